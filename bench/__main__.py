@@ -1,0 +1,123 @@
+"""`python -m bench [NAME …]`: runs the benchmarks one after another, prints a table, writes bench/results/latest.json.
+
+Every module listed here has `run(repeats, quick)` and raises AssertionError where what it measured was wrong; a number
+that is printed was checked. FileNotFoundError means: a recording is not on this machine, so its numbers are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numba
+import zmq
+
+from bench.harness import Result, host, report
+
+MODULES: Final[dict[str, int]] = {
+    "ring": 2,
+    "transport": 2,
+    "decode": 1,
+    "books": 1,
+    "codec": 1,
+    "latency": 5,
+    "idle": 2,
+}
+"""Each benchmark and the cores that it keeps busy at once."""
+
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+README: Final = Path(__file__).parent / "README.md"
+DEFAULT_REPEATS: Final = 5
+
+
+def main() -> int:
+    """Exit status 0, or 1 where a benchmark failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all by default")
+    parser.add_argument("--repeats", type=int, default=DEFAULT_REPEATS, help="how often each number is measured")
+    parser.add_argument("--readme", action="store_true", help="also put the table into bench/README.md")
+    parser.add_argument("--quick", action="store_true", help="about a minute, to see that all runs: no good numbers")
+    arguments = parser.parse_args()
+    names = arguments.names or list(MODULES)
+    if unknown := [name for name in names if name not in MODULES]:
+        parser.error(f"there is no benchmark {unknown[0]}; choose from {', '.join(MODULES)}")
+    if arguments.readme and (arguments.quick or arguments.names):
+        parser.error("--readme wants all benchmarks, in full")
+    if arguments.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that no process is left behind
+
+    machine = f"{host()}, numba {numba.__version__}, libzmq {zmq.zmq_version()}"
+    print(machine)
+    load = os.getloadavg()[0]
+    _warn(names, load)
+    repeats = min(arguments.repeats, 2) if arguments.quick else arguments.repeats
+    results: list[Result] = []
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for number, name in enumerate(names, 1):
+        print(f"[{number}/{len(names)}] {name} …", end=" ", flush=True)
+        start_s = time.monotonic()
+        try:
+            found = importlib.import_module(f"bench.{name}").run(repeats, arguments.quick)
+        except FileNotFoundError as error:
+            skipped[name] = str(error)
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+        else:
+            results += [msgspec.structs.replace(result, host=machine) for result in found]
+        outcome = "skipped" if name in skipped else "FAILED" if name in failed else f"{len(found)} results"
+        print(f"{outcome}, {time.monotonic() - start_s:.0f} s", flush=True)
+
+    print(f"\nmedians of {repeats}, every result checked; a ratio above 1 is better than what it is compared with\n")
+    report(results)
+    for word, reasons in (("skipped", skipped), ("FAILED", failed)):
+        for name, reason in reasons.items():
+            print(f"{word}: {name}: {reason}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    print(f"\nwritten to {RESULTS.relative_to(RESULTS.parents[2])}")
+    if arguments.readme and not failed and not skipped:
+        _write_readme(results, f"{machine}; load {load:.1f} at the start", repeats)
+    return 1 if failed else 0
+
+
+def _write_readme(results: list[Result], machine: str, repeats: int) -> None:
+    """Put the results between the markers of bench/README.md."""
+    lines = [
+        f"Medians of {repeats}. {machine}.",
+        "",
+        "| measured | value | times better than | |",
+        "|---|---:|---:|---|",
+    ]
+    for result in results:
+        ratio = "" if result.ratio is None else f"{result.ratio:.3g}"
+        value = f"{result.value:,.0f}" if result.value >= 1000 else f"{result.value:.3g}"
+        lines.append(f"| {result.name} | {value} {result.unit} | {ratio} | {result.compared_with} |")
+    head, begin, rest = README.read_text().partition("<!-- results -->\n")
+    _, end, tail = rest.partition("<!-- end of results -->\n")
+    README.write_text("".join([head, begin, *(f"{line}\n" for line in lines), end, tail]))
+    print(f"and to {README.relative_to(README.parents[1])}")
+
+
+def _warn(names: list[str], load: float) -> None:
+    """Say what this machine cannot measure well."""
+    cores = len(os.sched_getaffinity(0))
+    if short := [name for name in names if MODULES[name] > cores]:
+        print(f"warning: {cores} cores are too few for {', '.join(short)}: its processes wait for each other")
+    if load > 0.5:
+        print(f"warning: the machine is busy with something else, load {load:.1f}: everything will be slower")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,159 @@
+"""Books, beside a book in two `SortedDict`s: level updates a second, with the best at the end of each event.
+
+    TICK records in batches of BATCH_RECORDS ──Books──> BBO records
+    the same, as tuples of Python ints       ──SortedDict──> (bid, size, ask, size) at each change
+
+One core. Both start from decoded records; the rival is spared the conversion to Python objects. Its bests must equal
+the kernel's before anything is timed. Streams: both Binance recordings, where they are at hand, and a synthetic one,
+of which DEPTH levels a side are in the book and most updates are near the top.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sortedcontainers import SortedDict
+
+from bench.codec import RECORDINGS, recorded_ticks
+from bench.harness import Result, main, median_of
+from tickplant.engine.bars import Bars
+from tickplant.engine.book import Books
+from tickplant.shm.records import NO_PRICE, TICK, Flag, Kind, Side
+
+Records = NDArray[np.void]
+Row = tuple[int, int, int, int, int]
+Best = tuple[int, int, int, int]
+
+BATCH_RECORDS: Final = 256
+DEPTHS: Final = (1_000, 10_000)
+SYNTHETIC_RECORDS: Final = 400_000
+QUICK_RECORDS: Final = 20_000
+
+
+def synthetic(depth: int, count: int, seed: int = 1) -> Records:
+    """A book of about `depth` levels a side around a fixed middle; half the updates are within 20 ticks of the top."""
+    random = np.random.default_rng(seed)
+    ticks = np.zeros(1 + 2 * depth + count, TICK)
+    ticks["kind"], ticks["instrument"] = Kind.LEVEL, 1
+    ticks["kind"][0] = Kind.CLEAR
+    away = np.concatenate([np.arange(1, depth + 1), np.arange(1, depth + 1), np.zeros(count, np.int64)])
+    away[2 * depth :] = np.where(
+        random.random(count) < 0.5, random.integers(1, 21, count), random.integers(1, depth + 1, count)
+    )
+    side = np.repeat([int(Side.BID), int(Side.ASK)], depth)
+    ticks["side"][1:] = np.concatenate([side, random.integers(1, 3, count)])
+    ticks["price"][1:] = 10**6 + np.where(ticks["side"][1:] == Side.BID, -away, away)
+    ticks["size"][1:] = 1 + random.integers(0, 1000, 2 * depth + count)
+    ticks["size"][2 * depth + 1 :][random.random(count) < 0.4] = 0
+    ticks["flags"][2 * depth + 1 :][random.random(count) < 0.1] = Flag.LAST
+    ticks["flags"][2 * depth] = Flag.LAST
+    ticks["seq"] = np.arange(len(ticks))
+    return ticks
+
+
+def rows_of(ticks: Records) -> list[Row]:
+    """What the rival reads: kind, side, price, size, flags of the book's records, from the first snapshot on."""
+    chosen = ticks[(ticks["kind"] == Kind.LEVEL) | (ticks["kind"] == Kind.CLEAR)]
+    chosen = chosen[np.flatnonzero(chosen["kind"] == Kind.CLEAR)[0] :]
+    return list(zip(*(chosen[name].tolist() for name in ("kind", "side", "price", "size", "flags")), strict=True))
+
+
+def kernel_bests(ticks: Records) -> list[Best]:
+    """Each change of the best, by the engine's books."""
+    books = Books()
+    parts = [books.apply(ticks[i : i + BATCH_RECORDS]) for i in range(0, len(ticks), BATCH_RECORDS)]
+    return [best for part in parts for best in part[["bid_price", "bid_size", "ask_price", "ask_size"]].tolist()]
+
+
+def rival_bests(rows: list[Row]) -> list[Best]:
+    """Each change of the best, by two SortedDicts."""
+    bids: SortedDict[int, int] = SortedDict()
+    asks: SortedDict[int, int] = SortedDict()
+    last: Best | None = None
+    bests = []
+    clear, ends, buying = int(Kind.CLEAR), int(Flag.LAST), int(Side.BID)
+    for kind, side, price, size, flags in rows:
+        if kind == clear:
+            bids.clear()
+            asks.clear()
+        else:
+            levels = bids if side == buying else asks
+            if size:
+                levels[price] = size
+            else:
+                levels.pop(price, None)
+        if flags & ends:
+            bid, bid_size = bids.peekitem(-1) if bids else (NO_PRICE, 0)
+            ask, ask_size = asks.peekitem(0) if asks else (NO_PRICE, 0)
+            best = (bid, bid_size, ask, ask_size)
+            if best != last:
+                bests.append(best)
+                last = best
+    return bests
+
+
+def kernel_run(ticks: Records) -> None:
+    """What is timed of the kernel."""
+    books = Books()
+    for i in range(0, len(ticks), BATCH_RECORDS):
+        books.apply(ticks[i : i + BATCH_RECORDS])
+
+
+def bars_run(ticks: Records) -> None:
+    """What is timed of the bars."""
+    bars = Bars((1, 60))
+    for i in range(0, len(ticks), BATCH_RECORDS):
+        bars.apply(ticks[i : i + BATCH_RECORDS])
+
+
+def rate(count: int, work: Callable[[], object]) -> float:
+    """`count` things in the time that `work` takes, a second of CPU: another process does not slow them down."""
+    started_s = time.process_time()
+    work()
+    return count / (time.process_time() - started_s)
+
+
+def measure(name: str, ticks: Records, repeats: int) -> Result:
+    """One stream. Raises AssertionError where the two disagree."""
+    rows = rows_of(ticks)
+    bests = kernel_bests(ticks)
+    assert len(bests) > 10
+    assert bests == rival_bests(rows), f"{name}: the two do not say the same"
+    levels = sum(row[0] == Kind.LEVEL for row in rows)
+    ours = median_of(repeats, partial(rate, levels, partial(kernel_run, ticks)))
+    theirs = median_of(repeats, partial(rate, levels, partial(rival_bests, rows)))
+    return Result(
+        name=f"books: level updates a CPU second, {name}",
+        value=ours,
+        unit="levels/s",
+        compared_with="sortedcontainers.SortedDict",
+        ratio=ours / theirs,
+    )
+
+
+def run(repeats: int, quick: bool) -> list[Result]:
+    """Raises AssertionError where a best differs."""
+    count = QUICK_RECORDS if quick else SYNTHETIC_RECORDS
+    results = [measure(f"synthetic, {depth:,} levels a side", synthetic(depth, count), repeats) for depth in DEPTHS]
+    for label, (venue, file) in RECORDINGS.items():
+        try:
+            ticks = recorded_ticks(venue, file)
+        except FileNotFoundError:
+            continue
+        ticks["seq"] = np.arange(len(ticks))
+        ticks = ticks[ticks["kind"] != Kind.QUOTE]
+        if quick:
+            ticks = ticks[: 3 * QUICK_RECORDS]
+        results.append(measure(f"{label} recording", ticks, repeats))
+        value = median_of(repeats, partial(rate, len(ticks), partial(bars_run, ticks)))
+        results.append(Result(name=f"bars: 1 s and 1 min, {label} recording", value=value, unit="records/s"))
+    return results
+
+
+if __name__ == "__main__":
+    main(run)

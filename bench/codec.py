@@ -1,0 +1,151 @@
+"""Chunks, beside Parquet with zstd, on the two Binance recordings: bytes a record, encode and decode records/s.
+
+    recording ──adapter──> TICK records ──encode──> chunks ──decode──> TICK records
+                                       └──pyarrow──> Parquet, zstd ──> Arrow columns
+
+Both hold all eleven fields, in memory, on one core, in chunks or row groups of the same size; both are read back and
+compared with the records before anything is timed. Parquet is written as pyarrow does by default, but for zstd as its
+codec: what a user would pick instead. Chunks of CHUNK_RECORDS are what a busy feed or a compaction writes; of
+FLUSH_RECORDS, what a feed of the recording's rate flushes every second.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.harness import Result, main, median_of
+from tickplant.feeds.recording import Recording, parse_line
+from tickplant.feeds.venues import find_venue
+from tickplant.instruments import Instrument
+from tickplant.shm.records import Schema
+from tickplant.writer.arrays import join_records
+from tickplant.writer.codec import ChunkDecoder, encode_chunk
+
+Records = NDArray[np.void]
+
+DATA: Final = Path(__file__).parents[2] / "shared" / "data"
+RECORDINGS: Final = {
+    "spot": ("binance", "binance_spot_btcusdt_20240808.gz"),
+    "USD-M": ("binance-usdm", "binance_usdm_btcusdt_20240808.gz"),
+}
+CHUNK_RECORDS: Final = 1 << 16
+FLUSH_RECORDS: Final = 550
+QUICK_RECORDS: Final = 20_000
+
+
+def recorded_ticks(venue: str, name: str) -> Records:
+    """The records that the adapter makes of a recording. Raises FileNotFoundError where it is not at hand."""
+    path = DATA / name
+    if not path.exists():
+        raise FileNotFoundError(f"the recording {name} is not beside the project")
+    adapter = find_venue(venue).make_adapter(
+        None, ("trade", "quote", "book"), lambda symbol, *_: Instrument(1, venue, symbol, 8, 8)
+    )
+    parts = []
+    for block in Recording(path).blocks():
+        for line in block:
+            if parsed := parse_line(line):
+                adapter.on_recorded(parsed[1], parsed[0])
+        parts.append(adapter.take_ticks().copy())
+    adapter.release()
+    parts.append(adapter.take_ticks().copy())
+    ticks = join_records(parts)
+    ticks["seq"] = np.arange(len(ticks))
+    return ticks
+
+
+def encode(ticks: Records, size: int) -> list[bytes]:
+    """Chunks of `size` records."""
+    return [encode_chunk(ticks[start : start + size], Schema.TICK, 0) for start in range(0, len(ticks), size)]
+
+
+def decode(chunks: list[bytes]) -> list[Records]:
+    """All records of all chunks."""
+    decoder = ChunkDecoder()
+    return [decoder.decode(chunk)[0] for chunk in chunks]
+
+
+def write_parquet(ticks: Records, size: int) -> bytes:
+    """One file with row groups of `size` records."""
+    columns = {name: np.ascontiguousarray(ticks[name]) for name in ticks.dtype.names or ()}
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, compression="zstd", row_group_size=size)
+    return file.getvalue()
+
+
+def read_parquet(data: bytes) -> pa.Table:
+    """All columns, on one core like the chunks."""
+    return pq.read_table(io.BytesIO(data), use_threads=False)
+
+
+def check(ticks: Records, chunks: list[bytes], parquet: bytes) -> None:
+    """Both give the records back."""
+    assert join_records(decode(chunks)).tobytes() == ticks.tobytes(), "the chunks differ from the records"
+    table = read_parquet(parquet)
+    for name in ticks.dtype.names or ():
+        assert np.array_equal(table[name].to_numpy(), ticks[name]), f"the Parquet column {name} differs"
+
+
+def records_per_s(work: Callable[[], object], records: int, repeats: int) -> float:
+    """Median rate by CPU time, of all threads: the machine may have other things to do."""
+
+    def once() -> float:
+        start_ns = time.process_time_ns()
+        work()
+        return records / (time.process_time_ns() - start_ns) * 1e9
+
+    once()
+    return median_of(repeats, once)
+
+
+def run(repeats: int, quick: bool) -> list[Result]:
+    """Raises AssertionError where something comes back different, FileNotFoundError without the recordings."""
+    results = []
+    for market, (venue, name) in RECORDINGS.items():
+        ticks = recorded_ticks(venue, name)
+        ticks = ticks[:QUICK_RECORDS] if quick else ticks
+        count = len(ticks)
+        for size, what in ((CHUNK_RECORDS, "chunks of 64 Ki"), (FLUSH_RECORDS, "chunks of a second")):
+            chunks, parquet = encode(ticks, size), write_parquet(ticks, size)
+            check(ticks, chunks, parquet)
+            stored, rival = sum(map(len, chunks)) / count, len(parquet) / count
+            results.append(
+                Result(
+                    name=f"codec: bytes a record, Binance {market}, {what}",
+                    value=stored,
+                    unit="bytes",
+                    compared_with=f"Parquet-zstd, {rival:.2f}",
+                    ratio=rival / stored,
+                )
+            )
+            if size != CHUNK_RECORDS:
+                continue
+            for verb, ours, theirs in (
+                ("encode", partial(encode, ticks, size), partial(write_parquet, ticks, size)),
+                ("decode", partial(decode, chunks), partial(read_parquet, parquet)),
+            ):
+                rate, rival_rate = (records_per_s(work, count, repeats) for work in (ours, theirs))
+                results.append(
+                    Result(
+                        name=f"codec: {verb}, Binance {market}, {what}",
+                        value=rate,
+                        unit="records/s",
+                        compared_with=f"Parquet-zstd, {rival_rate / 1e6:.1f} M/s",
+                        ratio=rate / rival_rate,
+                    )
+                )
+    return results
+
+
+if __name__ == "__main__":
+    main(run)

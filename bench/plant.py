@@ -1,0 +1,297 @@
+"""A plant and a simulated venue as real processes, for the benchmarks of the whole: start, CPU time, clean-up.
+
+Imports tickplant's configuration and control modules only; measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol, cast
+
+import httpx
+
+from tickplant import config as cfg
+from tickplant.control import ControlClient, GetStatus, Status
+from tickplant.errors import ControlError
+
+START_S: Final = 120.0  # a first start on a machine compiles the kernels
+STOP_S: Final = 30.0
+CHECK_S: Final = 5.0
+STREAM_OF: Final = {"trade": "trade", "quote": "bookTicker"}
+SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+
+CONFIG: Final = """
+[plant]
+data = "data"
+log_level = "warning"
+
+[feeds.binance]
+venue = "binance"
+ws_url = "{ws_url}"
+rest_url = "{rest_url}"
+symbols = {symbols}
+channels = ["trade", "quote", "book"]
+
+[engines.engine]
+publish = "tcp://127.0.0.1:{port}"
+
+[writers.writer]
+"""
+
+UP: Final = "from tickplant import cli, control; control.die_with_parent(); cli.main()"
+"""`tickplant`, which does not outlive the benchmark, not even a killed one."""
+
+
+class ProcessError(Exception):
+    """A process of the benchmark did not do its part."""
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process and all its threads, those that ended included. Raises ProcessError where it is gone.
+
+    The kernel's clock of another process, `clock_getcpuclockid(3)`: nanoseconds, where /proc/PID/stat has 10 ms ticks.
+    """
+    scheduler_clock = 2
+    try:
+        return time.clock_gettime_ns((~pid << 3) | scheduler_clock)
+    except OSError:
+        raise ProcessError(f"process {pid} is gone") from None
+
+
+def free_port() -> int:
+    """A port whose next one is free as well: PUB and ROUTER stand side by side."""
+    while True:
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            second.bind(("127.0.0.1", port + 1))
+            return port
+
+
+def read_line(process: subprocess.Popen[bytes], what: str, timeout_s: float) -> str:
+    """The next line of a process's stdout. Raises ProcessError where none comes."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    deadline_s = time.monotonic() + timeout_s
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline_s - time.monotonic()))
+        byte = os.read(descriptor, 1) if ready else b""
+        if not byte:
+            raise ProcessError(f"{what} {'ended' if ready else f'said nothing for {timeout_s:g} s'}")
+        line += byte
+    return line.decode()
+
+
+@contextlib.contextmanager
+def child(*words: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+    """`python WORDS` with its stdout in a pipe; ended, by force if need be, afterwards."""
+    # A session of its own: Ctrl-C ends the benchmark, which then ends its children in order.
+    process = subprocess.Popen([sys.executable, *words], stdin=stdin, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+class Sent(NamedTuple):
+    """The ledger of a simulated venue, summed up by stream."""
+
+    happened: int  # messages of the market, whether somebody took them or not
+    frames: dict[str, int]
+    last_ids: dict[str, int]
+    connections: int
+
+    def frames_of(self, stream: str) -> int:
+        """Of one kind of stream, all symbols together."""
+        return sum(count for name, count in self.frames.items() if name.endswith(f"@{stream}"))
+
+
+class Sim:
+    """A running simulated venue."""
+
+    def __init__(self, pid: int, address: str) -> None:
+        self.pid = pid
+        self.ws_url = f"ws://{address}"
+        self.rest_url = f"http://{address}"
+
+    def ledger(self) -> dict[str, Any]:
+        """What it has sent."""
+        answer = httpx.get(f"{self.rest_url}/sim/ledger", timeout=30.0, trust_env=False)
+        return cast("dict[str, Any]", answer.json())
+
+    def sent(self) -> Sent:
+        """What it has sent so far, over all connections there have been."""
+        ledger = self.ledger()
+        frames: dict[str, int] = {}
+        last_ids: dict[str, int] = {}
+        for connection in ledger["connections"]:
+            for name, one in connection["streams"].items():
+                frames[name] = frames.get(name, 0) + one["frames"]
+                last_ids[name] = max(last_ids.get(name, 0), one["last_id"])
+        return Sent(ledger["source"]["messages"], frames, last_ids, len(ledger["connections"]))
+
+
+@contextlib.contextmanager
+def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
+    """A synthetic market with evenly spaced arrivals, unless `options` (of SimSpec) say otherwise."""
+    spec = {"symbols": SYMBOLS, "messages_per_s": messages_per_s, "burstiness": 0.0, "log_level": "error", **options}
+    with child("-m", "tickplant.feeds.sim", "--spec", json.dumps(spec)) as process:
+        ready = json.loads(read_line(process, "the simulated venue", START_S))
+        yield Sim(process.pid, f"{ready['host']}:{ready['port']}")
+
+
+class Running(Protocol):
+    """What is compared: the plant, or the rival."""
+
+    form: str  # of its messages, see bench/subscriber.py
+    publish: str  # where subscribers attach
+    pids: dict[str, int]  # of all its processes, by role
+
+    def check(self, venue: Sim) -> None:
+        """Raise AssertionError where it has not done its work."""
+        ...
+
+
+class Plant:
+    """A running `tickplant up`."""
+
+    form = "ticks"
+
+    def __init__(self, folder: Path, publish: str, process: subprocess.Popen[bytes]) -> None:
+        self.publish = publish
+        self.pids = {"supervisor": process.pid}
+        self.id = cfg.plant_id(folder / "data")
+        self._process = process
+        self._errors = folder / "errors"
+        self._control = cfg.control_address(cfg.run_dir(self.id))
+
+    def status(self) -> Status:
+        """Of the supervisor. Raises ControlError."""
+        client = ControlClient(self._control, "bench")
+        try:
+            return cast("Status", client.request(GetStatus(), timeout_s=1.0))
+        finally:
+            client.close()
+
+    def wait_until_up(self) -> None:
+        """Return when every process is ready. Raises ProcessError."""
+        deadline_s = time.monotonic() + START_S
+        while time.monotonic() < deadline_s:
+            if self._process.poll() is not None:
+                raise ProcessError(
+                    f"tickplant up ended with {self._process.returncode}: {self._errors.read_text()[-2000:]}"
+                )
+            with contextlib.suppress(ControlError):
+                status = self.status()
+                if status.healthy:
+                    self.pids |= {process.role: process.pid for process in status.processes}
+                    return
+            time.sleep(0.1)
+        raise ProcessError(f"the plant was not up within {START_S:g} s")
+
+    def check(self, venue: Sim) -> None:
+        """All that the venue has sent was decoded, nothing was lost, and every process still is the one it was.
+
+        What a feed has counted is known as of its last report, so this waits for the next one or two.
+        """
+        sent = venue.sent()
+        frames = {name: sent.frames_of(stream) for name, stream in STREAM_OF.items()}
+        deadline_s = time.monotonic() + CHECK_S
+        while True:
+            status = self.status()
+            kinds = next(process.counters["kinds"] for process in status.processes if process.role == "feed")
+            assert isinstance(kinds, dict)
+            decoded = {"trade": kinds.get("trade", 0), "quote": kinds.get("quote", 0) // 2}
+            if all(decoded[name] >= count for name, count in frames.items()):
+                break
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"the venue sent {frames}, the feed decoded {decoded}")
+            time.sleep(0.1)
+        lost = sum(sum(ring.lost.values()) for ring in status.rings)
+        if not status.healthy or lost or kinds.get("gap") or any(one.restarts for one in status.processes):
+            raise AssertionError(f"the plant is not well: {lost} records lost, {kinds.get('gap', 0)} gaps")
+
+
+@contextlib.contextmanager
+def plant(venue: Sim) -> Iterator[Running]:
+    """A plant that records this venue in a temporary folder, up; afterwards nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as name:
+        folder = Path(name)
+        port = free_port()
+        file = folder / "supervisor.toml"
+        file.write_text(
+            CONFIG.format(ws_url=venue.ws_url, rest_url=venue.rest_url, symbols=json.dumps(SYMBOLS), port=port)
+        )
+        with (folder / "errors").open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", UP, "up", "-c", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+        running = Plant(folder, f"tcp://127.0.0.1:{port}", process)
+        try:
+            running.wait_until_up()
+            yield running
+        finally:
+            _end(process, running)
+
+
+def _end(process: subprocess.Popen[bytes], running: Plant) -> None:
+    """Drain the plant; where it does not obey, kill it and remove what it leaves."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its children ask the kernel to end with it
+        process.wait()
+    for segment in Path("/dev/shm").glob(f"tickplant-{running.id}-*"):
+        segment.unlink(missing_ok=True)
+
+
+class Rival:
+    """A running bench/rival.py."""
+
+    form = "json"
+
+    def __init__(self, publish: str, pid: int) -> None:
+        self.publish = publish
+        self.pids = {"rival": pid}
+
+    def check(self, venue: Sim) -> None:
+        """It keeps no counts; its subscriber does."""
+
+
+@contextlib.contextmanager
+def rival(venue: Sim) -> Iterator[Running]:
+    """The process of bench/rival.py, connected."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with child("-m", "bench.rival", venue.ws_url, address) as process:
+        read_line(process, "the rival", START_S)
+        yield Rival(address, process.pid)
+
+
+System = Callable[[Sim], contextlib.AbstractContextManager[Running]]
+RIVAL_NAME: Final = "websockets + json + ZeroMQ PUB"

@@ -1,0 +1,1 @@
+"""Books, bars, the publisher and the engine process."""

@@ -1,0 +1,223 @@
+"""What an engine does with ticks, without rings, timers or processes. Imports shm and shared modules.
+
+Each feed has books and bars of its own, so what is derived from it depends on its ticks alone. A batch is published as
+it is, then what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.engine import fanout, publisher
+from tickplant.engine.bars import Bars
+from tickplant.engine.book import Books
+from tickplant.engine.output import grown
+from tickplant.engine.publisher import Publisher
+from tickplant.instruments import FEED_SYMBOL, InstrumentTable
+from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side
+
+Records = NDArray[np.void]
+Sink = Callable[[Records], Records]
+"""Takes derived records, stamps their `seq` and stores them; gives those that are new."""
+
+
+class Feed:
+    """The state derived from one ring of ticks."""
+
+    def __init__(self, *, max_levels: int, bar_s: tuple[int, ...]) -> None:
+        self.max_levels = max_levels
+        self.bar_s = bar_s
+        self.books = Books(max_levels)
+        self.bars = Bars(bar_s)
+        self.seen = np.zeros(64, np.bool_)  # by instrument id
+        self.ticks = 0
+        self.lost = 0
+
+    def reserve(self, instrument_id: int) -> None:
+        """Have room for every id up to this one."""
+        if instrument_id >= len(self.seen):
+            self.seen = grown(self.seen, 2 * instrument_id)
+        self.books.reserve(instrument_id)
+        self.bars.reserve(instrument_id)
+
+
+class Engine:
+    """Feeds, and the publisher that they share.
+
+    Args:
+        table: the instruments; read again when an unknown id occurs.
+        publisher: where everything goes.
+        store_bbo: takes BBO records before they are published.
+        store_bars: takes BAR records before they are published.
+    """
+
+    def __init__(self, table: InstrumentTable, publisher: Publisher, store_bbo: Sink, store_bars: Sink) -> None:
+        self.feeds: list[Feed] = []
+        self._sketches: list[Feed] = []  # to take the place of one of them
+        self.foreign = 0  # records of instruments that the table does not have
+        self.bbo = 0
+        self.bars = 0
+        self._table = table
+        self._known = 0  # instruments that the books know their feed of
+        self._feed_ids: dict[str, int] = {}  # by venue, its pseudo instrument
+        self._publisher = publisher
+        self._store_bbo = store_bbo
+        self._store_bars = store_bars
+
+    def add_feed(self, *, max_levels: int, bar_s: tuple[int, ...]) -> Feed:
+        """A ring of ticks to follow."""
+        feed = Feed(max_levels=max_levels, bar_s=bar_s)
+        self.feeds.append(feed)
+        self._known = 0
+        return feed
+
+    def sketch(self, feed: Feed) -> Feed:
+        """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
+        sketch = Feed(max_levels=feed.max_levels, bar_s=feed.bar_s)
+        self._sketches.append(sketch)
+        self._known = 0
+        return sketch
+
+    def discard(self, sketch: Feed) -> None:
+        """Forget a sketch."""
+        self._sketches.remove(sketch)
+
+    def fold(self, sketch: Feed, ticks: Records) -> tuple[Records, Records]:
+        """What a feed's ticks lead to, best bids and offers and bars, without telling anybody."""
+        ticks = self._admitted(sketch, ticks)
+        return sketch.books.apply(ticks), sketch.bars.apply(ticks)
+
+    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records]) -> None:
+        """Let a sketch take its feed's place, and tell subscribers what its books are now."""
+        self.discard(sketch)
+        sketch.ticks, sketch.lost = feed.ticks, feed.lost
+        self.feeds[self.feeds.index(feed)] = sketch
+        for instrument in np.flatnonzero(sketch.seen).tolist():
+            if not sketch.books.is_stale(instrument):
+                self._publisher.publish_ticks(sketch.books.snapshot(instrument))
+        for bbo in last_bbo:
+            self._publisher.publish_bbo(bbo)
+
+    def announce(self, instruments: Iterable[int]) -> None:
+        """Have topics for these books before they have records, so that one can ask for them: they are stale."""
+        self._learn()
+        for instrument in sorted(instruments):
+            self._publisher.open_book(instrument)
+
+    def take(self, feed: Feed, ticks: Records) -> None:
+        """Publish the next ticks of a feed, and what they change."""
+        ticks = self._admitted(feed, ticks)
+        if not len(ticks):
+            return
+        feed.ticks += len(ticks)
+        self._publisher.publish_ticks(ticks)
+        bbo = feed.books.apply(ticks)
+        if len(bbo):
+            bbo = self._store_bbo(bbo)
+            self.bbo += len(bbo)
+            self._publisher.publish_bbo(bbo)
+        bars = feed.bars.apply(ticks)
+        if len(bars):
+            bars = self._store_bars(bars)
+            self.bars += len(bars)
+            self._publisher.publish_bars(bars)
+
+    def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
+        """`count` ticks before `position` were overwritten before they were read.
+
+        Nobody knows whose they were: every instrument of the feed gets a GAP on its topics, and its book is stale. The
+        store is not concerned: the writer reads the ring for itself, and what is derived is made up for later.
+        """
+        feed.lost += count
+        gaps = self._gaps(feed, position, ts_recv)
+        self._publisher.publish_ticks(gaps)
+        self._publisher.publish_bbo(feed.books.apply(gaps))
+
+    def mistrust(self, sketch: Feed, position: int, ts_recv: int) -> None:
+        """Ticks before `position` are missing for good: every book is stale."""
+        sketch.books.apply(self._gaps(sketch, position, ts_recv))
+
+    def _gaps(self, feed: Feed, position: int, ts_recv: int) -> Records:
+        instruments = np.flatnonzero(feed.seen)
+        gaps = np.zeros(len(instruments), TICK)
+        gaps["ts_recv"] = ts_recv
+        gaps["price"] = GapCause.OVERRUN
+        gaps["size"] = UNKNOWN
+        gaps["instrument"] = instruments
+        gaps["kind"] = Kind.GAP
+        gaps["flags"] = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
+        gaps["seq"] = position
+        return gaps
+
+    def book(self, instrument_id: int) -> Records:
+        """Snapshot of a book: of the feed that has it in sync, else of any that has it."""
+        having = [feed for feed in self.feeds if instrument_id < len(feed.seen) and feed.seen[instrument_id]]
+        having.sort(key=lambda feed: feed.books.is_stale(instrument_id))
+        return (having or self.feeds)[0].books.snapshot(instrument_id)
+
+    def counters(self) -> dict[str, int]:
+        """What was counted, over all feeds."""
+        total = {
+            "records": sum(feed.ticks for feed in self.feeds),
+            "lost": sum(feed.lost for feed in self.feeds),
+            "foreign": self.foreign,
+            "bbo": self.bbo,
+            "bars": self.bars,
+            "books_live": sum(feed.books.live for feed in self.feeds),
+            "books_stale": sum(feed.books.stale for feed in self.feeds),
+            "books_bytes": sum(feed.books.memory_bytes for feed in self.feeds),
+        }
+        for feed in self.feeds:
+            for name, value in (feed.books.counters | feed.bars.counters).items():
+                if name != "bars":
+                    total[name] = total.get(name, 0) + value
+        return total
+
+    def _admitted(self, feed: Feed, ticks: Records) -> Records:
+        """The ticks that can be dealt with; there is room for their instruments afterwards."""
+        if not len(ticks):
+            return ticks
+        lowest, highest = fanout.survey(ticks["instrument"], feed.seen)
+        if highest > self._known or lowest == 0:
+            ticks = self._only_known(ticks)
+            if len(ticks):
+                fanout.survey(ticks["instrument"], feed.seen)
+        return ticks
+
+    def _only_known(self, ticks: Records) -> Records:
+        """The ticks whose instrument is in the table: a feed registers before it publishes, so normally all."""
+        self._learn()
+        known = (ticks["instrument"] <= self._known) & (ticks["instrument"] > 0)
+        self.foreign += len(ticks) - int(np.count_nonzero(known))
+        return ticks[known]
+
+    def _learn(self) -> None:
+        """Read new instruments, and tell the books whose DISCONNECTED concerns them."""
+        self._table.reload()
+        rows = list(islice(self._table, self._known, None))
+        heads = {row.venue: row.id for row in rows if row.symbol == FEED_SYMBOL}
+        if heads:  # rare, and it may concern instruments that came before
+            self._feed_ids |= heads
+            rows = list(self._table)
+        self._known = len(self._table)
+        for feed in (*self.feeds, *self._sketches):
+            feed.reserve(self._known)
+            for row in rows:
+                feed.books.belongs_to(row.id, self._feed_ids.get(row.venue, 0))
+
+
+def warm_up() -> None:
+    """Compile, or load, every kernel of the engine for this process: seconds at first, milliseconds later."""
+    ticks = np.zeros(3, TICK)
+    ticks["kind"] = Kind.CLEAR, Kind.LEVEL, Kind.TRADE
+    ticks["side"] = Side.BID
+    ticks["size"] = 1
+    ticks["flags"] = Flag.LAST
+    ticks["ts_event"] = 1
+    Books().apply(ticks)
+    Bars((1,)).apply(ticks)
+    publisher.warm_up()

@@ -1,0 +1,131 @@
+"""The kernels that sort a batch of records into topics. Imports shm only.
+
+A record belongs to one instrument and to a set of channels, a bit each: most to one, a GAP to those it concerns.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.shm.jit import kernel
+from tickplant.shm.records import Flag, Kind
+from tickplant.shm.wire import TICK_CHANNELS
+
+Records = NDArray[np.void]
+Words = NDArray[np.uint64]
+Masks = NDArray[np.uint32]
+
+_TRADE_BIT: Final = 1 << TICK_CHANNELS.index("trade")
+_AGG_TRADE_BIT: Final = 1 << TICK_CHANNELS.index("agg_trade")
+_QUOTE_BIT: Final = 1 << TICK_CHANNELS.index("quote")
+_BOOK_BIT: Final = 1 << TICK_CHANNELS.index("book")
+_STATUS_BIT: Final = 1 << TICK_CHANNELS.index("status")
+
+_TRADE: Final = int(Kind.TRADE)
+_QUOTE: Final = int(Kind.QUOTE)
+_STATUS: Final = int(Kind.STATUS)
+_GAP: Final = int(Kind.GAP)
+_AGGREGATE: Final = int(Flag.AGGREGATE)
+_ON_TRADE: Final = int(Flag.ON_TRADE)
+_ON_QUOTE: Final = int(Flag.ON_QUOTE)
+_ON_BOOK: Final = int(Flag.ON_BOOK)
+
+
+@kernel
+def survey(instruments: NDArray[np.uint32], seen: NDArray[np.bool_]) -> tuple[int, int]:
+    """Lowest and highest of some instrument ids; those within `seen` are marked in it."""
+    lowest, highest = instruments[0], instruments[0]
+    for instrument in instruments:
+        lowest = min(lowest, instrument)
+        highest = max(highest, instrument)
+        if instrument < len(seen):
+            seen[instrument] = True
+    return lowest, highest
+
+
+@kernel
+def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
+    """Write the channels of each TICK record, bits in the order of `wire.TICK_CHANNELS`.
+
+    `trade_bits` remembers, by instrument id, the channel of its last trade: that is where a GAP in its trades belongs.
+    A GAP that says nothing about streams goes to `status`, so that no record is without a topic.
+    """
+    for i in range(len(ticks)):
+        kind = ticks[i]["kind"]
+        flags = ticks[i]["flags"]
+        instrument = ticks[i]["instrument"]
+        if kind == _TRADE:
+            trade_bits[instrument] = _AGG_TRADE_BIT if flags & _AGGREGATE else _TRADE_BIT
+            masks[i] = trade_bits[instrument]
+        elif kind == _QUOTE:
+            masks[i] = _QUOTE_BIT
+        elif kind == _STATUS:
+            masks[i] = _STATUS_BIT
+        elif kind == _GAP:
+            mask = 0
+            if flags & _ON_TRADE:
+                mask |= max(trade_bits[instrument], _TRADE_BIT)
+            if flags & _ON_QUOTE:
+                mask |= _QUOTE_BIT
+            if flags & _ON_BOOK:
+                mask |= _BOOK_BIT
+            masks[i] = mask or _STATUS_BIT
+        else:
+            masks[i] = _BOOK_BIT
+
+
+@kernel
+def group(
+    words: Words, instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
+) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
+    """Sort records by instrument and channel; the order within each is kept, topics come by first appearance.
+
+    Args:
+        words: the records as rows of u8.
+        instruments: instrument id of each.
+        masks: channels of each, as bits.
+        channels: how many channels there are.
+        slots: scratch of -1, at least `(highest id + 1) * channels` long; left as it was found.
+
+    Returns:
+        The rows sorted, a record once for each of its channels; the topics, `id * channels + channel`; and where each
+        topic's rows begin, with the end of the last one.
+    """
+    total = 0
+    for i in range(len(words)):
+        mask = masks[i]
+        while mask:
+            total += 1
+            mask &= mask - 1
+    topics = np.empty(total, np.int64)
+    starts = np.zeros(total + 1, np.int64)
+    count = 0
+    for i in range(len(words)):
+        for channel in range(channels):
+            if (masks[i] >> channel) & 1:
+                topic = np.int64(instruments[i]) * channels + channel
+                slot = slots[topic]
+                if slot < 0:
+                    slot = count
+                    slots[topic] = slot
+                    topics[slot] = topic
+                    count += 1
+                starts[slot + 1] += 1
+    for slot in range(count):
+        starts[slot + 1] += starts[slot]
+    ends = starts[:count].copy()
+    rows = np.empty((total, words.shape[1]), np.uint64)
+    for i in range(len(words)):
+        for channel in range(channels):
+            if (masks[i] >> channel) & 1:
+                slot = slots[np.int64(instruments[i]) * channels + channel]
+                at = ends[slot]
+                for j in range(words.shape[1]):
+                    rows[at, j] = words[i, j]
+                ends[slot] = at + 1
+    for slot in range(count):
+        slots[topics[slot]] = -1
+    return rows, topics[:count], starts[: count + 1]

@@ -1,0 +1,37 @@
+"""Memory of the kernels: how state grows, how output leaves its buffer. Imports numpy only."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Records = NDArray[np.void]
+T = TypeVar("T", bound=np.generic)
+
+
+def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
+    """A private copy of records, byte for byte.
+
+    numpy copies and concatenates structured arrays field by field: bytes between fields come out as whatever was in
+    memory, and a concatenation loses them altogether. Replay must be bit-identical, so bytes are copied here.
+    """
+    if not parts:
+        return np.zeros(0, dtype)
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
+
+
+def selected(records: Records, mask: NDArray[np.bool_]) -> Records:
+    """A private copy of the records where `mask` is true, byte for byte; see `joined`."""
+    if mask.all():
+        return records
+    rows = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
+    return rows[mask].reshape(-1).view(records.dtype)
+
+
+def grown(array: NDArray[T], rows: int) -> NDArray[T]:
+    """A copy with more rows, zero beyond the old ones."""
+    larger = np.zeros((rows, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger

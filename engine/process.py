@@ -1,0 +1,361 @@
+"""The engine process: rings in, books and bars, messages and rings out. Imports shm and shared modules.
+
+`python -m tickplant.engine --spec JSON`, the JSON being a control.EngineSpec. Exits 0 when stopped, having worked off
+what its rings held; 1 with a sentence where it cannot work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import structlog
+import zmq
+from numpy.typing import NDArray
+
+from tickplant.config import requests_address
+from tickplant.control import (
+    ControlClient,
+    Counters,
+    EngineSpec,
+    Restore,
+    Restored,
+    Restoring,
+    RingRef,
+    Stop,
+    configure_logging,
+    die_with_parent,
+    spec_from_argv,
+)
+from tickplant.engine.core import Engine, Feed, warm_up
+from tickplant.engine.outlet import Output
+from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.rebuild import Rebuild
+from tickplant.engine.router import Router
+from tickplant.errors import TickplantError
+from tickplant.instruments import InstrumentTable
+from tickplant.shm.records import Schema
+from tickplant.shm.ring import Consumer, Mode, Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+
+Records = NDArray[np.void]
+
+BATCH_RECORDS: Final = 8192
+SETTLE_S: Final = 0.2
+"""A replay begins this long after the last new subscription, so that a subscriber's several ones all have arrived."""
+
+LINGER_S: Final = 0.5
+LOSSLESS_LINGER_S: Final = 10.0
+"""How long subscribers may take for what is queued when the engine ends; within the supervisor's `drain_s`."""
+
+HELD_POLL_MS: Final = 20
+REBUILD_POLL_MS: Final = 50
+
+
+class Input:
+    """One ring of ticks and what is derived from it."""
+
+    def __init__(self, ref: RingRef, ring: Ring, feed: Feed) -> None:
+        self.ref = ref
+        self.ring = ring
+        self.feed = feed
+        self.rebuild: Rebuild | None = None  # while what came before has to be made up for
+        self.lost = 0  # by a predecessor of the same label: it has accounted for it
+        self.until: int | None = None  # position at which to stop
+        self._consumer: Consumer | None = None
+
+    @property
+    def reading(self) -> Consumer | None:
+        """What is read now."""
+        return self.rebuild.consumer if self.rebuild else self._consumer
+
+    def attach(self, consumer: Consumer, lost: int) -> None:
+        """Read the ring itself."""
+        self._consumer, self.lost, self.rebuild = consumer, lost, None
+
+    def detach(self) -> None:
+        """Stop reading."""
+        if self.rebuild:
+            self.rebuild.close()
+        if self._consumer:
+            self._consumer.close()
+        self._consumer = None
+
+
+class EngineProcess:
+    """The loop: whatever is ready is dealt with, then it sleeps until something is."""
+
+    def __init__(self, spec: EngineSpec, resources: contextlib.ExitStack) -> None:
+        self.spec = spec
+        self._log = structlog.get_logger()
+        self._stopping = False
+        self._held = spec.wait_for_subscriber
+        self._settled_s = float("inf")  # when the held replay may begin
+        self._beat_s = 0.0
+        self._stalls = 0
+        self._overruns = 0
+        self._rebuilds = 0
+        config = spec.config
+        for address in (config.publish, requests_address(config)):
+            check_exposed(address, insecure=config.insecure)
+
+        self._client = ControlClient(spec.plant.control, spec.name)
+        resources.callback(self._client.close)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        resources.callback(context.term)
+        table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._publisher = Publisher(
+            context,
+            config.publish,
+            table.by_id,
+            bar_s=config.bar_s,
+            recovery_bytes=config.recovery_mib << 20,
+            high_water_messages=config.high_water_messages,
+            lossless=spec.gating,
+            while_waiting=self._beat,
+        )
+        linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
+        resources.callback(self._publisher.close, linger_s)
+        self._outputs = {Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs}
+        for schema in (Schema.BBO, Schema.BAR):
+            nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._beat)
+            self._outputs.setdefault(schema, nowhere)
+        self._engine = Engine(table, self._publisher, self._outputs[Schema.BBO].store, self._outputs[Schema.BAR].store)
+        self._router = Router(context, requests_address(config), self._publisher, self._engine.book)
+        resources.callback(self._router.close, LINGER_S)
+        self._inputs = [self._input(ref, resources) for ref in spec.inputs]
+        self._poller = zmq.Poller()
+        for descriptor in (self._publisher.socket, self._router.socket, self._client.socket):
+            self._poller.register(descriptor, zmq.POLLIN)
+        self._doorbells: set[int] = set()  # that the poller watches
+        self._wake_on_signal(resources)
+
+    def run(self) -> None:
+        """Work until stopped; then work off what the rings hold at that moment."""
+        self._client.hello()
+        while not self._finished():
+            if self._read_rings():
+                self._attend(0)
+            else:
+                self._doze()
+        self._client.heartbeat(self.counters())
+
+    def stop(self, *_: object) -> None:
+        """Finish what is in the rings, then end. May be called from a signal handler."""
+        self._stopping = True
+
+    def counters(self) -> Counters:
+        """What the supervisor shows."""
+        publisher, router = self._publisher, self._router
+        return {
+            **self._engine.counters(),
+            "messages": publisher.messages,
+            "subscriptions": publisher.subscriptions,
+            "requests": router.served,
+            "requests_refused": router.refused,
+            "replies_unread": router.unread,
+            "subscriber_stalls": publisher.stalls,
+            "recovery_bytes": publisher.kept_bytes,
+            "overruns": self._overruns,
+            "rebuilds": self._rebuilds,
+            "rebuilding": sum(source.rebuild is not None for source in self._inputs),
+            "derived_dropped": sum(output.dropped for output in self._outputs.values()),
+            "derived_repeated": sum(output.repeated for output in self._outputs.values()),
+        }
+
+    # ------------------------------------------------------------------------------------------------ one turn
+
+    def _finished(self) -> bool:
+        if not self._stopping:
+            return False
+        for source in self._inputs:
+            if source.until is None and source.reading and not source.rebuild:
+                source.until = source.reading.position + max(0, source.reading.lag)
+        # What a rebuild has not got to yet is in the store: the next engine makes up for it.
+        return all(
+            source.rebuild or (source.reading and source.until is not None and source.reading.position >= source.until)
+            for source in self._inputs
+        )
+
+    def _read_rings(self) -> bool:
+        """Take one batch from every ring. Returns whether there was any."""
+        if self._held:
+            return False
+        busy = False
+        for source in self._inputs:
+            busy |= self._make_up(source, source.rebuild) if source.rebuild else self._read_ring(source)
+        return busy
+
+    def _read_ring(self, source: Input) -> bool:
+        consumer = source.reading
+        if consumer is None:
+            return False
+        ticks = consumer.read(BATCH_RECORDS)
+        if consumer.lost != source.lost:
+            self._overrun(source, consumer, ticks)
+            if source.rebuild:
+                return False
+        if len(ticks):
+            self._engine.take(source.feed, ticks)
+            consumer.commit(consumer.position)
+        return len(ticks) > 0
+
+    def _overrun(self, source: Input, consumer: Consumer, ticks: Records) -> None:
+        """The feed was faster than this process: say so on every topic, and mistrust the books."""
+        count, source.lost = consumer.lost - source.lost, consumer.lost
+        self._overruns += 1
+        self._log.warning("overrun", ring=consumer.name, lost=count)
+        ts_recv = int(ticks[0]["ts_recv"]) if len(ticks) else time.time_ns()
+        self._engine.overrun(source.feed, count, consumer.position - len(ticks), ts_recv)
+        if self.spec.restores:
+            source.detach()
+            self._begin_rebuild(source)
+
+    def _begin_rebuild(self, source: Input) -> None:
+        """Have the feed's past played once more, since what was derived from it is lost."""
+        feed = source.ref.producer
+        self._log.info("rebuilding", feed=feed)
+        source.rebuild = Rebuild(
+            self._engine,
+            source.feed,
+            source.ring,
+            self.spec.name,
+            Path(self.spec.plant.run_dir),
+            stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
+            store_bbo=self._outputs[Schema.BBO].store,
+            store_bars=self._outputs[Schema.BAR].store,
+            ask=lambda: self._client.send(Restore(self.spec.name, feed)),
+            release=lambda: self._client.send(Restored(self.spec.name, feed)),
+        )
+
+    def _make_up(self, source: Input, rebuild: Rebuild) -> bool:
+        """A turn of a rebuild; at its end the feed is published again."""
+        busy = rebuild.turn()
+        if rebuild.finished and rebuild.live:
+            self._engine.replace(source.feed, rebuild.feed, rebuild.last_bbo())
+            source.feed = rebuild.feed
+            source.attach(rebuild.live, rebuild.lost)
+            self._rebuilds += 1
+            self._log.info("rebuilt", feed=source.ref.producer)
+        return busy
+
+    def _doze(self) -> None:
+        """Sleep until a ring, a socket or the next report needs something."""
+        if self._held:
+            self._attend(0 if self._stopping else HELD_POLL_MS)
+            return
+        reading = [source.reading for source in self._inputs if source.reading]
+        quiet = all(consumer.prepare_wait() for consumer in reading) and not self._stopping
+        due_ms = int((self._beat_s - time.monotonic()) * 1000) + 1
+        if any(source.rebuild for source in self._inputs):
+            due_ms = min(due_ms, REBUILD_POLL_MS)
+        self._attend(max(0, due_ms) if quiet else 0)
+        for consumer in reading:
+            consumer.finish_wait()
+
+    def _watch(self, doorbells: set[int]) -> None:
+        """Have the poller watch these doorbells."""
+        for fd in self._doorbells - doorbells:
+            self._poller.unregister(fd)
+        for fd in doorbells - self._doorbells:
+            self._poller.register(fd, zmq.POLLIN)
+        self._doorbells = doorbells
+
+    def _attend(self, timeout_ms: int) -> None:
+        """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
+        self._watch({source.reading.fileno() for source in self._inputs if source.reading})
+        ready = dict(self._poller.poll(timeout_ms))
+        if self._publisher.socket in ready and self._publisher.read_subscriptions():
+            self._settled_s = time.monotonic() + SETTLE_S
+        if self._router.socket in ready:
+            self._router.serve()
+        if self._client.socket in ready:
+            self._listen()
+        if self._held and (self._stopping or time.monotonic() > self._settled_s):
+            self._held = False
+        self._beat()
+
+    def _beat(self) -> None:
+        """Report when it is time."""
+        now_s = time.monotonic()
+        if now_s < self._beat_s:
+            return
+        self._beat_s = now_s + self.spec.plant.heartbeat_s
+        self._client.heartbeat(self.counters())
+        if self._publisher.stalls != self._stalls:
+            self._stalls = self._publisher.stalls
+            self._log.warning("a subscriber takes nothing any more: from now on it loses messages")
+        self._listen()
+
+    def _listen(self) -> None:
+        """Hear what the supervisor wants."""
+        for message in self._client.receive():
+            if isinstance(message, Stop):
+                self.stop()
+            elif isinstance(message, Restoring):
+                for source in self._inputs:
+                    if source.rebuild and source.ref.producer == message.feed:
+                        source.rebuild.offer(message)
+
+    # ------------------------------------------------------------------------------------------------ set-up
+
+    def _output(self, ref: RingRef, resources: contextlib.ExitStack) -> Output:
+        ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
+        output = Output(
+            ring,
+            self.spec.name,
+            lossless=self.spec.gating,
+            resumes=not self.spec.restores,
+            while_waiting=self._beat,
+        )
+        resources.callback(output.close)
+        return output
+
+    def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
+        ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
+        config = self.spec.config
+        source = Input(ref, ring, self._engine.add_feed(max_levels=config.max_levels, bar_s=config.bar_s))
+        resources.callback(source.detach)
+        if self.spec.restores and ring.head > 0:
+            # There is a past: of this ring, or of an earlier one of the same store.
+            self._begin_rebuild(source)
+        else:
+            consumer = ring.consumer(self.spec.name, Mode.GATING if self.spec.gating else Mode.LOSSY)
+            source.attach(consumer, consumer.lost)
+        return source
+
+    def _wake_on_signal(self, resources: contextlib.ExitStack) -> None:
+        """Have SIGTERM end a poll at once: the poller watches a pipe that Python writes to."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        resources.callback(os.close, reader)
+        resources.callback(os.close, writer)
+        resources.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer))
+        self._poller.register(reader, zmq.POLLIN)
+        signal.signal(signal.SIGTERM, self.stop)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one engine; ends the process."""
+    spec = spec_from_argv(EngineSpec, argv)
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
+    configure_logging(spec.plant.log_level, spec.name)
+    try:
+        prepare_ring()
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            process = EngineProcess(spec, resources)
+            # What exists now lives as long as the process: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            process.run()
+    except TickplantError as error:
+        sys.exit(f"{spec.name}: {error}")

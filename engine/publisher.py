@@ -1,0 +1,301 @@
+"""The PUB side of an engine: batches of records become messages, topic by topic. Imports shm and shared modules.
+
+Never waits for a subscriber, unless it was made `lossless`: a slow one loses messages, sees so by the topic sequence,
+and asks for them (`router.py`), which is why recent messages are kept here, bounded in bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from tickplant.config import is_loopback
+from tickplant.engine import fanout
+from tickplant.engine.output import grown
+from tickplant.errors import ConfigError
+from tickplant.instruments import Instrument
+from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Schema
+from tickplant.shm.wire import (
+    BBO_CHANNEL,
+    HEADER_BYTES,
+    MESSAGE_RECORDS,
+    TICK_CHANNELS,
+    TopicInfo,
+    bar_channel,
+    make_topic,
+    pack_header,
+)
+
+Records = NDArray[np.void]
+
+STALL_S: Final = 30.0
+"""A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
+
+_KEPT_OVERHEAD_BYTES: Final = HEADER_BYTES + 240  # sizes of the Python objects around a payload
+_TAIL_RECORDS: Final = 2  # a quote is two
+_NOBODY: Final = np.zeros(0, np.bool_)
+
+
+class Kept(NamedTuple):
+    """One message that can be sent again."""
+
+    first: int
+    last: int
+    header: bytes
+    payload: bytes
+
+
+class Topic:
+    """One topic and what is kept of it."""
+
+    __slots__ = ("info", "kept", "name", "next_seq", "tail")
+
+    def __init__(self, info: TopicInfo) -> None:
+        self.name = info.topic.encode()
+        self.info = info  # as of its last message, but for `next_seq`: see `now`
+        self.next_seq = 0
+        self.kept: deque[Kept] = deque()
+        self.tail = b""  # last records, where no message is kept
+
+    def now(self) -> TopicInfo:
+        """What there is to say of it."""
+        info = self.info
+        return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
+
+    def last_records(self, count: int) -> Records:
+        """Up to `count` of the last records; a quote is two, and no more are asked for."""
+        payload = self.kept[-1].payload if self.kept else self.tail
+        return np.frombuffer(payload, DTYPES[Schema(self.info.schema)])[-count:]
+
+
+class _Stream:
+    """Topics of one schema."""
+
+    def __init__(self, schema: Schema, channels: Sequence[str]) -> None:
+        self.schema = schema
+        self.channels = tuple(channels)
+        self.routes: dict[int, tuple[Topic, TopicInfo]] = {}  # by instrument id * channels + channel
+        self.slots = np.full(0, -1, np.int32)
+
+    def reserve(self, instrument_id: int) -> None:
+        wanted = (instrument_id + 1) * len(self.channels)
+        if wanted > len(self.slots):
+            self.slots = np.full(2 * wanted, -1, np.int32)
+
+
+def check_exposed(address: str, *, insecure: bool) -> None:
+    """Refuse an address that other machines can reach, unless that was asked for. Raises ConfigError."""
+    host = address.removeprefix("tcp://").rpartition(":")[0]
+    if address.startswith("tcp://") and not insecure and not is_loopback(host):
+        raise ConfigError(
+            f"{address} can be reached from other machines, and the stream is not encrypted; "
+            "bind 127.0.0.1, or set insecure = true where the network is trusted"
+        )
+
+
+def bind(socket: zmq.Socket[bytes], address: str) -> None:
+    """Bind, or say why not. Raises ConfigError."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        reason = "is already in use; is another plant up?" if error.errno == zmq.EADDRINUSE else error.strerror
+        raise ConfigError(f"cannot listen at {address}: {reason}") from None
+
+
+class Publisher:
+    """Sends records to subscribers and keeps the recent ones. Not thread-safe.
+
+    Args:
+        context: of ZeroMQ.
+        address: to bind.
+        instrument: gives the row of an instrument id; called once a topic.
+        bar_s: lengths of the bars, seconds.
+        recovery_bytes: bound on the messages kept for recovery, of all topics together.
+        high_water_messages: messages that may wait for one slow subscriber.
+        lossless: wait for slow subscribers instead of dropping.
+        while_waiting: called every few milliseconds while a lossless publisher waits.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        instrument: Callable[[int], Instrument],
+        *,
+        bar_s: Sequence[int] = (1, 60),
+        recovery_bytes: int = 64 << 20,
+        high_water_messages: int = 10_000,
+        lossless: bool = False,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
+        self.epoch = time.time_ns() // 1000
+        self.recovery_bytes = recovery_bytes
+        self.kept_bytes = 0
+        self.messages = 0
+        self.records = 0
+        self.stalls = 0  # subscribers given up by a lossless publisher
+        self.subscriptions = 0
+        self.by_name: dict[str, Topic] = {}
+        self._instrument = instrument
+        self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
+        self._lossless = lossless
+        self._while_waiting = while_waiting
+        self._trade_bits = np.zeros(64, np.uint32)
+        self._bar_s = np.array(bar_s, np.uint32)
+        self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
+        self._bbo = _Stream(Schema.BBO, [BBO_CHANNEL])
+        self._bars = _Stream(Schema.BAR, [bar_channel(interval_s) for interval_s in bar_s])
+        # XPUB: a PUB that tells of subscriptions, and that can be asked to wait.
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
+        self.socket.set(zmq.SNDHWM, high_water_messages)
+        self.socket.set(zmq.RCVHWM, 1000)
+        self.socket.set(zmq.XPUB_NODROP, int(lossless))
+        try:
+            bind(self.socket, address)
+        except ConfigError:
+            self.socket.close(0)
+            raise
+
+    def publish_ticks(self, ticks: Records) -> None:
+        """Send TICK records. Every instrument must be known to `instrument`."""
+        if not len(ticks):
+            return
+        _, highest = fanout.survey(ticks["instrument"], _NOBODY)
+        if highest >= len(self._trade_bits):
+            self._trade_bits = grown(self._trade_bits, 2 * highest)
+        masks = np.empty(len(ticks), np.uint32)
+        fanout.tick_channels(ticks, masks, self._trade_bits)
+        self._publish(self._ticks, ticks, masks)
+
+    def publish_bbo(self, bbo: Records) -> None:
+        """Send BBO records."""
+        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32))
+
+    def publish_bars(self, bars: Records) -> None:
+        """Send BAR records, of the lengths that were announced."""
+        masks = np.zeros(len(bars), np.uint32)
+        for i, interval_s in enumerate(self._bar_s):
+            masks[bars["interval_s"] == interval_s] = 1 << i
+        self._publish(self._bars, bars, masks)
+
+    def open_book(self, instrument_id: int) -> None:
+        """Have the topic of a book, though it has no record yet."""
+        channel = self._ticks.channels.index("book")
+        topic, info = self._open(self._ticks, instrument_id * len(self._ticks.channels) + channel)
+        topic.info = info
+
+    def read_subscriptions(self, limit: int = 1000) -> int:
+        """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
+        come = 0
+        for _ in range(limit):
+            try:
+                frame = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            come += frame[:1] == b"\x01"
+            self.subscriptions += 1 if frame[:1] == b"\x01" else -1
+        return come
+
+    def close(self, linger_s: float) -> None:
+        """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
+        self.socket.close(int(linger_s * 1000))
+
+    def _publish(self, stream: _Stream, records: Records, masks: NDArray[np.uint32]) -> None:
+        if not len(records):
+            return
+        record_bytes = records.dtype.itemsize
+        instruments = records["instrument"]
+        stream.reserve(fanout.survey(instruments, _NOBODY)[1])
+        words = records.view(np.uint64).reshape(len(records), record_bytes // 8)
+        rows, keys, starts = fanout.group(words, instruments, masks, len(stream.channels), stream.slots)
+        data = rows.tobytes()
+        publish_ns = time.time_ns()
+        bounds = starts.tolist()
+        for i, key in enumerate(keys.tolist()):
+            topic, info = stream.routes.get(key) or self._open(stream, key)
+            topic.info = info
+            for start in range(bounds[i], bounds[i + 1], MESSAGE_RECORDS):
+                end = min(start + MESSAGE_RECORDS, bounds[i + 1])
+                self._send(topic, data[start * record_bytes : end * record_bytes], end - start, publish_ns)
+
+    def _send(self, topic: Topic, payload: bytes, count: int, publish_ns: int) -> None:
+        info = topic.info
+        first = topic.next_seq
+        header = pack_header(
+            info.schema,
+            len(payload) // count,
+            count,
+            self.epoch,
+            first,
+            publish_ns,
+            info.instrument,
+            info.price_scale,
+            info.size_scale,
+        )
+        send = self.socket.send
+        try:
+            send(topic.name, zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.Again:
+            self._wait(topic.name)
+        send(header, zmq.SNDMORE)
+        send(payload)
+        topic.next_seq = first + count
+        self.messages += 1
+        self.records += count
+        topic.kept.append(Kept(first, first + count - 1, header, payload))
+        self._kept.append(topic)
+        self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES
+        while self.kept_bytes > self.recovery_bytes:
+            self._forget()
+
+    def _wait(self, frame: bytes) -> None:
+        """Send the first frame of a message when every subscriber has room for it."""
+        deadline = time.monotonic() + STALL_S
+        while True:
+            self._while_waiting()
+            time.sleep(0.002)
+            if time.monotonic() > deadline:
+                self.stalls += 1
+                self._lossless = False
+                self.socket.set(zmq.XPUB_NODROP, 0)
+            try:
+                self.socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
+            except zmq.Again:
+                continue
+            return
+
+    def _forget(self) -> None:
+        """Drop the oldest kept message."""
+        topic = self._kept.popleft()
+        payload = topic.kept.popleft().payload
+        self.kept_bytes -= len(payload) + _KEPT_OVERHEAD_BYTES
+        if not topic.kept:
+            topic.tail = payload[-_TAIL_RECORDS * DTYPES[Schema(topic.info.schema)].itemsize :]
+
+    def _open(self, stream: _Stream, key: int) -> tuple[Topic, TopicInfo]:
+        """The topic of an instrument and channel; a new id of the same symbol, with other scales, continues it."""
+        instrument_id, channel = divmod(key, len(stream.channels))
+        row = self._instrument(instrument_id)
+        name = make_topic(row.venue, row.symbol, stream.channels[channel])
+        info = TopicInfo(name, int(stream.schema), row.id, row.price_scale, row.size_scale, 0)
+        topic = self.by_name.setdefault(name, Topic(info))
+        stream.routes[key] = topic, info
+        return topic, info
+
+
+def warm_up() -> None:
+    """Compile the kernels."""
+    for dtype in (TICK, BBO, BAR):
+        for count in (1, 2):  # a column of one record is contiguous, which is another type
+            records = np.zeros(count, dtype)
+            words = records.view(np.uint64).reshape(count, dtype.itemsize // 8)
+            fanout.survey(records["instrument"], _NOBODY)
+            fanout.group(words, records["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
+    fanout.tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))

@@ -1,0 +1,446 @@
+"""The Binance adapter: frames and REST answers in; ticks, requests and actions out. No I/O, no clock.
+
+May import shm, feeds.adapter and its own package: messages.py (reference decoder) and scanner.py (fast decoder) read
+bytes, market.py makes ticks of them, book_sync.py has the book's rules, subscriptions.py the connections.
+
+What is recorded where the venue leaves room:
+
+* A diff without levels moves the book's id and leaves no record. Completeness of a book does not rest on the ids in
+  the store (they are not consecutive), but on every hole being a GAP.
+* Diffs held back for a snapshot keep their own ts_recv, so within one instrument ts_recv may step back there.
+* A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
+* Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
+  connection, a futures partial book cannot be told from a diff; this adapter subscribes to neither.
+* A frame that was rejected though its symbol and id could be read shows as GAP REJECTED before the next record of its
+  stream; any other rejected frame as a GAP REJECTED on `*`, since nobody knows what it was.
+* CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on `*` where the
+  connection carried all books of the feed (or the feed has none); else it is on each instrument of the connection, and
+  each book among them gets its GAP at once, since a DISCONNECTED on `*` makes every book stale.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import FeedError
+from tickplant.feeds.adapter import (
+    Connection,
+    FeedCounters,
+    Reconnect,
+    Reject,
+    Resolver,
+    RestRequest,
+    RestResponse,
+    Send,
+)
+from tickplant.feeds.binance import messages, scanner
+from tickplant.feeds.binance.levels import snapshot_rows
+from tickplant.feeds.binance.market import Listing, Market
+from tickplant.feeds.binance.messages import RejectError, decode, to_ns
+from tickplant.feeds.binance.past_trades import PastTradeDesk
+from tickplant.feeds.binance.rules import Rules
+from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
+from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
+from tickplant.feeds.continuity import LastIds
+from tickplant.instruments import MAX_SCALE
+from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
+
+BOOTSTRAP_KEY: Final = "exchangeInfo"
+BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
+REJECT_BYTES: Final = 1 << 20
+"""More of a rejected frame is not kept."""
+
+_ON: Final = {"trade": Flag.ON_TRADE, "agg_trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
+_SEEN: Final = {"quote": scanner.SEEN_QUOTE, "book": scanner.SEEN_BOOK}
+
+
+class BinanceAdapter:
+    """One feed of spot or USD-M futures; implements `tickplant.feeds.adapter.Adapter`."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        symbols: Sequence[str] | None,
+        channels: Sequence[str],
+        resolve: Resolver,
+        *,
+        ws_url: str = "",
+        silent_s: float = 60.0,
+        held_records: int = 1 << 20,
+        rejects_kept: int = 100,
+        use_scanner: bool = True,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            rules: which venue.
+            symbols: what to record; None takes every symbol that occurs (then there is nothing to connect to).
+            channels: of trade, agg_trade, quote, book: what to subscribe to. Whatever else arrives is recorded too.
+            resolve: gives the instrument of a symbol.
+            ws_url: base address that carries all streams, instead of the venue's own.
+            silent_s: an acknowledged quote or book stream that delivers nothing for this long is a failure; the
+                one that did so before is given more time.
+            held_records: levels held back for snapshots, of all books together (64 bytes each); each has its share.
+            rejects_kept: rejected frames handed out, per cause.
+            use_scanner: False decodes everything with the reference decoder.
+        """
+        self.venue = rules.venue
+        self._rules = rules
+        self._symbols = symbols
+        self._market = Market(symbols, resolve, futures=rules.futures, held_records=held_records)
+        self._subscriptions = Subscriptions(rules, symbols or (), channels, ws_url=ws_url, silent_s=silent_s)
+        self._counters = FeedCounters()
+        self._budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
+        self._throttle = SnapshotThrottle(self._budget)
+        self._trades = PastTradeDesk(rules, self._budget, self._market, self._counters, self._reject)
+        self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
+        self._ready = False
+        self._use_scanner = use_scanner
+        self._connection = ""  # the frame being read came over it
+        self._requests: list[RestRequest] = []
+        self._actions: list[Send | Reconnect] = []
+        self._rejects: list[Reject] = []
+        self._rejects_kept = rejects_kept
+        self._rejects_of: dict[str, int] = {}
+
+    @property
+    def counters(self) -> FeedCounters:
+        """What was seen so far; read it again for newer numbers."""
+        market, counters = self._market, self._counters
+        _, _, parsed, duplicates, trades, quotes = market.progress[: scanner.QUOTES + 1].tolist()
+        kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
+        kinds[Kind.TRADE] = kinds.get(Kind.TRADE, 0) + trades
+        kinds[Kind.QUOTE] = kinds.get(Kind.QUOTE, 0) + quotes
+        books = sum(listing.sync.duplicates for listing in market.listings.values())
+        return msgspec.structs.replace(
+            counters,
+            parsed=counters.parsed + parsed,
+            kinds={kind.name.lower(): number for kind, number in sorted(kinds.items()) if number},
+            duplicates=market.duplicates + duplicates + books,
+            gaps=market.gaps,
+            resyncs=market.resyncs,
+            fallbacks=market.fallbacks,
+        )
+
+    # Lifecycle.
+
+    def bootstrap(self) -> list[RestRequest]:
+        """The instrument data, where symbols are configured."""
+        return [self._bootstrap_request(0)] if self._symbols else []
+
+    def connections(self) -> list[Connection]:
+        """One per address, more where a venue's limit of streams asks for it; none before the bootstrap is done."""
+        return [link.connection for link in self._subscriptions.links.values()] if self._ready else []
+
+    def resume(self, last: Mapping[int, LastIds], ts_ns: int) -> None:
+        """Go on after these ids; the first record of each stream comes after a GAP, unless nothing is missing."""
+        for listing in self._market.listings.values():
+            if (ids := last.get(listing.instrument.id)) is not None:
+                self._market.resume(listing, ids)
+
+    def on_open(self, connection: str, ts_ns: int) -> None:
+        """A connection is up: subscribe to its streams."""
+        link = self._subscriptions.links.get(connection)
+        if link is None:
+            return
+        link.sockets += 1
+        link.replacing = False
+        self._update_overlap()
+        self._clear_seen(link)
+        self._actions += self._subscriptions.subscribe(link, ts_ns)
+        self._market.status(StatusCode.CONNECTED, ts_ns, flags=_flags(link))
+
+    def on_close(self, connection: str, ts_ns: int, reason: str) -> None:
+        """A connection is gone; or the older one of two, and nothing is lost."""
+        link = self._subscriptions.links.get(connection)
+        if link is None or link.sockets == 0:
+            return
+        link.sockets -= 1
+        self._update_overlap()
+        if link.sockets:
+            self._clear_seen(link)
+            self._subscriptions.restart_watch(link, ts_ns)
+            self._market.status(StatusCode.HANDOVER, ts_ns, flags=_flags(link))
+            return
+        link.replacing = False
+        with_books = [other for other in self._subscriptions.links.values() if "book" in other.channels]
+        feed_wide = with_books in ([], [link])
+        listings = self._market.listings
+        for stream in link.streams:
+            if stream.symbol in listings:
+                self._market.interrupt(listings[stream.symbol], stream.channel, ts_ns, announced=not feed_wide)
+        if feed_wide:
+            self._market.status(StatusCode.DISCONNECTED, ts_ns, flags=_flags(link))
+            return
+        for symbol in dict.fromkeys(stream.symbol for stream in link.streams):
+            if symbol in listings:
+                instrument = listings[symbol].instrument
+                self._market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=_flags(link))
+
+    def on_timer(self, now_ns: int) -> None:
+        """Replace connections whose subscriptions are unanswered or silent; ask again for what was refused."""
+        self._actions += self._subscriptions.again(now_ns)
+        for reconnect, silent in self._subscriptions.overdue(now_ns, self._delivered):
+            self._tell_silent(silent, now_ns)
+            self._actions.append(reconnect)
+        self._requests += [self._trades.probe.ask(stream, now_ns) for stream in self._subscriptions.quiet]
+        self._subscriptions.quiet.clear()
+        if silent := self._trades.probe.silent(now_ns, self._market.last_trade):
+            self._tell_silent(silent, now_ns)
+            self._actions += self._subscriptions.replace(silent)
+
+    def _tell_silent(self, silent: Sequence[Stream], now_ns: int) -> None:
+        for stream in silent:
+            listing = self._market.listings.get(stream.symbol)
+            if listing is not None:
+                code = StatusCode.SUBSCRIPTION_SILENT
+                self._market.status(code, now_ns, listing.instrument, flags=_ON[stream.channel])
+                self._market.doubt(listing, stream.channel)
+
+    def resync(self, symbol: str, ts_ns: int) -> None:
+        """Fetch the book of a symbol again; all of them where it is empty."""
+        for name, listing in self._market.listings.items():
+            if symbol in ("", name):
+                listing.sync.refresh()
+
+    def release(self) -> None:
+        """Hand out book changes that were held back for a snapshot."""
+        for listing in self._market.listings.values():
+            self._market.release(listing)
+
+    # Frames.
+
+    def on_frames(self, connection: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
+        """Text frames of one read from the socket."""
+        self._connection = connection
+        self._counters.frames += len(frames)
+        if self._use_scanner:
+            self._market.scan(frames, ts_recv_ns, self._read)
+        else:
+            for frame in frames:
+                self._read(frame, ts_recv_ns)
+        if self._market.snapshots_wanted:
+            self._request_snapshots()
+        if self._market.holes:
+            self._requests += self._trades.fetch_missed(asking=self._ready)
+
+    def on_recorded(self, body: bytes, ts_recv_ns: int) -> None:
+        """One line of a recording."""
+        self.on_frames("", (body,), ts_recv_ns)
+
+    def _read(self, body: bytes, ts_recv: int) -> None:
+        # The reference decoder's way from bytes to ticks.
+        try:
+            if self._record(decode(body), body, ts_recv):
+                self._counters.parsed += 1
+            else:
+                self._counters.ignored += 1
+        except RejectError as rejected:
+            self._reject(rejected, body, ts_recv)
+
+    def _record(self, message: messages.Message, body: bytes, ts_recv: int) -> bool:
+        # Whether the message was recorded, or held, or known already. Raises RejectError.
+        market = self._market
+        match message:
+            case messages.Trade():
+                return market.on_trade(message, ts_recv)
+            case messages.AggTrade():
+                return market.on_agg_trade(message, ts_recv)
+            case messages.BookTicker():
+                return market.on_quote(message, ts_recv)
+            case messages.Diff():
+                return market.on_diff(message, ts_recv)
+            case messages.PartialDepth():
+                return market.on_partial(message, ts_recv)
+            case messages.Snapshot():
+                return self._on_snapshot(self._owner(message.id), body, ts_recv)
+            case messages.Answer():
+                self._subscriptions.acknowledge(message.id, ts_recv)
+                return False
+            case messages.Refusal():
+                raise self._refused(message, ts_recv)
+            case messages.Shutdown():
+                self._on_shutdown(message, ts_recv)
+                return True
+            case messages.ExchangeInfo():
+                self._on_exchange_info(message)
+                return False
+            case messages.Ignored():
+                return False
+
+    def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
+        self._market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=to_ns(notice.time))
+        link = self._subscriptions.links.get(self._connection)
+        if link is not None and not link.replacing:
+            link.replacing = True
+            self._actions.append(Reconnect(self._connection, "the venue is shutting it down", overlap=True))
+
+    def _refused(self, refusal: messages.Refusal, ts_recv: int) -> RejectError:
+        streams = self._subscriptions.refuse(self._connection, refusal.id, ts_recv)
+        self._counters.refused += 1
+        self._market.status(StatusCode.SUBSCRIPTION_REFUSED, ts_recv)
+        names = ", ".join(stream.name for stream in streams[:5]) + (", …" if len(streams) > 5 else "")
+        rejected = RejectError("subscription refused", f"{refusal.code} {refusal.text} {names}".rstrip())
+        rejected.accounted = True
+        return rejected
+
+    def _reject(self, rejected: RejectError, raw: bytes, ts_recv: int) -> None:
+        self._counters.rejected += 1
+        if not rejected.accounted:
+            self._market.gap(self._market.feed_instrument(), GapCause.REJECTED, 0, ts_recv)
+        number = self._rejects_of.get(rejected.cause, 0)
+        self._rejects_of[rejected.cause] = number + 1
+        if number < self._rejects_kept:
+            self._rejects.append(Reject(rejected.cause, raw[:REJECT_BYTES], ts_recv, rejected.detail))
+
+    # REST.
+
+    def on_rest(self, response: RestResponse) -> None:
+        """The answer, or the failure, of an earlier request. Raises FeedError for a symbol that the venue lacks."""
+        retry_ns = response.ts_recv_ns
+        if response.retry_after_s is not None:
+            retry_ns += int(response.retry_after_s * SECOND_NS)
+            self._budget.pause(retry_ns)
+        if response.request.key == BOOTSTRAP_KEY:
+            if response.status == 200:
+                self._on_bootstrap(response)
+            else:
+                self._requests.append(self._bootstrap_request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
+            return
+        if self._trades.knows(response.request):
+            self._requests += self._trades.on_rest(response)
+            return
+        listing = self._market.listings.get(response.request.key.removeprefix("depth "))
+        if listing is None:
+            return
+        if response.status == 200:
+            self._counters.frames += 1
+            try:
+                recorded = self._on_snapshot(listing, response.body, response.ts_recv_ns)
+                self._counters.parsed += recorded
+                self._counters.ignored += not recorded
+            except RejectError as rejected:
+                rejected.accounted = True  # it is asked for again
+                self._reject(rejected, response.body, response.ts_recv_ns)
+                self._market.retry_snapshot(listing, response.ts_recv_ns)
+        else:
+            self._market.retry_snapshot(listing, response.ts_recv_ns)
+        self._request_snapshots()
+
+    def _on_bootstrap(self, response: RestResponse) -> None:
+        try:
+            info = decode(response.body)
+        except RejectError as error:
+            raise FeedError(f"{self.venue}: {response.request.path} is not instrument data ({error})") from None
+        if not isinstance(info, messages.ExchangeInfo):
+            raise FeedError(f"{self.venue}: {response.request.path} is not instrument data; is rest_url right?")
+        self._on_exchange_info(info)
+        listed = self._market.stated_scales
+        symbols = list(dict.fromkeys(self._symbols or ()))
+        if unknown := [symbol for symbol in symbols if symbol not in listed]:
+            raise FeedError(f"{self.venue}: " + "; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
+        for symbol in symbols:
+            if symbol not in self._market.listings:
+                self._market.add(symbol)
+        self._ready = True
+
+    def _on_exchange_info(self, info: messages.ExchangeInfo) -> None:
+        price_digits, size_digits = self._rules.price_digits, self._rules.size_digits
+        for each in info.symbols:
+            self._market.stated_scales[each.symbol] = (
+                _scale(getattr(each, price_digits)),
+                _scale(getattr(each, size_digits)),
+            )
+
+    def _bootstrap_request(self, not_before_ns: int) -> RestRequest:
+        path = f"{self._rules.rest_prefix}/exchangeInfo{self._rules.exchange_info}"
+        return RestRequest(BOOTSTRAP_KEY, path, not_before_ns)
+
+    def _request_snapshots(self) -> None:
+        rules = self._rules
+        for symbol, now_ns in self._market.snapshots_wanted:
+            path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
+            self._requests.append(RestRequest(f"depth {symbol}", path, self._throttle.next_ns(symbol, now_ns)))
+        self._market.snapshots_wanted.clear()
+
+    def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:
+        return self._market.on_snapshot(listing, *snapshot_rows(listing.instrument, body, ts_recv))
+
+    def _owner(self, ident: int) -> Listing:
+        # Whose book a recorded snapshot is, which does not name its symbol. Raises RejectError.
+        listings = list(self._market.listings.values())
+        waiting = [listing for listing in listings if listing.sync.waiting]
+        fitting = [listing for listing in waiting if listing.sync.straddles(ident)]
+        for candidates in (waiting, fitting, listings):
+            if len(candidates) == 1:
+                return candidates[0]
+        detail = f"{len(waiting)} books wait for one, {len(fitting)} of them reach id {ident}"
+        raise RejectError("snapshot of no known symbol", detail)
+
+    # Streams.
+
+    def _update_overlap(self) -> None:
+        self._market.overlapping = any(link.sockets > 1 for link in self._subscriptions.links.values())
+
+    def _clear_seen(self, link: Link) -> None:
+        for stream in link.streams:
+            listing = self._market.listings.get(stream.symbol)
+            if listing is not None:
+                self._delivered(stream)
+
+    def _delivered(self, stream: Stream) -> bool:
+        listing = self._market.listings.get(stream.symbol)
+        if listing is None:
+            return False
+        if stream.channel not in _SEEN:
+            before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
+            return before != self._marks[stream]
+        row, column = self._market.state[listing.slot], _SEEN[stream.channel]
+        seen, row[column] = bool(row[column]), 0
+        return seen
+
+    # What the runner takes.
+
+    def take_ticks(self) -> NDArray[np.void]:
+        """Ticks made since the last call, dtype TICK, `seq` 0; valid until the next call on the adapter."""
+        ticks = self._market.batch.take()
+        self._counters.ticks += len(ticks)
+        return ticks
+
+    def take_requests(self) -> list[RestRequest]:
+        """Requests made since the last call."""
+        requests, self._requests = self._requests, []
+        return requests
+
+    def take_actions(self) -> list[Send | Reconnect]:
+        """Actions wanted since the last call, in order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def take_rejects(self) -> list[Reject]:
+        """Frames rejected since the last call; the first `rejects_kept` of each cause."""
+        rejects, self._rejects = self._rejects, []
+        return rejects
+
+
+def _flags(link: Link) -> int:
+    flags = 0
+    for channel in link.channels:
+        flags |= _ON[channel]
+    return flags
+
+
+def _scale(digits: int | None) -> int | None:
+    return digits if digits is not None and 0 <= digits <= MAX_SCALE else None
+
+
+def _unknown_symbol(symbol: str, listed: Collection[str]) -> str:
+    near = [symbol.upper()] if symbol.upper() in listed else difflib.get_close_matches(symbol.upper(), listed, 1)
+    return f"there is no symbol {symbol}" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,248 @@
+"""How a book follows the venue: which diffs to record, hold back or drop, when to fetch a snapshot. Pure; no imports.
+
+One `BookSync` per instrument; it knows ids, not levels. The venue's rule is a parameter (protocol sources: Binance,
+"How to manage a local order book correctly", spot and USD-M):
+
+    spot      a diff covers ids first..last; it follows book id B if first <= B + 1 and last > B
+    futures   a diff names the diff before it: it follows if previous == B; the first one after a snapshot B
+              follows if first <= B <= last or previous == B
+
+Diffs that arrive while there is no book are held back. A snapshot S that the held diffs reach is recorded between
+those that it contains (last <= S, recorded all the same: nothing received is lost) and those that follow it.
+A diff that leaves a hole gives a Gap and starts a new wait, with itself as the first one held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+UNKNOWN: Final = -1
+EMPTY_SNAPSHOT: Final = -1  # lastUpdateId of a newly listed symbol: the first diff follows, whatever its ids
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """One book event. `previous` is UNKNOWN on spot; `content` is the caller's; `weight` counts towards the limit."""
+
+    first: int
+    last: int
+    previous: int
+    content: Any
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole book at an id."""
+
+    id: int
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Changes between two ids are missing. `cause` is None where the ids themselves jumped."""
+
+    last_id: int
+    next_id: int
+    missing: int
+    cause: Any = None
+
+
+Output = Diff | Snapshot | Gap
+
+
+class BookSync:
+    """State of one book. Methods return what is to be recorded, in order.
+
+    After each call, `wants_snapshot` says whether one has to be asked for; the caller resets it when it asks.
+    """
+
+    def __init__(self, *, futures: bool, held_limit: int) -> None:
+        self.futures = futures
+        self.held_limit = held_limit  # weight of the diffs held back; beyond it the oldest are recorded as they are
+        self.held: deque[Diff] = deque()
+        self._held_weight = 0
+        self.live = False
+        self.wants_snapshot = False
+        self.duplicates = 0
+        self.book_id = 0  # of the live book
+        self.pending_cause: Any = None  # why the next gap will be there, where that is known beforehand
+        self._first_after_snapshot = False
+        self._intact = False  # every change since the last snapshot was recorded or is held
+        self._lost: tuple[int, Any] | None = None  # last id of a book given up without a Gap yet, and the cause
+        self._early: Snapshot | None = None  # a snapshot that came before any diff
+        self._newest_held = -1  # last id of the newest diff that was ever held
+
+    @property
+    def waiting(self) -> bool:
+        """Whether diffs are held back for a snapshot."""
+        return bool(self.held)
+
+    def straddles(self, snapshot_id: int) -> bool:
+        """Whether a snapshot lies within the diffs that are held."""
+        return self.waiting and self.held[0].first - 1 <= snapshot_id <= self.held[-1].last
+
+    @property
+    def end_id(self) -> int | None:
+        """Last id up to which every change since the last snapshot was recorded or is held; None where that broke."""
+        if not self._intact:
+            return None
+        return self.held[-1].last if self.held else self.book_id
+
+    @property
+    def seen_id(self) -> int | None:
+        """Last id that is recorded or held since the stream was interrupted; None where there is none yet."""
+        return self.held[-1].last if self.held else self.end_id
+
+    def advance(self, first: int, last: int, previous: int, *, overlapping: bool = False) -> bool:
+        """Whether a diff follows the live book as it stands; if so, the book has moved on to it.
+
+        While two connections overlap their diffs may be cut at different ids, so there a futures diff that reaches
+        from before the book's id to behind it follows too: it holds absolute sizes.
+        """
+        if not self.live:
+            return False
+        if self._first_after_snapshot:
+            follows = self._follows_snapshot(first, last, previous, self.book_id)
+        elif self.futures:
+            follows = previous == self.book_id or (overlapping and previous < self.book_id < last)
+        else:
+            follows = first <= self.book_id + 1 and last > self.book_id
+        if follows:
+            self.book_id = last
+            self._first_after_snapshot = False
+            self.pending_cause = None
+        return follows
+
+    def on_diff(self, diff: Diff, *, overlapping: bool = False) -> list[Output]:
+        """A diff has arrived."""
+        if self.advance(diff.first, diff.last, diff.previous, overlapping=overlapping):
+            return [diff]
+        if self.live:
+            if diff.last <= self.book_id:
+                self.duplicates += 1
+                return []
+            gap = self._gap(diff, self.book_id)
+            self._wait()
+            self.wants_snapshot = True
+            return [gap, *self._hold(diff)]
+        outputs: list[Output] = []
+        seen_id = self.seen_id
+        if seen_id is not None:
+            if diff.last <= seen_id:
+                self.duplicates += 1
+                return []
+            if diff.previous != seen_id if self.futures else diff.first > seen_id + 1:
+                # Told even where a snapshot is due anyway: each hole has a Gap of its own.
+                self._intact = False
+                outputs.append(self._gap(diff, seen_id))
+        if not self.held and self._early is None:
+            self.wants_snapshot = True
+        outputs += self._hold(diff)
+        if self._early is not None:
+            early, self._early = self._early, None
+            outputs += self.on_snapshot(early)
+        return outputs
+
+    def on_snapshot(self, snapshot: Snapshot) -> list[Output]:
+        """A snapshot has arrived. Too old, it is dropped and `wants_snapshot` set; unwanted, it is dropped."""
+        if self.live:
+            return []
+        if not self.held:
+            self._early = snapshot
+            return []
+        contained = [diff for diff in self.held if self._contained(diff, snapshot.id)]
+        newer = list(self.held)[len(contained) :]
+        if newer and not self._follows_snapshot(newer[0].first, newer[0].last, newer[0].previous, snapshot.id):
+            self.wants_snapshot = True
+            return []
+        outputs: list[Output] = [*contained]
+        if self._lost is not None:
+            last_id, cause = self._lost
+            outputs.append(Gap(last_id, max(snapshot.id, 0), UNKNOWN, cause))
+        outputs.append(snapshot)
+        self._wait()
+        self.live = self._intact = True
+        self._first_after_snapshot = True
+        self.pending_cause = None
+        self.book_id = snapshot.id
+        for diff in newer:
+            outputs += self.on_diff(diff)
+        return outputs
+
+    def give_up(self, cause: Any, *, announced: bool = False) -> list[Output]:
+        """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause.
+
+        Args:
+            cause: what becomes `Gap.cause`.
+            announced: the caller has recorded a gap for it already.
+        """
+        held: list[Output] = [*self.held]
+        lost = self._lost
+        if lost is None and self.seen_id is not None:
+            lost = (self.seen_id, cause)
+        self._wait()
+        if not announced:
+            self._lost = lost
+        self.wants_snapshot = False
+        return held
+
+    def resume(self, last_id: int, cause: Any) -> None:
+        """A book was followed to this id before: the next snapshot is preceded by a Gap of this cause."""
+        self._lost = (last_id, cause)
+
+    def refresh(self) -> None:
+        """Fetch the book again though nothing is missing: diffs are held back from here on."""
+        if self.live:
+            self._wait()
+            self._intact = True
+
+    def release(self) -> list[Output]:
+        """Let go of what is held: no snapshot will come, so a Gap that waited for it comes now."""
+        outputs: list[Output] = [*self.held]
+        if self._lost is not None and self._newest_held > self._lost[0]:
+            last_id, cause = self._lost
+            self._lost = None
+            outputs.append(Gap(last_id, self._newest_held, UNKNOWN, cause))
+        self._drop_held()
+        return outputs
+
+    def _hold(self, diff: Diff) -> list[Output]:
+        self.held.append(diff)
+        self._newest_held = diff.last
+        self._held_weight += diff.weight
+        released: list[Output] = []
+        # The newest one stays: a later snapshot is tested against it.
+        while self._held_weight > self.held_limit and len(self.held) > 1:
+            oldest = self.held.popleft()
+            self._held_weight -= oldest.weight
+            released.append(oldest)
+        return released
+
+    def _drop_held(self) -> None:
+        self.held.clear()
+        self._held_weight = 0
+
+    def _wait(self) -> None:
+        self.live = self._intact = False
+        self._drop_held()
+        self._lost = None
+        self._early = None
+
+    def _gap(self, diff: Diff, last_id: int) -> Gap:
+        cause, self.pending_cause = self.pending_cause, None
+        return Gap(last_id, diff.first, UNKNOWN if self.futures else diff.first - last_id - 1, cause)
+
+    def _contained(self, diff: Diff, snapshot_id: int) -> bool:
+        # A futures diff that ends at the snapshot's id is the one that the venue wants applied first.
+        return diff.last < snapshot_id if self.futures else diff.last <= snapshot_id
+
+    def _follows_snapshot(self, first: int, last: int, previous: int, snapshot_id: int) -> bool:
+        if snapshot_id == EMPTY_SNAPSHOT:
+            return True
+        if self.futures:
+            return first <= snapshot_id <= last or previous == snapshot_id
+        return first <= snapshot_id + 1 <= last

@@ -1,0 +1,328 @@
+"""Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure; keeps no state.
+
+Imports shared modules only. The scanner writes ticks for the hot messages without these structs; whatever it does not
+recognise comes here, and a property test holds the two equal.
+
+    {"e":"trade","E":1788264000013,"s":"BNBBTC","t":5001,"p":"0.01250000","q":"4.20000000","T":1788264000011,"m":true}
+    {"stream":"bnbbtc@bookTicker","data":{"u":400900217,"s":"BNBBTC","b":"0.01249","B":"31.2","a":"0.01251","A":"4"}}
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+from tickplant.instruments import parse_decimal, to_mantissa
+
+MAX_ID: Final = 2**63 - 1
+MARKET: Final = "MARKET"
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+Levels = list[tuple[str, str]]
+
+_PARTIAL = re.compile(r"(.+)@depth(?:5|10|20)(?:@\d+ms)?\Z")
+
+
+class RejectError(Exception):
+    """A frame that cannot be recorded: a short, stable cause, and what exactly is wrong.
+
+    `accounted` says that the records will show the loss where it happened.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = detail
+        self.accounted = False
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One trade. On futures, `origin` other than MARKET is a fill that was not made on the book."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="t")
+    price: str = msgspec.field(name="p")
+    size: str = msgspec.field(name="q")
+    time: Id = msgspec.field(name="T")
+    buyer_is_maker: bool = msgspec.field(name="m")
+    origin: str = msgspec.field(name="X", default=MARKET)
+
+
+class AggTrade(msgspec.Struct, frozen=True):
+    """Fills of one taker order at one price; `id` counts in a space of its own."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="a")
+    price: str = msgspec.field(name="p")
+    size: str = msgspec.field(name="q")
+    first_trade: Id = msgspec.field(name="f")
+    time: Id = msgspec.field(name="T")
+    buyer_is_maker: bool = msgspec.field(name="m")
+
+
+class PastTrade(msgspec.Struct, frozen=True):
+    """A trade as REST gives it."""
+
+    id: Id
+    price: str
+    qty: str
+    time: Id
+    isBuyerMaker: bool  # noqa: N815 -- the venue's names
+
+
+class PastAggTrade(msgspec.Struct, frozen=True):
+    """An aggregate trade as REST gives it: as in the stream, but without the symbol."""
+
+    a: Id
+    p: str
+    q: str
+    f: Id
+    T: Id
+    m: bool
+
+
+class BookTicker(msgspec.Struct, frozen=True):
+    """Best bid and offer. Spot gives neither type nor time."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="u")
+    bid_price: str = msgspec.field(name="b")
+    bid_size: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_size: str = msgspec.field(name="A")
+    time: Id = msgspec.field(name="T", default=0)
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """Changed levels of the book; `previous` is the `last` of the diff before, on futures only."""
+
+    symbol: str = msgspec.field(name="s")
+    first: Id = msgspec.field(name="U")
+    last: Id = msgspec.field(name="u")
+    sent: Id = msgspec.field(name="E")
+    bids: Levels = msgspec.field(name="b")
+    asks: Levels = msgspec.field(name="a")
+    previous: Id | None = msgspec.field(name="pu", default=None)
+    matched: Id | None = msgspec.field(name="T", default=None)
+
+    @property
+    def time(self) -> int:
+        """The matching engine's time where there is one."""
+        return self.sent if self.matched is None else self.matched
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A REST depth answer: it does not name its symbol. Id -1: a newly listed symbol, empty."""
+
+    id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = msgspec.field(name="lastUpdateId")
+    bids: Levels
+    asks: Levels
+    time: Id = msgspec.field(name="T", default=0)
+
+
+class PartialDepth(msgspec.Struct, frozen=True):
+    """The best 5, 10 or 20 levels, whole. `stream_symbol` is lower case, as in the stream's name."""
+
+    stream_symbol: str
+    id: int
+    bids: Levels
+    asks: Levels
+    time: int
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """The server announces that it will close the connection."""
+
+    time: Id = msgspec.field(name="E")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A request was carried out."""
+
+    id: int | str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A request was refused."""
+
+    code: int
+    text: str
+    id: int | str | None = None
+
+
+class SymbolInfo(msgspec.Struct, frozen=True):
+    """What the instrument data says of a symbol's decimals; spot and futures use different fields."""
+
+    symbol: str
+    quotePrecision: int | None = None  # noqa: N815 -- the venue's names
+    baseAssetPrecision: int | None = None  # noqa: N815
+    pricePrecision: int | None = None  # noqa: N815
+    quantityPrecision: int | None = None  # noqa: N815
+
+
+class ExchangeInfo(msgspec.Struct, frozen=True):
+    """The REST answer with the instrument data."""
+
+    symbols: list[SymbolInfo]
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A message of a kind that is not recorded."""
+
+    kind: str
+
+
+Message = (
+    Trade
+    | AggTrade
+    | BookTicker
+    | Diff
+    | Snapshot
+    | PartialDepth
+    | Shutdown
+    | Answer
+    | Refusal
+    | ExchangeInfo
+    | Ignored
+)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    # What tells messages apart. Raw fields are empty where the key is absent.
+    stream: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    e: str | None = None
+    u: msgspec.Raw = msgspec.Raw()
+    lastUpdateId: msgspec.Raw = msgspec.Raw()  # noqa: N815 -- the venue's name
+    result: msgspec.Raw = msgspec.Raw()
+    code: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    symbols: msgspec.Raw = msgspec.Raw()
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int
+    msg: str = ""
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    # {"code":2,"msg":"…"} on most servers, {"error":{"code":2,"msg":"…"}} on some; the id may be missing.
+    code: int = 0
+    msg: str = ""
+    error: _Error | None = None
+    id: int | str | None = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+_BOOK_TICKER: Final = msgspec.json.Decoder(BookTicker)
+_DIFF: Final = msgspec.json.Decoder(Diff)
+_SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
+_EXCHANGE_INFO: Final = msgspec.json.Decoder(ExchangeInfo)
+_ANSWER: Final = msgspec.json.Decoder(Answer)
+_REFUSAL: Final = msgspec.json.Decoder(_Refusal)
+_PAST_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
+_PAST_AGG_TRADES: Final = msgspec.json.Decoder(list[PastAggTrade])
+_EVENTS: Final[dict[str, msgspec.json.Decoder[Trade | AggTrade | BookTicker | Shutdown]]] = {
+    "trade": msgspec.json.Decoder(Trade),
+    "aggTrade": msgspec.json.Decoder(AggTrade),
+    "bookTicker": msgspec.json.Decoder(BookTicker),
+    "serverShutdown": msgspec.json.Decoder(Shutdown),
+}
+
+
+def decode(body: bytes) -> Message:
+    """The message of a frame, raw or wrapped in `{stream, data}`, or of a REST answer. Raises RejectError."""
+    try:
+        head = _HEAD.decode(body)
+        stream = head.stream
+        payload: bytes | msgspec.Raw = body
+        if stream is not None and head.data:
+            payload = head.data
+            head = _HEAD.decode(payload)
+        return _decode(head, payload, stream)
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None
+
+
+def _decode(head: _Head, payload: bytes | msgspec.Raw, stream: str | None) -> Message:
+    if head.e is not None:
+        if head.e == "depthUpdate":
+            diff = _DIFF.decode(payload)
+            # On futures the partial depth streams have the shape of diffs: only the name tells them apart.
+            partial = _PARTIAL.match(stream or "")
+            return PartialDepth(partial[1], diff.last, diff.bids, diff.asks, diff.time) if partial else diff
+        decoder = _EVENTS.get(head.e)
+        return decoder.decode(payload) if decoder is not None else Ignored(head.e)
+    if head.lastUpdateId:
+        snapshot = _SNAPSHOT.decode(payload)
+        if stream is None:
+            return snapshot
+        partial = _PARTIAL.match(stream)
+        if partial is None:
+            raise RejectError("unknown message", f"a book without a symbol on stream {stream}")
+        return PartialDepth(partial[1], max(snapshot.id, 0), snapshot.bids, snapshot.asks, snapshot.time)
+    if head.u:
+        return _BOOK_TICKER.decode(payload)
+    if head.code or head.error:
+        refusal = _REFUSAL.decode(payload)
+        error = refusal.error or _Error(refusal.code, refusal.msg)
+        return Refusal(error.code, error.msg, refusal.id)
+    if head.result:
+        return _ANSWER.decode(payload)
+    if head.symbols:
+        return _EXCHANGE_INFO.decode(payload)
+    if stream is not None:
+        return Ignored(stream.partition("@")[2] or stream)
+    raise RejectError("unknown message", "neither an event, a quote, a book, an answer nor instrument data")
+
+
+def decode_past(body: bytes, symbol: str, *, aggregate: bool) -> list[Trade | AggTrade]:
+    """The trades of a REST answer, which does not name their symbol. Raises RejectError."""
+    try:
+        if aggregate:
+            return [AggTrade(symbol, row.a, row.p, row.q, row.f, row.T, row.m) for row in _PAST_AGG_TRADES.decode(body)]
+        rows = _PAST_TRADES.decode(body)
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None
+    return [Trade(symbol, row.id, row.price, row.qty, row.time, row.isBuyerMaker) for row in rows]
+
+
+def to_ns(time: int) -> int:
+    """Nanoseconds of a venue time in ms, us or ns, told apart by magnitude; 0 stays 0. Raises RejectError."""
+    if time <= MAX_ID // 1_000_000:
+        return time * 1_000_000
+    if 10**14 <= time <= MAX_ID // 1_000:
+        return time * 1_000
+    if time >= 10**17:
+        return time
+    raise RejectError("time", f"{time} is neither milliseconds nor microseconds of our time")
+
+
+def price(text: str, scale: int) -> int:
+    """Mantissa of a price, exactly. Raises RejectError "scale" where it does not fit, "value" where it is no number."""
+    try:
+        return to_mantissa(text, scale)
+    except ValueError as error:
+        raise RejectError("scale" if _is_decimal(text) else "value", str(error)) from None
+
+
+def size(text: str, scale: int) -> int:
+    """Mantissa of a size, exactly. Raises RejectError as `price` does, also where it is negative."""
+    mantissa = price(text, scale)
+    if mantissa < 0:
+        raise RejectError("value", f"the size {text} is negative")
+    return mantissa
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        parse_decimal(text)
+    except ValueError:
+        return False
+    return True

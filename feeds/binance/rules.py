@@ -1,0 +1,89 @@
+"""In what Binance spot and USD-M futures differ: addresses, paths, limits, streams. Data only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+STREAMS_PER_REQUEST: Final = 150
+STREAMS_PER_CONNECTION: Final = 1024
+SEND_INTERVAL_S: Final = 0.3
+"""Spot allows 5 messages a second, pings and pongs included; past it the connection is cut, then the address banned."""
+
+STREAM_OF: Final = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book": "depth@100ms"}
+"""Stream behind each channel of the configuration, after `<symbol>@`."""
+
+
+class PastTrades(msgspec.Struct, frozen=True):
+    """Where past trades of a channel are to be had."""
+
+    endpoint: str
+    weight: int  # of one request, as the venue counts them
+    by_id: bool  # from any id on; else only the newest ones
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue of the Binance family."""
+
+    venue: str
+    ws_url: str
+    rest_url: str
+    rest_prefix: str
+    exchange_info: str  # query of the instrument data request
+    futures: bool  # diffs chain by `pu`
+    endpoints: dict[str, str]  # path of the WebSocket address for each channel
+    ws_query: str
+    price_digits: str  # field of the instrument data that gives the scale
+    size_digits: str
+    snapshot_levels: int
+    snapshot_weight: int
+    past_trades: dict[str, PastTrades]
+    rest_headers: dict[str, str]  # so that REST gives the times that the stream gives
+    snapshot_interval_s: float  # on average; keeps the requests within about 80% of the venue's weight limit
+    snapshot_burst: int  # this many at once
+
+
+SPOT: Final = Rules(
+    venue="binance",
+    ws_url="wss://stream.binance.com:9443",
+    rest_url="https://api.binance.com",
+    rest_prefix="/api/v3",
+    exchange_info="?showPermissionSets=false",
+    futures=False,
+    endpoints=dict.fromkeys(STREAM_OF, ""),
+    ws_query="?timeUnit=MICROSECOND",
+    price_digits="quotePrecision",
+    size_digits="baseAssetPrecision",
+    snapshot_levels=5000,
+    snapshot_weight=250,  # of 6000 a minute
+    past_trades={
+        "trade": PastTrades("historicalTrades", 25, True),
+        "agg_trade": PastTrades("aggTrades", 4, True),
+    },
+    rest_headers={"X-MBX-TIME-UNIT": "MICROSECOND"},
+    snapshot_interval_s=3.0,
+    snapshot_burst=5,
+)
+
+USDM: Final = Rules(
+    venue="binance-usdm",
+    ws_url="wss://fstream.binance.com",
+    rest_url="https://fapi.binance.com",
+    rest_prefix="/fapi/v1",
+    exchange_info="",
+    futures=True,
+    endpoints={"trade": "/market", "agg_trade": "/market", "quote": "/public", "book": "/public"},
+    ws_query="",
+    price_digits="pricePrecision",
+    size_digits="quantityPrecision",
+    snapshot_levels=1000,
+    snapshot_weight=20,  # of 2400 a minute
+    past_trades={
+        "trade": PastTrades("trades", 5, False),  # historicalTrades asks for an API key here
+        "agg_trade": PastTrades("aggTrades", 20, True),
+    },
+    rest_headers={},
+    snapshot_interval_s=0.6,
+    snapshot_burst=20,
+)

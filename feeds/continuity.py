@@ -1,0 +1,87 @@
+"""The ids after which a feed goes on: what an earlier process of it has left in the ring, or in the store. Imports shm.
+
+With them the first trade after a restart shows exactly which ones were missed, as after a lost connection. A ring that
+has just been made is empty; for that case whoever can read the store leaves a file, `file_of`, for the feed to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.shm.records import Flag, Kind
+from tickplant.shm.ring import OLDEST, Mode, Ring
+
+LABEL: Final = "restarted feed"
+BATCH_RECORDS: Final = 1 << 16
+
+
+class LastIds(msgspec.Struct):
+    """The newest id of each stream of an instrument, with its venue time in ns; None where there was none."""
+
+    trade: tuple[int, int] | None = None
+    agg_trade: tuple[int, int] | None = None
+    quote: tuple[int, int] | None = None
+    book: tuple[int, int] | None = None
+
+
+class Continuity:
+    """Folds records, oldest first."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, LastIds] = {}  # by instrument
+
+    def add(self, records: NDArray[np.void]) -> None:
+        """Records (n,), dtype TICK."""
+        kind, flags = records["kind"], records["flags"]
+        # Backfill is out of order; partial books have nothing to do with the diffs.
+        trade = (kind == Kind.TRADE) & (flags & Flag.BACKFILL == 0)
+        aggregate = flags & Flag.AGGREGATE != 0
+        book = ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
+        for stream, mask in (
+            ("trade", trade & ~aggregate),
+            ("agg_trade", trade & aggregate),
+            ("quote", kind == Kind.QUOTE),
+            ("book", book),
+        ):
+            mine = records[mask][::-1]
+            instruments, newest = np.unique(mine["instrument"], return_index=True)
+            for instrument, record in zip(instruments.tolist(), mine[newest], strict=True):
+                ids = self.last.setdefault(instrument, LastIds())
+                setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
+
+
+def file_of(run_dir: Path, feed: str) -> Path:
+    """Where the newest ids of a feed in the store are left for it."""
+    return run_dir / f"{feed}.last"
+
+
+def save(path: Path, last: Mapping[int, LastIds]) -> None:
+    """Leave ids for `load`. Raises OSError."""
+    path.write_bytes(msgspec.json.encode(last))
+
+
+def load(path: Path) -> dict[int, LastIds]:
+    """What `save` has left; nothing where there is no such file, or not a whole one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[int, LastIds])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def last_ids(ring: Ring, stored: Mapping[int, LastIds]) -> dict[int, LastIds]:
+    """Of all that the ring still holds, `stored` where that is silent.
+
+    Call it as the producer, before anything is published. Raises RingError.
+    """
+    continuity = Continuity()
+    continuity.last.update(stored)
+    with ring.consumer(LABEL, Mode.LOSSY, start=OLDEST) as consumer:
+        while len(records := consumer.read(BATCH_RECORDS)):
+            continuity.add(records)
+    return continuity.last

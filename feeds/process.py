@@ -1,0 +1,182 @@
+"""The feed process: one venue, one ring. Wires adapter, publisher and source to the ring and to the supervisor.
+
+`python -m tickplant.feeds --spec JSON`, the JSON being a control.FeedSpec. Exits 0 when stopped or when its source has
+ended; 1 with a sentence where it cannot work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from tickplant.control import (
+    ControlClient,
+    FeedSpec,
+    Live,
+    Resync,
+    Stop,
+    configure_logging,
+    die_with_parent,
+    spec_from_argv,
+)
+from tickplant.errors import TickplantError
+from tickplant.feeds import anomalies, transport_picows, transport_websockets
+from tickplant.feeds.continuity import LastIds, file_of, last_ids, load
+from tickplant.feeds.publisher import FeedPublisher
+from tickplant.feeds.publisher import prepare_kernels as prepare_publisher
+from tickplant.feeds.recorded import RecordedFeed
+from tickplant.feeds.recording import Capture
+from tickplant.feeds.rejects import RejectLog
+from tickplant.feeds.runner import LiveFeed
+from tickplant.feeds.source import Source
+from tickplant.feeds.transport import Connect
+from tickplant.feeds.venues import Venue, find_venue
+from tickplant.instruments import DEFAULT_SCALE, Instrument
+from tickplant.shm.records import Schema
+from tickplant.shm.ring import Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+
+CONNECT: Final[dict[str, Connect]] = {"picows": transport_picows.connect, "websockets": transport_websockets.connect}
+
+
+class Directory:
+    """The instruments of this feed, registered with the supervisor when they first occur."""
+
+    def __init__(self, client: ControlClient, spec: FeedSpec) -> None:
+        self._client = client
+        self._venue = spec.config.venue
+        config = spec.config
+        self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
+        self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
+        self._symbols: dict[int, str] = {}
+
+    def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
+        """See adapter.Resolver. Waits for the supervisor. Raises ControlError."""
+        instrument = self._client.register(
+            self._venue,
+            symbol,
+            self._price_scale if price_scale is None else price_scale,
+            self._size_scale if size_scale is None else size_scale,
+        )
+        self._symbols[instrument.id] = symbol
+        return instrument
+
+    def symbol_of(self, instrument: int) -> str:
+        """Symbol of an id that `resolve` gave."""
+        return self._symbols[instrument]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one feed; ends the process."""
+    spec = spec_from_argv(FeedSpec, argv)
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
+    configure_logging(spec.plant.log_level, spec.name)
+    for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    try:
+        asyncio.run(_run(spec))
+    except TickplantError as error:
+        sys.exit(f"{spec.name}: {error}")
+
+
+async def _run(spec: FeedSpec) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    venue = find_venue(spec.config.venue)
+    venue.warm_up()
+    prepare_ring()
+    prepare_publisher()
+    anomalies.prepare_kernels()
+    with contextlib.ExitStack() as resources:
+        ring = resources.enter_context(Ring.attach(spec.ring.name, Schema(spec.ring.schema), Path(spec.plant.run_dir)))
+        producer = resources.enter_context(ring.producer())
+        client = ControlClient(spec.plant.control, spec.name)
+        resources.callback(client.close)
+        publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
+        last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
+        source = _make_source(spec, venue, publisher, Directory(client, spec), last)
+        client.hello()
+        # What exists now lives as long as the process; looking at it again costs 60 ms in each full collection.
+        gc.collect()
+        gc.freeze()
+        finished = await _attend(spec, source, client, stop)
+        (client.done if finished else client.heartbeat)(source.counters())
+
+
+def _make_source(
+    spec: FeedSpec, venue: Venue, publisher: FeedPublisher, directory: Directory, last: Mapping[int, LastIds]
+) -> Source:
+    config, data_dir = spec.config, Path(spec.plant.data_dir)
+    adapter = venue.make_adapter(
+        None if spec.discover else config.symbols,
+        config.channels,
+        directory.resolve,
+        ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
+        silent_s=config.silent_s,
+        rejects_kept=config.rejects_kept,
+    )
+    rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
+    if not isinstance(spec.source, Live):
+        return RecordedFeed(adapter, publisher, rejects, Path(spec.source.path), symbol_of=directory.symbol_of)
+    return LiveFeed(
+        adapter,
+        publisher,
+        rejects,
+        resolve=directory.resolve,
+        symbol_of=directory.symbol_of,
+        connect=CONNECT[config.transport],
+        rest_url=spec.source.rest_url or venue.rest_url,
+        config=config,
+        capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
+        last_ids=last,
+    )
+
+
+async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: asyncio.Event) -> bool:
+    """Run the source until it ends or `stop`, reporting meanwhile. Returns whether it ended by itself."""
+
+    def listen() -> None:
+        for message in client.receive():
+            match message:
+                case Stop():
+                    stop.set()
+                case Resync(symbol=symbol):
+                    source.resync(symbol)
+                case _:
+                    continue
+
+    async def beat() -> None:
+        while True:
+            client.heartbeat(source.counters())
+            listen()  # the socket's FD is edge-triggered, and sending may have swallowed an edge
+            await asyncio.sleep(spec.plant.heartbeat_s)
+
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(source.run())
+    helpers = [loop.create_task(beat()), loop.create_task(stop.wait())]
+    readable = int(client.socket.get(zmq.FD))
+    loop.add_reader(readable, listen)
+    try:
+        await asyncio.wait([running, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+            return True
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        return False
+    finally:
+        loop.remove_reader(readable)
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)

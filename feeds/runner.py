@@ -1,0 +1,292 @@
+"""Drives one adapter on a live venue: what arrives goes in, what it makes of it goes to the ring and to the venue.
+
+May import shm and the feeds' own modules; knows no venue. One event loop; per read from a socket one call into the
+adapter and one publish, nothing per tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from tickplant.config import FeedConfig
+from tickplant.control import Counters
+from tickplant.errors import FeedError
+from tickplant.feeds.adapter import Adapter, Connection, Resolver, RestRequest, RestResponse, Send
+from tickplant.feeds.backoff import Breaker
+from tickplant.feeds.batch import TickBatch
+from tickplant.feeds.connection import Link
+from tickplant.feeds.continuity import LastIds
+from tickplant.feeds.publisher import FeedPublisher
+from tickplant.feeds.recording import Capture
+from tickplant.feeds.rejects import RejectLog
+from tickplant.feeds.rest import RestClient
+from tickplant.feeds.source import Pump
+from tickplant.feeds.transport import Connect
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.shm.records import Kind, StatusCode
+
+TICK_S: Final = 1.0
+SETTLE_S: Final = 5.0
+"""How long a stopping feed waits for room, so that what it dropped is accounted for."""
+
+
+class LiveFeed:
+    """A venue's sockets and REST address, until cancelled. Reports to itself as the owner of its links."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        publisher: FeedPublisher,
+        rejects: RejectLog,
+        *,
+        resolve: Resolver,
+        symbol_of: Callable[[int], str],
+        connect: Connect,
+        rest_url: str,
+        config: FeedConfig,
+        capture: Capture | None = None,
+        last_ids: Mapping[int, LastIds] | None = None,
+    ) -> None:
+        self._pump = Pump(adapter, publisher, rejects, symbol_of)
+        self._adapter = adapter
+        self._publisher = publisher
+        self._resolve = resolve
+        self._symbol_of = symbol_of
+        self._connect = connect
+        self._config = config
+        self._capture = capture
+        self._last_ids = last_ids or {}  # what an earlier process has left
+        self._rest = RestClient(
+            rest_url, lambda opened: self.circuit(rest_url, opened=opened), breaker=self._make_breaker()
+        )
+        self._requests: dict[str, asyncio.Task[None]] = {}
+        self._answered = asyncio.Event()
+        self._fatal: BaseException | None = None  # the adapter says that this cannot work; or a bug of ours
+        self._tasks: list[asyncio.Task[None]] = []
+        self._links: dict[str, Link] = {}
+        self._statuses = 0  # STATUS records made here
+        self._circuits_opened = 0
+        self._log: Any = structlog.get_logger()
+
+    async def run(self) -> None:
+        """See Source. Raises FeedError where the adapter finds that the configuration cannot work."""
+        try:
+            if self._publisher.position:
+                # An earlier process published here, and what it saw of the books has had no end.
+                self._publish_status(StatusCode.DISCONNECTED)
+            connections = await self._bootstrap()
+            self._adapter.resume(self._last_ids, time.time_ns())
+            self._open_links(connections)
+            self._tasks = [asyncio.create_task(link.run()) for link in self._links.values()]
+            self._tasks.append(asyncio.create_task(self._tick()))
+            await asyncio.gather(*self._tasks)
+        finally:
+            await self._close()
+
+    def counters(self) -> Counters:
+        """See Source."""
+        counters = self._pump.counters()
+        links = self._links.values()
+        if self._statuses and isinstance(kinds := counters["kinds"], dict) and isinstance(counters["ticks"], int):
+            counters["ticks"] += self._statuses
+            counters["kinds"] = {**kinds, "status": kinds.get("status", 0) + self._statuses}
+        counters["connections"] = len(links)
+        counters["connections_open"] = sum(link.is_open for link in links)
+        counters["connections_lost"] = sum(link.lost for link in links)
+        counters["connections_refused"] = sum(link.refused for link in links)
+        counters["handovers"] = sum(link.handovers for link in links)
+        counters["rest_requests"] = self._rest.requests
+        counters["rest_failed"] = self._rest.failed
+        counters["rest_slow"] = self._rest.slow
+        counters["circuits_opened"] = self._circuits_opened
+        if self._capture is not None:
+            counters["captured"] = self._capture.written
+            counters["capture_lost"] = self._capture.lost
+        return counters
+
+    def resync(self, symbol: str) -> None:
+        """See Source."""
+        self._adapter.resync(symbol, time.time_ns())
+        self._drain()
+
+    # -- the owner of the links
+
+    def link_opened(self, name: str) -> None:
+        """See connection.Owner."""
+        now_ns = time.time_ns()
+        try:
+            self._adapter.on_open(name, now_ns)
+        except Exception:
+            self._pump.failed((), now_ns)
+        self._drain()
+
+    def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
+        """See connection.Owner. The hot path: once for each read from a socket."""
+        if self._capture is not None:
+            self._capture.add(frames, ts_recv_ns)
+        try:
+            self._adapter.on_frames(name, frames, ts_recv_ns)
+        except Exception:
+            self._pump.failed(frames, ts_recv_ns)
+        self._drain()
+
+    def link_closed(self, name: str, reason: str) -> None:
+        """See connection.Owner."""
+        now_ns = time.time_ns()
+        try:
+            self._adapter.on_close(name, now_ns, reason)
+        except Exception:
+            self._pump.failed((), now_ns)
+        self._drain()
+
+    def circuit(self, endpoint: str, *, opened: bool) -> None:
+        """See connection.Owner."""
+        self._circuits_opened += opened
+        self._log.error("endpoint left alone for a while" if opened else "endpoint works again", endpoint=endpoint)
+        self._publish_status(StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED)
+
+    # -- inner
+
+    def _drain(self) -> None:
+        """Carry out what the adapter wants after a call."""
+        adapter = self._adapter
+        self._publish(adapter.take_ticks())
+        for request in adapter.take_requests():
+            self._request(request)
+        for action in adapter.take_actions():
+            link = self._links.get(action.connection)
+            if link is None:
+                self._log.error("the adapter names an unknown connection", connection=action.connection)
+            elif isinstance(action, Send):
+                link.send(action.payload)
+            else:
+                link.replace(action.reason, overlap=action.overlap)
+        self._pump.take_rejects()
+
+    def _publish(self, ticks: NDArray[np.void]) -> None:
+        self._publisher.publish(ticks)
+        self._pump.anomalies.note(ticks)
+
+    async def _bootstrap(self) -> Sequence[Connection]:
+        """Ask what the adapter must know before connecting; it asks again itself where an answer does not do."""
+        for request in self._adapter.bootstrap():
+            self._request(request)
+        while not (connections := self._adapter.connections()):
+            if not self._requests:
+                raise FeedError(f"{self._config.venue}: there is nothing to connect to; check symbols and channels")
+            self._answered.clear()
+            await self._answered.wait()
+            self._raise_fatal()
+        return connections
+
+    def _raise_fatal(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _open_links(self, connections: Sequence[Connection]) -> None:
+        config = self._config
+        breakers: dict[str, Breaker] = {}
+        self._links = {
+            connection.name: Link(
+                connection,
+                self,
+                self._connect,
+                breaker=breakers.setdefault(connection.url, self._make_breaker()),
+                stall_s=config.stall_s,
+                handover_s=config.handover_s,
+                reconnect_cap_s=config.reconnect_cap_s,
+            )
+            for connection in connections
+        }
+
+    def _make_breaker(self) -> Breaker:
+        """An endpoint that keeps failing rests for half the longest pause between two attempts, then ever longer."""
+        cap_s = self._config.reconnect_cap_s
+        return Breaker(open_s=cap_s / 2, cap_s=5 * cap_s)
+
+    def _request(self, request: RestRequest) -> None:
+        """Ask in the background; a newer request of the same key takes the place of an older one."""
+        if (older := self._requests.get(request.key)) is not None:
+            older.cancel()
+
+        async def ask() -> None:
+            response = await self._rest.fetch(request)
+            if response.status != 200:
+                reason = response.body[:200].decode(errors="replace")
+                self._log.warning("REST request failed", path=request.path, status=response.status, reason=reason)
+            elif self._capture is not None:
+                self._capture.add([response.body], response.ts_recv_ns)
+            self._take_answer(response)
+
+        task = self._requests[request.key] = asyncio.get_running_loop().create_task(ask())
+        task.add_done_callback(lambda done: self._request_done(request.key, done))
+
+    def _request_done(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._requests.get(key) is task:
+            del self._requests[key]
+        if not task.cancelled():
+            self._fatal = self._fatal or task.exception()
+            self._answered.set()
+
+    def _take_answer(self, response: RestResponse) -> None:
+        # The request is done before the adapter is told, so that it can ask again under the same key.
+        self._requests.pop(response.request.key, None)
+        try:
+            self._adapter.on_rest(response)
+        except FeedError as error:
+            self._fatal = error
+        except Exception:
+            self._pump.failed((response.body,), response.ts_recv_ns)
+        self._drain()
+
+    async def _tick(self) -> None:
+        """Once a second: the deadlines of everybody."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._raise_fatal()
+            now_ns = time.time_ns()
+            try:
+                self._adapter.on_timer(now_ns)
+            except Exception:
+                self._pump.failed((), now_ns)
+            self._drain()
+            self._pump.tick()
+            now_s = time.monotonic()
+            for link in self._links.values():
+                link.watch(now_s)
+            if self._publisher.settle():
+                for instrument in self._publisher.take_stale_books():
+                    self.resync(self._symbol_of(instrument))
+            if self._capture is not None:
+                self._capture.flush()
+
+    def _publish_status(self, code: StatusCode) -> None:
+        batch = TickBatch(1)
+        batch.add(Kind.STATUS, self._resolve(FEED_SYMBOL, 0, 0).id, ts_recv=time.time_ns(), price=code)
+        self._publish(batch.take())
+        self._statuses += 1
+
+    async def _close(self) -> None:
+        """Close the sockets, publish what is decoded, account for what was dropped, finish the capture."""
+        ending = [*self._tasks, *self._requests.values()]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, *(link.close() for link in self._links.values()), return_exceptions=True)
+        self._adapter.release()
+        self._publish(self._adapter.take_ticks())
+        deadline_s = time.monotonic() + SETTLE_S
+        while not self._publisher.settle(eagerly=True):
+            if time.monotonic() > deadline_s:
+                self._log.error("the ring stayed full: the last gap is not recorded", dropped=self._publisher.dropped)
+                break
+            await asyncio.sleep(0.05)
+        await self._rest.close()
+        if self._capture is not None:
+            self._capture.close()

@@ -1,0 +1,244 @@
+"""Faults that the simulated venue commits when told to: what they are, and random mixtures of them. Pure.
+
+A fault is one JSON object, `{"fault": "drop", "stream": "btcusdt@depth*", "count": 2}`; it is *armed* when it is given
+and *hits* each time it does something. `stream` is a pattern (`*`, `?`, `[…]`) over the names that the source gives its
+streams; `connection` is the number that the ledger gives a connection, 0 for any. A count is shared by all
+connections: what one of them was spared by another's hit, it is spared for good, as two connections of a real venue
+seldom lose the same message.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from tickplant.errors import FeedError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+NotNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+CloseCode = Annotated[int, msgspec.Meta(ge=1000, le=4999)]
+Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
+
+GARBAGE: Final = '{"stream":"btcusdt@trade","data":<!DOCTYPE html><title>502 Bad Gateway</title>}'
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"):
+    """What faults have in common."""
+
+
+class OnFrames(Base, frozen=True, kw_only=True):
+    """Something that befalls the next `count` messages of matching streams, after `skip` that go unharmed."""
+
+    stream: str = "*"
+    connection: NotNegativeInt = 0
+    count: PositiveInt = 1
+    skip: NotNegativeInt = 0
+
+
+class Drop(OnFrames, frozen=True, kw_only=True, tag="drop"):
+    """The message is not sent."""
+
+
+class Duplicate(OnFrames, frozen=True, kw_only=True, tag="duplicate"):
+    """The message is sent twice."""
+
+
+class Reorder(OnFrames, frozen=True, kw_only=True, tag="reorder"):
+    """The message is sent after the next one of its stream."""
+
+
+class Truncate(OnFrames, frozen=True, kw_only=True, tag="truncate"):
+    """The first half of the message is sent, as a whole frame."""
+
+
+class Garbage(OnFrames, frozen=True, kw_only=True, tag="garbage"):
+    """A frame that means nothing is sent before the message."""
+
+    text: str = GARBAGE
+    binary: bool = False
+
+
+class Oversize(OnFrames, frozen=True, kw_only=True, tag="oversize"):
+    """After the message a frame begins that says it is `size_bytes` long; all that follows is inside it."""
+
+    size_bytes: PositiveInt = (64 << 20) + 1
+
+
+class Silent(Base, frozen=True, kw_only=True, tag="silent"):
+    """Subscriptions to matching streams are acknowledged but deliver nothing, as long as the connection lives.
+
+    On the connections that are open now, or on the next `new_connections` that open.
+    """
+
+    stream: str = "*"
+    connection: NotNegativeInt = 0
+    new_connections: NotNegativeInt = 0
+
+
+class Stall(Base, frozen=True, kw_only=True, tag="stall"):
+    """The open connections stay open, but nothing is sent on them, neither data nor answers; it is lost, not late.
+
+    With `pings` those still come, and pongs. Without `for_s` it lasts as long as the connection lives.
+    """
+
+    connection: NotNegativeInt = 0
+    for_s: Positive | None = None
+    pings: bool = True
+
+
+class Disconnect(Base, frozen=True, kw_only=True, tag="disconnect"):
+    """The open connections end, with a close frame of this code or without a word."""
+
+    connection: NotNegativeInt = 0
+    close_frame: bool = True
+    code: CloseCode = 1001
+    reason: str = "going away"
+
+
+class Cut(Base, frozen=True, kw_only=True, tag="cut"):
+    """The open connections have reached their age: a `serverShutdown` event, `after_s` later the close frame."""
+
+    connection: NotNegativeInt = 0
+    announced: bool = True
+    after_s: NotNegative = 1.0
+
+
+class RefuseSubscription(Base, frozen=True, kw_only=True, tag="refuse-subscription"):
+    """The next requests to subscribe are answered with an error, and nothing is subscribed."""
+
+    connection: NotNegativeInt = 0
+    count: PositiveInt = 1
+    code: int = 2
+    text: str = "Invalid request: too many requests in flight"
+
+
+class RefuseConnection(Base, frozen=True, kw_only=True, tag="refuse-connection"):
+    """The next handshakes are answered with an HTTP status instead of 101."""
+
+    count: PositiveInt = 1
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 503
+    retry_after_s: PositiveInt | None = None
+
+
+class Rest(Base, frozen=True, kw_only=True, tag="rest"):
+    """The next REST requests are answered late, or refused with a status; with `cut`, the connection ends instead.
+
+    `endpoint` is a pattern over the last part of the path, such as `depth`; `/sim/…` is spared. Status 200 refuses
+    nothing.
+    """
+
+    endpoint: str = "*"
+    count: PositiveInt = 1
+    status: Status = 200
+    delay_s: NotNegative = 0.0
+    retry_after_s: PositiveInt | None = None
+    cut: bool = False
+
+
+class StaleSnapshot(Base, frozen=True, kw_only=True, tag="stale-snapshot"):
+    """The next depth answers of matching symbols show the book as it was when the fault was armed."""
+
+    symbol: str = "*"
+    count: PositiveInt = 1
+
+
+Fault = (
+    Drop
+    | Duplicate
+    | Reorder
+    | Truncate
+    | Garbage
+    | Oversize
+    | Silent
+    | Stall
+    | Disconnect
+    | Cut
+    | RefuseSubscription
+    | RefuseConnection
+    | Rest
+    | StaleSnapshot
+)
+
+
+class Scripted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A fault and when to arm it: so long after the venue is ready, or once so many frames were sent."""
+
+    fault: Fault
+    at_s: NotNegative | None = None
+    at_message: NotNegativeInt | None = None
+
+
+def parse_fault(text: bytes) -> Fault:
+    """Read one fault. Raises FeedError naming the key at fault."""
+    try:
+        return _FAULT.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FeedError(f"simulated venue: this is no fault: {error}") from None
+
+
+_FAULT: Final[msgspec.json.Decoder[Fault]] = msgspec.json.Decoder(Fault)
+
+
+def random_faults(
+    seed: int, per_s: float, streams: Sequence[str], kinds: Sequence[str] = ()
+) -> Iterator[tuple[float, Fault]]:
+    """An endless mixture, the same for the same arguments: how long to wait in seconds, then what to do.
+
+    Args:
+        seed: of the mixture.
+        per_s: faults per second on average; the waits are exponential.
+        streams: names of streams to choose from.
+        kinds: tags of the faults to choose from; empty for all.
+    """
+    chance = random.Random(seed)
+    weights = {kind: weight for kind, (weight, _) in _MIXTURE.items() if not kinds or kind in kinds}
+    while True:
+        wait_s = chance.expovariate(per_s)
+        kind = chance.choices(list(weights), list(weights.values()))[0]
+        yield wait_s, _MIXTURE[kind][1](chance, chance.choice(streams))
+
+
+def _with_ids_in_line(stream: str) -> str:
+    # A quote that is lost, or late and so dropped, cannot be told by its id: no feed could account for it.
+    return stream.replace("@bookTicker", "@trade")
+
+
+def _depth_of(stream: str) -> str:
+    return stream.partition("@")[0] + "@depth@100ms"
+
+
+def _rest(chance: random.Random) -> Rest:
+    endpoint = chance.choice(("depth", "historicalTrades", "*"))
+    kind = chance.choice(("slow", "failing", "limited", "banned", "cut"))
+    if kind == "slow":
+        return Rest(endpoint=endpoint, delay_s=chance.uniform(0.2, 2.0))
+    if kind == "cut":
+        return Rest(endpoint=endpoint, cut=True)
+    if kind == "failing":
+        return Rest(endpoint=endpoint, status=chance.choice((500, 502, 503)), count=chance.randint(1, 3))
+    return Rest(endpoint=endpoint, status=429 if kind == "limited" else 418, retry_after_s=chance.randint(1, 2))
+
+
+# Tag: how often beside the others, and what it looks like. Short enough that a feed recovers before the next but one.
+_MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str], Fault]]]] = {
+    "drop": (5, lambda chance, stream: Drop(stream=stream, count=chance.randint(1, 3), skip=chance.randint(0, 20))),
+    "duplicate": (3, lambda chance, stream: Duplicate(stream=stream, count=chance.randint(1, 3))),
+    "reorder": (3, lambda chance, stream: Reorder(stream=_with_ids_in_line(stream))),
+    "truncate": (2, lambda chance, stream: Truncate(stream=stream)),
+    "garbage": (2, lambda chance, stream: Garbage(stream=stream, binary=chance.random() < 0.5)),
+    "oversize": (1, lambda chance, stream: Oversize(stream=stream)),
+    "silent": (1, lambda chance, stream: Silent(stream=_depth_of(stream), new_connections=chance.randint(0, 1))),
+    "stall": (1, lambda chance, stream: Stall(for_s=chance.uniform(0.5, 5.0), pings=chance.random() < 0.5)),
+    "disconnect": (2, lambda chance, stream: Disconnect(close_frame=chance.random() < 0.5)),
+    "cut": (1, lambda chance, stream: Cut(announced=chance.random() < 0.7, after_s=chance.uniform(0.0, 3.0))),
+    "refuse-subscription": (1, lambda chance, stream: RefuseSubscription()),
+    "refuse-connection": (1, lambda chance, stream: RefuseConnection(count=chance.randint(1, 3))),
+    "rest": (3, lambda chance, stream: _rest(chance)),
+    "stale-snapshot": (1, lambda chance, stream: StaleSnapshot(count=chance.randint(1, 2))),
+}
+KINDS: Final = tuple(_MIXTURE)

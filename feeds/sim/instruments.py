@@ -1,0 +1,74 @@
+"""What the synthetic market trades, and how a venue prints it: ticks, lots, decimals, stream names. No I/O."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+import msgspec
+
+
+class Traded(msgspec.Struct, frozen=True):
+    """One instrument. Prices on the wire are `tick * price_step` printed with `price_digits` decimals; sizes alike."""
+
+    symbol: str
+    base: str
+    quote: str
+    first_tick: int  # where the price starts, in ticks
+    price_step: int
+    price_digits: int
+    size_step: int
+    size_digits: int
+    typical_lots: int  # median size of an order
+
+    @property
+    def tick_size(self) -> str:
+        """Smallest price change, as text."""
+        return _fixed(self.price_step, self.price_digits)
+
+    @property
+    def lot_size(self) -> str:
+        """Smallest size change, as text."""
+        return _fixed(self.size_step, self.size_digits)
+
+
+# symbol: first price; decimals of the tick on spot, on futures; decimals of the lot on spot, on futures
+_KNOWN: Final[dict[str, tuple[int, int, int, int, int]]] = {
+    "BTCUSDT": (60_000, 2, 1, 5, 3),
+    "ETHUSDT": (2_600, 2, 2, 4, 3),
+    "BNBUSDT": (520, 2, 2, 3, 2),
+}
+_QUOTES: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR")
+
+
+def _fixed(mantissa: int, digits: int) -> str:
+    return f"{mantissa // 10**digits}.{mantissa % 10**digits:0{digits}d}" if digits else str(mantissa)
+
+
+def traded(symbol: str, *, futures: bool) -> Traded:
+    """Facts of a symbol: near the real ones where known, else made up from its name, always the same way."""
+    quote = next((text for text in _QUOTES if symbol.endswith(text) and symbol != text), "USDT")
+    base = symbol.removesuffix(quote)
+    if symbol in _KNOWN:
+        price, spot_tick, futures_tick, spot_lot, futures_lot = _KNOWN[symbol]
+        tick_digits = futures_tick if futures else spot_tick
+        lot_digits = futures_lot if futures else spot_lot
+    else:
+        price = 20 + zlib.crc32(symbol.encode()) % 980
+        tick_digits, lot_digits = 3, 2
+    # Worth about 300 of the quote currency, so that dear coins trade in small pieces.
+    typical_lots = max(3, 300 * 10**lot_digits // price)
+    # Spot prints eight decimals whatever the tick; futures print the decimals of the instrument.
+    price_digits = tick_digits + (1 if symbol == "BTCUSDT" else 0) if futures else 8
+    size_digits = lot_digits if futures else 8
+    return Traded(
+        symbol,
+        base,
+        quote,
+        price * 10**tick_digits,
+        10 ** (price_digits - tick_digits),
+        price_digits,
+        10 ** (size_digits - lot_digits),
+        size_digits,
+        typical_lots,
+    )

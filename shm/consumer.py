@@ -1,0 +1,203 @@
+"""The reading end of a ring, made by `Ring.consumer`. May import shm and `errors` only."""
+
+from __future__ import annotations
+
+import math
+import select
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import RingError
+from tickplant.shm import layout, protocol
+from tickplant.shm.atomics import WORD_BYTES, Words
+from tickplant.shm.doorbell import Doorbell
+from tickplant.shm.layout import CURSOR
+from tickplant.shm.protocol import EVICTED
+from tickplant.shm.segment import Lock
+
+OLDEST: Final = -1
+"""Start at the oldest record that is still intact."""
+
+LATEST: Final = -2
+"""Start at the next record to be published."""
+
+SPIN_TURNS: Final = 500  # looks at the cursor before falling asleep: some microseconds
+
+_WORD: Final = np.dtype(np.int64)
+
+
+class Mode(StrEnum):
+    """What happens to a consumer that is slow."""
+
+    GATING = "gating"  # the producer waits for what it has not committed
+    LOSSY = "lossy"  # it is overtaken, and counts what it lost
+
+    @property
+    def word(self) -> int:
+        """How the segment says it."""
+        return layout.GATING if self is Mode.GATING else layout.LOSSY
+
+
+class Consumer:
+    """One consumer of a ring, as long as it holds its lock. Not for use by several threads at once.
+
+    To wait together with sockets, register `fileno()` for reading, and before each poll do
+    `if consumer.prepare_wait(): poll(); consumer.finish_wait()`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dtype: np.dtype[np.void],
+        words: Words,
+        base: int,
+        label: str,
+        mode: Mode,
+        doorbell: Doorbell,
+        lock: Lock,
+    ) -> None:
+        self.name = name
+        self.label = label
+        self.mode = mode
+        self._dtype = dtype
+        self._nothing = np.empty(0, dtype)
+        self._record_words = dtype.itemsize // WORD_BYTES
+        self._words = words
+        self._cells = memoryview(words.data)  # indexing it is the fastest look from Python
+        self._read = protocol.direct(protocol.read, words, words, base)
+        self._commit = protocol.direct(protocol.commit, words, base, 0)
+        self._spin = protocol.direct(protocol.spin, words, base, SPIN_TURNS)
+        self._base = base
+        self._next = base + layout.NEXT
+        self._committed = base + layout.POSITION
+        self._doorbell = doorbell
+        self._poll = select.poll()
+        self._poll.register(doorbell.fileno(), select.POLLIN)
+        self._lock: Lock | None = lock
+
+    @property
+    def position(self) -> int:
+        """Position of the next record to read."""
+        return self._cells[self._next]
+
+    @property
+    def committed(self) -> int:
+        """Gating: records below are the producer's again, and never come back. Lossy: below, it is done with them."""
+        return self._cells[self._committed]
+
+    @property
+    def lost(self) -> int:
+        """How many records this label was overtaken by, its dead predecessors included."""
+        return self._cells[self._base + layout.LOST]
+
+    @property
+    def lag(self) -> int:
+        """How many published records are not read yet."""
+        return self._cells[CURSOR] - self._cells[self._next]
+
+    def read(self, max_records: int) -> NDArray[np.void]:
+        """The next records, in a copy of their own: shape (n,), n from 0 to `max_records`. Never waits.
+
+        Positions are consecutive within one call. The last of them is `position` - 1 afterwards; where `lost` grew, the
+        records lost lie between the last call's and this one's. A lossy consumer that gets more thereby says that it is
+        done with what it got before, as it does by `prepare_wait`: after its death, its successor starts there.
+
+        Raises:
+            RingError: this consumer was evicted or is closed.
+        """
+        # Enough to know that there is nothing, and to size the copy; the kernel looks again, in the right order.
+        count = min(self._cells[CURSOR] - self._cells[self._next], max_records)
+        if count <= 0:
+            return self._nothing
+        if self._lock is None:
+            raise self._closed()
+        out = np.empty(count * self._record_words, _WORD)
+        kept = self._read(self._words, out, self._base)
+        if kept == EVICTED:
+            raise self._evicted()
+        return np.ndarray(kept, self._dtype, out)
+
+    def commit(self, position: int) -> None:
+        """Gating: records below `position` are safe elsewhere, so the producer may overwrite them. Lossy: nothing.
+
+        Raises:
+            RingError: `position` was not read yet or lies below an earlier commit, or this consumer was evicted.
+        """
+        if self.mode is not Mode.GATING:
+            return
+        if self._lock is None:
+            raise self._closed()
+        if not self._cells[self._committed] <= position <= self._cells[self._next]:
+            message = (
+                f"{self.label} cannot commit {position}: only {self.committed} to {self.position}, what it has read"
+            )
+            raise RingError(message, segment=self.name)
+        if self._commit(self._words, self._base, position) == EVICTED:
+            raise self._evicted()
+
+    def fileno(self) -> int:
+        """Descriptor that becomes readable when there is something to read, after `prepare_wait` returned True."""
+        return self._doorbell.fileno()
+
+    def prepare_wait(self) -> bool:
+        """Ask to be rung. True: poll now, then call `finish_wait`. False: there are records to read already.
+
+        Raises:
+            RingError: this consumer was evicted or is closed.
+        """
+        if self._lock is None:
+            raise self._closed()
+        asleep = protocol.fall_asleep(self._words, self._base)
+        if asleep == EVICTED:
+            raise self._evicted()
+        return asleep == 1
+
+    def finish_wait(self) -> None:
+        """Ask not to be rung any more, and forget what was rung. Harmless without `prepare_wait`."""
+        protocol.wake_up(self._words, self._base)
+        self._doorbell.drain()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait, asleep, until there is something to read, for ever if None; returns whether there is."""
+        if self._spin(self._words, self._base, SPIN_TURNS):
+            return True
+        if timeout_s != 0 and self.prepare_wait():
+            try:
+                self._poll.poll(None if timeout_s is None else math.ceil(timeout_s * 1e3))
+            finally:
+                self.finish_wait()
+        return self.lag > 0
+
+    def close(self) -> None:
+        """Stop reading. Idempotent.
+
+        Gating: the place is kept, and holds the producer back, until this label comes again or is evicted. Lossy: the
+        place is given up.
+        """
+        if self._lock is not None:
+            protocol.wake_up(self._words, self._base)
+            if self.mode is Mode.LOSSY:
+                protocol.leave(self._words, self._base)
+            self._doorbell.close()
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _closed(self) -> RingError:
+        return RingError(f"consumer {self.label} is closed", segment=self.name)
+
+    def _evicted(self) -> RingError:
+        return RingError(
+            f"consumer {self.label} was evicted: attach again; what it had not read is lost", segment=self.name
+        )

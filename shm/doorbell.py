@@ -1,0 +1,108 @@
+"""Doorbells: how a producer wakes a consumer that sleeps in poll. May import `errors` only.
+
+A doorbell is a FIFO, so a consumer can poll it together with its sockets. One byte means "look at the ring"; how many
+bytes are in it means nothing, and one that comes too late costs a look. Whether to ring is decided in `protocol.bells`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from tickplant.errors import RingError
+
+_DRAIN_BYTES: Final = 4096
+
+
+def doorbell_path(directory: Path, ring: str, slot: int) -> Path:
+    """FIFO of consumer `slot` of a ring."""
+    return directory / f"{ring}.{slot}.bell"
+
+
+class Doorbell:
+    """The consumer's end."""
+
+    def __init__(self, directory: Path, ring: str, slot: int) -> None:
+        path = doorbell_path(directory, ring, slot)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(path, 0o600)
+            if not stat.S_ISFIFO(path.stat().st_mode):
+                raise RingError(f"its doorbell {path} is not a FIFO: delete it", segment=ring)
+            # Read and write: with the consumer as a writer too, poll never reports a hang-up when producers go.
+            self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise RingError(f"its doorbell {path} cannot be opened: {error.strerror}", segment=ring) from None
+        self.drain()
+
+    def fileno(self) -> int:
+        """Descriptor to poll for reading."""
+        return self._fd
+
+    def drain(self) -> None:
+        """Forget what was rung."""
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._fd, _DRAIN_BYTES)) == _DRAIN_BYTES:
+                pass
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Bells:
+    """The producer's ends: opened when first rung, since consumers come and go."""
+
+    def __init__(self, directory: Path, ring: str) -> None:
+        self._directory = directory
+        self._ring = ring
+        self._fds: dict[int, int] = {}
+
+    def ring(self, mask: int) -> None:
+        """Ring for every consumer whose bit is set. Never blocks, never fails: nobody there is nobody to wake."""
+        slot = 0
+        while mask:
+            if mask & 1 and not self._ring_one(slot):
+                # The consumer behind the old descriptor died; its successor may have opened the FIFO anew.
+                self._ring_one(slot)
+            mask >>= 1
+            slot += 1
+
+    def _ring_one(self, slot: int) -> bool:
+        """False where the descriptor had gone stale and was closed."""
+        fd = self._fds.get(slot)
+        if fd is None:
+            try:
+                path = doorbell_path(self._directory, self._ring, slot)
+                fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENXIO):
+                    message = f"its doorbell {path} cannot be rung: {error.strerror}"
+                    raise RingError(message, segment=self._ring) from None
+                return True
+            self._fds[slot] = fd
+        try:
+            os.write(fd, b"\1")
+        except BlockingIOError:
+            pass  # full, so it has been rung
+        except BrokenPipeError:
+            os.close(self._fds.pop(slot))
+            return False
+        return True
+
+    def close(self) -> None:
+        """Idempotent."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+
+def remove_doorbells(directory: Path, ring: str, slots: int) -> None:
+    """Delete the FIFOs of a ring."""
+    for slot in range(slots):
+        doorbell_path(directory, ring, slot).unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""The writing end of a ring, made by `Ring.producer`. May import shm and `errors` only."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import RingError
+from tickplant.shm import protocol
+from tickplant.shm.atomics import Words
+from tickplant.shm.doorbell import Bells
+from tickplant.shm.layout import CURSOR, DROPPED, FULL_WAITS
+from tickplant.shm.protocol import COUNT_BITS
+from tickplant.shm.segment import Lock
+
+COUNT_MASK: Final = (1 << COUNT_BITS) - 1
+
+FULL_TURNS: Final = 64  # looks for room, without sleeping, before the first pause
+FIRST_PAUSE_S: Final = 20e-6
+LONGEST_PAUSE_S: Final = 1e-3
+
+_WORD: Final = np.dtype(np.int64)
+
+
+class Producer:
+    """The one producer of a ring, as long as it holds the lock. Not for use by several threads at once."""
+
+    def __init__(self, name: str, dtype: np.dtype[np.void], words: Words, bells: Bells, lock: Lock) -> None:
+        self.name = name
+        self._dtype = dtype
+        self._words = words
+        self._publish = protocol.direct(protocol.publish, words, words, 0)
+        self._bells = bells
+        self._lock: Lock | None = lock
+
+    @property
+    def position(self) -> int:
+        """Position that the next record gets."""
+        return self._words.item(CURSOR)
+
+    def room(self) -> int:
+        """How many records can be published at once now; at least, since consumers only make more."""
+        return int(protocol.room(self._words))
+
+    def publish(self, records: NDArray[np.void], *, timeout_s: float | None = None) -> int:
+        """Append records, in order, unchanged; returns how many were, always the first ones.
+
+        Args:
+            records: shape (n,), of the ring's dtype; n may exceed the capacity.
+            timeout_s: how long to wait in all, once the ring is full of what gating consumers need, dead ones included.
+                0 never waits, None waits for ever. What was not published is the caller's: retry it, or give it up
+                with `drop`.
+
+        Raises:
+            RingError: another dtype, or this producer is closed.
+        """
+        count = len(records)
+        if count == 0:
+            return 0
+        if records.dtype != self._dtype:
+            raise RingError(f"records of {records.dtype} do not fit it: it holds {self._dtype}", segment=self.name)
+        if self._lock is None:
+            raise RingError("its producer is closed", segment=self.name)
+        try:
+            source = np.frombuffer(records, _WORD)
+        except ValueError:  # a strided or reversed view
+            source = np.frombuffer(np.ascontiguousarray(records), _WORD)
+        done = 0
+        while True:
+            outcome = self._publish(self._words, source, done)
+            if outcome > COUNT_MASK:
+                self._bells.ring(outcome >> COUNT_BITS)
+            done += outcome & COUNT_MASK
+            if done == count:
+                return done
+            if outcome == 0:
+                return self._publish_slowly(source, done, count, timeout_s)
+
+    def _publish_slowly(self, source: Words, done: int, count: int, timeout_s: float | None) -> int:
+        """Go on publishing whenever there is room, without burning a core, until all is done or time is up."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        protocol.count_up(self._words, FULL_WAITS, 1)
+        turns, pause_s = FULL_TURNS, FIRST_PAUSE_S
+        while done < count:
+            outcome = self._publish(self._words, source, done)
+            if outcome:
+                done += outcome & COUNT_MASK
+                self._bells.ring(outcome >> COUNT_BITS)
+                turns, pause_s = FULL_TURNS, FIRST_PAUSE_S
+            elif deadline_s is not None and time.monotonic() >= deadline_s:
+                break
+            elif turns > 0:
+                turns -= 1
+            else:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return done
+
+    def drop(self, count: int) -> None:
+        """Count records that were given up for want of room; `Ring.statistics` shows them."""
+        protocol.count_up(self._words, DROPPED, count)
+
+    def close(self) -> None:
+        """Give up the producer's place; the next producer goes on from here. Idempotent."""
+        if self._lock is not None:
+            self._bells.close()
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

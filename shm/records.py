@@ -1,0 +1,178 @@
+"""The record layouts: what a tick, a best bid/offer and a bar are, to the byte. Imports numpy only.
+
+Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
+(mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
+the Unix epoch, UTC. All fields are little-endian and naturally aligned; the offsets are asserted in
+`tests/unit/test_records.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum, IntFlag
+from typing import Final
+
+import numpy as np
+
+NO_PRICE: Final = -(2**63)
+"""Mantissa that means "there is no price", as on the empty side of a quote. Never a real value."""
+
+UNKNOWN: Final = -1
+"""`size` of a GAP whose number of missing records is not known."""
+
+CACHE_LINE_BYTES: Final = 64
+
+
+class Kind(IntEnum):
+    """What a tick says; the value of `TICK.kind`."""
+
+    TRADE = 1  # one trade; side is the aggressor; venue_seq the venue's trade id
+    LEVEL = 2  # absolute size at a price of the book; size 0 removes the level; venue_seq the final update id
+    CLEAR = 3  # empties the book before a snapshot; venue_seq the snapshot's update id
+    QUOTE = 4  # best bid or offer as the venue sends it: two records, bid then ask, the second with LAST
+    ORDER_ADD = 5
+    ORDER_MODIFY = 6
+    ORDER_CANCEL = 7
+    ORDER_FILL = 8
+    CHECKSUM = 9  # the venue's own checksum of the book after an event, in size
+    STATUS = 10  # price is a StatusCode
+    GAP = 11  # price is a GapCause, size the number missing or UNKNOWN, order_id the last id seen, venue_seq the next
+
+
+class Side(IntEnum):
+    """Side of a level, quote or order; for trades the aggressor's."""
+
+    NONE = 0
+    BID = 1
+    ASK = 2
+    BUY = 1
+    SELL = 2
+
+
+class Flag(IntFlag):
+    """Bits of `flags`."""
+
+    LAST = 1 << 0  # last record of one atomic event: a book is consistent only after it
+    SNAPSHOT = 1 << 1  # part of a snapshot, not a change
+    BACKFILL = 1 << 2  # fetched later, so ts_recv says nothing about latency
+    AGGREGATE = 1 << 3  # an aggregate trade: venue_seq is the aggregate id, order_id the first trade id in it
+    PARTIAL = 1 << 4  # from a partial-depth stream: not part of the diff book
+    ON_TRADE = 1 << 5  # on a GAP: trades are missing
+    ON_QUOTE = 1 << 6  # on a GAP: quotes are missing
+    ON_BOOK = 1 << 7  # on a GAP: book changes are missing, the book is stale until the next CLEAR
+    STALE = 1 << 8  # on a BBO: the book behind it is not in sync with the venue
+    CROSSED = 1 << 9  # on a BBO: bid >= ask
+    LATE = 1 << 10  # on a BAR: holds a trade whose time lies before the bar
+    OVERFLOW = 1 << 11  # on a BAR: a volume did not fit 63 bits and is capped
+
+
+class GapCause(IntEnum):
+    """Why records are missing; `price` of a GAP."""
+
+    SEQUENCE = 1  # the venue's ids jumped inside one connection
+    DISCONNECT = 2  # the connection was lost, or replaced, in between
+    RESTART = 3  # the feed or the plant was down
+    CHECKSUM = 4  # the book disagreed with the venue's checksum
+    RING_FULL = 5  # the writer was too slow: new records were dropped
+    OVERRUN = 6  # a lossy reader was overtaken
+    REJECTED = 7  # a frame or value did not parse
+    DAMAGE = 8  # stored data was damaged
+
+
+class StatusCode(IntEnum):
+    """What happened; `price` of a STATUS."""
+
+    CONNECTED = 1
+    DISCONNECTED = 2  # every book of the feed is stale from here on
+    SHUTDOWN_NOTICE = 3  # the venue announced that it will close the connection
+    SUBSCRIPTION_REFUSED = 4
+    SUBSCRIPTION_SILENT = 5  # acknowledged, but no data within the deadline
+    RESYNC = 6  # the book of this instrument is being fetched again
+    CIRCUIT_OPEN = 7  # an endpoint failed too often and is left alone for a while
+    CIRCUIT_CLOSED = 8
+    HANDOVER = 9  # a replacement connection took over as planned
+
+
+def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:
+    """Dtype with explicit offsets; numpy refuses overlaps only by accident, so the tests check them."""
+    names, formats, offsets = zip(*fields, strict=True)
+    return np.dtype({"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": item_bytes})
+
+
+TICK: Final = _layout(
+    64,
+    [
+        ("ts_event", "<i8", 0),  # venue's time; 0 where the venue gives none
+        ("ts_recv", "<i8", 8),  # local receive time, taken once per read from the socket
+        ("price", "<i8", 16),
+        ("size", "<i8", 24),
+        ("venue_seq", "<u8", 32),  # trade id, final update id, sequence
+        ("order_id", "<u8", 40),  # market-by-order id; 0 where there is none
+        ("instrument", "<u4", 48),
+        ("kind", "u1", 52),
+        ("side", "u1", 53),
+        ("flags", "<u2", 54),
+        ("seq", "<u8", 56),  # position in its producer's ring, without holes
+    ],
+)
+"""One market event, 64 bytes, one cache line."""
+
+BBO: Final = _layout(
+    72,
+    [
+        ("ts_event", "<i8", 0),  # of the tick that changed it
+        ("ts_recv", "<i8", 8),
+        ("bid_price", "<i8", 16),  # NO_PRICE where the side is empty
+        ("bid_size", "<i8", 24),
+        ("ask_price", "<i8", 32),
+        ("ask_size", "<i8", 40),
+        ("source_seq", "<u8", 48),  # seq of the tick that changed it
+        ("instrument", "<u4", 56),
+        ("flags", "<u2", 60),
+        ("seq", "<u8", 64),
+    ],
+)
+"""Best bid and offer of the book that the engine keeps, whenever one of the four numbers or the flags change."""
+
+BAR: Final = _layout(
+    104,
+    [
+        ("ts_event", "<i8", 0),  # end of the bar, exclusive: ts_open + interval
+        ("ts_recv", "<i8", 8),  # of the tick that closed it
+        ("ts_open", "<i8", 16),  # start of the bar, inclusive, a multiple of the interval
+        ("open", "<i8", 24),
+        ("high", "<i8", 32),
+        ("low", "<i8", 40),
+        ("close", "<i8", 48),
+        ("volume", "<i8", 56),
+        ("buy_volume", "<i8", 64),  # volume whose aggressor bought
+        ("source_seq", "<u8", 72),  # seq of the tick that closed it
+        ("interval_s", "<u4", 80),
+        ("trades", "<u4", 84),
+        ("instrument", "<u4", 88),
+        ("flags", "<u2", 92),
+        ("seq", "<u8", 96),
+    ],
+)
+"""Trades of one instrument in one interval of the venue's clock. No trade, no bar."""
+
+
+class Schema(IntEnum):
+    """Which layout a ring, chunk or wire message holds. Values are stored: never reuse one."""
+
+    TICK = 1
+    BBO = 2
+    BAR = 3
+
+
+DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {Schema.TICK: TICK, Schema.BBO: BBO, Schema.BAR: BAR}
+
+
+def dtype_hash(dtype: np.dtype[np.void]) -> int:
+    """64-bit fingerprint of names, formats and offsets; equal layouts give equal numbers on every machine."""
+    fields = dtype.fields
+    if fields is None:
+        raise TypeError(f"dtype {dtype} has no fields: a record layout was expected")
+    text = ";".join(f"{name}:{field[0].str}@{field[1]}" for name, field in fields.items())
+    digest = hashlib.blake2b(f"{text};{dtype.itemsize}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

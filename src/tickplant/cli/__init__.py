@@ -1,0 +1,74 @@
+"""The command line: one module per group of commands, and here what all of them share.
+
+Errors are sentences on stderr, never tracebacks. Exit codes: 0 done, 1 the data or the plant is not well,
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from tickplant.errors import TickplantError
+
+COMMANDS: Final = {
+    "up": "launch",
+    "status": "plant",
+    "stop": "plant",
+    "restart": "plant",
+    "resync": "plant",
+    "config": "plant",
+    "tail": "live",
+    "book": "live",
+    "query": "data",
+    "verify": "data",
+    "ingest": "pipeline",
+    "replay": "pipeline",
+    "sim": "pipeline",
+}
+"""Command to module of this package: a command imports only what it needs, so `--help` is quick."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"tickplant.cli.{COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module.__name__}.{cmd_name} is not a command")
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tickplant")
+def cli() -> None:
+    """Record exchange market data and serve it live while it records."""
+
+
+def main() -> None:
+    """Entry point of the `tickplant` command."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except TickplantError as error:
+        click.echo(f"tickplant: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except BrokenPipeError:
+        # `tickplant query … | head`: the reader has seen enough. Keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

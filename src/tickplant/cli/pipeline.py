@@ -1,0 +1,176 @@
+"""Commands that run a plant for one purpose: store a recording, play the store, or play a recording as a venue."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from tickplant import config as cfg
+from tickplant import plans
+from tickplant.cli.options import Time, config_option, data_dir_of, data_option, json_option
+from tickplant.config import EngineConfig, PlantConfig
+from tickplant.console import Progress
+from tickplant.control import Plant, ReplaySpec, RingRef
+from tickplant.errors import FeedError, StoreError
+from tickplant.feeds.sim.server import run as run_sim
+from tickplant.feeds.sim.spec import parse_spec
+from tickplant.feeds.venues import VENUES
+from tickplant.supervisor import Supervisor
+
+REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
+"""Not the live plant's: both may run at once."""
+
+
+class Speed(click.ParamType[float | str]):
+    """A factor, or "max"."""
+
+    name = "N|max"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """The factor, or "max"."""
+        if value == "max":
+            return "max"
+        try:
+            factor = float(str(value).removeprefix("x"))
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor < 1e6:
+            self.fail(f"{value!r} is neither a factor such as 10 or 0.5 nor max", param, ctx)
+        return factor
+
+
+venue_option = click.option(
+    "--venue", required=True, type=click.Choice(sorted(VENUES)), help="Whose messages these are."
+)
+speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@venue_option
+@click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
+@json_option
+def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
+    """Store the recording FILE: through feed, ring, engine and writer, without loss.
+
+    Each line of FILE, gzip or plain, is a receive time in nanoseconds, a space, and the frame as it was received.
+    """
+    if not file.is_file():
+        raise FeedError(f"{file}: there is no such file")
+    started_s = time.monotonic()
+    with Progress(f"storing {file.name}", unit="frames") as progress:
+        plan = plans.ingest(file, venue, data_dir.resolve(), settings=PlantConfig())
+        supervisor = Supervisor(plan, report=progress.report)
+        code = supervisor.run(lambda: progress.show(supervisor.children[venue].counters.get("frames", 0)))
+    if code or venue not in supervisor.done:
+        raise StoreError(
+            "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=file
+        )
+    counters = supervisor.done[venue].counters
+    kinds = counters.get("kinds")
+    summary = {
+        "frames": counters.get("frames", 0),
+        "ticks": counters.get("ticks", 0),
+        **(kinds if isinstance(kinds, dict) else {}),
+        "rejected": counters.get("rejected", 0),
+        "gaps": counters.get("gaps", 0),
+        "checksums_ok": counters.get("checksums_ok", 0),
+        "checksums_failed": counters.get("checksums_failed", 0),
+        "seconds": round(time.monotonic() - started_s, 3),
+    }
+    if as_json:
+        click.echo(msgspec.json.encode(summary))
+    else:
+        click.echo(", ".join(f"{key} {value:,}" for key, value in summary.items()))
+    if damage := counters.get("damage"):
+        raise FeedError(f"{damage}; what could be read is stored")
+    return 0
+
+
+@click.command()
+@config_option
+@data_option
+@click.option("--venue", default="", help="Only this venue.")
+@click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be given more than once.")
+@click.option("--start", type=Time(), help="First receive time, inclusive.")
+@click.option("--end", type=Time(), help="Last receive time, exclusive.")
+@speed_option
+@click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
+def replay(
+    file: Path | None,
+    data_dir: Path | None,
+    venue: str,
+    symbols: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    speed: float | str,
+    bind: str,
+) -> int:
+    """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
+
+    It waits for the first subscriber, plays, and ends when everything has been sent.
+    """
+    store = data_dir_of(data_dir, file)
+    if not store.is_dir():
+        raise StoreError("there is no such data directory", path=store)
+    plant_id = f"{cfg.plant_id(store)}r{os.getpid()}"
+    spec = ReplaySpec(
+        name="replay",
+        plant=Plant(data_dir=str(store), run_dir="", control=""),
+        ring=RingRef("", 0, ""),
+        venue=venue,
+        symbols=list(symbols),
+        start_ns=start,
+        end_ns=end,
+        speed="max" if speed == "max" else float(speed),
+    )
+    plan = plans.replay(spec, EngineConfig(publish=bind), plant_id=plant_id, settings=PlantConfig())
+    click.echo(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
+    with Progress(f"playing {store}", unit="records") as progress:
+        supervisor = Supervisor(plan, report=progress.report)
+        code = supervisor.run(lambda: progress.show(supervisor.children["engine"].counters.get("records", 0)))
+    if supervisor.failed:
+        raise StoreError("; ".join(supervisor.failed), path=store)
+    if spec.name in supervisor.done:
+        click.echo(f"replayed {supervisor.done[spec.name].counters.get('records', 0):,} records", err=True)
+    return code
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@venue_option
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=9443, show_default=True, help="0: any free port.")
+@speed_option
+@click.option("--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE).")
+@click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
+@click.option("--rate", default=200.0, show_default=True, help="Messages per second of the synthetic market.")
+def sim(
+    file: Path | None,
+    venue: str,
+    host: str,
+    port: int,
+    speed: float | str,
+    symbols: tuple[str, ...],
+    seed: int,
+    rate: float,
+) -> None:
+    """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
+    if file is not None and not file.is_file():
+        raise FeedError(f"{file}: there is no such file")
+    wanted = {
+        "venue": venue,
+        "host": host,
+        "port": port,
+        "recording": str(file) if file else None,
+        "speed": speed,
+        "symbols": symbols or ("BTCUSDT", "ETHUSDT"),
+        "seed": seed,
+        "messages_per_s": rate,
+    }
+    spec = parse_spec(msgspec.json.encode(wanted))
+    run_sim(spec, lambda at, number: click.echo(f"{venue} is simulated at {at}:{number}; Ctrl-C ends it", err=True))

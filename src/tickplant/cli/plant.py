@@ -1,0 +1,112 @@
+"""Commands that steer a running plant and check its configuration."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from tickplant import config as cfg
+from tickplant import control
+from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.console import print_status
+from tickplant.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
+from tickplant.errors import ControlError
+
+
+def _ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
+    address = cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir)))
+    if not control.plant_exists(address):
+        raise ControlError(f"no plant is up for {data_dir}; start it with: tickplant up")
+    client = ControlClient(address, "command")
+    try:
+        return client.request(message, timeout_s=timeout_s)
+    finally:
+        client.close()
+
+
+@click.command()
+@config_option
+@data_option
+@json_option
+def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
+    """Show how the plant is. Exit code 1 where it is not well."""
+    reply = _ask(data_dir_of(data_dir, file), GetStatus())
+    if not isinstance(reply, Status):
+        raise ControlError(f"the plant answered {type(reply).__name__} instead of its status")
+    if as_json:
+        click.echo(msgspec.json.encode(reply))
+    else:
+        print_status(reply)
+    return 0 if reply.healthy else 1
+
+
+@click.command()
+@config_option
+@data_option
+@click.option("--wait/--no-wait", default=True, help="Return only when all data is stored and the plant has ended.")
+def stop(file: Path | None, data_dir: Path | None, wait: bool) -> None:
+    """Drain the plant into the store and end it."""
+    data_dir = data_dir_of(data_dir, file)
+    _ask(data_dir, Stop())
+    address = cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir)))
+    while wait and control.plant_exists(address):
+        time.sleep(0.05)
+
+
+@click.command()
+@click.argument("name")
+@config_option
+@data_option
+def restart(name: str, file: Path | None, data_dir: Path | None) -> None:
+    """Restart the process NAME; it goes on where it was."""
+    _expect_accepted(_ask(data_dir_of(data_dir, file), Restart(name)))
+
+
+@click.command()
+@click.argument("feed")
+@click.argument("symbol", default="")
+@config_option
+@data_option
+def resync(feed: str, symbol: str, file: Path | None, data_dir: Path | None) -> None:
+    """Fetch the book of SYMBOL (or of all symbols) of FEED again."""
+    _expect_accepted(_ask(data_dir_of(data_dir, file), Resync(feed, symbol)))
+
+
+def _expect_accepted(reply: Message) -> None:
+    if not isinstance(reply, Accepted):
+        raise ControlError(f"the plant answered {type(reply).__name__}")
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@config_option
+@json_option
+def check(path: Path | None, file: Path | None, as_json: bool) -> None:
+    """Check a configuration file and show what it amounts to, defaults included."""
+    checked = load_config(path or file)
+    tables = {
+        "plant": msgspec.to_builtins(checked.plant),
+        **{
+            f"{section}.{name}": msgspec.to_builtins(part)
+            for section in ("sims", "feeds", "engines", "writers")
+            for name, part in getattr(checked, section).items()
+        },
+    }
+    tables["plant"]["data"] = str(checked.data_dir)
+    if as_json:
+        click.echo(msgspec.json.encode({"file": checked.file, "ok": True, **tables}))
+        return
+    click.echo(f"{checked.file}: ok")
+    for title, table in tables.items():
+        click.echo(f"\n[{title}]")
+        for key, value in table.items():
+            if value is not None:
+                click.echo(f"{key} = {msgspec.json.encode(value).decode()}")

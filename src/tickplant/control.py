@@ -1,0 +1,432 @@
+"""The control socket: what a process is told, what it reports, what the command line asks. Imports shared modules only.
+
+The supervisor binds one ROUTER socket, `ipc://RUN/control`; children and commands connect DEALER sockets. Every
+message is one frame of MessagePack: a struct below, told apart by its tag. A child gets its work as a spec, JSON on
+its command line (`--spec`), and reports through `ControlClient`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+import structlog
+import zmq
+
+from tickplant.config import EngineConfig, FeedConfig, WriterConfig
+from tickplant.errors import ControlError
+from tickplant.instruments import Instrument
+
+# ---------------------------------------------------------------------------------------------------------------
+# Specs: what a process is started with.
+
+
+class Plant(msgspec.Struct, frozen=True):
+    """Where a plant lives."""
+
+    data_dir: str
+    run_dir: str  # doorbells and the control socket
+    control: str  # address of the control socket
+    log_level: str = "info"
+    heartbeat_s: float = 1.0
+
+
+class RingRef(msgspec.Struct, frozen=True):
+    """One ring: segment name, what it holds, whose it is."""
+
+    name: str
+    schema: int  # a records.Schema value
+    producer: str
+
+
+class Live(msgspec.Struct, frozen=True, tag="live"):
+    """Source: the venue's sockets."""
+
+    ws_url: str = ""  # empty: the venue's own
+    rest_url: str = ""
+
+
+class Recording(msgspec.Struct, frozen=True, tag="recording"):
+    """Source: a file of `<receive time, ns> <frame>` lines, read without loss and as fast as possible."""
+
+    path: str
+
+
+class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.feeds`."""
+
+    name: str
+    plant: Plant
+    config: FeedConfig
+    ring: RingRef
+    source: Live | Recording
+    discover: bool = False  # take every symbol that occurs, not only the configured ones
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
+
+    name: str
+    plant: Plant
+    config: EngineConfig
+    inputs: list[RingRef]
+    outputs: list[RingRef] = []  # one per derived schema
+    gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
+    wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
+    restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+
+
+class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.writer`."""
+
+    name: str
+    plant: Plant
+    config: WriterConfig
+    inputs: list[RingRef]
+    until_drained: bool = False  # store what the rings hold, then exit: for the rings of a dead plant
+
+
+class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.writer.replay`: a feed whose venue is the store."""
+
+    name: str
+    plant: Plant
+    ring: RingRef
+    venue: str = ""  # empty: all
+    symbols: list[str] = []  # empty: all
+    start_ns: int | None = None
+    end_ns: int | None = None
+    speed: float | Literal["max"] = 1.0
+
+
+class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.writer.restore`: what an engine needs to make its state of one feed anew."""
+
+    name: str
+    plant: Plant
+    engine: str
+    feed: str
+    venue: str
+    symbols: tuple[str, ...]
+    bar_s: tuple[int, ...]
+    live: RingRef  # the feed's ring
+    ring: RingRef  # where the stored ticks go
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Messages.
+
+Scalar = int | float | str | bool | None
+Counters = dict[str, Scalar | dict[str, int]]
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """Child: I am attached to my rings and about to work."""
+
+    name: str
+    pid: int
+
+
+class Heartbeat(msgspec.Struct, tag="heartbeat"):
+    """Child: I am alive, and this is what I have counted since I started."""
+
+    name: str
+    counters: Counters
+
+
+class Done(msgspec.Struct, tag="done"):
+    """Child: my source has ended and all of it is in the ring (or stored); I exit now."""
+
+    name: str
+    counters: Counters
+
+
+class Register(msgspec.Struct, tag="register"):
+    """Child: which id has this instrument? Registered if new."""
+
+    venue: str
+    symbol: str
+    price_scale: int
+    size_scale: int
+
+
+class Registered(msgspec.Struct, tag="registered"):
+    """Supervisor: this one."""
+
+    instrument: Instrument
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    """Supervisor: no, and why."""
+
+    reason: str
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    """Command line to supervisor: drain and end the plant. Supervisor to child: finish what is in your inputs, exit."""
+
+
+class Restart(msgspec.Struct, tag="restart"):
+    """Command line: end this process and start it again."""
+
+    name: str
+
+
+class Resync(msgspec.Struct, tag="resync"):
+    """Command line, passed on to the feed: fetch the book again. An empty symbol means all."""
+
+    feed: str
+    symbol: str = ""
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
+
+    instrument: int
+    interval_s: int  # of the bars; 0: best bid and offer
+    source_seq: int
+    ts_recv: int = 0
+    stale: bool = False  # its last word is that the book is out of sync
+
+
+class Restore(msgspec.Struct, tag="restore"):
+    """Engine: my state of this feed is lost; have the stored ticks played to me."""
+
+    engine: str
+    feed: str
+
+
+class Restoring(msgspec.Struct, tag="restoring"):
+    """Restore process, passed on to the engine: ticks from `first_seq` on come through this ring."""
+
+    engine: str
+    feed: str
+    ring: RingRef
+    first_seq: int
+    stored: list[Mark]
+
+
+class Restored(msgspec.Struct, tag="restored"):
+    """Engine: I have what I need. The restore process may end."""
+
+    engine: str
+    feed: str
+
+
+class GetStatus(msgspec.Struct, tag="get_status"):
+    """Command line: how is everything?"""
+
+
+class Accepted(msgspec.Struct, tag="accepted"):
+    """Supervisor: the command is being carried out."""
+
+
+class ProcessStatus(msgspec.Struct, tag="process_status"):
+    """One child as the supervisor sees it."""
+
+    name: str
+    role: Literal["feed", "engine", "writer", "sim", "replay", "restore"]
+    state: Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
+    pid: int
+    uptime_s: float
+    restarts: int
+    cpu_percent: float
+    rss_bytes: int
+    counters: Counters
+
+
+class RingStatus(msgspec.Struct, tag="ring_status"):
+    """One ring. Lag is in records behind the producer."""
+
+    producer: str
+    schema: str
+    head: int
+    capacity: int
+    lag: dict[str, int]
+    lost: dict[str, int]
+
+
+class Status(msgspec.Struct, tag="status"):
+    """Supervisor: everything."""
+
+    pid: int
+    data_dir: str
+    uptime_s: float
+    healthy: bool
+    publish: list[str]
+    processes: list[ProcessStatus]
+    rings: list[RingStatus]
+
+
+Message = (
+    Hello
+    | Heartbeat
+    | Done
+    | Register
+    | Registered
+    | Refused
+    | Stop
+    | Restart
+    | Resync
+    | Restore
+    | Restoring
+    | Restored
+    | GetStatus
+    | Accepted
+    | Status
+)
+
+_DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """One frame."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode(frame: bytes) -> Message:
+    """The message of a frame. Raises ControlError for anything else."""
+    try:
+        return _DECODER.decode(frame)
+    except msgspec.DecodeError as error:
+        raise ControlError(f"not a control message: {error}") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The child's side.
+
+M = TypeVar("M")
+
+
+def spec_from_argv(kind: type[M], argv: Sequence[str] | None = None) -> M:
+    """The spec on this process's command line, `--spec JSON`. Ends the process with a sentence where there is none."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) != 2 or words[0] != "--spec":
+        sys.exit("this process is started by `tickplant up`, which gives it its work as --spec JSON")
+    try:
+        return msgspec.json.decode(words[1], type=kind)
+    except msgspec.DecodeError as error:
+        sys.exit(f"--spec does not hold a {kind.__name__}: {error}")
+
+
+def configure_logging(level: str, process: str) -> None:
+    """JSON lines on stderr, which the supervisor collects; each names its process."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+PARENT_VARIABLE: Final = "TICKPLANT_PARENT"
+"""Environment of a child: the pid of the supervisor that started it."""
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, however that happens (Linux PR_SET_PDEATHSIG).
+
+    The parent may have died before this call; so who it should be is compared afterwards.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
+        sys.exit("the supervisor is gone")
+
+
+class ControlClient:
+    """A child's line to its supervisor. Not thread-safe; never blocks, but for `register`.
+
+    `socket` can be polled (its `FD` in asyncio, edge-triggered: drain with `receive`).
+    """
+
+    def __init__(self, address: str, name: str) -> None:
+        self.name = name
+        self._address = address
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self.socket.set(zmq.LINGER, 1000)
+        self.socket.set(zmq.SNDHWM, 1000)
+        self.socket.connect(address)
+        self._pending: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        """Queue a message; dropped where the supervisor has not taken any for very long."""
+        try:
+            self.socket.send(encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def hello(self) -> None:
+        """Say that this process is attached and ready."""
+        self.send(Hello(self.name, os.getpid()))
+
+    def heartbeat(self, counters: Counters) -> None:
+        """Report; call it every `Plant.heartbeat_s`."""
+        self.send(Heartbeat(self.name, counters))
+
+    def done(self, counters: Counters) -> None:
+        """Report that the source has ended."""
+        self.send(Done(self.name, counters))
+
+    def receive(self) -> list[Message]:
+        """Messages that have arrived since the last call, oldest first; never waits."""
+        messages, self._pending = self._pending, []
+        while True:
+            try:
+                messages.append(decode(self.socket.recv(zmq.NOBLOCK)))
+            except zmq.Again:
+                return messages
+
+    def register(
+        self, venue: str, symbol: str, price_scale: int, size_scale: int, *, timeout_s: float = 10.0
+    ) -> Instrument:
+        """The instrument of a symbol, registered if new. Waits for the supervisor. Raises ControlError."""
+        self.send(Register(venue, symbol, price_scale, size_scale))
+        reply = self._wait_for((Registered, Refused), timeout_s, f"registering {venue} {symbol}")
+        if isinstance(reply, Registered):
+            return reply.instrument
+        raise ControlError(f"{venue} {symbol}: {getattr(reply, 'reason', reply)}")
+
+    def request(self, message: Message, *, timeout_s: float = 5.0) -> Message:
+        """Send a command and wait for its answer. Raises ControlError where none comes or it is refused."""
+        self.send(message)
+        reply = self._wait_for((Accepted, Status, Refused), timeout_s, type(message).__name__)
+        if isinstance(reply, Refused):
+            raise ControlError(reply.reason)
+        return reply
+
+    def _wait_for(self, kinds: tuple[type, ...], timeout_s: float, what: str) -> Message:
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            if self.socket.poll(max(1, int(left_s * 1000))):
+                message = decode(self.socket.recv())
+                if isinstance(message, kinds):
+                    return message
+                self._pending.append(message)
+        raise ControlError(f"{self._address}: no answer within {timeout_s:g} s ({what}); is the plant up?")
+
+    def close(self) -> None:
+        """Send what is queued, for a second at most, and let go of the socket."""
+        self.socket.close()
+        self._context.term()
+
+
+def plant_exists(control: str) -> bool:
+    """Whether something may be listening at a control address (the socket file is there)."""
+    return Path(control.removeprefix("ipc://")).exists()

@@ -1,0 +1,72 @@
+"""Every error that tickplant raises on purpose. Imports nothing of the project.
+
+TickplantError
+├── ConfigError         a key of a configuration file is wrong or unknown
+├── RingError           a shared-memory ring cannot be created or attached, or is not what was expected
+├── StoreError          stored data cannot be read or written
+│   └── DamageError     bytes on disk are not what was written
+├── FeedError           a venue, endpoint or recording cannot be used
+├── ControlError        the plant does not answer, or refuses a command
+└── SubscribeError      a subscriber cannot attach, or asked for what does not exist
+
+Each message names the file, key, segment or address at fault and says what to do. The command line prints it
+without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TickplantError(Exception):
+    """Base of the tree: catch this to catch everything that tickplant raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(TickplantError):
+    """A key of a configuration file is wrong or unknown."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, file: str = "", key: str = "") -> None:
+        where = ": ".join(part for part in (file, key) if part)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.file = file
+        self.key = key
+
+
+class RingError(TickplantError):
+    """A shared-memory ring cannot be created or attached, or is not what was expected."""
+
+    def __init__(self, message: str, *, segment: str) -> None:
+        super().__init__(f"ring {segment}: {message}")
+        self.segment = segment
+
+
+class StoreError(TickplantError):
+    """Stored data cannot be read or written."""
+
+    def __init__(self, message: str, *, path: Path | str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = Path(path)
+
+
+class DamageError(StoreError):
+    """Bytes on disk are not what was written; `offset` is where in the file."""
+
+    def __init__(self, message: str, *, path: Path | str, offset: int) -> None:
+        super().__init__(f"at byte {offset}: {message}", path=path)
+        self.offset = offset
+
+
+class FeedError(TickplantError):
+    """A venue, endpoint or recording cannot be used."""
+
+
+class ControlError(TickplantError):
+    """The plant does not answer, or refuses a command."""
+
+
+class SubscribeError(TickplantError):
+    """A subscriber cannot attach, or asked for what does not exist."""

@@ -1,0 +1,146 @@
+"""The instrument table: which id is which symbol, and how many decimals its integers carry.
+
+An append-only text file, `instruments.jsonl`, one JSON object a line, kept by the supervisor in the store and read by
+everybody. Ids start at 1 and are stable for the life of the store; an instrument whose scales change gets a new id.
+A last line without its newline was torn by a crash and is dropped at the next registration: nothing used its id yet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tickplant.errors import StoreError
+
+FEED_SYMBOL = "*"
+"""Symbol of the pseudo instrument of every venue that carries feed-wide STATUS records."""
+
+DEFAULT_SCALE = 8
+MAX_SCALE = 18  # 10**18 still fits an i8 mantissa
+
+_DECIMAL = re.compile(r"([+-]?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?\Z", re.ASCII)
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """One row of the table. `value = mantissa * 10**-scale` for every price and size of this id."""
+
+    id: int
+    venue: str
+    symbol: str
+    price_scale: int
+    size_scale: int
+
+
+class InstrumentTable:
+    """The table in memory, and the one way to add to it. One process registers; any number read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[Instrument] = []
+        self._whole_bytes = 0
+        self.reload()
+
+    @classmethod
+    def load(cls, path: Path) -> InstrumentTable:
+        """Read the table; a missing file is an empty table. Raises StoreError where a line is not a row."""
+        return cls(path)
+
+    def reload(self) -> None:
+        """Read the rows that were appended since the last read."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._whole_bytes)
+                text = file.read()
+        except FileNotFoundError:
+            return
+        for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
+            try:
+                row = msgspec.json.decode(line, type=Instrument)
+            except msgspec.DecodeError as error:
+                raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
+            if row.id != len(self._rows) + 1:
+                raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
+            self._rows.append(row)
+            self._whole_bytes += len(line)
+
+    def __iter__(self) -> Iterator[Instrument]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def by_id(self, instrument_id: int) -> Instrument:
+        """The row of an id. Raises StoreError where there is none."""
+        if not 1 <= instrument_id <= len(self._rows):
+            raise StoreError(f"no instrument has id {instrument_id}", path=self.path)
+        return self._rows[instrument_id - 1]
+
+    def find(self, venue: str, symbol: str) -> list[Instrument]:
+        """Rows of a symbol, oldest first: more than one where its scales have changed; none where unknown."""
+        return [row for row in self._rows if row.venue == venue and row.symbol == symbol]
+
+    def register(self, venue: str, symbol: str, price_scale: int, size_scale: int) -> Instrument:
+        """The newest row with these scales, appended durably if there is none. Raises StoreError, ValueError."""
+        for row in reversed(self.find(venue, symbol)):
+            if (row.price_scale, row.size_scale) == (price_scale, size_scale):
+                return row
+        if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
+            raise ValueError(f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}")
+        row = Instrument(len(self._rows) + 1, venue, symbol, price_scale, size_scale)
+        line = msgspec.json.encode(row) + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.ftruncate(fd, self._whole_bytes)
+                os.pwrite(fd, line, self._whole_bytes)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise StoreError(f"cannot add {venue} {symbol}: {error.strerror}", path=self.path) from error
+        self._rows.append(row)
+        self._whole_bytes += len(line)
+        return row
+
+
+def parse_decimal(text: str) -> tuple[int, int]:
+    """Exact value of a decimal text, exponents included, as `(mantissa, scale)` with scale >= 0.
+
+    Raises ValueError for anything that is not a plain decimal number.
+    """
+    match = _DECIMAL.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a decimal number")
+    sign, whole, fraction, exponent = match.groups(default="")
+    scale = len(fraction) - int(exponent or 0)
+    mantissa = int(sign + whole + fraction)
+    factor: int = 10 ** max(0, -scale)
+    return mantissa * factor, max(0, scale)
+
+
+def to_mantissa(text: str, scale: int) -> int:
+    """Mantissa of a decimal text at `scale`, exactly. Raises ValueError where digits would be lost or i8 overflows."""
+    mantissa, digits = parse_decimal(text)
+    factor: int = 10 ** abs(scale - digits)
+    if digits <= scale:
+        mantissa *= factor
+    else:
+        mantissa, lost = divmod(mantissa, factor)
+        if lost:
+            raise ValueError(f"{text} has more than {scale} decimals")
+    if not -(2**63) < mantissa < 2**63:
+        raise ValueError(f"{text} does not fit 63 bits at scale {scale}")
+    return mantissa
+
+
+def format_decimal(mantissa: int, scale: int) -> str:
+    """Fixed-point text with exactly `scale` decimals: `format_decimal(-5, 2)` is `-0.05`."""
+    if scale == 0:
+        return str(mantissa)
+    digits = str(abs(mantissa)).rjust(scale + 1, "0")
+    return f"{'-' if mantissa < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"

@@ -1,0 +1,202 @@
+"""What the Binance tests share: adapters with an instrument table of their own, readable records, a fold of a book."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tickplant.feeds.adapter import RestRequest, RestResponse
+from tickplant.feeds.binance import BinanceAdapter
+from tickplant.feeds.binance.rules import SPOT, USDM
+from tickplant.instruments import Instrument
+from tickplant.shm.records import Flag, Kind, Side, StatusCode
+
+SECOND = 1_000_000_000
+
+
+class Record(NamedTuple):
+    """A tick, readable."""
+
+    kind: Kind
+    symbol: str
+    price: int
+    size: int
+    side: Side
+    venue_seq: int
+    order_id: int
+    flags: Flag
+    ts_event: int
+    ts_recv: int
+
+
+class Desk:
+    """An adapter, its instruments, and what it has handed out."""
+
+    def __init__(
+        self, symbols: Sequence[str] | None = None, *, futures: bool = False, scale: int = 8, **options
+    ) -> None:
+        self.instruments: list[Instrument] = []
+        self.rules = USDM if futures else SPOT
+        self.scale = scale
+        channels = options.pop("channels", ("trade", "quote", "book"))
+        self.adapter = BinanceAdapter(self.rules, symbols, channels, self.resolve, **options)
+        self.actions: list = []
+        self.requests: list[RestRequest] = []
+        self.rejects: list = []
+
+    def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
+        scales = [self.scale if scale is None else scale for scale in (price_scale, size_scale)]
+        self.instruments.append(Instrument(len(self.instruments) + 1, self.rules.venue, symbol, *scales))
+        return self.instruments[-1]
+
+    def bootstrap(self, digits: int | None = None) -> None:
+        """Answer the request for instrument data as the venue does."""
+        (request,) = self.adapter.bootstrap()
+        digits = self.scale if digits is None else digits
+        names = (self.rules.price_digits, self.rules.size_digits)
+        symbols = [{"symbol": symbol} | dict.fromkeys(names, digits) for symbol in self.adapter._symbols or ()]
+        self.adapter.on_rest(RestResponse(request, 200, json.dumps({"symbols": symbols}).encode(), 0))
+
+    def open(self, name: str = "stream", ts: int = 0) -> list[Record]:
+        self.adapter.on_open(name, ts)
+        return self.take()
+
+    def close(self, name: str = "stream", ts: int = 0) -> list[Record]:
+        self.adapter.on_close(name, ts, "test")
+        return self.take()
+
+    def feed(self, *frames: str | bytes | dict, ts: int = 0, name: str = "stream") -> list[Record]:
+        self.adapter.on_frames(name, [as_bytes(frame) for frame in frames], ts)
+        return self.take()
+
+    def recorded(self, frame: str | bytes | dict, ts: int = 0) -> list[Record]:
+        self.adapter.on_recorded(as_bytes(frame), ts)
+        return self.take()
+
+    def rest(self, body: str | bytes | dict, *, symbol: str = "BNBBTC", ts: int = 0, status: int = 200, **options):
+        request = RestRequest(f"depth {symbol}", "/depth")
+        self.adapter.on_rest(RestResponse(request, status, as_bytes(body), ts, **options))
+        return self.take()
+
+    def timer(self, ts: int) -> list[Record]:
+        self.adapter.on_timer(ts)
+        return self.take()
+
+    def take(self) -> list[Record]:
+        self.requests += self.adapter.take_requests()
+        self.actions += self.adapter.take_actions()
+        self.rejects += self.adapter.take_rejects()
+        symbols = {instrument.id: instrument.symbol for instrument in self.instruments}
+        return [
+            Record(
+                Kind(int(tick["kind"])),
+                symbols[int(tick["instrument"])],
+                int(tick["price"]),
+                int(tick["size"]),
+                Side(int(tick["side"])),
+                int(tick["venue_seq"]),
+                int(tick["order_id"]),
+                Flag(int(tick["flags"])),
+                int(tick["ts_event"]),
+                int(tick["ts_recv"]),
+            )
+            for tick in self.adapter.take_ticks()
+        ]
+
+
+def as_bytes(frame: str | bytes | dict) -> bytes:
+    """A frame as the venue writes it: compact."""
+    if isinstance(frame, dict):
+        frame = json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
+    return frame.encode() if isinstance(frame, str) else frame
+
+
+def wrapped(stream: str, data: dict) -> dict:
+    return {"stream": stream, "data": data}
+
+
+def trade(ident: int, *, symbol: str = "BNBBTC", price: str = "1.5", size: str = "2", time: int | None = None, **more):
+    time = 1_700_000_000_000 + ident if time is None else time
+    fields = {"e": "trade", "E": time + 1, "s": symbol, "t": ident, "p": price, "q": size, "T": time}
+    return fields | {"m": False, "M": True} | more
+
+
+def agg_trade(ident: int, first: int, *, symbol: str = "BNBBTC", time: int | None = None) -> dict:
+    time = 1_700_000_000_000 + ident if time is None else time
+    fields = {"e": "aggTrade", "E": time, "s": symbol, "a": ident, "p": "1.5", "q": "2", "f": first, "l": first + 1}
+    return fields | {"T": time, "m": True, "M": True}
+
+
+def quote(ident: int, *, symbol: str = "BNBBTC", bid: str = "1", ask: str = "2") -> dict:
+    return {"u": ident, "s": symbol, "b": bid, "B": "3", "a": ask, "A": "4"}
+
+
+def diff(
+    first: int, last: int, bids: Iterable = (), asks: Iterable = (), *, symbol: str = "BNBBTC", previous=None
+) -> dict:
+    fields = {"e": "depthUpdate", "E": 1_700_000_000_000 + last}
+    fields |= {} if previous is None else {"T": 1_700_000_000_000 + last - 1}
+    fields |= {"s": symbol, "U": first, "u": last}
+    fields |= {} if previous is None else {"pu": previous}
+    return fields | {"b": [list(level) for level in bids], "a": [list(level) for level in asks]}
+
+
+def snapshot(ident: int, bids: Iterable = (), asks: Iterable = ()) -> dict:
+    return {
+        "lastUpdateId": ident,
+        "bids": [list(level) for level in bids],
+        "asks": [list(level) for level in asks],
+    }
+
+
+class FoldedBook:
+    """The book of one symbol as its records say: the rule that every reader follows, in the plainest form."""
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.levels: dict[Side, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
+        self.live = False
+        self.book_id = 0
+        self._loading = False
+
+    def apply(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record.symbol == "*":
+                self.live &= not (record.kind == Kind.STATUS and record.price == StatusCode.DISCONNECTED)
+            elif record.symbol == self.symbol and not record.flags & Flag.PARTIAL:
+                self._apply(record)
+
+    def _apply(self, record: Record) -> None:
+        if record.kind == Kind.GAP and record.flags & Flag.ON_BOOK:
+            self.live = self._loading = False
+        elif record.kind == Kind.CLEAR:
+            self.levels = {Side.BID: {}, Side.ASK: {}}
+            self._loading, self.live = True, False
+        elif record.kind != Kind.LEVEL or not (self.live or self._loading):
+            return
+        elif record.size:
+            self.levels[record.side][record.price] = record.size
+        else:
+            self.levels[record.side].pop(record.price, None)
+        if record.flags & Flag.LAST and record.kind != Kind.GAP:
+            self.live |= self._loading
+            self._loading = False
+            self.book_id = record.venue_seq
+
+    @property
+    def best_bid(self) -> tuple[int, int] | None:
+        bids = self.levels[Side.BID]
+        return (max(bids), bids[max(bids)]) if bids else None
+
+    @property
+    def best_ask(self) -> tuple[int, int] | None:
+        asks = self.levels[Side.ASK]
+        return (min(asks), asks[min(asks)]) if asks else None
+
+
+def words(ticks: np.ndarray) -> list[list[int]]:
+    """Ticks as integers, for comparison bit by bit."""
+    return np.ascontiguousarray(ticks).view(np.int64).reshape(-1, 8).tolist()

@@ -1,0 +1,347 @@
+"""The proof: every message that the venue sent is stored exactly once, or a rule below says why it is not.
+
+The rules, tried in this order on a message that was sent and is not stored:
+
+    gap         A GAP of its symbol and stream spans its id.
+    snapshot    Book changes: the book was stale, or not there yet, and the snapshot that ended this contains it.
+    empty       Book changes: a change without levels leaves no record.
+    late        Quotes: the venue sent it after a newer one of its symbol, or while another connection of the feed had a
+                newer one already; what is out of date is dropped, and counted as a duplicate.
+    restart     It was on its way when its connection ended: nothing that the connection carried after it is stored, and
+                a DISCONNECTED stands behind the last message of its stream. Where the stream goes on after that, rule
+                `gap` must have explained it; so this is for streams of which nothing more was recorded.
+    start       As `restart`, but nothing of its stream had been recorded before, so that a GAP has no id to begin with:
+                then a DISCONNECTED stands before the first message of the stream.
+
+A trade or book change that the venue withheld (dropped, cut short, stalled) was not sent, yet its id is missing from a
+sequence; so it needs an explanation too, or a copy from REST. A quote withheld on spot leaves no trace in the ids.
+
+The other way round, nothing may be stored that the venue did not send, nothing twice, and nothing with other values;
+and no GAP of trades or quotes may claim what was recorded live. (That of a book ends at its snapshot, and changes that
+the snapshot contains may be recorded all the same.)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chaos.stored import Clear, Event, Gap, Stored, Symbol
+from chaos.venue_log import CHANNELS, Channel, Depth, Sent, Stream, VenueLog
+from tickplant.instruments import to_mantissa
+from tickplant.shm.records import GapCause, Side
+
+SHOWN: Final = 20
+"""Cases of one kind that a report names."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """Something that must not be."""
+
+    kind: str
+    symbol: str
+    channel: str
+    id: int
+    text: str
+
+
+class Proof(msgspec.Struct):
+    """The result. `cases` holds the first SHOWN of each kind; `wrong` counts all of them by kind."""
+
+    sent: dict[str, int]  # distinct messages that went out, by channel
+    stored: dict[str, int]  # of these
+    explained: dict[str, int]  # of the others, by rule
+    withheld: dict[str, int]  # messages that never went out, by what became of them
+    gap_causes: dict[str, int]
+    snapshots: int
+    records: int
+    wrong: dict[str, int]
+    cases: list[Case]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is proved."""
+        return not self.wrong
+
+
+def prove(log: VenueLog, stored: Stored) -> Proof:
+    """Hold the two against each other."""
+    return _Prover(log, stored).run()
+
+
+def prove_files(log: Path, data_dir: Path, producer: str) -> Proof:
+    """The same from a log and a store."""
+    return prove(VenueLog(log), Stored(data_dir, producer))
+
+
+class _Prover:
+    def __init__(self, log: VenueLog, stored: Stored) -> None:
+        self._log = log
+        self._stored = stored
+        self._wrong: Counter[str] = Counter()
+        self._cases: list[Case] = []
+        self._sent: Counter[str] = Counter()
+        self._found: Counter[str] = Counter()
+        self._explained: Counter[str] = Counter()
+        self._withheld: Counter[str] = Counter()
+        self._last_lines = self._last_stored_lines()
+
+    def run(self) -> Proof:
+        for expected, found in self._stored.holes:
+            self._case("hole", "", "", found, f"seq goes from {expected - 1} to {found}")
+        for name, symbol in self._stored.symbols.items():
+            for seq in symbol.torn:
+                self._case("torn", name, "", seq, f"the records from seq {seq} on are no whole message")
+            self._check_snapshots(name, symbol)
+        for (name, channel), stream in self._log.streams.items():
+            self._check_stream(name, channel, stream, self._stored.symbols.get(name, Symbol()))
+        for name, symbol in self._stored.symbols.items():
+            for channel in CHANNELS:
+                if symbol.events[channel] and (name, channel) not in self._log.streams:
+                    self._case("unsent", name, channel, 0, "the venue never sent anything of this stream")
+        causes: Counter[str] = Counter()
+        for symbol in self._stored.symbols.values():
+            for gaps in symbol.gaps.values():
+                causes.update(GapCause(gap.cause).name.lower() for gap in gaps)
+        return Proof(
+            sent=dict(self._sent),
+            stored=dict(self._found),
+            explained=dict(self._explained),
+            withheld=dict(self._withheld),
+            gap_causes=dict(causes),
+            snapshots=sum(len(symbol.clears) for symbol in self._stored.symbols.values()),
+            records=self._stored.records,
+            wrong=dict(self._wrong),
+            cases=self._cases,
+        )
+
+    def _case(self, kind: str, symbol: str, channel: str, ident: int, text: str) -> None:
+        self._wrong[kind] += 1
+        if self._wrong[kind] <= SHOWN:
+            self._cases.append(Case(kind, symbol, channel, ident, text))
+
+    # ------------------------------------------------------------------------------------------------ one stream
+
+    def _check_stream(self, name: str, channel: Channel, stream: Stream, symbol: Symbol) -> None:
+        events: dict[int, Event] = {}
+        for event in symbol.events[channel]:
+            if event.id in events:
+                text = f"stored at seq {events[event.id].seq} and again at {event.seq}"
+                self._case("doubled", name, channel, event.id, text)
+            events[event.id] = event
+        for event in events.values():
+            self._check_content(name, channel, stream.get(event.id), event, symbol)
+        if channel != "book":
+            self._check_gaps(name, channel, symbol)
+        rules = _Rules(channel, stream, symbol, events)
+        for message in stream.values():
+            if message.was_sent:
+                self._sent[channel] += 1
+                if message.id in events:
+                    self._found[channel] += 1
+                elif rule := rules.explain(message, self._last_lines):
+                    self._explained[rule] += 1
+                else:
+                    self._case("unexplained", name, channel, message.id, rules.describe(message))
+            else:
+                self._check_withheld(name, channel, message, events, rules)
+
+    def _check_gaps(self, name: str, channel: Channel, symbol: Symbol) -> None:
+        live = sorted(event.id for event in symbol.events[channel] if not event.backfill)
+        for gap in symbol.gaps[channel]:
+            recorded = bisect_left(live, gap.next_id) - bisect_right(live, gap.last_id)
+            if recorded > 0:
+                text = f"the GAP at seq {gap.seq} from {gap.last_id} to {gap.next_id} claims {recorded} recorded ones"
+                self._case("false gap", name, channel, gap.last_id, text)
+
+    def _check_withheld(
+        self, name: str, channel: Channel, message: Sent, events: dict[int, Event], rules: _Rules
+    ) -> None:
+        if message.id in events:
+            self._withheld[f"{channel} fetched"] += 1
+        elif channel == "quote":
+            self._withheld["quote, which no id can show"] += 1
+        elif rules.begins_after(message.id):
+            self._withheld[f"{channel} before the first record"] += 1
+        elif rule := rules.explain(message, self._last_lines):
+            self._withheld[f"{channel} {rule}"] += 1
+        else:
+            why = f"withheld ({', '.join(message.withheld)}); {rules.describe(message)}"
+            self._case("silent", name, channel, message.id, why)
+
+    def _check_content(self, name: str, channel: Channel, message: Sent | None, event: Event, symbol: Symbol) -> None:
+        if event.backfill:
+            texts = {
+                (ident, to_mantissa(price, symbol.scales[0]), to_mantissa(size, symbol.scales[1]))
+                for ident, price, size in self._past(event.id)
+            }
+            if (event.id, *event.content[:2]) not in texts:
+                self._case("unsent", name, channel, event.id, f"BACKFILL at seq {event.seq} that REST never gave")
+        elif message is None or not message.was_sent:
+            self._case("unsent", name, channel, event.id, f"stored at seq {event.seq}, never sent")
+        elif expected(channel, message, symbol.scales) != event.content:
+            text = f"stored at seq {event.seq} as {event.content}, sent as {message.content}"
+            self._case("altered", name, channel, event.id, text[:1000])
+
+    def _past(self, ident: int) -> Iterable[tuple[int, str, str]]:
+        if not hasattr(self, "_past_by_id"):
+            self._past_by_id: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
+            for trade in self._log.past_trades:
+                self._past_by_id[trade[0]].append(trade)
+        return self._past_by_id.get(ident, ())
+
+    def _check_snapshots(self, name: str, symbol: Symbol) -> None:
+        for clear in symbol.clears:
+            if not any(_is_snapshot(clear, depth, symbol.scales) for depth in self._log.snapshots.get(clear.id, ())):
+                self._case("unsent", name, "book", clear.id, f"the snapshot at seq {clear.seq} is no answer of REST")
+
+    def _last_stored_lines(self) -> dict[int, int]:
+        """By connection, the last line of the log whose message is stored and went over that connection alone."""
+        ids = {
+            (name, channel): {event.id for event in symbol.events[channel]}
+            for name, symbol in self._stored.symbols.items()
+            for channel in CHANNELS
+        }
+        last: dict[int, int] = {}
+        for name, channel, message in self._log.sent():
+            connections = {place.connection for place in message.places}
+            # Book changes are stored when their snapshot has come: their place says nothing.
+            if channel != "book" and len(connections) == 1 and message.id in ids.get((name, channel), ()):
+                connection = next(iter(connections))
+                last[connection] = max(last.get(connection, 0), message.places[0].line)
+        return last
+
+
+class _Rules:
+    """The rules of the module's head, for one stream."""
+
+    def __init__(self, channel: Channel, stream: Stream, symbol: Symbol, events: dict[int, Event]) -> None:
+        self._channel = channel
+        self._symbol = symbol
+        self._ids = sorted(event.id for event in events.values())
+        self._events = events
+        self._gaps = sorted(symbol.gaps[channel], key=lambda gap: gap.last_id)
+        self._reach: list[int] = []  # of the gaps up to each one, how far they reach
+        for gap in self._gaps:
+            before = self._reach[-1] if self._reach else 0
+            self._reach.append(max(before, gap.next_id or gap.last_id))
+        self._stale = _stale_ranges(symbol) if channel == "book" else []
+        self._late = _late(stream) if channel == "quote" else set()
+
+    def explain(self, message: Sent, last_lines: dict[int, int]) -> str:
+        """Name of the rule that applies; empty where none does."""
+        ident = message.id
+        if self._spanning(ident) is not None:
+            return "gap"
+        if self._channel == "book":
+            if any(low < ident <= high for low, high in self._stale):
+                return "snapshot"
+            if message.content == ([], []):
+                return "empty"
+        if ident in self._late:
+            return "late"
+        return self._on_its_way(message, last_lines)
+
+    def begins_after(self, ident: int) -> bool:
+        """Whether nothing of an id as low as this is stored."""
+        return not self._ids or ident < self._ids[0]
+
+    def describe(self, message: Sent) -> str:
+        """What is stored around it."""
+        at = bisect_left(self._ids, message.id)
+        before = self._events[self._ids[at - 1]] if at else None
+        after = self._events[self._ids[at]] if at < len(self._ids) else None
+        places = ", ".join(f"connection {place.connection} line {place.line + 1}" for place in message.places)
+        around = [f"{one.id} at seq {one.seq}" if one else "nothing" for one in (before, after)]
+        return f"sent on {places or 'no connection'}; stored before it {around[0]}, after it {around[1]}"
+
+    def _spanning(self, ident: int) -> Gap | None:
+        at = bisect_left(self._gaps, ident, key=lambda gap: gap.last_id)
+        if not at or self._reach[at - 1] <= ident:
+            return None
+        return next((gap for gap in reversed(self._gaps[:at]) if gap.next_id > ident), None)
+
+    def _on_its_way(self, message: Sent, last_lines: dict[int, int]) -> str:
+        if any(place.line < last_lines.get(place.connection, -1) for place in message.places):
+            return ""
+        stops = self._symbol.interruptions
+        if not self._ids or message.id > self._ids[-1]:
+            behind = self._events[self._ids[-1]].seq if self._ids else -1
+            return "restart" if any(seq > behind for seq in stops) else ""
+        if self.begins_after(message.id):
+            first = min(event.seq for event in self._events.values())
+            return "start" if any(seq < first for seq in stops) else ""
+        return ""  # the stream goes on: a GAP was due
+
+
+def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
+    """Ids (after, up to) of the changes that a snapshot made superfluous, one pair for each time a book was stale."""
+    events = sorted(
+        [(event.seq, event.id) for event in symbol.events["book"]] + [(clear.seq, clear.id) for clear in symbol.clears]
+    )
+    seqs = [seq for seq, _ in events]
+    highest = [0]
+    for _, ident in events:
+        highest.append(max(highest[-1], ident))
+    stops = sorted([*symbol.interruptions, *(gap.seq for gap in symbol.gaps["book"])])
+    ranges = []
+    ready = -1  # seq of the snapshot before
+    for clear in symbol.clears:
+        at = bisect_right(stops, ready)
+        began = stops[at] if at < len(stops) and stops[at] < clear.seq else None
+        if ready < 0 or began is not None:
+            low = 0 if ready < 0 else highest[bisect_left(seqs, began)]
+            ranges.append((low, clear.id))
+        ready = clear.seq
+    at = bisect_right(stops, ready)
+    if ready < 0 or at < len(stops):  # stale to the end, which is for another test to judge
+        ranges.append((highest[bisect_left(seqs, stops[at])] if at < len(stops) else 0, 2**64))
+    return ranges
+
+
+def _late(stream: Stream) -> set[int]:
+    """Ids that the venue sent after a higher one of the same stream, on whatever connection."""
+    places = sorted((place.line, message.id) for message in stream.values() for place in message.places)
+    late, highest = set(), 0
+    for _, ident in places:
+        if ident < highest:
+            late.add(ident)
+        highest = max(highest, ident)
+    return late
+
+
+def expected(channel: Channel, message: Sent, scales: tuple[int, int]) -> tuple[object, ...]:
+    """What a message must be stored as; see `stored.Event`."""
+    price, size = scales
+    match channel:
+        case "trade":
+            price_text, size_text, seller, time = message.content
+            assert isinstance(time, int)
+            # Milliseconds or microseconds, which the magnitude tells apart.
+            unit_ns = 1_000 if time >= 10**15 else 1_000_000
+            return to_mantissa(str(price_text), price), to_mantissa(str(size_text), size), seller, time * unit_ns
+        case "quote":
+            texts = [str(text) for text in message.content]
+            return tuple(to_mantissa(text, scale) for text, scale in zip(texts, (price, size) * 2, strict=True))
+        case "book":
+            bids, asks = message.content
+            return (_levels(bids, asks, scales),)
+
+
+def _levels(bids: object, asks: object, scales: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+    sides = ((Side.BID, bids), (Side.ASK, asks))
+    return tuple(
+        (int(side), to_mantissa(price, scales[0]), to_mantissa(size, scales[1]))
+        for side, levels in sides
+        if isinstance(levels, list)
+        for price, size in levels
+    )
+
+
+def _is_snapshot(clear: Clear, depth: Depth, scales: tuple[int, int]) -> bool:
+    return clear.levels == _levels(depth.bids, depth.asks, scales)

@@ -1,0 +1,175 @@
+"""A plant as a user runs it: `tickplant up` as a real process in a folder of its own, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tickplant import config as cfg
+
+T = TypeVar("T")
+
+DEADLINE_S = 90.0
+"""A first start compiles every kernel, and two of these may run at once on two slow cores."""
+
+
+def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float = DEADLINE_S) -> T:
+    """The first true value of `condition`; AssertionError naming `what` where none comes in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port whose next one is free as well: PUB and ROUTER stand side by side.
+
+    Taken at random from below the range that the kernel gives to clients, so that nobody else takes it meanwhile.
+    """
+    while True:
+        port = secrets.randbelow(20_000) + 12_000
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
+
+
+def tickplant(*words: str | Path, timeout_s: float = DEADLINE_S, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end; stdout and stderr as text."""
+    return subprocess.run(
+        [sys.executable, "-m", "tickplant", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        **options,
+    )
+
+
+def shared_memory() -> set[str]:
+    """Segments of any plant on this machine."""
+    return {path.name for path in Path("/dev/shm").glob("tickplant-*")}
+
+
+class PlantProcess:
+    """A running `tickplant up`."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.config = cfg.load(file)
+        self.data_dir = self.config.data_dir
+        self.plant_id = cfg.plant_id(self.data_dir)
+        self.publish = next((engine.publish for engine in self.config.engines.values()), "")
+        self.errors = file.with_suffix(".stderr")
+        with self.errors.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tickplant", "up", "-c", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    def wait_until_up(self) -> None:
+        """Return when every process of the plant is ready."""
+
+        def up() -> bool:
+            text = self.errors.read_text()
+            assert self.process.poll() is None, f"tickplant up ended with {self.process.returncode}:\n{text}"
+            return "the plant is up" in text
+
+        wait_for(f"the plant of {self.file} to be up", up)
+
+    def status(self) -> dict[str, Any]:
+        """`tickplant status --json`."""
+        done = tickplant("status", "-c", self.file, "--json")
+        assert done.stdout, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def process_named(self, name: str) -> dict[str, Any]:
+        """One process of the status."""
+        return next(process for process in self.status()["processes"] if process["name"] == name)
+
+    def segments(self) -> set[str]:
+        """Shared memory of this plant."""
+        return {name for name in shared_memory() if name.startswith(f"tickplant-{self.plant_id}")}
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end. Returns the exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def pids(self) -> set[int]:
+        """Every process of the plant that is alive, found by the control address in its command line."""
+        mark = str(cfg.run_dir(self.plant_id)).encode()
+        found = set()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if mark in (entry / "cmdline").read_bytes():
+                        found.add(int(entry.name))
+        return found
+
+    def clean_up(self) -> None:
+        """End whatever a failed test left of this plant."""
+        for pid in {self.process.pid} | self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(DEADLINE_S)
+        wait_for("the children to end", lambda: not self.pids())
+        for name in self.segments():
+            (Path("/dev/shm") / name).unlink(missing_ok=True)
+        # A supervisor killed on purpose leaves its sockets for the next one to clear away.
+        shutil.rmtree(cfg.run_dir(self.plant_id), ignore_errors=True)
+
+
+DEMO = """
+[plant]
+data = "data"
+
+[sims.market]
+symbols = ["BTCUSDT", "ETHUSDT"]
+messages_per_s = {rate}
+
+[feeds.binance]
+venue = "binance"
+sim = "market"
+symbols = ["BTCUSDT", "ETHUSDT"]
+
+[engines.engine]
+publish = "tcp://127.0.0.1:{port}"
+
+[writers.writer]
+flush_s = 0.2
+"""
+
+
+@contextlib.contextmanager
+def plant(folder: Path, text: str = DEMO, *, rate: float = 500.0, wait: bool = True) -> Iterator[PlantProcess]:
+    """Start a plant in `folder`; afterwards nothing of it is left, whatever happened."""
+    file = folder / "plant.toml"
+    file.write_text(text.format(port=free_port(), rate=rate))
+    running = PlantProcess(file)
+    try:
+        if wait:
+            running.wait_until_up()
+        yield running
+        if running.process.poll() is None:
+            running.stop()
+    finally:
+        running.clean_up()

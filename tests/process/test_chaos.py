@@ -1,0 +1,38 @@
+"""A short chaos run, and proofs that the proof can fail: a store that was tampered with is found out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.proof import prove
+from chaos.report import run_text
+from chaos.run import Options, run
+from chaos.stored import Event, Stored
+from chaos.venue_log import VenueLog
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_a_plant_survives_chaos_and_accounts_for_every_record(tmp_path: Path) -> None:
+    said: list[str] = []
+    report = run(Options(seconds=14.0, seed=3, every_s=1.2, quiet_s=4.0, messages_per_s=300.0), tmp_path, said.append)
+    assert report.ok, "\n".join([*said, run_text(report)])
+    assert report.faults
+    assert next(one for one in report.subscribers if one.name == "steady").records > 1000
+    assert sum(report.proof.sent.values()) > 1000
+    # The same material with a flaw in it must not be proved.
+    log, stored = VenueLog(tmp_path / "sent.log"), Stored(tmp_path / "data", "feed")
+    events = stored.symbols["BTCUSDT"].events
+    # Near the end, where all was in order and no rule excuses anything.
+    taken = {channel: events[channel].pop(-20) for channel in events}
+    assert prove(log, stored).wrong == {"unexplained": 3}
+    for channel, event in taken.items():
+        events[channel] += [event, event]
+    assert prove(log, stored).wrong == {"doubled": 3}
+    for channel, event in taken.items():
+        events[channel][-2:] = [Event(event.seq, event.id, (0, *event.content[1:]), event.backfill)]
+    assert prove(log, stored).wrong == {"altered": 3}
+    for channel, event in taken.items():
+        events[channel][-1:] = [event, event._replace(id=1)]
+    assert prove(log, stored).wrong == {"unsent": 3}

@@ -1,0 +1,280 @@
+"""The table of faults in docs/operations.md, row by row: a real venue commits them, a real feed must react as written.
+
+The rows are shared out among some pairs of venue and feed that run side by side: nearly all of the time is waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import signal
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from feed_process import FeedProcess, feed_process
+from sim_process import SimProcess, sim_process
+
+from tickplant.control import Live
+from tickplant.feeds.sim.faults import KINDS
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+MARKET = {
+    "symbols": SYMBOLS,
+    "messages_per_s": 400,
+    "depth_levels": 50,
+    "ping_interval_s": 0.3,
+    "weight_per_minute": 10**6,
+}
+PATIENCE = {"stall_s": 1.5, "silent_s": 3.0, "reconnect_cap_s": 0.4}
+LANES = 6
+STREAMS = {"trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    faults: tuple[str, ...]  # JSON, or one setting of the feed
+    stored: tuple[str, ...]
+    counters: tuple[str, ...]
+    log: tuple[str, ...]
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The feed's own setting where the row is about that."""
+        name, _, value = self.faults[0].partition(" = ")
+        return {name: float(value)} if value else {}
+
+
+def table() -> list[Row]:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    lines = text[text.index("| fault |") :].partition("\n\n")[0].splitlines()[2:]
+    cells = [[tuple(re.findall(r"`([^`]+)`", cell)) for cell in line.strip("|").split(" | ")] for line in lines]
+    return [Row(fault, stored, counters, log) for fault, _, stored, counters, log, _ in cells]
+
+
+ROWS = table()
+
+
+class Book:
+    """The fold of the stored records of one instrument."""
+
+    def __init__(self) -> None:
+        self.live = False
+        self.id = 0
+        self.levels: dict[tuple[int, int], int] = {}
+        self.touched: dict[tuple[int, int], int] = {}  # by the event of this id, the last time
+
+    def apply(self, record: Any) -> None:
+        kind, ident = int(record["kind"]), int(record["venue_seq"])
+        if kind == Kind.CLEAR:
+            self.levels.clear()
+            self.live = True
+        elif kind == Kind.LEVEL and self.live:
+            key = (int(record["side"]), int(record["price"]))
+            self.touched[key] = ident
+            self.levels.pop(key, None)
+            if record["size"]:
+                self.levels[key] = int(record["size"])
+        if kind in (Kind.CLEAR, Kind.LEVEL):
+            self.id = max(self.id, ident) if self.live else self.id
+
+
+class Lane:
+    """A venue, a feed, and what has become of its records so far."""
+
+    def __init__(self, sim: SimProcess, feed: FeedProcess) -> None:
+        self.sim, self.feed = sim, feed
+        self.read = 0
+        self.books: dict[int, Book] = defaultdict(Book)
+        self.trades: dict[int, set[int]] = defaultdict(set)
+
+    def instrument(self, symbol: str) -> int:
+        found = self.feed.instruments.find("binance", symbol)
+        return found[0].id if found else 0
+
+    def follow(self) -> None:
+        """Fold what is new."""
+        records = self.feed.records[self.read :]
+        self.read += len(records)
+        feed_wide = self.instrument(FEED_SYMBOL)
+        for record in records[np.isin(records["kind"], (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.GAP, Kind.STATUS))]:
+            kind, instrument = record["kind"], int(record["instrument"])
+            if kind == Kind.TRADE:
+                ident = int(record["venue_seq"])
+                assert ident not in self.trades[instrument], f"trade {ident} is stored twice"
+                self.trades[instrument].add(ident)
+            elif kind == Kind.STATUS and record["price"] == StatusCode.DISCONNECTED and instrument == feed_wide:
+                for book in self.books.values():
+                    book.live = False
+            elif kind == Kind.GAP and record["flags"] & Flag.ON_BOOK:
+                self.books[instrument].live = False
+            else:
+                self.books[instrument].apply(record)
+
+    def is_well(self) -> bool:
+        """One connection, live books, every trade since the first one stored."""
+        self.follow()
+        instruments = [self.instrument(symbol) for symbol in SYMBOLS]
+        if not all(self.books[instrument].live and self.trades[instrument] for instrument in instruments):
+            return False
+        for ids in (self.trades[instrument] for instrument in instruments):
+            if max(ids) - min(ids) + 1 != len(ids):
+                return False
+        return len(self.open_connections()) == 1
+
+    def open_connections(self) -> list[dict[str, Any]]:
+        return [one for one in self.sim.ledger()["connections"] if one["closed_ns"] is None]
+
+    def has_the_venues_book(self, symbol: str) -> bool:
+        """Ask the venue for its book, follow until past that, and compare all levels that have not changed since."""
+        snapshot = self.sim.get(f"/api/v3/depth?symbol={symbol}&limit=5000").json()
+        instrument = self.feed.instruments.find("binance", symbol)[0]
+        book = self.books[instrument.id]
+
+        def passed() -> bool:
+            self.follow()
+            return not book.live or book.id >= snapshot["lastUpdateId"]
+
+        self.feed.wait_for(f"the book of {symbol}", passed)
+        since = {key for key, ident in book.touched.items() if ident > snapshot["lastUpdateId"]}
+        venue = {
+            (int(side), int(Decimal(price).scaleb(instrument.price_scale))): int(
+                Decimal(size).scaleb(instrument.size_scale)
+            )
+            for side, name in ((Side.BID, "bids"), (Side.ASK, "asks"))
+            for price, size in snapshot[name]
+        }
+        mine = {key: size for key, size in book.levels.items() if key not in since}
+        return book.live and mine == {key: size for key, size in venue.items() if key not in since}
+
+    def run(self, row: Row) -> None:
+        """Commit the faults of a row and wait until all has come that it says. Raises AssertionError."""
+        feed = self.feed
+        if not row.setting:
+            feed.wait_for("a feed that is well", self.is_well)
+        feed.wait_for("a heartbeat", lambda beats=feed.heartbeats: feed.heartbeats > beats)
+        before, counters, logged = len(feed.records), dict(feed.counters), len(feed.log())
+        if row.setting:
+            before, counters, logged = 0, {}, 0
+        for fault in row.faults if not row.setting else ():
+            options = json.loads(fault)
+            self.sim.fault(options.pop("fault"), **options)
+        for text in row.stored:
+            feed.wait_for(f"{text} in the records", lambda text=text: is_stored(feed.records[before:], text))
+        for name in row.counters:
+            feed.wait_for(
+                f"{name} to be more than {counters.get(name, 0)}",
+                lambda name=name: feed.counters[name] > counters.get(name, 0),
+            )
+        for event in row.log:
+            feed.wait_for(f"{event!r} in the log", lambda event=event: said(feed, event, logged))
+        if not row.setting:
+            feed.wait_for("the feed to be well again", self.is_well)
+        for symbol in SYMBOLS:
+            feed.wait_for(f"the venue's book of {symbol}", lambda symbol=symbol: self.has_the_venues_book(symbol))
+        records = feed.records
+        assert records["seq"].tolist() == list(range(len(records)))
+
+
+def is_stored(records: Any, text: str) -> bool:
+    """Whether there is a record that the table calls so."""
+    kind, _, about = text.partition(" ")
+    mine = records[records["kind"] == Kind[kind]]
+    if about == "backfill":
+        return bool((mine["flags"] & Flag.BACKFILL).any())
+    if about:
+        code, _, stream = about.partition(" ")
+        codes = GapCause if kind == "GAP" else StatusCode
+        mine = mine[mine["price"] == codes[code.upper()]]
+        if stream:
+            mine = mine[mine["flags"] & STREAMS[stream] != 0]
+    return len(mine) > 0
+
+
+def said(feed: FeedProcess, event: str, start: int) -> bool:
+    return any(line["event"] == event for line in feed.log()[start:])
+
+
+def run_lane(folder: Path, rows: queue.SimpleQueue[Row], outcomes: dict[Row, BaseException | None]) -> None:
+    """Take rows until there are none; a row about a setting, or one after a failure, gets a pair of its own."""
+    row = take(rows)
+    while row is not None:
+        own = folder / str(rows.qsize())
+        own.mkdir(parents=True)
+        mine = row
+        try:
+            with sim_process(**MARKET) as sim:
+                source = Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
+                with feed_process(own, source, symbols=SYMBOLS, **PATIENCE | row.setting) as feed:
+                    lane = Lane(sim, feed)
+                    while row is not None and row.setting == mine.setting:
+                        mine = row
+                        lane.run(mine)
+                        outcomes[mine] = None
+                        row = take(rows)
+        except BaseException as error:  # told by the test of this row
+            outcomes[mine] = error
+            row = take(rows) if row is mine else row
+
+
+def take(rows: queue.SimpleQueue[Row]) -> Row | None:
+    """The next row; None where there is none left."""
+    try:
+        return rows.get_nowait()
+    except queue.Empty:
+        return None
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Row, BaseException | None]:
+    """What became of each row; all are run when the first one is asked for."""
+    rows: queue.SimpleQueue[Row] = queue.SimpleQueue()
+    for row in sorted(ROWS, key=lambda row: (not row.setting, -len(row.faults))):  # the long ones first
+        rows.put(row)
+    found: dict[Row, BaseException | None] = {}
+    folder = tmp_path_factory.mktemp("faults")
+    threads = [threading.Thread(target=run_lane, args=(folder / str(lane), rows, found)) for lane in range(LANES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[" ".join(row.faults).replace('"', "") for row in ROWS])
+def test_a_fault_of_the_venue_shows_as_the_table_says(row: Row, outcomes: dict[Row, BaseException | None]) -> None:
+    error = outcomes[row]
+    if error is not None:
+        raise error
+
+
+def test_the_table_holds_every_fault_that_the_venue_knows() -> None:
+    committed = {json.loads(fault)["fault"] for row in ROWS if not row.setting for fault in row.faults}
+    assert committed == set(KINDS)
+
+
+def test_a_killed_feed_tells_what_it_missed_and_its_successor_fetches_the_trades(tmp_path: Path) -> None:
+    with sim_process(**MARKET) as sim:
+        source = Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
+        with feed_process(tmp_path, source, symbols=SYMBOLS, **PATIENCE) as feed:
+            lane = Lane(sim, feed)
+            feed.wait_for("a feed that is well", lane.is_well)
+            feed.stop(signal.SIGKILL)
+            before = len(feed.records)
+            feed.start()
+            for text in ("STATUS disconnected", "GAP restart trade", "GAP restart quote", "GAP restart book"):
+                feed.wait_for(text, lambda text=text: is_stored(feed.records[before:], text))
+            feed.wait_for("a feed that is well again", lane.is_well)
+            for symbol in SYMBOLS:
+                feed.wait_for(f"the venue's book of {symbol}", lambda symbol=symbol: lane.has_the_venues_book(symbol))
+            assert is_stored(feed.records[before:], "TRADE backfill")

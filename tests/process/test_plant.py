@@ -1,0 +1,182 @@
+"""A plant as its user sees it: it starts, records, serves, and ends without a trace, however it is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from plant_process import DEMO, PlantProcess, free_port, plant, tickplant, wait_for
+
+from tickplant import config as cfg
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def leaves_nothing(running: PlantProcess) -> None:
+    assert running.segments() == set()
+    wait_for("the children to end", lambda: not running.pids())
+    assert not cfg.run_dir(running.plant_id).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Path, number: signal.Signals) -> None:
+    with plant(tmp_path) as running:
+        wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)
+        status = running.status()
+        assert status["healthy"]
+        assert {process["state"] for process in status["processes"]} == {"running"}
+        assert {process["name"] for process in status["processes"]} == {"market", "writer", "engine", "binance"}
+        assert running.stop(number) == 0
+        leaves_nothing(running)
+        verified = tickplant("verify", "--data", running.data_dir)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_stop_returns_when_the_plant_has_ended(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        done = tickplant("stop", "-c", running.file)
+        assert done.returncode == 0, done.stderr
+        assert running.process.wait(10) == 0
+        leaves_nothing(running)
+        again = tickplant("stop", "-c", running.file)
+        assert again.returncode == 1
+        assert "no plant is up" in again.stderr
+
+
+def test_a_second_plant_on_the_same_data_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        second = tickplant("up", "-c", running.file)
+        assert second.returncode == 1
+        assert f"pid {running.process.pid}" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert running.status()["healthy"]
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was_in_the_rings(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+        wait_for("the children to end", lambda: not running.pids())
+        assert running.segments()
+        second = PlantProcess(running.file)
+        try:
+            second.wait_until_up()
+            wait_for("new ticks", lambda: second.process_named("binance")["counters"].get("ticks", 0) > 100)
+            assert second.stop() == 0
+            leaves_nothing(second)
+        finally:
+            second.clean_up()
+        verified = tickplant("verify", "--data", running.data_dir, "--json")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_killed_child_is_started_again_and_the_others_run_on(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        for name in ("writer", "engine", "binance"):
+            before = running.process_named(name)
+            os.kill(before["pid"], signal.SIGKILL)
+
+            def back(name: str = name, pid: int = before["pid"]) -> bool:
+                process = running.process_named(name)
+                return process["state"] == "running" and process["pid"] != pid and process["restarts"] == 1
+
+            wait_for(f"{name} to be back", back)
+        status = running.status()
+        assert {process["name"]: process["restarts"] for process in status["processes"]}["market"] == 0
+        assert running.stop() == 0
+        leaves_nothing(running)
+    verified = tickplant("verify", "--data", tmp_path / "data")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["up", "-c", "none.toml"], 2, "none.toml: cannot be read"),
+        (["status", "--data", "nowhere"], 1, "no plant is up"),
+        (["verify", "--data", "nowhere"], 1, "nowhere"),
+        (["query", "binance", "BTCUSDT", "--data", "nowhere"], 1, "nowhere"),
+        (["query", "binance", "BTCUSDT", "--data", ".", "--start", "yesterday"], 2, "neither a time such as"),
+        (["ingest", "none.gz", "--venue", "binance", "--data", "d"], 1, "none.gz"),
+        (["ingest", "none.gz", "--venue", "nyse", "--data", "d"], 2, "nyse"),
+        (["sim", "none.gz", "--venue", "binance"], 1, "none.gz"),
+        (["replay", "--data", "nowhere"], 1, "nowhere"),
+        (["replay", "--data", ".", "--speed", "fast"], 2, "fast"),
+        (["tail", "binance", "--address", "tcp://127.0.0.1:{port}", "--timeout", "0.3"], 1, "tcp://127.0.0.1:{port}"),
+        (["launch"], 2, "launch"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence_and_an_exit_code(tmp_path: Path, words: list[str], code: int, told: str) -> None:
+    port = str(free_port())
+    done = tickplant(*(word.replace("{port}", port) for word in words), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert told.replace("{port}", port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        (tmp_path / "second").mkdir()
+        file = tmp_path / "second" / "plant.toml"
+        file.write_text(DEMO.format(port=running.publish.rpartition(":")[2], rate=100))
+        second = PlantProcess(file)
+        try:
+            wait_for("the complaint", lambda: running.publish in second.errors.read_text())
+            assert "in use" in second.errors.read_text()
+        finally:
+            second.stop()
+            second.clean_up()
+
+
+def test_help_is_there_for_every_command() -> None:
+    listed = subprocess.run([sys.executable, "-m", "tickplant", "--help"], capture_output=True, text=True, check=True)
+    for command in ["up", "status", "stop", "tail", "book", "query", "replay", "ingest", "sim", "verify", "config"]:
+        assert f"  {command} " in listed.stdout
+
+
+def test_a_plant_that_is_stopped_while_it_starts_ends_cleanly(tmp_path: Path) -> None:
+    with plant(tmp_path, wait=False) as running:
+        wait_for("the first child", running.pids)
+        assert running.stop() == 0, running.errors.read_text()
+        leaves_nothing(running)
+
+
+def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
+    with plant(tmp_path) as running:
+        where = ["--address", running.publish]
+        as_json = tickplant("tail", "binance.BTCUSDT.trade", "*.quote", *where, "-n", "20", "--json")
+        assert as_json.returncode == 0, as_json.stderr
+        rows = [json.loads(line) for line in as_json.stdout.splitlines()]
+        assert len(rows) == 20
+        assert {row["kind"] for row in rows} <= {"trade", "quote"}
+        assert all(row["side"] in {"trade": ("buy", "sell"), "quote": ("bid", "ask")}[row["kind"]] for row in rows)
+        assert all(len(row["price"].partition(".")[2]) == 8 for row in rows)
+
+        for topic in ("binance.ETHUSDT.book", "*.bbo", "*.bar_1s"):
+            shown = tickplant("tail", topic, *where, "--snapshot", "-n", "3")
+            assert shown.returncode == 0, shown.stderr
+            assert len(shown.stdout.splitlines()) == 3
+
+        book = json.loads(tickplant("book", "binance", "BTCUSDT", *where, "--json", "--depth", "2").stdout)
+        assert len(book["bids"]) == len(book["asks"]) == 2
+        assert not book["stale"]
+        assert float(book["bids"][0][0]) < float(book["asks"][0][0])
+        unknown = tickplant("book", "binance", "NOSUCH", *where)
+        assert unknown.returncode == 1
+        assert "NOSUCH" in unknown.stderr
+
+        assert "ring binance.tick" in tickplant("status", "-c", running.file).stdout
+        assert tickplant("resync", "binance", "BTCUSDT", "-c", running.file).returncode == 0
+        wait_for("the resync", lambda: running.process_named("binance")["counters"].get("resyncs", 0) >= 1)
+        nobody = tickplant("restart", "nobody", "-c", running.file)
+        assert nobody.returncode == 1
+        assert "there is no nobody" in nobody.stderr
+        checked = tickplant("config", "check", running.file)
+        assert checked.returncode == 0
+        assert "[feeds.binance]" in checked.stdout

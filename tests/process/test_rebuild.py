@@ -1,0 +1,162 @@
+"""An engine that was killed, stopped or overrun has exact books and bars again, and nobody asked the venue."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listener import Listener
+from plant_process import DEMO, PlantProcess, free_port, plant, wait_for
+from plant_process import tickplant as run_tickplant
+
+import tickplant
+from tickplant import config as cfg
+from tickplant.control import ControlClient, GetStatus, ProcessStatus, Status
+from tickplant.shm.records import BAR, BBO, Schema
+from tickplant.writer.store import Store
+
+pytestmark = pytest.mark.timeout(300)
+
+PLANT = """
+[plant]
+restart_backoff_s = 0.2
+restart_cap_s = 0.2
+restart_intensity = 100
+hang_s = 60
+"""
+TEXT = DEMO.replace("[plant]\n", PLANT)
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+DERIVED = {Schema.BBO: BBO, Schema.BAR: BAR}
+
+
+def status(running: PlantProcess) -> Status:
+    """Like `tickplant status`, without a process of its own."""
+    client = ControlClient(cfg.control_address(cfg.run_dir(running.plant_id)), "test")
+    try:
+        reply = client.request(GetStatus())
+    finally:
+        client.close()
+    assert isinstance(reply, Status)
+    return reply
+
+
+def process_named(running: PlantProcess, name: str) -> ProcessStatus:
+    return next(process for process in status(running).processes if process.name == name)
+
+
+def counter(running: PlantProcess, process: str, name: str) -> int:
+    value = process_named(running, process).counters.get(name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+def requests_at_start(running: PlantProcess) -> int | None:
+    """How often the feed has asked the venue: for its instruments, and for each book."""
+    asked = counter(running, "binance", "rest_requests")
+    return asked if asked > len(SYMBOLS) else None
+
+
+def rebuilt(running: PlantProcess, not_by: int = 0) -> bool:
+    engine = process_named(running, "engine")
+    counters = engine.counters
+    done = counters.get("rebuilds") and not counters["rebuilding"] and counters["books_live"] == len(SYMBOLS)
+    return bool(done and engine.pid != not_by)
+
+
+def expect_live_books_as_stored(running: PlantProcess) -> None:
+    """Each live book equals what the store says of the same moment."""
+    for symbol in SYMBOLS:
+        live = tickplant.fetch_book("binance", symbol, address=running.publish)
+        assert not live.stale
+        assert len(live.bids) > 100
+
+        def stored(symbol: str = symbol, live: tickplant.Book = live) -> bool:
+            book = Store(running.data_dir).book("binance", symbol, live.ts_recv)
+            sides = [[tuple(row) for row in side.tolist()] for side in (book.bids, book.asks)]
+            return sides == [live.bids, live.asks] and not book.stale and book.ts_recv == live.ts_recv
+
+        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=20)
+
+
+def replayed(data_dir: Path) -> dict[Schema, np.ndarray]:
+    """Every derived record that a replay of the whole store gives."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    listener = Listener(address)
+    done = run_tickplant("replay", "--data", data_dir, "--speed", "max", "--bind", address)
+    received = listener.close()
+    assert done.returncode == 0, done.stderr
+    return {
+        Schema.BBO: np.frombuffer(b"".join(v for topic, v in received.items() if topic.endswith(".bbo")), BBO),
+        Schema.BAR: np.frombuffer(b"".join(v for topic, v in received.items() if ".bar_" in topic), BAR),
+    }
+
+
+def rows(records: np.ndarray) -> list[tuple[int, ...]]:
+    """Records as rows to compare, whatever their order and `seq`."""
+    names = [name for name in records.dtype.names or () if name != "seq"]
+    return sorted(records[names].tolist())
+
+
+def expect_derived_as_replayed(data_dir: Path) -> None:
+    """Every derived record is stored once, and is what a replay gives."""
+    again = replayed(data_dir)
+    for schema, dtype in DERIVED.items():
+        stored = np.concatenate([np.zeros(0, dtype), *Store(data_dir).scan(schema=schema)])
+        assert len(stored) > 0
+        assert rows(stored) == rows(again[schema])
+
+
+def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
+    moments = random.Random(7)
+    with plant(tmp_path, TEXT, rate=2000) as running:
+        wait_for("books", lambda: counter(running, "engine", "books_live") == len(SYMBOLS))
+        asked = wait_for("the requests at the start", lambda: requests_at_start(running))
+        for _ in range(3):
+            pid = process_named(running, "engine").pid
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            more = counter(running, "binance", "ticks") + moments.randrange(6000)
+            wait_for("more ticks", lambda more=more: counter(running, "binance", "ticks") >= more)
+        wait_for("the engine to be back", lambda pid=pid: rebuilt(running, not_by=pid))
+        expect_live_books_as_stored(running)
+        assert counter(running, "binance", "rest_requests") == asked
+        assert counter(running, "binance", "resyncs") == 0
+        names = {process.name for process in status(running).processes}
+        assert names == {"market", "writer", "engine", "binance"}
+        assert running.stop() == 0
+        assert running.segments() == set()
+
+    # Started again, it goes on with the bars that were open and with what the last engine had not stored.
+    again = PlantProcess(running.file)
+    try:
+        again.wait_until_up()
+        wait_for(
+            "ticks", lambda: counter(again, "engine", "rebuilds") == 1 and counter(again, "binance", "ticks") > 500
+        )
+        assert again.stop() == 0
+    finally:
+        again.clean_up()
+    expect_derived_as_replayed(running.data_dir)
+
+
+def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
+    text = TEXT.replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 4096\n")
+    with plant(tmp_path, text, rate=2000) as running:
+        wait_for("books", lambda: counter(running, "engine", "books_live") == len(SYMBOLS))
+        asked = wait_for("the requests at the start", lambda: requests_at_start(running))
+        pid = process_named(running, "engine").pid
+        ticks = counter(running, "binance", "ticks")
+        os.kill(pid, signal.SIGSTOP)
+        wait_for("the ring to go round", lambda: counter(running, "binance", "ticks") > ticks + 3 * 4096)
+        os.kill(pid, signal.SIGCONT)
+        wait_for("the engine to be back", lambda: rebuilt(running))
+        assert process_named(running, "engine").pid == pid
+        assert counter(running, "engine", "overruns") >= 1
+        expect_live_books_as_stored(running)
+        assert counter(running, "binance", "rest_requests") == asked
+        assert running.stop() == 0
+    expect_derived_as_replayed(running.data_dir)

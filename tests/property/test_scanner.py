@@ -1,0 +1,265 @@
+"""The scanner with its fallback equals the reference decoder alone: tick for tick, counter for counter."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+from binance_tools import Desk, agg_trade, as_bytes, diff, quote, snapshot, trade, words, wrapped
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tickplant.feeds.binance import scanner, text
+from tickplant.feeds.binance.messages import RejectError
+from tickplant.feeds.binance.messages import to_ns as reference_to_ns
+from tickplant.instruments import to_mantissa
+
+pytestmark = pytest.mark.kernels
+
+SYMBOLS = ("BTCUSDT", "A", "1000SHIBUSDT", "ANAMETHATISLONGERTHAN24BYTES", "测试USDT", "UNKNOWN")
+
+plain = st.decimals(0, 10**6, places=4).map(lambda value: format(value, "f"))
+ODD = "0|0.00000000|00.5|5.|.5||-1|+1|1e3|1E-2|0.000000001|0.000000010|NaN| 1|1 |1,5|0x1|1_0|٣"
+LONG = ["1" * 18, "1" * 19, "1" * 400, "92233720368.54775807", "92233720368.54775808"]
+odd = st.sampled_from(ODD.split("|") + LONG)
+number = st.one_of(plain, plain, plain, odd)
+ident = st.one_of(st.integers(0, 12), st.integers(0, 12), st.sampled_from([10**18, 2**63 - 1, 2**63, 10**30, -1]))
+time = st.one_of(
+    st.integers(1_700_000_000_000, 1_700_000_003_000),
+    st.sampled_from([0, 1, 1_700_000_000_000_123, 10**13, 10**14, 10**16, 10**17, 10**18, 2**63, -5]),
+)
+symbol = st.sampled_from(SYMBOLS[:2] * 3 + SYMBOLS)
+levels = st.lists(st.tuples(number, number), max_size=3)
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> dict:
+    """A message of a hot kind, of spot or futures, mostly in line with the ones before."""
+    name, when = draw(symbol), draw(time)
+    match draw(st.sampled_from(["trade", "trade", "agg", "quote", "quote", "timed quote", "diff", "diff", "futures"])):
+        case "trade":
+            fields = trade(draw(ident), symbol=name, price=draw(number), size=draw(number), time=when)
+            fields |= {"m": draw(st.booleans())}
+            if draw(st.booleans()):
+                del fields["M"]
+                fields["X"] = draw(st.sampled_from(["MARKET", "MARKET", "ADL", "MARKETS"]))
+            return fields
+        case "agg":
+            return agg_trade(draw(ident), draw(ident), symbol=name, time=when) | {"p": draw(number)}
+        case "quote":
+            return quote(draw(ident), symbol=name, bid=draw(number), ask=draw(number)) | {"B": draw(number)}
+        case "timed quote":
+            return {"e": "bookTicker"} | quote(draw(ident), symbol=name) | {"T": when, "E": when}
+        case "diff":
+            first = draw(ident)
+            return diff(first, first + draw(st.integers(0, 3)), draw(levels), draw(levels), symbol=name) | {"E": when}
+        case _:
+            first, previous = draw(ident), draw(ident)
+            fields = diff(
+                first, first + draw(st.integers(0, 3)), draw(levels), draw(levels), symbol=name, previous=previous
+            )
+            return fields | {"T": when}
+
+
+SPECIAL = [
+    {"e": "serverShutdown", "E": 1_700_000_000_000},
+    {"e": "kline", "s": "A"},
+    {"result": None, "id": 1},
+    {"code": 2, "msg": "no", "id": 1},
+    wrapped("a@depth5", snapshot(7, [("1", "2")])),
+    snapshot(5, [("1", "2")], [("3", "4")]),
+    snapshot(-1),
+    {},
+]
+STREAMS = [
+    "a@trade",
+    "a@depth@100ms",
+    "a@depth",
+    "a@depth20@100ms",
+    "a@depth10",
+    "a@depthless",
+    "测试usdt@trade",
+    "@",
+    "",
+]
+KEYS = [*"eEstpqTmMXaflUubBA", "pu", "ps", "x", "stream", "data"]
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> bytes:
+    """A frame: sound, or spoilt in one of many ways."""
+    payload = draw(st.one_of(payloads(), payloads(), payloads(), st.sampled_from(SPECIAL)))
+    if draw(st.integers(0, 4)) == 0:
+        payload = dict(draw(st.permutations(list(payload.items()))))
+    if draw(st.integers(0, 5)) == 0:
+        payload = payload | {
+            draw(st.sampled_from(KEYS)): draw(st.sampled_from([0, 1, "1", "A", None, True, [], [["1", "1"]], {}]))
+        }
+    if draw(st.booleans()):
+        payload = wrapped(draw(st.sampled_from(STREAMS)), payload)
+    raw = as_bytes(payload)
+    match draw(st.integers(0, 15)):
+        case 0:
+            raw = raw[: draw(st.integers(0, len(raw)))]
+        case 1 if raw:
+            flipped = bytearray(raw)
+            flipped[draw(st.integers(0, len(raw) - 1))] ^= 1 << draw(st.integers(0, 7))
+            raw = bytes(flipped)
+        case 2:
+            place = draw(st.integers(0, len(raw)))
+            raw = (
+                raw[:place]
+                + draw(st.sampled_from([b" ", b"\n", b",", b'"', b"}", b"\\u0041", b"0", b"-", b".", b"\xff"]))
+                + raw[place:]
+            )
+        case 3:
+            raw = json.dumps(json.loads(raw), indent=1).encode()
+        case 4:
+            place = raw.rfind(b'"')
+            raw = raw[:place] + raw[place + 1 :]
+        case 5:
+            raw = raw.replace(
+                b":1", draw(st.sampled_from([b":01", b":-1", b":1.0", b":1e3", b":1111111111111111111"])), 1
+            )
+        case 6:
+            # A key twice: the last one counts.
+            raw = raw.replace(b'"s":"A"', b'"s":"A","s":"BTCUSDT"', 1)
+    return raw
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    batches=st.lists(st.lists(frames(), max_size=12), min_size=1, max_size=4),
+    configured=st.booleans(),
+    futures=st.booleans(),
+    scale=st.sampled_from([8, 8, 4, 0]),
+)
+def test_scanner_and_fallback_equal_the_reference_alone(
+    batches: list[list[bytes]], configured: bool, futures: bool, scale: int
+) -> None:
+    symbols = SYMBOLS[:-1] if configured else None
+    desks = []
+    for use_scanner in (True, False):
+        desk = Desk(symbols, futures=futures, scale=scale, use_scanner=use_scanner)
+        output = []
+        for ts, batch in enumerate(batches):
+            desk.adapter.on_frames("", batch, ts)
+            output.append(words(desk.adapter.take_ticks()))
+        desk.take()
+        counters = msgspec.structs.replace(desk.adapter.counters, fallbacks=0)
+        assert counters.frames == counters.parsed + counters.ignored + counters.rejected
+        assert counters.ticks == sum(counters.kinds.values()) == sum(map(len, output))
+        desks.append((output, counters, desk.rejects, desk.requests, desk.actions, desk.instruments))
+    assert desks[0] == desks[1]
+
+
+SOUND = {
+    "trade": lambda n: wrapped("a@trade", trade(n, symbol="A", price="12.50", size="0.75")),
+    "futures trade": lambda n: {k: v for k, v in trade(n, symbol="A", X="MARKET").items() if k != "M"},
+    "aggregate trade": lambda n: agg_trade(n, 10 * n, symbol="A"),
+    "quote": lambda n: wrapped("a@bookTicker", quote(n, symbol="A")),
+    "timed quote": lambda n: {"e": "bookTicker"} | quote(n, symbol="A") | {"T": 1_700_000_000_000, "E": 1},
+    "diff": lambda n: wrapped("a@depth@100ms", diff(n, n, [("1.5", "2"), ("1", "0")], [("2", "3")], symbol="A")),
+    "futures diff": lambda n: diff(n, n, [("1.5", "2")], [], symbol="A", previous=n - 1),
+}
+FIRST = 100_000
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
+    make = SOUND[kind]
+    spoilt: list[bytes] = []
+
+    def fresh() -> bytes:
+        # Damaged and sound frames alternate, so that a rejected one leaves the next damaged one in line again.
+        return as_bytes(make(FIRST + 2 * len(spoilt)))
+
+    for place in range(len(fresh())):
+        spoilt.append(fresh()[:place])
+        for byte in b'0"\\.,:-e{} ':
+            spoilt.append(fresh()[:place] + bytes([byte]) + fresh()[place:])
+            spoilt.append(fresh()[:place] + bytes([byte]) + fresh()[place + 1 :])
+        spoilt.append(fresh()[:place] + fresh()[place + 1 :])
+    payload = make(FIRST).get("data", make(FIRST))
+    for key in (*payload, "stream", "data", "z"):
+        for value in ("0", '"0"', '"A"', "true", "null", "[]", '[["1","1"]]', "01"):
+            # A key once more: the last one counts.
+            more = f',"{key}":{value}'.encode()
+            spoilt.append(fresh()[:-1] + more + fresh()[-1:])
+            spoilt.append(fresh()[:-2] + more + fresh()[-2:])
+    outputs = []
+    for use_scanner in (True, False):
+        desk = Desk(("A",), use_scanner=use_scanner, futures="futures" in kind)
+        sequence = [as_bytes(make(FIRST - 1))]
+        for number, frame in enumerate(spoilt):
+            sequence += [frame, as_bytes(make(FIRST + 2 * number + 1))]
+        desk.adapter.on_frames("", sequence, 1)
+        desk.adapter.release()  # diffs were held back: no snapshot came
+        outputs.append((words(desk.adapter.take_ticks()), desk.adapter.take_rejects()))
+        counters = desk.adapter.counters
+        assert counters.frames == len(sequence) > 1000
+        assert counters.fallbacks < 0.9 * len(sequence)
+    assert outputs[0] == outputs[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(frames(), min_size=1, max_size=20), st.data())
+def test_how_frames_are_cut_into_batches_does_not_matter(sequence: list[bytes], data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sequence)), max_size=5)))
+    outputs = []
+    for bounds in ([0, len(sequence)], [0, *cuts, len(sequence)]):
+        desk = Desk()
+        output: list[list[int]] = []
+        for start, stop in pairwise(bounds):
+            desk.adapter.on_frames("", sequence[start:stop], 1)
+            output += words(desk.adapter.take_ticks())
+        outputs.append(output)
+    assert outputs[0] == outputs[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(number, st.integers(0, 18))
+def test_the_decimal_kernel_is_exact_or_refuses(value: str, scale: int) -> None:
+    raw = np.frombuffer(b"[" + value.encode() + b"]", np.uint8)
+    mantissa = text.decimal(raw, 1, len(raw) - 1, scale)
+    if mantissa != -1:
+        assert mantissa == to_mantissa(value, scale) == Decimal(value).scaleb(scale)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.decimals(0, 10**9, places=8), st.integers(8, 9))
+def test_the_decimal_kernel_takes_what_venues_send(value: Decimal, scale: int) -> None:
+    raw = np.frombuffer(format(value, "f").encode(), np.uint8)
+    assert text.decimal(raw, 0, len(raw), scale) == int(value.scaleb(scale))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.integers(0, 2**63 - 1), st.integers(0, 10**14), time.filter(lambda t: 0 <= t < 2**63)))
+def test_the_time_kernel_equals_the_reference(value: int) -> None:
+    try:
+        expected = reference_to_ns(value)
+    except RejectError:
+        expected = -1
+    assert text.to_ns(value) == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.text("AB1", min_size=1, max_size=24), max_size=20))
+def test_the_symbol_table_finds_each_symbol_and_no_other(symbols: set[str]) -> None:
+    table = np.zeros((64, text.TABLE_COLUMNS), np.int64)
+    slots = {symbol: slot for slot, symbol in enumerate(sorted(symbols))}
+    for each, slot in slots.items():
+        text.insert_symbol(text.text_of(each.encode()), table, slot)
+    for each in [*symbols, "AAA", "B1", "C", "A" * 25]:
+        raw = text.text_of(each.encode())
+        assert text.find_symbol(raw, 0, len(raw), table) == slots.get(each, text.NONE)
+
+
+def test_a_warmed_up_scanner_has_compiled_its_kernels() -> None:
+    scanner.warm_up()
+    for function in (scanner.scan, scanner.scan_levels, scanner.stamp_levels, text.insert_symbol):
+        assert len(getattr(function, "signatures", [None])) == 1

@@ -1,0 +1,244 @@
+"""The chunk format: layout, what makes a chunk valid, what a reader says of one that is not."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from made_records import make_records, make_ticks
+
+from tickplant.errors import DamageError, StoreError
+from tickplant.shm.records import DTYPES, TICK, Flag, Kind, Schema
+from tickplant.writer import codec, columns, transform
+from tickplant.writer.codec import (
+    COLUMN,
+    COMMIT_MARK,
+    HEADER,
+    MAGIC,
+    MAX_ROWS,
+    ChunkDecoder,
+    ChunkHeader,
+    decode_chunk,
+    encode_chunk,
+    header_checksum,
+    read_header,
+)
+
+pytestmark = pytest.mark.kernels
+
+
+def test_header_and_directory_have_the_documented_offsets() -> None:
+    assert HEADER.itemsize == 104
+    assert COLUMN.itemsize == 8
+    offsets = {name: HEADER.fields[name][1] for name in HEADER.names}
+    assert offsets == {
+        "length_bytes": 0, "magic": 4, "version": 8, "schema": 10, "columns": 12, "reserved": 14, "rows": 16,
+        "kinds": 20, "producer": 24, "epoch": 32, "first_seq": 40, "last_seq": 48, "ts_event_min": 56,
+        "ts_event_max": 64, "ts_recv_min": 72, "ts_recv_max": 80, "instruments": 88, "payload_checksum": 96,
+        "header_checksum": 100,
+    }  # fmt: skip
+    assert ChunkHeader._fields == HEADER.names
+
+
+@pytest.mark.parametrize("schema", list(Schema))
+def test_every_field_of_every_schema_has_a_column_of_its_own(schema: Schema) -> None:
+    ids = columns.COLUMN_IDS[schema]
+    assert set(ids) == set(DTYPES[schema].names or ())
+    assert len(set(ids.values())) == len(ids)
+    keys = [name for name, _ in columns.KEYS[schema]]
+    assert list(ids)[: len(keys)] == keys
+    assert sum(bits for _, bits in columns.KEYS[schema]) <= 64
+
+
+@pytest.mark.parametrize("schema", list(Schema))
+@pytest.mark.parametrize("rows", [1, 2, 7, 300])
+def test_records_come_back_to_the_byte(schema: Schema, rows: int) -> None:
+    records = make_records(schema, rows, first_seq=1000)
+    chunk = encode_chunk(records, schema, epoch=2**64 - 1, producer=2**64 - 2)
+    decoded, header, end = decode_chunk(chunk)
+    assert decoded.dtype == records.dtype
+    for name in records.dtype.names or ():
+        assert np.array_equal(decoded[name], records[name]), name
+    assert decoded.tobytes() == records.tobytes()  # the padding too
+    assert end == len(chunk) == header.length_bytes
+    assert (header.rows, header.first_seq, header.last_seq) == (rows, 1000, 1000 + rows - 1)
+    assert (header.epoch, header.producer) == (2**64 - 1, 2**64 - 2)
+
+
+def test_header_describes_its_records() -> None:
+    ticks = make_ticks(60)
+    ticks["ts_event"][ticks["kind"] == Kind.LEVEL] = -5
+    header = decode_chunk(encode_chunk(ticks, Schema.TICK, 0))[1]
+    events = ticks["ts_event"][ticks["ts_event"] != 0]
+    assert (header.ts_event_min, header.ts_event_max) == (events.min(), events.max())
+    assert (header.ts_recv_min, header.ts_recv_max) == (ticks["ts_recv"].min(), ticks["ts_recv"].max())
+    assert header.kinds == sum(1 << kind for kind in set(ticks["kind"].tolist()))
+    assert header.instruments == sum(1 << number for number in set(ticks["instrument"].tolist()))
+
+
+def test_event_times_of_records_without_any_are_zero_in_the_header() -> None:
+    ticks = make_ticks(20)
+    ticks["ts_event"] = 0
+    header = decode_chunk(encode_chunk(ticks, Schema.TICK, 0))[1]
+    assert (header.ts_event_min, header.ts_event_max) == (0, 0)
+
+
+def test_instruments_and_kinds_beyond_the_bits_share_some() -> None:
+    assert codec.instrument_bits(np.array([64, 1], np.uint32)) == 0b11
+    assert codec.kind_bits(np.array([31, 200, 0], np.uint8)) == 1 << 31 | 1
+
+
+def test_no_record_or_too_many_or_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="not 0"):
+        encode_chunk(make_ticks(0), Schema.TICK, 0)
+    with pytest.raises(ValueError, match="not 1048577"):
+        encode_chunk(np.zeros(MAX_ROWS + 1, TICK), Schema.TICK, 0)
+    with pytest.raises(ValueError, match="one dimension of BBO"):
+        encode_chunk(make_ticks(1), Schema.BBO, 0)
+    with pytest.raises(ValueError, match="one dimension of TICK"):
+        encode_chunk(make_ticks(4).reshape(2, 2), Schema.TICK, 0)
+
+
+def test_chosen_columns_are_decoded_alone_and_packed() -> None:
+    ticks = make_ticks(100)
+    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    decoded, _, _ = decode_chunk(chunk, columns=["price", "side", "ts_recv"])
+    assert decoded.dtype.names == ("price", "side", "ts_recv")
+    assert decoded.dtype.itemsize == 17
+    for name in decoded.dtype.names:
+        assert np.array_equal(decoded[name], ticks[name])
+    with pytest.raises(ValueError, match="no column colour, taste"):
+        decode_chunk(chunk, columns=["price", "taste", "colour"])
+
+
+def test_chunks_follow_one_another_and_a_decoder_is_reused() -> None:
+    parts = [make_ticks(40), make_ticks(2000, first_seq=40), make_ticks(3, first_seq=2040)]
+    data = b"".join(encode_chunk(part, Schema.TICK, 0) for part in parts)
+    decoder, offset = ChunkDecoder(), 0
+    kept = []
+    for _ in parts:
+        decoded, _, offset = decoder.decode(data, offset)
+        kept.append(decoded)
+    assert offset == len(data)
+    for decoded, part in zip(kept, parts, strict=True):  # the decoder's memory is not what it returned
+        assert decoded.tobytes() == part.tobytes()
+
+
+def test_constants_and_counters_take_no_room() -> None:
+    ticks = make_ticks(1000)
+    ticks["instrument"] = 9
+    directory = np.frombuffer(encode_chunk(ticks, Schema.TICK, 0), COLUMN, 11, HEADER.itemsize)
+    stored = dict(zip(directory["id"].tolist(), directory["stored_bytes"].tolist(), strict=True))
+    ids = columns.COLUMN_IDS[Schema.TICK]
+    assert stored[ids["order_id"]] == 0  # all zero
+    assert stored[ids["instrument"]] == 8  # a constant
+    assert stored[ids["seq"]] <= 16  # a counter
+
+
+def test_a_realistic_chunk_is_many_times_smaller_than_its_records() -> None:
+    ticks = make_ticks(3000)
+    assert len(encode_chunk(ticks, Schema.TICK, 0)) * 4 < ticks.nbytes
+
+
+def reseal(chunk: bytearray) -> bytes:
+    """Make both checksums right again after a deliberate change."""
+    directory_end = HEADER.itemsize + int.from_bytes(chunk[12:14], "little") * COLUMN.itemsize
+    chunk[96:100] = zlib.crc32(chunk[directory_end : len(chunk) - 12]).to_bytes(4, "little")
+    chunk[100:104] = header_checksum(chunk).to_bytes(4, "little")
+    return bytes(chunk)
+
+
+def test_every_flipped_byte_is_noticed() -> None:
+    chunk = encode_chunk(make_ticks(12), Schema.TICK, 0)
+    for place in range(len(chunk)):
+        flipped = bytearray(chunk)
+        flipped[place] ^= 0xFF
+        with pytest.raises(DamageError, match="some.tpj: at byte 7") as raised:
+            ChunkDecoder().decode(b"1234567" + flipped, 7, path="some.tpj")
+        assert raised.value.offset == 7
+
+
+def test_every_cut_is_noticed() -> None:
+    chunk = encode_chunk(make_ticks(12), Schema.TICK, 0)
+    for length in range(len(chunk)):
+        with pytest.raises(DamageError):
+            decode_chunk(chunk[:length])
+
+
+def test_a_later_version_is_named_and_not_called_damage() -> None:
+    chunk = bytearray(encode_chunk(make_ticks(12), Schema.TICK, 0))
+    chunk[8] = codec.VERSION + 1
+    with pytest.raises(StoreError, match=f"has format {codec.VERSION + 1}.*update it") as raised:
+        read_header(reseal(chunk))
+    assert not isinstance(raised.value, DamageError)
+
+
+def test_a_column_of_an_unknown_id_is_skipped_and_a_missing_one_is_zero() -> None:
+    """So that a field can be added: an older reader meets a new id, a newer one an old chunk."""
+    ticks = make_ticks(50)
+    chunk = bytearray(encode_chunk(ticks, Schema.TICK, 0))
+    place = list(columns.COLUMN_IDS[Schema.TICK]).index("price")
+    entry = HEADER.itemsize + place * COLUMN.itemsize
+    assert chunk[entry] == columns.COLUMN_IDS[Schema.TICK]["price"]
+    chunk[entry] = 99
+    decoded, _, _ = decode_chunk(reseal(chunk))
+    assert not decoded["price"].any()
+    for name in set(ticks.dtype.names or ()) - {"price"}:
+        assert np.array_equal(decoded[name], ticks[name])
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [
+        (10, 77, "schema 77"),  # header.schema
+        (16, 0, "0 rows"),  # header.rows, below
+        (HEADER.itemsize + 3 * 8 + 1, 0x44, "does not know"),  # a column's type
+        (HEADER.itemsize + 3 * 8 + 2, 0xC0, "does not know"),  # its transform
+        (HEADER.itemsize + 3 * 8 + 3, 9, "does not know"),  # its width
+        (HEADER.itemsize + 3 * 8 + 7, 0x7F, "does not know"),  # its length
+        (HEADER.itemsize + 10 * 8 + 4, 0, "do not fill"),  # the last one's length
+        (HEADER.itemsize + 0 * 8 + 0, 50, "cannot be decoded"),  # a key column is missing
+        (HEADER.itemsize + 3 * 8 + 3, 1, "instead of|max_output|too small|decompress"),  # fewer bytes a row
+    ],
+)
+def test_nonsense_under_a_right_checksum_is_damage_and_no_crash(offset: int, value: int, reason: str) -> None:
+    chunk = bytearray(encode_chunk(make_ticks(12), Schema.TICK, 0))
+    if offset == 16:
+        chunk[16:20] = bytes(4)
+    else:
+        chunk[offset] = value
+    with pytest.raises(DamageError, match=reason):
+        decode_chunk(reseal(chunk))
+
+
+def test_a_chunk_ends_with_its_length_and_the_commit_mark() -> None:
+    chunk = encode_chunk(make_ticks(12), Schema.TICK, 0)
+    assert chunk[4:8] == MAGIC
+    assert chunk[-8:] == COMMIT_MARK
+    assert int.from_bytes(chunk[-12:-8], "little") == int.from_bytes(chunk[:4], "little") == len(chunk)
+
+
+def test_many_instruments_outgrow_the_first_table() -> None:
+    ticks = make_ticks(3000, instruments=400)
+    assert decode_chunk(encode_chunk(ticks, Schema.TICK, 0))[0].tobytes() == ticks.tobytes()
+
+
+def test_the_table_of_keys_says_when_it_is_too_small() -> None:
+    keys = np.arange(100, dtype=np.uint64)
+    numbers = np.empty(100, np.int32)
+    with np.errstate(over="ignore"):
+        small = transform.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
+        large = transform.number_keys(keys, np.full(256, -1, np.int32), np.empty(256, np.uint64), numbers)
+    assert (small, large) == (-1, 100)
+    assert np.array_equal(numbers, keys)
+
+
+def test_warming_up_needs_nothing_and_leaves_nothing() -> None:
+    codec.warm_up()
+
+
+def test_flags_of_ticks_survive() -> None:
+    ticks = make_ticks(30)
+    ticks["flags"] = [int(Flag.LAST | Flag.BACKFILL), 0xFFFF, 0] * 10
+    assert np.array_equal(decode_chunk(encode_chunk(ticks, Schema.TICK, 0))[0]["flags"], ticks["flags"])

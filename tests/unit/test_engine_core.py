@@ -1,0 +1,242 @@
+"""What an engine does with the ticks of several feeds, without rings and processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from tickplant.engine.core import Engine, Feed
+from tickplant.engine.publisher import Publisher
+from tickplant.instruments import InstrumentTable
+from tickplant.shm.jit import JIT_ENABLED
+from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+
+BID, LAST = Side.BID, Flag.LAST
+
+
+class Bench:
+    """An engine with two feeds of one venue, and what it has stored."""
+
+    def __init__(self, folder: Path) -> None:
+        self.table = InstrumentTable.load(folder / "instruments.jsonl")
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.publisher = Publisher(self.context, f"ipc://{folder}/publish", self.table.by_id)
+        self.stored: list[np.ndarray] = []
+        self.engine = Engine(self.table, self.publisher, self.store, self.store)
+        self.one, self.other = (self.engine.add_feed(max_levels=100, bar_s=(1,)) for _ in range(2))
+
+    def store(self, records: np.ndarray) -> np.ndarray:
+        self.stored.append(records)
+        return records
+
+    def register(self, *symbols: str, venue: str = "binance") -> list[int]:
+        """Ids of new instruments, added by somebody else as the supervisor does."""
+        table = InstrumentTable.load(self.table.path)
+        return [table.register(venue, symbol, 2, 8).id for symbol in symbols]
+
+    def sequences(self) -> dict[str, int]:
+        return {name: topic.next_seq for name, topic in self.publisher.by_name.items()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.publisher.close(0)
+    made.context.term()
+
+
+def ticks(*rows: tuple[int, Kind, int, int]) -> np.ndarray:
+    """TICK records from instrument, kind, price and flags; a price is a bid's."""
+    records = np.zeros(len(rows), TICK)
+    for record, (instrument, kind, price, flags) in zip(records, rows, strict=True):
+        record["instrument"], record["kind"], record["price"], record["flags"] = instrument, kind, price, flags
+        record["side"], record["size"] = BID, 1
+    return records
+
+
+def book(instrument: int, price: int) -> np.ndarray:
+    return ticks((instrument, Kind.CLEAR, 0, 0), (instrument, Kind.LEVEL, price, LAST))
+
+
+def test_an_instrument_that_was_registered_since_is_looked_up(bench: Bench) -> None:
+    bench.register("*", "A")
+    bench.engine.take(bench.one, book(2, 10))
+    bench.register("B")
+    bench.engine.take(bench.one, book(3, 11))
+    assert bench.sequences() == {
+        "binance.A.book": 2,
+        "binance.A.bbo": 1,
+        "binance.B.book": 2,
+        "binance.B.bbo": 1,
+    }
+    assert [part["bid_price"].tolist() for part in bench.stored] == [[10], [11]]
+
+
+def test_records_of_instruments_that_nobody_registered_are_counted_and_left_out(bench: Bench) -> None:
+    bench.register("A")
+    records = np.concatenate([book(7, 10), book(1, 11), book(0, 12), book(2**32 - 1, 13)])
+    bench.engine.take(bench.one, records)
+    assert bench.engine.counters()["foreign"] == 6
+    assert bench.sequences() == {"binance.A.book": 2, "binance.A.bbo": 1}
+    bench.engine.take(bench.one, book(9, 1))
+    assert bench.engine.counters()["foreign"] == 8
+    assert bench.engine.counters()["records"] == 2
+
+
+def test_a_disconnect_concerns_the_books_of_its_own_feed_also_within_one_venue(bench: Bench) -> None:
+    head, a, b = bench.register("*", "A", "B")
+    bench.engine.take(bench.one, book(a, 10))
+    bench.engine.take(bench.other, book(b, 11))
+    bench.engine.take(bench.one, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+    assert bench.stored[-1]["instrument"].tolist() == [a]
+    assert bench.engine.counters() | {"books_live": 1, "books_stale": 1} == bench.engine.counters()
+
+
+def test_a_disconnect_concerns_one_venue_also_where_a_feed_carries_several(bench: Bench) -> None:
+    (a,) = bench.register("A")
+    bench.engine.take(bench.one, book(a, 10))
+    other_head, other = bench.register("*", "A", venue="kraken")
+    (head,) = bench.register("*")  # later than the instrument that it concerns
+    bench.engine.take(bench.one, book(other, 12))
+    bench.engine.take(bench.one, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+    assert bench.stored[-1]["instrument"].tolist() == [a]
+    bench.engine.take(bench.one, ticks((other_head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+    assert bench.stored[-1]["instrument"].tolist() == [other]
+
+
+def test_an_overrun_is_a_gap_on_every_topic_of_every_instrument_of_the_feed(bench: Bench) -> None:
+    _, a, b, c = bench.register("*", "A", "B", "C")
+    bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 11)]))
+    bench.engine.take(bench.other, book(c, 12))
+    stored = len(bench.stored)
+    bench.engine.overrun(bench.one, 500, 777, 99)
+    assert len(bench.stored) == stored, "a replay would not give it"
+    for symbol in "AB":
+        bbo = bench.publisher.by_name[f"binance.{symbol}.bbo"].last_records(1)[0]
+        assert bbo[["ts_recv", "source_seq", "flags"]].tolist() == (99, 777, Flag.STALE)
+        for channel in ("trade", "quote", "book"):
+            gap = bench.publisher.by_name[f"binance.{symbol}.{channel}"].last_records(1)[0]
+            assert gap[["kind", "price", "size", "seq"]].tolist() == (Kind.GAP, GapCause.OVERRUN, UNKNOWN, 777)
+    assert bench.engine.counters()["lost"] == 500
+    assert not bench.other.books.is_stale(c)
+
+
+def test_an_overrun_before_anything_was_seen_is_counted(bench: Bench) -> None:
+    bench.engine.overrun(bench.one, 5, 5, 1)
+    assert bench.engine.counters()["lost"] == 5
+    assert bench.sequences() == {}
+
+
+def test_a_book_is_asked_of_the_feed_that_has_it_in_sync(bench: Bench) -> None:
+    (a,) = bench.register("A")
+
+    def best() -> int:
+        return int(bench.engine.book(a)[1]["price"])
+
+    assert len(bench.engine.book(a)) == 2, "empty, and a GAP"
+    for feed, price in ((bench.one, 10), (bench.other, 11)):
+        bench.engine.take(feed, book(a, price))
+    assert best() == 10
+    bench.engine.take(bench.one, ticks((a, Kind.GAP, GapCause.SEQUENCE, Flag.ON_BOOK | LAST)))
+    assert best() == 11
+
+
+def test_nothing_to_take_is_nothing_to_do(bench: Bench) -> None:
+    bench.engine.take(bench.one, np.zeros(0, TICK))
+    assert bench.engine.counters()["records"] == 0
+
+
+def test_the_feeds_memory_follows_the_instrument_table(bench: Bench) -> None:
+    ids = bench.register(*(f"S{i}" for i in range(200)))
+    bench.engine.take(bench.one, book(ids[-1], 10))
+    assert isinstance(bench.one, Feed)
+    assert bench.one.seen[ids[-1]]
+    assert not bench.one.seen[ids[0]]
+    bench.engine.overrun(bench.one, 1, 1, 1)
+    assert bench.stored[-1]["instrument"].tolist() == [ids[-1]]
+
+
+@pytest.mark.skipif(not JIT_ENABLED, reason="nothing is compiled")
+def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
+    code = """
+import sys
+from pathlib import Path
+from tickplant.engine import bar_kernels, book_kernels, fanout
+from tickplant.engine.core import warm_up
+sys.path[:0] = sys.argv[1:3]
+from test_engine_core import Bench, every_size
+
+def compiled():
+    kernels = [k for module in (bar_kernels, book_kernels, fanout) for k in vars(module).values()]
+    return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
+
+warm_up()
+before = compiled()
+bench = Bench(Path(sys.argv[3]))
+every_size(bench)
+bench.publisher.close(0)
+bench.context.term()
+assert len(before) > 10
+assert before == compiled(), (before, compiled())
+"""
+    folder = bench.table.path.parent / "again"
+    folder.mkdir()
+    tests = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code, str(tests), str(tests / "unit"), str(folder)], check=True)
+
+
+def every_size(bench: Bench) -> None:
+    """Whatever an engine does with ticks, in batches of one and of several, as a ring gives them."""
+    head, a, b = bench.register("*", "A", "B")
+    second = 10**9
+    rows = np.concatenate([book(a, 10), book(b, 10), book(a, 11)[1:], ticks((a, Kind.TRADE, 10, LAST))])
+    rows = np.concatenate([rows, rows, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST))])
+    for size in (1, 2, len(rows)):
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            buffer = np.frombuffer(part.tobytes(), np.int64).copy()
+            part = np.ndarray(len(part), TICK, buffer)
+            part["ts_event"] = second = second + 10**9
+            bench.engine.take(bench.one, part)
+    bench.engine.overrun(bench.one, 1, 1, 1)
+    assert {"binance.A.bar_1s", "binance.A.bbo", "binance.A.trade"} <= set(bench.sequences())
+
+
+def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench) -> None:
+    head, a, b = bench.register("*", "A", "B")
+    bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 11)]))
+    bench.engine.overrun(bench.one, 5, 777, 99)
+    sketch = bench.engine.sketch(bench.one)
+    before, stored = bench.sequences(), len(bench.stored)
+    bbo, bars = bench.engine.fold(sketch, np.concatenate([book(a, 20), book(b, 21)]))
+    assert (bbo["bid_price"].tolist(), len(bars)) == ([20, 21], 0)
+    assert (bench.sequences(), len(bench.stored)) == (before, stored)
+    assert bench.one.books.is_stale(a)
+    assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK, "stale until then"
+    bench.engine.fold(sketch, ticks((b, Kind.GAP, GapCause.SEQUENCE, Flag.ON_BOOK | LAST)))
+    bench.engine.replace(bench.one, sketch, [bbo[:1]])
+    assert bench.engine.feeds == [sketch, bench.other]
+    assert sketch.lost == 5
+    snapshot = bench.publisher.by_name["binance.A.book"].last_records(2)
+    assert snapshot[["kind", "price", "flags"]].tolist() == [
+        (Kind.CLEAR, 0, Flag.SNAPSHOT),
+        (Kind.LEVEL, 20, Flag.SNAPSHOT | LAST),
+    ]
+    assert bench.publisher.by_name["binance.A.bbo"].last_records(1)["bid_price"] == 20
+    assert bench.sequences()["binance.B.book"] == before["binance.B.book"], "a stale book is not sent"
+    bench.engine.fold(bench.engine.sketch(sketch), ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+    assert not sketch.books.is_stale(a)
+
+
+def test_a_book_can_be_asked_for_before_it_has_a_record(bench: Bench) -> None:
+    (a,) = bench.register("A")
+    bench.engine.announce([a])
+    assert bench.sequences() == {"binance.A.book": 0}
+    assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK

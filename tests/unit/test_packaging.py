@@ -1,0 +1,103 @@
+"""The layout holds together: links, package list, wheel contents, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "tickplant"
+LINKED = ("feeds", "shm", "engine", "writer")
+
+SHARED = {"config", "control", "errors", "instruments", "times"}
+"""Small modules of `tickplant` itself that the four folders may import."""
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name to file of every module of the import package, through the links."""
+    found = {}
+    for path in sorted(SRC.rglob("*.py", recurse_symlinks=True) if sys.version_info >= (3, 13) else _walk(SRC)):
+        parts = ("tickplant", *path.relative_to(SRC).with_suffix("").parts)
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+def _walk(folder: Path) -> list[Path]:
+    """`rglob` does not follow links before 3.13."""
+    found = list(folder.glob("*.py"))
+    for child in folder.iterdir():
+        if child.is_dir() and child.name != "__pycache__":
+            found += _walk(child)
+    return found
+
+
+def test_the_four_folders_are_reached_through_relative_links() -> None:
+    for name in LINKED:
+        link = SRC / name
+        assert link.is_symlink()
+        assert not link.readlink().is_absolute()
+        assert link.resolve() == ROOT / name
+
+
+def test_the_package_list_equals_the_folders_on_disk() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    on_disk = {name for name, path in modules().items() if path.name == "__init__.py"}
+    assert listed == on_disk
+
+
+def test_the_wheel_holds_every_module_and_the_demo(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    expected = {str(Path("tickplant") / path.relative_to(SRC)) for path in modules().values()}
+    assert expected <= held
+    assert {"tickplant/py.typed", "tickplant/demo.toml"} <= held
+    assert not {name for name in held if name.split("/")[0] in LINKED}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports from the project, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "tickplant" else {node.module}
+            )
+    return {name for name in names if name == "tickplant" or name.startswith("tickplant.")}
+
+
+@pytest.mark.parametrize("package", LINKED)
+def test_a_folder_imports_shm_and_the_small_shared_modules_and_no_sibling(package: str) -> None:
+    allowed = {package, "shm"} | SHARED if package != "shm" else {"shm", "errors"}
+    for name, path in modules().items():
+        if name.split(".")[1:2] == [package]:
+            for imported in imports(path):
+                assert imported.split(".")[1:2] and imported.split(".")[1] in allowed, f"{name} imports {imported}"
+
+
+def test_the_small_shared_modules_do_not_import_the_folders() -> None:
+    for name in SHARED:
+        used = {imported.split(".")[1] for imported in imports(SRC / f"{name}.py") if "." in imported}
+        assert not used & set(LINKED), f"tickplant.{name} imports {used & set(LINKED)}"
+
+
+def test_the_lock_pins_hashes_and_names_no_index() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text

@@ -1,0 +1,131 @@
+"""From where on stored ticks must be folded so that what follows the stored derived records is exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tickplant.control import Mark
+from tickplant.engine.outlet import Stored, newest_of
+from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema
+from tickplant.writer.journal import Journal
+from tickplant.writer.restore import LOOK_BACK_S, first_needed, marks
+from tickplant.writer.store import Store
+
+SECOND = 10**9
+OTHERWISE = 4242
+
+
+def ticks(clears: dict[int, int], count: int = 5000) -> np.ndarray:
+    """One tick a second: trades of instrument 1, but for CLEARs, instrument by seq."""
+    made = np.zeros(count, TICK)
+    made["seq"] = np.arange(count)
+    made["ts_recv"] = made["ts_event"] = 10**18 + np.arange(count) * SECOND
+    made["kind"], made["instrument"] = Kind.TRADE, 1
+    for seq, instrument in clears.items():
+        made["kind"][seq], made["instrument"][seq] = Kind.CLEAR, instrument
+    return made
+
+
+def fill(folder: Path, schema: Schema, producer: str, records: np.ndarray) -> None:
+    journal = Journal(folder, schema, producer, rotate_bytes=4000)
+    for start in range(0, len(records), 100):
+        journal.append(records[start : start + 100])
+        journal.flush()
+    journal.close()
+
+
+def derived(dtype: np.dtype[np.void], *rows: dict[str, Any]) -> np.ndarray:
+    made = np.zeros(len(rows), dtype)
+    made["seq"] = np.arange(len(rows))
+    for record, row in zip(made, rows, strict=True):
+        record["ts_recv"] = 10**18 + row["source_seq"] * SECOND
+        for name, value in row.items():
+            record[name] = value
+    return made
+
+
+def mark(instrument: int, source_seq: int, interval_s: int = 0, *, stale: bool = False) -> Mark:
+    return Mark(instrument, interval_s, source_seq, 10**18 + source_seq * SECOND, stale)
+
+
+def needed(folder: Path, clears: dict[int, int], *stored: Mark, bar_s: tuple[int, ...] = (1, 60)) -> int:
+    fill(folder, Schema.TICK, "feed", ticks(clears))
+    return first_needed(Store(folder), "feed", stored, bar_s, OTHERWISE)
+
+
+def test_without_a_stored_record_the_engine_begins_where_its_ring_does(tmp_path: Path) -> None:
+    assert needed(tmp_path, {10: 1}) == OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("clears", "stored", "first"),
+    [
+        ({10: 1, 900: 1, 3000: 1}, [mark(1, 4990)], 3000),  # the last one until then
+        ({10: 1, 900: 1, 3000: 1}, [mark(1, 2999), mark(2, 4990, stale=True)], 900),  # one that comes later is too late
+        ({10: 1, 900: 1, 3000: 1}, [mark(1, 3000), mark(2, 4990, stale=True)], 3000),
+        ({10: 1, 900: 2}, [mark(1, 4990), mark(2, 4990)], 10),  # the oldest of several instruments
+        ({10: 1, 900: 2}, [mark(1, 4990, stale=True), mark(2, 4990)], 900),  # a stale book has no past
+        ({10: 1, 900: 2, 1000: 1, 2000: 1}, [mark(1, 500, stale=True), mark(2, 4990)], 900),
+        ({10: 1, 600: 1, 900: 2}, [mark(1, 500, stale=True), mark(2, 4990)], 600),  # but perhaps a life after that
+    ],
+)
+def test_a_book_is_folded_from_its_last_snapshot_before_its_last_stored_record(
+    tmp_path: Path, clears: dict[int, int], stored: list[Mark], first: int
+) -> None:
+    assert needed(tmp_path, clears, *stored) == first
+
+
+def test_bars_are_folded_from_ten_minutes_before_the_last_stored_record(tmp_path: Path) -> None:
+    first = needed(tmp_path, {4900: 1}, mark(1, 4950))
+    assert 4950 - 600 - 100 <= first <= 4950 - 600
+
+
+def test_longer_bars_begin_two_of_them_before(tmp_path: Path) -> None:
+    first = needed(tmp_path, {4900: 1}, mark(1, 4950, 900), bar_s=(1, 900))
+    assert 4950 - 1800 - 100 <= first <= 4950 - 1800
+
+
+def test_partial_books_are_no_beginning(tmp_path: Path) -> None:
+    records = ticks({10: 1, 3000: 1})
+    records["flags"][3000] = Flag.PARTIAL
+    fill(tmp_path, Schema.TICK, "feed", records)
+    assert first_needed(Store(tmp_path), "feed", [mark(1, 4990)], (1,), OTHERWISE) == 10
+
+
+def test_the_marks_are_the_last_records_of_each_series(tmp_path: Path) -> None:
+    bbo = [{"instrument": 1 + i % 3, "source_seq": i, "flags": Flag.STALE if i == 999 else 0} for i in range(1000)]
+    bars = [{"instrument": 1, "source_seq": i, "interval_s": 1 if i % 60 else 60} for i in range(500)]
+    fill(tmp_path, Schema.BBO, "engine", derived(BBO, *bbo))
+    fill(tmp_path, Schema.BAR, "engine", derived(BAR, *bars))
+    found = marks(Store(tmp_path), "engine", frozenset({1, 2, 4}), (1, 60))
+    assert sorted(found, key=lambda mark: (mark.interval_s, mark.instrument)) == [
+        mark(1, 999, stale=True),
+        mark(2, 997),
+        mark(1, 499, 1),
+        mark(1, 480, 60),
+    ]
+
+
+def test_a_series_that_ended_days_ago_is_not_looked_for(tmp_path: Path) -> None:
+    rows = [{"instrument": 1, "source_seq": 0}] * 100 + [{"instrument": 2, "source_seq": LOOK_BACK_S + 1}]
+    fill(tmp_path, Schema.BBO, "engine", derived(BBO, *rows))
+    assert marks(Store(tmp_path), "engine", frozenset({1, 2}), ()) == [mark(2, LOOK_BACK_S + 1)]
+
+
+def test_records_are_stored_once_whatever_is_made_again() -> None:
+    stored = Stored()
+    stored.know(1, 1, 10)
+    stored.know(1, 1, 5)
+    bars = derived(BAR, *({"instrument": i, "interval_s": s, "source_seq": q} for i, s, q in MADE))
+    missing = stored.missing(bars)
+    assert missing[["instrument", "interval_s", "source_seq"]].tolist() == [(1, 60, 10), (1, 1, 11), (900, 1, 3)]
+    assert len(stored.missing(bars)) == 0
+    assert newest_of(bars) == {(1, 1): 11, (1, 60): 10, (900, 1): 3}
+    assert newest_of(derived(BBO, {"instrument": 7, "source_seq": 9})) == {(7, 0): 9}
+
+
+MADE = ((1, 1, 9), (1, 1, 10), (1, 60, 10), (1, 1, 11), (900, 1, 3))

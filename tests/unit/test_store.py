@@ -1,0 +1,352 @@
+"""The store reader: ranges, kinds, clocks, several producers, several ids, and what it says of damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_records import START_NS, make_records, make_ticks
+from numpy.typing import NDArray
+
+from tickplant.errors import DamageError, StoreError
+from tickplant.instruments import InstrumentTable
+from tickplant.shm.records import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.writer.arrays import join_records, merge_by_receive_time
+from tickplant.writer.index import Damage, index_path, load_index
+from tickplant.writer.journal import Journal
+from tickplant.writer.store import Store
+
+Records = NDArray[np.void]
+
+TICKS = make_ticks(2000)
+
+
+def fill(
+    data_dir: Path, records: Records, producer: str = "feed", schema: Schema = Schema.TICK, flush: int = 150
+) -> None:
+    """A journal of these records, in files of a few chunks."""
+    with_room = Journal(data_dir, schema, producer, rotate_bytes=5000)
+    for start in range(0, len(records), flush):
+        with_room.append(records[start : start + flush])
+        with_room.flush()
+    with_room.close()
+
+
+def table(data_dir: Path) -> InstrumentTable:
+    """Three instruments of a venue, as `make_ticks` numbers them."""
+    instruments = InstrumentTable.load(data_dir / "instruments.jsonl")
+    for symbol in ("AAA", "BBB", "CCC"):
+        instruments.register("venue", symbol, 8, 8)
+    return instruments
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    table(tmp_path)
+    fill(tmp_path, TICKS)
+    return Store(tmp_path)
+
+
+def joined(blocks: Iterable[Records]) -> bytes:
+    return b"".join(block.tobytes() for block in blocks)
+
+
+def test_a_query_returns_the_records_of_one_symbol_in_stored_order(store: Store) -> None:
+    for number, symbol in enumerate(("AAA", "BBB", "CCC"), start=1):
+        assert joined(store.query("venue", symbol)) == TICKS[TICKS["instrument"] == number].tobytes()
+
+
+def test_blocks_are_bounded_by_a_chunk_and_never_empty(store: Store) -> None:
+    sizes = [len(block) for block in store.query("venue", "BBB", kinds=["clear", "trade"])]
+    assert sizes
+    assert all(0 < size <= 150 for size in sizes)
+
+
+@pytest.mark.parametrize("kinds", [["trade"], [Kind.QUOTE, "LEVEL"], [Kind.GAP]])
+def test_kinds_are_selected_by_name_or_number(store: Store, kinds: list[Kind | str]) -> None:
+    numbers = [Kind[kind.upper()] if isinstance(kind, str) else kind for kind in kinds]
+    expected = TICKS[(TICKS["instrument"] == 2) & np.isin(TICKS["kind"], numbers)]
+    assert joined(store.query("venue", "BBB", kinds=kinds)) == expected.tobytes()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (0, 1), (3, 700), (149, 151), (1999, 1999), (0, 1999)])
+def test_ranges_by_receive_time_are_half_open(store: Store, first: int, last: int) -> None:
+    start, end = int(TICKS["ts_recv"][first]), int(TICKS["ts_recv"][last])
+    inside = TICKS[(TICKS["ts_recv"] >= start) & (TICKS["ts_recv"] < end)]
+    assert joined(store.scan(start_ns=start, end_ns=end)) == inside.tobytes()
+    assert joined(store.scan(start_ns=start)) == TICKS[TICKS["ts_recv"] >= start].tobytes()
+    assert joined(store.scan(end_ns=end)) == TICKS[TICKS["ts_recv"] < end].tobytes()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1000), (500, 501), (1998, 1998)])
+def test_ranges_by_event_time_leave_out_records_that_have_none(store: Store, first: int, last: int) -> None:
+    start, end = int(TICKS["ts_event"][first]), int(TICKS["ts_event"][last])
+    events = TICKS["ts_event"]
+    inside = TICKS[(events >= start) & (events < end) & (events != 0)]
+    assert joined(store.scan(start_ns=start, end_ns=end, clock="event")) == inside.tobytes()
+    assert joined(store.scan(end_ns=end, clock="event")) == TICKS[(events < end) & (events != 0)].tobytes()
+    assert joined(store.scan(clock="event")) == TICKS.tobytes()
+
+
+def test_chunks_outside_a_range_are_not_even_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    original = Store._decode
+
+    def counting(self: Store, fd: int, path: Path, entry: np.void, *rest: Any) -> Records | None:
+        decoded.append(int(entry["header"]["first_seq"]))
+        return original(self, fd, path, entry, *rest)
+
+    monkeypatch.setattr(Store, "_decode", counting)
+    moment = int(TICKS["ts_recv"][700])
+    assert len(list(store.scan(start_ns=moment, end_ns=moment + 1))) == 1
+    assert decoded == [600]
+    decoded.clear()
+    assert not list(store.scan(ids=[40]))
+    assert not list(store.scan(kinds=["status"]))
+    assert decoded == []
+
+
+def test_derived_records_are_read_by_their_schema(tmp_path: Path) -> None:
+    table(tmp_path)
+    bars = make_records(Schema.BAR, 500)
+    fill(tmp_path, bars, "engine", Schema.BAR)
+    store = Store(tmp_path)
+    assert store.producers(Schema.BAR) == ["engine"]
+    assert store.producers() == []
+    blocks = list(store.query("venue", "CCC", schema=Schema.BAR))
+    assert np.array_equal(join_records(blocks)["close"], bars[bars["instrument"] == 3]["close"])
+    with pytest.raises(StoreError, match="schema bar have no kind"):
+        store.query("venue", "CCC", schema=Schema.BAR, kinds=["trade"])
+
+
+def test_unknown_names_say_what_there_is(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="nothing is stored of venue XXX; it has venue AAA, venue BBB, venue CCC"):
+        store.query("venue", "XXX")
+    with pytest.raises(StoreError, match="nothing is stored of venue AAA; it is empty"):
+        Store(tmp_path / "nowhere").query("venue", "AAA")
+    with pytest.raises(StoreError, match="'trades' is no kind of record; there are trade, level, clear"):
+        store.query("venue", "AAA", kinds=["trades"])
+
+
+def test_all_ids_of_a_symbol_are_returned(store: Store, tmp_path: Path) -> None:
+    again = InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 2, 8)
+    ticks = make_ticks(50, first_seq=2000, start_ns=START_NS + 10**13)
+    ticks["instrument"] = again.id
+    fill(tmp_path, ticks)
+    assert joined(store.query("venue", "AAA")) == TICKS[TICKS["instrument"] == 1].tobytes() + ticks.tobytes()
+
+
+def test_next_seq_continues_what_is_stored(store: Store, tmp_path: Path) -> None:
+    assert store.next_seq("feed", Schema.TICK) == 2000
+    assert store.next_seq("feed", Schema.BBO) == 0
+    assert Store(tmp_path / "nowhere").next_seq("feed", Schema.TICK) == 0
+
+
+def test_a_reader_sees_what_a_writer_appends_meanwhile(tmp_path: Path) -> None:
+    table(tmp_path)
+    store = Store(tmp_path)
+    journal = Journal(tmp_path, Schema.TICK, "feed", rotate_bytes=2000)
+    for start in range(0, 600, 60):
+        journal.append(TICKS[start : start + 60])
+        journal.flush()
+        assert joined(store.scan()) == TICKS[: start + 60].tobytes()
+        assert store.next_seq("feed", Schema.TICK) == start + 60
+    journal.close()
+
+
+def test_producers_are_merged_by_receive_time_and_never_reordered(tmp_path: Path) -> None:
+    one, two = make_ticks(500), make_ticks(700, start_ns=START_NS + 10**8)
+    one["ts_recv"][100] -= 5 * 10**8  # a step back in time
+    one["order_id"], two["order_id"] = 1, 2
+    fill(tmp_path, one, "one")
+    fill(tmp_path, two, "two", flush=37)
+    merged = join_records(list(Store(tmp_path).scan()))
+    for number, records in ((1, one), (2, two)):
+        assert merged[merged["order_id"] == number].tobytes() == records.tobytes()
+    clock = np.maximum.accumulate(one["ts_recv"])
+    keys = np.where(merged["order_id"] == 1, clock[np.cumsum(merged["order_id"] == 1) - 1], merged["ts_recv"])
+    assert (np.diff(keys) >= 0).all()
+    assert joined(Store(tmp_path).scan(producers=["two"])) == two.tobytes()
+
+
+@pytest.mark.parametrize("cuts", [(1, 1, 1), (2, 3, 5), (100, 1, 7)])
+def test_merging_does_not_depend_on_how_the_streams_are_cut(cuts: tuple[int, ...]) -> None:
+    streams = []
+    for number in range(3):
+        records = np.zeros(60, TICK)
+        records["ts_recv"] = np.arange(60) * (number + 1) // 4  # many equal times
+        records["order_id"], records["seq"] = number, np.arange(60)
+        streams.append(records)
+    pieces = [
+        iter([part for part in np.split(records, range(cut, 60, cut)) if len(part)])
+        for records, cut in zip(streams, cuts, strict=True)
+    ]
+    merged = join_records(list(merge_by_receive_time(pieces)))
+    everything = join_records(streams)
+    expected = everything[np.lexsort((everything["seq"], everything["order_id"], everything["ts_recv"]))]
+    assert merged.tobytes() == expected.tobytes()
+
+
+def test_nothing_merged_is_nothing() -> None:
+    assert list(merge_by_receive_time([])) == []
+    assert list(merge_by_receive_time([iter([]), iter([])])) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Damage
+
+
+def harm(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_damage_is_named_and_reading_can_go_on_behind_it(store: Store, tmp_path: Path) -> None:
+    path = store.files("feed", Schema.TICK)[1]
+    entry = load_index(path).entries[1]
+    first, last = int(entry["header"]["first_seq"]), int(entry["header"]["last_seq"])
+    harm(path, int(entry["offset"]) + 300)
+    with pytest.raises(DamageError, match=f"records {first} to {last} are missing") as raised:
+        joined(store.scan())
+    assert (raised.value.path, raised.value.offset) == (path, entry["offset"])
+    found: list[Damage] = []
+    lenient = Store(tmp_path, on_damage=found.append)
+    good = TICKS[(TICKS["seq"] < first) | (TICKS["seq"] > last)]
+    assert joined(lenient.scan()) == good.tobytes()
+    assert [(damage.first_seq, damage.last_seq) for damage in found] == [(first, last)]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_destroyed_header_is_damage_too(store: Store, tmp_path: Path, indexed: bool) -> None:
+    path = store.files("feed", Schema.TICK)[1]
+    entry = load_index(path).entries[1]
+    first, last = int(entry["header"]["first_seq"]), int(entry["header"]["last_seq"])
+    harm(path, int(entry["offset"]) + 2)
+    if not indexed:
+        index_path(path).unlink()
+    found: list[Damage] = []
+    good = TICKS[(TICKS["seq"] < first) | (TICKS["seq"] > last)]
+    assert joined(Store(tmp_path, on_damage=found.append).scan()) == good.tobytes()
+    assert [(damage.first_seq, damage.last_seq) for damage in found] == [(first, last)]
+    with pytest.raises(DamageError):
+        joined(Store(tmp_path).scan())
+
+
+def test_damage_outside_the_range_does_not_stop_a_query(store: Store) -> None:
+    path = store.files("feed", Schema.TICK)[1]
+    entry = load_index(path).entries[0]
+    harm(path, int(entry["offset"]) + 2)
+    index_path(path).unlink()
+    before, after = int(TICKS["ts_recv"][100]), int(TICKS["ts_recv"][int(entry["header"]["last_seq"]) + 200])
+    assert joined(store.scan(end_ns=before)) == TICKS[TICKS["ts_recv"] < before].tobytes()
+    assert joined(store.scan(start_ns=after)) == TICKS[TICKS["ts_recv"] >= after].tobytes()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The book at a time
+
+
+def row(kind: Kind, seq: int, **fields: int) -> Records:
+    record = np.zeros(1, TICK)
+    record["kind"], record["seq"], record["instrument"] = kind, seq, 1
+    record["ts_recv"], record["ts_event"] = 1000 + seq, 500 + seq
+    for name, value in fields.items():
+        record[name] = value
+    return record
+
+
+def level(seq: int, side: Side, price: int, size: int, flags: int = Flag.LAST, **fields: int) -> Records:
+    return row(Kind.LEVEL, seq, side=side, price=price, size=size, flags=flags, **fields)
+
+
+def book_store(tmp_path: Path, *rows: Records) -> Store:
+    instruments = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    instruments.register("venue", "AAA", 2, 3)
+    instruments.register("venue", "*", 0, 0)
+    fill(tmp_path, join_records(rows), flush=2)
+    return Store(tmp_path)
+
+
+SNAPSHOT = (
+    level(0, Side.BID, 1, 1),  # before the snapshot: of no use
+    row(Kind.CLEAR, 1, flags=Flag.SNAPSHOT),
+    level(2, Side.BID, 100, 5, Flag.SNAPSHOT),
+    level(3, Side.BID, 99, 6, Flag.SNAPSHOT),
+    level(4, Side.ASK, 102, 7, Flag.SNAPSHOT | Flag.LAST),
+)
+
+
+def test_a_book_is_the_fold_of_the_records_up_to_a_time(tmp_path: Path) -> None:
+    store = book_store(
+        tmp_path,
+        *SNAPSHOT,
+        level(5, Side.BID, 100, 0),
+        level(6, Side.ASK, 101, 1, Flag.PARTIAL),  # not of this book
+        level(7, Side.ASK, 101, 3),
+        level(8, Side.ASK, 55, 1, instrument=2),
+        level(9, Side.ASK, 101, 4),
+    )
+    book = store.book("venue", "AAA", 1007)
+    assert (book.bids.tolist(), book.asks.tolist()) == ([[99, 6]], [[101, 3], [102, 7]])
+    assert (book.ts_event, book.ts_recv, book.stale) == (507, 1007, False)
+    assert store.book("venue", "AAA", 1008).ts_recv == 1007
+    assert store.book("venue", "AAA", 2000).asks.tolist() == [[101, 4], [102, 7]]
+    assert book.instrument.price_scale == 2
+
+
+def test_a_book_before_its_snapshot_is_empty_and_stale(tmp_path: Path) -> None:
+    book = book_store(tmp_path, *SNAPSHOT).book("venue", "AAA", 1000)
+    assert (len(book.bids), len(book.asks), book.ts_recv, book.stale) == (0, 0, 0, True)
+
+
+def test_a_book_in_the_middle_of_its_snapshot_is_stale(tmp_path: Path) -> None:
+    store = book_store(tmp_path, *SNAPSHOT)
+    assert [store.book("venue", "AAA", at).stale for at in (1001, 1003, 1004)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        row(Kind.GAP, 5, price=GapCause.SEQUENCE, flags=Flag.ON_BOOK),
+        row(Kind.STATUS, 5, price=StatusCode.DISCONNECTED, instrument=2),
+    ],
+    ids=["gap", "disconnected"],
+)
+def test_a_gap_makes_the_book_stale_until_the_next_snapshot(tmp_path: Path, cause: Records) -> None:
+    store = book_store(
+        tmp_path,
+        *SNAPSHOT,
+        cause,
+        level(6, Side.BID, 98, 9),
+        row(Kind.CLEAR, 7, flags=Flag.SNAPSHOT),
+        level(8, Side.BID, 97, 2, Flag.SNAPSHOT | Flag.LAST),
+    )
+    stale = store.book("venue", "AAA", 1006)
+    assert (stale.stale, stale.bids.tolist(), stale.ts_recv) == (True, [[100, 5], [99, 6]], 1004)
+    fresh = store.book("venue", "AAA", 1008)
+    assert (fresh.stale, fresh.bids.tolist(), fresh.asks.tolist()) == (False, [[97, 2]], [])
+
+
+def test_gaps_in_other_streams_and_other_statuses_leave_the_book_alone(tmp_path: Path) -> None:
+    store = book_store(
+        tmp_path,
+        *SNAPSHOT,
+        row(Kind.GAP, 5, price=GapCause.SEQUENCE, flags=Flag.ON_TRADE),
+        row(Kind.STATUS, 6, price=StatusCode.CONNECTED, instrument=2),
+        row(Kind.GAP, 7, price=GapCause.SEQUENCE, flags=Flag.ON_BOOK, instrument=2),
+    )
+    assert not store.book("venue", "AAA", 2000).stale
+
+
+def test_a_book_of_changed_scales_is_that_of_the_newest_snapshot(tmp_path: Path) -> None:
+    store = book_store(tmp_path, *SNAPSHOT)
+    again = InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 4, 3)
+    later = [row(Kind.CLEAR, 5, instrument=again.id), level(6, Side.BID, 10_000, 5, instrument=again.id)]
+    fill(tmp_path, join_records(later))
+    assert store.book("venue", "AAA", 1004).instrument.price_scale == 2
+    assert store.book("venue", "AAA", 2000).instrument.price_scale == 4
+    assert store.book("venue", "AAA", 2000).bids.tolist() == [[10_000, 5]]

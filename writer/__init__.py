@@ -1,0 +1,1 @@
+"""Chunk codec, journal, store reader, replay and the writer process."""

@@ -1,0 +1,82 @@
+"""Making and joining arrays of records, and merging those of several producers into one stream. Imports numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Records = NDArray[np.void]
+
+
+def new_records(count: int, dtype: np.dtype[np.void]) -> Records:
+    """Records to be filled field by field. What lies between the fields is 0, so equal records are equal bytes."""
+    fields_bytes = sum(dtype[name].itemsize for name in dtype.names or ())
+    return np.empty(count, dtype) if fields_bytes == dtype.itemsize else np.zeros(count, dtype)
+
+
+def join_records(parts: Sequence[Records]) -> Records:
+    """Concatenate arrays of one record dtype, which np.concatenate would strip of the padding inside the records."""
+    joined = new_records(sum(map(len, parts)), parts[0].dtype)
+    start = 0
+    for part in parts:
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
+
+
+class _Source:
+    """One producer's blocks, and how far the current one has been taken."""
+
+    def __init__(self, rank: int, blocks: Iterator[Records]) -> None:
+        self.rank = rank
+        self._blocks = blocks
+        self._latest = np.int64(np.iinfo(np.int64).min)
+        self.records: Records = np.zeros(0, np.void)
+        self.times = np.zeros(0, np.int64)
+
+    def refill(self) -> bool:
+        """Have records at hand; whether there are any."""
+        while not len(self.times):
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self.records = block
+            # A step back in time within a producer must not reorder it: time stands still until it has caught up.
+            self.times = np.maximum.accumulate(np.maximum(block["ts_recv"], self._latest))
+            if len(self.times):
+                self._latest = self.times[-1]
+        return True
+
+    def take(self, count: int) -> tuple[Records, NDArray[np.int64]]:
+        """The next `count` records and their times."""
+        taken = self.records[:count], self.times[:count]
+        self.records, self.times = self.records[count:], self.times[count:]
+        return taken
+
+
+def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]:
+    """One stream by `ts_recv`; records of a stream stay in its order; at equal times the earlier stream comes first.
+
+    The result does not depend on how the streams are cut into blocks. Holds one block of each stream.
+    """
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream)).refill()]
+    while len(sources) > 1:
+        # Up to the end of the block that ends first, nothing can come in between any more.
+        limit = min(sources, key=lambda source: (source.times[-1], source.rank))
+        bound = limit.times[-1]
+        taken = []
+        for source in sources:
+            side: Literal["left", "right"] = "right" if source.rank <= limit.rank else "left"
+            taken.append(source.take(int(np.searchsorted(source.times, bound, side=side))))
+        order = np.argsort(np.concatenate([times for _, times in taken]), kind="stable")
+        yield join_records([records for records, _ in taken])[order]
+        sources = [source for source in sources if source.refill()]
+    for source in sources:
+        while source.refill():
+            yield source.take(len(source.times))[0]

@@ -1,0 +1,250 @@
+"""Where the chunks of a journal file are: scanning a file, and the index that saves scanning it again.
+
+An index, `NAME.tpx` beside `NAME.tpj`, is an array of `ENTRY` and nothing else: one for each chunk, in file order. It
+holds nothing that the file does not, is written after the chunk is durable, and is never changed in place, so a reader
+may map it while the writer appends. A reader trusts an entry whose checksum is right and whose chunk lies inside the
+file, and scans every byte of the file that no such entry covers: a missing, stale or damaged index costs time, never
+data.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import DamageError, StoreError
+from tickplant.writer.codec import COLUMN, HEADER, MAGIC, ChunkHeader, check_payload, header_checksum, read_header
+
+ENTRY: Final = np.dtype(
+    [
+        ("offset", "<u8"),  # 0: of the chunk in its file
+        ("header", HEADER),  # 8: the chunk's own
+        ("checksum", "<u8"),  # 112: of the words before it, see `_checksums`
+    ]
+)
+JOURNAL_SUFFIX: Final = ".tpj"
+INDEX_SUFFIX: Final = ".tpx"
+
+_WORDS: Final = ENTRY.itemsize // 8
+_WEIGHTS: Final = np.cumprod(np.full(_WORDS - 1, 0x9E3779B97F4A7C15, np.uint64)) | np.uint64(1)
+_SEARCH_BYTES: Final = 1 << 20
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A part of a journal file that is no valid chunk."""
+
+    path: str
+    offset: int
+    length_bytes: int
+    reason: str
+    first_seq: int | None = None  # the records that are missing, both inclusive, where the chunks around tell
+    last_seq: int | None = None
+    torn: bool = False  # the beginning of a chunk and no more: perhaps the rest is being written at this moment
+
+    def __str__(self) -> str:
+        lost = "" if self.first_seq is None or self.last_seq is None else f"; seq {self.first_seq} to {self.last_seq}"
+        return f"{self.path}: {self.length_bytes} bytes at {self.offset}: {self.reason}{lost}"
+
+
+class FileIndex(msgspec.Struct, frozen=True):
+    """The chunks of one journal file at one moment."""
+
+    path: Path
+    entries: NDArray[np.void]  # dtype ENTRY, by offset
+    damage: list[Damage]  # stretches that are no chunks, by offset
+    size_bytes: int
+    indexed: int  # how many entries came from the index file
+
+    @property
+    def end(self) -> int:
+        """Offset behind the last valid chunk."""
+        return int(_ends(self.entries)[-1]) if len(self.entries) else 0
+
+
+def _ends(entries: NDArray[np.void]) -> NDArray[np.int64]:
+    """Offsets behind the chunks."""
+    ends: NDArray[np.int64] = entries["offset"].astype(np.int64) + entries["header"]["length_bytes"]
+    return ends
+
+
+def _checksums(entries: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Weighted sums of the words before the checksum: quick over a whole index, and enough against bad bytes."""
+    words = np.ascontiguousarray(entries).view(np.uint64).reshape(-1, _WORDS)[:, :-1]
+    sums: NDArray[np.uint64] = (words * _WEIGHTS).sum(axis=1, dtype=np.uint64)
+    return sums ^ np.uint64(0x74706E6478)  # so that zeros are no entry
+
+
+def make_entries(chunks: list[tuple[int, ChunkHeader]]) -> NDArray[np.void]:
+    """Entries of `(offset, header)` pairs."""
+    entries = np.zeros(len(chunks), ENTRY)
+    for place, (offset, header) in enumerate(chunks):
+        entries[place]["offset"] = offset
+        entries[place]["header"] = (header.length_bytes, np.void(header.magic), *header[2:])
+    entries["checksum"] = _checksums(entries)
+    return entries
+
+
+def index_path(path: Path) -> Path:
+    """The index file of a journal file."""
+    return path.with_suffix(INDEX_SUFFIX)
+
+
+def journal_files(directory: Path) -> list[Path]:
+    """Journal files of one producer and schema, by their first seq, which is their name."""
+    return sorted(path for path in directory.glob(f"*{JOURNAL_SUFFIX}") if path.stem.isdigit())
+
+
+def load_index(path: Path, *, use_index: bool = True) -> FileIndex:
+    """The chunks of a journal file: from its index as far as that goes, else by scanning.
+
+    With `use_index=False` every byte is scanned. Raises StoreError where the file cannot be read.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
+    try:
+        # In this order: the writer lists a chunk only after it has written it.
+        known = _read_entries(index_path(path)) if use_index else np.zeros(0, ENTRY)
+        size = os.fstat(fd).st_size
+        inside = _ends(known) <= size
+        known, beyond = known[inside], known[~inside]
+        found: list[tuple[int, ChunkHeader]] = []
+        damage: list[Damage] = []
+        for start, stop in _uncovered(known, size):
+            for item in scan(fd, path, start, stop):
+                if isinstance(item, Damage):
+                    damage.append(item)
+                else:
+                    found.append(item)
+    except OSError as error:
+        raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
+    finally:
+        os.close(fd)
+    entries = known
+    if found:
+        entries = np.concatenate([known, make_entries(found)])
+        entries = entries[np.argsort(entries["offset"], kind="stable")]
+    damage = [_with_seqs(part, path, entries) for part in damage]
+    if len(beyond):
+        # What the index lists was durable once: more is missing than a tail that was being written.
+        first, last = int(beyond[0]["header"]["first_seq"]), int(beyond[-1]["header"]["last_seq"])
+        start = int(_ends(entries)[-1]) if len(entries) else 0
+        damage = [part for part in damage if part.offset < start]
+        reason = f"the file ends before {len(beyond)} chunks that its index lists"
+        damage.append(Damage(str(path), start, size - start, reason, first, last))
+    return FileIndex(path, entries, damage, size, len(known))
+
+
+def _uncovered(entries: NDArray[np.void], size: int) -> list[tuple[int, int]]:
+    """Stretches `(start, stop)` of a file of `size` bytes that no entry covers."""
+    starts = np.concatenate([[0], _ends(entries)])
+    stops = np.append(entries["offset"].astype(np.int64), size)
+    return [(int(starts[place]), int(stops[place])) for place in np.flatnonzero(starts < stops)]
+
+
+def _read_entries(path: Path) -> NDArray[np.void]:
+    """The trustworthy beginning of an index file."""
+    try:
+        with path.open("rb") as file:
+            count = os.fstat(file.fileno()).st_size // ENTRY.itemsize
+            if not count:
+                return np.zeros(0, ENTRY)
+            mapped = mmap.mmap(file.fileno(), count * ENTRY.itemsize, access=mmap.ACCESS_READ)
+    except OSError:
+        return np.zeros(0, ENTRY)
+    entries: NDArray[np.void] = np.frombuffer(mapped, ENTRY, count)
+    ends = _ends(entries)
+    good = _checksums(entries) == entries["checksum"]
+    good &= np.concatenate([[0], ends[:-1]]) <= entries["offset"].astype(np.int64)
+    return entries[: count if good.all() else int(np.argmin(good))]
+
+
+def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void]) -> Damage:
+    """Add which records are missing, as far as the chunks around, or the names of this file and the next one, say."""
+    place = int(np.searchsorted(entries["offset"], part.offset))
+    headers = entries["header"]
+    first = int(headers[place - 1]["last_seq"]) + 1 if place else int(path.stem)
+    if place < len(entries):
+        last = int(headers[place]["first_seq"]) - 1
+    elif later := [other for other in journal_files(path.parent) if other > path]:
+        last = int(later[0].stem) - 1
+    else:
+        return msgspec.structs.replace(part, first_seq=first)
+    return part if last < first else msgspec.structs.replace(part, first_seq=first, last_seq=last)
+
+
+def scan(fd: int, path: Path, start: int, stop: int) -> Iterator[tuple[int, ChunkHeader] | Damage]:
+    """Walk the bytes from `start` to `stop`: each valid chunk, payload checked, and each stretch that is none."""
+    offset = start
+    while offset < stop:
+        try:
+            header = read_chunk(fd, path, offset, stop)[1]
+        except DamageError as error:
+            following = _next_chunk(fd, path, offset + 1, stop)
+            reason = str(error).split(f"at byte {offset}: ", 1)[-1]
+            torn = following == stop and _is_beginning(fd, offset, stop)
+            yield Damage(str(path), offset, following - offset, reason, torn=torn)
+            offset = following
+        else:
+            yield offset, header
+            offset += header.length_bytes
+
+
+def read_chunk(fd: int, path: Path, offset: int, stop: int) -> tuple[bytes, ChunkHeader]:
+    """The bytes and the header of the chunk at `offset`, checksums compared. Raises DamageError, StoreError."""
+    start = os.pread(fd, min(HEADER.itemsize, stop - offset), offset)
+    length = int.from_bytes(start[:4], "little")
+    if start[4:8] != MAGIC:
+        raise DamageError("no chunk begins here", path=path, offset=offset)
+    if offset + length > stop:
+        why = f"the chunk's length of {length} bytes does not fit the {stop - offset} that are left"
+        raise DamageError(why, path=path, offset=offset)
+    data = os.pread(fd, length, offset)
+    header = read_header(data, path=path, origin=offset)
+    check_payload(data, 0, header, path=path, origin=offset)
+    return data, header
+
+
+def _is_beginning(fd: int, offset: int, stop: int) -> bool:
+    """Whether the bytes up to `stop` may be the first ones of a chunk that is valid so far."""
+    data = os.pread(fd, min(stop - offset, HEADER.itemsize + 255 * COLUMN.itemsize), offset)
+    if data[4:8] != MAGIC[: max(0, len(data) - 4)]:
+        return False
+    if len(data) < HEADER.itemsize:
+        return True
+    header = np.frombuffer(data, HEADER, 1)[0]
+    if offset + int(header["length_bytes"]) <= stop:
+        return False
+    directory_bytes = int(header["columns"]) * COLUMN.itemsize
+    if len(data) < HEADER.itemsize + directory_bytes:
+        return stop - offset == len(data)
+    return header_checksum(data) == int(header["header_checksum"])
+
+
+def _next_chunk(fd: int, path: Path, start: int, stop: int) -> int:
+    """Offset of the first valid chunk that begins at or behind `start`; `stop` where there is none."""
+    overlap = len(MAGIC) - 1
+    position = start + 4  # of the window, which begins where a magic may be
+    while position < stop:
+        window = os.pread(fd, min(_SEARCH_BYTES, stop - position), position)
+        found = window.find(MAGIC)
+        while found >= 0:
+            candidate = position + found - 4
+            try:
+                read_chunk(fd, path, candidate, stop)
+            except DamageError:
+                found = window.find(MAGIC, found + 1)
+            else:
+                return candidate
+        if len(window) <= overlap:
+            break
+        position += len(window) - overlap
+    return stop

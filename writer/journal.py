@@ -1,0 +1,359 @@
+"""The journal: the append-only files of one producer and schema. Imports the chunk codec and the index.
+
+    DATA/journal/PRODUCER/SCHEMA/00000000000000000000.tpj     chunks, one after another; the name is the first seq
+                                 00000000000000000000.tpx     its index
+                                 00000000000004096000.tpj     the next file, begun at a full hour or a full size
+                                 00000000000000000000.81920.torn   a tail that was no chunk, moved aside by recovery
+
+What has been flushed stays readable whatever happens next. A kill at any instant leaves at most a torn chunk behind the
+good ones; opening the journal again moves it aside, never deletes it, and says so. Doing that twice, or being killed in
+the middle of it, changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import StoreError
+from tickplant.shm.records import DTYPES, Schema
+from tickplant.writer.arrays import join_records
+from tickplant.writer.codec import encode_chunk, producer_id, read_header
+from tickplant.writer.index import (
+    INDEX_SUFFIX,
+    JOURNAL_SUFFIX,
+    Damage,
+    index_path,
+    journal_files,
+    load_index,
+    make_entries,
+)
+
+HOUR_NS: Final = 3600 * 10**9
+_COPY_BYTES: Final = 1 << 20
+
+
+def journal_root(data_dir: Path) -> Path:
+    """Folder of all journals of a store."""
+    return data_dir / "journal"
+
+
+def journal_dir(data_dir: Path, producer: str, schema: Schema) -> Path:
+    """Folder of the journal of one producer and schema."""
+    return journal_root(data_dir) / producer / schema.name.lower()
+
+
+class Files:
+    """Every way in which a journal touches the disk. A test replaces it to fail or die at any of them."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """As os.open."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """As os.write: may write less than all."""
+        return os.write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        """Make the data of a file, or the names in a folder, durable."""
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """As os.ftruncate."""
+        os.ftruncate(fd, size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """As os.rename."""
+        source.rename(target)
+
+
+class Journal:
+    """Appends records to the files of one producer and schema. One process at a time; not thread-safe.
+
+    Opening recovers: `found` lists what was damaged or torn. Records are held in memory from `append` until a `flush`
+    succeeds; a failed flush (disk full, I/O error) changes nothing and can be tried again.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        schema: Schema,
+        producer: str,
+        *,
+        epoch: int = 0,
+        rotate_bytes: int = 256 << 20,
+        chunk_records: int = 1 << 16,
+        level: int = 3,
+        files: Files | None = None,
+    ) -> None:
+        """Open or create the journal. Raises StoreError where that is not possible, or another process has it open."""
+        self.directory = journal_dir(data_dir, producer, schema)
+        self.schema = schema
+        self.producer = producer
+        self.epoch = epoch
+        self.rotate_bytes = rotate_bytes
+        self.chunk_records = chunk_records
+        self.level = level
+        self.found: list[Damage] = []
+        self.durable_seq = 0
+        self.pending_records = 0
+        self.bytes_written = 0
+        self._files = files or Files()
+        self._pending: list[NDArray[np.void]] = []
+        self._path = self.directory / f"{0:020d}{JOURNAL_SUFFIX}"
+        self._fd = self._index_fd = self._directory_fd = -1
+        self._size = 0  # of the good part of the file
+        self._hour = 0  # of the first record in the file
+        self._clean = True  # nothing lies behind the good part
+        try:
+            self._make_directory()
+            self._directory_fd = self._files.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            self._lock()
+            self._recover()
+        except OSError as error:
+            self._close_files()
+            raise self._failure("cannot be opened", error) from error
+        except BaseException:
+            self._close_files()
+            raise
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Appending
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next appended record must have."""
+        return self.durable_seq + self.pending_records
+
+    def append(self, records: NDArray[np.void]) -> None:
+        """Take records, shape (n,), dtype of the schema, whose seq continues the journal; they are copied.
+
+        Raises StoreError where they do not continue it, and takes none of them.
+        """
+        if not len(records):
+            return
+        if records.dtype != DTYPES[self.schema]:
+            raise ValueError(f"records have dtype {records.dtype}, not that of {self.schema.name}")
+        expected = np.arange(self.next_seq, self.next_seq + len(records), dtype=np.uint64)
+        wrong = np.flatnonzero(records["seq"] != expected)
+        if len(wrong):
+            place = int(wrong[0])
+            message = f"the journal continues with seq {expected[place]}, not {records['seq'][place]}"
+            raise StoreError(message, path=self.directory)
+        self._pending.append(records.copy())
+        self.pending_records += len(records)
+
+    def flush(self) -> int:
+        """Make everything appended durable: one write, one fdatasync. Returns `durable_seq`.
+
+        Raises StoreError, naming the file, where the disk refuses. The records stay pending then.
+        """
+        if not self._pending:
+            return self.durable_seq
+        records = self._pending[0] if len(self._pending) == 1 else join_records(self._pending)
+        self._pending = [records]
+        try:
+            self._make_room(records)
+            chunks = self._encode(records)
+            data = b"".join(chunks)
+            try:
+                self._clean = False
+                self._write_all(self._fd, data)
+                self._files.sync(self._fd)
+            except OSError:
+                # What was written may lack pages even where a second sync succeeds: take it back and write it anew.
+                self._take_back()
+                raise
+        except OSError as error:
+            raise self._failure("cannot be written", error) from error
+        self._clean = True
+        if self._size == 0:
+            self._hour = _hour(records)
+        offset = self._size
+        self._size += len(data)
+        self.bytes_written += len(data)
+        self.durable_seq += len(records)
+        self._pending, self.pending_records = [], 0
+        self._append_index(offset, chunks)
+        return self.durable_seq
+
+    def skip_to(self, seq: int) -> None:
+        """Leave out the records before `seq`, which are lost for good: `verify` will report the hole.
+
+        For a writer whose ring no longer holds what the journal should continue with. Raises StoreError.
+        """
+        if self._pending or seq <= self.durable_seq:
+            raise ValueError(f"cannot skip to {seq}: the journal stands at {self.next_seq}")
+        try:
+            self._begin_file(seq)
+        except OSError as error:
+            raise self._failure("cannot be created", error) from error
+        self.durable_seq = seq
+
+    def close(self) -> None:
+        """Flush and let go of the files; they are let go of even where the flush fails."""
+        try:
+            self.flush()
+        finally:
+            self._close_files()
+
+    def _encode(self, records: NDArray[np.void]) -> list[bytes]:
+        owner = producer_id(self.producer)
+        return [
+            encode_chunk(
+                records[start : start + self.chunk_records], self.schema, self.epoch, producer=owner, level=self.level
+            )
+            for start in range(0, len(records), self.chunk_records)
+        ]
+
+    def _make_room(self, records: NDArray[np.void]) -> None:
+        """Have a file open, at its good end, that these records belong in."""
+        if not self._clean:
+            self._take_back()
+        full = self._size >= self.rotate_bytes or (self._size and _hour(records) > self._hour)
+        if self._fd < 0 or full:
+            self._begin_file(self.durable_seq)
+
+    def _begin_file(self, first_seq: int) -> None:
+        path = self.directory / f"{first_seq:020d}{JOURNAL_SUFFIX}"
+        # It may exist, empty: an earlier attempt to begin it failed half-way.
+        fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            if os.fstat(fd).st_size:
+                raise StoreError("this file should not hold anything yet; move it away", path=path)
+            self._files.sync(self._directory_fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        for old in (self._fd, self._index_fd):
+            if old >= 0:
+                os.close(old)
+        self._path, self._fd, self._index_fd = path, fd, -1
+        self._size, self._clean = 0, True
+
+    def _take_back(self) -> None:
+        self._files.truncate(self._fd, self._size)
+        self._clean = True
+
+    def _write_all(self, fd: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._files.write(fd, left) :]
+
+    def _append_index(self, offset: int, chunks: list[bytes]) -> None:
+        """An index that cannot be written is dropped: readers scan, and the next opening makes it anew."""
+        headers = []
+        for chunk in chunks:
+            headers.append((offset, read_header(chunk)))
+            offset += len(chunk)
+        path = index_path(self._path)
+        try:
+            if self._index_fd < 0 and headers[0][0] == 0:
+                path.unlink(missing_ok=True)
+                self._index_fd = self._files.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            if self._index_fd >= 0:
+                self._write_all(self._index_fd, make_entries(headers).tobytes())
+        except OSError:
+            path.unlink(missing_ok=True)
+            if self._index_fd >= 0:
+                os.close(self._index_fd)
+            self._index_fd = -1
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Opening
+
+    def _make_directory(self) -> None:
+        missing = []
+        folder = self.directory
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            parent = self._files.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._files.sync(parent)
+            finally:
+                os.close(parent)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError("another process is writing this journal; stop it first", path=self.directory) from None
+
+    def _recover(self) -> None:
+        """Find the end of the last file, move aside what lies behind it, and bring its index up to date."""
+        paths = journal_files(self.directory)
+        if not paths:
+            return
+        path = paths[-1]
+        index = load_index(path)
+        self._path = path
+        self._fd = self._files.open(path, os.O_RDWR | os.O_APPEND)
+        self.found = list(index.damage)
+        if index.end < index.size_bytes:
+            self._move_aside(index.end, index.size_bytes)
+        self._size = index.end
+        self.durable_seq = int(path.stem)
+        if len(index.entries):
+            headers = index.entries["header"]
+            self.durable_seq = int(headers[-1]["last_seq"]) + 1
+            self._hour = int(headers[0]["ts_recv_min"]) // HOUR_NS
+            self._restore_index(index.entries.tobytes())
+        else:
+            index_path(path).unlink(missing_ok=True)
+
+    def _move_aside(self, start: int, stop: int) -> None:
+        """Copy a torn tail to a file of its own, durably, then cut it off: a kill in between only repeats that."""
+        temporary = self._path.with_suffix(".torn.new")
+        copy = self._files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            for offset in range(start, stop, _COPY_BYTES):
+                self._write_all(copy, os.pread(self._fd, min(_COPY_BYTES, stop - offset), offset))
+            self._files.sync(copy)
+        finally:
+            os.close(copy)
+        number = 0
+        while True:
+            target = self._path.with_suffix(f".{start}.{number}.torn")
+            if not target.exists() or filecmp.cmp(temporary, target, shallow=False):
+                break
+            number += 1
+        self._files.rename(temporary, target)
+        self._files.sync(self._directory_fd)
+        self._files.truncate(self._fd, start)
+        self._files.sync(self._fd)
+
+    def _restore_index(self, entries: bytes) -> None:
+        path = index_path(self._path)
+        if not path.exists() or path.read_bytes() != entries:
+            # Never changed in place: a reader may have it mapped.
+            temporary = path.with_suffix(f"{INDEX_SUFFIX}.new")
+            new = self._files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                self._write_all(new, entries)
+            finally:
+                os.close(new)
+            self._files.rename(temporary, path)
+        self._index_fd = self._files.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def _failure(self, what: str, error: OSError) -> StoreError:
+        path = error.filename or self._path
+        return StoreError(f"{what}: {error.strerror or error}", path=path)
+
+    def _close_files(self) -> None:
+        for fd in (self._fd, self._index_fd, self._directory_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._index_fd = self._directory_fd = -1
+
+
+def _hour(records: NDArray[np.void]) -> int:
+    return int(records["ts_recv"].min()) // HOUR_NS

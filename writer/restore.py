@@ -1,0 +1,187 @@
+"""The restore process: stored ticks for an engine that must make its state of a feed anew.
+
+May import shm, the store reader and shared modules.
+
+`python -m tickplant.writer.restore --spec JSON`, the JSON being a control.RestoreSpec. Finds the seq from which folding
+the stored ticks gives books and bars exactly, tells the engine, and publishes the ticks from there into a ring of their
+own; at the end of the journal it follows the writer. Exits 0 when stopped: the engine says when it has what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from tickplant.control import ControlClient, Mark, RestoreSpec, Restoring
+from tickplant.shm.records import Flag, Kind, Schema
+from tickplant.shm.ring import Producer, Ring
+from tickplant.writer.index import Damage
+from tickplant.writer.selection import Selection
+from tickplant.writer.source import StoredSource, run_source
+from tickplant.writer.store import Store
+
+Records = NDArray[np.void]
+
+NAP_S: Final = 0.02  # between two looks at the end of the journal
+BARS_BACK_S: Final = 600
+"""Bars are folded from this long, and at least two of their intervals, before the last derived record that is stored.
+
+So a bar that is still open is whole, unless its instrument has been silent for longer: that one begins anew."""
+
+LOOK_BACK_S: Final = 3 * 86_400
+"""A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
+
+
+def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int]) -> list[Mark]:
+    """How far each series that an engine derives from these instruments is stored. Raises DamageError."""
+    found: list[Mark] = []
+    for schema, intervals in ((Schema.BBO, (0,)), (Schema.BAR, bar_s)):
+        wanted = {(instrument, interval_s) for instrument in ids for interval_s in intervals}
+        newest_ns: int | None = None
+        for path, entry in _newest_first(store, engine, schema, Selection(ids=ids)):
+            header = entry["header"]
+            newest_ns = newest_ns or int(header["ts_recv_max"])
+            if not wanted or int(header["ts_recv_max"]) < newest_ns - LOOK_BACK_S * 10**9:
+                break
+            records = store.chunk(path, entry, schema)[::-1]
+            keys = records["instrument"].astype(np.uint64) << np.uint64(32)
+            if schema is Schema.BAR:
+                keys |= records["interval_s"]
+            for place in np.unique(keys, return_index=True)[1]:
+                mark = _mark(records[place], schema)
+                if (mark.instrument, mark.interval_s) in wanted:
+                    wanted.remove((mark.instrument, mark.interval_s))
+                    found.append(mark)
+    return found
+
+
+def _mark(record: np.void, schema: Schema) -> Mark:
+    return Mark(
+        instrument=int(record["instrument"]),
+        interval_s=int(record["interval_s"]) if schema is Schema.BAR else 0,
+        source_seq=int(record["source_seq"]),
+        ts_recv=int(record["ts_recv"]),
+        stale=schema is Schema.BBO and bool(record["flags"] & Flag.STALE),
+    )
+
+
+def first_needed(store: Store, feed: str, stored: Sequence[Mark], bar_s: Sequence[int], otherwise: int) -> int:
+    """The highest seq from which a fold of the feed's ticks gives exactly what follows the stored records.
+
+    A book that was in sync when its last stored BBO was made begins with the last CLEAR until then: at the end of that
+    one's event, content and best are the same whatever was before. One that was stale needs nothing older than the
+    first CLEAR after. Bars begin `BARS_BACK_S` before. A checkpoint, once there are any, is such a CLEAR.
+
+    Args:
+        store: where.
+        feed: producer of the ticks.
+        stored: how far the derived records are stored.
+        bar_s: lengths of the bars, seconds.
+        otherwise: the seq to give where no derived record is stored.
+    """
+    if not stored:
+        return otherwise
+    newest = max(stored, key=lambda mark: mark.source_seq)
+    first = min(
+        newest.source_seq, _seq_at(store, feed, newest.ts_recv - max(BARS_BACK_S, *(2 * s for s in bar_s)) * 10**9)
+    )
+    books = {mark.instrument: mark for mark in stored if not mark.interval_s}
+    wanted = Selection(ids=frozenset(books), kinds=frozenset({Kind.CLEAR}))
+    for path, entry in _newest_first(store, feed, Schema.TICK, wanted):
+        last = int(entry["header"]["last_seq"])
+        books = {id_: mark for id_, mark in books.items() if not mark.stale or last > mark.source_seq}
+        if not books:
+            break
+        clears = wanted.records(store.chunk(path, entry, Schema.TICK))
+        clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
+        for id_, mark in list(books.items()):
+            seqs = clears["seq"][clears["instrument"] == id_]
+            before, after = seqs[seqs <= mark.source_seq], seqs[seqs > mark.source_seq]
+            if mark.stale and len(after):
+                first = min(first, int(after[0]))
+            elif not mark.stale and len(before):
+                first = min(first, int(before[-1]))
+                del books[id_]
+    return first
+
+
+def _seq_at(store: Store, feed: str, time_ns: int) -> int:
+    """A seq before which nothing was received at or after this time, as far as chunks tell; 0 where none is."""
+    for _, entry in _newest_first(store, feed, Schema.TICK, Selection()):
+        if entry["header"]["ts_recv_max"] < time_ns:
+            return int(entry["header"]["last_seq"]) + 1
+    return 0
+
+
+def _newest_first(store: Store, producer: str, schema: Schema, wanted: Selection) -> Iterator[tuple[Path, np.void]]:
+    """Index entries of chunks that may hold such records."""
+    for path, entries in store.entries(producer, schema):
+        for entry in entries[wanted.chunks(entries)][::-1]:
+            yield path, entry
+
+
+class RestoreProcess(StoredSource):
+    """Plays the ticks of one feed from where they are needed on, and goes on as the writer stores more."""
+
+    def __init__(self, spec: RestoreSpec, producer: Producer, client: ControlClient) -> None:
+        super().__init__(spec.plant.heartbeat_s, producer, client)
+        self.spec = spec
+        self._log = structlog.get_logger()
+        self._store = Store(spec.plant.data_dir, on_damage=self._tell)
+
+    def run(self) -> None:
+        """Play until stopped."""
+        spec, store = self.spec, self._store
+        self._client.hello()
+        symbols = {symbol.upper() for symbol in spec.symbols}
+        ids = frozenset(
+            row.id for row in store.instruments if row.venue == spec.venue and row.symbol.upper() in symbols
+        )
+        with Ring.attach(spec.live.name, Schema.TICK, Path(spec.plant.run_dir)) as live:
+            began = live.start
+        stored = marks(store, spec.engine, ids, spec.bar_s)
+        seq = min(first_needed(store, spec.feed, stored, spec.bar_s, began), store.next_seq(spec.feed, Schema.TICK))
+        self._client.hello()
+        self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq)
+        self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored))
+        with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
+            # Nobody holds the producer back before the engine has joined.
+            while not self.stopping and not ring.statistics().consumers:
+                self.beat()
+                self.wait(NAP_S)
+        while not self.stopping:
+            seq = self._play(seq)
+            self.beat()
+            self.wait(NAP_S)
+
+    def _play(self, seq: int) -> int:
+        """Publish what is stored from `seq` on; returns the seq after it."""
+        files = self._store.files(self.spec.feed, Schema.TICK)
+        first_file = next((path for path in reversed(files) if int(path.stem) <= seq), None)
+        for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_file=first_file, first_seq=seq):
+            done = 0
+            while done < len(records) and not self.stopping:
+                done += self.publish(records[done:])
+                self.beat()
+            if self.stopping:
+                break
+            seq = int(records[-1]["seq"]) + 1
+        return seq
+
+    def _tell(self, damage: Damage) -> None:
+        # The engine finds the hole by its seqs, and mistrusts its books from there on.
+        self._log.error("damage in the journal", damage=str(damage))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one restore; ends the process."""
+    run_source(RestoreSpec, RestoreProcess, argv)
+
+
+if __name__ == "__main__":
+    main()

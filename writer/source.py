@@ -1,0 +1,110 @@
+"""What a process that plays stored ticks into a ring has in common: see `replay` and `restore`.
+
+Imports shm, the codec and shared modules. Knows nothing of what is played.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.control import (
+    ControlClient,
+    Counters,
+    ReplaySpec,
+    RestoreSpec,
+    Stop,
+    configure_logging,
+    die_with_parent,
+    spec_from_argv,
+)
+from tickplant.errors import TickplantError
+from tickplant.shm.records import Schema
+from tickplant.shm.ring import Producer, Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+from tickplant.writer.codec import warm_up
+
+BATCH_RECORDS: Final = 8192
+TURN_S: Final = 0.1
+"""Longest wait before heartbeats and signals have their turn."""
+
+Spec = TypeVar("Spec", ReplaySpec, RestoreSpec)
+
+
+class StoredSource:
+    """The producer of a ring of stored ticks. Subclasses say which, in `run`."""
+
+    def __init__(self, heartbeat_s: float, producer: Producer, client: ControlClient) -> None:
+        self.stopping = False
+        self._producer = producer
+        self._client = client
+        self._heartbeat_s = heartbeat_s
+        self._beat_s = 0.0
+        self._records = 0
+        self._ts_recv = 0
+
+    def run(self) -> None:
+        """Play until the end or until stopped."""
+        raise NotImplementedError
+
+    def stop(self, *_: object) -> None:
+        """Stop playing. May be called from a signal handler."""
+        self.stopping = True
+
+    def counters(self) -> Counters:
+        """What the supervisor shows."""
+        return {"records": self._records, "ts_recv": self._ts_recv}
+
+    def publish(self, records: NDArray[np.void]) -> int:
+        """Publish as many as fit within a turn, always the first ones; returns how many."""
+        published = self._producer.publish(records[:BATCH_RECORDS], timeout_s=TURN_S)
+        if published:
+            self._records += published
+            self._ts_recv = int(records[published - 1]["ts_recv"])
+        return published
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep, but hear what the supervisor says."""
+        self._client.socket.poll(int(1000 * min(timeout_s, TURN_S)) + 1)
+
+    def beat(self) -> None:
+        """Report when it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._beat_s:
+            self._beat_s = now_s + self._heartbeat_s
+            self._client.heartbeat(self.counters())
+            if any(isinstance(message, Stop) for message in self._client.receive()):
+                self.stop()
+
+
+def run_source(
+    kind: type[Spec],
+    source: Callable[[Spec, Producer, ControlClient], StoredSource],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Run one such process from its command line; ends it with a sentence where it cannot work."""
+    spec = spec_from_argv(kind, argv)
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
+    configure_logging(spec.plant.log_level, spec.name)
+    try:
+        prepare_ring()
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            client = ControlClient(spec.plant.control, spec.name)
+            resources.callback(client.close)
+            ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
+            producer = resources.enter_context(ring.producer())
+            process = source(spec, producer, client)
+            signal.signal(signal.SIGTERM, process.stop)
+            process.run()
+    except TickplantError as error:
+        sys.exit(f"{spec.name}: {error}")

@@ -1,8 +1,12 @@
 """Recordings: lines of `<receive time, ns> <frame>`, read from plain, gzip or zstd files, and written as raw capture.
 
-Imports errors only. A capture is a recording, so it can be ingested like any other: `<data>/capture/<feed>/` holds one
-zstd file for each hour and each start of the feed. Every second's frames are a zstd frame of their own, so a killed
-process or a power cut leaves all but the last second readable.
+Imports errors and the adapter interface only. A capture is a recording, so it can be ingested like any other:
+`<data>/capture/<feed>/` holds one zstd file for each hour and each start of the feed. Every second's frames are a zstd
+frame of their own, so a killed process or a power cut leaves all but the last second readable.
+
+An answer of the venue's REST often does not say what it answers. So it stands in a capture as
+`{"rest":"depth BTCUSDT","data":…}`, named by the key of its request. The bare answer of other people's recordings is
+read as well, where it is clear whose it is.
 """
 
 from __future__ import annotations
@@ -16,10 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import msgspec
 import structlog
 import zstandard
 
 from tickplant.errors import FeedError
+from tickplant.feeds.adapter import RestRequest, RestResponse
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -77,6 +83,31 @@ def parse_line(line: bytes) -> tuple[int, bytes] | None:
         return None
     ts_recv_ns = int(digits)
     return (ts_recv_ns, frame.rstrip(b"\r")) if ts_recv_ns < 1 << 63 else None
+
+
+class _Answer(msgspec.Struct):
+    rest: str
+    data: msgspec.Raw
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_ANSWER_START: Final = b'{"rest":'
+
+
+def as_recorded(response: RestResponse) -> bytes:
+    """An answer of the venue's REST as a line of a capture has it."""
+    return msgspec.json.encode(_Answer(response.request.key, msgspec.Raw(response.body)))
+
+
+def recorded_answer(body: bytes, ts_recv_ns: int) -> RestResponse | None:
+    """The inverse of `as_recorded`; None where the body is anything else."""
+    if not body.startswith(_ANSWER_START):
+        return None
+    try:
+        answer = _ANSWER.decode(body)
+    except msgspec.DecodeError:
+        return None
+    return RestResponse(RestRequest(answer.rest, ""), 200, bytes(answer.data), ts_recv_ns)
 
 
 def _pieces(raw: BinaryIO) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from tickplant.feeds.batch import TickBatch
 from tickplant.feeds.connection import Link
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.publisher import FeedPublisher
-from tickplant.feeds.recording import Capture
+from tickplant.feeds.recording import Capture, as_recorded
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
 from tickplant.feeds.source import Pump
@@ -222,7 +222,7 @@ class LiveFeed:
                 reason = response.body[:200].decode(errors="replace")
                 self._log.warning("REST request failed", path=request.path, status=response.status, reason=reason)
             elif self._capture is not None:
-                self._capture.add([response.body], response.ts_recv_ns)
+                self._capture.add([as_recorded(response)], response.ts_recv_ns)
             self._take_answer(response)
 
         task = self._requests[request.key] = asyncio.get_running_loop().create_task(ask())

@@ -49,10 +49,12 @@ from tickplant.feeds.binance.rules import Rules
 from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
 from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.continuity import LastIds
+from tickplant.feeds.recording import recorded_answer
 from tickplant.instruments import MAX_SCALE
 from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
 
 BOOTSTRAP_KEY: Final = "exchangeInfo"
+DEPTH_KEY: Final = "depth "
 BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
@@ -232,8 +234,17 @@ class BinanceAdapter:
             self._requests += self._trades.fetch_missed(asking=self._ready)
 
     def on_recorded(self, body: bytes, ts_recv_ns: int) -> None:
-        """One line of a recording."""
-        self.on_frames("", (body,), ts_recv_ns)
+        """One line of a recording: a frame, or an answer of the venue's REST."""
+        answer = recorded_answer(body, ts_recv_ns)
+        if answer is None:
+            self.on_frames("", (body,), ts_recv_ns)
+        elif self._trades.knows(answer.request):
+            self._trades.on_recorded(answer)
+        elif answer.request.key == BOOTSTRAP_KEY:
+            self.on_frames("", (answer.body,), ts_recv_ns)
+        else:
+            self._market.listing(answer.request.key.removeprefix(DEPTH_KEY))
+            self.on_rest(answer)
 
     def _read(self, body: bytes, ts_recv: int) -> None:
         # The reference decoder's way from bytes to ticks.
@@ -317,7 +328,7 @@ class BinanceAdapter:
         if self._trades.knows(response.request):
             self._requests += self._trades.on_rest(response)
             return
-        listing = self._market.listings.get(response.request.key.removeprefix("depth "))
+        listing = self._market.listings.get(response.request.key.removeprefix(DEPTH_KEY))
         if listing is None:
             return
         if response.status == 200:
@@ -367,7 +378,7 @@ class BinanceAdapter:
         rules = self._rules
         for symbol, now_ns in self._market.snapshots_wanted:
             path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
-            self._requests.append(RestRequest(f"depth {symbol}", path, self._throttle.next_ns(symbol, now_ns)))
+            self._requests.append(RestRequest(DEPTH_KEY + symbol, path, self._throttle.next_ns(symbol, now_ns)))
         self._market.snapshots_wanted.clear()
 
     def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:

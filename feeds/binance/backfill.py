@@ -66,6 +66,11 @@ class Backfill:
         missing, hole.last = hole.last - last, last
         return self._request(hole, now_ns), missing
 
+    def expect(self, key: str) -> None:
+        """Take the next answer of this key as if it had been asked for here: it stands in a capture."""
+        _, symbol, channel, first, last = key.split(" ")
+        self._open[key] = Hole(symbol, channel, int(first), int(last))
+
     def answered(self, response: RestResponse) -> Fetched | None:
         """Take an answer, or a failure, in; None where it belongs to no hole."""
         hole = self._open.pop(response.request.key, None)
@@ -105,7 +110,7 @@ class Backfill:
 
     def _request(self, hole: Hole, now_ns: int, delay_ns: int = 0) -> RestRequest:
         past = self._rules.past_trades[hole.channel]
-        key = f"{KEY} {hole.symbol} {hole.channel} {hole.first}"
+        key = f"{KEY} {hole.symbol} {hole.channel} {hole.first} {hole.last}"
         path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(hole.symbol)}"
         if past.by_id:
             path += f"&fromId={hole.first}&limit={min(PAGE, hole.last - hole.first + 1)}"

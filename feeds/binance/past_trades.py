@@ -49,6 +49,12 @@ class PastTradeDesk:
         """Whether a request was made here."""
         return request.key.startswith((backfill.KEY, probe.KEY))
 
+    def on_recorded(self, response: RestResponse) -> None:
+        """Take an answer in that another feed had asked for. Raises ValueError for a key that no feed has made."""
+        if response.request.key.startswith(backfill.KEY):
+            self._backfill.expect(response.request.key)
+        self.on_rest(response)
+
     def on_rest(self, response: RestResponse) -> list[RestRequest]:
         """Take an answer, or a failure, in; returns what is to be asked next."""
         if response.request.key.startswith(probe.KEY):
@@ -72,6 +78,8 @@ class PastTradeDesk:
         self._counters.unfilled += fetched.missing
         rejected = fetched.rejected
         for trade in fetched.trades:
+            if self._market.listing(trade.symbol) is None:
+                continue
             try:
                 self._market.on_past_trade(trade, response.ts_recv_ns)
                 self._counters.backfilled += 1

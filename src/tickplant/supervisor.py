@@ -302,6 +302,10 @@ class Supervisor:
                 reply = self._answer(identity, decode(frame))
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
+            except Exception as error:
+                # Whoever asks for something must not end the plant, whatever is wrong here.
+                self._log.exception("a request failed")
+                reply = Refused(f"a fault of tickplant, see its log: {error!r}")
             if reply is not None:
                 with contextlib.suppress(zmq.Again, zmq.ZMQError):
                     self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
@@ -393,7 +397,9 @@ class Supervisor:
         rings = []
         for plan in self.plan.rings:
             ref = plan.ref
-            ring = self._rings[ref.name]
+            ring = self._rings.get(ref.name)
+            if ring is None:
+                continue  # not created yet: the remains of the last run are being stored
             numbers = ring.statistics()
             rings.append(
                 RingStatus(

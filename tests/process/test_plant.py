@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from plant_process import DEMO, PlantProcess, free_port, plant, tickplant, wait_for
+from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
 
 from tickplant import config as cfg
+from tickplant.control import ControlClient, GetStatus, Status
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -66,6 +67,14 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was
         assert running.segments()
         second = PlantProcess(running.file)
         try:
+            # It answers from its first moment on, while it still stores what was left.
+            wait_for("its control socket", (cfg.run_dir(second.plant_id) / "control").exists)
+            client = ControlClient(cfg.control_address(cfg.run_dir(second.plant_id)), "test")
+            try:
+                assert isinstance(client.request(GetStatus(), timeout_s=DEADLINE_S), Status)
+                wait_for("health", lambda: getattr(client.request(GetStatus()), "healthy", False))
+            finally:
+                client.close()
             second.wait_until_up()
             wait_for("new ticks", lambda: second.process_named("binance")["counters"].get("ticks", 0) > 100)
             assert second.stop() == 0

@@ -20,9 +20,10 @@ from binance_tools import (
 )
 
 from tickplant.errors import FeedError
-from tickplant.feeds.adapter import Reconnect, RestResponse, Send
+from tickplant.feeds.adapter import Reconnect, RestRequest, RestResponse, Send
 from tickplant.feeds.binance.scanner import scan, scan_levels
 from tickplant.feeds.binance.text import insert_symbol
+from tickplant.feeds.recording import as_recorded
 from tickplant.feeds.venues import VENUES, find_venue, warm_up
 from tickplant.shm.records import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
@@ -489,6 +490,37 @@ def test_a_recorded_snapshot_that_fits_no_book_or_several_is_rejected() -> None:
         desk.recorded(diff(10, 12, LEVEL_A, symbol=symbol))
     desk.recorded(snapshot(11))
     assert [reject.cause for reject in desk.rejects] == ["snapshot of no known symbol"] * 2
+
+
+def captured(key: str, answer: dict | list) -> bytes:
+    return as_recorded(RestResponse(RestRequest(key, "/path"), 200, json.dumps(answer).encode(), 7))
+
+
+def test_a_captured_answer_says_what_it_answers_whatever_its_ids() -> None:
+    desk = Desk()
+    desk.recorded(diff(10, 12, LEVEL_A, symbol="AAA"))
+    desk.recorded(diff(100, 112, LEVEL_A, symbol="BBB"))
+    records = desk.recorded(captured("depth AAA", snapshot(500, LEVEL_A)))
+    assert {record.symbol for record in records} <= {"AAA"}
+    records += desk.recorded(diff(500, 501, LEVEL_A, symbol="AAA"))
+    assert {record.symbol for record in records if record.kind is Kind.CLEAR} == {"AAA"}
+    assert Kind.CLEAR in kinds(desk.recorded(captured("depth BBB", snapshot(105, LEVEL_A))))
+    assert desk.adapter.counters.rejected == 0
+
+
+def test_trades_that_a_capture_says_were_fetched_are_recorded_as_such() -> None:
+    desk = Desk()
+    desk.recorded(trade(10))
+    gap, _ = desk.recorded(trade(13))
+    assert (gap.kind, gap.size) == (Kind.GAP, 2)
+    past = [{"id": n, "price": "1", "qty": "2", "time": 1_788_264_000_123, "isBuyerMaker": True} for n in (11, 12, 13)]
+    records = desk.recorded(captured("trades BNBBTC trade 11 12", past))
+    assert [(record.venue_seq, record.flags) for record in records] == [
+        (11, Flag.LAST | Flag.BACKFILL),
+        (12, Flag.LAST | Flag.BACKFILL),
+    ]
+    assert desk.recorded(captured("newest BNBBTC trade", past[-1:])) == []
+    assert desk.adapter.counters.rejected == 0
 
 
 def test_changes_held_for_a_snapshot_that_never_comes_are_released_at_the_end() -> None:

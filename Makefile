@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`.
 .DELETE_ON_ERROR:
-.PHONY: run test check chaos bench lock clean
+.PHONY: run test check chaos subscribers bench lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +37,9 @@ test: check  ## check, then every test; the kernels again as plain Python and wi
 
 chaos: $(READY)  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
 	PYTHONPATH=tests $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json
+
+subscribers: $(READY)  ## 50 subscribers at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
+	PYTHONPATH=tests $(BIN)/python -m chaos subscribers --report build/subscribers.json
 
 bench: $(READY)  ## measure; writes bench/results/latest.json
 	$(BIN)/python -m bench

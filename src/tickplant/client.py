@@ -42,6 +42,8 @@ CHECK_BUSY_S: Final = 10.0
 would notice that the last message of a topic was lost."""
 
 _MESSAGES_PER_TURN: Final = 256
+_REQUESTS_UNDER_WAY: Final = 8
+"""More wait here for their turn: an engine keeps few replies for one subscriber, and drops those beyond."""
 
 
 def subscribe(
@@ -167,6 +169,7 @@ class Subscription:
         self._names: dict[bytes, Follower | None] = {}
         self._ready: deque[Message] = deque()
         self._asked: dict[int, tuple[Follower, float]] = {}  # by request id: who asked, and until when it waits
+        self._to_ask: dict[Follower, None] = {}  # those whose turn to ask has not come, in order
         self._last_id = 0
         self._check_id = 0
         self._listed = False  # a topic that the first list does not hold begins after it, and is wanted from 0 on
@@ -299,11 +302,15 @@ class Subscription:
         return self._followers[topic]
 
     def _pass_on_request(self, follower: Follower) -> None:
-        request = follower.take_request()
-        if request is not None:
-            request = msgspec.structs.replace(request, id=self._next_id())
-            self._asked[request.id] = follower, time.monotonic() + ANSWER_TIMEOUT_S
-            self._line.send(request)
+        self._to_ask[follower] = None
+        while self._to_ask and len(self._asked) < _REQUESTS_UNDER_WAY:
+            first = next(iter(self._to_ask))
+            del self._to_ask[first]
+            request = first.take_request()
+            if request is not None:
+                request = msgspec.structs.replace(request, id=self._next_id())
+                self._asked[request.id] = first, time.monotonic() + ANSWER_TIMEOUT_S
+                self._line.send(request)
 
     def _next_id(self) -> int:
         self._last_id += 1

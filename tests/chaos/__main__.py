@@ -1,4 +1,4 @@
-"""`python -m chaos [run] --minutes N --seed S` and `python -m chaos kill --times N`, with the tests on the path."""
+"""`python -m chaos run --minutes N --seed S`, `… kill --times N` and `… subscribers --others N`; tests on the path."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from chaos.kill import KillReport, kill_each
-from chaos.report import kill_text, run_text
+from chaos.report import kill_text, run_text, subscribers_text
 from chaos.run import Options, Report, run
+from chaos.subscribers import SubscribersOptions, SubscribersReport, disturb
 
 
 def main() -> int:
@@ -29,12 +30,18 @@ def main() -> int:
     kill.add_argument("--times", type=int, default=50)
     kill.add_argument("--seed", type=int, default=1)
     kill.add_argument("--rate", type=float, default=20_000.0, help="messages per second of the venue")
-    for command in (chaos, kill):
+    subscribers = commands.add_parser("subscribers", help="many subscribers, of which some misbehave")
+    subscribers.add_argument("--others", type=int, default=50, help="subscribers that behave")
+    subscribers.add_argument("--seed", type=int, default=1)
+    subscribers.add_argument("--rate", type=float, default=20_000.0, help="ticks per second")
+    subscribers.add_argument("--stall-s", type=float, default=10.0, help="how long one reads nothing")
+    for command in (chaos, kill, subscribers):
         command.add_argument("--report", type=Path, help="file for the report as JSON")
         command.add_argument("--keep", type=Path, help="folder for everything; kept afterwards")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tickplant-chaos-") as temporary:
         folder = arguments.keep or Path(temporary)
+        report: Report | KillReport | SubscribersReport
         if arguments.command == "run":
             options = Options(
                 seconds=arguments.minutes * 60.0,
@@ -44,13 +51,24 @@ def main() -> int:
                 actions=tuple(arguments.only),
                 ring_records=arguments.ring,
             )
-            report: Report | KillReport = run(options, folder, _say)
-        else:
+            report = run(options, folder, _say)
+        elif arguments.command == "kill":
             report = kill_each(folder, arguments.times, arguments.seed, arguments.rate, _say)
+        else:
+            wanted = SubscribersOptions(
+                others=arguments.others, seed=arguments.seed, ticks_per_s=arguments.rate, stall_s=arguments.stall_s
+            )
+            report = disturb(wanted, folder, _say)
     if arguments.report:
         arguments.report.parent.mkdir(parents=True, exist_ok=True)
         arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    print(run_text(report) if isinstance(report, Report) else kill_text(report))
+    match report:
+        case Report():
+            print(run_text(report))
+        case KillReport():
+            print(kill_text(report))
+        case SubscribersReport():
+            print(subscribers_text(report))
     return 0 if report.ok else 1
 
 

@@ -55,6 +55,8 @@ ring_records = {ring_records}
 
 [engines.engine]
 publish = "tcp://127.0.0.1:{port}"
+high_water_messages = {high_water_messages}
+recovery_mib = {recovery_mib}
 
 [writers.writer]
 flush_s = 0.2
@@ -73,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     handover_s: float = 20.0
     restart_intensity: int = 10
     ring_records: int = 1 << 18
+    high_water_messages: int = 10_000
+    recovery_mib: int = 64
 
 
 class ChaosPlant:
@@ -95,6 +99,8 @@ class ChaosPlant:
                 handover_s=settings.handover_s,
                 restart_intensity=settings.restart_intensity,
                 ring_records=settings.ring_records,
+                high_water_messages=settings.high_water_messages,
+                recovery_mib=settings.recovery_mib,
             )
         )
         self.running = PlantProcess(file)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from chaos.ending import Ending
 from chaos.kill import KillReport
 from chaos.run import Report, shown
+from chaos.subscribers import SubscribersReport
 
 MIB = 1 << 20
 
@@ -83,6 +84,29 @@ def kill_text(report: KillReport) -> str:
         *_ending_lines(report.ending),
     ]
     lines += [f"FAILED: {failure}" for failure in report.failures] or ["nothing was lost or doubled"]
+    return "\n".join(lines)
+
+
+def subscribers_text(report: SubscribersReport) -> str:
+    """Subscribers that behave and some that do not."""
+    options, measured = report.options, report.measured_ticks_per_s
+    lines = [
+        "",
+        f"{options.others} subscribers, one more that reads nothing for {options.stall_s:g} s, seed {options.seed}",
+        f"ticks/s     {options.ticks_per_s:g} wanted, {measured:.0f} measured",
+        "",
+        *_table(
+            ("subscriber", "topics", "records", "recovered", "losses told", "not told"),
+            [
+                (one.name, ",".join(one.topics) or one.end, one.records, one.recovered, one.losses, len(one.wrong))
+                for one in report.subscribers
+            ],
+        ),
+        "",
+        "engine      " + _counts(report.engine),
+        "venue gaps  " + _counts(report.gap_causes),
+    ]
+    lines += [f"FAILED: {failure}" for failure in report.failures] or ["nobody lost anything without being told"]
     return "\n".join(lines)
 
 

@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
+from chaos.crowd import EVENTS, Crowd, Verdict
 from chaos.ending import Ending, end, until
 from chaos.faults import Surgeon, Times, times
 from chaos.plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
 from chaos.proof import Case, Proof, prove_files
-from chaos.subscriber import Crowd, Verdict
 from tickplant.feeds.sim.faults import random_faults
 
 TURN_S: Final = 0.02
@@ -222,6 +222,7 @@ def run(options: Options, folder: Path, say: Callable[[str], None]) -> Report:
         tell("the plant is up")
         surgeon, watch = Surgeon(plant), _Watch(plant)
         crowd = stack.enter_context(Crowd(plant.running.publish, folder))
+        crowd.join("steady")
         mixture = _Mixture(surgeon, crowd, options, tell)
 
         def turn() -> None:
@@ -254,7 +255,7 @@ def run(options: Options, folder: Path, say: Callable[[str], None]) -> Report:
         watch.turn()
         tell("stopped; proving")
         proof = prove_files(plant.log, plant.data_dir, FEED)
-        subscribers = crowd.judge(plant.data_dir, FEED)
+        subscribers = crowd.judge(plant.data_dir, EVENTS)
     failures += ending.failures
     failures += [f"{count} messages are {kind}" for kind, count in proof.wrong.items()]
     failures += [f"subscriber {one.name}: {text}" for one in subscribers for text in one.wrong]

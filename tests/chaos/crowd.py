@@ -1,0 +1,223 @@
+"""Subscribers of one plant, and what they were given held against the store.
+
+Between two losses that it was told of, a subscriber has every record of a topic, in order, once, exactly as stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from chaos.plant import ENGINE, FEED
+from chaos.subscriber import CATCH_UP_S, Account, Stretch
+from tickplant.shm.records import DTYPES, Flag, Kind, Schema
+from tickplant.shm.wire import bar_channel, split_topic
+from tickplant.writer.arrays import join_records
+from tickplant.writer.selection import Selection
+from tickplant.writer.store import Store
+
+Records = NDArray[np.void]
+
+MOST: Final = 3
+"""Subscribers beside the steady one that `Crowd.join` keeps."""
+
+TESTS: Final = str(Path(__file__).parents[1])
+
+ON_TICKS: Final = {
+    "trade": ((Kind.TRADE,), Flag.ON_TRADE),
+    "quote": ((Kind.QUOTE,), Flag.ON_QUOTE),
+    "book": ((Kind.CLEAR, Kind.LEVEL, Kind.CHECKSUM), Flag.ON_BOOK),
+}
+"""Records of each channel, and the flag of its GAPs."""
+
+EVENTS: Final = ("trade", "quote")
+"""Channels on which nothing but stored records comes, whatever happens to the engine: the rest is state, and after a
+restart that state is told again."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of a subscriber."""
+
+    name: str
+    end: str  # told, killed
+    topics: list[str]
+    records: int
+    recovered: int
+    losses: int  # that it was told of
+    wrong: list[str]
+
+
+class Crowd:
+    """Subscriber processes by name. `heads` is a file that says how far they are to read when they are dismissed."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.heads = folder / "heads.json"
+        self._address = address
+        self._folder = folder
+        self._number = 0
+        self._alive: dict[str, subprocess.Popen[bytes]] = {}
+        self._killed: list[str] = []
+        self._told: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._alive.values():
+            process.kill()
+            process.wait()
+
+    @property
+    def victims(self) -> list[str]:
+        """Names of those that may be maltreated."""
+        return [name for name in self._alive if name != "steady"]
+
+    def start(self, name: str, *subscriptions: Sequence[str]) -> None:
+        """A process with these subscriptions, each a list of topics."""
+        self._alive[name] = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "chaos.subscriber", self._address, str(self._file(name)), str(self.heads)),
+                *(",".join(topics) for topics in subscriptions),
+            ],
+            env=tools_environment(),
+            stdout=subprocess.DEVNULL,
+        )
+
+    def join(self, kind: str = "late") -> None:
+        """One more for everything, which the eldest makes room for where there are many."""
+        if len(self.victims) >= MOST:
+            self._dismiss([self.victims[0]])
+        self._number += 1
+        self.start(kind if kind == "steady" else f"{kind}-{self._number}", ["binance"])
+
+    def is_ready(self, name: str) -> bool:
+        """Whether all subscriptions of a process are attached."""
+        assert self._alive[name].poll() is None, f"subscriber {name} has ended"
+        return self._file(name).with_suffix(".ready").exists()
+
+    def die(self, name: str) -> None:
+        """kill -9."""
+        process = self._alive.pop(name)
+        process.kill()
+        process.wait()
+        self._killed.append(name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """SIGSTOP and SIGCONT."""
+        if name in self._alive:
+            self._alive[name].send_signal(number)
+
+    def dismiss(self) -> None:
+        """Have all of them end and leave their files."""
+        self._dismiss(list(self._alive))
+
+    def _dismiss(self, names: list[str]) -> None:
+        for name in names:
+            self.signal(name, signal.SIGCONT)
+            self.signal(name, signal.SIGTERM)
+        for name in names:
+            process = self._alive.pop(name)
+            self._told.append(name)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(CATCH_UP_S + 30.0)
+            process.kill()
+            process.wait()
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def accounts(self) -> dict[str, list[Account]]:
+        """What those that were told to end have left, by process; empty where one left nothing."""
+        return {
+            name: msgspec.json.decode(file.read_bytes(), type=list[Account])
+            if (file := self._file(name)).exists()
+            else []
+            for name in self._told
+        }
+
+    def judge(self, data_dir: Path, channels: Sequence[str] = ()) -> list[Verdict]:
+        """Hold what they were given against the store; only these channels, where some are named."""
+        stored = StoredTopics(data_dir)
+        verdicts = [Verdict(name, "killed", [], 0, 0, 0, []) for name in self._killed]
+        for process, accounts in self.accounts().items():
+            if not accounts:
+                verdicts.append(Verdict(process, "told", [], 0, 0, 0, ["it left nothing behind"]))
+            for number, account in enumerate(accounts):
+                wrong = list(account.holes)
+                for stretch in account.stretches:
+                    if not channels or split_topic(stretch.topic)[2] in channels:
+                        wrong += stored.compare(stretch)
+                verdicts.append(
+                    Verdict(
+                        name=process if len(accounts) == 1 else f"{process}.{number}",
+                        end="told",
+                        topics=account.topics,
+                        records=sum(stretch.records for stretch in account.stretches),
+                        recovered=account.recovered,
+                        losses=sum(account.losses.values()),
+                        wrong=wrong,
+                    )
+                )
+        return verdicts
+
+
+class StoredTopics:
+    """The store, topic by topic."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._store = Store(data_dir)
+        self._schemas: dict[Schema, Records] = {}
+        self._topics: dict[str, Records] = {}
+
+    def compare(self, stretch: Stretch) -> list[str]:
+        """What is wrong with records that should be without a hole."""
+        stored = self._topic(stretch.topic)
+        first, last = np.searchsorted(stored["seq"], [stretch.first_seq, stretch.last_seq + 1])
+        same = stored[first:last]
+        if hashlib.blake2b(join_records([same]).tobytes(), digest_size=16).hexdigest() == stretch.digest:
+            return []
+        what = f"{stretch.records} records of seq {stretch.first_seq} to {stretch.last_seq}"
+        return [f"{stretch.topic}: {what} are not the {len(same)} that the store has"]
+
+    def _topic(self, topic: str) -> Records:
+        if topic not in self._topics:
+            venue, symbol, channel = split_topic(topic)
+            schema = Schema.BBO if channel == "bbo" else Schema.BAR if channel.startswith("bar_") else Schema.TICK
+            records = self._all(schema)
+            records = records[np.isin(records["instrument"], [row.id for row in self._store.find(venue, symbol)])]
+            if schema is Schema.BAR:
+                intervals = [one for one in np.unique(records["interval_s"]) if bar_channel(int(one)) == channel]
+                records = records[np.isin(records["interval_s"], intervals)]
+            elif schema is Schema.TICK:
+                gaps = records["kind"] == Kind.GAP
+                if channel == "status":
+                    flags = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+                    records = records[(records["kind"] == Kind.STATUS) | (gaps & ((records["flags"] & flags) == 0))]
+                else:
+                    kinds, flag = ON_TICKS[channel]
+                    records = records[np.isin(records["kind"], kinds) | (gaps & ((records["flags"] & flag) != 0))]
+            self._topics[topic] = records
+        return self._topics[topic]
+
+    def _all(self, schema: Schema) -> Records:
+        if schema not in self._schemas:
+            producer = FEED if schema is Schema.TICK else ENGINE
+            parts = list(self._store.read(producer, schema, Selection()))
+            self._schemas[schema] = join_records([np.zeros(0, DTYPES[schema]), *parts])
+        return self._schemas[schema]
+
+
+def tools_environment() -> dict[str, str]:
+    """For processes that run modules of this folder."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (TESTS, os.environ.get("PYTHONPATH")) if path)}

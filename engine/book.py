@@ -32,7 +32,6 @@ class Books:
         self.max_levels = max_levels
         self._books = np.zeros(0, k.BOOK)
         self._sides = np.zeros((0, 2), k.SIDE)
-        self._feed_of = np.zeros(0, np.uint32)
         self._keys = np.zeros(4096, np.int64)
         self._sizes = np.zeros(4096, np.int64)
         self._used = 0  # of the pools
@@ -59,7 +58,7 @@ class Books:
     @property
     def memory_bytes(self) -> int:
         """Allocated for books and levels."""
-        arrays = (self._books, self._sides, self._feed_of, self._keys, self._sizes, self._out)
+        arrays = (self._books, self._sides, self._keys, self._sizes, self._out)
         return sum(array.nbytes for array in arrays)
 
     def reserve(self, instrument_id: int) -> None:
@@ -70,14 +69,7 @@ class Books:
         new = 1 << instrument_id.bit_length()
         self._books = grown(self._books, new)
         self._sides = grown(self._sides, new)
-        self._feed_of = grown(self._feed_of, new)
         k.reset(self._books[old:])
-        self._out = np.zeros(max(1024, new), BBO)
-
-    def belongs_to(self, instrument_id: int, feed_instrument_id: int) -> None:
-        """A DISCONNECTED on `feed_instrument_id` makes the book of `instrument_id` stale."""
-        self.reserve(max(instrument_id, feed_instrument_id))
-        self._feed_of[instrument_id] = feed_instrument_id
 
     def apply(self, ticks: Records) -> Records:
         """Fold TICK records, in stored order, into the books.
@@ -96,7 +88,6 @@ class Books:
                 position,
                 self._books,
                 self._sides,
-                self._feed_of,
                 self._keys,
                 self._sizes,
                 self.max_levels,

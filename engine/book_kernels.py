@@ -320,7 +320,6 @@ def apply_ticks(
     position: int,
     books: Records,
     sides: Records,
-    feed_of: NDArray[np.uint32],
     keys: Integers,
     sizes: Integers,
     max_levels: int,
@@ -334,11 +333,10 @@ def apply_ticks(
         position: the first one to take.
         books: BOOK by instrument id.
         sides: SIDE by instrument id and side (0 bid, 1 ask).
-        feed_of: by instrument id, the pseudo instrument whose DISCONNECTED concerns this book.
         keys: pool of keys.
         sizes: pool of sizes, parallel to `keys`.
         max_levels: levels that a side may hold.
-        out: BBO records to fill; at least `len(books)` long, since a disconnect can touch every book.
+        out: BBO records to fill.
         tally: counters, see `TALLY`.
 
     Returns:
@@ -392,23 +390,13 @@ def apply_ticks(
             if refresh(book, sides[instrument, 0], sides[instrument, 1], keys, sizes, tally):
                 write_bbo(out[written], book, tick, instrument)
                 written += 1
-        elif kind == _GAP:
-            if tick["flags"] & _ON_BOOK:
-                if written == len(out):
-                    return i, written, OUTPUT_FULL
-                book = books[instrument]
-                if make_stale(book, tick["price"], tally):
-                    write_bbo(out[written], book, tick, instrument)
-                    written += 1
-        elif kind == _STATUS and tick["price"] == _DISCONNECTED:
-            if written + len(books) > len(out) and written:
+        elif tick["flags"] & _ON_BOOK and (kind == _GAP or (kind == _STATUS and tick["price"] == _DISCONNECTED)):
+            if written == len(out):
                 return i, written, OUTPUT_FULL
-            for other in range(len(books)):
-                if other == instrument or feed_of[other] == instrument:
-                    book = books[other]
-                    if make_stale(book, _CAUSE_DISCONNECT, tally):
-                        write_bbo(out[written], book, tick, other)
-                        written += 1
+            book = books[instrument]
+            if make_stale(book, tick["price"] if kind == _GAP else _CAUSE_DISCONNECT, tally):
+                write_bbo(out[written], book, tick, instrument)
+                written += 1
     return len(ticks), written, DONE
 
 

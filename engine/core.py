@@ -7,7 +7,6 @@ it is, then what follows from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from tickplant.engine.bars import Bars
 from tickplant.engine.book import Books
 from tickplant.engine.output import grown
 from tickplant.engine.publisher import Publisher
-from tickplant.instruments import FEED_SYMBOL, InstrumentTable
+from tickplant.instruments import InstrumentTable
 from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
 Records = NDArray[np.void]
@@ -62,8 +61,7 @@ class Engine:
         self.bbo = 0
         self.bars = 0
         self._table = table
-        self._known = 0  # instruments that the books know their feed of
-        self._feed_ids: dict[str, int] = {}  # by venue, its pseudo instrument
+        self._known = 0  # instruments that every feed has room for
         self._publisher = publisher
         self._store_bbo = store_bbo
         self._store_bars = store_bars
@@ -71,15 +69,15 @@ class Engine:
     def add_feed(self, *, max_levels: int, bar_s: tuple[int, ...]) -> Feed:
         """A ring of ticks to follow."""
         feed = Feed(max_levels=max_levels, bar_s=bar_s)
+        feed.reserve(self._known)
         self.feeds.append(feed)
-        self._known = 0
         return feed
 
     def sketch(self, feed: Feed) -> Feed:
         """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
         sketch = Feed(max_levels=feed.max_levels, bar_s=feed.bar_s)
+        sketch.reserve(self._known)
         self._sketches.append(sketch)
-        self._known = 0
         return sketch
 
     def discard(self, sketch: Feed) -> None:
@@ -196,18 +194,11 @@ class Engine:
         return ticks[known]
 
     def _learn(self) -> None:
-        """Read new instruments, and tell the books whose DISCONNECTED concerns them."""
+        """Read new instruments, and have room for them."""
         self._table.reload()
-        rows = list(islice(self._table, self._known, None))
-        heads = {row.venue: row.id for row in rows if row.symbol == FEED_SYMBOL}
-        if heads:  # rare, and it may concern instruments that came before
-            self._feed_ids |= heads
-            rows = list(self._table)
         self._known = len(self._table)
         for feed in (*self.feeds, *self._sketches):
             feed.reserve(self._known)
-            for row in rows:
-                feed.books.belongs_to(row.id, self._feed_ids.get(row.venue, 0))
 
 
 def warm_up() -> None:

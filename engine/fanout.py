@@ -1,6 +1,7 @@
 """The kernels that sort a batch of records into topics. Imports shm only.
 
-A record belongs to one instrument and to a set of channels, a bit each: most to one, a GAP to those it concerns.
+A record belongs to one instrument and to a set of channels, a bit each: most to one, a GAP to those it concerns, a
+lost connection to `book` as well, whose records alone must say in what state the book is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.shm.jit import kernel
-from tickplant.shm.records import Flag, Kind
+from tickplant.shm.records import Flag, Kind, StatusCode
 from tickplant.shm.wire import TICK_CHANNELS
 
 Records = NDArray[np.void]
@@ -28,6 +29,7 @@ _TRADE: Final = int(Kind.TRADE)
 _QUOTE: Final = int(Kind.QUOTE)
 _STATUS: Final = int(Kind.STATUS)
 _GAP: Final = int(Kind.GAP)
+_DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
 _AGGREGATE: Final = int(Flag.AGGREGATE)
 _ON_TRADE: Final = int(Flag.ON_TRADE)
 _ON_QUOTE: Final = int(Flag.ON_QUOTE)
@@ -63,7 +65,8 @@ def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
         elif kind == _QUOTE:
             masks[i] = _QUOTE_BIT
         elif kind == _STATUS:
-            masks[i] = _STATUS_BIT
+            lost_book = ticks[i]["price"] == _DISCONNECTED and flags & _ON_BOOK
+            masks[i] = _STATUS_BIT | _BOOK_BIT if lost_book else _STATUS_BIT
         elif kind == _GAP:
             mask = 0
             if flags & _ON_TRADE:

@@ -49,10 +49,9 @@ class DictBook:
 class DictBooks:
     """Books of many instruments, one record at a time."""
 
-    def __init__(self, max_levels: int = 20_000, feed_of: dict[int, int] | None = None) -> None:
+    def __init__(self, max_levels: int = 20_000) -> None:
         self.books: dict[int, DictBook] = {}
         self.max_levels = max_levels
-        self.feed_of = feed_of or {}
 
     def apply(self, ticks: Records) -> Records:
         """The BBO records that these TICK records cause."""
@@ -68,14 +67,9 @@ class DictBooks:
 
     def _changed(self, tick: dict[str, int]) -> Iterable[tuple[int, DictBook]]:
         instrument, kind, flags = tick["instrument"], tick["kind"], tick["flags"]
-        if kind == Kind.STATUS and tick["price"] == StatusCode.DISCONNECTED:
-            for other in sorted(self.books):
-                if (other == instrument or self.feed_of.get(other) == instrument) and self._stale(self.books[other]):
-                    yield other, self.books[other]
-            return
         book = self.books.setdefault(instrument, DictBook(self.max_levels))
-        if kind == Kind.GAP and flags & Flag.ON_BOOK:
-            if self._stale(book):
+        if kind == Kind.GAP or (kind == Kind.STATUS and tick["price"] == StatusCode.DISCONNECTED):
+            if flags & Flag.ON_BOOK and self._stale(book):
                 yield instrument, book
             return
         if kind not in (Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM) or flags & Flag.PARTIAL:

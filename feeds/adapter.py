@@ -18,7 +18,7 @@ adapter counts: only when the last of them closes is the connection lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
@@ -26,10 +26,19 @@ from numpy.typing import NDArray
 
 from tickplant.feeds.continuity import LastIds
 from tickplant.instruments import Instrument
+from tickplant.shm.records import Flag
 
 Resolver = Callable[[str, int | None, int | None], Instrument]
 """`(symbol, price_scale, size_scale)` to the instrument, registered if new. A scale of None means: the venue has
 not said; take the configured one, else 8."""
+
+ON_CHANNEL: Final = {
+    "trade": Flag.ON_TRADE,
+    "agg_trade": Flag.ON_TRADE,
+    "quote": Flag.ON_QUOTE,
+    "book": Flag.ON_BOOK,
+}
+"""By channel of the configuration, the flag of a STATUS or GAP that concerns it."""
 
 
 class RestRequest(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.source import Source
 from tickplant.feeds.transport import Connect
 from tickplant.feeds.venues import Venue, find_venue
-from tickplant.instruments import DEFAULT_SCALE, Instrument
+from tickplant.instruments import DEFAULT_SCALE, Instrument, InstrumentTable
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -53,8 +53,10 @@ class Directory:
 
     def __init__(self, client: ControlClient, spec: FeedSpec) -> None:
         self._client = client
-        self._venue = spec.config.venue
         config = spec.config
+        self._path = Path(spec.plant.data_dir) / "instruments.jsonl"
+        self._venue = config.venue
+        self._configured = frozenset(config.symbols)
         self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
         self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
         self._symbols: dict[int, str] = {}
@@ -70,8 +72,15 @@ class Directory:
         self._symbols[instrument.id] = symbol
         return instrument
 
+    def former(self) -> list[int]:
+        """Ids of the configured symbols that are registered already. Raises StoreError."""
+        table = InstrumentTable.load(self._path)
+        rows = [row for row in table if row.venue == self._venue and row.symbol in self._configured]
+        self._symbols |= {row.id: row.symbol for row in rows}
+        return [row.id for row in rows]
+
     def symbol_of(self, instrument: int) -> str:
-        """Symbol of an id that `resolve` gave."""
+        """Symbol of an id that `resolve` or `former` gave."""
         return self._symbols[instrument]
 
 
@@ -139,6 +148,7 @@ def _make_source(
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
         last_ids=last,
+        former=directory.former(),
     )
 
 

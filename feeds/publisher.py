@@ -32,8 +32,10 @@ BOOK: Final = 2
 
 ON_STREAM: Final = np.array([Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK], np.uint16)
 
-KEPT_RECORDS: Final = 1024
-"""STATUS and GAP records that wait for room; they are few, and worth more than what they stand beside."""
+KEPT_RECORDS: Final = 1 << 14
+"""STATUS and GAP records that wait for room; few, and worth more than what they stand beside.
+
+A lost connection is one for each instrument: there is room for ten times as many as a connection can carry."""
 
 FIRST_PAUSE_S: Final = 0.0001
 LONGEST_PAUSE_S: Final = 0.005

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tickplant.config import FeedConfig
 from tickplant.control import Counters
 from tickplant.errors import FeedError
-from tickplant.feeds.adapter import Adapter, Connection, Resolver, RestRequest, RestResponse, Send
+from tickplant.feeds.adapter import ON_CHANNEL, Adapter, Connection, Resolver, RestRequest, RestResponse, Send
 from tickplant.feeds.backoff import Breaker
 from tickplant.feeds.batch import TickBatch
 from tickplant.feeds.connection import Link
@@ -30,7 +30,7 @@ from tickplant.feeds.rest import RestClient
 from tickplant.feeds.source import Pump
 from tickplant.feeds.transport import Connect
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.shm.records import Kind, StatusCode
+from tickplant.shm.records import Flag, Kind, StatusCode
 
 TICK_S: Final = 1.0
 SETTLE_S: Final = 5.0
@@ -53,7 +53,23 @@ class LiveFeed:
         config: FeedConfig,
         capture: Capture | None = None,
         last_ids: Mapping[int, LastIds] | None = None,
+        former: Iterable[int] = (),
     ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            adapter: of the venue.
+            publisher: of the ring.
+            rejects: takes the frames that the adapter rejects.
+            resolve: gives the instrument of a symbol.
+            symbol_of: gives the symbol of an instrument.
+            connect: opens a WebSocket.
+            rest_url: base address.
+            config: of the feed.
+            capture: takes all frames as they come.
+            last_ids: what an earlier process recorded last.
+            former: ids of the instruments that an earlier process may have recorded.
+        """
         self._pump = Pump(adapter, publisher, rejects, symbol_of)
         self._adapter = adapter
         self._publisher = publisher
@@ -62,7 +78,8 @@ class LiveFeed:
         self._connect = connect
         self._config = config
         self._capture = capture
-        self._last_ids = last_ids or {}  # what an earlier process has left
+        self._last_ids = last_ids or {}
+        self._former = former
         self._rest = RestClient(
             rest_url, lambda opened: self.circuit(rest_url, opened=opened), breaker=self._make_breaker()
         )
@@ -78,9 +95,9 @@ class LiveFeed:
     async def run(self) -> None:
         """See Source. Raises FeedError where the adapter finds that the configuration cannot work."""
         try:
-            if self._publisher.position:
-                # An earlier process published here, and what it saw of the books has had no end.
-                self._publish_status(StatusCode.DISCONNECTED)
+            # An earlier process may have been killed, so that what it saw of the books has had no end.
+            on = sum({ON_CHANNEL[channel] for channel in self._config.channels})
+            self._publish_status(StatusCode.DISCONNECTED, self._former, on)
             connections = await self._bootstrap()
             self._adapter.resume(self._last_ids, time.time_ns())
             self._open_links(connections)
@@ -150,7 +167,8 @@ class LiveFeed:
         """See connection.Owner."""
         self._circuits_opened += opened
         self._log.error("endpoint left alone for a while" if opened else "endpoint works again", endpoint=endpoint)
-        self._publish_status(StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED)
+        code = StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED
+        self._publish_status(code, [self._resolve(FEED_SYMBOL, 0, 0).id])
 
     # -- inner
 
@@ -267,11 +285,13 @@ class LiveFeed:
             if self._capture is not None:
                 self._capture.flush()
 
-    def _publish_status(self, code: StatusCode) -> None:
+    def _publish_status(self, code: StatusCode, instruments: Iterable[int], flags: int = 0) -> None:
         batch = TickBatch(1)
-        batch.add(Kind.STATUS, self._resolve(FEED_SYMBOL, 0, 0).id, ts_recv=time.time_ns(), price=code)
+        now_ns = time.time_ns()
+        for instrument in instruments:
+            batch.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
+        self._statuses += batch.length
         self._publish(batch.take())
-        self._statuses += 1
 
     async def _close(self) -> None:
         """Close the sockets, publish what is decoded, account for what was dropped, finish the capture."""

@@ -57,9 +57,9 @@ class Flag(IntFlag):
     BACKFILL = 1 << 2  # fetched later, so ts_recv says nothing about latency
     AGGREGATE = 1 << 3  # an aggregate trade: venue_seq is the aggregate id, order_id the first trade id in it
     PARTIAL = 1 << 4  # from a partial-depth stream: not part of the diff book
-    ON_TRADE = 1 << 5  # on a GAP: trades are missing
-    ON_QUOTE = 1 << 6  # on a GAP: quotes are missing
-    ON_BOOK = 1 << 7  # on a GAP: book changes are missing, the book is stale until the next CLEAR
+    ON_TRADE = 1 << 5  # on a GAP: trades are missing; on a STATUS: it is about trades
+    ON_QUOTE = 1 << 6  # likewise quotes
+    ON_BOOK = 1 << 7  # likewise the book: after a GAP or a DISCONNECTED with it, stale until the next CLEAR
     STALE = 1 << 8  # on a BBO: the book behind it is not in sync with the venue
     CROSSED = 1 << 9  # on a BBO: bid >= ask
     LATE = 1 << 10  # on a BAR: holds a trade whose time lies before the bar
@@ -83,7 +83,7 @@ class StatusCode(IntEnum):
     """What happened; `price` of a STATUS."""
 
     CONNECTED = 1
-    DISCONNECTED = 2  # every book of the feed is stale from here on
+    DISCONNECTED = 2  # the connection that carried this instrument was lost; the ON_ flags say which streams of it
     SHUTDOWN_NOTICE = 3  # the venue announced that it will close the connection
     SUBSCRIPTION_REFUSED = 4
     SUBSCRIPTION_SILENT = 5  # acknowledged, but no data within the deadline

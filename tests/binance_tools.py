@@ -164,24 +164,26 @@ class FoldedBook:
 
     def apply(self, records: Iterable[Record]) -> None:
         for record in records:
-            if record.symbol == "*":
-                self.live &= not (record.kind == Kind.STATUS and record.price == StatusCode.DISCONNECTED)
-            elif record.symbol == self.symbol and not record.flags & Flag.PARTIAL:
+            if record.symbol == self.symbol and not record.flags & Flag.PARTIAL:
                 self._apply(record)
 
     def _apply(self, record: Record) -> None:
-        if record.kind == Kind.GAP and record.flags & Flag.ON_BOOK:
-            self.live = self._loading = False
-        elif record.kind == Kind.CLEAR:
+        if record.kind == Kind.GAP or (record.kind == Kind.STATUS and record.price == StatusCode.DISCONNECTED):
+            if record.flags & Flag.ON_BOOK:
+                self.live = self._loading = False
+            return
+        if record.kind not in (Kind.CLEAR, Kind.LEVEL):
+            return
+        if record.kind == Kind.CLEAR:
             self.levels = {Side.BID: {}, Side.ASK: {}}
             self._loading, self.live = True, False
-        elif record.kind != Kind.LEVEL or not (self.live or self._loading):
+        elif not (self.live or self._loading):
             return
         elif record.size:
             self.levels[record.side][record.price] = record.size
         else:
             self.levels[record.side].pop(record.price, None)
-        if record.flags & Flag.LAST and record.kind != Kind.GAP:
+        if record.flags & Flag.LAST:
             self.live |= self._loading
             self._loading = False
             self.book_id = record.venue_seq

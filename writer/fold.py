@@ -1,9 +1,9 @@
 """Folding stored records into the book of one instrument. Imports the record layouts and the instrument table only.
 
 The rules are those of every reader of the data: CLEAR empties the book, LEVEL sets the size at a price (0 removes it),
-LAST ends an atomic event. A GAP with ON_BOOK, or a DISCONNECTED on the instrument or its feed's `*`, makes the book
-stale; levels are ignored then until a CLEAR, and with the LAST of its event the book is live again. PARTIAL levels are
-no part of it. A dictionary is quick enough from one snapshot to a time, and stands apart from the engine's kernels.
+LAST ends an atomic event. A GAP or a STATUS DISCONNECTED, with ON_BOOK, makes the book stale; levels are ignored then
+until a CLEAR, and with the LAST of its event the book is live again. PARTIAL levels are no part of it. A dictionary is
+quick enough from one snapshot to a time, and stands apart from the engine's kernels.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class Fold:
-    """Folds TICK records of one instrument, and of its feed's `*`, into a book."""
+    """Folds TICK records of one instrument into a book."""
 
-    def __init__(self, instrument_id: int, feed_id: int | None = None) -> None:
+    def __init__(self, instrument_id: int) -> None:
         self.instrument_id = instrument_id
-        self.feed_id = feed_id
         self.bids: dict[int, int] = {}
         self.asks: dict[int, int] = {}
         self.state = "stale"  # then "loading", from a CLEAR to the LAST of its event, then "live"
@@ -60,13 +59,11 @@ class Fold:
 
     def _concerns(self, records: Records) -> NDArray[np.bool_]:
         kinds, flags = records["kind"], records["flags"]
-        own = records["instrument"] == self.instrument_id
         book = (kinds == Kind.LEVEL) | (kinds == Kind.CLEAR) | (kinds == Kind.CHECKSUM)
         book &= (flags & Flag.PARTIAL) == 0
-        concerns: NDArray[np.bool_] = own & (book | ((kinds == Kind.GAP) & ((flags & Flag.ON_BOOK) != 0)))
-        if self.feed_id is not None:
-            own |= records["instrument"] == self.feed_id
-        concerns |= own & (kinds == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
+        breaks = (kinds == Kind.GAP) | ((kinds == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
+        breaks &= (flags & Flag.ON_BOOK) != 0
+        concerns: NDArray[np.bool_] = (records["instrument"] == self.instrument_id) & (book | breaks)
         return concerns
 
     def _turn(self, record: np.void) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.instruments import FEED_SYMBOL, Instrument, InstrumentTable
+from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.shm.records import DTYPES, Flag, Kind, Schema
 from tickplant.writer.arrays import merge_by_receive_time
 from tickplant.writer.codec import ChunkDecoder, read_header
@@ -202,7 +202,6 @@ class Store:
         the book is empty and stale. Raises StoreError for an unknown symbol, DamageError.
         """
         instruments = self.find(venue, symbol)
-        feed = self.instruments.find(venue, FEED_SYMBOL)
         clears = [
             found
             for instrument in instruments
@@ -213,9 +212,8 @@ class Store:
             return Fold(instruments[-1].id).book(instruments[-1])
         start = max(clears, key=lambda clear: clear.ts_recv)
         instrument = start.instrument
-        fold = Fold(instrument.id, feed[-1].id if feed else None)
-        ids = frozenset({instrument.id, *(row.id for row in feed)})
-        selection = Selection(ids=ids, kinds=BOOK_KINDS, end_ns=at_ns + 1)
+        fold = Fold(instrument.id)
+        selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
         for records in self.read(start.producer, Schema.TICK, selection, first_file=start.path, first_seq=start.seq):
             fold.apply(records)
         return fold.book(instrument)

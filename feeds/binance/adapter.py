@@ -13,9 +13,8 @@ What is recorded where the venue leaves room:
   connection, a futures partial book cannot be told from a diff; this adapter subscribes to neither.
 * A frame that was rejected though its symbol and id could be read shows as GAP REJECTED before the next record of its
   stream; any other rejected frame as a GAP REJECTED on `*`, since nobody knows what it was.
-* CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on `*` where the
-  connection carried all books of the feed (or the feed has none); else it is on each instrument of the connection, and
-  each book among them gets its GAP at once, since a DISCONNECTED on `*` makes every book stale.
+* CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument
+  that the connection carried, since it makes books stale; what is on `*` is to be known, and changes nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
 from tickplant.feeds.adapter import (
+    ON_CHANNEL,
     Connection,
     FeedCounters,
     Reconnect,
@@ -51,7 +51,7 @@ from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.recording import recorded_answer
 from tickplant.instruments import MAX_SCALE
-from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
+from tickplant.shm.records import GapCause, Kind, StatusCode
 
 BOOTSTRAP_KEY: Final = "exchangeInfo"
 DEPTH_KEY: Final = "depth "
@@ -59,7 +59,6 @@ BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
-_ON: Final = {"trade": Flag.ON_TRADE, "agg_trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
 _SEEN: Final = {"quote": scanner.SEEN_QUOTE, "book": scanner.SEEN_BOOK}
 
 
@@ -172,19 +171,13 @@ class BinanceAdapter:
             self._market.status(StatusCode.HANDOVER, ts_ns, flags=_flags(link))
             return
         link.replacing = False
-        with_books = [other for other in self._subscriptions.links.values() if "book" in other.channels]
-        feed_wide = with_books in ([], [link])
-        listings = self._market.listings
+        lost: dict[Listing, int] = {}
         for stream in link.streams:
-            if stream.symbol in listings:
-                self._market.interrupt(listings[stream.symbol], stream.channel, ts_ns, announced=not feed_wide)
-        if feed_wide:
-            self._market.status(StatusCode.DISCONNECTED, ts_ns, flags=_flags(link))
-            return
-        for symbol in dict.fromkeys(stream.symbol for stream in link.streams):
-            if symbol in listings:
-                instrument = listings[symbol].instrument
-                self._market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=_flags(link))
+            if (listing := self._market.listings.get(stream.symbol)) is not None:
+                self._market.interrupt(listing, stream.channel, ts_ns)
+                lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
+        for listing, flags in lost.items():
+            self._market.status(StatusCode.DISCONNECTED, ts_ns, listing.instrument, flags=flags)
 
     def on_timer(self, now_ns: int) -> None:
         """Replace connections whose subscriptions are unanswered or silent; ask again for what was refused."""
@@ -203,7 +196,7 @@ class BinanceAdapter:
             listing = self._market.listings.get(stream.symbol)
             if listing is not None:
                 code = StatusCode.SUBSCRIPTION_SILENT
-                self._market.status(code, now_ns, listing.instrument, flags=_ON[stream.channel])
+                self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
                 self._market.doubt(listing, stream.channel)
 
     def resync(self, symbol: str, ts_ns: int) -> None:
@@ -444,7 +437,7 @@ class BinanceAdapter:
 def _flags(link: Link) -> int:
     flags = 0
     for channel in link.channels:
-        flags |= _ON[channel]
+        flags |= ON_CHANNEL[channel]
     return flags
 
 

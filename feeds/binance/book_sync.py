@@ -173,20 +173,14 @@ class BookSync:
             outputs += self.on_diff(diff)
         return outputs
 
-    def give_up(self, cause: Any, *, announced: bool = False) -> list[Output]:
-        """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause.
-
-        Args:
-            cause: what becomes `Gap.cause`.
-            announced: the caller has recorded a gap for it already.
-        """
+    def give_up(self, cause: Any) -> list[Output]:
+        """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause."""
         held: list[Output] = [*self.held]
         lost = self._lost
         if lost is None and self.seen_id is not None:
             lost = (self.seen_id, cause)
         self._wait()
-        if not announced:
-            self._lost = lost
+        self._lost = lost
         self.wants_snapshot = False
         return held
 

@@ -463,18 +463,14 @@ class Market:
         if channel == "quote" and row[sc.LAST_QUOTE] != text.NONE and not row[sc.CAUSE_QUOTE]:
             row[sc.CAUSE_QUOTE] = GapCause.SEQUENCE
 
-    def interrupt(self, listing: Listing, channel: str, ts_ns: int, *, announced: bool) -> None:
+    def interrupt(self, listing: Listing, channel: str, ts_ns: int) -> None:
         """A channel of an instrument was cut off.
 
-        Its next record comes after a GAP. What was held back is recorded now. With `announced`, no feed-wide record
-        says that the books are stale, so that of this one gets its GAP at once.
+        Its next record, or its next snapshot, comes after a GAP. What was held back is recorded now.
         """
         if channel != "book":
             column = {"trade": sc.LAST_TRADE, "agg_trade": sc.LAST_AGG, "quote": sc.LAST_QUOTE}[channel]
             if self.state[listing.slot, column] != text.NONE:
                 self.state[listing.slot, column + _CAUSE] = GapCause.DISCONNECT
-            return
-        last_id = listing.sync.seen_id
-        self._record(listing, listing.sync.give_up(GapCause.DISCONNECT, announced=announced), 0, ts_ns)
-        if announced and last_id is not None:
-            self.gap(listing.instrument, GapCause.DISCONNECT, 0, ts_ns, last_id=last_id, flags=Flag.ON_BOOK)
+        else:
+            self._record(listing, listing.sync.give_up(GapCause.DISCONNECT), 0, ts_ns)

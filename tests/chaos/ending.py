@@ -16,7 +16,7 @@ from plant_process import tickplant
 from chaos.plant import FEED, ChaosPlant
 from tickplant.client import fetch_book
 from tickplant.errors import SubscribeError
-from tickplant.instruments import FEED_SYMBOL, to_mantissa
+from tickplant.instruments import to_mantissa
 from tickplant.shm.records import Flag, Kind, Schema
 from tickplant.writer.fold import BOOK_KINDS, Fold
 from tickplant.writer.selection import Selection
@@ -138,10 +138,8 @@ def _stored_book(store: Store, symbol: str, venue: dict[str, Any]) -> str:
     if change is None:
         return "behind"
     row = store.find("binance", symbol)[-1]
-    (feed,) = store.find("binance", FEED_SYMBOL)
-    stored, shown = Fold(row.id, feed.id), Fold(row.id)
-    ids = frozenset({row.id, feed.id})
-    for records in store.read(FEED, Schema.TICK, Selection(ids=ids, kinds=BOOK_KINDS)):
+    stored, shown = Fold(row.id), Fold(row.id)
+    for records in store.read(FEED, Schema.TICK, Selection(ids=frozenset({row.id}), kinds=BOOK_KINDS)):
         stored.apply(records[records["seq"] <= change[-1]["seq"]])
     for levels, texts in ((shown.bids, venue["bids"]), (shown.asks, venue["asks"])):
         for price, size in texts:

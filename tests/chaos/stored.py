@@ -53,7 +53,7 @@ class Symbol:
         self.events: dict[Channel, list[Event]] = {channel: [] for channel in CHANNELS}
         self.gaps: dict[Channel, list[Gap]] = {channel: [] for channel in CHANNELS}
         self.clears: list[Clear] = []
-        self.interruptions: list[int] = []  # seq of every DISCONNECTED, its own and its feed's
+        self.interruptions: list[int] = []  # seq of every DISCONNECTED
         self.torn: list[int] = []  # seq of records that are no whole message
         self.scales = (0, 0)
 
@@ -77,15 +77,11 @@ class Stored:
                 parts[ident].append(records[records["instrument"] == ident])
         of = {ident: np.concatenate(part) for ident, part in parts.items() if part}
         self.symbols: dict[str, Symbol] = {}
-        wide: list[int] = []
         for ident, records in of.items():
             if table[ident].symbol == FEED_SYMBOL:
-                wide += _disconnects(records)
                 self.rejected_unknown += int((records["kind"] == Kind.GAP).sum())
             else:
                 self._take(table[ident], records)
-        for symbol in self.symbols.values():
-            symbol.interruptions = sorted([*symbol.interruptions, *wide])
 
     def _follow(self, seqs: NDArray[np.uint64]) -> None:
         if self.first_seq < 0:

@@ -21,7 +21,6 @@ from ws_server import trade, ws_server
 from tickplant.control import Live, Recording, Resync, Stop
 from tickplant.feeds.recording import Recording as RecordingFile
 from tickplant.feeds.recording import parse_line
-from tickplant.instruments import FEED_SYMBOL
 from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -43,10 +42,10 @@ def recorded(feed: FeedProcess, *kinds: Kind) -> int:
 
 
 def statuses(feed: FeedProcess) -> list[StatusCode]:
-    """Feed-wide STATUS records, in order."""
-    feed_wide = [instrument.id for instrument in feed.instruments.find("binance", FEED_SYMBOL)]
-    mine = feed.of_kind(Kind.STATUS)
-    return [StatusCode(int(code)) for code in mine["price"][np.isin(mine["instrument"], feed_wide)]]
+    """What became of the connections, in order; what is told of every instrument at once counts as one."""
+    about = (StatusCode.CONNECTED, StatusCode.DISCONNECTED, StatusCode.HANDOVER)
+    told = dict.fromkeys((int(record["ts_recv"]), int(record["price"])) for record in feed.of_kind(Kind.STATUS))
+    return [StatusCode(code) for _, code in told if code in about]
 
 
 def trade_ids(feed: FeedProcess, symbol: str) -> list[int]:
@@ -318,8 +317,11 @@ def test_a_killed_feed_goes_on_with_the_next_number_and_says_that_its_books_are_
         feed.wait_for("trades again", lambda: recorded(feed, Kind.TRADE) > 200 and len(feed.records) > before + 100)
         assert feed.stop() == 0
         assert feed.records["seq"].tolist() == list(range(len(feed.records)))
-        first = feed.records[before]
-        assert (first["kind"], first["price"]) == (Kind.STATUS, StatusCode.DISCONNECTED)
+        first = feed.records[before : before + len(SYMBOLS)]
+        assert (first["kind"] == Kind.STATUS).all()
+        assert (first["price"] == StatusCode.DISCONNECTED).all()
+        assert (first["flags"] & Flag.ON_BOOK != 0).all()
+        assert {feed.instruments.by_id(ident).symbol for ident in first["instrument"].tolist()} == set(SYMBOLS)
 
 
 def test_stop_and_resync_are_obeyed(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from sim_process import SimProcess, sim_process
 
 from tickplant.control import Live
 from tickplant.feeds.sim.faults import KINDS
-from tickplant.instruments import FEED_SYMBOL
 from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -106,18 +105,14 @@ class Lane:
         """Fold what is new."""
         records = self.feed.records[self.read :]
         self.read += len(records)
-        feed_wide = self.instrument(FEED_SYMBOL)
         for record in records[np.isin(records["kind"], (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.GAP, Kind.STATUS))]:
             kind, instrument = record["kind"], int(record["instrument"])
             if kind == Kind.TRADE:
                 ident = int(record["venue_seq"])
                 assert ident not in self.trades[instrument], f"trade {ident} is stored twice"
                 self.trades[instrument].add(ident)
-            elif kind == Kind.STATUS and record["price"] == StatusCode.DISCONNECTED and instrument == feed_wide:
-                for book in self.books.values():
-                    book.live = False
-            elif kind == Kind.GAP and record["flags"] & Flag.ON_BOOK:
-                self.books[instrument].live = False
+            elif kind == Kind.GAP or (kind == Kind.STATUS and record["price"] == StatusCode.DISCONNECTED):
+                self.books[instrument].live &= not record["flags"] & Flag.ON_BOOK
             else:
                 self.books[instrument].apply(record)
 

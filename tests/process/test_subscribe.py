@@ -288,16 +288,16 @@ def test_a_lost_connection_makes_books_stale_and_says_so(running: EngineProcess)
     with tickplant.subscribe("binance.*.bbo", "binance.*.status", address=running.address) as messages:
         running.publish(Market(instrument).ticks(100))
         status = np.zeros(1, TICK)
-        status["instrument"], status["kind"] = running.ids["*"], Kind.STATUS
-        status["price"], status["flags"] = StatusCode.DISCONNECTED, Flag.LAST
+        status["instrument"], status["kind"] = instrument, Kind.STATUS
+        status["price"], status["flags"] = StatusCode.DISCONNECTED, Flag.ON_BOOK | Flag.LAST
         running.publish(status)
         seen = []
         while len(seen) < 2:
             message = messages.receive(20)
             assert message is not None
-            if message.topic == "binance.*.status" or message.records[-1]["flags"] & Flag.STALE:
+            if message.topic == "binance.BTCUSDT.status" or message.records[-1]["flags"] & Flag.STALE:
                 seen.append(message.topic)
-    assert seen == ["binance.*.status", "binance.BTCUSDT.bbo"]
+    assert seen == ["binance.BTCUSDT.status", "binance.BTCUSDT.bbo"]
     assert tickplant.fetch_book("binance", "BTCUSDT", address=running.address).stale
 
 

@@ -13,7 +13,6 @@ from tickplant.shm.records import TICK, Flag, Kind, Side, StatusCode
 
 pytestmark = pytest.mark.kernels
 
-FEED_OF = {1: 4, 2: 4}
 FLAGS = [0, 0, 0, Flag.LAST, Flag.LAST, Flag.SNAPSHOT | Flag.LAST, Flag.PARTIAL, Flag.PARTIAL | Flag.LAST]
 LEVEL = st.tuples(st.just(Kind.LEVEL), st.integers(1, 3), st.sampled_from([1, 2, 1, 2, 0]), st.integers(-40, 40))
 RECORD = st.one_of(
@@ -22,7 +21,7 @@ RECORD = st.one_of(
     LEVEL,
     st.tuples(st.sampled_from([Kind.CLEAR, Kind.CHECKSUM, Kind.TRADE]), st.integers(1, 3), st.just(0), st.just(0)),
     st.tuples(st.just(Kind.GAP), st.integers(1, 3), st.just(0), st.integers(1, 4)),
-    st.tuples(st.just(Kind.STATUS), st.integers(1, 4), st.just(0), st.sampled_from(list(StatusCode))),
+    st.tuples(st.just(Kind.STATUS), st.integers(1, 3), st.just(0), st.sampled_from(list(StatusCode))),
 )
 
 
@@ -33,7 +32,7 @@ def streams(draw: st.DrawFn) -> np.ndarray:
     for i in range(3):  # begin with live books more often than chance would
         records[i]["kind"], records[i]["instrument"], records[i]["flags"] = Kind.CLEAR, i + 1, Flag.LAST
     for record, ((kind, instrument, side, price), size, flags) in zip(records[3:], rows, strict=True):
-        on_book = Flag.ON_BOOK if kind == Kind.GAP and size else 0
+        on_book = Flag.ON_BOOK if kind in (Kind.GAP, Kind.STATUS) and size else 0
         for name, value in zip(
             ("kind", "instrument", "side", "price", "size", "flags"),
             (kind, instrument, side, price, size, flags | on_book),
@@ -45,19 +44,12 @@ def streams(draw: st.DrawFn) -> np.ndarray:
     return records
 
 
-def books(max_levels: int) -> Books:
-    made = Books(max_levels)
-    for instrument, feed in FEED_OF.items():
-        made.belongs_to(instrument, feed)
-    return made
-
-
 @settings(max_examples=150, deadline=None)
 @given(streams(), st.lists(st.integers(0, 123), max_size=5), st.sampled_from([2, 5, 1000]))
 def test_output_and_levels_equal_the_reference_for_any_cuts(records: np.ndarray, cuts: list[int], limit: int) -> None:
-    plain = DictBooks(limit, FEED_OF)
+    plain = DictBooks(limit)
     expected = plain.apply(records)
-    cut = books(limit)
+    cut = Books(limit)
     parts = [cut.apply(part.copy()) for part in np.split(records, sorted(c for c in cuts if c <= len(records)))]
     assert b"".join(part.tobytes() for part in parts) == expected.tobytes()
     for instrument, book in plain.books.items():
@@ -70,9 +62,9 @@ def test_output_and_levels_equal_the_reference_for_any_cuts(records: np.ndarray,
 @settings(max_examples=60, deadline=None)
 @given(streams(), st.integers(0, 123))
 def test_a_snapshot_at_any_point_continues_as_the_book_itself(records: np.ndarray, cut: int) -> None:
-    original = books(1000)
+    original = Books(1000)
     original.apply(records[:cut].copy())
-    joiner = books(1000)
+    joiner = Books(1000)
     for instrument in (1, 2, 3):
         joiner.apply(original.snapshot(instrument))
     ends = np.zeros(3, TICK)  # a joiner knows that its book is live when the event that was under way has ended
@@ -100,4 +92,4 @@ def test_long_random_walks_equal_the_reference(seed: int, limit: int) -> None:
     records["size"] = random.integers(0, 3, len(records))
     records["flags"] = np.where(random.random(len(records)) < 0.3, int(Flag.LAST), 0)
     records["seq"] = np.arange(len(records))
-    assert books(limit).apply(records).tobytes() == DictBooks(limit).apply(records).tobytes()
+    assert Books(limit).apply(records).tobytes() == DictBooks(limit).apply(records).tobytes()

@@ -552,8 +552,9 @@ def test_after_a_reconnect_every_stream_says_what_is_missing() -> None:
     desk.feed(trade(10), quote(10), diff(10, 12, LEVEL_A))
     desk.rest(snapshot(12, LEVEL_A))
     records = desk.close(ts=5)
-    assert statuses(records) == [("*", StatusCode.DISCONNECTED)]
+    assert statuses(records) == [("BNBBTC", StatusCode.DISCONNECTED)]
     assert kinds(records) == [Kind.STATUS]
+    assert records[0].flags == Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
     assert statuses(desk.open(ts=6)) == [("*", StatusCode.CONNECTED)]
     assert gaps(desk.feed(trade(13), trade(14))) == [(GapCause.DISCONNECT, 2, 10, 13, Flag.ON_TRADE)]
     assert gaps(desk.feed(quote(19), quote(20))) == [(GapCause.DISCONNECT, UNKNOWN, 10, 19, Flag.ON_QUOTE)]
@@ -630,11 +631,11 @@ def test_a_lost_connection_that_carries_no_book_makes_no_book_stale() -> None:
     book.apply(records)
     assert book.live
     assert statuses(records) == [("BTCUSDT", StatusCode.DISCONNECTED)]
-    assert records[0].flags & (Flag.ON_TRADE | Flag.ON_BOOK) == Flag.ON_TRADE
+    assert records[0].flags == Flag.ON_TRADE | Flag.LAST
     records = desk.close("public")
     book.apply(records)
     assert not book.live
-    assert statuses(records) == [("*", StatusCode.DISCONNECTED)]
+    assert statuses(records) == [("BTCUSDT", StatusCode.DISCONNECTED)]
 
 
 def test_a_lost_connection_that_carries_some_of_the_books_makes_those_stale_at_once() -> None:
@@ -650,11 +651,13 @@ def test_a_lost_connection_that_carries_some_of_the_books_makes_those_stale_at_o
     for book in books.values():
         book.apply(records)
     assert (books["S0"].live, books["S1024"].live) == (True, False)
-    assert gaps(records) == [(GapCause.DISCONNECT, UNKNOWN, 12, 0, Flag.ON_BOOK)]
+    assert kinds(records) == [Kind.STATUS]
     assert statuses(records) == [("S1024", StatusCode.DISCONNECTED)]
     desk.open("stream-2")
     desk.feed(diff(20, 22, LEVEL_A, symbol="S1024"), name="stream-2")
-    assert gaps(desk.rest(snapshot(22, LEVEL_A), symbol="S1024")) == []
+    assert gaps(desk.rest(snapshot(22, LEVEL_A), symbol="S1024")) == [
+        (GapCause.DISCONNECT, UNKNOWN, 12, 22, Flag.ON_BOOK)
+    ]
 
 
 # Frames that are not recorded.

@@ -210,13 +210,6 @@ def test_after_an_interruption_the_next_snapshot_comes_after_a_gap_that_says_why
     assert sync.on_snapshot(snapshot) == [Gap(100, 200, UNKNOWN, "cut"), snapshot, spot(200, 201)]
 
 
-def test_an_interruption_that_was_announced_gives_no_second_gap() -> None:
-    sync = live_spot(100)
-    sync.give_up("cut", announced=True)
-    sync.on_diff(spot(200, 201))
-    assert sync.on_snapshot(Snapshot(200, "book")) == [Snapshot(200, "book"), spot(200, 201)]
-
-
 def test_an_interruption_before_the_first_snapshot_releases_what_is_held_and_leaves_a_gap() -> None:
     sync = BookSync(futures=False, held_limit=100)
     sync.on_diff(spot(10, 12))

@@ -51,8 +51,8 @@ def gap(flags: int = Flag.ON_BOOK | LAST, cause: int = GapCause.SEQUENCE) -> dic
     return {"kind": Kind.GAP, "price": cause, "size": UNKNOWN, "flags": flags}
 
 
-def status(code: int, instrument: int) -> dict[str, int]:
-    return {"kind": Kind.STATUS, "price": code, "instrument": instrument, "flags": LAST}
+def status(code: int, instrument: int, flags: int) -> dict[str, int]:
+    return {"kind": Kind.STATUS, "price": code, "instrument": instrument, "flags": flags}
 
 
 def said(bbo: np.ndarray) -> list[tuple[int, ...]]:
@@ -127,16 +127,17 @@ def test_a_gap_inside_a_snapshot_makes_the_book_stale_again() -> None:
     assert books.is_stale(1)
 
 
-def test_a_disconnect_makes_every_book_of_its_feed_stale_and_no_other() -> None:
+def test_a_disconnect_makes_a_book_stale_where_the_connection_carried_it() -> None:
     books = Books()
     for instrument in (1, 2, 3):
         books.apply(ticks(clear(0, instrument), bid(10, instrument, LAST, instrument)))
-    for instrument in (1, 3):
-        books.belongs_to(instrument, 9)
-    out = books.apply(ticks(status(StatusCode.CONNECTED, 9), status(StatusCode.DISCONNECTED, 9)))
-    assert out["instrument"].tolist() == [1, 3]
-    assert out["source_seq"].tolist() == [51, 51]
-    assert [books.is_stale(i) for i in (1, 2, 3)] == [True, False, True]
+    on_book = LAST | Flag.ON_BOOK
+    changes = [(1, StatusCode.CONNECTED, on_book), (2, StatusCode.DISCONNECTED, LAST | Flag.ON_TRADE)]
+    changes += [(3, StatusCode.DISCONNECTED, on_book), (3, StatusCode.DISCONNECTED, on_book)]
+    out = books.apply(ticks(*(status(code, instrument, flags) for instrument, code, flags in changes)))
+    assert out[["instrument", "source_seq", "flags"]].tolist() == [(3, 52, Flag.STALE)]
+    assert [books.is_stale(i) for i in (1, 2, 3)] == [False, False, True]
+    assert books.snapshot(3)[-1][["kind", "price"]].tolist() == (Kind.GAP, GapCause.DISCONNECT)
 
 
 def test_a_partial_book_never_touches_the_diff_book() -> None:
@@ -232,13 +233,12 @@ def test_books_of_thousands_of_instruments_are_kept_apart() -> None:
     assert all(books.levels(i, Side.BID).tolist() == [[i, i]] for i in (1, 64, 700, 1499))
 
 
-def test_a_disconnect_gives_every_book_its_stale_record_even_when_output_is_nearly_full() -> None:
+def test_every_book_that_goes_stale_has_its_record_also_where_they_fill_the_output() -> None:
     books = Books()
     many = 1100
-    for i in range(1, many + 1):
-        books.belongs_to(i, many + 1)
     setup = ticks(*(row for i in range(1, many + 1) for row in (clear(0, i), bid(i, i, LAST, i))))
-    out = books.apply(np.concatenate([setup, ticks(status(StatusCode.DISCONNECTED, many + 1))]))
+    lost = ticks(*(status(StatusCode.DISCONNECTED, i, LAST | Flag.ON_BOOK) for i in range(1, many + 1)))
+    out = books.apply(np.concatenate([setup, lost]))
     assert len(out) == 2 * many
     assert (out["flags"][many:] == Flag.STALE).all()
 

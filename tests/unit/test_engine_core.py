@@ -65,6 +65,10 @@ def book(instrument: int, price: int) -> np.ndarray:
     return ticks((instrument, Kind.CLEAR, 0, 0), (instrument, Kind.LEVEL, price, LAST))
 
 
+def disconnected(instrument: int) -> np.ndarray:
+    return ticks((instrument, Kind.STATUS, StatusCode.DISCONNECTED, Flag.ON_BOOK | LAST))
+
+
 def test_an_instrument_that_was_registered_since_is_looked_up(bench: Bench) -> None:
     bench.register("*", "A")
     bench.engine.take(bench.one, book(2, 10))
@@ -90,25 +94,21 @@ def test_records_of_instruments_that_nobody_registered_are_counted_and_left_out(
     assert bench.engine.counters()["records"] == 2
 
 
-def test_a_disconnect_concerns_the_books_of_its_own_feed_also_within_one_venue(bench: Bench) -> None:
-    head, a, b = bench.register("*", "A", "B")
-    bench.engine.take(bench.one, book(a, 10))
-    bench.engine.take(bench.other, book(b, 11))
-    bench.engine.take(bench.one, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+def test_a_disconnect_concerns_its_own_instrument_in_its_own_feed(bench: Bench) -> None:
+    a, b = bench.register("A", "B")
+    bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 10)]))
+    bench.engine.take(bench.other, book(a, 11))
+    bench.engine.take(bench.one, disconnected(a))
     assert bench.stored[-1]["instrument"].tolist() == [a]
-    assert bench.engine.counters() | {"books_live": 1, "books_stale": 1} == bench.engine.counters()
+    assert (bench.one.books.is_stale(a), bench.one.books.is_stale(b), bench.other.books.is_stale(a)) == (1, 0, 0)
+    assert bench.publisher.by_name["binance.A.book"].last_records(1)["kind"] == Kind.STATUS
 
 
-def test_a_disconnect_concerns_one_venue_also_where_a_feed_carries_several(bench: Bench) -> None:
-    (a,) = bench.register("A")
-    bench.engine.take(bench.one, book(a, 10))
-    other_head, other = bench.register("*", "A", venue="kraken")
-    (head,) = bench.register("*")  # later than the instrument that it concerns
-    bench.engine.take(bench.one, book(other, 12))
-    bench.engine.take(bench.one, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
-    assert bench.stored[-1]["instrument"].tolist() == [a]
-    bench.engine.take(bench.one, ticks((other_head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
-    assert bench.stored[-1]["instrument"].tolist() == [other]
+def test_what_is_said_of_a_feed_as_a_whole_makes_no_book_stale(bench: Bench) -> None:
+    feed, a = bench.register("*", "A")
+    bench.engine.take(bench.one, np.concatenate([book(a, 10), disconnected(feed)]))
+    bench.engine.take(bench.one, ticks((feed, Kind.GAP, GapCause.REJECTED, Flag.ON_BOOK | LAST)))
+    assert not bench.one.books.is_stale(a)
 
 
 def test_an_overrun_is_a_gap_on_every_topic_of_every_instrument_of_the_feed(bench: Bench) -> None:
@@ -194,10 +194,10 @@ assert before == compiled(), (before, compiled())
 
 def every_size(bench: Bench) -> None:
     """Whatever an engine does with ticks, in batches of one and of several, as a ring gives them."""
-    head, a, b = bench.register("*", "A", "B")
+    a, b = bench.register("A", "B")
     second = 10**9
     rows = np.concatenate([book(a, 10), book(b, 10), book(a, 11)[1:], ticks((a, Kind.TRADE, 10, LAST))])
-    rows = np.concatenate([rows, rows, ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST))])
+    rows = np.concatenate([rows, rows, disconnected(a)])
     for size in (1, 2, len(rows)):
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
@@ -210,7 +210,7 @@ def every_size(bench: Bench) -> None:
 
 
 def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench) -> None:
-    head, a, b = bench.register("*", "A", "B")
+    a, b = bench.register("A", "B")
     bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 11)]))
     bench.engine.overrun(bench.one, 5, 777, 99)
     sketch = bench.engine.sketch(bench.one)
@@ -231,7 +231,7 @@ def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench)
     ]
     assert bench.publisher.by_name["binance.A.bbo"].last_records(1)["bid_price"] == 20
     assert bench.sequences()["binance.B.book"] == before["binance.B.book"], "a stale book is not sent"
-    bench.engine.fold(bench.engine.sketch(sketch), ticks((head, Kind.STATUS, StatusCode.DISCONNECTED, LAST)))
+    bench.engine.fold(bench.engine.sketch(sketch), disconnected(a))
     assert not sketch.books.is_stale(a)
 
 

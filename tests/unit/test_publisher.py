@@ -18,7 +18,7 @@ from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.shm import wire
-from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema, Side
+from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
 
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
@@ -90,7 +90,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 @pytest.mark.kernels
-def test_every_kind_has_its_channel_and_a_gap_goes_to_all_it_concerns() -> None:
+def test_every_kind_has_its_channel_and_what_breaks_a_stream_goes_to_all_it_concerns() -> None:
     on_all = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
     records = ticks(
         (Kind.TRADE, 1),
@@ -105,7 +105,10 @@ def test_every_kind_has_its_channel_and_a_gap_goes_to_all_it_concerns() -> None:
         (Kind.GAP, 2, on_all),
         (Kind.GAP, 3, Flag.ON_TRADE),
         (Kind.GAP, 1),
+        (Kind.STATUS, 1, Flag.ON_TRADE),
+        (Kind.STATUS, 1, on_all),
     )
+    records["price"][-2:] = StatusCode.DISCONNECTED
     masks = np.zeros(len(records), np.uint32)
     fanout.tick_channels(records, masks, np.zeros(4, np.uint32))
     named = [{c for i, c in enumerate(wire.TICK_CHANNELS) if mask >> i & 1} for mask in masks.tolist()]
@@ -122,6 +125,8 @@ def test_every_kind_has_its_channel_and_a_gap_goes_to_all_it_concerns() -> None:
         {"agg_trade", "quote", "book"},
         {"trade"},
         {"status"},
+        {"status"},
+        {"status", "book"},
     ]
 
 

@@ -266,7 +266,7 @@ def level(seq: int, side: Side, price: int, size: int, flags: int = Flag.LAST, *
 def book_store(tmp_path: Path, *rows: Records) -> Store:
     instruments = InstrumentTable.load(tmp_path / "instruments.jsonl")
     instruments.register("venue", "AAA", 2, 3)
-    instruments.register("venue", "*", 0, 0)
+    instruments.register("venue", "BBB", 2, 3)
     fill(tmp_path, join_records(rows), flush=2)
     return Store(tmp_path)
 
@@ -312,7 +312,7 @@ def test_a_book_in_the_middle_of_its_snapshot_is_stale(tmp_path: Path) -> None:
     "cause",
     [
         row(Kind.GAP, 5, price=GapCause.SEQUENCE, flags=Flag.ON_BOOK),
-        row(Kind.STATUS, 5, price=StatusCode.DISCONNECTED, instrument=2),
+        row(Kind.STATUS, 5, price=StatusCode.DISCONNECTED, flags=Flag.ON_BOOK),
     ],
     ids=["gap", "disconnected"],
 )
@@ -336,8 +336,10 @@ def test_gaps_in_other_streams_and_other_statuses_leave_the_book_alone(tmp_path:
         tmp_path,
         *SNAPSHOT,
         row(Kind.GAP, 5, price=GapCause.SEQUENCE, flags=Flag.ON_TRADE),
-        row(Kind.STATUS, 6, price=StatusCode.CONNECTED, instrument=2),
-        row(Kind.GAP, 7, price=GapCause.SEQUENCE, flags=Flag.ON_BOOK, instrument=2),
+        row(Kind.STATUS, 6, price=StatusCode.CONNECTED, flags=Flag.ON_BOOK),
+        row(Kind.STATUS, 7, price=StatusCode.DISCONNECTED, flags=Flag.ON_TRADE),
+        row(Kind.STATUS, 8, price=StatusCode.DISCONNECTED, flags=Flag.ON_BOOK, instrument=2),
+        row(Kind.GAP, 9, price=GapCause.SEQUENCE, flags=Flag.ON_BOOK, instrument=2),
     )
     assert not store.book("venue", "AAA", 2000).stale
 

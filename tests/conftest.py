@@ -1,13 +1,53 @@
-"""What holds for every test: nothing that a killed process left half written spoils the coverage of all the others."""
+"""What holds for every test: it leaves nothing behind, and what it killed does not spoil the coverage of all others."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
-from collections.abc import Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from plant_process import wait_for
+from remains import NOTHING, Remains, Watch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_dir() -> Iterator[Path]:
+    """A folder for run folders, of this test process alone: inherited by all that it starts, and its mark."""
+    folder = Path(tempfile.mkdtemp(prefix="tp-"))  # a socket path must be short
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    yield folder
+    os.environ.pop("XDG_RUNTIME_DIR")
+    if before is not None:
+        os.environ["XDG_RUNTIME_DIR"] = before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def watch(runtime_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Watch:
+    """Over all plants of this test process."""
+    return Watch(runtime_dir, tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(autouse=True)
+def left_behind(watch: Watch) -> Iterator[Callable[[], Remains]]:
+    """What has come to be since the test began and is still there; at its end that must be nothing."""
+    before = watch.now()
+
+    def now() -> Remains:
+        return watch.since(before)
+
+    yield now
+    if now() != NOTHING:
+        # The last moments of a process that has been told to end.
+        with contextlib.suppress(AssertionError):
+            wait_for("the test's processes to end", lambda: now() == NOTHING, timeout_s=10)
+        assert now() == NOTHING
 
 
 def is_whole(path: Path) -> bool:

@@ -1,0 +1,259 @@
+"""Every way in which a plant can end, or never begin: shared memory, sockets, processes and ports are as before."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
+from remains import NOTHING, Remains
+
+import tickplant as tp
+
+pytestmark = pytest.mark.timeout(300)
+
+QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
+
+
+def is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def expect_as_before(running: PlantProcess, left_behind: Callable[[], Remains]) -> None:
+    """Nothing of the plant is on the machine, and what it stored is in order."""
+    wait_for("the children to end", lambda: not running.pids())
+    assert left_behind() == NOTHING
+    port = int(running.publish.rpartition(":")[2])
+    assert is_free(port) and is_free(port + 1)
+    verified = tickplant("verify", "--data", running.data_dir)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def has_ticks(running: PlantProcess) -> bool:
+    return bool(running.process_named("binance")["counters"].get("ticks", 0) > 300)
+
+
+def by_command(running: PlantProcess) -> None:
+    done = tickplant("stop", "-c", running.file)
+    assert done.returncode == 0, done.stderr
+    assert running.process.wait(DEADLINE_S) == 0
+
+
+def by_signal(number: signal.Signals) -> Callable[[PlantProcess], None]:
+    def end(running: PlantProcess) -> None:
+        assert running.stop(number) == 0
+
+    return end
+
+
+def by_killing(*, everybody: bool) -> Callable[[PlantProcess], None]:
+    """kill -9, then `up` again, which clears away what was left, and an ordinary end."""
+
+    def end(running: PlantProcess) -> None:
+        for pid in (running.pids() if everybody else set()) | {running.process.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.process.wait(DEADLINE_S)
+        assert running.segments()
+        again = PlantProcess(running.file)
+        try:
+            again.wait_until_up()
+            assert again.stop() == 0
+        except BaseException:
+            again.clean_up()
+            raise
+
+    return end
+
+
+ENDS: dict[str, Callable[[PlantProcess], None]] = {
+    "tickplant stop": by_command,
+    "SIGTERM": by_signal(signal.SIGTERM),
+    "Ctrl-C": by_signal(signal.SIGINT),
+    "SIGHUP": by_signal(signal.SIGHUP),
+    "kill -9 of the supervisor": by_killing(everybody=False),
+    "kill -9 of everybody": by_killing(everybody=True),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_plant_that_has_ended_has_left_nothing(tmp_path: Path, left_behind: Callable[[], Remains], how: str) -> None:
+    with plant(tmp_path, QUICK) as running:
+        wait_for("ticks", lambda: has_ticks(running))
+        assert left_behind() != NOTHING
+        ENDS[how](running)
+        expect_as_before(running, left_behind)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("sim", '"market"\nws_url = "ws://127.0.0.1:1"', "does not go with"),
+        ("sim", '"nowhere"', "nowhere"),
+        ("ws_url", '"127.0.0.1"', "is not an address"),
+        ("venue", "binance", "plant.toml"),
+    ],
+)
+def test_a_configuration_that_is_wrong_starts_nothing(
+    tmp_path: Path, left_behind: Callable[[], Remains], key: str, value: str, told: str
+) -> None:
+    text = DEMO.format(port=free_port(), rate=100)
+    file = tmp_path / "plant.toml"
+    lines = [line for line in text.splitlines() if not line.startswith(("sim =", f"{key} ="))]
+    at = lines.index("[feeds.binance]") + 1
+    file.write_text("\n".join([*lines[:at], f"{key} = {value}", *lines[at:]]))
+    done = tickplant("up", "-c", file)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left_behind() == NOTHING
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_plant_that_never_comes_up_leaves_nothing_when_it_is_stopped(
+    tmp_path: Path, left_behind: Callable[[], Remains]
+) -> None:
+    port = free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        (tmp_path / "plant.toml").write_text(QUICK.format(port=port, rate=100))
+        running = PlantProcess(tmp_path / "plant.toml")
+        try:
+            wait_for("the complaint", lambda: "is already in use" in running.errors.read_text())
+            assert running.stop(signal.SIGINT) == 0
+        finally:
+            running.clean_up()
+    expect_as_before(running, left_behind)
+
+
+def test_a_plant_whose_venue_cannot_be_reached_leaves_nothing_when_it_is_stopped(
+    tmp_path: Path, left_behind: Callable[[], Remains]
+) -> None:
+    nobody = free_port()
+    text = QUICK.replace(
+        'sim = "market"', f'ws_url = "ws://127.0.0.1:{nobody}"\nrest_url = "http://127.0.0.1:{nobody}"'
+    )
+    with plant(tmp_path, text, wait=False) as running:
+        log = running.data_dir / "log" / "plant.log"
+        wait_for("the complaint", lambda: log.exists() and str(nobody) in log.read_text())
+        assert running.stop() == 0
+        expect_as_before(running, left_behind)
+
+
+def test_a_second_plant_that_is_refused_leaves_the_first_as_it_was(
+    tmp_path: Path, left_behind: Callable[[], Remains]
+) -> None:
+    with plant(tmp_path, QUICK) as running:
+        before = left_behind()
+        second = tickplant("up", "-c", running.file)
+        assert second.returncode == 1
+        assert f"pid {running.process.pid}" in second.stderr
+        assert left_behind() == before
+        assert running.status()["healthy"]
+        assert running.stop() == 0
+        expect_as_before(running, left_behind)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a plant has stored in a few seconds."""
+    with plant(tmp_path_factory.mktemp("stored"), QUICK, rate=2000) as running:
+        wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 5000)
+        running.stop()
+    return running.data_dir
+
+
+@contextlib.contextmanager
+def command(*words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tickplant", *map(str, words)], stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_replay_that_is_interrupted_leaves_nothing(store: Path, left_behind: Callable[[], Remains]) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with command("replay", "--data", store, "--speed", "0.01", "--bind", address) as process:
+        with tp.subscribe("binance", address=address, timeout=DEADLINE_S) as messages:
+            next(messages)
+            assert len(left_behind().segments) == 1
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE_S) == 0
+        assert left_behind() == NOTHING
+    assert tickplant("verify", "--data", store).returncode == 0
+
+
+def test_an_ingest_that_is_interrupted_leaves_nothing_and_what_it_stored_is_in_order(
+    tmp_path: Path, left_behind: Callable[[], Remains]
+) -> None:
+    trade = (
+        '{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":%d,"p":"1.00","q":"1.00","T":1700000000000,"m":true,"M":true}'
+    )
+    file = tmp_path / "recording.gz"
+    with gzip.open(file, "wt", compresslevel=1) as recording:
+        for ident in range(600_000):
+            recording.write(f"{1_700_000_000_000_000_000 + ident * 1000} {trade % ident}\n")
+    data_dir = tmp_path / "data"
+    with command("ingest", file, "--venue", "binance", "--data", data_dir) as process:
+        wait_for("the first records on disk", lambda: any(data_dir.glob("journal/**/*.tpj")), timeout_s=DEADLINE_S)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 1
+        assert process.stderr is not None
+        assert b"was not stored whole: stopped" in process.stderr.read()
+        assert left_behind() == NOTHING
+    verified = tickplant("verify", "--data", data_dir)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def descriptors(pid: int) -> int:
+    return psutil.Process(pid).num_fds()
+
+
+def test_a_supervisor_keeps_no_descriptor_of_a_child_that_has_died(tmp_path: Path) -> None:
+    with plant(tmp_path, QUICK) as running:
+        wait_for("ticks", lambda: has_ticks(running))
+        before = descriptors(running.process.pid)
+        for restarts in (1, 2, 3):
+            for name in ("writer", "engine", "binance"):
+                os.kill(running.process_named(name)["pid"], signal.SIGKILL)
+
+            def back(restarts: int = restarts) -> bool:
+                status = running.status()
+                return bool(status["healthy"]) and all(
+                    process["restarts"] == restarts for process in status["processes"] if process["role"] != "sim"
+                )
+
+            wait_for("everybody to be back", back)
+        wait_for("as many descriptors as before", lambda: descriptors(running.process.pid) <= before, timeout_s=30)
+
+
+def test_an_engine_keeps_no_descriptor_of_a_subscriber_that_has_gone(tmp_path: Path) -> None:
+    with plant(tmp_path, QUICK) as running:
+        wait_for("ticks", lambda: has_ticks(running))
+        pid = running.process_named("engine")["pid"]
+        with tp.subscribe("binance", address=running.publish) as messages:
+            next(messages)
+        wait_for("no subscription", lambda: running.process_named("engine")["counters"]["subscriptions"] == 0)
+        before = descriptors(pid)
+        for _ in range(20):
+            with tp.subscribe("binance", address=running.publish) as messages:
+                next(messages)
+        wait_for("as many descriptors as before", lambda: descriptors(pid) <= before, timeout_s=30)

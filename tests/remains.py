@@ -1,0 +1,104 @@
+"""What the plants of this test process have left on the machine: shared memory, run folders, processes.
+
+Several test processes may run plants at once, so each must know its own. All that one starts inherits its
+XDG_RUNTIME_DIR, in which run folders and sockets are made; its data directories, which segments are named after, lie in
+its temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tickplant import config as cfg
+
+SHARED_MEMORY = Path("/dev/shm")
+MADE_BY_TESTS = "tickplant-test-"
+"""Rings without a plant. Nobody knows whose one is, so it counts as left behind when no process has it any more."""
+
+
+class Remains(NamedTuple):
+    """Each as a set of names."""
+
+    segments: frozenset[str]
+    files: frozenset[str]  # run folders, control sockets, doorbells
+    processes: frozenset[tuple[int, str]]
+
+
+NOTHING = Remains(frozenset(), frozenset(), frozenset())
+
+
+class Watch:
+    """Looks at what is there now, and at what has come to be since.
+
+    Args:
+        runtime_dir: XDG_RUNTIME_DIR of the plants in question.
+        temporary: where their data directories are.
+    """
+
+    def __init__(self, runtime_dir: Path, temporary: Path) -> None:
+        self._runtime_dir = runtime_dir
+        self._temporary = temporary
+        self._plants: dict[str, bool] = {}  # by id: whether it is one of those in question
+
+    def now(self) -> Remains:
+        """Everything, other plants' segments included."""
+        return Remains(
+            frozenset(path.name for path in SHARED_MEMORY.glob("tickplant-*")),
+            frozenset(str(path) for path in self._runtime_dir.glob("*/**/*")),
+            frozenset(_processes(self._runtime_dir)),
+        )
+
+    def since(self, before: Remains) -> Remains:
+        """What is there now and was not. The children of a process that was there are its own affair."""
+        now, pids = self.now(), {pid for pid, _ in before.processes}
+        return Remains(
+            frozenset(self._mine(now.segments - before.segments)),
+            now.files - before.files,
+            frozenset(one for one in now.processes - before.processes if _parent(one[0]) not in pids),
+        )
+
+    def _mine(self, names: frozenset[str]) -> set[str]:
+        mine = {name for name in names if not name.startswith(MADE_BY_TESTS) and self._is_mine(name.split("-")[1])}
+        made = {name for name in names if name.startswith(MADE_BY_TESTS)}
+        return mine | (made - _mapped() if made else set())
+
+    def _is_mine(self, plant_id: str) -> bool:
+        if plant_id not in self._plants:
+            folders = (Path(folder) for folder, _, _ in os.walk(self._temporary))
+            # A replay adds its pid.
+            self._plants[plant_id] = any(plant_id.startswith(cfg.plant_id(folder)) for folder in folders)
+        return self._plants[plant_id]
+
+
+def _mapped() -> set[str]:
+    """Segments that some process has in its memory."""
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            found |= {
+                line.rpartition("/")[2]
+                for line in maps.read_text().splitlines()
+                if f" {SHARED_MEMORY}/tickplant-" in line
+            }
+    return found
+
+
+def _processes(runtime_dir: Path) -> set[tuple[int, str]]:
+    mark = f"XDG_RUNTIME_DIR={runtime_dir}".encode()
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if command:  # a zombie has none: it has ended, and its parent knows
+                    found.add((int(folder.name), command[:200]))
+    return found
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0

@@ -267,6 +267,7 @@ def write_bbo(out: Any, book: Any, tick: Any, instrument: int) -> None:
     out["source_seq"] = tick["seq"]
     out["instrument"] = instrument
     out["flags"] = book["flags"]
+    out["reserved"] = 0
     out["seq"] = 0
 
 

@@ -61,7 +61,7 @@ class DictBooks:
             for instrument, book in self._changed(tick):
                 numbers, flags = book.said[:4], book.said[4]
                 rows.append(
-                    (tick["ts_event"], tick["ts_recv"], *numbers, tick["seq"], instrument, flags, 0),
+                    (tick["ts_event"], tick["ts_recv"], *numbers, tick["seq"], instrument, flags, 0, 0),
                 )
         return _records(rows, BBO)
 
@@ -155,7 +155,7 @@ class PlainBars:
 
 
 def _records(rows: list[tuple[int, ...]], dtype: np.dtype[np.void]) -> Records:
-    """Rows as records whose padding is zero."""
+    """Rows as records."""
     records = np.zeros(len(rows), dtype)
     records[:] = rows
     return records

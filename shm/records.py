@@ -2,8 +2,8 @@
 
 Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
 (mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
-the Unix epoch, UTC. All fields are little-endian and naturally aligned; the offsets are asserted in
-`tests/unit/test_records.py`.
+the Unix epoch, UTC. All fields are little-endian and naturally aligned, without a byte between them: numpy copies and
+concatenates records field by field and loses what has no name. `tests/unit/test_records.py` asserts the offsets.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ BBO: Final = _layout(
         ("source_seq", "<u8", 48),  # seq of the tick that changed it
         ("instrument", "<u4", 56),
         ("flags", "<u2", 60),
+        ("reserved", "<u2", 62),  # 0
         ("seq", "<u8", 64),
     ],
 )
@@ -151,6 +152,7 @@ BAR: Final = _layout(
         ("trades", "<u4", 84),
         ("instrument", "<u4", 88),
         ("flags", "<u2", 92),
+        ("reserved", "<u2", 94),  # 0
         ("seq", "<u8", 96),
     ],
 )

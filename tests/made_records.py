@@ -53,6 +53,7 @@ def make_records(schema: Schema, count: int, *, first_seq: int = 0) -> Records:
     records = np.zeros(count, BBO if schema == Schema.BBO else BAR)
     for salt, name in enumerate(records.dtype.names or ()):
         records[name] = _below(count, 20 + salt, 10**4) + (10**9 if name.startswith("ts_") else 0)
+    records["reserved"] = 0
     records["instrument"] = 1 + np.arange(count) % 3
     records["seq"] = np.arange(first_seq, first_seq + count, dtype=np.uint64)
     if schema == Schema.BBO:

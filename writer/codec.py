@@ -47,7 +47,6 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.shm.records import DTYPES, Schema
-from tickplant.writer.arrays import new_records
 from tickplant.writer.columns import (
     COLUMN_IDS,
     KEYS,
@@ -352,7 +351,7 @@ _LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}
 
 def _assemble(columns: dict[str, Words], dtype: np.dtype[np.void], rows: int) -> Records:
     """Interleave columns into records, block by block, so that a block's cache lines are filled while they are near."""
-    records = new_records(rows, dtype)
+    records = np.empty(rows, dtype)
     block_records = 4096
     for start in range(0, rows, block_records):
         end = start + block_records

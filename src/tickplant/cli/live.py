@@ -79,7 +79,8 @@ def tail(
 def rows(message: Message) -> Iterator[dict[str, object]]:
     """The records of a message as people read them: decimal text, names instead of numbers."""
     columns: dict[str, list[object]] = {}
-    for name in message.records.dtype.names or ():
+    names = [name for name in message.records.dtype.names or () if name != "reserved"]
+    for name in names:
         values = message.records[name]
         if name in ("price", "bid_price", "ask_price", "open", "high", "low", "close"):
             columns[name] = list(decimals(values, message.price_scale))

@@ -232,6 +232,7 @@ class EngineProcess:
             stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
             store_bbo=self._outputs[Schema.BBO].store,
             store_bars=self._outputs[Schema.BAR].store,
+            give_up_s=self.spec.config.restore_s,
             ask=lambda: self._client.send(Restore(self.spec.name, feed)),
             release=lambda: self._client.send(Restored(self.spec.name, feed)),
         )

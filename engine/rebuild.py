@@ -28,9 +28,6 @@ from tickplant.shm.ring import OLDEST, Consumer, Mode, Ring
 Records = NDArray[np.void]
 
 BATCH_RECORDS: Final = 8192
-GIVE_UP_S: Final = 60.0
-"""An engine that is played nothing for this long goes on with the ring alone, and its books stay stale."""
-
 DRY_S: Final = 1.0
 
 
@@ -53,6 +50,7 @@ class Rebuild:
         stored: how far the engine's rings say that derived records are stored.
         store_bbo: takes those that are not.
         store_bars: likewise.
+        give_up_s: an engine that is played nothing new for this long goes on with the ring alone, its books stale.
         ask: asks for a restore process.
         release: says that it may end.
     """
@@ -68,6 +66,7 @@ class Rebuild:
         stored: dict[Key, int],
         store_bbo: Outlet,
         store_bars: Outlet,
+        give_up_s: float = 60.0,
         ask: Callable[[], None],
         release: Callable[[], None],
     ) -> None:
@@ -85,10 +84,12 @@ class Rebuild:
             self._stored.know(instrument, interval_s, source_seq)
         self._store = store_bbo, store_bars
         self._bbo: dict[int, Records] = {}  # by instrument: the last one
+        self._give_up_s = give_up_s
         self._ask = ask
         self._release = release
         self._offer: Restoring | None = None
         self._next = 0
+        self._furthest = 0  # that any restore process has got
         self._until = 0
         self._log = structlog.get_logger()
         self._heard_s = time.monotonic()
@@ -116,7 +117,7 @@ class Rebuild:
             self._begin(self._offer)
             self._offer = None
         silent_s = time.monotonic() - self._heard_s
-        if silent_s > GIVE_UP_S:
+        if silent_s > self._give_up_s:
             self._log.error("no stored ticks come: going on without; books are stale", ring=self._ring.name)
             self._join(OLDEST)
             return True
@@ -124,8 +125,10 @@ class Rebuild:
             return False
         ticks = self.past.read(BATCH_RECORDS)
         if len(ticks):
-            self._heard_s = time.monotonic()
             self._fold(ticks)
+            if self._next > self._furthest:
+                # One that dies again and again at the same place gets nowhere, however often it begins.
+                self._furthest, self._heard_s = self._next, time.monotonic()
             self.past.commit(self.past.position)
         if self._may_join(patient=silent_s < DRY_S):
             self._join(self._next)
@@ -162,7 +165,6 @@ class Rebuild:
         self._engine.announce(mark.instrument for mark in offer.stored if not mark.interval_s)
         self._bbo.clear()
         self._next = offer.first_seq
-        self._heard_s = time.monotonic()
 
     def _may_join(self, *, patient: bool) -> bool:
         """Whether the ring holds what comes next, and, unless patience is at an end, so safely that it can be read."""

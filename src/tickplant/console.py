@@ -124,6 +124,8 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
         notes = [
             f"{key} {process.counters[key]:,}" for key in ("rejected", "gaps", "lost") if process.counters.get(key)
         ]
+        if process.counters.get("trouble"):
+            notes.append("cannot store")
         if process.name in behind:
             notes.append(f"behind by {behind[process.name]:,}")
         rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""
@@ -146,6 +148,10 @@ def print_status(status: Status) -> None:
     """The table once, for `tickplant status`."""
     console = Console()
     console.print(_table(status))
+    for process in status.processes:
+        if trouble := process.counters.get("trouble"):
+            why = f"{process.name} cannot store, records wait in the ring: {trouble}"
+            console.print(Text(why, style="red"), soft_wrap=True)
     for ring in status.rings:
         readers = ", ".join(
             f"{label} {lag:,} behind" + (f", lost {ring.lost[label]:,}" if ring.lost.get(label) else "")

@@ -342,7 +342,14 @@ class Supervisor:
                 self._identities[child.name] = identity
                 child.ready()
             return
+        before = child.counters.get("trouble", "")
         child.heard(message.counters)
+        trouble = child.counters.get("trouble", "")
+        if trouble and trouble != before:
+            # Its own line in the log may not fit on a disk that is full.
+            self._tell("error", f"{child.name} cannot store, records wait in the ring: {trouble}")
+        elif before and not trouble:
+            self._tell("warning", f"{child.name} stores again")
         if isinstance(message, Done):
             self.done[child.name] = message
 
@@ -416,7 +423,10 @@ class Supervisor:
             pid=os.getpid(),
             data_dir=str(self.data_dir),
             uptime_s=round(now_s - self.started_s, 1),
-            healthy=self.running and all(process.state in ("running", "done") for process in processes),
+            healthy=self.running
+            and all(
+                process.state in ("running", "done") and not process.counters.get("trouble") for process in processes
+            ),
             publish=self.plan.publish,
             processes=processes,
             rings=rings,

@@ -1,0 +1,159 @@
+"""An engine comes back although what plays it the past is killed, or cannot read it: exact books or stale ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
+
+import tickplant as tp
+from tickplant.shm.records import Schema
+from tickplant.writer.store import Store
+
+pytestmark = pytest.mark.timeout(300)
+
+PLANT = """[plant]
+restart_backoff_s = 0.2
+restart_cap_s = 0.2
+restart_intensity = 1000
+hang_s = 60
+"""
+# So small a ring that an engine which was away has to be played what is stored.
+TEXT = (
+    DEMO.replace("[plant]\n", PLANT)
+    .replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 8192\n")
+    .replace("[engines.engine]\n", "[engines.engine]\nrestore_s = {restore_s}\n")
+)
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+def text(restore_s: float = 60.0) -> str:
+    return TEXT.replace("{restore_s}", str(restore_s))
+
+
+def counters(running: PlantProcess, process: str = "engine") -> dict[str, int]:
+    found = running.process_named(process)
+    return dict(found["counters"]) | {"pid": found["pid"]}
+
+
+def wait_for_a_past(running: PlantProcess) -> None:
+    """More than the ring holds."""
+    wait_for("books", lambda: counters(running).get("books_live") == len(SYMBOLS))
+    wait_for("a past", lambda: counters(running, "writer").get("records", 0) > 40_000)
+
+
+def kill_engine(running: PlantProcess) -> int:
+    pid = counters(running)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def wait_until_rebuilt(running: PlantProcess, dead: int) -> None:
+    def rebuilt() -> bool:
+        now = counters(running)
+        return now["pid"] not in (0, dead) and now.get("rebuilds") == 1 and now["rebuilding"] == 0
+
+    wait_for("the engine to be back", rebuilt)
+
+
+def restore_pid(running: PlantProcess) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(running.process.pid).children():
+            if "tickplant.writer.restore" in child.cmdline():
+                return child.pid
+    return None
+
+
+def expect_exact_books(running: PlantProcess, *, or_stale: bool = False) -> None:
+    """Each live book is the stored one of the same moment."""
+    for symbol in SYMBOLS:
+        live = tp.fetch_book("binance", symbol, address=running.publish)
+        if or_stale and live.stale:
+            continue
+        assert not live.stale
+
+        def stored(symbol: str = symbol, live: tp.Book = live) -> bool:
+            book = Store(running.data_dir).book("binance", symbol, live.ts_recv)
+            return [[tuple(row) for row in side.tolist()] for side in (book.bids, book.asks)] == [live.bids, live.asks]
+
+        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=20)
+
+
+def expect_live_after_resync(running: PlantProcess) -> None:
+    """A new snapshot from the venue makes every book live, and the plant ends in order."""
+    assert tickplant("resync", "binance", "-c", running.file).returncode == 0
+    wait_for("live books", lambda: counters(running).get("books_live") == len(SYMBOLS))
+    expect_exact_books(running)
+    assert running.process.poll() is None
+    assert running.stop() == 0
+    assert running.segments() == set()
+
+
+def test_a_restore_that_is_killed_again_and_again_begins_anew_and_the_books_are_exact(tmp_path: Path) -> None:
+    with plant(tmp_path, text(), rate=2000) as running:
+        wait_for_a_past(running)
+        dead = kill_engine(running)
+        killed: set[int] = set()
+        for age_s in (0.0, 0.3, 0.6):
+            pid = wait_for("a restore", lambda: (pid := restore_pid(running)) not in killed and pid)
+            killed.add(pid)
+            with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+                psutil.Process(pid).wait(age_s)  # the instant of the kill, unless it has done its work by then
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until_rebuilt(running, dead)
+        expect_exact_books(running)
+        assert counters(running, "binance")["resyncs"] == 0
+        expect_live_after_resync(running)
+
+
+@contextlib.contextmanager
+def damaged(running: PlantProcess) -> Iterator[None]:
+    """One stored chunk of ticks is not what was written, meanwhile."""
+    chunks = [
+        (path, int(entry["offset"]), int(entry["header"]["length_bytes"]))
+        for path, entries in Store(running.data_dir).entries("binance", Schema.TICK)
+        for entry in entries
+    ]
+    path, offset, length_bytes = chunks[len(chunks) // 2]
+    at = offset + length_bytes // 2
+    with path.open("r+b", buffering=0) as file:
+        was = os.pread(file.fileno(), 8, at)
+        os.pwrite(file.fileno(), bytes(byte ^ 0xFF for byte in was), at)
+        try:
+            yield
+        finally:
+            os.pwrite(file.fileno(), was, at)
+
+
+def test_a_damaged_journal_makes_books_stale_and_never_wrong(tmp_path: Path) -> None:
+    with plant(tmp_path, text(), rate=2000) as running:
+        wait_for_a_past(running)
+        with damaged(running):
+            wait_until_rebuilt(running, kill_engine(running))
+        expect_exact_books(running, or_stale=True)
+        expect_live_after_resync(running)
+        assert tickplant("verify", "--data", running.data_dir).returncode == 0
+
+
+def test_an_engine_whose_past_cannot_be_read_goes_on_with_stale_books(tmp_path: Path) -> None:
+    with plant(tmp_path, text(restore_s=3.0), rate=2000) as running:
+        wait_for_a_past(running)
+        journal = running.data_dir / "journal" / "binance" / "tick"
+        away = journal.with_name("away")
+        journal.rename(away)
+        journal.write_text("in the way")
+        try:
+            wait_until_rebuilt(running, kill_engine(running))
+            assert "no stored ticks come: going on without" in (running.data_dir / "log" / "plant.log").read_text()
+            assert all(tp.fetch_book("binance", symbol, address=running.publish).stale for symbol in SYMBOLS)
+        finally:
+            journal.unlink()
+            away.rename(journal)
+        expect_live_after_resync(running)

@@ -18,6 +18,10 @@ from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tick
 from remains import NOTHING, Remains
 
 import tickplant as tp
+from tickplant import config as cfg
+from tickplant.shm.records import Schema
+from tickplant.shm.ring import Ring
+from tickplant.writer.store import Store
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -96,6 +100,24 @@ def test_a_plant_that_has_ended_has_left_nothing(tmp_path: Path, left_behind: Ca
         assert left_behind() != NOTHING
         ENDS[how](running)
         expect_as_before(running, left_behind)
+
+
+def test_a_busy_plant_that_is_stopped_has_stored_all_that_had_reached_a_ring(tmp_path: Path) -> None:
+    with plant(tmp_path, QUICK, rate=20_000) as running, contextlib.ExitStack() as held:
+        rings = {
+            (producer, schema): held.enter_context(
+                Ring.attach(cfg.ring_name(running.plant_id, producer, schema.name.lower()), schema, tmp_path)
+            )
+            for producer, schema in (("binance", Schema.TICK), ("engine", Schema.BBO), ("engine", Schema.BAR))
+        }
+        wait_for("load", lambda: rings["binance", Schema.TICK].head > 100_000)
+        assert running.stop() == 0
+        assert running.segments() == set()
+        store = Store(running.data_dir)
+        # Unlinked they are, but not gone as long as we hold them.
+        assert {key: store.next_seq(*key) for key in rings} == {key: ring.head for key, ring in rings.items()}
+    verified = tickplant("verify", "--data", running.data_dir)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,22 @@ from tickplant.engine import fanout, publisher
 from tickplant.engine.bars import Bars
 from tickplant.engine.book import Books
 from tickplant.engine.output import grown
+from tickplant.engine.past import Origin
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
 Records = NDArray[np.void]
-Sink = Callable[[Records], Records]
-"""Takes derived records, stamps their `seq` and stores them; gives those that are new."""
+Sink = Callable[[Records], tuple[Records, int]]
+"""Takes derived records, stamps their `seq` and stores them; gives those that are new, and how many of these, the first
+ones, are stored: where there was no room, the others never will be."""
 
 
 class Feed:
     """The state derived from one ring of ticks."""
 
-    def __init__(self, *, max_levels: int, bar_s: tuple[int, ...]) -> None:
+    def __init__(self, name: str, *, max_levels: int, bar_s: tuple[int, ...]) -> None:
+        self.origin = Origin(name)
         self.max_levels = max_levels
         self.bar_s = bar_s
         self.books = Books(max_levels)
@@ -66,16 +69,16 @@ class Engine:
         self._store_bbo = store_bbo
         self._store_bars = store_bars
 
-    def add_feed(self, *, max_levels: int, bar_s: tuple[int, ...]) -> Feed:
+    def add_feed(self, name: str, *, max_levels: int, bar_s: tuple[int, ...]) -> Feed:
         """A ring of ticks to follow."""
-        feed = Feed(max_levels=max_levels, bar_s=bar_s)
+        feed = Feed(name, max_levels=max_levels, bar_s=bar_s)
         feed.reserve(self._known)
         self.feeds.append(feed)
         return feed
 
     def sketch(self, feed: Feed) -> Feed:
         """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
-        sketch = Feed(max_levels=feed.max_levels, bar_s=feed.bar_s)
+        sketch = Feed(feed.origin.feed, max_levels=feed.max_levels, bar_s=feed.bar_s)
         sketch.reserve(self._known)
         self._sketches.append(sketch)
         return sketch
@@ -112,17 +115,19 @@ class Engine:
         if not len(ticks):
             return
         feed.ticks += len(ticks)
-        self._publisher.publish_ticks(ticks)
+        self._publisher.publish_ticks(ticks, feed.origin)
         bbo = feed.books.apply(ticks)
         if len(bbo):
-            bbo = self._store_bbo(bbo)
+            bbo, stored = self._store_bbo(bbo)
             self.bbo += len(bbo)
-            self._publisher.publish_bbo(bbo)
+            self._publisher.publish_bbo(bbo[:stored], feed.origin)
+            self._publisher.publish_bbo(bbo[stored:])
         bars = feed.bars.apply(ticks)
         if len(bars):
-            bars = self._store_bars(bars)
+            bars, stored = self._store_bars(bars)
             self.bars += len(bars)
-            self._publisher.publish_bars(bars)
+            self._publisher.publish_bars(bars[:stored], feed.origin)
+            self._publisher.publish_bars(bars[stored:])
 
     def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
         """`count` ticks before `position` were overwritten before they were read.
@@ -131,6 +136,7 @@ class Engine:
         store is not concerned: the writer reads the ring for itself, and what is derived is made up for later.
         """
         feed.lost += count
+        feed.origin = Origin(feed.origin.feed)
         gaps = self._gaps(feed, position, ts_recv)
         self._publisher.publish_ticks(gaps)
         self._publisher.publish_bbo(feed.books.apply(gaps))

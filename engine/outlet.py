@@ -90,8 +90,8 @@ class Output:
         with ring.consumer(f"{self._label}-restart", Mode.LOSSY, start=OLDEST) as consumer:
             return newest_of(consumer.read(ring.capacity_records))
 
-    def store(self, records: Records, *, patient: bool = False) -> Records:
-        """Stamp `seq` and hand over; returns the records that are new.
+    def store(self, records: Records, *, patient: bool = False) -> tuple[Records, int]:
+        """Stamp `seq` and hand over; returns the records that are new, and how many of them were taken, the first ones.
 
         When the writer is so far behind that the ring is full, a live engine drops and counts: it must not fall behind
         the market as well. One whose source can wait does so. `patient` waits as long as the writer makes progress.
@@ -102,7 +102,7 @@ class Output:
         self._next_seq = first + len(records)
         records["seq"] = np.arange(first, self._next_seq, dtype=np.uint64)
         if self._producer is None or not len(records):
-            return records
+            return records, 0
         waits = self._lossless or patient
         done = self._producer.publish(records, timeout_s=RETRY_S if waits else 0)
         until_s = time.monotonic() + PATIENCE_S
@@ -115,7 +115,7 @@ class Output:
         if done < len(records):
             self.dropped += len(records) - done
             self._producer.drop(len(records) - done)
-        return records
+        return records, done
 
     def close(self) -> None:
         """Give up the producer's place."""

@@ -26,6 +26,7 @@ from tickplant.control import (
     ControlClient,
     Counters,
     EngineSpec,
+    Recall,
     Restore,
     Restored,
     Restoring,
@@ -39,6 +40,7 @@ from tickplant.engine.core import Engine, Feed, warm_up
 from tickplant.engine.outlet import Output
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.rebuild import Rebuild
+from tickplant.engine.recalls import Recalls
 from tickplant.engine.router import Router
 from tickplant.errors import TickplantError
 from tickplant.instruments import InstrumentTable
@@ -129,12 +131,20 @@ class EngineProcess:
             nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._beat)
             self._outputs.setdefault(schema, nowhere)
         self._engine = Engine(table, self._publisher, self._outputs[Schema.BBO].store, self._outputs[Schema.BAR].store)
-        self._router = Router(context, requests_address(config), self._publisher, self._engine.book)
+        self._recalls: Recalls | None = None
+        if spec.recall:
+            self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
+            resources.callback(self._recalls.close)
+        self._router = Router(
+            context, requests_address(config), self._publisher, self._engine.book, recalls=self._recalls
+        )
         resources.callback(self._router.close, LINGER_S)
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
         self._poller = zmq.Poller()
         for descriptor in (self._publisher.socket, self._router.socket, self._client.socket):
             self._poller.register(descriptor, zmq.POLLIN)
+        if self._recalls:
+            self._poller.register(self._recalls.socket, zmq.POLLIN)
         self._doorbells: set[int] = set()  # that the poller watches
         self._wake_on_signal(resources)
 
@@ -161,6 +171,7 @@ class EngineProcess:
             "subscriptions": publisher.subscriptions,
             "requests": router.served,
             "requests_refused": router.refused,
+            "requests_recalled": router.recalled,
             "replies_unread": router.unread,
             "subscriber_stalls": publisher.stalls,
             "recovery_bytes": publisher.kept_bytes,
@@ -278,6 +289,8 @@ class EngineProcess:
             self._settled_s = time.monotonic() + SETTLE_S
         if self._router.socket in ready:
             self._router.serve()
+        if self._recalls and self._recalls.socket in ready:
+            self._router.serve_recalled()
         if self._client.socket in ready:
             self._listen()
         if self._held and (self._stopping or time.monotonic() > self._settled_s):
@@ -290,6 +303,7 @@ class EngineProcess:
         if now_s < self._beat_s:
             return
         self._beat_s = now_s + self.spec.plant.heartbeat_s
+        self._router.give_up_overdue()
         self._client.heartbeat(self.counters())
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls
@@ -323,7 +337,7 @@ class EngineProcess:
     def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
         ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
         config = self.spec.config
-        source = Input(ref, ring, self._engine.add_feed(max_levels=config.max_levels, bar_s=config.bar_s))
+        source = Input(ref, ring, self._engine.add_feed(ref.producer, max_levels=config.max_levels, bar_s=config.bar_s))
         resources.callback(source.detach)
         if self.spec.restores and ring.head > 0:
             # There is a past: of this ring, or of an earlier one of the same store.

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from tickplant.config import is_loopback
 from tickplant.engine import fanout
 from tickplant.engine.output import grown
+from tickplant.engine.past import Origin, Past, Source
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
+from tickplant.shm.channels import tick_channels
 from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Schema
 from tickplant.shm.wire import (
     BBO_CHANNEL,
@@ -49,24 +51,40 @@ class Kept(NamedTuple):
     last: int
     header: bytes
     payload: bytes
+    source: Source | None  # None: the store does not have it
 
 
 class Topic:
     """One topic and what is kept of it."""
 
-    __slots__ = ("info", "kept", "name", "next_seq", "tail")
+    __slots__ = ("info", "kept", "name", "next_seq", "past", "source", "tail")
 
     def __init__(self, info: TopicInfo) -> None:
         self.name = info.topic.encode()
         self.info = info  # as of its last message, but for `next_seq`: see `now`
         self.next_seq = 0
+        self.source: Source | None = None  # of its last message
         self.kept: deque[Kept] = deque()
+        self.past = Past()  # what is not kept any more
         self.tail = b""  # last records, where no message is kept
+
+    @property
+    def oldest(self) -> int:
+        """Topic sequence of the first record that is remembered."""
+        return self.kept[0].first if self.kept else self.next_seq
 
     def now(self) -> TopicInfo:
         """What there is to say of it."""
         info = self.info
         return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
+
+    def carry(self, info: TopicInfo, origin: Origin | None) -> None:
+        """What comes next is of this instrument and origin."""
+        if origin is None:
+            self.source = None
+        elif self.source is None or self.source.origin is not origin or self.source.info is not info:
+            self.source = Source(origin, info)
+        self.info = info
 
     def last_records(self, count: int) -> Records:
         """Up to `count` of the last records; a quote is two, and no more are asked for."""
@@ -163,27 +181,32 @@ class Publisher:
             self.socket.close(0)
             raise
 
-    def publish_ticks(self, ticks: Records) -> None:
-        """Send TICK records. Every instrument must be known to `instrument`."""
+    def publish_ticks(self, ticks: Records, origin: Origin | None = None) -> None:
+        """Send TICK records. Every instrument must be known to `instrument`.
+
+        Args:
+            ticks: the records.
+            origin: whose stream they are the next part of, so that the store has them; None where it has not.
+        """
         if not len(ticks):
             return
         _, highest = fanout.survey(ticks["instrument"], _NOBODY)
         if highest >= len(self._trade_bits):
             self._trade_bits = grown(self._trade_bits, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
-        fanout.tick_channels(ticks, masks, self._trade_bits)
-        self._publish(self._ticks, ticks, masks)
+        tick_channels(ticks, masks, self._trade_bits)
+        self._publish(self._ticks, ticks, masks, origin)
 
-    def publish_bbo(self, bbo: Records) -> None:
-        """Send BBO records."""
-        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32))
+    def publish_bbo(self, bbo: Records, origin: Origin | None = None) -> None:
+        """Send BBO records, stored ones that were derived from this origin; see `publish_ticks`."""
+        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32), origin)
 
-    def publish_bars(self, bars: Records) -> None:
-        """Send BAR records, of the lengths that were announced."""
+    def publish_bars(self, bars: Records, origin: Origin | None = None) -> None:
+        """Send BAR records, of the lengths that were announced; see `publish_bbo`."""
         masks = np.zeros(len(bars), np.uint32)
         for i, interval_s in enumerate(self._bar_s):
             masks[bars["interval_s"] == interval_s] = 1 << i
-        self._publish(self._bars, bars, masks)
+        self._publish(self._bars, bars, masks, origin)
 
     def open_book(self, instrument_id: int) -> None:
         """Have the topic of a book, though it has no record yet."""
@@ -207,7 +230,7 @@ class Publisher:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
 
-    def _publish(self, stream: _Stream, records: Records, masks: NDArray[np.uint32]) -> None:
+    def _publish(self, stream: _Stream, records: Records, masks: NDArray[np.uint32], origin: Origin | None) -> None:
         if not len(records):
             return
         record_bytes = records.dtype.itemsize
@@ -220,7 +243,7 @@ class Publisher:
         bounds = starts.tolist()
         for i, key in enumerate(keys.tolist()):
             topic, info = stream.routes.get(key) or self._open(stream, key)
-            topic.info = info
+            topic.carry(info, origin)
             for start in range(bounds[i], bounds[i + 1], MESSAGE_RECORDS):
                 end = min(start + MESSAGE_RECORDS, bounds[i + 1])
                 self._send(topic, data[start * record_bytes : end * record_bytes], end - start, publish_ns)
@@ -249,7 +272,7 @@ class Publisher:
         topic.next_seq = first + count
         self.messages += 1
         self.records += count
-        topic.kept.append(Kept(first, first + count - 1, header, payload))
+        topic.kept.append(Kept(first, first + count - 1, header, payload, topic.source))
         self._kept.append(topic)
         self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES
         while self.kept_bytes > self.recovery_bytes:
@@ -274,7 +297,8 @@ class Publisher:
     def _forget(self) -> None:
         """Drop the oldest kept message."""
         topic = self._kept.popleft()
-        payload = topic.kept.popleft().payload
+        first, last, _, payload, source = topic.kept.popleft()
+        topic.past.forget(source, first, last, payload)
         self.kept_bytes -= len(payload) + _KEPT_OVERHEAD_BYTES
         if not topic.kept:
             topic.tail = payload[-_TAIL_RECORDS * DTYPES[Schema(topic.info.schema)].itemsize :]
@@ -298,4 +322,4 @@ def warm_up() -> None:
             words = records.view(np.uint64).reshape(count, dtype.itemsize // 8)
             fanout.survey(records["instrument"], _NOBODY)
             fanout.group(words, records["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
-    fanout.tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+    tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))

@@ -34,7 +34,7 @@ DRY_S: Final = 1.0
 class Outlet(Protocol):
     """What takes derived records."""
 
-    def __call__(self, records: Records, *, patient: bool) -> Records:
+    def __call__(self, records: Records, *, patient: bool) -> tuple[Records, int]:
         """Store them."""
 
 

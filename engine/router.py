@@ -2,7 +2,8 @@
 
 Served by the publisher's thread between two batches, so a snapshot is exactly what the messages so far add up to. The
 requests are in `wire.py`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is bounded
-in bytes, and a requester who does not read its replies loses them.
+in bytes, a requester who does not read its replies loses them, and what must be read from the store is left to another
+process (`recalls.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.publisher import Publisher, Topic, bind
+from tickplant.engine.recalls import REPLY_BYTES, Parked, Recalls
 from tickplant.errors import ConfigError
-from tickplant.shm.records import Flag, Schema
+from tickplant.shm.records import DTYPES, Flag, Schema
 from tickplant.shm.wire import (
+    MESSAGE_RECORDS,
     GetRange,
     GetSnapshot,
     GetTopics,
@@ -30,15 +33,13 @@ from tickplant.shm.wire import (
     Topics,
     decode_request,
     encode,
+    pack_header,
     split_topic,
 )
 
 Records = NDArray[np.void]
 
 REQUESTS_PER_TURN: Final = 16
-REPLY_BYTES: Final = 1 << 20
-"""A range is cut after the message with which it reaches this size."""
-
 _REQUEST_BYTES: Final = 1 << 16
 _QUEUED_REQUESTS: Final = 64  # of one requester; more wait in its own socket
 _QUEUED_REPLIES: Final = 16
@@ -52,6 +53,7 @@ class Router:
         address: to bind.
         publisher: whose topics these are.
         book: gives the snapshot of an instrument's book, TICK records; see `Books.snapshot`.
+        recalls: who has the store read for ranges that the publisher has forgotten; without it they are gone.
     """
 
     def __init__(
@@ -60,12 +62,16 @@ class Router:
         address: str,
         publisher: Publisher,
         book: Callable[[int], Records],
+        *,
+        recalls: Recalls | None = None,
     ) -> None:
         self.served = 0
         self.refused = 0
+        self.recalled = 0  # ranges that came from the store
         self.unread = 0  # replies that a requester did not take
         self._publisher = publisher
         self._book = book
+        self._recalls = recalls
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.socket.set(zmq.MAXMSGSIZE, _REQUEST_BYTES)
@@ -85,22 +91,47 @@ class Router:
             except zmq.Again:
                 return False
             try:
-                reply, frames = self._answer(request)
+                answer = self._answer(envelope, request)
             except ValueError as error:
-                reply, frames = Refused(0, str(error)), []
-            self.refused += isinstance(reply, Refused)
-            self.served += 1
-            try:
-                self.socket.send_multipart([*envelope, encode(reply), *frames], zmq.NOBLOCK)
-            except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
-                self.unread += 1
+                answer = Refused(0, str(error)), []
+            if answer is not None:
+                self._send(envelope, *answer)
         return True
+
+    def serve_recalled(self) -> None:
+        """Pass on what has come from the store."""
+        if self._recalls is None:
+            return
+        for parked, payload in self._recalls.receive():
+            if payload:
+                self._send(parked.envelope, *self._recalled(parked, payload))
+                self.recalled += 1
+            else:
+                self._send(parked.envelope, self._gone(parked.request, parked.topic, parked.interval.last), [])
+
+    def give_up_overdue(self) -> None:
+        """Answer the requests for which the store has not been read in time. Call it about every second."""
+        if self._recalls is None:
+            return
+        for parked in self._recalls.overdue():
+            topic = parked.topic
+            # All that is forgotten: another attempt at the next part of it would keep its subscriber as long again.
+            self._send(parked.envelope, self._gone(parked.request, topic, topic.oldest), [])
 
     def close(self, linger_s: float) -> None:
         """Let go of the socket."""
         self.socket.close(int(linger_s * 1000))
 
-    def _answer(self, frame: bytes) -> tuple[Reply, list[bytes]]:
+    def _send(self, envelope: list[bytes], reply: Reply, frames: list[bytes]) -> None:
+        self.refused += isinstance(reply, Refused)
+        self.served += 1
+        try:
+            self.socket.send_multipart([*envelope, encode(reply), *frames], zmq.NOBLOCK)
+        except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
+            self.unread += 1
+
+    def _answer(self, envelope: list[bytes], frame: bytes) -> tuple[Reply, list[bytes]] | None:
+        """None where the answer comes later."""
         request = decode_request(frame)
         publisher = self._publisher
         if isinstance(request, GetTopics):
@@ -111,7 +142,22 @@ class Router:
             return Refused(request.id, f"{request.topic}: no such topic, or it has had no record yet"), []
         if isinstance(request, GetSnapshot):
             return self._snapshot(request, topic)
-        return self._range(request, topic)
+        if request.epoch != publisher.epoch:
+            return Gone(request.id, publisher.epoch, request.topic, topic.oldest, topic.next_seq), []
+        if request.first > request.last or request.first < 0 or request.last >= topic.next_seq:
+            reason = f"{request.topic}: {request.first} to {request.last} is not a range below {topic.next_seq}"
+            return Refused(request.id, reason), []
+        if request.first >= topic.oldest:
+            return self._range(request, topic)
+        interval = topic.past.interval(request.first) if self._recalls else None
+        if self._recalls and interval and self._recalls.park(envelope, request, topic, interval):
+            return None
+        return self._gone(request, topic, request.first if self._recalls and not interval else topic.oldest), []
+
+    def _gone(self, request: GetRange, topic: Topic, until: int) -> Gone:
+        """The first record is not to be had; `until` may be."""
+        oldest = topic.past.following(max(until, request.first + 1), topic.oldest)
+        return Gone(request.id, self._publisher.epoch, request.topic, oldest, topic.next_seq)
 
     def _snapshot(self, request: GetSnapshot, topic: Topic) -> tuple[Reply, list[bytes]]:
         info = topic.now()
@@ -126,13 +172,6 @@ class Router:
         return reply, [records.tobytes()]
 
     def _range(self, request: GetRange, topic: Topic) -> tuple[Reply, list[bytes]]:
-        epoch = self._publisher.epoch
-        oldest = topic.kept[0].first if topic.kept else topic.next_seq
-        if request.epoch != epoch or request.first < oldest:
-            return Gone(request.id, epoch, request.topic, oldest, topic.next_seq), []
-        if request.first > request.last or request.last >= topic.next_seq:
-            reason = f"{request.topic}: {request.first} to {request.last} is not a range below {topic.next_seq}"
-            return Refused(request.id, reason), []
         # Messages hold at least one record, so the one with `first` is at most that many places from either end.
         skip = max(0, len(topic.kept) - (topic.next_seq - request.first))
         frames: list[bytes] = []
@@ -148,4 +187,22 @@ class Router:
             frames += (kept.header, kept.payload)
             size += len(kept.payload)
             last = kept.last
-        return Range(request.id, epoch, request.topic, first, last, len(frames) // 2), frames
+        return Range(request.id, self._publisher.epoch, request.topic, first, last, len(frames) // 2), frames
+
+    def _recalled(self, parked: Parked, payload: bytes) -> tuple[Reply, list[bytes]]:
+        """Records from the store as messages; they begin with the first one that was asked for."""
+        request, info = parked.request, parked.interval.source.info
+        epoch = self._publisher.epoch
+        record_bytes = DTYPES[Schema(info.schema)].itemsize
+        records = len(payload) // record_bytes
+        frames: list[bytes] = []
+        for start in range(0, records, MESSAGE_RECORDS):
+            count = min(MESSAGE_RECORDS, records - start)
+            scales = info.price_scale, info.size_scale
+            first = request.first + start
+            frames += (
+                pack_header(info.schema, record_bytes, count, epoch, first, 0, info.instrument, *scales),
+                payload[start * record_bytes : (start + count) * record_bytes],
+            )
+        last = request.first + records - 1
+        return Range(request.id, epoch, request.topic, request.first, last, len(frames) // 2), frames

@@ -38,7 +38,7 @@ WIRE_HEADER: Final = np.dtype(
         ("records", "<u4"),  # in this message
         ("epoch", "<u8"),  # microseconds since the Unix epoch when the engine started: a later life has a greater one
         ("first_seq", "<u8"),  # topic sequence of the first record
-        ("publish_ns", "<i8"),  # wall clock of the engine
+        ("publish_ns", "<i8"),  # wall clock of the engine; 0: made anew from the store, for somebody who missed it
         ("instrument", "<u4"),
         ("price_scale", "u1"),
         ("size_scale", "u1"),
@@ -210,10 +210,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 
 
 class Range(msgspec.Struct, frozen=True, tag="recover"):
-    """Two raw frames a message follow, header and payload, as they were published.
+    """Two raw frames a message follow, header and payload.
 
-    Messages are whole, so they may begin before `first`; they may also end before the `last` that was asked for, since
-    a reply is bounded: ask again from `last + 1`.
+    From memory they are as they were published, whole, and so may begin before `first`. From the store the records are
+    the same, the messages are cut anew. Either way they may end before the `last` that was asked for, since a reply is
+    bounded: ask again from `last + 1`.
     """
 
     id: int
@@ -225,7 +226,7 @@ class Range(msgspec.Struct, frozen=True, tag="recover"):
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
-    """What was asked for is not kept any more. `oldest` is the first record that is, `next_seq` where none is.
+    """The first record that was asked for is not to be had any more. `oldest` is where to go on, `next_seq` at the end.
 
     A different `epoch` than the one asked for means: another life of the engine, and `oldest` counts in that one.
     """

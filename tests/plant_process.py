@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tickplant import config as cfg
+from tickplant.control import ControlClient, GetStatus, Status
 
 T = TypeVar("T")
 
@@ -136,6 +137,17 @@ class PlantProcess:
             (Path("/dev/shm") / name).unlink(missing_ok=True)
         # A supervisor killed on purpose leaves its sockets for the next one to clear away.
         shutil.rmtree(cfg.run_dir(self.plant_id), ignore_errors=True)
+
+
+def status(running: PlantProcess) -> Status:
+    """Like `tickplant status`, without a process of its own."""
+    client = ControlClient(cfg.control_address(cfg.run_dir(running.plant_id)), "test")
+    try:
+        reply = client.request(GetStatus())
+    finally:
+        client.close()
+    assert isinstance(reply, Status)
+    return reply
 
 
 DEMO = """

@@ -160,25 +160,40 @@ class Store:
         return merge_by_receive_time([self.read(name, schema, selection) for name in names])
 
     def read(
-        self, producer: str, schema: Schema, selection: Selection, *, first_file: Path | None = None, first_seq: int = 0
+        self,
+        producer: str,
+        schema: Schema,
+        selection: Selection,
+        *,
+        first_file: Path | None = None,
+        first_seq: int = 0,
+        last_seq: int | None = None,
     ) -> Iterator[Records]:
         """Selected records of one producer in stored order, chunk by chunk. Raises DamageError.
 
-        Reading can begin in the middle: at a file, and at a seq.
+        Reading can begin in the middle, at a file and at a seq, and end at a seq, which is included.
         """
         decoder = ChunkDecoder()  # one of its own, since several of these run interleaved
         paths = self.files(producer, schema)
         for number, path in enumerate(paths):
             if first_file is not None and path < first_file:
                 continue
+            if number + 1 < len(paths) and int(paths[number + 1].stem) <= first_seq:
+                continue
+            if last_seq is not None and int(path.stem) > last_seq:
+                break
             index = self.index(path)
-            later = index.entries["header"]["last_seq"] >= first_seq
-            wanted = index.entries[selection.chunks(index.entries) & later]
+            headers = index.entries["header"]
+            within = headers["last_seq"] >= first_seq
+            if last_seq is not None:
+                within &= headers["first_seq"] <= last_seq
+            wanted = index.entries[selection.chunks(index.entries) & within]
             damage = [
                 part
                 for part in index.damage
                 if not (part.torn and path == paths[-1])
                 and (part.last_seq is None or part.last_seq >= first_seq)
+                and (last_seq is None or part.first_seq is None or part.first_seq <= last_seq)
                 and selection.concerns(*self._around(paths, number, part))
             ]
             with _opened(path) as fd:
@@ -190,6 +205,8 @@ class Store:
                         continue
                     if entry["header"]["first_seq"] < first_seq:
                         records = records[records["seq"] >= first_seq]
+                    if last_seq is not None and entry["header"]["last_seq"] > last_seq:
+                        records = records[records["seq"] <= last_seq]
                     if len(selected := selection.records(records)):
                         yield selected
             for part in damage:

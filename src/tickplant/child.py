@@ -19,7 +19,7 @@ import psutil
 from tickplant.config import PlantConfig
 from tickplant.control import PARENT_VARIABLE, Counters, ProcessStatus
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "restore"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 READY_TIMEOUT_S = 180.0

@@ -21,6 +21,7 @@ from tickplant.errors import SubscribeError
 from tickplant.follower import Follower, Message
 from tickplant.shm.records import DTYPES, Kind, Schema, Side
 from tickplant.shm.wire import (
+    GetRange,
     GetSnapshot,
     GetTopics,
     Reply,
@@ -35,6 +36,8 @@ from tickplant.shm.wire import (
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 5.0
+RANGE_TIMEOUT_S: Final = 15.0
+"""An engine that has forgotten what is asked for has it read from the store, and may take ten seconds for that."""
 
 CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
@@ -309,7 +312,8 @@ class Subscription:
             request = first.take_request()
             if request is not None:
                 request = msgspec.structs.replace(request, id=self._next_id())
-                self._asked[request.id] = first, time.monotonic() + ANSWER_TIMEOUT_S
+                timeout_s = RANGE_TIMEOUT_S if isinstance(request, GetRange) else ANSWER_TIMEOUT_S
+                self._asked[request.id] = first, time.monotonic() + timeout_s
                 self._line.send(request)
 
     def _next_id(self) -> int:

@@ -81,6 +81,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+    recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
 
 
 class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +119,15 @@ class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):
     bar_s: tuple[int, ...]
     live: RingRef  # the feed's ring
     ring: RingRef  # where the stored ticks go
+
+
+class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.writer.recall`: reads the store for subscribers of an engine that has forgotten."""
+
+    name: str
+    plant: Plant
+    address: str  # where the engine awaits it: see `Passage`
+    idle_s: float = 30.0  # without a request for this long it ends
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -220,6 +230,12 @@ class Restored(msgspec.Struct, tag="restored"):
     feed: str
 
 
+class Recall(msgspec.Struct, tag="recall"):
+    """Engine: I need a recall process, unless there is one."""
+
+    engine: str
+
+
 class GetStatus(msgspec.Struct, tag="get_status"):
     """Command line: how is everything?"""
 
@@ -232,7 +248,7 @@ class ProcessStatus(msgspec.Struct, tag="process_status"):
     """One child as the supervisor sees it."""
 
     name: str
-    role: Literal["feed", "engine", "writer", "sim", "replay", "restore"]
+    role: Literal["feed", "engine", "writer", "sim", "replay", "restore", "recall"]
     state: Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
     pid: int
     uptime_s: float
@@ -278,6 +294,7 @@ Message = (
     | Restore
     | Restoring
     | Restored
+    | Recall
     | GetStatus
     | Accepted
     | Status
@@ -297,6 +314,33 @@ def decode(frame: bytes) -> Message:
         return _DECODER.decode(frame)
     except msgspec.DecodeError as error:
         raise ControlError(f"not a control message: {error}") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Between an engine and its recall process: the engine binds a ROUTER socket, the process connects a DEALER.
+
+
+class Passage(msgspec.Struct, frozen=True, array_like=True):
+    """Engine: read these records of a topic from the store. One frame of MessagePack.
+
+    The answer is two frames: `id` as 8 bytes, little-endian; and the records, or nothing where the store does not have
+    the whole of the passage, exactly.
+    """
+
+    id: int
+    producer: str
+    schema: int
+    instrument: int
+    channel: str
+    first_seq: int  # of the producer: where the passage begins
+    last_seq: int  # and where it ends, included
+    records: int  # that the topic carried from there to there
+    skip: int  # of them, before the first one that is wanted
+    count: int  # that are wanted
+
+
+RECALL_READY: Final = b"ready"
+"""Recall process: here I am. One frame, again with each heartbeat, since the engine may have been replaced."""
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,18 @@ import msgspec
 from tickplant import config as cfg
 from tickplant.child import ChildPlan
 from tickplant.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
-from tickplant.control import EngineSpec, FeedSpec, Live, Plant, Recording, ReplaySpec, RestoreSpec, RingRef, WriterSpec
+from tickplant.control import (
+    EngineSpec,
+    FeedSpec,
+    Live,
+    Plant,
+    RecallSpec,
+    Recording,
+    ReplaySpec,
+    RestoreSpec,
+    RingRef,
+    WriterSpec,
+)
 from tickplant.feeds.sim.spec import SimSpec, parse_spec
 from tickplant.shm.records import Schema
 
@@ -46,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
     restores: list[RestorePlan] = []
+    recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
 
 
 class Addresses:
@@ -84,10 +96,12 @@ def _engine(
     *,
     waits: bool,
     restores: bool = False,
+    recall: str = "",
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
-    `restores`: it cannot, and what the engine has missed it makes up for from the store.
+    `restores`: it cannot, and what the engine has missed it makes up for from the store. `recall`: where it awaits who
+    reads there what it has forgotten.
     """
     spec = EngineSpec(
         name=name,
@@ -98,6 +112,7 @@ def _engine(
         gating=waits,
         wait_for_subscriber=waits and not outputs,
         restores=restores,
+        recall=recall,
     )
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
 
@@ -123,13 +138,16 @@ def live(config: Config, addresses: Addresses) -> Plan:
     ]
     engines = []
     restores = []
+    recalls = {}
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
         # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
         series = [(config.feeds[feed].venue, symbol) for feed in taken for symbol in config.feeds[feed].symbols]
         alone = len(set(series)) == len(series)
         inputs = [ticks[feed] for feed in taken]
-        engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone))
+        recall = f"ipc://{plant.run_dir}/{name}-recall"
+        engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone, recall=recall))
+        recalls[name] = _recall(plant, name, recall)
         restores += [
             _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed]) for feed in taken if alone
         ]
@@ -151,6 +169,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
         children=[*sims, *writers, *engines, *feeds],
         publish=[engine.publish for engine in config.engines.values()],
         restores=restores,
+        recalls=recalls,
     )
 
 
@@ -178,6 +197,11 @@ def _restore(
     )
     child = ChildPlan(name=label, role="restore", module="tickplant.writer.restore", spec=lambda: spec)
     return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
+
+
+def _recall(plant: Plant, engine: str, address: str) -> ChildPlan:
+    spec = RecallSpec(name=f"{engine}-recall", plant=plant, address=address)
+    return ChildPlan(name=spec.name, role="recall", module="tickplant.writer.recall", spec=lambda: spec)
 
 
 def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> ChildPlan:

@@ -22,7 +22,7 @@ import psutil
 import zmq
 
 from tickplant import plans
-from tickplant.child import Child, orphans
+from tickplant.child import Child, ChildPlan, orphans
 from tickplant.config import RESTORE_RING
 from tickplant.continuation import leave_last_ids
 from tickplant.control import (
@@ -32,6 +32,7 @@ from tickplant.control import (
     Heartbeat,
     Hello,
     Message,
+    Recall,
     Refused,
     Register,
     Registered,
@@ -58,7 +59,7 @@ from tickplant.writer.store import Store
 STAGES: Final = (("sim", "writer"), ("engine",), ("feed", "replay"))
 """Roles in start order. Consumers attach before their producers start; the drain goes the other way round."""
 
-DRAIN_ORDER: Final = ("feed", "replay", "restore", "engine", "writer", "sim")
+DRAIN_ORDER: Final = ("feed", "replay", "restore", "recall", "engine", "writer", "sim")
 TICK_S: Final = 1.0
 ORPHAN_S: Final = 3.0  # how long the children of a dead predecessor may take to finish
 ORPHAN_LOOK_S: Final = 0.1
@@ -268,6 +269,12 @@ class Supervisor:
         if child.plan.role == "restore" and (ended_in_order or child.name in self._restore_again):
             self._end_restore(child)
             return
+        if child.plan.role == "recall":
+            # Nothing depends on it: whoever still needs one asks again.
+            del self.children[child.name]
+            if not ended_in_order:
+                self._tell("warning", f"{child.name} ended with {_why(child, code)}")
+            return
         if self._stopping:
             child.state = "stopped"
             # One that was asked to end before it had learnt to do so in order had nothing to lose yet.
@@ -330,6 +337,8 @@ class Supervisor:
                 reply = Accepted()
             case Restore() | Restored() | Restoring():
                 self._restore(message)
+            case Recall(engine=name) if name in self.plan.recalls:
+                self._recall(self.plan.recalls[name])
             case Restart(name=name) | Resync(feed=name):
                 reply = Refused(f"there is no {name}; running: {', '.join(self.children)}")
             case _:
@@ -392,6 +401,12 @@ class Supervisor:
             plan = self._restores[child.name]
             self._restore(Restore(plan.engine, plan.feed))
 
+    def _recall(self, plan: ChildPlan) -> None:
+        """An engine needs somebody who reads the store for it; it may ask often."""
+        if plan.name not in self.children and not self._stopping:
+            child = self.children[plan.name] = Child(plan, self.plan.settings)
+            self._start(child)
+
     def _remove_restore_ring(self, name: str) -> None:
         ring = self._rings.pop(self._restores[name].ring.ref.name, None)
         if ring is not None:
@@ -423,9 +438,12 @@ class Supervisor:
             pid=os.getpid(),
             data_dir=str(self.data_dir),
             uptime_s=round(now_s - self.started_s, 1),
+            # A recall process comes and goes with the requests for it.
             healthy=self.running
             and all(
-                process.state in ("running", "done") and not process.counters.get("trouble") for process in processes
+                process.state in ("running", "done") and not process.counters.get("trouble")
+                for process in processes
+                if process.role != "recall"
             ),
             publish=self.plan.publish,
             processes=processes,

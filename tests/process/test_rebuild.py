@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from listener import Listener
-from plant_process import DEMO, PlantProcess, free_port, plant, wait_for
+from plant_process import DEMO, PlantProcess, free_port, plant, status, wait_for
 from plant_process import tickplant as run_tickplant
 
 import tickplant
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, ProcessStatus, Status
+from tickplant.control import ProcessStatus
 from tickplant.shm.records import BAR, BBO, Schema
 from tickplant.writer.store import Store
 
@@ -31,17 +30,6 @@ hang_s = 60
 TEXT = DEMO.replace("[plant]\n", PLANT)
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 DERIVED = {Schema.BBO: BBO, Schema.BAR: BAR}
-
-
-def status(running: PlantProcess) -> Status:
-    """Like `tickplant status`, without a process of its own."""
-    client = ControlClient(cfg.control_address(cfg.run_dir(running.plant_id)), "test")
-    try:
-        reply = client.request(GetStatus())
-    finally:
-        client.close()
-    assert isinstance(reply, Status)
-    return reply
 
 
 def process_named(running: PlantProcess, name: str) -> ProcessStatus:

@@ -28,12 +28,13 @@ class Bench:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.publisher = Publisher(self.context, f"ipc://{folder}/publish", self.table.by_id)
         self.stored: list[np.ndarray] = []
+        self.room = 1000  # records that are stored of those that follow from one batch
         self.engine = Engine(self.table, self.publisher, self.store, self.store)
-        self.one, self.other = (self.engine.add_feed(max_levels=100, bar_s=(1,)) for _ in range(2))
+        self.one, self.other = (self.engine.add_feed(name, max_levels=100, bar_s=(1,)) for name in ("one", "other"))
 
-    def store(self, records: np.ndarray) -> np.ndarray:
+    def store(self, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored.append(records)
-        return records
+        return records, min(len(records), self.room)
 
     def register(self, *symbols: str, venue: str = "binance") -> list[int]:
         """Ids of new instruments, added by somebody else as the supervisor does."""
@@ -128,6 +129,24 @@ def test_an_overrun_is_a_gap_on_every_topic_of_every_instrument_of_the_feed(benc
     assert not bench.other.books.is_stale(c)
 
 
+def test_what_the_store_has_of_a_topic_is_told_from_what_it_has_not(bench: Bench) -> None:
+    _, a = bench.register("*", "A")
+
+    def in_store(channel: str) -> list[bool]:
+        return [kept.source is not None for kept in bench.publisher.by_name[f"binance.A.{channel}"].kept]
+
+    bench.engine.take(bench.one, book(a, 10))
+    bench.engine.overrun(bench.one, 500, 777, 99)
+    bench.engine.take(bench.one, book(a, 11))
+    assert in_store("book") == in_store("bbo") == [True, False, True]
+    before, _, after = bench.publisher.by_name["binance.A.book"].kept
+    assert before.source is not after.source, "the store has more between them than was published"
+    bench.room = 0
+    bench.engine.take(bench.one, book(a, 12))
+    assert in_store("book")[3:] == [True]
+    assert in_store("bbo")[3:] == [False]
+
+
 def test_an_overrun_before_anything_was_seen_is_counted(bench: Bench) -> None:
     bench.engine.overrun(bench.one, 5, 5, 1)
     assert bench.engine.counters()["lost"] == 5
@@ -169,12 +188,13 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
 import sys
 from pathlib import Path
 from tickplant.engine import bar_kernels, book_kernels, fanout
+from tickplant.shm import channels
 from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import Bench, every_size
 
 def compiled():
-    kernels = [k for module in (bar_kernels, book_kernels, fanout) for k in vars(module).values()]
+    kernels = [k for module in (bar_kernels, book_kernels, channels, fanout) for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
 warm_up()

@@ -18,6 +18,7 @@ from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.shm import wire
+from tickplant.shm.channels import tick_channels
 from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
 
 ROWS = {
@@ -110,7 +111,7 @@ def test_every_kind_has_its_channel_and_what_breaks_a_stream_goes_to_all_it_conc
     )
     records["price"][-2:] = StatusCode.DISCONNECTED
     masks = np.zeros(len(records), np.uint32)
-    fanout.tick_channels(records, masks, np.zeros(4, np.uint32))
+    tick_channels(records, masks, np.zeros(4, np.uint32))
     named = [{c for i, c in enumerate(wire.TICK_CHANNELS) if mask >> i & 1} for mask in masks.tolist()]
     assert named == [
         {"trade"},

@@ -1,0 +1,330 @@
+"""A range that memory has forgotten comes back from the store exactly as it was published, or is said to be gone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tickplant.control import RECALL_READY, Passage
+from tickplant.engine import past
+from tickplant.engine.past import Origin
+from tickplant.engine.publisher import Publisher
+from tickplant.engine.recalls import Recalls
+from tickplant.engine.router import Router
+from tickplant.instruments import Instrument
+from tickplant.shm import wire
+from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Flag, Kind, Schema
+from tickplant.writer.journal import Journal
+from tickplant.writer.recall import recall
+from tickplant.writer.store import Store
+
+ROWS = {
+    1: Instrument(1, "binance", "BTCUSDT", 2, 8),
+    2: Instrument(2, "binance", "ETHUSDT", 2, 8),
+    3: Instrument(3, "binance", "ETHUSDT", 3, 8),
+}
+NAMES = {Schema.TICK: "feed", Schema.BBO: "engine", Schema.BAR: "engine"}
+KINDS = (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.STATUS, Kind.GAP)
+FLAGS = (0, Flag.AGGREGATE, Flag.ON_TRADE, Flag.ON_TRADE | Flag.ON_BOOK, Flag.ON_QUOTE)
+
+
+class Bench:
+    """An engine's sockets, the store, and a subscriber's line; nothing waits, nothing is a process."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.publisher = Publisher(self.context, "inproc://publish", ROWS.__getitem__, recovery_bytes=10_000)
+        self.asked = 0
+        self.recalls = Recalls(self.context, "inproc://recall", "engine", ask=self.ask_for_reader)
+        self.router = Router(
+            self.context, "inproc://requests", self.publisher, lambda _: np.zeros(0, TICK), recalls=self.recalls
+        )
+        self.dealer = self.context.socket(zmq.DEALER)
+        self.dealer.connect("inproc://requests")
+        self.reader = self.context.socket(zmq.DEALER)
+        self.reader.connect("inproc://recall")
+        self.store = Store(folder)
+        self.journals = {schema: Journal(folder, schema, name, rotate_bytes=20_000) for schema, name in NAMES.items()}
+        self.next_seq = dict.fromkeys(Schema, 0)
+        self.random = np.random.default_rng(seed)
+        self.origin = Origin("feed")
+        self.sent: dict[str, list[tuple[bytes, bool]]] = defaultdict(list)  # every record, and whether it is stored
+        send = self.publisher._send
+
+        def note(topic: object, payload: bytes, count: int, publish_ns: int) -> None:
+            size = len(payload) // count
+            name = topic.info.topic  # type: ignore[attr-defined]
+            self.sent[name] += [(payload[i * size : (i + 1) * size], self.stored) for i in range(count)]
+            send(topic, payload, count, publish_ns)  # type: ignore[arg-type]
+
+        self.publisher._send = note  # type: ignore[method-assign]
+        self.stored = True
+
+    def ask_for_reader(self) -> None:
+        self.asked += 1
+
+    def close(self) -> None:
+        for journal in self.journals.values():
+            journal.close()
+        for socket in (self.dealer, self.reader):
+            socket.close(0)
+        self.recalls.close()
+        self.router.close(0)
+        self.publisher.close(0)
+        self.context.term()
+
+    # ------------------------------------------------------------------------------------------------ publishing
+
+    def made(self, schema: Schema, count: int) -> np.ndarray:
+        records = np.zeros(count, DTYPES[schema])
+        records["instrument"] = self.random.integers(1, 4, count)
+        records["ts_recv"] = self.next_seq[schema]
+        records["seq"] = self.next_seq[schema] + np.arange(count)
+        if schema is Schema.TICK:
+            records["kind"] = self.random.choice(KINDS, count)
+            records["flags"] = self.random.choice(FLAGS, count)
+            records["price"] = self.random.integers(0, 1 << 40, count)
+        if schema is Schema.BAR:
+            records["interval_s"] = self.random.choice((1, 60), count)
+        return records
+
+    def publish(self, schema: Schema, records: np.ndarray, *, stored: bool = True, plain: bool = True) -> None:
+        if not len(records):
+            return
+        self.stored = stored
+        origin = self.origin if plain else None
+        if schema is Schema.TICK:
+            self.publisher.publish_ticks(records, origin)
+        elif schema is Schema.BBO:
+            self.publisher.publish_bbo(records, origin)
+        else:
+            self.publisher.publish_bars(records, origin)
+
+    def keep(self, schema: Schema, records: np.ndarray) -> None:
+        self.next_seq[schema] += len(records)
+        if len(records):
+            self.journals[schema].append(records)
+
+    def live(self, schema: Schema, count: int) -> None:
+        """Stored and published."""
+        records = self.made(schema, count)
+        self.keep(schema, records)
+        self.publish(schema, records)
+
+    def overrun(self, schema: Schema, count: int) -> None:
+        """Stored, but the engine has not seen it; afterwards it says so and goes on anew."""
+        self.keep(schema, self.made(schema, count))
+        self.origin = Origin("feed")
+        self.publish(Schema.TICK, self.made(Schema.TICK, 5), stored=False, plain=False)
+        self.publish(Schema.BBO, self.made(Schema.BBO, 3), stored=False, plain=False)
+        self.origin = Origin("feed")
+
+    def dropped(self, schema: Schema, count: int) -> None:
+        """Derived, published, and no room for it in the ring: the next ones get the same seqs."""
+        if schema is not Schema.TICK:
+            self.publish(schema, self.made(schema, min(count, 9)), stored=False, plain=False)
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    def recover(self, topic: str) -> dict[int, bytes]:
+        """What a subscriber who missed everything gets, by topic sequence."""
+        size = len(self.sent[topic][0][0])
+        got: dict[int, bytes] = {}
+        first, last = 0, len(self.sent[topic]) - 1
+        while first <= last:
+            self.dealer.send(wire.encode(wire.GetRange(topic, self.publisher.epoch, first, last)))
+            assert self.router.socket.poll(5000)
+            self.router.serve()
+            if not self.dealer.poll(0):
+                self.answer_from_store()
+            head, *frames = self.dealer.recv_multipart()
+            reply = wire.decode_reply(head)
+            if isinstance(reply, wire.Gone):
+                assert first < reply.oldest <= last + 1
+                first = reply.oldest
+                continue
+            assert isinstance(reply, wire.Range)
+            assert reply.first <= first <= reply.last
+            for header, payload in zip(frames[::2], frames[1::2], strict=True):
+                fields = wire.unpack_header(header)
+                assert fields.epoch == self.publisher.epoch
+                for i in range(fields.records):
+                    record = payload[i * size : (i + 1) * size]
+                    got[fields.first_seq + i] = record
+                    assert fields.instrument == int(
+                        np.frombuffer(record, DTYPES[Schema(fields.schema)])["instrument"][0]
+                    )
+            first = reply.last + 1
+        return got
+
+    def answer_from_store(self) -> None:
+        assert self.reader.poll(5000)
+        passage = msgspec.msgpack.decode(self.reader.recv(), type=Passage)
+        self.reader.send_multipart([passage.id.to_bytes(8, "little"), recall(self.store, passage)])
+        assert self.recalls.socket.poll(5000)
+        self.router.serve_recalled()
+
+
+@contextmanager
+def bench(seed: int = 1, **limits: int) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        for name, value in limits.items():
+            patch.setattr(past, name, value)
+        made = Bench(Path(folder), seed)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def flush(made: Bench) -> None:
+    for journal in made.journals.values():
+        journal.flush()
+    made.reader.send(RECALL_READY)
+    assert made.recalls.socket.poll(5000)
+    made.router.serve_recalled()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["live"] * 6 + ["overrun", "dropped"]), st.sampled_from(list(Schema)), st.integers(0, 120)
+    ),
+    min_size=3,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.integers(0, 2**32))
+def test_every_range_that_is_answered_is_what_was_published(steps: list[tuple[str, Schema, int]], seed: int) -> None:
+    with bench(seed, STRIDE_RECORDS=32, MARKS=8, STRETCHES=1000) as made:
+        for step, schema, count in steps:
+            getattr(made, step)(schema, count)
+        flush(made)
+        for name, records in made.sent.items():
+            got = made.recover(name)
+            assert all(got[i] == records[i][0] for i in got)
+            topic = made.publisher.by_name[name]
+            stored = {i for i, (_, stored) in enumerate(records) if stored}
+            assert set(got) == stored | set(range(topic.oldest, len(records)))
+
+
+def test_marks_are_bounded_and_what_is_long_past_is_found_all_the_same() -> None:
+    with bench(STRIDE_RECORDS=8, MARKS=16, STRETCHES=2) as made:
+        for _ in range(100):
+            made.live(Schema.TICK, 50)
+        flush(made)
+        for name in ("binance.BTCUSDT.book", "binance.BTCUSDT.trade", "binance.BTCUSDT.quote"):
+            topic = made.publisher.by_name[name]
+            (stretch,) = topic.past._stretches
+            assert len(stretch.seqs) == len(stretch.sequences) <= 16
+            near = np.diff(np.array(stretch.seqs))
+            assert near[0] > 4 * near[-2], "the longer ago, the wider apart"
+            assert list(made.recover(name).values()) == [record for record, _ in made.sent[name]]
+
+
+def test_of_many_stretches_the_oldest_is_gone() -> None:
+    with bench(STRETCHES=2) as made:
+        for _ in range(4):
+            made.live(Schema.TICK, 200)
+            made.overrun(Schema.TICK, 10)
+        made.live(Schema.TICK, 400)
+        flush(made)
+        name = "binance.BTCUSDT.book"
+        got = made.recover(name)
+        first = min(got)
+        assert 0 < first < made.publisher.by_name[name].oldest
+        missing = {i for i in range(first, len(made.sent[name])) if i not in got}
+        assert missing == {i for i, (_, stored) in enumerate(made.sent[name]) if i > first and not stored}
+
+
+def test_what_is_not_durable_yet_is_gone_and_nothing_wrong_is_given() -> None:
+    with bench() as made:
+        made.live(Schema.TICK, 300)
+        flush(made)
+        for _ in range(10):
+            made.live(Schema.TICK, 300)
+        for name, topic in made.publisher.by_name.items():
+            got = made.recover(name)
+            assert set(got) == set(range(topic.oldest, topic.next_seq))
+            assert all(got[i] == made.sent[name][i][0] for i in got)
+
+
+def test_without_a_reader_one_is_asked_for_and_the_request_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench() as made:
+        for _ in range(5):
+            made.live(Schema.TICK, 300)
+        name = "binance.BTCUSDT.book"
+        topic = made.publisher.by_name[name]
+        made.dealer.send(wire.encode(wire.GetRange(name, made.publisher.epoch, 0, 10)))
+        assert made.router.socket.poll(5000)
+        made.router.serve()
+        assert made.asked == 1
+        made.router.give_up_overdue()
+        assert made.asked == 2, "it is still wanted"
+        assert not made.dealer.poll(50)
+        monkeypatch.setattr("tickplant.engine.recalls.PATIENCE_S", -1.0)
+        made.router.give_up_overdue()
+        assert made.dealer.poll(5000)
+        reply = wire.decode_reply(made.dealer.recv())
+        assert reply == wire.Gone(0, made.publisher.epoch, name, topic.oldest, topic.next_seq)
+        made.router.give_up_overdue()
+        assert made.asked == 2, "nothing is parked any more"
+
+
+def test_what_a_reader_did_not_answer_is_asked_of_the_next_one() -> None:
+    with bench() as made:
+        for _ in range(5):
+            made.live(Schema.TICK, 300)
+        flush(made)
+        name = "binance.BTCUSDT.book"
+        made.dealer.send(wire.encode(wire.GetRange(name, made.publisher.epoch, 3, 9)))
+        assert made.router.socket.poll(5000)
+        made.router.serve()
+        assert made.reader.poll(5000)
+        made.reader.close(0)
+        made.reader = made.context.socket(zmq.DEALER)
+        made.reader.connect("inproc://recall")
+        made.reader.send(RECALL_READY)
+        assert made.recalls.socket.poll(5000)
+        made.router.serve_recalled()
+        made.answer_from_store()
+        head, _, payload = made.dealer.recv_multipart()
+        reply = wire.decode_reply(head)
+        assert isinstance(reply, wire.Range)
+        assert (reply.first, reply.last) == (3, 9)
+        assert payload == b"".join(record for record, _ in made.sent[name][3:10])
+
+
+def test_requests_beyond_what_can_be_parked_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickplant.engine.recalls.PARKED", 2)
+    with bench() as made:
+        for _ in range(5):
+            made.live(Schema.TICK, 300)
+        for number in range(3):
+            request = wire.GetRange("binance.BTCUSDT.book", made.publisher.epoch, 0, 9, number)
+            made.dealer.send(wire.encode(request))
+        while made.router.socket.poll(200):
+            made.router.serve()
+        assert made.dealer.poll(5000)
+        reply = wire.decode_reply(made.dealer.recv())
+        assert isinstance(reply, wire.Gone)
+        assert reply.id == 2
+        assert not made.dealer.poll(50)
+
+
+@pytest.mark.parametrize("dtype", [TICK, BBO, BAR])
+def test_seq_is_the_last_field_of_every_record_that_is_published(dtype: np.dtype[np.void]) -> None:
+    record = np.zeros(1, dtype)
+    record["seq"] = 0x0102030405060708
+    assert past._seq(record.tobytes()) == 0x0102030405060708

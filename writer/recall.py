@@ -48,6 +48,10 @@ Records = NDArray[np.void]
 PATIENCE_S: Final = 8.0
 """A passage that takes longer to read is given up: by then nobody waits for it any more."""
 
+WRITER_S: Final = 3.0
+"""How long it waits for the writer where the end of a passage is not stored yet; more than a usual `flush_s`."""
+
+WRITER_LOOK_MS: Final = 50
 TURN_MS: Final = 100  # longest wait before heartbeats and signals have their turn
 _PASSAGE: Final = msgspec.msgpack.Decoder(Passage)
 
@@ -146,6 +150,7 @@ class RecallProcess:
 
     def _answer(self, passage: Passage) -> None:
         try:
+            self._wait_for_writer(passage)
             payload = recall(self._store, passage, self._beat)
         except StoreError as error:
             self._log.error("the store cannot be read", why=str(error))
@@ -155,6 +160,15 @@ class RecallProcess:
         # Where the engine takes none it has been replaced, or hangs: nobody waits for this one.
         with contextlib.suppress(zmq.Again):
             self._engine.send_multipart([passage.id.to_bytes(8, "little"), payload], zmq.NOBLOCK)
+
+    def _wait_for_writer(self, passage: Passage) -> None:
+        """Under load a small memory forgets sooner than the writer flushes."""
+        until_s = time.monotonic() + WRITER_S
+        while self._store.next_seq(passage.producer, Schema(passage.schema)) <= passage.last_seq:
+            if self.stopping or time.monotonic() > until_s:
+                break
+            self._client.socket.poll(WRITER_LOOK_MS)
+            self._beat()
 
     def _beat(self) -> None:
         """Report when it is time."""

@@ -80,7 +80,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     requests: str = ""  # ROUTER socket: snapshots and recovery; default: the PUB port + 1
     bar_s: tuple[Positive, ...] = (1, 60)
     ring_records: Positive = 1 << 16
-    recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some
+    recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
     max_levels: Positive = 20_000  # per side of one book
     restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books

@@ -131,6 +131,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
                 "requests",
                 "requests_refused",
                 "replies_unread",
+                "requests_recalled",
                 "overruns",
                 "rebuilds",
             )

@@ -35,7 +35,7 @@ ROWS = {
 }
 NAMES = {Schema.TICK: "feed", Schema.BBO: "engine", Schema.BAR: "engine"}
 KINDS = (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.STATUS, Kind.GAP)
-FLAGS = (0, Flag.AGGREGATE, Flag.ON_TRADE, Flag.ON_TRADE | Flag.ON_BOOK, Flag.ON_QUOTE)
+FLAGS = (0, Flag.AGGREGATE, Flag.ON_TRADE, Flag.ON_TRADE | Flag.ON_BOOK, Flag.ON_QUOTE, Flag.ON_BOOK)
 
 
 class Bench:
@@ -93,7 +93,7 @@ class Bench:
         if schema is Schema.TICK:
             records["kind"] = self.random.choice(KINDS, count)
             records["flags"] = self.random.choice(FLAGS, count)
-            records["price"] = self.random.integers(0, 1 << 40, count)
+            records["price"] = self.random.integers(0, 4, count)
         if schema is Schema.BAR:
             records["interval_s"] = self.random.choice((1, 60), count)
         return records

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from chaos.plant import ENGINE, FEED
 from chaos.subscriber import CATCH_UP_S, Account, Stretch
-from tickplant.shm.records import DTYPES, Flag, Kind, Schema
+from tickplant.shm.records import DTYPES, Flag, Kind, Schema, StatusCode
 from tickplant.shm.wire import bar_channel, split_topic
 from tickplant.writer.arrays import join_records
 from tickplant.writer.selection import Selection
@@ -206,7 +206,9 @@ class StoredTopics:
                     records = records[(records["kind"] == Kind.STATUS) | (gaps & ((records["flags"] & flags) == 0))]
                 else:
                     kinds, flag = ON_TICKS[channel]
-                    records = records[np.isin(records["kind"], kinds) | (gaps & ((records["flags"] & flag) != 0))]
+                    cut = (records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
+                    told = (gaps | (cut & (channel == "book"))) & ((records["flags"] & flag) != 0)
+                    records = records[np.isin(records["kind"], kinds) | told]
             self._topics[topic] = records
         return self._topics[topic]
 

@@ -113,8 +113,8 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
         expect_live_books_as_stored(running)
         assert counter(running, "binance", "rest_requests") == asked
         assert counter(running, "binance", "resyncs") == 0
-        names = {process.name for process in status(running).processes}
-        assert names == {"market", "writer", "engine", "binance"}
+        names = {"market", "writer", "engine", "binance"}
+        wait_for("the restore process to end", lambda: {one.name for one in status(running).processes} == names)
         assert running.stop() == 0
         assert running.segments() == set()
 

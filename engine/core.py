@@ -30,7 +30,7 @@ class Feed:
     """The state derived from one ring of ticks."""
 
     def __init__(self, name: str, *, max_levels: int, bar_s: tuple[int, ...]) -> None:
-        self.origin = Origin(name)
+        self.origin = Origin(name)  # of what is published now: another one after each hole
         self.max_levels = max_levels
         self.bar_s = bar_s
         self.books = Books(max_levels)

@@ -1,4 +1,4 @@
-"""Where an engine's derived records go: a ring, each record once. Imports shm only."""
+"""Where an engine's derived records go: a ring, each record once. Imports shm and shared modules."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant import accounts
+from tickplant.accounts import Account
 from tickplant.engine.output import selected
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
@@ -72,12 +74,14 @@ class Output:
     def __init__(
         self, ring: Ring | None, label: str, *, lossless: bool, resumes: bool, while_waiting: Callable[[], None]
     ) -> None:
+        self.made = 0
         self.dropped = 0
         self.repeated = 0  # records that a predecessor had stored
         self._lossless = lossless
         self._while_waiting = while_waiting
         self._producer = ring.producer() if ring else None
-        self._next_seq = self._producer.position if self._producer else 0
+        self._began = self._next_seq = self._producer.position if self._producer else 0
+        self._in_hand = 0  # while a publish waits for room
         self._ring = ring
         self._label = label
         self._stored = self.in_ring() if resumes else {}
@@ -103,19 +107,31 @@ class Output:
         records["seq"] = np.arange(first, self._next_seq, dtype=np.uint64)
         if self._producer is None or not len(records):
             return records, 0
+        self.made += len(records)
         waits = self._lossless or patient
         done = self._producer.publish(records, timeout_s=RETRY_S if waits else 0)
         until_s = time.monotonic() + PATIENCE_S
         while waits and done < len(records) and (self._lossless or time.monotonic() < until_s):
+            self._in_hand = len(records) - done
             self._while_waiting()
             more = self._producer.publish(records[done:], timeout_s=RETRY_S)
             if more:
                 until_s = time.monotonic() + PATIENCE_S
             done += more
+        self._in_hand = 0
         if done < len(records):
             self.dropped += len(records) - done
             self._producer.drop(len(records) - done)
         return records, done
+
+    def account(self, schema: str) -> Account | None:
+        """What must add up, where there is a ring."""
+        if self._producer is None:
+            return None
+        published = self._producer.position - self._began
+        return accounts.deriving(
+            self._label, schema, self.made, published=published, dropped=self.dropped, waiting=self._in_hand
+        )
 
     def close(self) -> None:
         """Give up the producer's place."""

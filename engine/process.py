@@ -21,6 +21,8 @@ import structlog
 import zmq
 from numpy.typing import NDArray
 
+from tickplant import accounts
+from tickplant.accounts import Account
 from tickplant.config import requests_address
 from tickplant.control import (
     ControlClient,
@@ -73,6 +75,8 @@ class Input:
         self.lost = 0  # by a predecessor of the same label: it has accounted for it
         self.until: int | None = None  # position at which to stop
         self._consumer: Consumer | None = None
+        self._taken = 0  # since it was attached
+        self._began = (0, 0)  # position and records lost when it was
 
     @property
     def reading(self) -> Consumer | None:
@@ -82,6 +86,22 @@ class Input:
     def attach(self, consumer: Consumer, lost: int) -> None:
         """Read the ring itself."""
         self._consumer, self.lost, self.rebuild = consumer, lost, None
+        self._taken, self._began = 0, (consumer.position, consumer.lost)
+
+    def read(self, consumer: Consumer) -> Records:
+        """The next batch of the ring."""
+        ticks = consumer.read(BATCH_RECORDS)
+        self._taken += len(ticks)
+        return ticks
+
+    def account(self, engine: str) -> Account | None:
+        """What must add up, while the ring itself is read."""
+        consumer = self._consumer
+        if consumer is None or self.rebuild:
+            return None
+        position, behind = consumer.position, max(0, consumer.lag)
+        published, lost = position + behind - self._began[0], consumer.lost - self._began[1]
+        return accounts.reading(engine, self.ref.producer, published, taken=self._taken, lost=lost, behind=behind)
 
     def detach(self) -> None:
         """Stop reading."""
@@ -156,7 +176,7 @@ class EngineProcess:
                 self._attend(0)
             else:
                 self._doze()
-        self._client.heartbeat(self.counters())
+        self._client.heartbeat(self.counters(), self.accounts())
 
     def stop(self, *_: object) -> None:
         """Finish what is in the rings, then end. May be called from a signal handler."""
@@ -181,6 +201,13 @@ class EngineProcess:
             "derived_dropped": sum(output.dropped for output in self._outputs.values()),
             "derived_repeated": sum(output.repeated for output in self._outputs.values()),
         }
+
+    def accounts(self) -> list[Account]:
+        """What must add up, of each ring."""
+        name = self.spec.name
+        balances = [source.account(name) for source in self._inputs]
+        balances += [output.account(schema.name.lower()) for schema, output in self._outputs.items()]
+        return [account for account in balances if account]
 
     # ------------------------------------------------------------------------------------------------ one turn
 
@@ -209,7 +236,7 @@ class EngineProcess:
         consumer = source.reading
         if consumer is None:
             return False
-        ticks = consumer.read(BATCH_RECORDS)
+        ticks = source.read(consumer)
         if consumer.lost != source.lost:
             self._overrun(source, consumer, ticks)
             if source.rebuild:
@@ -304,7 +331,7 @@ class EngineProcess:
             return
         self._beat_s = now_s + self.spec.plant.heartbeat_s
         self._router.give_up_overdue()
-        self._client.heartbeat(self.counters())
+        self._client.heartbeat(self.counters(), self.accounts())
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls
             self._log.warning("a subscriber takes nothing any more: from now on it loses messages")

@@ -119,7 +119,7 @@ async def _run(spec: FeedSpec) -> None:
         gc.collect()
         gc.freeze()
         finished = await _attend(spec, source, client, stop)
-        (client.done if finished else client.heartbeat)(source.counters())
+        (client.done if finished else client.heartbeat)(source.counters(), source.accounts(spec.name))
 
 
 def _make_source(
@@ -136,7 +136,14 @@ def _make_source(
     )
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
     if not isinstance(spec.source, Live):
-        return RecordedFeed(adapter, publisher, rejects, Path(spec.source.path), symbol_of=directory.symbol_of)
+        return RecordedFeed(
+            adapter,
+            publisher,
+            rejects,
+            Path(spec.source.path),
+            resolve=directory.resolve,
+            symbol_of=directory.symbol_of,
+        )
     return LiveFeed(
         adapter,
         publisher,
@@ -167,7 +174,7 @@ async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: a
 
     async def beat() -> None:
         while True:
-            client.heartbeat(source.counters())
+            client.heartbeat(source.counters(), source.accounts(spec.name))
             listen()  # the socket's FD is edge-triggered, and sending may have swallowed an edge
             await asyncio.sleep(spec.plant.heartbeat_s)
 

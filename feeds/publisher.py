@@ -3,7 +3,7 @@
 May import shm only. `seq` is the ring position, so it never has holes: what was dropped never had one. Instead a GAP
 (cause RING_FULL) for each instrument and stream gives how many records are missing, the last id before them and the
 first id that may follow. An atomic event, the records up to one with LAST, is published whole or dropped whole, unless
-it is larger than the ring. Counters: handed in + gaps = published + dropped + waiting.
+it is larger than the ring. Counters: handed in + gaps = published + dropped + waiting, and dropped = told + untold.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Words = NDArray[np.int64]
 
 Table = NDArray[np.int64]
 
-STREAMS: Final = 3
+STREAMS: Final = 4
 BOOK: Final = 2
-"""Index of the books among the streams: trades, quotes, books."""
+"""Index of the books among the streams: trades, quotes, books; and last, what is of none: STATUS and GAP records."""
 
-ON_STREAM: Final = np.array([Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK], np.uint16)
+ON_STREAM: Final = np.array([Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK, 0], np.uint16)
 
 KEPT_RECORDS: Final = 1 << 14
 """STATUS and GAP records that wait for room; few, and worth more than what they stand beside.
@@ -57,7 +57,7 @@ def stamp(words: Words, first_seq: int) -> None:
 
 @kernel
 def note_last(words: Words, last: Table) -> int:
-    """Remember the newest id of each instrument and stream in `last` (instruments, 3).
+    """Remember the newest id of each instrument and stream in `last` (instruments, STREAMS).
 
     Returns 0, or an instrument for which `last` is too short; nothing is lost by calling again with a longer one.
     """
@@ -76,9 +76,9 @@ def note_last(words: Words, last: Table) -> int:
 
 @kernel
 def count_lost(words: Words, lost: Table, next_id: Table) -> int:
-    """Count dropped records into `lost` (instruments, 3), the ids after them into `next_id`; returns as `note_last`.
+    """Count dropped records into `lost` (instruments, STREAMS), ids after them into `next_id`. Returns as `note_last`.
 
-    STATUS and GAP records are not counted: they are kept.
+    STATUS and GAP records have no id that another one could follow.
     """
     for start in range(0, len(words), 8):
         if words[start + 6] & 0xFFFFFFFF >= len(lost):
@@ -86,12 +86,10 @@ def count_lost(words: Words, lost: Table, next_id: Table) -> int:
     for start in range(0, len(words), 8):
         packed = words[start + 6]
         kind = (packed >> 32) & 0xFF
-        if kind >= 10:
-            continue
         instrument = packed & 0xFFFFFFFF
-        stream = 0 if kind == 1 else 1 if kind == 4 else 2
+        stream = 0 if kind == 1 else 1 if kind == 4 else 2 if kind < 10 else 3
         lost[instrument, stream] += 1
-        if words[start + 4] >= next_id[instrument, stream]:
+        if stream < 3 and words[start + 4] >= next_id[instrument, stream]:
             next_id[instrument, stream] = words[start + 4] + 1
     return 0
 
@@ -129,8 +127,10 @@ class FeedPublisher:
     """The only writer of a feed's tick ring. `full_wait_s` is how long a full ring may hold the feed up."""
 
     def __init__(self, producer: Producer, capacity_records: int, full_wait_s: float) -> None:
+        self.began = producer.position
         self.published = 0  # records in the ring, gaps included
         self.dropped = 0
+        self.told = 0  # of these, how many the RING_FULL records speak of
         self.gaps = 0  # RING_FULL records made here
         self._producer = producer
         self._capacity_records = capacity_records
@@ -142,6 +142,7 @@ class FeedPublisher:
         self._last, self._lost, self._next_id = (np.zeros((64, STREAMS), np.int64) for _ in range(3))
         self._lost_ts_ns = 0
         self._kept = np.empty(0, TICK)  # what waits for room
+        self._in_hand = 0  # of a source that can wait: handed in, not published yet
         self._stale_books: list[int] = []
         self._log = structlog.get_logger()
 
@@ -152,8 +153,13 @@ class FeedPublisher:
 
     @property
     def waiting(self) -> int:
-        """STATUS and GAP records that wait for room."""
-        return len(self._kept)
+        """Records that wait for room: STATUS and GAP, and any of a source that can wait itself."""
+        return len(self._kept) + self._in_hand
+
+    @property
+    def untold(self) -> int:
+        """Dropped records of which no RING_FULL speaks yet."""
+        return int(self._lost.sum())
 
     def publish(self, records: Records) -> None:
         """Publish ticks (n,), dtype TICK; what the ring does not take within `full_wait_s` becomes GAPs."""
@@ -172,9 +178,18 @@ class FeedPublisher:
         """Publish all ticks, for a source that can wait; other tasks run while the ring is full."""
         done = self._put(records, LOSSLESS_SLICE_S) if len(records) else 0
         while done < len(records):
+            self._in_hand = len(records) - done
             # The slice has waited already; here the other tasks of the loop get their turn.
             await asyncio.sleep(0)
             done += self._put(records[done:], LOSSLESS_SLICE_S)
+        self._in_hand = 0
+
+    def publish_now(self, records: Records) -> bool:
+        """Publish all of these records where there is room for them at once, else none. Returns whether it did."""
+        if self._full or self._producer.room() < len(records):
+            return False
+        self._put(records, 0.0)
+        return True
 
     def settle(self, *, eagerly: bool = False) -> bool:
         """Publish what waits for room, where there is enough of it now, or eagerly, any. Returns whether all went."""
@@ -182,7 +197,7 @@ class FeedPublisher:
             return True
         if self._producer.room() < (1 if eagerly else self._resume_room):
             return False
-        dropped = int(self._lost.sum())
+        dropped = self.untold
         self._kept = np.concatenate([self._kept, self._make_gaps()])
         self._kept = self._kept[self._put(self._kept, 0.0) :]
         if len(self._kept):
@@ -238,15 +253,17 @@ class FeedPublisher:
         return done
 
     def _drop(self, records: Records) -> None:
+        self._lost_ts_ns = int(records["ts_recv"][-1])
+        keeps = records["kind"] >= Kind.STATUS
+        keeps &= np.cumsum(keeps) <= KEPT_RECORDS - len(self._kept)
+        if keeps.any():
+            self._kept = np.concatenate([self._kept, records[keeps]])
+            records = records[~keeps]
         words = np.frombuffer(records, np.int64)
         while instrument := count_lost(words, self._lost, self._next_id):
             self._grow(instrument)
-        self._lost_ts_ns = int(records["ts_recv"][-1])
-        kept = records[records["kind"] >= Kind.STATUS][: KEPT_RECORDS - len(self._kept)]
-        if len(kept):
-            self._kept = np.concatenate([self._kept, kept])
-        self.dropped += len(records) - len(kept)
-        self._producer.drop(len(records) - len(kept))
+        self.dropped += len(records)
+        self._producer.drop(len(records))
 
     def _make_gaps(self) -> Records:
         """GAPs for all that was lost since the last call."""
@@ -260,6 +277,7 @@ class FeedPublisher:
         gaps["instrument"] = instruments
         gaps["kind"] = Kind.GAP
         gaps["flags"] = ON_STREAM[streams] | Flag.LAST
+        self.told += self.untold
         self._stale_books += [book for book in instruments[streams == BOOK].tolist() if book not in self._stale_books]
         self._lost[:] = 0
         self._next_id[:] = 0

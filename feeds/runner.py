@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from tickplant.accounts import Account
 from tickplant.config import FeedConfig
 from tickplant.control import Counters
 from tickplant.errors import FeedError
 from tickplant.feeds.adapter import ON_CHANNEL, Adapter, Connection, Resolver, RestRequest, RestResponse, Send
 from tickplant.feeds.backoff import Breaker
-from tickplant.feeds.batch import TickBatch
 from tickplant.feeds.connection import Link
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.publisher import FeedPublisher
@@ -29,12 +27,11 @@ from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
 from tickplant.feeds.source import Pump
 from tickplant.feeds.transport import Connect
-from tickplant.instruments import FEED_SYMBOL
-from tickplant.shm.records import Flag, Kind, StatusCode
+from tickplant.shm.records import StatusCode
 
 TICK_S: Final = 1.0
 SETTLE_S: Final = 5.0
-"""How long a stopping feed waits for room, so that what it dropped is accounted for."""
+"""How long a stopping feed waits for room, so that all is accounted for."""
 
 
 class LiveFeed:
@@ -53,7 +50,7 @@ class LiveFeed:
         config: FeedConfig,
         capture: Capture | None = None,
         last_ids: Mapping[int, LastIds] | None = None,
-        former: Iterable[int] = (),
+        former: Sequence[int] = (),
     ) -> None:
         """Nothing happens yet.
 
@@ -70,10 +67,9 @@ class LiveFeed:
             last_ids: what an earlier process recorded last.
             former: ids of the instruments that an earlier process may have recorded.
         """
-        self._pump = Pump(adapter, publisher, rejects, symbol_of)
+        self._pump = Pump(adapter, publisher, rejects, resolve, symbol_of)
         self._adapter = adapter
         self._publisher = publisher
-        self._resolve = resolve
         self._symbol_of = symbol_of
         self._connect = connect
         self._config = config
@@ -88,7 +84,6 @@ class LiveFeed:
         self._fatal: BaseException | None = None  # the adapter says that this cannot work; or a bug of ours
         self._tasks: list[asyncio.Task[None]] = []
         self._links: dict[str, Link] = {}
-        self._statuses = 0  # STATUS records made here
         self._circuits_opened = 0
         self._log: Any = structlog.get_logger()
 
@@ -97,7 +92,8 @@ class LiveFeed:
         try:
             # An earlier process may have been killed, so that what it saw of the books has had no end.
             on = sum({ON_CHANNEL[channel] for channel in self._config.channels})
-            self._publish_status(StatusCode.DISCONNECTED, self._former, on)
+            if self._former:
+                self._publish_status(StatusCode.DISCONNECTED, self._former, on)
             connections = await self._bootstrap()
             self._adapter.resume(self._last_ids, time.time_ns())
             self._open_links(connections)
@@ -111,9 +107,6 @@ class LiveFeed:
         """See Source."""
         counters = self._pump.counters()
         links = self._links.values()
-        if self._statuses and isinstance(kinds := counters["kinds"], dict) and isinstance(counters["ticks"], int):
-            counters["ticks"] += self._statuses
-            counters["kinds"] = {**kinds, "status": kinds.get("status", 0) + self._statuses}
         counters["connections"] = len(links)
         counters["connections_open"] = sum(link.is_open for link in links)
         counters["connections_lost"] = sum(link.lost for link in links)
@@ -127,6 +120,10 @@ class LiveFeed:
             counters["captured"] = self._capture.written
             counters["capture_lost"] = self._capture.lost
         return counters
+
+    def accounts(self, feed: str) -> list[Account]:
+        """See Source."""
+        return self._pump.accounts(feed)
 
     def resync(self, symbol: str) -> None:
         """See Source."""
@@ -146,6 +143,7 @@ class LiveFeed:
 
     def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
         """See connection.Owner. The hot path: once for each read from a socket."""
+        self._receive(ts_recv_ns)
         if self._capture is not None:
             self._capture.add(frames, ts_recv_ns)
         try:
@@ -167,15 +165,14 @@ class LiveFeed:
         """See connection.Owner."""
         self._circuits_opened += opened
         self._log.error("endpoint left alone for a while" if opened else "endpoint works again", endpoint=endpoint)
-        code = StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED
-        self._publish_status(code, [self._resolve(FEED_SYMBOL, 0, 0).id])
+        self._publish_status(StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED)
 
     # -- inner
 
     def _drain(self) -> None:
         """Carry out what the adapter wants after a call."""
         adapter = self._adapter
-        self._publish(adapter.take_ticks())
+        self._publisher.publish(self._pump.take_ticks())
         for request in adapter.take_requests():
             self._request(request)
         for action in adapter.take_actions():
@@ -188,9 +185,11 @@ class LiveFeed:
                 link.replace(action.reason, overlap=action.overlap)
         self._pump.take_rejects()
 
-    def _publish(self, ticks: NDArray[np.void]) -> None:
-        self._publisher.publish(ticks)
-        self._pump.anomalies.note(ticks)
+    def _receive(self, ts_recv_ns: int) -> None:
+        """Account for all before this moment, where that is due."""
+        if self._pump.is_due(ts_recv_ns):
+            self._pump.write_account()
+        self._pump.seen(ts_recv_ns)
 
     async def _bootstrap(self) -> Sequence[Connection]:
         """Ask what the adapter must know before connecting; it asks again itself where an answer does not do."""
@@ -256,6 +255,7 @@ class LiveFeed:
     def _take_answer(self, response: RestResponse) -> None:
         # The request is done before the adapter is told, so that it can ask again under the same key.
         self._requests.pop(response.request.key, None)
+        self._receive(response.ts_recv_ns)
         try:
             self._adapter.on_rest(response)
         except FeedError as error:
@@ -270,6 +270,7 @@ class LiveFeed:
             await asyncio.sleep(TICK_S)
             self._raise_fatal()
             now_ns = time.time_ns()
+            self._receive(now_ns)
             try:
                 self._adapter.on_timer(now_ns)
             except Exception:
@@ -285,13 +286,10 @@ class LiveFeed:
             if self._capture is not None:
                 self._capture.flush()
 
-    def _publish_status(self, code: StatusCode, instruments: Iterable[int], flags: int = 0) -> None:
-        batch = TickBatch(1)
-        now_ns = time.time_ns()
-        for instrument in instruments:
-            batch.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
-        self._statuses += batch.length
-        self._publish(batch.take())
+    def _publish_status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
+        """Of these instruments, else of the whole feed."""
+        self._pump.status(code, instruments, flags)
+        self._publisher.publish(self._pump.take_ticks())
 
     async def _close(self) -> None:
         """Close the sockets, publish what is decoded, account for what was dropped, finish the capture."""
@@ -300,11 +298,13 @@ class LiveFeed:
             task.cancel()
         await asyncio.gather(*ending, *(link.close() for link in self._links.values()), return_exceptions=True)
         self._adapter.release()
-        self._publish(self._adapter.take_ticks())
+        self._publisher.publish(self._pump.take_ticks())
+        self._pump.seen(time.time_ns())
         deadline_s = time.monotonic() + SETTLE_S
-        while not self._publisher.settle(eagerly=True):
+        while not (self._publisher.settle(eagerly=True) and self._pump.write_account()):
             if time.monotonic() > deadline_s:
-                self._log.error("the ring stayed full: the last gap is not recorded", dropped=self._publisher.dropped)
+                dropped = self._publisher.dropped
+                self._log.error("the ring stayed full: the last gap and account are not recorded", dropped=dropped)
                 break
             await asyncio.sleep(0.05)
         await self._rest.close()

@@ -91,6 +91,9 @@ class StatusCode(IntEnum):
     CIRCUIT_OPEN = 7  # an endpoint failed too often and is left alone for a while
     CIRCUIT_CLOSED = 8
     HANDOVER = 9  # a replacement connection took over as planned
+    # Counted since the feed began: size received or made, venue_seq parsed or published, order_id rejected or dropped.
+    ACCOUNT_FRAMES = 10
+    ACCOUNT_TICKS = 11  # right behind its ACCOUNT_FRAMES; it counts itself as well
 
 
 def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from tickplant.accounts import Account
 from tickplant.config import FeedConfig
 from tickplant.control import (
     Done,
@@ -51,6 +52,7 @@ class FeedProcess:
         self.hello: Hello | None = None
         self.done: Done | None = None
         self.counters: dict[str, Any] = {}
+        self.accounts: list[Account] = []
         self.heartbeats = 0
         self.errors = folder / "feed.stderr"
         self.reading = True
@@ -161,11 +163,11 @@ class FeedProcess:
                 self._router.send_multipart([identity, encode(Registered(instrument))])
             case Hello():
                 self._identity, self.hello = identity, message
-            case Heartbeat(counters=counters):
-                self.counters = counters
+            case Heartbeat(counters=counters, accounts=accounts):
+                self.counters, self.accounts = counters, accounts
                 self.heartbeats += 1
-            case Done(counters=counters):
-                self.counters, self.done = counters, message
+            case Done(counters=counters, accounts=accounts):
+                self.counters, self.accounts, self.done = counters, accounts, message
             case _:
                 raise AssertionError(f"a feed does not send {message}")
 

@@ -22,6 +22,8 @@ from typing import Final
 import structlog
 import zmq
 
+from tickplant import accounts
+from tickplant.accounts import Account
 from tickplant.control import (
     ControlClient,
     Counters,
@@ -55,6 +57,9 @@ class Input:
         self.journal = journal
         # Committing late keeps the ring full: never hold more than a quarter of it.
         self.batch_records = max(1, min(journal.chunk_records, capacity_records // 4))
+        self.began = min(journal.next_seq, consumer.position)
+        self.lost = 0  # records that neither ring nor journal had when this began
+        self.stored = 0
         self.until: int | None = None  # position at which to stop
         self.due_s = 0.0  # when what is pending must be flushed
 
@@ -62,6 +67,19 @@ class Input:
     def finished(self) -> bool:
         """Whether everything up to `until` is durable."""
         return self.until is not None and self.consumer.position >= self.until and not self.journal.pending_records
+
+    def account(self) -> Account:
+        """What must add up."""
+        journal, consumer = self.journal, self.consumer
+        behind = max(0, consumer.lag)
+        return accounts.storing(
+            journal.producer,
+            journal.schema.name.lower(),
+            consumer.position + behind - self.began,
+            stored=self.stored,
+            lost=self.lost,
+            in_ring=journal.pending_records + behind,
+        )
 
 
 class WriterProcess:
@@ -96,9 +114,9 @@ class WriterProcess:
             if not busy:
                 self._sleep()
             self._beat()
-        self._client.heartbeat(self.counters())
+        self._client.heartbeat(self.counters(), self.accounts())
         if self.spec.until_drained:
-            self._client.done(self.counters())
+            self._client.done(self.counters(), self.accounts())
 
     def stop(self, *_: object) -> None:
         """Store what is in the rings, then end. May be called from a signal handler."""
@@ -115,6 +133,10 @@ class WriterProcess:
                 for source in self._inputs
             },
         }
+
+    def accounts(self) -> list[Account]:
+        """What must add up, of each ring."""
+        return [source.account() for source in self._inputs]
 
     # ------------------------------------------------------------------------------------------------ one turn
 
@@ -162,6 +184,7 @@ class WriterProcess:
                 self._counts["flush_errors"] += 1
                 continue
             source.consumer.commit(source.consumer.position)
+            source.stored += durable - before
             self._counts["records"] += durable - before
             self._counts["bytes"] += journal.bytes_written - written
             self._counts["flushes"] += 1
@@ -210,7 +233,7 @@ class WriterProcess:
         now_s = time.monotonic()
         if now_s >= self._beat_s:
             self._beat_s = now_s + self.spec.plant.heartbeat_s
-            self._client.heartbeat(self.counters())
+            self._client.heartbeat(self.counters(), self.accounts())
             self._listen()
 
     def _listen(self) -> None:
@@ -235,14 +258,16 @@ class WriterProcess:
             raise StoreError(message, path=journal.directory)
         start = min(max(journal.next_seq, ring.start), head)
         consumer = resources.enter_context(ring.consumer(self.spec.name, Mode.GATING, start=start))
+        source = Input(consumer, journal, ring.capacity_records)
         missing = consumer.position - journal.next_seq
         if missing > 0:
+            source.lost = missing
             self._counts["lost"] += missing
             self._log.error(
                 "records are missing from the ring and the journal", journal=str(journal.directory), count=missing
             )
             journal.skip_to(consumer.position)
-        return Input(consumer, journal, ring.capacity_records)
+        return source
 
     def _open_journal(self, ref: RingRef, schema: Schema, epoch: int) -> Journal:
         """Open a journal; where the disk refuses, say so and try again until it does not."""

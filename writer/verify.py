@@ -2,7 +2,8 @@
 
 Whole means that every byte of every journal belongs to a valid chunk whose header describes its records. Complete means
 that `seq` runs without a hole from the first record of a producer to its last; what the venue or the plant lost before
-a record got its seq is in the data as a GAP, and listed here by symbol and day.
+a record got its seq is in the data as a GAP, and listed here by symbol and day. What a feed has counted is in the
+data as well: `writer/reconcile.py` holds it against what is stored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.shm.records import Flag, GapCause, Kind, Schema
 from tickplant.writer.codec import instrument_bits, kind_bits, producer_id
 from tickplant.writer.index import Damage
+from tickplant.writer.reconcile import FeedSummary, Reconciliation
 from tickplant.writer.store import Store
 
 Records = NDArray[np.void]
@@ -28,7 +30,7 @@ Progress = Callable[[int, int], None]
 Ledger = dict[tuple[int, int, int, int], tuple[int, int, int]]
 """(day, instrument, cause, streams) to (gaps, records missing, gaps of unknown size)."""
 
-ProblemKind = Literal["damage", "hole", "double", "header", "instrument", "time", "torn", "aside", "start"]
+ProblemKind = Literal["damage", "hole", "double", "header", "account", "instrument", "time", "torn", "aside", "start"]
 
 HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"torn", "aside", "start"})
 """What a crash, or the deletion of old files, leaves behind; everything else makes a store unwell."""
@@ -84,10 +86,12 @@ class Report(msgspec.Struct):
 
     data_dir: str
     ok: bool
+    reconciled: bool  # no account is belied by what is stored; else `ok` is False too
     records: int
     bytes: int
     journals: list[JournalSummary]
     problems: list[Problem]
+    feeds: list[FeedSummary]
     gaps: list[GapSummary]
 
 
@@ -109,25 +113,31 @@ def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
     journals = [(producer, schema) for schema in Schema for producer in store.producers(schema)]
     sizes = {path: path.stat().st_size for journal in journals for path in store.files(*journal)}
     total, done = sum(sizes.values()), 0
-    summaries = []
+    summaries, feeds = [], []
     for producer, schema in journals:
         check = _JournalCheck(store, producer, schema, problems)
+        reconciliation = Reconciliation(producer)
         for path in store.files(producer, schema):
-            for records, end in check.file(path):
+            for records, offset, end in check.file(path):
                 if schema == Schema.TICK:
                     _count_gaps(records, ledger)
+                    problems += [Problem("account", str(path), offset, *flaw) for flaw in reconciliation.add(records)]
                 if progress:
                     progress(done + end, total)
             done += sizes.get(path, 0)
         check.finish()
+        if schema == Schema.TICK:
+            feeds.append(reconciliation.summary)
         summaries.append(check.summary)
     return Report(
         data_dir=str(store.data_dir),
         ok=all(problem.kind in HARMLESS for problem in problems),
+        reconciled=all(feed.reconciled for feed in feeds),
         records=sum(summary.records for summary in summaries),
         bytes=sum(summary.bytes for summary in summaries),
         journals=summaries,
         problems=problems,
+        feeds=feeds,
         gaps=_gap_table(store.instruments, ledger),
     )
 
@@ -147,8 +157,8 @@ class _JournalCheck:
         self._known_ids = len(store.instruments)
         self._files = store.files(producer, schema)
 
-    def file(self, path: Path) -> Iterator[tuple[Records, int]]:
-        """Check one file; yields the records of each valid chunk and the offset behind it."""
+    def file(self, path: Path) -> Iterator[tuple[Records, int, int]]:
+        """Check one file; yields the records of each valid chunk, its offset and the one behind it."""
         summary = self.summary
         index = self._store.index(path)
         summary.files += 1
@@ -165,7 +175,7 @@ class _JournalCheck:
             records = self._store.chunk(path, entry, self._schema)
             if len(records):
                 self._check(path, offset, header, records)
-                yield records, offset + int(header["length_bytes"])
+                yield records, offset, offset + int(header["length_bytes"])
         for part in damage:
             self._skipped(path, part)
 

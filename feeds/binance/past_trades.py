@@ -74,6 +74,8 @@ class PastTradeDesk:
     def _on_missed(self, response: RestResponse) -> list[RestRequest]:
         fetched = self._backfill.answered(response)
         if fetched is None:
+            self._counters.frames += response.status == 200
+            self._counters.ignored += response.status == 200
             return []
         self._counters.unfilled += fetched.missing
         rejected = fetched.rejected

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 import psutil
 
+from tickplant.accounts import Account
 from tickplant.config import PlantConfig
 from tickplant.control import PARENT_VARIABLE, Counters, ProcessStatus
 
@@ -57,6 +58,7 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.counters: Counters = {}
+        self.accounts: list[Account] = []
         self.restarts = 0
         self.started_s = 0.0
         self.seen_s = 0.0  # when it last said something
@@ -103,7 +105,7 @@ class Child:
         self.pidfd = os.pidfd_open(self.process.pid)
         self.state = "starting"
         self.was_ready = False
-        self.counters = {}
+        self.counters, self.accounts = {}, []
         self.started_s = self.seen_s = time.monotonic()
         self._usage = None
 
@@ -114,9 +116,9 @@ class Child:
             self.state = "running"
         self.seen_s = time.monotonic()
 
-    def heard(self, counters: Counters) -> None:
+    def heard(self, counters: Counters, accounts: list[Account]) -> None:
         """It reported."""
-        self.counters = counters
+        self.counters, self.accounts = counters, accounts
         self.seen_s = time.monotonic()
 
     def hung(self, now_s: float) -> bool:

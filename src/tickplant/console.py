@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tickplant.accounts import Account
 from tickplant.control import ProcessStatus, Status
 
 _STYLES = {
@@ -160,6 +161,15 @@ def print_status(status: Status) -> None:
         console.print(
             Text(f"ring {ring.producer}.{ring.schema}: {ring.head:,} records; {readers or 'no reader'}", style="dim")
         )
+    for producer in dict.fromkeys(account.producer for account in status.accounts):
+        console.print(_balance(producer, status.accounts), soft_wrap=True)
+
+
+def _balance(producer: str, accounts: list[Account]) -> Text:
+    """Whether what is counted of a producer adds up, on one line."""
+    own = [account for account in accounts if account.producer == producer and (account.count or account.off)]
+    parts = [Text(str(account), style="bold red" if account.off else "dim") for account in own]
+    return Text.assemble(f"{producer}: ", Text("; ").join(parts) if parts else "nothing yet")
 
 
 def _duration(seconds: float) -> str:

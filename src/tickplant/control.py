@@ -20,6 +20,7 @@ import msgspec
 import structlog
 import zmq
 
+from tickplant.accounts import Account
 from tickplant.config import EngineConfig, FeedConfig, WriterConfig
 from tickplant.errors import ControlError
 from tickplant.instruments import Instrument
@@ -149,6 +150,7 @@ class Heartbeat(msgspec.Struct, tag="heartbeat"):
 
     name: str
     counters: Counters
+    accounts: list[Account] = []  # in numbers of the same moment
 
 
 class Done(msgspec.Struct, tag="done"):
@@ -156,6 +158,7 @@ class Done(msgspec.Struct, tag="done"):
 
     name: str
     counters: Counters
+    accounts: list[Account] = []
 
 
 class Register(msgspec.Struct, tag="register"):
@@ -279,6 +282,7 @@ class Status(msgspec.Struct, tag="status"):
     publish: list[str]
     processes: list[ProcessStatus]
     rings: list[RingStatus]
+    accounts: list[Account]  # of every process, each as it last reported them
 
 
 Message = (
@@ -420,13 +424,13 @@ class ControlClient:
         """Say that this process is attached and ready."""
         self.send(Hello(self.name, os.getpid()))
 
-    def heartbeat(self, counters: Counters) -> None:
+    def heartbeat(self, counters: Counters, accounts: Sequence[Account] = ()) -> None:
         """Report; call it every `Plant.heartbeat_s`."""
-        self.send(Heartbeat(self.name, counters))
+        self.send(Heartbeat(self.name, counters, list(accounts)))
 
-    def done(self, counters: Counters) -> None:
+    def done(self, counters: Counters, accounts: Sequence[Account] = ()) -> None:
         """Report that the source has ended."""
-        self.send(Done(self.name, counters))
+        self.send(Done(self.name, counters, list(accounts)))
 
     def receive(self) -> list[Message]:
         """Messages that have arrived since the last call, oldest first; never waits."""

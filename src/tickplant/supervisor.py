@@ -352,7 +352,11 @@ class Supervisor:
                 child.ready()
             return
         before = child.counters.get("trouble", "")
-        child.heard(message.counters)
+        was_off = {account.total for account in child.accounts if account.off}
+        child.heard(message.counters, message.accounts)
+        for account in message.accounts:
+            if account.off and account.total not in was_off:
+                self._tell("error", f"{child.name} has miscounted, which is a bug: {account}")
         trouble = child.counters.get("trouble", "")
         if trouble and trouble != before:
             # Its own line in the log may not fit on a disk that is full.
@@ -434,20 +438,21 @@ class Supervisor:
                 )
             )
         processes = [child.status(now_s) for child in self.children.values()]
+        accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
+        states_well = all(
+            process.state in ("running", "done") and not process.counters.get("trouble")
+            for process in processes
+            if process.role != "recall"  # it comes and goes with the requests for it
+        )
         return Status(
             pid=os.getpid(),
             data_dir=str(self.data_dir),
             uptime_s=round(now_s - self.started_s, 1),
-            # A recall process comes and goes with the requests for it.
-            healthy=self.running
-            and all(
-                process.state in ("running", "done") and not process.counters.get("trouble")
-                for process in processes
-                if process.role != "recall"
-            ),
+            healthy=self.running and states_well and not any(account.off for account in accounts),
             publish=self.plan.publish,
             processes=processes,
             rings=rings,
+            accounts=accounts,
         )
 
     # ------------------------------------------------------------------------------------------------ resources

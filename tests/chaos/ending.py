@@ -35,6 +35,7 @@ class Ending(msgspec.Struct, kw_only=True):
     lost: int  # records that had reached a ring and are not stored
     verify_ok: bool
     verify_problems: dict[str, int]
+    accounts: dict[str, int]  # what the feed's accounts say, over all days, and how many records they cover
     books: dict[str, str]  # the stored ones beside the venue's
     engine_books: dict[str, str]
     failures: list[str]
@@ -63,6 +64,10 @@ def end(plant: ChaosPlant, reached: dict[tuple[str, Schema], int], turn: Callabl
     problems = Counter(str(problem["kind"]) for problem in verified["problems"])
     if not verified["ok"]:
         failures.append(f"verify is not content: {dict(problems)}")
+    failures += [f"miscounted: {account}" for account in sorted(plant.miscounted)]
+    accounts = _accounts(verified["feeds"])
+    if not verified["reconciled"] or not accounts.get("accounted"):
+        failures.append(f"the counts do not add up, or there are none: {accounts}")
     store = Store(plant.data_dir)
     lost, heads = 0, {}
     for (producer, schema), head in sorted(reached.items()):
@@ -84,10 +89,20 @@ def end(plant: ChaosPlant, reached: dict[tuple[str, Schema], int], turn: Callabl
         lost=lost,
         verify_ok=bool(verified["ok"]),
         verify_problems=dict(problems),
+        accounts=accounts,
         books=books,
         engine_books=engine_books,
         failures=failures,
     )
+
+
+def _accounts(feeds: list[dict[str, Any]]) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for feed in feeds:
+        totals.update({name: feed[name] for name in ("lives", "records", "accounted")})
+        for day in feed["days"]:
+            totals.update({name: day[name] for name in ("received", "rejected", "made", "stored", "dropped")})
+    return dict(totals)
 
 
 def until(condition: Callable[[], bool], turn: Callable[[], None]) -> bool:

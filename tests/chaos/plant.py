@@ -105,6 +105,7 @@ class ChaosPlant:
         )
         self.running = PlantProcess(file)
         self.starts = 1
+        self.miscounted: set[str] = set()  # accounts of processes that did not hold when they were looked at
         self._client: ControlClient | None = None
 
     @property
@@ -142,7 +143,10 @@ class ChaosPlant:
         except ControlError:
             self.forget()
             return None
-        return reply if isinstance(reply, Status) else None
+        if not isinstance(reply, Status):
+            return None
+        self.miscounted |= {f"{account.producer}: {account}" for account in reply.accounts if account.off}
+        return reply
 
     def process(self, name: str) -> ProcessStatus | None:
         """One child; None where the supervisor does not answer."""

@@ -114,6 +114,7 @@ def _ending_lines(ending: Ending) -> list[str]:
     return [
         "in rings    " + ", ".join(f"{name} {head}, stored {stored}" for name, (head, stored) in ending.heads.items()),
         f"verify      {'ok' if ending.verify_ok else 'NOT ok'} {_counts(ending.verify_problems)}".rstrip(),
+        "accounts    " + ", ".join(f"{name} {count}" for name, count in ending.accounts.items()),
         "books       " + ", ".join(f"{symbol} {state}" for symbol, state in ending.books.items()),
         "engine's    " + ", ".join(f"{symbol} {state}" for symbol, state in ending.engine_books.items()),
     ]

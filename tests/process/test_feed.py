@@ -22,6 +22,7 @@ from tickplant.control import Live, Recording, Resync, Stop
 from tickplant.feeds.recording import Recording as RecordingFile
 from tickplant.feeds.recording import parse_line
 from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
+from tickplant.writer.reconcile import Reconciliation
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MARKET = {"symbols": SYMBOLS, "messages_per_s": 2000, "depth_levels": 100}
@@ -69,10 +70,21 @@ def check_books(feed: FeedProcess) -> None:
     records, counters = feed.records, feed.counters
     assert records["seq"].tolist() == list(range(len(records)))
     assert counters["published"] == len(records)
-    assert counters["ticks"] + counters["ring_gaps"] == counters["published"] + counters["ring_dropped"]
+    made = counters["ticks"] + counters["accounts"] + counters["ring_gaps"]
+    assert made == counters["published"] + counters["ring_dropped"]
     assert counters["frames"] == counters["parsed"] + counters["ignored"] + counters["rejected"]
+    assert [account.count for account in feed.accounts] == [counters["frames"], made, counters["ring_dropped"]]
+    assert not any(account.off for account in feed.accounts)
+    reconciliation = Reconciliation("feed")
+    assert list(reconciliation.add(records)) == []
+    assert reconciliation.summary.accounted == len(records)
+    days = reconciliation.summary.days
+    assert sum(day.received for day in days) == counters["frames"]
+    assert sum(day.rejected for day in days) == counters["rejected"]
+    assert sum(day.dropped for day in days) == counters["ring_dropped"]
     found = Counter(Kind(kind).name.lower() for kind in records["kind"].tolist())
     found["gap"] -= counters["ring_gaps"]
+    found["status"] -= counters["accounts"]
     if not counters["ring_dropped"]:
         assert +found == Counter(counters["kinds"])
     assert counters["adapter_failures"] == 0
@@ -92,7 +104,8 @@ def test_a_recording_passes_through_a_small_ring_without_loss(tmp_path: Path) ->
         assert feed.wait_for_end() == 0
         assert feed.done is not None
         assert trade_ids(feed, "BTCUSDT") == list(range(1, 20_001))
-        assert feed.records["ts_recv"].tolist() == [1_700_000_000_000_000_000 + number for number in range(1, 20_001)]
+        times = feed.of_kind(Kind.TRADE)["ts_recv"].tolist()
+        assert times == [1_700_000_000_000_000_000 + number for number in range(1, 20_001)]
         check_books(feed)
 
 

@@ -15,6 +15,7 @@ from tickplant.shm.records import TICK, Flag, Kind
 pytestmark = pytest.mark.kernels
 
 INSTRUMENTS = 6
+NO_STREAM = STREAMS - 1
 Records = np.ndarray[Any, Any]
 
 
@@ -38,10 +39,10 @@ def records(draw: st.DrawFn) -> Records:
     return batch
 
 
-def stream_of(record: Any) -> int | None:
+def stream_of(record: Any) -> int:
     match Kind(int(record["kind"])):
         case Kind.STATUS | Kind.GAP:
-            return None
+            return NO_STREAM
         case Kind.TRADE:
             return 0
         case Kind.QUOTE:
@@ -69,7 +70,7 @@ def test_note_last_keeps_the_newest_id_of_each_stream(batch: Records) -> None:
     expected = np.zeros((INSTRUMENTS, STREAMS), np.int64)
     for record in batch:
         stream = stream_of(record)
-        if stream is not None and not record["flags"] & Flag.BACKFILL:
+        if stream != NO_STREAM and not record["flags"] & Flag.BACKFILL:
             expected[record["instrument"], stream] = record["venue_seq"]
     last = np.zeros_like(expected)
     assert note_last(words(batch), last) == 0
@@ -78,13 +79,13 @@ def test_note_last_keeps_the_newest_id_of_each_stream(batch: Records) -> None:
 
 @given(records())
 @settings(max_examples=200, deadline=None)
-def test_count_lost_counts_what_is_neither_status_nor_gap(batch: Records) -> None:
+def test_count_lost_counts_by_stream_and_gives_the_id_after_the_last_one(batch: Records) -> None:
     expected = np.zeros((INSTRUMENTS, STREAMS), np.int64)
     following = np.zeros_like(expected)
     for record in batch:
-        if (stream := stream_of(record)) is not None:
-            where = int(record["instrument"]), stream
-            expected[where] += 1
+        where = int(record["instrument"]), stream_of(record)
+        expected[where] += 1
+        if where[1] != NO_STREAM:
             following[where] = max(int(following[where]), int(record["venue_seq"]) + 1)
     lost, next_id = np.zeros_like(expected), np.zeros_like(expected)
     assert count_lost(words(batch), lost, next_id) == 0

@@ -13,6 +13,7 @@ from tickplant.console import Progress
 from tickplant.errors import StoreError
 from tickplant.shm.records import Kind, Schema
 from tickplant.writer.export import SUFFIXES, export
+from tickplant.writer.reconcile import FeedSummary
 from tickplant.writer.selection import Clock
 from tickplant.writer.store import Store
 from tickplant.writer.verify import Report
@@ -93,7 +94,10 @@ def query(
 @data_option
 @json_option
 def verify(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
-    """Check every stored byte, prove that nothing is missing, and list the gaps. Exit code 1 on damage."""
+    """Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.
+
+    Exit code 1 on damage, and where counts do not add up.
+    """
     with Progress("checking", unit="bytes") as progress:
         report = verify_store(data_dir_of(data_dir, file), progress=lambda done, _: progress.show(done))
     if as_json:
@@ -110,10 +114,23 @@ def _print(report: Report) -> None:
             f"{journal.producer} {journal.schema}: {journal.records:,} records in {journal.chunks:,} chunks, "
             f"{journal.bytes / max(1, journal.records):.2f} bytes each{f' ({kinds})' if kinds else ''}"
         )
+    for feed in report.feeds:
+        click.echo(_verdict(feed))
     for gap in report.gaps:
         count = f"{gap.missing:,} records" if not gap.unknown else f"at least {gap.missing:,} records"
         click.echo(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
     for problem in report.problems:
         click.echo(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
-    verdict = "whole" if report.ok else "DAMAGED"
+    verdict = "whole" if report.ok else "DAMAGED" if report.reconciled else "MISCOUNTED"
     click.echo(f"{report.data_dir}: {verdict}, {report.records:,} records, {len(report.gaps)} kinds of gaps")
+
+
+def _verdict(feed: FeedSummary) -> str:
+    """One line: what was counted, whether it adds up, and what was not counted."""
+    if not feed.lives:
+        return f"{feed.producer}: no account in {feed.records:,} records"
+    counts = "; ".join(str(account) for account in feed.balances if account.count or account.off)
+    verdict = "reconciled" if feed.reconciled else "NOT RECONCILED"
+    left = feed.records - feed.accounted
+    beyond = f"; {left:,} records came after the last account of a feed that was killed or still runs" if left else ""
+    return f"{feed.producer}: {verdict}: {counts}{beyond}"

@@ -98,6 +98,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         say("the stalled one reads again")
         _run_on(plant, options, options.stall_s / 2)
         wait_for("the late one", lambda: crowd.is_ready("late"))
+        late = _heads(plant)
         measured = (_head(plant) - began_head) / (time.monotonic() - began_s)
 
         plant.sim.stop()
@@ -114,7 +115,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         if done.returncode:
             failures.append(f"verify is not content: {done.stdout}")
         subscribers = crowd.judge(plant.data_dir)
-        failures += _incomplete(crowd, names, before, heads)
+        failures += _incomplete(crowd, names, before, late, heads)
     failures += [f"{one.name}: {text}" for one in subscribers for text in one.wrong]
     failures += [f"{one.name} lost something" for one in subscribers if one.name.startswith("others") and one.losses]
     failures += [f"the engine has {name} {engine[name]}" for name in ("overruns", "rebuilds") if engine.get(name)]
@@ -150,14 +151,21 @@ def _wanted(options: SubscribersOptions) -> list[list[str]]:
     return [["binance"], *([f"binance.{symbols[i % len(symbols)]}"] for i in range(options.others - 1))]
 
 
-def _incomplete(crowd: Crowd, names: Sequence[str], before: dict[str, int], heads: dict[str, int]) -> Iterator[str]:
-    """Topics that somebody did not have to the end, and, of the others, from before the trouble on."""
+def _incomplete(
+    crowd: Crowd, names: Sequence[str], before: dict[str, int], late: dict[str, int], heads: dict[str, int]
+) -> Iterator[str]:
+    """Topics that somebody did not have to the end, and, of the others, from before the trouble on.
+
+    The late one need not have what had no more records once it was there.
+    """
     for process, accounts in crowd.accounts().items():
         for account in accounts:
             mine = [topic for topic in heads if any(f"{topic}.".startswith(f"{one}.") for one in account.topics)]
             last = {stretch.topic: stretch.until for stretch in account.stretches}
             first = {stretch.topic: stretch.first for stretch in reversed(account.stretches)}
             for topic in mine:
+                if process == "late" and heads[topic] <= late.get(topic, 0):
+                    continue
                 if last.get(topic, 0) < heads[topic]:
                     yield f"{process} has {topic} up to {last.get(topic, 0)} of {heads[topic]}"
                 if process in names and first.get(topic, 0) > before.get(topic, 0):

@@ -191,7 +191,7 @@ class Sample(msgspec.Struct, frozen=True):
     name: str
     pid: int
     time_s: float
-    rss_bytes: int
+    own_bytes: int  # resident, less what is shared: a ring grows into each of its readers until it has gone round once
     fds: int
 
 
@@ -200,7 +200,8 @@ def sample(pids: dict[str, int], now_s: float) -> Iterator[Sample]:
     for name, pid in pids.items():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            yield Sample(name, pid, now_s, process.memory_info().rss, process.num_fds())
+            memory = process.memory_info()
+            yield Sample(name, pid, now_s, memory.rss - memory.shared, process.num_fds())
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:

@@ -45,13 +45,13 @@ def run_text(report: Report) -> str:
         ),
         "",
         *_table(
-            ("process", "lives", "longest s", "RSS MiB first", "last", "max", "fds first", "last", "max"),
+            ("process", "lives", "longest s", "own MiB first", "half way", "last", "max", "fds first", "last", "max"),
             [
                 (
                     use.name,
                     use.lives,
                     use.longest_s,
-                    *(f"{value / MIB:.1f}" for value in (use.rss_first, use.rss_last, use.rss_max)),
+                    *(f"{value / MIB:.1f}" for value in (use.own_first, use.own_half, use.own_last, use.own_max)),
                     use.fds_first,
                     use.fds_last,
                     use.fds_max,

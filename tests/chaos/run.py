@@ -59,9 +59,10 @@ class Use(msgspec.Struct, frozen=True):
     name: str
     lives: int
     longest_s: float
-    rss_first: int
-    rss_last: int
-    rss_max: int
+    own_first: int  # bytes resident that are not shared
+    own_half: int  # half way
+    own_last: int
+    own_max: int
     fds_first: int
     fds_last: int
     fds_max: int
@@ -120,9 +121,10 @@ class _Watch:
                     name=name,
                     lives=len(by_pid),
                     longest_s=round(longest[-1].time_s - longest[0].time_s, 1),
-                    rss_first=settled[0].rss_bytes,
-                    rss_last=settled[-1].rss_bytes,
-                    rss_max=max(one.rss_bytes for one in everything),
+                    own_first=settled[0].own_bytes,
+                    own_half=settled[len(settled) // 2].own_bytes,
+                    own_last=settled[-1].own_bytes,
+                    own_max=max(one.own_bytes for one in everything),
                     fds_first=settled[0].fds,
                     fds_last=settled[-1].fds,
                     fds_max=max(one.fds for one in everything),

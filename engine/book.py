@@ -108,6 +108,11 @@ class Books:
         """Whether the book is out of sync, or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
 
+    def whole(self) -> list[int]:
+        """Ids of the books in sync that no atomic event is under way in, and that have given up no level."""
+        books = self._books
+        return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
+
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: an array of shape (levels, 2)."""
         if instrument_id >= len(self._books):

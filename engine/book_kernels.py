@@ -40,6 +40,7 @@ BOOK: Final = np.dtype(
         ("flags", "<u2"),
         ("state", "u1"),
         ("inside", "u1"),  # an atomic event has begun and its LAST has not come
+        ("evicted", "u1"),  # a level was given up since the last CLEAR
         ("cause", "u1"),  # the GapCause that made it stale
     ],
     align=True,
@@ -360,6 +361,7 @@ def apply_ticks(
             if kind == _CLEAR:
                 empty(sides[instrument, 0])
                 empty(sides[instrument, 1])
+                book["evicted"] = 0
                 if book["state"] == STALE:
                     book["state"] = LOADING
             elif book["state"] == STALE:
@@ -377,7 +379,9 @@ def apply_ticks(
                     evicted = set_level(sides[instrument, which - 1], keys, sizes, key, size, max_levels)
                     if evicted < 0:
                         return i, written, SIDE_FULL
-                    tally[EVICTED] += evicted
+                    if evicted:
+                        tally[EVICTED] += evicted
+                        book["evicted"] = 1
                     tally[LEVELS] += 1
             book["ts_event"] = tick["ts_event"]
             book["ts_recv"] = tick["ts_recv"]

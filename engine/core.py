@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tickplant.engine import fanout, publisher
 from tickplant.engine.bars import Bars
 from tickplant.engine.book import Books
+from tickplant.engine.checkpoints import Schedule, checkpoint
 from tickplant.engine.output import grown
 from tickplant.engine.past import Origin
 from tickplant.engine.publisher import Publisher
@@ -25,14 +26,19 @@ Sink = Callable[[Records], tuple[Records, int]]
 """Takes derived records, stamps their `seq` and stores them; gives those that are new, and how many of these, the first
 ones, are stored: where there was no room, the others never will be."""
 
+CheckpointSink = Callable[[Iterable[Records]], None]
+"""Takes the checkpoints of a feed's books at one tick, one array each, and stores them."""
+
 
 class Feed:
     """The state derived from one ring of ticks."""
 
-    def __init__(self, name: str, *, max_levels: int, bar_s: tuple[int, ...]) -> None:
+    def __init__(self, name: str, *, max_levels: int, bar_s: tuple[int, ...], checkpoint_s: int = 0) -> None:
         self.origin = Origin(name)  # of what is published now: another one after each hole
         self.max_levels = max_levels
         self.bar_s = bar_s
+        self.checkpoint_s = checkpoint_s
+        self.schedule = Schedule(checkpoint_s)
         self.books = Books(max_levels)
         self.bars = Bars(bar_s)
         self.seen = np.zeros(64, np.bool_)  # by instrument id
@@ -55,9 +61,17 @@ class Engine:
         publisher: where everything goes.
         store_bbo: takes BBO records before they are published.
         store_bars: takes BAR records before they are published.
+        store_checkpoints: takes CHECKPOINT records, which are not published.
     """
 
-    def __init__(self, table: InstrumentTable, publisher: Publisher, store_bbo: Sink, store_bars: Sink) -> None:
+    def __init__(
+        self,
+        table: InstrumentTable,
+        publisher: Publisher,
+        store_bbo: Sink,
+        store_bars: Sink,
+        store_checkpoints: CheckpointSink | None = None,
+    ) -> None:
         self.feeds: list[Feed] = []
         self._sketches: list[Feed] = []  # to take the place of one of them
         self.foreign = 0  # records of instruments that the table does not have
@@ -68,17 +82,18 @@ class Engine:
         self._publisher = publisher
         self._store_bbo = store_bbo
         self._store_bars = store_bars
+        self._store_checkpoints = store_checkpoints
 
-    def add_feed(self, name: str, *, max_levels: int, bar_s: tuple[int, ...]) -> Feed:
-        """A ring of ticks to follow."""
-        feed = Feed(name, max_levels=max_levels, bar_s=bar_s)
+    def add_feed(self, name: str, *, max_levels: int, bar_s: tuple[int, ...], checkpoint_s: int = 0) -> Feed:
+        """A ring of ticks to follow. Its books are stored every `checkpoint_s` seconds, with 0 never."""
+        feed = Feed(name, max_levels=max_levels, bar_s=bar_s, checkpoint_s=checkpoint_s)
         feed.reserve(self._known)
         self.feeds.append(feed)
         return feed
 
     def sketch(self, feed: Feed) -> Feed:
         """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
-        sketch = Feed(feed.origin.feed, max_levels=feed.max_levels, bar_s=feed.bar_s)
+        sketch = Feed(feed.origin.feed, max_levels=feed.max_levels, bar_s=feed.bar_s, checkpoint_s=feed.checkpoint_s)
         sketch.reserve(self._known)
         self._sketches.append(sketch)
         return sketch
@@ -87,9 +102,17 @@ class Engine:
         """Forget a sketch."""
         self._sketches.remove(sketch)
 
+    def load(self, sketch: Feed, checkpoints: Records) -> Records:
+        """Have the books of stored checkpoints, given as TICK records. Returns their best bids and offers."""
+        return sketch.books.apply(self._admitted(sketch, checkpoints))
+
     def fold(self, sketch: Feed, ticks: Records) -> tuple[Records, Records]:
-        """What a feed's ticks lead to, best bids and offers and bars, without telling anybody."""
+        """What a feed's ticks lead to, best bids and offers and bars, without telling anybody.
+
+        Checkpoints that fall into these ticks are left out: they would be a short cut to what has just been folded.
+        """
         ticks = self._admitted(sketch, ticks)
+        sketch.schedule.skip(ticks)
         return sketch.books.apply(ticks), sketch.bars.apply(ticks)
 
     def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records]) -> None:
@@ -112,6 +135,14 @@ class Engine:
     def take(self, feed: Feed, ticks: Records) -> None:
         """Publish the next ticks of a feed, and what they change."""
         ticks = self._admitted(feed, ticks)
+        while self._store_checkpoints and (due := feed.schedule.due(ticks)) < len(ticks):
+            self._take(feed, ticks[:due])
+            # What came of the ticks before is stored already: whoever finds the checkpoint needs nothing older.
+            self._store_checkpoints(checkpoint(feed.books, id_, ticks[due]) for id_ in feed.books.whole())
+            ticks = ticks[due:]
+        self._take(feed, ticks)
+
+    def _take(self, feed: Feed, ticks: Records) -> None:
         if not len(ticks):
             return
         feed.ticks += len(ticks)

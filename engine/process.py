@@ -38,6 +38,7 @@ from tickplant.control import (
     die_with_parent,
     spec_from_argv,
 )
+from tickplant.engine.checkpoints import CheckpointOutput
 from tickplant.engine.core import Engine, Feed, warm_up
 from tickplant.engine.outlet import Output
 from tickplant.engine.publisher import Publisher, check_exposed
@@ -62,6 +63,7 @@ LOSSLESS_LINGER_S: Final = 10.0
 
 HELD_POLL_MS: Final = 20
 REBUILD_POLL_MS: Final = 50
+CHECKPOINT_POLL_MS: Final = 20
 
 
 class Input:
@@ -146,11 +148,20 @@ class EngineProcess:
         )
         linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
         resources.callback(self._publisher.close, linger_s)
-        self._outputs = {Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs}
+        self._checkpoints = self._checkpoint_output(resources)
+        self._outputs = {
+            Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs if ref.schema != Schema.CHECKPOINT
+        }
         for schema in (Schema.BBO, Schema.BAR):
             nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._beat)
             self._outputs.setdefault(schema, nowhere)
-        self._engine = Engine(table, self._publisher, self._outputs[Schema.BBO].store, self._outputs[Schema.BAR].store)
+        self._engine = Engine(
+            table,
+            self._publisher,
+            self._outputs[Schema.BBO].store,
+            self._outputs[Schema.BAR].store,
+            self._checkpoints.store if self._checkpoints else None,
+        )
         self._recalls: Recalls | None = None
         if spec.recall:
             self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
@@ -172,7 +183,10 @@ class EngineProcess:
         """Work until stopped; then work off what the rings hold at that moment."""
         self._client.hello()
         while not self._finished():
-            if self._read_rings():
+            busy = self._read_rings()
+            if self._checkpoints and self._checkpoints.waiting:
+                self._checkpoints.flush()
+            if busy:
                 self._attend(0)
             else:
                 self._doze()
@@ -200,6 +214,8 @@ class EngineProcess:
             "rebuilding": sum(source.rebuild is not None for source in self._inputs),
             "derived_dropped": sum(output.dropped for output in self._outputs.values()),
             "derived_repeated": sum(output.repeated for output in self._outputs.values()),
+            "checkpoints": self._checkpoints.stored if self._checkpoints else 0,
+            "checkpoints_dropped": self._checkpoints.dropped if self._checkpoints else 0,
         }
 
     def accounts(self) -> list[Account]:
@@ -296,6 +312,8 @@ class EngineProcess:
         due_ms = int((self._beat_s - time.monotonic()) * 1000) + 1
         if any(source.rebuild for source in self._inputs):
             due_ms = min(due_ms, REBUILD_POLL_MS)
+        if self._checkpoints and self._checkpoints.waiting:
+            due_ms = min(due_ms, CHECKPOINT_POLL_MS)
         self._attend(max(0, due_ms) if quiet else 0)
         for consumer in reading:
             consumer.finish_wait()
@@ -361,10 +379,25 @@ class EngineProcess:
         resources.callback(output.close)
         return output
 
+    def _checkpoint_output(self, resources: contextlib.ExitStack) -> CheckpointOutput | None:
+        for ref in self.spec.outputs:
+            if ref.schema == Schema.CHECKPOINT and self.spec.config.checkpoint_s:
+                ring = resources.enter_context(Ring.attach(ref.name, Schema.CHECKPOINT, Path(self.spec.plant.run_dir)))
+                output = CheckpointOutput(ring, lossless=self.spec.gating, while_waiting=self._beat)
+                resources.callback(output.close)
+                return output
+        return None
+
     def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
         ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
         config = self.spec.config
-        source = Input(ref, ring, self._engine.add_feed(ref.producer, max_levels=config.max_levels, bar_s=config.bar_s))
+        feed = self._engine.add_feed(
+            ref.producer,
+            max_levels=config.max_levels,
+            bar_s=config.bar_s,
+            checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
+        )
+        source = Input(ref, ring, feed)
         resources.callback(source.detach)
         if self.spec.restores and ring.head > 0:
             # There is a past: of this ring, or of an earlier one of the same store.

@@ -88,6 +88,7 @@ class Rebuild:
         self._ask = ask
         self._release = release
         self._offer: Restoring | None = None
+        self._checkpoint_records = 0  # that come before the ticks
         self._next = 0
         self._furthest = 0  # that any restore process has got
         self._until = 0
@@ -125,7 +126,7 @@ class Rebuild:
             return False
         ticks = self.past.read(BATCH_RECORDS)
         if len(ticks):
-            self._fold(ticks)
+            self._fold(self._load(ticks))
             if self._next > self._furthest:
                 # One that dies again and again at the same place gets nowhere, however often it begins.
                 self._furthest, self._heard_s = self._next, time.monotonic()
@@ -164,11 +165,12 @@ class Rebuild:
         self.feed = self._engine.sketch(self.old)
         self._engine.announce(mark.instrument for mark in offer.stored if not mark.interval_s)
         self._bbo.clear()
+        self._checkpoint_records = offer.checkpoint_records
         self._next = offer.first_seq
 
     def _may_join(self, *, patient: bool) -> bool:
         """Whether the ring holds what comes next, and, unless patience is at an end, so safely that it can be read."""
-        if self._next > self._ring.head:
+        if self._checkpoint_records or self._next > self._ring.head:
             return False
         capacity = self._ring.capacity_records
         margin = capacity // 8 if patient else 0
@@ -196,6 +198,18 @@ class Rebuild:
         self._fold(ticks)
         return len(ticks) > 0
 
+    def _load(self, ticks: Records) -> Records:
+        """Take in what is of checkpoints yet; returns the ticks behind it.
+
+        What is derived from ticks before a checkpoint is stored, so the best bids and offers that it leads to are told
+        when the feed is back, but not stored.
+        """
+        count = min(self._checkpoint_records, len(ticks))
+        if count:
+            self._checkpoint_records -= count
+            self._remember(self._engine.load(self.feed, ticks[:count]))
+        return ticks[count:]
+
     def _fold(self, ticks: Records) -> None:
         """Take in ticks; a hole between them, where the journal is damaged, makes the books stale."""
         seqs = ticks["seq"].astype(np.int64)
@@ -209,11 +223,14 @@ class Rebuild:
                 self._log.error("ticks are missing", ring=self._ring.name, first=self._next, count=first - self._next)
                 self._engine.mistrust(self.feed, first, int(part[0]["ts_recv"]))
             bbo, bars = self._engine.fold(self.feed, part)
-            for place in np.unique(bbo["instrument"][::-1], return_index=True)[1].tolist():
-                row = len(bbo) - 1 - place
-                self._bbo[int(bbo[row]["instrument"])] = joined([bbo[row : row + 1]], BBO)
+            self._remember(bbo)
             for store, records in zip(self._store, (bbo, bars), strict=True):
                 missing = self._stored.missing(records)
                 if len(missing):
                     store(missing, patient=True)
             self._next = int(seqs[stop - 1]) + 1
+
+    def _remember(self, bbo: Records) -> None:
+        for place in np.unique(bbo["instrument"][::-1], return_index=True)[1].tolist():
+            row = len(bbo) - 1 - place
+            self._bbo[int(bbo[row]["instrument"])] = joined([bbo[row : row + 1]], BBO)

@@ -1,4 +1,4 @@
-"""The record layouts: what a tick, a best bid/offer and a bar are, to the byte. Imports numpy only.
+"""The record layouts: what a tick, a best bid/offer, a bar and a checkpoint are, to the byte. Imports numpy only.
 
 Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
 (mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
@@ -161,6 +161,27 @@ BAR: Final = _layout(
 )
 """Trades of one instrument in one interval of the venue's clock. No trade, no bar."""
 
+CHECKPOINT: Final = _layout(
+    88,
+    [
+        ("ts_event", "<i8", 0),  # of the tick before which the book stood so
+        ("ts_recv", "<i8", 8),
+        ("price", "<i8", 16),
+        ("size", "<i8", 24),
+        ("venue_seq", "<u8", 32),  # of the last tick that the book took in
+        ("source_seq", "<u8", 40),  # seq of the tick before which the book stood so
+        ("book_ts_event", "<i8", 48),  # times and seq of the last tick that the book took in
+        ("book_ts_recv", "<i8", 56),
+        ("book_seq", "<u8", 64),
+        ("instrument", "<u4", 72),
+        ("kind", "u1", 76),  # CLEAR, then LEVELs, the last with LAST: folded like ticks they give the book
+        ("side", "u1", 77),
+        ("flags", "<u2", 78),
+        ("seq", "<u8", 80),
+    ],
+)
+"""A record of a checkpoint: the whole book of one instrument as it stood before the tick `source_seq` of its feed."""
+
 
 class Schema(IntEnum):
     """Which layout a ring, chunk or wire message holds. Values are stored: never reuse one."""
@@ -168,9 +189,15 @@ class Schema(IntEnum):
     TICK = 1
     BBO = 2
     BAR = 3
+    CHECKPOINT = 4
 
 
-DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {Schema.TICK: TICK, Schema.BBO: BBO, Schema.BAR: BAR}
+DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
+    Schema.TICK: TICK,
+    Schema.BBO: BBO,
+    Schema.BAR: BAR,
+    Schema.CHECKPOINT: CHECKPOINT,
+}
 
 
 def dtype_hash(dtype: np.dtype[np.void]) -> int:

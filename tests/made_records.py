@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.shm.records import BAR, BBO, NO_PRICE, TICK, Flag, Kind, Schema, Side
+from tickplant.shm.records import DTYPES, NO_PRICE, TICK, Flag, Kind, Schema, Side
 
 Records = NDArray[np.void]
 
@@ -50,14 +50,19 @@ def make_records(schema: Schema, count: int, *, first_seq: int = 0) -> Records:
     """Records of any schema."""
     if schema == Schema.TICK:
         return make_ticks(count, first_seq=first_seq)
-    records = np.zeros(count, BBO if schema == Schema.BBO else BAR)
+    records = np.zeros(count, DTYPES[schema])
     for salt, name in enumerate(records.dtype.names or ()):
-        records[name] = _below(count, 20 + salt, 10**4) + (10**9 if name.startswith("ts_") else 0)
-    records["reserved"] = 0
+        if name != "reserved":
+            records[name] = _below(count, 20 + salt, 10**4) + (10**9 if name.startswith("ts_") else 0)
     records["instrument"] = 1 + np.arange(count) % 3
     records["seq"] = np.arange(first_seq, first_seq + count, dtype=np.uint64)
     if schema == Schema.BBO:
         records["bid_price"][::17] = NO_PRICE
+    elif schema == Schema.CHECKPOINT:
+        place = np.arange(count) % 20
+        records["kind"] = np.where(place, Kind.LEVEL, Kind.CLEAR)
+        records["side"] = np.where(place > 10, Side.ASK, Side.BID) * (place > 0)
+        records["flags"] = Flag.SNAPSHOT | np.where(place == 19, Flag.LAST, 0)
     else:
         records["interval_s"] = np.where(np.arange(count) % 60, 1, 60)
     return records

@@ -58,6 +58,22 @@ COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
         "flags": 14,
         "seq": 15,
     },
+    Schema.CHECKPOINT: {
+        "instrument": 1,
+        "kind": 2,
+        "side": 3,
+        "ts_event": 4,
+        "ts_recv": 5,
+        "price": 6,
+        "size": 7,
+        "venue_seq": 8,
+        "source_seq": 9,
+        "book_ts_event": 10,
+        "book_ts_recv": 11,
+        "book_seq": 12,
+        "flags": 13,
+        "seq": 14,
+    },
 }
 """Stored for ever: never change or reuse a number. Key columns come first, so that they are decoded first."""
 
@@ -65,10 +81,11 @@ KEYS: Final[dict[Schema, tuple[tuple[str, int], ...]]] = {
     Schema.TICK: (("instrument", 32), ("kind", 8), ("side", 8)),
     Schema.BBO: (("instrument", 32),),
     Schema.BAR: (("instrument", 32), ("interval_s", 32)),
+    Schema.CHECKPOINT: (("instrument", 32), ("kind", 8), ("side", 8)),
 }
 """Key columns of a group and their width in bits: one 64-bit key, the first column in its highest bits."""
 
-STREAM_SHIFT: Final = {Schema.TICK: 8, Schema.BBO: 0, Schema.BAR: 0}
+STREAM_SHIFT: Final = {Schema.TICK: 8, Schema.BBO: 0, Schema.BAR: 0, Schema.CHECKPOINT: 8}
 """Lowest bits of a group's key that its stream leaves out: bid and ask of one instrument are one stream."""
 
 # The predictors of `transform.py`, CONTEXT being one of two.

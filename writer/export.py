@@ -41,7 +41,8 @@ BATCH_ROWS: Final = 1 << 17
 
 PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
 SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume"})
-TIMES: Final = frozenset({"ts_event", "ts_recv", "ts_open"})
+TIMES: Final = frozenset({"ts_event", "ts_recv", "ts_open", "book_ts_event", "book_ts_recv"})
+VENUE_TIMES: Final = frozenset({"ts_event", "book_ts_event"})  # 0 where the venue gave none
 COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
     Schema.TICK: (
         *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size"),
@@ -54,6 +55,10 @@ COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
     Schema.BAR: (
         *("ts_event", "ts_recv", "venue", "symbol", "ts_open", "interval_s", "open", "high", "low", "close"),
         *("volume", "buy_volume", "trades", "source_seq", "flags", "seq"),
+    ),
+    Schema.CHECKPOINT: (
+        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size", "venue_seq", "source_seq"),
+        *("book_ts_event", "book_ts_recv", "book_seq", "flags", "seq"),
     ),
 }
 """Columns of the result, in order."""
@@ -223,7 +228,7 @@ class Export:
         kind = self._type(name)
         if name in TIMES:
             times = np.ascontiguousarray(records[name])
-            return pa.array(times, mask=times == 0 if name == "ts_event" else None).cast(kind)
+            return pa.array(times, mask=times == 0 if name in VENUE_TIMES else None).cast(kind)
         if name in PRICES or name in SIZES:
             mantissas, scales, valid = self._numbers(name, records)
             if self._as_float:

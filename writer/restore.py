@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from tickplant.control import ControlClient, Mark, RestoreSpec, Restoring
-from tickplant.shm.records import Flag, Kind, Schema
+from tickplant.shm.records import TICK, Flag, Kind, Schema
 from tickplant.shm.ring import Producer, Ring
+from tickplant.writer import checkpoints
 from tickplant.writer.index import Damage
 from tickplant.writer.selection import Selection
 from tickplant.writer.source import StoredSource, run_source
@@ -70,44 +71,88 @@ def _mark(record: np.void, schema: Schema) -> Mark:
     )
 
 
-def first_needed(store: Store, feed: str, stored: Sequence[Mark], bar_s: Sequence[int], otherwise: int) -> int:
-    """The highest seq from which a fold of the feed's ticks gives exactly what follows the stored records.
+class Beginning(NamedTuple):
+    """What a fold begins with: checkpoints, if any, then the ticks from a seq on."""
+
+    first_seq: int
+    checkpoints: Records  # as ticks
+
+
+def first_needed(
+    store: Store,
+    engine: str,
+    feed: str,
+    ids: frozenset[int],
+    stored: Sequence[Mark],
+    bar_s: Sequence[int],
+    otherwise: int,
+) -> Beginning:
+    """The latest beginning from which a fold of the feed's ticks gives exactly what follows the stored records.
 
     A book that was in sync when its last stored BBO was made begins with the last CLEAR until then: at the end of that
     one's event, content and best are the same whatever was before. One that was stale needs nothing older than the
-    first CLEAR after. Bars begin `BARS_BACK_S` before. A checkpoint, once there are any, is such a CLEAR.
+    first CLEAR after. Bars begin `BARS_BACK_S` before.
+
+    Checkpoints that name tick `s` are the books before it, to the level, and what was last said of them. So every book
+    may begin there that is among them, and every other whose CLEAR is `s` or later. Two things must hold besides: bars
+    begin at `s` or later, and the last stored BBO of all is of `s` or later. For BBO are stored in the order of
+    their ticks, so that none is missing from before `s`, though a quiet book's own last one may be much older.
 
     Args:
         store: where.
+        engine: whose derived records and checkpoints they are.
         feed: producer of the ticks.
+        ids: instruments of the feed.
         stored: how far the derived records are stored.
         bar_s: lengths of the bars, seconds.
         otherwise: the seq to give where no derived record is stored.
     """
     if not stored:
-        return otherwise
-    newest = max(stored, key=lambda mark: mark.source_seq)
-    first = min(
-        newest.source_seq, _seq_at(store, feed, newest.ts_recv - max(BARS_BACK_S, *(2 * s for s in bar_s)) * 10**9)
+        return Beginning(otherwise, np.zeros(0, TICK))
+    last = max(stored, key=lambda mark: mark.source_seq)
+    bars_back_s = max([BARS_BACK_S, *(2 * interval_s for interval_s in bar_s)])
+    bars_from = min(last.source_seq, _seq_at(store, feed, last.ts_recv - bars_back_s * 10**9))
+    said = {mark.instrument: mark for mark in stored if not mark.interval_s}
+    begins = _snapshots(store, feed, said)
+    found = checkpoints.newest_of_all(
+        store,
+        engine,
+        feed,
+        ids,
+        begins=begins,
+        after_seq=min([bars_from, *begins.values()]),
+        until_seq=min(bars_from, max((mark.source_seq for mark in said.values()), default=-1)),
     )
-    books = {mark.instrument: mark for mark in stored if not mark.interval_s}
-    wanted = Selection(ids=frozenset(books), kinds=frozenset({Kind.CLEAR}))
+    if found:
+        return Beginning(found.source_seq, found.ticks)
+    return Beginning(min([bars_from, *(seq for seq in begins.values() if seq != _REMOVED)]), np.zeros(0, TICK))
+
+
+_REMOVED: Final = -1
+"""The CLEAR of a book in sync that the journal has no more: older than anything there is."""
+
+
+def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]:
+    """By instrument, seq of the CLEAR that its book begins with; none for a book that was stale and has stayed so."""
+    begins = {id_: _REMOVED for id_, mark in said.items() if not mark.stale}
+    open_ = dict(said)
+    wanted = Selection(ids=frozenset(said), kinds=frozenset({Kind.CLEAR}))
     for path, entry in _newest_first(store, feed, Schema.TICK, wanted):
         last = int(entry["header"]["last_seq"])
-        books = {id_: mark for id_, mark in books.items() if not mark.stale or last > mark.source_seq}
-        if not books:
+        open_ = {id_: mark for id_, mark in open_.items() if not mark.stale or last > mark.source_seq}
+        if not open_:
             break
         clears = wanted.records(store.chunk(path, entry, Schema.TICK))
         clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
-        for id_, mark in list(books.items()):
+        for id_, mark in list(open_.items()):
             seqs = clears["seq"][clears["instrument"] == id_]
             before, after = seqs[seqs <= mark.source_seq], seqs[seqs > mark.source_seq]
             if mark.stale and len(after):
-                first = min(first, int(after[0]))
+                begins[id_] = int(after[0])
             elif not mark.stale and len(before):
-                first = min(first, int(before[-1]))
-                del books[id_]
-    return first
+                begins[id_] = int(before[-1])
+                del open_[id_]
+    return begins
 
 
 def _seq_at(store: Store, feed: str, time_ns: int) -> int:
@@ -145,15 +190,18 @@ class RestoreProcess(StoredSource):
         with Ring.attach(spec.live.name, Schema.TICK, Path(spec.plant.run_dir)) as live:
             began = live.start
         stored = marks(store, spec.engine, ids, spec.bar_s)
-        seq = min(first_needed(store, spec.feed, stored, spec.bar_s, began), store.next_seq(spec.feed, Schema.TICK))
+        first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began)
+        seq = min(first.first_seq, store.next_seq(spec.feed, Schema.TICK))
+        count = len(first.checkpoints)
         self._client.hello()
-        self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq)
-        self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored))
+        self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq, checkpoint_records=count)
+        self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
         with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
             # Nobody holds the producer back before the engine has joined.
             while not self.stopping and not ring.statistics().consumers:
                 self.beat()
                 self.wait(NAP_S)
+        self._publish_all(first.checkpoints)
         while not self.stopping:
             seq = self._play(seq)
             self.beat()
@@ -161,17 +209,18 @@ class RestoreProcess(StoredSource):
 
     def _play(self, seq: int) -> int:
         """Publish what is stored from `seq` on; returns the seq after it."""
-        files = self._store.files(self.spec.feed, Schema.TICK)
-        first_file = next((path for path in reversed(files) if int(path.stem) <= seq), None)
-        for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_file=first_file, first_seq=seq):
-            done = 0
-            while done < len(records) and not self.stopping:
-                done += self.publish(records[done:])
-                self.beat()
+        for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_seq=seq):
+            self._publish_all(records)
             if self.stopping:
                 break
             seq = int(records[-1]["seq"]) + 1
         return seq
+
+    def _publish_all(self, records: Records) -> None:
+        done = 0
+        while done < len(records) and not self.stopping:
+            done += self.publish(records[done:])
+            self.beat()
 
     def _tell(self, damage: Damage) -> None:
         # The engine finds the hole by its seqs, and mistrusts its books from there on.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.shm.records import DTYPES, Flag, Kind, Schema
+from tickplant.writer import checkpoints
 from tickplant.writer.arrays import merge_by_receive_time
 from tickplant.writer.codec import ChunkDecoder, read_header
 from tickplant.writer.fold import BOOK_KINDS, Book, Fold
@@ -41,7 +42,6 @@ class _Clear(NamedTuple):
     ts_recv: int
     instrument: Instrument
     producer: str
-    path: Path
     seq: int
 
 
@@ -165,19 +165,16 @@ class Store:
         schema: Schema,
         selection: Selection,
         *,
-        first_file: Path | None = None,
         first_seq: int = 0,
         last_seq: int | None = None,
     ) -> Iterator[Records]:
-        """Selected records of one producer in stored order, chunk by chunk. Raises DamageError.
+        """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
 
-        Reading can begin in the middle, at a file and at a seq, and end at a seq, which is included.
+        Raises DamageError.
         """
         decoder = ChunkDecoder()  # one of its own, since several of these run interleaved
         paths = self.files(producer, schema)
         for number, path in enumerate(paths):
-            if first_file is not None and path < first_file:
-                continue
             if number + 1 < len(paths) and int(paths[number + 1].stem) <= first_seq:
                 continue
             if last_seq is not None and int(path.stem) > last_seq:
@@ -215,8 +212,8 @@ class Store:
     def book(self, venue: str, symbol: str, at_ns: int) -> Book:
         """The book after every record received up to and including `at_ns`.
 
-        Found by going back to the newest snapshot before that time and folding forward from there. Without any snapshot
-        the book is empty and stale. Raises StoreError for an unknown symbol, DamageError.
+        Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
+        there. Without any snapshot the book is empty and stale. Raises StoreError for an unknown symbol, DamageError.
         """
         instruments = self.find(venue, symbol)
         clears = [
@@ -231,9 +228,27 @@ class Store:
         instrument = start.instrument
         fold = Fold(instrument.id)
         selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
-        for records in self.read(start.producer, Schema.TICK, selection, first_file=start.path, first_seq=start.seq):
+        first_seq = start.seq
+        if checkpoint := self._checkpoint(start, at_ns):
+            fold.apply(checkpoint.ticks)
+            first_seq = checkpoint.source_seq
+        for records in self.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
             fold.apply(records)
         return fold.book(instrument)
+
+    def _checkpoint(self, start: _Clear, at_ns: int) -> checkpoints.Checkpoint | None:
+        """What shortens the fold from a snapshot to a time, if anything does."""
+        try:
+            return checkpoints.newest(
+                self,
+                start.producer,
+                start.instrument.id,
+                after_seq=start.seq,
+                after_ns=start.ts_recv,
+                at_ns=at_ns,
+            )
+        except DamageError:
+            return None  # the ticks themselves are what counts; `verify` tells of it
 
     def _last_clear(self, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
         """The newest CLEAR of an instrument that was received by `at_ns`."""
@@ -243,7 +258,7 @@ class Store:
                 clears = wanted.records(self.chunk(path, entry, Schema.TICK))
                 clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
                 if len(clears):
-                    return _Clear(int(clears[-1]["ts_recv"]), instrument, producer, path, int(clears[-1]["seq"]))
+                    return _Clear(int(clears[-1]["ts_recv"]), instrument, producer, int(clears[-1]["seq"]))
         return None
 
     def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:
@@ -261,6 +276,18 @@ class Store:
         """Index entries of a producer, file by file, newest first."""
         for path in reversed(self.files(producer, schema)):
             yield path, self.index(path).entries
+
+    def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
+        """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
+        path = next((path for path in reversed(self.files(producer, schema)) if int(path.stem) <= seq), None)
+        if path is None:
+            return None
+        headers = (entries := self.index(path).entries)["header"]
+        for entry in entries[(headers["first_seq"] <= seq) & (seq <= headers["last_seq"])]:
+            if len(records := self.chunk(path, entry, schema)):
+                found: np.void = records[seq - int(entry["header"]["first_seq"])]
+                return found
+        return None
 
     def chunk(self, path: Path, entry: np.void, schema: Schema) -> Records:
         """The records of one chunk; empty where it is damaged and that was reported."""

@@ -23,7 +23,20 @@ from tickplant.errors import (
 )
 from tickplant.follower import Message
 from tickplant.instruments import Instrument, format_decimal
-from tickplant.shm.records import BAR, BBO, NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.shm.records import (
+    BAR,
+    BBO,
+    CHECKPOINT,
+    NO_PRICE,
+    TICK,
+    UNKNOWN,
+    Flag,
+    GapCause,
+    Kind,
+    Schema,
+    Side,
+    StatusCode,
+)
 
 if TYPE_CHECKING:
     from tickplant.writer.store import Store
@@ -33,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BAR",
     "BBO",
+    "CHECKPOINT",
     "NO_PRICE",
     "TICK",
     "UNKNOWN",

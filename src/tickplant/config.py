@@ -26,6 +26,7 @@ Channel = Literal["trade", "agg_trade", "quote", "book"]
 Transport = Literal["picows", "websockets"]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Scale = Annotated[int, msgspec.Meta(ge=0, le=18)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -83,6 +84,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
     max_levels: Positive = 20_000  # per side of one book
+    checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
     restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
     insecure: bool = False  # allow unencrypted sockets beyond loopback
 
@@ -284,6 +286,9 @@ def _check(config: Config) -> None:
                 taken[feed_name] = name
     for name, engine in config.engines.items():
         _power_of_two(config, f"engines.{name}.ring_records", engine.ring_records)
+        if engine.checkpoint_s and 3600 % engine.checkpoint_s:
+            # Journal files begin at full hours: so each begins with checkpoints.
+            raise wrong(f"engines.{name}.checkpoint_s", "must divide an hour (60, 300, 900), or be 0: no checkpoints")
         for option, address in (("publish", engine.publish), ("requests", requests_address(engine))):
             _check_endpoint(config, f"engines.{name}.{option}", address, insecure=engine.insecure)
     for name, sim in config.sims.items():

@@ -217,13 +217,17 @@ class Restore(msgspec.Struct, tag="restore"):
 
 
 class Restoring(msgspec.Struct, tag="restoring"):
-    """Restore process, passed on to the engine: ticks from `first_seq` on come through this ring."""
+    """Restore process, passed on to the engine: ticks from `first_seq` on come through this ring.
+
+    Before them come as many records of checkpoints, in the form of ticks: the books as they stood then.
+    """
 
     engine: str
     feed: str
     ring: RingRef
     first_seq: int
     stored: list[Mark]
+    checkpoint_records: int = 0
 
 
 class Restored(msgspec.Struct, tag="restored"):

@@ -25,7 +25,7 @@ from tickplant.control import (
 from tickplant.feeds.sim.spec import SimSpec, parse_spec
 from tickplant.shm.records import Schema
 
-DERIVED: Final = (Schema.BBO, Schema.BAR)
+DERIVED: Final = (Schema.BBO, Schema.BAR, Schema.CHECKPOINT)
 """Schemas that an engine produces, each in a ring of its own."""
 
 

@@ -28,7 +28,7 @@ ENGINE: Final = "engine"
 WRITER: Final = "writer"
 CHILDREN: Final = (FEED, ENGINE, WRITER)
 
-RINGS: Final = ((FEED, Schema.TICK), (ENGINE, Schema.BBO), (ENGINE, Schema.BAR))
+RINGS: Final = ((FEED, Schema.TICK), (ENGINE, Schema.BBO), (ENGINE, Schema.BAR), (ENGINE, Schema.CHECKPOINT))
 
 CONFIG: Final = """
 [plant]

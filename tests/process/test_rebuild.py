@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoint_proof import expect_as_folded
 from listener import Listener
+from made_past import derive, fill, past_ticks
 from plant_process import DEMO, PlantProcess, free_port, plant, status, wait_for
 from plant_process import tickplant as run_tickplant
 
 import tickplant
 from tickplant.control import ProcessStatus
-from tickplant.shm.records import BAR, BBO, Schema
+from tickplant.instruments import FEED_SYMBOL, InstrumentTable
+from tickplant.shm.records import BAR, BBO, Flag, Kind, Schema
+from tickplant.writer.selection import Selection
 from tickplant.writer.store import Store
 
 pytestmark = pytest.mark.timeout(300)
@@ -27,7 +34,7 @@ restart_cap_s = 0.2
 restart_intensity = 100
 hang_s = 60
 """
-TEXT = DEMO.replace("[plant]\n", PLANT)
+TEXT = DEMO.replace("[plant]\n", PLANT).replace("[engines.engine]\n", "[engines.engine]\ncheckpoint_s = 1\n")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 DERIVED = {Schema.BBO: BBO, Schema.BAR: BAR}
 
@@ -98,6 +105,16 @@ def expect_derived_as_replayed(data_dir: Path) -> None:
         assert rows(stored) == rows(again[schema])
 
 
+def expect_checkpoints_as_folded(data_dir: Path) -> None:
+    """Every stored checkpoint is the fold of the stored ticks before it."""
+    store = Store(data_dir)
+    ticks, made = (
+        np.concatenate(list(store.read(producer, schema, Selection())))
+        for producer, schema in (("binance", Schema.TICK), ("engine", Schema.CHECKPOINT))
+    )
+    assert expect_as_folded(made, ticks) > len(SYMBOLS)
+
+
 def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
     moments = random.Random(7)
     with plant(tmp_path, TEXT, rate=2000) as running:
@@ -129,6 +146,7 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
     finally:
         again.clean_up()
     expect_derived_as_replayed(running.data_dir)
+    expect_checkpoints_as_folded(running.data_dir)
 
 
 def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
@@ -148,3 +166,37 @@ def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_pat
         assert counter(running, "binance", "rest_requests") == asked
         assert running.stop() == 0
     expect_derived_as_replayed(running.data_dir)
+    expect_checkpoints_as_folded(running.data_dir)
+
+
+def test_an_engine_comes_back_from_the_last_checkpoints_before_the_bars_that_are_open(tmp_path: Path) -> None:
+    """On a store of the last twenty minutes, whose best bids and offers and bars end before its ticks."""
+    data_dir = tmp_path / "data"
+    table = InstrumentTable.load(data_dir / "instruments.jsonl")
+    ids = [table.register("binance", symbol, 2, 8).id for symbol in (FEED_SYMBOL, *SYMBOLS)][1:]
+    start_ns, step_ns = time.time_ns() - 1250 * 10**9, 10**8
+    ticks = past_ticks(ids, 12_000, start_ns=start_ns, step_ns=step_ns, resyncs=0.002)
+    ticks["flags"][ticks["kind"] == Kind.TRADE] |= np.uint16(
+        Flag.AGGREGATE
+    )  # not of the stream whose missed trades are fetched
+    fill(data_dir, Schema.TICK, "binance", ticks)
+    for schema, records in derive(table, tmp_path, ticks, checkpoint_s=30).items():
+        fill(data_dir, schema, "engine", records[records["source_seq"] < 11_500])
+    with plant(tmp_path, TEXT) as running:
+        wait_for("the engine to be back", lambda: rebuilt(running))
+        wait_for("checkpoints", lambda: counter(running, "engine", "checkpoints") > 3)
+        expect_live_books_as_stored(running)
+        assert running.stop() == 0
+    lines = [json.loads(line) for path in (data_dir / "log").iterdir() for line in path.read_text().splitlines()]
+    restoring = next(line for line in lines if line["event"] == "restoring")
+    assert 0 < restoring["first_seq"] <= 11_500 - 6_000
+    assert restoring["checkpoint_records"] > len(SYMBOLS)
+    expect_derived_as_replayed(data_dir)
+    expect_checkpoints_as_folded(data_dir)
+    at_ns = int(ticks["ts_recv"][9_000])
+    books = [Store(data_dir).book("binance", symbol, at_ns) for symbol in SYMBOLS]
+    shutil.rmtree(data_dir / "journal" / "engine" / "checkpoint")
+    for symbol, book in zip(SYMBOLS, books, strict=True):
+        again = Store(data_dir).book("binance", symbol, at_ns)
+        assert (again.bids.tolist(), again.asks.tolist()) == (book.bids.tolist(), book.asks.tolist())
+        assert (again.ts_recv, again.stale) == (book.ts_recv, book.stale)

@@ -197,7 +197,7 @@ def flush(made: Bench) -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["live"] * 6 + ["overrun", "dropped"]), st.sampled_from(list(Schema)), st.integers(0, 120)
+        st.sampled_from(["live"] * 6 + ["overrun", "dropped"]), st.sampled_from(list(NAMES)), st.integers(0, 120)
     ),
     min_size=3,
     max_size=40,

@@ -8,10 +8,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from binance_tools import Desk
+from checkpoint_proof import expect_as_folded
 from recordings.independent import DictBook, Expected, read, recording
 
 from tickplant.engine.bars import Bars
 from tickplant.engine.book import Books
+from tickplant.engine.checkpoints import Schedule, checkpoint
 from tickplant.engine.reference import DictBooks, PlainBars
 from tickplant.shm.records import TICK, Flag, Kind, Side
 
@@ -120,3 +122,13 @@ def test_bars_hold_every_trade_once_and_equal_the_reference(recorded: Recorded) 
                 ]
                 compared += 1
         assert compared > 0.8 * len(by_bar)
+
+
+def test_checkpoints_are_the_fold_of_the_ticks_before_them(recorded: Recorded) -> None:
+    ticks, books, schedule, made = recorded.ticks, Books(), Schedule(10), []
+    start = 0
+    while (due := start + schedule.due(ticks[start:])) < len(ticks):
+        books.apply(ticks[start:due])
+        made += [checkpoint(books, id_, ticks[due]) for id_ in books.whole()]
+        start = due
+    assert expect_as_folded(np.concatenate(made), ticks) > 5

@@ -59,6 +59,7 @@ def test_the_built_in_demo_is_the_file_at_the_top_of_the_repository() -> None:
         (FEED + "[engines.a]\n", "a", "two processes have this name"),
         (FEED + '[engines.e]\npublish = "tcp://0.0.0.0:5555"\n', "engines.e.publish", "insecure = true"),
         (FEED + '[engines.e]\npublish = "5555"\n', "engines.e.publish", "is not an address"),
+        (FEED + "[engines.e]\ncheckpoint_s = 7\n", "engines.e.checkpoint_s", "must divide an hour"),
         (FEED + "[plant]\nhang_s = 0\n", "plant.hang_s", "greater than 0"),
         (FEED + '[sims.s]\nrecording = "none.gz"\n', "sims.s.recording", "there is no file"),
     ],

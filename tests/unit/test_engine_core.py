@@ -260,3 +260,27 @@ def test_a_book_can_be_asked_for_before_it_has_a_record(bench: Bench) -> None:
     bench.engine.announce([a])
     assert bench.sequences() == {"binance.A.book": 0}
     assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK
+
+
+def test_what_is_derived_from_the_ticks_before_a_checkpoint_is_stored_before_it(bench: Bench) -> None:
+    a, b = bench.register("A", "B")
+    stored: list[np.ndarray] = []
+
+    def store(records: np.ndarray) -> tuple[np.ndarray, int]:
+        stored.append(records)
+        return records, len(records)
+
+    engine = Engine(bench.table, bench.publisher, store, store, stored.extend)
+    feed = engine.add_feed("feed", max_levels=100, bar_s=(1,), checkpoint_s=10)
+    rows = np.concatenate([book(a, 10), book(b, 20), book(a, 11), book(b, 21), book(a, 12)])
+    rows["seq"] = np.arange(len(rows))
+    rows["ts_recv"] = (10**9 * 7) * (rows["seq"] // 4).astype(np.int64)
+    engine.take(feed, rows)
+    bests = [(records.dtype.names[2], records["source_seq"].tolist(), records[-1]["instrument"]) for records in stored]
+    assert bests == [
+        ("bid_price", [1, 3, 5, 7], b),
+        ("price", [8, 8], a),
+        ("price", [8, 8], b),
+        ("bid_price", [9], a),
+    ]
+    assert stored[1]["price"].tolist() == [0, 11]

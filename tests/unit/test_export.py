@@ -175,16 +175,17 @@ def test_text_says_the_same_as_the_records(text_format: str) -> None:
         assert len(row["ts_recv"]) == 30
 
 
-@pytest.mark.parametrize("schema", [Schema.BBO, Schema.BAR])
+@pytest.mark.parametrize("schema", [Schema.BBO, Schema.BAR, Schema.CHECKPOINT])
 def test_derived_records_are_exported_too(schema: Schema) -> None:
     made = make_records(schema, 40)
     instruments = [Instrument(i, "venue", f"S{i}", 8, 8) for i in (1, 2, 3)]
     parsed = values(Export([made], instruments, schema=schema).table())
     assert list(parsed[0]) == list(COLUMNS[schema])
-    name = "bid_price" if schema == Schema.BBO else "close"
+    name = {Schema.BBO: "bid_price", Schema.BAR: "close"}.get(schema, "price")
     for row, record in zip(parsed, made, strict=True):
         value = int(record[name])
-        assert row[name] == (None if value == NO_PRICE else Decimal(value).scaleb(-8))
+        empty = value == NO_PRICE or row.get("kind") == "clear"
+        assert row[name] == (None if empty else Decimal(value).scaleb(-8))
         assert row["source_seq"] == record["source_seq"]
     assert len(lines(Export([made], instruments, schema=schema), "jsonl")) == 40
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Schema, dtype_hash
+from tickplant.shm.records import BAR, BBO, CHECKPOINT, DTYPES, TICK, Schema, dtype_hash
 
 TICK_OFFSETS = {
     "ts_event": 0,
@@ -51,13 +51,35 @@ BAR_OFFSETS = {
     "reserved": 94,
     "seq": 96,
 }
+CHECKPOINT_OFFSETS = {
+    "ts_event": 0,
+    "ts_recv": 8,
+    "price": 16,
+    "size": 24,
+    "venue_seq": 32,
+    "source_seq": 40,
+    "book_ts_event": 48,
+    "book_ts_recv": 56,
+    "book_seq": 64,
+    "instrument": 72,
+    "kind": 76,
+    "side": 77,
+    "flags": 78,
+    "seq": 80,
+}
 
-HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb"]
+HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e68a146a"]
 """Stored in every ring: if one changes, rings of an older version are refused."""
 
 
 @pytest.mark.parametrize(
-    ("dtype", "offsets", "item_bytes"), [(TICK, TICK_OFFSETS, 64), (BBO, BBO_OFFSETS, 72), (BAR, BAR_OFFSETS, 104)]
+    ("dtype", "offsets", "item_bytes"),
+    [
+        (TICK, TICK_OFFSETS, 64),
+        (BBO, BBO_OFFSETS, 72),
+        (BAR, BAR_OFFSETS, 104),
+        (CHECKPOINT, CHECKPOINT_OFFSETS, 88),
+    ],
 )
 def test_each_field_lies_at_its_documented_offset(
     dtype: np.dtype[np.void], offsets: dict[str, int], item_bytes: int

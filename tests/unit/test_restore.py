@@ -17,6 +17,7 @@ from tickplant.writer.store import Store
 
 SECOND = 10**9
 OTHERWISE = 4242
+IDS = frozenset({1, 2})
 
 
 def ticks(clears: dict[int, int], count: int = 5000) -> np.ndarray:
@@ -54,7 +55,7 @@ def mark(instrument: int, source_seq: int, interval_s: int = 0, *, stale: bool =
 
 def needed(folder: Path, clears: dict[int, int], *stored: Mark, bar_s: tuple[int, ...] = (1, 60)) -> int:
     fill(folder, Schema.TICK, "feed", ticks(clears))
-    return first_needed(Store(folder), "feed", stored, bar_s, OTHERWISE)
+    return first_needed(Store(folder), "engine", "feed", IDS, stored, bar_s, OTHERWISE).first_seq
 
 
 def test_without_a_stored_record_the_engine_begins_where_its_ring_does(tmp_path: Path) -> None:
@@ -93,7 +94,8 @@ def test_partial_books_are_no_beginning(tmp_path: Path) -> None:
     records = ticks({10: 1, 3000: 1})
     records["flags"][3000] = Flag.PARTIAL
     fill(tmp_path, Schema.TICK, "feed", records)
-    assert first_needed(Store(tmp_path), "feed", [mark(1, 4990)], (1,), OTHERWISE) == 10
+    beginning = first_needed(Store(tmp_path), "engine", "feed", IDS, [mark(1, 4990)], (1,), OTHERWISE)
+    assert (beginning.first_seq, len(beginning.checkpoints)) == (10, 0)
 
 
 def test_the_marks_are_the_last_records_of_each_series(tmp_path: Path) -> None:

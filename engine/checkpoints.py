@@ -1,0 +1,117 @@
+"""Checkpoints: whole books as records, when they are due, and how they get into their ring. Imports shm only."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.engine.book import Books
+from tickplant.shm.records import CHECKPOINT
+from tickplant.shm.ring import Ring
+
+Records = NDArray[np.void]
+
+RETRY_S: Final = 0.2
+
+
+class Schedule:
+    """When the books of a feed are due: before the first tick that was received in a later period than all before it.
+
+    So every tick that a checkpoint has in it was received before the tick that it names: at any time from then on, it
+    stands for all of them. Periods are counted from the epoch, so each full hour begins one.
+    """
+
+    def __init__(self, period_s: int) -> None:
+        self._period_ns = period_s * 10**9
+        self._due_ns = 0  # 0: no tick has come yet
+
+    def due(self, ticks: Records) -> int:
+        """Place of the first tick that the books are due before, `len(ticks)` where none is. Then go on from there."""
+        if not self._period_ns or not len(ticks):
+            return len(ticks)
+        times = ticks["ts_recv"]
+        if not self._due_ns:
+            self._due_ns = self._next(times[0])
+        late = times >= self._due_ns
+        place = int(late.argmax())
+        if not late[place]:
+            return len(ticks)
+        self._due_ns = self._next(times[place])
+        return place
+
+    def skip(self, ticks: Records) -> None:
+        """Let ticks pass whose books nobody wants."""
+        if self._period_ns and len(ticks):
+            self._due_ns = max(self._due_ns, self._next(ticks["ts_recv"].max()))
+
+    def _next(self, time_ns: np.int64) -> int:
+        return (int(time_ns) // self._period_ns + 1) * self._period_ns
+
+
+def checkpoint(books: Books, instrument_id: int, tick: np.void) -> Records:
+    """The book that `tick` is about to meet, as CHECKPOINT records, `seq` 0: CLEAR, bids, asks, the last with LAST."""
+    ticks = books.snapshot(instrument_id)
+    records = np.zeros(len(ticks), CHECKPOINT)
+    for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
+        records[field] = ticks[field]
+    for field in ("ts_event", "ts_recv", "seq"):
+        records[f"book_{field}"] = ticks[field]
+    records["ts_event"], records["ts_recv"], records["source_seq"] = tick["ts_event"], tick["ts_recv"], tick["seq"]
+    return records
+
+
+class CheckpointOutput:
+    """Where checkpoints are stored. What the ring has no room for waits, as a copy of the books at most.
+
+    A live engine never waits for the writer: those that still wait when the next ones are due are dropped and counted,
+    each as a whole. One whose source can wait does so.
+    """
+
+    def __init__(self, ring: Ring, *, lossless: bool, while_waiting: Callable[[], None]) -> None:
+        self.stored = 0
+        self.dropped = 0
+        self._lossless = lossless
+        self._while_waiting = while_waiting
+        self._producer = ring.producer()
+        self._waiting: deque[Records] = deque()
+        self._begun = False  # a part of the first one is in the ring
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that `flush` may get rid of."""
+        return bool(self._waiting)
+
+    def store(self, checkpoints: Iterable[Records]) -> None:
+        """Hand over what is due now."""
+        while len(self._waiting) > self._begun:
+            self._waiting.pop()
+            self.dropped += 1
+        for records in checkpoints:
+            self._waiting.append(records)
+            self.flush()
+            while self._lossless and self._waiting:
+                self._while_waiting()
+                self.flush(RETRY_S)
+
+    def flush(self, timeout_s: float = 0) -> None:
+        """Store as much of what waits as there is room for."""
+        while self._waiting:
+            records = self._waiting[0]
+            first = self._producer.position
+            records["seq"] = np.arange(first, first + len(records), dtype=np.uint64)
+            done = self._producer.publish(records, timeout_s=timeout_s)
+            if done:
+                self._begun = done < len(records)
+            if done < len(records):
+                self._waiting[0] = records[done:]
+                return
+            self._waiting.popleft()
+            self.stored += 1
+
+    def close(self) -> None:
+        """Give up the producer's place."""
+        self._producer.close()

@@ -1,0 +1,41 @@
+"""Checkpoints against the definition of a book: the fold of the ticks before the one that they name."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.instruments import Instrument
+from tickplant.shm.records import Flag, Kind, Side
+from tickplant.writer.fold import Fold
+
+Records = NDArray[np.void]
+
+
+def expect_as_folded(made: Records, ticks: Records) -> int:
+    """Each checkpoint is the fold of the ticks before it. Returns how many there were; none may be torn.
+
+    `ticks` have the seqs 0, 1, 2 ….
+    """
+    folds: dict[int, Fold] = {}
+    taken: dict[int, int] = {}
+    ends = np.flatnonzero(made["flags"] & Flag.LAST) + 1
+    starts = np.flatnonzero(made["kind"] == Kind.CLEAR)
+    assert starts.tolist() == [0, *ends[:-1].tolist()][: len(starts)]
+    assert ends[-1] == len(made)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        records = made[start:end]
+        instrument, seq = int(records[0]["instrument"]), int(records[0]["source_seq"])
+        assert (records["instrument"] == instrument).all()
+        assert (records["source_seq"] == seq).all()
+        assert ticks[seq][["ts_event", "ts_recv"]] == records[0][["ts_event", "ts_recv"]]
+        fold = folds.setdefault(instrument, Fold(instrument))
+        fold.apply(ticks[taken.get(instrument, 0) : seq])
+        taken[instrument] = seq
+        book = fold.book(Instrument(instrument, "", "", 0, 0))
+        assert not book.stale
+        for side, levels in ((Side.BID, book.bids), (Side.ASK, book.asks)):
+            own = records[records["side"] == side]
+            assert np.column_stack([own["price"], own["size"]]).tolist() == levels.tolist()
+        assert {(book.ts_event, book.ts_recv)} == set(records[["book_ts_event", "book_ts_recv"]].tolist())
+    return len(starts)

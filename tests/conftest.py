@@ -11,8 +11,16 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from compile_kernels import compile_kernels
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
+
+
+@pytest.hookimpl(tryfirst=True)  # before the processes that run the tests are started
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile once for all of them."""
+    if getattr(session.config.option, "numprocesses", None):
+        compile_kernels()
 
 
 @pytest.fixture(scope="session", autouse=True)

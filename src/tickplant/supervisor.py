@@ -23,7 +23,6 @@ import zmq
 
 from tickplant import plans
 from tickplant.child import Child, ChildPlan, orphans
-from tickplant.config import RESTORE_RING
 from tickplant.continuation import leave_last_ids
 from tickplant.control import (
     Accepted,
@@ -41,20 +40,17 @@ from tickplant.control import (
     Restored,
     Restoring,
     Resync,
-    RingRef,
-    RingStatus,
     Status,
     Stop,
     decode,
     encode,
 )
-from tickplant.errors import ControlError, RingError, StoreError, TickplantError
+from tickplant.errors import ControlError, StoreError, TickplantError
 from tickplant.instruments import InstrumentTable
-from tickplant.plans import Addresses, Plan, RingPlan
+from tickplant.plans import Addresses, Plan
 from tickplant.resources import locked, plant_log, signals_as_fd, supervisor_log
-from tickplant.shm.records import Schema
-from tickplant.shm.ring import Mode, Ring
-from tickplant.writer.store import Store
+from tickplant.rings import Rings
+from tickplant.shm.ring import Ring
 
 STAGES: Final = (("sim", "writer"), ("engine",), ("feed", "replay"))
 """Roles in start order. Consumers attach before their producers start; the drain goes the other way round."""
@@ -83,7 +79,7 @@ class Supervisor:
         self.failed: list[str] = []  # deaths that no restart mends: in a finite plan, or during the drain
         self.started_s = time.monotonic()
         self.running = False  # every child has been ready once
-        self._rings: dict[str, Ring] = {}
+        self._rings = Rings(plan.plant_id, self.data_dir, self.run_dir)
         self._instruments = InstrumentTable.load(self.data_dir / "instruments.jsonl")
         self._stopping = False
         self._stage = 0
@@ -109,7 +105,7 @@ class Supervisor:
             self._clean_up_remains()
             stack.callback(self._remove_rings)
             for ring in self.plan.rings:
-                self._create_ring(ring)
+                self._rings.create(ring)
             try:
                 self._supervise(on_tick, until=self._finished if finite else lambda: self._stopping)
             finally:
@@ -129,16 +125,11 @@ class Supervisor:
         """Finite plans: every source has ended, and whoever must not lose anything has taken all of it."""
         if self._stopping or self.failed:
             return True
-        return self._sources_ended() and not any(self._behind(ring) for ring in self._rings.values())
+        return self._sources_ended() and not self._rings.behind()
 
     def _sources_ended(self) -> bool:
         finite = [child for child in self.children.values() if child.plan.finite]
         return bool(finite) and all(child.state == "done" for child in finite)
-
-    @staticmethod
-    def _behind(ring: Ring) -> int:
-        """Records that some gating consumer has not committed."""
-        return max((c.lag for c in ring.statistics().consumers if c.mode is Mode.GATING), default=0)
 
     def _supervise(self, on_tick: Callable[[], None], until: Callable[[], bool]) -> None:
         next_tick_s = 0.0
@@ -181,8 +172,8 @@ class Supervisor:
             except (StoreError, OSError) as error:
                 self._tell("warning", f"{child.name} will not know what it missed: {error}")
         if child.plan.role == "restore":
-            self._remove_restore_ring(child.name)
-            self._create_ring(self._restores[child.name].ring)
+            self._rings.unlink(self._restores[child.name].ring.ref.name)
+            self._rings.create(self._restores[child.name].ring)
         child.start()
         for fd in child.pipes:
             self._poller.register(fd, zmq.POLLIN)
@@ -399,7 +390,7 @@ class Supervisor:
     def _end_restore(self, child: Child) -> None:
         """One has ended in order, or to make place for another."""
         del self.children[child.name]
-        self._remove_restore_ring(child.name)
+        self._rings.unlink(self._restores[child.name].ring.ref.name)
         if child.name in self._restore_again:
             self._restore_again.discard(child.name)
             plan = self._restores[child.name]
@@ -411,32 +402,9 @@ class Supervisor:
             child = self.children[plan.name] = Child(plan, self.plan.settings)
             self._start(child)
 
-    def _remove_restore_ring(self, name: str) -> None:
-        ring = self._rings.pop(self._restores[name].ring.ref.name, None)
-        if ring is not None:
-            ring.unlink()
-            ring.close()
-
     def status(self) -> Status:
         """A picture of the plant."""
         now_s = time.monotonic()
-        rings = []
-        for plan in self.plan.rings:
-            ref = plan.ref
-            ring = self._rings.get(ref.name)
-            if ring is None:
-                continue  # not created yet: the remains of the last run are being stored
-            numbers = ring.statistics()
-            rings.append(
-                RingStatus(
-                    producer=ref.producer,
-                    schema=Schema(ref.schema).name.lower(),
-                    head=numbers.head,
-                    capacity=numbers.capacity,
-                    lag={consumer.label: consumer.lag for consumer in numbers.consumers},
-                    lost={consumer.label: consumer.lost for consumer in numbers.consumers},
-                )
-            )
         processes = [child.status(now_s) for child in self.children.values()]
         accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
         states_well = all(
@@ -451,7 +419,7 @@ class Supervisor:
             healthy=self.running and states_well and not any(account.off for account in accounts),
             publish=self.plan.publish,
             processes=processes,
-            rings=rings,
+            rings=self._rings.status(self.plan.rings),
             accounts=accounts,
         )
 
@@ -482,30 +450,9 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 self.run_dir.parent.rmdir()
 
-    def _create_ring(self, ring: RingPlan) -> None:
-        start = Store(self.data_dir).next_seq(ring.ref.producer, Schema(ring.ref.schema)) if ring.stored else 0
-        self._rings[ring.ref.name] = Ring.create(
-            ring.ref.name,
-            Schema(ring.ref.schema),
-            ring.capacity_records,
-            start=start,
-            epoch=time.time_ns(),
-            doorbell_dir=self.run_dir,
-        )
-
     def _remove_rings(self) -> None:
-        """Unlink the rings, but never one that holds records the store lacks: the next start drains it."""
-        stored = {plan.ref.name for plan in self.plan.rings if plan.stored}
-        for name, ring in self._rings.items():
-            behind = self._behind(ring)
-            if name in stored and behind:
-                self._tell(
-                    "warning", f"ring {name} holds {behind} records that are not stored; kept for the next start"
-                )
-                ring.close()
-            else:
-                ring.unlink()
-                ring.close()
+        for name, behind in self._rings.unlink_stored().items():
+            self._tell("warning", f"ring {name} holds {behind} records that are not stored; kept for the next start")
 
     def _end_orphans(self, predecessor: int) -> None:
         """Let the children of a dead predecessor finish, and kill those that cannot: they hold its rings and ports."""
@@ -521,20 +468,7 @@ class Supervisor:
 
     def _clean_up_remains(self) -> None:
         """Store what the rings of a dead predecessor hold, then unlink them."""
-        remains: list[RingRef] = []
-        for name in Ring.list_names(f"tickplant-{self.plan.plant_id}-"):
-            if name.endswith(RESTORE_RING):
-                Ring.unlink_name(name)
-                continue
-            producer, _, schema = name.removeprefix(f"tickplant-{self.plan.plant_id}-").rpartition("-")
-            try:
-                ref = RingRef(name=name, schema=int(Schema[schema.upper()]), producer=producer)
-                Ring.attach(name, Schema(ref.schema), self.run_dir).close()
-            except (RingError, KeyError) as error:
-                self._log.warning("unlinked an incomplete ring", ring=name, why=str(error))
-                Ring.unlink_name(name)
-                continue
-            remains.append(ref)
+        remains = self._rings.left_over(self._log.warning)
         if not remains:
             return
         self._tell("info", f"storing what {len(remains)} rings of the last run still hold")

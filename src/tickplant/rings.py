@@ -1,0 +1,101 @@
+"""The rings of a plant as their owner sees them: created, looked at, unlinked; those of a dead plant, found again.
+
+Imports shm and shared modules. The supervisor alone creates and unlinks rings; its children attach.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tickplant.config import RESTORE_RING
+from tickplant.control import RingRef, RingStatus
+from tickplant.errors import RingError
+from tickplant.plans import RingPlan
+from tickplant.shm.records import Schema
+from tickplant.shm.ring import Mode, Ring
+from tickplant.writer.store import Store
+
+
+class Rings:
+    """The rings that one supervisor has created."""
+
+    def __init__(self, plant_id: str, data_dir: Path, run_dir: Path) -> None:
+        self._prefix = f"tickplant-{plant_id}-"
+        self._data_dir = data_dir
+        self._run_dir = run_dir
+        self._open: dict[str, tuple[RingPlan, Ring]] = {}  # by segment name
+
+    def create(self, plan: RingPlan) -> None:
+        """A new ring; one that is stored continues the journal. Raises RingError, StoreError."""
+        ref = plan.ref
+        start = Store(self._data_dir).next_seq(ref.producer, Schema(ref.schema)) if plan.stored else 0
+        ring = Ring.create(
+            ref.name,
+            Schema(ref.schema),
+            plan.capacity_records,
+            start=start,
+            epoch=time.time_ns(),
+            doorbell_dir=self._run_dir,
+        )
+        self._open[ref.name] = plan, ring
+
+    def unlink(self, name: str) -> None:
+        """Remove one, where it is there."""
+        if name in self._open:
+            _, ring = self._open.pop(name)
+            ring.unlink()
+            ring.close()
+
+    def unlink_stored(self) -> dict[str, int]:
+        """Remove all, but never one that holds records the store lacks: how many, by the name of each that is kept."""
+        kept = {name: behind for name, (plan, ring) in self._open.items() if plan.stored and (behind := _behind(ring))}
+        for name in kept:
+            self._open.pop(name)[1].close()
+        for name in list(self._open):
+            self.unlink(name)
+        return kept
+
+    def behind(self) -> bool:
+        """Whether somebody who must not lose anything has not taken all of it."""
+        return any(_behind(ring) for _, ring in self._open.values())
+
+    def status(self, plans: Iterable[RingPlan]) -> list[RingStatus]:
+        """How these are; one that is not created yet is left out."""
+        return [_status(*self._open[plan.ref.name]) for plan in plans if plan.ref.name in self._open]
+
+    def left_over(self, warn: Callable[[str], object]) -> list[RingRef]:
+        """What a dead plant of the same data directory has left to be stored; what nobody can store is unlinked."""
+        found = []
+        for name in Ring.list_names(self._prefix):
+            if name.endswith(RESTORE_RING):
+                Ring.unlink_name(name)
+                continue
+            producer, _, schema = name.removeprefix(self._prefix).rpartition("-")
+            try:
+                ref = RingRef(name=name, schema=int(Schema[schema.upper()]), producer=producer)
+                Ring.attach(name, Schema(ref.schema), self._run_dir).close()
+            except (RingError, KeyError) as error:
+                warn(f"ring {name} of the last run is incomplete and unlinked: {error}")
+                Ring.unlink_name(name)
+                continue
+            found.append(ref)
+        return found
+
+
+def _behind(ring: Ring) -> int:
+    """Records that some gating consumer has not committed."""
+    return max((c.lag for c in ring.statistics().consumers if c.mode is Mode.GATING), default=0)
+
+
+def _status(plan: RingPlan, ring: Ring) -> RingStatus:
+    numbers = ring.statistics()
+    return RingStatus(
+        producer=plan.ref.producer,
+        schema=Schema(plan.ref.schema).name.lower(),
+        head=numbers.head,
+        capacity=numbers.capacity,
+        lag={consumer.label: consumer.lag for consumer in numbers.consumers},
+        lost={consumer.label: consumer.lost for consumer in numbers.consumers},
+    )

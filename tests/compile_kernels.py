@@ -1,0 +1,45 @@
+"""Compile every kernel before the first test, where several processes run the tests.
+
+Otherwise the first plants would all do so at once, each for itself, and whoever waits for them would lose patience.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tickplant.engine import core
+from tickplant.feeds import anomalies, publisher, venues
+from tickplant.feeds.sim.live import LiveMarket
+from tickplant.feeds.sim.spec import SimSpec
+from tickplant.shm import ring
+from tickplant.writer import codec
+
+
+def of_consumers() -> None:
+    """Ring, engine and writer."""
+    ring.prepare_kernels()
+    core.warm_up()
+    codec.warm_up()
+
+
+def of_producers() -> None:
+    """Feeds and the simulated venue."""
+    venues.warm_up()
+    publisher.prepare_kernels()
+    anomalies.prepare_kernels()
+    LiveMarket(SimSpec()).prepare()
+
+
+HALVES = {"consumers": of_consumers, "producers": of_producers}
+
+
+def compile_kernels() -> None:
+    """Both halves, side by side."""
+    running = [subprocess.Popen([sys.executable, __file__, half]) for half in HALVES]
+    for process in running:
+        process.wait()
+
+
+if __name__ == "__main__":
+    HALVES[sys.argv[1]]()

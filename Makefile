@@ -30,7 +30,7 @@ check: $(READY)  ## lint, format, types
 
 test: check  ## check, then every test; the kernels again as plain Python and with bounds checks
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
 	$(BIN)/python -m coverage report

@@ -46,6 +46,7 @@ class RestClient:
         proxy: str | None = None,
         breaker: Breaker | None = None,
     ) -> None:
+        self._base_url = base_url.rstrip("/")
         self.requests = 0
         self.failed = 0  # requests without a good answer, of whatever kind
         self.slow = 0  # answers that took longer than SLOW_S
@@ -59,6 +60,10 @@ class RestClient:
             proxy=proxy,
             trust_env=False,
         )
+
+    def url(self, request: RestRequest) -> str:
+        """Whole address of a request, for logs."""
+        return f"{self._base_url}{request.path}"
 
     async def fetch(self, request: RestRequest) -> RestResponse:
         """Wait until the request, the endpoint and the breaker allow it, then ask. Never raises for what happens."""
@@ -78,7 +83,7 @@ class RestClient:
         self.failed += response.status != 200
         if took_s > SLOW_S:
             self.slow += 1
-            structlog.get_logger().warning("REST answer is slow", path=request.path, took_s=round(took_s, 1))
+            structlog.get_logger().warning("REST answer is slow", url=self.url(request), took_s=round(took_s, 1))
         self._judge(response)
         return response
 

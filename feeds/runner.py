@@ -237,7 +237,8 @@ class LiveFeed:
             response = await self._rest.fetch(request)
             if response.status != 200:
                 reason = response.body[:200].decode(errors="replace")
-                self._log.warning("REST request failed", path=request.path, status=response.status, reason=reason)
+                url = self._rest.url(request)
+                self._log.warning("REST request failed", url=url, status=response.status, reason=reason)
             elif self._capture is not None:
                 self._capture.add([as_recorded(response)], response.ts_recv_ns)
             self._take_answer(response)

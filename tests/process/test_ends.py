@@ -1,4 +1,7 @@
-"""Every way in which a plant can end, or never begin: shared memory, sockets, processes and ports are as before."""
+"""Rare ways in which a plant can end, or never begin: shared memory, sockets, processes and ports are as before.
+
+The common ones are in `test_plant.py`. That nothing is left behind is looked at after every test (`conftest.py`).
+"""
 
 from __future__ import annotations
 
@@ -50,12 +53,6 @@ def has_ticks(running: PlantProcess) -> bool:
     return bool(running.process_named("binance")["counters"].get("ticks", 0) > 300)
 
 
-def by_command(running: PlantProcess) -> None:
-    done = tickplant("stop", "-c", running.file)
-    assert done.returncode == 0, done.stderr
-    assert running.process.wait(DEADLINE_S) == 0
-
-
 def by_signal(number: signal.Signals) -> Callable[[PlantProcess], None]:
     def end(running: PlantProcess) -> None:
         assert running.stop(number) == 0
@@ -84,9 +81,6 @@ def by_killing(*, everybody: bool) -> Callable[[PlantProcess], None]:
 
 
 ENDS: dict[str, Callable[[PlantProcess], None]] = {
-    "tickplant stop": by_command,
-    "SIGTERM": by_signal(signal.SIGTERM),
-    "Ctrl-C": by_signal(signal.SIGINT),
     "SIGHUP": by_signal(signal.SIGHUP),
     "kill -9 of the supervisor": by_killing(everybody=False),
     "kill -9 of everybody": by_killing(everybody=True),
@@ -176,20 +170,6 @@ def test_a_plant_whose_venue_cannot_be_reached_leaves_nothing_when_it_is_stopped
         expect_as_before(running, left_behind)
 
 
-def test_a_second_plant_that_is_refused_leaves_the_first_as_it_was(
-    tmp_path: Path, left_behind: Callable[[], Remains]
-) -> None:
-    with plant(tmp_path, QUICK) as running:
-        before = left_behind()
-        second = tickplant("up", "-c", running.file)
-        assert second.returncode == 1
-        assert f"pid {running.process.pid}" in second.stderr
-        assert left_behind() == before
-        assert running.status()["healthy"]
-        assert running.stop() == 0
-        expect_as_before(running, left_behind)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a plant has stored in a few seconds."""
@@ -253,7 +233,7 @@ def test_a_supervisor_keeps_no_descriptor_of_a_child_that_has_died(tmp_path: Pat
     with plant(tmp_path, QUICK) as running:
         wait_for("ticks", lambda: has_ticks(running))
         before = descriptors(running.process.pid)
-        for restarts in (1, 2, 3):
+        for restarts in (1, 2):
             for name in ("writer", "engine", "binance"):
                 os.kill(running.process_named(name)["pid"], signal.SIGKILL)
 

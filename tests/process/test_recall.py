@@ -84,7 +84,7 @@ def reader(running: PlantProcess) -> ProcessStatus | None:
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PlantProcess, Listener]]:
     """A plant that remembers little, and somebody who takes everything from the first record on."""
-    with plant(tmp_path_factory.mktemp("plant"), TEXT, rate=3000, wait=False) as running:
+    with plant(tmp_path_factory.mktemp("plant"), TEXT, rate=6000, wait=False) as running:
         listener = Listener(running.publish)
         try:
             running.wait_until_up()
@@ -128,7 +128,7 @@ def test_a_subscriber_who_slept_for_long_has_lost_nothing(taken: tuple[PlantProc
         began = dict(listener.next_seq)
         wait_for(
             "more than all queues and the memory hold",
-            lambda: sum(listener.next_seq[topic] - began[topic] for topic in TOPICS) > 300_000,
+            lambda: sum(listener.next_seq[topic] - began[topic] for topic in TOPICS) > 120_000,
         )
         until = {topic: listener.next_seq[topic] for topic in TOPICS}
         got: dict[str, bytes] = dict.fromkeys(TOPICS, b"")

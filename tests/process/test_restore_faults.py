@@ -96,7 +96,7 @@ def expect_live_after_resync(running: PlantProcess) -> None:
 
 
 def test_a_restore_that_is_killed_again_and_again_begins_anew_and_the_books_are_exact(tmp_path: Path) -> None:
-    with plant(tmp_path, text(), rate=2000) as running:
+    with plant(tmp_path, text(), rate=5000) as running:
         wait_for_a_past(running)
         dead = kill_engine(running)
         killed: set[int] = set()
@@ -133,7 +133,7 @@ def damaged(running: PlantProcess) -> Iterator[None]:
 
 
 def test_a_damaged_journal_makes_books_stale_and_never_wrong(tmp_path: Path) -> None:
-    with plant(tmp_path, text(), rate=2000) as running:
+    with plant(tmp_path, text(), rate=5000) as running:
         wait_for_a_past(running)
         with damaged(running):
             wait_until_rebuilt(running, kill_engine(running))
@@ -143,7 +143,7 @@ def test_a_damaged_journal_makes_books_stale_and_never_wrong(tmp_path: Path) -> 
 
 
 def test_an_engine_whose_past_cannot_be_read_goes_on_with_stale_books(tmp_path: Path) -> None:
-    with plant(tmp_path, text(restore_s=3.0), rate=2000) as running:
+    with plant(tmp_path, text(restore_s=3.0), rate=5000) as running:
         wait_for_a_past(running)
         journal = running.data_dir / "journal" / "binance" / "tick"
         away = journal.with_name("away")

@@ -49,7 +49,7 @@ publish = "tcp://127.0.0.1:{port}"
 [writers.writer]
 """
 
-UP: Final = "from tickplant import cli, control; control.die_with_parent(); cli.main()"
+UP: Final = "from tickplant import cli, process; process.die_with_parent(); cli.main()"
 """`tickplant`, which does not outlive the benchmark, not even a killed one."""
 
 

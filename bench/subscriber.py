@@ -18,7 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from bench.plant import SYMBOLS
-from tickplant.control import die_with_parent
+from tickplant.process import die_with_parent
 from tickplant.shm.records import TICK
 from tickplant.shm.wire import WIRE_HEADER
 

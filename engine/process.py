@@ -7,10 +7,6 @@ what its rings held; 1 with a sentence where it cannot work.
 from __future__ import annotations
 
 import contextlib
-import gc
-import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +30,6 @@ from tickplant.control import (
     Restoring,
     RingRef,
     Stop,
-    configure_logging,
-    die_with_parent,
-    spec_from_argv,
 )
 from tickplant.engine.checkpoints import CheckpointOutput
 from tickplant.engine.core import Engine, Feed, warm_up
@@ -45,8 +38,8 @@ from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.rebuild import Rebuild
 from tickplant.engine.recalls import Recalls
 from tickplant.engine.router import Router
-from tickplant.errors import TickplantError
 from tickplant.instruments import InstrumentTable
+from tickplant.process import child_process, settle, sigterm_as_fd
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -177,7 +170,7 @@ class EngineProcess:
         if self._recalls:
             self._poller.register(self._recalls.socket, zmq.POLLIN)
         self._doorbells: set[int] = set()  # that the poller watches
-        self._wake_on_signal(resources)
+        self._poller.register(resources.enter_context(sigterm_as_fd(self.stop)), zmq.POLLIN)
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
@@ -407,30 +400,13 @@ class EngineProcess:
             source.attach(consumer, consumer.lost)
         return source
 
-    def _wake_on_signal(self, resources: contextlib.ExitStack) -> None:
-        """Have SIGTERM end a poll at once: the poller watches a pipe that Python writes to."""
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        resources.callback(os.close, reader)
-        resources.callback(os.close, writer)
-        resources.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer))
-        self._poller.register(reader, zmq.POLLIN)
-        signal.signal(signal.SIGTERM, self.stop)
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one engine; ends the process."""
-    spec = spec_from_argv(EngineSpec, argv)
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
-    configure_logging(spec.plant.log_level, spec.name)
-    try:
+    with child_process(EngineSpec, argv) as spec:
         prepare_ring()
         warm_up()
         with contextlib.ExitStack() as resources:
             process = EngineProcess(spec, resources)
-            # What exists now lives as long as the process: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            settle()
             process.run()
-    except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,11 +22,7 @@ from tickplant.control import (
     Live,
     Resync,
     Stop,
-    configure_logging,
-    die_with_parent,
-    spec_from_argv,
 )
-from tickplant.errors import TickplantError
 from tickplant.feeds import anomalies, transport_picows, transport_websockets
 from tickplant.feeds.continuity import LastIds, file_of, last_ids, load
 from tickplant.feeds.publisher import FeedPublisher
@@ -41,6 +35,7 @@ from tickplant.feeds.source import Source
 from tickplant.feeds.transport import Connect
 from tickplant.feeds.venues import Venue, find_venue
 from tickplant.instruments import DEFAULT_SCALE, Instrument, InstrumentTable
+from tickplant.process import child_process, settle
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -86,16 +81,10 @@ class Directory:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one feed; ends the process."""
-    spec = spec_from_argv(FeedSpec, argv)
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
-    configure_logging(spec.plant.log_level, spec.name)
-    for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    try:
+    with child_process(FeedSpec, argv) as spec:
+        for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         asyncio.run(_run(spec))
-    except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")
 
 
 async def _run(spec: FeedSpec) -> None:
@@ -115,9 +104,7 @@ async def _run(spec: FeedSpec) -> None:
         last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
         source = _make_source(spec, venue, publisher, Directory(client, spec), last)
         client.hello()
-        # What exists now lives as long as the process; looking at it again costs 60 ms in each full collection.
-        gc.collect()
-        gc.freeze()
+        settle()
         finished = await _attend(spec, source, client, stop)
         (client.done if finished else client.heartbeat)(source.counters(), source.accounts(spec.name))
 

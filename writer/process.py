@@ -10,10 +10,6 @@ a killed writer starts again from there, and a disk that is full costs nothing u
 from __future__ import annotations
 
 import contextlib
-import gc
-import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +26,9 @@ from tickplant.control import (
     RingRef,
     Stop,
     WriterSpec,
-    configure_logging,
-    die_with_parent,
-    spec_from_argv,
 )
-from tickplant.errors import StoreError, TickplantError
+from tickplant.errors import StoreError
+from tickplant.process import child_process, settle, sigterm_as_fd
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -98,8 +92,11 @@ class WriterProcess:
         self._client = ControlClient(spec.plant.control, spec.name)
         resources.callback(self._client.close)
         self._poller = zmq.Poller()
-        self._poller.register(self._client.socket, zmq.POLLIN)
-        self._wake_on_signal(resources)
+        self._idle = zmq.Poller()  # without the rings
+        sigterm = resources.enter_context(sigterm_as_fd(self.stop))
+        for poller in (self._poller, self._idle):
+            poller.register(self._client.socket, zmq.POLLIN)
+            poller.register(sigterm, zmq.POLLIN)
         for ref in spec.inputs:
             source = self._input(ref, resources)
             self._inputs.append(source)
@@ -293,33 +290,13 @@ class WriterProcess:
                 self._note("")
                 return journal
 
-    def _wake_on_signal(self, resources: contextlib.ExitStack) -> None:
-        """Have SIGTERM end a poll at once: the pollers watch a pipe that Python writes to."""
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        resources.callback(os.close, reader)
-        resources.callback(os.close, writer)
-        resources.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer))
-        self._poller.register(reader, zmq.POLLIN)
-        self._idle = zmq.Poller()
-        self._idle.register(self._client.socket, zmq.POLLIN)
-        self._idle.register(reader, zmq.POLLIN)
-        signal.signal(signal.SIGTERM, self.stop)
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one writer; ends the process."""
-    spec = spec_from_argv(WriterSpec, argv)
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
-    configure_logging(spec.plant.log_level, spec.name)
-    try:
+    with child_process(WriterSpec, argv) as spec:
         prepare_ring()
         warm_up()
         with contextlib.ExitStack() as resources:
             process = WriterProcess(spec, resources)
-            # What exists now lives as long as the process: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            settle()
             process.run()
-    except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")

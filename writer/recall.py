@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -29,11 +28,9 @@ from tickplant.control import (
     Passage,
     RecallSpec,
     Stop,
-    configure_logging,
-    die_with_parent,
-    spec_from_argv,
 )
-from tickplant.errors import StoreError, TickplantError
+from tickplant.errors import StoreError
+from tickplant.process import child_process
 from tickplant.shm.channels import tick_channels
 from tickplant.shm.records import TICK, Schema
 from tickplant.shm.wire import TICK_CHANNELS, bar_channel
@@ -189,11 +186,7 @@ class RecallProcess:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one recall process; ends the process."""
-    spec = spec_from_argv(RecallSpec, argv)
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
-    configure_logging(spec.plant.log_level, spec.name)
-    try:
+    with child_process(RecallSpec, argv) as spec:
         warm_up()
         tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
         with contextlib.ExitStack() as resources:
@@ -207,8 +200,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             process = RecallProcess(spec, client, engine)
             signal.signal(signal.SIGTERM, process.stop)
             process.run()
-    except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +21,8 @@ from tickplant.control import (
     ReplaySpec,
     RestoreSpec,
     Stop,
-    configure_logging,
-    die_with_parent,
-    spec_from_argv,
 )
-from tickplant.errors import TickplantError
+from tickplant.process import child_process
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Producer, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -91,11 +87,7 @@ def run_source(
     argv: Sequence[str] | None = None,
 ) -> None:
     """Run one such process from its command line; ends it with a sentence where it cannot work."""
-    spec = spec_from_argv(kind, argv)
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
-    configure_logging(spec.plant.log_level, spec.name)
-    try:
+    with child_process(kind, argv) as spec:
         prepare_ring()
         warm_up()
         with contextlib.ExitStack() as resources:
@@ -106,5 +98,3 @@ def run_source(
             process = source(spec, producer, client)
             signal.signal(signal.SIGTERM, process.stop)
             process.run()
-    except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")

@@ -10,10 +10,10 @@ import argparse
 import json
 import sys
 
-from tickplant.control import configure_logging, die_with_parent
 from tickplant.errors import FeedError
 from tickplant.feeds.sim.server import run
 from tickplant.feeds.sim.spec import parse_spec
+from tickplant.process import configure_logging, die_with_parent
 
 
 def main() -> int:

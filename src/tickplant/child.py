@@ -18,7 +18,8 @@ import psutil
 
 from tickplant.accounts import Account
 from tickplant.config import PlantConfig
-from tickplant.control import PARENT_VARIABLE, Counters, ProcessStatus
+from tickplant.control import Counters, ProcessStatus
+from tickplant.process import PARENT_VARIABLE
 
 Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]

@@ -7,17 +7,13 @@ its command line (`--spec`), and reports through `ControlClient`.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import msgspec
-import structlog
 import zmq
 
 from tickplant.accounts import Account
@@ -353,52 +349,6 @@ RECALL_READY: Final = b"ready"
 
 # ---------------------------------------------------------------------------------------------------------------
 # The child's side.
-
-M = TypeVar("M")
-
-
-def spec_from_argv(kind: type[M], argv: Sequence[str] | None = None) -> M:
-    """The spec on this process's command line, `--spec JSON`. Ends the process with a sentence where there is none."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) != 2 or words[0] != "--spec":
-        sys.exit("this process is started by `tickplant up`, which gives it its work as --spec JSON")
-    try:
-        return msgspec.json.decode(words[1], type=kind)
-    except msgspec.DecodeError as error:
-        sys.exit(f"--spec does not hold a {kind.__name__}: {error}")
-
-
-def configure_logging(level: str, process: str) -> None:
-    """JSON lines on stderr, which the supervisor collects; each names its process."""
-    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(process=process)
-
-
-PARENT_VARIABLE: Final = "TICKPLANT_PARENT"
-"""Environment of a child: the pid of the supervisor that started it."""
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux PR_SET_PDEATHSIG).
-
-    The parent may have died before this call; so who it should be is compared afterwards.
-    """
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
-        sys.exit("the supervisor is gone")
 
 
 class ControlClient:

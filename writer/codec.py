@@ -24,6 +24,9 @@ A section is `[base u8] [divisor u8] [zstd frame]`, the parts named by the colum
 64-bit words, signed types sign-extended. With width 0 there is no frame: row i is base + i * divisor modulo 2**64 (what
 is absent is 0), which stores a constant in 8 bytes and a counter in 16. Otherwise the frame holds `width * rows` bytes,
 made by the steps in `transform.py` with the predictor and order in the column's transform; an absent divisor is 1.
+Where the transform says so, the frame goes on after its planes: with the values, 8 bytes each, of the rows that are no
+market data (STATUS and GAP), in stored order. The planes have a stand-in for those.
+
 Contexts are equal values of the schema's key columns (`KEYS`): a *group* has all of them equal (for ticks instrument,
 kind and side), a *stream* all but the `STREAM_SHIFT` lowest bits of the key (for ticks instrument and kind). The key
 columns themselves use neither contexts nor the grouped order, and come first.

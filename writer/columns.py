@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from tickplant.shm.records import Schema
+from tickplant.shm.records import Kind, Schema
 from tickplant.writer import transform
 
 COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
@@ -100,7 +100,8 @@ GROUPED: Final = 1 << 2  # rows are sorted by group
 SIGNED: Final = 1 << 3  # zigzag
 HAS_BASE: Final = 1 << 4
 HAS_DIVISOR: Final = 1 << 5
-KNOWN_BITS: Final = 0x3F
+APART: Final = 1 << 6  # what is no market data is stored behind the planes, as it is
+KNOWN_BITS: Final = 0x7F
 
 # Predictor and order to try for a column; the smallest result is stored. Measured on the recordings: sizes of levels do
 # better as they are, since a deletion is a 0; for sizes of quotes and for order ids it depends on the venue.
@@ -126,7 +127,11 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "seq": ((ROW, False),),
 }
 
+_APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
+"""Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
+
 _NO_ROWS: Final = np.empty(0, np.int32)
+_NONE_APART: Final = np.empty(0, np.int64)
 _MASK: Final = 2**64 - 1
 
 
@@ -180,6 +185,7 @@ class Contexts:
         self._scratch = scratch
         self._known = False
         self._in_stream = self._in_group = self._order = _NO_ROWS
+        self._apart: NDArray[np.int64] | None = None
 
     def _find(self) -> None:
         keys = np.zeros(self._rows, np.uint64)
@@ -215,6 +221,21 @@ class Contexts:
             self._find()
         return self._order
 
+    def apart(self) -> NDArray[np.int64]:
+        """Rows of ticks that are no market data."""
+        if self._apart is None:
+            kinds = self._columns["kind"] if self._schema is Schema.TICK else np.empty(0, np.uint64)
+            self._apart = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.GAP))
+        return self._apart
+
+
+def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Words:
+    """A copy in which the rows apart, which are not all, have the value of the nearest other row before, else after."""
+    nearest = np.arange(len(values))
+    nearest[apart] = -1
+    first = int(np.argmax(nearest >= 0))
+    return values[np.maximum(np.maximum.accumulate(nearest), first)]
+
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
     size = 256
@@ -233,6 +254,13 @@ def encode_column(
     if transform.is_progression(values):
         step = int(values[1] - values[0]) if len(values) > 1 else 0
         return _section(int(values[0]), step, b"", 0, 0)
+    apart = contexts.apart() if name in _APART_COLUMNS else _NONE_APART
+    kept = values[apart].view(np.uint8)
+    if 0 < len(apart) < len(values):
+        values = _without(values, apart)
+        column = values.view(np.int64) if column.dtype.kind == "i" else values
+    else:
+        kept = kept[:0]
     residuals = np.empty(len(values), np.uint64)
     sections = []
     for predictor, grouped in _CANDIDATES.get(name, _OTHERWISE):
@@ -241,9 +269,10 @@ def encode_column(
         transform.make_residuals(values, min(predictor, STREAM), np.uint64(base), previous, order, residuals)
         divisor, largest, signed = transform.measure(residuals)
         width = transform.width_of(int(largest), int(divisor), signed=bool(signed))
-        planes = np.empty(width * len(values), np.uint8)
-        transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes)
-        bits = predictor | (GROUPED if len(order) else 0) | (SIGNED if signed else 0)
+        planes = np.empty(width * len(values) + len(kept), np.uint8)
+        planes[width * len(values) :] = kept
+        transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes[: width * len(values)])
+        bits = predictor | (GROUPED if len(order) else 0) | (SIGNED if signed else 0) | (APART if len(kept) else 0)
         step = int(divisor) if divisor != 1 else 0
         sections.append(_section(base, step, compressor.compress(planes.data), bits, width))
     return min(sections, key=lambda section: len(section.data))
@@ -277,11 +306,16 @@ def decode_column(
         if divisor:
             values += np.arange(rows, dtype=np.uint64) * np.uint64(divisor)
         return
-    planes = np.frombuffer(decompressor.decompress(data[start:], max_output_size=width * rows), np.uint8)
-    if len(planes) != width * rows:
-        raise ValueError(f"it holds {len(planes)} bytes instead of {width * rows}")
+    apart = contexts.apart() if bits & APART else _NONE_APART
+    size = width * rows + 8 * len(apart)
+    planes = np.frombuffer(decompressor.decompress(data[start:], max_output_size=size), np.uint8)
+    if len(planes) != size:
+        raise ValueError(f"it holds {len(planes)} bytes instead of {size}")
+    planes, kept = planes[: width * rows], planes[width * rows :]
     predictor = bits & PREDICTOR_BITS
     order, previous = contexts.order(bits & GROUPED), contexts.previous(predictor)
     unpacked = residuals if len(order) else values
     transform.unpack(planes, np.uint64(divisor or 1), bool(bits & SIGNED), width, unpacked)
     transform.restore_values(unpacked, min(predictor, STREAM), np.uint64(base), previous, order, values)
+    if len(apart):
+        values[apart] = np.frombuffer(kept.tobytes(), np.uint64)

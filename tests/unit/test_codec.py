@@ -149,6 +149,28 @@ def reseal(chunk: bytearray) -> bytes:
     return bytes(chunk)
 
 
+@pytest.mark.parametrize("kind", [Kind.STATUS, Kind.GAP])
+@pytest.mark.parametrize("rows", [[0], [5], [999], [0, 1, 2], [7, 400, 401, 999]])
+def test_a_code_among_prices_comes_back_and_costs_next_to_nothing(kind: Kind, rows: list[int]) -> None:
+    ticks = make_ticks(1000)
+    ticks["price"] = ticks["price"] // 10**6 * 10**6
+    plain = encode_chunk(ticks, Schema.TICK, 0)
+    ticks["kind"][rows], ticks["side"][rows] = kind, 0
+    ticks["price"][rows], ticks["size"][rows] = 12, np.arange(len(rows)) - 1
+    ticks["venue_seq"][rows], ticks["order_id"][rows] = 2**63 + 1, 2**64 - 1
+    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
+    assert len(chunk) < len(plain) + 100 + 40 * len(rows)
+    (alone, *_) = decode_chunk(chunk, columns=["size"])
+    assert (alone["size"] == ticks["size"]).all()
+
+
+def test_a_chunk_of_codes_alone_comes_back() -> None:
+    ticks = make_ticks(50)
+    ticks["kind"] = Kind.STATUS
+    assert decode_chunk(encode_chunk(ticks, Schema.TICK, 0))[0].tobytes() == ticks.tobytes()
+
+
 def test_every_flipped_byte_is_noticed() -> None:
     chunk = encode_chunk(make_ticks(12), Schema.TICK, 0)
     for place in range(len(chunk)):

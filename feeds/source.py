@@ -85,8 +85,8 @@ class Pump:
         self.rejects = rejects
         self.anomalies = Anomalies(symbol_of)
         self._told = dict.fromkeys(_TOLD, 0)
-        self._resolve = resolve
-        self._feed_id = 0  # instrument of records that concern the whole feed, once there is one
+        # Of records that concern the whole feed. Asked for now: at the end there may be no supervisor left to ask.
+        self._feed = resolve(FEED_SYMBOL, 0, 0).id
         self._own = TickBatch(16)
         self._failures = 0  # exceptions out of the adapter, which promises to raise none
         self._failed = 0  # frames that it had counted, and no more than that
@@ -110,7 +110,7 @@ class Pump:
     def status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
         """A STATUS of each of these instruments, else of the whole feed, for the next `take_ticks`."""
         now_ns = time.time_ns()
-        for instrument in instruments or (self._feed(),):
+        for instrument in instruments or (self._feed,):
             self._own.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
 
     def failed(self, raw: Sequence[bytes], ts_recv_ns: int) -> None:
@@ -124,7 +124,7 @@ class Pump:
         self._failed += min(max(0, left), len(raw))
         if raw:
             cause, flags = GapCause.REJECTED, Flag.LAST
-            self._own.add(Kind.GAP, self._feed(), ts_recv=ts_recv_ns, price=cause, size=UNKNOWN, flags=flags)
+            self._own.add(Kind.GAP, self._feed, ts_recv=ts_recv_ns, price=cause, size=UNKNOWN, flags=flags)
 
     def malformed(self, line: bytes) -> None:
         """A line that is not one of a recording: a frame that is rejected."""
@@ -170,7 +170,7 @@ class Pump:
         made = self._made()
         if self._last_ns and (received, made) != self._accounted:
             pair = np.zeros(2, TICK)
-            pair["ts_recv"], pair["instrument"], pair["kind"] = self._last_ns, self._feed(), Kind.STATUS
+            pair["ts_recv"], pair["instrument"], pair["kind"] = self._last_ns, self._feed, Kind.STATUS
             pair["flags"] = Flag.LAST
             pair["price"] = StatusCode.ACCOUNT_FRAMES, StatusCode.ACCOUNT_TICKS
             pair["size"] = received, made + len(pair)
@@ -237,7 +237,3 @@ class Pump:
 
     def _next_period(self) -> None:
         self._due_ns = (self._last_ns // ACCOUNT_NS + 1) * ACCOUNT_NS
-
-    def _feed(self) -> int:
-        self._feed_id = self._feed_id or self._resolve(FEED_SYMBOL, 0, 0).id
-        return self._feed_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from binance_tools import Desk, as_bytes, trade
+from remains import ring_name
 
 from tickplant import accounts
 from tickplant.feeds.publisher import KEPT_RECORDS, FeedPublisher
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.source import ACCOUNT_NS, Pump
+from tickplant.instruments import Instrument
 from tickplant.shm.consumer import Consumer
 from tickplant.shm.records import GapCause, Kind, Schema, StatusCode
 from tickplant.shm.ring import Mode, Ring
@@ -32,7 +33,13 @@ class Bench:
         self.publisher = publisher
         self.consumer = consumer
         rejects = RejectLog(folder / "rejects.jsonl", 10)
-        self.pump = Pump(self.desk.adapter, publisher, rejects, self.desk.resolve, str)
+        self.asked = 0
+        self.pump = Pump(self.desk.adapter, publisher, rejects, self.resolve, str)
+
+    def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
+        """As the supervisor does it."""
+        self.asked += 1
+        return self.desk.resolve(symbol, price_scale, size_scale)
 
     def receive(self, *frames: dict[str, Any] | bytes, ts: int = START_NS) -> None:
         """As a runner does it."""
@@ -59,7 +66,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Ring.create(f"tickplant-test{os.getpid()}-acc", Schema.TICK, CAPACITY, epoch=1, doorbell_dir=tmp_path) as ring:
+    with Ring.create(ring_name(), Schema.TICK, CAPACITY, epoch=1, doorbell_dir=tmp_path) as ring:
         try:
             with ring.consumer("test", Mode.GATING) as consumer, ring.producer() as producer:
                 yield Bench(tmp_path, ring, FeedPublisher(producer, CAPACITY, full_wait_s=0.0), consumer)
@@ -73,6 +80,14 @@ def test_an_account_says_what_is_off_and_leaves_out_what_is_nothing() -> None:
     wrong = accounts.storing("feed", "tick", 10, stored=7, lost=0, in_ring=1)
     assert (str(wrong), wrong.off) == ("tick published 10 = stored 7 + in ring 1 IS OFF BY 2", 2)
     assert str(accounts.drops("feed", 0, told=0, untold=0)) == "ticks dropped 0 = told 0"
+
+
+def test_an_account_needs_nobody_to_ask(bench: Bench) -> None:
+    """A feed whose supervisor was killed would wait for its answer at the end."""
+    bench.receive(trade(1))
+    asked = bench.asked
+    assert bench.pump.write_account()
+    assert bench.asked == asked
 
 
 def test_every_received_frame_is_parsed_ignored_or_rejected(bench: Bench) -> None:

@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`.
 .DELETE_ON_ERROR:
-.PHONY: run test check chaos subscribers bench lock clean
+.PHONY: run test check kernels-plain kernels-checked chaos subscribers bench lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,9 +31,14 @@ check: $(READY)  ## lint, format, types
 test: check  ## check, then every test; the kernels again as plain Python and with bounds checks
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
+	@$(MAKE) --no-print-directory -j 2 -O kernels-plain kernels-checked
 	$(BIN)/python -m coverage report
+
+kernels-plain:
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
+
+kernels-checked:
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
 
 chaos: $(READY)  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
 	PYTHONPATH=tests $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json

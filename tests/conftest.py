@@ -58,6 +58,17 @@ def left_behind(watch: Watch) -> Iterator[Callable[[], Remains]]:
         assert now() == NOTHING
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """For modules whose processes work hard: no coverage there, which would be most of what they do.
+
+    The same code is measured in the processes of the other modules.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 def is_whole(path: Path) -> bool:
     """Whether a data file of coverage can be combined with others."""
     try:
@@ -72,7 +83,7 @@ def is_whole(path: Path) -> bool:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Remove what cannot be combined: of processes killed, or out of disk on purpose, while they wrote it."""
     result = yield
-    if not hasattr(session.config, "workerinput"):
+    if session.config.getoption("cov_source") and not hasattr(session.config, "workerinput"):
         for path in session.config.rootpath.glob(".coverage.*"):
             if not is_whole(path):
                 path.unlink()

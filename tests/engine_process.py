@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import msgspec
 import numpy as np
 import zmq
 from plant_process import DEADLINE_S, free_port, wait_for
+from remains import ring_name
 
 from tickplant.config import EngineConfig
 from tickplant.control import EngineSpec, Heartbeat, Hello, Plant, RingRef, decode
@@ -44,7 +44,7 @@ class EngineProcess:
         table = InstrumentTable.load(folder / "instruments.jsonl")
         self.ids = {symbol: table.register("binance", symbol, 2, 8).id for symbol in ("*", *SYMBOLS)}
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        name = f"tickplant-test{os.getpid()}n{next(_NUMBERS)}"
+        name = ring_name()
         self.rings = {
             schema: Ring.create(
                 f"{name}-{schema.name.lower()}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import zmq
+from remains import ring_name
 
 from tickplant.accounts import Account
 from tickplant.config import FeedConfig
@@ -60,7 +60,7 @@ class FeedProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._batches: list[np.ndarray[Any, Any]] = []
         self._identity = b""
-        segment = f"tickplant-test{os.getpid()}-{self.run_dir.name[-8:]}-tick"
+        segment = ring_name()
         self.ring = Ring.create(segment, Schema.TICK, capacity_records, epoch=1, doorbell_dir=self.run_dir)
         self.consumer = self.ring.consumer("test", Mode.GATING)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

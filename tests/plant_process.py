@@ -152,6 +152,7 @@ def status(running: PlantProcess) -> Status:
 DEMO = """
 [plant]
 data = "data"
+heartbeat_s = 0.2
 
 [sims.market]
 symbols = ["BTCUSDT", "ETHUSDT"]

@@ -2,21 +2,25 @@
 
 Several test processes may run plants at once, so each must know its own. All that one starts inherits its
 XDG_RUNTIME_DIR, in which run folders and sockets are made; its data directories, which segments are named after, lie in
-its temporary folder.
+its temporary folder; and a ring without a plant gets its name here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 from tickplant import config as cfg
 
 SHARED_MEMORY = Path("/dev/shm")
-MADE_BY_TESTS = "tickplant-test-"
-"""Rings without a plant. Nobody knows whose one is, so it counts as left behind when no process has it any more."""
+
+
+def ring_name() -> str:
+    """A new name for a ring without a plant, which says which test process made it."""
+    return f"tickplant-test-{Path(os.environ['XDG_RUNTIME_DIR']).name}-{uuid.uuid4().hex[:12]}"
 
 
 class Remains(NamedTuple):
@@ -61,9 +65,8 @@ class Watch:
         )
 
     def _mine(self, names: frozenset[str]) -> set[str]:
-        mine = {name for name in names if not name.startswith(MADE_BY_TESTS) and self._is_mine(name.split("-")[1])}
-        made = {name for name in names if name.startswith(MADE_BY_TESTS)}
-        return mine | (made - _mapped() if made else set())
+        made = f"tickplant-test-{self._runtime_dir.name}-"
+        return {name for name in names if name.startswith(made) or self._is_mine(name.split("-")[1])}
 
     def _is_mine(self, plant_id: str) -> bool:
         if plant_id not in self._plants:
@@ -71,19 +74,6 @@ class Watch:
             # A replay adds its pid.
             self._plants[plant_id] = any(plant_id.startswith(cfg.plant_id(folder)) for folder in folders)
         return self._plants[plant_id]
-
-
-def _mapped() -> set[str]:
-    """Segments that some process has in its memory."""
-    found = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            found |= {
-                line.rpartition("/")[2]
-                for line in maps.read_text().splitlines()
-                if f" {SHARED_MEMORY}/tickplant-" in line
-            }
-    return found
 
 
 def _processes(runtime_dir: Path) -> set[tuple[int, str]]:

@@ -16,13 +16,13 @@ import struct
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from remains import ring_name
 
 from tickplant.shm import layout, protocol
 from tickplant.shm.ring import OLDEST, Consumer, Mode, Producer, Ring, prepare_kernels
@@ -77,9 +77,7 @@ class Random:
 
     def __init__(self, directory: Path, seed: int, kills: int) -> None:
         self.directory, self.seed, self.kills = directory, seed, kills
-        self.ring = Ring.create(
-            f"tickplant-test-{uuid.uuid4().hex[:12]}", RECORD, CAPACITY, start=START, epoch=1, doorbell_dir=directory
-        )
+        self.ring = Ring.create(ring_name(), RECORD, CAPACITY, start=START, epoch=1, doorbell_dir=directory)
         self.final = np.frombuffer(mmap.mmap(-1, 8), np.int64)  # shared with the children; 0 while records still come
         # The place of the gating consumer is there before the first record, as in a plant.
         self.ring.consumer("gating", Mode.GATING).close()
@@ -238,7 +236,7 @@ class Steps:
         }
 
     def kill_producer(self, last_step: str, count: int) -> str:
-        name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+        name = ring_name()
         ring = Ring.create(name, RECORD, 64, start=START, epoch=1, doorbell_dir=self.directory)
         try:
             gating, lossy = ring.consumer("gating", Mode.GATING), ring.consumer("lossy", Mode.LOSSY, start=START)
@@ -305,7 +303,7 @@ class Steps:
         }
 
     def kill_consumer(self, last_step: str, mode: Mode) -> str:
-        name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+        name = ring_name()
         ring = Ring.create(name, RECORD, 64, start=START, epoch=1, doorbell_dir=self.directory)
         try:
             producer = ring.producer()

@@ -12,13 +12,13 @@ import json
 import select
 import signal
 import sys
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from remains import ring_name
 from ring_driver import RECORD, START, fork, killed, make_records, reap
 
 from tickplant.shm import protocol
@@ -87,7 +87,7 @@ class Stores:
         reap(fork(join))
 
     def new_ring(self) -> Ring:
-        name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+        name = ring_name()
         return Ring.create(name, RECORD, 64, start=START, epoch=1, doorbell_dir=self.directory)
 
     def kill_producer(self, store: int) -> str:

@@ -26,9 +26,7 @@ from tickplant.shm.records import Schema
 from tickplant.shm.ring import Ring
 from tickplant.writer.store import Store
 
-pytestmark = pytest.mark.timeout(300)
-
-QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
 
 def is_free(port: int) -> bool:
@@ -53,18 +51,13 @@ def has_ticks(running: PlantProcess) -> bool:
     return bool(running.process_named("binance")["counters"].get("ticks", 0) > 300)
 
 
-def by_signal(number: signal.Signals) -> Callable[[PlantProcess], None]:
-    def end(running: PlantProcess) -> None:
-        assert running.stop(number) == 0
-
-    return end
-
-
-def by_killing(*, everybody: bool) -> Callable[[PlantProcess], None]:
-    """kill -9, then `up` again, which clears away what was left, and an ordinary end."""
-
-    def end(running: PlantProcess) -> None:
-        for pid in (running.pids() if everybody else set()) | {running.process.pid}:
+def test_a_plant_of_which_everybody_was_killed_is_cleared_away_by_the_next(
+    tmp_path: Path, left_behind: Callable[[], Remains]
+) -> None:
+    with plant(tmp_path, DEMO) as running:
+        wait_for("ticks", lambda: has_ticks(running))
+        assert left_behind() != NOTHING
+        for pid in running.pids() | {running.process.pid}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         running.process.wait(DEADLINE_S)
@@ -74,30 +67,13 @@ def by_killing(*, everybody: bool) -> Callable[[PlantProcess], None]:
             again.wait_until_up()
             assert again.stop() == 0
         except BaseException:
-            again.clean_up()
+            again.clean_up()  # otherwise it is what this test is about
             raise
-
-    return end
-
-
-ENDS: dict[str, Callable[[PlantProcess], None]] = {
-    "SIGHUP": by_signal(signal.SIGHUP),
-    "kill -9 of the supervisor": by_killing(everybody=False),
-    "kill -9 of everybody": by_killing(everybody=True),
-}
-
-
-@pytest.mark.parametrize("how", ENDS)
-def test_a_plant_that_has_ended_has_left_nothing(tmp_path: Path, left_behind: Callable[[], Remains], how: str) -> None:
-    with plant(tmp_path, QUICK) as running:
-        wait_for("ticks", lambda: has_ticks(running))
-        assert left_behind() != NOTHING
-        ENDS[how](running)
         expect_as_before(running, left_behind)
 
 
 def test_a_busy_plant_that_is_stopped_has_stored_all_that_had_reached_a_ring(tmp_path: Path) -> None:
-    with plant(tmp_path, QUICK, rate=20_000) as running, contextlib.ExitStack() as held:
+    with plant(tmp_path, DEMO, rate=20_000) as running, contextlib.ExitStack() as held:
         rings = {
             (producer, schema): held.enter_context(
                 Ring.attach(cfg.ring_name(running.plant_id, producer, schema.name.lower()), schema, tmp_path)
@@ -146,7 +122,7 @@ def test_a_plant_that_never_comes_up_leaves_nothing_when_it_is_stopped(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        (tmp_path / "plant.toml").write_text(QUICK.format(port=port, rate=100))
+        (tmp_path / "plant.toml").write_text(DEMO.format(port=port, rate=100))
         running = PlantProcess(tmp_path / "plant.toml")
         try:
             wait_for("the complaint", lambda: "is already in use" in running.errors.read_text())
@@ -160,9 +136,7 @@ def test_a_plant_whose_venue_cannot_be_reached_leaves_nothing_when_it_is_stopped
     tmp_path: Path, left_behind: Callable[[], Remains]
 ) -> None:
     nobody = free_port()
-    text = QUICK.replace(
-        'sim = "market"', f'ws_url = "ws://127.0.0.1:{nobody}"\nrest_url = "http://127.0.0.1:{nobody}"'
-    )
+    text = DEMO.replace('sim = "market"', f'ws_url = "ws://127.0.0.1:{nobody}"\nrest_url = "http://127.0.0.1:{nobody}"')
     with plant(tmp_path, text, wait=False) as running:
         log = running.data_dir / "log" / "plant.log"
         wait_for("the complaint", lambda: log.exists() and str(nobody) in log.read_text())
@@ -173,7 +147,7 @@ def test_a_plant_whose_venue_cannot_be_reached_leaves_nothing_when_it_is_stopped
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a plant has stored in a few seconds."""
-    with plant(tmp_path_factory.mktemp("stored"), QUICK, rate=2000) as running:
+    with plant(tmp_path_factory.mktemp("stored"), DEMO, rate=2000) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 5000)
         running.stop()
     return running.data_dir
@@ -225,37 +199,15 @@ def test_an_ingest_that_is_interrupted_leaves_nothing_and_what_it_stored_is_in_o
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def descriptors(pid: int) -> int:
-    return psutil.Process(pid).num_fds()
-
-
-def test_a_supervisor_keeps_no_descriptor_of_a_child_that_has_died(tmp_path: Path) -> None:
-    with plant(tmp_path, QUICK) as running:
-        wait_for("ticks", lambda: has_ticks(running))
-        before = descriptors(running.process.pid)
-        for restarts in (1, 2):
-            for name in ("writer", "engine", "binance"):
-                os.kill(running.process_named(name)["pid"], signal.SIGKILL)
-
-            def back(restarts: int = restarts) -> bool:
-                status = running.status()
-                return bool(status["healthy"]) and all(
-                    process["restarts"] == restarts for process in status["processes"] if process["role"] != "sim"
-                )
-
-            wait_for("everybody to be back", back)
-        wait_for("as many descriptors as before", lambda: descriptors(running.process.pid) <= before, timeout_s=30)
-
-
 def test_an_engine_keeps_no_descriptor_of_a_subscriber_that_has_gone(tmp_path: Path) -> None:
-    with plant(tmp_path, QUICK) as running:
+    with plant(tmp_path, DEMO) as running:
         wait_for("ticks", lambda: has_ticks(running))
         pid = running.process_named("engine")["pid"]
         with tp.subscribe("binance", address=running.publish) as messages:
             next(messages)
         wait_for("no subscription", lambda: running.process_named("engine")["counters"]["subscriptions"] == 0)
-        before = descriptors(pid)
+        before = psutil.Process(pid).num_fds()
         for _ in range(20):
             with tp.subscribe("binance", address=running.publish) as messages:
                 next(messages)
-        wait_for("as many descriptors as before", lambda: descriptors(pid) <= before, timeout_s=30)
+        wait_for("as many descriptors as before", lambda: psutil.Process(pid).num_fds() <= before, timeout_s=30)

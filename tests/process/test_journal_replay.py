@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from made_records import make_ticks
 from numpy.typing import NDArray
+from remains import ring_name
 
 from tickplant.control import Plant, ReplaySpec, RingRef
 from tickplant.errors import StoreError
@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def ring(tmp_path: Path) -> Iterator[Ring]:
-    name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+    name = ring_name()
     made = Ring.create(name, Schema.TICK, 512, epoch=1, doorbell_dir=tmp_path)
     yield made
     made.unlink()

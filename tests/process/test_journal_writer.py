@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 import zmq
 from made_records import make_records, make_ticks
 from numpy.typing import NDArray
+from remains import ring_name
 
 from tickplant.config import WriterConfig
 from tickplant.control import Counters, Done, Heartbeat, Hello, Message, Plant, RingRef, WriterSpec, decode
@@ -47,7 +47,7 @@ class Bench:
         self._control.bind(self.address)
 
     def ring(self, schema: Schema = Schema.TICK, capacity: int = 1024, start: int = 0) -> Ring:
-        name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+        name = ring_name()
         ring = Ring.create(name, schema, capacity, start=start, epoch=7, doorbell_dir=self.run_dir)
         self.rings[schema] = ring
         self.refs.append(RingRef(name, int(schema), "feed"))

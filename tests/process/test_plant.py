@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
 
@@ -17,6 +18,8 @@ from tickplant.control import ControlClient, GetStatus, Status
 
 pytestmark = pytest.mark.timeout(300)
 
+QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
+
 
 def leaves_nothing(running: PlantProcess) -> None:
     assert running.segments() == set()
@@ -24,7 +27,7 @@ def leaves_nothing(running: PlantProcess) -> None:
     assert not cfg.run_dir(running.plant_id).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Path, number: signal.Signals) -> None:
     with plant(tmp_path) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)
@@ -38,23 +41,22 @@ def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Pat
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_stop_returns_when_the_plant_has_ended(tmp_path: Path) -> None:
-    with plant(tmp_path) as running:
-        done = tickplant("stop", "-c", running.file)
-        assert done.returncode == 0, done.stderr
-        assert running.process.wait(10) == 0
-        leaves_nothing(running)
-        again = tickplant("stop", "-c", running.file)
-        assert again.returncode == 1
-        assert "no plant is up" in again.stderr
-
-
-def test_a_second_plant_on_the_same_data_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+def test_a_second_plant_that_wants_the_same_data_or_port_is_refused(tmp_path: Path) -> None:
     with plant(tmp_path) as running:
         second = tickplant("up", "-c", running.file)
         assert second.returncode == 1
         assert f"pid {running.process.pid}" in second.stderr
         assert "Traceback" not in second.stderr
+        (tmp_path / "elsewhere").mkdir()
+        file = tmp_path / "elsewhere" / "plant.toml"
+        file.write_text(DEMO.format(port=running.publish.rpartition(":")[2], rate=100))
+        third = PlantProcess(file)
+        try:
+            wait_for("the complaint", lambda: running.publish in third.errors.read_text())
+            assert "in use" in third.errors.read_text()
+        finally:
+            third.stop()
+            third.clean_up()
         assert running.status()["healthy"]
 
 
@@ -85,19 +87,25 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_a_killed_child_is_started_again_and_the_others_run_on(tmp_path: Path) -> None:
-    with plant(tmp_path) as running:
-        for name in ("writer", "engine", "binance"):
-            before = running.process_named(name)
-            os.kill(before["pid"], signal.SIGKILL)
+def test_killed_children_are_started_again_and_cost_the_others_nothing(tmp_path: Path) -> None:
+    with plant(tmp_path, QUICK) as running:
+        wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 300)
+        before = psutil.Process(running.process.pid).num_fds()
+        for restarts in (1, 2):
+            for name in ("writer", "engine", "binance"):
+                os.kill(running.process_named(name)["pid"], signal.SIGKILL)
 
-            def back(name: str = name, pid: int = before["pid"]) -> bool:
-                process = running.process_named(name)
-                return process["state"] == "running" and process["pid"] != pid and process["restarts"] == 1
+            def back(restarts: int = restarts) -> bool:
+                status = running.status()
+                counts = {process["name"]: process["restarts"] for process in status["processes"]}
+                return bool(status["healthy"]) and counts == {
+                    **dict.fromkeys(("writer", "engine", "binance"), restarts),
+                    "market": 0,
+                }
 
-            wait_for(f"{name} to be back", back)
-        status = running.status()
-        assert {process["name"]: process["restarts"] for process in status["processes"]}["market"] == 0
+            wait_for("everybody to be back", back)
+        supervisor = psutil.Process(running.process.pid)
+        wait_for("as many descriptors as before", lambda: supervisor.num_fds() <= before, timeout_s=30)
         assert running.stop() == 0
         leaves_nothing(running)
     verified = tickplant("verify", "--data", tmp_path / "data")
@@ -127,20 +135,6 @@ def test_a_users_mistake_is_a_sentence_and_an_exit_code(tmp_path: Path, words: l
     assert done.returncode == code, done.stderr
     assert told.replace("{port}", port) in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    with plant(tmp_path) as running:
-        (tmp_path / "second").mkdir()
-        file = tmp_path / "second" / "plant.toml"
-        file.write_text(DEMO.format(port=running.publish.rpartition(":")[2], rate=100))
-        second = PlantProcess(file)
-        try:
-            wait_for("the complaint", lambda: running.publish in second.errors.read_text())
-            assert "in use" in second.errors.read_text()
-        finally:
-            second.stop()
-            second.clean_up()
 
 
 def test_help_is_there_for_every_command() -> None:
@@ -189,3 +183,11 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         checked = tickplant("config", "check", running.file)
         assert checked.returncode == 0
         assert "[feeds.binance]" in checked.stdout
+
+        done = tickplant("stop", "-c", running.file)
+        assert done.returncode == 0, done.stderr
+        assert running.process.wait(10) == 0
+        leaves_nothing(running)
+        again = tickplant("stop", "-c", running.file)
+        assert again.returncode == 1
+        assert "no plant is up" in again.stderr

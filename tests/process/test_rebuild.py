@@ -25,7 +25,7 @@ from tickplant.shm.records import BAR, BBO, Flag, Kind, Schema
 from tickplant.writer.selection import Selection
 from tickplant.writer.store import Store
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
 PLANT = """
 [plant]
@@ -142,6 +142,7 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
         wait_for(
             "ticks", lambda: counter(again, "engine", "rebuilds") == 1 and counter(again, "binance", "ticks") > 500
         )
+        wait_for("checkpoints", lambda: counter(again, "engine", "checkpoints") >= len(SYMBOLS))
         assert again.stop() == 0
     finally:
         again.clean_up()
@@ -164,6 +165,7 @@ def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_pat
         assert counter(running, "engine", "overruns") >= 1
         expect_live_books_as_stored(running)
         assert counter(running, "binance", "rest_requests") == asked
+        wait_for("checkpoints", lambda: counter(running, "engine", "checkpoints") >= len(SYMBOLS))
         assert running.stop() == 0
     expect_derived_as_replayed(running.data_dir)
     expect_checkpoints_as_folded(running.data_dir)

@@ -7,7 +7,6 @@ on, and each party can be killed wherever it stands. The model is a list of what
 from __future__ import annotations
 
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
+from remains import ring_name
 
 from tickplant.shm import layout, protocol
 from tickplant.shm.ring import OLDEST, Consumer, Mode, Producer, Ring
@@ -56,7 +56,7 @@ class RingMachine(RuleBasedStateMachine):
     )
     def create(self, capacity_bits: int, start: int, labels: tuple[str, ...]) -> None:
         self.directory = tempfile.TemporaryDirectory()
-        self.name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+        self.name = ring_name()
         self.capacity = 1 << capacity_bits
         self.start = start
         self.ring = Ring.create(

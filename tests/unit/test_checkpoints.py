@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_past import derive, fill, past_ticks
+from remains import ring_name
 
 from tickplant.engine.book import Books
 from tickplant.engine.checkpoints import CheckpointOutput, Schedule, checkpoint
@@ -140,7 +140,7 @@ class Desk:
     """A small ring of checkpoints with a writer."""
 
     def __init__(self, folder: Path, **options: bool) -> None:
-        name = f"tickplant-test{os.getpid()}-checkpoint"
+        name = ring_name()
         self.ring = Ring.create(name, Schema.CHECKPOINT, 16, epoch=1, doorbell_dir=folder)
         self.writer = self.ring.consumer("writer", Mode.GATING)
         self.output = CheckpointOutput(self.ring, lossless=False, while_waiting=self.write, **options)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from remains import ring_name
 
 from tickplant.feeds.continuity import Continuity, LastIds, file_of, last_ids, load, save
 from tickplant.shm.records import TICK, Flag, Kind, Schema
@@ -46,7 +46,7 @@ def test_the_ring_is_asked_first_and_the_file_where_it_is_silent(tmp_path: Path)
     path = file_of(tmp_path, "feed")
     assert load(path) == {}
     save(path, {1: LastIds(trade=(4, 40), quote=(2, 20)), 3: LastIds(book=(1, 10))})
-    with Ring.create(f"tickplant-test{os.getpid()}-ids", Schema.TICK, 64, epoch=1, doorbell_dir=tmp_path) as ring:
+    with Ring.create(ring_name(), Schema.TICK, 64, epoch=1, doorbell_dir=tmp_path) as ring:
         try:
             with ring.producer() as producer:
                 for first in range(0, 200, 50):  # only the newest 64 are still there

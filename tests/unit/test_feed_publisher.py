@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from remains import ring_name
 
 from tickplant.feeds.publisher import FeedPublisher
 from tickplant.shm.consumer import Consumer
@@ -50,7 +50,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Ring.create(f"tickplant-test{os.getpid()}-pub", Schema.TICK, CAPACITY, epoch=1, doorbell_dir=tmp_path) as ring:
+    with Ring.create(ring_name(), Schema.TICK, CAPACITY, epoch=1, doorbell_dir=tmp_path) as ring:
         try:
             with ring.consumer("test", Mode.GATING) as consumer, ring.producer() as producer:
                 yield Bench(ring, FeedPublisher(producer, CAPACITY, full_wait_s=0.0), consumer)
@@ -234,9 +234,7 @@ def test_a_lossless_publish_waits_for_the_reader_and_lets_other_tasks_run(bench:
 
 def test_a_successor_goes_on_numbering_where_the_first_stopped(bench: Bench, tmp_path: Path) -> None:
     bench.publish(trades(0, 3))
-    with Ring.create(
-        f"tickplant-test{os.getpid()}-pub2", Schema.TICK, CAPACITY, start=1000, epoch=1, doorbell_dir=tmp_path
-    ) as ring:
+    with Ring.create(ring_name(), Schema.TICK, CAPACITY, start=1000, epoch=1, doorbell_dir=tmp_path) as ring:
         try:
             for count in (2, 3):
                 with ring.producer() as producer:

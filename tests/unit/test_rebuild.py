@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import zmq
 from made_past import BAR_S, derive, fill, past_ticks
+from remains import ring_name
 
 from tickplant.control import Mark, Restoring, RingRef
 from tickplant.engine.core import Engine, Feed
@@ -45,7 +45,7 @@ class Engines:
 
     def come_back(self, ticks: np.ndarray, oldest: int, beginning: Beginning, stored: list[Mark]) -> Feed:
         """Fold what the store plays, then the ring, which holds the ticks from `oldest` on."""
-        name = f"tickplant-test{os.getpid()}"
+        name = ring_name()
         with (
             Ring.create(f"{name}-live", Schema.TICK, 4096, start=oldest, epoch=1, doorbell_dir=self.folder) as live,
             Ring.create(f"{name}-past", Schema.TICK, 1 << 15, epoch=1, doorbell_dir=self.folder) as past,

@@ -6,13 +6,13 @@ import os
 import select
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from remains import ring_name
 
 from tickplant.errors import RingError
 from tickplant.shm import layout, protocol
@@ -27,7 +27,7 @@ CAPACITY = 16
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+    name = ring_name()
     yield name
     Ring.unlink_name(name)
 

@@ -6,11 +6,11 @@ import errno
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from remains import ring_name
 
 from tickplant.errors import RingError
 from tickplant.shm import segment as segment_module
@@ -19,7 +19,7 @@ from tickplant.shm.segment import SHM_DIR, Segment
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    name = f"tickplant-test-{uuid.uuid4().hex[:12]}"
+    name = ring_name()
     yield name
     (SHM_DIR / name).unlink(missing_ok=True)
 

@@ -73,8 +73,8 @@ def is_whole(path: Path) -> bool:
     """Whether a data file of coverage can be combined with others."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as data:
-            data.execute("SELECT version FROM coverage_schema")
-            return bool(data.execute("PRAGMA integrity_check").fetchone() == ("ok",))
+            begun = data.execute("SELECT version FROM coverage_schema").fetchone() is not None
+            return begun and data.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     except sqlite3.DatabaseError:
         return False
 

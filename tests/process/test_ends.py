@@ -1,13 +1,13 @@
 """Rare ways in which a plant can end, or never begin: shared memory, sockets, processes and ports are as before.
 
-The common ones are in `test_plant.py`. That nothing is left behind is looked at after every test (`conftest.py`).
+The common ones are in `test_plant.py`, kill -9 of all at once is in `test_kill.py`. That nothing is left behind is
+looked at after every test (`conftest.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import signal
 import socket
 import subprocess
@@ -49,27 +49,6 @@ def expect_as_before(running: PlantProcess, left_behind: Callable[[], Remains]) 
 
 def has_ticks(running: PlantProcess) -> bool:
     return bool(running.process_named("binance")["counters"].get("ticks", 0) > 300)
-
-
-def test_a_plant_of_which_everybody_was_killed_is_cleared_away_by_the_next(
-    tmp_path: Path, left_behind: Callable[[], Remains]
-) -> None:
-    with plant(tmp_path, DEMO) as running:
-        wait_for("ticks", lambda: has_ticks(running))
-        assert left_behind() != NOTHING
-        for pid in running.pids() | {running.process.pid}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        running.process.wait(DEADLINE_S)
-        assert running.segments()
-        again = PlantProcess(running.file)
-        try:
-            again.wait_until_up()
-            assert again.stop() == 0
-        except BaseException:
-            again.clean_up()  # otherwise it is what this test is about
-            raise
-        expect_as_before(running, left_behind)
 
 
 def test_a_busy_plant_that_is_stopped_has_stored_all_that_had_reached_a_ring(tmp_path: Path) -> None:
@@ -126,6 +105,7 @@ def test_a_plant_that_never_comes_up_leaves_nothing_when_it_is_stopped(
         running = PlantProcess(tmp_path / "plant.toml")
         try:
             wait_for("the complaint", lambda: "is already in use" in running.errors.read_text())
+            assert running.publish in running.errors.read_text()
             assert running.stop(signal.SIGINT) == 0
         finally:
             running.clean_up()

@@ -25,6 +25,8 @@ from tickplant.control import Live
 from tickplant.feeds.sim.faults import KINDS
 from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MARKET = {
     "symbols": SYMBOLS,

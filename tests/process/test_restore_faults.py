@@ -95,24 +95,6 @@ def expect_live_after_resync(running: PlantProcess) -> None:
     assert running.segments() == set()
 
 
-def test_a_restore_that_is_killed_again_and_again_begins_anew_and_the_books_are_exact(tmp_path: Path) -> None:
-    with plant(tmp_path, text(), rate=5000) as running:
-        wait_for_a_past(running)
-        dead = kill_engine(running)
-        killed: set[int] = set()
-        for age_s in (0.0, 0.3, 0.6):
-            pid = wait_for("a restore", lambda: (pid := restore_pid(running)) not in killed and pid)
-            killed.add(pid)
-            with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
-                psutil.Process(pid).wait(age_s)  # the instant of the kill, unless it has done its work by then
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until_rebuilt(running, dead)
-        expect_exact_books(running)
-        assert counters(running, "binance")["resyncs"] == 0
-        expect_live_after_resync(running)
-
-
 @contextlib.contextmanager
 def damaged(running: PlantProcess) -> Iterator[None]:
     """One stored chunk of ticks is not what was written, meanwhile."""
@@ -132,9 +114,28 @@ def damaged(running: PlantProcess) -> Iterator[None]:
             os.pwrite(file.fileno(), was, at)
 
 
-def test_a_damaged_journal_makes_books_stale_and_never_wrong(tmp_path: Path) -> None:
+def kill_restores(running: PlantProcess) -> None:
+    """At three ages, unless they have done their work by then."""
+    killed: set[int] = set()
+    for age_s in (0.0, 0.3, 0.6):
+        pid = wait_for("a restore", lambda: (pid := restore_pid(running)) not in killed and pid)
+        killed.add(pid)
+        with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+            psutil.Process(pid).wait(age_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_restore_begins_anew_when_it_is_killed_and_books_are_stale_and_never_wrong_where_it_finds_damage(
+    tmp_path: Path,
+) -> None:
     with plant(tmp_path, text(), rate=5000) as running:
         wait_for_a_past(running)
+        dead = kill_engine(running)
+        kill_restores(running)
+        wait_until_rebuilt(running, dead)
+        expect_exact_books(running)
+        assert counters(running, "binance")["resyncs"] == 0
         with damaged(running):
             wait_until_rebuilt(running, kill_engine(running))
         expect_exact_books(running, or_stale=True)

@@ -21,6 +21,8 @@ from tickplant.feeds.sim.market import Market
 from tickplant.feeds.sim.orders import ASK, BID
 from tickplant.feeds.sim.render import SPEEDS, Renderer, print_price, print_size, templates
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 DEADLINE_S = 30.0
 MS = 1_000_000

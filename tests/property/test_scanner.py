@@ -131,7 +131,7 @@ def frames(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     batches=st.lists(st.lists(frames(), max_size=12), min_size=1, max_size=4),
     configured=st.booleans(),

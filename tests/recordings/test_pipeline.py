@@ -106,6 +106,7 @@ def test_verify_finds_the_store_whole_and_complete(case: Case) -> None:
 PLAYED = """
 [plant]
 data = "data"
+heartbeat_s = 0.2
 [feeds.{venue}]
 venue = "{venue}"
 symbols = ["BTCUSDT"]

@@ -56,7 +56,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 await asyncio.sleep(0)
                 early_s = start_s + number / pace - time.perf_counter()
             writer.write(frame)
-    await reader.read()  # until the client has hung up
+    await reader.read(1)  # the client has had all, and says goodbye
+    writer.write(b"\x88\x00")
     writer.close()
 
 

@@ -33,7 +33,7 @@ from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.transport import Connect, Transport
 from tickplant.feeds.venues import find_venue
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Schema
+from tickplant.shm.records import Kind, Schema
 from tickplant.shm.ring import OLDEST, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 
@@ -88,7 +88,8 @@ def _plant(connect: Connect) -> Client:
                 with ring.producer() as producer:
                     cpu_s = await _feed(connect, url, count, FeedPublisher(producer, CAPACITY_RECORDS, 0.0), table)
                 with ring.consumer("check", Mode.LOSSY, start=OLDEST) as consumer:
-                    ids = consumer.read(CAPACITY_RECORDS)["venue_seq"].tolist()
+                    ticks = consumer.read(CAPACITY_RECORDS)  # the feed's accounts among them
+                    ids = ticks["venue_seq"][ticks["kind"] == Kind.TRADE].tolist()
             finally:
                 ring.unlink()
                 ring.close()

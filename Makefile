@@ -31,6 +31,7 @@ check: $(READY)  ## lint, format, types
 test: check  ## check, then every test; the kernels again as plain Python and with bounds checks
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+	@echo "the kernels again, as plain Python and with bounds checks (a minute, side by side)"
 	@$(MAKE) --no-print-directory -j 2 -O kernels-plain kernels-checked
 	$(BIN)/python -m coverage report
 

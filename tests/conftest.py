@@ -60,10 +60,7 @@ def left_behind(watch: Watch) -> Iterator[Callable[[], Remains]]:
 
 @pytest.fixture(scope="module")
 def unmeasured() -> Iterator[None]:
-    """For modules whose processes work hard: no coverage there, which would be most of what they do.
-
-    The same code is measured in the processes of the other modules.
-    """
+    """For modules whose processes work hard, or run what others run too: coverage there would cost minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield

@@ -24,6 +24,8 @@ from tickplant.feeds.recording import parse_line
 from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
 from tickplant.writer.reconcile import Reconciliation
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MARKET = {"symbols": SYMBOLS, "messages_per_s": 2000, "depth_levels": 100}
 

@@ -28,6 +28,8 @@ from tickplant.writer.journal import Journal
 from tickplant.writer.replay import Pacer, wanted_ids
 from tickplant.writer.store import Store
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 TICKS = make_ticks(2000)
 DEADLINE_S = 60.0
 

@@ -45,7 +45,7 @@ def counters(running: PlantProcess, process: str = "engine") -> dict[str, int]:
 def wait_for_a_past(running: PlantProcess) -> None:
     """More than the ring holds."""
     wait_for("books", lambda: counters(running).get("books_live") == len(SYMBOLS))
-    wait_for("a past", lambda: counters(running, "writer").get("records", 0) > 40_000)
+    wait_for("a past", lambda: counters(running, "writer").get("records", 0) > 20_000)
 
 
 def kill_engine(running: PlantProcess) -> int:

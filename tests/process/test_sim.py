@@ -22,6 +22,8 @@ from websockets.frames import Frame
 from websockets.sync.client import ClientConnection, connect
 from websockets.uri import parse_uri
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 DEADLINE_S = 30.0
 

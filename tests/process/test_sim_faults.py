@@ -15,6 +15,8 @@ from sim_process import SimProcess, sim_process
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 DEADLINE_S = 30.0
 
 

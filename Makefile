@@ -35,10 +35,10 @@ test: check  ## check, then every test; the kernels again as plain Python and wi
 	@$(MAKE) --no-print-directory -j 2 -O kernels-plain kernels-checked
 	$(BIN)/python -m coverage report
 
-kernels-plain:
+kernels-plain: $(READY)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
 
-kernels-checked:
+kernels-checked: $(READY)
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
 
 chaos: $(READY)  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json

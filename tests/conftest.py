@@ -80,7 +80,7 @@ def is_whole(path: Path) -> bool:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Remove what cannot be combined: of processes killed, or out of disk on purpose, while they wrote it."""
     result = yield
-    if session.config.getoption("cov_source") and not hasattr(session.config, "workerinput"):
+    if session.config.getoption("cov_source", None) and not hasattr(session.config, "workerinput"):
         for path in session.config.rootpath.glob(".coverage.*"):
             if not is_whole(path):
                 path.unlink()

@@ -31,10 +31,6 @@ def leaves_nothing(running: PlantProcess) -> None:
 def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Path, number: signal.Signals) -> None:
     with plant(tmp_path) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)
-        second = tickplant("up", "-c", running.file)
-        assert second.returncode == 1
-        assert f"pid {running.process.pid}" in second.stderr
-        assert "Traceback" not in second.stderr
         status = running.status()
         assert status["healthy"]
         assert {process["state"] for process in status["processes"]} == {"running"}
@@ -164,6 +160,12 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         checked = tickplant("config", "check", running.file)
         assert checked.returncode == 0
         assert "[feeds.binance]" in checked.stdout
+
+        second = tickplant("up", "-c", running.file)
+        assert second.returncode == 1
+        assert f"pid {running.process.pid}" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert running.status()["healthy"]
 
         done = tickplant("stop", "-c", running.file)
         assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`.
 .DELETE_ON_ERROR:
-.PHONY: run test check kernels-plain kernels-checked chaos subscribers bench lock clean
+.PHONY: run runtime development test check kernels-plain kernels-checked chaos subscribers bench lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,21 +9,27 @@ CONFIG ?=
 MINUTES ?= 1
 SEED ?= 1
 
-# The stamp is newer than the lock exactly when the environment holds what the lock says.
-READY := $(VENV)/.ready
+INSTALL = tools/install.py $(VENV) $(if $(filter file,$(origin PYTHON)),,--python "$(PYTHON)")
+TOO_OLD = import sys; sys.exit(sys.version_info < (3, 11) and "$(PYTHON) is Python %d.%d, and tickplant needs 3.11 or \
+later: name one, as in make PYTHON=/path/to/python3.11" % sys.version_info[:2])
 
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tickplant needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
-	@echo "installing tickplant into $(VENV) (once, about a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+# Complete already, as the environment's own Python says? If not, install with $(PYTHON).
+define install
+@[ -x $(BIN)/python ] && $(BIN)/python $(INSTALL) --check $(1) || { \
+  command -v "$(PYTHON)" >/dev/null || { echo "no $(PYTHON) here: tickplant needs Python 3.11 or later" >&2; exit 1; }; \
+  "$(PYTHON)" -c '$(TOO_OLD)' && "$(PYTHON)" $(INSTALL) $(1); }
+endef
 
-run: $(READY)  ## launch the demo plant (CONFIG=file for another)
+runtime:  ## install what the plant needs, from requirements.lock
+	$(call install)
+
+development:  ## the same, and what tests and checks need, from requirements-dev.lock
+	$(call install,--development)
+
+run: runtime  ## launch the demo plant (CONFIG=file for another)
 	@$(BIN)/tickplant up $(if $(CONFIG),-c $(CONFIG))
 
-check: $(READY)  ## lint, format, types
+check: development  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -35,28 +41,32 @@ test: check  ## check, then every test; the kernels again as plain Python and wi
 	@$(MAKE) --no-print-directory -j 2 -O kernels-plain kernels-checked
 	$(BIN)/python -m coverage report
 
-kernels-plain: $(READY)
+kernels-plain: development
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
 
-kernels-checked: $(READY)
+kernels-checked: development
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
 
-chaos: $(READY)  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
+chaos: development  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
 	PYTHONPATH=tests $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json
 
-subscribers: $(READY)  ## 50 subscribers at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
+subscribers: development  ## 50 subscribers at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
 	PYTHONPATH=tests $(BIN)/python -m chaos subscribers --report build/subscribers.json
 
-bench: $(READY)  ## measure; writes bench/results/latest.json
+bench: development  ## measure; writes bench/results/latest.json
 	$(BIN)/python -m bench
 
-lock:  ## refresh requirements.lock from pyproject.toml
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools
-	$(VENV)-lock/bin/pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras \
-	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
-	    --output-file requirements.lock pyproject.toml
+# pip-tools is no part of the locks, as it needs a pip of its own. The options of this machine's pip stay out of them.
+lock:  ## refresh both locks from pyproject.toml (UPGRADE=1: to the newest releases)
 	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	$(PIP_COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
+	rm -rf $(VENV)-lock
+
+PIP_COMPILE = $(VENV)-lock/bin/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --no-strip-extras \
+    --no-emit-options --no-header $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove what was installed or generated here
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results

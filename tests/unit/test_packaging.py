@@ -103,11 +103,3 @@ def test_the_small_shared_modules_do_not_import_the_folders() -> None:
     for name in SHARED:
         used = {imported.split(".")[1] for imported in imports(SRC / f"{name}.py") if "." in imported}
         assert not used & set(LINKED), f"tickplant.{name} imports {used & set(LINKED)}"
-
-
-def test_the_lock_pins_hashes_and_names_no_index() -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    assert "--hash=sha256:" in text
-    assert "://" not in text
-    assert "--index" not in text
-    assert "--find-links" not in text

@@ -1,12 +1,13 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check kernels-plain kernels-checked chaos subscribers bench lock clean
+.PHONY: run runtime development test check tests kernels-plain kernels-checked cover kill chaos subscribers bench lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CONFIG ?=
 MINUTES ?= 1
+TIMES ?= 20
 SEED ?= 1
 
 INSTALL = tools/install.py $(VENV) $(if $(filter file,$(origin PYTHON)),,--python "$(PYTHON)")
@@ -34,18 +35,30 @@ check: development  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## check, then every test; the kernels again as plain Python and with bounds checks
-	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
-	@echo "the kernels again, as plain Python and with bounds checks (a minute, side by side)"
-	@$(MAKE) --no-print-directory -j 2 -O kernels-plain kernels-checked
-	$(BIN)/python -m coverage report
+test: check  ## check, then every test; the kernels also as plain Python and with bounds checks
+	@$(MAKE) --no-print-directory -j 3 -O tests kernels-plain kernels-checked
+
+# Processes wait much of the time, which kernel tests fill: beside them, and behind them in rank.
+PYTEST := $(BIN)/python -m pytest
+KERNELS = nice $(PYTEST) -m kernels -o timeout=600 $(shell grep -rl 'mark\.kernels' tests)
+
+tests: development  ## every test, on two cores
+	+$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 kernels-plain: development
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernels --cov --cov-append --cov-report= --cov-fail-under=0
+	NUMBA_DISABLE_JIT=1 $(KERNELS)
 
 kernels-checked: development
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m kernels
+	NUMBA_BOUNDSCHECK=1 $(KERNELS)
+
+cover: development  ## which branches the tests take, those of plants included; fails below the floor in pyproject.toml
+	rm -f .coverage .coverage.*
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -o timeout=300 --cov --cov-report= --cov-fail-under=0
+	NUMBA_DISABLE_JIT=1 $(KERNELS) --cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/python -m coverage report
+
+kill: development  ## kill -9 of each process TIMES times under load; what it cost, and that nothing is lost; writes build/kill.json
+	PYTHONPATH=tests $(BIN)/python -m chaos kill --times $(TIMES) --seed $(SEED) --report build/kill.json
 
 chaos: development  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
 	PYTHONPATH=tests $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json

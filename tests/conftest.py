@@ -42,17 +42,33 @@ def watch(runtime_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Watch:
     return Watch(runtime_dir, tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
+def module_leaves_nothing(watch: Watch) -> Iterator[None]:
+    """What has come to be since the module began is gone at its end."""
+    before = watch.now()
+    yield
+    expect_nothing(lambda: watch.since(before))
+
+
+@pytest.fixture
 def left_behind(watch: Watch) -> Iterator[Callable[[], Remains]]:
-    """What has come to be since the test began and is still there; at its end that must be nothing."""
+    """What has come to be since the test began and is still there; at its end that must be nothing.
+
+    For every test in tests/process and tests/recordings. Elsewhere there are no processes, and a look at all those of
+    the machine takes longer than most tests: `module_leaves_nothing` does there.
+    """
     before = watch.now()
 
     def now() -> Remains:
         return watch.since(before)
 
     yield now
+    expect_nothing(now)
+
+
+def expect_nothing(now: Callable[[], Remains]) -> None:
+    """Assert that nothing is left, after the last moments of a process that has been told to end."""
     if now() != NOTHING:
-        # The last moments of a process that has been told to end.
         with contextlib.suppress(AssertionError):
             wait_for("the test's processes to end", lambda: now() == NOTHING, timeout_s=10)
         assert now() == NOTHING

@@ -1,6 +1,6 @@
-# tickplant: everything a newcomer needs is `make run` and `make test`.
+# tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests kernels-plain kernels-checked cover kill chaos subscribers bench lock clean
+.PHONY: run runtime development test check tests kernels-plain kernels-checked cover kill chaos subscribers bench lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -81,6 +81,9 @@ lock:  ## refresh both locks from pyproject.toml (UPGRADE=1: to the newest relea
 PIP_COMPILE = $(VENV)-lock/bin/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --no-strip-extras \
     --no-emit-options --no-header $(if $(UPGRADE),--upgrade)
 
+help:  ## list what make can do here
+	@sed -n 's/^\([a-z]*\):.*  ## /  \1\t/p' Makefile | expand -t 16
+
 clean:  ## remove what was installed or generated here
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
+	rm -rf $(VENV) $(VENV)-lock build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

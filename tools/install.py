@@ -234,9 +234,10 @@ class _Progress:
         lines = self._lines[:]
         if any(line.startswith("Installing collected packages") for line in lines):
             return f": unpacking all {self._pins}"
-        found = [line for line in lines if line.startswith(("Collecting ", "Requirement already satisfied: "))]
-        # "Collecting numpy==2.4.6 (from …)"
-        return f": {len(found)} of {self._pins}, {found[-1].partition('(')[0].split()[-1]}" if found else ""
+        # "Collecting numpy==2.4.6 (from …)", "Requirement already satisfied: idna==3.20 in …"
+        starts = ("Collecting ", "Requirement already satisfied: ")
+        found = [line.removeprefix(start).split()[0] for line in lines for start in starts if line.startswith(start)]
+        return f": {len(found)} of {self._pins}, {found[-1]}" if found else ""
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -20,6 +20,7 @@ import structlog
 
 from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec
 from tickplant.errors import TickplantError
+from tickplant.secrets import redact, redacting
 
 Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec)
 
@@ -34,7 +35,7 @@ def child_process(kind: type[Spec], argv: Sequence[str] | None = None) -> Iterat
     try:
         yield spec
     except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")
+        sys.exit(redact(f"{spec.name}: {error}"))
 
 
 def settle() -> None:
@@ -68,6 +69,12 @@ def _spec_from_argv(kind: type[Spec], argv: Sequence[str] | None) -> Spec:
         sys.exit(f"--spec does not hold a {kind.__name__}: {error}")
 
 
+TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # a local variable may be a credential
+)
+"""An exception of a log line as data."""
+
+
 def configure_logging(level: str, process: str) -> None:
     """JSON lines on stderr, which the supervisor collects; each names its process."""
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -76,7 +83,8 @@ def configure_logging(level: str, process: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            TRACEBACKS,
+            redacting,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),

@@ -50,6 +50,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.plans import Addresses, Plan
 from tickplant.resources import locked, plant_log, signals_as_fd, supervisor_log
 from tickplant.rings import Rings
+from tickplant.secrets import redact
 from tickplant.shm.ring import Ring
 
 STAGES: Final = (("sim", "writer"), ("engine",), ("feed", "replay"))
@@ -114,6 +115,7 @@ class Supervisor:
 
     def _tell(self, level: str, sentence: str) -> None:
         """Log an event, and tell whoever watches."""
+        sentence = redact(sentence)
         getattr(self._log, level)(sentence)
         self._report(level, sentence)
 
@@ -244,6 +246,7 @@ class Supervisor:
         if line.startswith("{"):
             self._log_file.info(line)
         else:
+            line = redact(line)
             self._log.warning("output", name=child.name, line=line)
             if line.strip():
                 child.last_lines.append(line.strip())

@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from tickplant.errors import TickplantError
+from tickplant.secrets import redact
 
 COMMANDS: Final = {
     "up": "launch",
@@ -63,7 +64,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except TickplantError as error:
-        click.echo(f"tickplant: {error}", err=True)
+        click.echo(redact(f"tickplant: {error}"), err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130

@@ -1,8 +1,8 @@
-"""What a feed has to know of the store when it starts: the newest ids of its streams. For the supervisor alone.
+"""A feed that continues what the store holds of it: `python -m tickplant.continuation`. May import everything.
 
 What was missed while a feed was down shows beside what it had recorded before. The ring holds the end of that, unless
-the plant was down as well or an instrument has been quiet for long; the rest is read from the store here, and left in
-a file for the feed (`feeds/continuity.py`). May import everything.
+the plant was down as well or an instrument has been quiet for long. A feed may not read the store; so its process reads
+the rest here, before it becomes the feed, and leaves it in a file (`feeds/continuity.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from tickplant.control import FeedSpec
+from tickplant.errors import StoreError
 from tickplant.feeds.continuity import Continuity, LastIds, file_of, save
+from tickplant.feeds.process import run_feed
+from tickplant.feeds.process import warm_up as warm_up_feeds
+from tickplant.process import child_process
 from tickplant.shm.records import Schema
+from tickplant.writer.codec import warm_up as warm_up_codec
 from tickplant.writer.store import Store
 
 TAIL_RECORDS: Final = 1 << 20
@@ -50,3 +57,23 @@ def _newest_first(store: Store, feed: str) -> Iterator[NDArray[np.void]]:
             records = store.chunk(path, entry, Schema.TICK)
             read += len(records)
             yield records
+
+
+def main() -> None:
+    """Run one feed of a live plant; ends the process."""
+    with child_process(FeedSpec) as spec:
+        try:
+            leave_last_ids(Path(spec.plant.data_dir), spec.name, Path(spec.plant.run_dir))
+        except (StoreError, OSError) as error:
+            structlog.get_logger().warning("this feed will not know what it missed", why=str(error))
+        run_feed(spec)
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of the store's reader and of every feed."""
+    warm_up_codec()
+    warm_up_feeds()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """What every child process of a plant does first and last. Imports shared modules only.
 
-Its spec stands on its command line, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the
-supervisor that started it.
+Its spec is its stdin, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the supervisor that
+started it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
-from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec
+from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec
 from tickplant.errors import TickplantError
 from tickplant.secrets import redact, redacting
 
-Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec)
+Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager
-def child_process(kind: type[Spec], argv: Sequence[str] | None = None) -> Iterator[Spec]:
+def child_process(kind: type[Spec]) -> Iterator[Spec]:
     """The frame of a child's work, which is given its spec; a TickplantError in it ends the process with a sentence."""
-    spec = _spec_from_argv(kind, argv)
+    try:
+        spec = msgspec.json.decode(read_spec(), type=kind)
+    except msgspec.DecodeError as error:
+        # Where and of which type, but not the value.
+        sys.exit(f"this process is started by `tickplant up`; its stdin holds no {kind.__name__}: {error}")
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
     configure_logging(spec.plant.log_level, spec.name)
@@ -58,15 +62,27 @@ def sigterm_as_fd(stop: Callable[..., None]) -> Iterator[int]:
         os.close(reader)
 
 
-def _spec_from_argv(kind: type[Spec], argv: Sequence[str] | None) -> Spec:
-    """The spec on this process's command line, `--spec JSON`. Ends the process with a sentence where there is none."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) != 2 or words[0] != "--spec":
-        sys.exit("this process is started by `tickplant up`, which gives it its work as --spec JSON")
-    try:
-        return msgspec.json.decode(words[1], type=kind)
-    except msgspec.DecodeError as error:
-        sys.exit(f"--spec does not hold a {kind.__name__}: {error}")
+def spec_file(spec: msgspec.Struct) -> int:
+    """A descriptor from which a child can read its spec as its stdin: no command line and no disk holds it."""
+    fd = os.memfd_create("spec", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(spec))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def read_spec() -> bytes:
+    """All of stdin, which is empty from then on; nothing where stdin is a terminal or closed."""
+    text = b""
+    with contextlib.suppress(OSError):
+        if not os.isatty(0):
+            with open(0, "rb", closefd=False) as file:
+                text = file.read()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing:
+        os.close(nothing)
+    return text
 
 
 TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
@@ -103,7 +119,19 @@ def die_with_parent() -> None:
 
     The parent may have died before this call; so who it should be is compared afterwards.
     """
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
         sys.exit("the supervisor is gone")
+
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """Set an attribute of this process: the system call of that name. Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(option, argument, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -28,6 +28,7 @@ JIT_ENABLED: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 STALE_CACHE_S: Final = 86_400.0
 """Machine code of other versions of the sources is removed when it is this old."""
 
+COMPLETE: Final = "complete"  # a file beside the machine code: all that a start needs is there
 PACKAGE: Final = Path(__file__).parent.parent
 """Folder of the package: through the links of a checkout as well, since its modules are asked for by dotted name."""
 
@@ -64,17 +65,24 @@ def compiling(tell: Callable[[str, str], object]) -> Iterator[None]:
         yield
 
 
-def is_cached(modules: list[str]) -> bool:
-    """Whether these modules' kernels were all compiled once as `mark_cached` says. False where nothing can be kept."""
-    return all((folder := _folder(module)) is not None and (folder / "complete").exists() for module in modules)
+def count_declared() -> int:
+    """How many kernels the modules declare that have been imported so far."""
+    return sum(map(len, declared.values()))
 
 
-def mark_cached(modules: list[str]) -> None:
-    """Note that whatever the start of a process needs of these modules is in their caches."""
-    for module in modules:
+def all_cached() -> bool:
+    """Whether all kernels declared so far were in the cache once, as `mark_all_cached` says."""
+    if not JIT_ENABLED:
+        return True
+    return all((folder := _folder(module)) is not None and (folder / COMPLETE).exists() for module in declared)
+
+
+def mark_all_cached() -> None:
+    """Note that what a process needs of the kernels declared so far is in the cache: it has just used them."""
+    for module in declared if JIT_ENABLED else ():
         if folder := _folder(module):
             with contextlib.suppress(OSError):
-                (folder / "complete").touch()
+                (folder / COMPLETE).touch()
 
 
 def _choose_cache(module: str) -> None:

@@ -13,7 +13,8 @@ from tickplant.errors import FeedError
 from tickplant.feeds.sim.live import LiveMarket
 from tickplant.feeds.sim.server import run
 from tickplant.feeds.sim.spec import SimSpec, parse_spec
-from tickplant.process import configure_logging, die_with_parent, read_spec
+from tickplant.lineage import die_with_parent, read_spec
+from tickplant.process import configure_logging
 
 
 def main() -> int:

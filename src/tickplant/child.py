@@ -20,7 +20,7 @@ from tickplant.config import PlantConfig
 from tickplant.control import Counters, ProcessStatus
 from tickplant.forkserver import GO, Fork
 from tickplant.launcher import ForkServer, spawn
-from tickplant.process import PARENT_VARIABLE, spec_file
+from tickplant.lineage import PARENT_VARIABLE, spec_file
 
 Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "survey"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]

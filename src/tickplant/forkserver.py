@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
-from tickplant.process import PR_SET_NAME, die_with_parent, prctl
+from tickplant.lineage import PR_SET_NAME, PR_SET_PDEATHSIG, die_with_parent, prctl
 
 
 class Warm(msgspec.Struct, tag="warm"):
@@ -51,9 +51,7 @@ class Progress(msgspec.Struct, tag="progress"):
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """Server: all is warm. `compiled` kernels were not in the cache."""
-
-    compiled: int
+    """Server: all is warm."""
 
 
 GO: Final = b"go"
@@ -83,7 +81,7 @@ class Server:
         self._warm: dict[str, ModuleType] = {}
         self._to_warm: list[str] = []
         self._to_fork: list[tuple[Fork, list[int]]] = []
-        self._compiled = 0
+        self._has_compiled = False
 
     def run(self) -> _Job | None:
         """Serve. The child's job, where this is a child."""
@@ -101,7 +99,7 @@ class Server:
                 self._warm_up(self._to_warm[0])
                 del self._to_warm[0]
                 if not self._to_warm:
-                    self._say(Ready(self._compiled))
+                    self._say(Ready())
 
     def _receive(self, *, wait: bool) -> bool:
         """Take in what the supervisor has asked for. False where it has gone."""
@@ -132,29 +130,49 @@ class Server:
     def _warm_up(self, module: str) -> None:
         """Import a module and have its kernels compiled or loaded."""
         entry = self._warm[module] = import_module(_entry_name(module))
-        warm_up: Callable[[], None] | None = getattr(entry, "warm_up", None)
-        if warm_up is not None:
-            with self._telling(module):
-                warm_up()
+        if hasattr(entry, "warm_up"):
+            if not self._has_compiled and not jit().all_cached():
+                self._has_compiled = True
+                self._compile()
+            self._load_kernels(module, entry)
         if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208  # their number alone
             raise RuntimeError(f"{module} has started {threads - 1} threads, with which a fork is not sound")
         gc.freeze()  # a collection in a child would write to every page that it shares
 
-    @contextlib.contextmanager
-    def _telling(self, module: str) -> Iterator[None]:
-        """Report each kernel that has to be compiled."""
-        from tickplant.shm import jit  # noqa: PLC0415  # numba: for those modules alone that have kernels
+    def _compile(self) -> None:
+        """Have everything compiled that is not in the cache, side by side, by processes that end with it.
 
+        The compiler takes 400 MiB, which the server and all its children would keep.
+        """
+        server, waiting = os.getpid(), list(self._to_warm)
+        running: set[int] = set()
+        while waiting or running:
+            if waiting and len(running) < len(os.sched_getaffinity(0)):
+                module = waiting.pop(0)
+                if helper := os.fork():
+                    running.add(helper)
+                    continue
+                prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() == server:
+                    entry = import_module(_entry_name(module))
+                    if hasattr(entry, "warm_up"):
+                        self._load_kernels(module, entry)
+                os._exit(0)
+            # One that fails leaves its kernels to the server, which then fails as well, and says why.
+            running.discard(os.wait()[0])
+
+    def _load_kernels(self, module: str, entry: ModuleType) -> None:
+        """Run a module's warm-up, and report each kernel that has to be compiled."""
         count = 0
 
-        def tell(declared_in: str, kernel: str) -> None:
+        def tell(_: str, __: str) -> None:
             nonlocal count
             count += 1
-            self._compiled += 1
-            self._say(Progress(module, count, max(count, sum(map(len, jit.declared.values())))))
+            self._say(Progress(module, count, max(count, jit().count_declared())))
 
-        with jit.compiling(tell):
-            yield
+        with jit().compiling(tell):
+            entry.warm_up()
+        jit().mark_all_cached()
 
     # ------------------------------------------------------------------------------------------------ forks
 
@@ -194,6 +212,12 @@ class Server:
         return _Job(request.module)
 
 
+@functools.cache
+def jit() -> Any:
+    """The module of that name: with numba, which is imported by modules that have kernels alone."""
+    return import_module("tickplant.shm.jit")
+
+
 def _entry_name(module: str) -> str:
     """The module that `python -m` would run."""
     found = find_spec(module)
@@ -216,6 +240,9 @@ def main() -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
     gc.disable()
+    # structlog and numba import these where they are installed; no child uses them, and they take 0.2 s.
+    for name in ("rich", "coverage"):
+        sys.modules.setdefault(name, cast("ModuleType", None))
     job = Server(socket.socket(fileno=int(sys.argv[1]))).run()
     if job is not None:
         sys.argv = [job.module]

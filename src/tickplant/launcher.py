@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from tickplant.forkserver import MESSAGE_BYTES, PADDING, Fork, Progress, Ready, Warm
-from tickplant.process import PARENT_VARIABLE
+from tickplant.lineage import PARENT_VARIABLE
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0

@@ -48,8 +48,8 @@ from tickplant.errors import ControlError, StoreError, TickplantError
 from tickplant.forkserver import Progress, Ready
 from tickplant.instruments import InstrumentTable
 from tickplant.launcher import ForkServer
+from tickplant.lineage import PR_SET_CHILD_SUBREAPER, prctl
 from tickplant.plans import Addresses, Plan
-from tickplant.process import PR_SET_CHILD_SUBREAPER, prctl
 from tickplant.resources import locked, plant_log, signals_as_fd, supervisor_log
 from tickplant.rings import Rings
 from tickplant.secrets import redact
@@ -95,6 +95,7 @@ class Supervisor:
         self._restores = {restore.child.name: restore for restore in plan.restores}
         self._restore_again: set[str] = set()
         self._partial: dict[int, bytes] = {}
+        self._compiled = 0  # kernels, by the fork server since it was last ready
         self._told_s = 0.0  # when a line about kernels was last said
         self._starts: dict[str, int] = {}  # by ring, what the survey has found
 
@@ -287,9 +288,12 @@ class Supervisor:
             if child.channel:
                 child.seen_s = now_s
         if isinstance(message, Ready):
-            if message.compiled:
-                self._tell("info", f"compiled {message.compiled} kernels; the next start finds them in the cache")
-        elif now_s - self._told_s > PROGRESS_S:
+            if self._compiled:
+                self._tell("info", f"{self._compiled} kernels are compiled: the next start finds them in the cache")
+            self._compiled = 0
+            return
+        self._compiled += 1
+        if now_s - self._told_s > PROGRESS_S:
             self._told_s = now_s
             what = message.module.removeprefix("tickplant.")
             self._tell(

@@ -68,8 +68,8 @@ from tickplant.shm.protocol import copy_words
 told = []
 with jit.compiling(lambda module, name: told.append((module, name))):
     copy_words(np.zeros(1, np.int64), 0, np.ones(1, np.int64), 0, 1)
-print(told, jit.is_cached(["tickplant.shm.protocol"]))
-jit.mark_cached(["tickplant.shm.protocol"])
+print(told, jit.all_cached())
+jit.mark_all_cached()
 """
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     first, second = (

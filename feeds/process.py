@@ -16,6 +16,7 @@ from typing import Final
 
 import zmq
 
+from tickplant import credentials
 from tickplant.control import (
     ControlClient,
     FeedSpec,
@@ -96,6 +97,9 @@ def warm_up() -> None:
 
 def run_feed(spec: FeedSpec) -> None:
     """Work until stopped or until the source has ended. Raises TickplantError."""
+    if spec.config.credentials:
+        # No venue takes a key yet; from here on nothing that this process writes can show one.
+        credentials.load(spec.config.credentials)
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
     asyncio.run(_run(spec))

@@ -131,6 +131,11 @@ class ForkServer:
             return os.read(self.process.stderr.fileno(), MESSAGE_BYTES).decode(errors="replace")
         return ""
 
+    def kill(self) -> None:
+        """End one that hangs; `receive` then says that it has ended."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+
     def bury(self) -> None:
         """Let go of one that has ended, or end it, and say when the next one is due."""
         self.close()
@@ -147,7 +152,7 @@ class ForkServer:
             self._connection.close()
             self._connection = None
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
+            self.kill()
             self.process.wait()
             if self.process.stderr is not None:
                 self.process.stderr.close()

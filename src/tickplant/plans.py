@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tickplant import config as cfg
+from tickplant import credentials
 from tickplant.child import ChildPlan
 from tickplant.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
 from tickplant.control import (
@@ -124,7 +125,10 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file."""
+    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
+    for feed in config.feeds.values():
+        if feed.credentials:
+            credentials.find(feed.credentials)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}

@@ -170,10 +170,13 @@ class Supervisor:
 
     def _advance(self) -> None:
         """Start what may start now, restart what is due, kill what hangs."""
-        now_s = time.monotonic()
+        now_s, settings = time.monotonic(), self.plan.settings
         for child in self.children.values():
             if child.state in ("backoff", "fatal") and now_s >= child.retry_s:
                 self._start(child)
+            elif child.channel and self._server and self._server.ready and now_s - child.seen_s > settings.hang_s:
+                self._tell("error", f"the fork server (pid {self._server.pid}) does not answer: killed")
+                self._server.kill()  # whoever waits for it learns of that from its channel
             elif child.hung(now_s):
                 self._tell("error", f"{child.name} (pid {child.pid}) has been silent for too long: killed")
                 child.kill()

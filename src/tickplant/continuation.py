@@ -7,7 +7,7 @@ the rest here, before it becomes the feed, and leaves it in a file (`feeds/conti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,24 +16,29 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from tickplant.config import FeedConfig
 from tickplant.control import FeedSpec
 from tickplant.errors import StoreError
 from tickplant.feeds.continuity import Continuity, LastIds, file_of, save
 from tickplant.feeds.process import run_feed
 from tickplant.feeds.process import warm_up as warm_up_feeds
+from tickplant.instruments import InstrumentTable
 from tickplant.process import child_process
 from tickplant.shm.records import Schema
 from tickplant.writer.codec import warm_up as warm_up_codec
-from tickplant.writer.store import Store
+from tickplant.writer.store import INSTRUMENTS_FILE, Store
 
 TAIL_RECORDS: Final = 1 << 20
 """How far back the store is read. A stream that has been quiet for longer begins anew, without a GAP."""
 
 
-def leave_last_ids(data_dir: Path, feed: str, run_dir: Path) -> None:
+def leave_last_ids(
+    data_dir: Path, feed: str, run_dir: Path, enough: Callable[[Mapping[int, LastIds]], bool] = lambda _: False
+) -> None:
     """Write what the store of a feed ends with to the file that the feed will read. Raises StoreError, OSError.
 
-    A damaged chunk is passed over: the ids before it make a wider GAP.
+    Reading back ends early where what has been found is `enough`. A damaged chunk is passed over: the ids before it
+    make a wider GAP.
     """
     last: dict[int, LastIds] = {}
     for records in _newest_first(Store(data_dir, on_damage=lambda _: None), feed):
@@ -44,7 +49,22 @@ def leave_last_ids(data_dir: Path, feed: str, run_dir: Path) -> None:
             for stream in msgspec.structs.fields(LastIds):
                 if getattr(known, stream.name) is None:
                     setattr(known, stream.name, getattr(ids, stream.name))
+        if enough(last):
+            break
     save(file_of(run_dir, feed), last)
+
+
+def every_stream(table: InstrumentTable, config: FeedConfig) -> Callable[[Mapping[int, LastIds]], bool]:
+    """Whether each configured stream of each registered symbol has been found: as a rule in the newest chunks."""
+    newest = {row.symbol: row.id for row in table if row.venue == config.venue and row.symbol in config.symbols}
+
+    def found(last: Mapping[int, LastIds]) -> bool:
+        return all(
+            ident in last and all(getattr(last[ident], stream) is not None for stream in config.channels)
+            for ident in newest.values()
+        )
+
+    return found
 
 
 def _newest_first(store: Store, feed: str) -> Iterator[NDArray[np.void]]:
@@ -63,7 +83,9 @@ def main() -> None:
     """Run one feed of a live plant; ends the process."""
     with child_process(FeedSpec) as spec:
         try:
-            leave_last_ids(Path(spec.plant.data_dir), spec.name, Path(spec.plant.run_dir))
+            data_dir = Path(spec.plant.data_dir)
+            enough = every_stream(InstrumentTable.load(data_dir / INSTRUMENTS_FILE), spec.config)
+            leave_last_ids(data_dir, spec.name, Path(spec.plant.run_dir), enough)
         except (StoreError, OSError) as error:
             structlog.get_logger().warning("this feed will not know what it missed", why=str(error))
         run_feed(spec)

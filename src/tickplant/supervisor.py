@@ -375,15 +375,20 @@ class Supervisor:
     # ------------------------------------------------------------------------------------------------ control
 
     def _serve_control(self) -> None:
+        registrations: list[tuple[bytes, Register]] = []
         while True:
             try:
                 identity, frame = self._control.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             except ValueError:
                 continue  # not two frames: not one of ours
             try:
-                reply = self._answer(identity, decode(frame))
+                message = decode(frame)
+                if isinstance(message, Register):
+                    registrations.append((identity, message))
+                    continue
+                reply = self._answer(identity, message)
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
             except Exception as error:
@@ -391,16 +396,34 @@ class Supervisor:
                 self._log.exception("a request failed")
                 reply = Refused(f"a fault of tickplant, see its log: {error!r}")
             if reply is not None:
-                with contextlib.suppress(zmq.Again, zmq.ZMQError):
-                    self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
+                self._send(identity, reply)
+        if registrations:
+            self._register(registrations)
+
+    def _send(self, identity: bytes, reply: Message) -> None:
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
+
+    def _register(self, registrations: list[tuple[bytes, Register]]) -> None:
+        """Answer what has arrived together with one write: a feed may bring thousands of symbols."""
+        rows = [(one.venue, one.symbol, one.price_scale, one.size_scale) for _, one in registrations]
+        try:
+            instruments = self._instruments.register_all(rows)
+        except (StoreError, ValueError) as error:
+            if len(registrations) == 1:
+                self._send(registrations[0][0], Refused(str(error)))
+            else:
+                for registration in registrations:  # one of them is at fault, or the disk for all
+                    self._register([registration])
+            return
+        for (identity, _), instrument in zip(registrations, instruments, strict=True):
+            self._send(identity, Registered(instrument))
 
     def _answer(self, identity: bytes, message: Message) -> Message | None:
         reply: Message | None = None
         match message:
             case Hello(name=name) | Heartbeat(name=name) | Done(name=name) if name in self.children:
                 self._from_child(self.children[name], identity, message)
-            case Register(venue=venue, symbol=symbol, price_scale=price_scale, size_scale=size_scale):
-                reply = Registered(self._instruments.register(venue, symbol, price_scale, size_scale))
             case GetStatus():
                 reply = self.status()
             case Stop():

@@ -1,4 +1,4 @@
-"""The processes of a plant: forked ready, the supervisor's own, small, without a secret, independent of the fork server."""
+"""The processes of a plant: forked, the supervisor's own, small, without a secret, independent of the fork server."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ def main() -> None:
         "session": os.getsid(0),
         "command": Path("/proc/self/cmdline").read_bytes().decode(),
         "name": Path("/proc/self/comm").read_text().strip(),
+        "umask": os.umask(0),
         "threads": len(list(Path("/proc/self/task").iterdir())),
         "open": sorted(opened()),
         "spec": read_spec().decode(),

@@ -120,7 +120,9 @@ class Child:
         self._given = [spec_file(spec), out_end, err_end]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            request = Fork(self.plan.module, self.name, " ".join(["tickplant", self.plan.role, *self._words]))
+            title = " ".join(["tickplant", self.plan.role, *self._words])
+            os.umask(mask := os.umask(0o077))  # there is no other way to read it
+            request = Fork(self.plan.module, self.name, title, mask)
             asked = server.fork(request, [theirs.fileno(), *self._given])
         if asked:
             ours.setblocking(False)

@@ -40,6 +40,7 @@ class Fork(msgspec.Struct, tag="fork"):
     module: str
     name: str
     title: str
+    umask: int
 
 
 class Progress(msgspec.Struct, tag="progress"):
@@ -196,6 +197,7 @@ class Server:
         for target, fd in enumerate(standard):
             os.dup2(fd, target)
             os.close(fd)
+        os.umask(request.umask)
         set_title(request.name, request.title)
         while os.getppid() == between:
             time.sleep(0.0001)

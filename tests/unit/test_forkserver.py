@@ -94,8 +94,11 @@ def run(server: ForkServer) -> tuple[Child, dict[str, Any]]:
 
 def test_a_forked_child_is_the_supervisors_own_with_a_name_and_nothing_that_is_the_servers(server: ForkServer) -> None:
     messages(server)
-    for _ in range(3):
+    for mask in (0o022, 0o077, 0o027):
+        former = os.umask(mask)  # after the server's start
         _, me = run(server)
+        os.umask(former)
+        assert me["umask"] == mask
         assert me["command"].rstrip("\0") == "tickplant feed one"
         assert me["name"] == "one"
         assert me["threads"] == 1

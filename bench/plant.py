@@ -156,7 +156,11 @@ class Sim:
 def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
     """A synthetic market with evenly spaced arrivals, unless `options` (of SimSpec) say otherwise."""
     spec = {"symbols": SYMBOLS, "messages_per_s": messages_per_s, "burstiness": 0.0, "log_level": "error", **options}
-    with child("-m", "tickplant.feeds.sim", "--spec", json.dumps(spec)) as process:
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps(spec).encode())
+        file.seek(0)
+        started = child("-m", "tickplant.feeds.sim", stdin=file.fileno())
+    with started as process:
         ready = json.loads(read_line(process, "the simulated venue", START_S))
         yield Sim(process.pid, f"{ready['host']}:{ready['port']}")
 

@@ -1,6 +1,6 @@
 """The engine process: rings in, books and bars, messages and rings out. Imports shm and shared modules.
 
-`python -m tickplant.engine --spec JSON`, the JSON being a control.EngineSpec. Exits 0 when stopped, having worked off
+`python -m tickplant.engine`, its stdin being a control.EngineSpec. Exits 0 when stopped, having worked off
 what its rings held; 1 with a sentence where it cannot work.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +31,8 @@ from tickplant.control import (
     Stop,
 )
 from tickplant.engine.checkpoints import CheckpointOutput
-from tickplant.engine.core import Engine, Feed, warm_up
+from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.outlet import Output
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.rebuild import Rebuild
@@ -401,10 +401,15 @@ class EngineProcess:
         return source
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def warm_up() -> None:
+    """Compile or load the kernels of every engine."""
+    prepare_ring()
+    warm_up_core()
+
+
+def main() -> None:
     """Run one engine; ends the process."""
-    with child_process(EngineSpec, argv) as spec:
-        prepare_ring()
+    with child_process(EngineSpec) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
             process = EngineProcess(spec, resources)

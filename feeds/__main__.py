@@ -1,6 +1,8 @@
 """`python -m tickplant.feeds`: one feed process, started by the supervisor."""
 
-from tickplant.feeds.process import main
+from tickplant.feeds.process import main, warm_up
+
+__all__ = ["main", "warm_up"]
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """The feed process: one venue, one ring. Wires adapter, publisher and source to the ring and to the supervisor.
 
-`python -m tickplant.feeds --spec JSON`, the JSON being a control.FeedSpec. Exits 0 when stopped or when its source has
+`python -m tickplant.feeds`, its stdin being a control.FeedSpec. Exits 0 when stopped or when its source has
 ended; 1 with a sentence where it cannot work.
 """
 
@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import zmq
 
+from tickplant import credentials
 from tickplant.control import (
     ControlClient,
     FeedSpec,
@@ -34,6 +35,7 @@ from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.source import Source
 from tickplant.feeds.transport import Connect
 from tickplant.feeds.venues import Venue, find_venue
+from tickplant.feeds.venues import warm_up as warm_up_venues
 from tickplant.instruments import DEFAULT_SCALE, Instrument, InstrumentTable
 from tickplant.process import child_process, settle
 from tickplant.shm.records import Schema
@@ -79,12 +81,28 @@ class Directory:
         return self._symbols[instrument]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run one feed; ends the process."""
-    with child_process(FeedSpec, argv) as spec:
-        for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
-            logging.getLogger(library).setLevel(logging.CRITICAL)
-        asyncio.run(_run(spec))
+    with child_process(FeedSpec) as spec:
+        run_feed(spec)
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of every feed."""
+    prepare_ring()
+    warm_up_venues()
+    prepare_publisher()
+    anomalies.prepare_kernels()
+
+
+def run_feed(spec: FeedSpec) -> None:
+    """Work until stopped or until the source has ended. Raises TickplantError."""
+    if spec.config.credentials:
+        # No venue takes a key yet; from here on nothing that this process writes can show one.
+        credentials.load(spec.config.credentials)
+    for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    asyncio.run(_run(spec))
 
 
 async def _run(spec: FeedSpec) -> None:

@@ -1,6 +1,6 @@
 """Recordings: lines of `<receive time, ns> <frame>`, read from plain, gzip or zstd files, and written as raw capture.
 
-Imports errors and the adapter interface only. A capture is a recording, so it can be ingested like any other:
+Imports errors, secrets and the adapter interface only. A capture is a recording, so it can be ingested like any other:
 `<data>/capture/<feed>/` holds one zstd file for each hour and each start of the feed. Every second's frames are a zstd
 frame of their own, so a killed process or a power cut leaves all but the last second readable.
 
@@ -26,6 +26,7 @@ import zstandard
 
 from tickplant.errors import FeedError
 from tickplant.feeds.adapter import RestRequest, RestResponse
+from tickplant.secrets import redact_bytes
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -135,8 +136,18 @@ def _pieces(raw: BinaryIO) -> Iterator[bytes]:
         raise EOFError("ends in the middle of a compressed block")
 
 
+def _without_credentials(lines: bytes) -> bytes:
+    """Lines with credentials masked; each by itself, so that a frame that is cut off spoils no other."""
+    if redact_bytes(lines) == lines:
+        return lines
+    return b"\n".join([redact_bytes(line) for line in lines.split(b"\n")])
+
+
 class Capture:
-    """Writes every frame as received. `add` is for the hot path; `flush` once a second; a full disk is not fatal."""
+    """Writes every frame as received, with credentials masked.
+
+    `add` is for the hot path; `flush` once a second; a full disk is not fatal.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.written = 0  # frames on disk
@@ -185,7 +196,7 @@ class Capture:
     # -- in the worker thread
 
     def _write(self, parts: list[bytes], frames: int, now_ns: int) -> None:
-        data = zstandard.ZstdCompressor(COMPRESSION_LEVEL).compress(b"".join(parts))
+        data = zstandard.ZstdCompressor(COMPRESSION_LEVEL).compress(_without_credentials(b"".join(parts)))
         try:
             if self._file is None or now_ns // ROTATE_NS != self._hour:
                 self._open_file(now_ns)

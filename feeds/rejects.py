@@ -1,7 +1,7 @@
 """The reject log: what was not recorded, kept raw so that a parser can be mended. Bounded; never stops the feed.
 
-Imports the adapter interface only. One JSON object a line: ts (ns), cause, detail, bytes (length of the whole frame)
-and the frame as `text` or, where it is not UTF-8, as `base64`; a long frame is cut.
+Imports secrets and the adapter interface only. One JSON object a line: ts (ns), cause, detail, bytes (length of the
+whole frame) and the frame as `text` or, where it is not UTF-8, as `base64`; a long frame is cut.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from tickplant.feeds.adapter import Reject
+from tickplant.secrets import redact, redact_bytes
 
 RAW_BYTES: Final = 256 << 10
 """Most kept of one frame."""
@@ -74,11 +75,11 @@ class RejectLog:
 
 
 def _line(reject: Reject) -> bytes:
-    raw = reject.raw[:RAW_BYTES]
+    raw = redact_bytes(reject.raw[:RAW_BYTES])
     row: dict[str, object] = {
         "ts": reject.ts_recv_ns,
         "cause": reject.cause,
-        "detail": reject.detail,
+        "detail": redact(reject.detail),
         "bytes": len(reject.raw),
     }
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import select
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,28 +17,11 @@ from tickplant.shm.doorbell import Doorbell
 from tickplant.shm.layout import CURSOR
 from tickplant.shm.protocol import EVICTED
 from tickplant.shm.segment import Lock
-
-OLDEST: Final = -1
-"""Start at the oldest record that is still intact."""
-
-LATEST: Final = -2
-"""Start at the next record to be published."""
+from tickplant.shm.view import Mode
 
 SPIN_TURNS: Final = 500  # looks at the cursor before falling asleep: some microseconds
 
 _WORD: Final = np.dtype(np.int64)
-
-
-class Mode(StrEnum):
-    """What happens to a consumer that is slow."""
-
-    GATING = "gating"  # the producer waits for what it has not committed
-    LOSSY = "lossy"  # it is overtaken, and counts what it lost
-
-    @property
-    def word(self) -> int:
-        """How the segment says it."""
-        return layout.GATING if self is Mode.GATING else layout.LOSSY
 
 
 class Consumer:

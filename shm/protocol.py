@@ -51,7 +51,6 @@ from tickplant.shm.layout import (
     LIMIT,
     LOSSY,
     LOST,
-    MAGIC,
     MAX_POSITION,
     MODE,
     NAPS,
@@ -95,22 +94,6 @@ def copy_words(target: Words, at: int, source: Words, begin: int, count: int) ->
     """Copy `count` words; the loop compiles to vector moves."""
     for i in range(count):
         target[at + i] = source[begin + i]
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Segment.
-
-
-@kernel
-def seal(words: Words, magic: int) -> None:
-    """Declare the header complete. Release: whoever sees the magic sees the rest. Writer: the creator, once."""
-    store_release(words, MAGIC, magic)
-
-
-@kernel
-def sealed(words: Words) -> int:
-    """The magic. Acquire: the rest of the header may be read after it."""
-    return load_acquire(words, MAGIC)
 
 
 # ---------------------------------------------------------------------------------------------------------------

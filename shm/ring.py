@@ -4,7 +4,7 @@
     producer = Ring.attach("demo", Schema.TICK, directory).producer()                                # another
     consumer = Ring.attach("demo", Schema.TICK, directory).consumer("writer", Mode.GATING)           # others
 
-This module owns names, checks, locks and statistics; `protocol` has the steps. May import shm and `errors` only.
+`view` owns names, checks and statistics, this module the locks, `protocol` the steps. May import shm and `errors` only.
 """
 
 from __future__ import annotations
@@ -12,130 +12,36 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
 from tickplant.shm import layout, protocol
-from tickplant.shm.atomics import Words
-from tickplant.shm.consumer import LATEST, OLDEST, Consumer, Mode
-from tickplant.shm.doorbell import Bells, Doorbell, remove_doorbells
+from tickplant.shm.consumer import Consumer
+from tickplant.shm.doorbell import Bells, Doorbell
 from tickplant.shm.producer import Producer
-from tickplant.shm.records import DTYPES, Schema, dtype_hash
-from tickplant.shm.segment import SHM_DIR, Lock, Segment, segment_path
+from tickplant.shm.segment import Lock
+from tickplant.shm.view import (
+    CONSUMER_LOCKS,
+    LATEST,
+    OLDEST,
+    PRODUCER_LOCK,
+    ConsumerStatistics,
+    Mode,
+    RingStatistics,
+    RingView,
+)
 
 __all__ = ["LATEST", "OLDEST", "Consumer", "ConsumerStatistics", "Mode", "Producer", "Ring", "RingStatistics"]
 
-PRODUCER_LOCK: Final = 0
-CONSUMER_LOCKS: Final = 1  # first of MAX_CONSUMERS bytes
 REGISTRY_LOCK: Final = CONSUMER_LOCKS + layout.MAX_CONSUMERS  # held for an instant while the consumer table changes
 REGISTRY_TIMEOUT_S: Final = 10.0
 
-MAX_RECORD_BYTES: Final = 1 << 16
-MAX_CAPACITY_RECORDS: Final = 1 << 32
 
-
-class ConsumerStatistics(msgspec.Struct, frozen=True):
-    """One consumer, dead ones included: a dead gating consumer still holds the producer back."""
-
-    label: str
-    mode: Mode
-    pid: int
-    alive: bool
-    position: int  # gating: committed; lossy: done with
-    lag: int  # records published beyond position
-    lost: int  # records it was overtaken by
-
-
-class RingStatistics(msgspec.Struct, frozen=True):
-    """A picture of the ring; each number is exact, but not all are of the same instant."""
-
-    head: int  # position of the next record
-    intent: int
-    capacity: int
-    producer_pid: int
-    producer_alive: bool
-    consumers: list[ConsumerStatistics]
-    full_waits: int  # publishes that had to wait for room
-    dropped: int  # records that the producer gave up because there was none
-
-
-class Ring:
-    """A process's view of one ring. `start` and `epoch` are what its creator said."""
-
-    def __init__(self, segment: Segment, dtype: np.dtype[np.void], doorbell_dir: Path) -> None:
-        self._segment = segment
-        self._words: Words = np.frombuffer(segment.map, np.int64)
-        self._header = np.frombuffer(segment.map, layout.HEADER, count=1)[0]
-        self._doorbell_dir = doorbell_dir
-        self.name = segment.name
-        self.dtype = dtype
-        self.capacity_records = int(self._header["capacity"])
-        self.start = int(self._header["start"])
-        self.epoch = int(self._header["epoch"])
-
-    @classmethod
-    def create(
-        cls,
-        name: str,
-        schema: Schema | np.dtype[np.void],
-        capacity_records: int,
-        *,
-        start: int = 0,
-        epoch: int,
-        doorbell_dir: Path,
-    ) -> Ring:
-        """Make the segment, its memory reserved. The first record gets position `start`.
-
-        `epoch` tells this ring from an earlier one of the same name. Raises RingError: the name is taken, there is not
-        enough shared memory, the capacity is not a power of two, the dtype's size is not a multiple of 8.
-        """
-        dtype = _record_dtype(name, schema)
-        if not 1 <= capacity_records <= MAX_CAPACITY_RECORDS or capacity_records & (capacity_records - 1):
-            message = f"a capacity of {capacity_records} records is not a power of two from 1 to 2**32"
-            raise RingError(message, segment=name)
-        if not 0 <= start < layout.MAX_POSITION:
-            raise RingError(f"start position {start} is not in [0, 2**62)", segment=name)
-        if not 0 <= epoch < 2**64:
-            raise RingError(f"epoch {epoch} does not fit 64 bits", segment=name)
-        segment = Segment.create(name, layout.segment_bytes(capacity_records, dtype.itemsize))
-        header = np.frombuffer(segment.map, layout.HEADER, count=1)
-        header["version"] = layout.VERSION
-        header["record_words"] = dtype.itemsize // layout.WORD_BYTES
-        header["capacity"] = capacity_records
-        header["dtype_hash"] = dtype_hash(dtype)
-        header["epoch"] = epoch
-        for field in ("start", "intent", "cursor", "limit"):
-            header[field] = start
-        protocol.seal(np.frombuffer(segment.map, np.int64), layout.MAGIC_VALUE)
-        return cls(segment, dtype, doorbell_dir)
-
-    @classmethod
-    def attach(cls, name: str, schema: Schema | np.dtype[np.void], doorbell_dir: Path) -> Ring:
-        """Open an existing ring of that record layout. Raises RingError where it is missing or something else."""
-        dtype = _record_dtype(name, schema)
-        segment = Segment.attach(name, layout.HEADER_BYTES)
-        try:
-            _check_header(segment, dtype)
-        except RingError:
-            segment.close()
-            raise
-        return cls(segment, dtype, doorbell_dir)
-
-    @staticmethod
-    def list_names(prefix: str) -> list[str]:
-        """Names of all segments that begin with `prefix`, complete or not, sorted."""
-        return sorted(path.name for path in SHM_DIR.iterdir() if path.name.startswith(prefix))
-
-    @staticmethod
-    def unlink_name(name: str) -> None:
-        """Remove a segment by name, whatever state it is in; nothing happens where there is none."""
-        segment_path(name).unlink(missing_ok=True)
+class Ring(RingView):
+    """A process's view of one ring, through which it may become the producer or a consumer."""
 
     def producer(self) -> Producer:
         """Become the producer, and go on where a dead one stopped. Raises RingError while another one lives."""
@@ -196,63 +102,6 @@ class Ring:
             bells = Bells(self._doorbell_dir, self.name)
             bells.ring(1 << slot)
             bells.close()
-
-    def statistics(self) -> RingStatistics:
-        """What the ring holds and who uses it. Never blocks."""
-        header = self._header
-        consumers = []
-        for slot, entry in enumerate(header["consumers"][: int(header["consumer_count"])]):
-            if entry["mode"] == layout.FREE or not entry["label"]:
-                continue
-            position = int(entry["position"])
-            consumers.append(
-                ConsumerStatistics(
-                    label=entry["label"].decode("ascii", errors="replace"),
-                    mode=Mode.GATING if entry["mode"] == layout.GATING else Mode.LOSSY,
-                    pid=int(entry["pid"]),
-                    alive=self._segment.is_locked(CONSUMER_LOCKS + slot),
-                    position=position,
-                    lag=max(0, int(header["cursor"]) - position),
-                    lost=int(entry["lost"]),
-                )
-            )
-        return RingStatistics(
-            head=int(header["cursor"]),
-            intent=int(header["intent"]),
-            capacity=self.capacity_records,
-            producer_pid=int(header["producer_pid"]),
-            producer_alive=self._segment.is_locked(PRODUCER_LOCK),
-            consumers=consumers,
-            full_waits=int(header["full_waits"]),
-            dropped=int(header["dropped"]),
-        )
-
-    @property
-    def oldest(self) -> int:
-        """Position of the oldest record that may still be intact; never falls."""
-        return max(self.start, int(self._header["intent"]) - self.capacity_records)
-
-    @property
-    def head(self) -> int:
-        """Position of the next record to be published."""
-        return int(self._header["cursor"])
-
-    def close(self) -> None:
-        """Let go of the segment; producers and consumers made from it keep working. Idempotent."""
-        self._segment.close()
-
-    def unlink(self) -> None:
-        """Remove the name and the doorbells; processes that are attached keep the memory."""
-        self._segment.unlink()
-        remove_doorbells(self._doorbell_dir, self.name, layout.MAX_CONSUMERS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _registry(self) -> Iterator[None]:
@@ -336,7 +185,6 @@ def prepare_kernels() -> None:
     words[layout.RECORD_WORDS] = words[layout.CAPACITY] = words[layout.CONSUMER_COUNT] = 1
     record: NDArray[np.int64] = np.zeros(1, np.int64)
     base = layout.consumer_base(0)
-    protocol.seal(words, protocol.sealed(words))
     protocol.take_over(words)
     protocol.join(words, base, layout.LOSSY, 0)
     protocol.resume(words, base)
@@ -349,40 +197,3 @@ def prepare_kernels() -> None:
     protocol.fall_asleep(words, base)
     protocol.wake_up(words, base)
     protocol.leave(words, base)
-
-
-def _record_dtype(name: str, schema: Schema | np.dtype[np.void]) -> np.dtype[np.void]:
-    dtype = DTYPES[schema] if isinstance(schema, Schema) else schema
-    if dtype.fields is None or dtype.hasobject or dtype.itemsize % layout.WORD_BYTES or not dtype.itemsize:
-        raise RingError(f"records of {dtype} are not plain fields of a multiple of 8 bytes", segment=name)
-    if dtype.itemsize > MAX_RECORD_BYTES:
-        raise RingError(f"a record of {dtype.itemsize} bytes is longer than {MAX_RECORD_BYTES}", segment=name)
-    return dtype
-
-
-def _check_header(segment: Segment, dtype: np.dtype[np.void]) -> None:
-    """Raises RingError where the segment is not a whole ring of `dtype`."""
-
-    def wrong(message: str) -> RingError:
-        return RingError(message, segment=segment.name)
-
-    magic = protocol.sealed(np.frombuffer(segment.map, np.int64, count=layout.HEADER_WORDS))
-    header = np.frombuffer(segment.map, layout.HEADER, count=1)[0]
-    if magic == 0:
-        raise wrong(f"is incomplete: whoever created it died before it was ready; delete {segment_path(segment.name)}")
-    if magic != layout.MAGIC_VALUE:
-        raise wrong(f"is not a ring: {segment_path(segment.name)} begins with other bytes; choose another name")
-    if header["version"] != layout.VERSION:
-        message = f"has layout version {header['version']}, not {layout.VERSION}: restart the whole plant"
-        raise wrong(message)
-    record_bytes = int(header["record_words"]) * layout.WORD_BYTES
-    if record_bytes != dtype.itemsize:
-        raise wrong(f"holds records of {record_bytes} bytes, not {dtype.itemsize}: it carries another schema")
-    if header["dtype_hash"] != dtype_hash(dtype):
-        raise wrong(f"holds records with other fields than {', '.join(dtype.names or ())}: it carries another schema")
-    capacity = int(header["capacity"])
-    if not 1 <= capacity <= MAX_CAPACITY_RECORDS or capacity & (capacity - 1):
-        raise wrong(f"is damaged: its capacity, {capacity}, is not a power of two; stop the plant and delete it")
-    expected_bytes = layout.segment_bytes(capacity, record_bytes)
-    if segment.size_bytes < expected_bytes:
-        raise wrong(f"is truncated: {segment.size_bytes} bytes of {expected_bytes}; stop the plant and delete it")

@@ -6,15 +6,14 @@ import contextlib
 import itertools
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import zmq
+from children import start_child
 from plant_process import DEADLINE_S, free_port, wait_for
 from remains import ring_name
 
@@ -76,9 +75,7 @@ class EngineProcess:
 
     def start(self) -> None:
         """Start the process and wait until it is ready."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tickplant.engine", "--spec", msgspec.json.encode(self.spec).decode()]
-        )
+        self.process = start_child("tickplant.engine", self.spec)
         wait_for("the engine's hello", lambda: any(isinstance(message, Hello) for message in self.told()))
 
     def told(self) -> list[object]:

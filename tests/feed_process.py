@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import zmq
+from children import start_child
 from remains import ring_name
 
 from tickplant.accounts import Account
@@ -80,11 +80,7 @@ class FeedProcess:
     def start(self) -> None:
         """Start the process, again after its end too."""
         with self.errors.open("ab") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tickplant.feeds", "--spec", msgspec.json.encode(self.spec).decode()],
-                stdin=subprocess.DEVNULL,
-                stderr=stderr,
-            )
+            self.process = start_child("tickplant.feeds", self.spec, stderr=stderr)
 
     def tell(self, message: Message) -> None:
         """Send a command to the feed."""

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from children import start_child
 
 START_TIMEOUT_S = 90.0  # the first start on a machine compiles the kernels
 
@@ -62,9 +62,7 @@ class SimProcess:
 @contextmanager
 def sim_process(**spec: Any) -> Iterator[SimProcess]:
     """A simulated venue with this spec (fields of SimSpec), killed at the end. It logs to the stderr of the tests."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tickplant.feeds.sim", "--spec", json.dumps(spec)], stdout=subprocess.PIPE
-    )
+    process = start_child("tickplant.feeds.sim", spec, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         ready = json.loads(_line(process.stdout.fileno()))

@@ -1,6 +1,8 @@
 """`python -m tickplant.writer`: one writer process, started by the supervisor."""
 
-from tickplant.writer.process import main
+from tickplant.writer.process import main, warm_up
+
+__all__ = ["main", "warm_up"]
 
 if __name__ == "__main__":
     main()

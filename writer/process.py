@@ -1,6 +1,6 @@
 """The writer process: rings in, journals out. Imports shm and shared modules.
 
-`python -m tickplant.writer --spec JSON`, the JSON being a control.WriterSpec. Exits 0 when stopped (or, with
+`python -m tickplant.writer`, its stdin being a control.WriterSpec. Exits 0 when stopped (or, with
 `until_drained`, at once when the rings are stored), having stored what they held; 1 with a sentence where it cannot.
 
 A ring's records stay the ring's until they are durable: the position committed to it is what the journal has synced. So
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +31,7 @@ from tickplant.process import child_process, settle, sigterm_as_fd
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
-from tickplant.writer.codec import warm_up
+from tickplant.writer.codec import warm_up as warm_up_codec
 from tickplant.writer.journal import Journal
 
 NAP_S: Final = 0.02
@@ -291,10 +290,15 @@ class WriterProcess:
                 return journal
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def warm_up() -> None:
+    """Compile or load the kernels of every writer."""
+    prepare_ring()
+    warm_up_codec()
+
+
+def main() -> None:
     """Run one writer; ends the process."""
-    with child_process(WriterSpec, argv) as spec:
-        prepare_ring()
+    with child_process(WriterSpec) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
             process = WriterProcess(spec, resources)

@@ -2,7 +2,7 @@
 
 May import shm, the store reader and shared modules.
 
-`python -m tickplant.writer.recall --spec JSON`, the JSON being a control.RecallSpec. Announces itself to the engine,
+`python -m tickplant.writer.recall`, its stdin being a control.RecallSpec. Announces itself to the engine,
 then answers what it is asked, one passage after another (control.Passage). Exits 0 when stopped, and after a while
 without a request: the engine asks for another one when it needs it.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -35,7 +35,7 @@ from tickplant.shm.channels import tick_channels
 from tickplant.shm.records import TICK, Schema
 from tickplant.shm.wire import TICK_CHANNELS, bar_channel
 from tickplant.writer.arrays import join_records
-from tickplant.writer.codec import warm_up
+from tickplant.writer.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 from tickplant.writer.selection import Selection
 from tickplant.writer.store import Store
@@ -184,11 +184,16 @@ class RecallProcess:
         self._log.warning("damage in the journal", damage=str(damage))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def warm_up() -> None:
+    """Compile or load the kernels of such a process."""
+    warm_up_codec()
+    tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+
+
+def main() -> None:
     """Run one recall process; ends the process."""
-    with child_process(RecallSpec, argv) as spec:
+    with child_process(RecallSpec) as spec:
         warm_up()
-        tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
         with contextlib.ExitStack() as resources:
             client = ControlClient(spec.plant.control, spec.name)
             resources.callback(client.close)

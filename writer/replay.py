@@ -1,6 +1,6 @@
 """The replay process: a feed whose venue is the store. Imports shm, the store reader and shared modules.
 
-`python -m tickplant.writer.replay --spec JSON`, the JSON being a control.ReplaySpec. Publishes stored ticks, with
+`python -m tickplant.writer.replay`, its stdin being a control.ReplaySpec. Publishes stored ticks, with
 their stored `seq`, into a ring in the order of `Store.scan`, as far apart as they were received, or at `speed` times
 that, or as fast as the ring's readers take them. Exits 0 at the end of the data or when stopped; 1 with a sentence
 where the store is damaged: a replay that leaves something out in silence would be worse than none.
@@ -98,9 +98,9 @@ class ReplayProcess(StoredSource):
             self.beat()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run one replay; ends the process."""
-    run_source(ReplaySpec, ReplayProcess, argv)
+    run_source(ReplaySpec, ReplayProcess)
 
 
 if __name__ == "__main__":

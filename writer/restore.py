@@ -2,7 +2,7 @@
 
 May import shm, the store reader and shared modules.
 
-`python -m tickplant.writer.restore --spec JSON`, the JSON being a control.RestoreSpec. Finds the seq from which folding
+`python -m tickplant.writer.restore`, its stdin being a control.RestoreSpec. Finds the seq from which folding
 the stored ticks gives books and bars exactly, tells the engine, and publishes the ticks from there into a ring of their
 own; at the end of the journal it follows the writer. Exits 0 when stopped: the engine says when it has what it needs.
 """
@@ -227,9 +227,9 @@ class RestoreProcess(StoredSource):
         self._log.error("damage in the journal", damage=str(damage))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run one restore; ends the process."""
-    run_source(RestoreSpec, RestoreProcess, argv)
+    run_source(RestoreSpec, RestoreProcess)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,7 +26,7 @@ from tickplant.process import child_process
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Producer, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
-from tickplant.writer.codec import warm_up
+from tickplant.writer.codec import warm_up as warm_up_codec
 
 BATCH_RECORDS: Final = 8192
 TURN_S: Final = 0.1
@@ -81,14 +81,15 @@ class StoredSource:
                 self.stop()
 
 
-def run_source(
-    kind: type[Spec],
-    source: Callable[[Spec, Producer, ControlClient], StoredSource],
-    argv: Sequence[str] | None = None,
-) -> None:
-    """Run one such process from its command line; ends it with a sentence where it cannot work."""
-    with child_process(kind, argv) as spec:
-        prepare_ring()
+def warm_up() -> None:
+    """Compile or load the kernels of such a process."""
+    prepare_ring()
+    warm_up_codec()
+
+
+def run_source(kind: type[Spec], source: Callable[[Spec, Producer, ControlClient], StoredSource]) -> None:
+    """Run one such process from its spec; ends it with a sentence where it cannot work."""
+    with child_process(kind) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
             client = ControlClient(spec.plant.control, spec.name)

@@ -1,4 +1,4 @@
-"""`python -m tickplant.feeds.sim --spec JSON`: a simulated venue as a process.
+"""`python -m tickplant.feeds.sim`: a simulated venue as a process. Its stdin is a SimSpec as JSON; empty: the default.
 
 Prints one line of JSON to stdout when it listens, `{"ready": true, "host": …, "port": …}`; logs to stderr; ends on
 SIGTERM and SIGINT with status 0, and with its parent.
@@ -6,30 +6,34 @@ SIGTERM and SIGINT with status 0, and with its parent.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
 from tickplant.errors import FeedError
+from tickplant.feeds.sim.live import LiveMarket
 from tickplant.feeds.sim.server import run
-from tickplant.feeds.sim.spec import parse_spec
-from tickplant.process import configure_logging, die_with_parent
+from tickplant.feeds.sim.spec import SimSpec, parse_spec
+from tickplant.lineage import die_with_parent, read_spec
+from tickplant.process import configure_logging
 
 
 def main() -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tickplant.feeds.sim", description="A simulated venue.")
-    parser.add_argument("--spec", default="{}", help="what to simulate: a SimSpec as JSON")
-    arguments = parser.parse_args()
+    text = read_spec()
     die_with_parent()
     try:
-        spec = parse_spec(arguments.spec)
+        spec = parse_spec(text or b"{}")
         configure_logging(spec.log_level, "sim")
         run(spec, _announce)
     except FeedError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of a synthetic market."""
+    LiveMarket(SimSpec()).prepare()
 
 
 def _announce(host: str, port: int) -> None:

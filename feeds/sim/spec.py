@@ -1,4 +1,4 @@
-"""What a simulated venue is told to do: one struct, JSON on the command line. Imports errors and faults only.
+"""What a simulated venue is told to do: one struct, JSON as its stdin. Imports errors and faults only.
 
 Defaults are those of the real venue where it has any; the values that only a simulation knows are chosen for a demo.
 """
@@ -19,7 +19,7 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`python -m tickplant.feeds.sim --spec JSON`. A path in `recording` decides between the two modes."""
+    """`python -m tickplant.feeds.sim`. A path in `recording` decides between the two modes."""
 
     venue: Venue = "binance"
     host: str = "127.0.0.1"

@@ -3,42 +3,43 @@
     with tickplant.subscribe("binance.BTCUSDT.trade") as messages: ...      # live, from a running plant or a replay
     for records in tickplant.Store("data").query("binance", "BTCUSDT"): ... # stored
 
-Records are numpy arrays of the dtypes below. Importing this module loads neither numba nor pyarrow.
+Records are numpy arrays of the dtypes below. Importing this module loads nothing else: each name below is loaded when
+it is first used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tickplant.client import Book, Subscription, fetch_book, subscribe
-from tickplant.errors import (
-    ConfigError,
-    ControlError,
-    DamageError,
-    FeedError,
-    RingError,
-    StoreError,
-    SubscribeError,
-    TickplantError,
-)
-from tickplant.follower import Message
-from tickplant.instruments import Instrument, format_decimal
-from tickplant.shm.records import (
-    BAR,
-    BBO,
-    CHECKPOINT,
-    NO_PRICE,
-    TICK,
-    UNKNOWN,
-    Flag,
-    GapCause,
-    Kind,
-    Schema,
-    Side,
-    StatusCode,
-)
-
 if TYPE_CHECKING:
+    from tickplant.client import Book, Subscription, fetch_book, subscribe
+    from tickplant.errors import (
+        ConfigError,
+        ControlError,
+        DamageError,
+        FeedError,
+        RingError,
+        StoreError,
+        SubscribeError,
+        TickplantError,
+    )
+    from tickplant.follower import Message
+    from tickplant.instruments import Instrument, format_decimal
+    from tickplant.shm.records import (
+        BAR,
+        BBO,
+        CHECKPOINT,
+        NO_PRICE,
+        TICK,
+        UNKNOWN,
+        Flag,
+        GapCause,
+        Kind,
+        Schema,
+        Side,
+        StatusCode,
+    )
     from tickplant.writer.store import Store
 
     __version__: str
@@ -76,14 +77,37 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "client": ("Book", "Subscription", "fetch_book", "subscribe"),
+    "follower": ("Message",),
+    "instruments": ("Instrument", "format_decimal"),
+    "writer.store": ("Store",),
+    "errors": (
+        "ConfigError",
+        "ControlError",
+        "DamageError",
+        "FeedError",
+        "RingError",
+        "StoreError",
+        "SubscribeError",
+        "TickplantError",
+    ),
+}
+"""Module to what it defines of the names above; the others are of `shm.records`."""
+
+
 def __getattr__(name: str) -> Any:
-    """What is loaded when it is first asked for: `Store` brings the compiled codec with it."""
+    """What is loaded when it is first asked for: every process of a plant imports this package, few all of it."""
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415  # slow to import, rarely asked for
 
         return version("tickplant")
-    if name == "Store":
-        from tickplant.writer.store import Store  # noqa: PLC0415  # as said above
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "shm.records")
+    value = globals()[name] = getattr(import_module(f"tickplant.{home}"), name)
+    return value
 
-        return Store
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -60,6 +60,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
     ws_url: str = ""  # instead of the venue's own addresses
     rest_url: str = ""
+    credentials: str = ""  # name of the file with the keys for this venue: docs/operations.md says where it lies
     transport: Transport = "picows"
     ring_records: Positive = 1 << 18  # 16 MiB; a power of two: what the ring holds while the writer is away
     full_wait_ms: Positive = 200  # how long a full ring may hold the feed up before records are dropped into a GAP

@@ -63,7 +63,7 @@ class View:
         waiting = [process.name for process in status.processes if process.state == "starting"]
         if waiting and waiting[0] != self._named and time.monotonic() - self._starting_s > 1:
             self._named = waiting[0]
-            self.report("info", f"starting {self._named} (the first start compiles its kernels)")
+            self.report("info", f"starting {self._named}")
 
 
 class LiveView(View):
@@ -90,7 +90,7 @@ class LiveView(View):
                 f'tickplant.subscribe("binance", address="{status.publish[0]}")', "\n", hint,
             )  # fmt: skip
         elif not plant.running:
-            hint = Text("starting; the first start compiles the kernels, which takes up to a minute", style="yellow")
+            hint = Text("starting; the first start compiles its kernels, which takes up to a minute", style="yellow")
         self._live.update(Group(_table(status, self._rates(status)), hint), refresh=True)
 
     def _rates(self, status: Status) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The control socket: what a process is told, what it reports, what the command line asks. Imports shared modules only.
 
 The supervisor binds one ROUTER socket, `ipc://RUN/control`; children and commands connect DEALER sockets. Every
-message is one frame of MessagePack: a struct below, told apart by its tag. A child gets its work as a spec, JSON on
-its command line (`--spec`), and reports through `ControlClient`.
+message is one frame of MessagePack: a struct below, told apart by its tag. A child gets its work as a spec, JSON as its
+stdin, and reports through `ControlClient`.
 """
 
 from __future__ import annotations
@@ -125,6 +125,14 @@ class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
     plant: Plant
     address: str  # where the engine awaits it: see `Passage`
     idle_s: float = 30.0  # without a request for this long it ends
+
+
+class SurveySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.survey`: where the journals behind these rings end."""
+
+    name: str
+    plant: Plant
+    rings: list[RingRef]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -251,7 +259,7 @@ class ProcessStatus(msgspec.Struct, tag="process_status"):
     """One child as the supervisor sees it."""
 
     name: str
-    role: Literal["feed", "engine", "writer", "sim", "replay", "restore", "recall"]
+    role: Literal["feed", "engine", "writer", "sim", "replay", "restore", "recall", "survey"]
     state: Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
     pid: int
     uptime_s: float

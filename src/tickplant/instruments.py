@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -41,6 +41,7 @@ class InstrumentTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: list[Instrument] = []
+        self._by_symbol: dict[tuple[str, str], list[Instrument]] = {}
         self._whole_bytes = 0
         self.reload()
 
@@ -64,8 +65,12 @@ class InstrumentTable:
                 raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
             if row.id != len(self._rows) + 1:
                 raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
-            self._rows.append(row)
-            self._whole_bytes += len(line)
+            self._add(row, len(line))
+
+    def _add(self, row: Instrument, line_bytes: int) -> None:
+        self._rows.append(row)
+        self._by_symbol.setdefault((row.venue, row.symbol), []).append(row)
+        self._whole_bytes += line_bytes
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._rows)
@@ -81,31 +86,49 @@ class InstrumentTable:
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
         """Rows of a symbol, oldest first: more than one where its scales have changed; none where unknown."""
-        return [row for row in self._rows if row.venue == venue and row.symbol == symbol]
+        return list(self._by_symbol.get((venue, symbol), ()))
 
     def register(self, venue: str, symbol: str, price_scale: int, size_scale: int) -> Instrument:
         """The newest row with these scales, appended durably if there is none. Raises StoreError, ValueError."""
-        for row in reversed(self.find(venue, symbol)):
-            if (row.price_scale, row.size_scale) == (price_scale, size_scale):
-                return row
-        if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
-            raise ValueError(f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}")
-        row = Instrument(len(self._rows) + 1, venue, symbol, price_scale, size_scale)
-        line = msgspec.json.encode(row) + b"\n"
+        return self.register_all([(venue, symbol, price_scale, size_scale)])[0]
+
+    def register_all(self, wanted: Sequence[tuple[str, str, int, int]]) -> list[Instrument]:
+        """`register` of each `(venue, symbol, price_scale, size_scale)`; all new rows become durable at once.
+
+        Raises StoreError, ValueError; then none is added.
+        """
+        found: list[Instrument] = []
+        new: dict[tuple[str, str, int, int], tuple[Instrument, bytes]] = {}
+        for key in wanted:
+            venue, symbol, price_scale, size_scale = key
+            rows = reversed(self._by_symbol.get((venue, symbol), ()))
+            row = next((row for row in rows if (row.price_scale, row.size_scale) == (price_scale, size_scale)), None)
+            if row is None and key not in new:
+                if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
+                    message = f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}"
+                    raise ValueError(message)
+                made = Instrument(len(self._rows) + len(new) + 1, venue, symbol, price_scale, size_scale)
+                new[key] = made, msgspec.json.encode(made) + b"\n"
+            found.append(row or new[key][0])
+        if new:
+            self._append(list(new.values()))
+        return found
+
+    def _append(self, rows: list[tuple[Instrument, bytes]]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 os.ftruncate(fd, self._whole_bytes)
-                os.pwrite(fd, line, self._whole_bytes)
+                os.pwrite(fd, b"".join(line for _, line in rows), self._whole_bytes)
                 os.fsync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
-            raise StoreError(f"cannot add {venue} {symbol}: {error.strerror}", path=self.path) from error
-        self._rows.append(row)
-        self._whole_bytes += len(line)
-        return row
+            names = ", ".join(f"{row.venue} {row.symbol}" for row, _ in rows[:3]) + (" …" if len(rows) > 3 else "")
+            raise StoreError(f"cannot add {names}: {error.strerror}", path=self.path) from error
+        for row, line in rows:
+            self._add(row, len(line))
 
 
 def parse_decimal(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tickplant import config as cfg
+from tickplant import credentials
 from tickplant.child import ChildPlan
 from tickplant.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
 from tickplant.control import (
@@ -20,6 +21,7 @@ from tickplant.control import (
     ReplaySpec,
     RestoreSpec,
     RingRef,
+    SurveySpec,
     WriterSpec,
 )
 from tickplant.feeds.sim.spec import SimSpec, parse_spec
@@ -123,7 +125,10 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file."""
+    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
+    for feed in config.feeds.values():
+        if feed.credentials:
+            credentials.find(feed.credentials)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
@@ -231,7 +236,7 @@ def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: A
             source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
         return FeedSpec(name=name, plant=plant, config=feed, ring=ring, source=source)
 
-    return ChildPlan(name=name, role="feed", module="tickplant.feeds", spec=spec)
+    return ChildPlan(name=name, role="feed", module="tickplant.continuation", spec=spec)
 
 
 def ingest(file: Path, venue: str, data_dir: Path, *, settings: PlantConfig) -> Plan:
@@ -286,3 +291,17 @@ def drain(leftover: list[RingRef], data_dir: Path, plant_id: str, settings: Plan
         until_drained=True,
     )
     return ChildPlan(name="drain", role="writer", module="tickplant.writer", spec=lambda: spec, finite=True)
+
+
+def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
+    """What reads where the journals end, so that rings can continue them."""
+    spec = SurveySpec(name="survey", plant=plant, rings=rings)
+    return ChildPlan(name=spec.name, role="survey", module="tickplant.survey", spec=lambda: spec, finite=True)
+
+
+def modules(plan: Plan) -> list[str]:
+    """What a plan's processes run, in the order in which it is needed."""
+    later = [*(restore.child for restore in plan.restores), *plan.recalls.values()]
+    order = {"sim": 0, "writer": 1, "engine": 2}
+    children = sorted(plan.children, key=lambda child: order.get(child.role, 3))
+    return list(dict.fromkeys(["tickplant.survey", *(child.module for child in (*children, *later))]))

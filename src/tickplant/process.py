@@ -1,40 +1,45 @@
 """What every child process of a plant does first and last. Imports shared modules only.
 
-Its spec stands on its command line, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the
-supervisor that started it.
+Its spec is its stdin, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the supervisor that
+started it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
-from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec
+from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec
 from tickplant.errors import TickplantError
+from tickplant.lineage import die_with_parent, read_spec
+from tickplant.secrets import redact, redacting
 
-Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, WriterSpec)
+Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager
-def child_process(kind: type[Spec], argv: Sequence[str] | None = None) -> Iterator[Spec]:
+def child_process(kind: type[Spec]) -> Iterator[Spec]:
     """The frame of a child's work, which is given its spec; a TickplantError in it ends the process with a sentence."""
-    spec = _spec_from_argv(kind, argv)
+    try:
+        spec = msgspec.json.decode(read_spec(), type=kind)
+    except msgspec.DecodeError as error:
+        # Where and of which type, but not the value.
+        sys.exit(f"this process is started by `tickplant up`; its stdin holds no {kind.__name__}: {error}")
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
     configure_logging(spec.plant.log_level, spec.name)
     try:
         yield spec
     except TickplantError as error:
-        sys.exit(f"{spec.name}: {error}")
+        sys.exit(redact(f"{spec.name}: {error}"))
 
 
 def settle() -> None:
@@ -57,15 +62,10 @@ def sigterm_as_fd(stop: Callable[..., None]) -> Iterator[int]:
         os.close(reader)
 
 
-def _spec_from_argv(kind: type[Spec], argv: Sequence[str] | None) -> Spec:
-    """The spec on this process's command line, `--spec JSON`. Ends the process with a sentence where there is none."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) != 2 or words[0] != "--spec":
-        sys.exit("this process is started by `tickplant up`, which gives it its work as --spec JSON")
-    try:
-        return msgspec.json.decode(words[1], type=kind)
-    except msgspec.DecodeError as error:
-        sys.exit(f"--spec does not hold a {kind.__name__}: {error}")
+TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # a local variable may be a credential
+)
+"""An exception of a log line as data."""
 
 
 def configure_logging(level: str, process: str) -> None:
@@ -76,7 +76,8 @@ def configure_logging(level: str, process: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            TRACEBACKS,
+            redacting,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
@@ -84,18 +85,3 @@ def configure_logging(level: str, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
-
-
-PARENT_VARIABLE: Final = "TICKPLANT_PARENT"
-"""Environment of a child: the pid of the supervisor that started it."""
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux PR_SET_PDEATHSIG).
-
-    The parent may have died before this call; so who it should be is compared afterwards.
-    """
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
-        sys.exit("the supervisor is gone")

@@ -1,4 +1,7 @@
-"""What a supervisor holds while it runs, each as a context: the lock, the log, the signals. Imports errors only."""
+"""What a supervisor holds while it runs, each as a context: the lock, the log, the signals.
+
+Imports errors and secrets only.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from tickplant.errors import StoreError
+from tickplant.secrets import redacting
 
 LOG_FILE_BYTES: Final = 32 << 20
 LOG_FILES_KEPT: Final = 4
@@ -77,6 +81,7 @@ def supervisor_log(log: logging.Logger) -> Any:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redacting,
             structlog.processors.JSONRenderer(),
         ],
         process="supervisor",

@@ -14,24 +14,21 @@ from tickplant.control import RingRef, RingStatus
 from tickplant.errors import RingError
 from tickplant.plans import RingPlan
 from tickplant.shm.records import Schema
-from tickplant.shm.ring import Mode, Ring
-from tickplant.writer.store import Store
+from tickplant.shm.view import Mode, RingView
 
 
 class Rings:
     """The rings that one supervisor has created."""
 
-    def __init__(self, plant_id: str, data_dir: Path, run_dir: Path) -> None:
+    def __init__(self, plant_id: str, run_dir: Path) -> None:
         self._prefix = f"tickplant-{plant_id}-"
-        self._data_dir = data_dir
         self._run_dir = run_dir
-        self._open: dict[str, tuple[RingPlan, Ring]] = {}  # by segment name
+        self._open: dict[str, tuple[RingPlan, RingView]] = {}  # by segment name
 
-    def create(self, plan: RingPlan) -> None:
-        """A new ring; one that is stored continues the journal. Raises RingError, StoreError."""
+    def create(self, plan: RingPlan, start: int) -> None:
+        """A new ring whose first record has seq `start`. Raises RingError."""
         ref = plan.ref
-        start = Store(self._data_dir).next_seq(ref.producer, Schema(ref.schema)) if plan.stored else 0
-        ring = Ring.create(
+        ring = RingView.create(
             ref.name,
             Schema(ref.schema),
             plan.capacity_records,
@@ -68,28 +65,28 @@ class Rings:
     def left_over(self, warn: Callable[[str], object]) -> list[RingRef]:
         """What a dead plant of the same data directory has left to be stored; what nobody can store is unlinked."""
         found = []
-        for name in Ring.list_names(self._prefix):
+        for name in RingView.list_names(self._prefix):
             if name.endswith(RESTORE_RING):
-                Ring.unlink_name(name)
+                RingView.unlink_name(name)
                 continue
             producer, _, schema = name.removeprefix(self._prefix).rpartition("-")
             try:
                 ref = RingRef(name=name, schema=int(Schema[schema.upper()]), producer=producer)
-                Ring.attach(name, Schema(ref.schema), self._run_dir).close()
+                RingView.attach(name, Schema(ref.schema), self._run_dir).close()
             except (RingError, KeyError) as error:
                 warn(f"ring {name} of the last run is incomplete and unlinked: {error}")
-                Ring.unlink_name(name)
+                RingView.unlink_name(name)
                 continue
             found.append(ref)
         return found
 
 
-def _behind(ring: Ring) -> int:
+def _behind(ring: RingView) -> int:
     """Records that some gating consumer has not committed."""
     return max((c.lag for c in ring.statistics().consumers if c.mode is Mode.GATING), default=0)
 
 
-def _status(plan: RingPlan, ring: Ring) -> RingStatus:
+def _status(plan: RingPlan, ring: RingView) -> RingStatus:
     numbers = ring.statistics()
     return RingStatus(
         producer=plan.ref.producer,

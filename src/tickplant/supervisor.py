@@ -1,9 +1,9 @@
 """Runs a plan: owns rings, instrument table and control socket; starts, watches, restarts and drains the children.
 
-One thread, one poll loop over the control socket, the children's pipes and pidfds, and the signals. The order of a
-life: lock the data directory, store and unlink what a dead predecessor left, create the rings, start each stage after
-the former said hello, watch, and at the end stop producers before consumers so that every ring is empty when its
-reader exits.
+One thread, one poll loop over the control socket, the children's pipes and pidfds, the fork server and the signals. The
+order of a life: lock the data directory, store and unlink what a dead predecessor left, create the rings, start each
+stage after the former said hello, watch, and at the end stop producers before consumers so that every ring is empty
+when its reader exits. It reads neither ticks nor the store, and imports neither numba nor what its children run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,6 @@ import zmq
 
 from tickplant import plans
 from tickplant.child import Child, ChildPlan, orphans
-from tickplant.continuation import leave_last_ids
 from tickplant.control import (
     Accepted,
     Done,
@@ -46,19 +45,24 @@ from tickplant.control import (
     encode,
 )
 from tickplant.errors import ControlError, StoreError, TickplantError
+from tickplant.forkserver import Progress, Ready
 from tickplant.instruments import InstrumentTable
+from tickplant.launcher import ForkServer
+from tickplant.lineage import PR_SET_CHILD_SUBREAPER, prctl
 from tickplant.plans import Addresses, Plan
 from tickplant.resources import locked, plant_log, signals_as_fd, supervisor_log
 from tickplant.rings import Rings
-from tickplant.shm.ring import Ring
+from tickplant.secrets import redact
+from tickplant.shm.view import RingView
 
 STAGES: Final = (("sim", "writer"), ("engine",), ("feed", "replay"))
 """Roles in start order. Consumers attach before their producers start; the drain goes the other way round."""
 
-DRAIN_ORDER: Final = ("feed", "replay", "restore", "recall", "engine", "writer", "sim")
+DRAIN_ORDER: Final = ("survey", "feed", "replay", "restore", "recall", "engine", "writer", "sim")
 TICK_S: Final = 1.0
 ORPHAN_S: Final = 3.0  # how long the children of a dead predecessor may take to finish
 ORPHAN_LOOK_S: Final = 0.1
+PROGRESS_S: Final = 1.0  # between two lines about the kernels that are being compiled
 DRAIN_LOOK_S: Final = 0.02  # between two looks at the rings once a finite source has ended
 
 Report = Callable[[str, str], None]
@@ -68,8 +72,12 @@ Report = Callable[[str, str], None]
 class Supervisor:
     """One plant from start to end. Use `run()`; `status()` and `request_stop()` may be called from `on_tick`."""
 
-    def __init__(self, plan: Plan, addresses: Addresses | None = None, *, report: Report) -> None:
+    def __init__(
+        self, plan: Plan, addresses: Addresses | None = None, *, report: Report, server: ForkServer | None = None
+    ) -> None:
+        """`server`: one that has been started already, to be ended with the plant."""
         self.plan = plan
+        self._server = server
         self.addresses = addresses or Addresses()
         self._report = report
         self.data_dir = Path(plan.plant.data_dir)
@@ -79,7 +87,7 @@ class Supervisor:
         self.failed: list[str] = []  # deaths that no restart mends: in a finite plan, or during the drain
         self.started_s = time.monotonic()
         self.running = False  # every child has been ready once
-        self._rings = Rings(plan.plant_id, self.data_dir, self.run_dir)
+        self._rings = Rings(plan.plant_id, self.run_dir)
         self._instruments = InstrumentTable.load(self.data_dir / "instruments.jsonl")
         self._stopping = False
         self._stage = 0
@@ -87,6 +95,9 @@ class Supervisor:
         self._restores = {restore.child.name: restore for restore in plan.restores}
         self._restore_again: set[str] = set()
         self._partial: dict[int, bytes] = {}
+        self._compiled = 0  # kernels, by the fork server since it was last ready
+        self._told_s = 0.0  # when a line about kernels was last said
+        self._starts: dict[str, int] = {}  # by ring, what the survey has found
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -94,18 +105,26 @@ class Supervisor:
         """Run until stopped or, where a child is finite, until its source has been drained. Returns the exit code."""
         finite = any(child.finite for child in self.plan.children)
         with contextlib.ExitStack() as stack:
+            server = self._server = self._server or ForkServer()
+            stack.callback(server.close)
+            # Children that the fork server has forked are this process's, and so are those that nobody waits for.
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
             predecessor = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else 0
             stack.enter_context(self._sockets())
             self._log_file = stack.enter_context(
                 plant_log(self.data_dir / "log" if self.plan.exclusive else self.run_dir)
             )
             self._log = supervisor_log(self._log_file)
+            server.warm(plans.modules(self.plan))
+            for fd in server.fds:
+                self._poller.register(fd, zmq.POLLIN)
             if predecessor:
                 self._end_orphans(predecessor)
             self._clean_up_remains()
             stack.callback(self._remove_rings)
+            starts = self._survey()
             for ring in self.plan.rings:
-                self._rings.create(ring)
+                self._rings.create(ring, starts.get(ring.ref.name, 0))
             try:
                 self._supervise(on_tick, until=self._finished if finite else lambda: self._stopping)
             finally:
@@ -114,6 +133,7 @@ class Supervisor:
 
     def _tell(self, level: str, sentence: str) -> None:
         """Log an event, and tell whoever watches."""
+        sentence = redact(sentence)
         getattr(self._log, level)(sentence)
         self._report(level, sentence)
 
@@ -139,17 +159,24 @@ class Supervisor:
             if now_s >= next_tick_s:
                 next_tick_s = now_s + TICK_S
                 on_tick()
-            wakes_s = [next_tick_s, *(c.retry_s for c in self.children.values() if c.state in ("backoff", "fatal"))]
+            wakes_s = [
+                next_tick_s,
+                self._server_retry_s,
+                *(c.retry_s for c in self.children.values() if c.state in ("backoff", "fatal")),
+            ]
             if self._sources_ended():
                 wakes_s.append(now_s + DRAIN_LOOK_S)
             self._turn(max(0.0, min(wakes_s) - time.monotonic()))
 
     def _advance(self) -> None:
         """Start what may start now, restart what is due, kill what hangs."""
-        now_s = time.monotonic()
+        now_s, settings = time.monotonic(), self.plan.settings
         for child in self.children.values():
             if child.state in ("backoff", "fatal") and now_s >= child.retry_s:
                 self._start(child)
+            elif child.channel and self._server and self._server.ready and now_s - child.seen_s > settings.hang_s:
+                self._tell("error", f"the fork server (pid {self._server.pid}) does not answer: killed")
+                self._server.kill()  # whoever waits for it learns of that from its channel
             elif child.hung(now_s):
                 self._tell("error", f"{child.name} (pid {child.pid}) has been silent for too long: killed")
                 child.kill()
@@ -165,20 +192,20 @@ class Supervisor:
                 self.running = True
 
     def _start(self, child: Child) -> None:
-        if child.plan.role == "feed":
-            # At each start: the ring may have forgotten an instrument that has been quiet for long.
-            try:
-                leave_last_ids(self.data_dir, child.name, self.run_dir)
-            except (StoreError, OSError) as error:
-                self._tell("warning", f"{child.name} will not know what it missed: {error}")
         if child.plan.role == "restore":
             self._rings.unlink(self._restores[child.name].ring.ref.name)
-            self._rings.create(self._restores[child.name].ring)
-        child.start()
-        for fd in child.pipes:
+            self._rings.create(self._restores[child.name].ring, 0)
+        if self._server is None:
+            raise RuntimeError("a child is started while the plant runs")
+        child.start(self._server)
+        self._watch(child)
+
+    def _watch(self, child: Child) -> None:
+        """Poll what belongs to a child; say so once it is there."""
+        for fd in child.fds:
             self._poller.register(fd, zmq.POLLIN)
-        self._poller.register(child.pidfd, zmq.POLLIN)
-        self._log.info("started", name=child.name, pid=child.pid)
+        if child.pid:
+            self._log.info("started", name=child.name, pid=child.pid)
 
     def _drain(self, on_tick: Callable[[], None]) -> None:
         """End the children in data-flow order; each has `drain_s` to finish what is in its inputs."""
@@ -206,6 +233,8 @@ class Supervisor:
 
     def _turn(self, timeout_s: float) -> None:
         """Handle whatever has happened, waiting up to `timeout_s` for it."""
+        if any(child.withdrawn for child in self.children.values()):
+            timeout_s = 0.0
         # Rounded up: polling a deadline that is half a millisecond away must not spin.
         events = dict(self._poller.poll(int(timeout_s * 1000) + 1 if timeout_s > 0 else 0))
         if self._control in events:
@@ -213,13 +242,66 @@ class Supervisor:
         if self._signal_fd in events:
             os.read(self._signal_fd, 64)
             self._stopping = True
+        self._attend_server(events)
         for child in list(self.children.values()):
-            ended = child.pidfd in events
+            if child.channel and (channel := child.channel.fileno()) in events and child.adopt():
+                self._poller.unregister(channel)
+                self._watch(child)
+            ended = child.pidfd in events or child.withdrawn > 0
             for fd, is_stdout in child.pipes.items():
                 if ended or fd in events:
                     self._read_pipe(child, fd, is_stdout=is_stdout)
             if ended:
                 self._on_exit(child)
+
+    @property
+    def _server_retry_s(self) -> float:
+        return self._server.retry_s if self._server else float("inf")
+
+    def _attend_server(self, events: Mapping[int, int]) -> None:
+        """Hear what the fork server says; bury it where it has died, and start the next one when that is due."""
+        server = self._server
+        if server is None:
+            return
+        if any(fd in events for fd in server.fds):
+            if words := server.words().strip():
+                self._log.warning("output", name="forkserver", line=words.splitlines()[-1])
+            messages = server.receive()
+            for message in messages or []:
+                self._on_compiled(message)
+            if messages is None:
+                for fd in server.fds:
+                    self._poller.unregister(fd)
+                server.bury()
+                self._log.warning("the fork server has ended: until it is back, processes start as new interpreters")
+        if time.monotonic() >= server.retry_s:
+            server.start()
+            for fd in server.fds:
+                self._poller.register(fd, zmq.POLLIN)
+        # Children of its that have ended before they began. Others are reaped by their pidfd.
+        known = {child.pid for child in self.children.values()} | {server.pid}
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in known:
+                os.waitpid(ended.si_pid, 0)
+
+    def _on_compiled(self, message: Progress | Ready) -> None:
+        """The first start after an installation or a change compiles; whoever waits for that sees how far it is."""
+        now_s = time.monotonic()
+        for child in self.children.values():
+            if child.channel:
+                child.seen_s = now_s
+        if isinstance(message, Ready):
+            if self._compiled:
+                self._tell("info", f"{self._compiled} kernels are compiled: the next start finds them in the cache")
+            self._compiled = 0
+            return
+        self._compiled += 1
+        if now_s - self._told_s > PROGRESS_S:
+            self._told_s = now_s
+            what = message.module.removeprefix("tickplant.")
+            self._tell(
+                "info", f"compiling, once after installation: {what}, kernel {message.kernel} of {message.kernels}"
+            )
 
     def _read_pipe(self, child: Child, fd: int, *, is_stdout: bool) -> None:
         while True:
@@ -236,6 +318,9 @@ class Supervisor:
                 self._on_line(child, line.decode(errors="replace"), is_stdout=is_stdout)
 
     def _on_line(self, child: Child, line: str, *, is_stdout: bool) -> None:
+        if is_stdout and child.plan.role == "survey":
+            self._starts = msgspec.json.decode(line, type=dict[str, int])
+            return
         if is_stdout and child.plan.role == "sim" and child.state == "starting":
             with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
                 self.addresses.ports[child.name] = int(msgspec.json.decode(line)["port"])
@@ -244,12 +329,13 @@ class Supervisor:
         if line.startswith("{"):
             self._log_file.info(line)
         else:
+            line = redact(line)
             self._log.warning("output", name=child.name, line=line)
             if line.strip():
                 child.last_lines.append(line.strip())
 
     def _on_exit(self, child: Child) -> None:
-        for fd in (child.pidfd, *child.pipes):
+        for fd in child.fds:
             with contextlib.suppress(KeyError):
                 self._poller.unregister(fd)
             self._partial.pop(fd, None)
@@ -289,15 +375,20 @@ class Supervisor:
     # ------------------------------------------------------------------------------------------------ control
 
     def _serve_control(self) -> None:
+        registrations: list[tuple[bytes, Register]] = []
         while True:
             try:
                 identity, frame = self._control.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             except ValueError:
                 continue  # not two frames: not one of ours
             try:
-                reply = self._answer(identity, decode(frame))
+                message = decode(frame)
+                if isinstance(message, Register):
+                    registrations.append((identity, message))
+                    continue
+                reply = self._answer(identity, message)
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
             except Exception as error:
@@ -305,16 +396,34 @@ class Supervisor:
                 self._log.exception("a request failed")
                 reply = Refused(f"a fault of tickplant, see its log: {error!r}")
             if reply is not None:
-                with contextlib.suppress(zmq.Again, zmq.ZMQError):
-                    self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
+                self._send(identity, reply)
+        if registrations:
+            self._register(registrations)
+
+    def _send(self, identity: bytes, reply: Message) -> None:
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
+
+    def _register(self, registrations: list[tuple[bytes, Register]]) -> None:
+        """Answer what has arrived together with one write: a feed may bring thousands of symbols."""
+        rows = [(one.venue, one.symbol, one.price_scale, one.size_scale) for _, one in registrations]
+        try:
+            instruments = self._instruments.register_all(rows)
+        except (StoreError, ValueError) as error:
+            if len(registrations) == 1:
+                self._send(registrations[0][0], Refused(str(error)))
+            else:
+                for registration in registrations:  # one of them is at fault, or the disk for all
+                    self._register([registration])
+            return
+        for (identity, _), instrument in zip(registrations, instruments, strict=True):
+            self._send(identity, Registered(instrument))
 
     def _answer(self, identity: bytes, message: Message) -> Message | None:
         reply: Message | None = None
         match message:
             case Hello(name=name) | Heartbeat(name=name) | Done(name=name) if name in self.children:
                 self._from_child(self.children[name], identity, message)
-            case Register(venue=venue, symbol=symbol, price_scale=price_scale, size_scale=size_scale):
-                reply = Registered(self._instruments.register(venue, symbol, price_scale, size_scale))
             case GetStatus():
                 reply = self.status()
             case Stop():
@@ -358,8 +467,8 @@ class Supervisor:
             self.done[child.name] = message
 
     def _restart(self, child: Child) -> None:
-        if child.process:
-            child.process.terminate()  # its end is then handled like a crash
+        if child.alive:
+            child.signal(signal.SIGTERM)  # its end is then handled like a crash
         else:
             child.retry_s = 0.0
             child.state = "backoff"
@@ -472,20 +581,35 @@ class Supervisor:
         if not remains:
             return
         self._tell("info", f"storing what {len(remains)} rings of the last run still hold")
-        drain = Child(plans.drain(remains, self.data_dir, self.plan.plant_id, self.plan.settings), self.plan.settings)
-        children, self.children = self.children, {drain.name: drain}
+        drain = plans.drain(remains, self.data_dir, self.plan.plant_id, self.plan.settings)
+        if why := self._run_first(drain):
+            raise TickplantError(f"the rings of the last run could not be stored: {why}; they are kept")
+        for ref in remains:
+            RingView.unlink_name(ref.name)
+
+    def _survey(self) -> dict[str, int]:
+        """Where each ring begins, by name: a process that reads the store says it. Raises TickplantError."""
+        stored = [ring.ref for ring in self.plan.rings if ring.stored]
+        if stored and not self._stopping:
+            why = self._run_first(plans.survey(stored, self.plan.plant))
+            if why and not self._stopping:
+                raise TickplantError(why)
+        return self._starts
+
+    def _run_first(self, plan: ChildPlan) -> str:
+        """Run one process to its end before the plant begins. Why that failed; empty where it did not."""
+        child = Child(plan, self.plan.settings)
+        children, self.children = self.children, {child.name: child}
         try:
-            self._start(drain)
-            while drain.alive and not self._stopping:
+            self._start(child)
+            while child.alive and not self._stopping:
                 self._turn(TICK_S)
-            if drain.state != "done":
+            if child.state != "done":
                 self._drain(lambda: None)
-                detail = self.failed[-1] if self.failed else "it was interrupted"
-                raise TickplantError(f"the rings of the last run could not be stored: {detail}; they are kept")
+                return self.failed[-1] if self.failed else "it was interrupted"
         finally:
             self.children = children
-        for ref in remains:
-            Ring.unlink_name(ref.name)
+        return ""
 
 
 def _why(child: Child, code: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import pytest
+from children import start_child
 from made_records import make_ticks
 from numpy.typing import NDArray
 from remains import ring_name
@@ -69,8 +69,7 @@ def replay(
         | selection,
         ReplaySpec,
     )
-    words = [sys.executable, "-m", "tickplant.writer.replay", "--spec", msgspec.json.encode(spec).decode()]
-    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+    with start_child("tickplant.writer.replay", spec, stderr=subprocess.PIPE) as process:
         try:
             yield process
         finally:

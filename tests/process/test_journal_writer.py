@@ -5,15 +5,14 @@ from __future__ import annotations
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import zmq
+from children import start_child
 from made_records import make_records, make_ticks
 from numpy.typing import NDArray
 from remains import ring_name
@@ -57,10 +56,7 @@ class Bench:
         plant = Plant(data_dir=str(self.data_dir), run_dir=str(self.run_dir), control=self.address, heartbeat_s=0.1)
         config = WriterConfig(flush_s=0.1, chunk_records=256, rotate_mib=1)
         spec = WriterSpec(name="writer", plant=plant, config=config, inputs=self.refs, **options)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tickplant.writer", "--spec", msgspec.json.encode(spec).decode()],
-            stderr=subprocess.PIPE,
-        )
+        self.process = start_child("tickplant.writer", spec, stderr=subprocess.PIPE)
         if wait:
             self.wait_for("hello", lambda message: isinstance(message, Hello))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from children import start_child
 from listener import Listener
 from plant_process import DEMO, PlantProcess, plant, status, wait_for
 
@@ -201,9 +200,7 @@ def test_a_recall_process_ends_when_nobody_asks_any_more(tmp_path: Path) -> None
             address=addresses[1],
             idle_s=1.0,
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tickplant.writer.recall", "--spec", msgspec.json.encode(spec).decode()]
-        )
+        process = start_child("tickplant.writer.recall", spec)
         try:
             assert engine.poll(90_000)
             identity, ready = engine.recv_multipart()

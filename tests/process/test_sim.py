@@ -361,7 +361,8 @@ def test_a_signal_ends_the_process_and_tells_its_clients(number: signal.Signals)
 
 def test_the_process_ends_with_its_parent() -> None:
     start = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'tickplant.feeds.sim'], "
-    start += "stdout=subprocess.PIPE); p.stdout.readline(); print(p.pid, flush=True); sys.stdin.read()"
+    start += "stdin=subprocess.DEVNULL, stdout=subprocess.PIPE); "
+    start += "p.stdout.readline(); print(p.pid, flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         sim = psutil.Process(int(parent.stdout.readline()))
@@ -371,8 +372,10 @@ def test_the_process_ends_with_its_parent() -> None:
 
 def refused(**spec: Any) -> str:
     """What a process with this spec says before it ends with status 1."""
-    command = [sys.executable, "-m", "tickplant.feeds.sim", "--spec", json.dumps(spec)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    command = [sys.executable, "-m", "tickplant.feeds.sim"]
+    done = subprocess.run(
+        command, input=json.dumps(spec), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

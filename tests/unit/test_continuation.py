@@ -8,8 +8,10 @@ import pytest
 from made_records import make_ticks
 
 from tickplant import continuation
+from tickplant.config import FeedConfig
 from tickplant.continuation import leave_last_ids
 from tickplant.feeds.continuity import LastIds, file_of, load
+from tickplant.instruments import InstrumentTable
 from tickplant.shm.records import Kind, Schema
 from tickplant.writer.journal import Journal
 
@@ -67,3 +69,28 @@ def test_damage_is_passed_over(tmp_path: Path) -> None:
 
 def test_an_empty_store_tells_nothing(tmp_path: Path) -> None:
     assert told(tmp_path) == {}
+
+
+def test_reading_back_ends_when_every_configured_stream_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    for symbol in ("ONE", "TWO", "THREE"):  # the last one has been quiet for long
+        table.register("venue", symbol, 8, 8)
+    whole, read = told(tmp_path), []
+    chunk = continuation.Store.chunk
+    monkeypatch.setattr(continuation.Store, "chunk", lambda *words: read.append(1) or chunk(*words))
+
+    def chunks_read(*symbols: str) -> int:
+        read.clear()
+        config = FeedConfig(venue="venue", symbols=symbols)
+        leave_last_ids(tmp_path, "feed", tmp_path, continuation.every_stream(table, config))
+        found = load(file_of(tmp_path, "feed"))
+        ids = [row.id for row in table if row.symbol in symbols]
+        assert [found[ident] for ident in ids] == [whole[ident] for ident in ids]
+        return len(read)
+
+    everything = chunks_read("ONE", "TWO", "THREE")
+    assert chunks_read("ONE", "TWO") < everything
+    assert chunks_read("ONE", "UNKNOWN") < everything

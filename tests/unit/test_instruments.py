@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -97,3 +99,32 @@ def test_a_damaged_table_is_refused_with_the_row(tmp_path: Path) -> None:
 def test_scales_that_no_mantissa_could_carry_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="are not within"):
         InstrumentTable.load(tmp_path / "i.jsonl").register("v", "A", 19, 0)
+
+
+ROW = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["X", "Y", "Z"]), st.integers(0, 2), st.integers(0, 1))
+
+
+@given(st.lists(st.lists(ROW, min_size=1, max_size=8), max_size=5))
+def test_registering_together_gives_what_registering_one_by_one_gives(
+    batches: list[list[tuple[str, str, int, int]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        together, single = (InstrumentTable.load(Path(folder) / name) for name in ("together", "single"))
+        for batch in batches:
+            assert together.register_all(batch) == [single.register(*row) for row in batch]
+        assert list(together) == list(single) == list(InstrumentTable.load(together.path))
+        for row in single:
+            assert together.find(row.venue, row.symbol) == [
+                one for one in single if (one.venue, one.symbol) == (row.venue, row.symbol)
+            ]
+
+
+def test_many_are_made_durable_at_once_or_none_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    table.register_all([("binance", f"S{number}", 8, 8) for number in range(1000)])
+    assert synced == [table.path.stat().st_size]
+    with pytest.raises(ValueError, match="binance NEW: scales 19, 8 are not within 0..18"):
+        table.register_all([("binance", "OTHER", 8, 8), ("binance", "NEW", 19, 8)])
+    assert len(table) == 1000 and not table.find("binance", "OTHER")

@@ -14,33 +14,47 @@ from typing import Final
 import click
 
 from tickplant.errors import TickplantError
+from tickplant.secrets import redact
 
 COMMANDS: Final = {
-    "up": "launch",
-    "status": "plant",
-    "stop": "plant",
-    "restart": "plant",
-    "resync": "plant",
-    "config": "plant",
-    "tail": "live",
-    "book": "live",
-    "query": "data",
-    "verify": "data",
-    "ingest": "pipeline",
-    "replay": "pipeline",
-    "sim": "pipeline",
+    "up": ("launch", "Launch the plant and stay with it until Ctrl-C."),
+    "status": ("plant", "Show how the plant is."),
+    "stop": ("plant", "Drain the plant into the store and end it."),
+    "restart": ("plant", "Restart the process NAME; it goes on where it was."),
+    "resync": ("plant", "Fetch the book of SYMBOL (or of all symbols) of FEED again."),
+    "config": ("plant", "Look at the configuration."),
+    "tail": ("live", "Attach and print live records of TOPICS."),
+    "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
+    "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
+    "verify": (
+        "data",
+        "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
+    ),
+    "ingest": ("pipeline", "Store the recording FILE: through feed, ring, engine and writer, without loss."),
+    "replay": (
+        "pipeline",
+        "Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.",
+    ),
+    "sim": (
+        "pipeline",
+        "Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all.",
+    ),
 }
-"""Command to module of this package: a command imports only what it needs, so `--help` is quick."""
+"""Command to module of this package, and the first sentence of its help: a command imports only what it needs."""
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"tickplant.cli.{COMMANDS[cmd_name]}")
+        module = import_module(f"tickplant.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, cmd_name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{module.__name__}.{cmd_name} is not a command")
@@ -63,7 +77,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except TickplantError as error:
-        click.echo(f"tickplant: {error}", err=True)
+        click.echo(redact(f"tickplant: {error}"), err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = 130

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from tickplant import plans
 from tickplant.cli.options import config_option, load_config
-from tickplant.console import watch
-from tickplant.supervisor import Supervisor
+from tickplant.launcher import ForkServer
 
 
 @click.command()
@@ -20,8 +18,21 @@ def up(file: Path | None, plain: bool) -> int:
 
     Without a configuration file it is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
+    # First of all: it imports the libraries of the children while this process reads the configuration.
+    server = ForkServer()
+    try:
+        return _run(server, file, plain=plain)
+    finally:
+        server.close()
+
+
+def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
+    from tickplant import plans  # noqa: PLC0415  # while the fork server starts
+    from tickplant.console import watch  # noqa: PLC0415
+    from tickplant.supervisor import Supervisor  # noqa: PLC0415
+
     config = load_config(file)
     addresses = plans.Addresses()
     with watch(config.file, plain=plain) as view:
-        supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report)
+        supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report, server=server)
         return supervisor.run(lambda: view.show(supervisor))

@@ -1,0 +1,60 @@
+"""What a process gets from the supervisor that starts it, and what binds it to that. Imports msgspec only."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+import msgspec
+
+PARENT_VARIABLE: Final = "TICKPLANT_PARENT"
+"""Environment of a child: the pid of the supervisor that started it."""
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """Set an attribute of this process: the system call of that name. Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(option, argument, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, however that happens (Linux PR_SET_PDEATHSIG).
+
+    The parent may have died before this call; so who it should be is compared afterwards.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
+        sys.exit("the supervisor is gone")
+
+
+def spec_file(spec: msgspec.Struct) -> int:
+    """A descriptor from which a child can read its spec as its stdin: no command line and no disk holds it."""
+    fd = os.memfd_create("spec", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(spec))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def read_spec() -> bytes:
+    """All of stdin, which is empty from then on; nothing where stdin is a terminal or closed."""
+    text = b""
+    with contextlib.suppress(OSError):
+        if not os.isatty(0):
+            with open(0, "rb", closefd=False) as file:
+                text = file.read()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing:
+        os.close(nothing)
+    return text

@@ -1,0 +1,51 @@
+"""A small child for tests of the fork server: says on its stdout what it is and what it was given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tickplant.lineage import read_spec
+from tickplant.shm.jit import kernel
+
+
+@kernel
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+def warm_up() -> None:
+    add(np.int64(1), np.int64(2))
+
+
+def opened() -> Iterator[str]:
+    """Descriptors beyond the standard ones, but for the one that looks at them."""
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if int(path.name) > 2 and "/proc/" not in (target := str(path.readlink())):
+                yield target
+
+
+def main() -> None:
+    me = {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "session": os.getsid(0),
+        "command": Path("/proc/self/cmdline").read_bytes().decode(),
+        "name": Path("/proc/self/comm").read_text().strip(),
+        "umask": os.umask(0),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
+        "open": sorted(opened()),
+        "spec": read_spec().decode(),
+    }
+    sys.stdout.write(json.dumps(me) + "\n")
+
+
+if __name__ == "__main__":
+    main()

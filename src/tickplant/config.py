@@ -344,7 +344,9 @@ def plant_id(data_dir: Path) -> str:
 
 def run_dir(plant: str) -> Path:
     """Folder of a plant's control socket and doorbells; short, since a socket path holds only 107 bytes."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not base.startswith("/"):  # a relative one means nothing, says its specification
+        base = tempfile.gettempdir()
     return Path(base) / f"tickplant-{os.getuid()}" / plant
 
 

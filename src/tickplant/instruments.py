@@ -20,6 +20,8 @@ FEED_SYMBOL = "*"
 """Symbol of the pseudo instrument of every venue that carries feed-wide STATUS records."""
 
 DEFAULT_SCALE = 8
+MAX_INSTRUMENTS = 1 << 20
+NAME_BYTES = 128  # of a venue or a symbol
 MAX_SCALE = 18  # 10**18 still fits an i8 mantissa
 
 _DECIMAL = re.compile(r"([+-]?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?\Z", re.ASCII)
@@ -90,6 +92,11 @@ class InstrumentTable:
                 return row
         if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
             raise ValueError(f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}")
+        for text in (venue, symbol):
+            if not 0 < len(text.encode(errors="surrogatepass")) <= NAME_BYTES or not text.isprintable():
+                raise ValueError(f"{text[:NAME_BYTES]!r} is not a name of 1 to {NAME_BYTES} printable bytes")
+        if len(self._rows) >= MAX_INSTRUMENTS:
+            raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
         row = Instrument(len(self._rows) + 1, venue, symbol, price_scale, size_scale)
         line = msgspec.json.encode(row) + b"\n"
         try:

@@ -288,7 +288,7 @@ def storing_rest(plan: ChildPlan) -> ChildPlan:
 def drain(leftover: list[RingRef], data_dir: Path, plant_id: str, settings: PlantConfig) -> ChildPlan:
     """A writer that stores what the rings of a dead plant still hold, and ends."""
     spec = WriterSpec(
-        name="writer",
+        name="drain",
         plant=_plant(data_dir, plant_id, settings),
         config=WriterConfig(),
         inputs=leftover,

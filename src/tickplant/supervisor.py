@@ -95,6 +95,7 @@ class Supervisor:
     def run(self, on_tick: Callable[[], None] = lambda: None) -> int:
         """Run until stopped or, where a child is finite, until its source has been drained. Returns the exit code."""
         finite = any(child.finite for child in self.plan.children)
+        os.umask(int(self.plan.settings.umask, 8))  # of the children as well
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else None
             stack.enter_context(runfolder.held(self.run_dir))

@@ -8,6 +8,7 @@ import click
 
 from tickplant import plans
 from tickplant.cli.options import config_option, load_config
+from tickplant.config_checks import check_machine
 from tickplant.console import watch
 from tickplant.supervisor import Supervisor
 
@@ -21,6 +22,7 @@ def up(file: Path | None, plain: bool) -> int:
     Without a configuration file it is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
     config = load_config(file)
+    check_machine(config)
     addresses = plans.Addresses()
     with watch(config.file, plain=plain) as view:
         supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report)

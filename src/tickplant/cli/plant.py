@@ -11,6 +11,7 @@ import msgspec
 from tickplant import config as cfg
 from tickplant import runfolder
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.config_checks import check_machine
 from tickplant.console import print_status
 from tickplant.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.errors import ControlError
@@ -120,6 +121,7 @@ def config() -> None:
 def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
+    check_machine(checked)
     tables = {
         "plant": msgspec.to_builtins(checked.plant),
         **{

@@ -30,23 +30,18 @@ _PLANT: Final = re.compile(r"[0-9a-f]{8}(r\d+)?\Z")
 _TRIES: Final = 100  # another plant that ends removes the parent when it was the last one
 
 
-def check(folder: Path) -> None:
-    """Whether a run folder is one that nobody else can change. Raises ControlError naming what is wrong, and where."""
-    _check_base(folder.parent.parent)
-    for part in (folder.parent, folder):
-        _check_own(part)
-
-
 def exists(folder: Path) -> bool:
     """Whether there is a run folder, and then a safe one. Raises ControlError where it is not."""
     # Judged before it is looked into: in a stranger's folder also the absence of a plant is the stranger's word.
-    if not os.path.lexists(folder.parent):
+    try:
+        folder.parent.lstat()
+        _check_base(folder.parent.parent)
+        _check_own(folder.parent)
+        _check_own(folder)
+    except FileNotFoundError:
         return False
-    _check_base(folder.parent.parent)
-    _check_own(folder.parent)
-    if not os.path.lexists(folder):
-        return False
-    _check_own(folder)
+    except NotADirectoryError:
+        raise ControlError(f"{folder.parent.parent}: is not a folder; set XDG_RUNTIME_DIR to one of your own") from None
     return True
 
 

@@ -119,6 +119,7 @@ def check_exposed(address: str, *, insecure: bool) -> None:
 
 def bind(socket: zmq.Socket[bytes], address: str) -> None:
     """Bind, or say why not. Raises ConfigError."""
+    socket.set(zmq.IPV6, int("[" in address))
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

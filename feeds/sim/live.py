@@ -22,6 +22,8 @@ from tickplant.feeds.sim.spec import SimSpec
 
 FALLEN_BEHIND_NS = 500_000_000  # a market this late skips the lost time instead of making up for it
 
+TURN_MESSAGES = 1 << 13  # at most in one turn: some 0.2 s of work
+
 # Ids begin at the microseconds since 2024 (futures, whose ids jump: ten times that): a venue that is started again
 # goes on with higher ids, as a real one would.
 IDS_SINCE_NS = 1_704_067_200_000_000_000
@@ -84,6 +86,7 @@ class LiveMarket:
         """Let the market live until its limits, then keep quiet."""
         spec = self._spec
         tick_ns = int(spec.tick_ms * 1e6)
+        turn_ns = int(TURN_MESSAGES * 1e9 / spec.messages_per_s)
         end_ns = NEVER if spec.duration_s is None else int(spec.duration_s * 1e9)
         self._origin_ns = time.time_ns()
         start_ns = time.monotonic_ns()
@@ -95,7 +98,8 @@ class LiveMarket:
                 start_ns += late_ns
                 self._origin_ns += late_ns
                 now_ns -= late_ns
-            self.step(min(now_ns, end_ns))
+            # No further at a time than signals and clients can wait for, whatever the rate.
+            self.step(min(now_ns, end_ns, self.market.next_ns + turn_ns))
             if spec.limit_messages is not None and self.market.messages >= spec.limit_messages and self._is_flushed():
                 break
             # As soon as something is due, but no sooner than one tick from now.

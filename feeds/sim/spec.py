@@ -36,8 +36,9 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # A synthetic market.
     symbols: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
-    seed: int = 1
-    messages_per_s: Positive = 1000.0  # trade, bookTicker and the faster depth stream of all symbols together
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 1
+    # Trade, bookTicker and the faster depth stream of all symbols together. A market that cannot keep up skips time.
+    messages_per_s: Annotated[float, msgspec.Meta(ge=1e-3, le=1e9)] = 1000.0
     burstiness: Annotated[float, msgspec.Meta(ge=0, le=4)] = 1.0  # 0: evenly spaced arrivals
     depth_levels: Annotated[int, msgspec.Meta(ge=20, le=5000)] = 1000  # about this many levels on each side
     limit_messages: PositiveInt | None = None  # the market falls silent after this many messages

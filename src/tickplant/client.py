@@ -379,6 +379,7 @@ class _Line:
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
+    socket.set(zmq.IPV6, int("[" in address))
     try:
         socket.connect(address)
     except zmq.ZMQError as error:

@@ -122,9 +122,8 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
     behind = {label: lag for ring in status.rings for label, lag in ring.lag.items() if lag > ring.capacity // 2}
     for process in status.processes:
         records = records_of(process)
-        notes = [
-            f"{key} {process.counters[key]:,}" for key in ("rejected", "gaps", "lost") if process.counters.get(key)
-        ]
+        numbers = {key: process.counters.get(key) for key in ("rejected", "gaps", "lost")}
+        notes = [f"{key} {number:,}" for key, number in numbers.items() if number and isinstance(number, int)]
         if process.counters.get("trouble"):
             notes.append("cannot store")
         if process.name in behind:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -138,6 +137,9 @@ class SurveySpec(msgspec.Struct, frozen=True, kw_only=True):
 # ---------------------------------------------------------------------------------------------------------------
 # Messages.
 
+MAX_MESSAGE_BYTES: Final = 4 << 20
+"""Most that the supervisor reads as one message; what a child says is far below. A status may be as long as four."""
+
 Scalar = int | float | str | bool | None
 Counters = dict[str, Scalar | dict[str, int]]
 
@@ -155,6 +157,7 @@ class Heartbeat(msgspec.Struct, tag="heartbeat"):
     name: str
     counters: Counters
     accounts: list[Account] = []  # in numbers of the same moment
+    pid: int = 0
 
 
 class Done(msgspec.Struct, tag="done"):
@@ -163,6 +166,7 @@ class Done(msgspec.Struct, tag="done"):
     name: str
     counters: Counters
     accounts: list[Account] = []
+    pid: int = 0
 
 
 class Register(msgspec.Struct, tag="register"):
@@ -293,6 +297,9 @@ class Status(msgspec.Struct, tag="status"):
     accounts: list[Account]  # of every process, each as it last reported them
 
 
+Command = GetStatus | Stop | Restart | Resync
+"""What anybody may say who reaches the socket: this user alone. All else is between supervisor and children."""
+
 Message = (
     Hello
     | Heartbeat
@@ -324,7 +331,7 @@ def decode(frame: bytes) -> Message:
     """The message of a frame. Raises ControlError for anything else."""
     try:
         return _DECODER.decode(frame)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise ControlError(f"not a control message: {error}") from None
 
 
@@ -372,11 +379,15 @@ class ControlClient:
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 1000)
         self.socket.set(zmq.SNDHWM, 1000)
+        self.socket.set(zmq.MAXMSGSIZE, 4 * MAX_MESSAGE_BYTES)
         self.socket.connect(address)
         self._pending: list[Message] = []
+        self._introduced = False
 
     def send(self, message: Message) -> None:
         """Queue a message; dropped where the supervisor has not taken any for very long."""
+        if not (self._introduced or isinstance(message, Hello | Heartbeat | Done | Command)):
+            self.heartbeat({})  # who says this: the supervisor listens to its own children alone
         try:
             self.socket.send(encode(message), zmq.NOBLOCK)
         except zmq.Again:
@@ -384,15 +395,17 @@ class ControlClient:
 
     def hello(self) -> None:
         """Say that this process is attached and ready."""
+        self._introduced = True
         self.send(Hello(self.name, os.getpid()))
 
     def heartbeat(self, counters: Counters, accounts: Sequence[Account] = ()) -> None:
         """Report; call it every `Plant.heartbeat_s`."""
-        self.send(Heartbeat(self.name, counters, list(accounts)))
+        self._introduced = True
+        self.send(Heartbeat(self.name, counters, list(accounts), os.getpid()))
 
     def done(self, counters: Counters, accounts: Sequence[Account] = ()) -> None:
         """Report that the source has ended."""
-        self.send(Done(self.name, counters, list(accounts)))
+        self.send(Done(self.name, counters, list(accounts), os.getpid()))
 
     def receive(self) -> list[Message]:
         """Messages that have arrived since the last call, oldest first; never waits."""
@@ -435,8 +448,3 @@ class ControlClient:
         """Send what is queued, for a second at most, and let go of the socket."""
         self.socket.close()
         self._context.term()
-
-
-def plant_exists(control: str) -> bool:
-    """Whether something may be listening at a control address (the socket file is there)."""
-    return Path(control.removeprefix("ipc://")).exists()

@@ -20,6 +20,8 @@ FEED_SYMBOL = "*"
 """Symbol of the pseudo instrument of every venue that carries feed-wide STATUS records."""
 
 DEFAULT_SCALE = 8
+MAX_INSTRUMENTS = 1 << 20
+NAME_BYTES = 128  # of a venue or a symbol
 MAX_SCALE = 18  # 10**18 still fits an i8 mantissa
 
 _DECIMAL = re.compile(r"([+-]?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?\Z", re.ASCII)
@@ -104,15 +106,23 @@ class InstrumentTable:
             rows = reversed(self._by_symbol.get((venue, symbol), ()))
             row = next((row for row in rows if (row.price_scale, row.size_scale) == (price_scale, size_scale)), None)
             if row is None and key not in new:
-                if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
-                    message = f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}"
-                    raise ValueError(message)
+                self._check_new(*key, number=len(self._rows) + len(new))
                 made = Instrument(len(self._rows) + len(new) + 1, venue, symbol, price_scale, size_scale)
                 new[key] = made, msgspec.json.encode(made) + b"\n"
             found.append(row or new[key][0])
         if new:
             self._append(list(new.values()))
         return found
+
+    def _check_new(self, venue: str, symbol: str, price_scale: int, size_scale: int, *, number: int) -> None:
+        """Raises StoreError, ValueError for what cannot become a row beside the `number` that there are."""
+        if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
+            raise ValueError(f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}")
+        for text in (venue, symbol):
+            if not 0 < len(text.encode(errors="surrogatepass")) <= NAME_BYTES or not text.isprintable():
+                raise ValueError(f"{text[:NAME_BYTES]!r} is not a name of 1 to {NAME_BYTES} printable bytes")
+        if number >= MAX_INSTRUMENTS:
+            raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
 
     def _append(self, rows: list[tuple[Instrument, bytes]]) -> None:
         try:

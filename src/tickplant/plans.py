@@ -281,10 +281,19 @@ def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: P
     )
 
 
+def storing_rest(plan: ChildPlan) -> ChildPlan:
+    """The same writer, for what its rings hold now: it stores that and ends."""
+
+    def spec() -> msgspec.Struct:
+        return msgspec.structs.replace(plan.spec(), until_drained=True)
+
+    return msgspec.structs.replace(plan, spec=spec)
+
+
 def drain(leftover: list[RingRef], data_dir: Path, plant_id: str, settings: PlantConfig) -> ChildPlan:
     """A writer that stores what the rings of a dead plant still hold, and ends."""
     spec = WriterSpec(
-        name="writer",
+        name="drain",
         plant=_plant(data_dir, plant_id, settings),
         config=WriterConfig(),
         inputs=leftover,

@@ -1,4 +1,4 @@
-"""What a supervisor holds while it runs, each as a context: the lock, the log, the signals.
+"""What a supervisor holds while it runs, each as a context: the log, the signals.
 
 Imports errors and secrets only.
 """
@@ -6,7 +6,6 @@ Imports errors and secrets only.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging.handlers
 import os
 import signal
@@ -21,33 +20,6 @@ from tickplant.secrets import redacting
 
 LOG_FILE_BYTES: Final = 32 << 20
 LOG_FILES_KEPT: Final = 4
-
-
-@contextlib.contextmanager
-def locked(data_dir: Path) -> Iterator[int]:
-    """Hold the data directory, so that one plant at a time writes to it. Raises StoreError naming who holds it.
-
-    Gives the pid of a predecessor that died without letting go; 0 where there is none.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(f"cannot be used as a data directory: {error.strerror}", path=data_dir) from None
-    try:
-        holder = os.read(fd, 32).decode(errors="replace").strip()
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = holder or "unknown"
-            message = f"a plant already writes here, pid {who}; stop it (tickplant stop) or choose another directory"
-            raise StoreError(message, path=data_dir) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield int(holder) if holder.isdecimal() else 0
-        os.ftruncate(fd, 0)
-    finally:
-        os.close(fd)
 
 
 class _Patient(logging.handlers.RotatingFileHandler):

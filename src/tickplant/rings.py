@@ -5,9 +5,11 @@ Imports shm and shared modules. The supervisor alone creates and unlinks rings; 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from tickplant.config import RESTORE_RING
 from tickplant.control import RingRef, RingStatus
@@ -58,6 +60,15 @@ class Rings:
         """Whether somebody who must not lose anything has not taken all of it."""
         return any(_behind(ring) for _, ring in self._open.values())
 
+    def behind_of(self, writer: str) -> int:
+        """Records of stored rings that this writer has not stored."""
+        return sum(
+            consumer.lag
+            for plan, ring in self._open.values()
+            for consumer in ring.statistics().consumers
+            if plan.stored and consumer.mode is Mode.GATING and consumer.label == writer
+        )
+
     def status(self, plans: Iterable[RingPlan]) -> list[RingStatus]:
         """How these are; one that is not created yet is left out."""
         return [_status(*self._open[plan.ref.name]) for plan in plans if plan.ref.name in self._open]
@@ -79,6 +90,16 @@ class Rings:
                 continue
             found.append(ref)
         return found
+
+
+_REPLAY: Final = re.compile(r"[0-9a-f]{8}r\d+\Z")
+
+
+def unlink_unstored(plant_id: str) -> None:
+    """Remove the rings of a dead plant that only played the store, so that they hold nothing it lacks."""
+    if _REPLAY.match(plant_id):
+        for name in RingView.list_names(f"tickplant-{plant_id}-"):
+            RingView.unlink_name(name)
 
 
 def _behind(ring: RingView) -> int:

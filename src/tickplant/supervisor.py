@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +20,8 @@ import msgspec
 import psutil
 import zmq
 
-from tickplant import plans
-from tickplant.child import Child, ChildPlan, orphans
+from tickplant import plans, runfolder
+from tickplant.child import READY_TIMEOUT_S, Child, ChildPlan, orphans
 from tickplant.control import (
     Accepted,
     Done,
@@ -41,19 +40,19 @@ from tickplant.control import (
     Resync,
     Status,
     Stop,
-    decode,
-    encode,
 )
 from tickplant.errors import ControlError, StoreError, TickplantError
 from tickplant.forkserver import Progress, Ready
 from tickplant.instruments import InstrumentTable
 from tickplant.launcher import ForkServer
 from tickplant.lineage import PR_SET_CHILD_SUBREAPER, prctl
+from tickplant.lockfile import DataLock, Holder, locked
 from tickplant.plans import Addresses, Plan
-from tickplant.resources import locked, plant_log, signals_as_fd, supervisor_log
-from tickplant.rings import Rings
+from tickplant.resources import plant_log, signals_as_fd, supervisor_log
+from tickplant.rings import Rings, unlink_unstored
 from tickplant.secrets import redact
 from tickplant.shm.view import RingView
+from tickplant.switchboard import LAST_WORDS, Switchboard
 
 STAGES: Final = (("sim", "writer"), ("engine",), ("feed", "replay"))
 """Roles in start order. Consumers attach before their producers start; the drain goes the other way round."""
@@ -63,6 +62,8 @@ TICK_S: Final = 1.0
 ORPHAN_S: Final = 3.0  # how long the children of a dead predecessor may take to finish
 ORPHAN_LOOK_S: Final = 0.1
 PROGRESS_S: Final = 1.0  # between two lines about the kernels that are being compiled
+REST_TRIES: Final = 2  # writers started one after another for what a stopped plant has not stored
+STATUS_S: Final = 0.05  # as often a status is made anew; sooner, the shares of a core would mean nothing
 DRAIN_LOOK_S: Final = 0.02  # between two looks at the rings once a finite source has ended
 
 Report = Callable[[str, str], None]
@@ -91,7 +92,7 @@ class Supervisor:
         self._instruments = InstrumentTable.load(self.data_dir / "instruments.jsonl")
         self._stopping = False
         self._stage = 0
-        self._identities: dict[str, bytes] = {}
+        self._asked_s = float("-inf")
         self._restores = {restore.child.name: restore for restore in plan.restores}
         self._restore_again: set[str] = set()
         self._partial: dict[int, bytes] = {}
@@ -104,12 +105,15 @@ class Supervisor:
     def run(self, on_tick: Callable[[], None] = lambda: None) -> int:
         """Run until stopped or, where a child is finite, until its source has been drained. Returns the exit code."""
         finite = any(child.finite for child in self.plan.children)
+        os.umask(int(self.plan.settings.umask, 8))  # of the children as well
         with contextlib.ExitStack() as stack:
             server = self._server = self._server or ForkServer()
             stack.callback(server.close)
             # Children that the fork server has forked are this process's, and so are those that nobody waits for.
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-            predecessor = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else 0
+            lock = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else None
+            stack.enter_context(runfolder.held(self.run_dir))
+            runfolder.clear_dead(self.run_dir.parent, unlink_unstored)
             stack.enter_context(self._sockets())
             self._log_file = stack.enter_context(
                 plant_log(self.data_dir / "log" if self.plan.exclusive else self.run_dir)
@@ -118,8 +122,11 @@ class Supervisor:
             server.warm(plans.modules(self.plan))
             for fd in server.fds:
                 self._poller.register(fd, zmq.POLLIN)
-            if predecessor:
-                self._end_orphans(predecessor)
+            if lock:
+                stack.callback(self._let_go, lock)
+                lock.say(Holder(os.getpid(), str(self.run_dir), self.longest_stop_s()))
+                if lock.predecessor:
+                    self._end_orphans(lock.predecessor)
             self._clean_up_remains()
             stack.callback(self._remove_rings)
             starts = self._survey()
@@ -129,7 +136,16 @@ class Supervisor:
                 self._supervise(on_tick, until=self._finished if finite else lambda: self._stopping)
             finally:
                 self._drain(on_tick)
-        return 1 if self.failed else 0
+        return 1 if self.failed else 0  # the rings have been looked at by now
+
+    def longest_stop_s(self) -> float:
+        """How long the plant may take to end once it is asked to: every stage, and writers for what is left."""
+        writers = REST_TRIES * sum(child.role == "writer" for child in self.plan.children)
+        return (len(DRAIN_ORDER) + writers) * self.plan.settings.drain_s + writers * READY_TIMEOUT_S
+
+    def _let_go(self, lock: DataLock) -> None:
+        """Leave behind how it ended, for `tickplant stop`."""
+        lock.say(Holder(trouble="; ".join(self.failed)))
 
     def _tell(self, level: str, sentence: str) -> None:
         """Log an event, and tell whoever watches."""
@@ -201,10 +217,11 @@ class Supervisor:
         self._watch(child)
 
     def _watch(self, child: Child) -> None:
-        """Poll what belongs to a child; say so once it is there."""
+        """Poll what belongs to a child; once it is there, say so and hear it."""
         for fd in child.fds:
             self._poller.register(fd, zmq.POLLIN)
         if child.pid:
+            self._board.expect(child.name, child.pid)
             self._log.info("started", name=child.name, pid=child.pid)
 
     def _drain(self, on_tick: Callable[[], None]) -> None:
@@ -214,20 +231,41 @@ class Supervisor:
             group = [child for child in self.children.values() if child.plan.role == role and child.alive]
             for child in group:
                 child.terminate()
-            deadline_s = time.monotonic() + self.plan.settings.drain_s
-            while any(child.alive for child in group):
-                self._turn(0.2)
-                on_tick()
-                if time.monotonic() > deadline_s:
-                    for child in group:
-                        if child.alive:
-                            self._tell(
-                                "error", f"{child.name} did not finish in {self.plan.settings.drain_s:g} s: killed"
-                            )
-                            child.kill()
+            self._await_end(group, on_tick)
+            if role == "writer":
+                self._store_rest(on_tick)
         for child in self.children.values():
             if child.state in ("backoff", "fatal", "starting", "running"):
                 child.state = "stopped"
+
+    def _await_end(self, group: list[Child], on_tick: Callable[[], None]) -> None:
+        """Until all of these have ended; one that takes longer than `drain_s` is killed."""
+        allowed_s = self.plan.settings.drain_s
+        deadline_s = time.monotonic() + allowed_s
+        while any(child.alive for child in group):
+            self._turn(0.2)
+            on_tick()
+            now_s = time.monotonic()
+            if any(child.state == "starting" and now_s < child.started_s + READY_TIMEOUT_S for child in group):
+                deadline_s = now_s + allowed_s  # its work has not begun
+            if now_s > deadline_s:
+                for child in group:
+                    if child.alive:
+                        self._tell("error", f"{child.name} did not finish in {allowed_s:g} s: killed")
+                        child.kill()
+
+    def _store_rest(self, on_tick: Callable[[], None]) -> None:
+        """What a writer has left in its rings, being in backoff or killed just now, another one stores."""
+        for child in [child for child in self.children.values() if child.plan.role == "writer"]:
+            for _ in range(REST_TRIES):
+                behind = self._rings.behind_of(child.name)
+                if not behind or child.alive:
+                    break
+                self._tell("info", f"{child.name} is started again to store the last {behind} records")
+                plan, child.plan = child.plan, plans.storing_rest(child.plan)
+                self._start(child)
+                self._await_end([child], on_tick)
+                child.plan = plan
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -237,7 +275,7 @@ class Supervisor:
             timeout_s = 0.0
         # Rounded up: polling a deadline that is half a millisecond away must not spin.
         events = dict(self._poller.poll(int(timeout_s * 1000) + 1 if timeout_s > 0 else 0))
-        if self._control in events:
+        if self._board.socket in events:
             self._serve_control()
         if self._signal_fd in events:
             os.read(self._signal_fd, 64)
@@ -342,7 +380,8 @@ class Supervisor:
         code = child.reap()
         ended_in_order = code == 0 or child.state == "stopping"
         # Its last words may have arrived together with its end.
-        self._serve_control()
+        self._serve_control(turns=LAST_WORDS)
+        self._board.forget(child.name)
         if child.plan.role == "restore" and (ended_in_order or child.name in self._restore_again):
             self._end_restore(child)
             return
@@ -354,8 +393,11 @@ class Supervisor:
             return
         if self._stopping:
             child.state = "stopped"
-            # One that was asked to end before it had learnt to do so in order had nothing to lose yet.
-            if code and (child.was_ready or code != -signal.SIGTERM):
+            # One that was asked to end before it had learnt to do so in order had nothing to lose yet; what a writer
+            # has left in its rings, another one stores.
+            if code and child.plan.role == "writer" and self._rings.behind_of(child.name):
+                self._tell("warning", f"{child.name} ended with {_why(child, code)} while the plant stopped")
+            elif code and (child.was_ready or code != -signal.SIGTERM):
                 self.failed.append(f"{child.name} ended with {_why(child, code)} while the plant stopped")
                 self._tell("error", self.failed[-1])
             return
@@ -374,21 +416,16 @@ class Supervisor:
 
     # ------------------------------------------------------------------------------------------------ control
 
-    def _serve_control(self) -> None:
+    def _serve_control(self, *, turns: int = 1) -> None:
+        """Answer what has come in; what a flood brings beyond a turn waits for the next one."""
         registrations: list[tuple[bytes, Register]] = []
-        while True:
+        for line, frame in self._board.incoming(turns=turns):
             try:
-                identity, frame = self._control.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            except ValueError:
-                continue  # not two frames: not one of ours
-            try:
-                message = decode(frame)
+                message = self._board.admit(line, frame)
                 if isinstance(message, Register):
-                    registrations.append((identity, message))
+                    registrations.append((line, message))
                     continue
-                reply = self._answer(identity, message)
+                reply = None if message is None else self._answer(message)
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
             except Exception as error:
@@ -396,13 +433,9 @@ class Supervisor:
                 self._log.exception("a request failed")
                 reply = Refused(f"a fault of tickplant, see its log: {error!r}")
             if reply is not None:
-                self._send(identity, reply)
+                self._board.reply(line, reply)
         if registrations:
             self._register(registrations)
-
-    def _send(self, identity: bytes, reply: Message) -> None:
-        with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            self._control.send_multipart([identity, encode(reply)], zmq.NOBLOCK)
 
     def _register(self, registrations: list[tuple[bytes, Register]]) -> None:
         """Answer what has arrived together with one write: a feed may bring thousands of symbols."""
@@ -411,30 +444,32 @@ class Supervisor:
             instruments = self._instruments.register_all(rows)
         except (StoreError, ValueError) as error:
             if len(registrations) == 1:
-                self._send(registrations[0][0], Refused(str(error)))
+                self._board.reply(registrations[0][0], Refused(str(error)))
             else:
                 for registration in registrations:  # one of them is at fault, or the disk for all
                     self._register([registration])
             return
-        for (identity, _), instrument in zip(registrations, instruments, strict=True):
-            self._send(identity, Registered(instrument))
+        for (line, _), instrument in zip(registrations, instruments, strict=True):
+            self._board.reply(line, Registered(instrument))
 
-    def _answer(self, identity: bytes, message: Message) -> Message | None:
+    def _answer(self, message: Message) -> Message | None:
         reply: Message | None = None
         match message:
             case Hello(name=name) | Heartbeat(name=name) | Done(name=name) if name in self.children:
-                self._from_child(self.children[name], identity, message)
+                self._from_child(self.children[name], message)
             case GetStatus():
-                reply = self.status()
+                if time.monotonic() > self._asked_s + STATUS_S:
+                    self._asked_s, self._asked = time.monotonic(), self.status()
+                reply = self._asked
             case Stop():
                 self._stopping = True
                 reply = Accepted()
             case Restart(name=name) if name in self.children:
                 self._restart(self.children[name])
                 reply = Accepted()
-            case Resync(feed=name) if name in self._identities:
-                self._control.send_multipart([self._identities[name], encode(message)])
-                reply = Accepted()
+            case Resync(feed=name) if name in self.children:
+                told = self._board.tell(name, message)
+                reply = Accepted() if told else Refused(f"{name} is not running at the moment; try again when it is")
             case Restore() | Restored() | Restoring():
                 self._restore(message)
             case Recall(engine=name) if name in self.plan.recalls:
@@ -445,11 +480,9 @@ class Supervisor:
                 reply = Refused(f"{type(message).__name__} is not for the supervisor")
         return reply
 
-    def _from_child(self, child: Child, identity: bytes, message: Hello | Heartbeat | Done) -> None:
+    def _from_child(self, child: Child, message: Hello | Heartbeat | Done) -> None:
         if isinstance(message, Hello):
-            if message.pid == child.pid:
-                self._identities[child.name] = identity
-                child.ready()
+            child.ready()
             return
         before = child.counters.get("trouble", "")
         was_off = {account.total for account in child.accounts if account.off}
@@ -481,8 +514,7 @@ class Supervisor:
             return
         child = self.children.get(plan.child.name)
         if isinstance(message, Restoring):
-            if identity := self._identities.get(plan.engine):
-                self._control.send_multipart([identity, encode(message)])
+            self._board.tell(plan.engine, message)
         elif isinstance(message, Restored):
             if child is not None and child.alive:
                 child.terminate()
@@ -537,31 +569,26 @@ class Supervisor:
     @contextlib.contextmanager
     def _sockets(self) -> Iterator[None]:
         """The control socket, the signals as a readable descriptor, and the poller over both."""
-        shutil.rmtree(self.run_dir, ignore_errors=True)
-        self.run_dir.mkdir(parents=True, mode=0o700)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._control = context.socket(zmq.ROUTER)
-        self._control.set(zmq.LINGER, 500)
+        self._board = Switchboard(context, lambda sentence: self._tell("warning", sentence))
         self._poller = zmq.Poller()
         try:
-            try:
-                self._control.bind(self.plan.plant.control)
-            except zmq.ZMQError as error:
-                raise ControlError(f"{self.plan.plant.control}: cannot be opened: {error}") from None
+            self._board.open(self.plan.plant.control)
             with signals_as_fd(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as self._signal_fd:
-                self._poller.register(self._control, zmq.POLLIN)
+                self._poller.register(self._board.socket, zmq.POLLIN)
                 self._poller.register(self._signal_fd, zmq.POLLIN)
                 yield
         finally:
-            self._control.close()
+            self._board.close()
             context.term()
-            shutil.rmtree(self.run_dir, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                self.run_dir.parent.rmdir()
 
     def _remove_rings(self) -> None:
         for name, behind in self._rings.unlink_stored().items():
-            self._tell("warning", f"ring {name} holds {behind} records that are not stored; kept for the next start")
+            self.failed.append(
+                f"ring {name} holds {behind} records that are not stored; they are kept in shared memory, "
+                "and the next `tickplant up` on this data stores them"
+            )
+            self._tell("error", self.failed[-1])
 
     def _end_orphans(self, predecessor: int) -> None:
         """Let the children of a dead predecessor finish, and kill those that cannot: they hold its rings and ports."""

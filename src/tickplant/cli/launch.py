@@ -28,10 +28,12 @@ def up(file: Path | None, plain: bool) -> int:
 
 def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
     from tickplant import plans  # noqa: PLC0415  # while the fork server starts
+    from tickplant.config_checks import check_machine  # noqa: PLC0415
     from tickplant.console import watch  # noqa: PLC0415
     from tickplant.supervisor import Supervisor  # noqa: PLC0415
 
     config = load_config(file)
+    check_machine(config)
     addresses = plans.Addresses()
     with watch(config.file, plain=plain) as view:
         supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report, server=server)

@@ -9,18 +9,29 @@ import click
 import msgspec
 
 from tickplant import config as cfg
-from tickplant import control
+from tickplant import runfolder
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.config_checks import check_machine
 from tickplant.console import print_status
 from tickplant.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.errors import ControlError
+from tickplant.lockfile import last_holder
+
+STOP_LOOK_S = 0.05
+STOP_S = 600.0  # for a plant that does not say how long it may take
+
+
+def _run_dir(data_dir: Path) -> Path:
+    """The run folder of the plant that holds a data directory. Raises ControlError where there is none."""
+    holder, holds = last_holder(data_dir)
+    folder = Path(holder.run_dir or cfg.run_dir(cfg.plant_id(data_dir)))
+    if not (holds and runfolder.exists(folder)):
+        raise ControlError(f"no plant is up for {data_dir}; start it with: tickplant up")
+    return folder
 
 
 def _ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
-    address = cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir)))
-    if not control.plant_exists(address):
-        raise ControlError(f"no plant is up for {data_dir}; start it with: tickplant up")
-    client = ControlClient(address, "command")
+    client = ControlClient(cfg.control_address(_run_dir(data_dir)), "command")
     try:
         return client.request(message, timeout_s=timeout_s)
     finally:
@@ -47,13 +58,31 @@ def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
 @config_option
 @data_option
 @click.option("--wait/--no-wait", default=True, help="Return only when all data is stored and the plant has ended.")
-def stop(file: Path | None, data_dir: Path | None, wait: bool) -> None:
-    """Drain the plant into the store and end it."""
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait.  [default: what the plant may take]")
+def stop(file: Path | None, data_dir: Path | None, wait: bool, timeout: float | None) -> None:
+    """Drain the plant into the store and end it. Exit code 1 where not everything could be stored."""
     data_dir = data_dir_of(data_dir, file)
+    began, _ = last_holder(data_dir)
     _ask(data_dir, Stop())
-    address = cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir)))
-    while wait and control.plant_exists(address):
-        time.sleep(0.05)
+    limit_s = (began.stop_s or STOP_S) if timeout is None else timeout
+    deadline_s = time.monotonic() + limit_s
+    while wait:
+        now, holds = last_holder(data_dir)
+        if not holds or now.pid not in (0, began.pid):
+            break
+        if time.monotonic() > deadline_s:
+            raise ControlError(
+                f"{data_dir}: the plant, pid {began.pid}, has not ended within {limit_s:g} s; it still stores what its "
+                "rings hold: see tickplant status"
+            )
+        time.sleep(STOP_LOOK_S)
+    if wait and now.pid == began.pid:
+        raise ControlError(
+            f"{data_dir}: the supervisor, pid {began.pid}, was killed before everything was stored; what is left waits "
+            "in shared memory, and the next `tickplant up` on this data stores it"
+        )
+    if wait and now.trouble:
+        raise ControlError(f"{data_dir}: the plant has ended, but not in order: {now.trouble}")
 
 
 @click.command()
@@ -92,6 +121,7 @@ def config() -> None:
 def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
+    check_machine(checked)
     tables = {
         "plant": msgspec.to_builtins(checked.plant),
         **{

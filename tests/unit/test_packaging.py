@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "tickplant"
 LINKED = ("feeds", "shm", "engine", "writer")
 
-SHARED = {"accounts", "config", "control", "errors", "instruments", "process", "times"}
+SHARED = {"accounts", "config", "control", "errors", "instruments", "poll", "process", "times"}
 """Small modules of `tickplant` itself that the four folders may import."""
 
 

@@ -33,6 +33,7 @@ from tickplant.control import (
 )
 from tickplant.engine.checkpoints import CheckpointOutput
 from tickplant.engine.core import Engine, Feed, warm_up
+from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.outlet import Output
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.rebuild import Rebuild
@@ -130,6 +131,8 @@ class EngineProcess:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
         table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating)
+        resources.callback(self._guard.close)
         self._publisher = Publisher(
             context,
             config.publish,
@@ -138,8 +141,13 @@ class EngineProcess:
             recovery_bytes=config.recovery_mib << 20,
             high_water_messages=config.high_water_messages,
             lossless=spec.gating,
-            while_waiting=self._beat,
+            while_waiting=self._wait_in_publisher,
+            guard=self._guard if config.publish.startswith("tcp://") else None,
+            limits=config,
         )
+        if config.publish.startswith("tcp://"):
+            burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
+            self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
         linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
         resources.callback(self._publisher.close, linger_s)
         self._checkpoints = self._checkpoint_output(resources)
@@ -161,11 +169,20 @@ class EngineProcess:
             self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
             resources.callback(self._recalls.close)
         self._router = Router(
-            context, requests_address(config), self._publisher, self._engine.book, recalls=self._recalls
+            context,
+            requests_address(config),
+            self._publisher,
+            self._engine.book,
+            recalls=self._recalls,
+            guard=self._guard if requests_address(config).startswith("tcp://") else None,
+            limits=config,
         )
+        if requests_address(config).startswith("tcp://"):
+            self._guard.watch(context, self._router.socket)
         resources.callback(self._router.close, LINGER_S)
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
         self._poll = resources.enter_context(Poll())
+        self._poll.add(self._guard.fileno(), self._guard.attend)
         self._poll.add_socket(self._publisher.socket, self._read_subscriptions)
         self._poll.add_socket(self._router.socket, self._router.serve)
         self._poll.add_socket(self._client.socket, self._listen)
@@ -197,7 +214,7 @@ class EngineProcess:
         return {
             **self._engine.counters(),
             "messages": publisher.messages,
-            "subscriptions": publisher.subscriptions,
+            **self._guard.counters(),
             "requests": router.served,
             "requests_refused": router.refused,
             "requests_recalled": router.recalled,
@@ -334,6 +351,11 @@ class EngineProcess:
         if self._publisher.read_subscriptions():
             self._settled_s = time.monotonic() + SETTLE_S
 
+    def _wait_in_publisher(self) -> None:
+        """A lossless publisher waits for subscribers, which may take long."""
+        self._guard.attend()
+        self._beat()
+
     def _beat(self) -> None:
         """Report when it is time."""
         now_s = time.monotonic()
@@ -341,6 +363,7 @@ class EngineProcess:
             return
         self._beat_s = now_s + self.spec.plant.heartbeat_s
         self._router.give_up_overdue()
+        self._guard.sweep()
         self._client.heartbeat(self.counters(), self.accounts())
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls

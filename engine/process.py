@@ -215,6 +215,7 @@ class EngineProcess:
             **self._engine.counters(),
             "messages": publisher.messages,
             **self._guard.counters(),
+            "subscriptions": publisher.subscriptions,
             "requests": router.served,
             "requests_refused": router.refused,
             "requests_recalled": router.recalled,

@@ -190,6 +190,7 @@ class Publisher:
         self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
         self._lossless = lossless
         self._guard = guard
+        self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
         self._trade_bits = np.zeros(64, np.uint32)
         self._bar_s = np.array(bar_s, np.uint32)
@@ -254,6 +255,7 @@ class Publisher:
             on = message[:1] == b"\x01"
             come += on
             if self._guard is None:
+                self._subscriptions += 1 if on else -1
                 continue
             if (fd := descriptor(frame)) >= 0:  # else: what a client that is gone had subscribed to
                 self._guard.served(fd, (len(message),))
@@ -263,8 +265,8 @@ class Publisher:
 
     @property
     def subscriptions(self) -> int:
-        """Of all clients over TCP."""
-        return self._guard.subscriptions if self._guard else 0
+        """Of all clients together."""
+        return self._guard.subscriptions if self._guard else self._subscriptions
 
     def close(self, linger_s: float) -> None:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""

@@ -48,7 +48,10 @@ class Poll:
         del self._handlers[fd]
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until something can be read, `timeout_s` at most, and call the handlers. Returns whether any was."""
+        """Sleep until something can be read, `timeout_s` at most, and call the handlers. Returns whether any was.
+
+        May end early without: libzmq wakes sockets for purposes of its own.
+        """
         ready = [handler for get, handler in self._sockets.values() if int(get(_EVENTS)) & _READABLE]
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):
             if fd in self._sockets:

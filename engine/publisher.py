@@ -40,6 +40,8 @@ Records = NDArray[np.void]
 STALL_S: Final = 30.0
 """A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
 
+_MORE: Final = int(zmq.SNDMORE)  # an enumeration's `|` costs as much as a send
+_MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 _KEPT_OVERHEAD_BYTES: Final = HEADER_BYTES + 240  # sizes of the Python objects around a payload
 _TAIL_RECORDS: Final = 2  # a quote is two
 HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
@@ -219,12 +221,12 @@ class Publisher:
         """
         if not len(ticks):
             return
-        _, highest = fanout.survey(ticks["instrument"], _NOBODY)
+        highest = fanout.survey(ticks["instrument"], _NOBODY)[1]
         if highest >= len(self._trade_bits):
             self._trade_bits = grown(self._trade_bits, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
         tick_channels(ticks, masks, self._trade_bits)
-        self._publish(self._ticks, ticks, masks, origin)
+        self._publish(self._ticks, ticks, masks, origin, highest)
 
     def publish_bbo(self, bbo: Records, origin: Origin | None = None) -> None:
         """Send BBO records, stored ones that were derived from this origin; see `publish_ticks`."""
@@ -272,12 +274,19 @@ class Publisher:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
 
-    def _publish(self, stream: _Stream, records: Records, masks: NDArray[np.uint32], origin: Origin | None) -> None:
+    def _publish(
+        self,
+        stream: _Stream,
+        records: Records,
+        masks: NDArray[np.uint32],
+        origin: Origin | None,
+        highest: int = 0,  # instrument id, where it is known
+    ) -> None:
         if not len(records):
             return
         record_bytes = records.dtype.itemsize
         instruments = records["instrument"]
-        stream.reserve(fanout.survey(instruments, _NOBODY)[1])
+        stream.reserve(highest or fanout.survey(instruments, _NOBODY)[1])
         words = records.view(np.uint64).reshape(len(records), record_bytes // 8)
         rows, keys, starts = fanout.group(words, instruments, masks, len(stream.channels), stream.slots)
         data = rows.tobytes()
@@ -306,10 +315,10 @@ class Publisher:
         )
         send = self.socket.send
         try:
-            send(topic.name, zmq.SNDMORE | zmq.NOBLOCK)
+            send(topic.name, _MORE_NOW)
         except zmq.Again:
             self._wait(topic.name)
-        send(header, zmq.SNDMORE)
+        send(header, _MORE)
         send(payload)
         topic.next_seq = first + count
         self.messages += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from tickplant.engine.output import grown, joined
 from tickplant.shm.records import BAR
 
 Records = NDArray[np.void]
+
+_NOTHING: Final = np.zeros(0, BAR)  # making one costs as much as a kernel
 
 
 class Bars:
@@ -58,7 +61,7 @@ class Bars:
         Bars that one tick closes come in the order of `intervals_s`.
         """
         if not len(ticks) or not self.intervals_s:
-            return np.zeros(0, BAR)
+            return _NOTHING
         parts = []
         position = 0
         while True:
@@ -75,5 +78,5 @@ class Bars:
             if written:
                 parts.append(joined([self._out[:written]], BAR))
             if position == len(ticks):
-                return parts[0] if len(parts) == 1 else joined(parts, BAR)
+                return parts[0] if len(parts) == 1 else joined(parts, BAR) if parts else _NOTHING
             self.reserve(int(ticks[position]["instrument"]))

@@ -16,6 +16,8 @@ from tickplant.shm.records import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
 Records = NDArray[np.void]
 
+_NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
+
 _FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when more than three quarters are used
 
 
@@ -79,7 +81,7 @@ class Books:
             four numbers or the flags of a book differ from the last BBO, and one when a book goes stale.
         """
         if not len(ticks):
-            return np.zeros(0, BBO)
+            return _NOTHING
         parts = []
         position = 0
         while True:
@@ -97,7 +99,7 @@ class Books:
             if written:
                 parts.append(joined([self._out[:written]], BBO))
             if reason == k.DONE:
-                return parts[0] if len(parts) == 1 else joined(parts, BBO)
+                return parts[0] if len(parts) == 1 else joined(parts, BBO) if parts else _NOTHING
             tick = ticks[position]
             if reason == k.SIDE_FULL:
                 self._grow(int(tick["instrument"]), int(tick["side"]) - 1)

@@ -15,6 +15,8 @@ def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
     """A private copy of records, as bytes: numpy goes field by field, 20 times as slowly."""
     if not parts:
         return np.zeros(0, dtype)
+    if len(parts) == 1:
+        return parts[0].view(np.uint8).copy().view(dtype)
     return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
 
 

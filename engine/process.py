@@ -33,12 +33,14 @@ from tickplant.control import (
 from tickplant.engine.checkpoints import CheckpointOutput
 from tickplant.engine.core import Engine, Feed
 from tickplant.engine.core import warm_up as warm_up_core
+from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.outlet import Output
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.rebuild import Rebuild
 from tickplant.engine.recalls import Recalls
 from tickplant.engine.router import Router
 from tickplant.instruments import InstrumentTable
+from tickplant.poll import Poll
 from tickplant.process import child_process, settle, sigterm_as_fd
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Consumer, Mode, Ring
@@ -54,9 +56,9 @@ LINGER_S: Final = 0.5
 LOSSLESS_LINGER_S: Final = 10.0
 """How long subscribers may take for what is queued when the engine ends; within the supervisor's `drain_s`."""
 
-HELD_POLL_MS: Final = 20
-REBUILD_POLL_MS: Final = 50
-CHECKPOINT_POLL_MS: Final = 20
+HELD_POLL_S: Final = 0.02
+REBUILD_POLL_S: Final = 0.05
+CHECKPOINT_POLL_S: Final = 0.02
 
 
 class Input:
@@ -129,6 +131,8 @@ class EngineProcess:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
         table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating)
+        resources.callback(self._guard.close)
         self._publisher = Publisher(
             context,
             config.publish,
@@ -137,8 +141,13 @@ class EngineProcess:
             recovery_bytes=config.recovery_mib << 20,
             high_water_messages=config.high_water_messages,
             lossless=spec.gating,
-            while_waiting=self._beat,
+            while_waiting=self._wait_in_publisher,
+            guard=self._guard if config.publish.startswith("tcp://") else None,
+            limits=config,
         )
+        if config.publish.startswith("tcp://"):
+            burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
+            self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
         linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
         resources.callback(self._publisher.close, linger_s)
         self._checkpoints = self._checkpoint_output(resources)
@@ -160,27 +169,37 @@ class EngineProcess:
             self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
             resources.callback(self._recalls.close)
         self._router = Router(
-            context, requests_address(config), self._publisher, self._engine.book, recalls=self._recalls
+            context,
+            requests_address(config),
+            self._publisher,
+            self._engine.book,
+            recalls=self._recalls,
+            guard=self._guard if requests_address(config).startswith("tcp://") else None,
+            limits=config,
         )
+        if requests_address(config).startswith("tcp://"):
+            self._guard.watch(context, self._router.socket)
         resources.callback(self._router.close, LINGER_S)
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
-        self._poller = zmq.Poller()
-        for descriptor in (self._publisher.socket, self._router.socket, self._client.socket):
-            self._poller.register(descriptor, zmq.POLLIN)
+        self._poll = resources.enter_context(Poll())
+        self._poll.add(self._guard.fileno(), self._guard.attend)
+        self._poll.add_socket(self._publisher.socket, self._read_subscriptions)
+        self._poll.add_socket(self._router.socket, self._router.serve)
+        self._poll.add_socket(self._client.socket, self._listen)
         if self._recalls:
-            self._poller.register(self._recalls.socket, zmq.POLLIN)
-        self._doorbells: set[int] = set()  # that the poller watches
-        self._poller.register(resources.enter_context(sigterm_as_fd(self.stop)), zmq.POLLIN)
+            self._poll.add_socket(self._recalls.socket, self._router.serve_recalled)
+        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+        self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
         self._client.hello()
-        while not self._finished():
-            busy = self._read_rings()
+        while not (self._stopping and self._finished()):
+            more = self._read_rings()
             if self._checkpoints and self._checkpoints.waiting:
                 self._checkpoints.flush()
-            if busy:
-                self._attend(0)
+            if more:
+                self._attend(0.0)
             else:
                 self._doze()
         self._client.heartbeat(self.counters(), self.accounts())
@@ -195,6 +214,7 @@ class EngineProcess:
         return {
             **self._engine.counters(),
             "messages": publisher.messages,
+            **self._guard.counters(),
             "subscriptions": publisher.subscriptions,
             "requests": router.served,
             "requests_refused": router.refused,
@@ -221,8 +241,6 @@ class EngineProcess:
     # ------------------------------------------------------------------------------------------------ one turn
 
     def _finished(self) -> bool:
-        if not self._stopping:
-            return False
         for source in self._inputs:
             if source.until is None and source.reading and not source.rebuild:
                 source.until = source.reading.position + max(0, source.reading.lag)
@@ -233,13 +251,13 @@ class EngineProcess:
         )
 
     def _read_rings(self) -> bool:
-        """Take one batch from every ring. Returns whether there was any."""
+        """Take one batch from every ring. Returns whether there is more at once."""
         if self._held:
             return False
-        busy = False
+        more = False
         for source in self._inputs:
-            busy |= self._make_up(source, source.rebuild) if source.rebuild else self._read_ring(source)
-        return busy
+            more |= self._make_up(source, source.rebuild) if source.rebuild else self._read_ring(source)
+        return more
 
     def _read_ring(self, source: Input) -> bool:
         consumer = source.reading
@@ -253,7 +271,7 @@ class EngineProcess:
         if len(ticks):
             self._engine.take(source.feed, ticks)
             consumer.commit(consumer.position)
-        return len(ticks) > 0
+        return consumer.lag > 0
 
     def _overrun(self, source: Input, consumer: Consumer, ticks: Records) -> None:
         """The feed was faster than this process: say so on every topic, and mistrust the books."""
@@ -298,41 +316,45 @@ class EngineProcess:
     def _doze(self) -> None:
         """Sleep until a ring, a socket or the next report needs something."""
         if self._held:
-            self._attend(0 if self._stopping else HELD_POLL_MS)
+            self._attend(0.0 if self._stopping else HELD_POLL_S)
             return
         reading = [source.reading for source in self._inputs if source.reading]
         quiet = all(consumer.prepare_wait() for consumer in reading) and not self._stopping
-        due_ms = int((self._beat_s - time.monotonic()) * 1000) + 1
+        due_s = self._beat_s - time.monotonic()
         if any(source.rebuild for source in self._inputs):
-            due_ms = min(due_ms, REBUILD_POLL_MS)
+            due_s = min(due_s, REBUILD_POLL_S)
         if self._checkpoints and self._checkpoints.waiting:
-            due_ms = min(due_ms, CHECKPOINT_POLL_MS)
-        self._attend(max(0, due_ms) if quiet else 0)
+            due_s = min(due_s, CHECKPOINT_POLL_S)
+        self._attend(due_s if quiet else 0.0)
         for consumer in reading:
             consumer.finish_wait()
 
-    def _watch(self, doorbells: set[int]) -> None:
-        """Have the poller watch these doorbells."""
-        for fd in self._doorbells - doorbells:
-            self._poller.unregister(fd)
-        for fd in doorbells - self._doorbells:
-            self._poller.register(fd, zmq.POLLIN)
-        self._doorbells = doorbells
+    def _watch(self, reading: list[Consumer]) -> None:
+        """Have the doorbells of these consumers end a sleep, and no others."""
+        for _, fd in self._watched:
+            self._poll.remove(fd)
+        self._watched = [(consumer, consumer.fileno()) for consumer in reading]
+        for _, fd in self._watched:
+            self._poll.add(fd)
 
-    def _attend(self, timeout_ms: int) -> None:
+    def _attend(self, timeout_s: float) -> None:
         """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
-        self._watch({source.reading.fileno() for source in self._inputs if source.reading})
-        ready = dict(self._poller.poll(timeout_ms))
-        if self._publisher.socket in ready and self._publisher.read_subscriptions():
-            self._settled_s = time.monotonic() + SETTLE_S
-        if self._router.socket in ready:
-            self._router.serve()
-        if self._recalls and self._recalls.socket in ready:
-            self._router.serve_recalled()
-        if self._client.socket in ready:
-            self._listen()
+        reading = [source.reading for source in self._inputs if source.reading]
+        # Consumers are compared, not descriptors: a successor's doorbell may have the number of a closed one.
+        if reading != [consumer for consumer, _ in self._watched]:
+            self._watch(reading)
+        self._poll.wait(timeout_s)
         if self._held and (self._stopping or time.monotonic() > self._settled_s):
             self._held = False
+        self._beat()
+
+    def _read_subscriptions(self) -> None:
+        if self._publisher.read_subscriptions():
+            self._settled_s = time.monotonic() + SETTLE_S
+
+    def _wait_in_publisher(self) -> None:
+        """A lossless publisher waits for subscribers, which may take long."""
+        self._guard.attend()
         self._beat()
 
     def _beat(self) -> None:
@@ -342,6 +364,7 @@ class EngineProcess:
             return
         self._beat_s = now_s + self.spec.plant.heartbeat_s
         self._router.give_up_overdue()
+        self._guard.sweep()
         self._client.heartbeat(self.counters(), self.accounts())
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls

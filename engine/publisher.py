@@ -15,8 +15,9 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.config import is_loopback
+from tickplant.config import EngineConfig, is_loopback
 from tickplant.engine import fanout
+from tickplant.engine.guard import RECEIVE_BUFFER_BYTES, Guard
 from tickplant.engine.output import grown
 from tickplant.engine.past import Origin, Past, Source
 from tickplant.errors import ConfigError
@@ -39,8 +40,11 @@ Records = NDArray[np.void]
 STALL_S: Final = 30.0
 """A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
 
+_MORE: Final = int(zmq.SNDMORE)  # an enumeration's `|` costs as much as a send
+_MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 _KEPT_OVERHEAD_BYTES: Final = HEADER_BYTES + 240  # sizes of the Python objects around a payload
 _TAIL_RECORDS: Final = 2  # a quote is two
+HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
 _NOBODY: Final = np.zeros(0, np.bool_)
 
 
@@ -127,6 +131,25 @@ def bind(socket: zmq.Socket[bytes], address: str) -> None:
         raise ConfigError(f"cannot listen at {address}: {reason}") from None
 
 
+def restrict(socket: zmq.Socket[bytes], limits: EngineConfig, *, max_frame_bytes: int) -> None:
+    """What libzmq itself can keep clients from, before a socket is bound."""
+    socket.set(zmq.MAXMSGSIZE, max_frame_bytes)
+    socket.set(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
+    socket.set(zmq.HANDSHAKE_IVL, int(limits.handshake_s * 1000))
+    socket.set(zmq.TCP_KEEPALIVE, 1)  # a host that has vanished does not keep its place
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, 6)
+
+
+def descriptor(frame: zmq.Frame) -> int:
+    """The connection that a received frame came over, as libzmq's descriptor; -1 where it came over none."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
 class Publisher:
     """Sends records to subscribers and keeps the recent ones. Not thread-safe.
 
@@ -139,6 +162,8 @@ class Publisher:
         high_water_messages: messages that may wait for one slow subscriber.
         lossless: wait for slow subscribers instead of dropping.
         while_waiting: called every few milliseconds while a lossless publisher waits.
+        guard: is told of subscriptions, and decides who may have them.
+        limits: on what a client may send.
     """
 
     def __init__(
@@ -152,6 +177,8 @@ class Publisher:
         high_water_messages: int = 10_000,
         lossless: bool = False,
         while_waiting: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
+        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000
@@ -160,11 +187,13 @@ class Publisher:
         self.messages = 0
         self.records = 0
         self.stalls = 0  # subscribers given up by a lossless publisher
-        self.subscriptions = 0
+        self.published_bytes = 0
         self.by_name: dict[str, Topic] = {}
         self._instrument = instrument
         self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
         self._lossless = lossless
+        self._guard = guard
+        self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
         self._trade_bits = np.zeros(64, np.uint32)
         self._bar_s = np.array(bar_s, np.uint32)
@@ -176,6 +205,8 @@ class Publisher:
         self.socket.set(zmq.SNDHWM, high_water_messages)
         self.socket.set(zmq.RCVHWM, 1000)
         self.socket.set(zmq.XPUB_NODROP, int(lossless))
+        self.socket.set(zmq.XPUB_VERBOSER, 1)  # each client's own, so that they can be counted
+        restrict(self.socket, limits, max_frame_bytes=HANDSHAKE_BYTES + limits.max_topic_bytes)
         try:
             bind(self.socket, address)
         except ConfigError:
@@ -191,12 +222,12 @@ class Publisher:
         """
         if not len(ticks):
             return
-        _, highest = fanout.survey(ticks["instrument"], _NOBODY)
+        highest = fanout.survey(ticks["instrument"], _NOBODY)[1]
         if highest >= len(self._trade_bits):
             self._trade_bits = grown(self._trade_bits, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
         tick_channels(ticks, masks, self._trade_bits)
-        self._publish(self._ticks, ticks, masks, origin)
+        self._publish(self._ticks, ticks, masks, origin, highest)
 
     def publish_bbo(self, bbo: Records, origin: Origin | None = None) -> None:
         """Send BBO records, stored ones that were derived from this origin; see `publish_ticks`."""
@@ -220,23 +251,43 @@ class Publisher:
         come = 0
         for _ in range(limit):
             try:
-                frame = self.socket.recv(zmq.NOBLOCK)
+                frame = self.socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            come += frame[:1] == b"\x01"
-            self.subscriptions += 1 if frame[:1] == b"\x01" else -1
+            message = frame.bytes
+            on = message[:1] == b"\x01"
+            come += on
+            if self._guard is None:
+                self._subscriptions += 1 if on else -1
+                continue
+            if (fd := descriptor(frame)) >= 0:  # else: what a client that is gone had subscribed to
+                self._guard.served(fd, (len(message),))
+                if on or message[:1] == b"\0":
+                    self._guard.subscribed(fd, message[1:], on=on)
         return come
+
+    @property
+    def subscriptions(self) -> int:
+        """Of all clients together."""
+        return self._guard.subscriptions if self._guard else self._subscriptions
 
     def close(self, linger_s: float) -> None:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
 
-    def _publish(self, stream: _Stream, records: Records, masks: NDArray[np.uint32], origin: Origin | None) -> None:
+    def _publish(
+        self,
+        stream: _Stream,
+        records: Records,
+        masks: NDArray[np.uint32],
+        origin: Origin | None,
+        highest: int = 0,  # instrument id, where it is known
+    ) -> None:
         if not len(records):
             return
         record_bytes = records.dtype.itemsize
         instruments = records["instrument"]
-        stream.reserve(fanout.survey(instruments, _NOBODY)[1])
+        stream.reserve(highest or fanout.survey(instruments, _NOBODY)[1])
         words = records.view(np.uint64).reshape(len(records), record_bytes // 8)
         rows, keys, starts = fanout.group(words, instruments, masks, len(stream.channels), stream.slots)
         data = rows.tobytes()
@@ -265,14 +316,15 @@ class Publisher:
         )
         send = self.socket.send
         try:
-            send(topic.name, zmq.SNDMORE | zmq.NOBLOCK)
+            send(topic.name, _MORE_NOW)
         except zmq.Again:
             self._wait(topic.name)
-        send(header, zmq.SNDMORE)
+        send(header, _MORE)
         send(payload)
         topic.next_seq = first + count
         self.messages += 1
         self.records += count
+        self.published_bytes += len(payload) + HEADER_BYTES
         topic.kept.append(Kept(first, first + count - 1, header, payload, topic.source))
         self._kept.append(topic)
         self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES

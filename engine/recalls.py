@@ -31,10 +31,17 @@ PATIENCE_S: Final = 10.0
 _QUEUED_ANSWERS: Final = 8
 
 
+class Envelope(NamedTuple):
+    """Whom an answer goes to."""
+
+    route: list[bytes]  # frames before the answer
+    fd: int  # of its connection, for the guard
+
+
 class Parked(NamedTuple):
     """A request that waits for the store."""
 
-    envelope: list[bytes]
+    envelope: Envelope
     request: GetRange
     topic: Topic
     interval: Interval
@@ -70,7 +77,7 @@ class Recalls:
             self.socket.close(0)
             raise
 
-    def park(self, envelope: list[bytes], request: GetRange, topic: Topic, interval: Interval) -> bool:
+    def park(self, envelope: Envelope, request: GetRange, topic: Topic, interval: Interval) -> bool:
         """Have the store read for a request whose first record lies in this interval. Returns whether there is room."""
         if len(self._parked) >= PARKED:
             return False

@@ -16,8 +16,10 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.engine.publisher import Publisher, Topic, bind
-from tickplant.engine.recalls import REPLY_BYTES, Parked, Recalls
+from tickplant.config import EngineConfig
+from tickplant.engine.guard import REQUEST_FRAMES, Guard
+from tickplant.engine.publisher import Publisher, Topic, bind, descriptor, restrict
+from tickplant.engine.recalls import REPLY_BYTES, Envelope, Parked, Recalls
 from tickplant.errors import ConfigError
 from tickplant.shm.records import DTYPES, Flag, Schema
 from tickplant.shm.wire import (
@@ -40,8 +42,7 @@ from tickplant.shm.wire import (
 Records = NDArray[np.void]
 
 REQUESTS_PER_TURN: Final = 16
-_REQUEST_BYTES: Final = 1 << 16
-_QUEUED_REQUESTS: Final = 64  # of one requester; more wait in its own socket
+_QUEUED_REQUESTS: Final = 32  # of one requester; more wait in its own socket
 _QUEUED_REPLIES: Final = 16
 
 
@@ -54,6 +55,8 @@ class Router:
         publisher: whose topics these are.
         book: gives the snapshot of an instrument's book, TICK records; see `Books.snapshot`.
         recalls: who has the store read for ranges that the publisher has forgotten; without it they are gone.
+        guard: is told of requests, and decides whether there is room for a reply.
+        limits: on what a client may send.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Router:
         book: Callable[[int], Records],
         *,
         recalls: Recalls | None = None,
+        guard: Guard | None = None,
+        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
     ) -> None:
         self.served = 0
         self.refused = 0
@@ -72,9 +77,11 @@ class Router:
         self._publisher = publisher
         self._book = book
         self._recalls = recalls
+        self._guard = guard
+        self._request_bytes = limits.request_kib << 10
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
-        self.socket.set(zmq.MAXMSGSIZE, _REQUEST_BYTES)
+        restrict(self.socket, limits, max_frame_bytes=self._request_bytes)
         self.socket.set(zmq.RCVHWM, _QUEUED_REQUESTS)
         self.socket.set(zmq.SNDHWM, _QUEUED_REPLIES)
         try:
@@ -87,9 +94,17 @@ class Router:
         """Answer up to `limit` waiting requests. Returns whether more may be waiting."""
         for _ in range(limit):
             try:
-                *envelope, request = self.socket.recv_multipart(zmq.NOBLOCK)
+                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return False
+            *route, request = (part.bytes for part in parts)
+            envelope = Envelope(route, descriptor(parts[-1]) if self._guard else -1)
+            if self._guard:
+                sizes = [len(part) for part in parts[1:]]  # the first one, who it is, is ours
+                self._guard.served(envelope.fd, sizes)
+                if len(sizes) > REQUEST_FRAMES or sum(sizes) > self._request_bytes:
+                    self._guard.cut_off(envelope.fd, "request too large")
+                    continue
             try:
                 answer = self._answer(envelope, request)
             except ValueError as error:
@@ -122,15 +137,19 @@ class Router:
         """Let go of the socket."""
         self.socket.close(int(linger_s * 1000))
 
-    def _send(self, envelope: list[bytes], reply: Reply, frames: list[bytes]) -> None:
+    def _send(self, envelope: Envelope, reply: Reply, frames: list[bytes]) -> None:
         self.refused += isinstance(reply, Refused)
         self.served += 1
+        message = [*envelope.route, encode(reply), *frames]
+        if self._guard and not self._guard.may_reply(envelope.fd, map(len, message[1:])):
+            self.unread += 1
+            return
         try:
-            self.socket.send_multipart([*envelope, encode(reply), *frames], zmq.NOBLOCK)
+            self.socket.send_multipart(message, zmq.NOBLOCK)
         except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
             self.unread += 1
 
-    def _answer(self, envelope: list[bytes], frame: bytes) -> tuple[Reply, list[bytes]] | None:
+    def _answer(self, envelope: Envelope, frame: bytes) -> tuple[Reply, list[bytes]] | None:
         """None where the answer comes later."""
         request = decode_request(frame)
         publisher = self._publisher

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import uvloop
 import zmq
 
 from tickplant import credentials
@@ -102,7 +103,8 @@ def run_feed(spec: FeedSpec) -> None:
         credentials.load(spec.config.credentials)
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    asyncio.run(_run(spec))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(spec))
 
 
 async def _run(spec: FeedSpec) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-import zmq
 
 from tickplant import accounts
 from tickplant.accounts import Account
@@ -27,6 +26,7 @@ from tickplant.control import (
     WriterSpec,
 )
 from tickplant.errors import StoreError
+from tickplant.poll import Poll
 from tickplant.process import child_process, settle, sigterm_as_fd
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Consumer, Mode, Ring
@@ -34,8 +34,11 @@ from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.writer.codec import warm_up as warm_up_codec
 from tickplant.writer.journal import Journal
 
-NAP_S: Final = 0.02
-"""How long records may gather in the rings before they are taken, so that a writer wakes 50 times a second at most."""
+LONGEST_NAP_S: Final = 0.05
+SHORTEST_NAP_S: Final = 0.005
+NAP_RECORDS_PER_S: Final = 1_300_000
+"""How long records may gather in the rings before they are taken: the smallest ring is half full then at half this
+rate. So a writer wakes 20 times a second at most, and need not be rung for what comes in between."""
 
 RETRY_S: Final = 1.0
 LAST_TRIES: Final = 5
@@ -48,6 +51,7 @@ class Input:
     def __init__(self, consumer: Consumer, journal: Journal, capacity_records: int) -> None:
         self.consumer = consumer
         self.journal = journal
+        self.capacity_records = capacity_records
         # Committing late keeps the ring full: never hold more than a quarter of it.
         self.batch_records = max(1, min(journal.chunk_records, capacity_records // 4))
         self.began = min(journal.next_seq, consumer.position)
@@ -90,16 +94,16 @@ class WriterProcess:
         self._inputs: list[Input] = []
         self._client = ControlClient(spec.plant.control, spec.name)
         resources.callback(self._client.close)
-        self._poller = zmq.Poller()
-        self._idle = zmq.Poller()  # without the rings
-        sigterm = resources.enter_context(sigterm_as_fd(self.stop))
-        for poller in (self._poller, self._idle):
-            poller.register(self._client.socket, zmq.POLLIN)
-            poller.register(sigterm, zmq.POLLIN)
+        self._poll = resources.enter_context(Poll())
+        self._poll.add_socket(self._client.socket, self._listen)
+        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
         for ref in spec.inputs:
-            source = self._input(ref, resources)
-            self._inputs.append(source)
-            self._poller.register(source.consumer.fileno(), zmq.POLLIN)
+            self._inputs.append(self._input(ref, resources))
+        # Nobody rings unless asked to. A bell that comes late all the same ends one nap, not all of them.
+        for source in self._inputs:
+            self._poll.add(source.consumer.fileno(), source.consumer.finish_wait)
+        least_records = min((source.capacity_records for source in self._inputs), default=1 << 20)
+        self._nap_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, least_records / NAP_RECORDS_PER_S))
 
     def run(self) -> None:
         """Work until stopped; then until what the rings held at that moment is stored."""
@@ -154,7 +158,7 @@ class WriterProcess:
             records = source.consumer.read(max(0, source.batch_records - journal.pending_records))
             if len(records):
                 if not journal.pending_records:
-                    source.due_s = time.monotonic() + max(0.0, self.spec.config.flush_s - 2 * NAP_S)
+                    source.due_s = time.monotonic() + max(0.0, self.spec.config.flush_s - 2 * self._nap_s)
                 journal.append(records)
             busy |= journal.pending_records >= source.batch_records and not self._trouble
         return busy
@@ -200,29 +204,21 @@ class WriterProcess:
     def _sleep(self) -> None:
         """Until records arrive, or, while some are waiting, until they are due or a nap has passed."""
         now_s = time.monotonic()
-        waiting = any(source.journal.pending_records for source in self._inputs)
+        waiting = [source.due_s for source in self._inputs if source.journal.pending_records]
         if self._trouble:
-            self._poll(max(0.0, self._retry_s - now_s))
+            self._poll.wait(self._retry_s - now_s)
         elif waiting:
-            due_s = min(source.due_s for source in self._inputs if source.journal.pending_records)
-            self._poll(min(NAP_S, max(0.0, due_s - now_s)))
+            self._poll.wait(min(self._nap_s, min(waiting) - now_s))
         elif self._stopping:
             return
         elif all(source.consumer.prepare_wait() for source in self._inputs):
-            self._poll(max(0.0, self._beat_s - now_s), rings=True)
+            self._poll.wait(self._beat_s - now_s)
             for source in self._inputs:
                 source.consumer.finish_wait()
-            self._poll(NAP_S)  # more will follow what has just arrived
+            self._poll.wait(self._nap_s)  # more will follow what has just arrived
         else:
             for source in self._inputs:
                 source.consumer.finish_wait()
-
-    def _poll(self, timeout_s: float, *, rings: bool = False) -> None:
-        timeout_ms = int(timeout_s * 1000) + 1 if timeout_s > 0 else 0
-        poller = self._poller if rings else self._idle
-        ready = dict(poller.poll(timeout_ms))
-        if self._client.socket in ready:
-            self._listen()
 
     def _beat(self) -> None:
         """Report when it is time."""
@@ -284,7 +280,7 @@ class WriterProcess:
                     raise
                 self._note(str(error))
                 self._beat()
-                self._poll(RETRY_S)
+                self._poll.wait(RETRY_S)
             else:
                 self._note("")
                 return journal

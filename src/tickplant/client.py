@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -45,6 +46,10 @@ CHECK_BUSY_S: Final = 10.0
 would notice that the last message of a topic was lost."""
 
 _MESSAGES_PER_TURN: Final = 256
+_FILTER_BYTES: Final = 128
+_FILTERS: Final = 500
+"""Of one client; the defaults of an engine allow twice as many. See docs/operations.md, "Limits"."""
+
 _REQUESTS_UNDER_WAY: Final = 8
 """More wait here for their turn: an engine keeps few replies for one subscriber, and drops those beyond."""
 
@@ -145,6 +150,23 @@ class Pattern:
         return self._expression.fullmatch(topic) is not None
 
 
+def filters(patterns: Sequence[Pattern]) -> list[bytes]:
+    """What ZeroMQ filters by: the fewest prefixes that let all wanted topics through, within what any engine allows.
+
+    A filter may let more through than is wanted; the patterns sort that out. So long prefixes are cut, and where there
+    are too many of them they are shortened to `venue.`, and if those are too many still, to nothing.
+    """
+    found = {pattern.prefix[:_FILTER_BYTES] for pattern in patterns}
+    for shortened in (found, {prefix[: prefix.find(b".") + 1] for prefix in found}, {b""}):
+        kept: list[bytes] = []
+        for prefix in sorted(shortened):  # what another one begins with comes before it
+            if not kept or not prefix.startswith(kept[-1]):
+                kept.append(prefix)
+        if len(kept) <= _FILTERS:
+            return kept
+    raise AssertionError("one filter is never too many")
+
+
 class Subscription:
     """An iterator over `Message`s; made by `subscribe`. Not for use by several threads.
 
@@ -181,8 +203,8 @@ class Subscription:
             self._socket = self._line.context.socket(zmq.SUB)
             self._socket.set(zmq.LINGER, 0)
             self._socket.set(zmq.RCVHWM, high_water_messages)
-            for pattern in self._patterns:
-                self._socket.subscribe(pattern.prefix)
+            for prefix in filters(self._patterns):
+                self._socket.subscribe(prefix)
             _connect(self._socket, address)
             self._poller = zmq.Poller()
             self._poller.register(self._socket, zmq.POLLIN)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tickplant import follower as follower_module
-from tickplant.client import Pattern
+from tickplant.client import Pattern, filters
 from tickplant.follower import Follower, Message, decimals
 from tickplant.shm import wire
 from tickplant.shm.records import BBO, NO_PRICE, TICK, UNKNOWN, Schema
@@ -372,3 +372,23 @@ def test_no_price_is_none_in_text() -> None:
     bbo["bid_price"] = NO_PRICE
     assert decimals(bbo["bid_price"], 2) == [None]
     assert decimals(np.array([-5, 12345]), 2) == ["-0.05", "123.45"]
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        (["*"], [b""]),
+        (
+            ["binance.BTCUSDT", "binance.BTCUSDT.trade", "binance.ETHUSDT.book"],
+            [b"binance.BTCUSDT", b"binance.ETHUSDT.book"],
+        ),
+        (["binance." + "X" * 300], [b"binance." + b"X" * 120]),
+        ([f"binance.S{number:04}.book" for number in range(500)], [b"binance.S%04d.book" % n for n in range(500)]),
+        ([f"binance.S{number:04}.book" for number in range(501)] + ["okx.A.book"], [b"binance.", b"okx."]),
+        ([f"venue{number:04}.S.book" for number in range(501)], [b""]),
+    ],
+)
+def test_filters_are_few_and_short_and_let_every_wanted_topic_through(topics: list[str], expected: list[bytes]) -> None:
+    found = filters([Pattern(topic) for topic in topics])
+    assert found == expected
+    assert all(any(topic.partition("*")[0].encode().startswith(prefix) for prefix in found) for topic in topics)

@@ -255,3 +255,25 @@ def test_loopback_and_explicitly_insecure_addresses_may_be_bound() -> None:
 
 def test_paths_are_relative_to_the_configuration_file() -> None:
     assert parse(FEED + '[plant]\ndata = "store"\n').data_dir == Path("/somewhere/store")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max_connections = 0",
+        "max_connections = 10_001",
+        "max_subscriptions = 0",
+        "subscriptions_per_client = 0",
+        "max_topic_bytes = 127",
+        "max_topic_bytes = 4097",
+        "request_kib = 15",
+        "replies_mib = 3",
+        "backlog_mib = 0",
+        "unread_s = 0",
+        "handshake_s = inf",
+        "handshake_s = 0.0",
+    ],
+)
+def test_limits_on_clients_have_bounds(line: str) -> None:
+    with pytest.raises(ConfigError, match=line.partition(" ")[0]):
+        parse(f"{FEED}[engines.e]\n{line}\n")

@@ -24,6 +24,7 @@ SHARED = {
     "errors",
     "instruments",
     "lineage",
+    "poll",
     "process",
     "secrets",
     "times",

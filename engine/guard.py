@@ -1,0 +1,384 @@
+"""What a client may cost: connections, requests, subscriptions, replies and backlog. Whoever takes more is cut off.
+
+libzmq bounds frames and whole messages; nothing there bounds the frames of an unfinished message, connections, or what
+all clients together cost. So the kernel is asked how many bytes each TCP connection has brought and taken. Nothing here
+touches a message on its way to a subscriber. Imports shared modules only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+import zmq
+
+from tickplant.config import EngineConfig
+
+ZmqContext = zmq.Context[zmq.Socket[bytes]]
+ZmqSocket = zmq.Socket[bytes]
+
+REQUEST_FRAMES: Final = 8  # of one request, envelope included
+RECEIVE_BUFFER_BYTES: Final = 16 << 10
+"""In the kernel, of one connection. Small, so that a flood cannot bring much before it is noticed."""
+
+UNSERVED_BYTES: Final = 2 << 20
+"""Brought and not served yet, of all clients together. An empty frame is 2 bytes on the wire and 64 in memory."""
+
+HEARTBEAT_BYTES_PER_S: Final = 16
+"""ZeroMQ's heartbeats are bytes that never become a message: so much of them is free."""
+
+SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
+TRIM_S: Final = 5.0
+"""After a client was cut off, memory is given back to the system for so long, once a sweep."""
+
+_TCP_INFO_BYTES: Final = 136
+_BYTES_ACKED: Final = struct.Struct("<Q")  # at 120 of struct tcp_info: what the peer has taken
+_ACKED_AT: Final = 120
+_RECEIVED_AT: Final = 128
+_EVENTS: Final = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+_EVENT: Final = struct.Struct("=Hi")
+
+
+class Client:
+    """One TCP connection, through a descriptor of our own. Bytes count from its beginning."""
+
+    __slots__ = (
+        "blocked_at",
+        "excess",
+        "handed",
+        "link",
+        "moved_s",
+        "pending",
+        "port",
+        "served",
+        "since_s",
+        "taken",
+        "topics",
+    )
+
+    def __init__(self, link: socket.socket, port: int) -> None:
+        self.link = link
+        self.port = port
+        self.since_s = self.moved_s = time.monotonic()
+        self.served = 0  # bytes of the messages that were dealt with
+        self.excess = 0  # of these, a predecessor's with the same descriptor
+        self.pending = 0  # brought and not served when we last looked
+        self.handed = 0  # bytes of replies
+        self.taken = 0  # bytes that the peer had taken when we last looked
+        self.blocked_at: int | None = None  # bytes published when its queue in the kernel was first seen full
+        self.topics: set[bytes] = set()
+
+    def unserved(self) -> int:
+        """Bytes that libzmq has read of it and that no message has brought to the engine."""
+        served = self.served
+        info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        brought = int(_BYTES_ACKED.unpack_from(info, _RECEIVED_AT)[0]) - self._queued(termios.FIONREAD)
+        self.excess = max(self.excess, served - brought)
+        return brought - (served - self.excess)
+
+    def owed(self) -> int:
+        """Bytes of replies that libzmq still holds for it."""
+        info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        taken = int(_BYTES_ACKED.unpack_from(info, _ACKED_AT)[0])
+        owed = max(0, self.handed - taken - self.unsent())
+        if taken != self.taken or not owed:
+            self.taken, self.moved_s = taken, time.monotonic()
+        return owed
+
+    def unsent(self) -> int:
+        """Bytes in the kernel that the peer has not taken."""
+        return self._queued(termios.TIOCOUTQ)
+
+    def _queued(self, request: int) -> int:
+        return int.from_bytes(fcntl.ioctl(self.link, request, b"\0\0\0\0"), "little")
+
+
+class Guard:
+    """Watches the clients of an engine's TCP sockets. Not thread-safe: `attend` and `sweep` are the engine's to call.
+
+    Clients of `ipc://` are not watched: the folder's permissions decide who they are.
+
+    Args:
+        limits: of the engine.
+        published: gives the bytes published so far.
+        lossless: subscribers are waited for, so none is cut off for being behind.
+    """
+
+    def __init__(self, limits: EngineConfig, published: Callable[[], int], *, lossless: bool = False) -> None:
+        self.cut: Counter[str] = Counter()  # by reason
+        self.subscriptions = 0
+        self._limits = limits
+        self._published = published
+        self._lossless = lossless
+        self._epoll = select.epoll()
+        self._monitors: dict[int, tuple[ZmqSocket, ZmqSocket]] = {}  # by port: what is watched, and what tells of it
+        self._bursts: dict[int, int] = {}
+        self._clients: dict[int, Client] = {}  # by libzmq's descriptor
+        self._by_link: dict[int, int] = {}  # the same by ours
+        self._unserved = 0
+        self._owed = 0  # at most
+        self._last_cut_s = float("-inf")
+        self._told: Counter[str] = Counter()
+        self._trimming: threading.Thread | None = None
+        self._log = structlog.get_logger()
+        self._raise_descriptor_limit()
+
+    @property
+    def connections(self) -> int:
+        """Clients that are connected over TCP."""
+        return len(self._clients)
+
+    def watch(self, context: ZmqContext, listening: ZmqSocket, *, burst_bytes: int = 0) -> None:
+        """Watch the clients of a socket bound to TCP from now on; `burst_bytes` they may bring beyond a request."""
+        port = int(bytes(listening.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
+        name = f"inproc://guard-{id(self)}-{port}"
+        listening.monitor(name, _EVENTS)
+        monitor = context.socket(zmq.PAIR)
+        monitor.set(zmq.LINGER, 0)
+        monitor.connect(name)
+        self._monitors[port] = listening, monitor
+        self._bursts[port] = burst_bytes
+        self._epoll.register(int(monitor.get(zmq.FD)), select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Descriptor that becomes readable when `attend` has something to do."""
+        return self._epoll.fileno()
+
+    def attend(self) -> None:
+        """Take note of connections, and of what clients have brought."""
+        ready = self._epoll.poll(0)
+        self._listen()
+        for link, _ in ready:
+            if (fd := self._by_link.get(link)) is not None:
+                self._look(fd)
+
+    def sweep(self) -> None:
+        """What shows with time only. Call it about every second."""
+        self.attend()
+        now_s = time.monotonic()
+        for fd in list(self._clients):
+            self._look(fd)
+        self._owed = 0
+        for fd, client in list(self._clients.items()):
+            if client.handed:
+                owed = self._ask(fd, client.owed)
+                self._owed += owed
+                if owed and now_s - client.moved_s > self._limits.unread_s:
+                    self._cut(fd, "reads no replies")
+        if not self._lossless:
+            self._look_for_backlog()
+        for reason, count in (self.cut - self._told).items():
+            self._log.warning("clients cut off", reason=reason, number=count, total=self.cut[reason])
+        self._told = self.cut.copy()
+        if now_s - self._last_cut_s < TRIM_S and not (self._trimming and self._trimming.is_alive()):
+            self._trimming = threading.Thread(target=_give_back, daemon=True)
+            self._trimming.start()
+
+    def served(self, fd: int, frames: Iterable[int]) -> None:
+        """A message of a client, with frames of these sizes, has been dealt with."""
+        if (client := self._client(fd)) is not None:
+            client.served += wire_bytes(frames)
+
+    def subscribed(self, fd: int, topic: bytes, *, on: bool) -> None:
+        """A client has subscribed to a topic, or given it up."""
+        client = self._client(fd)
+        if client is None or on == (topic in client.topics):
+            return
+        self.subscriptions += 1 if on else -1
+        if not on:
+            client.topics.remove(topic)
+            return
+        client.topics.add(topic)
+        limits = self._limits
+        if len(topic) > limits.max_topic_bytes:
+            self._cut(fd, "topic too long")
+        elif len(client.topics) > limits.subscriptions_per_client or self.subscriptions > limits.max_subscriptions:
+            self._cut(fd, "too many subscriptions")
+
+    def may_reply(self, fd: int, frames: Iterable[int]) -> bool:
+        """Whether there is room for a reply; it then counts. Whoever has kept replies waiting longest makes room."""
+        client = self._client(fd)
+        if client is None:  # it was cut off, or is gone
+            return False
+        size, most = wire_bytes(frames), self._limits.replies_mib << 20
+        while self._owed + size > most:
+            owing = {other: self._ask(other, each.owed) for other, each in list(self._clients.items()) if each.handed}
+            self._owed = sum(owing.values())
+            if self._owed + size <= most:
+                break
+            victims = [other for other, owed in owing.items() if owed and other in self._clients]
+            if not victims:
+                return False
+            victim = min(victims, key=lambda other: self._clients[other].moved_s)
+            self._owed -= owing[victim]
+            self._cut(victim, "reads no replies")
+        if fd not in self._clients:
+            return False
+        client.handed += size
+        self._owed += size
+        return True
+
+    def cut_off(self, fd: int, reason: str) -> None:
+        """End a connection, if it still is one."""
+        if self._client(fd) is not None:
+            self._cut(fd, reason)
+
+    def counters(self) -> dict[str, int | dict[str, int]]:
+        """What the supervisor shows."""
+        return {
+            "connections": self.connections,
+            "subscriptions": self.subscriptions,
+            "clients_cut": dict(self.cut),
+            "replies_owed_bytes": self._owed,
+        }
+
+    def close(self) -> None:
+        """Let go of everything; the sockets themselves are not ours."""
+        for fd in list(self._clients):
+            self._forget(fd)
+        for listening, monitor in self._monitors.values():
+            with contextlib.suppress(zmq.ZMQError):  # closed already
+                listening.disable_monitor()
+            monitor.close(0)
+        self._monitors.clear()
+        self._epoll.close()
+
+    # -- inner
+
+    def _client(self, fd: int) -> Client | None:
+        """Whose descriptor that is; a message may be here before the news of its connection."""
+        if fd not in self._clients:
+            self._listen()
+        return self._clients.get(fd)
+
+    def _listen(self) -> None:
+        for port, (_, monitor) in self._monitors.items():
+            while True:
+                try:
+                    head, _ = monitor.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                event, fd = _EVENT.unpack(head)
+                self._forget(fd)  # whoever had it before
+                if event == zmq.EVENT_ACCEPTED:
+                    self._greet(port, fd)
+
+    def _greet(self, port: int, fd: int) -> None:
+        try:
+            link = socket.socket(fileno=os.dup(fd))
+        except OSError:  # gone already
+            return
+        client = Client(link, port)
+        if not self._ours(link, port):
+            link.close()  # the number has another meaning by now
+            return
+        self._clients[fd] = client
+        self._by_link[link.fileno()] = fd
+        if sum(other.port == port for other in self._clients.values()) > self._limits.max_connections:
+            self._cut(fd, "too many connections")
+            return
+        self._epoll.register(link, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+
+    @staticmethod
+    def _ours(link: socket.socket, port: int) -> bool:
+        try:
+            tcp = link.family in (socket.AF_INET, socket.AF_INET6) and link.type == socket.SOCK_STREAM
+            return tcp and link.getsockname()[1] == port
+        except OSError:
+            return False
+
+    def _look(self, fd: int) -> None:
+        """Compare what a client has brought with what it may."""
+        client = self._clients.get(fd)
+        if client is None:
+            return
+        limits = self._limits
+        pending = self._ask(fd, client.unserved)
+        if fd not in self._clients:
+            return
+        self._unserved += pending - client.pending
+        client.pending = pending
+        allowed = (limits.request_kib << 10) + HEARTBEAT_BYTES_PER_S * (time.monotonic() - client.since_s)
+        allowed += self._bursts[client.port]
+        if pending > allowed:
+            self._cut(fd, "unfinished request")
+        elif self._unserved > UNSERVED_BYTES:
+            self._cut(max(self._clients, key=lambda other: self._clients[other].pending), "unfinished request")
+
+    def _look_for_backlog(self) -> None:
+        """Subscribers for which more than `backlog_mib` was published while they took nothing, or nearly so."""
+        published, most = self._published(), self._limits.backlog_mib << 20
+        writable = select.poll()
+        for client in self._clients.values():
+            writable.register(client.link, select.POLLOUT)
+        free = {link for link, _ in writable.poll(0)}
+        for fd, client in list(self._clients.items()):
+            if client.link.fileno() not in free:
+                if client.blocked_at is None:
+                    client.blocked_at = published
+                elif published - client.blocked_at > most:
+                    self._cut(fd, "too far behind")
+            elif client.blocked_at is not None:
+                # There may be room for a moment only, before libzmq fills it again: only a small queue is an end of it.
+                room = client.link.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+                if 4 * self._ask(fd, client.unsent) < room:
+                    client.blocked_at = None
+
+    def _ask(self, fd: int, question: Callable[[], int]) -> int:
+        """What the kernel says of a client; 0 where it says that there is none any more."""
+        try:
+            return question()
+        except OSError:
+            self._forget(fd)
+            return 0
+
+    def _cut(self, fd: int, reason: str) -> None:
+        self.cut[reason] += 1
+        self._last_cut_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            self._clients[fd].link.shutdown(socket.SHUT_RDWR)
+        self._forget(fd)
+
+    def _forget(self, fd: int) -> None:
+        client = self._clients.pop(fd, None)
+        if client is None:
+            return
+        self.subscriptions -= len(client.topics)
+        self._unserved -= client.pending
+        del self._by_link[client.link.fileno()]
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(client.link)
+        client.link.close()
+
+    def _raise_descriptor_limit(self) -> None:
+        """Two descriptors a connection, on two sockets; and the engine's own."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 256 + 5 * self._limits.max_connections
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def wire_bytes(frames: Iterable[int]) -> int:
+    """Bytes on the wire of a message with frames of these sizes; at least, since subscriptions have two forms."""
+    return sum(size + (2 if size < 256 else 9) for size in frames)
+
+
+def _give_back() -> None:
+    """Have malloc give free memory back to the system."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,77 @@
+"""The one way an engine or a writer sleeps: epoll over descriptors and ZeroMQ sockets. Imports pyzmq only."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import zmq
+
+Handler = Callable[[], object]
+ZmqSocket = zmq.Socket[bytes]
+
+_EVENTS: Final = int(zmq.EVENTS)
+_READABLE: Final = int(zmq.POLLIN)
+
+
+class Poll:
+    """Descriptors and sockets, and who is called when one of them can be read. Not thread-safe.
+
+    The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive carries these
+    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks each socket for
+    its events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}  # of plain descriptors
+        self._sockets: dict[int, tuple[Callable[[int], int | bytes], Handler]] = {}  # by descriptor
+
+    def add(self, fd: int, handler: Handler = lambda: None) -> None:
+        """Watch a descriptor: `wait` calls `handler` whenever it can be read, again and again until it is."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._handlers[fd] = handler
+
+    def add_socket(self, socket: ZmqSocket, handler: Handler) -> None:
+        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none."""
+        fd = int(socket.get(zmq.FD))
+        self._epoll.register(fd, select.EPOLLIN)
+        self._sockets[fd] = socket.get, handler
+
+    def remove(self, fd: int) -> None:
+        """Stop watching a descriptor that `add` was given; it may be closed by now."""
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
+        del self._handlers[fd]
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until something can be read, `timeout_s` at most, and call the handlers. Returns whether any was.
+
+        May end early without: libzmq wakes sockets for purposes of its own.
+        """
+        ready = [handler for get, handler in self._sockets.values() if int(get(_EVENTS)) & _READABLE]
+        for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):
+            if fd in self._sockets:
+                get, handler = self._sockets[fd]
+                if handler not in ready and int(get(_EVENTS)) & _READABLE:
+                    ready.append(handler)
+            else:
+                ready.append(self._handlers[fd])
+        for handler in ready:
+            handler()
+        return bool(ready)
+
+    def close(self) -> None:
+        """Let go of all descriptors. Idempotent."""
+        self._epoll.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

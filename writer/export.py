@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -37,6 +37,15 @@ from tickplant.writer.store import Store
 
 Records = NDArray[np.void]
 TextFormat = Literal["csv", "jsonl"]
+
+
+class TextFile(Protocol):
+    """What text can be written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Write whole lines of UTF-8."""
+        ...
+
 
 BATCH_ROWS: Final = 1 << 17
 """Rows in a record batch and in a Parquet row group."""
@@ -164,7 +173,7 @@ class Export:
             temporary.unlink(missing_ok=True)
         return rows
 
-    def write_text(self, file: IO[bytes], text_format: TextFormat) -> int:
+    def write_text(self, file: TextFile, text_format: TextFormat) -> int:
         """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
         rows = 0
         if text_format == "csv":

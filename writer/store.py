@@ -33,6 +33,8 @@ Records = NDArray[np.void]
 OnDamage = Callable[[Damage], None]
 
 INSTRUMENTS_FILE: Final = "instruments.jsonl"
+SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
+"""What the errors of commands say of damage; in Python that is `on_damage`."""
 
 
 class _Clear(NamedTuple):

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -114,7 +115,11 @@ def fetch_book(
         line.close()
     if not isinstance(reply, Snapshot):
         raise SubscribeError(f"{line.address}: {getattr(reply, 'reason', reply)}")
-    records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
+    try:
+        records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
+        first = records[0]
+    except (IndexError, ValueError) as error:
+        raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
     levels = {}
     for side in (Side.BID, Side.ASK):
         chosen = records[(records["kind"] == Kind.LEVEL) & (records["side"] == side)]
@@ -122,8 +127,8 @@ def fetch_book(
     return Book(
         venue=venue,
         symbol=symbol,
-        ts_event=int(records[0]["ts_event"]),
-        ts_recv=int(records[0]["ts_recv"]),
+        ts_event=int(first["ts_event"]),
+        ts_recv=int(first["ts_recv"]),
         stale=reply.stale,
         price_scale=reply.info.price_scale,
         size_scale=reply.info.size_scale,
@@ -196,6 +201,11 @@ class Subscription:
             self.close()
             raise
         self._checked_s = self._heard_s = time.monotonic()
+
+    def existing(self, wanted: str) -> list[str]:
+        """Topics that the engine has by now, as far as this subscription has heard, that a topic or pattern means."""
+        pattern = Pattern(wanted)
+        return sorted(topic for topic in self._followers if pattern.matches(topic))
 
     @property
     def closed(self) -> bool:
@@ -380,6 +390,8 @@ class _Line:
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
     try:
+        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
         socket.connect(address)
-    except zmq.ZMQError as error:
-        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {error.strerror}") from None
+    except (zmq.ZMQError, ValueError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None

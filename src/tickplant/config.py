@@ -30,6 +30,7 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Scale = Annotated[int, msgspec.Meta(ge=0, le=18)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
+MAX_FILE_BYTES: Final = 1 << 20
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
@@ -134,7 +135,11 @@ def load(file: Path | None = None) -> Config:
         text = resources.files("tickplant").joinpath("demo.toml").read_text(encoding="utf-8")
         return parse(text, file="the built-in demo configuration", base=Path.cwd())
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"holds more than {MAX_FILE_BYTES >> 20} MiB: it is no configuration", file=str(file))
+        text = data.decode()
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(file)) from None
     except UnicodeDecodeError as error:
@@ -146,8 +151,10 @@ def parse(text: str, *, file: str, base: Path) -> Config:
     """Check a configuration text. `file` names it in errors. Raises ConfigError."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one, and a number of too many digits another
         raise ConfigError(f"is not valid TOML: {error}", file=file) from None
+    except RecursionError:
+        raise ConfigError("is not a configuration: it is nested too deeply", file=file) from None
     reader = _Reader(file)
     reader.known(raw, ("plant", "feeds", "engines", "writers", "sims"), "")
     config = Config(
@@ -272,7 +279,7 @@ def _check(config: Config) -> None:
             raise wrong(f"{key}.sim", f"simulates {config.sims[feed.sim].venue}, the feed wants {feed.venue}")
         for option, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
             url = getattr(feed, option)
-            if url and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
+            if url and not _is_url(url, schemes):
                 raise wrong(f"{key}.{option}", f"{url!r} is not an address that begins with {schemes[1]}://")
         _power_of_two(config, f"{key}.ring_records", feed.ring_records)
     for section, tables in (("engines", config.engines), ("writers", config.writers)):
@@ -296,6 +303,14 @@ def _check(config: Config) -> None:
             raise wrong(f"sims.{name}.recording", f"there is no file {config.base / sim.recording}")
 
 
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as half an IPv6 address, or a port that is no number
+        return False
+
+
 def _power_of_two(config: Config, key: str, value: int) -> None:
     if value & (value - 1) or value < 1024:
         near = max(1024, 1 << (value - 1).bit_length())
@@ -307,7 +322,7 @@ def _check_endpoint(config: Config, key: str, address: str, *, insecure: bool) -
     host, _, port = rest.rpartition(":")
     if scheme == "ipc" and rest:
         return
-    if scheme != "tcp" or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if scheme != "tcp" or not host or not _is_number(port) or not 0 < int(port) < 65536:
         raise ConfigError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}", file=config.file, key=key)
     if not (insecure or is_loopback(host)):
         raise ConfigError(
@@ -334,7 +349,12 @@ def requests_address(engine: EngineConfig) -> str:
 def beside(publish: str) -> str:
     """The ROUTER address that belongs to a PUB address by convention: the next port, or `.requests` for ipc."""
     head, _, port = publish.rpartition(":")
-    return f"{head}:{int(port) + 1}" if publish.startswith("tcp://") and port.isdigit() else f"{publish}.requests"
+    return f"{head}:{int(port) + 1}" if publish.startswith("tcp://") and _is_number(port) else f"{publish}.requests"
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a port: digits of ASCII alone, and few of them."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5
 
 
 def plant_id(data_dir: Path) -> str:

@@ -27,6 +27,7 @@ from tickplant.continuation import leave_last_ids
 from tickplant.control import (
     Accepted,
     Done,
+    FeedSpec,
     GetStatus,
     Heartbeat,
     Hello,
@@ -323,9 +324,8 @@ class Supervisor:
             case Restart(name=name) if name in self.children:
                 self._restart(self.children[name])
                 reply = Accepted()
-            case Resync(feed=name) if name in self._identities:
-                self._control.send_multipart([self._identities[name], encode(message)])
-                reply = Accepted()
+            case Resync(feed=name) if name in self._identities and name in self.children:
+                reply = self._resync(self.children[name], message)
             case Restore() | Restored() | Restoring():
                 self._restore(message)
             case Recall(engine=name) if name in self.plan.recalls:
@@ -363,6 +363,19 @@ class Supervisor:
         else:
             child.retry_s = 0.0
             child.state = "backoff"
+
+    def _resync(self, child: Child, message: Resync) -> Message:
+        """Pass it on to a feed that has such a book."""
+        spec = child.plan.spec()
+        if not isinstance(spec, FeedSpec):
+            return Refused(f"{child.name} is no feed; feeds fetch books")
+        if "book" not in spec.config.channels:
+            return Refused(f"{child.name} records no books: its channels are {', '.join(spec.config.channels)}")
+        symbols = {symbol.upper(): symbol for symbol in spec.config.symbols}
+        if message.symbol and message.symbol.upper() not in symbols:
+            return Refused(f"{child.name} has no symbol {message.symbol}; it has {', '.join(symbols)}")
+        self._control.send_multipart([self._identities[child.name], encode(message)])
+        return Accepted()
 
     def _restore(self, message: Restore | Restored | Restoring) -> None:
         """An engine wants to be played stored ticks, is offered them, or has had what it needs."""

@@ -54,7 +54,7 @@ def tell(error: Exception) -> int:
         if isinstance(error, click.ClickException):
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 say(error.ctx.get_usage(), err=True)
-            say(f"Error: {error.format_message()}", err=True)
+            say(f"Error: {error.format_message()}".expandtabs(2), err=True)
         else:
             say(f"tickplant: {sentence(error)}", err=True)
     return error.exit_code if isinstance(error, click.ClickException | TickplantError) else 1

@@ -10,11 +10,15 @@ A file holds chunks one after another and nothing else. All numbers are little-e
     length - 12      4       length_bytes again, so that a file can be walked backwards
     length - 8       8       the commit mark
 
-A chunk is valid if and only if its magic and version are known; `rows` and `columns` are not 0; both lengths are equal
-and no longer than what is left of the file; header_checksum is the CRC-32 of the header before it followed by the
-directory; the sections fill the space between directory and trailer exactly; payload_checksum is the CRC-32 of the
-sections; and the commit mark is there. So every byte is covered. A chunk is written front to back in one go: a torn one
-lacks its mark, or has holes that the checksums find.
+A chunk is valid if and only if its magic and version are known; `rows` is 1 to MAX_ROWS and `columns` 1 to MAX_COLUMNS,
+each id once; both lengths are equal, at most MAX_CHUNK_BYTES and no longer than what is left of the file;
+header_checksum is the CRC-32 of the header before it followed by the directory; the sections fill the space between
+directory and trailer exactly; payload_checksum is the CRC-32 of the sections; and the commit mark is there. So every
+byte is covered. A chunk is written front to back in one go: a torn one lacks its mark, or has holes that the checksums
+find.
+
+Checksums stop accidents, not forgers. So whatever a chunk declares is checked against its own bytes and the limits
+above before memory is allocated for it, and whatever it holds ends in records or in a DamageError.
 
 How a reader walks a file: from offset 0, chunk by chunk, by length_bytes. Where a chunk is not valid it looks behind it
 for the next magic at whose place, less 4 bytes, a valid chunk begins. What it skipped is damage or, at the end of a
@@ -25,7 +29,7 @@ A section is `[base u8] [divisor u8] [zstd frame]`, the parts named by the colum
 is absent is 0), which stores a constant in 8 bytes and a counter in 16. Otherwise the frame holds `width * rows` bytes,
 made by the steps in `transform.py` with the predictor and order in the column's transform; an absent divisor is 1.
 Where the transform says so, the frame goes on after its planes: with the values, 8 bytes each, of the rows that are no
-market data (STATUS and GAP), in stored order. The planes have a stand-in for those.
+market data (STATUS and GAP), in stored order. The planes have a stand-in for those. Nothing else is in a section.
 
 Contexts are equal values of the schema's key columns (`KEYS`): a *group* has all of them equal (for ticks instrument,
 kind and side), a *stream* all but the `STREAM_SHIFT` lowest bits of the key (for ticks instrument and kind). The key
@@ -71,6 +75,10 @@ MAGIC: Final = b"\xf7TPC"
 COMMIT_MARK: Final = b"TPCOMMIT"
 MAX_ROWS: Final = 1 << 20
 """Most records in one chunk: bounds what a reader must hold."""
+MAX_COLUMNS: Final = 255
+"""Most columns in one chunk: an id is one byte, and each occurs once."""
+MAX_CHUNK_BYTES: Final = 1 << 28
+"""Longest chunk: more than MAX_ROWS records of any schema take, compressible or not."""
 
 HEADER: Final = np.dtype(
     [
@@ -105,6 +113,10 @@ COLUMN: Final = np.dtype(
     ]
 )
 TRAILER_BYTES: Final = 12
+MAX_FRAME_BYTES: Final = 16 * MAX_ROWS
+"""Most that a section's frame holds: planes of 8 bytes a row, and as many again where all rows are apart."""
+HEAD_BYTES: Final = HEADER.itemsize + MAX_COLUMNS * COLUMN.itemsize
+"""Header and directory of any chunk are within this many bytes."""
 
 
 class ChunkHeader(NamedTuple):
@@ -210,31 +222,53 @@ def read_header(buffer: Buffer, offset: int = 0, *, path: Path | str = "chunk", 
     `path` names the file in errors, `origin` is the place of the buffer in it. Raises DamageError where no committed
     chunk begins there, and StoreError for a chunk of a later version.
     """
+    view = memoryview(buffer)
+    header = read_head(view[offset : offset + HEAD_BYTES], len(view) - offset, path=path, offset=origin + offset)
+    end = offset + header.length_bytes
+    check_trailer(view[end - TRAILER_BYTES : end], header, path=path, offset=origin + offset)
+    return header
+
+
+def read_head(head: Buffer, left_bytes: int, *, path: Path | str, offset: int) -> ChunkHeader:
+    """The header of a chunk, from its first HEAD_BYTES or what there is of them, checked together with its directory.
+
+    So a reader knows that a chunk is what it says before it reads the rest. `left_bytes` is how many there are from
+    where it begins, `offset` that place in the file at `path`. Raises as `read_header`.
+    """
 
     def damage(why: str) -> DamageError:
-        return DamageError(why, path=path, offset=origin + offset)
+        return DamageError(why, path=path, offset=offset)
 
-    left = len(buffer) - offset
-    if left < HEADER.itemsize + TRAILER_BYTES:
-        raise damage(f"{left} bytes are left, too few for a chunk")
-    header = ChunkHeader._make(np.frombuffer(buffer, HEADER, 1, offset)[0].item())
+    if left_bytes < HEADER.itemsize + TRAILER_BYTES:
+        raise damage(f"{left_bytes} bytes are left, too few for a chunk")
+    header = ChunkHeader._make(np.frombuffer(head, HEADER, 1)[0].item())
     if header.magic != MAGIC:
         raise damage("no chunk begins here")
-    directory_end = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
-    end = offset + header.length_bytes
-    if not directory_end + TRAILER_BYTES <= end <= len(buffer):
-        raise damage(f"the chunk's length of {header.length_bytes} bytes does not fit the {left} that are left")
-    view = memoryview(buffer)
-    if header_checksum(view[offset:directory_end]) != header.header_checksum:
+    directory_end = HEADER.itemsize + header.columns * COLUMN.itemsize
+    if not directory_end + TRAILER_BYTES <= header.length_bytes <= left_bytes:
+        raise damage(f"the chunk's length of {header.length_bytes} bytes does not fit the {left_bytes} that are left")
+    if header.columns > MAX_COLUMNS or header.length_bytes > MAX_CHUNK_BYTES:
+        raise damage(f"the chunk's header makes no sense: {header.columns} columns in {header.length_bytes} bytes")
+    if header_checksum(head) != header.header_checksum:
         raise damage("the chunk's header does not match its checksum")
-    if view[end - 12 : end] != header.length_bytes.to_bytes(4, "little") + COMMIT_MARK:
-        raise damage("the chunk has no commit mark")
     if header.version > VERSION:
         why = f"a chunk has format {header.version}, and this program reads formats up to {VERSION}: update it"
         raise StoreError(why, path=path)
-    if header.schema not in _LAYOUTS or not 1 <= header.rows <= MAX_ROWS:
-        raise damage(f"the chunk's header makes no sense: schema {header.schema}, {header.rows} rows")
+    if header.schema not in _LAYOUTS or not 1 <= header.rows <= MAX_ROWS or not header.columns:
+        why = f"schema {header.schema}, {header.rows} rows, {header.columns} columns"
+        raise damage(f"the chunk's header makes no sense: {why}")
+    directory = np.frombuffer(head, COLUMN, header.columns, HEADER.itemsize)
+    if len(np.unique(directory["id"])) < header.columns:
+        raise damage("the chunk's header makes no sense: a column occurs twice")
+    if int(directory["stored_bytes"].sum(dtype=np.uint64)) != header.length_bytes - directory_end - TRAILER_BYTES:
+        raise damage("the columns do not fill the chunk")
     return header
+
+
+def check_trailer(trailer: Buffer, header: ChunkHeader, *, path: Path | str, offset: int) -> None:
+    """Look whether a chunk ends as `header` says. Raises DamageError."""
+    if bytes(trailer) != header.length_bytes.to_bytes(4, "little") + COMMIT_MARK:
+        raise DamageError("the chunk has no commit mark", path=path, offset=offset)
 
 
 def check_payload(
@@ -258,7 +292,7 @@ class ChunkDecoder:
     """Decodes chunks one after another and keeps its working memory. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._decompressor = zstandard.ZstdDecompressor()
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
         self._scratch = Scratch()
 
     def decode(
@@ -301,32 +335,33 @@ class ChunkDecoder:
                 decoded = self._decode_columns(buffer, offset, header, layout, columns)
         except (ValueError, KeyError, zstandard.ZstdError) as error:
             # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
-            raise DamageError(f"the chunk cannot be decoded: {error}", path=path, offset=origin + offset) from error
+            why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
         return _assemble(decoded, dtype, header.rows), header, offset + header.length_bytes
 
     def _decode_columns(
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Sequence[str] | None
     ) -> dict[str, Words]:
         """The wanted columns and the keys they need, by name. The arrays are reused by the next chunk."""
-        start = offset + HEADER.itemsize
-        end = offset + header.length_bytes - TRAILER_BYTES
-        directory = np.frombuffer(buffer, COLUMN, header.columns, start).tolist()
-        start += header.columns * COLUMN.itemsize
+        directory = np.frombuffer(buffer, COLUMN, header.columns, offset + HEADER.itemsize).tolist()
+        start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         payload = memoryview(buffer)
-        residuals, *arrays = self._scratch.words(len(directory) + 1, header.rows)
+        # By what this program knows, not by what the chunk declares: only known columns are decoded.
+        residuals, *arrays = self._scratch.words(len(layout.names) + 1, header.rows)
         decoded: dict[str, Words] = {}
         contexts = Contexts(layout.schema, decoded, header.rows, self._scratch)
-        for values, (number, code, bits, width, stored_bytes) in zip(arrays, directory, strict=True):
+        for number, code, bits, width, stored_bytes in directory:
             name = layout.names.get(number)
             if name is not None and (wanted is None or name in wanted or name in layout.keys):
-                if code != layout.codes[number] or bits & ~KNOWN_BITS or width > 8 or start + stored_bytes > end:
+                if code != layout.codes[number] or bits & ~KNOWN_BITS or width > 8:
                     raise ValueError(f"column {name} is stored in a way that this program does not know")
+                values = arrays[len(decoded)]
                 data = payload[start : start + stored_bytes]
                 decode_column(data, bits, width, contexts, self._decompressor, residuals, values)
+                if (limit := layout.limits[number]) and (values > limit).any():
+                    raise ValueError(f"column {name} holds a number that is too large for it")
                 decoded[name] = values
             start += stored_bytes
-        if start != end:
-            raise ValueError("the columns do not fill the chunk")
         return decoded
 
 
@@ -347,6 +382,11 @@ class _Layout:
         self.names = {number: name for name, number in COLUMN_IDS[schema].items()}
         self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
         self.keys = frozenset(name for name, _ in KEYS[schema])
+        # Largest word of each column that is narrower than a word: all of those are unsigned.
+        self.limits = {
+            number: np.uint64(256 ** self.dtype[name].itemsize - 1) if self.dtype[name].itemsize < 8 else None
+            for number, name in self.names.items()
+        }
 
 
 _LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}

@@ -238,12 +238,19 @@ def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Wor
 
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
+    """Number distinct keys by first appearance: into `numbers`; returns how many there are."""
     size = 256
-    while True:
+    while size <= 16 * max(256, len(keys)):
         count = transform.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
         if count >= 0:
             return count
         size *= 8
+    # Keys that collide in every table were made to: sorting does not care.
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    ranks = np.empty(len(firsts), np.int32)
+    ranks[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.int32)
+    numbers[:] = ranks[inverse.reshape(-1)]
+    return len(firsts)
 
 
 def encode_column(
@@ -297,20 +304,21 @@ def decode_column(
     """Decode a section into `values`; `residuals` is scratch of the same length. Raises ValueError, ZstdError."""
     rows = len(values)
     base = divisor = start = 0
+    if len(data) < 8 * (bool(bits & HAS_BASE) + bool(bits & HAS_DIVISOR)):
+        raise ValueError(f"a section of {len(data)} bytes is too short for its base and divisor")
     if bits & HAS_BASE:
         base, start = int.from_bytes(data[:8], "little"), 8
     if bits & HAS_DIVISOR:
         divisor, start = int.from_bytes(data[start : start + 8], "little"), start + 8
     if width == 0:
+        if start != len(data):
+            raise ValueError(f"{len(data) - start} bytes follow a base and a divisor that should stand alone")
         values[:] = base
         if divisor:
             values += np.arange(rows, dtype=np.uint64) * np.uint64(divisor)
         return
     apart = contexts.apart() if bits & APART else _NONE_APART
-    size = width * rows + 8 * len(apart)
-    planes = np.frombuffer(decompressor.decompress(data[start:], max_output_size=size), np.uint8)
-    if len(planes) != size:
-        raise ValueError(f"it holds {len(planes)} bytes instead of {size}")
+    planes = _decompress(data[start:], width * rows + 8 * len(apart), decompressor)
     planes, kept = planes[: width * rows], planes[width * rows :]
     predictor = bits & PREDICTOR_BITS
     order, previous = contexts.order(bits & GROUPED), contexts.previous(predictor)
@@ -319,3 +327,15 @@ def decode_column(
     transform.restore_values(unpacked, min(predictor, STREAM), np.uint64(base), previous, order, values)
     if len(apart):
         values[apart] = np.frombuffer(kept.tobytes(), np.uint64)
+
+
+def _decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
+    """The `size` bytes of a frame. Raises ValueError, ZstdError before more than that is allocated."""
+    # zstd allocates what the frame itself declares, whatever limit it is given.
+    declared = zstandard.frame_content_size(frame)
+    if declared not in (-1, size):
+        raise ValueError(f"a frame declares {declared} bytes instead of {size}")
+    planes = np.frombuffer(decompressor.decompress(frame, max_output_size=size, allow_extra_data=False), np.uint8)
+    if len(planes) != size:
+        raise ValueError(f"a frame holds {len(planes)} bytes instead of {size}")
+    return planes

@@ -10,6 +10,8 @@ Prices and sizes are decimal128(38, s), s being the largest scale among the inst
 to 18 more from a smaller scale always fit 38. Text formats print each at its own instrument's scale, all decimals. A
 price that does not exist is null, as is the venue time where the venue gives none. GAP and STATUS rows carry their
 cause or code, a whole number, as price; GAP rows the number missing as size, null where nobody knows.
+
+Names and words are dictionaries whose values are unique, the same in every batch: readers group by their indices.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -35,6 +37,15 @@ from tickplant.writer.store import Store
 
 Records = NDArray[np.void]
 TextFormat = Literal["csv", "jsonl"]
+
+
+class TextFile(Protocol):
+    """What text can be written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Write whole lines of UTF-8."""
+        ...
+
 
 BATCH_ROWS: Final = 1 << 17
 """Rows in a record batch and in a Parquet row group."""
@@ -113,11 +124,14 @@ class Export:
         self._known = np.zeros(count, np.bool_)
         self._price_scales = np.zeros(count, np.uint8)
         self._size_scales = np.zeros(count, np.uint8)
-        self._names: dict[str, list[str]] = {"venue": [""] * count, "symbol": [""] * count}
+        # A symbol may have had several ids, but a dictionary holds each name once.
+        self._names = {name: sorted({getattr(row, name) for row in rows}) for name in ("venue", "symbol")}
+        self._name_of = {name: np.zeros(count, np.int32) for name in self._names}  # place in those, by id
         for row in rows:
             self._known[row.id] = True
             self._price_scales[row.id], self._size_scales[row.id] = row.price_scale, row.size_scale
-            self._names["venue"][row.id], self._names["symbol"][row.id] = row.venue, row.symbol
+            for name, places in self._name_of.items():
+                places[row.id] = self._names[name].index(getattr(row, name))
         self.schema = pa.schema([(name, self._type(name)) for name in self._columns])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -159,7 +173,7 @@ class Export:
             temporary.unlink(missing_ok=True)
         return rows
 
-    def write_text(self, file: IO[bytes], text_format: TextFormat) -> int:
+    def write_text(self, file: TextFile, text_format: TextFormat) -> int:
         """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
         rows = 0
         if text_format == "csv":
@@ -242,14 +256,17 @@ class Export:
     def _labels(self, name: str, records: Records) -> tuple[pa.Array, list[str]]:
         """Indices into a list of names; null where there is no name."""
         if name in self._names:
-            return pa.array(np.ascontiguousarray(records["instrument"]).astype(np.int32)), self._names[name]
+            return pa.array(self._name_of[name][records["instrument"]]), self._names[name]
         kinds = records["kind"]
         if name == "kind":
-            indices = kinds.astype(np.int8) - 1
-            return pa.array(indices, mask=(indices < 0) | (indices >= len(_KINDS))), list(_KINDS)
-        sides = records["side"].astype(np.int8) - 1
-        missing = (sides < 0) | (sides > 1)
-        return pa.array(np.where(kinds == Kind.TRADE, sides + Side.ASK, sides), mask=missing), list(_SIDES)
+            names, indices = _KINDS, kinds.astype(np.int16) - 1
+            missing = (indices < 0) | (indices >= len(_KINDS))
+        else:
+            names, sides = _SIDES, records["side"].astype(np.int16) - 1
+            missing = (sides < 0) | (sides > 1)
+            indices = np.where(kinds == Kind.TRADE, sides + Side.ASK, sides)
+        # Some readers look at the index of a null, too.
+        return pa.array(np.where(missing, 0, indices).astype(np.int8), mask=missing), list(names)
 
     def _numbers(self, name: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
         """Mantissas, the scale of each, and which of them there are."""

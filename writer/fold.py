@@ -98,6 +98,10 @@ class Fold:
         if last:
             self.state = "live"
 
+    def lose(self) -> None:
+        """Records are missing here: the book is stale from here on, up to the next CLEAR."""
+        self.state = "stale"
+
     def book(self, instrument: Instrument) -> Book:
         """The book as it stands."""
         return Book(

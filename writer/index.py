@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.writer.codec import COLUMN, HEADER, MAGIC, ChunkHeader, check_payload, header_checksum, read_header
+from tickplant.writer.codec import (
+    COLUMN,
+    HEAD_BYTES,
+    HEADER,
+    MAGIC,
+    MAX_CHUNK_BYTES,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    TRAILER_BYTES,
+    ChunkHeader,
+    check_payload,
+    check_trailer,
+    header_checksum,
+    read_head,
+)
 
 ENTRY: Final = np.dtype(
     [
@@ -35,6 +51,11 @@ INDEX_SUFFIX: Final = ".tpx"
 _WORDS: Final = ENTRY.itemsize // 8
 _WEIGHTS: Final = np.cumprod(np.full(_WORDS - 1, 0x9E3779B97F4A7C15, np.uint64)) | np.uint64(1)
 _SEARCH_BYTES: Final = 1 << 20
+_LAST_SEQ: Final = 2**63  # far beyond what any plant will write; more than that is no name of a journal file
+
+
+WhileReading = Callable[[], None]
+"""Called again and again by whatever may read for long: a process reports then, so that nobody takes it for hung."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -98,19 +119,35 @@ def index_path(path: Path) -> Path:
 
 def journal_files(directory: Path) -> list[Path]:
     """Journal files of one producer and schema, by their first seq, which is their name."""
-    return sorted(path for path in directory.glob(f"*{JOURNAL_SUFFIX}") if path.stem.isdigit())
+    return sorted(path for path in directory.glob(f"*{JOURNAL_SUFFIX}") if _is_seq(path.stem))
 
 
-def load_index(path: Path, *, use_index: bool = True) -> FileIndex:
-    """The chunks of a journal file: from its index as far as that goes, else by scanning.
+def _is_seq(name: str) -> bool:
+    return len(name) == 20 and name.isascii() and name.isdecimal() and int(name) < _LAST_SEQ
 
-    With `use_index=False` every byte is scanned. Raises StoreError where the file cannot be read.
-    """
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a journal file, for a `with` block. An OSError in it becomes a StoreError that names the file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place must not hold us up
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise StoreError("is not a file", path=path)
+            yield fd
+        finally:
+            os.close(fd)
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-    try:
+
+
+def load_index(path: Path, *, use_index: bool = True, while_reading: WhileReading = lambda: None) -> FileIndex:
+    """The chunks of a journal file: from its index as far as that goes, else by scanning.
+
+    With `use_index=False` every byte is scanned. `while_reading` is called before each chunk, or megabyte without
+    one, that is scanned. Raises StoreError where the file cannot be read.
+    """
+    with opened(path) as fd:
         # In this order: the writer lists a chunk only after it has written it.
         known = _read_entries(index_path(path)) if use_index else np.zeros(0, ENTRY)
         size = os.fstat(fd).st_size
@@ -119,15 +156,11 @@ def load_index(path: Path, *, use_index: bool = True) -> FileIndex:
         found: list[tuple[int, ChunkHeader]] = []
         damage: list[Damage] = []
         for start, stop in _uncovered(known, size):
-            for item in scan(fd, path, start, stop):
+            for item in scan(fd, path, start, stop, while_reading):
                 if isinstance(item, Damage):
                     damage.append(item)
                 else:
                     found.append(item)
-    except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-    finally:
-        os.close(fd)
     entries = known
     if found:
         entries = np.concatenate([known, make_entries(found)])
@@ -161,9 +194,15 @@ def _read_entries(path: Path) -> NDArray[np.void]:
     except OSError:
         return np.zeros(0, ENTRY)
     entries: NDArray[np.void] = np.frombuffer(mapped, ENTRY, count)
-    ends = _ends(entries)
+    headers = entries["header"]
+    # The checksum is one against accidents: what an entry says must be possible as well.
     good = _checksums(entries) == entries["checksum"]
-    good &= np.concatenate([[0], ends[:-1]]) <= entries["offset"].astype(np.int64)
+    good &= entries["offset"] < _LAST_SEQ
+    good &= (headers["magic"] == np.void(MAGIC)) & (headers["length_bytes"] <= MAX_CHUNK_BYTES)
+    good &= (headers["columns"] >= 1) & (headers["columns"] <= MAX_COLUMNS)
+    good &= (headers["rows"] >= 1) & (headers["rows"] <= MAX_ROWS) & (headers["first_seq"] < _LAST_SEQ)
+    good &= headers["last_seq"] - headers["first_seq"] == headers["rows"] - np.uint64(1)
+    good &= np.concatenate([[0], _ends(entries)[:-1]]) <= entries["offset"].astype(np.int64)
     return entries[: count if good.all() else int(np.argmin(good))]
 
 
@@ -181,14 +220,17 @@ def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void]) -> Damage:
     return part if last < first else msgspec.structs.replace(part, first_seq=first, last_seq=last)
 
 
-def scan(fd: int, path: Path, start: int, stop: int) -> Iterator[tuple[int, ChunkHeader] | Damage]:
+def scan(
+    fd: int, path: Path, start: int, stop: int, while_reading: WhileReading
+) -> Iterator[tuple[int, ChunkHeader] | Damage]:
     """Walk the bytes from `start` to `stop`: each valid chunk, payload checked, and each stretch that is none."""
     offset = start
     while offset < stop:
+        while_reading()
         try:
             header = read_chunk(fd, path, offset, stop)[1]
         except DamageError as error:
-            following = _next_chunk(fd, path, offset + 1, stop)
+            following = _next_chunk(fd, path, offset + 1, stop, while_reading)
             reason = str(error).split(f"at byte {offset}: ", 1)[-1]
             torn = following == stop and _is_beginning(fd, offset, stop)
             yield Damage(str(path), offset, following - offset, reason, torn=torn)
@@ -200,22 +242,22 @@ def scan(fd: int, path: Path, start: int, stop: int) -> Iterator[tuple[int, Chun
 
 def read_chunk(fd: int, path: Path, offset: int, stop: int) -> tuple[bytes, ChunkHeader]:
     """The bytes and the header of the chunk at `offset`, checksums compared. Raises DamageError, StoreError."""
-    start = os.pread(fd, min(HEADER.itemsize, stop - offset), offset)
-    length = int.from_bytes(start[:4], "little")
-    if start[4:8] != MAGIC:
-        raise DamageError("no chunk begins here", path=path, offset=offset)
-    if offset + length > stop:
-        why = f"the chunk's length of {length} bytes does not fit the {stop - offset} that are left"
+    head = os.pread(fd, min(HEAD_BYTES, stop - offset), offset)
+    # Before the rest is read, so that no more is than a chunk has.
+    header = read_head(head, len(head) if len(head) < HEADER.itemsize else stop - offset, path=path, offset=offset)
+    if max(header.first_seq, header.last_seq) >= _LAST_SEQ:
+        why = f"the chunk's header makes no sense: seq {header.first_seq} to {header.last_seq}"
         raise DamageError(why, path=path, offset=offset)
-    data = os.pread(fd, length, offset)
-    header = read_header(data, path=path, origin=offset)
+    trailer = os.pread(fd, TRAILER_BYTES, offset + header.length_bytes - TRAILER_BYTES)
+    check_trailer(trailer, header, path=path, offset=offset)
+    data = os.pread(fd, header.length_bytes, offset)
     check_payload(data, 0, header, path=path, origin=offset)
     return data, header
 
 
 def _is_beginning(fd: int, offset: int, stop: int) -> bool:
     """Whether the bytes up to `stop` may be the first ones of a chunk that is valid so far."""
-    data = os.pread(fd, min(stop - offset, HEADER.itemsize + 255 * COLUMN.itemsize), offset)
+    data = os.pread(fd, min(stop - offset, HEAD_BYTES), offset)
     if data[4:8] != MAGIC[: max(0, len(data) - 4)]:
         return False
     if len(data) < HEADER.itemsize:
@@ -229,13 +271,14 @@ def _is_beginning(fd: int, offset: int, stop: int) -> bool:
     return header_checksum(data) == int(header["header_checksum"])
 
 
-def _next_chunk(fd: int, path: Path, start: int, stop: int) -> int:
+def _next_chunk(fd: int, path: Path, start: int, stop: int, while_reading: WhileReading) -> int:
     """Offset of the first valid chunk that begins at or behind `start`; `stop` where there is none."""
     overlap = len(MAGIC) - 1
     position = start + 4  # of the window, which begins where a magic may be
     while position < stop:
         window = os.pread(fd, min(_SEARCH_BYTES, stop - position), position)
         found = window.find(MAGIC)
+        while_reading()
         while found >= 0:
             candidate = position + found - 4
             try:

@@ -29,6 +29,7 @@ from tickplant.writer.index import (
     INDEX_SUFFIX,
     JOURNAL_SUFFIX,
     Damage,
+    WhileReading,
     index_path,
     journal_files,
     load_index,
@@ -91,8 +92,12 @@ class Journal:
         chunk_records: int = 1 << 16,
         level: int = 3,
         files: Files | None = None,
+        while_reading: WhileReading = lambda: None,
     ) -> None:
-        """Open or create the journal. Raises StoreError where that is not possible, or another process has it open."""
+        """Open or create the journal; `while_reading` is called again and again while its last file is scanned.
+
+        Raises StoreError where that is not possible, or another process has it open.
+        """
         self.directory = journal_dir(data_dir, producer, schema)
         self.schema = schema
         self.producer = producer
@@ -115,7 +120,7 @@ class Journal:
             self._make_directory()
             self._directory_fd = self._files.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             self._lock()
-            self._recover()
+            self._recover(while_reading)
         except OSError as error:
             self._close_files()
             raise self._failure("cannot be opened", error) from error
@@ -288,13 +293,13 @@ class Journal:
         except BlockingIOError:
             raise StoreError("another process is writing this journal; stop it first", path=self.directory) from None
 
-    def _recover(self) -> None:
+    def _recover(self, while_reading: WhileReading) -> None:
         """Find the end of the last file, move aside what lies behind it, and bring its index up to date."""
         paths = journal_files(self.directory)
         if not paths:
             return
         path = paths[-1]
-        index = load_index(path)
+        index = load_index(path, while_reading=while_reading)
         self._path = path
         self._fd = self._files.open(path, os.O_RDWR | os.O_APPEND)
         self.found = list(index.damage)

@@ -274,6 +274,7 @@ class WriterProcess:
                     rotate_bytes=config.rotate_mib << 20,
                     chunk_records=config.chunk_records,
                     level=config.compression_level,
+                    while_reading=self._beat,
                 )
             except StoreError as error:
                 if self._stopping or not isinstance(error.__cause__, OSError):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -76,7 +75,7 @@ class _Topic:
         return records
 
 
-def recall(store: Store, passage: Passage, while_reading: Callable[[], None] = lambda: None) -> bytes:
+def recall(store: Store, passage: Passage) -> bytes:
     """The records that a passage wants; empty where the store does not have the passage as the topic carried it.
 
     Both its ends and the number of records between them must agree: what is damaged, or not durable yet, is not passed
@@ -107,7 +106,6 @@ def recall(store: Store, passage: Passage, while_reading: Callable[[], None] = l
                 parts.append(part)
         if time.monotonic() > until_s:
             return b""
-        while_reading()
     if (first_seq, last_seq, found) != (passage.first_seq, passage.last_seq, passage.records):
         return b""
     return join_records(parts).tobytes()
@@ -124,7 +122,7 @@ class RecallProcess:
         self._client = client
         self._engine = engine
         self._log = structlog.get_logger()
-        self._store = Store(spec.plant.data_dir, on_damage=self._tell)
+        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self._beat)
         self._beat_s = 0.0
 
     def run(self) -> None:
@@ -148,7 +146,7 @@ class RecallProcess:
     def _answer(self, passage: Passage) -> None:
         try:
             self._wait_for_writer(passage)
-            payload = recall(self._store, passage, self._beat)
+            payload = recall(self._store, passage)
         except StoreError as error:
             self._log.error("the store cannot be read", why=str(error))
             payload = b""

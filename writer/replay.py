@@ -3,24 +3,31 @@
 `python -m tickplant.writer.replay`, its stdin being a control.ReplaySpec. Publishes stored ticks, with
 their stored `seq`, into a ring in the order of `Store.scan`, as far apart as they were received, or at `speed` times
 that, or as fast as the ring's readers take them. Exits 0 at the end of the data or when stopped; 1 with a sentence
-where the store is damaged: a replay that leaves something out in silence would be worse than none.
+where the store is damaged: a replay that leaves something out in silence would be worse than none. With `skip_damage`
+it goes on and names what it left out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
-from tickplant.control import ControlClient, ReplaySpec
-from tickplant.errors import StoreError
+from tickplant.control import ControlClient, Counters, ReplaySpec
+from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import FEED_SYMBOL
+from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind
 from tickplant.shm.ring import Producer
-from tickplant.writer.source import StoredSource, run_source
-from tickplant.writer.store import Store
+from tickplant.writer.index import Damage
+from tickplant.writer.source import Stopped, StoredSource, run_source
+from tickplant.writer.store import SKIP_HINT, Store
+
+LEFT_OUT_TOLD: Final = 1000
+"""So many damaged stretches are reported one by one; all are in the log."""
 
 
 def wanted_ids(store: Store, venue: str, symbols: Sequence[str]) -> list[int] | None:
@@ -73,23 +80,51 @@ class ReplayProcess(StoredSource):
         super().__init__(spec.plant.heartbeat_s, producer, client)
         self.spec = spec
         self._pacer = Pacer(spec.speed)
+        self._ids: list[int] = []  # instruments that are played
+        self._left_out: dict[str, int] = {}  # damage that was passed over, with its bytes
+        self._log = structlog.get_logger()
 
     def run(self) -> None:
         """Play until the end of the data or until stopped."""
-        store = Store(self.spec.plant.data_dir)
+        on_damage = self._leave_out if self.spec.skip_damage else None
+        store = Store(self.spec.plant.data_dir, on_damage=on_damage, while_reading=self.beat)
         ids = wanted_ids(store, self.spec.venue, self.spec.symbols)
+        self._ids = [
+            row.id for row in store.instruments if row.symbol != FEED_SYMBOL and (ids is None or row.id in ids)
+        ]
         self._client.hello()
-        for records in store.scan(ids=ids, start_ns=self.spec.start_ns, end_ns=self.spec.end_ns):
-            self._play(records)
-            if self.stopping:
-                break
+        try:
+            for records in store.scan(ids=ids, start_ns=self.spec.start_ns, end_ns=self.spec.end_ns):
+                self._play(records)
+        except Stopped:
+            pass
+        except DamageError as error:
+            raise TickplantError(f"{error}; {SKIP_HINT}") from error
         self._client.done(self.counters())
+
+    def counters(self) -> Counters:
+        """What the supervisor shows."""
+        return {**super().counters(), "left_out": self._left_out}
+
+    def _leave_out(self, damage: Damage) -> None:
+        """Name it, and play a GAP of every instrument: books are stale from here to their next CLEAR."""
+        self._log.error("damage in the journal: left out", damage=str(damage))
+        if len(self._left_out) < LEFT_OUT_TOLD:
+            self._left_out[str(damage)] = damage.length_bytes
+        gaps = np.zeros(len(self._ids), TICK)
+        gaps["instrument"], gaps["kind"], gaps["price"], gaps["size"] = self._ids, Kind.GAP, GapCause.DAMAGE, UNKNOWN
+        gaps["flags"] = Flag.LAST | Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+        gaps["ts_recv"], gaps["seq"] = self._ts_recv, damage.first_seq or 0
+        done = 0
+        while done < len(gaps):
+            done += self.publish(gaps[done:])
+            self.beat()
 
     def _play(self, records: NDArray[np.void]) -> None:
         # A step back in time is played without delay.
         times = np.maximum.accumulate(records["ts_recv"])
         done = 0
-        while done < len(records) and not self.stopping:
+        while done < len(records):
             due = self._pacer.due(times)
             if due > done:
                 done += self.publish(records[done:due])

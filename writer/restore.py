@@ -9,6 +9,7 @@ own; at the end of the journal it follows the writer. Exits 0 when stopped: the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +24,7 @@ from tickplant.shm.ring import Producer, Ring
 from tickplant.writer import checkpoints
 from tickplant.writer.index import Damage
 from tickplant.writer.selection import Selection
-from tickplant.writer.source import StoredSource, run_source
+from tickplant.writer.source import Stopped, StoredSource, run_source
 from tickplant.writer.store import Store
 
 Records = NDArray[np.void]
@@ -177,10 +178,14 @@ class RestoreProcess(StoredSource):
         super().__init__(spec.plant.heartbeat_s, producer, client)
         self.spec = spec
         self._log = structlog.get_logger()
-        self._store = Store(spec.plant.data_dir, on_damage=self._tell)
+        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self.beat)
 
     def run(self) -> None:
         """Play until stopped."""
+        with contextlib.suppress(Stopped):
+            self._run()
+
+    def _run(self) -> None:
         spec, store = self.spec, self._store
         self._client.hello()
         symbols = {symbol.upper() for symbol in spec.symbols}
@@ -198,11 +203,11 @@ class RestoreProcess(StoredSource):
         self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
         with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
             # Nobody holds the producer back before the engine has joined.
-            while not self.stopping and not ring.statistics().consumers:
+            while not ring.statistics().consumers:
                 self.beat()
                 self.wait(NAP_S)
         self._publish_all(first.checkpoints)
-        while not self.stopping:
+        while True:
             seq = self._play(seq)
             self.beat()
             self.wait(NAP_S)
@@ -211,14 +216,12 @@ class RestoreProcess(StoredSource):
         """Publish what is stored from `seq` on; returns the seq after it."""
         for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_seq=seq):
             self._publish_all(records)
-            if self.stopping:
-                break
             seq = int(records[-1]["seq"]) + 1
         return seq
 
     def _publish_all(self, records: Records) -> None:
         done = 0
-        while done < len(records) and not self.stopping:
+        while done < len(records):
             done += self.publish(records[done:])
             self.beat()
 

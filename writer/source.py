@@ -35,8 +35,15 @@ TURN_S: Final = 0.1
 Spec = TypeVar("Spec", ReplaySpec, RestoreSpec)
 
 
+class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever reads
+    """This process is to end."""
+
+
 class StoredSource:
-    """The producer of a ring of stored ticks. Subclasses say which, in `run`."""
+    """The producer of a ring of stored ticks. Subclasses say which, in `run`.
+
+    Whatever may take longer than a heartbeat, reading the store above all, calls `beat` meanwhile.
+    """
 
     def __init__(self, heartbeat_s: float, producer: Producer, client: ControlClient) -> None:
         self.stopping = False
@@ -72,7 +79,9 @@ class StoredSource:
         self._client.socket.poll(int(1000 * min(timeout_s, TURN_S)) + 1)
 
     def beat(self) -> None:
-        """Report when it is time."""
+        """Report when it is time. Raises Stopped where this is to end: so whatever reads the store ends there, too."""
+        if self.stopping:
+            raise Stopped
         now_s = time.monotonic()
         if now_s >= self._beat_s:
             self._beat_s = now_s + self._heartbeat_s

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,9 +23,9 @@ from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.shm.records import DTYPES, Flag, Kind, Schema
 from tickplant.writer import checkpoints
 from tickplant.writer.arrays import merge_by_receive_time
-from tickplant.writer.codec import ChunkDecoder, read_header
+from tickplant.writer.codec import HEADER, ChunkDecoder, read_header
 from tickplant.writer.fold import BOOK_KINDS, Book, Fold
-from tickplant.writer.index import Damage, FileIndex, journal_files, load_index
+from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
 from tickplant.writer.journal import journal_dir, journal_root
 from tickplant.writer.selection import Clock, Selection
 
@@ -34,6 +33,8 @@ Records = NDArray[np.void]
 OnDamage = Callable[[Damage], None]
 
 INSTRUMENTS_FILE: Final = "instruments.jsonl"
+SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
+"""What the errors of commands say of damage; in Python that is `on_damage`."""
 
 
 class _Clear(NamedTuple):
@@ -50,11 +51,22 @@ class Store:
 
     Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is
     reported there and reading goes on behind it.
+
+    Reading may take long: a process that must report meanwhile does so in `while_reading`, which is called for each
+    file and chunk, and may raise to end the reading.
     """
 
-    def __init__(self, data_dir: Path | str, *, on_damage: OnDamage | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path | str,
+        *,
+        on_damage: OnDamage | None = None,
+        while_reading: WhileReading = lambda: None,
+    ) -> None:
         self.data_dir = Path(data_dir)
         self.on_damage = on_damage
+        self._while_reading = while_reading
+        self._damages = 0  # reported so far
         self._decoder = ChunkDecoder()
         self._indexes: dict[Path, tuple[tuple[int, int], FileIndex]] = {}
 
@@ -82,7 +94,10 @@ class Store:
         if not root.is_dir():
             return []
         name = schema.name.lower()
-        return sorted(folder.name for folder in root.iterdir() if (folder / name).is_dir())
+        try:
+            return sorted(folder.name for folder in root.iterdir() if (folder / name).is_dir())
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
 
     def next_seq(self, producer: str, schema: Schema) -> int:
         """The seq that continues what is stored of a producer: 0 where there is nothing."""
@@ -99,6 +114,7 @@ class Store:
 
     def index(self, path: Path) -> FileIndex:
         """The chunks of a journal file, remembered until it changes."""
+        self._while_reading()
         try:
             state = path.stat()
         except OSError as error:
@@ -106,7 +122,7 @@ class Store:
         key = (state.st_size, state.st_mtime_ns)
         known = self._indexes.get(path)
         if known is None or known[0] != key:
-            known = self._indexes[path] = key, load_index(path)
+            known = self._indexes[path] = key, load_index(path, while_reading=self._while_reading)
         return known[1]
 
     # -----------------------------------------------------------------------------------------------------------
@@ -193,7 +209,7 @@ class Store:
                 and (last_seq is None or part.first_seq is None or part.first_seq <= last_seq)
                 and selection.concerns(*self._around(paths, number, part))
             ]
-            with _opened(path) as fd:
+            with opened(path) as fd:
                 for entry in wanted:
                     while damage and damage[0].offset < entry["offset"]:
                         self._report(damage.pop(0))
@@ -213,7 +229,8 @@ class Store:
         """The book after every record received up to and including `at_ns`.
 
         Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
-        there. Without any snapshot the book is empty and stale. Raises StoreError for an unknown symbol, DamageError.
+        there. Without any snapshot the book is empty and stale, and behind damage that was reported it is stale up to
+        the next snapshot. Raises StoreError for an unknown symbol, DamageError.
         """
         instruments = self.find(venue, symbol)
         clears = [
@@ -232,8 +249,14 @@ class Store:
         if checkpoint := self._checkpoint(start, at_ns):
             fold.apply(checkpoint.ticks)
             first_seq = checkpoint.source_seq
+        damages = self._damages
         for records in self.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
+            if self._damages > damages:
+                fold.lose()
+                damages = self._damages
             fold.apply(records)
+        if self._damages > damages:
+            fold.lose()
         return fold.book(instrument)
 
     def _checkpoint(self, start: _Clear, at_ns: int) -> checkpoints.Checkpoint | None:
@@ -284,21 +307,26 @@ class Store:
             return None
         headers = (entries := self.index(path).entries)["header"]
         for entry in entries[(headers["first_seq"] <= seq) & (seq <= headers["last_seq"])]:
-            if len(records := self.chunk(path, entry, schema)):
-                found: np.void = records[seq - int(entry["header"]["first_seq"])]
+            records = self.chunk(path, entry, schema)
+            if len(places := np.flatnonzero(records["seq"] == seq)):
+                found: np.void = records[places[0]]
                 return found
         return None
 
     def chunk(self, path: Path, entry: np.void, schema: Schema) -> Records:
         """The records of one chunk; empty where it is damaged and that was reported."""
-        with _opened(path) as fd:
+        with opened(path) as fd:
             records = self._decode(fd, path, entry, schema, self._decoder)
         return np.zeros(0, DTYPES[schema]) if records is None else records
 
     def _decode(self, fd: int, path: Path, entry: np.void, schema: Schema, decoder: ChunkDecoder) -> Records | None:
         offset, header = int(entry["offset"]), entry["header"]
+        self._while_reading()
         try:
             data = os.pread(fd, int(header["length_bytes"]), offset)
+            if data[: HEADER.itemsize] != header.tobytes():
+                why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
+                raise DamageError(why, path=path, offset=offset)
             if read_header(data, path=path, origin=offset).schema != schema:
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
             return decoder.decode(data, path=path, origin=offset)[0]
@@ -326,6 +354,7 @@ class Store:
             raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
 
     def _report(self, damage: Damage) -> None:
+        self._damages += 1
         if self.on_damage is None:
             seqs = ""
             if damage.first_seq is not None:
@@ -333,16 +362,3 @@ class Store:
                 seqs += " are missing"
             raise DamageError(damage.reason + seqs, path=damage.path, offset=damage.offset)
         self.on_damage(damage)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """A file descriptor for a `with` block, with errors that name the file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -46,11 +46,13 @@ _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads ke
 def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
     """Number the distinct keys 0, 1, 2 … by first appearance: each row's goes into `numbers`. Returns how many.
 
-    `slots`, all -1, and `names` are a hash table whose size is a power of two. Where it is too small for the keys,
-    -1 is returned and the caller tries again with a larger one: a table that grows in the loop is 30 times slower.
+    `slots`, all -1, and `names` are a hash table whose size is a power of two. Where it is too small for the keys, or
+    they collide in it again and again, -1 is returned and the caller tries again with a larger one: a table that grows
+    in the loop is 30 times slower.
     """
     mask = len(slots) - 1
     count = 0
+    probes = 8 * len(keys) + 1024  # many times as many as keys need that were not made to collide
     number = 0
     for row in range(len(keys)):
         key = keys[row]
@@ -58,6 +60,9 @@ def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
             slot = np.int64((key * _HASH) >> np.uint64(33)) & mask
             while slots[slot] >= 0 and names[slot] != key:
                 slot = (slot + 1) & mask
+                probes -= 1
+                if probes < 0:
+                    return -1
             if slots[slot] < 0:
                 if 2 * count > mask:
                     return -1

@@ -30,10 +30,12 @@ Progress = Callable[[int, int], None]
 Ledger = dict[tuple[int, int, int, int], tuple[int, int, int]]
 """(day, instrument, cause, streams) to (gaps, records missing, gaps of unknown size)."""
 
-ProblemKind = Literal["damage", "hole", "double", "header", "account", "instrument", "time", "torn", "aside", "start"]
+ProblemKind = Literal[
+    "damage", "hole", "double", "header", "account", "instrument", "time", "clock", "torn", "aside", "start"
+]
 
-HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"torn", "aside", "start"})
-"""What a crash, or the deletion of old files, leaves behind; everything else makes a store unwell."""
+HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "start"})
+"""What a crash, the deletion of old files or a clock that was set back leaves behind; all else makes a store unwell."""
 
 _DAY_NS: Final = 86_400 * 10**9
 _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
@@ -156,6 +158,7 @@ class _JournalCheck:
         self._problems = problems
         self._known_ids = len(store.instruments)
         self._files = store.files(producer, schema)
+        self._latest_ns: int | None = None  # receive time of the last record so far
 
     def file(self, path: Path) -> Iterator[tuple[Records, int, int]]:
         """Check one file; yields the records of each valid chunk, its offset and the one behind it."""
@@ -218,8 +221,7 @@ class _JournalCheck:
         low, high = int(records["ts_recv"].min()), int(records["ts_recv"].max())
         if low <= 0:
             self._report("time", path, offset, f"a record has the receive time {low}")
-        if summary.ts_recv_max is not None and low < summary.ts_recv_max - _DAY_NS:
-            self._report("time", path, offset, "receive times step back by more than a day")
+        self._look_for_steps(path, offset, records)
         summary.ts_recv_min = low if summary.ts_recv_min is None else min(low, summary.ts_recv_min)
         summary.ts_recv_max = high if summary.ts_recv_max is None else max(high, summary.ts_recv_max)
         has_kinds = "kind" in (records.dtype.names or ())
@@ -248,6 +250,20 @@ class _JournalCheck:
         if not told:
             text = "the chunk's header does not describe its records, or it belongs to another journal"
             self._report("header", path, offset, text, int(header["first_seq"]), int(header["last_seq"]))
+
+    def _look_for_steps(self, path: Path, offset: int, records: Records) -> None:
+        """Tell each step back of the clock, once: what follows is where it belongs, at times that were before."""
+        times = records["ts_recv"]
+        before = times[0] if self._latest_ns is None else self._latest_ns
+        # A day: within a day receive times may step back, since a snapshot waits for the diffs before it.
+        steps = np.flatnonzero(np.append(before, times[:-1]) - _DAY_NS > times)
+        if len(steps):
+            place = int(steps[0])
+            earlier, seq = int(times[place - 1]) if place else int(before), int(records["seq"][place])
+            text = f"the clock was set back by {(earlier - int(times[place])) / _DAY_NS:.1f} days at seq {seq}"
+            text += f", and {len(steps) - 1} times more in the same chunk" if len(steps) > 1 else ""
+            self._report("clock", path, offset, text, seq, seq)
+        self._latest_ns = int(times[-1])
 
 
 def _count_gaps(records: Records, ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -119,7 +120,11 @@ def fetch_book(
         line.close()
     if not isinstance(reply, Snapshot):
         raise SubscribeError(f"{line.address}: {getattr(reply, 'reason', reply)}")
-    records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
+    try:
+        records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
+        first = records[0]
+    except (IndexError, ValueError) as error:
+        raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
     levels = {}
     for side in (Side.BID, Side.ASK):
         chosen = records[(records["kind"] == Kind.LEVEL) & (records["side"] == side)]
@@ -127,8 +132,8 @@ def fetch_book(
     return Book(
         venue=venue,
         symbol=symbol,
-        ts_event=int(records[0]["ts_event"]),
-        ts_recv=int(records[0]["ts_recv"]),
+        ts_event=int(first["ts_event"]),
+        ts_recv=int(first["ts_recv"]),
         stale=reply.stale,
         price_scale=reply.info.price_scale,
         size_scale=reply.info.size_scale,
@@ -218,6 +223,11 @@ class Subscription:
             self.close()
             raise
         self._checked_s = self._heard_s = time.monotonic()
+
+    def existing(self, wanted: str) -> list[str]:
+        """Topics that the engine has by now, as far as this subscription has heard, that a topic or pattern means."""
+        pattern = Pattern(wanted)
+        return sorted(topic for topic in self._followers if pattern.matches(topic))
 
     @property
     def closed(self) -> bool:
@@ -403,6 +413,8 @@ class _Line:
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
     socket.set(zmq.IPV6, int("[" in address))
     try:
+        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
         socket.connect(address)
-    except zmq.ZMQError as error:
-        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {error.strerror}") from None
+    except (zmq.ZMQError, ValueError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None

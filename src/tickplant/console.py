@@ -10,11 +10,13 @@ from typing import Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from tickplant.accounts import Account
 from tickplant.control import ProcessStatus, Status
+from tickplant.printable import printable
 
 _STYLES = {
     "running": "green",
@@ -47,7 +49,9 @@ class View:
 
     def report(self, level: str, sentence: str) -> None:
         """An event, as it happens."""
-        print(f"{time.strftime('%H:%M:%S')} {level}: {sentence}", file=sys.stderr, flush=True)  # noqa: T201  # this is the console
+        # A plant goes on where nobody reads its console any more.
+        with contextlib.suppress(OSError, ValueError):
+            print(f"{time.strftime('%H:%M:%S')} {level}: {printable(sentence)}", file=sys.stderr, flush=True)  # noqa: T201  # this is the console
 
     def show(self, plant: Plant) -> None:
         """Called about once a second."""
@@ -78,7 +82,7 @@ class LiveView(View):
     def report(self, level: str, sentence: str) -> None:
         """An event: a line above the table."""
         style = {"error": "red", "warning": "yellow"}.get(level, "dim")
-        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {sentence}", style=style), soft_wrap=True)
+        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(sentence)}", style=style), soft_wrap=True)
 
     def show(self, plant: Plant) -> None:
         """Redraw."""
@@ -114,9 +118,8 @@ def records_of(process: ProcessStatus) -> int:
 
 
 def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
-    table = Table(
-        title=f"tickplant  {status.data_dir}  up {_duration(status.uptime_s)}", title_justify="left", box=None
-    )
+    title = f"tickplant  {escape(printable(status.data_dir))}  up {_duration(status.uptime_s)}"
+    table = Table(title=title, title_justify="left", box=None)
     for name in ("process", "role", "state", "pid", "cpu", "memory", "restarts", "records", "per second", "note"):
         table.add_column(name, justify="left" if name in ("process", "role", "state", "note") else "right")
     behind = {label: lag for ring in status.rings for label, lag in ring.lag.items() if lag > ring.capacity // 2}
@@ -151,7 +154,7 @@ def print_status(status: Status) -> None:
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
             why = f"{process.name} cannot store, records wait in the ring: {trouble}"
-            console.print(Text(why, style="red"), soft_wrap=True)
+            console.print(Text(printable(why), style="red"), soft_wrap=True)
     for ring in status.rings:
         readers = ", ".join(
             f"{label} {lag:,} behind" + (f", lost {ring.lost[label]:,}" if ring.lost.get(label) else "")
@@ -209,10 +212,12 @@ class Progress:
     def report(self, level: str, sentence: str) -> None:
         """An event; an error ends the command, which then says so itself."""
         if level == "warning":
-            self._console.print(Text(f"warning: {sentence}", style="yellow"), soft_wrap=True)
+            self._console.print(Text(f"warning: {printable(sentence)}", style="yellow"), soft_wrap=True)
 
     def show(self, done: object) -> None:
         """How much is done so far."""
         if self._console.is_terminal and time.monotonic() - self._started_s > 2:
             self._shown = True
-            self._console.print(f"\r{self.what}: {done:,} {self.unit}" if isinstance(done, int) else self.what, end="")
+            what = printable(self.what)
+            shown = f"\r{what}: {done:,} {self.unit}" if isinstance(done, int) else what
+            self._console.print(shown, end="", markup=False, soft_wrap=True)

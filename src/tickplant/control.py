@@ -101,6 +101,7 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int | None = None
     end_ns: int | None = None
     speed: float | Literal["max"] = 1.0
+    skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
 
 
 class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):

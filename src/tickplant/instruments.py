@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +25,11 @@ MAX_INSTRUMENTS = 1 << 20
 NAME_BYTES = 128  # of a venue or a symbol
 MAX_SCALE = 18  # 10**18 still fits an i8 mantissa
 
+MAX_TABLE_BYTES = 64 << 20
+"""More is no table: half a million instruments."""
+
+Scale = Annotated[int, msgspec.Meta(ge=0, le=MAX_SCALE)]
+
 _DECIMAL = re.compile(r"([+-]?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?\Z", re.ASCII)
 
 
@@ -33,8 +39,8 @@ class Instrument(msgspec.Struct, frozen=True):
     id: int
     venue: str
     symbol: str
-    price_scale: int
-    size_scale: int
+    price_scale: Scale
+    size_scale: Scale
 
 
 class InstrumentTable:
@@ -57,13 +63,17 @@ class InstrumentTable:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._whole_bytes)
-                text = file.read()
+                text = file.read(MAX_TABLE_BYTES + 1 - self._whole_bytes)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=self.path) from error
+        if self._whole_bytes + len(text) > MAX_TABLE_BYTES:
+            raise StoreError(f"holds more than {MAX_TABLE_BYTES >> 20} MiB; restore the file", path=self.path)
         for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
             try:
                 row = msgspec.json.decode(line, type=Instrument)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
             if row.id != len(self._rows) + 1:
                 raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)

@@ -25,6 +25,7 @@ from tickplant.child import READY_TIMEOUT_S, Child, ChildPlan, orphans
 from tickplant.control import (
     Accepted,
     Done,
+    FeedSpec,
     GetStatus,
     Heartbeat,
     Hello,
@@ -468,8 +469,7 @@ class Supervisor:
                 self._restart(self.children[name])
                 reply = Accepted()
             case Resync(feed=name) if name in self.children:
-                told = self._board.tell(name, message)
-                reply = Accepted() if told else Refused(f"{name} is not running at the moment; try again when it is")
+                reply = self._resync(self.children[name], message)
             case Restore() | Restored() | Restoring():
                 self._restore(message)
             case Recall(engine=name) if name in self.plan.recalls:
@@ -505,6 +505,19 @@ class Supervisor:
         else:
             child.retry_s = 0.0
             child.state = "backoff"
+
+    def _resync(self, child: Child, message: Resync) -> Message:
+        """Pass it on to a feed that has such a book."""
+        spec = child.plan.spec()
+        if not isinstance(spec, FeedSpec):
+            return Refused(f"{child.name} is no feed; feeds fetch books")
+        if "book" not in spec.config.channels:
+            return Refused(f"{child.name} records no books: its channels are {', '.join(spec.config.channels)}")
+        symbols = {symbol.upper(): symbol for symbol in spec.config.symbols}
+        if message.symbol and message.symbol.upper() not in symbols:
+            return Refused(f"{child.name} has no symbol {message.symbol}; it has {', '.join(symbols)}")
+        told = self._board.tell(child.name, message)
+        return Accepted() if told else Refused(f"{child.name} is not running at the moment; try again when it is")
 
     def _restore(self, message: Restore | Restored | Restoring) -> None:
         """An engine wants to be played stored ticks, is offered them, or has had what it needs."""

@@ -15,10 +15,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def parse_time(text: str) -> int:
     """Nanoseconds since the epoch of an RFC 3339 time or an integer number of nanoseconds.
 
-    A date alone is its midnight; a time without an offset is UTC. Raises ValueError, saying what is accepted.
+    A date alone is its midnight; a time without an offset is UTC. Raises ValueError, saying what is accepted, and for
+    times that 64 bits do not hold.
     """
     if re.fullmatch(r"\d{1,19}", text, re.ASCII):
-        return int(text)
+        return _within_64_bits(int(text), text)
     match = _RFC3339.match(text)
     try:
         if match is None:
@@ -31,7 +32,13 @@ def parse_time(text: str) -> int:
             f"{text!r} is neither a time such as 2024-08-08T23:54:13.9Z nor an integer number of nanoseconds"
         ) from None
     whole_s = (moment - _EPOCH) // timedelta(seconds=1)
-    return whole_s * 10**9 + int((fraction or "").ljust(9, "0"))
+    return _within_64_bits(whole_s * 10**9 + int((fraction or "").ljust(9, "0")), text)
+
+
+def _within_64_bits(time_ns: int, text: str) -> int:
+    if not -(2**63) < time_ns < 2**63 - 1:  # a range may end one nanosecond later
+        raise ValueError(f"{text} is not within the years 1678 to 2261, which 64 bits of nanoseconds hold")
+    return time_ns
 
 
 def format_time(time_ns: int) -> str:

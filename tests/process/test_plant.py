@@ -154,6 +154,25 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         assert "ring binance.tick" in tickplant("status", "-c", running.file).stdout
         assert tickplant("resync", "binance", "BTCUSDT", "-c", running.file).returncode == 0
         wait_for("the resync", lambda: running.process_named("binance")["counters"].get("resyncs", 0) >= 1)
+        for words, why in (
+            (("resync", "binance", "NOSUCH"), "binance has no symbol NOSUCH; it has BTCUSDT, ETHUSDT"),
+            (("resync", "engine", "BTCUSDT"), "engine is no feed"),
+            (("tail", "binance.BTCUSDT.trades", "--address", running.publish), "'binance.BTCUSDT.trades' cannot be a"),
+            (("tail", "binance..trade", "--address", running.publish), "'binance..trade' cannot be a topic"),
+        ):
+            refused = tickplant(*words, *(["-c", running.file] if words[0] == "resync" else []))
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert why in refused.stderr
+        quiet = subprocess.Popen(
+            [sys.executable, "-m", "tickplant", "tail", "binance.QUIET.trade", *where],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert quiet.stderr
+        assert b"binance.QUIET.trade: there is no such topic yet; waiting" in quiet.stderr.readline()
+        assert quiet.poll() is None
+        quiet.terminate()
+        quiet.communicate()
         nobody = tickplant("restart", "nobody", "-c", running.file)
         assert nobody.returncode == 1
         assert "there is no nobody" in nobody.stderr

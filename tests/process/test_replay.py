@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import zmq
 from listener import Listener
+from made_records import make_ticks
 from plant_process import DEADLINE_S, free_port, plant, tickplant, wait_for
 
-from tickplant.shm.records import BAR, BBO
+from tickplant.instruments import InstrumentTable
+from tickplant.shm.records import BAR, BBO, TICK, GapCause, Kind, Schema
 from tickplant.shm.wire import unpack_header
+from tickplant.writer.index import load_index
+from tickplant.writer.journal import Journal
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
@@ -88,3 +92,38 @@ def test_a_replay_waits_for_its_first_subscriber_and_loses_nothing_for_a_slow_on
     import pyarrow.parquet as pq
 
     assert next_seq == pq.read_metadata(out).num_rows > 0
+
+
+def test_a_replay_leaves_damage_out_by_name_and_says_gap_in_its_place(tmp_path: Path) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    for symbol in ("AAA", "BBB", "CCC"):
+        table.register("venue", symbol, 8, 8)
+    journal = Journal(tmp_path, Schema.TICK, "feed")
+    for start in range(0, 900, 100):
+        journal.append(make_ticks(100, first_seq=start))
+        journal.flush()
+    journal.close()
+    (path,) = journal.directory.glob("*.tpj")
+    broken = bytearray(path.read_bytes())
+    broken[int(load_index(path).entries[3]["offset"]) + 400] ^= 0xFF
+    path.write_bytes(broken)
+
+    address = f"tcp://127.0.0.1:{free_port()}"
+    replay = ("replay", "--data", tmp_path, "--speed", "max", "--bind", address)
+    listener = Listener(address)
+    done = tickplant(*replay)
+    assert done.returncode == 1
+    assert "records 300 to 399 are missing; --skip-damage leaves it out and goes on" in done.stderr
+    listener.close()
+
+    listener = Listener(address)
+    done = tickplant(*replay, "--skip-damage")
+    assert done.returncode == 0, done.stderr
+    assert f"left out: {path}: " in done.stderr
+    assert "; seq 300 to 399" in done.stderr
+    played = listener.close()
+    for symbol in ("AAA", "BBB", "CCC"):
+        book = np.frombuffer(played[f"venue.{symbol}.book"], TICK)
+        gaps = book[book["kind"] == Kind.GAP]
+        assert gaps["price"].tolist() == [GapCause.DAMAGE]
+        assert not ((book["seq"] > 300) & (book["seq"] < 400)).any()

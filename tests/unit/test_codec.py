@@ -218,7 +218,8 @@ def test_a_column_of_an_unknown_id_is_skipped_and_a_missing_one_is_zero() -> Non
         (HEADER.itemsize + 3 * 8 + 1, 0x44, "does not know"),  # a column's type
         (HEADER.itemsize + 3 * 8 + 2, 0xC0, "does not know"),  # its transform
         (HEADER.itemsize + 3 * 8 + 3, 9, "does not know"),  # its width
-        (HEADER.itemsize + 3 * 8 + 7, 0x7F, "does not know"),  # its length
+        (HEADER.itemsize + 3 * 8 + 7, 0x7F, "do not fill"),  # its length
+        (HEADER.itemsize + 3 * 8 + 0, 3, "occurs twice"),  # its id
         (HEADER.itemsize + 10 * 8 + 4, 0, "do not fill"),  # the last one's length
         (HEADER.itemsize + 0 * 8 + 0, 50, "cannot be decoded"),  # a key column is missing
         (HEADER.itemsize + 3 * 8 + 3, 1, "instead of|max_output|too small|decompress"),  # fewer bytes a row

@@ -262,3 +262,46 @@ def test_a_streaming_reader_gives_the_table(store: Store) -> None:
 def test_records_of_an_unnamed_instrument_are_refused() -> None:
     with pytest.raises(ValueError, match="not named"):
         Export([make_ticks(10)], INSTRUMENTS[:1]).table()
+
+
+@pytest.mark.parametrize("schema", list(Schema))
+@pytest.mark.parametrize("suffix", [".arrow", ".feather", ".parquet", ""])
+def test_a_symbol_of_several_scales_is_one_value_of_its_dictionary(
+    schema: Schema, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "BATCH_ROWS", 50)
+    blocks = [make_records(schema, 180), make_records(schema, 20, first_seq=180)]
+    rows = Export(blocks, INSTRUMENTS, schema=schema)
+    path = tmp_path / f"out{suffix}"
+    if suffix:
+        rows.write(path)
+    if suffix == ".parquet":
+        table = pq.read_table(path)
+    elif suffix:
+        table = pa.ipc.open_file(path).read_all()
+    else:
+        table = rows.table()
+    dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    assert {"venue", "symbol"} <= set(dictionaries)
+    for name in dictionaries:
+        chunks = table[name].chunks
+        values = [chunk.dictionary.to_pylist() for chunk in chunks]
+        assert all(len(set(each)) == len(each) for each in values), f"{name}: {values}"
+        for chunk in chunks:  # of nulls as well
+            width = chunk.indices.type.bit_width // 8
+            indices = np.frombuffer(chunk.indices.buffers()[1], f"i{width}")[: len(chunk)]
+            assert indices.min() >= 0
+            assert indices.max() < len(chunk.dictionary)
+        # A reader that unifies chunks gives each value one group, and so does one that takes them by index.
+        assert table.group_by(name).aggregate([]).num_rows == len(set(table[name].to_pylist()))
+        assert suffix == ".parquet" or all(each == values[0] for each in values)
+    groups = table.group_by("symbol").aggregate([("seq", "count")]).to_pylist()
+    assert sorted(group["symbol"] for group in groups) == ["AAA", 'say "é"']
+    assert sum(group["seq_count"] for group in groups) == 200
+
+
+def test_pandas_takes_a_symbol_of_several_scales_as_one_category() -> None:
+    pytest.importorskip("pandas")
+    frame = Export([make_ticks(60)], INSTRUMENTS).table().to_pandas()
+    assert frame["symbol"].cat.categories.is_unique
+    assert len(frame.groupby("symbol", observed=True)) == 2

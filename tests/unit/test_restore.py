@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
-from tickplant.control import Mark
+from tickplant.control import ControlClient, Heartbeat, Mark, decode
 from tickplant.engine.outlet import Stored, newest_of
 from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema
 from tickplant.writer.journal import Journal
 from tickplant.writer.restore import LOOK_BACK_S, first_needed, marks
+from tickplant.writer.source import Stopped, StoredSource
 from tickplant.writer.store import Store
 
 SECOND = 10**9
@@ -131,3 +133,30 @@ def test_records_are_stored_once_whatever_is_made_again() -> None:
 
 
 MADE = ((1, 1, 9), (1, 1, 10), (1, 60, 10), (1, 1, 11), (900, 1, 3))
+
+
+def test_who_scans_a_store_reports_meanwhile_and_ends_there_when_told(tmp_path: Path) -> None:
+    """Else it would be killed as silent, and its successor as well, for as long as the store is large."""
+    fill(tmp_path, Schema.TICK, "feed", ticks({7: 1, 8: 2}))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    supervisor = context.socket(zmq.ROUTER)
+    supervisor.set(zmq.RCVHWM, 0)
+    supervisor.bind(f"ipc://{tmp_path}/control")
+    client = ControlClient(f"ipc://{tmp_path}/control", "restore")
+    source = StoredSource(0.0, None, client)  # type: ignore[arg-type]  # nothing is published: every beat is due at once
+    store = Store(tmp_path, while_reading=source.beat)
+    try:
+        stored = [mark(1, 4000), mark(2, 4000)]
+        assert first_needed(store, "engine", "feed", IDS, stored, (1,), OTHERWISE).first_seq == 7
+        heard = 0
+        while supervisor.poll(1000):
+            assert isinstance(decode(supervisor.recv_multipart()[1]), Heartbeat)
+            heard += 1
+        assert heard > 40  # chunks between the marks and the CLEARs
+        source.stop()
+        with pytest.raises(Stopped):
+            first_needed(store, "engine", "feed", IDS, stored, (1,), OTHERWISE)
+    finally:
+        client.close()
+        supervisor.close()
+        context.term()

@@ -246,6 +246,78 @@ def test_damage_outside_the_range_does_not_stop_a_query(store: Store) -> None:
     assert joined(store.scan(start_ns=after)) == TICKS[TICKS["ts_recv"] >= after].tobytes()
 
 
+def test_a_book_behind_damage_that_is_left_out_is_stale_up_to_the_next_snapshot(tmp_path: Path) -> None:
+    """Levels are missing there: it may not be given for exact."""
+    table(tmp_path)
+    ticks = make_ticks(900)
+    ticks["instrument"] = 1
+    ticks["kind"], ticks["flags"], ticks["side"] = Kind.LEVEL, Flag.LAST, Side.BID
+    for clear in (0, 600):
+        ticks["kind"][clear] = Kind.CLEAR
+    fill(tmp_path, ticks)
+    store = Store(tmp_path)
+    path = store.files("feed", Schema.TICK)[0]
+    entry = load_index(path).entries[1]
+    harm(path, int(entry["offset"]) + 300)
+    first, last = int(entry["header"]["first_seq"]), int(entry["header"]["last_seq"])
+    assert 0 < first < last < 600
+    found: list[Damage] = []
+    lenient = Store(tmp_path, on_damage=found.append)
+    times = ticks["ts_recv"]
+    assert not lenient.book("venue", "AAA", int(times[first - 1])).stale
+    assert not found
+    assert lenient.book("venue", "AAA", int(times[last])).stale
+    assert lenient.book("venue", "AAA", int(times[599])).stale
+    assert [(damage.first_seq, damage.last_seq) for damage in found[:1]] == [(first, last)]
+    assert not lenient.book("venue", "AAA", int(times[700])).stale
+    with pytest.raises(DamageError):
+        store.book("venue", "AAA", int(times[last]))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Who reads for long reports meanwhile
+
+
+def test_reading_calls_back_for_each_file_and_chunk_and_may_be_ended_there(store: Store, tmp_path: Path) -> None:
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    files = store.files("feed", Schema.TICK)
+    chunks = sum(len(load_index(path).entries) for path in files)
+    assert len(files) > 3 < chunks
+    list(Store(tmp_path, while_reading=count).scan())
+    assert calls >= len(files) + chunks
+    for path in files:
+        index_path(path).unlink()
+    for what in (lambda it: it.next_seq("feed", Schema.TICK), lambda it: list(it.entries("feed", Schema.TICK))):
+        calls = 0
+        what(Store(tmp_path, while_reading=count))
+        assert calls >= len(load_index(files[-1]).entries)
+
+    class EnoughError(Exception):
+        pass
+
+    def enough() -> None:
+        if calls > 3:
+            raise EnoughError
+        count()
+
+    calls = 0
+    with pytest.raises(EnoughError):
+        list(Store(tmp_path, while_reading=enough).scan())
+
+
+def test_scanning_what_is_no_chunk_calls_back_as_well(tmp_path: Path) -> None:
+    path = tmp_path / f"{0:020d}.tpj"
+    path.write_bytes(bytes(5 << 20))
+    calls: list[int] = []
+    load_index(path, while_reading=lambda: calls.append(1))
+    assert len(calls) >= 5
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # The book at a time
 

@@ -162,7 +162,44 @@ def test_impossible_receive_times_and_unknown_instruments_are_found(data_dir: Pa
     journal.close()
     report = verify(data_dir)
     assert not report.ok
-    assert [problem.kind for problem in report.problems] == ["time", "time", "time", "instrument"]
+    assert [problem.kind for problem in report.problems] == ["time", "clock", "instrument"]
+
+
+@pytest.mark.parametrize("rotate_bytes", [1 << 20, 3000])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_clock_that_is_set_back_is_told_once_each_time_and_is_no_damage(
+    tmp_path: Path, rotate_bytes: int, steps: int
+) -> None:
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 8, 8)
+    journal = Journal(tmp_path, Schema.TICK, "feed", rotate_bytes=rotate_bytes, chunk_records=100)
+    for _ in range(12):
+        ticks = make_ticks(250, first_seq=journal.next_seq, instruments=1)
+        ticks["ts_recv"] = START_NS + np.arange(journal.next_seq, journal.next_seq + 250) * 10**6
+        for step in range(steps):
+            after = ticks["seq"] >= 700 + 1000 * step  # in the middle of a chunk
+            ticks["ts_recv"][after] -= 3 * 86_400 * 10**9
+        journal.append(ticks)
+        journal.flush()
+    journal.close()
+    report = verify(tmp_path)
+    assert report.ok
+    assert [(problem.kind, problem.first_seq) for problem in report.problems] == [
+        ("clock", 700 + 1000 * step) for step in range(steps)
+    ]
+    assert all("set back by 3.0 days" in problem.text for problem in report.problems)
+
+
+def test_a_clock_that_runs_wild_within_a_chunk_is_told_once_for_it(data_dir: Path) -> None:
+    journal = Journal(data_dir, Schema.TICK, "feed")
+    ticks = make_ticks(40, first_seq=journal.next_seq)
+    ticks["ts_recv"][1::2] -= 2 * 86_400 * 10**9
+    journal.append(ticks)
+    journal.close()
+    report = verify(data_dir)
+    assert report.ok
+    (problem,) = report.problems
+    assert problem.kind == "clock"
+    assert "19 times more" in problem.text
 
 
 def test_gaps_are_listed_by_symbol_day_cause_and_stream(data_dir: Path) -> None:

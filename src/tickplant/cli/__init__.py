@@ -1,7 +1,7 @@
 """The command line: one module per group of commands, and here what all of them share.
 
-Errors are sentences on stderr, never tracebacks. Exit codes: 0 done, 1 the data or the plant is not well,
-2 wrong usage.
+Errors are sentences on stderr, never tracebacks (`failures.py`). Exit codes: 0 done, or the reader of the output has
+seen enough; 1 the data or the plant is not well; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import Final
 
 import click
+from click.shell_completion import shell_complete
 
-from tickplant.errors import TickplantError
-from tickplant.secrets import redact
+from tickplant.cli.failures import check_descriptors, tell
+from tickplant.cli.output import finish_streams, prepare_streams
 
 COMMANDS: Final = {
     "up": ("launch", "Launch the plant and stay with it until Ctrl-C."),
@@ -43,6 +44,9 @@ COMMANDS: Final = {
 """Command to module of this package, and the first sentence of its help: a command imports only what it needs."""
 
 
+_COMPLETE: Final = "_TICKPLANT_COMPLETE"
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -69,20 +73,34 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `tickplant` command."""
+    prepare_streams()
+    code = run(sys.argv[1:])
+    finish_streams()
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command to its end. Returns the exit code; every error is a sentence on standard error."""
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except TickplantError as error:
-        click.echo(redact(f"tickplant: {error}"), err=True)
-        code = error.exit_code
+        check_descriptors()
+        code = _invoke(arguments)
+        sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:
-        # `tickplant query … | head`: the reader has seen enough. Keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        code = 0  # `tickplant query … | head`: the reader has seen enough
+    except Exception as error:
+        code = tell(error)
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    # Not `cli.main`, which has an opinion of its own on errors.
+    if completion := os.environ.get(_COMPLETE):
+        return shell_complete(cli, {}, "tickplant", _COMPLETE, completion)
+    try:
+        with cli.make_context("tickplant", arguments) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    return code if isinstance(code, int) else 0

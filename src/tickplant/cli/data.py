@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 
 import click
-import msgspec
 
-from tickplant.cli.options import Time, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.output import TerminalText, say, say_json
+from tickplant.cli.stored import check_store, open_store, skip_damage_option
 from tickplant.console import Progress
-from tickplant.errors import StoreError
 from tickplant.shm.records import Kind, Schema
 from tickplant.writer.export import SUFFIXES, export
 from tickplant.writer.reconcile import FeedSummary
 from tickplant.writer.selection import Clock
-from tickplant.writer.store import Store
 from tickplant.writer.verify import Report
 from tickplant.writer.verify import verify as verify_store
 
@@ -50,6 +49,7 @@ from tickplant.writer.verify import verify as verify_store
 )
 @click.option("--float", "as_float", is_flag=True, help="Prices and sizes as float64 instead of exact decimals.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
+@skip_damage_option
 @json_option
 def query(
     venue: str,
@@ -63,30 +63,37 @@ def query(
     clock: Clock,
     as_float: bool,
     out: Path | None,
+    skip_damage: bool,
     as_json: bool,
 ) -> None:
     """Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."""
-    store = data_dir_of(data_dir, file)
-    if not store.is_dir():
-        raise StoreError("there is no such data directory", path=store)
-    rows = export(
-        Store(store),
-        venue,
-        symbol,
-        as_float=as_float,
-        schema=Schema[schema.upper()],
-        kinds=kinds or None,
-        start_ns=start,
-        end_ns=end,
-        clock=clock,
-    )
-    if out is None:
-        rows.write_text(sys.stdout.buffer, "jsonl" if as_json else "csv")
-        sys.stdout.buffer.flush()
-        return
-    with Progress(f"writing {out}", unit="rows"):
-        count = rows.write(out)
-    click.echo(msgspec.json.encode({"file": str(out), "rows": count}) if as_json else f"{out}: {count:,} rows")
+    check_range(start, end)
+    with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
+        rows = export(
+            store,
+            venue,
+            symbol,
+            as_float=as_float,
+            schema=Schema[schema.upper()],
+            kinds=kinds or None,
+            start_ns=start,
+            end_ns=end,
+            clock=clock,
+        )
+        if out is None:
+            stdout = sys.stdout.buffer
+            shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
+            count = rows.write_text(shown, "jsonl" if as_json else "csv")
+            stdout.flush()
+        else:
+            with Progress(f"writing {out}", unit="rows"):
+                count = rows.write(out)
+    if not count:
+        say(f"nothing of {venue} {symbol} is stored that fits", err=True)
+    if out is not None and as_json:
+        say_json({"file": str(out), "rows": count})
+    elif out is not None:
+        say(f"{out}: {count:,} rows")
 
 
 @click.command()
@@ -98,10 +105,12 @@ def verify(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
 
     Exit code 1 on damage, and where counts do not add up.
     """
+    store = data_dir_of(data_dir, file)
+    check_store(store)
     with Progress("checking", unit="bytes") as progress:
-        report = verify_store(data_dir_of(data_dir, file), progress=lambda done, _: progress.show(done))
+        report = verify_store(store, progress=lambda done, _: progress.show(done))
     if as_json:
-        click.echo(msgspec.json.encode(report))
+        say_json(report)
     else:
         _print(report)
     return 0 if report.ok else 1
@@ -110,19 +119,19 @@ def verify(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
 def _print(report: Report) -> None:
     for journal in report.journals:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in journal.kinds.items())
-        click.echo(
+        say(
             f"{journal.producer} {journal.schema}: {journal.records:,} records in {journal.chunks:,} chunks, "
             f"{journal.bytes / max(1, journal.records):.2f} bytes each{f' ({kinds})' if kinds else ''}"
         )
     for feed in report.feeds:
-        click.echo(_verdict(feed))
+        say(_verdict(feed))
     for gap in report.gaps:
         count = f"{gap.missing:,} records" if not gap.unknown else f"at least {gap.missing:,} records"
-        click.echo(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
+        say(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
     for problem in report.problems:
-        click.echo(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
+        say(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
     verdict = "whole" if report.ok else "DAMAGED" if report.reconciled else "MISCOUNTED"
-    click.echo(f"{report.data_dir}: {verdict}, {report.records:,} records, {len(report.gaps)} kinds of gaps")
+    say(f"{report.data_dir}: {verdict}, {report.records:,} records, {len(report.gaps)} kinds of gaps")
 
 
 def _verdict(feed: FeedSummary) -> str:

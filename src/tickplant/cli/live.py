@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import click
-import msgspec
 
-from tickplant.cli.options import Time, config_option, data_dir_of, data_option, json_option, load_config
-from tickplant.client import Book, fetch_book, subscribe
+from tickplant.cli.options import (
+    LONGEST_WAIT_S,
+    Number,
+    Time,
+    config_option,
+    data_dir_of,
+    data_option,
+    json_option,
+    load_config,
+)
+from tickplant.cli.output import say, say_json
+from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.client import Book, Subscription, fetch_book, subscribe
 from tickplant.config import DEFAULT_PUBLISH
+from tickplant.errors import SubscribeError
 from tickplant.follower import Message, decimals
 from tickplant.instruments import format_decimal
 from tickplant.shm.records import Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.shm.wire import BBO_CHANNEL, TICK_CHANNELS
 from tickplant.times import format_time
-from tickplant.writer.store import Store
 
 ADDRESS = click.option(
     "--address", default=None, help=f"PUB address.  [default: that of the configuration, else {DEFAULT_PUBLISH}]"
@@ -40,7 +53,7 @@ def _address(address: str | None, file: Path | None) -> str:
 @click.option("--snapshot", is_flag=True, help="Begin with the books, quotes and bbo as they are now.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, LONGEST_WAIT_S, above=True),
     default=10.0,
     show_default=True,
     help="Seconds to wait for the plant's first answer.",
@@ -61,19 +74,40 @@ def tail(
     """
     left = count
     with subscribe(*topics, address=_address(address, file), snapshot=snapshot, timeout=timeout) as messages:
+        _check_topics(messages, topics)
         for message in messages:
             if message.kind == "lost":
-                click.echo(f"{message.topic}: {max(message.lost, 0) or 'some'} records were lost on the way", err=True)
+                say(f"{message.topic}: {max(message.lost, 0) or 'some'} records were lost on the way", err=True)
             for row in rows(message):
                 if as_json:
-                    click.echo(msgspec.json.encode(row))
+                    say_json(row)
                 else:
-                    click.echo("  ".join(_texts(row)))
+                    say("  ".join(_texts(row)))
                 if left is not None:
                     left -= 1
                     if left == 0:
                         return
             sys.stdout.flush()
+
+
+_BARS: Final = re.compile(r"bar_[1-9]\d{0,9}[smh]", re.ASCII)
+
+
+def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
+    """Refuse a topic that cannot be, and say which there are not yet. Raises SubscribeError."""
+    for wanted in topics:
+        if messages.existing(wanted):
+            continue
+        parts = wanted.split(".")
+        last = parts[-1]
+        known = last in (*TICK_CHANNELS, BBO_CHANNEL) or _BARS.fullmatch(last) or "*" in last
+        if not all(parts) or (len(parts) > 2 and not known):
+            channels = ", ".join((*TICK_CHANNELS, BBO_CHANNEL, "bar_1s", "bar_1m", "…"))
+            raise SubscribeError(
+                f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
+                f"beginning of one; channels are {channels}"
+            )
+        say(f"{wanted}: there is no such topic yet; waiting for its first record", err=True)
 
 
 def rows(message: Message) -> Iterator[dict[str, object]]:
@@ -101,10 +135,11 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
 
 
 def _name_tick(row: dict[str, object], price: int, size: int) -> None:
-    kind = Kind(int(str(row["kind"])))
-    row["kind"] = kind.name.lower()
+    number, side = int(str(row["kind"])), int(str(row["side"]))
+    kind = Kind(number) if number in set(Kind) else None  # a later plant may know more kinds
+    row["kind"] = kind.name.lower() if kind else number
     names = ("buy", "sell") if kind is Kind.TRADE else ("bid", "ask")
-    row["side"] = {Side.BID: names[0], Side.ASK: names[1]}.get(Side(int(str(row["side"]))))
+    row["side"] = {int(Side.BID): names[0], int(Side.ASK): names[1]}.get(side)
     if kind is Kind.CLEAR:
         row["price"] = row["size"] = None
     elif kind in (Kind.GAP, Kind.STATUS):
@@ -151,6 +186,7 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
 @json_option
 @click.option("--at", type=Time(), help="As it was after every record received up to this time; from the store.")
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of each side.  [default: all]")
+@skip_damage_option
 def book(
     venue: str,
     symbol: str,
@@ -160,28 +196,30 @@ def book(
     as_json: bool,
     at: int | None,
     depth: int | None,
+    skip_damage: bool,
 ) -> None:
     """Show the book of SYMBOL: of the running plant, or with --at or --data of the store."""
     if at is not None or data_dir is not None:
-        found = _stored_book(data_dir_of(data_dir, file), venue, symbol, at)
+        found = _stored_book(data_dir_of(data_dir, file), venue, symbol, at, skip_damage=skip_damage)
     else:
         found = fetch_book(venue, symbol, address=_address(address, file))
     shown = {side: _levels(found, levels[:depth]) for side, levels in (("bids", found.bids), ("asks", found.asks))}
     if as_json:
         times = {"ts_event": _time(found.ts_event), "ts_recv": _time(found.ts_recv)}
-        click.echo(msgspec.json.encode({"venue": venue, "symbol": symbol, **times, "stale": found.stale, **shown}))
+        say_json({"venue": venue, "symbol": symbol, **times, "stale": found.stale, **shown})
         return
-    click.echo(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
+    say(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
     widths = [max((len(row[i]) for rows in shown.values() for row in rows), default=1) for i in (0, 1)]
     for price, size in reversed(shown["asks"][: depth or 10]):
-        click.echo(f"{price:>{widths[0]}}  {size:>{widths[1]}}  ask")
-    click.echo("-" * (sum(widths) + 7))
+        say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  ask")
+    say("-" * (sum(widths) + 7))
     for price, size in shown["bids"][: depth or 10]:
-        click.echo(f"{price:>{widths[0]}}  {size:>{widths[1]}}  bid")
+        say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  bid")
 
 
-def _stored_book(data_dir: Path, venue: str, symbol: str, at: int | None) -> Book:
-    stored = Store(data_dir).book(venue, symbol, time.time_ns() if at is None else at)
+def _stored_book(data_dir: Path, venue: str, symbol: str, at: int | None, *, skip_damage: bool) -> Book:
+    with open_store(data_dir, skip_damage=skip_damage) as store:
+        stored = store.book(venue, symbol, time.time_ns() if at is None else at)
     return Book(
         venue=venue,
         symbol=symbol,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from tickplant import config as cfg
 from tickplant.config import Config
-from tickplant.times import parse_time
+from tickplant.times import format_time, parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +30,38 @@ class Time(click.ParamType[int]):
             return parse_time(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Number(click.ParamType[float]):
+    """A finite number within bounds."""
+
+    name = "NUMBER"
+
+    def __init__(self, least: float, most: float, *, above: bool = False) -> None:
+        self._least = least
+        self._most = most
+        self._above = above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Neither nan nor inf is one."""
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = float("nan")
+        if not (self._least < number if self._above else self._least <= number) or not number <= self._most:
+            words = f"greater than {self._least:g}" if self._above else f"of at least {self._least:g}"
+            self.fail(f"{value!r} is not a number {words} and at most {self._most:g}", param, ctx)
+        return number
+
+
+LONGEST_WAIT_S: Final = 1_000_000.0
+"""Longest time-out, eleven days: poll counts milliseconds in 32 bits."""
+
+
+def check_range(start: int | None, end: int | None) -> None:
+    """Refuse a range that ends before it begins. Raises click.UsageError."""
+    if start is not None and end is not None and start > end:
+        raise click.UsageError(f"--start {format_time(start)} is after --end {format_time(end)}: nothing is in between")
 
 
 def config_option(function: F) -> F:

@@ -11,7 +11,9 @@ import msgspec
 
 from tickplant import config as cfg
 from tickplant import plans
-from tickplant.cli.options import Time, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import Number, Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.output import say, say_json
+from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.config import EngineConfig, PlantConfig
 from tickplant.console import Progress
 from tickplant.control import Plant, ReplaySpec, RingRef
@@ -83,11 +85,13 @@ def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
         "seconds": round(time.monotonic() - started_s, 3),
     }
     if as_json:
-        click.echo(msgspec.json.encode(summary))
+        say_json(summary)
     else:
-        click.echo(", ".join(f"{key} {value:,}" for key, value in summary.items()))
+        say(", ".join(f"{key} {value:,}" for key, value in summary.items()))
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; what could be read is stored")
+    if summary["frames"] and summary["rejected"] == summary["frames"]:
+        raise FeedError(f"{file}: every one of its {summary['frames']:,} lines was rejected: is it one of {venue}?")
     return 0
 
 
@@ -99,6 +103,7 @@ def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
 @click.option("--start", type=Time(), help="First receive time, inclusive.")
 @click.option("--end", type=Time(), help="Last receive time, exclusive.")
 @speed_option
+@skip_damage_option
 @click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
 def replay(
     file: Path | None,
@@ -108,15 +113,16 @@ def replay(
     start: int | None,
     end: int | None,
     speed: float | str,
+    skip_damage: bool,
     bind: str,
 ) -> int:
     """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
 
     It waits for the first subscriber, plays, and ends when everything has been sent.
     """
+    check_range(start, end)
     store = data_dir_of(data_dir, file)
-    if not store.is_dir():
-        raise StoreError("there is no such data directory", path=store)
+    check_store(store)
     plant_id = f"{cfg.plant_id(store)}r{os.getpid()}"
     spec = ReplaySpec(
         name="replay",
@@ -127,16 +133,21 @@ def replay(
         start_ns=start,
         end_ns=end,
         speed="max" if speed == "max" else float(speed),
+        skip_damage=skip_damage,
     )
     plan = plans.replay(spec, EngineConfig(publish=bind), plant_id=plant_id, settings=PlantConfig())
-    click.echo(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
+    say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)
         code = supervisor.run(lambda: progress.show(supervisor.children["engine"].counters.get("records", 0)))
     if supervisor.failed:
         raise StoreError("; ".join(supervisor.failed), path=store)
     if spec.name in supervisor.done:
-        click.echo(f"replayed {supervisor.done[spec.name].counters.get('records', 0):,} records", err=True)
+        counters = supervisor.done[spec.name].counters
+        left_out = counters.get("left_out")
+        for damage in left_out if isinstance(left_out, dict) else ():
+            say(f"left out: {damage}", err=True)
+        say(f"replayed {counters.get('records', 0):,} records", err=True)
     return code
 
 
@@ -147,8 +158,16 @@ def replay(
 @click.option("--port", type=click.IntRange(0, 65535), default=9443, show_default=True, help="0: any free port.")
 @speed_option
 @click.option("--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE).")
-@click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
-@click.option("--rate", default=200.0, show_default=True, help="Messages per second of the synthetic market.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the synthetic market."
+)
+@click.option(
+    "--rate",
+    type=Number(0, 1e6, above=True),
+    default=200.0,
+    show_default=True,
+    help="Messages per second of the synthetic market.",
+)
 def sim(
     file: Path | None,
     venue: str,
@@ -173,4 +192,4 @@ def sim(
         "messages_per_s": rate,
     }
     spec = parse_spec(msgspec.json.encode(wanted))
-    run_sim(spec, lambda at, number: click.echo(f"{venue} is simulated at {at}:{number}; Ctrl-C ends it", err=True))
+    run_sim(spec, lambda at, number: say(f"{venue} is simulated at {at}:{number}; Ctrl-C ends it", err=True))

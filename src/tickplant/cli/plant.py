@@ -11,6 +11,7 @@ import msgspec
 from tickplant import config as cfg
 from tickplant import runfolder
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.cli.output import say, say_json
 from tickplant.config_checks import check_machine
 from tickplant.console import print_status
 from tickplant.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
@@ -48,7 +49,7 @@ def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     if not isinstance(reply, Status):
         raise ControlError(f"the plant answered {type(reply).__name__} instead of its status")
     if as_json:
-        click.echo(msgspec.json.encode(reply))
+        say_json(reply)
     else:
         print_status(reply)
     return 0 if reply.healthy else 1
@@ -132,11 +133,11 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     }
     tables["plant"]["data"] = str(checked.data_dir)
     if as_json:
-        click.echo(msgspec.json.encode({"file": checked.file, "ok": True, **tables}))
+        say_json({"file": checked.file, "ok": True, **tables})
         return
-    click.echo(f"{checked.file}: ok")
+    say(f"{checked.file}: ok")
     for title, table in tables.items():
-        click.echo(f"\n[{title}]")
+        say(f"\n[{title}]")
         for key, value in table.items():
             if value is not None:
-                click.echo(f"{key} = {msgspec.json.encode(value).decode()}")
+                say(f"{key} = {msgspec.json.encode(value).decode()}")

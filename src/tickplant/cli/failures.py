@@ -1,0 +1,76 @@
+"""Errors as people read them: the one place where whatever goes wrong becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import traceback
+
+import click
+
+from tickplant.cli.output import say
+from tickplant.errors import TickplantError
+from tickplant.secrets import redact
+
+NEEDED_FILES = 64
+"""Descriptors that any command may need: ZeroMQ ends the whole process where it finds none left."""
+
+WANTED_FILES = 1024
+
+TRACEBACK_VARIABLE = "TICKPLANT_TRACEBACK"
+"""Environment: where set, an error that is not the user's shows where it came from."""
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong: the file, key or address, and why."""
+    reason = getattr(error, "strerror", None)  # of OSError and of ZeroMQ's
+    if isinstance(error, TickplantError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "there is not enough memory for this"
+    elif isinstance(error, RecursionError):
+        text = "what was given is nested too deeply"
+    elif isinstance(error, UnicodeError):
+        text = f"what was given is not UTF-8 text: {getattr(error, 'object', '')!r:.100}"
+    elif isinstance(error, ValueError) and "null byte" in str(error):
+        text = "a path or name that was given holds a NUL character"
+    elif reason:
+        name = getattr(error, "filename", None)
+        text = f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else str(reason)
+        if getattr(error, "errno", 0) in (errno.EMFILE, errno.ENFILE):
+            text += f"; this process may have {_files()} files open: raise that with ulimit -n"
+    else:
+        kind = type(error).__name__
+        text = f"a fault of tickplant, {kind}: {error} (set {TRACEBACK_VARIABLE}=1 to see where; please report it)"
+    return text
+
+
+def tell(error: Exception) -> int:
+    """Say on standard error what went wrong. Returns the exit code."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    with contextlib.suppress(OSError, ValueError):  # nobody can be told where standard error is gone as well
+        if isinstance(error, click.ClickException):
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                say(error.ctx.get_usage(), err=True)
+            say(f"Error: {error.format_message()}".expandtabs(2), err=True)
+        else:
+            say(redact(f"tickplant: {sentence(error)}"), err=True)
+    return error.exit_code if isinstance(error, click.ClickException | TickplantError) else 1
+
+
+def check_descriptors() -> None:
+    """Have enough descriptors. Raises TickplantError where this process may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if 0 <= _files() < NEEDED_FILES:
+        raise TickplantError(f"this process may have {_files()} files open and needs {NEEDED_FILES}: ulimit -n 1024")
+
+
+def _files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

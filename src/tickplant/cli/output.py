@@ -1,0 +1,80 @@
+"""What every command prints through: standard streams that cannot surprise, and text that is fit for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import IO, Any
+
+import click
+import msgspec
+
+from tickplant.printable import printable, printable_json
+
+
+class _Named(io.FileIO):
+    """Standard output whose errors say whose they are."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def prepare_streams() -> None:
+    """Have three standard streams, whatever this process was started with, that any text can be written to.
+
+    A closed one must not become the next file that is opened: it is opened such that its use is an error, which is
+    what cat says of it; but nobody needs to hear what is said on standard error.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if fd == 2 else os.O_WRONLY if fd == 0 else os.O_RDONLY)
+    encoding = getattr(sys.stdout, "encoding", "utf-8")
+    raw = _Named(1, "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
+    )
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "wb", closefd=False), encoding="utf-8", write_through=True)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def finish_streams() -> None:
+    """Let go of what cannot be written any more, of which Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line, or several, with whatever others have put into it made visible."""
+    click.echo(printable(text, lines=True), err=err)
+
+
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON, in UTF-8 wherever it goes."""
+    click.echo(printable_json(msgspec.json.encode(value)))
+
+
+class TerminalText:
+    """A file of text lines that shows on a terminal: CSV or JSON as it goes to a file, but for what is escaped."""
+
+    def __init__(self, file: IO[bytes], *, json: bool) -> None:
+        self._file = file
+        self._json = json
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Write whole lines of UTF-8."""
+        text = bytes(data)
+        shown = printable_json(text) if self._json else printable(text.decode(errors="replace"), lines=True).encode()
+        self._file.write(shown)

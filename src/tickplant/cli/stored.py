@@ -1,0 +1,54 @@
+"""What the commands that read a store have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from tickplant.cli.options import F
+from tickplant.cli.output import say
+from tickplant.errors import DamageError, StoreError, TickplantError
+from tickplant.writer.index import Damage
+from tickplant.writer.journal import journal_root
+from tickplant.writer.store import SKIP_HINT, Store
+
+
+def skip_damage_option(function: F) -> F:
+    """`--skip-damage`: go on behind what cannot be read, and say what that was."""
+    return click.option(
+        "--skip-damage", is_flag=True, help="Leave out what is damaged, and say what, instead of ending there."
+    )(function)
+
+
+@contextlib.contextmanager
+def open_store(data_dir: Path, *, skip_damage: bool) -> Iterator[Store]:
+    """The store of a command that reads it. Raises StoreError where there is none.
+
+    With `skip_damage` each damaged stretch is named on standard error, once. Without it the error for the first one
+    names the option.
+    """
+    check_store(data_dir)
+    told: set[tuple[str, int]] = set()
+
+    def tell(damage: Damage) -> None:
+        if (damage.path, damage.offset) not in told:
+            told.add((damage.path, damage.offset))
+            say(f"left out: {damage}", err=True)
+
+    try:
+        yield Store(data_dir, on_damage=tell if skip_damage else None)
+    except DamageError as error:
+        raise TickplantError(f"{error}; {SKIP_HINT}") from error
+
+
+def check_store(data_dir: Path) -> None:
+    """Refuse what is no store. Raises StoreError."""
+    if not data_dir.is_dir():
+        raise StoreError(
+            "is not a directory" if data_dir.exists() else "there is no such data directory", path=data_dir
+        )
+    if not journal_root(data_dir).is_dir():
+        raise StoreError("holds no journal: nothing has been stored here, or it is another folder", path=data_dir)

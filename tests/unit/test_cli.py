@@ -1,0 +1,306 @@
+"""Whatever is asked of a command: done, or one sentence and the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_records import make_ticks
+from plant_process import tickplant
+
+from tickplant import cli
+from tickplant.instruments import InstrumentTable
+from tickplant.shm.records import Flag, Kind, Schema, Side
+from tickplant.writer.index import load_index
+from tickplant.writer.journal import Journal, journal_dir, journal_files
+
+HOSTILE_SYMBOL = "A\x1b[31m\x9b\u202eB"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two symbols, with a book that begins again in its last third."""
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    instruments = InstrumentTable.load(folder / "instruments.jsonl")
+    for symbol in ("AAA", HOSTILE_SYMBOL):
+        instruments.register("venue", symbol, 8, 8)
+    journal = Journal(folder, Schema.TICK, "feed")
+    ticks = make_ticks(900, instruments=2)
+    ticks["kind"][ticks["kind"] == Kind.CLEAR] = Kind.LEVEL
+    for clear in (0, 600):
+        ticks["kind"][clear : clear + 2], ticks["instrument"][clear : clear + 2] = Kind.CLEAR, [1, 2]
+        ticks["side"][clear : clear + 2], ticks["flags"][clear : clear + 2] = Side.NONE, Flag.LAST | Flag.SNAPSHOT
+    for start in range(0, 900, 100):
+        journal.append(ticks[start : start + 100])
+        journal.flush()
+    journal.close()
+    return folder
+
+
+@pytest.fixture
+def damaged(data: Path, tmp_path: Path) -> Path:
+    """The same, with its fourth chunk damaged: seq 300 to 399."""
+    subprocess.run(["cp", "-r", data, tmp_path / "damaged"], check=True)
+    (path,) = journal_files(journal_dir(tmp_path / "damaged", "feed", Schema.TICK))
+    broken = bytearray(path.read_bytes())
+    broken[int(load_index(path).entries[3]["offset"]) + 400] ^= 0xFF
+    path.write_bytes(broken)
+    return tmp_path / "damaged"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command, without a process of its own."""
+    code = cli.run([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def is_fit(text: str) -> bool:
+    """Whether nothing in it would do anything to a terminal."""
+    return all(letter == "\n" or letter.isprintable() for letter in text)
+
+
+LONG = "x" * 300
+VALUES = ["", " ", "-", ".", "..", "*", LONG, "nan", "inf", "-inf", "-1", "0", "1e999", "9" * 40, "²", "٣", "a\0b"]
+VALUES += ["\udcff", HOSTILE_SYMBOL, "/", "/dev/null", "/dev/full", "日本", "[[", "tcp://[::1", "%s"]
+
+OPTIONS = {
+    "query": ["--config", "--data", "--kind", "--schema", "--start", "--end", "--clock", "-o"],
+    "verify": ["--config", "--data"],
+    "book": ["--config", "--data", "--at", "--depth"],
+    "tail": ["--config", "--address", "--count", "--timeout"],
+    "status": ["--config", "--data"],
+    "stop": ["--config", "--data"],
+    "restart": ["--config", "--data"],
+    "resync": ["--config", "--data"],
+    "sim": ["--venue", "--port", "--speed", "--seed", "--rate"],
+    "ingest": ["--venue", "--data"],
+    "up": ["--config"],
+}
+ARGUMENTS = {"query": 2, "book": 2, "restart": 1, "resync": 2, "ingest": 1}
+NEEDED = {"tail": ["--timeout", "0.01", "--address", "inproc://nobody"], "ingest": ["--venue", "binance"]}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_any_value_of_any_option_ends_in_a_sentence(
+    command: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where nothing can be reached by mistake: no configuration, no store
+    (tmp_path / "plant.toml").write_text('[feeds.a]\nvenue = "nobody"\nsymbols = ["A"]\n[engines.e]\npublish = "no"\n')
+    file = str(tmp_path / "plant.toml")
+    for option in OPTIONS[command]:
+        for value in VALUES:
+            words = [command, *["AAA"] * ARGUMENTS.get(command, 0), *NEEDED.get(command, [])]
+            if command == "up":
+                words += ["--plain"]
+            elif command == "sim":
+                words += ["--venue", "nobody"]  # refused: a simulated venue would run
+            elif "--data" in OPTIONS[command] and option not in ("--data", "--config"):
+                words += ["--data", str(data)]
+            elif option != "--config" and "--config" in OPTIONS[command]:
+                words += ["--config", file]
+            code, _, err = run(capsys, *words, option, value)
+            told = f"{command} {option} {value!r}: {code} {err}"
+            assert code in (0, 1, 2), told
+            assert "Traceback" not in err and "a fault of tickplant" not in err, told
+            assert is_fit(err), told
+            assert code == 0 or err.strip(), told
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_any_argument_ends_in_a_sentence(
+    value: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        ["query", value, "AAA", "--data", data],
+        ["query", "venue", value, "--data", data],
+        ["book", "venue", value, "--data", data],
+        ["book", value, "AAA", "--data", data],
+        ["restart", value, "--data", data],
+        ["resync", value, value, "--data", data],
+        ["config", "check", value],
+        ["config", value],
+        ["ingest", value, "--venue", "binance", "--data", tmp_path / "new"],
+        ["sim", value or "x", "--venue", "binance"],
+        [value],
+        ["tail", value, "--timeout", "0.01", "--address", "inproc://nobody"],
+    ]
+    for words in commands:
+        if words[0] == value and not value:
+            continue
+        code, _, err = run(capsys, *words)
+        told = f"{words}: {code} {err}"
+        assert code in (0, 1, 2), told
+        assert "Traceback" not in err and "a fault of tickplant" not in err, told
+        assert is_fit(err), told
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"a=" + b"[" * 100_000, "nested too deeply"),
+        (b"a=" + b"{a=" * 50_000, "nested too deeply"),
+        (b"a=" + b"9" * 10_000, "not valid TOML"),
+        (b"\xff", "not UTF-8"),
+        (b"#" * (2 << 20), "more than 1 MiB"),
+        (b"plant = 99999999999999999999999", "must be a table"),
+        (b"[plant]\nheartbeat_s = 99999999999999999999999", "plant"),
+        (b'[plant]\ndata = "a\\u0000b"\n[feeds.a]\nvenue = "binance"\nsymbols = ["A"]', "NUL|data"),
+        (b'[feeds.a]\nvenue = "binance"\nsymbols = ["A"]\nws_url = "ws://[::1"', "ws_url"),
+        (
+            b'[feeds.a]\nvenue = "binance"\nsymbols = ["A"]\n[engines.e]\npublish = "tcp://127.0.0.1:\xc2\xb2"',
+            "publish",
+        ),
+    ],
+    ids=["deep", "tables", "digits", "utf-8", "huge", "integer", "heartbeat", "nul", "ipv6", "port"],
+)
+def test_a_configuration_that_is_none_is_refused_by_name(
+    text: bytes, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    (tmp_path / "plant.toml").write_bytes(text)
+    code, _, err = run(capsys, "config", "check", tmp_path / "plant.toml")
+    assert code in (1, 2)
+    assert re.search(why, err), err
+    assert "fault of tickplant" not in err
+
+
+def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["query", "venue", "AAA"], ["replay"]):
+        code, out, err = run(capsys, *command, "--data", data, "--start", "2024-01-02", "--end", "2024-01-01")
+        assert (code, out) == (2, "")
+        assert "is after --end 2024-01-01T00:00:00" in err
+
+
+def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "query", "venue", "AAA", "--data", data, "--kind", "gap")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert err == "nothing of venue AAA is stored that fits\n"
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for folder, why in ((tmp_path, "holds no journal"), (tmp_path / "file", "is not a directory")):
+        for command in (["verify"], ["query", "venue", "AAA"], ["book", "venue", "AAA"], ["replay"]):
+            code, _, err = run(capsys, *command, "--data", folder)
+            assert code == 1
+            assert err.startswith(f"tickplant: {folder}: {why}")
+
+
+def test_damage_ends_a_command_or_is_left_out_by_name(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = ["query", "venue", "AAA", "--data", damaged]
+    code, out, err = run(capsys, *query)
+    assert code == 1
+    assert "records 300 to 399 are missing; --skip-damage leaves it out" in err
+    code, out, err = run(capsys, *query, "--json", "--skip-damage")
+    assert code == 0
+    (line,) = err.splitlines()
+    assert line.startswith(f"left out: {damaged}/journal/feed/tick/")
+    assert line.endswith("; seq 300 to 399")
+    seqs = np.array([json.loads(row)["seq"] for row in out.splitlines()])
+    assert len(seqs) > 300
+    assert not ((seqs >= 300) & (seqs < 400)).any()
+
+    code, out, err = run(capsys, *query, "-o", damaged / "out.csv", "--skip-damage")
+    assert (code, len((damaged / "out.csv").read_text().splitlines())) == (0, 1 + len(seqs))
+
+    before = make_ticks(900, instruments=2)["ts_recv"]
+    for seq, stale in ((299, False), (500, True), (899, False)):
+        book = ["book", "venue", "AAA", "--data", damaged, "--json", "--at", str(before[seq])]
+        code, out, err = run(capsys, *book, "--skip-damage")
+        assert (code, json.loads(out)["stale"]) == (0, stale)
+        assert err.count("left out") == int(stale)
+        code, out, err = run(capsys, *book)
+        assert code == int(stale)
+        assert ("--skip-damage leaves it out" in err) == stale
+
+
+def test_what_others_wrote_is_escaped_and_json_means_the_same(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "book", "venue", HOSTILE_SYMBOL, "--data", data)
+    assert code == 0 and is_fit(out)
+    code, out, _ = run(capsys, "book", "venue", HOSTILE_SYMBOL, "--data", data, "--json")
+    assert code == 0 and is_fit(out)
+    assert json.loads(out)["symbol"] == HOSTILE_SYMBOL
+    code, _, err = run(capsys, "query", "venue", "nothing", "--data", data)
+    assert code == 1 and "venue A\\x1b[31m\\x9b\\u202eB" in err and is_fit(err)
+
+
+def test_an_error_nobody_foresaw_is_a_sentence_too(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tickplant.writer.store import Store
+
+    for error, words in (
+        (KeyError("\x1b"), "a fault of tickplant, KeyError"),
+        (MemoryError(), "not enough memory"),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (PermissionError(13, "Permission denied", b"/some/\xff"), "/some/\\udcff: Permission denied"),
+        (BrokenPipeError(32, "Broken pipe"), ""),
+    ):
+
+        def fail(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(Store, "query", fail)
+        code, _, err = run(capsys, "query", "venue", "AAA", "--data", data)
+        assert code == (0 if isinstance(error, BrokenPipeError) else 1)
+        assert words in err and is_fit(err) and len(err.splitlines()) <= 1
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# As processes: what only a real one has.
+
+SHELL = ["bash", "-o", "pipefail", "-c"]
+
+
+def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in which `$t` is the command and `$d` the store."""
+    command = f"{sys.executable} -m tickplant"
+    return subprocess.run(
+        [*SHELL, script.replace("$t", command).replace("$d", str(data))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "error"),
+    [
+        ("$t query venue AAA --data $d | head -1", 0, ""),
+        ("$t verify --data $d | true", 0, ""),
+        ("$t query venue AAA --data $d > /dev/full", 1, "tickplant: standard output: No space left on device\n"),
+        ("$t --help > /dev/full", 1, "tickplant: standard output: No space left on device\n"),
+        ("$t verify --data $d >&-", 1, "tickplant: standard output: Bad file descriptor\n"),
+        ("$t verify --data $d <&- >&- 2>&-", 1, ""),
+        ("$t verify --data $d --nonsense 2> /dev/full", 2, ""),
+        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may have 20 files open and needs 64"),
+    ],
+)
+def test_streams_that_are_closed_full_or_left(script: str, code: int, error: str, data: Path) -> None:
+    done = shell(script, data)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(error)
+    assert error or not done.stderr
+
+
+@pytest.mark.parametrize(
+    "environment", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}]
+)
+def test_a_terminal_that_does_not_know_utf_8_or_is_narrow(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "日本", 0, 0)
+    done = tickplant("book", "venue", "日本", "--data", tmp_path, env=os.environ | environment | {"COLUMNS": "1"})
+    if "LC_ALL" in environment:  # where the argument does not mean what was typed
+        assert (done.returncode, done.stderr[:10]) == (1, "tickplant:")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("venue \\u65e5\\u672c ")

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.shm.records import Flag, Kind
+from tickplant.shm.records import Flag, Kind, StatusCode
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 LABEL: Final = "restarted feed"
@@ -28,6 +28,8 @@ class LastIds(msgspec.Struct):
     agg_trade: tuple[int, int] | None = None
     quote: tuple[int, int] | None = None
     book: tuple[int, int] | None = None
+    live: bool | None = None  # whether the book is in sync at its id; None where nothing tells
+    snapshot: bool = False  # whether the book's newest record is of a snapshot
 
 
 class Continuity:
@@ -54,6 +56,14 @@ class Continuity:
             for instrument, record in zip(instruments.tolist(), mine[newest], strict=True):
                 ids = self.last.setdefault(instrument, LastIds())
                 setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
+                if stream == "book":
+                    ids.snapshot = bool(record["flags"] & Flag.SNAPSHOT)
+        lost = (kind == Kind.GAP) | ((kind == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
+        lost &= flags & Flag.ON_BOOK != 0
+        turns = records[(book & (kind == Kind.CLEAR)) | lost][::-1]
+        instruments, newest = np.unique(turns["instrument"], return_index=True)
+        for instrument, record in zip(instruments.tolist(), turns[newest], strict=True):
+            self.last.setdefault(instrument, LastIds()).live = bool(record["kind"] == Kind.CLEAR)
 
 
 def file_of(run_dir: Path, feed: str) -> Path:

@@ -178,7 +178,14 @@ RESTORE_RECORDS: Final = 1 << 14
 
 
 def _restore(
-    plant: Plant, plant_id: str, name: str, engine: EngineConfig, feed: FeedConfig, live: RingRef
+    plant: Plant,
+    plant_id: str,
+    name: str,
+    engine: EngineConfig,
+    feed: FeedConfig,
+    live: RingRef,
+    *,
+    whole: bool = False,
 ) -> RestorePlan:
     label = f"{name}-{live.producer}-restore"
     ring = RingRef(
@@ -194,6 +201,7 @@ def _restore(
         bar_s=engine.bar_s,
         live=live,
         ring=ring,
+        whole=whole,
     )
     child = ChildPlan(name=label, role="restore", module="tickplant.writer.restore", spec=lambda: spec)
     return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)

@@ -327,6 +327,8 @@ class Supervisor:
                 self._control.send_multipart([self._identities[name], encode(message)])
                 reply = Accepted()
             case Restore() | Restored() | Restoring():
+                if isinstance(message, Restore):
+                    self._identities[message.engine] = identity  # perhaps it says hello only when it has caught up
                 self._restore(message)
             case Recall(engine=name) if name in self.plan.recalls:
                 self._recall(self.plan.recalls[name])

@@ -210,6 +210,9 @@ class BookSync:
             last_id, cause = self._lost
             self._lost = None
             outputs.append(Gap(last_id, self._newest_held, UNKNOWN, cause))
+        if self.held:
+            # Recorded now: should the stream go on all the same, a hole behind it must show.
+            self.book_id, self._intact = self.held[-1].last, True
         self._drop_held()
         return outputs
 

@@ -16,11 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.continuity import Continuity, LastIds, file_of, save
+from tickplant.plans import Names
 from tickplant.shm.records import Schema
 from tickplant.writer.store import Store
 
 TAIL_RECORDS: Final = 1 << 20
 """How far back the store is read. A stream that has been quiet for longer begins anew, without a GAP."""
+
+
+def names_in(data_dir: Path, venue: str) -> Names:
+    """An ingest goes on with the one feed and the one engine that the store has of a venue, if that is so.
+
+    Raises StoreError.
+    """
+    store = Store(data_dir, on_damage=lambda _: None)
+    venues = {row.id: row.venue for row in store.instruments}
+    feeds = [feed for feed in store.producers() if _venue_of(store, feed, venues) == venue]
+    engines = store.producers(Schema.BBO) or store.producers(Schema.BAR)
+    return Names(
+        feed=feeds[0] if len(feeds) == 1 else venue,
+        engine=engines[0] if len(engines) == 1 else "engine",
+        # A derived record names its tick by seq alone: with two feeds of an instrument nobody knows whose that is.
+        restores=set(feeds) <= {venue} or len(feeds) == 1,
+    )
+
+
+def _venue_of(store: Store, feed: str, venues: dict[int, str]) -> str:
+    for path in store.files(feed, Schema.TICK):
+        for entry in store.index(path).entries:
+            if len(records := store.chunk(path, entry, Schema.TICK)):
+                return venues.get(int(records[0]["instrument"]), "")
+    return ""
 
 
 def leave_last_ids(data_dir: Path, feed: str, run_dir: Path) -> None:

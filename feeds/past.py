@@ -87,6 +87,8 @@ class Repetition:
 
 _ON: Final = {"trade": Flag.ON_TRADE, "agg_trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
 
+_ON_ANY: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+
 
 class _Span:
     """Ids of one stream: from the first to the last, less what GAPs tell of, and what was filled in later."""
@@ -137,8 +139,7 @@ class Covered:
                     records["order_id"][holes & mine].tolist(), records["venue_seq"][holes & mine].tolist(), strict=True
                 )
                 span.filled |= set(records["venue_seq"][late & mine].tolist())
-        whole_feed = records[(kind >= Kind.STATUS) & (flags & (Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK) == 0)]
-        self.told |= {_key(record) for record in whole_feed}
+        self.told |= {_key(record) for record in records[_of_no_stream(records)]}
 
     def lacking(self, records: Records) -> int:
         """How many events of these records are older than what is stored of their streams, and were not stored."""
@@ -152,12 +153,25 @@ class Covered:
                     number += int(np.count_nonzero(span.lacks(ids)))
         return number
 
-    def untold(self, records: Records) -> Records:
-        """These records less those of a whole feed that are stored already."""
-        if not self.told or not (records["kind"] >= Kind.STATUS).any():
+    def untold(self, records: Records, *, first: bool) -> Records:
+        """These records less those of no stream that are stored already.
+
+        With `first`, nothing new has come before: then also less those before the first one that is of a stream.
+        """
+        of_none = _of_no_stream(records)
+        if not of_none.any():
             return records
-        known = [record["kind"] >= Kind.STATUS and _key(record) in self.told for record in records]
-        return records[~np.array(known)] if any(known) else records
+        known = of_none & np.array([_key(record) in self.told for record in records])
+        if first:
+            known |= np.cumsum(~of_none) == 0
+        left: Records = records[~known]
+        return left
+
+
+def _of_no_stream(records: Records) -> NDArray[np.bool_]:
+    """STATUS and GAP records that concern no stream, such as one of an unreadable frame: they have no ids."""
+    of_none: NDArray[np.bool_] = (records["kind"] >= Kind.STATUS) & (records["flags"] & _ON_ANY == 0)
+    return of_none
 
 
 def _key(record: np.void) -> tuple[int, int, int]:

@@ -130,11 +130,17 @@ class RecordedFeed:
         for step in self._feed([*last, b""], 0, len(last)):
             await step()
         await self._publish()
-        if self._past and (self._begun or self._repetition):
-            self._past.end(self._life, self._lines)
+        ended = self._keep_end()
         await self._pause()
-        if self._past and self._begun:
+        if not ended:
+            self._keep_end()
+
+    def _keep_end(self) -> bool:
+        """Keep that the recording has ended here, if this is its life: before anything of the end is published."""
+        its_own = self._begun or (self._repetition is not None and not self._repetition.left)
+        if its_own and self._past:
             self._past.end(self._life, self._lines)
+        return its_own
 
     def _feed(self, lines: list[bytes], start: int, stop: int) -> Iterator[Callable[[], Awaitable[None]]]:
         """Read lines from one to another; yields what is to be awaited between two of them. One more line is there."""
@@ -183,7 +189,7 @@ class RecordedFeed:
     async def _publish(self) -> None:
         ticks = self._pump.take_ticks()
         if self._covered:
-            new = self._covered.untold(ticks)
+            new = self._covered.untold(ticks, first=not self._publisher.published)
             self._pump.leave_out(len(ticks) - len(new))
             ticks = new
         if len(ticks) and self._past and not self._life.count and not self._begun:

@@ -67,7 +67,8 @@ class RecordedFeed:
 
     async def run(self) -> None:
         """See Source. Raises FeedError where the file cannot be read, or holds no line of a recording."""
-        for life in self._past.lives() if self._past else [NOTHING_BEFORE]:
+        lives = iter(self._past.lives() if self._past else [NOTHING_BEFORE])
+        while life := await asyncio.to_thread(next, lives, None):  # it reads the store: heartbeats go on meanwhile
             self._begin(life)
             try:
                 await self._read()
@@ -164,8 +165,8 @@ class RecordedFeed:
                 ts_recv_ns, body = parsed
                 if pump.is_due(ts_recv_ns):
                     yield self._account
-                if not self._newest_ns and self._past and ts_recv_ns <= self._life.before_ns:
-                    self._covered = self._past.covered(self._life)
+                if not self._newest_ns and ts_recv_ns <= self._life.before_ns:
+                    yield self._look_back
                 self._newest_ns = max(self._newest_ns, ts_recv_ns)
                 pump.seen(ts_recv_ns)
                 try:
@@ -218,6 +219,10 @@ class RecordedFeed:
         await self._account()
 
     # -- what is older than the store
+
+    async def _look_back(self) -> None:
+        if self._past:
+            self._covered = await asyncio.to_thread(self._past.covered, self._life)
 
     async def _look_for_late(self, covered: Covered) -> None:
         """Count the events that were passed over as stored already, since their ids are old, but are not stored."""

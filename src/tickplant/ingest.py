@@ -48,6 +48,7 @@ class StoredPast:
         self._feed = feed
         self._recording = recording
         self._path = data_dir / FILE
+        self._end: tuple[dict[int, LastIds], int] | None = None
         self._next_seq = self._store.next_seq(feed, Schema.TICK)
         symbols: dict[str, list[int]] = {}
         for row in self._store.instruments:
@@ -106,6 +107,11 @@ class StoredPast:
 
     def _last(self) -> tuple[dict[int, LastIds], int]:
         """Newest ids and receive time at the end of the store: those of the newest life's beginning, and since."""
+        if self._end is None:
+            self._end = self._read_last()
+        return self._end
+
+    def _read_last(self) -> tuple[dict[int, LastIds], int]:
         begins = [row for row in self._mine() if not row.lines]
         known = max(begins, key=lambda row: row.seq, default=Row(self._feed, 0))
         continuity = Continuity()

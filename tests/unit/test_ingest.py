@@ -59,7 +59,7 @@ def waiting(lines: list[bytes]) -> bool:
 # Files that follow each other.
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_recordings_one_after_another_are_stored_like_one(tmp_path: Path, seed: int) -> None:
     lines = market(seed, 600)
     rng = random.Random(seed)
@@ -150,7 +150,7 @@ def test_a_recording_without_instrument_data_keeps_the_scales_that_are_known(tmp
 # The same recording again.
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_killed_ingest_is_continued_to_the_very_records_of_an_undisturbed_one(tmp_path: Path, seed: int) -> None:
     lines = market(seed, 400)
     recording = write(tmp_path / "again.rec", lines)

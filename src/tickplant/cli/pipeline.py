@@ -101,6 +101,9 @@ def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
             f"{recording}: {late:,} of its events are older than what is stored of their streams, and are not stored: "
             "they were left out; ingest recordings in the order of their times, or this one into a store of its own"
         )
+    if summary["frames"] and summary["frames"] == summary["rejected"]:
+        kept = data_dir / "rejects" / f"{names.feed}.jsonl"
+        raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; what could be read is stored")
     return 0

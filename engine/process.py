@@ -193,6 +193,8 @@ class EngineProcess:
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
+        if self.spec.gating:
+            self._catch_up()
         self._client.hello()
         while not (self._stopping and self._finished()):
             more = self._read_rings()
@@ -203,6 +205,12 @@ class EngineProcess:
             else:
                 self._doze()
         self._client.heartbeat(self.counters(), self.accounts())
+
+    def _catch_up(self) -> None:
+        """Make up for the past before a source that waits is started: so nothing of it can end before that is done."""
+        self._beat()  # the supervisor hears requests from who has spoken only
+        while any(source.rebuild for source in self._inputs) and not self._stopping:
+            self._attend(0 if self._read_rings() else REBUILD_POLL_S)
 
     def stop(self, *_: object) -> None:
         """Finish what is in the rings, then end. May be called from a signal handler."""
@@ -297,6 +305,7 @@ class EngineProcess:
             stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
             store_bbo=self._outputs[Schema.BBO].store,
             store_bars=self._outputs[Schema.BAR].store,
+            mode=Mode.GATING if self.spec.gating else Mode.LOSSY,
             give_up_s=self.spec.config.restore_s,
             ask=lambda: self._client.send(Restore(self.spec.name, feed)),
             release=lambda: self._client.send(Restored(self.spec.name, feed)),

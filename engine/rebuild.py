@@ -50,6 +50,7 @@ class Rebuild:
         stored: how far the engine's rings say that derived records are stored.
         store_bbo: takes those that are not.
         store_bars: likewise.
+        mode: how the ring is read afterwards.
         give_up_s: an engine that is played nothing new for this long goes on with the ring alone, its books stale.
         ask: asks for a restore process.
         release: says that it may end.
@@ -66,6 +67,7 @@ class Rebuild:
         stored: dict[Key, int],
         store_bbo: Outlet,
         store_bars: Outlet,
+        mode: Mode = Mode.LOSSY,
         give_up_s: float = 60.0,
         ask: Callable[[], None],
         release: Callable[[], None],
@@ -84,6 +86,7 @@ class Rebuild:
             self._stored.know(instrument, interval_s, source_seq)
         self._store = store_bbo, store_bars
         self._bbo: dict[int, Records] = {}  # by instrument: the last one
+        self._mode = mode
         self._give_up_s = give_up_s
         self._ask = ask
         self._release = release
@@ -181,7 +184,7 @@ class Rebuild:
         if self.past is not None:
             self.past.close()
             self.past = None
-        self.live = self._ring.consumer(self._label, Mode.LOSSY, start=position)
+        self.live = self._ring.consumer(self._label, self._mode, start=position)
         self.lost = self.live.lost
         self._until = self._ring.head
         self._release()

@@ -5,6 +5,7 @@ actions. The same adapter therefore runs on a live socket, on a recording, and i
 
     bootstrap() -> REST -> on_rest()           once, before the first connection
     resume()                                   where an earlier process has published to the same ring
+    go_on()                                    instead, for a recording that is added to a store
     connections() -> open -> on_open()         for each connection, again after each reconnect
     on_frames() / on_rest() / on_timer()       whatever arrives
     take_ticks(), take_requests(), take_actions(), take_rejects()     after each of them
@@ -132,6 +133,15 @@ class Adapter(Protocol):
 
     def resume(self, last: Mapping[int, LastIds], ts_ns: int) -> None:
         """Go on after these ids, by instrument, which an earlier process has recorded. Once, before any frame."""
+        ...
+
+    def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
+        """Take the frames of these symbols as the next ones behind what has been recorded of them.
+
+        Unlike after `resume` nothing was interrupted: ids that are known are duplicates, ids that follow continue the
+        stream and the book, and holes between are told as within one connection. Once, before any frame; the ids stand
+        with the instrument that has them.
+        """
         ...
 
     def on_open(self, connection: str, ts_ns: int) -> None:

@@ -6,7 +6,7 @@ has just been made is empty; for that case whoever can read the store leaves a f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.shm.records import Flag, Kind
+from tickplant.shm.records import Flag, Kind, StatusCode
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 LABEL: Final = "restarted feed"
@@ -28,6 +28,22 @@ class LastIds(msgspec.Struct):
     agg_trade: tuple[int, int] | None = None
     quote: tuple[int, int] | None = None
     book: tuple[int, int] | None = None
+    live: bool | None = None  # whether the book is in sync at its id; None where nothing tells
+    snapshot: bool = False  # whether the book's newest record is of a snapshot
+
+
+def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """By field of LastIds: which of these records, dtype TICK, are its stream. Backfill and partial books are of none.
+
+    Backfill is out of order; partial books have nothing to do with the diffs.
+    """
+    kind, flags = records["kind"], records["flags"]
+    trade = (kind == Kind.TRADE) & (flags & Flag.BACKFILL == 0)
+    aggregate = flags & Flag.AGGREGATE != 0
+    yield "trade", trade & ~aggregate
+    yield "agg_trade", trade & aggregate
+    yield "quote", kind == Kind.QUOTE
+    yield "book", ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
 
 
 class Continuity:
@@ -39,21 +55,21 @@ class Continuity:
     def add(self, records: NDArray[np.void]) -> None:
         """Records (n,), dtype TICK."""
         kind, flags = records["kind"], records["flags"]
-        # Backfill is out of order; partial books have nothing to do with the diffs.
-        trade = (kind == Kind.TRADE) & (flags & Flag.BACKFILL == 0)
-        aggregate = flags & Flag.AGGREGATE != 0
-        book = ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
-        for stream, mask in (
-            ("trade", trade & ~aggregate),
-            ("agg_trade", trade & aggregate),
-            ("quote", kind == Kind.QUOTE),
-            ("book", book),
-        ):
+        for stream, mask in of_streams(records):
             mine = records[mask][::-1]
             instruments, newest = np.unique(mine["instrument"], return_index=True)
             for instrument, record in zip(instruments.tolist(), mine[newest], strict=True):
                 ids = self.last.setdefault(instrument, LastIds())
                 setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
+                if stream == "book":
+                    ids.snapshot = bool(record["flags"] & Flag.SNAPSHOT)
+        lost = (kind == Kind.GAP) | ((kind == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
+        lost &= flags & Flag.ON_BOOK != 0
+        cleared = (kind == Kind.CLEAR) & (flags & Flag.PARTIAL == 0)
+        turns = records[cleared | lost][::-1]
+        instruments, newest = np.unique(turns["instrument"], return_index=True)
+        for instrument, record in zip(instruments.tolist(), turns[newest], strict=True):
+            self.last.setdefault(instrument, LastIds()).live = bool(record["kind"] == Kind.CLEAR)
 
 
 def file_of(run_dir: Path, feed: str) -> Path:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,9 @@ from tickplant.control import (
     Stop,
 )
 from tickplant.feeds import anomalies, transport_picows, transport_websockets
+from tickplant.feeds.adapter import Adapter
 from tickplant.feeds.continuity import LastIds, file_of, last_ids, load
+from tickplant.feeds.past import Past
 from tickplant.feeds.publisher import FeedPublisher
 from tickplant.feeds.publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.recorded import RecordedFeed
@@ -58,9 +60,14 @@ class Directory:
         self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
         self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
         self._symbols: dict[int, str] = {}
+        # A recording need not hold the instrument data: what is registered then tells the scales.
+        self._registered = InstrumentTable.load(self._path) if spec.discover else None
 
     def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
         """See adapter.Resolver. Waits for the supervisor. Raises ControlError."""
+        if self._registered and (rows := self._registered.find(self._venue, symbol)):
+            price_scale = rows[-1].price_scale if price_scale is None else price_scale
+            size_scale = rows[-1].size_scale if size_scale is None else size_scale
         instrument = self._client.register(
             self._venue,
             symbol,
@@ -82,6 +89,10 @@ class Directory:
         return self._symbols[instrument]
 
 
+MakePast = Callable[[FeedSpec], Past]
+"""What reads the store for a feed whose recording is added to it."""
+
+
 def main() -> None:
     """Run one feed; ends the process."""
     with child_process(FeedSpec) as spec:
@@ -96,18 +107,18 @@ def warm_up() -> None:
     anomalies.prepare_kernels()
 
 
-def run_feed(spec: FeedSpec) -> None:
-    """Work until stopped or until the source has ended. Raises TickplantError."""
+def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
+    """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
     if spec.config.credentials:
         # No venue takes a key yet; from here on nothing that this process writes can show one.
         credentials.load(spec.config.credentials)
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(spec))
+        runner.run(_run(spec, past))
 
 
-async def _run(spec: FeedSpec) -> None:
+async def _run(spec: FeedSpec, past: MakePast | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     venue = find_venue(spec.config.venue)
@@ -122,7 +133,7 @@ async def _run(spec: FeedSpec) -> None:
         resources.callback(client.close)
         publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
         last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
-        source = _make_source(spec, venue, publisher, Directory(client, spec), last)
+        source = _make_source(spec, venue, publisher, Directory(client, spec), last, past(spec) if past else None)
         client.hello()
         settle()
         finished = await _attend(spec, source, client, stop)
@@ -130,29 +141,38 @@ async def _run(spec: FeedSpec) -> None:
 
 
 def _make_source(
-    spec: FeedSpec, venue: Venue, publisher: FeedPublisher, directory: Directory, last: Mapping[int, LastIds]
+    spec: FeedSpec,
+    venue: Venue,
+    publisher: FeedPublisher,
+    directory: Directory,
+    last: Mapping[int, LastIds],
+    past: Past | None,
 ) -> Source:
     config, data_dir = spec.config, Path(spec.plant.data_dir)
-    adapter = venue.make_adapter(
-        None if spec.discover else config.symbols,
-        config.channels,
-        directory.resolve,
-        ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
-        silent_s=config.silent_s,
-        rejects_kept=config.rejects_kept,
-    )
+
+    def make_adapter() -> Adapter:
+        return venue.make_adapter(
+            None if spec.discover else config.symbols,
+            config.channels,
+            directory.resolve,
+            ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
+            silent_s=config.silent_s,
+            rejects_kept=config.rejects_kept,
+        )
+
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
     if not isinstance(spec.source, Live):
         return RecordedFeed(
-            adapter,
+            make_adapter,
             publisher,
             rejects,
             Path(spec.source.path),
             resolve=directory.resolve,
             symbol_of=directory.symbol_of,
+            past=past,
         )
     return LiveFeed(
-        adapter,
+        make_adapter(),
         publisher,
         rejects,
         resolve=directory.resolve,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import structlog
@@ -21,6 +21,7 @@ from tickplant.shm.producer import Producer
 from tickplant.shm.records import TICK, Flag, GapCause, Kind
 
 Records = NDArray[np.void]
+
 Words = NDArray[np.int64]
 """Records as 64-bit words, flat, 8 to a record; word 6 is instrument | kind << 32 | side << 40 | flags << 48."""
 
@@ -123,6 +124,13 @@ def prepare_kernels() -> None:
     count_lost(words, streams, streams.copy())
 
 
+class Repeat(Protocol):
+    """Records that are stored already, for a feed that makes them again."""
+
+    def rest(self, records: Records) -> Records:
+        """Those of these records, the next ones made, that are not stored."""
+
+
 class FeedPublisher:
     """The only writer of a feed's tick ring. `full_wait_s` is how long a full ring may hold the feed up."""
 
@@ -144,6 +152,7 @@ class FeedPublisher:
         self._kept = np.empty(0, TICK)  # what waits for room
         self._in_hand = 0  # of a source that can wait: handed in, not published yet
         self._stale_books: list[int] = []
+        self._repeat: Repeat | None = None
         self._log = structlog.get_logger()
 
     @property
@@ -176,6 +185,7 @@ class FeedPublisher:
 
     async def publish_lossless(self, records: Records) -> None:
         """Publish all ticks, for a source that can wait; other tasks run while the ring is full."""
+        records = self._left_to_store(records)
         done = self._put(records, LOSSLESS_SLICE_S) if len(records) else 0
         while done < len(records):
             self._in_hand = len(records) - done
@@ -188,8 +198,13 @@ class FeedPublisher:
         """Publish all of these records where there is room for them at once, else none. Returns whether it did."""
         if self._full or self._producer.room() < len(records):
             return False
-        self._put(records, 0.0)
+        self._put(self._left_to_store(records), 0.0)
         return True
+
+    def repeat(self, repeat: Repeat | None) -> None:
+        """Begin the life of a feed anew, from nothing published, whose first records `repeat` has in store."""
+        self._repeat = repeat
+        self.began, self.published = self.position, 0
 
     def settle(self, *, eagerly: bool = False) -> bool:
         """Publish what waits for room, where there is enough of it now, or eagerly, any. Returns whether all went."""
@@ -214,6 +229,15 @@ class FeedPublisher:
         return instruments
 
     # -- inner
+
+    def _left_to_store(self, records: Records) -> Records:
+        """Less what was published by an earlier process in this life of the feed: it counts as published here."""
+        if self._repeat is None:
+            return records
+        rest = self._repeat.rest(records)
+        self.published += len(records) - len(rest)
+        self.began -= len(records) - len(rest)
+        return rest
 
     def _put(self, records: Records, timeout_s: float) -> int:
         words = np.frombuffer(records, np.int64)

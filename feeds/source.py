@@ -91,6 +91,8 @@ class Pump:
         self._failures = 0  # exceptions out of the adapter, which promises to raise none
         self._failed = 0  # frames that it had counted, and no more than that
         self._malformed = 0  # lines of a recording that are none
+        self._untold = False  # one of them has no GAP yet
+        self._left_out = 0  # records that were taken and are not to be published
         self._accounts = 0  # records
         self._last_ns = 0  # newest receive time
         self._due_ns = 0
@@ -126,10 +128,16 @@ class Pump:
             cause, flags = GapCause.REJECTED, Flag.LAST
             self._own.add(Kind.GAP, self._feed, ts_recv=ts_recv_ns, price=cause, size=UNKNOWN, flags=flags)
 
-    def malformed(self, line: bytes) -> None:
-        """A line that is not one of a recording: a frame that is rejected."""
+    def malformed(self, line: bytes, reason: str) -> None:
+        """A line that is not one of a recording: a frame that is rejected, at the last receive time that is known."""
         self._malformed += 1
-        self.rejects.add([Reject("not a line of a recording", line, 0)])
+        self.rejects.add([Reject("not a line of a recording", line, self._last_ns, reason)])
+        self._untold = True
+        self._tell_malformed()
+
+    def leave_out(self, count: int) -> None:
+        """So many of the records that were taken are stored already."""
+        self._left_out += count
 
     def take_rejects(self) -> None:
         """Move the adapter's rejects to the log."""
@@ -155,6 +163,7 @@ class Pump:
     def seen(self, ts_recv_ns: int) -> None:
         """Something was received at this time; it is in the next account."""
         self._last_ns = ts_recv_ns
+        self._tell_malformed()
         if not self._due_ns:
             self._next_period()
 
@@ -182,6 +191,10 @@ class Pump:
             self._accounted = received, made + len(pair)
         self._next_period()
         return True
+
+    def skip_account(self) -> None:
+        """None is written of the time until now."""
+        self._next_period()
 
     def accounts(self, feed: str) -> list[Account]:
         """The equations of this feed (`tickplant.accounts`), in numbers of this moment."""
@@ -233,7 +246,15 @@ class Pump:
 
     def _made(self) -> int:
         """Records that were taken from the adapter, or made here or by the publisher."""
-        return self.adapter.counters.ticks + sum(self._own.kinds) + self._accounts + self.publisher.gaps
+        return (
+            self.adapter.counters.ticks + sum(self._own.kinds) + self._accounts + self.publisher.gaps - self._left_out
+        )
+
+    def _tell_malformed(self) -> None:
+        if self._untold and self._last_ns:
+            self._untold = False
+            cause, flags = GapCause.REJECTED, Flag.LAST
+            self._own.add(Kind.GAP, self._feed, ts_recv=self._last_ns, price=cause, size=UNKNOWN, flags=flags)
 
     def _next_period(self) -> None:
         self._due_ns = (self._last_ns // ACCOUNT_NS + 1) * ACCOUNT_NS

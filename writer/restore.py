@@ -39,8 +39,11 @@ LOOK_BACK_S: Final = 3 * 86_400
 """A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
 
 
-def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int]) -> list[Mark]:
-    """How far each series that an engine derives from these instruments is stored. Raises DamageError."""
+def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], *, whole: bool = False) -> list[Mark]:
+    """How far each series that an engine derives from these instruments is stored. Raises DamageError.
+
+    With `whole` each one is looked for in the whole store.
+    """
     found: list[Mark] = []
     for schema, intervals in ((Schema.BBO, (0,)), (Schema.BAR, bar_s)):
         wanted = {(instrument, interval_s) for instrument in ids for interval_s in intervals}
@@ -48,8 +51,10 @@ def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int]) 
         for path, entry in _newest_first(store, engine, schema, Selection(ids=ids)):
             header = entry["header"]
             newest_ns = newest_ns or int(header["ts_recv_max"])
-            if not wanted or int(header["ts_recv_max"]) < newest_ns - LOOK_BACK_S * 10**9:
+            if not wanted or (not whole and int(header["ts_recv_max"]) < newest_ns - LOOK_BACK_S * 10**9):
                 break
+            if not Selection(ids=frozenset(instrument for instrument, _ in wanted)).chunks(np.atleast_1d(entry))[0]:
+                continue
             records = store.chunk(path, entry, schema)[::-1]
             keys = records["instrument"].astype(np.uint64) << np.uint64(32)
             if schema is Schema.BAR:
@@ -87,6 +92,8 @@ def first_needed(
     stored: Sequence[Mark],
     bar_s: Sequence[int],
     otherwise: int,
+    *,
+    whole: bool = False,
 ) -> Beginning:
     """The latest beginning from which a fold of the feed's ticks gives exactly what follows the stored records.
 
@@ -107,12 +114,15 @@ def first_needed(
         stored: how far the derived records are stored.
         bar_s: lengths of the bars, seconds.
         otherwise: the seq to give where no derived record is stored.
+        whole: begin so early that every bar that is open now is whole, however long its instrument has been silent.
     """
     if not stored:
-        return Beginning(otherwise, np.zeros(0, TICK))
+        return Beginning(0 if whole else otherwise, np.zeros(0, TICK))
     last = max(stored, key=lambda mark: mark.source_seq)
     bars_back_s = max([BARS_BACK_S, *(2 * interval_s for interval_s in bar_s)])
     bars_from = min(last.source_seq, _seq_at(store, feed, last.ts_recv - bars_back_s * 10**9))
+    if whole:
+        bars_from = min(bars_from, _begun(store, feed, ids, stored, bar_s, bars_back_s))
     said = {mark.instrument: mark for mark in stored if not mark.interval_s}
     begins = _snapshots(store, feed, said)
     found = checkpoints.newest_of_all(
@@ -127,6 +137,26 @@ def first_needed(
     if found:
         return Beginning(found.source_seq, found.ticks)
     return Beginning(min([bars_from, *(seq for seq in begins.values() if seq != _REMOVED)]), np.zeros(0, TICK))
+
+
+def _begun(
+    store: Store, feed: str, ids: frozenset[int], stored: Sequence[Mark], bar_s: Sequence[int], back_s: int
+) -> int:
+    """A seq before which no bar was opened that is still open, and no book began of which nothing was derived yet."""
+    known = {(mark.instrument, mark.interval_s): mark for mark in stored}
+    closed = [mark for mark in stored if mark.interval_s]
+    begins = [mark.source_seq for mark in closed]
+    if closed:
+        begins.append(_seq_at(store, feed, min(mark.ts_recv for mark in closed) - back_s * 10**9))
+    for interval_s, kind in ((0, Kind.CLEAR), *((interval_s, Kind.TRADE) for interval_s in bar_s)):
+        without = frozenset(id_ for id_ in ids if (id_, interval_s) not in known)
+        wanted = Selection(ids=without, kinds=frozenset({kind}))
+        for path in store.files(feed, Schema.TICK) if without else ():
+            entries = store.index(path).entries
+            if len(found := entries[wanted.chunks(entries)]):
+                begins.append(int(found[0]["header"]["first_seq"]))
+                break
+    return min(begins, default=store.next_seq(feed, Schema.TICK))
 
 
 _REMOVED: Final = -1
@@ -190,12 +220,14 @@ class RestoreProcess(StoredSource):
         self._client.hello()
         symbols = {symbol.upper() for symbol in spec.symbols}
         ids = frozenset(
-            row.id for row in store.instruments if row.venue == spec.venue and row.symbol.upper() in symbols
+            row.id
+            for row in store.instruments
+            if row.venue == spec.venue and (not symbols or row.symbol.upper() in symbols)
         )
         with Ring.attach(spec.live.name, Schema.TICK, Path(spec.plant.run_dir)) as live:
             began = live.start
-        stored = marks(store, spec.engine, ids, spec.bar_s)
-        first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began)
+        stored = marks(store, spec.engine, ids, spec.bar_s, whole=spec.whole)
+        first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began, whole=spec.whole)
         seq = min(first.first_seq, store.next_seq(spec.feed, Schema.TICK))
         count = len(first.checkpoints)
         self._client.hello()

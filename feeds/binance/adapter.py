@@ -146,6 +146,10 @@ class BinanceAdapter:
             if (ids := last.get(listing.instrument.id)) is not None:
                 self._market.resume(listing, ids)
 
+    def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
+        """Take the frames of these symbols as the next ones behind what has been recorded of them."""
+        self._market.go_on(before)
+
     def on_open(self, connection: str, ts_ns: int) -> None:
         """A connection is up: subscribe to its streams."""
         link = self._subscriptions.links.get(connection)

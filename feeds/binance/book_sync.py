@@ -188,6 +188,15 @@ class BookSync:
         """A book was followed to this id before: the next snapshot is preceded by a Gap of this cause."""
         self._lost = (last_id, cause)
 
+    def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
+        """Follow on from what the records up to this id say, as if this object had seen them itself.
+
+        `after_snapshot`: the id is a snapshot's, so the next diff follows by the rule for the first one after it.
+        """
+        self.book_id = book_id
+        self.live, self._intact = live, True
+        self._first_after_snapshot = live and after_snapshot
+
     def refresh(self) -> None:
         """Fetch the book again though nothing is missing: diffs are held back from here on."""
         if self.live:
@@ -201,6 +210,9 @@ class BookSync:
             last_id, cause = self._lost
             self._lost = None
             outputs.append(Gap(last_id, self._newest_held, UNKNOWN, cause))
+        if self.held:
+            # Recorded now: should the stream go on all the same, a hole behind it must show.
+            self.book_id, self._intact = self.held[-1].last, True
         self._drop_held()
         return outputs
 

@@ -6,7 +6,7 @@ May import shm, feeds.batch and its own package. Knows nothing of connections an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -75,6 +75,7 @@ class Market:
         self._table = np.zeros((16, text.TABLE_COLUMNS), np.int64)
         self._ends = np.zeros(64, np.int64)
         self._feed: Instrument | None = None
+        self._before: Mapping[str, tuple[int, LastIds]] = {}  # see go_on
 
     # Instruments.
 
@@ -99,6 +100,8 @@ class Market:
                 self._enter(known, other.slot)
         else:
             self._enter(symbol, listing.slot)
+        if symbol in self._before:
+            self._go_on(listing, *self._before[symbol])
         return listing
 
     def _enter(self, symbol: str, slot: int) -> None:
@@ -456,6 +459,21 @@ class Market:
                 row[column : column + 3] = (*last, GapCause.RESTART)
         if ids.book is not None:
             listing.sync.resume(ids.book[0], GapCause.RESTART)
+
+    def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
+        """Each of these symbols has been recorded without interruption up to these ids, as that instrument."""
+        self._before = before
+
+    def _go_on(self, listing: Listing, instrument: int, ids: LastIds) -> None:
+        row = self.state[listing.slot]
+        for column, last in ((sc.LAST_TRADE, ids.trade), (sc.LAST_AGG, ids.agg_trade), (sc.LAST_QUOTE, ids.quote)):
+            if last is not None:
+                row[column : column + 2] = last
+        if ids.book is not None:
+            # The levels of an instrument with other scales are those of another book.
+            live = bool(ids.live) and instrument == listing.instrument.id
+            listing.sync.go_on(ids.book[0], live=live, after_snapshot=ids.snapshot)
+            listing.snapshots_asked = 1
 
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""

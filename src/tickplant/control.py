@@ -112,10 +112,11 @@ class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     feed: str
     venue: str
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...]  # empty: all of the venue
     bar_s: tuple[int, ...]
     live: RingRef  # the feed's ring
     ring: RingRef  # where the stored ticks go
+    whole: bool = False  # take as long as is needed that nothing at all is missing of what is derived
 
 
 class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):

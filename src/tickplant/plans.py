@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -60,6 +60,14 @@ class Plan(msgspec.Struct, frozen=True):
     publish: list[str] = []  # where subscribers attach
     restores: list[RestorePlan] = []
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
+
+
+class Names(NamedTuple):
+    """Under which names an ingest stores, and whether its engine may go on where the last one stopped."""
+
+    feed: str
+    engine: str
+    restores: bool
 
 
 class Addresses:
@@ -183,7 +191,14 @@ RESTORE_RECORDS: Final = 1 << 14
 
 
 def _restore(
-    plant: Plant, plant_id: str, name: str, engine: EngineConfig, feed: FeedConfig, live: RingRef
+    plant: Plant,
+    plant_id: str,
+    name: str,
+    engine: EngineConfig,
+    feed: FeedConfig,
+    live: RingRef,
+    *,
+    whole: bool = False,
 ) -> RestorePlan:
     label = f"{name}-{live.producer}-restore"
     ring = RingRef(
@@ -199,6 +214,7 @@ def _restore(
         bar_s=engine.bar_s,
         live=live,
         ring=ring,
+        whole=whole,
     )
     child = ChildPlan(name=label, role="restore", module="tickplant.writer.restore", spec=lambda: spec)
     return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
@@ -239,15 +255,15 @@ def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: A
     return ChildPlan(name=name, role="feed", module="tickplant.continuation", spec=spec)
 
 
-def ingest(file: Path, venue: str, data_dir: Path, *, settings: PlantConfig) -> Plan:
-    """A recording through feed, ring, engine and writer into a store, without loss."""
+def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig) -> Plan:
+    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there."""
     plant_id = cfg.plant_id(data_dir)
     plant = _plant(data_dir, plant_id, settings)
     feed = FeedConfig(venue=venue, symbols=())
     engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
-    ring, derived = _ring(plant_id, venue, Schema.TICK), _engine_rings(plant_id, "engine")
+    ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
     spec = FeedSpec(
-        name=venue, plant=plant, config=feed, ring=ring, source=Recording(str(file.resolve())), discover=True
+        name=names.feed, plant=plant, config=feed, ring=ring, source=Recording(str(file.resolve())), discover=True
     )
     return Plan(
         plant=plant,
@@ -256,9 +272,10 @@ def ingest(file: Path, venue: str, data_dir: Path, *, settings: PlantConfig) -> 
         rings=[RingPlan(ring, feed.ring_records), *(RingPlan(ref, engine.ring_records) for ref in derived)],
         children=[
             _writer(plant, "writer", WriterConfig(), [ring, *derived]),
-            _engine(plant, "engine", engine, [ring], derived, waits=True),
-            ChildPlan(name=venue, role="feed", module="tickplant.feeds", spec=lambda: spec, finite=True),
+            _engine(plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores),
+            ChildPlan(name=names.feed, role="feed", module="tickplant.ingest", spec=lambda: spec, finite=True),
         ],
+        restores=[_restore(plant, plant_id, names.engine, engine, feed, ring, whole=True)] if names.restores else [],
     )
 
 

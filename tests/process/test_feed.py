@@ -113,7 +113,8 @@ def test_a_recording_passes_through_a_small_ring_without_loss(tmp_path: Path) ->
 
 def test_what_is_no_line_and_no_frame_is_counted_kept_and_skipped(tmp_path: Path) -> None:
     lines = lines_of_trades(1, 3)
-    lines[1:1] = [b"no line at all", b"17 {broken", b"18 \xff\xfe", b""]
+    stamp = b"%d " % (1_700_000_000_000_000_001)
+    lines[1:1] = [b"no line at all", stamp + b"{broken", stamp + b"\xff\xfe", b""]
     (tmp_path / "trades").write_bytes(b"\n".join(lines))
     with feed_process(tmp_path, Recording(str(tmp_path / "trades"))) as feed:
         assert feed.wait_for_end() == 0

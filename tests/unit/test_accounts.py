@@ -91,11 +91,12 @@ def test_an_account_needs_nobody_to_ask(bench: Bench) -> None:
 
 
 def test_every_received_frame_is_parsed_ignored_or_rejected(bench: Bench) -> None:
-    bench.receive(trade(1), b"{broken", {"result": None, "id": 1}, trade(2))
-    bench.pump.malformed(b"no line")
+    bench.receive(trade(1), b"{broken", {"result": None, "id": 1})
+    bench.pump.malformed(b"no line", "has no time")
+    bench.receive(trade(2))
     frames, ticks, _ = bench.check()
     assert (frames.count, frames.parts) == (5, {"parsed": 2, "ignored": 1, "rejected": 2})
-    assert (ticks.count, ticks.parts["published"]) == (3, 3)
+    assert (ticks.count, ticks.parts["published"]) == (4, 4)
 
 
 def test_frames_that_an_adapter_failed_on_are_rejected_and_a_gap_tells_of_them(

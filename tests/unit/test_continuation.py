@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from made_records import make_ticks
 
@@ -35,7 +36,8 @@ def newest(instrument: int, *kinds: Kind) -> tuple[int, int] | None:
 
 def told(folder: Path) -> dict[int, LastIds]:
     leave_last_ids(folder, "feed", folder)
-    return load(file_of(folder, "feed"))
+    found = load(file_of(folder, "feed"))
+    return {id_: msgspec.structs.replace(ids, live=None, snapshot=False) for id_, ids in found.items()}
 
 
 def test_the_newest_id_of_every_stream_is_told_however_old_it_is(tmp_path: Path) -> None:

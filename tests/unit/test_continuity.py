@@ -9,7 +9,7 @@ import numpy as np
 from remains import ring_name
 
 from tickplant.feeds.continuity import Continuity, LastIds, file_of, last_ids, load, save
-from tickplant.shm.records import TICK, Flag, Kind, Schema
+from tickplant.shm.records import TICK, Flag, Kind, Schema, StatusCode
 from tickplant.shm.ring import Ring
 
 
@@ -38,8 +38,28 @@ def test_the_newest_id_of_each_stream_counts_whatever_lies_between() -> None:
     )
     assert continuity.last == {
         1: LastIds(trade=(6, 60), agg_trade=(90, 900), quote=(7, 70)),
-        2: LastIds(trade=(1, 10), book=(9, 90)),
+        2: LastIds(trade=(1, 10), book=(9, 90), live=True),
     }
+
+
+def test_whether_a_book_is_in_sync_is_what_its_records_say() -> None:
+    continuity = Continuity()
+
+    def after(*rows: tuple[Kind, int, int, int]) -> tuple[bool | None, bool]:
+        continuity.add(ticks(*rows))
+        return continuity.last[1].live, continuity.last[1].snapshot
+
+    snapshot, on_book = Flag.SNAPSHOT, Flag.ON_BOOK
+    assert after((Kind.LEVEL, 1, 5, 0)) == (None, False)
+    assert after((Kind.CLEAR, 1, 7, snapshot), (Kind.LEVEL, 1, 7, snapshot)) == (True, True)
+    assert after((Kind.LEVEL, 1, 8, 0), (Kind.GAP, 1, 9, Flag.ON_TRADE)) == (True, False)
+    assert after((Kind.CLEAR, 1, 9, snapshot | Flag.PARTIAL)) == (True, False)
+    assert after((Kind.GAP, 1, 9, on_book), (Kind.LEVEL, 1, 10, 0)) == (False, False)
+    assert after((Kind.GAP, 1, 9, on_book), (Kind.CLEAR, 1, 11, snapshot)) == (True, True)
+    lost = ticks((Kind.STATUS, 1, 0, on_book))
+    lost["price"] = StatusCode.DISCONNECTED
+    continuity.add(lost)
+    assert continuity.last[1].live is False
 
 
 def test_the_ring_is_asked_first_and_the_file_where_it_is_silent(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -18,9 +19,11 @@ from tickplant.config import EngineConfig, PlantConfig
 from tickplant.console import Progress
 from tickplant.control import Plant, ReplaySpec, RingRef
 from tickplant.errors import FeedError, StoreError
+from tickplant.feeds.recording import Recording
 from tickplant.feeds.sim.server import run as run_sim
 from tickplant.feeds.sim.spec import parse_spec
 from tickplant.feeds.venues import VENUES
+from tickplant.ingest import names_in
 from tickplant.supervisor import Supervisor
 
 REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
@@ -52,27 +55,29 @@ speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=T
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("recording", type=click.Path(path_type=Path))
 @venue_option
 @click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
 @json_option
-def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
-    """Store the recording FILE: through feed, ring, engine and writer, without loss.
+def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
+    """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
-    Each line of FILE, gzip or plain, is a receive time in nanoseconds, a space, and the frame as it was received.
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. What
+    is stored already is left out: an ingest that was cut short is continued when it is repeated, and a recording that
+    follows another one is joined to it.
     """
-    if not file.is_file():
-        raise FeedError(f"{file}: there is no such file")
+    Recording(recording)  # there is something to read
     started_s = time.monotonic()
-    with Progress(f"storing {file.name}", unit="frames") as progress:
-        plan = plans.ingest(file, venue, data_dir.resolve(), settings=PlantConfig())
+    with Progress(f"storing {recording.name}", unit="frames") as progress:
+        names = names_in(data_dir.resolve(), venue)
+        plan = plans.ingest(recording, venue, data_dir.resolve(), names, settings=PlantConfig())
         supervisor = Supervisor(plan, report=progress.report)
-        code = supervisor.run(lambda: progress.show(supervisor.children[venue].counters.get("frames", 0)))
-    if code or venue not in supervisor.done:
+        code = supervisor.run(lambda: progress.show(supervisor.children[names.feed].counters.get("frames", 0)))
+    if code or names.feed not in supervisor.done:
         raise StoreError(
-            "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=file
+            "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=recording
         )
-    counters = supervisor.done[venue].counters
+    counters = supervisor.done[names.feed].counters
     kinds = counters.get("kinds")
     summary = {
         "frames": counters.get("frames", 0),
@@ -80,6 +85,9 @@ def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
         **(kinds if isinstance(kinds, dict) else {}),
         "rejected": counters.get("rejected", 0),
         "gaps": counters.get("gaps", 0),
+        "duplicates": counters.get("duplicates", 0),
+        "repeated": counters.get("repeated", 0),
+        "added": counters.get("added", 0),
         "checksums_ok": counters.get("checksums_ok", 0),
         "checksums_failed": counters.get("checksums_failed", 0),
         "seconds": round(time.monotonic() - started_s, 3),
@@ -88,11 +96,31 @@ def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
         say_json(summary)
     else:
         say(", ".join(f"{key} {value:,}" for key, value in summary.items()))
+    if told := _what_was_known(recording, summary):
+        say(told, err=True)
+    if late := counters.get("late", 0):
+        raise FeedError(
+            f"{recording}: {late:,} of its events are older than what is stored of their streams, and are not stored: "
+            "they were left out; ingest recordings in the order of their times, or this one into a store of its own"
+        )
+    if summary["frames"] and summary["frames"] == summary["rejected"]:
+        kept = data_dir / "rejects" / f"{names.feed}.jsonl"
+        raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; what could be read is stored")
-    if summary["frames"] and summary["rejected"] == summary["frames"]:
-        raise FeedError(f"{file}: every one of its {summary['frames']:,} lines was rejected: is it one of {venue}?")
     return 0
+
+
+def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
+    """The sentence for what the store had already."""
+    if not summary["added"]:
+        return f"{recording}: all of it is stored already; nothing was added" if summary["frames"] else ""
+    known = []
+    if summary["repeated"]:
+        known.append(f"its first {summary['repeated']:,} records, where the earlier ingest was continued")
+    if summary["duplicates"]:
+        known.append(f"{summary['duplicates']:,} events, by their ids")
+    return f"{recording}: stored already and left out: {'; '.join(known)}" if known else ""
 
 
 @click.command()

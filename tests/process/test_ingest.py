@@ -1,0 +1,115 @@
+"""`tickplant ingest` as a user runs it: hours one after another, killed at any place, repeated; ticks and all that is
+derived of them are those of one undisturbed ingest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plant_process import DEADLINE_S, tickplant, wait_for
+from recorded_store import market, write
+
+from tickplant import config as cfg
+from tickplant.control import ControlClient, GetStatus, Status
+from tickplant.shm.records import Schema
+from tickplant.writer.selection import Selection
+from tickplant.writer.store import Store
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+
+VENUE = "binance-usdm"
+
+
+def ingest(data_dir: Path, recording: Path) -> dict[str, Any]:
+    done = tickplant("ingest", recording, "--venue", VENUE, "--data", data_dir, "--json")
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return summary
+
+
+def stored(data_dir: Path, schema: Schema) -> np.ndarray[Any, Any]:
+    store = Store(data_dir)
+    (producer,) = store.producers(schema)
+    return np.concatenate([*store.read(producer, schema, Selection())])
+
+
+def check_same(data_dir: Path, expected_dir: Path) -> None:
+    for schema in (Schema.TICK, Schema.BBO, Schema.BAR):
+        assert (stored(data_dir, schema) == stored(expected_dir, schema)).all(), schema
+    verified = tickplant("verify", "--data", data_dir)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def pids_of(data_dir: Path) -> dict[str, int]:
+    """The processes of an ingest that runs, by role."""
+    client = ControlClient(cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir))), "test")
+    try:
+        reply = client.request(GetStatus())
+    finally:
+        client.close()
+    assert isinstance(reply, Status)
+    return {process.role: process.pid for process in reply.processes} | {"supervisor": reply.pid}
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[bytes]:
+    return market(5, 30_000)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    ingest(folder / "data", write(folder / "whole.rec", lines))
+    return folder / "data"
+
+
+def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(
+    tmp_path: Path, lines: list[bytes], undisturbed: Path
+) -> None:
+    recording, data_dir = write(tmp_path / "whole.rec", lines), tmp_path / "data"
+    for victims in (("engine",), ("feed",), ("writer", "engine", "feed", "supervisor")):
+        before = sum(path.stat().st_size for path in data_dir.rglob("*.tpj"))
+        command = [sys.executable, "-m", "tickplant", "ingest", recording, "--venue", VENUE, "--data", data_dir]
+        with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+
+            def is_storing(process: subprocess.Popen[bytes] = process, before: int = before) -> bool:
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                return sum(path.stat().st_size for path in data_dir.rglob("*.tpj")) > before
+
+            wait_for("something on disk", is_storing)
+            pids = pids_of(data_dir)
+            for role in victims:
+                os.kill(pids[role], signal.SIGKILL)
+            assert process.wait(DEADLINE_S) != 0
+    summary = ingest(data_dir, recording)
+    assert summary["repeated"] > 0
+    check_same(data_dir, undisturbed)
+
+
+def test_hours_in_order_give_the_derived_records_of_one_recording_and_out_of_order_are_refused(
+    tmp_path: Path, lines: list[bytes], undisturbed: Path
+) -> None:
+    data_dir, hours = tmp_path / "data", [write(tmp_path / "b", lines[10_000:]), write(tmp_path / "a", lines[:10_000])]
+    for hour in reversed(hours):
+        ingest(data_dir, hour)
+    for schema in (Schema.BBO, Schema.BAR):
+        found, expected = stored(data_dir, schema), stored(undisturbed, schema)
+        names = [name for name in found.dtype.names or () if name != "source_seq"]  # an account more is in between
+        assert (found[names] == expected[names]).all(), schema
+    # What is older than the store and not in it is told; what is in it adds nothing.
+    older = tmp_path / "older"
+    ingest(older, hours[0])
+    done = tickplant("ingest", hours[1], "--venue", VENUE, "--data", older)
+    assert done.returncode == 1
+    assert "ingest recordings in the order of their times" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = tickplant("ingest", hours[1], "--venue", VENUE, "--data", data_dir)
+    assert done.returncode == 0
+    assert "all of it is stored already" in done.stderr

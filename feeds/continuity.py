@@ -1,12 +1,13 @@
-"""The ids after which a feed goes on: what an earlier process of it has left in the ring, or in the store. Imports shm.
+"""The ids after which a feed goes on: what an earlier process of it has left in the ring or in the store.
 
 With them the first trade after a restart shows exactly which ones were missed, as after a lost connection. A ring that
 has just been made is empty; for that case whoever can read the store leaves a file, `file_of`, for the feed to read.
+Imports shm and instruments only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.instruments import Instrument
 from tickplant.shm.records import Flag, Kind
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
@@ -54,6 +56,22 @@ class Continuity:
             for instrument, record in zip(instruments.tolist(), mine[newest], strict=True):
                 ids = self.last.setdefault(instrument, LastIds())
                 setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
+
+
+def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) -> dict[str, LastIds]:
+    """The newest ids of each symbol over all ids of these instruments, which are of one venue.
+
+    A stream belongs to a symbol; its instrument changes with its scales.
+    """
+    found: dict[str, LastIds] = {}
+    for instrument in instruments:
+        if (ids := last.get(instrument.id)) is None:
+            continue
+        known = found.setdefault(instrument.symbol, LastIds())
+        for stream in msgspec.structs.fields(LastIds):
+            newest = [one for one in (getattr(known, stream.name), getattr(ids, stream.name)) if one is not None]
+            setattr(known, stream.name, max(newest, key=lambda one: (one[1], one[0]), default=None))
+    return found
 
 
 def file_of(run_dir: Path, feed: str) -> Path:

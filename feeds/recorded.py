@@ -57,7 +57,7 @@ class RecordedFeed:
                 adapter.take_requests()
                 adapter.take_actions()
                 await asyncio.sleep(0)  # heartbeats and signals have their turn
-        adapter.release()
+        self._pump.release()
         await self._account()
         self._pump.tick()
         if self._recording.damage:

@@ -22,6 +22,7 @@ from tickplant.feeds.adapter import Adapter, Reject, Resolver
 from tickplant.feeds.anomalies import Anomalies
 from tickplant.feeds.batch import TickBatch
 from tickplant.feeds.publisher import FeedPublisher
+from tickplant.feeds.rejections import Pacer
 from tickplant.feeds.rejects import RejectLog
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
@@ -91,6 +92,7 @@ class Pump:
         self._failures = 0  # exceptions out of the adapter, which promises to raise none
         self._failed = 0  # frames that it had counted, and no more than that
         self._malformed = 0  # lines of a recording that are none
+        self._untold = Pacer()  # frames of both kinds
         self._accounts = 0  # records
         self._last_ns = 0  # newest receive time
         self._due_ns = 0
@@ -122,19 +124,40 @@ class Pump:
         counters = self.adapter.counters
         left = counters.frames - counters.parsed - counters.ignored - counters.rejected - self._failed
         self._failed += min(max(0, left), len(raw))
-        if raw:
-            cause, flags = GapCause.REJECTED, Flag.LAST
-            self._own.add(Kind.GAP, self._feed, ts_recv=ts_recv_ns, price=cause, size=UNKNOWN, flags=flags)
+        self._tell_rejected(self._untold.add(ts_recv_ns, len(raw)), ts_recv_ns)
 
     def malformed(self, line: bytes) -> None:
         """A line that is not one of a recording: a frame that is rejected."""
         self._malformed += 1
         self.rejects.add([Reject("not a line of a recording", line, 0)])
+        if self._last_ns:
+            self._tell_rejected(self._untold.add(self._last_ns), self._last_ns)
+        else:
+            self._untold.waiting += 1  # until something has a time
+
+    def release(self) -> None:
+        """Nothing more will be received: tell of all that is held back, for the last `take_ticks`."""
+        self.adapter.release()
+        self._tell_rejected(self._untold.rest(), self._last_ns)
+
+    def _tell_rejected(self, frames: int, ts_recv_ns: int) -> None:
+        if frames and ts_recv_ns:
+            cause, flags = GapCause.REJECTED, Flag.LAST
+            self._own.add(
+                Kind.GAP,
+                self._feed,
+                ts_recv=ts_recv_ns,
+                price=cause,
+                size=frames if frames > 1 else UNKNOWN,
+                flags=flags,
+            )
 
     def take_rejects(self) -> None:
-        """Move the adapter's rejects to the log."""
+        """Move the adapter's rejects and notices to the log."""
         if rejects := self.adapter.take_rejects():
             self.rejects.add(rejects)
+        for notice in self.adapter.take_notices():
+            self.log.warning(notice.event, **notice.fields)
 
     def tick(self) -> None:
         """A second has passed: say in the log what is only counted as it happens."""
@@ -155,6 +178,8 @@ class Pump:
     def seen(self, ts_recv_ns: int) -> None:
         """Something was received at this time; it is in the next account."""
         self._last_ns = ts_recv_ns
+        if self._untold.waiting:
+            self._tell_rejected(self._untold.due(ts_recv_ns), ts_recv_ns)
         if not self._due_ns:
             self._next_period()
 
@@ -221,6 +246,7 @@ class Pump:
             "rejects": dict(self.rejects.seen),
             "statuses": dict(self.anomalies.statuses),
             "gap_causes": dict(self.anomalies.gap_causes),
+            "trouble": self.adapter.trouble,
         }
 
     # -- inner

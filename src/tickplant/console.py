@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tickplant.accounts import Account
-from tickplant.control import ProcessStatus, Status
+from tickplant.control import ProcessStatus, Status, trouble_sentence
 
 _STYLES = {
     "running": "green",
@@ -126,7 +126,7 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
             f"{key} {process.counters[key]:,}" for key in ("rejected", "gaps", "lost") if process.counters.get(key)
         ]
         if process.counters.get("trouble"):
-            notes.append("cannot store")
+            notes.append("cannot record" if process.role == "feed" else "cannot store")
         if process.name in behind:
             notes.append(f"behind by {behind[process.name]:,}")
         rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""
@@ -151,7 +151,7 @@ def print_status(status: Status) -> None:
     console.print(_table(status))
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
-            why = f"{process.name} cannot store, records wait in the ring: {trouble}"
+            why = trouble_sentence(process.name, process.role, str(trouble))
             console.print(Text(why, style="red"), soft_wrap=True)
     for ring in status.rings:
         readers = ", ".join(

@@ -23,12 +23,13 @@ from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
 from tickplant.shm.records import StatusCode
 
 KEY: Final = "exchangeInfo"
-FIRST_DELAY_NS: Final = 5 * SECOND_NS
+FIRST_DELAY_NS: Final = 2 * SECOND_NS
 LONGEST_DELAY_NS: Final = 300 * SECOND_NS
 """Between two requests that something has given rise to: the pause doubles while the answers bring nothing new."""
 
 TRADING: Final = "TRADING"
 LOT_SIZE: Final = "LOT_SIZE"
+BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
 STATUS_BYTES: Final = 64
 NAMED: Final = 10
 
@@ -129,7 +130,7 @@ class InstrumentLife:
             self._not_before_ns = max(self._not_before_ns, retry_ns)
             self.doubt(response.ts_recv_ns)
         else:
-            self.requests.append(self._request(max(retry_ns, response.ts_recv_ns + FIRST_DELAY_NS)))
+            self.requests.append(self._request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
 
     def resume(self, last: dict[str, LastIds]) -> None:
         """Go on after these ids, by symbol."""

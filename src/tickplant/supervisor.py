@@ -353,7 +353,7 @@ class Supervisor:
         if trouble and trouble != before:
             # Its own line in the log may not fit on a disk that is full.
             self._tell("error", trouble_sentence(child.name, child.plan.role, str(trouble)))
-        elif before and not trouble:
+        elif before and not trouble and not isinstance(message, Done):
             self._tell("warning", f"{child.name} {'records' if child.plan.role == 'feed' else 'stores'} again")
         if isinstance(message, Done):
             self.done[child.name] = message

@@ -6,6 +6,7 @@ May import shm, feeds.batch and its own package. Knows nothing of connections an
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
@@ -30,6 +31,9 @@ from tickplant.shm.records import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side,
 _SYMBOL: Final = re.compile(r"[^\s\x00-\x1f*]{1,64}\Z")
 ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
 
+KEPT_RANGES: Final = 256
+"""Ranges of trades of an instrument that did not fit its scales: new scales may let them in."""
+
 DISCOVERED: Final = 16
 """Instruments to share the room for held diffs, where nobody said how many there will be."""
 
@@ -46,6 +50,7 @@ class Listing:
         self.sync = sync
         self.snapshots_asked = 0
         self.overflowed = False  # a value did not fit 63 bits at these scales
+        self.unfit: deque[tuple[str, int, int]] = deque(maxlen=KEPT_RANGES)  # channel, first and last id of such trades
 
 
 class Market:
@@ -129,6 +134,8 @@ class Market:
         self._show(listing)
         self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, new, flags=ALL_STREAMS, order_id=old.id)
         self.rejects.rescaled(listing)
+        self.holes += [(Hole(old.symbol, channel, first, last), ts_ns) for channel, first, last in listing.unfit]
+        listing.unfit.clear()
         return True
 
     def _enter(self, symbol: str, slot: int) -> None:
@@ -486,6 +493,8 @@ class Market:
             missing = run.frames
         if cause == GapCause.REJECTED and run is not None and run.first_id == UNKNOWN_ID and counted:
             cause = GapCause.SEQUENCE  # whether it was of these ids, nobody knows
+        if run is not None and run.cause == "scale" and not (run.unread or run.rescaled) and channel != "quote":
+            listing.unfit.append((channel, run.first_id, run.last_id))
         if counted and missing > 0 and last != text.NONE:
             for first, end in unrecorded(last + 1, ident - 1, run if cause == GapCause.REJECTED else None):
                 self.holes.append((Hole(symbol, channel, first, end), ts_recv))

@@ -18,7 +18,7 @@ adapter counts: only when the last of them closes is the connection lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -29,9 +29,20 @@ from tickplant.feeds.continuity import LastIds
 from tickplant.instruments import Instrument
 from tickplant.shm.records import Flag
 
-Resolver = Callable[[str, int | None, int | None], Instrument]
-"""`(symbol, price_scale, size_scale)` to the instrument, registered if new. A scale of None means: the venue has
-not said; take the configured one, else 8."""
+
+class Resolver(Protocol):
+    """From a symbol to its instrument, registered if new."""
+
+    def __call__(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
+    ) -> Instrument:
+        """The newest id of the symbol where its scales hold these, else a new one with these.
+
+        A scale of None means: the venue has not said; take the configured one, else 8. With `exact` the scales must
+        be these and no larger.
+        """
+        ...
+
 
 ON_CHANNEL: Final = {
     "trade": Flag.ON_TRADE,
@@ -93,6 +104,13 @@ class Reject(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """Something for the log that no record says in full, such as the venue's own word for a status."""
+
+    event: str
+    fields: dict[str, str | int] = {}
+
+
 class FeedCounters(msgspec.Struct):
     """What an adapter has seen since it was made. Invariant: frames == parsed + ignored + rejected."""
 
@@ -123,6 +141,11 @@ class Adapter(Protocol):
         """What was seen so far; read it again for newer numbers."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """A sentence where every frame of a subscribed stream is being rejected, else empty."""
+        ...
+
     def bootstrap(self) -> list[RestRequest]:
         """Requests whose answers are needed before connecting: the instrument data."""
         ...
@@ -131,8 +154,8 @@ class Adapter(Protocol):
         """The WebSockets to open. Empty until the bootstrap answers were fed in: a failed one is asked for again."""
         ...
 
-    def resume(self, last: Mapping[int, LastIds], ts_ns: int) -> None:
-        """Go on after these ids, by instrument, which an earlier process has recorded. Once, before any frame."""
+    def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
+        """Go on after these ids, by symbol, which an earlier process has recorded. Once, before any frame."""
         ...
 
     def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
@@ -194,4 +217,8 @@ class Adapter(Protocol):
 
     def take_rejects(self) -> list[Reject]:
         """Frames and values rejected since the last call (a bounded number; the counters count all)."""
+        ...
+
+    def take_notices(self) -> list[Notice]:
+        """What is for the log, since the last call."""
         ...

@@ -1,12 +1,13 @@
-"""The ids after which a feed goes on: what an earlier process of it has left in the ring, or in the store. Imports shm.
+"""The ids after which a feed goes on: what an earlier process of it has left in the ring or in the store.
 
 With them the first trade after a restart shows exactly which ones were missed, as after a lost connection. A ring that
 has just been made is empty; for that case whoever can read the store leaves a file, `file_of`, for the feed to read.
+Imports shm and instruments only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.instruments import Instrument
 from tickplant.shm.records import Flag, Kind, StatusCode
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 LABEL: Final = "restarted feed"
 BATCH_RECORDS: Final = 1 << 16
+
+
+STREAMS: Final = ("trade", "agg_trade", "quote", "book")
 
 
 class LastIds(msgspec.Struct):
@@ -70,6 +75,24 @@ class Continuity:
         instruments, newest = np.unique(turns["instrument"], return_index=True)
         for instrument, record in zip(instruments.tolist(), turns[newest], strict=True):
             self.last.setdefault(instrument, LastIds()).live = bool(record["kind"] == Kind.CLEAR)
+
+
+def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) -> dict[str, LastIds]:
+    """The newest ids of each symbol over all ids of these instruments, which are of one venue, oldest first.
+
+    A stream belongs to a symbol; its instrument changes with its scales.
+    """
+    found: dict[str, LastIds] = {}
+    for instrument in instruments:
+        if (ids := last.get(instrument.id)) is None:
+            continue
+        known = found.setdefault(instrument.symbol, LastIds())
+        if ids.book is not None or ids.live is not None:
+            known.live, known.snapshot = ids.live, ids.snapshot  # of the newest instrument that had a book
+        for stream in STREAMS:
+            newest = [one for one in (getattr(known, stream), getattr(ids, stream)) if one is not None]
+            setattr(known, stream, max(newest, key=lambda one: (one[1], one[0]), default=None))
+    return found
 
 
 def file_of(run_dir: Path, feed: str) -> Path:

@@ -27,7 +27,7 @@ from tickplant.control import (
 )
 from tickplant.feeds import anomalies, transport_picows, transport_websockets
 from tickplant.feeds.adapter import Adapter
-from tickplant.feeds.continuity import LastIds, file_of, last_ids, load
+from tickplant.feeds.continuity import LastIds, by_symbol, file_of, last_ids, load
 from tickplant.feeds.past import Past
 from tickplant.feeds.publisher import FeedPublisher
 from tickplant.feeds.publisher import prepare_kernels as prepare_publisher
@@ -39,7 +39,7 @@ from tickplant.feeds.source import Source
 from tickplant.feeds.transport import Connect
 from tickplant.feeds.venues import Venue, find_venue
 from tickplant.feeds.venues import warm_up as warm_up_venues
-from tickplant.instruments import DEFAULT_SCALE, Instrument, InstrumentTable
+from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
 from tickplant.process import child_process, settle
 from tickplant.shm.records import Schema
 from tickplant.shm.ring import Ring
@@ -54,35 +54,47 @@ class Directory:
     def __init__(self, client: ControlClient, spec: FeedSpec) -> None:
         self._client = client
         config = spec.config
-        self._path = Path(spec.plant.data_dir) / "instruments.jsonl"
+        self._table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
         self._venue = config.venue
         self._configured = frozenset(config.symbols)
         self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
         self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
         self._symbols: dict[int, str] = {}
-        # A recording need not hold the instrument data: what is registered then tells the scales.
-        self._registered = InstrumentTable.load(self._path) if spec.discover else None
+        self._discover = spec.discover
 
-    def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
+    def resolve(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
+    ) -> Instrument:
         """See adapter.Resolver. Waits for the supervisor. Raises ControlError."""
-        if self._registered and (rows := self._registered.find(self._venue, symbol)):
-            price_scale = rows[-1].price_scale if price_scale is None else price_scale
-            size_scale = rows[-1].size_scale if size_scale is None else size_scale
-        instrument = self._client.register(
-            self._venue,
-            symbol,
+        newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
+        if newest is not None and self._discover:
+            # A recording need not hold the instrument data: what is registered then tells the scales.
+            price_scale = newest.price_scale if price_scale is None else price_scale
+            size_scale = newest.size_scale if size_scale is None else size_scale
+        scales = (
             self._price_scale if price_scale is None else price_scale,
             self._size_scale if size_scale is None else size_scale,
         )
+        if newest is not None and newest.covers(*scales):
+            scales = newest.price_scale, newest.size_scale
+        instrument = self._client.register(self._venue, symbol, *scales)
         self._symbols[instrument.id] = symbol
         return instrument
 
-    def former(self) -> list[int]:
-        """Ids of the configured symbols that are registered already. Raises StoreError."""
-        table = InstrumentTable.load(self._path)
-        rows = [row for row in table if row.venue == self._venue and row.symbol in self._configured]
+    def known(self, symbol: str) -> Instrument | None:
+        """The newest id of a symbol that is registered already. Raises StoreError."""
+        self._table.reload()
+        rows = self._table.find(self._venue, symbol)
+        if rows:
+            self._symbols[rows[-1].id] = symbol
+        return rows[-1] if rows else None
+
+    def former(self) -> list[Instrument]:
+        """All ids of the configured symbols that are registered already. Raises StoreError."""
+        self._table.reload()
+        rows = [row for row in self._table if row.venue == self._venue and row.symbol in self._configured]
         self._symbols |= {row.id: row.symbol for row in rows}
-        return [row.id for row in rows]
+        return rows
 
     def symbol_of(self, instrument: int) -> str:
         """Symbol of an id that `resolve` or `former` gave."""
@@ -158,6 +170,8 @@ def _make_source(
             ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
             silent_s=config.silent_s,
             rejects_kept=config.rejects_kept,
+            instrument_poll_s=config.instrument_poll_s,
+            known=directory.known,
         )
 
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
@@ -171,6 +185,7 @@ def _make_source(
             symbol_of=directory.symbol_of,
             past=past,
         )
+    former = directory.former()
     return LiveFeed(
         make_adapter(),
         publisher,
@@ -181,8 +196,8 @@ def _make_source(
         rest_url=spec.source.rest_url or venue.rest_url,
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
-        last_ids=last,
-        former=directory.former(),
+        last_ids=by_symbol(last, former),
+        former=[instrument.id for instrument in former],
     )
 
 

@@ -215,7 +215,7 @@ class RecordedFeed:
 
     async def _pause(self) -> None:
         """The recording has ended here, or an earlier ingest of it had: nothing is held back any more."""
-        self._pump.adapter.release()
+        self._pump.release()
         await self._account()
 
     # -- what is older than the store

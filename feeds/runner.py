@@ -49,7 +49,7 @@ class LiveFeed:
         rest_url: str,
         config: FeedConfig,
         capture: Capture | None = None,
-        last_ids: Mapping[int, LastIds] | None = None,
+        last_ids: Mapping[str, LastIds] | None = None,
         former: Sequence[int] = (),
     ) -> None:
         """Nothing happens yet.
@@ -64,7 +64,7 @@ class LiveFeed:
             rest_url: base address.
             config: of the feed.
             capture: takes all frames as they come.
-            last_ids: what an earlier process recorded last.
+            last_ids: what an earlier process recorded last, by symbol.
             former: ids of the instruments that an earlier process may have recorded.
         """
         self._pump = Pump(adapter, publisher, rejects, resolve, symbol_of)
@@ -298,7 +298,7 @@ class LiveFeed:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, *(link.close() for link in self._links.values()), return_exceptions=True)
-        self._adapter.release()
+        self._pump.release()
         self._publisher.publish(self._pump.take_ticks())
         self._pump.seen(time.time_ns())
         deadline_s = time.monotonic() + SETTLE_S

@@ -22,6 +22,7 @@ from tickplant.feeds.adapter import Adapter, Reject, Resolver
 from tickplant.feeds.anomalies import Anomalies
 from tickplant.feeds.batch import TickBatch
 from tickplant.feeds.publisher import FeedPublisher
+from tickplant.feeds.rejections import Pacer
 from tickplant.feeds.rejects import RejectLog
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
@@ -91,7 +92,7 @@ class Pump:
         self._failures = 0  # exceptions out of the adapter, which promises to raise none
         self._failed = 0  # frames that it had counted, and no more than that
         self._malformed = 0  # lines of a recording that are none
-        self._untold = False  # one of them has no GAP yet
+        self._untold = Pacer()  # frames of both kinds
         self._left_out = 0  # records that were taken and are not to be published
         self._accounts = 0  # records
         self._last_ns = 0  # newest receive time
@@ -124,25 +125,44 @@ class Pump:
         counters = self.adapter.counters
         left = counters.frames - counters.parsed - counters.ignored - counters.rejected - self._failed
         self._failed += min(max(0, left), len(raw))
-        if raw:
-            cause, flags = GapCause.REJECTED, Flag.LAST
-            self._own.add(Kind.GAP, self._feed, ts_recv=ts_recv_ns, price=cause, size=UNKNOWN, flags=flags)
+        self._tell_rejected(self._untold.add(ts_recv_ns, len(raw)), ts_recv_ns)
 
     def malformed(self, line: bytes, reason: str) -> None:
         """A line that is not one of a recording: a frame that is rejected, at the last receive time that is known."""
         self._malformed += 1
         self.rejects.add([Reject("not a line of a recording", line, self._last_ns, reason)])
-        self._untold = True
-        self._tell_malformed()
+        if self._last_ns:
+            self._tell_rejected(self._untold.add(self._last_ns), self._last_ns)
+        else:
+            self._untold.waiting += 1  # until something has a time
 
     def leave_out(self, count: int) -> None:
         """So many of the records that were taken are stored already."""
         self._left_out += count
 
+    def release(self) -> None:
+        """Nothing more will be received: tell of all that is held back, for the last `take_ticks`."""
+        self.adapter.release()
+        self._tell_rejected(self._untold.rest(), self._last_ns)
+
+    def _tell_rejected(self, frames: int, ts_recv_ns: int) -> None:
+        if frames and ts_recv_ns:
+            cause, flags = GapCause.REJECTED, Flag.LAST
+            self._own.add(
+                Kind.GAP,
+                self._feed,
+                ts_recv=ts_recv_ns,
+                price=cause,
+                size=frames if frames > 1 else UNKNOWN,
+                flags=flags,
+            )
+
     def take_rejects(self) -> None:
-        """Move the adapter's rejects to the log."""
+        """Move the adapter's rejects and notices to the log."""
         if rejects := self.adapter.take_rejects():
             self.rejects.add(rejects)
+        for notice in self.adapter.take_notices():
+            self.log.warning(notice.event, **notice.fields)
 
     def tick(self) -> None:
         """A second has passed: say in the log what is only counted as it happens."""
@@ -163,7 +183,8 @@ class Pump:
     def seen(self, ts_recv_ns: int) -> None:
         """Something was received at this time; it is in the next account."""
         self._last_ns = ts_recv_ns
-        self._tell_malformed()
+        if self._untold.waiting:
+            self._tell_rejected(self._untold.due(ts_recv_ns), ts_recv_ns)
         if not self._due_ns:
             self._next_period()
 
@@ -234,6 +255,7 @@ class Pump:
             "rejects": dict(self.rejects.seen),
             "statuses": dict(self.anomalies.statuses),
             "gap_causes": dict(self.anomalies.gap_causes),
+            "trouble": self.adapter.trouble,
         }
 
     # -- inner
@@ -249,12 +271,6 @@ class Pump:
         return (
             self.adapter.counters.ticks + sum(self._own.kinds) + self._accounts + self.publisher.gaps - self._left_out
         )
-
-    def _tell_malformed(self) -> None:
-        if self._untold and self._last_ns:
-            self._untold = False
-            cause, flags = GapCause.REJECTED, Flag.LAST
-            self._own.add(Kind.GAP, self._feed, ts_recv=self._last_ns, price=cause, size=UNKNOWN, flags=flags)
 
     def _next_period(self) -> None:
         self._due_ns = (self._last_ns // ACCOUNT_NS + 1) * ACCOUNT_NS

@@ -15,6 +15,7 @@ from tickplant.errors import FeedError
 from tickplant.feeds import binance
 from tickplant.feeds.adapter import Adapter, Resolver
 from tickplant.feeds.binance import rules
+from tickplant.instruments import Instrument
 
 
 class AdapterFactory(Protocol):
@@ -29,6 +30,8 @@ class AdapterFactory(Protocol):
         ws_url: str = "",
         silent_s: float = 60.0,
         rejects_kept: int = 100,
+        instrument_poll_s: float = 3600.0,
+        known: Callable[[str], Instrument | None] = lambda _: None,
     ) -> Adapter:
         """An adapter for one feed."""
         ...

@@ -94,6 +94,12 @@ class StatusCode(IntEnum):
     # Counted since the feed began: size received or made, venue_seq parsed or published, order_id rejected or dropped.
     ACCOUNT_FRAMES = 10
     ACCOUNT_TICKS = 11  # right behind its ACCOUNT_FRAMES; it counts itself as well
+    # The life of an instrument at its venue.
+    INSTRUMENT_CHANGED = 12  # its scales: on the id that ends and on the id that goes on; order_id is the other one
+    HALTED = 13  # listed, but not trading; the venue's own word is in the log
+    TRADING = 14  # after a HALTED
+    DELISTED = 15  # no longer listed, or closed for good: its subscriptions end
+    LISTED = 16  # after a DELISTED: subscribed again
 
 
 def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:

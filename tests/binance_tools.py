@@ -47,7 +47,9 @@ class Desk:
         self.requests: list[RestRequest] = []
         self.rejects: list = []
 
-    def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
+    def resolve(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
+    ) -> Instrument:
         scales = [self.scale if scale is None else scale for scale in (price_scale, size_scale)]
         self.instruments.append(Instrument(len(self.instruments) + 1, self.rules.venue, symbol, *scales))
         return self.instruments[-1]

@@ -11,16 +11,15 @@ What is recorded where the venue leaves room:
 * A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
 * Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
   connection, a futures partial book cannot be told from a diff; this adapter subscribes to neither.
-* A frame that was rejected though its symbol and id could be read shows as GAP REJECTED before the next record of its
-  stream; any other rejected frame as a GAP REJECTED on `*`, since nobody knows what it was.
+* A rejected frame is a GAP (REJECTED) at once, on its stream where that is known, else on `*` (feeds/rejections.py).
+* What the venue changes about its instruments while the feed runs is told and followed (life.py).
 * CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument
   that the connection carried, since it makes books stale; what is on `*` is to be known, and changes nothing.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -28,11 +27,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.errors import FeedError
 from tickplant.feeds.adapter import (
     ON_CHANNEL,
     Connection,
     FeedCounters,
+    Notice,
     Reconnect,
     Reject,
     Resolver,
@@ -40,7 +39,7 @@ from tickplant.feeds.adapter import (
     RestResponse,
     Send,
 )
-from tickplant.feeds.binance import messages, scanner
+from tickplant.feeds.binance import life, messages, scanner
 from tickplant.feeds.binance.levels import snapshot_rows
 from tickplant.feeds.binance.market import Listing, Market
 from tickplant.feeds.binance.messages import RejectError, decode, to_ns
@@ -50,12 +49,11 @@ from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget, Snapshot
 from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.recording import recorded_answer
-from tickplant.instruments import MAX_SCALE
-from tickplant.shm.records import GapCause, Kind, StatusCode
+from tickplant.feeds.rejections import TROUBLE_FRAMES
+from tickplant.instruments import Instrument
+from tickplant.shm.records import Kind, StatusCode
 
-BOOTSTRAP_KEY: Final = "exchangeInfo"
 DEPTH_KEY: Final = "depth "
-BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
@@ -74,6 +72,8 @@ class BinanceAdapter:
         *,
         ws_url: str = "",
         silent_s: float = 60.0,
+        instrument_poll_s: float = 3600.0,
+        known: Callable[[str], Instrument | None] = lambda _: None,
         held_records: int = 1 << 20,
         rejects_kept: int = 100,
         use_scanner: bool = True,
@@ -88,6 +88,8 @@ class BinanceAdapter:
             ws_url: base address that carries all streams, instead of the venue's own.
             silent_s: an acknowledged quote or book stream that delivers nothing for this long is a failure; the
                 one that did so before is given more time.
+            instrument_poll_s: how often the instrument data is asked for without an occasion.
+            known: gives the newest instrument of a symbol that was registered by an earlier process.
             held_records: levels held back for snapshots, of all books together (64 bytes each); each has its share.
             rejects_kept: rejected frames handed out, per cause.
             use_scanner: False decodes everything with the reference decoder.
@@ -100,9 +102,17 @@ class BinanceAdapter:
         self._counters = FeedCounters()
         self._budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
         self._throttle = SnapshotThrottle(self._budget)
+        self._life = life.InstrumentLife(
+            rules,
+            symbols,
+            self._market,
+            self._subscriptions,
+            self._budget,
+            poll_s=instrument_poll_s,
+            known=known,
+        )
         self._trades = PastTradeDesk(rules, self._budget, self._market, self._counters, self._reject)
         self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
-        self._ready = False
         self._use_scanner = use_scanner
         self._connection = ""  # the frame being read came over it
         self._requests: list[RestRequest] = []
@@ -110,6 +120,8 @@ class BinanceAdapter:
         self._rejects: list[Reject] = []
         self._rejects_kept = rejects_kept
         self._rejects_of: dict[str, int] = {}
+        self._unread_in_row = 0  # frames of no stream, rejected since one was parsed
+        self._parsed_then = 0  # frames parsed when the last of them came
 
     @property
     def counters(self) -> FeedCounters:
@@ -130,21 +142,30 @@ class BinanceAdapter:
             fallbacks=market.fallbacks,
         )
 
+    @property
+    def trouble(self) -> str:
+        """A sentence where every frame of a subscribed stream is being rejected, else empty."""
+        if self._unread_in_row >= TROUBLE_FRAMES and self._parsed_then == self._parsed:
+            return "no message can be read: all are rejected"
+        return self._market.rejects.trouble()
+
+    @property
+    def _parsed(self) -> int:
+        return self._counters.parsed + self._market.progress.item(scanner.PARSED)
+
     # Lifecycle.
 
     def bootstrap(self) -> list[RestRequest]:
         """The instrument data, where symbols are configured."""
-        return [self._bootstrap_request(0)] if self._symbols else []
+        return self._life.bootstrap()
 
     def connections(self) -> list[Connection]:
         """One per address, more where a venue's limit of streams asks for it; none before the bootstrap is done."""
-        return [link.connection for link in self._subscriptions.links.values()] if self._ready else []
+        return [link.connection for link in self._subscriptions.links.values()] if self._life.ready else []
 
-    def resume(self, last: Mapping[int, LastIds], ts_ns: int) -> None:
+    def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
         """Go on after these ids; the first record of each stream comes after a GAP, unless nothing is missing."""
-        for listing in self._market.listings.values():
-            if (ids := last.get(listing.instrument.id)) is not None:
-                self._market.resume(listing, ids)
+        self._life.resume(dict(last))
 
     def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
         """Take the frames of these symbols as the next ones behind what has been recorded of them."""
@@ -185,10 +206,13 @@ class BinanceAdapter:
 
     def on_timer(self, now_ns: int) -> None:
         """Replace connections whose subscriptions are unanswered or silent; ask again for what was refused."""
+        self._market.rejects.tell_unread(now_ns)
+        self._life.on_timer(now_ns)
         self._actions += self._subscriptions.again(now_ns)
         for reconnect, silent in self._subscriptions.overdue(now_ns, self._delivered):
             self._tell_silent(silent, now_ns)
             self._actions.append(reconnect)
+            self._life.doubt(now_ns)
         self._requests += [self._trades.probe.ask(stream, now_ns) for stream in self._subscriptions.quiet]
         self._subscriptions.quiet.clear()
         if silent := self._trades.probe.silent(now_ns, self._market.last_trade):
@@ -213,6 +237,7 @@ class BinanceAdapter:
         """Hand out book changes that were held back for a snapshot."""
         for listing in self._market.listings.values():
             self._market.release(listing)
+        self._market.rejects.release_unread()
 
     # Frames.
 
@@ -220,6 +245,8 @@ class BinanceAdapter:
         """Text frames of one read from the socket."""
         self._connection = connection
         self._counters.frames += len(frames)
+        self._market.ts_recv = ts_recv_ns
+        self._market.rejects.tell_unread(ts_recv_ns)
         if self._use_scanner:
             self._market.scan(frames, ts_recv_ns, self._read)
         else:
@@ -228,7 +255,7 @@ class BinanceAdapter:
         if self._market.snapshots_wanted:
             self._request_snapshots()
         if self._market.holes:
-            self._requests += self._trades.fetch_missed(asking=self._ready)
+            self._requests += self._trades.fetch_missed(asking=self._life.ready)
 
     def on_recorded(self, body: bytes, ts_recv_ns: int) -> None:
         """One line of a recording: a frame, or an answer of the venue's REST."""
@@ -237,11 +264,25 @@ class BinanceAdapter:
             self.on_frames("", (body,), ts_recv_ns)
         elif self._trades.knows(answer.request):
             self._trades.on_recorded(answer)
-        elif answer.request.key == BOOTSTRAP_KEY:
-            self.on_frames("", (answer.body,), ts_recv_ns)
+        elif answer.request.key == life.KEY:
+            self._on_recorded_instrument_data(answer)
         else:
             self._market.listing(answer.request.key.removeprefix(DEPTH_KEY))
             self.on_rest(answer)
+
+    def _on_recorded_instrument_data(self, answer: RestResponse) -> None:
+        # Of our own feed, which asks for the data of all symbols: what is not in it is not listed.
+        self._counters.frames += 1
+        self._market.ts_recv = answer.ts_recv_ns
+        try:
+            info = decode(answer.body)
+        except RejectError as rejected:
+            rejected.accounted = True  # no market data
+            self._reject(rejected, answer.body, answer.ts_recv_ns)
+            return
+        self._counters.ignored += 1
+        if isinstance(info, messages.ExchangeInfo) and info.symbols:
+            self._life.take(info, answer.ts_recv_ns, whole=True)
 
     def _read(self, body: bytes, ts_recv: int) -> None:
         # The reference decoder's way from bytes to ticks.
@@ -278,7 +319,7 @@ class BinanceAdapter:
                 self._on_shutdown(message, ts_recv)
                 return True
             case messages.ExchangeInfo():
-                self._on_exchange_info(message)
+                self._life.take(message, ts_recv, whole=False)
                 return False
             case messages.Ignored():
                 return False
@@ -293,6 +334,7 @@ class BinanceAdapter:
     def _refused(self, refusal: messages.Refusal, ts_recv: int) -> RejectError:
         streams = self._subscriptions.refuse(self._connection, refusal.id, ts_recv)
         self._counters.refused += 1
+        self._life.doubt(ts_recv)
         self._market.status(StatusCode.SUBSCRIPTION_REFUSED, ts_recv)
         names = ", ".join(stream.name for stream in streams[:5]) + (", …" if len(streams) > 5 else "")
         rejected = RejectError("subscription refused", f"{refusal.code} {refusal.text} {names}".rstrip())
@@ -301,8 +343,12 @@ class BinanceAdapter:
 
     def _reject(self, rejected: RejectError, raw: bytes, ts_recv: int) -> None:
         self._counters.rejected += 1
-        if not rejected.accounted:
-            self._market.gap(self._market.feed_instrument(), GapCause.REJECTED, 0, ts_recv)
+        if not rejected.accounted and not self._market.rejects.add_unread(rejected, raw, ts_recv):
+            parsed = self._parsed
+            self._unread_in_row = self._unread_in_row + 1 if parsed == self._parsed_then else 1
+            self._parsed_then = parsed
+        if rejected.cause == "scale":
+            self._life.doubt(ts_recv)
         number = self._rejects_of.get(rejected.cause, 0)
         self._rejects_of[rejected.cause] = number + 1
         if number < self._rejects_kept:
@@ -316,18 +362,18 @@ class BinanceAdapter:
         if response.retry_after_s is not None:
             retry_ns += int(response.retry_after_s * SECOND_NS)
             self._budget.pause(retry_ns)
-        if response.request.key == BOOTSTRAP_KEY:
-            if response.status == 200:
-                self._on_bootstrap(response)
-            else:
-                self._requests.append(self._bootstrap_request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
+        if response.request.key == life.KEY:
+            self._life.on_rest(response, retry_ns)
             return
         if self._trades.knows(response.request):
             self._requests += self._trades.on_rest(response)
+            if self._trades.probe.is_doubtful(response):
+                self._life.doubt(response.ts_recv_ns)
             return
         listing = self._market.listings.get(response.request.key.removeprefix(DEPTH_KEY))
         if listing is None:
             return
+        self._market.ts_recv = response.ts_recv_ns
         if response.status == 200:
             self._counters.frames += 1
             try:
@@ -335,41 +381,11 @@ class BinanceAdapter:
                 self._counters.parsed += recorded
                 self._counters.ignored += not recorded
             except RejectError as rejected:
-                rejected.accounted = True  # it is asked for again
+                self._market.on_rejected_snapshot(listing, rejected, response.ts_recv_ns)
                 self._reject(rejected, response.body, response.ts_recv_ns)
-                self._market.retry_snapshot(listing, response.ts_recv_ns)
         else:
             self._market.retry_snapshot(listing, response.ts_recv_ns)
         self._request_snapshots()
-
-    def _on_bootstrap(self, response: RestResponse) -> None:
-        try:
-            info = decode(response.body)
-        except RejectError as error:
-            raise FeedError(f"{self.venue}: {response.request.path} is not instrument data ({error})") from None
-        if not isinstance(info, messages.ExchangeInfo):
-            raise FeedError(f"{self.venue}: {response.request.path} is not instrument data; is rest_url right?")
-        self._on_exchange_info(info)
-        listed = self._market.stated_scales
-        symbols = list(dict.fromkeys(self._symbols or ()))
-        if unknown := [symbol for symbol in symbols if symbol not in listed]:
-            raise FeedError(f"{self.venue}: " + "; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
-        for symbol in symbols:
-            if symbol not in self._market.listings:
-                self._market.add(symbol)
-        self._ready = True
-
-    def _on_exchange_info(self, info: messages.ExchangeInfo) -> None:
-        price_digits, size_digits = self._rules.price_digits, self._rules.size_digits
-        for each in info.symbols:
-            self._market.stated_scales[each.symbol] = (
-                _scale(getattr(each, price_digits)),
-                _scale(getattr(each, size_digits)),
-            )
-
-    def _bootstrap_request(self, not_before_ns: int) -> RestRequest:
-        path = f"{self._rules.rest_prefix}/exchangeInfo{self._rules.exchange_info}"
-        return RestRequest(BOOTSTRAP_KEY, path, not_before_ns)
 
     def _request_snapshots(self) -> None:
         rules = self._rules
@@ -424,12 +440,14 @@ class BinanceAdapter:
 
     def take_requests(self) -> list[RestRequest]:
         """Requests made since the last call."""
-        requests, self._requests = self._requests, []
+        requests, self._requests = self._requests + self._life.requests, []
+        self._life.requests = []
         return requests
 
     def take_actions(self) -> list[Send | Reconnect]:
         """Actions wanted since the last call, in order."""
-        actions, self._actions = self._actions, []
+        actions, self._actions = self._actions + self._life.sends, []
+        self._life.sends = []
         return actions
 
     def take_rejects(self) -> list[Reject]:
@@ -437,18 +455,14 @@ class BinanceAdapter:
         rejects, self._rejects = self._rejects, []
         return rejects
 
+    def take_notices(self) -> list[Notice]:
+        """What is for the log, since the last call."""
+        notices, self._life.notices = self._life.notices, []
+        return notices
+
 
 def _flags(link: Link) -> int:
     flags = 0
     for channel in link.channels:
         flags |= ON_CHANNEL[channel]
     return flags
-
-
-def _scale(digits: int | None) -> int | None:
-    return digits if digits is not None and 0 <= digits <= MAX_SCALE else None
-
-
-def _unknown_symbol(symbol: str, listed: Collection[str]) -> str:
-    near = [symbol.upper()] if symbol.upper() in listed else difflib.get_close_matches(symbol.upper(), listed, 1)
-    return f"there is no symbol {symbol}" + (f"; did you mean {near[0]}?" if near else "")

@@ -75,6 +75,7 @@ class BookSync:
         self._lost: tuple[int, Any] | None = None  # last id of a book given up without a Gap yet, and the cause
         self._early: Snapshot | None = None  # a snapshot that came before any diff
         self._newest_held = -1  # last id of the newest diff that was ever held
+        self._after: int | None = None  # the next diff follows this id, though the book has been given up there
 
     @property
     def waiting(self) -> bool:
@@ -95,7 +96,9 @@ class BookSync:
     @property
     def seen_id(self) -> int | None:
         """Last id that is recorded or held since the stream was interrupted; None where there is none yet."""
-        return self.held[-1].last if self.held else self.end_id
+        if self.held:
+            return self.held[-1].last
+        return self.end_id if self._after is None else self._after
 
     def advance(self, first: int, last: int, previous: int, *, overlapping: bool = False) -> bool:
         """Whether a diff follows the live book as it stands; if so, the book has moved on to it.
@@ -135,6 +138,7 @@ class BookSync:
             if diff.last <= seen_id:
                 self.duplicates += 1
                 return []
+            self._after = None
             if diff.previous != seen_id if self.futures else diff.first > seen_id + 1:
                 # Told even where a snapshot is due anyway: each hole has a Gap of its own.
                 self._intact = False
@@ -172,6 +176,33 @@ class BookSync:
         for diff in newer:
             outputs += self.on_diff(diff)
         return outputs
+
+    def reject(self, first: int, last: int, cause: Any) -> list[Output]:
+        """A diff has come that cannot be recorded, its ids UNKNOWN where they cannot be read: the book is given up.
+
+        Returns the Gap that says so. The next diff is preceded by one with the exact ids.
+        """
+        seen_id = self.seen_id
+        if seen_id is not None and UNKNOWN < last <= seen_id:
+            return []  # all of it is recorded
+        if seen_id is None and first != UNKNOWN:
+            seen_id = first - 1
+        if self.live:
+            self._wait()
+        self.pending_cause = cause
+        self._after, self._intact, self._early = seen_id, False, None
+        return [Gap(seen_id or 0, last + 1 if last != UNKNOWN else 0, UNKNOWN, cause)]
+
+    def hand_over(self) -> list[Output]:
+        """The instrument goes on under another id: returns what was held. The ids stay in line; a new snapshot is due.
+
+        Diffs after this are held back for it.
+        """
+        held: list[Output] = [*self.held]
+        seen_id, lost = self.seen_id, self._lost
+        self._wait()
+        self._after, self._lost = seen_id, lost
+        return held
 
     def give_up(self, cause: Any) -> list[Output]:
         """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause."""
@@ -237,6 +268,7 @@ class BookSync:
         self._drop_held()
         self._lost = None
         self._early = None
+        self._after = None
 
     def _gap(self, diff: Diff, last_id: int) -> Gap:
         cause, self.pending_cause = self.pending_cause, None

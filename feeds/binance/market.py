@@ -6,6 +6,7 @@ May import shm, feeds.batch and its own package. Knows nothing of connections an
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
@@ -20,18 +21,18 @@ from tickplant.feeds.binance.backfill import Hole
 from tickplant.feeds.binance.book_sync import BookSync, Diff, Gap, Output, Snapshot
 from tickplant.feeds.binance.levels import book_rows, diff_rows
 from tickplant.feeds.binance.messages import RejectError, price, size, to_ns
+from tickplant.feeds.binance.stream_rejects import CAUSE, CHANNEL, COLUMN, ON_COLUMN, StreamRejects, unrecorded
 from tickplant.feeds.binance.subscriptions import Stream
 from tickplant.feeds.continuity import LastIds
+from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import FEED_SYMBOL, Instrument
 from tickplant.shm.records import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
 _SYMBOL: Final = re.compile(r"[^\s\x00-\x1f*]{1,64}\Z")
-_ON: Final = {
-    sc.LAST_TRADE: Flag.ON_TRADE,
-    sc.LAST_AGG: Flag.ON_TRADE | Flag.AGGREGATE,
-    sc.LAST_QUOTE: Flag.ON_QUOTE,
-}
-_CAUSE: Final = 2  # the cause is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE
+ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+
+KEPT_RANGES: Final = 256
+"""Ranges of trades of an instrument that did not fit its scales: new scales may let them in."""
 
 DISCOVERED: Final = 16
 """Instruments to share the room for held diffs, where nobody said how many there will be."""
@@ -48,6 +49,8 @@ class Listing:
         self.slot = slot
         self.sync = sync
         self.snapshots_asked = 0
+        self.overflowed = False  # a value did not fit 63 bits at these scales
+        self.unfit: deque[tuple[str, int, int]] = deque(maxlen=KEPT_RANGES)  # channel, first and last id of such trades
 
 
 class Market:
@@ -64,6 +67,8 @@ class Market:
         self.duplicates = 0
         self.fallbacks = 0
         self.overlapping = False  # two sockets bear the same streams at the moment
+        self.rejects = StreamRejects(self)
+        self.ts_recv = 0  # of what is being read
         self.progress = np.zeros(sc.PROGRESS_WORDS, np.int64)
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
         self._symbols = None if symbols is None else frozenset(symbols)
@@ -85,13 +90,8 @@ class Market:
         listing = Listing(instrument, len(self._by_slot), BookSync(futures=self._futures, held_limit=self._held_limit))
         if listing.slot == len(self.state):
             self.state = np.concatenate([self.state, np.zeros_like(self.state)])
-        row = self.state[listing.slot]
-        row[[sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
-            instrument.id,
-            instrument.price_scale,
-            instrument.size_scale,
-        )
-        row[[sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = text.NONE
+        self._show(listing)
+        self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = text.NONE
         self.listings[symbol] = listing
         self._by_slot.append(listing)
         if 2 * len(self._by_slot) > len(self._table):
@@ -103,6 +103,43 @@ class Market:
         if symbol in self._before:
             self._go_on(listing, *self._before[symbol])
         return listing
+
+    def _show(self, listing: Listing) -> None:
+        # To the scanner.
+        instrument = listing.instrument
+        self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
+            instrument.id,
+            instrument.price_scale,
+            instrument.size_scale,
+        )
+
+    def rescale(self, listing: Listing, ts_ns: int) -> bool:
+        """Take the scales that the venue states now, where they need another id; returns whether they did.
+
+        An id holds as long as every value that the venue states fits: scales never shrink, since what has fewer
+        decimals fits exactly, unless values have become too large for them. The new id goes on with the streams of
+        the old one; the book of the old id ends stale, the new one begins with a snapshot.
+        """
+        old = listing.instrument
+        scales = self.stated_scales.get(old.symbol, (None, None))
+        if (old.covers(*scales) and not listing.overflowed) or None in scales:
+            return False
+        new = (
+            self._resolve(old.symbol, *scales, exact=True) if listing.overflowed else self._resolve(old.symbol, *scales)
+        )
+        listing.overflowed = False
+        if new.id == old.id:
+            return False
+        self.record(listing, listing.sync.hand_over(), 0, ts_ns)
+        self.status(StatusCode.DISCONNECTED, ts_ns, old, flags=ALL_STREAMS)
+        self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, old, flags=ALL_STREAMS, order_id=new.id)
+        listing.instrument = new
+        self._show(listing)
+        self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, new, flags=ALL_STREAMS, order_id=old.id)
+        self.rejects.rescaled(listing)
+        self.holes += [(Hole(old.symbol, channel, first, last), ts_ns) for channel, first, last in listing.unfit]
+        listing.unfit.clear()
+        return True
 
     def _enter(self, symbol: str, slot: int) -> None:
         if text.is_scannable(symbol):
@@ -120,11 +157,26 @@ class Market:
     # Feed-wide records and gaps.
 
     def status(
-        self, code: StatusCode, ts_recv: int, instrument: Instrument | None = None, *, ts_event: int = 0, flags: int = 0
+        self,
+        code: StatusCode,
+        ts_recv: int,
+        instrument: Instrument | None = None,
+        *,
+        ts_event: int = 0,
+        flags: int = 0,
+        order_id: int = 0,
     ) -> None:
         """Record a STATUS, on the feed's pseudo instrument where no other is given."""
         ident = (instrument or self.feed_instrument()).id
-        self.batch.add(Kind.STATUS, ident, ts_event=ts_event, ts_recv=ts_recv, price=code, flags=flags | Flag.LAST)
+        self.batch.add(
+            Kind.STATUS,
+            ident,
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            price=code,
+            order_id=order_id,
+            flags=flags | Flag.LAST,
+        )
 
     def gap(
         self,
@@ -148,7 +200,7 @@ class Market:
             price=cause,
             size=missing,
             order_id=max(last_id, 0),
-            venue_seq=next_id,
+            venue_seq=min(next_id, messages.MAX_ID),
             flags=flags | Flag.LAST,
         )
 
@@ -237,7 +289,7 @@ class Market:
             if on_book:
                 mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
         except RejectError as rejected:
-            self._account(rejected, listing, column, trade.id)
+            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id)
             raise
         self._continue(listing, column, trade.id, ts_event, ts_recv)
         if on_book:
@@ -291,7 +343,7 @@ class Market:
                 amount = size(size_text, instrument.size_scale)
                 sides.append((side, NO_PRICE if mantissa == 0 and amount == 0 else mantissa, amount))
         except RejectError as rejected:
-            self._account(rejected, listing, sc.LAST_QUOTE, quote.id)
+            self.rejects.add(rejected, listing, "quote", ts_recv, quote.id)
             raise
         self._continue(listing, sc.LAST_QUOTE, quote.id, ts_event, ts_recv)
         self.state[listing.slot, sc.SEEN_QUOTE] = 1
@@ -318,8 +370,7 @@ class Market:
             ts_event = to_ns(diff.time)
             rows = diff_rows(listing.instrument, diff.bids, diff.asks, ts_event, ts_recv, diff.last)
         except RejectError as rejected:
-            listing.sync.pending_cause = GapCause.REJECTED
-            rejected.accounted = True
+            self.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
             raise
         previous = text.NONE if diff.previous is None else diff.previous
         self._on_diff_rows(listing, diff.first, diff.last, previous, rows, ts_event, ts_recv)
@@ -333,17 +384,22 @@ class Market:
         if listing is None:
             return False
         flags = Flag.SNAPSHOT | Flag.PARTIAL
-        self.batch.extend(
-            book_rows(listing.instrument, book.bids, book.asks, to_ns(book.time), ts_recv, book.id, flags)
-        )
+        try:
+            rows = book_rows(listing.instrument, book.bids, book.asks, to_ns(book.time), ts_recv, book.id, flags)
+        except RejectError as rejected:
+            self.rejects.add(rejected, listing, "partial", ts_recv, book.id)
+            raise
+        self.rejects.end(listing, "partial")
+        self.batch.extend(rows)
         return True
 
     def on_snapshot(self, listing: Listing, ident: int, rows: Rows) -> bool:
         """A REST snapshot: recorded where it fits the diffs held back; False where the book needs none."""
+        self.rejects.end(listing, "snapshot")
         if listing.sync.live:
             return False
         outputs = listing.sync.on_snapshot(Snapshot(ident, rows))
-        self._record(listing, outputs, int(rows[0, TS_EVENT]), int(rows[0, TS_RECV]))
+        self.record(listing, outputs, int(rows[0, TS_EVENT]), int(rows[0, TS_RECV]))
         return True
 
     def _on_diff_rows(
@@ -351,15 +407,17 @@ class Market:
     ) -> None:
         self.state[listing.slot, sc.SEEN_BOOK] = 1
         sync = listing.sync
+        self.rejects.end(listing, "book")
         if sync.advance(first, last, previous, overlapping=self.overlapping):
             self.batch.extend(rows, Kind.LEVEL)
         else:
             outputs = sync.on_diff(
                 Diff(first, last, previous, rows.copy(), max(len(rows), 1)), overlapping=self.overlapping
             )
-            self._record(listing, outputs, ts_event, ts_recv)
+            self.record(listing, outputs, ts_event, ts_recv)
 
-    def _record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
+    def record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
+        """What a book has to record."""
         for output in outputs:
             if isinstance(output, Gap):
                 self.gap(
@@ -377,14 +435,22 @@ class Market:
         if listing.sync.wants_snapshot:
             self._want_snapshot(listing, ts_recv)
 
+    def on_rejected_snapshot(self, listing: Listing, rejected: RejectError, ts_recv: int) -> None:
+        """A snapshot could not be recorded; where it is needed, another one is asked for."""
+        rejected.accounted = True
+        if not listing.sync.live:
+            self.rejects.add(rejected, listing, "snapshot", ts_recv)
+        self.retry_snapshot(listing, ts_recv)
+
     def retry_snapshot(self, listing: Listing, ts_ns: int) -> None:
         """A snapshot could not be had: ask for another one, if there are still changes waiting for it."""
         if listing.sync.waiting:
             self._want_snapshot(listing, ts_ns)
 
     def release(self, listing: Listing) -> None:
-        """Record the changes that were held back: no snapshot will come any more."""
-        self._record(listing, listing.sync.release(), 0, 0)
+        """Record the changes that were held back, and what was rejected last: nothing will come any more."""
+        self.record(listing, listing.sync.release(), 0, self.ts_recv)
+        self.rejects.close(listing)
 
     def _want_snapshot(self, listing: Listing, ts_ns: int) -> None:
         listing.sync.wants_snapshot = False
@@ -422,11 +488,19 @@ class Market:
         # The next id of a stream: a GAP first where something is missing before it.
         row = self.state[listing.slot]
         last, _, cause = row[column : column + 3].tolist()
+        symbol, channel = listing.instrument.symbol, CHANNEL[column]
+        run = self.rejects.end(listing, channel)
         counted = column != sc.LAST_QUOTE and ident > last
         missing = ident - last - 1 if counted else UNKNOWN
-        if counted and missing > 0 and last != text.NONE and cause != GapCause.REJECTED:
-            channel = "trade" if column == sc.LAST_TRADE else "agg_trade"
-            self.holes.append((Hole(listing.instrument.symbol, channel, last + 1, ident - 1), ts_recv))
+        if run is not None and column == sc.LAST_QUOTE:
+            missing = run.frames
+        if cause == GapCause.REJECTED and run is not None and run.first_id == UNKNOWN_ID and counted:
+            cause = GapCause.SEQUENCE  # whether it was of these ids, nobody knows
+        if run is not None and run.cause == "scale" and not (run.unread or run.rescaled) and channel != "quote":
+            listing.unfit.append((channel, run.first_id, run.last_id))
+        if counted and missing > 0 and last != text.NONE:
+            for first, end in unrecorded(last + 1, ident - 1, run if cause == GapCause.REJECTED else None):
+                self.holes.append((Hole(symbol, channel, first, end), ts_recv))
         if last != text.NONE and missing != 0 and (cause or column != sc.LAST_QUOTE):
             self.gap(
                 listing.instrument,
@@ -436,18 +510,9 @@ class Market:
                 missing=missing,
                 last_id=last,
                 next_id=ident,
-                flags=_ON[column],
+                flags=ON_COLUMN[column],
             )
         row[column : column + 3] = (ident, ts_event, 0)
-
-    def _account(self, rejected: RejectError, listing: Listing, column: int, ident: int) -> None:
-        # No record could be made of this id: the next one of its stream comes after a GAP.
-        row = self.state[listing.slot]
-        if row[column] == text.NONE:
-            row[column] = ident - 1
-        if row[column + _CAUSE] == 0:
-            row[column + _CAUSE] = GapCause.REJECTED
-        rejected.accounted = True
 
     # Interruptions.
 
@@ -487,8 +552,8 @@ class Market:
         Its next record, or its next snapshot, comes after a GAP. What was held back is recorded now.
         """
         if channel != "book":
-            column = {"trade": sc.LAST_TRADE, "agg_trade": sc.LAST_AGG, "quote": sc.LAST_QUOTE}[channel]
+            column = COLUMN[channel]
             if self.state[listing.slot, column] != text.NONE:
-                self.state[listing.slot, column + _CAUSE] = GapCause.DISCONNECT
+                self.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         else:
-            self._record(listing, listing.sync.give_up(GapCause.DISCONNECT), 0, ts_ns)
+            self.record(listing, listing.sync.give_up(GapCause.DISCONNECT), 0, ts_ns)

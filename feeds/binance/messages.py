@@ -152,10 +152,20 @@ class Refusal(msgspec.Struct, frozen=True):
     id: int | str | None = None
 
 
+class SymbolFilter(msgspec.Struct, frozen=True):
+    """One of the rules for orders: PRICE_FILTER has the tick size, LOT_SIZE the step of sizes."""
+
+    filterType: str = ""  # noqa: N815 -- the venue's names
+    tickSize: str | None = None  # noqa: N815
+    stepSize: str | None = None  # noqa: N815
+
+
 class SymbolInfo(msgspec.Struct, frozen=True):
-    """What the instrument data says of a symbol's decimals; spot and futures use different fields."""
+    """What the instrument data says of a symbol; spot and futures use different fields for its decimals."""
 
     symbol: str
+    status: str | None = None
+    filters: list[SymbolFilter] = []
     quotePrecision: int | None = None  # noqa: N815 -- the venue's names
     baseAssetPrecision: int | None = None  # noqa: N815
     pricePrecision: int | None = None  # noqa: N815
@@ -163,7 +173,7 @@ class SymbolInfo(msgspec.Struct, frozen=True):
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
-    """The REST answer with the instrument data."""
+    """The REST answer with the instrument data. A symbol whose fields cannot be read has its name only."""
 
     symbols: list[SymbolInfo]
 
@@ -202,6 +212,15 @@ class _Head(msgspec.Struct, frozen=True):
     symbols: msgspec.Raw = msgspec.Raw()
 
 
+class _RawExchangeInfo(msgspec.Struct, frozen=True):
+    # The symbols one by one: a field that the venue has changed for one of them must not take the others away.
+    symbols: list[msgspec.Raw]
+
+
+class _SymbolName(msgspec.Struct, frozen=True):
+    symbol: str
+
+
 class _Error(msgspec.Struct, frozen=True):
     code: int
     msg: str = ""
@@ -219,7 +238,9 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 _BOOK_TICKER: Final = msgspec.json.Decoder(BookTicker)
 _DIFF: Final = msgspec.json.Decoder(Diff)
 _SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
-_EXCHANGE_INFO: Final = msgspec.json.Decoder(ExchangeInfo)
+_EXCHANGE_INFO: Final = msgspec.json.Decoder(_RawExchangeInfo)
+_SYMBOL_INFO: Final = msgspec.json.Decoder(SymbolInfo)
+_SYMBOL_NAME: Final = msgspec.json.Decoder(_SymbolName)
 _ANSWER: Final = msgspec.json.Decoder(Answer)
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal)
 _PAST_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
@@ -274,10 +295,17 @@ def _decode(head: _Head, payload: bytes | msgspec.Raw, stream: str | None) -> Me
     if head.result:
         return _ANSWER.decode(payload)
     if head.symbols:
-        return _EXCHANGE_INFO.decode(payload)
+        return ExchangeInfo([_symbol_info(raw) for raw in _EXCHANGE_INFO.decode(payload).symbols])
     if stream is not None:
         return Ignored(stream.partition("@")[2] or stream)
     raise RejectError("unknown message", "neither an event, a quote, a book, an answer nor instrument data")
+
+
+def _symbol_info(raw: msgspec.Raw) -> SymbolInfo:
+    try:
+        return _SYMBOL_INFO.decode(raw)
+    except msgspec.ValidationError:
+        return SymbolInfo(_SYMBOL_NAME.decode(raw).symbol)
 
 
 def decode_past(body: bytes, symbol: str, *, aggregate: bool) -> list[Trade | AggTrade]:

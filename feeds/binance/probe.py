@@ -55,6 +55,13 @@ class TradeProbe:
             self._suspects[stream] = newest, response.ts_recv_ns + GRACE_NS
         self._newest[stream] = newest
 
+    def is_doubtful(self, response: RestResponse) -> bool:
+        """Whether an answer suggests that the venue no longer has the symbol: it refuses it, or knows no trade."""
+        is_mine = response.request.key.startswith(KEY)
+        return is_mine and (
+            response.status in (400, 404) or (response.status == 200 and response.body.strip() == b"[]")
+        )
+
     def silent(self, now_ns: int, last_of: Callable[[Stream], int | None]) -> list[Stream]:
         """Streams that did not bring a trade which the venue has."""
         due = {stream: newest for stream, (newest, until_ns) in self._suspects.items() if until_ns <= now_ns}

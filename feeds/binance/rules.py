@@ -31,10 +31,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str
     rest_prefix: str
     exchange_info: str  # query of the instrument data request
+    exchange_info_weight: int
+    closed_statuses: frozenset[str]  # in which an instrument is not coming back
     futures: bool  # diffs chain by `pu`
     endpoints: dict[str, str]  # path of the WebSocket address for each channel
     ws_query: str
-    price_digits: str  # field of the instrument data that gives the scale
+    price_digits: str  # field of the instrument data that says how many decimals are printed
     size_digits: str
     snapshot_levels: int
     snapshot_weight: int
@@ -50,6 +52,8 @@ SPOT: Final = Rules(
     rest_url="https://api.binance.com",
     rest_prefix="/api/v3",
     exchange_info="?showPermissionSets=false",
+    exchange_info_weight=20,
+    closed_statuses=frozenset(),  # what is delisted here is BREAK for a while, then gone
     futures=False,
     endpoints=dict.fromkeys(STREAM_OF, ""),
     ws_query="?timeUnit=MICROSECOND",
@@ -72,6 +76,8 @@ USDM: Final = Rules(
     rest_url="https://fapi.binance.com",
     rest_prefix="/fapi/v1",
     exchange_info="",
+    exchange_info_weight=1,
+    closed_statuses=frozenset({"CLOSE", "DELIVERED"}),
     futures=True,
     endpoints={"trade": "/market", "agg_trade": "/market", "quote": "/public", "book": "/public"},
     ws_query="",

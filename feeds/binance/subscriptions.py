@@ -80,6 +80,8 @@ class Subscriptions:
                 full_name = name if start == 0 else f"{name}-{start // STREAMS_PER_CONNECTION + 1}"
                 connection = Connection(full_name, url, SEND_INTERVAL_S)
                 self.links[full_name] = Link(connection, streams[start : start + STREAMS_PER_CONNECTION])
+        self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
+        self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
 
@@ -93,9 +95,42 @@ class Subscriptions:
             for number, start in enumerate(range(0, len(link.streams), STREAMS_PER_REQUEST))
         ]
 
-    def _request(self, link: Link, streams: Sequence[Stream], sent_ns: int) -> Send:
-        link.pending[self._next_id] = (streams, sent_ns + ANSWER_NS)
-        request = {"method": "SUBSCRIBE", "params": [stream.name for stream in streams], "id": self._next_id}
+    def leave(self, symbol: str, now_ns: int) -> list[Send]:
+        """End the subscriptions of a symbol; their places stay free for it."""
+        sends: list[Send] = []
+        for link in self.links.values():
+            mine = [stream for stream in link.streams if stream.symbol == symbol]
+            if not mine:
+                continue
+            link.streams = [stream for stream in link.streams if stream.symbol != symbol]
+            for stream in mine:
+                self._left.setdefault(symbol, []).append((link, stream))
+                link.watched.pop(stream, None)
+            if link.sockets:
+                sends.append(self._request(link, mine, now_ns, method="UNSUBSCRIBE"))
+        return sends
+
+    def join(self, symbol: str, now_ns: int) -> list[Send]:
+        """Subscribe to a symbol again that was left."""
+        sends: list[Send] = []
+        for link in self.links.values():
+            mine = [stream for other, stream in self._left.get(symbol, ()) if other is link]
+            link.streams = [*link.streams, *mine]
+            if mine and link.sockets:
+                sends.append(self._request(link, mine, now_ns))
+        self._left.pop(symbol, None)
+        return sends
+
+    def rest(self, symbol: str, now_ns: int, *, resting: bool) -> None:
+        """A symbol is not traded for now, or is again: its silence is no failure, or is one again."""
+        (self._resting.add if resting else self._resting.discard)(symbol)
+        if not resting:
+            for link in self.links.values():
+                self._watch(link, [stream for stream in link.watched if stream.symbol == symbol], now_ns)
+
+    def _request(self, link: Link, streams: Sequence[Stream], sent_ns: int, *, method: str = "SUBSCRIBE") -> Send:
+        link.pending[self._next_id] = (streams if method == "SUBSCRIBE" else (), sent_ns + ANSWER_NS)
+        request = {"method": method, "params": [stream.name for stream in streams], "id": self._next_id}
         self._next_id += 1
         return Send(link.connection.name, msgspec.json.encode(request))
 
@@ -117,8 +152,9 @@ class Subscriptions:
             return ()
         known = request if isinstance(request, int) and request in link.pending else next(iter(link.pending))
         streams, _ = link.pending.pop(known)
-        link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
-        link.refusals = min(link.refusals + 1, 16)
+        if streams:
+            link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
+            link.refusals = min(link.refusals + 1, 16)
         return streams
 
     def again(self, now_ns: int) -> list[Send]:
@@ -127,7 +163,8 @@ class Subscriptions:
         for link in self.links.values():
             due = [streams for streams, at_ns in link.refused if at_ns <= now_ns]
             link.refused = [(streams, at_ns) for streams, at_ns in link.refused if at_ns > now_ns]
-            sends += [self._request(link, streams, now_ns) for streams in due]
+            wanted = [[stream for stream in streams if stream.symbol not in self._left] for streams in due]
+            sends += [self._request(link, streams, now_ns) for streams in wanted if streams]
         return sends
 
     def restart_watch(self, link: Link, now_ns: int) -> None:
@@ -147,6 +184,9 @@ class Subscriptions:
             silent: list[Stream] = []
             for stream in [stream for stream, deadline_ns in link.watched.items() if deadline_ns <= now_ns]:
                 patience = link.patience.get(stream, 1)
+                if stream.symbol in self._resting:
+                    self._watch(link, [stream], now_ns)
+                    continue
                 if delivered(stream):
                     link.patience[stream] = max(patience // 2, 1)
                     self._watch(link, [stream], now_ns)
@@ -178,6 +218,8 @@ class Subscriptions:
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
+            if stream.symbol in self._left:
+                continue
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
 

@@ -147,6 +147,28 @@ class StaleSnapshot(Base, frozen=True, kw_only=True, tag="stale-snapshot"):
     count: PositiveInt = 1
 
 
+class Refine(Base, frozen=True, kw_only=True, tag="refine"):
+    """From now on prices of a symbol have `digits` more decimals, as when a venue makes a tick size smaller."""
+
+    symbol: str
+    digits: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
+
+
+class Halt(Base, frozen=True, kw_only=True, tag="halt"):
+    """A symbol is not traded, and its status says so; without `for_s` for good."""
+
+    symbol: str
+    status: str = "HALT"
+    for_s: Positive | None = None
+
+
+class Delist(Base, frozen=True, kw_only=True, tag="delist"):
+    """A symbol is neither traded nor listed; without `for_s` for good."""
+
+    symbol: str
+    for_s: Positive | None = None
+
+
 Fault = (
     Drop
     | Duplicate
@@ -162,6 +184,9 @@ Fault = (
     | RefuseConnection
     | Rest
     | StaleSnapshot
+    | Refine
+    | Halt
+    | Delist
 )
 
 
@@ -242,3 +267,7 @@ _MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str], Fault]]]] 
     "stale-snapshot": (1, lambda chance, stream: StaleSnapshot(count=chance.randint(1, 2))),
 }
 KINDS: Final = tuple(_MIXTURE)
+"""Faults of which a mixture is made."""
+
+INSTRUMENT_KINDS: Final = ("refine", "halt", "delist")
+"""What befalls an instrument rather than a message; a mixture has none of it, since it would have to take it back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,7 +12,17 @@ import msgspec
 import structlog
 
 from tickplant.feeds.sim.fault_state import Armed
-from tickplant.feeds.sim.faults import Cut, Disconnect, Fault, Rest, StaleSnapshot, random_faults
+from tickplant.feeds.sim.faults import (
+    Cut,
+    Delist,
+    Disconnect,
+    Fault,
+    Halt,
+    Refine,
+    Rest,
+    StaleSnapshot,
+    random_faults,
+)
 from tickplant.feeds.sim.outlet import Answer, Outlet, Receiver
 from tickplant.feeds.sim.session import MILLISECOND_NS
 from tickplant.feeds.sim.source import Source
@@ -77,6 +88,14 @@ class Injector:
                     asyncio.get_running_loop().call_later(
                         fault.after_s, outlet.close, receiver, 1001, "the connection is too old"
                     )
+            case Refine():
+                self._befall(armed, fault.symbol, self._source.refine(fault.symbol, fault.digits))
+            case Halt():
+                self._befall(armed, fault.symbol, self._source.set_life(fault.symbol, status=fault.status))
+                self._take_back(fault.symbol, fault.for_s)
+            case Delist():
+                self._befall(armed, fault.symbol, self._source.set_life(fault.symbol, status="BREAK", listed=False))
+                self._take_back(fault.symbol, fault.for_s)
             case _:
                 pass
         return armed
@@ -96,6 +115,16 @@ class Injector:
         return answer
 
     # Inner.
+
+    def _befall(self, armed: Armed, symbol: str, done: bool) -> None:
+        if done:
+            self._outlet.faults.hit(armed, time.time_ns(), stream=symbol)
+
+    def _take_back(self, symbol: str, for_s: float | None) -> None:
+        """Have a symbol trade again after some time."""
+        if for_s is not None:
+            trade = functools.partial(self._source.set_life, symbol, status="TRADING")
+            asyncio.get_running_loop().call_later(for_s, trade)
 
     def _open(self, armed: Armed, connection: int, now_ns: int) -> Iterator[Receiver]:
         for receiver in list(self._outlet.receivers.values()):

@@ -20,6 +20,8 @@ from tickplant.feeds.sim.session import MICROSECOND_NS, MILLISECOND_NS
 from tickplant.feeds.sim.source import Asker, Listed, Trade
 from tickplant.feeds.sim.spec import SimSpec
 
+MOST_DIGITS = 12  # of a price
+
 FALLEN_BEHIND_NS = 500_000_000  # a market this late skips the lost time instead of making up for it
 
 TURN_MESSAGES = 1 << 13  # at most in one turn: some 0.2 s of work
@@ -58,6 +60,8 @@ class LiveMarket:
             )
             for one in instruments
         }
+        self._all = dict(self.listed)
+        self._frozen: set[int] = set()
         self._history = {kind: _History(spec.history_trades) for kind in (TRADE, AGGREGATE)}
         self._origin_ns = time.time_ns()
         self._log = structlog.get_logger("sim")
@@ -77,6 +81,35 @@ class LiveMarket:
 
     def on_subscriptions(self) -> None:
         """The market does not care."""
+
+    def refine(self, symbol: str, digits: int) -> bool:
+        """See Source. All prices move by a tiny part, so that the new decimals are used."""
+        index, one = self._index.get(symbol), self._all.get(symbol)
+        if index is None or one is None or one.price_digits + digits > MOST_DIGITS:
+            return False
+        decimals = self._templates.decimals[index]
+        decimals[:2] = decimals[0] * 10**digits + 1, one.price_digits + digits
+        finer = one.price_digits + digits
+        self._keep(msgspec.structs.replace(one, price_digits=finer, tick_size=f"0.{'0' * (finer - 1)}1"))
+        return True
+
+    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
+        """See Source."""
+        index, one = self._index.get(symbol), self._all.get(symbol)
+        if index is None or one is None:
+            return False
+        self.listed[symbol] = one
+        self._keep(msgspec.structs.replace(one, status=status))
+        if not listed:
+            del self.listed[symbol]
+        (self._frozen.discard if listed and status == "TRADING" else self._frozen.add)(index)
+        self.market.freeze(self._frozen)
+        return True
+
+    def _keep(self, one: Listed) -> None:
+        self._all[one.symbol] = one
+        if one.symbol in self.listed:
+            self.listed[one.symbol] = one
 
     def bind(self, outlet: Outlet) -> None:
         """Send through this outlet."""

@@ -50,6 +50,7 @@ class Market:
         )
         self.state.ids[:] += id_base
         self.state.flushed[:] += id_base
+        self._picks = self.state.picks.copy()
         slots = self.state.sizes.shape[2]
         self._rows = np.zeros(4096, MESSAGE)
         self._levels = np.zeros((max(1 << 16, 4 * slots), 2), np.int64)
@@ -72,6 +73,14 @@ class Market:
                 yield self._rows[:used], self._levels
             if self.next_ns > until_ns:
                 return
+
+    def freeze(self, symbols: set[int]) -> None:
+        """Have no orders arrive for these symbols but for the others, if there are any; what is under way is sent."""
+        frozen = np.isin(self._picks, list(symbols))
+        others = self._picks[~frozen]
+        self.state.picks[:] = self._picks
+        if len(others):
+            self.state.picks[frozen] = np.resize(others, int(frozen.sum()))
 
     def update_id(self, symbol: int) -> int:
         """Id of the last change of a book."""

@@ -221,6 +221,14 @@ class Player:
         book = self._books[symbol]
         return None if book.expects_snapshot else book.answer(limit)
 
+    def refine(self, symbol: str, digits: int) -> bool:
+        """A recording is played as it is."""
+        return False
+
+    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
+        """A recording is played as it is."""
+        return False
+
     async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
         """The recorded snapshot at its place; after it, the book as played so far."""
         book = self._books[symbol]

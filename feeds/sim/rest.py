@@ -159,7 +159,7 @@ class Rest:
         )
 
     def _listing(self, one: Listed) -> dict[str, object]:
-        shown: dict[str, object] = {"symbol": one.symbol, "status": "TRADING"}
+        shown: dict[str, object] = {"symbol": one.symbol, "status": one.status}
         if self._futures:
             shown |= {
                 "pair": one.symbol,

@@ -19,6 +19,7 @@ class Listed(msgspec.Struct, frozen=True):
     size_digits: int
     tick_size: str
     lot_size: str
+    status: str = "TRADING"
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -65,6 +66,14 @@ class Source(Protocol):
 
     def book(self, symbol: str, limit: int, unit_ns: int) -> bytes | None:
         """Body of a depth answer as it is at this moment; None where there is no book yet."""
+        ...
+
+    def refine(self, symbol: str, digits: int) -> bool:
+        """Print prices of a symbol with so many more decimals; returns whether this source can."""
+        ...
+
+    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
+        """Give a symbol a status, or take it from the list; it trades where the status is TRADING. Whether it can."""
         ...
 
     async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tickplant.accounts import Account
-from tickplant.control import ProcessStatus, Status
+from tickplant.control import ProcessStatus, Status, trouble_sentence
 from tickplant.printable import printable
 
 _STYLES = {
@@ -128,7 +128,7 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
         numbers = {key: process.counters.get(key) for key in ("rejected", "gaps", "lost")}
         notes = [f"{key} {number:,}" for key, number in numbers.items() if number and isinstance(number, int)]
         if process.counters.get("trouble"):
-            notes.append("cannot store")
+            notes.append("cannot record" if process.role == "feed" else "cannot store")
         if process.name in behind:
             notes.append(f"behind by {behind[process.name]:,}")
         rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""
@@ -153,7 +153,7 @@ def print_status(status: Status) -> None:
     console.print(_table(status))
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
-            why = f"{process.name} cannot store, records wait in the ring: {trouble}"
+            why = trouble_sentence(process.name, process.role, str(trouble))
             console.print(Text(printable(why), style="red"), soft_wrap=True)
     for ring in status.rings:
         readers = ", ".join(

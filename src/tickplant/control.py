@@ -321,6 +321,14 @@ Message = (
     | Status
 )
 
+
+def trouble_sentence(name: str, role: str, trouble: str) -> str:
+    """What the counter `trouble` of a process says, in full."""
+    if role == "feed":
+        return f"{name} cannot record: {trouble}"
+    return f"{name} cannot store, records wait in the ring: {trouble}"
+
+
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 
 

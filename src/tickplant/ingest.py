@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tickplant.control import FeedSpec, Recording
 from tickplant.errors import StoreError
-from tickplant.feeds.continuity import Continuity, LastIds
+from tickplant.feeds.continuity import Continuity, LastIds, by_symbol
 from tickplant.feeds.past import Covered, Life
 from tickplant.feeds.process import run_feed
 from tickplant.feeds.process import warm_up as warm_up_feeds
@@ -54,11 +54,7 @@ class StoredPast:
         self._path = data_dir / FILE
         self._end: tuple[dict[int, LastIds], int] | None = None
         self._next_seq = self._store.next_seq(feed, Schema.TICK)
-        symbols: dict[str, list[int]] = {}
-        for row in self._store.instruments:
-            if row.venue == venue:
-                symbols.setdefault(row.symbol, []).append(row.id)
-        self._symbols = symbols
+        self._instruments = [row for row in self._store.instruments if row.venue == venue]
         # What a power cut took from the journal was never stored: a life that had begun behind its end did not begin.
         self._rows = [row for row in _load(self._path) if row.feed != feed or row.seq <= self._next_seq]
 
@@ -88,7 +84,8 @@ class StoredPast:
 
     def covered(self, life: Life) -> Covered:
         """See Past."""
-        covered = Covered({id_: ids[0] for ids in self._symbols.values() for id_ in ids})
+        first = {row.symbol: row.id for row in reversed(self._instruments)}
+        covered = Covered({row.id: first[row.symbol] for row in self._instruments})
         if life.first_seq:
             for records in self._store.read(self._feed, Schema.TICK, Selection(), last_seq=life.first_seq - 1):
                 covered.add(records)
@@ -128,17 +125,8 @@ class StoredPast:
         return continuity.last, newest_ns
 
     def _by_symbol(self, last: dict[int, LastIds]) -> dict[str, tuple[int, LastIds]]:
-        found: dict[str, tuple[int, LastIds]] = {}
-        for symbol, instruments in self._symbols.items():
-            for instrument in instruments:  # the newest one of a symbol is the last one
-                if (ids := last.get(instrument)) is not None:
-                    older = found.get(symbol, (0, LastIds()))[1]
-                    whole = {
-                        name: getattr(ids, name) or getattr(older, name)
-                        for name in ("trade", "agg_trade", "quote", "book")
-                    }
-                    found[symbol] = instrument, msgspec.structs.replace(ids, **whole)
-        return found
+        newest = {row.symbol: row.id for row in self._instruments if row.id in last}
+        return {symbol: (newest[symbol], ids) for symbol, ids in by_symbol(last, self._instruments).items()}
 
     def _save(self, rows: list[Row]) -> None:
         self._rows = rows

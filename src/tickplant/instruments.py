@@ -42,6 +42,10 @@ class Instrument(msgspec.Struct, frozen=True):
     price_scale: Scale
     size_scale: Scale
 
+    def covers(self, price_scale: int | None, size_scale: int | None) -> bool:
+        """Whether values with so many decimals fit exactly; None asks for nothing."""
+        return (price_scale or 0) <= self.price_scale and (size_scale or 0) <= self.size_scale
+
 
 class InstrumentTable:
     """The table in memory, and the one way to add to it. One process registers; any number read."""

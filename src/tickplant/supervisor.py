@@ -41,6 +41,7 @@ from tickplant.control import (
     Resync,
     Status,
     Stop,
+    trouble_sentence,
 )
 from tickplant.errors import ControlError, StoreError, TickplantError
 from tickplant.forkserver import Progress, Ready
@@ -493,9 +494,9 @@ class Supervisor:
         trouble = child.counters.get("trouble", "")
         if trouble and trouble != before:
             # Its own line in the log may not fit on a disk that is full.
-            self._tell("error", f"{child.name} cannot store, records wait in the ring: {trouble}")
-        elif before and not trouble:
-            self._tell("warning", f"{child.name} stores again")
+            self._tell("error", trouble_sentence(child.name, child.plan.role, str(trouble)))
+        elif before and not trouble and not isinstance(message, Done):
+            self._tell("warning", f"{child.name} {'records' if child.plan.role == 'feed' else 'stores'} again")
         if isinstance(message, Done):
             self.done[child.name] = message
 

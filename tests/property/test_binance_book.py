@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from binance_tools import Desk, FoldedBook, Record, diff, snapshot
+from binance_tools import Desk, FoldedBook, Record, as_bytes, diff, snapshot, wrapped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.shm.records import Flag, Kind, Side
+from tickplant.shm.records import Flag, Kind, Side, StatusCode
 
 UNIT = 10**8
 Book = dict[Side, dict[int, int]]
@@ -60,30 +60,38 @@ class Follower:
         self.desk.bootstrap()
         self.book = FoldedBook("BNBBTC")
         self.stored: list[tuple[int, int, int]] = []
+        self.price_unit = UNIT
         self.take(self.desk.open())
 
     def take(self, records: list[Record]) -> None:
         for record in records:
             self.book.apply([record])
+            if record.kind == Kind.STATUS and record.price == StatusCode.INSTRUMENT_CHANGED:
+                assert not self.book.live
+                self.price_unit = 10 ** self.desk.instruments[-1].price_scale
             if record.kind == Kind.LEVEL and not record.flags & Flag.SNAPSHOT:
                 self.stored.append((record.venue_seq, record.side, record.price))
             if self.book.live and record.flags & Flag.LAST:
                 truth = self.venue.books[self.book.book_id]
                 assert self.book.levels == {
-                    side: {price * UNIT: size * UNIT for price, size in levels.items()}
+                    side: {price * self.price_unit: size * UNIT for price, size in levels.items()}
                     for side, levels in truth.items()
                 }
 
     def answer(self, ident: int) -> None:
         """Answer what has been asked for, if anything has."""
-        if self.desk.requests:
-            self.desk.requests.clear()
+        asked = [request for request in self.desk.requests if request.key != "exchangeInfo"]
+        self.desk.requests.clear()
+        if asked:
             self.take(self.desk.rest(self.venue.snapshot(ident)))
 
 
 changes = st.tuples(st.booleans(), st.integers(40, 70), st.integers(0, 3))
 faults = st.sampled_from(
-    ["", "", "", "", "drop", "repeat", "swap", "reconnect", "resync", "snapshot", "snapshot", "old snapshot"]
+    [
+        *("", "", "", "", "drop", "repeat", "swap", "reconnect", "resync", "snapshot", "snapshot", "old snapshot"),
+        *("reject", "cut", "rescale"),
+    ]
 )
 
 
@@ -121,6 +129,10 @@ def test_a_book_that_says_it_is_live_is_the_venues(
             follower.answer(delivered[-1])
         elif fault == "old snapshot":
             follower.answer(delivered[len(delivered) // 2])
+        elif fault == "rescale":
+            digits = dict.fromkeys(("quotePrecision", "pricePrecision"), min(len(desk.instruments) + 7, 15))
+            sizes = dict.fromkeys(("baseAssetPrecision", "quantityPrecision"), 8)
+            follower.take(desk.feed({"symbols": [{"symbol": "BNBBTC"} | digits | sizes]}))
         elif position < len(diffs):
             frames = diffs[position : position + 1]
             position += 1
@@ -128,22 +140,29 @@ def test_a_book_that_says_it_is_live_is_the_venues(
                 frames = []
             elif fault == "repeat":
                 frames = frames * 2
+            elif fault == "reject":
+                frames = [frames[0] | {"b": [["0.00000000000001", "1"]]}]
+            elif fault == "cut":
+                frames = [as_bytes(wrapped("bnbbtc@depth@100ms", frames[0]))[:60]]
             elif fault == "swap" and position < len(diffs):
                 frames = [diffs[position], frames[0]]
                 position += 1
             follower.take(desk.feed(*frames))
             delivered.append(diffs[position - 1]["u"])
+            assert fault not in ("reject", "cut") or not follower.book.live
     # When the faults end, the book comes back.
     for frame in [*diffs[position:], last]:
         follower.take(desk.feed(frame))
         follower.answer(frame["u"])
     assert follower.book.live
-    assert follower.book.levels[Side.BID].keys() == {price * UNIT for price in venue.books[last["u"]][Side.BID]}
+    assert follower.book.levels[Side.BID].keys() == {
+        price * follower.price_unit for price in venue.books[last["u"]][Side.BID]
+    }
     # Whatever was recorded was recorded once.
     assert len(set(follower.stored)) == len(follower.stored)
     counters = desk.adapter.counters
-    assert counters.frames == counters.parsed + counters.ignored
-    assert counters.rejected == 0
+    assert counters.frames == counters.parsed + counters.ignored + counters.rejected
+    assert counters.rejected <= script.count("reject") + script.count("cut")
 
 
 @settings(max_examples=100, deadline=None)

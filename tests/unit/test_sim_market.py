@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from websockets.frames import Frame, Opcode
 
 from tickplant.feeds.sim.frames import Batch, frames
 from tickplant.feeds.sim.instruments import traded
+from tickplant.feeds.sim.live import LiveMarket
 from tickplant.feeds.sim.market import Market
 from tickplant.feeds.sim.orders import ASK, BID, DEPTH, MESSAGE, MIN_LEVELS, TRADE
 from tickplant.feeds.sim.render import SPEEDS, Renderer, print_price, print_size, render_one, templates
+from tickplant.feeds.sim.spec import parse_spec
 
 pytestmark = pytest.mark.kernels
 
@@ -276,3 +279,45 @@ def test_packed_frames_are_the_websocket_frames_of_their_texts(
     packed = frames(batch, np.array(order, np.int64), combined=combined)
     expected = [texts[i] if combined else texts[i][1:-1] for i in order]
     assert packed == b"".join(Frame(Opcode.TEXT, text).serialize(mask=False) for text in expected)
+
+
+def test_a_frozen_symbol_goes_quiet_and_the_others_go_on_until_it_is_let_go() -> None:
+    made = market("binance")
+    wanted = np.ones(len(SYMBOLS) * made.kinds, np.bool_)
+
+    def traded_until(second: int) -> set[int]:
+        blocks = [rows["symbol"].copy() for rows, _ in made.advance(second * 1000 * MS, wanted)]
+        return set(np.concatenate(blocks).tolist())
+
+    assert traded_until(5) == {0, 1, 2}
+    made.freeze({0})
+    traded_until(7)  # its last diffs
+    ids = made.state.ids[0].tolist()
+    assert traded_until(12) == {1, 2}
+    assert made.state.ids[0].tolist() == ids
+    made.freeze(set())
+    assert traded_until(20) == {0, 1, 2}
+
+
+def test_a_refined_symbol_prints_and_lists_more_decimals_and_a_delisted_one_is_not_there() -> None:
+    source = LiveMarket(parse_spec(b'{"symbols":["BTCUSDT","ETHUSDT"],"depth_levels":20}'))
+
+    def prices() -> list[str]:
+        return [level[0] for level in json.loads(source.book("BTCUSDT", 20, MS))["bids"]]
+
+    assert {len(price.partition(".")[2]) for price in prices()} == {8}
+    assert source.refine("BTCUSDT", 1)
+    assert {len(price.partition(".")[2]) for price in prices()} == {9}
+    assert any(not price.endswith("0") for price in prices())
+    assert prices() == sorted(prices(), key=Decimal, reverse=True)
+    assert (source.listed["BTCUSDT"].price_digits, source.listed["BTCUSDT"].tick_size) == (9, "0.000000001")
+    assert not source.refine("BTCUSDT", 4)  # more than it prints
+    assert not source.refine("XYZUSDT", 1)
+
+    assert source.set_life("BTCUSDT", status="HALT")
+    assert source.listed["BTCUSDT"].status == "HALT"
+    assert source.set_life("BTCUSDT", status="BREAK", listed=False)
+    assert set(source.listed) == {"ETHUSDT"}
+    assert source.set_life("BTCUSDT", status="TRADING")
+    assert (source.listed["BTCUSDT"].status, source.listed["BTCUSDT"].price_digits) == ("TRADING", 9)
+    assert not source.set_life("XYZUSDT", status="HALT")

@@ -1,0 +1,39 @@
+"""Whose is a frame that cannot be read: what its beginning says of symbol and stream. Pure; imports nothing here."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+HEAD_BYTES: Final = 4096
+"""How much of a frame is looked at."""
+
+_STREAM = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@\\]{1,256})@(\w+)')
+_EVENT = re.compile(rb'"e"\s*:\s*"(\w+)"')
+_SYMBOL = re.compile(rb'"s"\s*:\s*"([^"\\]{1,256})"')
+_QUOTE = re.compile(rb'\s*\{\s*"u"\s*:')  # quotes of spot have no type
+_PARTIAL = re.compile(r"depth(?:5|10|20)\Z")
+
+_CHANNELS: Final = {
+    "trade": "trade",
+    "aggTrade": "agg_trade",
+    "bookTicker": "quote",
+    "depth": "book",
+    "depthUpdate": "book",
+}
+
+
+def owner(body: bytes) -> tuple[str, str] | None:
+    """Symbol, in the case in which the frame has it, and channel (or `partial`); None where neither can be known."""
+    head = body[:HEAD_BYTES]
+    if named := _STREAM.match(head):
+        name = named[2].decode(errors="replace")
+        channel = "partial" if _PARTIAL.match(name) else _CHANNELS.get(name)
+        symbol = named[1]
+    else:
+        event, found = _EVENT.search(head), _SYMBOL.search(head)
+        if found is None:
+            return None
+        channel = _CHANNELS.get(event[1].decode(errors="replace")) if event else "quote" if _QUOTE.match(head) else None
+        symbol = found[1]
+    return None if channel is None else (symbol.decode(errors="replace"), channel)

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from tickplant.feeds.binance.text import Text, is_word, matches, plain_text_end
+from tickplant.feeds.binance.text import Text, matches, plain_text_end
 from tickplant.shm.jit import kernel
 
 _QUOTE_MARK, _DOT, _ZERO, _BACKSLASH, _COMMA, _COLON, _MINUS, _PLUS = (ord(c) for c in '".0\\,:-+')
@@ -68,7 +68,8 @@ def _string_end(text: Text, start: int, stop: int) -> int:
 
 
 @kernel
-def _digits_end(text: Text, start: int, stop: int) -> int:
+def digits_end(text: Text, start: int, stop: int) -> int:
+    """Position after the digits at `start`."""
     i = start
     while i < stop and 48 <= text[i] <= 57:
         i += 1
@@ -82,12 +83,12 @@ def _number_end(text: Text, start: int, stop: int) -> int:
     if text[i] == _MINUS:
         i += 1
     begin = i
-    i = _digits_end(text, i, stop)
+    i = digits_end(text, i, stop)
     if i == begin or (text[begin] == _ZERO and i - begin > 1):
         return -1
     if i < stop and text[i] == _DOT:
         begin = i + 1
-        i = _digits_end(text, begin, stop)
+        i = digits_end(text, begin, stop)
         if i == begin:
             return -1
     if i < stop and int(text[i]) | 32 == 101:
@@ -95,7 +96,7 @@ def _number_end(text: Text, start: int, stop: int) -> int:
         if i < stop and (text[i] == _PLUS or text[i] == _MINUS):
             i += 1
         begin = i
-        i = _digits_end(text, begin, stop)
+        i = digits_end(text, begin, stop)
         if i == begin or i - begin > _EXPONENT_DIGITS:
             return -1
     return i if i - start <= _LONGEST_NUMBER else -1
@@ -186,9 +187,14 @@ def further_end(text: Text, start: int, stop: int) -> int:
     if end < 0 or end + 2 >= stop or text[end + 1] != _COLON:
         return -1
     for word in (_EVENT_KEY, _STREAM_KEY, _DATA_KEY, _BOOK_KEY):
-        if is_word(text, begin, end, word):
+        if end - begin == len(word) and matches(text, begin, end, word):
             return -1
-    return value_end(text, end + 2, stop)
+    start = end + 2
+    if text[start] == _QUOTE_MARK:
+        end = plain_text_end(text, start + 1, stop)
+        if end >= 0:
+            return end + 1
+    return value_end(text, start, stop)
 
 
 @kernel

@@ -27,7 +27,7 @@ from tickplant.feeds.batch import (
     WORDS,
     Rows,
 )
-from tickplant.feeds.binance.passing import closes, data_start, further_end, value_end
+from tickplant.feeds.binance.passing import closes, data_start, digits_end, further_end, value_end
 from tickplant.feeds.binance.text import (
     NONE,
     ROOM_FOR_A_DIGIT,
@@ -112,6 +112,8 @@ _QUOTE_TEXTS, _QUOTE_INTS = _bits("sbBaA"), _bits("u")
 _DIFF_TEXTS, _DIFF_INTS, _DIFF_LISTS = _bits("es"), _bits("EUu"), _bits("ba")
 
 _STREAM: Final = np.frombuffer(b'{"stream":"', np.uint8)
+_DATA: Final = np.frombuffer(b',"data":', np.uint8)
+_THIRD: Final = np.frombuffer(b",[]]", np.uint8)  # of a level in messages of before 2020
 _DEPTH: Final = np.frombuffer(b"depth", np.uint8)
 _ALL_QUOTES: Final = np.frombuffer(b"!bookTicker", np.uint8)
 _MS: Final = np.frombuffer(b"ms", np.uint8)
@@ -123,7 +125,6 @@ _AGG_NAME: Final = np.frombuffer(b"aggTrade", np.uint8)
 _QUOTE_NAME: Final = np.frombuffer(b"bookTicker", np.uint8)
 _DIFF_NAME: Final = np.frombuffer(b"depthUpdate", np.uint8)
 _NO_EVENT, _TRADE, _AGG, _QUOTE, _DIFF, _OTHER = range(6)
-_DIFF_START: Final = ord("d")
 
 _QUOTE_MARK, _COMMA, _ZERO, _COLON, _AT = (ord(c) for c in '",0:@')
 _OPEN_LIST, _CLOSE_LIST, _OPEN, _CLOSE, _TRUE_START, _FALSE_START = (ord(c) for c in "[]{}tf")
@@ -165,10 +166,10 @@ def scan_levels(
         size = decimal(text, begin, i, size_scale)
         if size < 0 or i + 2 >= stop:
             return -1, row
-        if text[i + 1] == _COMMA and text[i + 2] == _OPEN_LIST and i + 5 < stop and text[i + 3] == _CLOSE_LIST:
-            i += 3  # an empty third element, as in messages of before 2020
         if text[i + 1] != _CLOSE_LIST:
-            return -1, row
+            if i + 5 >= stop or not matches(text, i + 1, stop, _THIRD):
+                return -1, row
+            i += 3
         out[row, PRICE] = price
         out[row, SIZE] = size
         out[row, PACKED] = packed
@@ -220,27 +221,30 @@ def _event(text: Text, start: int, stop: int) -> int:
 
 
 @kernel
-def _stream_event(text: Text, start: int, stop: int) -> int:
-    # The event that a stream carries, by its whole name; _OTHER where another decoder must say.
+def _carries(text: Text, start: int, stop: int, event: int) -> bool:
+    # Whether the stream of this name is the one that brings an event: others send events of the same type.
     at = start
     while at < stop and text[at] != _AT:
         at += 1
     if at == stop:
-        return _QUOTE if is_word(text, start, stop, _ALL_QUOTES) else _OTHER
+        return event in (_QUOTE, _NO_EVENT) and is_word(text, start, stop, _ALL_QUOTES)
     at += 1
-    if not matches(text, at, stop, _DEPTH):
-        return _event(text, at, stop) if text[at] != _DIFF_START else _OTHER
-    at += len(_DEPTH)
-    if at == stop:
-        return _DIFF
-    digits = at + 1
+    if event == _TRADE:
+        return is_word(text, at, stop, _TRADE_NAME)
+    if event == _DIFF:
+        return matches(text, at, stop, _DEPTH) and _is_speed(text, at + len(_DEPTH), stop)
+    return is_word(text, at, stop, _AGG_NAME if event == _AGG else _QUOTE_NAME)
+
+
+@kernel
+def _is_speed(text: Text, start: int, stop: int) -> bool:
+    # Whether nothing follows, or `@100ms` or the like.
+    if start == stop:
+        return True
     end = stop - len(_MS)
-    if text[at] != _AT or digits >= end or not matches(text, end, stop, _MS):
-        return _OTHER
-    for k in range(digits, end):
-        if text[k] < 48 or text[k] > 57:
-            return _OTHER
-    return _DIFF
+    if text[start] != _AT or start + 1 >= end or not matches(text, end, stop, _MS):
+        return False
+    return digits_end(text, start + 1, end) == end
 
 
 @kernel
@@ -269,18 +273,19 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         stop = ends[frame]
         code = NOT_MINE
 
-        carried = _NO_EVENT
+        name = name_stop = i
         if matches(text, i, stop, _STREAM):
             name = i + len(_STREAM)
-            i = plain_text_end(text, name, stop)
-            if i < 0:
+            name_stop = plain_text_end(text, name, stop)
+            if name_stop < 0:
                 break
-            carried = _stream_event(text, name, i)
-            if carried == _OTHER:
-                break
-            i = data_start(text, i + 1, stop)
-            if i < 0:
-                break
+            i = name_stop + 1
+            if matches(text, i, stop, _DATA):
+                i += len(_DATA)
+            else:
+                i = data_start(text, i, stop)
+                if i < 0:
+                    break
 
         # The object: keys and values into `fields`, lists of levels into rows behind the batch.
         if i >= stop or text[i] != _OPEN:
@@ -378,9 +383,14 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         if code != ALL_READ:
             break
         code = NOT_MINE
-        if slot < 0 or (i != stop if carried == _NO_EVENT else not closes(text, i, stop)):
+        if slot < 0:
             break
-        if carried not in (_NO_EVENT, event) and not (carried == _QUOTE and event == _NO_EVENT):
+        if name == name_stop:
+            if i != stop:
+                break
+        elif not ((i == stop - 1 and text[i] == _CLOSE) or closes(text, i, stop)):
+            break
+        if name != name_stop and not _carries(text, name, name_stop, event):
             break
 
         # The event: what the reference decoder reads, each of its type; ids in line; values that fit.

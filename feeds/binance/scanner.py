@@ -273,7 +273,7 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         stop = ends[frame]
         code = NOT_MINE
 
-        name = name_stop = i
+        name = name_stop = NONE  # of the stream, where the message is wrapped
         if matches(text, i, stop, _STREAM):
             name = i + len(_STREAM)
             name_stop = plain_text_end(text, name, stop)
@@ -385,12 +385,12 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         code = NOT_MINE
         if slot < 0:
             break
-        if name == name_stop:
+        if name == NONE:
             if i != stop:
                 break
         elif not ((i == stop - 1 and text[i] == _CLOSE) or closes(text, i, stop)):
             break
-        if name != name_stop and not _carries(text, name, name_stop, event):
+        if name != NONE and not _carries(text, name, name_stop, event):
             break
 
         # The event: what the reference decoder reads, each of its type; ids in line; values that fit.

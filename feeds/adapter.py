@@ -125,7 +125,9 @@ class FeedCounters(msgspec.Struct):
     resyncs: int = 0  # snapshots asked for, after the first of each book
     backfilled: int = 0  # trades of a gap that were fetched later, flagged BACKFILL
     unfilled: int = 0  # trades of a gap that were asked for in vain, or too many to ask for
-    fallbacks: int = 0  # frames that the scanner handed to the reference decoder
+    fallbacks: int = 0  # frames that the fast decoder handed to the reference decoder, which is 20 times slower
+    ignored_kinds: dict[str, int] = msgspec.field(default_factory=dict)  # of the ignored: kinds that are not recorded
+    off_book: dict[str, int] = msgspec.field(default_factory=dict)  # fills not made on the book, left out, by origin
     refused: int = 0  # subscriptions that the venue refused; also among the rejected
     checksums_ok: int = 0
     checksums_failed: int = 0

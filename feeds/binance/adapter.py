@@ -41,12 +41,13 @@ from tickplant.feeds.adapter import (
 )
 from tickplant.feeds.binance import life, messages, scanner
 from tickplant.feeds.binance.levels import snapshot_rows
-from tickplant.feeds.binance.market import Listing, Market
+from tickplant.feeds.binance.market import Listing, Market, count_name
 from tickplant.feeds.binance.messages import RejectError, decode, to_ns
 from tickplant.feeds.binance.past_trades import PastTradeDesk
 from tickplant.feeds.binance.rules import Rules
 from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
 from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
+from tickplant.feeds.binance.unnamed import Book, Unnamed, UnnamedSnapshots
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.recording import recorded_answer
 from tickplant.feeds.rejections import TROUBLE_FRAMES
@@ -98,6 +99,8 @@ class BinanceAdapter:
         self._rules = rules
         self._symbols = symbols
         self._market = Market(symbols, resolve, futures=rules.futures, held_records=held_records)
+        self._unnamed = UnnamedSnapshots(self._market.listings, self._on_owner, futures=rules.futures)
+        self._market.unnamed = self._unnamed
         self._subscriptions = Subscriptions(rules, symbols or (), channels, ws_url=ws_url, silent_s=silent_s)
         self._counters = FeedCounters()
         self._budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
@@ -140,6 +143,8 @@ class BinanceAdapter:
             gaps=market.gaps,
             resyncs=market.resyncs,
             fallbacks=market.fallbacks,
+            ignored_kinds=dict(counters.ignored_kinds),
+            off_book=dict(market.off_book),
         )
 
     @property
@@ -235,6 +240,7 @@ class BinanceAdapter:
 
     def release(self) -> None:
         """Hand out book changes that were held back for a snapshot."""
+        self._unnamed.finish()
         for listing in self._market.listings.values():
             self._market.release(listing)
         self._market.rejects.release_unread()
@@ -309,7 +315,11 @@ class BinanceAdapter:
             case messages.PartialDepth():
                 return market.on_partial(message, ts_recv)
             case messages.Snapshot():
-                return self._on_snapshot(self._owner(message.id), body, ts_recv)
+                self._unnamed.add(Unnamed(message, body, ts_recv))
+                return True
+            case messages.NamedSnapshot():
+                listing = market.listing_of_stream(message.stream_symbol)
+                return listing is not None and self._on_snapshot(listing, message.body, ts_recv)
             case messages.Answer():
                 self._subscriptions.acknowledge(message.id, ts_recv)
                 return False
@@ -322,6 +332,7 @@ class BinanceAdapter:
                 self._life.take(message, ts_recv, whole=False)
                 return False
             case messages.Ignored():
+                count_name(self._counters.ignored_kinds, message.kind)
                 return False
 
     def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
@@ -397,16 +408,20 @@ class BinanceAdapter:
     def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:
         return self._market.on_snapshot(listing, *snapshot_rows(listing.instrument, body, ts_recv))
 
-    def _owner(self, ident: int) -> Listing:
-        # Whose book a recorded snapshot is, which does not name its symbol. Raises RejectError.
-        listings = list(self._market.listings.values())
-        waiting = [listing for listing in listings if listing.sync.waiting]
-        fitting = [listing for listing in waiting if listing.sync.straddles(ident)]
-        for candidates in (waiting, fitting, listings):
-            if len(candidates) == 1:
-                return candidates[0]
-        detail = f"{len(waiting)} books wait for one, {len(fitting)} of them reach id {ident}"
-        raise RejectError("snapshot of no known symbol", detail)
+    def _on_owner(self, snapshot: Unnamed, book: Book | None, rejected: RejectError | None) -> None:
+        # Until now it was held, and so counted as parsed.
+        if rejected is not None:
+            self._counters.parsed -= 1
+            self._reject(rejected, snapshot.body, snapshot.ts_recv)
+        elif isinstance(book, Listing):
+            try:
+                recorded = self._market.on_snapshot(book, snapshot.id, snapshot.rows(book.instrument))
+            except RejectError as error:
+                self._counters.parsed -= 1
+                self._reject(error, snapshot.body, snapshot.ts_recv)
+                return
+            self._counters.parsed -= not recorded
+            self._counters.ignored += not recorded
 
     # Streams.
 

@@ -76,15 +76,30 @@ class BookSync:
         self._early: Snapshot | None = None  # a snapshot that came before any diff
         self._newest_held = -1  # last id of the newest diff that was ever held
         self._after: int | None = None  # the next diff follows this id, though the book has been given up there
+        self.low: int | None = None  # id from which on diffs were seen, None before the first
+        self.widest = 0  # most ids that one diff took, of those held
 
     @property
     def waiting(self) -> bool:
         """Whether diffs are held back for a snapshot."""
         return bool(self.held)
 
-    def straddles(self, snapshot_id: int) -> bool:
-        """Whether a snapshot lies within the diffs that are held."""
-        return self.waiting and self.held[0].first - 1 <= snapshot_id <= self.held[-1].last
+    @property
+    def high(self) -> int:
+        """Newest id that was seen."""
+        return max(self.book_id, self._newest_held)
+
+    def reaches(self, snapshot_id: int) -> bool:
+        """Whether an id is among those that were seen, so that a snapshot of this id may be of this book."""
+        return self.low is not None and self.low <= snapshot_id <= self.high
+
+    def accepts(self, snapshot_id: int) -> bool:
+        """Whether a snapshot is waited for and its id fits the diffs that are held."""
+        return (
+            self.waiting
+            and self._before(self.held[0]) <= snapshot_id <= self.held[-1].last
+            and self._newer(snapshot_id) is not None
+        )
 
     @property
     def end_id(self) -> int | None:
@@ -158,12 +173,12 @@ class BookSync:
         if not self.held:
             self._early = snapshot
             return []
-        contained = [diff for diff in self.held if self._contained(diff, snapshot.id)]
-        newer = list(self.held)[len(contained) :]
-        if newer and not self._follows_snapshot(newer[0].first, newer[0].last, newer[0].previous, snapshot.id):
+        newer = self._newer(snapshot.id)
+        if newer is None:
             self.wants_snapshot = True
             return []
-        outputs: list[Output] = [*contained]
+        outputs: list[Output] = [*self.held]
+        del outputs[len(outputs) - len(newer) :]
         if self._lost is not None:
             last_id, cause = self._lost
             outputs.append(Gap(last_id, max(snapshot.id, 0), UNKNOWN, cause))
@@ -250,6 +265,9 @@ class BookSync:
     def _hold(self, diff: Diff) -> list[Output]:
         self.held.append(diff)
         self._newest_held = diff.last
+        before = self._before(diff)
+        self.low = before if self.low is None else min(self.low, before)
+        self.widest = max(self.widest, diff.last - before)
         self._held_weight += diff.weight
         released: list[Output] = []
         # The newest one stays: a later snapshot is tested against it.
@@ -273,6 +291,17 @@ class BookSync:
     def _gap(self, diff: Diff, last_id: int) -> Gap:
         cause, self.pending_cause = self.pending_cause, None
         return Gap(last_id, diff.first, UNKNOWN if self.futures else diff.first - last_id - 1, cause)
+
+    def _before(self, diff: Diff) -> int:
+        # The id of the book to which a diff applies.
+        return diff.previous if self.futures and diff.previous != UNKNOWN else diff.first - 1
+
+    def _newer(self, snapshot_id: int) -> list[Diff] | None:
+        # The held diffs that a snapshot does not contain; None where they do not follow it.
+        newer = [diff for diff in self.held if not self._contained(diff, snapshot_id)]
+        if newer and not self._follows_snapshot(newer[0].first, newer[0].last, newer[0].previous, snapshot_id):
+            return None
+        return newer
 
     def _contained(self, diff: Diff, snapshot_id: int) -> bool:
         # A futures diff that ends at the snapshot's id is the one that the venue wants applied first.

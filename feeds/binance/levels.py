@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -95,9 +94,9 @@ def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, 
     return rows
 
 
-def _fill(rows: Rows, row: int, levels: Sequence[tuple[str, str]], packed: int, instrument: Instrument) -> int:
-    for price_text, size_text in levels:
-        mantissas = price(price_text, instrument.price_scale), size(size_text, instrument.size_scale)
+def _fill(rows: Rows, row: int, levels: Levels, packed: int, instrument: Instrument) -> int:
+    for level in levels:
+        mantissas = price(level.price, instrument.price_scale), size(level.size, instrument.size_scale)
         rows[row] = (0, 0, *mantissas, 0, 0, packed, 0)
         row += 1
     return row

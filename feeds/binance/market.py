@@ -23,6 +23,7 @@ from tickplant.feeds.binance.levels import book_rows, diff_rows
 from tickplant.feeds.binance.messages import RejectError, price, size, to_ns
 from tickplant.feeds.binance.stream_rejects import CAUSE, CHANNEL, COLUMN, ON_COLUMN, StreamRejects, unrecorded
 from tickplant.feeds.binance.subscriptions import Stream
+from tickplant.feeds.binance.unnamed import UnnamedSnapshots
 from tickplant.feeds.continuity import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import FEED_SYMBOL, Instrument
@@ -39,6 +40,16 @@ DISCOVERED: Final = 16
 
 LEAST_HELD: Final = 4096
 """Records held back for one book at the least, however many books share."""
+
+
+NAMES: Final = 64
+"""Names of the venue's that are counted apart; more of them are one, so that a counter cannot grow without bound."""
+
+
+def count_name(counts: dict[str, int], name: str) -> None:
+    """Count a name that the venue chose."""
+    name = name[:64] if name in counts or len(counts) < NAMES else "other"
+    counts[name] = counts.get(name, 0) + 1
 
 
 class Listing:
@@ -66,6 +77,8 @@ class Market:
         self.resyncs = 0
         self.duplicates = 0
         self.fallbacks = 0
+        self.off_book: dict[str, int] = {}  # trades left out, by where they were made
+        self.unnamed: UnnamedSnapshots | None = None  # told of diffs; the adapter sets it
         self.overlapping = False  # two sockets bear the same streams at the moment
         self.rejects = StreamRejects(self)
         self.ts_recv = 0  # of what is being read
@@ -153,6 +166,11 @@ class Market:
                 raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
             listing = self.add(symbol)
         return listing
+
+    def listing_of_stream(self, stream_symbol: str) -> Listing | None:
+        """As `listing`, where the symbol's only name is the stream's, in lower case."""
+        symbols = (symbol for symbol in self._symbols or self.listings if symbol.lower() == stream_symbol.lower())
+        return self.listing(next(symbols, stream_symbol.upper()))
 
     # Feed-wide records and gaps.
 
@@ -257,7 +275,9 @@ class Market:
         if listing is None:
             return False
         on_book = trade.origin == messages.MARKET
-        self._on_trade(listing, sc.LAST_TRADE, trade, ts_recv, order_id=0, flags=Flag.LAST, on_book=on_book)
+        new = self._on_trade(listing, sc.LAST_TRADE, trade, ts_recv, order_id=0, flags=Flag.LAST, on_book=on_book)
+        if new and not on_book:
+            count_name(self.off_book, trade.origin)
         return True
 
     def on_agg_trade(self, trade: messages.AggTrade, ts_recv: int) -> bool:
@@ -279,13 +299,14 @@ class Market:
         order_id: int,
         flags: int,
         on_book: bool,
-    ) -> None:
+    ) -> bool:
+        # Whether its id is new.
         instrument = listing.instrument
         mantissas = 0, 0
         try:
             ts_event = to_ns(trade.time)
             if self._is_duplicate(listing, column, trade.id, ts_event):
-                return
+                return False
             if on_book:
                 mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
         except RejectError as rejected:
@@ -305,6 +326,7 @@ class Market:
                 side=Side.SELL if trade.buyer_is_maker else Side.BUY,
                 flags=flags,
             )
+        return True
 
     def on_past_trade(self, trade: messages.Trade | messages.AggTrade, ts_recv: int) -> None:
         """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""
@@ -378,9 +400,7 @@ class Market:
 
     def on_partial(self, book: messages.PartialDepth, ts_recv: int) -> bool:
         """CLEAR and LEVELs that do not touch the book. Raises RejectError."""
-        # The only name of the symbol is the stream's, in lower case.
-        symbols = (symbol for symbol in self._symbols or self.listings if symbol.lower() == book.stream_symbol)
-        listing = self.listing(next(symbols, book.stream_symbol.upper()))
+        listing = self.listing_of_stream(book.stream_symbol)
         if listing is None:
             return False
         flags = Flag.SNAPSHOT | Flag.PARTIAL
@@ -415,6 +435,8 @@ class Market:
                 Diff(first, last, previous, rows.copy(), max(len(rows), 1)), overlapping=self.overlapping
             )
             self.record(listing, outputs, ts_event, ts_recv)
+        if self.unnamed is not None and self.unnamed.pending:
+            self.unnamed.settle(ts_recv)
 
     def record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
         """What a book has to record."""

@@ -1,7 +1,8 @@
 """Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure; keeps no state.
 
 Imports shared modules only. The scanner writes ticks for the hot messages without these structs; whatever it does not
-recognise comes here, and a property test holds the two equal.
+recognise comes here, and a property test holds the two equal. In a wrapped frame the stream's name decides what the
+message is; in a raw one only its content can.
 
     {"e":"trade","E":1788264000013,"s":"BNBBTC","t":5001,"p":"0.01250000","q":"4.20000000","T":1788264000011,"m":true}
     {"stream":"bnbbtc@bookTicker","data":{"u":400900217,"s":"BNBBTC","b":"0.01249","B":"31.2","a":"0.01251","A":"4"}}
@@ -20,9 +21,26 @@ MAX_ID: Final = 2**63 - 1
 MARKET: Final = "MARKET"
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
-Levels = list[tuple[str, str]]
 
-_PARTIAL = re.compile(r"(.+)@depth(?:5|10|20)(?:@\d+ms)?\Z")
+
+class Level(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A price and the size at it. Messages of before 2020 have an empty list as a third element."""
+
+    price: str
+    size: str
+    unused: Annotated[list[None], msgspec.Meta(max_length=0)] = []
+
+
+Levels = list[Level]
+
+_DIFF: Final = "depthUpdate"
+_PARTIAL: Final = "partial"
+_SNAPSHOT_STREAM: Final = "depthSnapshot"
+_STREAM: Final = re.compile(
+    r"[^@]*@(trade|aggTrade|bookTicker|depthSnapshot|(?:(depth)|(depth(?:5|10|20)))(?:@\d+ms)?)\Z", re.ASCII
+)
+_FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
+"""Streams without a symbol that are read."""
 
 
 class RejectError(Exception):
@@ -122,6 +140,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     time: Id = msgspec.field(name="T", default=0)
 
 
+class NamedSnapshot(msgspec.Struct, frozen=True):
+    """A whole book that a recorder filed under a stream's name; `body` is what REST answered."""
+
+    stream_symbol: str  # lower case, as in the stream's name
+    body: bytes
+
+
 class PartialDepth(msgspec.Struct, frozen=True):
     """The best 5, 10 or 20 levels, whole. `stream_symbol` is lower case, as in the stream's name."""
 
@@ -190,6 +215,7 @@ Message = (
     | BookTicker
     | Diff
     | Snapshot
+    | NamedSnapshot
     | PartialDepth
     | Shutdown
     | Answer
@@ -235,8 +261,8 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 _HEAD: Final = msgspec.json.Decoder(_Head)
+_HEADS: Final = msgspec.json.Decoder(list[_Head])
 _BOOK_TICKER: Final = msgspec.json.Decoder(BookTicker)
-_DIFF: Final = msgspec.json.Decoder(Diff)
 _SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
 _EXCHANGE_INFO: Final = msgspec.json.Decoder(_RawExchangeInfo)
 _SYMBOL_INFO: Final = msgspec.json.Decoder(SymbolInfo)
@@ -245,47 +271,80 @@ _ANSWER: Final = msgspec.json.Decoder(Answer)
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal)
 _PAST_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
 _PAST_AGG_TRADES: Final = msgspec.json.Decoder(list[PastAggTrade])
-_EVENTS: Final[dict[str, msgspec.json.Decoder[Trade | AggTrade | BookTicker | Shutdown]]] = {
+_EVENTS: Final[dict[str, msgspec.json.Decoder[Trade | AggTrade | BookTicker | Diff | Shutdown]]] = {
     "trade": msgspec.json.Decoder(Trade),
     "aggTrade": msgspec.json.Decoder(AggTrade),
     "bookTicker": msgspec.json.Decoder(BookTicker),
+    _DIFF: msgspec.json.Decoder(Diff),
     "serverShutdown": msgspec.json.Decoder(Shutdown),
 }
+_RECORDED: Final = frozenset(_EVENTS)
 
 
 def decode(body: bytes) -> Message:
     """The message of a frame, raw or wrapped in `{stream, data}`, or of a REST answer. Raises RejectError."""
     try:
+        if body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"[":
+            return _decode_list(_HEADS.decode(body))
         head = _HEAD.decode(body)
-        stream = head.stream
-        payload: bytes | msgspec.Raw = body
-        if stream is not None and head.data:
-            payload = head.data
-            head = _HEAD.decode(payload)
-        return _decode(head, payload, stream)
+        return _decode(head, body) if head.stream is None else _decode_stream(head.stream, head.data or body)
     except msgspec.ValidationError as error:
         raise RejectError("schema", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectError("not json", str(error)) from None
 
 
-def _decode(head: _Head, payload: bytes | msgspec.Raw, stream: str | None) -> Message:
+def _decode_list(heads: list[_Head]) -> Message:
+    # Only the `!…@arr` streams send lists, of statistics: a list is ignored if each of its members says such a kind.
+    kinds = {head.e for head in heads}
+    if not kinds or None in kinds or kinds & _RECORDED:
+        raise RejectError("schema", "a list that is not one of events of a kind that is not recorded")
+    return Ignored(", ".join(sorted(kind for kind in kinds if kind is not None)))
+
+
+def _decode_stream(name: str, payload: bytes | msgspec.Raw) -> Message:
+    kind = stream_kind(name)
+    if kind is None:
+        return Ignored(_ignored_kind(name))
+    head = _HEAD.decode(payload)
+    symbol = name.partition("@")[0]
+    if head.e is None and head.lastUpdateId:
+        if kind == _SNAPSHOT_STREAM:
+            return NamedSnapshot(symbol, bytes(payload))
+        if kind == _PARTIAL:
+            book = _SNAPSHOT.decode(payload)
+            return PartialDepth(symbol, max(book.id, 0), book.bids, book.asks, book.time)
+    # On futures the partial depth streams have the shape of diffs.
+    event = _DIFF if kind == _PARTIAL else kind
+    untyped_quote = event == "bookTicker" and head.e is None and head.u and not head.lastUpdateId
+    if event not in _EVENTS or (head.e != event and not untyped_quote):
+        raise RejectError("unknown message", f"{(head.e or 'no event')[:100]} on stream {name[:100]}")
+    message = _EVENTS[event].decode(payload)
+    if kind == _PARTIAL and isinstance(message, Diff):
+        return PartialDepth(symbol, message.last, message.bids, message.asks, message.time)
+    return message
+
+
+def stream_kind(name: str) -> str | None:
+    """What a stream carries, by its whole name: an event, a partial book or a snapshot; None if it is not recorded.
+
+    Only the name tells: streams that are not recorded, such as `@rpiDepth`, send events of the same type.
+    """
+    if name in _FEED_WIDE:
+        return name[1:]
+    match = _STREAM.match(name)
+    if match is None:
+        return None
+    return _DIFF if match[2] else _PARTIAL if match[3] else match[1]
+
+
+def _decode(head: _Head, payload: bytes | msgspec.Raw) -> Message:
+    # Without a stream's name only the content says what a message is.
     if head.e is not None:
-        if head.e == "depthUpdate":
-            diff = _DIFF.decode(payload)
-            # On futures the partial depth streams have the shape of diffs: only the name tells them apart.
-            partial = _PARTIAL.match(stream or "")
-            return PartialDepth(partial[1], diff.last, diff.bids, diff.asks, diff.time) if partial else diff
         decoder = _EVENTS.get(head.e)
         return decoder.decode(payload) if decoder is not None else Ignored(head.e)
     if head.lastUpdateId:
-        snapshot = _SNAPSHOT.decode(payload)
-        if stream is None:
-            return snapshot
-        partial = _PARTIAL.match(stream)
-        if partial is None:
-            raise RejectError("unknown message", f"a book without a symbol on stream {stream}")
-        return PartialDepth(partial[1], max(snapshot.id, 0), snapshot.bids, snapshot.asks, snapshot.time)
+        return _SNAPSHOT.decode(payload)
     if head.u:
         return _BOOK_TICKER.decode(payload)
     if head.code or head.error:
@@ -296,8 +355,6 @@ def _decode(head: _Head, payload: bytes | msgspec.Raw, stream: str | None) -> Me
         return _ANSWER.decode(payload)
     if head.symbols:
         return ExchangeInfo([_symbol_info(raw) for raw in _EXCHANGE_INFO.decode(payload).symbols])
-    if stream is not None:
-        return Ignored(stream.partition("@")[2] or stream)
     raise RejectError("unknown message", "neither an event, a quote, a book, an answer nor instrument data")
 
 
@@ -306,6 +363,12 @@ def _symbol_info(raw: msgspec.Raw) -> SymbolInfo:
         return _SYMBOL_INFO.decode(raw)
     except msgspec.ValidationError:
         return SymbolInfo(_SYMBOL_NAME.decode(raw).symbol)
+
+
+def _ignored_kind(name: str) -> str:
+    # Of a stream that is not recorded: its name without symbol, speed and the rest.
+    symbol, _, rest = name.partition("@")
+    return symbol if symbol.startswith("!") or not rest else rest.partition("@")[0]
 
 
 def decode_past(body: bytes, symbol: str, *, aggregate: bool) -> list[Trade | AggTrade]:

@@ -1,9 +1,10 @@
 """The fast decoder: a kernel that writes ticks straight from the bytes of many frames.
 
 May import shm, feeds.batch and text.py. It knows the documented shapes of trade, aggTrade, bookTicker and depthUpdate,
-raw or wrapped in `{stream, data}`: compact ASCII JSON, known keys once each, in any order. Everything else - other
-kinds, spaces, escapes, signs, exponents, numbers that do not fit, ids out of line, symbols not in the table - it leaves
-untouched for the reference decoder, byte for byte. `tests/property/test_scanner.py` holds the two equal.
+raw or wrapped in `{stream, data}`: compact ASCII JSON, known keys once each, in any order, and between them any
+further keys, which it passes over. Everything else - other kinds and streams, spaces, escapes, signs, exponents,
+numbers that do not fit, ids out of line, symbols not in the table - it leaves untouched for the reference decoder, byte
+for byte. `tests/property/test_scanner.py` holds the two equal.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tickplant.feeds.batch import (
     WORDS,
     Rows,
 )
+from tickplant.feeds.binance.passing import closes, data_start, digits_end, further_end, value_end
 from tickplant.feeds.binance.text import (
     NONE,
     ROOM_FOR_A_DIGIT,
@@ -35,6 +37,7 @@ from tickplant.feeds.binance.text import (
     decimal,
     find_symbol,
     insert_symbol,
+    is_word,
     matches,
     plain_text_end,
     text_of,
@@ -101,15 +104,19 @@ def _bits(keys: str) -> int:
     return sum(1 << _KEYS.index(key) for key in keys)
 
 
-_X_BIT, _M_BIT, _E_BIT, _T_BIT, _PU_BIT = _bits("X"), _bits("M"), _bits("e"), _bits("T"), 1 << _PU
-_TRADE_TEXTS, _TRADE_INTS, _TRADE_BOOLS = _bits("espq"), _bits("EtT"), _bits("mM")
-_AGG_INTS: Final = _bits("EaflT")
-_QUOTE_TEXTS, _QUOTE_INTS, _QUOTE_TIMES = _bits("sbBaA"), _bits("u"), _bits("ET")
+# What the reference decoder must find in a message, by type; optional are the bits named singly.
+_X_BIT, _E_BIT, _T_BIT, _PU_BIT = _bits("X"), _bits("e"), _bits("T"), 1 << _PU
+_TRADE_TEXTS, _TRADE_INTS, _TRADE_BOOLS = _bits("espq"), _bits("tT"), _bits("m")
+_AGG_INTS: Final = _bits("afT")
+_QUOTE_TEXTS, _QUOTE_INTS = _bits("sbBaA"), _bits("u")
 _DIFF_TEXTS, _DIFF_INTS, _DIFF_LISTS = _bits("es"), _bits("EUu"), _bits("ba")
 
 _STREAM: Final = np.frombuffer(b'{"stream":"', np.uint8)
 _DATA: Final = np.frombuffer(b',"data":', np.uint8)
-_DEPTH: Final = np.frombuffer(b"@depth", np.uint8)
+_THIRD: Final = np.frombuffer(b",[]]", np.uint8)  # of a level in messages of before 2020
+_DEPTH: Final = np.frombuffer(b"depth", np.uint8)
+_ALL_QUOTES: Final = np.frombuffer(b"!bookTicker", np.uint8)
+_MS: Final = np.frombuffer(b"ms", np.uint8)
 _TRUE: Final = np.frombuffer(b"true", np.uint8)
 _FALSE: Final = np.frombuffer(b"false", np.uint8)
 _MARKET: Final = np.frombuffer(b"MARKET", np.uint8)
@@ -157,8 +164,12 @@ def scan_levels(
         while i < stop and text[i] != _QUOTE_MARK:
             i += 1
         size = decimal(text, begin, i, size_scale)
-        if size < 0 or i + 2 >= stop or text[i + 1] != _CLOSE_LIST:
+        if size < 0 or i + 2 >= stop:
             return -1, row
+        if text[i + 1] != _CLOSE_LIST:
+            if i + 5 >= stop or not matches(text, i + 1, stop, _THIRD):
+                return -1, row
+            i += 3
         out[row, PRICE] = price
         out[row, SIZE] = size
         out[row, PACKED] = packed
@@ -210,12 +221,30 @@ def _event(text: Text, start: int, stop: int) -> int:
 
 
 @kernel
-def _partial(text: Text, start: int, stop: int) -> bool:
-    # Whether a stream's name is anything but the diff stream's: futures partial books have the shape of diffs.
-    for k in range(start, stop - len(_DEPTH)):
-        if matches(text, k, stop, _DEPTH) and text[k + len(_DEPTH)] != _AT:
-            return True
-    return False
+def _carries(text: Text, start: int, stop: int, event: int) -> bool:
+    # Whether the stream of this name is the one that brings an event: others send events of the same type.
+    at = start
+    while at < stop and text[at] != _AT:
+        at += 1
+    if at == stop:
+        return event in (_QUOTE, _NO_EVENT) and is_word(text, start, stop, _ALL_QUOTES)
+    at += 1
+    if event == _TRADE:
+        return is_word(text, at, stop, _TRADE_NAME)
+    if event == _DIFF:
+        return matches(text, at, stop, _DEPTH) and _is_speed(text, at + len(_DEPTH), stop)
+    return is_word(text, at, stop, _AGG_NAME if event == _AGG else _QUOTE_NAME)
+
+
+@kernel
+def _is_speed(text: Text, start: int, stop: int) -> bool:
+    # Whether nothing follows, or `@100ms` or the like.
+    if start == stop:
+        return True
+    end = stop - len(_MS)
+    if text[start] != _AT or start + 1 >= end or not matches(text, end, stop, _MS):
+        return False
+    return digits_end(text, start + 1, end) == end
 
 
 @kernel
@@ -244,26 +273,32 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         stop = ends[frame]
         code = NOT_MINE
 
-        name = name_stop = i
+        name = name_stop = NONE  # of the stream, where the message is wrapped
         if matches(text, i, stop, _STREAM):
             name = i + len(_STREAM)
             name_stop = plain_text_end(text, name, stop)
-            if name_stop < 0 or text[stop - 1] != _CLOSE or not matches(text, name_stop + 1, stop, _DATA):
+            if name_stop < 0:
                 break
-            i = name_stop + 1 + len(_DATA)
-            stop -= 1
+            i = name_stop + 1
+            if matches(text, i, stop, _DATA):
+                i += len(_DATA)
+            else:
+                i = data_start(text, i, stop)
+                if i < 0:
+                    break
 
         # The object: keys and values into `fields`, lists of levels into rows behind the batch.
         if i >= stop or text[i] != _OPEN:
             break
         i += 1
-        texts = ints = bools = lists = 0
+        texts = ints = bools = lists = others = 0
         event = _NO_EVENT
         slot = NONE
         end_row = row
         while True:
             if i + 4 > stop or text[i] != _QUOTE_MARK:
                 break
+            member = i
             if text[i + 2] == _QUOTE_MARK:
                 c = int(text[i + 1])
                 key = int(_KEY_OF[c]) if c < 128 else _UNKNOWN_KEY
@@ -272,8 +307,20 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
                 key = _PU
                 i += 4
             else:
+                key = _UNKNOWN_KEY
+            if key == _UNKNOWN_KEY:
+                i = further_end(text, member, stop)
+                if i < 0 or i >= stop:
+                    break
+                if text[i] == _COMMA:
+                    i += 1
+                    continue
+                if text[i] != _CLOSE:
+                    break
+                i += 1
+                code = ALL_READ
                 break
-            if key == _UNKNOWN_KEY or (texts | ints | bools | lists) >> key & 1 or i + 1 >= stop or text[i] != _COLON:
+            if (texts | ints | bools | lists | others) >> key & 1 or i + 1 >= stop or text[i] != _COLON:
                 break
             bit = 1 << key
             i += 1
@@ -317,8 +364,13 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
                 if i < 0:
                     break
                 lists |= bit
-            else:
+            elif c == _OPEN_LIST and key in (_A, _B) and event in (_DIFF, _NO_EVENT):
                 break
+            else:
+                i = value_end(text, i, stop)
+                if i < 0:
+                    break
+                others |= bit
             if i >= stop:
                 break
             if text[i] == _CLOSE:
@@ -331,20 +383,27 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
         if code != ALL_READ:
             break
         code = NOT_MINE
-        if i != stop or slot < 0:
+        if slot < 0:
+            break
+        if name == NONE:
+            if i != stop:
+                break
+        elif not ((i == stop - 1 and text[i] == _CLOSE) or closes(text, i, stop)):
+            break
+        if name != NONE and not _carries(text, name, name_stop, event):
             break
 
-        # The event: exactly the documented keys, each of its type; ids in line; values that fit.
+        # The event: what the reference decoder reads, each of its type; ids in line; values that fit.
         if event in (_TRADE, _AGG):
             agg = event == _AGG
-            if texts & ~_X_BIT != _TRADE_TEXTS or bools | _M_BIT != _TRADE_BOOLS or lists != 0:
+            if texts & _TRADE_TEXTS != _TRADE_TEXTS or bools & _TRADE_BOOLS != _TRADE_BOOLS:
                 break
-            if ints != (_AGG_INTS if agg else _TRADE_INTS):
+            required = _AGG_INTS if agg else _TRADE_INTS
+            if ints & required != required:
                 break
-            if texts & _X_BIT != 0 and (
-                agg
-                or fields[_X, 1] - fields[_X, 0] != len(_MARKET)
-                or not matches(text, fields[_X, 0], fields[_X, 1], _MARKET)
+            if not agg and (
+                (ints | bools | lists | others) & _X_BIT != 0
+                or (texts & _X_BIT != 0 and not is_word(text, fields[_X, 0], fields[_X, 1], _MARKET))
             ):
                 break
             ident = fields[_A, 0] if agg else fields[_T, 0]
@@ -373,12 +432,14 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
                 state[slot, column + 1] = ts_event
                 progress[TRADES] += 1
         elif event in (_QUOTE, _NO_EVENT):
-            timed = _E_BIT if event == _QUOTE else 0
-            times = _QUOTE_TIMES if event == _QUOTE else 0
-            if texts != _QUOTE_TEXTS | timed or ints != _QUOTE_INTS | times or bools | lists != 0:
+            if texts & _QUOTE_TEXTS != _QUOTE_TEXTS or ints & _QUOTE_INTS == 0:
+                break
+            if (texts | bools | lists | others) & _T_BIT != 0 or (
+                event == _NO_EVENT and (ints | bools | others) & _E_BIT != 0
+            ):
                 break
             ident = fields[_LAST, 0]
-            ts_event = to_ns(fields[_TIME, 0]) if event == _QUOTE else 0
+            ts_event = to_ns(fields[_TIME, 0]) if ints & _T_BIT != 0 else 0
             last = state[slot, LAST_QUOTE]
             if ts_event < 0 or state[slot, CAUSE_QUOTE] != 0:
                 break
@@ -401,12 +462,12 @@ def scan(text: Text, ends: Ints, count: int, ts_recv: int, table: Ints, state: I
                 state[slot, SEEN_QUOTE] = 1
                 progress[QUOTES] += 2
         elif event == _DIFF:
-            if texts != _DIFF_TEXTS or lists != _DIFF_LISTS or bools != 0:
+            if texts & _DIFF_TEXTS != _DIFF_TEXTS or lists != _DIFF_LISTS or ints & _DIFF_INTS != _DIFF_INTS:
                 break
-            if ints & ~(_T_BIT | _PU_BIT) != _DIFF_INTS:
+            if (texts | bools | others) & (_T_BIT | _PU_BIT) != 0:
                 break
             ts_event = to_ns(fields[_TIME, 0] if ints & _T_BIT != 0 else fields[_SENT, 0])
-            if ts_event < 0 or _partial(text, name, name_stop):
+            if ts_event < 0:
                 break
             stamp_levels(out, row, end_row, ts_event, ts_recv, fields[_LAST, 0])
             progress[DIFF_SLOT] = slot

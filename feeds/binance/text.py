@@ -61,6 +61,12 @@ def matches(text: Text, start: int, stop: int, word: Text) -> bool:
 
 
 @kernel
+def is_word(text: Text, start: int, stop: int, word: Text) -> bool:
+    """Whether text[start:stop] is `word`."""
+    return stop - start == len(word) and matches(text, start, stop, word)
+
+
+@kernel
 def decimal(text: Text, start: int, stop: int, scale: int) -> int:
     """Mantissa of the plain decimal number in text[start:stop] at `scale`; -1 where it is none or does not fit."""
     mantissa = 0

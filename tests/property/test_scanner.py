@@ -13,7 +13,7 @@ from binance_tools import Desk, agg_trade, as_bytes, diff, quote, snapshot, trad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.binance import scanner, text
+from tickplant.feeds.binance import passing, scanner, text
 from tickplant.feeds.binance.messages import RejectError
 from tickplant.feeds.binance.messages import to_ns as reference_to_ns
 from tickplant.instruments import to_mantissa
@@ -82,11 +82,49 @@ STREAMS = [
     "a@depth20@100ms",
     "a@depth10",
     "a@depthless",
+    "a@rpiDepth@500ms",
+    "a@depth@ms",
+    "a@aggTrade",
+    "a@bookTicker",
+    "a@x@trade",
+    "!bookTicker",
+    "a@depthSnapshot",
     "测试usdt@trade",
     "@",
     "",
 ]
-KEYS = [*"eEstpqTmMXaflUubBA", "pu", "ps", "x", "stream", "data"]
+KEYS = [*"eEstpqTmMXaflUubBA", "pu", "ps", "x", "stream", "data", "lastUpdateId", "result", "st", "a new one", "é", ""]
+
+VALUES = [None, True, 0, -3, 10**30, 0.5, 1e-7, 1e300, "", "A", "é", '\\"]', "\n\u0001", "\U0001f600", [], {}]
+VALUES += [[1, [None], {"e": {}}], {"e": "trade", "": [0.5, "}"]}, [["1", "1"]], [["1", "1", []]]]
+
+further = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**20), 10**20),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text('aZ09 "\\/\n\t\u0001é测\U0001f600', max_size=6),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from([*KEYS, '"', "\\"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def with_further(draw: st.DrawFn, fields: dict) -> dict:
+    """The same message with keys that nobody reads, or reads otherwise, anywhere in it."""
+    items = list(fields.items())
+    for key in draw(st.lists(st.sampled_from(KEYS), max_size=3)):
+        items.insert(draw(st.integers(0, len(items))), (key, draw(st.sampled_from(VALUES))))
+    return dict(items)
+
+
+def stream_of(payload: dict) -> st.SearchStrategy[str]:
+    """Mostly the name of the stream that would bring a message."""
+    own = str(payload.get("e", "bookTicker")).replace("depthUpdate", "depth@100ms")
+    return st.one_of(st.just(f"a@{own}"), st.sampled_from(STREAMS))
 
 
 @st.composite
@@ -99,9 +137,13 @@ def frames(draw: st.DrawFn) -> bytes:
         payload = payload | {
             draw(st.sampled_from(KEYS)): draw(st.sampled_from([0, 1, "1", "A", None, True, [], [["1", "1"]], {}]))
         }
+    if draw(st.integers(0, 3)) == 0:
+        payload = with_further(draw, payload)
     if draw(st.booleans()):
-        payload = wrapped(draw(st.sampled_from(STREAMS)), payload)
-    raw = as_bytes(payload)
+        payload = wrapped(draw(stream_of(payload)), payload)
+        if draw(st.integers(0, 5)) == 0:
+            payload = with_further(draw, payload)
+    raw = json.dumps(payload, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode()
     match draw(st.integers(0, 15)):
         case 0:
             raw = raw[: draw(st.integers(0, len(raw)))]
@@ -167,6 +209,57 @@ SOUND = {
     "futures diff": lambda n: diff(n, n, [("1.5", "2")], [], symbol="A", previous=n - 1),
 }
 FIRST = 100_000
+FURTHER = (
+    '"st":1',
+    '"ps":"BTCUSDT"',
+    '"V":-0.25e-3',
+    '"n":null',
+    '"nested":{"a":[1,{"b":"]}\\"\\\\"},[]],"":{}}',
+    '"list":[[],[true,false,null],"\\u00e9\\/"]',
+)
+
+
+@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize("more", FURTHER)
+def test_fields_that_nobody_reads_keep_no_frame_from_the_scanner(kind: str, more: str) -> None:
+    wrap = SOUND[kind](FIRST)
+    places = len(wrap.get("data", wrap)) + 1
+    plain = [SOUND[kind](FIRST + n) for n in range(places + 1)]
+    extended = []
+    for n, frame in enumerate(plain):
+        items = list(frame.get("data", frame).items())
+        items.insert(n, ("?", 0))
+        extended.append(frame | {"data": dict(items)} if "data" in frame else dict(items))
+    if "data" in wrap:
+        extended[-1] = {"stream": wrap["stream"], "?": 0, "data": plain[-1]["data"], "??": 0}
+    outputs = []
+    for sequence in (plain, extended):
+        desk = Desk(("A",), futures="futures" in kind)
+        desk.feed(SOUND[kind](FIRST - 1))  # the symbol becomes known
+        before = desk.adapter.counters.fallbacks
+        raw = [as_bytes(frame).replace(b'"?":0', more.encode()).replace(b'"??":0', more.encode()) for frame in sequence]
+        desk.adapter.on_frames("", raw, 1)
+        assert desk.adapter.counters.fallbacks == before
+        desk.adapter.release()
+        outputs.append(words(desk.adapter.take_ticks()))
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) >= places
+
+
+@settings(max_examples=300, deadline=None)
+@given(further, st.booleans(), st.data())
+def test_the_kernel_that_passes_over_a_value_finds_its_end_or_refuses(
+    value: object, plain: bool, data: st.DataObject
+) -> None:
+    raw = json.dumps(value, separators=(",", ":"), ensure_ascii=plain).encode()
+    text_of_it = np.frombuffer(b"[" + raw + b",]", np.uint8)
+    end = passing.value_end(text_of_it, 1, len(text_of_it))
+    assert end in (-1, 1 + len(raw))
+    spoilt = bytearray(raw)
+    spoilt[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.sampled_from(b'0"\\.,:-e{}[]tn '))
+    end = passing.value_end(np.frombuffer(b"[" + bytes(spoilt) + b",]", np.uint8), 1, len(raw) + 3)
+    if end >= 0:
+        json.loads(bytes(spoilt)[: end - 1])
 
 
 @pytest.mark.parametrize("kind", SOUND)

@@ -24,6 +24,10 @@ def golden_lines() -> list[dict]:
     return [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
 
 
+def pairs(levels: messages.Levels) -> list[tuple[str, str]]:
+    return [(level.price, level.size) for level in levels]
+
+
 def as_golden(message: messages.Message) -> list[dict]:
     """A decoded message in the words of the golden file."""
     match message:
@@ -48,12 +52,13 @@ def as_golden(message: messages.Message) -> list[dict]:
             return [record | {"ask_price": message.ask_price, "ask_qty": message.ask_size}]
         case messages.Diff():
             record = {"kind": "diff", "symbol": message.symbol, "ts_event_ns": to_ns(message.time)}
-            record |= {"bids": message.bids, "asks": message.asks, "seq_first": message.first, "seq": message.last}
+            record |= {"bids": pairs(message.bids), "asks": pairs(message.asks)}
+            record |= {"seq_first": message.first, "seq": message.last}
             return [record | ({} if message.previous is None else {"seq_prev": message.previous})]
         case messages.Snapshot() | messages.PartialDepth():
             record = {"kind": "snapshot", "ts_event_ns": to_ns(message.time) or None, "seq": message.id}
             symbol = message.stream_symbol.upper() if isinstance(message, messages.PartialDepth) else "BNBBTC"
-            return [record | {"symbol": symbol, "bids": message.bids, "asks": message.asks}]
+            return [record | {"symbol": symbol, "bids": pairs(message.bids), "asks": pairs(message.asks)}]
         case messages.Answer():
             return [{"kind": "ack", "symbol": None, "ts_event_ns": None, "id": message.id}]
         case messages.Refusal():

@@ -482,7 +482,7 @@ def test_a_partial_book_is_flagged_and_touches_nothing() -> None:
 
 
 def test_a_recorded_snapshot_belongs_to_the_book_that_waits_for_it() -> None:
-    desk = Desk()
+    desk = Desk(futures=True)
     desk.recorded(diff(10, 12, LEVEL_A, symbol="AAA"))
     desk.recorded(diff(100, 112, LEVEL_A, symbol="BBB"))
     assert {record.symbol for record in desk.recorded(snapshot(105))} == {"BBB"}

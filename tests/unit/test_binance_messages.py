@@ -6,14 +6,18 @@ import pytest
 
 from tickplant.feeds.binance.messages import (
     Answer,
+    BookTicker,
     Diff,
     ExchangeInfo,
     Ignored,
+    Level,
+    NamedSnapshot,
     PartialDepth,
     Refusal,
     RejectError,
     Shutdown,
     Snapshot,
+    Trade,
     decode,
     price,
     size,
@@ -70,7 +74,12 @@ def test_a_negative_size_is_rejected() -> None:
         (b'{"u":-1,"s":"A","b":"1","B":"1","a":"1","A":"1"}', "schema"),
         (b'{"u":9223372036854775808,"s":"A","b":"1","B":"1","a":"1","A":"1"}', "schema"),
         (b'{"lastUpdateId":1,"bids":[["1","2","3"]],"asks":[]}', "schema"),
+        (b'{"lastUpdateId":1,"bids":[["1","2",[],[]]],"asks":[]}', "schema"),
+        (b'{"lastUpdateId":1,"bids":[["1","2",[3]]],"asks":[]}', "schema"),
         (b"[]", "schema"),
+        (b"[1]", "schema"),
+        (b'[{"s":"A"}]', "schema"),
+        (b'[{"e":"kline"},{"e":"trade","s":"A"}]', "schema"),
         (b"{}", "unknown message"),
         (b'{"stream":"bnbbtc@trade","data":{"lastUpdateId":1,"bids":[],"asks":[]}}', "unknown message"),
     ],
@@ -88,8 +97,11 @@ def test_refusals_are_understood_in_both_forms() -> None:
 
 
 def test_kinds_that_are_not_recorded_are_named() -> None:
-    assert decode(b'{"stream":"bnbbtc@kline_1m","data":{"e":"kline","E":1}}') == Ignored("kline")
+    assert decode(b'{"e":"kline","E":1}') == Ignored("kline")
+    assert decode(b'{"stream":"bnbbtc@kline_1m@+08:00","data":{"e":"kline","E":1}}') == Ignored("kline_1m")
     assert decode(b'{"stream":"bnbbtc@novelty","data":{"v":1}}') == Ignored("novelty")
+    assert decode(b'{"stream":"!markPrice@arr@1s","data":[{"e":"markPriceUpdate"}]}') == Ignored("!markPrice")
+    assert decode(b' [{"e":"24hrTicker","s":"A"},{"e":"24hrTicker","s":"B"}]') == Ignored("24hrTicker")
     assert decode(b'{"e":"serverShutdown","E":5}') == Shutdown(5)
 
 
@@ -97,7 +109,94 @@ def test_on_futures_only_the_streams_name_tells_a_partial_book_from_a_diff() -> 
     data = b'{"e":"depthUpdate","E":2,"T":1,"s":"BTCUSDT","U":3,"u":4,"pu":2,"b":[],"a":[["1","2"]]}'
     assert isinstance(decode(b'{"stream":"btcusdt@depth@0ms","data":' + data + b"}"), Diff)
     partial = decode(b'{"stream":"btcusdt@depth20@100ms","data":' + data + b"}")
-    assert partial == PartialDepth("btcusdt", 4, [], [("1", "2")], 1)
+    assert partial == PartialDepth("btcusdt", 4, [], [Level("1", "2")], 1)
+
+
+DEPTH = '{"e":"depthUpdate","E":2,"s":"BTCUSDT","U":3,"u":4,"b":[],"a":[["1","2"]]}'
+TRADE = '{"e":"trade","E":2,"s":"BTCUSDT","t":3,"p":"1","q":"1","T":1,"m":true}'
+QUOTE = '{"u":4,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}'
+BOOK = '{"lastUpdateId":4,"bids":[],"asks":[["1","2"]]}'
+
+
+@pytest.mark.parametrize(
+    ("stream", "data", "kind"),
+    [
+        ("btcusdt@trade", TRADE, Trade),
+        ("btcusdt@bookTicker", QUOTE, BookTicker),
+        ("!bookTicker", QUOTE, BookTicker),
+        ("btcusdt@depth", DEPTH, Diff),
+        ("btcusdt@depth@100ms", DEPTH, Diff),
+        ("btcusdt@depth@500ms", DEPTH, Diff),
+        ("测试usdt@depth@0ms", DEPTH, Diff),
+        ("btcusdt@depth5", BOOK, PartialDepth),
+        ("btcusdt@depth10@100ms", BOOK, PartialDepth),
+        ("btcusdt@depth20@250ms", DEPTH, PartialDepth),
+        ("btcusdt@depthSnapshot", BOOK, NamedSnapshot),
+    ],
+)
+def test_the_streams_that_are_read_are_known_by_their_whole_name(stream: str, data: str, kind: type) -> None:
+    assert type(decode(f'{{"stream":"{stream}","data":{data}}}'.encode())) is kind
+
+
+OTHER_STREAMS = [
+    "rpiDepth",
+    "rpiDepth@500ms",
+    "rpiDepth5",
+    "depthRpi@100ms",
+    "depth@rpi",
+    "depth@100",
+    "depth@100us",
+    "depth@ms",
+    "depth100",
+    "depth50@100ms",
+    "depth5@100ms@x",
+    "depth@100ms@rpi",
+    "Depth",
+    "depths",
+    "depth5s",
+    "depthUpdate",
+    "trade2",
+    "tradeRpi",
+    "trades",
+    "aggTrade@100ms",
+    "aggtrade",
+    "blockTrade",
+    "rpiTrade",
+    "bookTickerRpi",
+    "bookTicker@100ms",
+    "depthSnapshots",
+    "depth@1٣ms",
+    "depth@100ms ",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", OTHER_STREAMS)
+@pytest.mark.parametrize("data", [DEPTH, TRADE, QUOTE, BOOK, "[]", "null", '"x"'])
+def test_every_other_stream_is_ignored_whatever_it_carries(name: str, data: str) -> None:
+    assert type(decode(f'{{"stream":"btcusdt@{name}","data":{data}}}'.encode())) is Ignored
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (kind, data)
+        for kind, own in (("trade", TRADE), ("aggTrade", None), ("bookTicker", QUOTE), ("depth", DEPTH))
+        for data in (DEPTH, TRADE, QUOTE, BOOK)
+        if data is not own
+    ],
+)
+def test_what_a_stream_by_its_name_cannot_carry_is_rejected(kind: str, data: str) -> None:
+    stream = f"btcusdt@{kind}"
+    with pytest.raises(RejectError) as rejected:
+        decode(f'{{"stream":"{stream}","data":{data}}}'.encode())
+    assert rejected.value.cause == "unknown message"
+
+
+def test_levels_of_old_messages_have_an_empty_third_element() -> None:
+    book = decode(b'{"lastUpdateId":4,"bids":[["1","2",[]]],"asks":[["3","4"]]}')
+    assert isinstance(book, Snapshot)
+    assert (book.bids, book.asks) == ([Level("1", "2")], [Level("3", "4")])
 
 
 def test_rest_answers_are_told_apart_by_their_content() -> None:

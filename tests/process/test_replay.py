@@ -16,7 +16,7 @@ from plant_process import DEADLINE_S, free_port, plant, tickplant, wait_for
 from tickplant.shm.records import BAR, BBO
 from tickplant.shm.wire import unpack_header
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def test_a_replay_at_full_speed_is_byte_for_byte_what_was_live(tmp_path: Path) -> None:

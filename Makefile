@@ -36,25 +36,33 @@ check: development  ## lint, format, types
 	$(BIN)/mypy
 
 test: check  ## check, then every test; the kernels also as plain Python and with bounds checks
-	@$(MAKE) --no-print-directory -j 3 -O tests kernels-plain kernels-checked
+	@$(MAKE) --no-print-directory -j 3 tests kernels-plain kernels-checked
+
+# Where this is set, every test process rewrites and compiles every test module anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Processes wait much of the time, which kernel tests fill: beside them, and behind them in rank.
 PYTEST := $(BIN)/python -m pytest
-KERNELS = nice $(PYTEST) -m kernels -o timeout=600 $(shell grep -rl 'mark\.kernels' tests)
+KERNEL_TESTS = nice $(PYTEST) -q -m kernels $(shell grep -rl --include='*.py' 'mark\.kernels' tests)
+
+# Their output comes when they are done, in one piece.
+define kernel_tests
+@echo "the kernels again: $(1)"; told=$$($(1) $(KERNEL_TESTS) 2>&1); code=$$?; echo "$(1)"; echo "$$told"; exit $$code
+endef
 
 tests: development  ## every test, on two cores
-	+$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 kernels-plain: development
-	NUMBA_DISABLE_JIT=1 $(KERNELS)
+	$(call kernel_tests,NUMBA_DISABLE_JIT=1)
 
 kernels-checked: development
-	NUMBA_BOUNDSCHECK=1 $(KERNELS)
+	$(call kernel_tests,NUMBA_BOUNDSCHECK=1)
 
 cover: development  ## which branches the tests take, those of plants included; fails below the floor in pyproject.toml
 	rm -f .coverage .coverage.*
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -o timeout=300 --cov --cov-report= --cov-fail-under=0
-	NUMBA_DISABLE_JIT=1 $(KERNELS) --cov --cov-append --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+	NUMBA_DISABLE_JIT=1 $(KERNEL_TESTS) --cov --cov-append --cov-report= --cov-fail-under=0
 	$(BIN)/python -m coverage report
 
 kill: development  ## kill -9 of each process TIMES times under load; what it cost, and that nothing is lost; writes build/kill.json

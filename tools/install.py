@@ -216,15 +216,17 @@ class _Progress:
         self._pins = pins
         self._terminal = sys.stderr.isatty()
         self._next_s = time.monotonic() + QUIET_S
-        self._shown = False
+        self._shown = ""
 
     def show(self) -> None:
         """Say how far it is, if it is time to."""
         if time.monotonic() < self._next_s:
             return
         self._next_s += 0.2 if self._terminal else LINE_EVERY_S
-        self._shown = True
         text = f"{self._what}{self._how_far()}"
+        if text == self._shown:
+            return
+        self._shown = text
         sys.stderr.write(f"\r\x1b[K{text[:78]}" if self._terminal else f"{text}\n")
         sys.stderr.flush()
 

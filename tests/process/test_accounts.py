@@ -12,7 +12,7 @@ import pytest
 from plant_process import PlantProcess, free_port, plant, tickplant, wait_for
 from sim_process import sim_process
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 PLANT = """
 [plant]

@@ -26,7 +26,7 @@ from tickplant.shm.records import Schema
 from tickplant.shm.ring import Ring
 from tickplant.writer.store import Store
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def is_free(port: int) -> bool:

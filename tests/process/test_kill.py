@@ -12,7 +12,7 @@ from chaos.plant import Settings, chaos_plant
 from chaos.report import kill_text
 from plant_process import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def test_what_reached_a_ring_is_stored_once_whoever_is_killed(tmp_path: Path) -> None:

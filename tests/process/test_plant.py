@@ -16,8 +16,6 @@ from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tick
 from tickplant import config as cfg
 from tickplant.control import ControlClient, GetStatus, Status
 
-pytestmark = pytest.mark.timeout(300)
-
 QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
 
 

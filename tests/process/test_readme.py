@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from plant_process import DEADLINE_S, PlantProcess, plant, wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

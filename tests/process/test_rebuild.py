@@ -25,7 +25,7 @@ from tickplant.shm.records import BAR, BBO, Flag, Kind, Schema
 from tickplant.writer.selection import Selection
 from tickplant.writer.store import Store
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 PLANT = """
 [plant]

@@ -22,8 +22,6 @@ from tickplant.shm import wire
 from tickplant.shm.records import BAR, BBO, TICK, Kind, Schema
 from tickplant.writer.journal import Journal
 
-pytestmark = pytest.mark.timeout(300)
-
 TEXT = DEMO.replace(
     "[engines.engine]\n", "[engines.engine]\nrecovery_mib = 1\nhigh_water_messages = 1000\nbar_s = [1]\n"
 )

@@ -20,7 +20,7 @@ from tickplant.shm.wire import unpack_header
 from tickplant.writer.index import load_index
 from tickplant.writer.journal import Journal
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def test_a_replay_at_full_speed_is_byte_for_byte_what_was_live(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import tickplant as tp
 from tickplant.shm.records import Schema
 from tickplant.writer.store import Store
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 PLANT = """[plant]
 restart_backoff_s = 0.2

@@ -97,3 +97,14 @@ def test_a_damaged_table_is_refused_with_the_row(tmp_path: Path) -> None:
 def test_scales_that_no_mantissa_could_carry_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="are not within"):
         InstrumentTable.load(tmp_path / "i.jsonl").register("v", "A", 19, 0)
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol"),
+    [("", "A"), ("v", ""), ("v", "A" * 129), ("v" * 129, "A"), ("v", "A\n"), ("v", "A\x85"), ("v", "\ud7ff")],
+)  # fmt: skip
+def test_a_name_that_is_none_is_not_registered(tmp_path: Path, venue: str, symbol: str) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    with pytest.raises(ValueError, match="is not a name"):
+        table.register(venue, symbol, 2, 2)
+    assert len(table) == 0 and not table.path.exists()

@@ -53,7 +53,8 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
 
 BARS: Final = 32
 BAR_S: Final = 86_400
-RECORD_BYTES: Final = 64
+TICK_BYTES: Final = 64
+DERIVED_BYTES: Final = 72 + 104 + 88  # one record each of best bid and offer, bars and checkpoints
 MARGIN_BYTES: Final = 1 << 20  # of shared memory, for headers and the rings of restore processes
 SHM_DIR: Final = "/dev/shm"  # noqa: S108  # the place of POSIX shared memory
 SOCKET_PATH_BYTES: Final = 107
@@ -391,9 +392,11 @@ def _is_kernels(place: Path) -> bool:
 
 def _check_memory(config: Config, wrong: _Wrong) -> None:
     """Whether all rings fit into shared memory, and what an engine keeps into the machine's."""
-    rings = [(f"feeds.{name}.ring_records", feed.ring_records) for name, feed in config.feeds.items()]
-    rings += [(f"engines.{name}.ring_records", 3 * engine.ring_records) for name, engine in config.engines.items()]
-    needed = sum(records for _, records in rings) * RECORD_BYTES + MARGIN_BYTES
+    rings = [(f"feeds.{name}.ring_records", TICK_BYTES * feed.ring_records) for name, feed in config.feeds.items()]
+    rings += [
+        (f"engines.{name}.ring_records", DERIVED_BYTES * one.ring_records) for name, one in config.engines.items()
+    ]
+    needed = sum(size_bytes for _, size_bytes in rings) + MARGIN_BYTES
     try:
         shared = os.statvfs(SHM_DIR)
     except OSError as error:

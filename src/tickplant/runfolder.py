@@ -56,7 +56,7 @@ def held(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # It appears under its name when it is held: so a folder that nobody holds is a dead plant's.
-        if os.path.lexists(folder) and not _remove_dead(folder):
+        if os.path.lexists(folder) and not _remove_dead(folder, unheld=True):
             raise ControlError(f"{folder}: a plant that is alive uses this run folder; stop that one first")
         new.rename(folder)
         yield
@@ -75,7 +75,8 @@ def clear_dead(parent: Path, on_dead: Callable[[str], None]) -> None:
         _check_own(parent)
         for folder in sorted(parent.iterdir()):
             if _PLANT.match(folder.name):
-                _remove_dead(folder, on_dead)
+                with contextlib.suppress(OSError, ControlError):
+                    _remove_dead(folder, on_dead)
 
 
 def _make_beside(folder: Path) -> Path:
@@ -99,13 +100,18 @@ def _make_beside(folder: Path) -> Path:
     raise ControlError(f"{parent}: is removed again and again by somebody else")
 
 
-def _remove_dead(folder: Path, on_dead: Callable[[str], None] = lambda _: None) -> bool:
-    """Remove a run folder unless a living plant holds it. Raises ControlError where it is not ours."""
+def _remove_dead(folder: Path, on_dead: Callable[[str], None] = lambda _: None, *, unheld: bool = False) -> bool:
+    """Remove a run folder unless a living plant holds it; with `unheld`, also one that was never held by a lock.
+
+    Raises ControlError where it is not ours.
+    """
     _check_own(folder)
     try:
         lock = os.open(folder / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        lock = -1  # of a version that did not lock; its data directory is locked by us, or by nobody
+        if not unheld:
+            return False  # a version that did not lock may live there
+        lock = -1  # its data directory is locked by us: so it is dead
     except OSError as error:
         raise ControlError(f"{folder / OWNER}: cannot be opened: {error.strerror}; remove it") from None
     try:

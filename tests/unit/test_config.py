@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant import config as cfg
-from tickplant.config_checks import VENUES, check_machine
+from tickplant.config_checks import DERIVED_BYTES, TICK_BYTES, VENUES, check_machine
 from tickplant.config_reader import Reader
 from tickplant.errors import ConfigError
 from tickplant.feeds import venues
+from tickplant.shm.records import BAR, BBO, CHECKPOINT, TICK
 
 FEED = '[feeds.a]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
 ROOT = Path(__file__).parents[2]
@@ -199,6 +200,11 @@ def test_what_this_machine_cannot_run_is_refused_by_key(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as caught:
         on_this_machine(tmp_path, text)
     assert caught.value.key == key, str(caught.value)
+
+
+def test_the_sizes_of_records_are_those_of_the_rings() -> None:
+    assert TICK.itemsize == TICK_BYTES
+    assert BBO.itemsize + BAR.itemsize + CHECKPOINT.itemsize == DERIVED_BYTES
 
 
 def test_the_venues_that_are_accepted_are_those_that_there_are() -> None:

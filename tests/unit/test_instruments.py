@@ -128,3 +128,14 @@ def test_many_are_made_durable_at_once_or_none_is_added(tmp_path: Path, monkeypa
     with pytest.raises(ValueError, match="binance NEW: scales 19, 8 are not within 0..18"):
         table.register_all([("binance", "OTHER", 8, 8), ("binance", "NEW", 19, 8)])
     assert len(table) == 1000 and not table.find("binance", "OTHER")
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol"),
+    [("", "A"), ("v", ""), ("v", "A" * 129), ("v" * 129, "A"), ("v", "A\n"), ("v", "A\x85"), ("v", "\ud7ff")],
+)  # fmt: skip
+def test_a_name_that_is_none_is_not_registered(tmp_path: Path, venue: str, symbol: str) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    with pytest.raises(ValueError, match="is not a name"):
+        table.register(venue, symbol, 2, 2)
+    assert len(table) == 0 and not table.path.exists()

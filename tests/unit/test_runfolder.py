@@ -142,12 +142,15 @@ def test_what_a_killed_plant_left_is_cleared_and_what_lives_or_is_not_ours_is_no
     processes[0].wait()
     other = folder.with_name("notes")
     other.mkdir()
-    (folder.parent / "cccccccc").symlink_to(other)
+    (folder.parent / "00000000").symlink_to(other)
+    unheld = folder.with_name("cccccccc")
+    unheld.mkdir(mode=0o700)
     told: list[str] = []
     with runfolder.held(folder):
         runfolder.clear_dead(folder.parent, told.append)
         assert told == [dead.name]
         assert not dead.exists() and living.exists() and other.exists() and folder.exists()
+        assert unheld.exists()
     processes[1].communicate()
     assert not living.exists()
     for process in processes:

@@ -44,6 +44,7 @@ _MORE: Final = int(zmq.SNDMORE)  # an enumeration's `|` costs as much as a send
 _MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 _KEPT_OVERHEAD_BYTES: Final = HEADER_BYTES + 240  # sizes of the Python objects around a payload
 _TAIL_RECORDS: Final = 2  # a quote is two
+SUBSCRIPTIONS_PER_TURN: Final = 100  # few, so that ticks do not wait while somebody sends thousands
 HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
 _NOBODY: Final = np.zeros(0, np.bool_)
 
@@ -246,7 +247,7 @@ class Publisher:
         topic, info = self._open(self._ticks, instrument_id * len(self._ticks.channels) + channel)
         topic.info = info
 
-    def read_subscriptions(self, limit: int = 1000) -> int:
+    def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
         """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
         come = 0
         for _ in range(limit):

@@ -36,7 +36,7 @@ def parse_time(text: str) -> int:
 
 
 def _within_64_bits(time_ns: int, text: str) -> int:
-    if not -(2**63) < time_ns < 2**63 - 1:  # a range may end one nanosecond later
+    if not -(2**63) <= time_ns < 2**63:
         raise ValueError(f"{text} is not within the years 1678 to 2261, which 64 bits of nanoseconds hold")
     return time_ns
 

@@ -10,7 +10,9 @@ What is recorded where the venue leaves room:
 * Diffs held back for a snapshot keep their own ts_recv, so within one instrument ts_recv may step back there.
 * A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
 * Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
-  connection, a futures partial book cannot be told from a diff; this adapter subscribes to neither.
+  connection, a futures partial book cannot be told from a diff, and one of spot not from a small snapshot (see
+  unnamed.py); this adapter subscribes to neither.
+* Fills that were not made on the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
 * A frame that was rejected though its symbol and id could be read shows as GAP REJECTED before the next record of its
   stream; any other rejected frame as a GAP REJECTED on `*`, since nobody knows what it was.
 * CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument

@@ -125,6 +125,9 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
         notes = [
             f"{key} {process.counters[key]:,}" for key in ("rejected", "gaps", "lost") if process.counters.get(key)
         ]
+        frames, fallbacks = (process.counters.get(key) for key in ("frames", "fallbacks"))
+        if isinstance(frames, int) and isinstance(fallbacks, int) and fallbacks > max(frames // 10, 1000):
+            notes.append(f"decoded slowly {fallbacks:,}")
         if process.counters.get("trouble"):
             notes.append("cannot store")
         if process.name in behind:

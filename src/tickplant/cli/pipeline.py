@@ -49,6 +49,10 @@ venue_option = click.option(
 speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
 
 
+_BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
+"""Counters of a summary, and where the feed counts the same by cause, kind or origin."""
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @venue_option
@@ -71,19 +75,22 @@ def ingest(file: Path, venue: str, data_dir: Path, as_json: bool) -> int:
             "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=file
         )
     counters = supervisor.done[venue].counters
-    kinds = counters.get("kinds")
+    kinds, off_book = counters.get("kinds"), counters.get("off_book")
     summary = {
         "frames": counters.get("frames", 0),
         "ticks": counters.get("ticks", 0),
         **(kinds if isinstance(kinds, dict) else {}),
         "rejected": counters.get("rejected", 0),
+        "ignored": counters.get("ignored", 0),
+        "off_book": sum(off_book.values()) if isinstance(off_book, dict) else 0,
         "gaps": counters.get("gaps", 0),
         "checksums_ok": counters.get("checksums_ok", 0),
         "checksums_failed": counters.get("checksums_failed", 0),
         "seconds": round(time.monotonic() - started_s, 3),
     }
     if as_json:
-        click.echo(msgspec.json.encode(summary))
+        by_name = {f"{name}_by_name": counters.get(key, {}) for name, key in _BY_NAME.items()}
+        click.echo(msgspec.json.encode(summary | by_name))
     else:
         click.echo(", ".join(f"{key} {value:,}" for key, value in summary.items()))
     if damage := counters.get("damage"):

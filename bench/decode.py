@@ -52,6 +52,11 @@ def quote(number: int) -> bytes:
     )
 
 
+def extended_trade(number: int) -> bytes:
+    """The same trade with fields that the venue may add, and that nobody reads."""
+    return trade(number)[:-2] + b',"st":1,"ps":"BTCUSDT"}}'
+
+
 def trade_rows(message: Any) -> list[Row]:
     """What a user makes of a trade."""
     data = message["data"]
@@ -113,6 +118,7 @@ def run(repeats: int, quick: bool) -> list[Result]:
     results: list[Result] = []
     for name, make, rows, sides in (
         ("trades", trade, trade_rows, ("buy", "sell")),
+        ("trades with further fields", extended_trade, trade_rows, ("buy", "sell")),
         ("quotes", quote, quote_rows, ("bid", "ask")),
     ):
         frames = [make(number) for number in range(count)]

@@ -10,7 +10,9 @@ What is recorded where the venue leaves room:
 * Diffs held back for a snapshot keep their own ts_recv, so within one instrument ts_recv may step back there.
 * A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
 * Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
-  connection, a futures partial book cannot be told from a diff; this adapter subscribes to neither.
+  connection, a futures partial book cannot be told from a diff, and one of spot not from a small snapshot (see
+  unnamed.py); this adapter subscribes to neither.
+* Fills that were not made on the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
 * A rejected frame is a GAP (REJECTED) at once, on its stream where that is known, else on `*` (feeds/rejections.py).
 * What the venue changes about its instruments while the feed runs is told and followed (life.py).
 * CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument

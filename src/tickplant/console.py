@@ -127,6 +127,9 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
         records = records_of(process)
         numbers = {key: process.counters.get(key) for key in ("rejected", "gaps", "lost")}
         notes = [f"{key} {number:,}" for key, number in numbers.items() if number and isinstance(number, int)]
+        frames, fallbacks = (process.counters.get(key) for key in ("frames", "fallbacks"))
+        if isinstance(frames, int) and isinstance(fallbacks, int) and fallbacks > max(frames // 10, 1000):
+            notes.append(f"decoded slowly {fallbacks:,}")
         if process.counters.get("trouble"):
             notes.append("cannot record" if process.role == "feed" else "cannot store")
         if process.name in behind:

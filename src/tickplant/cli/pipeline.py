@@ -54,6 +54,10 @@ venue_option = click.option(
 speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
 
 
+_BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
+"""Counters of a summary, and where the feed counts the same by cause, kind or origin."""
+
+
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
 @venue_option
@@ -78,12 +82,14 @@ def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
             "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=recording
         )
     counters = supervisor.done[names.feed].counters
-    kinds = counters.get("kinds")
+    kinds, off_book = counters.get("kinds"), counters.get("off_book")
     summary = {
         "frames": counters.get("frames", 0),
         "ticks": counters.get("ticks", 0),
         **(kinds if isinstance(kinds, dict) else {}),
         "rejected": counters.get("rejected", 0),
+        "ignored": counters.get("ignored", 0),
+        "off_book": sum(off_book.values()) if isinstance(off_book, dict) else 0,
         "gaps": counters.get("gaps", 0),
         "duplicates": counters.get("duplicates", 0),
         "repeated": counters.get("repeated", 0),
@@ -93,7 +99,7 @@ def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
         "seconds": round(time.monotonic() - started_s, 3),
     }
     if as_json:
-        say_json(summary)
+        say_json(summary | {f"{name}_by_name": counters.get(key, {}) for name, key in _BY_NAME.items()})
     else:
         say(", ".join(f"{key} {value:,}" for key, value in summary.items()))
     if told := _what_was_known(recording, summary):

@@ -19,7 +19,13 @@ from tickplant.shm.records import UNKNOWN, Flag, GapCause, Kind, StatusCode
 
 LINES_PER_S: Final = 50
 
-_NORMAL: Final = (StatusCode.CONNECTED, StatusCode.HANDOVER, StatusCode.CIRCUIT_CLOSED)
+_NORMAL: Final = (
+    StatusCode.CONNECTED,
+    StatusCode.HANDOVER,
+    StatusCode.CIRCUIT_CLOSED,
+    StatusCode.TRADING,
+    StatusCode.LISTED,
+)
 _STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
 
 

@@ -46,6 +46,7 @@ from tickplant.feeds.binance.levels import snapshot_rows
 from tickplant.feeds.binance.market import Listing, Market, count_name
 from tickplant.feeds.binance.messages import RejectError, decode, to_ns
 from tickplant.feeds.binance.past_trades import PastTradeDesk
+from tickplant.feeds.binance.probe import SYMBOL_REFUSED
 from tickplant.feeds.binance.rules import Rules
 from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
 from tickplant.feeds.binance.subscriptions import Link, Stream, Subscriptions
@@ -172,7 +173,7 @@ class BinanceAdapter:
 
     def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
         """Go on after these ids; the first record of each stream comes after a GAP, unless nothing is missing."""
-        self._life.resume(dict(last))
+        self._market.resume(last)
 
     def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
         """Take the frames of these symbols as the next ones behind what has been recorded of them."""
@@ -398,11 +399,15 @@ class BinanceAdapter:
                 self._reject(rejected, response.body, response.ts_recv_ns)
         else:
             self._market.retry_snapshot(listing, response.ts_recv_ns)
+            if response.status in SYMBOL_REFUSED:
+                self._life.doubt(response.ts_recv_ns)
         self._request_snapshots()
 
     def _request_snapshots(self) -> None:
         rules = self._rules
         for symbol, now_ns in self._market.snapshots_wanted:
+            if self._life.is_gone(symbol):
+                continue
             path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
             self._requests.append(RestRequest(DEPTH_KEY + symbol, path, self._throttle.next_ns(symbol, now_ns)))
         self._market.snapshots_wanted.clear()

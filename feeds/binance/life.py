@@ -13,12 +13,11 @@ from typing import Final
 
 from tickplant.errors import FeedError
 from tickplant.feeds.adapter import ON_CHANNEL, Notice, RestRequest, RestResponse, Send
-from tickplant.feeds.binance.market import ALL_STREAMS, Listing, Market
+from tickplant.feeds.binance.market import ALL_STREAMS, Market
 from tickplant.feeds.binance.messages import ExchangeInfo, RejectError, SymbolInfo, decode
 from tickplant.feeds.binance.rules import Rules
 from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget
 from tickplant.feeds.binance.subscriptions import Subscriptions
-from tickplant.feeds.continuity import LastIds
 from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
 from tickplant.shm.records import StatusCode
 
@@ -59,7 +58,6 @@ class InstrumentLife:
         self._subscriptions = subscriptions
         self._budget = budget
         self._known = known
-        self._last: dict[str, LastIds] = {}  # ids after which a symbol goes on that was not listed at the start
         self._status: dict[str, str] = {}  # by symbol, the venue's word
         self._missing: set[str] = set()  # not in the newest answer: gone if they are not in the next one either
         self._gone: dict[str, Instrument | None] = {}  # delisted, with the instrument that they were
@@ -84,17 +82,23 @@ class InstrumentLife:
         at_ns = max(now_ns, self._not_before_ns)
         self._not_before_ns = at_ns + self._delay_ns
         self._delay_ns = min(2 * self._delay_ns, LONGEST_DELAY_NS)
-        share = self._rules.exchange_info_weight / self._rules.snapshot_weight
-        self.requests.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
+        self._ask(now_ns, at_ns)
 
     def on_timer(self, now_ns: int) -> None:
         """Ask from time to time."""
         if self._poll_at_ns == 0:
             self._poll_at_ns = now_ns + self._poll_ns
-        elif now_ns >= self._poll_at_ns:
+        elif now_ns >= self._poll_at_ns and self.ready and not self._asked:
             self._poll_at_ns = now_ns + self._poll_ns
-            self._not_before_ns = min(self._not_before_ns, now_ns)
-            self.doubt(now_ns)
+            self._ask(now_ns, now_ns)
+
+    def is_gone(self, symbol: str) -> bool:
+        """Whether a symbol of this feed is not listed."""
+        return symbol in self._gone
+
+    def _ask(self, now_ns: int, at_ns: int) -> None:
+        share = self._rules.exchange_info_weight / self._rules.snapshot_weight
+        self.requests.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
 
     def _request(self, not_before_ns: int) -> RestRequest:
         self._asked = True
@@ -131,16 +135,6 @@ class InstrumentLife:
             self.doubt(response.ts_recv_ns)
         else:
             self.requests.append(self._request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
-
-    def resume(self, last: dict[str, LastIds]) -> None:
-        """Go on after these ids, by symbol."""
-        self._last = last
-        for symbol, listing in self._market.listings.items():
-            self._resume(symbol, listing)
-
-    def _resume(self, symbol: str, listing: Listing) -> None:
-        if (ids := self._last.pop(symbol, None)) is not None:
-            self._market.resume(listing, ids)
 
     def take(self, info: ExchangeInfo, ts_ns: int, *, whole: bool) -> None:
         """Instrument data; `whole` where what it does not list is not listed."""
@@ -197,7 +191,6 @@ class InstrumentLife:
         market, was_trading = self._market, before == TRADING
         if symbol in self._gone:
             listing = market.listings.get(symbol) or market.add(symbol)
-            self._resume(symbol, listing)
             market.rescale(listing, ts_ns)
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)

@@ -82,6 +82,7 @@ class Market:
         self.overlapping = False  # two sockets bear the same streams at the moment
         self.rejects = StreamRejects(self)
         self.ts_recv = 0  # of what is being read
+        self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
         self.progress = np.zeros(sc.PROGRESS_WORDS, np.int64)
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
         self._symbols = None if symbols is None else frozenset(symbols)
@@ -113,6 +114,7 @@ class Market:
                 self._enter(known, other.slot)
         else:
             self._enter(symbol, listing.slot)
+        self._resume(listing)
         if symbol in self._before:
             self._go_on(listing, *self._before[symbol])
         return listing
@@ -538,9 +540,14 @@ class Market:
 
     # Interruptions.
 
-    def resume(self, listing: Listing, ids: LastIds) -> None:
-        """An earlier process has recorded up to these ids."""
-        row = self.state[listing.slot]
+    def resume(self, last: Mapping[str, LastIds]) -> None:
+        """An earlier process has recorded up to these ids, by symbol."""
+        self.last = dict(last)
+        for listing in self.listings.values():
+            self._resume(listing)
+
+    def _resume(self, listing: Listing) -> None:
+        ids, row = self.last.pop(listing.instrument.symbol, LastIds()), self.state[listing.slot]
         for column, last in ((sc.LAST_TRADE, ids.trade), (sc.LAST_AGG, ids.agg_trade), (sc.LAST_QUOTE, ids.quote)):
             if last is not None:
                 row[column : column + 3] = (*last, GapCause.RESTART)

@@ -17,6 +17,9 @@ from tickplant.feeds.binance.snapshots import SECOND_NS, RequestBudget
 from tickplant.feeds.binance.subscriptions import Stream
 
 KEY: Final = "newest"
+SYMBOL_REFUSED: Final = (400, 404)
+"""HTTP status of an answer about a symbol that the venue does not have."""
+
 GRACE_NS: Final = SECOND_NS
 """How much later than over REST a trade may come over the stream."""
 

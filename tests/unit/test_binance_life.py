@@ -314,3 +314,31 @@ def test_the_ids_of_a_symbol_are_those_of_its_newest_record_whatever_its_id() ->
         "A": LastIds(trade=(184, 50), quote=(12, 0), book=(7, 70)),
         "B": LastIds(trade=(1, 1)),
     }
+
+
+def test_a_recording_goes_on_after_the_ids_that_are_recorded_of_a_symbol() -> None:
+    desk = Desk(futures=True)
+    desk.adapter.resume({"BTCUSDT": LastIds(trade=(184, 5))}, 8)
+    (gap, _) = desk.recorded(traded(275, "1.5"))
+    assert (gap.price, gap.size, gap.order_id, gap.venue_seq) == (GapCause.RESTART, 90, 184, 275)
+
+
+def test_polling_does_not_put_off_what_a_reject_asks_for() -> None:
+    desk = live(channels=("trade",), instrument_poll_s=1.0)
+    for second in range(1, 100):
+        desk.timer(second * SECOND)
+        if any(one.key == KEY for one in desk.requests):
+            answer(desk, info(), ts=second * SECOND)
+    desk.feed(traded(10, "1.5555"), ts=100 * SECOND)
+    assert [one.not_before_ns for one in desk.requests if one.key == KEY] == [100 * SECOND]
+
+
+def test_no_snapshot_is_asked_for_of_a_symbol_that_is_gone() -> None:
+    desk = live(info(), info("OLDUSDT"), instrument_poll_s=10.0)
+    desk.timer(SECOND)
+    desk.timer(11 * SECOND)
+    answer(desk, info(), ts=11 * SECOND)
+    answer(desk, info(), ts=14 * SECOND)
+    desk.requests.clear()
+    desk.feed(diff(9, 10, [("1", "1")], symbol="OLDUSDT", previous=8), ts=15 * SECOND)
+    assert [one.key for one in desk.requests if one.key != KEY] == []

@@ -24,7 +24,7 @@ from tickplant.control import (
     Resync,
     Stop,
 )
-from tickplant.feeds import anomalies, transport_picows, transport_websockets
+from tickplant.feeds import anomalies, rest, transport_picows, transport_websockets
 from tickplant.feeds.continuity import LastIds, file_of, last_ids, load
 from tickplant.feeds.publisher import FeedPublisher
 from tickplant.feeds.publisher import prepare_kernels as prepare_publisher
@@ -93,6 +93,7 @@ def warm_up() -> None:
     warm_up_venues()
     prepare_publisher()
     anomalies.prepare_kernels()
+    rest.prepare()
 
 
 def run_feed(spec: FeedSpec) -> None:

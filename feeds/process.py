@@ -25,7 +25,7 @@ from tickplant.control import (
     Resync,
     Stop,
 )
-from tickplant.feeds import anomalies, transport_picows, transport_websockets
+from tickplant.feeds import anomalies, rest, transport_picows, transport_websockets
 from tickplant.feeds.adapter import Adapter
 from tickplant.feeds.continuity import LastIds, by_symbol, file_of, last_ids, load
 from tickplant.feeds.past import Past
@@ -117,6 +117,7 @@ def warm_up() -> None:
     warm_up_venues()
     prepare_publisher()
     anomalies.prepare_kernels()
+    rest.prepare()
 
 
 def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:

@@ -173,6 +173,7 @@ class BinanceAdapter:
 
     def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
         """Go on after these ids; the first record of each stream comes after a GAP, unless nothing is missing."""
+        self._market.ts_recv = ts_ns  # whatever is recorded before the first frame has a time
         self._market.resume(last)
 
     def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:

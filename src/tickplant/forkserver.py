@@ -239,7 +239,7 @@ def set_title(name: str, title: str) -> None:
 
 def main() -> None:
     """Serve until the supervisor has gone; in a child, do its work. Ends the process."""
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)  # it has nothing to finish, even where it is stopped or compiles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
     gc.disable()
     # structlog and numba import these where they are installed; no child uses them, and they take 0.2 s.

@@ -24,6 +24,8 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
 """Pauses before a fork server that has died is started again; each is twice the one before."""
 
+END_S: Final = 2.0  # how long one that is idle may take to end
+
 _DECODER: Final = msgspec.msgpack.Decoder(Progress | Ready)
 
 
@@ -146,12 +148,15 @@ class ForkServer:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def close(self) -> None:
-        """End it. Idempotent."""
-        self.ready = False
+        """End it: one that is ready by closing its line, which it notices at once, any other by force. Idempotent."""
+        was_ready, self.ready = self.ready, False
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         if self.process is not None:
+            if was_ready:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(END_S)
             self.kill()
             self.process.wait()
             if self.process.stderr is not None:

@@ -27,12 +27,12 @@ def prctl(option: int, argument: int | bytes) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux PR_SET_PDEATHSIG).
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send this signal when the parent ends, however that happens (Linux PR_SET_PDEATHSIG).
 
     The parent may have died before this call; so who it should be is compared afterwards.
     """
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_PDEATHSIG, number)
     if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
         sys.exit("the supervisor is gone")
 

@@ -24,10 +24,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
 @pytest.mark.parametrize(
     ("program", "unwanted"),
     [
-        (
-            ("from tickplant.cli import cli; cli.main(['--help'], standalone_mode=False)", "zmq"),
-            "zmq",
-        ),
+        ("from tickplant.cli import cli; cli.main(['--help'], standalone_mode=False)", "zmq"),
         ("import tickplant; tickplant.TickplantError", "numpy"),
         ("import tickplant; tickplant.subscribe", "numba"),
         ("import tickplant.supervisor, tickplant.console", "numba"),

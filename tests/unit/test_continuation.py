@@ -11,7 +11,7 @@ from made_records import make_ticks
 from tickplant import continuation
 from tickplant.config import FeedConfig
 from tickplant.continuation import leave_last_ids
-from tickplant.feeds.continuity import LastIds, file_of, load
+from tickplant.feeds.continuity import STREAMS, LastIds, file_of, load
 from tickplant.instruments import InstrumentTable
 from tickplant.shm.records import Kind, Schema
 from tickplant.writer.journal import Journal
@@ -90,7 +90,10 @@ def test_reading_back_ends_when_every_configured_stream_is_found(
         leave_last_ids(tmp_path, "feed", tmp_path, continuation.every_stream(table, config))
         found = load(file_of(tmp_path, "feed"))
         ids = [row.id for row in table if row.symbol in symbols]
-        assert [found[ident] for ident in ids] == [whole[ident] for ident in ids]
+        for ident in ids:
+            assert [getattr(found[ident], name) for name in STREAMS] == [
+                getattr(whole[ident], name) for name in STREAMS
+            ]
         return len(read)
 
     everything = chunks_read("ONE", "TWO", "THREE")

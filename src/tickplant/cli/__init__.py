@@ -31,7 +31,10 @@ COMMANDS: Final = {
         "data",
         "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
     ),
-    "ingest": ("pipeline", "Store the recording FILE: through feed, ring, engine and writer, without loss."),
+    "ingest": (
+        "pipeline",
+        "Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.",
+    ),
     "replay": (
         "pipeline",
         "Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.",

@@ -67,7 +67,7 @@ def kill_each(
         seed=seed,
         log=False,
         handover_s=3600.0,
-        restart_intensity=1_000_000,  # FATAL is for the chaos run
+        restart_intensity=1000,  # FATAL is for the chaos run
     )
     failures = []
     with chaos_plant(folder, settings) as plant:

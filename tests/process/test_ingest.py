@@ -18,6 +18,7 @@ from recorded_store import market, write
 
 from tickplant import config as cfg
 from tickplant.control import ControlClient, GetStatus, Status
+from tickplant.errors import ControlError
 from tickplant.shm.records import Schema
 from tickplant.writer.selection import Selection
 from tickplant.writer.store import Store
@@ -47,15 +48,18 @@ def check_same(data_dir: Path, expected_dir: Path) -> None:
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def pids_of(data_dir: Path) -> dict[str, int]:
-    """The processes of an ingest that runs, by role."""
+def pids_of(data_dir: Path) -> dict[str, int] | None:
+    """The processes of an ingest, by role; None until all are there."""
     client = ControlClient(cfg.control_address(cfg.run_dir(cfg.plant_id(data_dir))), "test")
     try:
-        reply = client.request(GetStatus())
+        reply = client.request(GetStatus(), timeout_s=0.5)
+    except ControlError:
+        return None
     finally:
         client.close()
     assert isinstance(reply, Status)
-    return {process.role: process.pid for process in reply.processes} | {"supervisor": reply.pid}
+    pids = {process.role: process.pid for process in reply.processes if process.pid}
+    return pids | {"supervisor": reply.pid} if pids.keys() >= {"writer", "engine", "feed"} else None
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +74,10 @@ def undisturbed(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "data"
 
 
-def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(
-    tmp_path: Path, lines: list[bytes], undisturbed: Path
-) -> None:
-    recording, data_dir = write(tmp_path / "whole.rec", lines), tmp_path / "data"
+def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(tmp_path: Path) -> None:
+    recording, data_dir = write(tmp_path / "whole.rec", market(5, 90_000)), tmp_path / "data"
+    undisturbed = tmp_path / "undisturbed"
+    ingest(undisturbed, recording)
     for victims in (("engine",), ("feed",), ("writer", "engine", "feed", "supervisor")):
         before = sum(path.stat().st_size for path in data_dir.rglob("*.tpj"))
         command = [sys.executable, "-m", "tickplant", "ingest", recording, "--venue", VENUE, "--data", data_dir]
@@ -83,8 +87,8 @@ def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(
                 assert process.poll() is None, process.stderr and process.stderr.read()
                 return sum(path.stat().st_size for path in data_dir.rglob("*.tpj")) > before
 
+            pids = wait_for("its processes", lambda: pids_of(data_dir))
             wait_for("something on disk", is_storing)
-            pids = pids_of(data_dir)
             for role in victims:
                 os.kill(pids[role], signal.SIGKILL)
             assert process.wait(DEADLINE_S) != 0

@@ -186,11 +186,14 @@ def test_a_run_folder_that_others_can_change_starts_nothing_and_is_not_believed(
 
 def test_a_simulated_venue_at_any_rate_hears_that_it_is_to_end() -> None:
     spec = json.dumps({"messages_per_s": 1e9, "symbols": ["BTCUSDT"]})
-    with subprocess.Popen(
-        [sys.executable, "-m", "tickplant.feeds.sim", "--spec", spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-m", "tickplant.feeds.sim"]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
-            assert process.stdout is not None and process.stderr is not None
+            assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+            process.stdin.write(spec.encode())
+            process.stdin.close()
+            process.stdin = None  # `communicate` would write to it
             assert json.loads(process.stdout.readline())["ready"]
             wait_for("a market that cannot keep up", lambda: b"skips time" in process.stderr.readline())
             process.terminate()

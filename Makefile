@@ -51,7 +51,7 @@ define kernel_tests
 endef
 
 tests: development  ## every test, on two cores
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
 kernels-plain: development
 	$(call kernel_tests,NUMBA_DISABLE_JIT=1)
@@ -61,7 +61,7 @@ kernels-checked: development
 
 cover: development  ## which branches the tests take, those of plants included; fails below the floor in pyproject.toml
 	rm -f .coverage .coverage.*
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
 	NUMBA_DISABLE_JIT=1 $(KERNEL_TESTS) --cov --cov-append --cov-report= --cov-fail-under=0
 	$(BIN)/python -m coverage report
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from children import fork_server
 from remains import Remains
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children(runtime_dir: Path) -> None:
+    """What forks children is there before the first test, with the environment of all of them."""
+    fork_server()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests kernels-plain kernels-checked cover kill chaos subscribers bench lock help clean
+.PHONY: run runtime development test check tests long kernels-plain kernels-checked cover kill chaos subscribers bench lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -50,8 +50,11 @@ define kernel_tests
 @echo "the kernels again: $(1)"; told=$$($(1) $(KERNEL_TESTS) 2>&1); code=$$?; echo "$(1)"; echo "$$told"; exit $$code
 endef
 
-tests: development  ## every test, on two cores
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
+tests: development  ## every test but the long ones, on two cores
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+
+long: development  ## tests that take longer: real recordings, a chaos run, the kill table, subscribers, benchmarks, installation
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m long
 
 kernels-plain: development
 	$(call kernel_tests,NUMBA_DISABLE_JIT=1)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ from tickplant.lineage import PR_SET_CHILD_SUBREAPER, prctl
 MODULES = ("tickplant.feeds.sim", "tickplant.feeds", "tickplant.engine", "tickplant.writer")
 START_S = 300.0
 """The first start on a machine compiles every kernel."""
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @functools.cache
@@ -44,16 +47,18 @@ class Forked(subprocess.Popen[bytes]):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             ours.settimeout(START_S)
-            # A grandchild of the server becomes a child of this process, which then is no heir of what others leave.
-            prctl(PR_SET_CHILD_SUBREAPER, 1)
-            try:
-                os.umask(mask := os.umask(0o077))
-                standard = [fd if fd >= 0 else place for place, fd in enumerate((stdin, stdout, stderr))]
-                assert fork_server().fork(Fork(args, "test", f"tickplant {args}", mask), [theirs.fileno(), *standard])
-                self.pid = int(ours.recv(32))
-                ours.send(GO)
-            finally:
-                prctl(PR_SET_CHILD_SUBREAPER, 0)
+            standard = [fd if fd >= 0 else place for place, fd in enumerate((stdin, stdout, stderr))]
+            # A grandchild of the server becomes a child of this process, which at other times is no heir of orphans.
+            with _ONE_AT_A_TIME:
+                prctl(PR_SET_CHILD_SUBREAPER, 1)
+                try:
+                    os.umask(mask := os.umask(0o077))
+                    request = Fork(args, "test", f"tickplant {args}", mask)
+                    assert fork_server().fork(request, [theirs.fileno(), *standard])
+                    self.pid = int(ours.recv(32))
+                    ours.send(GO)
+                finally:
+                    prctl(PR_SET_CHILD_SUBREAPER, 0)
         self._child_created = True
         self._close_pipe_fds(*given)  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ from chaos.run import Options, run
 from chaos.stored import Event, Stored
 from chaos.venue_log import VenueLog
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 
 def test_a_plant_survives_chaos_and_accounts_for_every_record(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def undisturbed(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "data"
 
 
+@pytest.mark.long
 def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(tmp_path: Path) -> None:
     recording, data_dir = write(tmp_path / "whole.rec", market(5, 90_000)), tmp_path / "data"
     undisturbed = tmp_path / "undisturbed"

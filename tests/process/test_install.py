@@ -85,6 +85,7 @@ class Checkout:
         return done.returncode == 0
 
 
+@pytest.mark.long
 def test_an_environment_is_complete_or_made_anew(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "here")
     checkout.write()

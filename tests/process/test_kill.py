@@ -15,6 +15,7 @@ from plant_process import wait_for
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
+@pytest.mark.long
 def test_what_reached_a_ring_is_stored_once_whoever_is_killed(tmp_path: Path) -> None:
     said: list[str] = []
     report = kill_each(tmp_path, 1, 7, 1000.0, said.append)
@@ -34,7 +35,8 @@ def test_a_child_that_hung_when_its_supervisor_was_killed_does_not_stop_the_next
         plant.start_again()
         plant.running.wait_until_up()
         assert not set(children.values()) & set(plant.pids().values())
-        assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+        gone = lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values())  # noqa: E731
+        wait_for("the first process of the machine to reap them", gone)
         wait_for("new records", lambda: (ring := plant.ring()) is not None and ring.head > 1000)
         assert plant.running.stop() == 0
         assert plant.running.segments() == set()

@@ -11,7 +11,7 @@ import pytest
 from chaos.report import subscribers_text
 from chaos.subscribers import SubscribersOptions, disturb
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 # So small a recovery memory that some of what the stalled one asks for comes from the store.
 SMALL = SubscribersOptions(

@@ -14,7 +14,7 @@ from plant_process import free_port, plant, tickplant, wait_for
 from recordings.independent import DictBook, Expected, Row, read, recording
 from sim_process import sim_process
 
-pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.usefixtures("unmeasured")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("pipeline"), pytest.mark.usefixtures("unmeasured")]
 
 
 class Case(NamedTuple):

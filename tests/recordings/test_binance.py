@@ -14,7 +14,7 @@ from binance_tools import Desk
 
 from tickplant.shm.records import TICK, Flag, Kind, Side
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover  # half a million ticks in plain Python; the same code is measured in smaller tests]
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 SCALE = 8

@@ -17,7 +17,7 @@ from tickplant.engine.checkpoints import Schedule, checkpoint
 from tickplant.engine.reference import DictBooks, PlainBars
 from tickplant.shm.records import TICK, Flag, Kind, Side
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover  # half a million ticks in plain Python; the same code is measured in smaller tests]
+pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests
 
 SCALE = 8
 FILES = {

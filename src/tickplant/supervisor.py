@@ -188,11 +188,11 @@ class Supervisor:
 
     def _advance(self) -> None:
         """Start what may start now, restart what is due, kill what hangs."""
-        now_s, settings = time.monotonic(), self.plan.settings
+        now_s = time.monotonic()
         for child in self.children.values():
             if child.state in ("backoff", "fatal") and now_s >= child.retry_s:
                 self._start(child)
-            elif child.channel and self._server and self._server.ready and now_s - child.seen_s > settings.hang_s:
+            elif child.channel and self._server and now_s - child.seen_s > self._fork_limit_s:
                 self._tell("error", f"the fork server (pid {self._server.pid}) does not answer: killed")
                 self._server.kill()  # whoever waits for it learns of that from its channel
             elif child.hung(now_s):
@@ -282,17 +282,24 @@ class Supervisor:
         if self._signal_fd in events:
             os.read(self._signal_fd, 64)
             self._stopping = True
-        self._attend_server(events)
         for child in list(self.children.values()):
             if child.channel and (channel := child.channel.fileno()) in events and child.adopt():
                 self._poller.unregister(channel)
                 self._watch(child)
+                continue  # its descriptors are new: `events` speaks of those that had their numbers before
             ended = child.pidfd in events or child.withdrawn > 0
             for fd, is_stdout in child.pipes.items():
                 if ended or fd in events:
                     self._read_pipe(child, fd, is_stdout=is_stdout)
             if ended:
                 self._on_exit(child)
+        self._attend_server(events)  # last: it closes descriptors, whose numbers others are then given
+
+    @property
+    def _fork_limit_s(self) -> float:
+        """How long a fork may take: one that still compiles reports each kernel, and may take longer."""
+        ready = self._server is not None and self._server.ready
+        return self.plan.settings.hang_s if ready else READY_TIMEOUT_S / 2
 
     @property
     def _server_retry_s(self) -> float:
@@ -331,6 +338,7 @@ class Supervisor:
             if child.channel:
                 child.seen_s = now_s
         if isinstance(message, Ready):
+            self._log.info("the fork server is ready")
             if self._compiled:
                 self._tell("info", f"{self._compiled} kernels are compiled: the next start finds them in the cache")
             self._compiled = 0

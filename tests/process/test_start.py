@@ -115,6 +115,8 @@ def test_a_plant_of_forked_processes(tmp_path: Path, credential: Path) -> None:
 
         # It hangs: who waits for it is started without it.
         second_server = fork_server(running)
+        log = running.data_dir / "log" / "plant.log"
+        wait_for("it to be ready", lambda: log.read_bytes().count(b"the fork server is ready") == 2)
         psutil.Process(second_server).send_signal(signal.SIGSTOP)
         assert not is_forked(kill(running, "engine"))
         assert not psutil.pid_exists(second_server)

@@ -77,10 +77,10 @@ class FeedProcess:
             discover=isinstance(source, Recording),
         )
 
-    def start(self) -> None:
-        """Start the process, again after its end too."""
-        with self.errors.open("ab") as stderr:
-            self.process = start_child("tickplant.feeds", self.spec, stderr=stderr)
+    def start(self, *, stderr: int | None = None) -> None:
+        """Start the process, again after its end too; its log goes to `errors`, or to this descriptor."""
+        with self.errors.open("ab") as file:
+            self.process = start_child("tickplant.feeds", self.spec, stderr=file if stderr is None else stderr)
 
     def tell(self, message: Message) -> None:
         """Send a command to the feed."""

@@ -82,7 +82,8 @@ class LiveView(View):
     def report(self, level: str, sentence: str) -> None:
         """An event: a line above the table."""
         style = {"error": "red", "warning": "yellow"}.get(level, "dim")
-        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(sentence)}", style=style), soft_wrap=True)
+        with contextlib.suppress(OSError):  # as above
+            self._console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(sentence)}", style=style), soft_wrap=True)
 
     def show(self, plant: Plant) -> None:
         """Redraw."""
@@ -95,7 +96,8 @@ class LiveView(View):
             )  # fmt: skip
         elif not plant.running:
             hint = Text("starting; the first start compiles its kernels, which takes up to a minute", style="yellow")
-        self._live.update(Group(_table(status, self._rates(status)), hint), refresh=True)
+        with contextlib.suppress(OSError):
+            self._live.update(Group(_table(status, self._rates(status)), hint), refresh=True)
 
     def _rates(self, status: Status) -> dict[str, float]:
         rates = {}

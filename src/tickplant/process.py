@@ -20,6 +20,7 @@ import structlog
 from tickplant.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec
 from tickplant.errors import TickplantError
 from tickplant.lineage import die_with_parent, read_spec
+from tickplant.logline import LogLines
 from tickplant.secrets import redact, redacting
 
 Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec)
@@ -81,7 +82,7 @@ def configure_logging(level: str, process: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(LogLines(sys.stderr.fileno())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
 from sim_process import SimProcess, sim_process
+from stuck_pipe import fill
 from ws_server import trade, ws_server
 
 from tickplant.control import Live, Recording, Resync, Stop
@@ -192,6 +194,33 @@ def test_a_venue_that_dies_is_waited_for_and_subscribed_to_again(tmp_path: Path)
         assert statuses(feed) == [StatusCode.CONNECTED, StatusCode.DISCONNECTED] * 2
         assert feed.counters["connections_lost"] >= 2
         check_books(feed)
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_log_that_nobody_reads_costs_no_record(tmp_path: Path, stuck: bool) -> None:
+    # The supervisor reads the log. It may have been killed, or hang, while its feed closes and has more to record.
+    reader, end = os.pipe()
+    try:
+        with (
+            sim_process(**MARKET) as sim,
+            feed_process(tmp_path, live(sim), symbols=SYMBOLS, start=False) as feed,
+        ):
+            feed.start(stderr=end)
+            feed.wait_for("both books", lambda: recorded(feed, Kind.CLEAR) == 2)
+            if stuck:
+                fill(end)
+            else:
+                os.close(reader)
+                reader = -1
+            sim.process.kill()
+            feed.wait_for("the loss to be recorded", lambda: StatusCode.DISCONNECTED in statuses(feed))
+            assert feed.stop() == 0
+            assert len(feed.of_kind(Kind.STATUS)[feed.of_kind(Kind.STATUS)["price"] == StatusCode.DISCONNECTED]) == 2
+            check_books(feed)
+    finally:
+        os.close(end)
+        if reader >= 0:
+            os.close(reader)
 
 
 def test_a_venue_that_is_not_there_yet_is_retried_while_heartbeats_go_on(tmp_path: Path) -> None:

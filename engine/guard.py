@@ -272,6 +272,9 @@ class Guard:
                 except zmq.Again:
                     break
                 event, fd = _EVENT.unpack(head)
+                known = self._clients.get(fd)
+                if event == zmq.EVENT_DISCONNECTED and known is not None and known.port != port:
+                    continue  # late news: the descriptor is by now that of a client of another socket
                 self._forget(fd)  # whoever had it before
                 if event == zmq.EVENT_ACCEPTED:
                     self._greet(port, fd)

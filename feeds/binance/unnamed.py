@@ -25,6 +25,9 @@ DOUBT_NS: Final = 2 * 10**9
 STEPS_AHEAD: Final = 8
 """A snapshot may be newer than the diffs received: by this many of the widest diff of its symbol."""
 
+IDS_AHEAD: Final = 64
+"""And by this many ids, however narrow the few diffs received so far."""
+
 PROOF_LEVELS: Final = 8
 """Levels that agree, and none that does not: this snapshot is of this book, whatever other books its id fits."""
 
@@ -149,7 +152,7 @@ class UnnamedSnapshots:
         # The book that a snapshot is of; None where that may become clear later. Raises RejectError where it will not.
         ident = snapshot.id
         reached = [book for book in snapshot.known if book.sync.reaches(ident)]
-        near = [book for book in snapshot.known if 0 < ident - book.sync.high <= STEPS_AHEAD * book.sync.widest]
+        near = [book for book in snapshot.known if 0 < ident - book.sync.high <= _reach(book)]
         coming = near if reached else [book for book in snapshot.known if book.sync.high < ident]
         if coming and not final:
             return None
@@ -176,6 +179,10 @@ class UnnamedSnapshots:
             except RejectError:
                 continue  # told when its own turn comes
         return None
+
+
+def _reach(book: Book) -> int:
+    return max(STEPS_AHEAD * book.sync.widest, IDS_AHEAD)
 
 
 def _agreement(book: Book, snapshot: Unnamed) -> int | None:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar, cast
 
 import msgspec
 import structlog
@@ -82,7 +82,7 @@ def configure_logging(level: str, process: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.WriteLoggerFactory(LogLines(sys.stderr.fileno())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LogLines(sys.stderr.fileno()))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

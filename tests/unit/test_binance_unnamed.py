@@ -69,6 +69,21 @@ def test_a_snapshot_that_fits_two_books_by_its_id_is_given_to_none(futures: bool
     assert len([record for record in records if record.kind == Kind.LEVEL]) == 2
 
 
+def test_a_snapshot_that_may_be_ahead_of_another_book_is_given_to_none_however_narrow_that_ones_first_diff_was() -> (
+    None
+):
+    desk = Desk()
+    records = read(
+        desk,
+        depth("AAA", 100, 140, [("1", "0")], []),
+        depth("AAA", 141, 160, [("1", "0")], []),
+        depth("BBB", 131, 131, [("1", "1")], []),
+        snapshot(150, [("1", "1")], [("2", "1")]),
+    )
+    assert Kind.CLEAR not in {record.kind for record in records}
+    assert [reject.cause for reject in desk.rejects] == ["snapshot of no known symbol"]
+
+
 def test_of_two_books_that_a_snapshot_fits_by_its_id_levels_that_agree_prove_one() -> None:
     desk = Desk(futures=True)
     levels = [(str(100 - n), str(n + 1)) for n in range(10)]

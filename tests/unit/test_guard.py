@@ -1,0 +1,74 @@
+"""Whose connection a descriptor is: libzmq uses their numbers again, and tells of each socket on its own."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from tickplant.config import EngineConfig
+from tickplant.engine.guard import Guard
+
+
+class LateNews:
+    """A monitor whose news is there only at the second look."""
+
+    def __init__(self, monitor: zmq.Socket[bytes]) -> None:
+        self._monitor = monitor
+        self.looks = 0
+
+    def recv_multipart(self, flags: int) -> list[bytes]:
+        self.looks += 1
+        if self.looks == 1:
+            raise zmq.Again
+        return self._monitor.recv_multipart(flags)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._monitor, name)
+
+
+@pytest.fixture
+def ports() -> Iterator[tuple[Guard, int, int]]:
+    """A guard over two sockets, and their ports."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as first, context.socket(zmq.ROUTER) as second:
+        guard = Guard(EngineConfig(), lambda: 0)
+        bound = [listening.bind_to_random_port("tcp://127.0.0.1") for listening in (first, second)]
+        for listening in (first, second):
+            guard.watch(context, listening)
+        yield guard, *bound
+        guard.close()
+
+
+def until(guard: Guard, connections: int) -> None:
+    deadline_s = time.monotonic() + 30
+    while guard.connections != connections:
+        guard.attend()
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
+def test_late_news_of_an_end_does_not_end_the_next_client_with_the_same_descriptor(
+    ports: tuple[Guard, int, int],
+) -> None:
+    guard, first, second = ports
+    with socket.socket() as later, socket.create_connection(("127.0.0.1", first)) as early:
+        until(guard, 1)
+        (number,) = guard._clients
+        early.shutdown(socket.SHUT_RDWR)
+        listening, monitor = guard._monitors[first]
+        assert monitor.poll(30_000)
+        guard._monitors[first] = listening, LateNews(monitor)
+        until_free = time.monotonic() + 30
+        while Path(f"/proc/self/fd/{number}").exists():
+            assert time.monotonic() < until_free
+        later.connect(("127.0.0.1", second))
+        assert guard._monitors[second][1].poll(30_000)
+        guard._listen()
+        assert {fd: client.port for fd, client in guard._clients.items()} == {number: second}
+        guard._listen()
+        assert {fd: client.port for fd, client in guard._clients.items()} == {number: second}

@@ -58,7 +58,8 @@ class StreamRejects:
         market, instrument = self._market, listing.instrument
         next_id = 0 if ident == UNKNOWN_ID else ident + 1
         if channel == "book":
-            if begins:
+            # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
+            if begins or listing.sync.live:
                 market.record(listing, listing.sync.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
         elif channel == "partial":
             if begins:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from binance_tools import Desk, FoldedBook, Record, as_bytes, diff, snapshot, wrapped
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tickplant.shm.records import Flag, Kind, Side, StatusCode
@@ -96,6 +96,9 @@ faults = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None)
+@example(
+    futures=False, market=[(False, 40, 0)] * 6, groups=[1] * 60, script=["drop", "", "reject", "snapshot", "reject"]
+)
 @given(
     futures=st.booleans(),
     market=st.lists(changes, min_size=5, max_size=60),

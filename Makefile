@@ -35,7 +35,7 @@ check: development  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## check, then every test; the kernels also as plain Python and with bounds checks
+test: check  ## check, then every test but the long ones; those of the kernels as plain Python and with bounds checks
 	@$(MAKE) --no-print-directory -j 3 tests kernels-plain kernels-checked
 
 # Where this is set, every test process rewrites and compiles every test module anew, for seconds.
@@ -50,11 +50,11 @@ define kernel_tests
 @echo "the kernels again: $(1)"; told=$$($(1) $(KERNEL_TESTS) 2>&1); code=$$?; echo "$(1)"; echo "$$told"; exit $$code
 endef
 
-tests: development  ## every test but the long ones, on two cores
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+tests: development  ## every test but the long ones and those of kernels, which `make kernels-plain kernels-checked` runs
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not kernels"
 
-long: development  ## tests that take longer: real recordings, a chaos run, the kill table, subscribers, benchmarks, installation
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m long
+long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels as released
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "long or kernels"
 
 kernels-plain: development
 	$(call kernel_tests,NUMBA_DISABLE_JIT=1)

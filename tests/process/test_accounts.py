@@ -12,7 +12,7 @@ import pytest
 from plant_process import PlantProcess, free_port, plant, tickplant, wait_for
 from sim_process import sim_process
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 PLANT = """
 [plant]

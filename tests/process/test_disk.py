@@ -17,7 +17,7 @@ import tickplant as tp
 from tickplant.shm.records import GapCause, Kind
 from tickplant.writer.store import Store
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 TEXT = DEMO.replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 16384\n")
 DISK_BYTES = 96 << 20

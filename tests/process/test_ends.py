@@ -145,6 +145,7 @@ def command(*words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
+@pytest.mark.long
 def test_a_replay_that_is_interrupted_leaves_nothing(store: Path, left_behind: Callable[[], Remains]) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     with command("replay", "--data", store, "--speed", "0.01", "--bind", address) as process:
@@ -157,6 +158,7 @@ def test_a_replay_that_is_interrupted_leaves_nothing(store: Path, left_behind: C
     assert tickplant("verify", "--data", store).returncode == 0
 
 
+@pytest.mark.long
 def test_an_ingest_that_is_interrupted_leaves_nothing_and_what_it_stored_is_in_order(
     tmp_path: Path, left_behind: Callable[[], Remains]
 ) -> None:

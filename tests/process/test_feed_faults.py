@@ -25,7 +25,7 @@ from tickplant.control import Live
 from tickplant.feeds.sim.faults import INSTRUMENT_KINDS, KINDS
 from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MARKET = {

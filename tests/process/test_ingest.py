@@ -98,6 +98,7 @@ def test_a_killed_ingest_that_is_repeated_stores_what_an_undisturbed_one_does(tm
     check_same(data_dir, undisturbed)
 
 
+@pytest.mark.long
 def test_hours_in_order_give_the_derived_records_of_one_recording_and_out_of_order_are_refused(
     tmp_path: Path, lines: list[bytes], undisturbed: Path
 ) -> None:

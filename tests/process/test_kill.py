@@ -25,6 +25,7 @@ def test_what_reached_a_ring_is_stored_once_whoever_is_killed(tmp_path: Path) ->
     assert all(row.recovered == row.kills for row in report.rows), told
 
 
+@pytest.mark.long
 def test_a_child_that_hung_when_its_supervisor_was_killed_does_not_stop_the_next_start(tmp_path: Path) -> None:
     with chaos_plant(tmp_path, Settings(log=False)) as plant:
         plant.running.wait_until_up()

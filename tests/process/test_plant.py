@@ -125,6 +125,7 @@ def test_a_plant_that_is_stopped_while_it_starts_ends_cleanly(tmp_path: Path) ->
         leaves_nothing(running)
 
 
+@pytest.mark.long
 def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
     with plant(tmp_path) as running:
         where = ["--address", running.publish]

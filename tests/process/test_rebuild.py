@@ -150,6 +150,7 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
     expect_checkpoints_as_folded(running.data_dir)
 
 
+@pytest.mark.long
 def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
     text = TEXT.replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 4096\n")
     with plant(tmp_path, text, rate=2000) as running:
@@ -171,6 +172,7 @@ def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_pat
     expect_checkpoints_as_folded(running.data_dir)
 
 
+@pytest.mark.long
 def test_an_engine_comes_back_from_the_last_checkpoints_before_the_bars_that_are_open(tmp_path: Path) -> None:
     """On a store of the last twenty minutes, whose best bids and offers and bars end before its ticks."""
     data_dir = tmp_path / "data"

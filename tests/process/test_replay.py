@@ -45,6 +45,7 @@ def test_a_replay_at_full_speed_is_byte_for_byte_what_was_live(tmp_path: Path) -
         assert again[topic] == live[topic], topic
 
 
+@pytest.mark.long
 def test_a_replay_waits_for_its_first_subscriber_and_loses_nothing_for_a_slow_one(tmp_path: Path) -> None:
     with plant(tmp_path, rate=4000) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("kinds", {}).get("trade", 0) > 3000)
@@ -94,6 +95,7 @@ def test_a_replay_waits_for_its_first_subscriber_and_loses_nothing_for_a_slow_on
     assert next_seq == pq.read_metadata(out).num_rows > 0
 
 
+@pytest.mark.long
 def test_a_replay_leaves_damage_out_by_name_and_says_gap_in_its_place(tmp_path: Path) -> None:
     table = InstrumentTable.load(tmp_path / "instruments.jsonl")
     for symbol in ("AAA", "BBB", "CCC"):

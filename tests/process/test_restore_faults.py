@@ -17,7 +17,7 @@ import tickplant as tp
 from tickplant.shm.records import Schema
 from tickplant.writer.store import Store
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 PLANT = """[plant]
 restart_backoff_s = 0.2

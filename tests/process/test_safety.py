@@ -70,6 +70,7 @@ def flood(address: str) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.long
 def test_a_flooded_plant_is_supervised_found_and_stopped_and_its_files_are_its_users(tmp_path: Path) -> None:
     with plant(tmp_path, QUICK) as running, flood(cfg.control_address(cfg.run_dir(running.plant_id))):
         wait_for("ticks", lambda: ticks(running) > 300)
@@ -97,6 +98,7 @@ def test_a_flooded_plant_is_supervised_found_and_stopped_and_its_files_are_its_u
     expect_whole(running)
 
 
+@pytest.mark.long
 def test_what_a_writer_in_backoff_leaves_is_stored_at_the_end_and_a_killed_replay_is_cleared_by_the_next(
     tmp_path: Path, left_behind: Callable[[], Remains]
 ) -> None:
@@ -140,6 +142,7 @@ def test_what_a_writer_in_backoff_leaves_is_stored_at_the_end_and_a_killed_repla
     assert left_behind() == NOTHING
 
 
+@pytest.mark.long
 def test_a_stop_whose_supervisor_is_killed_says_so_and_the_next_start_stores_the_rest(tmp_path: Path) -> None:
     with plant(tmp_path, DEMO) as running:
         wait_for("ticks", lambda: ticks(running) > 300)

@@ -21,9 +21,9 @@ from sortedcontainers import SortedDict
 
 from bench.codec import RECORDINGS, recorded_ticks
 from bench.harness import Result, main, median_of
-from tickplant.engine.bars import Bars
-from tickplant.engine.book import Books
-from tickplant.shm.records import NO_PRICE, TICK, Flag, Kind, Side
+from tickplant.books.level_books import Books
+from tickplant.engine.derive.bars import Bars
+from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, Side
 
 Records = NDArray[np.void]
 Row = tuple[int, int, int, int, int]

@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.harness import Result, main, median_of
-from tickplant.feeds.recording import Recording, parse_line
-from tickplant.feeds.venues import find_venue
+from tickplant.feeds.capture import Recording, parse_line
+from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import Instrument
-from tickplant.shm.records import Schema
-from tickplant.writer.arrays import join_records
-from tickplant.writer.codec import ChunkDecoder, encode_chunk
+from tickplant.records.layouts import Schema
+from tickplant.records.merge import join_records
+from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
 
 Records = NDArray[np.void]
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from bench.harness import Result, host, main, median_of
 from bench.trades import trade
-from tickplant.feeds.binance import spot, warm_up
+from tickplant.feeds.venues.binance import spot, warm_up
 from tickplant.instruments import Instrument
-from tickplant.shm.records import TICK
+from tickplant.records.layouts import TICK
 
 SYMBOL: Final = "BTCUSDT"
 SCALE: Final = 8

@@ -21,9 +21,9 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 import httpx
 
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, Status
 from tickplant.errors import ControlError
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import ControlClient, GetStatus, Status
 
 START_S: Final = 120.0  # a first start on a machine compiles the kernels
 STOP_S: Final = 30.0
@@ -159,7 +159,7 @@ def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
     with tempfile.TemporaryFile() as file:
         file.write(json.dumps(spec).encode())
         file.seek(0)
-        started = child("-m", "tickplant.feeds.sim", stdin=file.fileno())
+        started = child("-m", "tickplant.sim", stdin=file.fileno())
     with started as process:
         ready = json.loads(read_line(process, "the simulated venue", START_S))
         yield Sim(process.pid, f"{ready['host']}:{ready['port']}")

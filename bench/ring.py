@@ -27,7 +27,7 @@ import zmq
 from numpy.typing import NDArray
 
 from bench.harness import Result, host, main, median_of
-from tickplant.shm.records import TICK, Schema
+from tickplant.records.layouts import TICK, Schema
 from tickplant.shm.ring import Mode, Ring, prepare_kernels
 
 BATCH_RECORDS: Final = 256

@@ -18,9 +18,9 @@ import zmq
 from numpy.typing import NDArray
 
 from bench.plant import SYMBOLS
-from tickplant.process import die_with_parent
-from tickplant.shm.records import TICK
-from tickplant.shm.wire import WIRE_HEADER
+from tickplant.records.layouts import TICK
+from tickplant.runtime.child_process import die_with_parent
+from tickplant.wire import WIRE_HEADER
 
 ROW: Final = np.dtype(
     [

@@ -24,16 +24,16 @@ from websockets.asyncio.client import connect as rival_connect
 
 from bench.harness import Result, host, main
 from bench.trades import FIRST_ID
-from tickplant.config import FeedConfig
-from tickplant.feeds import transport_picows, transport_websockets
-from tickplant.feeds.publisher import FeedPublisher
-from tickplant.feeds.publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.rejects import RejectLog
+from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.runner import LiveFeed
-from tickplant.feeds.transport import Connect, Transport
-from tickplant.feeds.venues import find_venue
+from tickplant.feeds.transports import picows_transport, websockets_transport
+from tickplant.feeds.transports.transport import Connect, Transport
+from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Kind, Schema
+from tickplant.records.layouts import Kind, Schema
+from tickplant.runtime.config import FeedConfig
 from tickplant.shm.ring import OLDEST, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 
@@ -143,8 +143,8 @@ def _check(ids: list[int], count: int) -> None:
 RIVAL: Final = "websockets + json.loads"
 
 CLIENTS: Final[dict[str, Client]] = {
-    "picows": _plant(transport_picows.connect),
-    "websockets": _plant(transport_websockets.connect),
+    "picows": _plant(picows_transport.connect),
+    "websockets": _plant(websockets_transport.connect),
     RIVAL: _rival,
 }
 

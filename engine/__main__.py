@@ -1,6 +1,6 @@
 """`python -m tickplant.engine`: one engine process, started by the supervisor."""
 
-from tickplant.engine.process import main, warm_up
+from tickplant.engine.engine_process import main, warm_up
 
 __all__ = ["main", "warm_up"]
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole books as records, when they are due, and how they get into their ring. Imports shm only."""
+"""Checkpoints: whole books as records, when they are due, and how they get into their ring."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.engine.book import Books
-from tickplant.shm.records import CHECKPOINT
+from tickplant.books.level_books import Books
+from tickplant.records.layouts import CHECKPOINT
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]

@@ -1,7 +1,7 @@
-"""What an engine does with ticks, without rings, timers or processes. Imports shm and shared modules.
+"""What an engine does with ticks, without rings, timers or processes.
 
-Each feed has books and bars of its own, so what is derived from it depends on its ticks alone. A batch is published as
-it is, then what follows from it.
+Each feed has books and bars of its own, so what is derived from it depends on its ticks alone. A batch is published
+as it is, then what follows from it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.level_books import Books
 from tickplant.engine import fanout, publisher
-from tickplant.engine.bars import Bars
-from tickplant.engine.book import Books
 from tickplant.engine.checkpoints import Schedule, checkpoint
-from tickplant.engine.output import grown
-from tickplant.engine.past import Origin
+from tickplant.engine.derive.bars import Bars
 from tickplant.engine.publisher import Publisher
+from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side
+from tickplant.records.arrays import grown
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
 Records = NDArray[np.void]
 Sink = Callable[[Records], tuple[Records, int]]

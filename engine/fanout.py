@@ -1,11 +1,11 @@
-"""The kernels that sort a batch of records into topics, see `shm.channels`. Imports shm only."""
+"""The kernels that sort a batch of records into topics, see `records.channel_masks`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.shm.jit import kernel
+from tickplant.kernels import kernel
 
 Records = NDArray[np.void]
 Words = NDArray[np.uint64]

@@ -1,8 +1,8 @@
 """What a client may cost: connections, requests, subscriptions, replies and backlog. Whoever takes more is cut off.
 
-libzmq bounds frames and whole messages; nothing there bounds the frames of an unfinished message, connections, or what
-all clients together cost. So the kernel is asked how many bytes each TCP connection has brought and taken. Nothing here
-touches a message on its way to a subscriber. Imports shared modules only.
+libzmq bounds frames and whole messages; nothing there bounds the frames of an unfinished message, connections, or
+what all clients together cost. So the kernel is asked how many bytes each TCP connection has brought and taken.
+Nothing here touches a message on its way to a subscriber.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final
 import structlog
 import zmq
 
-from tickplant.config import EngineConfig
+from tickplant.runtime.config import EngineConfig
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]

@@ -1,4 +1,4 @@
-"""The PUB side of an engine: batches of records become messages, topic by topic. Imports shm and shared modules.
+"""The PUB side of an engine: batches of records become messages, topic by topic.
 
 Never waits for a subscriber, unless it was made `lossless`: a slow one loses messages, sees so by the topic sequence,
 and asks for them (`router.py`), which is why recent messages are kept here, bounded in bytes.
@@ -15,16 +15,16 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.config import EngineConfig, is_loopback
 from tickplant.engine import fanout
 from tickplant.engine.guard import RECEIVE_BUFFER_BYTES, Guard
-from tickplant.engine.output import grown
-from tickplant.engine.past import Origin, Past, Source
+from tickplant.engine.retention import Origin, Past, Source
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
-from tickplant.shm.channels import tick_channels
-from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Schema
-from tickplant.shm.wire import (
+from tickplant.records.arrays import grown
+from tickplant.records.channel_masks import tick_channels
+from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Schema
+from tickplant.runtime.config import EngineConfig, is_loopback
+from tickplant.wire import (
     BBO_CHANNEL,
     HEADER_BYTES,
     MESSAGE_RECORDS,

@@ -1,9 +1,9 @@
-"""The ROUTER side of an engine: snapshots, missed ranges and the list of topics. Imports shm and shared modules.
+"""The ROUTER side of an engine: snapshots, missed ranges and the list of topics.
 
 Served by the publisher's thread between two batches, so a snapshot is exactly what the messages so far add up to. The
-requests are in `wire.py`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is bounded
-in bytes, a requester who does not read its replies loses them, and what must be read from the store is left to another
-process (`recalls.py`).
+requests are in `wire.py`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is
+bounded in bytes, a requester who does not read its replies loses them, and what must be read from the store is left
+to another process (`recalls.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.config import EngineConfig
 from tickplant.engine.guard import REQUEST_FRAMES, Guard
+from tickplant.engine.history_requests import REPLY_BYTES, Envelope, Parked, Recalls
 from tickplant.engine.publisher import Publisher, Topic, bind, descriptor, restrict
-from tickplant.engine.recalls import REPLY_BYTES, Envelope, Parked, Recalls
 from tickplant.errors import ConfigError
-from tickplant.shm.records import DTYPES, Flag, Schema
-from tickplant.shm.wire import (
+from tickplant.records.layouts import DTYPES, Flag, Schema
+from tickplant.runtime.config import EngineConfig
+from tickplant.wire import (
     MESSAGE_RECORDS,
     GetRange,
     GetSnapshot,

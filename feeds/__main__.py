@@ -1,6 +1,6 @@
 """`python -m tickplant.feeds`: one feed process, started by the supervisor."""
 
-from tickplant.feeds.process import main, warm_up
+from tickplant.feeds.feed_process import main, warm_up
 
 __all__ = ["main", "warm_up"]
 

@@ -1,7 +1,6 @@
 """When to try again: backoff with full jitter, and a circuit breaker per endpoint.
 
-Imports nothing of the project. The classes are pure: the clock is passed in, seconds of `time.monotonic`. Only
-`admitted` reads it and sleeps.
+The classes are pure: the clock is passed in, seconds of `time.monotonic`. Only `admitted` reads it and sleeps.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the store has of a feed whose source is a recording, as far as that feed must know. Imports shm, continuity.
+"""What the store has of a feed whose source is a recording, as far as that feed must know.
 
-The rule is in docs/design.md, "What is a continuation of an ingest". Who reads the store is `tickplant.ingest`.
+The rule is in docs/design.md, "What is a continuation of an ingest". Who reads the store is `tickplant.plant.ingest`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.continuity import LastIds, of_streams
-from tickplant.shm.records import TICK, Flag, Kind
+from tickplant.feeds.last_ids import LastIds, of_streams
+from tickplant.records.layouts import TICK, Flag, Kind
 
 Records = NDArray[np.void]
 Before = Mapping[str, tuple[int, LastIds]]

@@ -1,7 +1,7 @@
 """The reject log: what was not recorded, kept raw so that a parser can be mended. Bounded; never stops the feed.
 
-Imports secrets and the adapter interface only. One JSON object a line: ts (ns), cause, detail, bytes (length of the
-whole frame) and the frame as `text` or, where it is not UTF-8, as `base64`; a long frame is cut.
+One JSON object a line: ts (ns), cause, detail, bytes (length of the whole frame) and the frame as `text` or, where it
+is not UTF-8, as `base64`; a long frame is cut.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from tickplant.feeds.adapter import Reject
-from tickplant.secrets import redact, redact_bytes
+from tickplant.feeds.contract import Reject
+from tickplant.runtime.redaction import redact, redact_bytes
 
 RAW_BYTES: Final = 256 << 10
 """Most kept of one frame."""

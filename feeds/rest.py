@@ -1,7 +1,7 @@
 """HTTP GETs to a venue: what an adapter asks for, answered with a RestResponse whatever happens.
 
-Imports the adapter interface and the circuit breaker. No retries here: the adapter, which knows what it still needs,
-asks again. Proxies are off unless one is given; the environment is not read.
+No retries here: the adapter, which knows what it still needs, asks again. Proxies are off unless one is given; the
+environment is not read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final
 import httpx
 import structlog
 
-from tickplant.feeds.adapter import RestRequest, RestResponse
 from tickplant.feeds.backoff import Breaker, admitted
-from tickplant.feeds.transport import retry_after_s
+from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.transports.transport import retry_after_s
 
 TIMEOUT_S: Final = 15.0
 CONNECT_TIMEOUT_S: Final = 5.0

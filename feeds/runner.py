@@ -1,7 +1,6 @@
 """Drives one adapter on a live venue: what arrives goes in, what it makes of it goes to the ring and to the venue.
 
-May import shm and the feeds' own modules; knows no venue. One event loop; per read from a socket one call into the
-adapter and one publish, nothing per tick.
+Knows no venue. One event loop; per read from a socket one call into the adapter and one publish, nothing per tick.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ from typing import Any, Final
 
 import structlog
 
-from tickplant.accounts import Account
-from tickplant.config import FeedConfig
-from tickplant.control import Counters
 from tickplant.errors import FeedError
-from tickplant.feeds.adapter import ON_CHANNEL, Adapter, Connection, Resolver, RestRequest, RestResponse, Send
 from tickplant.feeds.backoff import Breaker
-from tickplant.feeds.connection import Link
-from tickplant.feeds.continuity import LastIds
-from tickplant.feeds.publisher import FeedPublisher
-from tickplant.feeds.recording import Capture, as_recorded
+from tickplant.feeds.capture import Capture, as_recorded
+from tickplant.feeds.contract import ON_CHANNEL, Adapter, Connection, Resolver, RestRequest, RestResponse, Send
+from tickplant.feeds.last_ids import LastIds
+from tickplant.feeds.link import Link
+from tickplant.feeds.pipeline import Pump
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
-from tickplant.feeds.source import Pump
-from tickplant.feeds.transport import Connect
-from tickplant.shm.records import StatusCode
+from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.feeds.transports.transport import Connect
+from tickplant.records.layouts import StatusCode
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.config import FeedConfig
+from tickplant.runtime.control import Counters
 
 TICK_S: Final = 1.0
 SETTLE_S: Final = 5.0

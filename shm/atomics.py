@@ -1,11 +1,11 @@
-"""Acquire and release loads and stores, and fences, for kernels. May import numba and llvmlite only.
+"""Acquire and release loads and stores, and fences, for kernels.
 
-Each function here is an ordinary Python function that says what it does, and, inside a kernel, one machine instruction:
-numba replaces the call by LLVM's atomic instruction. Called from plain Python, or with `NUMBA_DISABLE_JIT=1`, they
-order nothing between processes: go through a kernel. The orderings are those of C++11.
+Each function here is an ordinary Python function that says what it does, and, inside a kernel, one machine
+instruction: numba replaces the call by LLVM's atomic instruction. Called from plain Python, or with
+`NUMBA_DISABLE_JIT=1`, they order nothing between processes: go through a kernel. The orderings are those of C++11.
 
-`words` is always a C-contiguous, aligned array of shape (n,) and dtype int64, so every access is one naturally aligned
-8-byte word, which no x86-64 or arm64 processor tears.
+`words` is always a C-contiguous, aligned array of shape (n,) and dtype int64, so every access is one naturally
+aligned 8-byte word, which no x86-64 or arm64 processor tears.
 """
 
 from __future__ import annotations

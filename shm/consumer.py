@@ -1,4 +1,4 @@
-"""The reading end of a ring, made by `Ring.consumer`. May import shm and `errors` only."""
+"""The reading end of a ring, made by `Ring.consumer`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Doorbells: how a producer wakes a consumer that sleeps in poll. May import `errors` only.
+"""Doorbells: how a producer wakes a consumer that sleeps in poll.
 
 A doorbell is a FIFO, so a consumer can poll it together with its sockets. One byte means "look at the ring"; how many
-bytes are in it means nothing, and one that comes too late costs a look. Whether to ring is decided in `protocol.bells`.
+bytes are in it means nothing, and one that comes too late costs a look. Whether to ring is decided in
+`protocol.bells`.
 """
 
 from __future__ import annotations

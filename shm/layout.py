@@ -1,4 +1,4 @@
-"""The bytes of a ring segment: one header page, then the records. May import numpy and `records` only.
+"""The bytes of a ring segment: one header page, then the records.
 
 A segment is `HEADER` (4096 bytes) followed by `capacity_records` records; position p lies in slot p & (capacity - 1).
 Every mutable field is an 8-byte word that one process at a time may write, and processes that write at the same time
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from tickplant.shm.records import CACHE_LINE_BYTES
+from tickplant.records.layouts import CACHE_LINE_BYTES
 
 VERSION: Final = 1
 MAGIC_VALUE: Final = int.from_bytes(b"tickring", "little")

@@ -1,4 +1,4 @@
-"""The writing end of a ring, made by `Ring.producer`. May import shm and `errors` only."""
+"""The writing end of a ring, made by `Ring.producer`."""
 
 from __future__ import annotations
 

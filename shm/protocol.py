@@ -1,8 +1,8 @@
-"""The ring protocol, step by step, as kernels. May import `atomics`, `jit`, `layout` and numba; no I/O, no locks.
+"""The ring protocol, step by step, as kernels. No I/O, no locks.
 
 `words` is a whole segment as int64 words (`layout`). One process holds the producer's lock and calls the producer's
-kernels, one holds a consumer's lock and calls the consumer's with the `base` word of its slot. The steps are kernels of
-their own so that a test can stop, or be killed, between any two; `publish` and `read` run them in one call.
+kernels, one holds a consumer's lock and calls the consumer's with the `base` word of its slot. The steps are kernels
+of their own so that a test can stop, or be killed, between any two; `publish` and `read` run them in one call.
 
 What always holds, whoever is killed wherever:
 
@@ -26,6 +26,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numba as untyped_numba
 
+from tickplant.kernels import JIT_ENABLED, kernel
 from tickplant.shm.atomics import (
     Words,
     fence_acquire,
@@ -35,7 +36,6 @@ from tickplant.shm.atomics import (
     spin_hint,
     store_release,
 )
-from tickplant.shm.jit import JIT_ENABLED, kernel
 from tickplant.shm.layout import (
     CAPACITY,
     CONSUMER_COUNT,

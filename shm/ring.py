@@ -4,7 +4,7 @@
     producer = Ring.attach("demo", Schema.TICK, directory).producer()                                # another
     consumer = Ring.attach("demo", Schema.TICK, directory).consumer("writer", Mode.GATING)           # others
 
-`view` owns names, checks and statistics, this module the locks, `protocol` the steps. May import shm and `errors` only.
+`view` owns names, checks and statistics, this module the locks, `protocol` the steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A named piece of shared memory, and locks that tell whether their owner lives. May import `errors` only.
+"""A named piece of shared memory, and locks that tell whether their owner lives.
 
 A segment is a file in /dev/shm, mapped into every process that opens it: the same thing as a
 `multiprocessing.shared_memory` block, but without the resource tracker, which on Python 3.11 and 3.12 unlinks blocks

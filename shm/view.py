@@ -1,7 +1,7 @@
-"""A ring as its owner and its watchers see it: created, checked, measured, removed. May import shm and `errors` only.
+"""A ring as its owner and its watchers see it: created, checked, measured, removed.
 
-Nothing here reads or writes records, so nothing needs a kernel: importing this module does not load numba, which would
-cost the supervisor 100 MiB and a second. `ring.Ring` adds the ends that records go in and come out at.
+Nothing here reads or writes records, so nothing needs a kernel: importing this module does not load numba, which
+would cost the supervisor 100 MiB and a second. `ring.Ring` adds the ends that records go in and come out at.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
+from tickplant.records.layouts import DTYPES, Schema, dtype_hash
 from tickplant.shm import layout
 from tickplant.shm.doorbell import remove_doorbells
-from tickplant.shm.records import DTYPES, Schema, dtype_hash
 from tickplant.shm.segment import SHM_DIR, Segment, segment_path
 
 PRODUCER_LOCK: Final = 0

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tickplant.feeds.adapter import RestRequest, RestResponse
-from tickplant.feeds.binance import BinanceAdapter
-from tickplant.feeds.binance.rules import SPOT, USDM
+from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.venues.binance import BinanceAdapter
+from tickplant.feeds.venues.binance.rules import SPOT, USDM
 from tickplant.instruments import Instrument
-from tickplant.shm.records import Flag, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, Kind, Side, StatusCode
 
 SECOND = 1_000_000_000
 

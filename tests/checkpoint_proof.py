@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.fold import Fold
 from tickplant.instruments import Instrument
-from tickplant.shm.records import Flag, Kind, Side
-from tickplant.writer.fold import Fold
+from tickplant.records.layouts import Flag, Kind, Side
 
 Records = NDArray[np.void]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import msgspec
 
-from tickplant.forkserver import GO, Fork
-from tickplant.launcher import ForkServer
-from tickplant.lineage import PR_SET_CHILD_SUBREAPER, prctl
+from tickplant.plant.fork_server import GO, Fork
+from tickplant.plant.launcher import ForkServer
+from tickplant.runtime.lineage import PR_SET_CHILD_SUBREAPER, prctl
 
-MODULES = ("tickplant.feeds.sim", "tickplant.feeds", "tickplant.engine", "tickplant.writer")
+MODULES = ("tickplant.sim", "tickplant.feeds", "tickplant.engine", "tickplant.writer")
 START_S = 300.0
 """The first start on a machine compiles every kernel."""
 

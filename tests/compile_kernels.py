@@ -9,11 +9,12 @@ import subprocess
 import sys
 
 from tickplant.engine import core
-from tickplant.feeds import anomalies, publisher, venues
-from tickplant.feeds.sim.live import LiveMarket
-from tickplant.feeds.sim.spec import SimSpec
+from tickplant.feeds import notices, ring_publisher
+from tickplant.feeds.venues import catalogue
 from tickplant.shm import ring
-from tickplant.writer import codec
+from tickplant.sim.dialects.binance.live_market import LiveMarket
+from tickplant.sim.spec import SimSpec
+from tickplant.writer.format import codec
 
 
 def of_consumers() -> None:
@@ -25,9 +26,9 @@ def of_consumers() -> None:
 
 def of_producers() -> None:
     """Feeds and the simulated venue."""
-    venues.warm_up()
-    publisher.prepare_kernels()
-    anomalies.prepare_kernels()
+    catalogue.warm_up()
+    ring_publisher.prepare_kernels()
+    notices.prepare_kernels()
     LiveMarket(SimSpec()).prepare()
 
 

@@ -17,10 +17,10 @@ from children import start_child
 from plant_process import DEADLINE_S, free_port, wait_for
 from remains import ring_name
 
-from tickplant.config import EngineConfig
-from tickplant.control import EngineSpec, Heartbeat, Hello, Plant, RingRef, decode
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, Flag, Kind, Schema, Side
+from tickplant.records.layouts import TICK, Flag, Kind, Schema, Side
+from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.control import EngineSpec, Heartbeat, Hello, Plant, RingRef, decode
 from tickplant.shm.ring import Mode, Ring
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

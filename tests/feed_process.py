@@ -18,9 +18,11 @@ import zmq
 from children import start_child
 from remains import ring_name
 
-from tickplant.accounts import Account
-from tickplant.config import FeedConfig
-from tickplant.control import (
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import TICK, Kind, Schema
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.config import FeedConfig
+from tickplant.runtime.control import (
     Done,
     FeedSpec,
     Heartbeat,
@@ -35,8 +37,6 @@ from tickplant.control import (
     decode,
     encode,
 )
-from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, Kind, Schema
 from tickplant.shm.ring import Mode, Ring
 
 DEADLINE_S = 60.0

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tickplant.lineage import read_spec
-from tickplant.shm.jit import kernel
+from tickplant.kernels import kernel
+from tickplant.runtime.lineage import read_spec
 
 
 @kernel

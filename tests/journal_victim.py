@@ -17,8 +17,8 @@ from pathlib import Path
 
 from made_records import make_ticks
 
-from tickplant.shm.records import Schema
-from tickplant.writer.codec import warm_up
+from tickplant.records.layouts import Schema
+from tickplant.writer.format.codec import warm_up
 from tickplant.writer.journal import Files, Journal
 
 RECORDS = 450

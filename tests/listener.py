@@ -8,7 +8,7 @@ from collections import defaultdict
 import zmq
 from plant_process import DEADLINE_S
 
-from tickplant.shm.wire import unpack_header
+from tickplant.wire import unpack_header
 
 
 class Listener:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tickplant.engine.core import Engine
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import DTYPES, Flag, GapCause, Kind, Schema
+from tickplant.records.layouts import DTYPES, Flag, GapCause, Kind, Schema
 from tickplant.writer.journal import Journal
 
 Records = NDArray[np.void]

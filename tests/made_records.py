@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.shm.records import DTYPES, NO_PRICE, TICK, Flag, Kind, Schema, Side
+from tickplant.records.layouts import DTYPES, NO_PRICE, TICK, Flag, Kind, Schema, Side
 
 Records = NDArray[np.void]
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, Status
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import ControlClient, GetStatus, Status
 
 T = TypeVar("T")
 

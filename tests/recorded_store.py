@@ -13,17 +13,17 @@ import numpy as np
 from remains import ring_name
 
 from tickplant.errors import TickplantError
-from tickplant.feeds.publisher import FeedPublisher
-from tickplant.feeds.recorded import RecordedFeed
+from tickplant.feeds.file_feed import RecordedFeed
 from tickplant.feeds.rejects import RejectLog
-from tickplant.feeds.venues import find_venue
-from tickplant.ingest import StoredPast
+from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import FEED_SYMBOL, Instrument, InstrumentTable
-from tickplant.shm.records import Kind, Schema
+from tickplant.plant.ingest import StoredPast
+from tickplant.records.layouts import Kind, Schema
 from tickplant.shm.ring import Mode, Ring
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 from tickplant.writer.journal import Journal
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
 
 Records = np.ndarray[Any, Any]
 

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-from tickplant import config as cfg
+from tickplant.runtime import config as cfg
 
 SHARED_MEMORY = Path("/dev/shm")
 

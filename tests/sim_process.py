@@ -62,7 +62,7 @@ class SimProcess:
 @contextmanager
 def sim_process(**spec: Any) -> Iterator[SimProcess]:
     """A simulated venue with this spec (fields of SimSpec), killed at the end. It logs to the stderr of the tests."""
-    process = start_child("tickplant.feeds.sim", spec, stdout=subprocess.PIPE)
+    process = start_child("tickplant.sim", spec, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         ready = json.loads(_line(process.stdout.fileno()))

@@ -1,6 +1,6 @@
 """`python -m tickplant.writer`: one writer process, started by the supervisor."""
 
-from tickplant.writer.process import main, warm_up
+from tickplant.writer.writer_process import main, warm_up
 
 __all__ = ["main", "warm_up"]
 

@@ -1,13 +1,13 @@
-"""The journal: the append-only files of one producer and schema. Imports the chunk codec and the index.
+"""The journal: the append-only files of one producer and schema.
 
     DATA/journal/PRODUCER/SCHEMA/00000000000000000000.tpj     chunks, one after another; the name is the first seq
                                  00000000000000000000.tpx     its index
                                  00000000000004096000.tpj     the next file, begun at a full hour or a full size
                                  00000000000000000000.81920.torn   a tail that was no chunk, moved aside by recovery
 
-What has been flushed stays readable whatever happens next. A kill at any instant leaves at most a torn chunk behind the
-good ones; opening the journal again moves it aside, never deletes it, and says so. Doing that twice, or being killed in
-the middle of it, changes nothing.
+What has been flushed stays readable whatever happens next. A kill at any instant leaves at most a torn chunk behind
+the good ones; opening the journal again moves it aside, never deletes it, and says so. Doing that twice, or being
+killed in the middle of it, changes nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
-from tickplant.shm.records import DTYPES, Schema
-from tickplant.writer.arrays import join_records
-from tickplant.writer.codec import encode_chunk, producer_id, read_header
+from tickplant.records.layouts import DTYPES, Schema
+from tickplant.records.merge import join_records
+from tickplant.writer.format.codec import encode_chunk, producer_id, read_header
 from tickplant.writer.index import (
     INDEX_SUFFIX,
     JOURNAL_SUFFIX,

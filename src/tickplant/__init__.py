@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tickplant.client import Book, Subscription, fetch_book, subscribe
+    from tickplant.client.follower import Message
+    from tickplant.client.subscription import Book, Subscription, fetch_book, subscribe
     from tickplant.errors import (
         ConfigError,
         ControlError,
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
         SubscribeError,
         TickplantError,
     )
-    from tickplant.follower import Message
     from tickplant.instruments import Instrument, format_decimal
-    from tickplant.shm.records import (
+    from tickplant.records.layouts import (
         BAR,
         BBO,
         CHECKPOINT,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Side,
         StatusCode,
     )
-    from tickplant.writer.store import Store
+    from tickplant.store.reader import Store
 
     __version__: str
 
@@ -78,10 +78,10 @@ __all__ = [
 
 
 _HOMES = {
-    "client": ("Book", "Subscription", "fetch_book", "subscribe"),
-    "follower": ("Message",),
+    "client.subscription": ("Book", "Subscription", "fetch_book", "subscribe"),
+    "client.follower": ("Message",),
     "instruments": ("Instrument", "format_decimal"),
-    "writer.store": ("Store",),
+    "store.reader": ("Store",),
     "errors": (
         "ConfigError",
         "ControlError",
@@ -93,7 +93,7 @@ _HOMES = {
         "TickplantError",
     ),
 }
-"""Module to what it defines of the names above; the others are of `shm.records`."""
+"""Module to what it defines of the names above; the others are of `records.layouts`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -104,7 +104,7 @@ def __getattr__(name: str) -> Any:
         return version("tickplant")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), "shm.records")
+    home = next((module for module, names in _HOMES.items() if name in names), "records.layouts")
     value = globals()[name] = getattr(import_module(f"tickplant.{home}"), name)
     return value
 

@@ -1,6 +1,6 @@
 """Text of others made fit for a terminal: what would move the cursor, hide or reorder letters is escaped.
 
-Symbols, messages of venues and file names may hold any character. Imports nothing of the project.
+Symbols, messages of venues and file names may hold any character.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from chaos.plant import ENGINE, FEED
 from chaos.subscriber import CATCH_UP_S, Account, Stretch
-from tickplant.shm.records import DTYPES, Flag, Kind, Schema, StatusCode
-from tickplant.shm.wire import bar_channel, split_topic
-from tickplant.writer.arrays import join_records
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import DTYPES, Flag, Kind, Schema, StatusCode
+from tickplant.records.merge import join_records
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.wire import bar_channel, split_topic
 
 Records = NDArray[np.void]
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from plant_process import tickplant
 
 from chaos.plant import FEED, ChaosPlant
-from tickplant.client import fetch_book
+from tickplant.books.fold import BOOK_KINDS, Fold
+from tickplant.client.subscription import fetch_book
 from tickplant.errors import SubscribeError
 from tickplant.instruments import to_mantissa
-from tickplant.shm.records import Flag, Kind, Schema
-from tickplant.writer.fold import BOOK_KINDS, Fold
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 CALM_DEADLINE_S: Final = 120.0
 ATTEMPTS: Final = 10

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from chaos.plant import ENGINE, FEED, WRITER, ChaosPlant, kill
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
 from tickplant.shm.ring import RingStatistics
 
 FLOWING_RECORDS: Final = 20

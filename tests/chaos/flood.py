@@ -10,7 +10,7 @@ from typing import Final
 
 import zmq
 
-from tickplant.shm.wire import GetRange, GetSnapshot, GetTopics, encode
+from tickplant.wire import GetRange, GetSnapshot, GetTopics, encode
 
 SOCKETS: Final = 8
 NAP_S: Final = 0.001

@@ -20,9 +20,9 @@ import numpy as np
 from chaos.ending import Ending, end, until
 from chaos.faults import Recovery, Surgeon, times
 from chaos.plant import CHILDREN, FEED, ChaosPlant, Settings, chaos_plant
-from tickplant.shm.records import Flag, Kind, Schema
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 PROCESSES: Final = (*CHILDREN, "supervisor", "all")
 

@@ -17,10 +17,10 @@ import psutil
 from plant_process import PlantProcess, free_port
 from sim_process import SimProcess, sim_process
 
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, ProcessStatus, Status
 from tickplant.errors import ControlError, RingError
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import ControlClient, GetStatus, ProcessStatus, Status
 from tickplant.shm.ring import Ring, RingStatistics
 
 FEED: Final = "feed"

@@ -34,7 +34,7 @@ import msgspec
 from chaos.stored import Clear, Event, Gap, Stored, Symbol
 from chaos.venue_log import CHANNELS, Channel, Depth, Sent, Stream, VenueLog
 from tickplant.instruments import to_mantissa
-from tickplant.shm.records import GapCause, Side
+from tickplant.records.layouts import GapCause, Side
 
 SHOWN: Final = 20
 """Cases of one kind that a report names."""

@@ -19,7 +19,7 @@ from chaos.ending import Ending, end, until
 from chaos.faults import Surgeon, Times, times
 from chaos.plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
 from chaos.proof import Case, Proof, prove_files
-from tickplant.feeds.sim.faults import random_faults
+from tickplant.sim.faults import random_faults
 
 TURN_S: Final = 0.02
 SAMPLE_S: Final = 1.0

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from chaos.venue_log import CHANNELS, Channel
 from tickplant.instruments import FEED_SYMBOL, Instrument
-from tickplant.shm.records import Flag, Kind, Schema, Side, StatusCode
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import Flag, Kind, Schema, Side, StatusCode
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 Records = NDArray[np.void]
 ON: Final[dict[Channel, Flag]] = {"trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}

@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from tickplant.client import Subscription, subscribe
+from tickplant.client.follower import Message
+from tickplant.client.subscription import Subscription, subscribe
 from tickplant.errors import SubscribeError
-from tickplant.follower import Message
 
 NAP_S: Final = 0.01
 CATCH_UP_S: Final = 60.0

@@ -21,9 +21,9 @@ from plant_process import tickplant, wait_for
 
 from chaos.crowd import Crowd, Verdict, tools_environment
 from chaos.plant import ENGINE, FEED, ChaosPlant, Settings, chaos_plant
-from tickplant.client import _Line
-from tickplant.config import beside
-from tickplant.shm.wire import GetTopics, Topics
+from tickplant.client.subscription import _Line
+from tickplant.runtime.config import beside
+from tickplant.wire import GetTopics, Topics
 
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "TRXUSDT")
 TICKS_PER_MESSAGE: Final = 2.1

@@ -1,7 +1,7 @@
 """What the simulated venue says that it sent: its log, read back into messages.
 
-The log's format is told in `feeds/sim/outlet.py`. A message that was sent on two connections, or twice on one, is one
-message here, with every place where it stood.
+The log's format is told in `src/tickplant/sim/outlet.py`. A message that was sent on two connections, or twice on
+one, is one message here, with every place where it stood.
 """
 
 from __future__ import annotations

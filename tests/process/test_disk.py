@@ -14,8 +14,8 @@ import pytest
 from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
 
 import tickplant as tp
-from tickplant.shm.records import GapCause, Kind
-from tickplant.writer.store import Store
+from tickplant.records.layouts import GapCause, Kind
+from tickplant.store.reader import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 

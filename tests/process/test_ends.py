@@ -21,10 +21,10 @@ from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tick
 from remains import NOTHING, Remains
 
 import tickplant as tp
-from tickplant import config as cfg
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.runtime import config as cfg
 from tickplant.shm.ring import Ring
-from tickplant.writer.store import Store
+from tickplant.store.reader import Store
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

@@ -20,11 +20,11 @@ from sim_process import SimProcess, sim_process
 from stuck_pipe import fill
 from ws_server import trade, ws_server
 
-from tickplant.control import Live, Recording, Resync, Stop
-from tickplant.feeds.recording import Recording as RecordingFile
-from tickplant.feeds.recording import parse_line
-from tickplant.shm.records import Flag, GapCause, Kind, StatusCode
-from tickplant.writer.reconcile import Reconciliation
+from tickplant.feeds.capture import Recording as RecordingFile
+from tickplant.feeds.capture import parse_line
+from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
+from tickplant.runtime.control import Live, Recording, Resync, Stop
+from tickplant.store.reconcile import Reconciliation
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -319,7 +319,7 @@ def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_ga
 FULL_DISK = """
 import os, resource, sys
 from pathlib import Path
-from tickplant.feeds.recording import Capture
+from tickplant.feeds.capture import Capture
 
 capture = Capture(Path(sys.argv[1]))
 frames = 0

@@ -21,9 +21,9 @@ import pytest
 from feed_process import FeedProcess, feed_process
 from sim_process import SimProcess, sim_process
 
-from tickplant.control import Live
-from tickplant.feeds.sim.faults import INSTRUMENT_KINDS, KINDS
-from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
+from tickplant.runtime.control import Live
+from tickplant.sim.faults import INSTRUMENT_KINDS, KINDS
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 

@@ -16,12 +16,12 @@ import pytest
 from plant_process import DEADLINE_S, tickplant, wait_for
 from recorded_store import market, write
 
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, Status
 from tickplant.errors import ControlError
-from tickplant.shm.records import Schema
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import Schema
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import ControlClient, GetStatus, Status
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 

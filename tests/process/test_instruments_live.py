@@ -8,9 +8,9 @@ import pytest
 from plant_process import plant, wait_for
 from sim_process import sim_process
 
-from tickplant.shm.records import GapCause, Kind, Schema, StatusCode
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import GapCause, Kind, Schema, StatusCode
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

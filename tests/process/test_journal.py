@@ -11,11 +11,11 @@ from journal_victim import MODES, RECORDS
 from made_records import make_ticks
 
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.store.verify import verify
 from tickplant.writer.journal import Journal
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
-from tickplant.writer.verify import verify
 
 TICKS = make_ticks(RECORDS)
 VICTIM = Path(__file__).parents[1] / "journal_victim.py"

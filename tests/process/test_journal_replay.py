@@ -18,15 +18,15 @@ from made_records import make_ticks
 from numpy.typing import NDArray
 from remains import ring_name
 
-from tickplant.control import Plant, ReplaySpec, RingRef
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.records.merge import join_records
+from tickplant.runtime.control import Plant, ReplaySpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
-from tickplant.writer.arrays import join_records
+from tickplant.store.reader import Store
+from tickplant.store.replay import Pacer, wanted_ids
 from tickplant.writer.journal import Journal
-from tickplant.writer.replay import Pacer, wanted_ids
-from tickplant.writer.store import Store
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -69,7 +69,7 @@ def replay(
         | selection,
         ReplaySpec,
     )
-    with start_child("tickplant.writer.replay", spec, stderr=subprocess.PIPE) as process:
+    with start_child("tickplant.store.replay", spec, stderr=subprocess.PIPE) as process:
         try:
             yield process
         finally:

@@ -17,13 +17,13 @@ from made_records import make_records, make_ticks
 from numpy.typing import NDArray
 from remains import ring_name
 
-from tickplant.config import WriterConfig
-from tickplant.control import Counters, Done, Heartbeat, Hello, Message, Plant, RingRef, WriterSpec, decode
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.runtime.config import WriterConfig
+from tickplant.runtime.control import Counters, Done, Heartbeat, Hello, Message, Plant, RingRef, WriterSpec, decode
 from tickplant.shm.ring import Mode, Ring
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 from tickplant.writer.journal import Journal
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
 
 DEADLINE_S = 60.0
 

@@ -21,8 +21,8 @@ from engine_process import EngineProcess, Market, engine
 from plant_process import wait_for
 
 import tickplant
-from tickplant.config import beside
-from tickplant.shm import wire
+from tickplant import wire
+from tickplant.runtime.config import beside
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
 
-from tickplant import config as cfg
-from tickplant.control import ControlClient, GetStatus, Status
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import ControlClient, GetStatus, Status
 
 QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
 

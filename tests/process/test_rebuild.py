@@ -19,11 +19,11 @@ from plant_process import DEMO, PlantProcess, free_port, plant, status, wait_for
 from plant_process import tickplant as run_tickplant
 
 import tickplant
-from tickplant.control import ProcessStatus
 from tickplant.instruments import FEED_SYMBOL, InstrumentTable
-from tickplant.shm.records import BAR, BBO, Flag, Kind, Schema
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
+from tickplant.records.layouts import BAR, BBO, Flag, Kind, Schema
+from tickplant.runtime.control import ProcessStatus
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

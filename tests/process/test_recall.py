@@ -16,10 +16,10 @@ from listener import Listener
 from plant_process import DEMO, PlantProcess, plant, status, wait_for
 
 import tickplant
-from tickplant.config import beside
-from tickplant.control import RECALL_READY, Heartbeat, Hello, Passage, Plant, ProcessStatus, RecallSpec, decode
-from tickplant.shm import wire
-from tickplant.shm.records import BAR, BBO, TICK, Kind, Schema
+from tickplant import wire
+from tickplant.records.layouts import BAR, BBO, TICK, Kind, Schema
+from tickplant.runtime.config import beside
+from tickplant.runtime.control import RECALL_READY, Heartbeat, Hello, Passage, Plant, ProcessStatus, RecallSpec, decode
 from tickplant.writer.journal import Journal
 
 TEXT = DEMO.replace(
@@ -198,7 +198,7 @@ def test_a_recall_process_ends_when_nobody_asks_any_more(tmp_path: Path) -> None
             address=addresses[1],
             idle_s=1.0,
         )
-        process = start_child("tickplant.writer.recall", spec)
+        process = start_child("tickplant.store.recall", spec)
         try:
             assert engine.poll(90_000)
             identity, ready = engine.recv_multipart()

@@ -15,8 +15,8 @@ from made_records import make_ticks
 from plant_process import DEADLINE_S, free_port, plant, tickplant, wait_for
 
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import BAR, BBO, TICK, GapCause, Kind, Schema
-from tickplant.shm.wire import unpack_header
+from tickplant.records.layouts import BAR, BBO, TICK, GapCause, Kind, Schema
+from tickplant.wire import unpack_header
 from tickplant.writer.index import load_index
 from tickplant.writer.journal import Journal
 

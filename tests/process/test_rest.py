@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tickplant.feeds import rest
-from tickplant.feeds.adapter import RestRequest, RestResponse
+from tickplant.feeds.contract import RestRequest, RestResponse
 from tickplant.feeds.rest import RestClient
 
 ANSWERS = {

@@ -14,8 +14,8 @@ import pytest
 from plant_process import DEADLINE_S, DEMO, PlantProcess, plant, tickplant, wait_for
 
 import tickplant as tp
-from tickplant.shm.records import Schema
-from tickplant.writer.store import Store
+from tickplant.records.layouts import Schema
+from tickplant.store.reader import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
@@ -67,7 +67,7 @@ def restore_pid(running: PlantProcess) -> int | None:
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(running.process.pid).children():
             words = child.cmdline()  # forked, or where there was no fork server, a new interpreter
-            if words[:2] == ["tickplant", "restore"] or "tickplant.writer.restore" in words:
+            if words[:2] == ["tickplant", "restore"] or "tickplant.store.restore" in words:
                 return child.pid
     return None
 

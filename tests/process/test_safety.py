@@ -20,9 +20,9 @@ from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, shar
 from remains import NOTHING, Remains
 
 import tickplant as tp
-from tickplant import config as cfg
-from tickplant.control import GetStatus, Heartbeat, encode
-from tickplant.lockfile import last_holder
+from tickplant.plant.lock_file import last_holder
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import GetStatus, Heartbeat, encode
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
@@ -190,7 +190,7 @@ def test_a_run_folder_that_others_can_change_starts_nothing_and_is_not_believed(
 def test_a_simulated_venue_at_any_rate_hears_that_it_is_to_end() -> None:
     spec = json.dumps({"messages_per_s": 1e9, "symbols": ["BTCUSDT"]})
     pipe = subprocess.PIPE
-    words = [sys.executable, "-m", "tickplant.feeds.sim"]
+    words = [sys.executable, "-m", "tickplant.sim"]
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
             assert process.stdin is not None and process.stdout is not None and process.stderr is not None

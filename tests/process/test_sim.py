@@ -360,7 +360,7 @@ def test_a_signal_ends_the_process_and_tells_its_clients(number: signal.Signals)
 
 
 def test_the_process_ends_with_its_parent() -> None:
-    start = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'tickplant.feeds.sim'], "
+    start = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'tickplant.sim'], "
     start += "stdin=subprocess.DEVNULL, stdout=subprocess.PIPE); "
     start += "p.stdout.readline(); print(p.pid, flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
@@ -372,7 +372,7 @@ def test_the_process_ends_with_its_parent() -> None:
 
 def refused(**spec: Any) -> str:
     """What a process with this spec says before it ends with status 1."""
-    command = [sys.executable, "-m", "tickplant.feeds.sim"]
+    command = [sys.executable, "-m", "tickplant.sim"]
     done = subprocess.run(
         command, input=json.dumps(spec), capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )

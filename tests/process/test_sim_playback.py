@@ -16,10 +16,10 @@ import pytest
 from sim_process import SimProcess, sim_process
 from websockets.sync.client import ClientConnection, connect
 
-from tickplant.feeds.sim.instruments import traded
-from tickplant.feeds.sim.market import Market
-from tickplant.feeds.sim.orders import ASK, BID
-from tickplant.feeds.sim.render import SPEEDS, Renderer, print_price, print_size, templates
+from tickplant.sim.dialects.binance.instruments import traded
+from tickplant.sim.dialects.binance.market import Market
+from tickplant.sim.dialects.binance.orders import ASK, BID
+from tickplant.sim.dialects.binance.render import SPEEDS, Renderer, print_price, print_size, templates
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
 
-from tickplant import config as cfg
+from tickplant.runtime import config as cfg
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
@@ -40,7 +40,7 @@ def pids(running: PlantProcess) -> dict[str, int]:
 def fork_server(running: PlantProcess) -> int:
     """Its pid; 0 where there is none."""
     for child in psutil.Process(running.process.pid).children():
-        if "tickplant.forkserver" in child.cmdline():
+        if "tickplant.plant.fork_server" in child.cmdline():
             return int(child.pid)
     return 0
 

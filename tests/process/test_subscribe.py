@@ -17,11 +17,11 @@ from engine_process import EngineProcess, Market, engine
 from plant_process import free_port, wait_for
 
 import tickplant
-from tickplant.engine.book import Books
-from tickplant.engine.reference import DictBooks, PlainBars
-from tickplant.follower import Message
-from tickplant.shm import wire
-from tickplant.shm.records import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant import wire
+from tickplant.books.level_books import Books
+from tickplant.books.plain_books import DictBooks, PlainBars
+from tickplant.client.follower import Message
+from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.shm.ring import Mode
 
 BOOK = "binance.BTCUSDT.book"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ws_server import Addresses, ws_server
 
-from tickplant.feeds import transport_picows, transport_websockets
-from tickplant.feeds.transport import Connect, ConnectError, Transport
+from tickplant.feeds.transports import picows_transport, websockets_transport
+from tickplant.feeds.transports.transport import Connect, ConnectError, Transport
 
 DEADLINE_S = 30.0
 
@@ -60,7 +60,7 @@ def server() -> Iterator[Addresses]:
         yield addresses
 
 
-@pytest.fixture(params=[transport_picows.connect, transport_websockets.connect], ids=["picows", "websockets"])
+@pytest.fixture(params=[picows_transport.connect, websockets_transport.connect], ids=["picows", "websockets"])
 def connect(request: pytest.FixtureRequest) -> Connect:
     found: Connect = request.param
     return found

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.engine.bars import Bars
-from tickplant.engine.reference import PlainBars
-from tickplant.shm.records import TICK, Flag, Kind
+from tickplant.books.plain_books import PlainBars
+from tickplant.engine.derive.bars import Bars
+from tickplant.records.layouts import TICK, Flag, Kind
 
 pytestmark = pytest.mark.kernels
 

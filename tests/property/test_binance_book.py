@@ -8,7 +8,7 @@ from binance_tools import Desk, FoldedBook, Record, as_bytes, diff, snapshot, wr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tickplant.shm.records import Flag, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, Kind, Side, StatusCode
 
 UNIT = 10**8
 Book = dict[Side, dict[int, int]]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.engine.book import Books
-from tickplant.engine.reference import DictBooks
-from tickplant.shm.records import TICK, Flag, Kind, Side, StatusCode
+from tickplant.books.level_books import Books
+from tickplant.books.plain_books import DictBooks
+from tickplant.records.layouts import TICK, Flag, Kind, Side, StatusCode
 
 pytestmark = pytest.mark.kernels
 

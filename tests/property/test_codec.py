@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
-from tickplant.shm.records import DTYPES, Schema
-from tickplant.writer import transform
-from tickplant.writer.codec import decode_chunk, encode_chunk
-from tickplant.writer.columns import COLUMN_IDS
+from tickplant.records.layouts import DTYPES, Schema
+from tickplant.writer.format import transform
+from tickplant.writer.format.codec import decode_chunk, encode_chunk
+from tickplant.writer.format.columns import COLUMN_IDS
 
 pytestmark = pytest.mark.kernels
 

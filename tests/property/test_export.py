@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from tickplant.instruments import MAX_SCALE, format_decimal
-from tickplant.writer.decimals import format_decimals
+from tickplant.store.decimals import format_decimals
 
 pytestmark = pytest.mark.kernels
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.publisher import STREAMS, count_lost, first_event, note_last, stamp, whole_events
-from tickplant.shm.records import TICK, Flag, Kind
+from tickplant.feeds.ring_publisher import STREAMS, count_lost, first_event, note_last, stamp, whole_events
+from tickplant.records.layouts import TICK, Flag, Kind
 
 pytestmark = pytest.mark.kernels
 

@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import DTYPES, Schema
-from tickplant.writer import columns
-from tickplant.writer.codec import (
+from tickplant.records.layouts import DTYPES, Schema
+from tickplant.store.export import export
+from tickplant.store.reader import Store
+from tickplant.store.verify import verify
+from tickplant.writer.format import columns
+from tickplant.writer.format.codec import (
     COLUMN,
     COMMIT_MARK,
     HEADER,
@@ -34,11 +37,8 @@ from tickplant.writer.codec import (
     header_checksum,
     producer_id,
 )
-from tickplant.writer.export import export
 from tickplant.writer.index import ENTRY, index_path, journal_files, load_index, make_entries
 from tickplant.writer.journal import Journal, journal_dir
-from tickplant.writer.store import Store
-from tickplant.writer.verify import verify
 
 Records = NDArray[np.void]
 

@@ -13,12 +13,12 @@ from made_records import make_ticks
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError
-from tickplant.shm.records import Schema
+from tickplant.records.layouts import Schema
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.store.verify import HARMLESS, verify
 from tickplant.writer.index import Damage, index_path, load_index
 from tickplant.writer.journal import Journal
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
-from tickplant.writer.verify import HARMLESS, verify
 
 CHUNKS = 10
 ROWS = 2

@@ -15,18 +15,18 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.control import RECALL_READY, Passage
-from tickplant.engine import past
-from tickplant.engine.past import Origin
+from tickplant import wire
+from tickplant.engine import retention
+from tickplant.engine.history_requests import Recalls
 from tickplant.engine.publisher import Publisher
-from tickplant.engine.recalls import Recalls
+from tickplant.engine.retention import Origin
 from tickplant.engine.router import Router
 from tickplant.instruments import Instrument
-from tickplant.shm import wire
-from tickplant.shm.records import BAR, BBO, DTYPES, TICK, Flag, Kind, Schema
+from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Flag, Kind, Schema
+from tickplant.runtime.control import RECALL_READY, Passage
+from tickplant.store.reader import Store
+from tickplant.store.recall import recall
 from tickplant.writer.journal import Journal
-from tickplant.writer.recall import recall
-from tickplant.writer.store import Store
 
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
@@ -179,7 +179,7 @@ class Bench:
 def bench(seed: int = 1, **limits: int) -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         for name, value in limits.items():
-            patch.setattr(past, name, value)
+            patch.setattr(retention, name, value)
         made = Bench(Path(folder), seed)
         try:
             yield made
@@ -273,7 +273,7 @@ def test_without_a_reader_one_is_asked_for_and_the_request_is_given_up_in_time(m
         made.router.give_up_overdue()
         assert made.asked == 2, "it is still wanted"
         assert not made.dealer.poll(50)
-        monkeypatch.setattr("tickplant.engine.recalls.PATIENCE_S", -1.0)
+        monkeypatch.setattr("tickplant.engine.history_requests.PATIENCE_S", -1.0)
         made.router.give_up_overdue()
         assert made.dealer.poll(5000)
         reply = wire.decode_reply(made.dealer.recv())
@@ -307,7 +307,7 @@ def test_what_a_reader_did_not_answer_is_asked_of_the_next_one() -> None:
 
 
 def test_requests_beyond_what_can_be_parked_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tickplant.engine.recalls.PARKED", 2)
+    monkeypatch.setattr("tickplant.engine.history_requests.PARKED", 2)
     with bench() as made:
         for _ in range(5):
             made.live(Schema.TICK, 300)
@@ -327,4 +327,4 @@ def test_requests_beyond_what_can_be_parked_are_gone(monkeypatch: pytest.MonkeyP
 def test_seq_is_the_last_field_of_every_record_that_is_published(dtype: np.dtype[np.void]) -> None:
     record = np.zeros(1, dtype)
     record["seq"] = 0x0102030405060708
-    assert past._seq(record.tobytes()) == 0x0102030405060708
+    assert retention._seq(record.tobytes()) == 0x0102030405060708

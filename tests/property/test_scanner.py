@@ -13,9 +13,9 @@ from binance_tools import Desk, agg_trade, as_bytes, diff, quote, snapshot, trad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.binance import passing, scanner, text
-from tickplant.feeds.binance.messages import RejectError
-from tickplant.feeds.binance.messages import to_ns as reference_to_ns
+from tickplant.feeds.venues.binance import passing, scanner, text
+from tickplant.feeds.venues.binance.messages import RejectError
+from tickplant.feeds.venues.binance.messages import to_ns as reference_to_ns
 from tickplant.instruments import to_mantissa
 
 pytestmark = pytest.mark.kernels

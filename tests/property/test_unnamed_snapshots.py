@@ -6,8 +6,8 @@ from binance_tools import Desk, FoldedBook, Record, diff, snapshot
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.binance.unnamed import WAIT_NS
-from tickplant.shm.records import Flag, Kind, Side
+from tickplant.feeds.venues.binance.unnamed import WAIT_NS
+from tickplant.records.layouts import Flag, Kind, Side
 
 UNIT = 10**8
 MS = 10**6

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from binance_tools import Desk
 
-from tickplant.shm.records import TICK, Flag, Kind, Side
+from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from binance_tools import Desk, FoldedBook, Record, diff, snapshot
 
-from tickplant.feeds.adapter import Reconnect
-from tickplant.feeds.binance import messages
-from tickplant.feeds.binance.messages import decode, to_ns
+from tickplant.feeds.contract import Reconnect
+from tickplant.feeds.venues.binance import messages
+from tickplant.feeds.venues.binance.messages import decode, to_ns
 from tickplant.instruments import format_decimal, to_mantissa
-from tickplant.shm.records import Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "binance.jsonl"
 SCALE = 8

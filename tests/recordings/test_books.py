@@ -11,11 +11,11 @@ from binance_tools import Desk
 from checkpoint_proof import expect_as_folded
 from recordings.independent import DictBook, Expected, read, recording
 
-from tickplant.engine.bars import Bars
-from tickplant.engine.book import Books
+from tickplant.books.level_books import Books
+from tickplant.books.plain_books import DictBooks, PlainBars
 from tickplant.engine.checkpoints import Schedule, checkpoint
-from tickplant.engine.reference import DictBooks, PlainBars
-from tickplant.shm.records import TICK, Flag, Kind, Side
+from tickplant.engine.derive.bars import Bars
+from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests
 

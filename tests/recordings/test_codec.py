@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from independent import recording
 
-from tickplant.feeds.recording import Recording, parse_line
-from tickplant.feeds.venues import find_venue
+from tickplant.feeds.capture import Recording, parse_line
+from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import Instrument
-from tickplant.shm.records import Schema
-from tickplant.writer.arrays import join_records
-from tickplant.writer.codec import decode_chunk, encode_chunk
+from tickplant.records.layouts import Schema
+from tickplant.records.merge import join_records
+from tickplant.writer.format.codec import decode_chunk, encode_chunk
 
 CHUNK_RECORDS = 1 << 16
 

@@ -11,15 +11,15 @@ import pytest
 from binance_tools import Desk, as_bytes, trade
 from remains import ring_name
 
-from tickplant import accounts
-from tickplant.feeds.publisher import KEPT_RECORDS, FeedPublisher
+from tickplant.feeds.pipeline import ACCOUNT_NS, Pump
 from tickplant.feeds.rejects import RejectLog
-from tickplant.feeds.source import ACCOUNT_NS, Pump
+from tickplant.feeds.ring_publisher import KEPT_RECORDS, FeedPublisher
 from tickplant.instruments import Instrument
+from tickplant.records.layouts import GapCause, Kind, Schema, StatusCode
+from tickplant.runtime import accounts
 from tickplant.shm.consumer import Consumer
-from tickplant.shm.records import GapCause, Kind, Schema, StatusCode
 from tickplant.shm.ring import Mode, Ring
-from tickplant.writer.reconcile import Reconciliation
+from tickplant.store.reconcile import Reconciliation
 
 CAPACITY = 64
 START_NS = 1_700_000_000 * 10**9

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import pytest
 
+from tickplant.kernels import JIT_ENABLED
 from tickplant.shm import atomics
-from tickplant.shm.jit import JIT_ENABLED
 
 pytestmark = pytest.mark.kernels
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant.engine.bars import Bars
-from tickplant.engine.reference import PlainBars
-from tickplant.shm.records import TICK, Flag, Kind, Side
+from tickplant.books.plain_books import PlainBars
+from tickplant.engine.derive.bars import Bars
+from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = pytest.mark.kernels
 

@@ -20,12 +20,12 @@ from binance_tools import (
 )
 
 from tickplant.errors import FeedError
-from tickplant.feeds.adapter import Reconnect, RestRequest, RestResponse, Send
-from tickplant.feeds.binance.scanner import scan, scan_levels
-from tickplant.feeds.binance.text import insert_symbol
-from tickplant.feeds.recording import as_recorded
-from tickplant.feeds.venues import VENUES, find_venue, warm_up
-from tickplant.shm.records import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.feeds.capture import as_recorded
+from tickplant.feeds.contract import Reconnect, RestRequest, RestResponse, Send
+from tickplant.feeds.venues.binance.scanner import scan, scan_levels
+from tickplant.feeds.venues.binance.text import insert_symbol
+from tickplant.feeds.venues.catalogue import VENUES, find_venue, warm_up
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
 LEVEL_A = [("1.00", "2")]
 URL = "ws://venue"

@@ -10,9 +10,9 @@ from binance_tools import SECOND, Desk, Record, agg_trade, diff, snapshot, trade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.adapter import RestRequest, RestResponse
-from tickplant.feeds.binance import backfill
-from tickplant.shm.records import Flag, GapCause, Kind, Side
+from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.venues.binance import backfill
+from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
 PAST = {"price": "0.5", "qty": "2", "time": 1_788_264_000_123_456, "isBuyerMaker": True}
 

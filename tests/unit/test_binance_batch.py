@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tickplant.feeds.batch import (
+from tickplant.records.batch import (
     FLAGS_SHIFT,
     KIND_SHIFT,
     ORDER_ID,
@@ -18,7 +18,7 @@ from tickplant.feeds.batch import (
     WORDS,
     TickBatch,
 )
-from tickplant.shm.records import NO_PRICE, TICK, Flag, Kind, Side
+from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, Side
 
 
 def test_the_words_of_a_row_are_the_fields_of_a_tick() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickplant.feeds.binance.book_sync import EMPTY_SNAPSHOT, UNKNOWN, BookSync, Diff, Gap, Output, Snapshot
+from tickplant.feeds.venues.binance.book_sync import EMPTY_SNAPSHOT, UNKNOWN, BookSync, Diff, Gap, Output, Snapshot
 
 
 def spot(first: int, last: int) -> Diff:

@@ -9,11 +9,11 @@ import pytest
 from binance_tools import SECOND, Desk, FoldedBook, Record, diff, snapshot, trade
 
 from tickplant.errors import FeedError
-from tickplant.feeds.adapter import RestRequest, RestResponse, Send
-from tickplant.feeds.binance.life import LONGEST_DELAY_NS
-from tickplant.feeds.continuity import LastIds, by_symbol
+from tickplant.feeds.contract import RestRequest, RestResponse, Send
+from tickplant.feeds.last_ids import LastIds, by_symbol
+from tickplant.feeds.venues.binance.life import LONGEST_DELAY_NS
 from tickplant.instruments import Instrument
-from tickplant.shm.records import UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
 
 KEY = "exchangeInfo"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tickplant.feeds.binance.messages import (
+from tickplant.feeds.venues.binance.messages import (
     Answer,
     BookTicker,
     Diff,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from binance_tools import SECOND, Desk, FoldedBook, Record, diff, snapshot, trade, wrapped
 
-from tickplant.feeds.binance.unnamed import WAIT_NS
-from tickplant.shm.records import Flag, Kind, Side
+from tickplant.feeds.venues.binance.unnamed import WAIT_NS
+from tickplant.records.layouts import Flag, Kind, Side
 
 UNIT = 10**8
 

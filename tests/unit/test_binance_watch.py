@@ -8,8 +8,8 @@ from typing import Any
 
 from binance_tools import SECOND, Desk, diff, quote, trade
 
-from tickplant.feeds.adapter import Reconnect, RestRequest, RestResponse, Send
-from tickplant.shm.records import Flag, StatusCode
+from tickplant.feeds.contract import Reconnect, RestRequest, RestResponse, Send
+from tickplant.records.layouts import Flag, StatusCode
 
 
 def acknowledged(desk: Desk, ts: int = 0) -> None:

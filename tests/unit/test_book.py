@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant.engine.book import Books
-from tickplant.engine.reference import DictBooks
-from tickplant.shm.records import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.books.level_books import Books
+from tickplant.books.plain_books import DictBooks
+from tickplant.records.layouts import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
 pytestmark = pytest.mark.kernels
 

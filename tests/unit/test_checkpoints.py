@@ -11,14 +11,14 @@ import pytest
 from made_past import derive, fill, past_ticks
 from remains import ring_name
 
-from tickplant.engine.book import Books
+from tickplant.books.fold import Book
+from tickplant.books.level_books import Books
 from tickplant.engine.checkpoints import CheckpointOutput, Schedule, checkpoint
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import CHECKPOINT, TICK, Flag, Kind, Schema, Side
+from tickplant.records.layouts import CHECKPOINT, TICK, Flag, Kind, Schema, Side
 from tickplant.shm.ring import Mode, Ring
-from tickplant.writer import checkpoints
-from tickplant.writer.fold import Book
-from tickplant.writer.store import Store
+from tickplant.store import stored_checkpoints
+from tickplant.store.reader import Store
 
 SECOND = 10**9
 HOUR_NS = 3600 * SECOND
@@ -249,9 +249,9 @@ def test_a_book_from_a_checkpoint_is_the_book_from_its_snapshot_at_any_time(past
             assert said(short.book("venue", symbol, at_ns)) == said(plain.book("venue", symbol, at_ns)), at_ns
 
 
-def newest(past: Past, folder: Path, at_ns: int) -> checkpoints.Checkpoint | None:
+def newest(past: Past, folder: Path, at_ns: int) -> stored_checkpoints.Checkpoint | None:
     first = past.ticks[past.ticks["kind"] == Kind.CLEAR][0]
-    return checkpoints.newest(
+    return stored_checkpoints.newest(
         Store(folder), "feed", int(first["instrument"]), after_seq=int(first["seq"]), after_ns=0, at_ns=at_ns
     )
 

@@ -16,7 +16,7 @@ from plant_process import tickplant
 
 from tickplant import cli
 from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.shm.records import Flag, Kind, Schema, Side
+from tickplant.records.layouts import Flag, Kind, Schema, Side
 from tickplant.writer.index import load_index
 from tickplant.writer.journal import Journal, journal_dir, journal_files
 
@@ -237,7 +237,7 @@ def test_what_others_wrote_is_escaped_and_json_means_the_same(data: Path, capsys
 def test_an_error_nobody_foresaw_is_a_sentence_too(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tickplant.writer.store import Store
+    from tickplant.store.reader import Store
 
     for error, words in (
         (KeyError("\x1b"), "a fault of tickplant, KeyError"),

@@ -27,9 +27,9 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
         ("from tickplant.cli import cli; cli.main(['--help'], standalone_mode=False)", "zmq"),
         ("import tickplant; tickplant.TickplantError", "numpy"),
         ("import tickplant; tickplant.subscribe", "numba"),
-        ("import tickplant.supervisor, tickplant.console", "numba"),
-        ("import tickplant.supervisor, tickplant.console", "tickplant.writer"),
-        ("import tickplant.forkserver", "numpy"),
+        ("import tickplant.plant.supervisor, tickplant.plant.console", "numba"),
+        ("import tickplant.plant.supervisor, tickplant.plant.console", "tickplant.writer"),
+        ("import tickplant.plant.fork_server", "numpy"),
     ],
 )
 def test_what_is_not_needed_is_not_imported(program: str, unwanted: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant import follower as follower_module
-from tickplant.client import Pattern, filters
-from tickplant.follower import Follower, Message, decimals
-from tickplant.shm import wire
-from tickplant.shm.records import BBO, NO_PRICE, TICK, UNKNOWN, Schema
+from tickplant import wire
+from tickplant.client import follower as follower_module
+from tickplant.client.follower import Follower, Message, decimals
+from tickplant.client.subscription import Pattern, filters
+from tickplant.records.layouts import BBO, NO_PRICE, TICK, UNKNOWN, Schema
 
 EPOCH = 1000
 

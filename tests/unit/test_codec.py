@@ -9,9 +9,9 @@ import pytest
 from made_records import make_records, make_ticks
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.shm.records import DTYPES, TICK, Flag, Kind, Schema
-from tickplant.writer import codec, columns, transform
-from tickplant.writer.codec import (
+from tickplant.records.layouts import DTYPES, TICK, Flag, Kind, Schema
+from tickplant.writer.format import codec, columns, transform
+from tickplant.writer.format.codec import (
     COLUMN,
     COMMIT_MARK,
     HEADER,

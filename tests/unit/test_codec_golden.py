@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from made_records import make_records
 
-from tickplant.shm.records import Schema
-from tickplant.writer.codec import VERSION, decode_chunk, producer_id
+from tickplant.records.layouts import Schema
+from tickplant.writer.format.codec import VERSION, decode_chunk, producer_id
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickplant import config as cfg
-from tickplant.config_checks import DERIVED_BYTES, TICK_BYTES, VENUES, check_machine
-from tickplant.config_reader import Reader
 from tickplant.errors import ConfigError
-from tickplant.feeds import venues
-from tickplant.shm.records import BAR, BBO, CHECKPOINT, TICK
+from tickplant.feeds.venues import catalogue
+from tickplant.records.layouts import BAR, BBO, CHECKPOINT, TICK
+from tickplant.runtime import config as cfg
+from tickplant.runtime.config_checks import DERIVED_BYTES, TICK_BYTES, VENUES, check_machine
+from tickplant.runtime.config_reader import Reader
 
 FEED = '[feeds.a]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
 ROOT = Path(__file__).parents[2]
@@ -208,7 +208,7 @@ def test_the_sizes_of_records_are_those_of_the_rings() -> None:
 
 
 def test_the_venues_that_are_accepted_are_those_that_there_are() -> None:
-    assert tuple(venues.VENUES) == VENUES
+    assert tuple(catalogue.VENUES) == VENUES
 
 
 @given(st.text(max_size=60) | st.text("[]{}=.\"'\\n#a0e_-", max_size=200))

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from made_records import make_ticks
 
-from tickplant import continuation
-from tickplant.config import FeedConfig
-from tickplant.continuation import leave_last_ids
-from tickplant.feeds.continuity import STREAMS, LastIds, file_of, load
+from tickplant.feeds.last_ids import STREAMS, LastIds, file_of, load
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Kind, Schema
+from tickplant.plant import continuation
+from tickplant.plant.continuation import leave_last_ids
+from tickplant.records.layouts import Kind, Schema
+from tickplant.runtime.config import FeedConfig
 from tickplant.writer.journal import Journal
 
 TICKS = make_ticks(3000)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tickplant import credentials, secrets
 from tickplant.errors import ConfigError
+from tickplant.runtime import credentials, redaction
 
 VALUE = "h8Zq-not-to-be-seen-31"
 
@@ -31,7 +31,7 @@ def write(folder: Path, text: str = f'key = "{VALUE}"\nsecret = "{VALUE}2"\n', m
 def test_a_credential_is_read_and_masked_from_then_on(own: Path) -> None:
     write(own)
     assert credentials.load("venue") == {"key": VALUE, "secret": f"{VALUE}2"}
-    assert secrets.redact(f"the venue answered: {VALUE}2 is unknown") == "the venue answered: *** is unknown"
+    assert redaction.redact(f"the venue answered: {VALUE}2 is unknown") == "the venue answered: *** is unknown"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o602])

@@ -14,8 +14,8 @@ import zmq
 from tickplant.engine.core import Engine, Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.jit import JIT_ENABLED
-from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.kernels import JIT_ENABLED
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
 BID, LAST = Side.BID, Flag.LAST
 
@@ -187,14 +187,16 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
     code = """
 import sys
 from pathlib import Path
-from tickplant.engine import bar_kernels, book_kernels, fanout
-from tickplant.shm import channels
+from tickplant.books import level_kernels
+from tickplant.engine import fanout
+from tickplant.engine.derive import bar_kernels
+from tickplant.records import channel_masks
 from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import Bench, every_size
 
 def compiled():
-    kernels = [k for module in (bar_kernels, book_kernels, channels, fanout) for k in vars(module).values()]
+    kernels = [k for module in (bar_kernels, level_kernels, channel_masks, fanout) for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
 warm_up()

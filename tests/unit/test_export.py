@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument, InstrumentTable, format_decimal
-from tickplant.shm.records import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
-from tickplant.writer import export as export_module
-from tickplant.writer.export import COLUMNS, Export, export
+from tickplant.records.layouts import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.store import export as export_module
+from tickplant.store.export import COLUMNS, Export, export
+from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
-from tickplant.writer.store import Store
 
 INSTRUMENTS = [
     Instrument(1, "venue", "AAA", 8, 3),

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import zmq
 
-from tickplant.config import EngineConfig
 from tickplant.engine.guard import Guard
+from tickplant.runtime.config import EngineConfig
 
 
 class LateNews:

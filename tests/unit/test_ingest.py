@@ -13,10 +13,10 @@ import zstandard
 from recorded_store import T0_NS, ingest, market, said, stored, write
 
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import Flag, GapCause, Kind, Schema
+from tickplant.records.layouts import Flag, GapCause, Kind, Schema
+from tickplant.store.reader import Store
+from tickplant.store.reconcile import Reconciliation
 from tickplant.writer.journal import Journal
-from tickplant.writer.reconcile import Reconciliation
-from tickplant.writer.store import Store
 
 LINES = market(1, 1200)
 

@@ -12,12 +12,12 @@ import pytest
 from made_records import START_NS, make_records, make_ticks
 
 from tickplant.errors import StoreError
-from tickplant.shm.records import Schema
-from tickplant.writer.codec import HEADER
+from tickplant.records.layouts import Schema
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.writer.format.codec import HEADER
 from tickplant.writer.index import ENTRY, index_path, journal_files, load_index
 from tickplant.writer.journal import HOUR_NS, Files, Journal, journal_dir
-from tickplant.writer.selection import Selection
-from tickplant.writer.store import Store
 
 TICKS = make_ticks(2000)
 

@@ -13,7 +13,7 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.poll import Poll
+from tickplant.runtime.poll import Poll
 
 ASLEEP_S = 30.0
 

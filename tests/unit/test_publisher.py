@@ -10,16 +10,16 @@ import pytest
 import zmq
 from plant_process import free_port, wait_for
 
+from tickplant import wire
+from tickplant.books.level_books import Books
 from tickplant.engine import fanout
 from tickplant.engine import publisher as publisher_module
-from tickplant.engine.book import Books
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
-from tickplant.shm import wire
-from tickplant.shm.channels import tick_channels
-from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
+from tickplant.records.channel_masks import tick_channels
+from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
 
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),

@@ -13,10 +13,10 @@ import pytest
 from made_records import START_NS, make_ticks
 
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, Flag, GapCause, Kind, Schema, StatusCode
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, StatusCode
+from tickplant.store.reconcile import FeedSummary, Reconciliation
+from tickplant.store.verify import verify
 from tickplant.writer.journal import Journal
-from tickplant.writer.reconcile import FeedSummary, Reconciliation
-from tickplant.writer.verify import verify
 
 Records = np.ndarray[Any, Any]
 DAY_NS = 86_400 * 10**9

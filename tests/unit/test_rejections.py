@@ -9,9 +9,9 @@ from binance_tools import SECOND, Desk, FoldedBook, Record, agg_trade, as_bytes,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickplant.feeds.binance.attribution import owner
 from tickplant.feeds.rejections import BURST, PAUSE_NS, Pacer
-from tickplant.shm.records import UNKNOWN, Flag, GapCause, Kind
+from tickplant.feeds.venues.binance.attribution import owner
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind
 
 FINE = "1.001"  # does not fit two decimals
 

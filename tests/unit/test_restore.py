@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import zmq
 
-from tickplant.control import ControlClient, Heartbeat, Mark, decode
-from tickplant.engine.outlet import Stored, newest_of
-from tickplant.shm.records import BAR, BBO, TICK, Flag, Kind, Schema
+from tickplant.engine.derived_sink import Stored, newest_of
+from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema
+from tickplant.runtime.control import ControlClient, Heartbeat, Mark, decode
+from tickplant.store.reader import Store
+from tickplant.store.restore import LOOK_BACK_S, first_needed, marks
+from tickplant.store.stored_source import Stopped, StoredSource
 from tickplant.writer.journal import Journal
-from tickplant.writer.restore import LOOK_BACK_S, first_needed, marks
-from tickplant.writer.source import Stopped, StoredSource
-from tickplant.writer.store import Store
 
 SECOND = 10**9
 OTHERWISE = 4242

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from remains import ring_name
 
 from tickplant.errors import RingError
+from tickplant.records.layouts import BAR, TICK, Schema
 from tickplant.shm import layout, protocol
-from tickplant.shm.records import BAR, TICK, Schema
 from tickplant.shm.ring import LATEST, OLDEST, Consumer, Mode, Ring, prepare_kernels
 from tickplant.shm.segment import SHM_DIR
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tickplant.errors import FeedError
-from tickplant.feeds.sim.fault_state import Faults, Piece
-from tickplant.feeds.sim.faults import KINDS, Fault, parse_fault, random_faults
-from tickplant.feeds.sim.frames import Batch, frame, frame_header
-from tickplant.feeds.sim.post import Post
-from tickplant.feeds.sim.spec import parse_spec
+from tickplant.sim.fault_state import Faults, Piece
+from tickplant.sim.faults import KINDS, Fault, parse_fault, random_faults
+from tickplant.sim.frames import Batch, frame, frame_header
+from tickplant.sim.post import Post
+from tickplant.sim.spec import parse_spec
 
 STREAMS = ["a@trade", "a@depth", "b@trade"]
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from websockets.frames import Frame, Opcode
 
-from tickplant.feeds.sim.frames import Batch, frames
-from tickplant.feeds.sim.instruments import traded
-from tickplant.feeds.sim.live import LiveMarket
-from tickplant.feeds.sim.market import Market
-from tickplant.feeds.sim.orders import ASK, BID, DEPTH, MESSAGE, MIN_LEVELS, TRADE
-from tickplant.feeds.sim.render import SPEEDS, Renderer, print_price, print_size, render_one, templates
-from tickplant.feeds.sim.spec import parse_spec
+from tickplant.sim.dialects.binance.instruments import traded
+from tickplant.sim.dialects.binance.live_market import LiveMarket
+from tickplant.sim.dialects.binance.market import Market
+from tickplant.sim.dialects.binance.orders import ASK, BID, DEPTH, MESSAGE, MIN_LEVELS, TRADE
+from tickplant.sim.dialects.binance.render import SPEEDS, Renderer, print_price, print_size, render_one, templates
+from tickplant.sim.frames import Batch, frames
+from tickplant.sim.spec import parse_spec
 
 pytestmark = pytest.mark.kernels
 

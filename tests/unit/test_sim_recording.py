@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tickplant.errors import FeedError
-from tickplant.feeds.sim.kept_book import KeptBook
-from tickplant.feeds.sim.recording import PIECE_FRAMES, Piece, Snapshot, frame_id, pieces, scan
-from tickplant.feeds.sim.spec import parse_spec
+from tickplant.sim.kept_book import KeptBook
+from tickplant.sim.recording_reader import PIECE_FRAMES, Piece, Snapshot, frame_id, pieces, scan
+from tickplant.sim.spec import parse_spec
 
 
 def trade(symbol: str, ident: int) -> bytes:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tickplant.feeds.sim.session import Session, Target, parse_target, stream_key
-from tickplant.feeds.sim.spec import RULES
+from tickplant.sim.dialects.binance.session import Session, Target, parse_target, stream_key
+from tickplant.sim.spec import RULES
 
 SPOT, FUTURES = RULES["binance"], RULES["binance-usdm"]
 

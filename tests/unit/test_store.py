@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
-from tickplant.writer.arrays import join_records, merge_by_receive_time
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.records.merge import join_records, merge_by_receive_time
+from tickplant.store.reader import Store
 from tickplant.writer.index import Damage, index_path, load_index
 from tickplant.writer.journal import Journal
-from tickplant.writer.store import Store
 
 Records = NDArray[np.void]
 

@@ -11,12 +11,12 @@ from made_records import START_NS, make_records, make_ticks
 
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.shm.records import TICK, UNKNOWN, Flag, GapCause, Kind, Schema
-from tickplant.writer.codec import encode_chunk, producer_id
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Schema
+from tickplant.store.reader import Store
+from tickplant.store.verify import Report, verify
+from tickplant.writer.format.codec import encode_chunk, producer_id
 from tickplant.writer.index import index_path, load_index
 from tickplant.writer.journal import Journal
-from tickplant.writer.store import Store
-from tickplant.writer.verify import Report, verify
 
 TICKS = make_ticks(900)
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plant_process import wait_for
 
-from tickplant.control import (
+from tickplant.errors import ControlError
+from tickplant.plant.switchboard import COUNTERS, TEXT_CHARACTERS, TURN_MESSAGES, Switchboard, sane
+from tickplant.runtime.control import (
     MAX_MESSAGE_BYTES,
     Accepted,
     Done,
@@ -29,8 +31,6 @@ from tickplant.control import (
     decode,
     encode,
 )
-from tickplant.errors import ControlError
-from tickplant.switchboard import COUNTERS, TEXT_CHARACTERS, TURN_MESSAGES, Switchboard, sane
 
 Socket = zmq.Socket[bytes]
 

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from tickplant.shm import wire
-from tickplant.shm.records import DTYPES
+from tickplant import wire
+from tickplant.records.layouts import DTYPES
 
 
 def header(**changed: int) -> bytes:

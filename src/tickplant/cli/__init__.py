@@ -32,15 +32,15 @@ COMMANDS: Final = {
         "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
     ),
     "ingest": (
-        "pipeline",
+        "recordings",
         "Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.",
     ),
     "replay": (
-        "pipeline",
+        "recordings",
         "Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.",
     ),
     "sim": (
-        "pipeline",
+        "recordings",
         "Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all.",
     ),
 }

@@ -10,13 +10,13 @@ import click
 from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import check_store, open_store, skip_damage_option
-from tickplant.console import Progress
-from tickplant.shm.records import Kind, Schema
-from tickplant.writer.export import SUFFIXES, export
-from tickplant.writer.reconcile import FeedSummary
-from tickplant.writer.selection import Clock
-from tickplant.writer.verify import Report
-from tickplant.writer.verify import verify as verify_store
+from tickplant.plant.console import Progress
+from tickplant.records.layouts import Kind, Schema
+from tickplant.store.export import SUFFIXES, export
+from tickplant.store.reconcile import FeedSummary
+from tickplant.store.selection import Clock
+from tickplant.store.verify import Report
+from tickplant.store.verify import verify as verify_store
 
 
 @click.command()

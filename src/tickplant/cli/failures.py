@@ -12,7 +12,7 @@ import click
 
 from tickplant.cli.output import say
 from tickplant.errors import TickplantError
-from tickplant.secrets import redact
+from tickplant.runtime.redaction import redact
 
 NEEDED_FILES = 64
 """Descriptors that any command may need: ZeroMQ ends the whole process where it finds none left."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tickplant.cli.options import config_option, load_config
-from tickplant.launcher import ForkServer
+from tickplant.plant.launcher import ForkServer
 
 
 @click.command()
@@ -27,10 +27,10 @@ def up(file: Path | None, plain: bool) -> int:
 
 
 def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
-    from tickplant import plans  # noqa: PLC0415  # while the fork server starts
-    from tickplant.config_checks import check_machine  # noqa: PLC0415
-    from tickplant.console import watch  # noqa: PLC0415
-    from tickplant.supervisor import Supervisor  # noqa: PLC0415
+    from tickplant.plant import plans  # noqa: PLC0415  # while the fork server starts
+    from tickplant.plant.console import watch  # noqa: PLC0415
+    from tickplant.plant.supervisor import Supervisor  # noqa: PLC0415
+    from tickplant.runtime.config_checks import check_machine  # noqa: PLC0415
 
     config = load_config(file)
     check_machine(config)

@@ -23,14 +23,14 @@ from tickplant.cli.options import (
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
-from tickplant.client import Book, Subscription, fetch_book, subscribe
-from tickplant.config import DEFAULT_PUBLISH
+from tickplant.client.follower import Message, decimals
+from tickplant.client.subscription import Book, Subscription, fetch_book, subscribe
 from tickplant.errors import SubscribeError
-from tickplant.follower import Message, decimals
 from tickplant.instruments import format_decimal
-from tickplant.shm.records import Flag, GapCause, Kind, Schema, Side, StatusCode
-from tickplant.shm.wire import BBO_CHANNEL, TICK_CHANNELS
+from tickplant.records.layouts import Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.runtime.config import DEFAULT_PUBLISH
 from tickplant.times import format_time
+from tickplant.wire import BBO_CHANNEL, TICK_CHANNELS
 
 ADDRESS = click.option(
     "--address", default=None, help=f"PUB address.  [default: that of the configuration, else {DEFAULT_PUBLISH}]"

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from tickplant import config as cfg
-from tickplant.config import Config
+from tickplant.runtime import config as cfg
+from tickplant.runtime.config import Config
 from tickplant.times import format_time, parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])

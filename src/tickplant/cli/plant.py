@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from tickplant import config as cfg
-from tickplant import runfolder
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
 from tickplant.cli.output import say, say_json
-from tickplant.config_checks import check_machine
-from tickplant.console import print_status
-from tickplant.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.errors import ControlError
-from tickplant.lockfile import last_holder
+from tickplant.plant import run_folder
+from tickplant.plant.console import print_status
+from tickplant.plant.lock_file import last_holder
+from tickplant.runtime import config as cfg
+from tickplant.runtime.config_checks import check_machine
+from tickplant.runtime.control import Accepted, ControlClient, GetStatus, Message, Restart, Resync, Status, Stop
 
 STOP_LOOK_S = 0.05
 STOP_S = 600.0  # for a plant that does not say how long it may take
@@ -26,7 +26,7 @@ def _run_dir(data_dir: Path) -> Path:
     """The run folder of the plant that holds a data directory. Raises ControlError where there is none."""
     holder, holds = last_holder(data_dir)
     folder = Path(holder.run_dir or cfg.run_dir(cfg.plant_id(data_dir)))
-    if not (holds and runfolder.exists(folder)):
+    if not (holds and run_folder.exists(folder)):
         raise ControlError(f"no plant is up for {data_dir}; start it with: tickplant up")
     return folder
 

@@ -11,9 +11,9 @@ import click
 from tickplant.cli.options import F
 from tickplant.cli.output import say
 from tickplant.errors import DamageError, StoreError, TickplantError
+from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.writer.index import Damage
 from tickplant.writer.journal import journal_root
-from tickplant.writer.store import SKIP_HINT, Store
 
 
 def skip_damage_option(function: F) -> F:

@@ -1,0 +1,1 @@
+"""Derived series: one file a derivation."""

@@ -1,0 +1,130 @@
+"""The kernel that builds time bars, and the layout of its state.
+
+The rule is in `records.BAR` and, executable, in `engine.reference.PlainBars`. State is data only, so a batch may be
+cut anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.records.layouts import Flag, Kind, Side
+
+Records = NDArray[np.void]
+
+MAX_VOLUME: Final = 2**63 - 1
+NEVER: Final = 2**63 - 1
+
+# Positions in `tally`.
+BARS: Final = 0
+LATE: Final = 1  # trades counted into a bar that begins after them
+UNTIMED: Final = 2  # trades without a venue time, which belong to no bar
+TALLY: Final = ("bars", "trades_late", "trades_untimed")
+
+_TRADE: Final = int(Kind.TRADE)
+_BUY: Final = int(Side.BUY)
+_BACKFILL: Final = int(Flag.BACKFILL)
+_LATE: Final = int(Flag.LATE)
+_OVERFLOW: Final = int(Flag.OVERFLOW)
+
+
+@kernel
+def apply_ticks(
+    ticks: Records,
+    position: int,
+    intervals_s: NDArray[np.int64],
+    bars: Records,
+    closed_until: NDArray[np.int64],
+    next_end: NDArray[np.int64],
+    out: Records,
+    tally: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Fold `ticks[position:]` into the bars and write each bar that closes.
+
+    Args:
+        ticks: TICK records in stored order.
+        position: the first one to take.
+        intervals_s: lengths of the bars, seconds.
+        bars: BAR by instrument id and interval; `trades` is 0 where none is open.
+        closed_until: by instrument id and interval, end of the last closed bar, ns.
+        next_end: by instrument id, the earliest end among its open bars, ns; `NEVER` where none is open.
+        out: BAR records to fill; at least one per interval.
+        tally: counters, see `TALLY`.
+
+    Returns:
+        The position reached, and the number of BAR records written. It stops early where `out` is full, and at an
+        instrument that `bars` has no room for.
+    """
+    written = 0
+    for i in range(position, len(ticks)):
+        tick = ticks[i]
+        ts_event = tick["ts_event"]
+        instrument = tick["instrument"]
+        if instrument >= len(bars):
+            return i, written
+        trade = tick["kind"] == _TRADE and not tick["flags"] & _BACKFILL
+        if ts_event <= 0:
+            if trade:
+                tally[UNTIMED] += 1
+            continue
+        if ts_event >= next_end[instrument]:
+            if written + len(intervals_s) > len(out):
+                return i, written
+            next_end[instrument] = NEVER
+            for j in range(len(intervals_s)):
+                bar = bars[instrument, j]
+                if bar["trades"] == 0:
+                    continue
+                if ts_event < bar["ts_event"]:
+                    next_end[instrument] = min(next_end[instrument], bar["ts_event"])
+                    continue
+                bar["ts_recv"] = tick["ts_recv"]
+                bar["source_seq"] = tick["seq"]
+                out[written] = bar
+                written += 1
+                tally[BARS] += 1
+                closed_until[instrument, j] = bar["ts_event"]
+                bar["trades"] = 0
+        if not trade:
+            continue
+        price = tick["price"]
+        size = tick["size"]
+        for j in range(len(intervals_s)):
+            bar = bars[instrument, j]
+            if bar["trades"] == 0:
+                interval_ns = intervals_s[j] * 1_000_000_000
+                start = max(ts_event // interval_ns * interval_ns, closed_until[instrument, j])
+                bar["ts_event"] = start + interval_ns
+                bar["ts_open"] = start
+                bar["open"] = price
+                bar["high"] = price
+                bar["low"] = price
+                bar["volume"] = 0
+                bar["buy_volume"] = 0
+                bar["interval_s"] = intervals_s[j]
+                bar["instrument"] = instrument
+                bar["flags"] = 0
+                next_end[instrument] = min(next_end[instrument], start + interval_ns)
+            if ts_event < bar["ts_open"]:
+                bar["flags"] |= _LATE
+                tally[LATE] += 1
+            bar["high"] = max(bar["high"], price)
+            bar["low"] = min(bar["low"], price)
+            bar["close"] = price
+            bar["trades"] += 1
+            if bar["volume"] > MAX_VOLUME - size:
+                bar["volume"] = MAX_VOLUME
+                bar["flags"] |= _OVERFLOW
+            else:
+                bar["volume"] += size
+            if tick["side"] == _BUY:
+                if bar["buy_volume"] > MAX_VOLUME - size:
+                    bar["buy_volume"] = MAX_VOLUME
+                    bar["flags"] |= _OVERFLOW
+                else:
+                    bar["buy_volume"] += size
+    return len(ticks), written

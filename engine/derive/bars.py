@@ -1,0 +1,82 @@
+"""Time bars of many instruments: feed them ticks, get the bars that close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.engine.derive import bar_kernels as k
+from tickplant.records.arrays import grown, joined
+from tickplant.records.layouts import BAR
+
+Records = NDArray[np.void]
+
+_NOTHING: Final = np.zeros(0, BAR)  # making one costs as much as a kernel
+
+
+class Bars:
+    """Bars of one stream of ticks, several lengths at once. Output depends on the ticks alone, not on their batches.
+
+    A trade counts into the bar that holds its `ts_event`. A bar closes, and is given out, when a record of its
+    instrument with `ts_event` at or after the bar's end arrives; a bar that is open when the stream ends is not given
+    out, so a replay ends like the live stream did. A trade older than the open bar counts into it, with flag LATE; one
+    older than the end of the last closed bar, where none is open, begins the bar after that one, also with LATE. Trades
+    that were fetched later (BACKFILL) or carry no venue time count nowhere.
+    """
+
+    def __init__(self, intervals_s: Sequence[int]) -> None:
+        if len(set(intervals_s)) < len(intervals_s) or any(interval < 1 for interval in intervals_s):
+            raise ValueError(f"bar lengths {tuple(intervals_s)}: distinct whole seconds are wanted")
+        self.intervals_s = tuple(intervals_s)
+        self._intervals_s = np.array(self.intervals_s, np.int64)
+        self._bars = np.zeros((0, len(intervals_s)), BAR)
+        self._closed_until = np.zeros((0, len(intervals_s)), np.int64)
+        self._next_end = np.zeros(0, np.int64)
+        self._out = np.zeros(max(1024, len(intervals_s)), BAR)
+        self._tally = np.zeros(len(k.TALLY), np.int64)
+        self.reserve(63)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What has been counted: see `bar_kernels.TALLY`."""
+        return dict(zip(k.TALLY, self._tally.tolist(), strict=True))
+
+    def reserve(self, instrument_id: int) -> None:
+        """Have room for every id up to this one. Ids count up from 1, so memory follows the instrument table."""
+        old = len(self._bars)
+        if instrument_id < old:
+            return
+        new = 1 << instrument_id.bit_length()
+        self._bars = grown(self._bars, new)
+        self._closed_until = grown(self._closed_until, new)
+        self._next_end = grown(self._next_end, new)
+        self._next_end[old:] = k.NEVER
+
+    def apply(self, ticks: Records) -> Records:
+        """Fold TICK records, in stored order, into the bars; gives the BAR records that they close, `seq` 0.
+
+        Bars that one tick closes come in the order of `intervals_s`.
+        """
+        if not len(ticks) or not self.intervals_s:
+            return _NOTHING
+        parts = []
+        position = 0
+        while True:
+            position, written = k.apply_ticks(
+                ticks,
+                position,
+                self._intervals_s,
+                self._bars,
+                self._closed_until,
+                self._next_end,
+                self._out,
+                self._tally,
+            )
+            if written:
+                parts.append(joined([self._out[:written]], BAR))
+            if position == len(ticks):
+                return parts[0] if len(parts) == 1 else joined(parts, BAR) if parts else _NOTHING
+            self.reserve(int(ticks[position]["instrument"]))

@@ -1,0 +1,449 @@
+"""The engine process: rings in, books and bars, messages and rings out.
+
+`python -m tickplant.engine`, its stdin being a control.EngineSpec. Exits 0 when stopped, having worked off what its
+rings held; 1 with a sentence where it cannot work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import structlog
+import zmq
+from numpy.typing import NDArray
+
+from tickplant.engine.checkpoints import CheckpointOutput
+from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import warm_up as warm_up_core
+from tickplant.engine.derived_sink import Output
+from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
+from tickplant.engine.history_requests import Recalls
+from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.recovery import Rebuild
+from tickplant.engine.router import Router
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import Schema
+from tickplant.runtime import accounts
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.child_process import child_process, settle, sigterm_as_fd
+from tickplant.runtime.config import requests_address
+from tickplant.runtime.control import (
+    ControlClient,
+    Counters,
+    EngineSpec,
+    Recall,
+    Restore,
+    Restored,
+    Restoring,
+    RingRef,
+    Stop,
+)
+from tickplant.runtime.poll import Poll
+from tickplant.shm.ring import Consumer, Mode, Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+
+Records = NDArray[np.void]
+
+BATCH_RECORDS: Final = 8192
+SETTLE_S: Final = 0.2
+"""A replay begins this long after the last new subscription, so that a subscriber's several ones all have arrived."""
+
+LINGER_S: Final = 0.5
+LOSSLESS_LINGER_S: Final = 10.0
+"""How long subscribers may take for what is queued when the engine ends; within the supervisor's `drain_s`."""
+
+HELD_POLL_S: Final = 0.02
+REBUILD_POLL_S: Final = 0.05
+CHECKPOINT_POLL_S: Final = 0.02
+
+
+class Input:
+    """One ring of ticks and what is derived from it."""
+
+    def __init__(self, ref: RingRef, ring: Ring, feed: Feed) -> None:
+        self.ref = ref
+        self.ring = ring
+        self.feed = feed
+        self.rebuild: Rebuild | None = None  # while what came before has to be made up for
+        self.lost = 0  # by a predecessor of the same label: it has accounted for it
+        self.until: int | None = None  # position at which to stop
+        self._consumer: Consumer | None = None
+        self._taken = 0  # since it was attached
+        self._began = (0, 0)  # position and records lost when it was
+
+    @property
+    def reading(self) -> Consumer | None:
+        """What is read now."""
+        return self.rebuild.consumer if self.rebuild else self._consumer
+
+    def attach(self, consumer: Consumer, lost: int) -> None:
+        """Read the ring itself."""
+        self._consumer, self.lost, self.rebuild = consumer, lost, None
+        self._taken, self._began = 0, (consumer.position, consumer.lost)
+
+    def read(self, consumer: Consumer) -> Records:
+        """The next batch of the ring."""
+        ticks = consumer.read(BATCH_RECORDS)
+        self._taken += len(ticks)
+        return ticks
+
+    def account(self, engine: str) -> Account | None:
+        """What must add up, while the ring itself is read."""
+        consumer = self._consumer
+        if consumer is None or self.rebuild:
+            return None
+        position, behind = consumer.position, max(0, consumer.lag)
+        published, lost = position + behind - self._began[0], consumer.lost - self._began[1]
+        return accounts.reading(engine, self.ref.producer, published, taken=self._taken, lost=lost, behind=behind)
+
+    def detach(self) -> None:
+        """Stop reading."""
+        if self.rebuild:
+            self.rebuild.close()
+        if self._consumer:
+            self._consumer.close()
+        self._consumer = None
+
+
+class EngineProcess:
+    """The loop: whatever is ready is dealt with, then it sleeps until something is."""
+
+    def __init__(self, spec: EngineSpec, resources: contextlib.ExitStack) -> None:
+        self.spec = spec
+        self._log = structlog.get_logger()
+        self._stopping = False
+        self._held = spec.wait_for_subscriber
+        self._settled_s = float("inf")  # when the held replay may begin
+        self._beat_s = 0.0
+        self._stalls = 0
+        self._overruns = 0
+        self._rebuilds = 0
+        config = spec.config
+        for address in (config.publish, requests_address(config)):
+            check_exposed(address, insecure=config.insecure)
+
+        self._client = ControlClient(spec.plant.control, spec.name)
+        resources.callback(self._client.close)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        resources.callback(context.term)
+        table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating)
+        resources.callback(self._guard.close)
+        self._publisher = Publisher(
+            context,
+            config.publish,
+            table.by_id,
+            bar_s=config.bar_s,
+            recovery_bytes=config.recovery_mib << 20,
+            high_water_messages=config.high_water_messages,
+            lossless=spec.gating,
+            while_waiting=self._wait_in_publisher,
+            guard=self._guard if config.publish.startswith("tcp://") else None,
+            limits=config,
+        )
+        if config.publish.startswith("tcp://"):
+            burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
+            self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
+        linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
+        resources.callback(self._publisher.close, linger_s)
+        self._checkpoints = self._checkpoint_output(resources)
+        self._outputs = {
+            Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs if ref.schema != Schema.CHECKPOINT
+        }
+        for schema in (Schema.BBO, Schema.BAR):
+            nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._beat)
+            self._outputs.setdefault(schema, nowhere)
+        self._engine = Engine(
+            table,
+            self._publisher,
+            self._outputs[Schema.BBO].store,
+            self._outputs[Schema.BAR].store,
+            self._checkpoints.store if self._checkpoints else None,
+        )
+        self._recalls: Recalls | None = None
+        if spec.recall:
+            self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
+            resources.callback(self._recalls.close)
+        self._router = Router(
+            context,
+            requests_address(config),
+            self._publisher,
+            self._engine.book,
+            recalls=self._recalls,
+            guard=self._guard if requests_address(config).startswith("tcp://") else None,
+            limits=config,
+        )
+        if requests_address(config).startswith("tcp://"):
+            self._guard.watch(context, self._router.socket)
+        resources.callback(self._router.close, LINGER_S)
+        self._inputs = [self._input(ref, resources) for ref in spec.inputs]
+        self._poll = resources.enter_context(Poll())
+        self._poll.add(self._guard.fileno(), self._guard.attend)
+        self._poll.add_socket(self._publisher.socket, self._read_subscriptions)
+        self._poll.add_socket(self._router.socket, self._router.serve)
+        self._poll.add_socket(self._client.socket, self._listen)
+        if self._recalls:
+            self._poll.add_socket(self._recalls.socket, self._router.serve_recalled)
+        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+        self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
+
+    def run(self) -> None:
+        """Work until stopped; then work off what the rings hold at that moment."""
+        if self.spec.gating:
+            self._catch_up()
+        self._client.hello()
+        while not (self._stopping and self._finished()):
+            more = self._read_rings()
+            if self._checkpoints and self._checkpoints.waiting:
+                self._checkpoints.flush()
+            if more:
+                self._attend(0.0)
+            else:
+                self._doze()
+        self._client.heartbeat(self.counters(), self.accounts())
+
+    def _catch_up(self) -> None:
+        """Make up for the past before a source that waits is started: so nothing of it can end before that is done."""
+        self._beat()  # the supervisor hears requests from who has spoken only
+        while any(source.rebuild for source in self._inputs) and not self._stopping:
+            self._attend(0 if self._read_rings() else REBUILD_POLL_S)
+
+    def stop(self, *_: object) -> None:
+        """Finish what is in the rings, then end. May be called from a signal handler."""
+        self._stopping = True
+
+    def counters(self) -> Counters:
+        """What the supervisor shows."""
+        publisher, router = self._publisher, self._router
+        return {
+            **self._engine.counters(),
+            "messages": publisher.messages,
+            **self._guard.counters(),
+            "subscriptions": publisher.subscriptions,
+            "requests": router.served,
+            "requests_refused": router.refused,
+            "requests_recalled": router.recalled,
+            "replies_unread": router.unread,
+            "subscriber_stalls": publisher.stalls,
+            "recovery_bytes": publisher.kept_bytes,
+            "overruns": self._overruns,
+            "rebuilds": self._rebuilds,
+            "rebuilding": sum(source.rebuild is not None for source in self._inputs),
+            "derived_dropped": sum(output.dropped for output in self._outputs.values()),
+            "derived_repeated": sum(output.repeated for output in self._outputs.values()),
+            "checkpoints": self._checkpoints.stored if self._checkpoints else 0,
+            "checkpoints_dropped": self._checkpoints.dropped if self._checkpoints else 0,
+        }
+
+    def accounts(self) -> list[Account]:
+        """What must add up, of each ring."""
+        name = self.spec.name
+        balances = [source.account(name) for source in self._inputs]
+        balances += [output.account(schema.name.lower()) for schema, output in self._outputs.items()]
+        return [account for account in balances if account]
+
+    # ------------------------------------------------------------------------------------------------ one turn
+
+    def _finished(self) -> bool:
+        for source in self._inputs:
+            if source.until is None and source.reading and not source.rebuild:
+                source.until = source.reading.position + max(0, source.reading.lag)
+        # What a rebuild has not got to yet is in the store: the next engine makes up for it.
+        return all(
+            source.rebuild or (source.reading and source.until is not None and source.reading.position >= source.until)
+            for source in self._inputs
+        )
+
+    def _read_rings(self) -> bool:
+        """Take one batch from every ring. Returns whether there is more at once."""
+        if self._held:
+            return False
+        more = False
+        for source in self._inputs:
+            more |= self._make_up(source, source.rebuild) if source.rebuild else self._read_ring(source)
+        return more
+
+    def _read_ring(self, source: Input) -> bool:
+        consumer = source.reading
+        if consumer is None:
+            return False
+        ticks = source.read(consumer)
+        if consumer.lost != source.lost:
+            self._overrun(source, consumer, ticks)
+            if source.rebuild:
+                return False
+        if len(ticks):
+            self._engine.take(source.feed, ticks)
+            consumer.commit(consumer.position)
+        return consumer.lag > 0
+
+    def _overrun(self, source: Input, consumer: Consumer, ticks: Records) -> None:
+        """The feed was faster than this process: say so on every topic, and mistrust the books."""
+        count, source.lost = consumer.lost - source.lost, consumer.lost
+        self._overruns += 1
+        self._log.warning("overrun", ring=consumer.name, lost=count)
+        ts_recv = int(ticks[0]["ts_recv"]) if len(ticks) else time.time_ns()
+        self._engine.overrun(source.feed, count, consumer.position - len(ticks), ts_recv)
+        if self.spec.restores:
+            source.detach()
+            self._begin_rebuild(source)
+
+    def _begin_rebuild(self, source: Input) -> None:
+        """Have the feed's past played once more, since what was derived from it is lost."""
+        feed = source.ref.producer
+        self._log.info("rebuilding", feed=feed)
+        source.rebuild = Rebuild(
+            self._engine,
+            source.feed,
+            source.ring,
+            self.spec.name,
+            Path(self.spec.plant.run_dir),
+            stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
+            store_bbo=self._outputs[Schema.BBO].store,
+            store_bars=self._outputs[Schema.BAR].store,
+            mode=Mode.GATING if self.spec.gating else Mode.LOSSY,
+            give_up_s=self.spec.config.restore_s,
+            ask=lambda: self._client.send(Restore(self.spec.name, feed)),
+            release=lambda: self._client.send(Restored(self.spec.name, feed)),
+        )
+
+    def _make_up(self, source: Input, rebuild: Rebuild) -> bool:
+        """A turn of a rebuild; at its end the feed is published again."""
+        busy = rebuild.turn()
+        if rebuild.finished and rebuild.live:
+            self._engine.replace(source.feed, rebuild.feed, rebuild.last_bbo())
+            source.feed = rebuild.feed
+            source.attach(rebuild.live, rebuild.lost)
+            self._rebuilds += 1
+            self._log.info("rebuilt", feed=source.ref.producer)
+        return busy
+
+    def _doze(self) -> None:
+        """Sleep until a ring, a socket or the next report needs something."""
+        if self._held:
+            self._attend(0.0 if self._stopping else HELD_POLL_S)
+            return
+        reading = [source.reading for source in self._inputs if source.reading]
+        quiet = all(consumer.prepare_wait() for consumer in reading) and not self._stopping
+        due_s = self._beat_s - time.monotonic()
+        if any(source.rebuild for source in self._inputs):
+            due_s = min(due_s, REBUILD_POLL_S)
+        if self._checkpoints and self._checkpoints.waiting:
+            due_s = min(due_s, CHECKPOINT_POLL_S)
+        self._attend(due_s if quiet else 0.0)
+        for consumer in reading:
+            consumer.finish_wait()
+
+    def _watch(self, reading: list[Consumer]) -> None:
+        """Have the doorbells of these consumers end a sleep, and no others."""
+        for _, fd in self._watched:
+            self._poll.remove(fd)
+        self._watched = [(consumer, consumer.fileno()) for consumer in reading]
+        for _, fd in self._watched:
+            self._poll.add(fd)
+
+    def _attend(self, timeout_s: float) -> None:
+        """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
+        reading = [source.reading for source in self._inputs if source.reading]
+        # Consumers are compared, not descriptors: a successor's doorbell may have the number of a closed one.
+        if reading != [consumer for consumer, _ in self._watched]:
+            self._watch(reading)
+        self._poll.wait(timeout_s)
+        if self._held and (self._stopping or time.monotonic() > self._settled_s):
+            self._held = False
+        self._beat()
+
+    def _read_subscriptions(self) -> None:
+        if self._publisher.read_subscriptions():
+            self._settled_s = time.monotonic() + SETTLE_S
+
+    def _wait_in_publisher(self) -> None:
+        """A lossless publisher waits for subscribers, which may take long."""
+        self._guard.attend()
+        self._beat()
+
+    def _beat(self) -> None:
+        """Report when it is time."""
+        now_s = time.monotonic()
+        if now_s < self._beat_s:
+            return
+        self._beat_s = now_s + self.spec.plant.heartbeat_s
+        self._router.give_up_overdue()
+        self._guard.sweep()
+        self._client.heartbeat(self.counters(), self.accounts())
+        if self._publisher.stalls != self._stalls:
+            self._stalls = self._publisher.stalls
+            self._log.warning("a subscriber takes nothing any more: from now on it loses messages")
+        self._listen()
+
+    def _listen(self) -> None:
+        """Hear what the supervisor wants."""
+        for message in self._client.receive():
+            if isinstance(message, Stop):
+                self.stop()
+            elif isinstance(message, Restoring):
+                for source in self._inputs:
+                    if source.rebuild and source.ref.producer == message.feed:
+                        source.rebuild.offer(message)
+
+    # ------------------------------------------------------------------------------------------------ set-up
+
+    def _output(self, ref: RingRef, resources: contextlib.ExitStack) -> Output:
+        ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
+        output = Output(
+            ring,
+            self.spec.name,
+            lossless=self.spec.gating,
+            resumes=not self.spec.restores,
+            while_waiting=self._beat,
+        )
+        resources.callback(output.close)
+        return output
+
+    def _checkpoint_output(self, resources: contextlib.ExitStack) -> CheckpointOutput | None:
+        for ref in self.spec.outputs:
+            if ref.schema == Schema.CHECKPOINT and self.spec.config.checkpoint_s:
+                ring = resources.enter_context(Ring.attach(ref.name, Schema.CHECKPOINT, Path(self.spec.plant.run_dir)))
+                output = CheckpointOutput(ring, lossless=self.spec.gating, while_waiting=self._beat)
+                resources.callback(output.close)
+                return output
+        return None
+
+    def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
+        ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
+        config = self.spec.config
+        feed = self._engine.add_feed(
+            ref.producer,
+            max_levels=config.max_levels,
+            bar_s=config.bar_s,
+            checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
+        )
+        source = Input(ref, ring, feed)
+        resources.callback(source.detach)
+        if self.spec.restores and ring.head > 0:
+            # There is a past: of this ring, or of an earlier one of the same store.
+            self._begin_rebuild(source)
+        else:
+            consumer = ring.consumer(self.spec.name, Mode.GATING if self.spec.gating else Mode.LOSSY)
+            source.attach(consumer, consumer.lost)
+        return source
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of every engine."""
+    prepare_ring()
+    warm_up_core()
+
+
+def main() -> None:
+    """Run one engine; ends the process."""
+    with child_process(EngineSpec) as spec:
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            process = EngineProcess(spec, resources)
+            settle()
+            process.run()

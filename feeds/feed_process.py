@@ -1,0 +1,243 @@
+"""The feed process: one venue, one ring. Wires adapter, publisher and source to the ring and to the supervisor.
+
+`python -m tickplant.feeds`, its stdin being a control.FeedSpec. Exits 0 when stopped or when its source has
+ended; 1 with a sentence where it cannot work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import uvloop
+import zmq
+
+from tickplant.feeds import notices, rest
+from tickplant.feeds.capture import Capture
+from tickplant.feeds.contract import Adapter
+from tickplant.feeds.file_feed import RecordedFeed
+from tickplant.feeds.last_ids import LastIds, by_symbol, file_of, last_ids, load
+from tickplant.feeds.past import Past
+from tickplant.feeds.pipeline import Source
+from tickplant.feeds.rejects import RejectLog
+from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
+from tickplant.feeds.runner import LiveFeed
+from tickplant.feeds.transports import picows_transport, websockets_transport
+from tickplant.feeds.transports.transport import Connect
+from tickplant.feeds.venues.catalogue import Venue, find_venue
+from tickplant.feeds.venues.catalogue import warm_up as warm_up_venues
+from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
+from tickplant.records.layouts import Schema
+from tickplant.runtime import credentials
+from tickplant.runtime.child_process import child_process, settle
+from tickplant.runtime.control import (
+    ControlClient,
+    FeedSpec,
+    Live,
+    Resync,
+    Stop,
+)
+from tickplant.shm.ring import Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+
+CONNECT: Final[dict[str, Connect]] = {"picows": picows_transport.connect, "websockets": websockets_transport.connect}
+
+
+class Directory:
+    """The instruments of this feed, registered with the supervisor when they first occur."""
+
+    def __init__(self, client: ControlClient, spec: FeedSpec) -> None:
+        self._client = client
+        config = spec.config
+        self._table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._venue = config.venue
+        self._configured = frozenset(config.symbols)
+        self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
+        self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
+        self._symbols: dict[int, str] = {}
+        self._discover = spec.discover
+
+    def resolve(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
+    ) -> Instrument:
+        """See adapter.Resolver. Waits for the supervisor. Raises ControlError."""
+        newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
+        if newest is not None and self._discover:
+            # A recording need not hold the instrument data: what is registered then tells the scales.
+            price_scale = newest.price_scale if price_scale is None else price_scale
+            size_scale = newest.size_scale if size_scale is None else size_scale
+        scales = (
+            self._price_scale if price_scale is None else price_scale,
+            self._size_scale if size_scale is None else size_scale,
+        )
+        if newest is not None and newest.covers(*scales):
+            scales = newest.price_scale, newest.size_scale
+        instrument = self._client.register(self._venue, symbol, *scales)
+        self._symbols[instrument.id] = symbol
+        return instrument
+
+    def known(self, symbol: str) -> Instrument | None:
+        """The newest id of a symbol that is registered already. Raises StoreError."""
+        self._table.reload()
+        rows = self._table.find(self._venue, symbol)
+        if rows:
+            self._symbols[rows[-1].id] = symbol
+        return rows[-1] if rows else None
+
+    def former(self) -> list[Instrument]:
+        """All ids of the configured symbols that are registered already. Raises StoreError."""
+        self._table.reload()
+        rows = [row for row in self._table if row.venue == self._venue and row.symbol in self._configured]
+        self._symbols |= {row.id: row.symbol for row in rows}
+        return rows
+
+    def symbol_of(self, instrument: int) -> str:
+        """Symbol of an id that `resolve` or `former` gave."""
+        return self._symbols[instrument]
+
+
+MakePast = Callable[[FeedSpec], Past]
+"""What reads the store for a feed whose recording is added to it."""
+
+
+def main() -> None:
+    """Run one feed; ends the process."""
+    with child_process(FeedSpec) as spec:
+        run_feed(spec)
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of every feed."""
+    prepare_ring()
+    warm_up_venues()
+    prepare_publisher()
+    notices.prepare_kernels()
+    rest.prepare()
+
+
+def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
+    """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
+    if spec.config.credentials:
+        # No venue takes a key yet; from here on nothing that this process writes can show one.
+        credentials.load(spec.config.credentials)
+    for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(spec, past))
+
+
+async def _run(spec: FeedSpec, past: MakePast | None) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    venue = find_venue(spec.config.venue)
+    venue.warm_up()
+    prepare_ring()
+    prepare_publisher()
+    notices.prepare_kernels()
+    with contextlib.ExitStack() as resources:
+        ring = resources.enter_context(Ring.attach(spec.ring.name, Schema(spec.ring.schema), Path(spec.plant.run_dir)))
+        producer = resources.enter_context(ring.producer())
+        client = ControlClient(spec.plant.control, spec.name)
+        resources.callback(client.close)
+        publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
+        last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
+        source = _make_source(spec, venue, publisher, Directory(client, spec), last, past(spec) if past else None)
+        client.hello()
+        settle()
+        finished = await _attend(spec, source, client, stop)
+        (client.done if finished else client.heartbeat)(source.counters(), source.accounts(spec.name))
+
+
+def _make_source(
+    spec: FeedSpec,
+    venue: Venue,
+    publisher: FeedPublisher,
+    directory: Directory,
+    last: Mapping[int, LastIds],
+    past: Past | None,
+) -> Source:
+    config, data_dir = spec.config, Path(spec.plant.data_dir)
+
+    def make_adapter() -> Adapter:
+        return venue.make_adapter(
+            None if spec.discover else config.symbols,
+            config.channels,
+            directory.resolve,
+            ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
+            silent_s=config.silent_s,
+            rejects_kept=config.rejects_kept,
+            instrument_poll_s=config.instrument_poll_s,
+            known=directory.known,
+        )
+
+    rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
+    if not isinstance(spec.source, Live):
+        return RecordedFeed(
+            make_adapter,
+            publisher,
+            rejects,
+            Path(spec.source.path),
+            resolve=directory.resolve,
+            symbol_of=directory.symbol_of,
+            past=past,
+        )
+    former = directory.former()
+    return LiveFeed(
+        make_adapter(),
+        publisher,
+        rejects,
+        resolve=directory.resolve,
+        symbol_of=directory.symbol_of,
+        connect=CONNECT[config.transport],
+        rest_url=spec.source.rest_url or venue.rest_url,
+        config=config,
+        capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
+        last_ids=by_symbol(last, former),
+        former=[instrument.id for instrument in former],
+    )
+
+
+async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: asyncio.Event) -> bool:
+    """Run the source until it ends or `stop`, reporting meanwhile. Returns whether it ended by itself."""
+
+    def listen() -> None:
+        for message in client.receive():
+            match message:
+                case Stop():
+                    stop.set()
+                case Resync(symbol=symbol):
+                    source.resync(symbol)
+                case _:
+                    continue
+
+    async def beat() -> None:
+        while True:
+            client.heartbeat(source.counters(), source.accounts(spec.name))
+            listen()  # the socket's FD is edge-triggered, and sending may have swallowed an edge
+            await asyncio.sleep(spec.plant.heartbeat_s)
+
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(source.run())
+    helpers = [loop.create_task(beat()), loop.create_task(stop.wait())]
+    readable = int(client.socket.get(zmq.FD))
+    loop.add_reader(readable, listen)
+    try:
+        await asyncio.wait([running, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+            return True
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        return False
+    finally:
+        loop.remove_reader(readable)
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)

@@ -1,0 +1,126 @@
+"""The ids after which a feed goes on: what an earlier process of it has left in the ring or in the store.
+
+With them the first trade after a restart shows exactly which ones were missed, as after a lost connection. A ring
+that has just been made is empty; for that case whoever can read the store leaves a file, `file_of`, for the feed to
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import Flag, Kind, StatusCode
+from tickplant.shm.ring import OLDEST, Mode, Ring
+
+LABEL: Final = "restarted feed"
+BATCH_RECORDS: Final = 1 << 16
+
+
+STREAMS: Final = ("trade", "agg_trade", "quote", "book")
+
+
+class LastIds(msgspec.Struct):
+    """The newest id of each stream of an instrument, with its venue time in ns; None where there was none."""
+
+    trade: tuple[int, int] | None = None
+    agg_trade: tuple[int, int] | None = None
+    quote: tuple[int, int] | None = None
+    book: tuple[int, int] | None = None
+    live: bool | None = None  # whether the book is in sync at its id; None where nothing tells
+    snapshot: bool = False  # whether the book's newest record is of a snapshot
+
+
+def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """By field of LastIds: which of these records, dtype TICK, are its stream. Backfill and partial books are of none.
+
+    Backfill is out of order; partial books have nothing to do with the diffs.
+    """
+    kind, flags = records["kind"], records["flags"]
+    trade = (kind == Kind.TRADE) & (flags & Flag.BACKFILL == 0)
+    aggregate = flags & Flag.AGGREGATE != 0
+    yield "trade", trade & ~aggregate
+    yield "agg_trade", trade & aggregate
+    yield "quote", kind == Kind.QUOTE
+    yield "book", ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
+
+
+class Continuity:
+    """Folds records, oldest first."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, LastIds] = {}  # by instrument
+
+    def add(self, records: NDArray[np.void]) -> None:
+        """Records (n,), dtype TICK."""
+        kind, flags = records["kind"], records["flags"]
+        for stream, mask in of_streams(records):
+            mine = records[mask][::-1]
+            instruments, newest = np.unique(mine["instrument"], return_index=True)
+            for instrument, record in zip(instruments.tolist(), mine[newest], strict=True):
+                ids = self.last.setdefault(instrument, LastIds())
+                setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
+                if stream == "book":
+                    ids.snapshot = bool(record["flags"] & Flag.SNAPSHOT)
+        lost = (kind == Kind.GAP) | ((kind == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
+        lost &= flags & Flag.ON_BOOK != 0
+        cleared = (kind == Kind.CLEAR) & (flags & Flag.PARTIAL == 0)
+        turns = records[cleared | lost][::-1]
+        instruments, newest = np.unique(turns["instrument"], return_index=True)
+        for instrument, record in zip(instruments.tolist(), turns[newest], strict=True):
+            self.last.setdefault(instrument, LastIds()).live = bool(record["kind"] == Kind.CLEAR)
+
+
+def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) -> dict[str, LastIds]:
+    """The newest ids of each symbol over all ids of these instruments, which are of one venue, oldest first.
+
+    A stream belongs to a symbol; its instrument changes with its scales.
+    """
+    found: dict[str, LastIds] = {}
+    for instrument in instruments:
+        if (ids := last.get(instrument.id)) is None:
+            continue
+        known = found.setdefault(instrument.symbol, LastIds())
+        if ids.book is not None or ids.live is not None:
+            known.live, known.snapshot = ids.live, ids.snapshot  # of the newest instrument that had a book
+        for stream in STREAMS:
+            newest = [one for one in (getattr(known, stream), getattr(ids, stream)) if one is not None]
+            setattr(known, stream, max(newest, key=lambda one: (one[1], one[0]), default=None))
+    return found
+
+
+def file_of(run_dir: Path, feed: str) -> Path:
+    """Where the newest ids of a feed in the store are left for it."""
+    return run_dir / f"{feed}.last"
+
+
+def save(path: Path, last: Mapping[int, LastIds]) -> None:
+    """Leave ids for `load`. Raises OSError."""
+    path.write_bytes(msgspec.json.encode(last))
+
+
+def load(path: Path) -> dict[int, LastIds]:
+    """What `save` has left; nothing where there is no such file, or not a whole one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[int, LastIds])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def last_ids(ring: Ring, stored: Mapping[int, LastIds]) -> dict[int, LastIds]:
+    """Of all that the ring still holds, `stored` where that is silent.
+
+    Call it as the producer, before anything is published. Raises RingError.
+    """
+    continuity = Continuity()
+    continuity.last.update(stored)
+    with ring.consumer(LABEL, Mode.LOSSY, start=OLDEST) as consumer:
+        while len(records := consumer.read(BATCH_RECORDS)):
+            continuity.add(records)
+    return continuity.last

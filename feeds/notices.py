@@ -1,0 +1,88 @@
+"""Tells of every STATUS and GAP record: one line in the log, one count in the counters.
+
+It reads what the adapter hands out, so no venue can forget to tell. A flood is counted whole, but only its first
+lines of each second are written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
+
+LINES_PER_S: Final = 50
+
+_NORMAL: Final = (
+    StatusCode.CONNECTED,
+    StatusCode.HANDOVER,
+    StatusCode.CIRCUIT_CLOSED,
+    StatusCode.TRADING,
+    StatusCode.LISTED,
+)
+_STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
+
+
+@kernel
+def first_notice(words: NDArray[np.int64]) -> int:
+    """Index of the first STATUS or GAP among the records of `words` (8 to a record); -1 where there is none."""
+    for start in range(6, len(words), 8):
+        if (words[start] >> 32) & 0xFF >= 10:
+            return start // 8
+    return -1
+
+
+def prepare_kernels() -> None:
+    """Compile, or load, the kernel above for this process."""
+    first_notice(np.zeros(8, np.int64))
+
+
+class Anomalies:
+    """Counts since the start: `statuses` by code and `gap_causes` by cause, in lower case."""
+
+    def __init__(self, symbol_of: Callable[[int], str]) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.gap_causes: Counter[str] = Counter()
+        self._symbol_of = symbol_of
+        self._lines = 0
+        self._log: Any = structlog.get_logger()
+
+    def note(self, records: NDArray[np.void]) -> None:
+        """Look through records (n,), dtype TICK, contiguous."""
+        first = first_notice(records.view(np.int64))
+        if first >= 0:
+            tail = records[first:]
+            for record in tail[tail["kind"] >= Kind.STATUS]:
+                self._tell(record)
+
+    def tick(self) -> None:
+        """A second has passed."""
+        if self._lines > LINES_PER_S:
+            self._log.warning("more notices than are written", unwritten=self._lines - LINES_PER_S)
+        self._lines = 0
+
+    def _tell(self, record: Any) -> None:
+        is_gap = record["kind"] == Kind.GAP
+        names, counts = (GapCause, self.gap_causes) if is_gap else (StatusCode, self.statuses)
+        code = names(int(record["price"]))
+        name = code.name.lower()
+        counts[name] += 1
+        self._lines += 1
+        if self._lines > LINES_PER_S:
+            return
+        about: dict[str, object] = {"symbol": self._symbol_of(int(record["instrument"]))}
+        if streams := [text for flag, text in _STREAMS.items() if record["flags"] & flag]:
+            about["streams"] = streams
+        if is_gap:
+            missing = int(record["size"])
+            about["missing"] = "unknown" if missing == UNKNOWN else missing
+            about |= {"after": int(record["order_id"]), "before": int(record["venue_seq"])}
+            self._log.warning(f"gap: {name}", **about)
+        else:
+            (self._log.info if code in _NORMAL else self._log.warning)(f"status: {name}", **about)

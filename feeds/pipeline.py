@@ -1,0 +1,276 @@
+"""What a feed's sources have in common: their interface, and the pump between an adapter and the ring.
+
+A source is the live venue (`runner`) or a recording (`recorded`). Replay from the store is a process of the writer's,
+since it needs no adapter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from tickplant.feeds.contract import Adapter, Reject, Resolver
+from tickplant.feeds.notices import Anomalies
+from tickplant.feeds.rejections import Pacer
+from tickplant.feeds.rejects import RejectLog
+from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.batch import TickBatch
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.runtime import accounts
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.control import Counters
+
+Records = NDArray[np.void]
+
+
+class Source(Protocol):
+    """Where a feed's records come from."""
+
+    async def run(self) -> None:
+        """Publish until the source ends or this is cancelled; everything decoded is in the ring on return.
+
+        Raises FeedError where the source cannot be used at all.
+        """
+        ...
+
+    def counters(self) -> Counters:
+        """What has been counted since the start."""
+        ...
+
+    def accounts(self, feed: str) -> list[Account]:
+        """What must add up, of the same moment as `counters()` called with no await between."""
+        ...
+
+    def resync(self, symbol: str) -> None:
+        """Fetch this book again, all books for an empty symbol; nothing where the source cannot."""
+        ...
+
+
+_TOLD: Final = {
+    "duplicates": "duplicates dropped",
+    "rejected": "frames rejected",
+    "backfilled": "missed trades fetched",
+    "unfilled": "missed trades not to be had",
+}
+"""Counters of the adapter that leave no STATUS or GAP of their own, and what the log says when they have grown."""
+
+
+ACCOUNT_NS: Final = 10 * 10**9
+"""Receive time between two accounts: what a killed feed leaves unaccounted for at the most."""
+
+
+class Pump:
+    """An adapter, its way out, the feed's own records, and the counters of all three.
+
+    Every ACCOUNT_NS of receive time `is_due`; then `write_account` comes before what is received next. So where the
+    accounts stand in the stream depends on the stream alone.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        publisher: FeedPublisher,
+        rejects: RejectLog,
+        resolve: Resolver,
+        symbol_of: Callable[[int], str],
+    ) -> None:
+        self.adapter = adapter
+        self.publisher = publisher
+        self.rejects = rejects
+        self.anomalies = Anomalies(symbol_of)
+        self._told = dict.fromkeys(_TOLD, 0)
+        # Of records that concern the whole feed. Asked for now: at the end there may be no supervisor left to ask.
+        self._feed = resolve(FEED_SYMBOL, 0, 0).id
+        self._own = TickBatch(16)
+        self._failures = 0  # exceptions out of the adapter, which promises to raise none
+        self._failed = 0  # frames that it had counted, and no more than that
+        self._malformed = 0  # lines of a recording that are none
+        self._untold = Pacer()  # frames of both kinds
+        self._left_out = 0  # records that were taken and are not to be published
+        self._accounts = 0  # records
+        self._last_ns = 0  # newest receive time
+        self._due_ns = 0
+        self._accounted = (0, 0)  # frames and ticks when the last account was written
+        self.log: Any = structlog.get_logger()
+
+    # -- what becomes of what is received
+
+    def take_ticks(self) -> Records:
+        """What the adapter has made since the last call, then the feed's own records."""
+        ticks = self.adapter.take_ticks()
+        if self._own.length:
+            ticks = np.concatenate([ticks, self._own.take()])
+        self.anomalies.note(ticks)
+        return ticks
+
+    def status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
+        """A STATUS of each of these instruments, else of the whole feed, for the next `take_ticks`."""
+        now_ns = time.time_ns()
+        for instrument in instruments or (self._feed,):
+            self._own.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
+
+    def failed(self, raw: Sequence[bytes], ts_recv_ns: int) -> None:
+        """Call it in `except`: a bug in the adapter costs what it was given (see the reject log), not the feed."""
+        self._failures += 1
+        if self._failures <= 10 or self._failures % 1000 == 0:
+            self.log.exception("the adapter failed", failures=self._failures)
+        self.rejects.add([Reject("adapter failure", frame, ts_recv_ns) for frame in raw])
+        counters = self.adapter.counters
+        left = counters.frames - counters.parsed - counters.ignored - counters.rejected - self._failed
+        self._failed += min(max(0, left), len(raw))
+        self._tell_rejected(self._untold.add(ts_recv_ns, len(raw)), ts_recv_ns)
+
+    def malformed(self, line: bytes, reason: str) -> None:
+        """A line that is not one of a recording: a frame that is rejected, at the last receive time that is known."""
+        self._malformed += 1
+        self.rejects.add([Reject("not a line of a recording", line, self._last_ns, reason)])
+        if self._last_ns:
+            self._tell_rejected(self._untold.add(self._last_ns), self._last_ns)
+        else:
+            self._untold.waiting += 1  # until something has a time
+
+    def leave_out(self, count: int) -> None:
+        """So many of the records that were taken are stored already."""
+        self._left_out += count
+
+    def release(self) -> None:
+        """Nothing more will be received: tell of all that is held back, for the last `take_ticks`."""
+        self.adapter.release()
+        self._tell_rejected(self._untold.rest(), self._last_ns)
+
+    def _tell_rejected(self, frames: int, ts_recv_ns: int) -> None:
+        if frames and ts_recv_ns:
+            cause, flags = GapCause.REJECTED, Flag.LAST
+            self._own.add(
+                Kind.GAP,
+                self._feed,
+                ts_recv=ts_recv_ns,
+                price=cause,
+                size=frames if frames > 1 else UNKNOWN,
+                flags=flags,
+            )
+
+    def take_rejects(self) -> None:
+        """Move the adapter's rejects and notices to the log."""
+        if rejects := self.adapter.take_rejects():
+            self.rejects.add(rejects)
+        for notice in self.adapter.take_notices():
+            self.log.warning(notice.event, **notice.fields)
+
+    def tick(self) -> None:
+        """A second has passed: say in the log what is only counted as it happens."""
+        self.anomalies.tick()
+        counters = self.adapter.counters
+        for name in _TOLD:
+            total = getattr(counters, name)
+            if total > self._told[name]:
+                self.log.warning(_TOLD[name], number=total - self._told[name], total=total)
+                self._told[name] = total
+
+    # -- accounts
+
+    def is_due(self, ts_recv_ns: int) -> bool:
+        """Whether an account is to be written before what was received at this time."""
+        return ts_recv_ns >= self._due_ns > 0
+
+    def seen(self, ts_recv_ns: int) -> None:
+        """Something was received at this time; it is in the next account."""
+        self._last_ns = ts_recv_ns
+        if self._untold.waiting:
+            self._tell_rejected(self._untold.due(ts_recv_ns), ts_recv_ns)
+        if not self._due_ns:
+            self._next_period()
+
+    def write_account(self) -> bool:
+        """Publish an account of all so far, where something has happened since the last one.
+
+        Everything that was taken must be published. Returns False where the ring has no room: try again.
+        """
+        publisher = self.publisher
+        if not publisher.settle():
+            return False
+        received, parsed, ignored, rejected = self._frames()
+        made = self._made()
+        if self._last_ns and (received, made) != self._accounted:
+            pair = np.zeros(2, TICK)
+            pair["ts_recv"], pair["instrument"], pair["kind"] = self._last_ns, self._feed, Kind.STATUS
+            pair["flags"] = Flag.LAST
+            pair["price"] = StatusCode.ACCOUNT_FRAMES, StatusCode.ACCOUNT_TICKS
+            pair["size"] = received, made + len(pair)
+            pair["venue_seq"] = parsed + ignored, publisher.published + len(pair)
+            pair["order_id"] = rejected, publisher.dropped
+            if not publisher.publish_now(pair):
+                return False
+            self._accounts += len(pair)
+            self._accounted = received, made + len(pair)
+        self._next_period()
+        return True
+
+    def skip_account(self) -> None:
+        """None is written of the time until now."""
+        self._next_period()
+
+    def accounts(self, feed: str) -> list[Account]:
+        """The equations of this feed (`tickplant.runtime.accounts`), in numbers of this moment."""
+        publisher = self.publisher
+        received, parsed, ignored, rejected = self._frames()
+        published = publisher.position - publisher.began
+        return [
+            accounts.frames(feed, received, parsed=parsed, ignored=ignored, rejected=rejected),
+            accounts.ticks(
+                feed, self._made(), published=published, dropped=publisher.dropped, waiting=publisher.waiting
+            ),
+            accounts.drops(feed, publisher.dropped, told=publisher.told, untold=publisher.untold),
+        ]
+
+    def counters(self) -> Counters:
+        """Of all together. ticks + accounts + ring_gaps = published + ring_dropped + ring_waiting."""
+        publisher, own = self.publisher, self._own.kinds
+        counters = self.adapter.counters
+        received, _, _, rejected = self._frames()
+        kinds = dict(counters.kinds)
+        for kind in (Kind.STATUS, Kind.GAP):
+            if own[kind]:
+                kinds[kind.name.lower()] = kinds.get(kind.name.lower(), 0) + own[kind]
+        return {
+            **msgspec.structs.asdict(counters),
+            "frames": received,
+            "rejected": rejected,
+            "ticks": counters.ticks + sum(own),
+            "kinds": kinds,
+            "gaps": counters.gaps + own[Kind.GAP],
+            "accounts": self._accounts,
+            "published": publisher.published,
+            "ring_dropped": publisher.dropped,
+            "ring_gaps": publisher.gaps,
+            "ring_waiting": publisher.waiting,
+            "adapter_failures": self._failures,
+            "rejects": dict(self.rejects.seen),
+            "statuses": dict(self.anomalies.statuses),
+            "gap_causes": dict(self.anomalies.gap_causes),
+            "trouble": self.adapter.trouble,
+        }
+
+    # -- inner
+
+    def _frames(self) -> tuple[int, int, int, int]:
+        """Received, parsed, ignored, rejected."""
+        counters, more = self.adapter.counters, self._malformed
+        rejected = counters.rejected + more + self._failed
+        return counters.frames + more, counters.parsed, counters.ignored, rejected
+
+    def _made(self) -> int:
+        """Records that were taken from the adapter, or made here or by the publisher."""
+        return (
+            self.adapter.counters.ticks + sum(self._own.kinds) + self._accounts + self.publisher.gaps - self._left_out
+        )
+
+    def _next_period(self) -> None:
+        self._due_ns = (self._last_ns // ACCOUNT_NS + 1) * ACCOUNT_NS

@@ -1,0 +1,106 @@
+"""One WebSocket to a venue, whichever library carries it: the interface and its limits.
+
+Knows no venue, file or ring. `transport_picows.connect` and `transport_websockets.connect` have the same signature,
+`Connect`. A transport takes the time of each read, collects the whole messages in it, and hands them over in one
+call.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final, Protocol
+
+from tickplant.errors import FeedError
+
+MAX_MESSAGE_BYTES: Final = 64 << 20
+"""Largest message taken, fragments together; snapshots of whole books pass the common default of 1 MiB."""
+
+OPEN_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a peer may take to answer a close frame before the socket is dropped."""
+
+
+class ConnectError(FeedError):
+    """A WebSocket could not be opened. `status` is the HTTP status where the venue answered with one, else 0."""
+
+    def __init__(self, url: str, reason: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Transport(Protocol):
+    """An open WebSocket. Not thread-safe: used from the event loop that opened it."""
+
+    reads: int
+    """Reads from the socket that brought at least one whole frame, of whatever kind: a sign of life."""
+
+    def send(self, payload: bytes) -> None:
+        """Send one text message; dropped where the connection is already closing."""
+        ...
+
+    def ping(self) -> None:
+        """Send a ping, so that a healthy but quiet peer shows a sign of life."""
+        ...
+
+    async def close(self, timeout_s: float = ...) -> None:
+        """Say goodbye, wait so long for the answer, then drop the socket. `on_closed` has been called afterwards."""
+        ...
+
+
+class Listener(Protocol):
+    """What a transport calls, from the event loop. None of these may raise or block for long."""
+
+    def on_open(self, transport: Transport) -> None:
+        """The handshake is done; comes before any frame."""
+        ...
+
+    def on_frames(self, transport: Transport, frames: list[bytes], ts_recv_ns: int) -> None:
+        """Whole messages, text or binary, that one read completed, in order, with the wall clock of that read."""
+        ...
+
+    def on_closed(self, transport: Transport, reason: str) -> None:
+        """The connection is gone: exactly once for each `on_open`, whoever closed it."""
+        ...
+
+
+class Connect(Protocol):
+    """Opens a WebSocket; `wss://` verifies the certificate against the system's authorities. Raises ConnectError.
+
+    Environment variables that name proxies are ignored. Compression is offered where asked for and the library can.
+    """
+
+    async def __call__(
+        self,
+        url: str,
+        listener: Listener,
+        *,
+        open_timeout_s: float = ...,
+        max_message_bytes: int = ...,
+        compression: bool = ...,
+        proxy: str | None = ...,
+    ) -> Transport:
+        """See the class."""
+        ...
+
+
+def tls_context(url: str) -> ssl.SSLContext | None:
+    """The system's trust for `wss://`, None for `ws://`."""
+    return ssl.create_default_context() if url.startswith("wss://") else None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds of a Retry-After header; None where absent, or a date, which no venue here sends."""
+    return float(value) if value is not None and value.strip().isdigit() else None
+
+
+def describe_close(received: tuple[int, str] | None, sent: tuple[int, str] | None, error: str = "") -> str:
+    """Why a connection ended, in a few words, from the first close frame of either side as (code, reason)."""
+    if received is not None:
+        code, reason = received
+        return f"closed by the venue: {code} {reason}".rstrip()
+    if sent is not None:
+        code, reason = sent
+        return f"closed here: {code} {reason}".rstrip()
+    return f"lost: {error}" if error else "lost without a close frame"

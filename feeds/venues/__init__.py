@@ -1,0 +1,1 @@
+"""One folder a venue, and the catalogue of all."""

@@ -1,0 +1,121 @@
+"""Trades that are missing from the stream, fetched over REST: which to ask for, when to give up. Pure.
+
+A hole is a range of ids that a GAP has told of; what is fetched of it becomes TRADE records with flag BACKFILL and
+the venue's own ids. So what is missing in the end is the GAP's range less the ids that are there. Holes never
+overlap, and each id is asked for until it or a later one of its hole has come: no trade is recorded twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.venues.binance.messages import AggTrade, RejectError, Trade, decode_past
+from tickplant.feeds.venues.binance.rules import Rules
+from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
+
+KEY: Final = "trades"
+PAGE: Final = 1000
+"""Most trades that the venue gives in one answer."""
+
+MOST_TRADES: Final = 100_000
+"""Of a longer hole only this many, the first ones, are fetched; at 25 a request that is four minutes."""
+
+MOST_HOLES: Final = 1000
+MOST_ATTEMPTS: Final = 6
+FIRST_DELAY_NS: Final = SECOND_NS
+
+
+class Hole(msgspec.Struct):
+    """Ids first … last of one stream of a symbol."""
+
+    symbol: str
+    channel: str  # trade or agg_trade
+    first: int
+    last: int
+    attempts: int = 0  # in a row that brought nothing
+
+
+class Fetched(msgspec.Struct):
+    """What an answer has brought."""
+
+    hole: Hole
+    trades: list[Trade | AggTrade] = []  # of the hole, ascending
+    again: RestRequest | None = None  # to be asked next
+    missing: int = 0  # trades that the venue does not have, or that are not asked for any more
+    rejected: RejectError | None = None  # the answer could not be read
+
+
+class Backfill:
+    """The holes of a feed."""
+
+    def __init__(self, rules: Rules, budget: RequestBudget) -> None:
+        self._rules = rules
+        self._budget = budget
+        self._open: dict[str, Hole] = {}  # by request key
+
+    def fetch(self, hole: Hole, now_ns: int) -> tuple[RestRequest | None, int]:
+        """The request for a new hole, and how many of its trades will not be fetched."""
+        if len(self._open) >= MOST_HOLES:
+            return None, hole.last - hole.first + 1
+        last = min(hole.last, hole.first + MOST_TRADES - 1)
+        missing, hole.last = hole.last - last, last
+        return self._request(hole, now_ns), missing
+
+    def expect(self, key: str) -> None:
+        """Take the next answer of this key as if it had been asked for here: it stands in a capture."""
+        _, symbol, channel, first, last = key.split(" ")
+        self._open[key] = Hole(symbol, channel, int(first), int(last))
+
+    def answered(self, response: RestResponse) -> Fetched | None:
+        """Take an answer, or a failure, in; None where it belongs to no hole."""
+        hole = self._open.pop(response.request.key, None)
+        if hole is None:
+            return None
+        fetched = Fetched(hole)
+        if response.status == 200:
+            try:
+                rows = decode_past(response.body, hole.symbol, aggregate=hole.channel == "agg_trade")
+            except RejectError as rejected:
+                fetched.rejected = rejected
+            else:
+                self._take(fetched, rows)
+        if not fetched.trades:
+            hole.attempts += 1
+            if hole.attempts >= MOST_ATTEMPTS:
+                fetched.missing += hole.last - hole.first + 1
+                return fetched
+        if hole.first <= hole.last:
+            delay_ns = FIRST_DELAY_NS << hole.attempts - 1 if hole.attempts else 0
+            fetched.again = self._request(hole, response.ts_recv_ns, delay_ns)
+        return fetched
+
+    def _take(self, fetched: Fetched, rows: list[Trade | AggTrade]) -> None:
+        hole = fetched.hole
+        for row in sorted(rows, key=lambda row: row.id):
+            if hole.first <= row.id <= hole.last:
+                fetched.missing += row.id - hole.first
+                hole.first = row.id + 1
+                fetched.trades.append(row)
+        if fetched.trades:
+            hole.attempts = 0
+        if hole.first <= hole.last and any(row.id > hole.last for row in rows):
+            # The answer reaches beyond the hole: what it does not hold is not there to be had.
+            fetched.missing += hole.last - hole.first + 1
+            hole.first = hole.last + 1
+
+    def _request(self, hole: Hole, now_ns: int, delay_ns: int = 0) -> RestRequest:
+        past = self._rules.past_trades[hole.channel]
+        key = f"{KEY} {hole.symbol} {hole.channel} {hole.first} {hole.last}"
+        path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(hole.symbol)}"
+        if past.by_id:
+            path += f"&fromId={hole.first}&limit={min(PAGE, hole.last - hole.first + 1)}"
+        else:
+            path += f"&limit={PAGE}"
+        self._open[key] = hole
+        share = past.weight / self._rules.snapshot_weight
+        at_ns = max(now_ns + delay_ns, self._budget.next_ns(now_ns, share))
+        return RestRequest(key, path, at_ns, self._rules.rest_headers)

@@ -1,0 +1,278 @@
+"""The life of the instruments: scales, listing, delisting, status. When to ask the venue, what follows. Pure.
+
+The venue tells over REST only, so its instrument data is asked for from time to time, and at once where something
+shows that it may have changed: values that do not fit, a silent stream, a refused subscription. What such an answer
+is wrong about never ends a feed that runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from tickplant.errors import FeedError
+from tickplant.feeds.contract import ON_CHANNEL, Notice, RestRequest, RestResponse, Send
+from tickplant.feeds.venues.binance.market import ALL_STREAMS, Market
+from tickplant.feeds.venues.binance.messages import ExchangeInfo, RejectError, SymbolInfo, decode
+from tickplant.feeds.venues.binance.rules import Rules
+from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
+from tickplant.feeds.venues.binance.subscriptions import Subscriptions
+from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
+from tickplant.records.layouts import StatusCode
+
+KEY: Final = "exchangeInfo"
+FIRST_DELAY_NS: Final = 2 * SECOND_NS
+LONGEST_DELAY_NS: Final = 300 * SECOND_NS
+"""Between two requests that something has given rise to: the pause doubles while the answers bring nothing new."""
+
+TRADING: Final = "TRADING"
+LOT_SIZE: Final = "LOT_SIZE"
+BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
+STATUS_BYTES: Final = 64
+NAMED: Final = 10
+
+
+class InstrumentLife:
+    """What the venue says of the instruments of a feed."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        symbols: Sequence[str] | None,
+        market: Market,
+        subscriptions: Subscriptions,
+        budget: RequestBudget,
+        *,
+        poll_s: float,
+        known: Callable[[str], Instrument | None],
+    ) -> None:
+        """`known` gives the newest instrument of a symbol that this store has recorded before."""
+        self.ready = False  # the instrument data is there
+        self.notices: list[Notice] = []
+        self.sends: list[Send] = []
+        self.requests: list[RestRequest] = []
+        self._rules = rules
+        self._symbols = tuple(dict.fromkeys(symbols or ()))
+        self._market = market
+        self._subscriptions = subscriptions
+        self._budget = budget
+        self._known = known
+        self._status: dict[str, str] = {}  # by symbol, the venue's word
+        self._missing: set[str] = set()  # not in the newest answer: gone if they are not in the next one either
+        self._gone: dict[str, Instrument | None] = {}  # delisted, with the instrument that they were
+        self._poll_ns = int(poll_s * SECOND_NS)
+        self._poll_at_ns = 0
+        self._asked = False
+        self._not_before_ns = 0
+        self._delay_ns = FIRST_DELAY_NS
+
+    # Asking.
+
+    def bootstrap(self) -> list[RestRequest]:
+        """The first request; none where no symbols are configured, as for a recording."""
+        return [self._request(0)] if self._symbols else []
+
+    def doubt(self, now_ns: int) -> None:
+        """Something shows that the instrument data may have changed: ask, at once if that was not done lately."""
+        if not self.ready or self._asked:
+            return
+        if now_ns > self._not_before_ns + LONGEST_DELAY_NS:
+            self._delay_ns = FIRST_DELAY_NS
+        at_ns = max(now_ns, self._not_before_ns)
+        self._not_before_ns = at_ns + self._delay_ns
+        self._delay_ns = min(2 * self._delay_ns, LONGEST_DELAY_NS)
+        self._ask(now_ns, at_ns)
+
+    def on_timer(self, now_ns: int) -> None:
+        """Ask from time to time."""
+        if self._poll_at_ns == 0:
+            self._poll_at_ns = now_ns + self._poll_ns
+        elif now_ns >= self._poll_at_ns and self.ready and not self._asked:
+            self._poll_at_ns = now_ns + self._poll_ns
+            self._ask(now_ns, now_ns)
+
+    def is_gone(self, symbol: str) -> bool:
+        """Whether a symbol of this feed is not listed."""
+        return symbol in self._gone
+
+    def _ask(self, now_ns: int, at_ns: int) -> None:
+        share = self._rules.exchange_info_weight / self._rules.snapshot_weight
+        self.requests.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
+
+    def _request(self, not_before_ns: int) -> RestRequest:
+        self._asked = True
+        path = f"{self._rules.rest_prefix}/exchangeInfo{self._rules.exchange_info}"
+        return RestRequest(KEY, path, not_before_ns)
+
+    # Answers.
+
+    def on_rest(self, response: RestResponse, retry_ns: int) -> None:
+        """An answer, or a failure. Raises FeedError at the start, where the configuration cannot work."""
+        self._asked = False
+        reason = f"HTTP status {response.status}"
+        if response.status == 200:
+            try:
+                info = decode(response.body)
+                if not isinstance(info, ExchangeInfo) or not info.symbols:
+                    raise RejectError("unknown message", "it lists no symbol")
+            except RejectError as error:
+                reason = str(error)
+                if not self.ready and any(self._known(symbol) is None for symbol in self._symbols):
+                    path = response.request.path
+                    text = f"{self._rules.venue}: {path} is not instrument data ({error}); is rest_url right?"
+                    raise FeedError(text) from None
+            else:
+                self.take(info, response.ts_recv_ns, whole=True)
+                if not self.ready:
+                    self._start(info, response.ts_recv_ns)
+                if self._missing:
+                    self.doubt(response.ts_recv_ns)
+                return
+        if self.ready:
+            self.notices.append(Notice("instrument data cannot be used", {"reason": reason}))
+            self._not_before_ns = max(self._not_before_ns, retry_ns)
+            self.doubt(response.ts_recv_ns)
+        else:
+            self.requests.append(self._request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
+
+    def take(self, info: ExchangeInfo, ts_ns: int, *, whole: bool) -> None:
+        """Instrument data; `whole` where what it does not list is not listed."""
+        listed = {each.symbol: each for each in info.symbols}
+        for symbol, each in listed.items():
+            self._market.stated_scales[symbol] = self._scales(each)
+        if not self.ready and self._symbols:
+            return  # what follows for the configured symbols is for `_start` to say
+        for symbol in self._symbols or tuple(self._market.listings):
+            if symbol in listed:
+                self._missing.discard(symbol)
+                self._apply(listed[symbol], ts_ns)
+            elif whole and symbol not in self._gone:
+                if symbol in self._missing:
+                    self._delist(symbol, ts_ns)
+                else:
+                    # One answer may leave something out by mistake; the next one decides.
+                    self._missing.add(symbol)
+                    self.notices.append(Notice("instrument data lacks a symbol", {"symbol": symbol}))
+
+    def _start(self, info: ExchangeInfo, ts_ns: int) -> None:
+        """The first answer. Raises FeedError for a symbol that was never there, or where none is left."""
+        venue, listed = self._rules.venue, {each.symbol: each for each in info.symbols}
+        gone = [symbol for symbol in self._symbols if symbol not in listed or self._is_closed(listed[symbol])]
+        unknown = [symbol for symbol in gone if symbol not in listed and self._known(symbol) is None]
+        if unknown:
+            raise FeedError(f"{venue}: " + "; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
+        if len(gone) == len(self._symbols):
+            names = ", ".join(gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
+            raise FeedError(f"{venue}: no longer listed: {names}; there is nothing left to record for this feed")
+        for symbol in self._symbols:
+            if symbol in gone:
+                self._delist(symbol, ts_ns)
+            elif symbol not in self._market.listings:
+                self._market.add(symbol)
+        self.ready = True
+        for symbol in self._symbols:
+            if symbol not in gone:
+                self._apply(listed[symbol], ts_ns)
+        if gone:
+            self._not_before_ns = ts_ns + FIRST_DELAY_NS
+            self.doubt(ts_ns)
+
+    def _apply(self, info: SymbolInfo, ts_ns: int) -> None:
+        """What follows for a symbol of this feed that is listed."""
+        symbol, word, before = info.symbol, _word(info), self._status.get(info.symbol, TRADING)
+        self._status[symbol] = word
+        if word != before:
+            self.notices.append(Notice("instrument status", {"symbol": symbol, "status": word, "before": before}))
+        if self._is_closed(info):
+            if symbol not in self._gone:
+                self._delist(symbol, ts_ns)
+            return
+        market, was_trading = self._market, before == TRADING
+        if symbol in self._gone:
+            listing = market.listings.get(symbol) or market.add(symbol)
+            market.rescale(listing, ts_ns)
+            del self._gone[symbol]
+            market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
+            self.sends += self._subscriptions.join(symbol, ts_ns)
+            self._news(ts_ns)
+            was_trading = True
+        listing = market.listings[symbol]
+        old = listing.instrument
+        if market.rescale(listing, ts_ns):
+            new = listing.instrument
+            fields: dict[str, str | int] = {
+                "symbol": symbol,
+                "price_scale": new.price_scale,
+                "size_scale": new.size_scale,
+            }
+            self.notices.append(Notice("instrument goes on", fields | {"instrument": new.id, "before": old.id}))
+            self._news(ts_ns)
+        if was_trading != (word == TRADING):
+            code = StatusCode.HALTED if was_trading else StatusCode.TRADING
+            market.status(code, ts_ns, listing.instrument, flags=ALL_STREAMS)
+            self._subscriptions.rest(symbol, ts_ns, resting=was_trading)
+            self._news(ts_ns)
+
+    def _delist(self, symbol: str, ts_ns: int) -> None:
+        """A symbol of this feed is listed no longer."""
+        market, listing = self._market, self._market.listings.get(symbol)
+        instrument = self._known(symbol) if listing is None else listing.instrument
+        self._missing.discard(symbol)
+        self._gone[symbol] = instrument
+        if listing is not None:
+            market.rejects.close(listing)
+            for channel in ON_CHANNEL:
+                market.interrupt(listing, channel, ts_ns)
+            market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=ALL_STREAMS)
+        if instrument is not None:
+            market.status(StatusCode.DELISTED, ts_ns, instrument, flags=ALL_STREAMS)
+        self.sends += self._subscriptions.leave(symbol, ts_ns)
+        self.notices.append(Notice("instrument is listed no longer: left out", {"symbol": symbol}))
+        self._news(ts_ns)
+
+    def _news(self, ts_ns: int) -> None:
+        """Something has changed: more may follow soon."""
+        self._delay_ns = FIRST_DELAY_NS
+        self._not_before_ns = min(self._not_before_ns, ts_ns + FIRST_DELAY_NS)
+
+    def _is_closed(self, info: SymbolInfo) -> bool:
+        return _word(info) in self._rules.closed_statuses
+
+    def _scales(self, info: SymbolInfo) -> tuple[int | None, int | None]:
+        """Decimals of prices and sizes: the most that a field asks for; as before where none says anything.
+
+        The precision is what is printed, the tick size and the lot size what is traded. Neither need be the larger:
+        a venue may refine one and leave the other.
+        """
+        prices = [getattr(info, self._rules.price_digits), *(_decimals(each.tickSize) for each in info.filters)]
+        sizes = [getattr(info, self._rules.size_digits)]
+        sizes += [_decimals(each.stepSize) for each in info.filters if each.filterType == LOT_SIZE]
+        before = self._market.stated_scales.get(info.symbol, (None, None))
+        stated = [
+            [digits for digits in each if digits is not None and 0 <= digits <= MAX_SCALE] for each in (prices, sizes)
+        ]
+        return max(stated[0], default=before[0]), max(stated[1], default=before[1])
+
+
+def _word(info: SymbolInfo) -> str:
+    """The venue's word for a status; trading where it says nothing."""
+    return (info.status or TRADING)[:STATUS_BYTES]
+
+
+def _decimals(step: str | None) -> int | None:
+    """Decimals of a tick or lot size; None where it says nothing, as a filter that is off does with 0."""
+    try:
+        mantissa, scale = parse_decimal(step or "")
+    except ValueError:
+        return None
+    if mantissa == 0:
+        return None
+    while scale and mantissa % 10 == 0:
+        mantissa, scale = mantissa // 10, scale - 1
+    return scale
+
+
+def _unknown_symbol(symbol: str, listed: Collection[str]) -> str:
+    near = [symbol.upper()] if symbol.upper() in listed else difflib.get_close_matches(symbol.upper(), listed, 1)
+    return f"there is no symbol {symbol}" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,419 @@
+"""Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure; keeps no state.
+
+The scanner writes ticks for the hot messages without these structs; whatever it does not recognise comes here, and a
+property test holds the two equal. In a wrapped frame the stream's name decides what the message is; in a raw one only
+its content can.
+
+    {"e":"trade","E":1788264000013,"s":"BNBBTC","t":5001,"p":"0.01250000","q":"4.20000000","T":1788264000011,"m":true}
+    {"stream":"bnbbtc@bookTicker","data":{"u":400900217,"s":"BNBBTC","b":"0.01249","B":"31.2","a":"0.01251","A":"4"}}
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+from tickplant.instruments import parse_decimal, to_mantissa
+
+MAX_ID: Final = 2**63 - 1
+MARKET: Final = "MARKET"
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A price and the size at it. Messages of before 2020 have an empty list as a third element."""
+
+    price: str
+    size: str
+    unused: Annotated[list[None], msgspec.Meta(max_length=0)] = []
+
+
+Levels = list[Level]
+
+_DIFF: Final = "depthUpdate"
+_PARTIAL: Final = "partial"
+_SNAPSHOT_STREAM: Final = "depthSnapshot"
+_STREAM: Final = re.compile(
+    r"[^@]*@(trade|aggTrade|bookTicker|depthSnapshot|(?:(depth)|(depth(?:5|10|20)))(?:@\d+ms)?)\Z", re.ASCII
+)
+_FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
+"""Streams without a symbol that are read."""
+
+
+class RejectError(Exception):
+    """A frame that cannot be recorded: a short, stable cause, and what exactly is wrong.
+
+    `accounted` says that the records will show the loss where it happened.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = detail
+        self.accounted = False
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One trade. On futures, `origin` other than MARKET is a fill that was not made on the book."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="t")
+    price: str = msgspec.field(name="p")
+    size: str = msgspec.field(name="q")
+    time: Id = msgspec.field(name="T")
+    buyer_is_maker: bool = msgspec.field(name="m")
+    origin: str = msgspec.field(name="X", default=MARKET)
+
+
+class AggTrade(msgspec.Struct, frozen=True):
+    """Fills of one taker order at one price; `id` counts in a space of its own."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="a")
+    price: str = msgspec.field(name="p")
+    size: str = msgspec.field(name="q")
+    first_trade: Id = msgspec.field(name="f")
+    time: Id = msgspec.field(name="T")
+    buyer_is_maker: bool = msgspec.field(name="m")
+
+
+class PastTrade(msgspec.Struct, frozen=True):
+    """A trade as REST gives it."""
+
+    id: Id
+    price: str
+    qty: str
+    time: Id
+    isBuyerMaker: bool  # noqa: N815 -- the venue's names
+
+
+class PastAggTrade(msgspec.Struct, frozen=True):
+    """An aggregate trade as REST gives it: as in the stream, but without the symbol."""
+
+    a: Id
+    p: str
+    q: str
+    f: Id
+    T: Id
+    m: bool
+
+
+class BookTicker(msgspec.Struct, frozen=True):
+    """Best bid and offer. Spot gives neither type nor time."""
+
+    symbol: str = msgspec.field(name="s")
+    id: Id = msgspec.field(name="u")
+    bid_price: str = msgspec.field(name="b")
+    bid_size: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_size: str = msgspec.field(name="A")
+    time: Id = msgspec.field(name="T", default=0)
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """Changed levels of the book; `previous` is the `last` of the diff before, on futures only."""
+
+    symbol: str = msgspec.field(name="s")
+    first: Id = msgspec.field(name="U")
+    last: Id = msgspec.field(name="u")
+    sent: Id = msgspec.field(name="E")
+    bids: Levels = msgspec.field(name="b")
+    asks: Levels = msgspec.field(name="a")
+    previous: Id | None = msgspec.field(name="pu", default=None)
+    matched: Id | None = msgspec.field(name="T", default=None)
+
+    @property
+    def time(self) -> int:
+        """The matching engine's time where there is one."""
+        return self.sent if self.matched is None else self.matched
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A REST depth answer: it does not name its symbol. Id -1: a newly listed symbol, empty."""
+
+    id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = msgspec.field(name="lastUpdateId")
+    bids: Levels
+    asks: Levels
+    time: Id = msgspec.field(name="T", default=0)
+
+
+class NamedSnapshot(msgspec.Struct, frozen=True):
+    """A whole book that a recorder filed under a stream's name; `body` is what REST answered."""
+
+    stream_symbol: str  # lower case, as in the stream's name
+    body: bytes
+
+
+class PartialDepth(msgspec.Struct, frozen=True):
+    """The best 5, 10 or 20 levels, whole. `stream_symbol` is lower case, as in the stream's name."""
+
+    stream_symbol: str
+    id: int
+    bids: Levels
+    asks: Levels
+    time: int
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """The server announces that it will close the connection."""
+
+    time: Id = msgspec.field(name="E")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A request was carried out."""
+
+    id: int | str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A request was refused."""
+
+    code: int
+    text: str
+    id: int | str | None = None
+
+
+class SymbolFilter(msgspec.Struct, frozen=True):
+    """One of the rules for orders: PRICE_FILTER has the tick size, LOT_SIZE the step of sizes."""
+
+    filterType: str = ""  # noqa: N815 -- the venue's names
+    tickSize: str | None = None  # noqa: N815
+    stepSize: str | None = None  # noqa: N815
+
+
+class SymbolInfo(msgspec.Struct, frozen=True):
+    """What the instrument data says of a symbol; spot and futures use different fields for its decimals."""
+
+    symbol: str
+    status: str | None = None
+    filters: list[SymbolFilter] = []
+    quotePrecision: int | None = None  # noqa: N815 -- the venue's names
+    baseAssetPrecision: int | None = None  # noqa: N815
+    pricePrecision: int | None = None  # noqa: N815
+    quantityPrecision: int | None = None  # noqa: N815
+
+
+class ExchangeInfo(msgspec.Struct, frozen=True):
+    """The REST answer with the instrument data. A symbol whose fields cannot be read has its name only."""
+
+    symbols: list[SymbolInfo]
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A message of a kind that is not recorded."""
+
+    kind: str
+
+
+Message = (
+    Trade
+    | AggTrade
+    | BookTicker
+    | Diff
+    | Snapshot
+    | NamedSnapshot
+    | PartialDepth
+    | Shutdown
+    | Answer
+    | Refusal
+    | ExchangeInfo
+    | Ignored
+)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    # What tells messages apart. Raw fields are empty where the key is absent.
+    stream: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    e: str | None = None
+    u: msgspec.Raw = msgspec.Raw()
+    lastUpdateId: msgspec.Raw = msgspec.Raw()  # noqa: N815 -- the venue's name
+    result: msgspec.Raw = msgspec.Raw()
+    code: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    symbols: msgspec.Raw = msgspec.Raw()
+
+
+class _RawExchangeInfo(msgspec.Struct, frozen=True):
+    # The symbols one by one: a field that the venue has changed for one of them must not take the others away.
+    symbols: list[msgspec.Raw]
+
+
+class _SymbolName(msgspec.Struct, frozen=True):
+    symbol: str
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int
+    msg: str = ""
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    # {"code":2,"msg":"…"} on most servers, {"error":{"code":2,"msg":"…"}} on some; the id may be missing.
+    code: int = 0
+    msg: str = ""
+    error: _Error | None = None
+    id: int | str | None = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+_HEADS: Final = msgspec.json.Decoder(list[_Head])
+_BOOK_TICKER: Final = msgspec.json.Decoder(BookTicker)
+_SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
+_EXCHANGE_INFO: Final = msgspec.json.Decoder(_RawExchangeInfo)
+_SYMBOL_INFO: Final = msgspec.json.Decoder(SymbolInfo)
+_SYMBOL_NAME: Final = msgspec.json.Decoder(_SymbolName)
+_ANSWER: Final = msgspec.json.Decoder(Answer)
+_REFUSAL: Final = msgspec.json.Decoder(_Refusal)
+_PAST_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
+_PAST_AGG_TRADES: Final = msgspec.json.Decoder(list[PastAggTrade])
+_EVENTS: Final[dict[str, msgspec.json.Decoder[Trade | AggTrade | BookTicker | Diff | Shutdown]]] = {
+    "trade": msgspec.json.Decoder(Trade),
+    "aggTrade": msgspec.json.Decoder(AggTrade),
+    "bookTicker": msgspec.json.Decoder(BookTicker),
+    _DIFF: msgspec.json.Decoder(Diff),
+    "serverShutdown": msgspec.json.Decoder(Shutdown),
+}
+_RECORDED: Final = frozenset(_EVENTS)
+
+
+def decode(body: bytes) -> Message:
+    """The message of a frame, raw or wrapped in `{stream, data}`, or of a REST answer. Raises RejectError."""
+    try:
+        if body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"[":
+            return _decode_list(_HEADS.decode(body))
+        head = _HEAD.decode(body)
+        return _decode(head, body) if head.stream is None else _decode_stream(head.stream, head.data or body)
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None
+
+
+def _decode_list(heads: list[_Head]) -> Message:
+    # Only the `!…@arr` streams send lists, of statistics: a list is ignored if each of its members says such a kind.
+    kinds = {head.e for head in heads}
+    if not kinds or None in kinds or kinds & _RECORDED:
+        raise RejectError("schema", "a list that is not one of events of a kind that is not recorded")
+    return Ignored(", ".join(sorted(kind for kind in kinds if kind is not None)))
+
+
+def _decode_stream(name: str, payload: bytes | msgspec.Raw) -> Message:
+    kind = stream_kind(name)
+    if kind is None:
+        return Ignored(_ignored_kind(name))
+    head = _HEAD.decode(payload)
+    symbol = name.partition("@")[0]
+    if head.e is None and head.lastUpdateId:
+        if kind == _SNAPSHOT_STREAM:
+            return NamedSnapshot(symbol, bytes(payload))
+        if kind == _PARTIAL:
+            book = _SNAPSHOT.decode(payload)
+            return PartialDepth(symbol, max(book.id, 0), book.bids, book.asks, book.time)
+    # On futures the partial depth streams have the shape of diffs.
+    event = _DIFF if kind == _PARTIAL else kind
+    untyped_quote = event == "bookTicker" and head.e is None and head.u and not head.lastUpdateId
+    if event not in _EVENTS or (head.e != event and not untyped_quote):
+        raise RejectError("unknown message", f"{(head.e or 'no event')[:100]} on stream {name[:100]}")
+    message = _EVENTS[event].decode(payload)
+    if kind == _PARTIAL and isinstance(message, Diff):
+        return PartialDepth(symbol, message.last, message.bids, message.asks, message.time)
+    return message
+
+
+def stream_kind(name: str) -> str | None:
+    """What a stream carries, by its whole name: an event, a partial book or a snapshot; None if it is not recorded.
+
+    Only the name tells: streams that are not recorded, such as `@rpiDepth`, send events of the same type.
+    """
+    if name in _FEED_WIDE:
+        return name[1:]
+    match = _STREAM.match(name)
+    if match is None:
+        return None
+    return _DIFF if match[2] else _PARTIAL if match[3] else match[1]
+
+
+def _decode(head: _Head, payload: bytes | msgspec.Raw) -> Message:
+    # Without a stream's name only the content says what a message is.
+    if head.e is not None:
+        decoder = _EVENTS.get(head.e)
+        return decoder.decode(payload) if decoder is not None else Ignored(head.e)
+    if head.lastUpdateId:
+        return _SNAPSHOT.decode(payload)
+    if head.u:
+        return _BOOK_TICKER.decode(payload)
+    if head.code or head.error:
+        refusal = _REFUSAL.decode(payload)
+        error = refusal.error or _Error(refusal.code, refusal.msg)
+        return Refusal(error.code, error.msg, refusal.id)
+    if head.result:
+        return _ANSWER.decode(payload)
+    if head.symbols:
+        return ExchangeInfo([_symbol_info(raw) for raw in _EXCHANGE_INFO.decode(payload).symbols])
+    raise RejectError("unknown message", "neither an event, a quote, a book, an answer nor instrument data")
+
+
+def _symbol_info(raw: msgspec.Raw) -> SymbolInfo:
+    try:
+        return _SYMBOL_INFO.decode(raw)
+    except msgspec.ValidationError:
+        return SymbolInfo(_SYMBOL_NAME.decode(raw).symbol)
+
+
+def _ignored_kind(name: str) -> str:
+    # Of a stream that is not recorded: its name without symbol, speed and the rest.
+    symbol, _, rest = name.partition("@")
+    return symbol if symbol.startswith("!") or not rest else rest.partition("@")[0]
+
+
+def decode_past(body: bytes, symbol: str, *, aggregate: bool) -> list[Trade | AggTrade]:
+    """The trades of a REST answer, which does not name their symbol. Raises RejectError."""
+    try:
+        if aggregate:
+            return [AggTrade(symbol, row.a, row.p, row.q, row.f, row.T, row.m) for row in _PAST_AGG_TRADES.decode(body)]
+        rows = _PAST_TRADES.decode(body)
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None
+    return [Trade(symbol, row.id, row.price, row.qty, row.time, row.isBuyerMaker) for row in rows]
+
+
+def to_ns(time: int) -> int:
+    """Nanoseconds of a venue time in ms, us or ns, told apart by magnitude; 0 stays 0. Raises RejectError."""
+    if time <= MAX_ID // 1_000_000:
+        return time * 1_000_000
+    if 10**14 <= time <= MAX_ID // 1_000:
+        return time * 1_000
+    if time >= 10**17:
+        return time
+    raise RejectError("time", f"{time} is neither milliseconds nor microseconds of our time")
+
+
+def price(text: str, scale: int) -> int:
+    """Mantissa of a price, exactly. Raises RejectError "scale" where it does not fit, "value" where it is no number."""
+    try:
+        return to_mantissa(text, scale)
+    except ValueError as error:
+        raise RejectError("scale" if _is_decimal(text) else "value", str(error)) from None
+
+
+def size(text: str, scale: int) -> int:
+    """Mantissa of a size, exactly. Raises RejectError as `price` does, also where it is negative."""
+    mantissa = price(text, scale)
+    if mantissa < 0:
+        raise RejectError("value", f"the size {text} is negative")
+    return mantissa
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        parse_decimal(text)
+    except ValueError:
+        return False
+    return True

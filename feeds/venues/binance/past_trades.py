@@ -1,0 +1,97 @@
+"""What a feed asks the venue about past trades: missed ones to record, the newest one to judge a quiet stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tickplant.feeds.contract import FeedCounters, RestRequest, RestResponse
+from tickplant.feeds.venues.binance import backfill, probe
+from tickplant.feeds.venues.binance.backfill import Backfill
+from tickplant.feeds.venues.binance.market import Market
+from tickplant.feeds.venues.binance.messages import RejectError
+from tickplant.feeds.venues.binance.probe import TradeProbe
+from tickplant.feeds.venues.binance.rules import Rules
+from tickplant.feeds.venues.binance.snapshots import RequestBudget
+
+
+class PastTradeDesk:
+    """Requests and answers of `backfill` and `probe`, counted in the feed's counters."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        budget: RequestBudget,
+        market: Market,
+        counters: FeedCounters,
+        reject: Callable[[RejectError, bytes, int], None],
+    ) -> None:
+        self.probe = TradeProbe(rules, budget)
+        self._backfill = Backfill(rules, budget)
+        self._market = market
+        self._counters = counters
+        self._reject = reject
+
+    def fetch_missed(self, *, asking: bool) -> list[RestRequest]:
+        """Requests for the holes that the market has seen; none without `asking`: a recording has nobody to ask."""
+        holes, self._market.holes = self._market.holes, []
+        requests: list[RestRequest] = []
+        for hole, now_ns in holes if asking else ():
+            request, missing = self._backfill.fetch(hole, now_ns)
+            self._counters.unfilled += missing
+            if request is not None:
+                requests.append(request)
+        return requests
+
+    def knows(self, request: RestRequest) -> bool:
+        """Whether a request was made here."""
+        return request.key.startswith((backfill.KEY, probe.KEY))
+
+    def on_recorded(self, response: RestResponse) -> None:
+        """Take an answer in that another feed had asked for. Raises ValueError for a key that no feed has made."""
+        if response.request.key.startswith(backfill.KEY):
+            self._backfill.expect(response.request.key)
+        self.on_rest(response)
+
+    def on_rest(self, response: RestResponse) -> list[RestRequest]:
+        """Take an answer, or a failure, in; returns what is to be asked next."""
+        if response.request.key.startswith(probe.KEY):
+            self._on_newest(response)
+            return []
+        return self._on_missed(response)
+
+    def _on_newest(self, response: RestResponse) -> None:
+        self._counters.frames += response.status == 200
+        try:
+            self.probe.answered(response, self._market.last_trade)
+            self._counters.ignored += response.status == 200
+        except RejectError as rejected:
+            rejected.accounted = True  # it is asked for again
+            self._reject(rejected, response.body, response.ts_recv_ns)
+
+    def _on_missed(self, response: RestResponse) -> list[RestRequest]:
+        fetched = self._backfill.answered(response)
+        if fetched is None:
+            self._counters.frames += response.status == 200
+            self._counters.ignored += response.status == 200
+            return []
+        self._counters.unfilled += fetched.missing
+        rejected = fetched.rejected
+        for trade in fetched.trades:
+            if self._market.listing(trade.symbol) is None:
+                continue
+            try:
+                self._market.on_past_trade(trade, response.ts_recv_ns)
+                self._counters.backfilled += 1
+            except RejectError as error:
+                self._counters.unfilled += 1
+                rejected = error
+        if response.status == 200:
+            self._counters.frames += 1
+            if rejected is not None:
+                rejected.accounted = True  # by the gap that was to be filled
+                self._reject(rejected, response.body, response.ts_recv_ns)
+            elif fetched.trades:
+                self._counters.parsed += 1
+            else:
+                self._counters.ignored += 1
+        return [] if fetched.again is None else [fetched.again]

@@ -1,0 +1,163 @@
+"""What is recorded of rejected frames: the rule of feeds/rejections.py, for the streams of a market. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
+from tickplant.feeds.venues.binance import attribution, text
+from tickplant.feeds.venues.binance import scanner as sc
+from tickplant.feeds.venues.binance.messages import RejectError
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause
+
+if TYPE_CHECKING:
+    from tickplant.feeds.venues.binance.market import Listing, Market
+
+CHANNEL: Final = {sc.LAST_TRADE: "trade", sc.LAST_AGG: "agg_trade", sc.LAST_QUOTE: "quote"}
+COLUMN: Final = {channel: column for column, channel in CHANNEL.items()}
+ON_COLUMN: Final = {
+    sc.LAST_TRADE: Flag.ON_TRADE,
+    sc.LAST_AGG: Flag.ON_TRADE | Flag.AGGREGATE,
+    sc.LAST_QUOTE: Flag.ON_QUOTE,
+}
+CAUSE: Final = 2
+"""The cause of the next gap is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE."""
+
+
+class StreamRejects:
+    """The rejects of a market. A rejected snapshot is no loss, since it is asked for again, but may be trouble."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._runs = Runs()
+        self._unread = Pacer()
+
+    # By stream.
+
+    def add(
+        self,
+        rejected: RejectError,
+        listing: Listing,
+        channel: str,
+        ts_recv: int,
+        ident: int = UNKNOWN_ID,
+        *,
+        first: int = UNKNOWN_ID,
+    ) -> None:
+        """A frame of this stream was rejected; its id, and of a diff the first one, where they can be read."""
+        rejected.accounted = True
+        listing.overflowed |= rejected.cause == "scale" and "63 bits" in rejected.detail
+        key = listing.instrument.symbol, channel
+        if not self._is_open(key):
+            self._runs.end(key)
+        run = self._runs.add(key, rejected.cause, rejected.detail, ident)
+        begins = run.frames == 1
+        market, instrument = self._market, listing.instrument
+        next_id = 0 if ident == UNKNOWN_ID else ident + 1
+        if channel == "book":
+            # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
+            if begins or listing.sync.live:
+                market.record(listing, listing.sync.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
+        elif channel == "partial":
+            if begins:
+                market.gap(instrument, GapCause.REJECTED, 0, ts_recv, next_id=next_id, flags=Flag.PARTIAL)
+        elif (column := COLUMN.get(channel)) is not None:
+            row = market.state[listing.slot]
+            if ident != UNKNOWN_ID:
+                # The scanner leaves the next record of a stream with a cause to the market, which ends the run.
+                row[column] = ident - 1 if row[column] == text.NONE else row[column]
+                row[column + CAUSE] = row[column + CAUSE] or GapCause.REJECTED
+            if begins:
+                run.mark = int(row[column])
+                last_id, flags = max(run.mark, 0), ON_COLUMN[column]
+                market.gap(instrument, GapCause.REJECTED, 0, ts_recv, last_id=last_id, next_id=next_id, flags=flags)
+
+    def end(self, listing: Listing, channel: str) -> Run | None:
+        """A good message of a stream has come; the run of rejects that it ends."""
+        return self._runs.end((listing.instrument.symbol, channel)) if self._runs.open else None
+
+    def rescaled(self, listing: Listing) -> None:
+        """The scales of an instrument have changed."""
+        for key in self._runs.of(listing.instrument.symbol):
+            self._runs.open[key].rescaled = True
+
+    def close(self, listing: Listing) -> None:
+        """Say exactly what was rejected last: no good message of these streams will come."""
+        market = self._market
+        for key in self._runs.of(listing.instrument.symbol):
+            is_open, channel = self._is_open(key), key[1]
+            run = self._runs.end(key)
+            if run is None or run.last_id == UNKNOWN_ID or not is_open:
+                continue
+            if channel == "book":
+                last_id, missing, flags = listing.sync.seen_id or 0, UNKNOWN, Flag.ON_BOOK
+                if not listing.sync.futures and last_id:
+                    missing = run.last_id - last_id
+            elif (column := COLUMN.get(channel)) is not None:
+                last_id, flags = max(int(market.state[listing.slot, column]), 0), ON_COLUMN[column]
+                missing = run.frames if channel == "quote" else run.last_id - last_id
+            else:
+                continue
+            if run.last_id > last_id:
+                market.gap(
+                    listing.instrument,
+                    GapCause.REJECTED,
+                    0,
+                    market.ts_recv,
+                    missing=missing,
+                    last_id=last_id,
+                    next_id=run.last_id + 1,
+                    flags=flags,
+                )
+
+    def trouble(self) -> str:
+        """A sentence where all messages of a stream are being rejected, else empty."""
+        for key in [key for key in self._runs.open if not self._is_open(key)]:
+            self._runs.end(key)
+        return self._runs.trouble()
+
+    def _is_open(self, key: tuple[str, str]) -> bool:
+        # Where no id could be read, nothing but the scanner's own last id says that a good message has come since.
+        run, listing = self._runs.open.get(key), self._market.listings.get(key[0])
+        if run is None or listing is None:
+            return False
+        column = COLUMN.get(key[1])
+        return column is None or run.last_id != UNKNOWN_ID or bool(self._market.state[listing.slot, column] == run.mark)
+
+    # Of frames that cannot be read.
+
+    def add_unread(self, rejected: RejectError, body: bytes, ts_recv: int) -> bool:
+        """A frame could not be read: told on the stream that it says it is of, else on `*`. Whether it said so."""
+        market, owner = self._market, attribution.owner(body)
+        if owner is not None:
+            symbol, channel = owner
+            listing = market.listings.get(symbol) or market.listings.get(symbol.upper())
+            if listing is not None:
+                self.add(rejected, listing, channel, ts_recv)
+                return True
+        self._tell_unread(self._unread.add(ts_recv), ts_recv)
+        return False
+
+    def tell_unread(self, ts_ns: int) -> None:
+        """Tell of frames of no stream that were rejected meanwhile, where that is due."""
+        if self._unread.waiting:
+            self._tell_unread(self._unread.due(ts_ns), ts_ns)
+
+    def release_unread(self) -> None:
+        """Tell of all frames of no stream that were rejected."""
+        self._tell_unread(self._unread.rest(), self._market.ts_recv)
+
+    def _tell_unread(self, frames: int, ts_recv: int) -> None:
+        if frames:
+            market = self._market
+            market.gap(
+                market.feed_instrument(), GapCause.REJECTED, 0, ts_recv, missing=frames if frames > 1 else UNKNOWN
+            )
+
+
+def unrecorded(first: int, last: int, rejected: Run | None) -> list[tuple[int, int]]:
+    """Ranges of missing ids to ask the venue for: not what was rejected, unless the scales have changed since."""
+    if rejected is None or rejected.unread or rejected.rescaled:
+        return [(first, last)]
+    ranges = [(first, rejected.first_id - 1), (rejected.last_id + 1, last)]
+    return [(low, high) for low, high in ranges if low <= high]

@@ -1,0 +1,1 @@
+"""Order books: kernels, references, fold."""

@@ -1,0 +1,229 @@
+"""Commands that run a plant for one purpose: store a recording, play the store, or play a recording as a venue."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from tickplant.cli.options import Number, Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.output import say, say_json
+from tickplant.cli.stored import check_store, skip_damage_option
+from tickplant.errors import FeedError, StoreError
+from tickplant.feeds.capture import Recording
+from tickplant.feeds.venues.catalogue import VENUES
+from tickplant.plant import plans
+from tickplant.plant.console import Progress
+from tickplant.plant.ingest import names_in
+from tickplant.plant.supervisor import Supervisor
+from tickplant.runtime import config as cfg
+from tickplant.runtime.config import EngineConfig, PlantConfig
+from tickplant.runtime.control import Plant, ReplaySpec, RingRef
+from tickplant.sim.server import run as run_sim
+from tickplant.sim.spec import parse_spec
+
+REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
+"""Not the live plant's: both may run at once."""
+
+
+class Speed(click.ParamType[float | str]):
+    """A factor, or "max"."""
+
+    name = "N|max"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """The factor, or "max"."""
+        if value == "max":
+            return "max"
+        try:
+            factor = float(str(value).removeprefix("x"))
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor < 1e6:
+            self.fail(f"{value!r} is neither a factor such as 10 or 0.5 nor max", param, ctx)
+        return factor
+
+
+venue_option = click.option(
+    "--venue", required=True, type=click.Choice(sorted(VENUES)), help="Whose messages these are."
+)
+speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
+
+
+_BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
+"""Counters of a summary, and where the feed counts the same by cause, kind or origin."""
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@venue_option
+@click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
+@json_option
+def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
+    """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
+
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. What
+    is stored already is left out: an ingest that was cut short is continued when it is repeated, and a recording that
+    follows another one is joined to it.
+    """
+    Recording(recording)  # there is something to read
+    started_s = time.monotonic()
+    with Progress(f"storing {recording.name}", unit="frames") as progress:
+        names = names_in(data_dir.resolve(), venue)
+        plan = plans.ingest(recording, venue, data_dir.resolve(), names, settings=PlantConfig())
+        supervisor = Supervisor(plan, report=progress.report)
+        code = supervisor.run(lambda: progress.show(supervisor.children[names.feed].counters.get("frames", 0)))
+    if code or names.feed not in supervisor.done:
+        raise StoreError(
+            "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=recording
+        )
+    counters = supervisor.done[names.feed].counters
+    kinds, off_book = counters.get("kinds"), counters.get("off_book")
+    summary = {
+        "frames": counters.get("frames", 0),
+        "ticks": counters.get("ticks", 0),
+        **(kinds if isinstance(kinds, dict) else {}),
+        "rejected": counters.get("rejected", 0),
+        "ignored": counters.get("ignored", 0),
+        "off_book": sum(off_book.values()) if isinstance(off_book, dict) else 0,
+        "gaps": counters.get("gaps", 0),
+        "duplicates": counters.get("duplicates", 0),
+        "repeated": counters.get("repeated", 0),
+        "added": counters.get("added", 0),
+        "checksums_ok": counters.get("checksums_ok", 0),
+        "checksums_failed": counters.get("checksums_failed", 0),
+        "seconds": round(time.monotonic() - started_s, 3),
+    }
+    if as_json:
+        say_json(summary | {f"{name}_by_name": counters.get(key, {}) for name, key in _BY_NAME.items()})
+    else:
+        say(", ".join(f"{key} {value:,}" for key, value in summary.items()))
+    if told := _what_was_known(recording, summary):
+        say(told, err=True)
+    if late := counters.get("late", 0):
+        raise FeedError(
+            f"{recording}: {late:,} of its events are older than what is stored of their streams, and are not stored: "
+            "they were left out; ingest recordings in the order of their times, or this one into a store of its own"
+        )
+    if summary["frames"] and summary["frames"] == summary["rejected"]:
+        kept = data_dir / "rejects" / f"{names.feed}.jsonl"
+        raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
+    if damage := counters.get("damage"):
+        raise FeedError(f"{damage}; what could be read is stored")
+    return 0
+
+
+def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
+    """The sentence for what the store had already."""
+    if not summary["added"]:
+        return f"{recording}: all of it is stored already; nothing was added" if summary["frames"] else ""
+    known = []
+    if summary["repeated"]:
+        known.append(f"its first {summary['repeated']:,} records, where the earlier ingest was continued")
+    if summary["duplicates"]:
+        known.append(f"{summary['duplicates']:,} events, by their ids")
+    return f"{recording}: stored already and left out: {'; '.join(known)}" if known else ""
+
+
+@click.command()
+@config_option
+@data_option
+@click.option("--venue", default="", help="Only this venue.")
+@click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be given more than once.")
+@click.option("--start", type=Time(), help="First receive time, inclusive.")
+@click.option("--end", type=Time(), help="Last receive time, exclusive.")
+@speed_option
+@skip_damage_option
+@click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
+def replay(
+    file: Path | None,
+    data_dir: Path | None,
+    venue: str,
+    symbols: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    speed: float | str,
+    skip_damage: bool,
+    bind: str,
+) -> int:
+    """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
+
+    It waits for the first subscriber, plays, and ends when everything has been sent.
+    """
+    check_range(start, end)
+    store = data_dir_of(data_dir, file)
+    check_store(store)
+    plant_id = f"{cfg.plant_id(store)}r{os.getpid()}"
+    spec = ReplaySpec(
+        name="replay",
+        plant=Plant(data_dir=str(store), run_dir="", control=""),
+        ring=RingRef("", 0, ""),
+        venue=venue,
+        symbols=list(symbols),
+        start_ns=start,
+        end_ns=end,
+        speed="max" if speed == "max" else float(speed),
+        skip_damage=skip_damage,
+    )
+    plan = plans.replay(spec, EngineConfig(publish=bind), plant_id=plant_id, settings=PlantConfig())
+    say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
+    with Progress(f"playing {store}", unit="records") as progress:
+        supervisor = Supervisor(plan, report=progress.report)
+        code = supervisor.run(lambda: progress.show(supervisor.children["engine"].counters.get("records", 0)))
+    if supervisor.failed:
+        raise StoreError("; ".join(supervisor.failed), path=store)
+    if spec.name in supervisor.done:
+        counters = supervisor.done[spec.name].counters
+        left_out = counters.get("left_out")
+        for damage in left_out if isinstance(left_out, dict) else ():
+            say(f"left out: {damage}", err=True)
+        say(f"replayed {counters.get('records', 0):,} records", err=True)
+    return code
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@venue_option
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=9443, show_default=True, help="0: any free port.")
+@speed_option
+@click.option("--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE).")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the synthetic market."
+)
+@click.option(
+    "--rate",
+    type=Number(0, 1e6, above=True),
+    default=200.0,
+    show_default=True,
+    help="Messages per second of the synthetic market.",
+)
+def sim(
+    file: Path | None,
+    venue: str,
+    host: str,
+    port: int,
+    speed: float | str,
+    symbols: tuple[str, ...],
+    seed: int,
+    rate: float,
+) -> None:
+    """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
+    if file is not None and not file.is_file():
+        raise FeedError(f"{file}: there is no such file")
+    wanted = {
+        "venue": venue,
+        "host": host,
+        "port": port,
+        "recording": str(file) if file else None,
+        "speed": speed,
+        "symbols": symbols or ("BTCUSDT", "ETHUSDT"),
+        "seed": seed,
+        "messages_per_s": rate,
+    }
+    spec = parse_spec(msgspec.json.encode(wanted))
+    run_sim(spec, lambda at, number: say(f"{venue} is simulated at {at}:{number}; Ctrl-C ends it", err=True))

@@ -1,0 +1,329 @@
+"""How a subscriber follows one topic: joining, holes, restarts. No sockets, no clocks.
+
+A `Follower` takes the messages of one topic as they arrive and the replies to its requests, and gives what its user
+is to see. It has at most one request under way and holds live messages back meanwhile, so that what it gives is in
+order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.instruments import format_decimal
+from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Schema
+from tickplant.wire import (
+    GetRange,
+    GetSnapshot,
+    Gone,
+    Header,
+    Range,
+    Reply,
+    Snapshot,
+    TopicInfo,
+    split_topic,
+    unpack_header,
+)
+
+Records = NDArray[np.void]
+MessageKind = Literal["live", "snapshot", "recovered", "lost"]
+
+SNAPSHOT_CHANNELS: Final = ("book", "bbo", "quote")
+"""Channels whose last value says how things are now. On the others a record is an event, and what is past is past."""
+
+BACKLOG_BYTES: Final = 64 << 20
+"""Live messages held back for one topic. Beyond it the oldest go, and are asked for later like any that were missed."""
+
+_SCHEMAS: Final = {int(schema): schema for schema in Schema}
+
+
+class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Records of one topic, in order.
+
+    `kind` says how they came: `live`; `snapshot`, the state just before topic sequence `first_seq`; `recovered`, missed
+    at first and fetched since; `lost`, without records: `lost` of them, from `first_seq` on, are missing for good
+    (UNKNOWN: nobody knows how many, since the engine was restarted).
+    """
+
+    kind: MessageKind
+    topic: str
+    venue: str
+    symbol: str
+    channel: str
+    schema: Schema
+    records: Records
+    instrument: int
+    price_scale: int
+    size_scale: int
+    epoch: int  # the life of the engine that the sequence belongs to
+    first_seq: int  # topic sequence of the first record
+    publish_ns: int = 0  # when the engine sent it; 0 for a snapshot or a loss
+    lost: int = 0
+    stale: bool = False  # of a snapshot: the book is not in sync with the venue
+
+    def prices(self, field: str = "price") -> list[str | None]:
+        """A column of prices as exact decimal text, None where there is no price. BBO and BAR name their columns."""
+        return decimals(self.records[field], self.price_scale)
+
+    def sizes(self, field: str = "size") -> list[str | None]:
+        """A column of sizes as exact decimal text."""
+        return decimals(self.records[field], self.size_scale)
+
+
+def decimals(mantissas: NDArray[np.int64], scale: int) -> list[str | None]:
+    """Exact decimal texts; None for NO_PRICE."""
+    return [None if value == NO_PRICE else format_decimal(value, scale) for value in mantissas.tolist()]
+
+
+class Follower:
+    """One topic. Each method returns the messages that are ready for the user; then look at `take_request`.
+
+    Args:
+        topic: its name.
+        snapshot: begin a state with a snapshot, see `SNAPSHOT_CHANNELS`.
+        recover: ask for what was missed; without it, it is lost at once.
+        from_start: the topic did not exist when its user came, so that all of it is wanted.
+    """
+
+    def __init__(self, topic: str, *, snapshot: bool, recover: bool, from_start: bool = False) -> None:
+        self.topic = topic
+        self.venue, self.symbol, self.channel = split_topic(topic)
+        self.epoch = -1  # of the stream that is followed; none yet
+        self.expected = 0  # topic sequence of the next record to give
+        self.waiting: GetSnapshot | GetRange | None = None
+        self._snapshot = snapshot and self.channel in SNAPSHOT_CHANNELS
+        self._recover = recover
+        self._from_start = from_start
+        self._unsent = False
+        self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user came
+        self._promised = 0  # how far the engine said that the topic was
+        self._backlog: deque[tuple[Header, bytes]] = deque()
+        self._backlog_bytes = 0
+        self._like: TopicInfo | Header | None = None  # the newest word on instrument, schema and scales
+
+    def take_request(self) -> GetSnapshot | GetRange | None:
+        """The request to send now, if any; its reply, or its failure, is to be handed in."""
+        if not self._unsent:
+            return None
+        self._unsent = False
+        return self.waiting
+
+    def on_message(self, header: Header, payload: bytes) -> list[Message]:
+        """A live message."""
+        if self.waiting is not None:
+            self._backlog.append((header, payload))
+            self._backlog_bytes += len(payload)
+            while self._backlog_bytes > BACKLOG_BYTES:
+                self._backlog_bytes -= len(self._backlog.popleft()[1])
+            return []
+        out: list[Message] = []
+        self._take(header, payload, out)
+        return out
+
+    def on_progress(self, epoch: int, info: TopicInfo) -> list[Message]:
+        """The engine was asked how far the topic is. What it had said the time before must have arrived by now."""
+        out: list[Message] = []
+        self._like = self._like or info
+        promised, self._promised = self._promised, info.next_seq
+        if self.waiting is not None or epoch < self.epoch:
+            return out
+        if self.epoch < 0:
+            if self._from_start:
+                self._begin(epoch, 0, out)
+            elif self._snapshot:
+                self._ask_for_snapshot()
+            elif self._floor is None or self._floor[0] != epoch:
+                self._floor = epoch, info.next_seq
+            elif promised > self._floor[1]:
+                self.epoch, self.expected = self._floor
+                self._miss(promised, out)
+        elif epoch > self.epoch:
+            self._begin(epoch, info.next_seq, out)
+            if self.waiting is None:
+                self._miss(info.next_seq, out)
+        elif promised > self.expected:
+            self._miss(promised, out)
+        return out
+
+    def on_reply(self, reply: Reply, frames: list[bytes]) -> list[Message]:
+        """The answer to the request under way."""
+        out: list[Message] = []
+        if isinstance(self.waiting, GetSnapshot):
+            self._on_snapshot(reply, frames, out)
+        elif isinstance(self.waiting, GetRange):
+            self._on_range(self.waiting, reply, frames, out)
+        self._work_off(out)
+        return out
+
+    def on_timeout(self) -> list[Message]:
+        """The request under way was not answered: a snapshot is asked for again, a range is lost."""
+        out: list[Message] = []
+        if isinstance(self.waiting, GetSnapshot):
+            self._unsent = True
+        elif isinstance(self.waiting, GetRange):
+            self._lose(self.waiting.last + 1, out)
+            self._work_off(out)
+        return out
+
+    # ------------------------------------------------------------------------------------------------ the stream
+
+    def _take(self, header: Header, payload: bytes, out: list[Message]) -> None:
+        """A message whose turn it is: give it, or find that something is missing before it."""
+        if header.epoch < self.epoch:
+            return  # of a former life of the engine
+        if header.epoch > self.epoch:
+            self._begin(header.epoch, header.first_seq, out)
+        if self.waiting is None and header.first_seq > self.expected:
+            self._miss(header.first_seq, out)
+        if self.waiting is None:
+            self._give(header, payload, "live", out)
+        else:
+            self._backlog.appendleft((header, payload))
+            self._backlog_bytes += len(payload)
+
+    def _give(self, header: Header, payload: bytes, kind: MessageKind, out: list[Message]) -> None:
+        """Give what is new in a message."""
+        end = header.first_seq + header.records
+        if end <= self.expected:
+            return
+        known = max(0, self.expected - header.first_seq)
+        out.append(
+            self._message(
+                kind, header, payload[known * header.record_bytes :], header.first_seq + known, header.publish_ns
+            )
+        )
+        self.expected = end
+
+    def _begin(self, epoch: int, first_seq: int, out: list[Message]) -> None:
+        """Follow a new stream, of which `first_seq` is the first one seen."""
+        restarted = self.epoch >= 0
+        if restarted:
+            out.append(self._message("lost", None, b"", self.expected, lost=UNKNOWN))
+        self.epoch = epoch
+        self.expected = 0
+        self._promised = 0
+        if self._from_start:
+            self._from_start = False
+        elif first_seq and self._snapshot:
+            self._ask_for_snapshot()
+        elif not restarted:
+            joined = self._floor[1] if self._floor and self._floor[0] == epoch else first_seq
+            self.expected = min(joined, first_seq)
+
+    def _miss(self, until: int, out: list[Message]) -> None:
+        """Records from `expected` to just before `until` did not come."""
+        if until <= self.expected:
+            return
+        if self._recover:
+            self._ask(GetRange(self.topic, self.epoch, self.expected, until - 1))
+        else:
+            self._lose(until, out)
+
+    def _lose(self, until: int, out: list[Message]) -> None:
+        """They will not come. A book is of no use without them, so it begins anew."""
+        self.waiting = None
+        if until > self.expected:
+            out.append(self._message("lost", None, b"", self.expected, lost=until - self.expected))
+            self.expected = until
+            if self._snapshot and self.channel == "book":
+                self._ask_for_snapshot()
+
+    def _work_off(self, out: list[Message]) -> None:
+        """Give the messages that were held back, until something is missing again."""
+        while self.waiting is None and self._backlog:
+            header, payload = self._backlog.popleft()
+            self._backlog_bytes -= len(payload)
+            self._take(header, payload, out)
+
+    # ------------------------------------------------------------------------------------------------ requests
+
+    def _ask_for_snapshot(self) -> None:
+        self._ask(GetSnapshot(self.topic))
+
+    def _ask(self, request: GetSnapshot | GetRange) -> None:
+        self.waiting = request
+        self._unsent = True
+
+    def _on_snapshot(self, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
+        self.waiting = None
+        if not isinstance(reply, Snapshot):
+            # A new engine that has not had a record of this topic yet: what was held back is of the old one.
+            self.epoch = -1
+            self._from_start = True
+            if self._backlog:
+                header = self._backlog[0][0]
+                held = sum(header.records for header, _ in self._backlog)
+                out.append(self._message("lost", header, b"", header.first_seq, lost=held))
+                self._backlog.clear()
+                self._backlog_bytes = 0
+            return
+        if reply.epoch < self.epoch:
+            self._ask_for_snapshot()
+            return
+        while self._backlog and self._backlog[0][0].epoch < reply.epoch:
+            self._backlog_bytes -= len(self._backlog.popleft()[1])
+        self.epoch = reply.epoch
+        if self._backlog and self._backlog[0][0].first_seq == 0:
+            self.expected = 0  # the stream is here from its very first record on, so nothing has to stand in for it
+            return
+        self.expected = reply.info.next_seq
+        self._like = reply.info
+        out.append(self._message("snapshot", reply.info, frames[0], self.expected, stale=reply.stale))
+
+    def _on_range(self, wanted: GetRange, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
+        self.waiting = None
+        if isinstance(reply, Range):
+            before = self.expected
+            for i in range(0, len(frames), 2):
+                header = unpack_header(frames[i])
+                if header.first_seq <= self.expected:
+                    self._give(header, frames[i + 1], "recovered", out)
+            if before < self.expected <= wanted.last:
+                self._ask(GetRange(self.topic, self.epoch, self.expected, wanted.last))
+            elif self.expected <= wanted.last:
+                self._lose(wanted.last + 1, out)
+        elif isinstance(reply, Gone) and reply.epoch == self.epoch:
+            self._lose(min(reply.oldest, wanted.last + 1), out)
+            if self.waiting is None and self.expected <= wanted.last:
+                self._ask(GetRange(self.topic, self.epoch, self.expected, wanted.last))
+        else:
+            self._lose(wanted.last + 1, out)
+
+    def _message(
+        self,
+        kind: MessageKind,
+        like: TopicInfo | Header | None,
+        payload: bytes,
+        first_seq: int,
+        publish_ns: int = 0,
+        *,
+        lost: int = 0,
+        stale: bool = False,
+    ) -> Message:
+        like = self._like = like or self._like
+        if like is None:
+            raise ValueError(f"{self.topic}: nothing is known of it yet")
+        schema = _SCHEMAS.get(like.schema)
+        if schema is None:
+            raise ValueError(f"record schema {like.schema} of {self.topic} is unknown to this version of tickplant")
+        return Message(
+            kind=kind,
+            topic=self.topic,
+            venue=self.venue,
+            symbol=self.symbol,
+            channel=self.channel,
+            schema=schema,
+            records=np.frombuffer(payload, DTYPES[schema]),
+            instrument=like.instrument,
+            price_scale=like.price_scale,
+            size_scale=like.size_scale,
+            epoch=self.epoch,
+            first_seq=first_seq,
+            publish_ns=publish_ns,
+            lost=lost,
+            stale=stale,
+        )

@@ -1,0 +1,167 @@
+"""The one way a hot kernel is compiled, and where its machine code is kept.
+
+Every kernel in the project is declared with `@kernel`, so compilation options live here alone. Set
+`NUMBA_DISABLE_JIT=1` to run all kernels as plain Python, `NUMBA_BOUNDSCHECK=1` to check every index: the kernel tests
+run both ways.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+import numba
+from numba.core import event as untyped_event
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JIT_ENABLED: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+STALE_CACHE_S: Final = 86_400.0
+"""Machine code of other versions of the sources is removed when it is this old."""
+
+COMPLETE: Final = "complete"  # a file beside the machine code: all that a start needs is there
+PACKAGE: Final = Path(__file__).parent
+"""Folder of the package: through the links of a checkout as well, since its modules are asked for by dotted name."""
+
+declared: Final[dict[str, list[str]]] = {}
+"""Kernels by the module that declares them, as far as modules have been imported."""
+
+_event: Any = untyped_event  # numba's events carry no types
+_IMPORT: Final = re.compile(
+    r"^[ \t]*(?:from[ \t]+(tickplant[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]+)|import[ \t]+(tickplant[\w.]*))",
+    re.MULTILINE,
+)
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` on first use, keep the machine code on disk, and release the GIL while it runs."""
+    declared.setdefault(function.__module__, []).append(function.__qualname__)
+    _choose_cache(function.__module__)
+    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))
+
+
+@contextlib.contextmanager
+def compiling(tell: Callable[[str, str], object]) -> Iterator[None]:
+    """Call `tell(module, kernel)` whenever a kernel begins to be compiled, which takes up to seconds each."""
+
+    class Listener(_event.Listener):  # type: ignore[misc]  # numba's classes carry no types
+        def on_start(self, event: Any) -> None:
+            function = event.data["dispatcher"].py_func
+            tell(function.__module__, function.__qualname__)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with _event.install_listener("numba:compile", Listener()):
+        yield
+
+
+def count_declared() -> int:
+    """How many kernels the modules declare that have been imported so far."""
+    return sum(map(len, declared.values()))
+
+
+def all_cached() -> bool:
+    """Whether all kernels declared so far were in the cache once, as `mark_all_cached` says."""
+    if not JIT_ENABLED:
+        return True
+    return all((folder := _folder(module)) is not None and (folder / COMPLETE).exists() for module in declared)
+
+
+def mark_all_cached() -> None:
+    """Note that what a process needs of the kernels declared so far is in the cache: it has just used them."""
+    for module in declared if JIT_ENABLED else ():
+        if folder := _folder(module):
+            with contextlib.suppress(OSError):
+                (folder / COMPLETE).touch()
+
+
+def _choose_cache(module: str) -> None:
+    """Have numba keep the machine code of the kernels that `module` is about to declare in a folder of its own.
+
+    numba itself notices only a change of the file that a kernel stands in, not of the kernels and constants that it
+    uses from other files: after an update it would run old code. So the folder is named after all of them.
+    """
+    if JIT_ENABLED and (folder := _folder(module)):
+        vars(numba.config)["CACHE_DIR"] = str(folder)  # made at run time, so no type checker knows it
+
+
+@functools.cache
+def _folder(module: str) -> Path | None:
+    """The folder for machine code of a module's kernels; None where there is no place that can be written to."""
+    name = f"tickplant-{module.removeprefix('tickplant.')}-{source_digest(module)}"
+    for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(__file__).parent / "__pycache__", _user_cache()):
+        if base is None:
+            continue
+        folder = Path(base) / name
+        try:
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _remove_stale(folder)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+def source_digest(module: str, package: Path = PACKAGE) -> str:
+    """Names all that the machine code of a module's kernels follows from: its sources, and how numba compiles.
+
+    The sources are the module and what it imports of the package, directly or not: a kernel's callees and constants
+    come from there. A change elsewhere compiles nothing again.
+    """
+    digest = hashlib.blake2b(f"{numba.__version__} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode(), digest_size=8)
+    for name, text in sorted(_sources(module, package).items()):
+        digest.update(f"{name}\0".encode() + text)
+    return digest.hexdigest()
+
+
+def _sources(module: str, package: Path) -> dict[str, bytes]:
+    """The text of a module and of all modules of the package that it imports, by dotted name."""
+    found: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or (text := _read_module(name, package)) is None:
+            continue
+        found[name] = text
+        for source, names, plain in _IMPORT.findall(text.decode()):
+            waiting.append(source or plain)
+            # What is imported from a package may be a module of it.
+            waiting += [f"{source}.{word}" for word in re.findall(r"\w+", names)]
+    return found
+
+
+@functools.cache
+def _read_module(name: str, package: Path) -> bytes | None:
+    """The source of a module, by dotted name; None where that names a function, say, or the whole package."""
+    path = package.joinpath(*name.split(".")[1:])
+    if path == package:
+        return None
+    file = path.with_suffix(".py") if not path.is_dir() else path / "__init__.py"
+    return file.read_bytes() if file.is_file() else None
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tickplant"
+
+
+def _remove_stale(current: Path) -> None:
+    """Remove what other sources of the same module were compiled to, or those of the whole package at once."""
+    module = current.name.rpartition("-")[0]
+    for other in current.parent.glob("tickplant-*"):
+        with contextlib.suppress(OSError):
+            if other == current or other.name.rpartition("-")[0] not in (module, "tickplant"):
+                continue
+            if time.time() - other.stat().st_mtime > STALE_CACHE_S:
+                shutil.rmtree(other)

@@ -1,0 +1,257 @@
+"""The fork server: imports what children run, compiles or loads their kernels once, and forks a ready child in 10 ms.
+
+`python -m tickplant.plant.fork_server FD PADDING`, FD being one end of a socket pair whose other end the supervisor
+holds (`launcher.ForkServer`). It has one thread, no ZeroMQ context and no event loop, so that a fork is sound. A
+child is forked twice: when the process between has ended, the kernel gives the child to the supervisor, which is a
+subreaper. So the supervisor waits for it and ends with it as with a child of its own, and the server may be killed at
+any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, cast
+
+import msgspec
+
+from tickplant.runtime.lineage import PR_SET_NAME, PR_SET_PDEATHSIG, die_with_parent, prctl
+
+
+class Warm(msgspec.Struct, tag="warm"):
+    """Supervisor: be ready to fork these modules, in this order."""
+
+    modules: list[str]
+
+
+class Fork(msgspec.Struct, tag="fork"):
+    """Supervisor: fork a child that runs `module`. Comes with four descriptors: channel, stdin, stdout, stderr."""
+
+    module: str
+    name: str
+    title: str
+    umask: int
+
+
+class Progress(msgspec.Struct, tag="progress"):
+    """Server: a kernel is being compiled, the `kernel`th of those that `module` and what it imports declare."""
+
+    module: str
+    kernel: int
+    kernels: int
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    """Server: all is warm."""
+
+
+GO: Final = b"go"
+"""On a child's channel: the child says its pid, and begins when the supervisor has answered with this.
+
+A channel that closes before means that nobody waits for this child any more, or that there is no child.
+"""
+
+MESSAGE_BYTES: Final = 1 << 16
+PADDING: Final = "-" * 240
+"""Last word of the command line: room for the title of a child, which overwrites the whole of it."""
+
+_DECODER: Final = msgspec.msgpack.Decoder(Warm | Fork)
+
+
+class _Job(msgspec.Struct):
+    """What this process, which is now the child, is to do."""
+
+    module: str
+
+
+class Server:
+    """The loop. Returns from `run` in the server when the supervisor has gone, and in each child with its job."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._warm: dict[str, ModuleType] = {}
+        self._to_warm: list[str] = []
+        self._to_fork: list[tuple[Fork, list[int]]] = []
+        self._has_compiled = False
+
+    def run(self) -> _Job | None:
+        """Serve. The child's job, where this is a child."""
+        while True:
+            # While something is left to do, requests are only looked for.
+            if not self._receive(wait=not self._to_warm and not self._to_fork):
+                return None
+            waiting, self._to_fork = self._to_fork, []
+            for request, fds in waiting:
+                if request.module in self._to_warm:
+                    self._to_fork.append((request, fds))
+                elif (job := self._fork(request, fds)) is not None:
+                    return job
+            if self._to_warm:
+                self._warm_up(self._to_warm[0])
+                del self._to_warm[0]
+                if not self._to_warm:
+                    self._say(Ready())
+
+    def _receive(self, *, wait: bool) -> bool:
+        """Take in what the supervisor has asked for. False where it has gone."""
+        while True:
+            self._connection.setblocking(wait)  # Python 3.11 ignores flags in `recv_fds`
+            try:
+                data, fds, _, _ = socket.recv_fds(self._connection, MESSAGE_BYTES, 4)
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            message = _DECODER.decode(data)
+            if isinstance(message, Warm):
+                self._to_warm += [module for module in message.modules if module not in self._warm]
+            else:
+                self._to_fork.append((message, fds))
+            wait = False
+
+    def _say(self, message: Progress | Ready) -> None:
+        # Whether the supervisor reads it is its affair: a full socket must not stop the compilation.
+        with contextlib.suppress(OSError):
+            self._connection.send(msgspec.msgpack.encode(message), socket.MSG_DONTWAIT)
+
+    # ------------------------------------------------------------------------------------------------ warm-up
+
+    def _warm_up(self, module: str) -> None:
+        """Import a module and have its kernels compiled or loaded."""
+        entry = self._warm[module] = import_module(_entry_name(module))
+        if hasattr(entry, "warm_up"):
+            if not self._has_compiled and not jit().all_cached():
+                self._has_compiled = True
+                self._compile()
+            self._load_kernels(module, entry)
+        if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208  # their number alone
+            raise RuntimeError(f"{module} has started {threads - 1} threads, with which a fork is not sound")
+        gc.freeze()  # a collection in a child would write to every page that it shares
+
+    def _compile(self) -> None:
+        """Have everything compiled that is not in the cache, side by side, by processes that end with it.
+
+        The compiler takes 400 MiB, which the server and all its children would keep.
+        """
+        server, waiting = os.getpid(), list(self._to_warm)
+        running: set[int] = set()
+        while waiting or running:
+            if waiting and len(running) < len(os.sched_getaffinity(0)):
+                module = waiting.pop(0)
+                if helper := os.fork():
+                    running.add(helper)
+                    continue
+                prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() == server:
+                    entry = import_module(_entry_name(module))
+                    if hasattr(entry, "warm_up"):
+                        self._load_kernels(module, entry)
+                os._exit(0)
+            # One that fails leaves its kernels to the server, which then fails as well, and says why.
+            running.discard(os.wait()[0])
+
+    def _load_kernels(self, module: str, entry: ModuleType) -> None:
+        """Run a module's warm-up, and report each kernel that has to be compiled."""
+        count = 0
+
+        def tell(_: str, __: str) -> None:
+            nonlocal count
+            count += 1
+            self._say(Progress(module, count, max(count, jit().count_declared())))
+
+        with jit().compiling(tell):
+            entry.warm_up()
+        jit().mark_all_cached()
+
+    # ------------------------------------------------------------------------------------------------ forks
+
+    def _fork(self, request: Fork, fds: list[int]) -> _Job | None:
+        """In the server None; in the child its job, or the end of the process where nobody waits for it."""
+        between = os.fork()
+        if between:
+            for fd in fds:
+                os.close(fd)
+            os.waitpid(between, 0)
+            return None
+        between = os.getpid()
+        if os.fork():
+            os._exit(0)
+        self._connection.close()
+        for _, others in self._to_fork:
+            for fd in others:
+                os.close(fd)
+        channel, *standard = fds
+        os.setsid()
+        for target, fd in enumerate(standard):
+            os.dup2(fd, target)
+            os.close(fd)
+        os.umask(request.umask)
+        set_title(request.name, request.title)
+        while os.getppid() == between:
+            time.sleep(0.0001)
+        with socket.socket(fileno=channel) as line:
+            try:
+                line.send(str(os.getpid()).encode())
+                answer = line.recv(len(GO))
+            except OSError:
+                answer = b""
+        if answer != GO:
+            os._exit(0)
+        gc.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return _Job(request.module)
+
+
+@functools.cache
+def jit() -> Any:
+    """The module of that name: with numba, which is imported by modules that have kernels alone."""
+    return import_module("tickplant.kernels")
+
+
+def _entry_name(module: str) -> str:
+    """The module that `python -m` would run."""
+    found = find_spec(module)
+    return f"{module}.__main__" if found and found.submodule_search_locations else module
+
+
+def set_title(name: str, title: str) -> None:
+    """What `ps` shows of this process: `name` as its command, `title` as its command line, cut to what fits."""
+    prctl(PR_SET_NAME, name.encode()[:15])
+    fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    room = end - start
+    text = title.encode()[: max(0, room - 2)]
+    # The kernel takes an area that does not end in NUL for a title, and shows it up to its first NUL.
+    ctypes.memmove(start, text.ljust(room - 1, b"\0") + b" ", room)
+
+
+def main() -> None:
+    """Serve until the supervisor has gone; in a child, do its work. Ends the process."""
+    die_with_parent(signal.SIGKILL)  # it has nothing to finish, even where it is stopped or compiles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
+    gc.disable()
+    # structlog and numba import these where they are installed; no child uses them, and they take 0.2 s.
+    for name in ("rich", "coverage"):
+        sys.modules.setdefault(name, cast("ModuleType", None))
+    job = Server(socket.socket(fileno=int(sys.argv[1]))).run()
+    if job is not None:
+        sys.argv = [job.module]
+        entry = sys.modules.get(_entry_name(job.module)) or import_module(_entry_name(job.module))
+        sys.exit(entry.main())
+
+
+if __name__ == "__main__":
+    main()

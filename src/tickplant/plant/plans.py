@@ -1,0 +1,333 @@
+"""From a configuration to the processes and rings of a plant: live, ingest and replay are plans for one supervisor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from tickplant.plant.child import ChildPlan
+from tickplant.records.layouts import Schema
+from tickplant.runtime import config as cfg
+from tickplant.runtime import credentials
+from tickplant.runtime.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
+from tickplant.runtime.control import (
+    EngineSpec,
+    FeedSpec,
+    Live,
+    Plant,
+    RecallSpec,
+    Recording,
+    ReplaySpec,
+    RestoreSpec,
+    RingRef,
+    SurveySpec,
+    WriterSpec,
+)
+from tickplant.sim.spec import SimSpec, parse_spec
+
+DERIVED: Final = (Schema.BBO, Schema.BAR, Schema.CHECKPOINT)
+"""Schemas that an engine produces, each in a ring of its own."""
+
+
+class RingPlan(msgspec.Struct, frozen=True):
+    """A ring to create. With `stored`, its first position continues the journal."""
+
+    ref: RingRef
+    capacity_records: int
+    stored: bool = True
+
+
+class RestorePlan(msgspec.Struct, frozen=True):
+    """What plays an engine the stored ticks of a feed when the engine asks for it, and the ring it does so through."""
+
+    engine: str
+    feed: str
+    ring: RingPlan
+    child: ChildPlan
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Everything a supervisor needs to know. Children are listed in start order; stages start one after another."""
+
+    plant: Plant
+    plant_id: str
+    settings: PlantConfig
+    rings: list[RingPlan]
+    children: list[ChildPlan]
+    exclusive: bool = True  # it writes: one plant per data directory
+    publish: list[str] = []  # where subscribers attach
+    restores: list[RestorePlan] = []
+    recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
+
+
+class Names(NamedTuple):
+    """Under which names an ingest stores, and whether its engine may go on where the last one stopped."""
+
+    feed: str
+    engine: str
+    restores: bool
+
+
+class Addresses:
+    """Ports that simulated venues were given, known once they run. Shared by the supervisor and the feeds' specs."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, int] = {}
+
+
+def _plant(data_dir: Path, plant_id: str, settings: PlantConfig) -> Plant:
+    run = cfg.run_dir(plant_id)
+    return Plant(
+        data_dir=str(data_dir),
+        run_dir=str(run),
+        control=cfg.control_address(run),
+        log_level=settings.log_level,
+        heartbeat_s=settings.heartbeat_s,
+    )
+
+
+def _ring(plant_id: str, producer: str, schema: Schema) -> RingRef:
+    name = schema.name.lower()
+    return RingRef(name=cfg.ring_name(plant_id, producer, name), schema=int(schema), producer=producer)
+
+
+def _engine_rings(plant_id: str, name: str) -> list[RingRef]:
+    return [_ring(plant_id, name, schema) for schema in DERIVED]
+
+
+def _engine(
+    plant: Plant,
+    name: str,
+    engine: EngineConfig,
+    inputs: list[RingRef],
+    outputs: list[RingRef],
+    *,
+    waits: bool,
+    restores: bool = False,
+    recall: str = "",
+) -> ChildPlan:
+    """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
+
+    `restores`: it cannot, and what the engine has missed it makes up for from the store. `recall`: where it awaits who
+    reads there what it has forgotten.
+    """
+    spec = EngineSpec(
+        name=name,
+        plant=plant,
+        config=engine,
+        inputs=inputs,
+        outputs=outputs,
+        gating=waits,
+        wait_for_subscriber=waits and not outputs,
+        restores=restores,
+        recall=recall,
+    )
+    return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
+
+
+def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]) -> ChildPlan:
+    spec = WriterSpec(name=name, plant=plant, config=writer, inputs=inputs)
+    return ChildPlan(name=name, role="writer", module="tickplant.writer", spec=lambda: spec)
+
+
+def live(config: Config, addresses: Addresses) -> Plan:
+    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
+    for feed in config.feeds.values():
+        if feed.credentials:
+            credentials.find(feed.credentials)
+    plant_id = cfg.plant_id(config.data_dir)
+    plant = _plant(config.data_dir, plant_id, config.plant)
+    ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
+    rings = [RingPlan(ticks[name], feed.ring_records) for name, feed in config.feeds.items()]
+    derived = {name: _engine_rings(plant_id, name) for name in config.engines}
+    rings += [RingPlan(ref, config.engines[name].ring_records) for name, refs in derived.items() for ref in refs]
+
+    sims = [
+        _sim(config, plant, name, addresses)
+        for name in config.sims
+        if any(f.sim == name for f in config.feeds.values())
+    ]
+    engines = []
+    restores = []
+    recalls = {}
+    for name, engine in config.engines.items():
+        taken = engine.feeds or tuple(config.feeds)
+        # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
+        series = [(config.feeds[feed].venue, symbol) for feed in taken for symbol in config.feeds[feed].symbols]
+        alone = len(set(series)) == len(series)
+        inputs = [ticks[feed] for feed in taken]
+        recall = f"ipc://{plant.run_dir}/{name}-recall"
+        engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone, recall=recall))
+        recalls[name] = _recall(plant, name, recall)
+        restores += [
+            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed]) for feed in taken if alone
+        ]
+    writers = []
+    for name, writer in config.writers.items():
+        taken = writer.feeds or tuple(config.feeds)
+        inputs = [ticks[feed] for feed in taken]
+        # An engine's output is stored by the writer of its first feed, so that each ring has exactly one writer.
+        for engine_name, engine in config.engines.items():
+            if (engine.feeds or tuple(config.feeds))[0] in taken:
+                inputs += derived[engine_name]
+        writers.append(_writer(plant, name, writer, inputs))
+    feeds = [_feed(plant, name, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
+    return Plan(
+        plant=plant,
+        plant_id=plant_id,
+        settings=config.plant,
+        rings=rings,
+        children=[*sims, *writers, *engines, *feeds],
+        publish=[engine.publish for engine in config.engines.values()],
+        restores=restores,
+        recalls=recalls,
+    )
+
+
+RESTORE_RECORDS: Final = 1 << 14
+"""Capacity of the ring of a restore process: two of its batches."""
+
+
+def _restore(
+    plant: Plant,
+    plant_id: str,
+    name: str,
+    engine: EngineConfig,
+    feed: FeedConfig,
+    live: RingRef,
+    *,
+    whole: bool = False,
+) -> RestorePlan:
+    label = f"{name}-{live.producer}-restore"
+    ring = RingRef(
+        name=cfg.restore_ring_name(plant_id, name, live.producer), schema=live.schema, producer=live.producer
+    )
+    spec = RestoreSpec(
+        name=label,
+        plant=plant,
+        engine=name,
+        feed=live.producer,
+        venue=feed.venue,
+        symbols=feed.symbols,
+        bar_s=engine.bar_s,
+        live=live,
+        ring=ring,
+        whole=whole,
+    )
+    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=lambda: spec)
+    return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
+
+
+def _recall(plant: Plant, engine: str, address: str) -> ChildPlan:
+    spec = RecallSpec(name=f"{engine}-recall", plant=plant, address=address)
+    return ChildPlan(name=spec.name, role="recall", module="tickplant.store.recall", spec=lambda: spec)
+
+
+def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> ChildPlan:
+    sim = config.sims[name]
+
+    def spec() -> SimSpec:
+        wanted = {
+            "venue": sim.venue,
+            "port": addresses.ports.get(name, sim.port),  # a restarted venue comes back at the same address
+            "symbols": sim.symbols,
+            "seed": sim.seed,
+            "messages_per_s": sim.messages_per_s,
+            "recording": str(config.base / sim.recording) if sim.recording else None,
+            "speed": sim.speed,
+            "log_level": plant.log_level,
+        }
+        return parse_spec(msgspec.json.encode(wanted))
+
+    return ChildPlan(name=name, role="sim", module="tickplant.sim", spec=spec)
+
+
+def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: Addresses) -> ChildPlan:
+    def spec() -> FeedSpec:
+        source = Live(ws_url=feed.ws_url, rest_url=feed.rest_url)
+        if feed.sim:
+            host = f"127.0.0.1:{addresses.ports[feed.sim]}"
+            source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
+        return FeedSpec(name=name, plant=plant, config=feed, ring=ring, source=source)
+
+    return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec)
+
+
+def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig) -> Plan:
+    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there."""
+    plant_id = cfg.plant_id(data_dir)
+    plant = _plant(data_dir, plant_id, settings)
+    feed = FeedConfig(venue=venue, symbols=())
+    engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
+    ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
+    spec = FeedSpec(
+        name=names.feed, plant=plant, config=feed, ring=ring, source=Recording(str(file.resolve())), discover=True
+    )
+    return Plan(
+        plant=plant,
+        plant_id=plant_id,
+        settings=settings,
+        rings=[RingPlan(ring, feed.ring_records), *(RingPlan(ref, engine.ring_records) for ref in derived)],
+        children=[
+            _writer(plant, "writer", WriterConfig(), [ring, *derived]),
+            _engine(plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores),
+            ChildPlan(name=names.feed, role="feed", module="tickplant.plant.ingest", spec=lambda: spec, finite=True),
+        ],
+        restores=[_restore(plant, plant_id, names.engine, engine, feed, ring, whole=True)] if names.restores else [],
+    )
+
+
+def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig) -> Plan:
+    """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring."""
+    plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
+    ring = _ring(plant_id, spec.name, Schema.TICK)
+    whole = msgspec.structs.replace(spec, plant=plant, ring=ring)
+    return Plan(
+        plant=plant,
+        plant_id=plant_id,
+        settings=settings,
+        rings=[RingPlan(ring, 1 << 18, stored=False)],
+        children=[
+            _engine(plant, "engine", engine, [ring], [], waits=True),
+            ChildPlan(name=spec.name, role="replay", module="tickplant.store.replay", spec=lambda: whole, finite=True),
+        ],
+        exclusive=False,
+        publish=[engine.publish],
+    )
+
+
+def storing_rest(plan: ChildPlan) -> ChildPlan:
+    """The same writer, for what its rings hold now: it stores that and ends."""
+
+    def spec() -> msgspec.Struct:
+        return msgspec.structs.replace(plan.spec(), until_drained=True)
+
+    return msgspec.structs.replace(plan, spec=spec)
+
+
+def drain(leftover: list[RingRef], data_dir: Path, plant_id: str, settings: PlantConfig) -> ChildPlan:
+    """A writer that stores what the rings of a dead plant still hold, and ends."""
+    spec = WriterSpec(
+        name="drain",
+        plant=_plant(data_dir, plant_id, settings),
+        config=WriterConfig(),
+        inputs=leftover,
+        until_drained=True,
+    )
+    return ChildPlan(name="drain", role="writer", module="tickplant.writer", spec=lambda: spec, finite=True)
+
+
+def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
+    """What reads where the journals end, so that rings can continue them."""
+    spec = SurveySpec(name="survey", plant=plant, rings=rings)
+    return ChildPlan(name=spec.name, role="survey", module="tickplant.plant.survey", spec=lambda: spec, finite=True)
+
+
+def modules(plan: Plan) -> list[str]:
+    """What a plan's processes run, in the order in which it is needed."""
+    later = [*(restore.child for restore in plan.restores), *plan.recalls.values()]
+    order = {"sim": 0, "writer": 1, "engine": 2}
+    children = sorted(plan.children, key=lambda child: order.get(child.role, 3))
+    return list(dict.fromkeys(["tickplant.plant.survey", *(child.module for child in (*children, *later))]))

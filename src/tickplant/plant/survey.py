@@ -1,0 +1,30 @@
+"""The survey: where the journals end that rings are to continue.
+
+`python -m tickplant.plant.survey`, its stdin being a control.SurveySpec. It runs before a plant begins, for the
+supervisor, which does not read the store, and prints one line of JSON: ring name to seq. Exits 1 with a sentence
+where the store cannot be read.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from tickplant.records.layouts import Schema
+from tickplant.runtime.child_process import child_process
+from tickplant.runtime.control import SurveySpec
+from tickplant.store.reader import Store
+
+
+def main() -> None:
+    """Print, and end."""
+    with child_process(SurveySpec) as spec:
+        store = Store(spec.plant.data_dir)
+        ends = {ring.name: store.next_seq(ring.producer, Schema(ring.schema)) for ring in spec.rings}
+        sys.stdout.write(msgspec.json.encode(ends).decode() + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

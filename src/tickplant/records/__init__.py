@@ -1,0 +1,1 @@
+"""Record layouts: dtypes, channels, packing, arrays of records. Imports nothing above errors."""

@@ -1,0 +1,67 @@
+"""Which channels a TICK record belongs to: the one definition for publishing and for reading it back.
+
+A record belongs to one instrument and to a set of channels, a bit each: most to one, a GAP to those it concerns, a
+lost connection to `book` as well, whose records alone must say in what state the book is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.records.channels import TICK_CHANNELS
+from tickplant.records.layouts import Flag, Kind, StatusCode
+
+Records = NDArray[np.void]
+Masks = NDArray[np.uint32]
+
+_TRADE_BIT: Final = 1 << TICK_CHANNELS.index("trade")
+_AGG_TRADE_BIT: Final = 1 << TICK_CHANNELS.index("agg_trade")
+_QUOTE_BIT: Final = 1 << TICK_CHANNELS.index("quote")
+_BOOK_BIT: Final = 1 << TICK_CHANNELS.index("book")
+_STATUS_BIT: Final = 1 << TICK_CHANNELS.index("status")
+
+_TRADE: Final = int(Kind.TRADE)
+_QUOTE: Final = int(Kind.QUOTE)
+_STATUS: Final = int(Kind.STATUS)
+_GAP: Final = int(Kind.GAP)
+_DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
+_AGGREGATE: Final = int(Flag.AGGREGATE)
+_ON_TRADE: Final = int(Flag.ON_TRADE)
+_ON_QUOTE: Final = int(Flag.ON_QUOTE)
+_ON_BOOK: Final = int(Flag.ON_BOOK)
+
+
+@kernel
+def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
+    """Write the channels of each TICK record, bits in the order of `wire.TICK_CHANNELS`.
+
+    `trade_bits` remembers, by instrument id, the channel of its last trade: that is where a GAP in its trades belongs.
+    A GAP that says nothing about streams goes to `status`, so that no record is without a topic.
+    """
+    for i in range(len(ticks)):
+        kind = ticks[i]["kind"]
+        flags = ticks[i]["flags"]
+        instrument = ticks[i]["instrument"]
+        if kind == _TRADE:
+            trade_bits[instrument] = _AGG_TRADE_BIT if flags & _AGGREGATE else _TRADE_BIT
+            masks[i] = trade_bits[instrument]
+        elif kind == _QUOTE:
+            masks[i] = _QUOTE_BIT
+        elif kind == _STATUS:
+            lost_book = ticks[i]["price"] == _DISCONNECTED and flags & _ON_BOOK
+            masks[i] = _STATUS_BIT | _BOOK_BIT if lost_book else _STATUS_BIT
+        elif kind == _GAP:
+            mask = 0
+            if flags & _ON_TRADE:
+                mask |= max(trade_bits[instrument], _TRADE_BIT)
+            if flags & _ON_QUOTE:
+                mask |= _QUOTE_BIT
+            if flags & _ON_BOOK:
+                mask |= _BOOK_BIT
+            masks[i] = mask or _STATUS_BIT
+        else:
+            masks[i] = _BOOK_BIT

@@ -1,0 +1,228 @@
+"""What `supervisor.toml` may say: every key, its type, its default and its meaning.
+
+A file is read into `Config` or refused as a whole: `config_reader` knows the types, `config_checks` what goes
+together and within what bounds. Sizes and times carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from hashlib import blake2b
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from tickplant.errors import ConfigError
+from tickplant.runtime.config_reader import Reader
+
+Channel = Literal["trade", "agg_trade", "quote", "book"]
+Transport = Literal["picows", "websockets"]
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Scale = Annotated[int, msgspec.Meta(ge=0, le=18)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
+
+FILE_BYTES: Final = 1 << 20
+
+
+class PlantConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[plant]`: what all processes share."""
+
+    data: str = "data"  # folder of the store, relative to the configuration file
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    umask: str = "027"  # octal: what others may not do with files of the plant; 027 makes them 0640, folders 0750
+    heartbeat_s: Seconds = 1.0  # how often a process reports
+    hang_s: Seconds = 10.0  # a process silent for this long is killed and replaced
+    drain_s: Seconds = 20.0  # how long a process may take to finish its work when the plant stops
+    restart_backoff_s: Seconds = 0.5  # first pause before a restart; doubles up to restart_cap_s
+    restart_cap_s: Seconds = 30.0
+    restart_intensity: Positive = 8  # more restarts than this within restart_window_s: FATAL, slow retries
+    restart_window_s: Seconds = 60.0
+    fatal_retry_s: Seconds = 300.0
+
+
+class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[feeds.NAME]`: one feed process, one venue, one ring."""
+
+    venue: str
+    symbols: tuple[str, ...]
+    channels: tuple[Channel, ...] = ("trade", "quote", "book")
+    sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
+    ws_url: str = ""  # instead of the venue's own addresses
+    rest_url: str = ""
+    credentials: str = ""  # name of the file with the keys for this venue: docs/operations.md says where it lies
+    transport: Transport = "picows"
+    ring_records: Positive = 1 << 18  # 16 MiB; a power of two: what the ring holds while the writer is away
+    full_wait_ms: Positive = 200  # how long a full ring may hold the feed up before records are dropped into a GAP
+    price_scale: Scale | None = None  # decimals, where the venue does not say
+    size_scale: Scale | None = None
+    capture: bool = False  # also keep every frame as received
+    rejects_kept: Positive = 100  # raw frames kept per cause in the reject log
+    stall_s: Seconds = 30.0  # a connection without any frame for this long is replaced
+    silent_s: Seconds = 60.0  # a book or quote subscription that never delivers for this long is renewed
+    instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data, without an occasion
+    handover_s: Seconds = 85_800.0  # age at which a connection is replaced before the venue cuts it at 24 h
+    reconnect_cap_s: Seconds = 60.0
+
+
+class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[engines.NAME]`: books, bars and the live stream of some feeds."""
+
+    feeds: tuple[str, ...] = ()  # empty: all
+    publish: str = DEFAULT_PUBLISH  # PUB socket
+    requests: str = ""  # ROUTER socket: snapshots and recovery; default: the PUB port + 1
+    bar_s: tuple[Positive, ...] = (1, 60)
+    ring_records: Positive = 1 << 16
+    recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
+    high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
+    max_levels: Positive = 20_000  # per side of one book
+    checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
+    restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
+    insecure: bool = False  # allow unencrypted sockets beyond loopback
+    # What clients may cost over TCP; docs/operations.md, "Limits". Whoever takes more is cut off.
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 128  # to each of the two sockets
+    max_subscriptions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000  # of all clients together
+    subscriptions_per_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
+    max_topic_bytes: Annotated[int, msgspec.Meta(ge=128, le=4096)] = 128  # of one subscription
+    request_kib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 32  # of one client, unserved, unfinished included
+    replies_mib: Annotated[int, msgspec.Meta(ge=4, le=65_536)] = 64  # that wait for all clients together
+    backlog_mib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # published while one subscriber takes nothing
+    unread_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0  # how long replies may wait for a client
+    handshake_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0  # how long a client may take to say who it is
+
+
+class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[writers.NAME]`: the journal of some feeds and of the engines that follow them."""
+
+    feeds: tuple[str, ...] = ()  # empty: all
+    flush_s: Seconds = 1.0  # most that a power cut can cost
+    chunk_records: Positive = 1 << 16  # a chunk is written early when it holds this many
+    rotate_mib: Positive = 256  # a journal file is closed at this size, and at every full hour
+    compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
+
+
+class SimConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[sims.NAME]`: a simulated venue run beside the plant."""
+
+    venue: str = "binance"
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+    port: Port = 0  # 0: any free port
+    seed: int = 1  # 0 to 2**64 - 1
+    messages_per_s: Seconds = 200.0
+    recording: str = ""  # play this recording instead of a synthetic market; relative to the configuration file
+    speed: float | Literal["max"] = 1.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole configuration, checked."""
+
+    file: str
+    base: Path  # folder that relative paths in the file start from
+    plant: PlantConfig
+    feeds: dict[str, FeedConfig]
+    engines: dict[str, EngineConfig]
+    writers: dict[str, WriterConfig]
+    sims: dict[str, SimConfig]
+
+    @property
+    def data_dir(self) -> Path:
+        """Absolute path of the store."""
+        return (self.base / self.plant.data).resolve()
+
+
+def load(file: Path | None = None) -> Config:
+    """Read a configuration file; None is the offline demo plant. Raises ConfigError."""
+    if file is None:
+        text = resources.files("tickplant").joinpath("demo.toml").read_text(encoding="utf-8")
+        return parse(text, file="the built-in demo configuration", base=Path.cwd())
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(FILE_BYTES + 1)
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file)) from None
+    except (OSError, ValueError) as error:  # the latter: a path with a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot be read: {reason}", file=str(file)) from None
+    if len(data) > FILE_BYTES:
+        raise ConfigError(f"is longer than {FILE_BYTES >> 20} MiB", file=str(file))
+    return parse(text, file=str(file), base=file.resolve().parent)
+
+
+def parse(text: str, *, file: str, base: Path) -> Config:
+    """Check a configuration text. `file` names it in errors. Raises ConfigError."""
+    from tickplant.runtime.config_checks import check  # noqa: PLC0415  # which needs the types of this module
+
+    reader = Reader(file)
+    raw = reader.parse(text)
+    reader.known(raw, ("plant", "feeds", "engines", "writers", "sims"), "")
+    config = Config(
+        file=file,
+        base=base,
+        plant=reader.table(raw.get("plant", {}), PlantConfig, "plant"),
+        feeds=reader.tables(raw, "feeds", FeedConfig),
+        engines=reader.tables(raw, "engines", EngineConfig),
+        writers=reader.tables(raw, "writers", WriterConfig),
+        sims=reader.tables(raw, "sims", SimConfig),
+    )
+    check(config)
+    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of an endpoint address can be reached from this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def requests_address(engine: EngineConfig) -> str:
+    """Address of the ROUTER socket: as configured, else beside the PUB socket."""
+    return engine.requests or beside(engine.publish)
+
+
+def beside(publish: str) -> str:
+    """The ROUTER address that belongs to a PUB address by convention: the next port, or `.requests` for ipc."""
+    head, _, port = publish.rpartition(":")
+    numbered = publish.startswith("tcp://") and port.isascii() and port.isdigit()
+    return f"{head}:{int(port) + 1}" if numbered else f"{publish}.requests"
+
+
+def plant_id(data_dir: Path) -> str:
+    """Eight hex digits that name the plant of a data directory on this machine: rings and sockets carry it."""
+    return blake2b(str(data_dir.resolve()).encode(), digest_size=4).hexdigest()
+
+
+def run_dir(plant: str) -> Path:
+    """Folder of a plant's control socket and doorbells; short, since a socket path holds only 107 bytes."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not base.startswith("/"):  # a relative one means nothing, says its specification
+        base = tempfile.gettempdir()
+    return Path(base) / f"tickplant-{os.getuid()}" / plant
+
+
+def control_address(run: Path) -> str:
+    """Address of the supervisor's control socket."""
+    return f"ipc://{run}/control"
+
+
+RESTORE_RING: Final = "-restore"
+"""How the name of a ring ends through which an engine is played stored ticks; it holds nothing that is not stored."""
+
+
+def restore_ring_name(plant: str, engine: str, feed: str) -> str:
+    """Name of such a ring's segment."""
+    return f"tickplant-{plant}-{engine}-{feed}{RESTORE_RING}"
+
+
+def ring_name(plant: str, producer: str, schema: str) -> str:
+    """Name of a ring's shared-memory segment."""
+    return f"tickplant-{plant}-{producer}-{schema}"

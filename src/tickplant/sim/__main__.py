@@ -1,0 +1,45 @@
+"""`python -m tickplant.sim`: a simulated venue as a process. Its stdin is a SimSpec as JSON; empty: the default.
+
+Prints one line of JSON to stdout when it listens, `{"ready": true, "host": …, "port": …}`; logs to stderr; ends on
+SIGTERM and SIGINT with status 0, and with its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from tickplant.errors import FeedError
+from tickplant.runtime.child_process import configure_logging
+from tickplant.runtime.lineage import die_with_parent, read_spec
+from tickplant.sim.dialects.binance.live_market import LiveMarket
+from tickplant.sim.server import run
+from tickplant.sim.spec import SimSpec, parse_spec
+
+
+def main() -> int:
+    """Returns the exit status."""
+    text = read_spec()
+    die_with_parent()
+    try:
+        spec = parse_spec(text or b"{}")
+        configure_logging(spec.log_level, "sim")
+        run(spec, _announce)
+    except FeedError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of a synthetic market."""
+    LiveMarket(SimSpec()).prepare()
+
+
+def _announce(host: str, port: int) -> None:
+    sys.stdout.write(json.dumps({"ready": True, "host": host, "port": port}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

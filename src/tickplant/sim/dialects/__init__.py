@@ -1,0 +1,1 @@
+"""What a simulated venue speaks: one folder a venue."""

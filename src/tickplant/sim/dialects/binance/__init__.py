@@ -1,0 +1,1 @@
+"""Binance spot and USD-M futures as a simulated venue: synthetic market, WebSocket session, REST."""

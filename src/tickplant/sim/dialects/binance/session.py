@@ -1,0 +1,157 @@
+"""What a venue answers on its WebSocket: paths, subscriptions, properties, errors. Pure; no I/O, no clock.
+
+Facts: Binance's web-socket-streams documentation. As there, a subscription to something that does not exist is
+acknowledged and silent; so is one below a path that does not serve its channel (futures `/public`, `/market`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from tickplant.sim.spec import Rules
+
+MICROSECOND_NS: Final = 1_000
+MILLISECOND_NS: Final = 1_000_000
+
+_METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+_SERVED_BELOW: Final = {
+    # What the futures paths serve; other paths serve everything.
+    "/public": ("depth", "bookTicker"),
+    "/market": ("trade", "aggTrade"),
+}
+
+
+def channel(stream: str) -> str:
+    """`depth` of `btcusdt@depth@100ms`; empty where the name has no channel."""
+    return stream.split("@")[1] if "@" in stream else ""
+
+
+def stream_key(stream: str) -> str:
+    """Stream name without its speed: streams of a recording match a subscription at any speed."""
+    return "@".join(stream.split("@")[:2])
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What the path of a WebSocket request asks for."""
+
+    base: str
+    combined: bool
+    streams: tuple[str, ...]
+    unit_ns: int | None  # None: the client did not say
+
+
+def parse_target(target: str, rules: Rules) -> Target | None:
+    """Read the path and query of a request; None where no WebSocket is served there."""
+    url = urlsplit(target)
+    query = parse_qs(url.query)
+    unit = query.get("timeUnit", [""])[0].upper()
+    unit_ns = {"MICROSECOND": MICROSECOND_NS, "MILLISECOND": MILLISECOND_NS}.get(unit)
+    for base in sorted(rules.base_paths, key=len, reverse=True):
+        rest = url.path.removeprefix(base)
+        if not url.path.startswith(base):
+            continue
+        if rest.rstrip("/") == "/stream":
+            names = query.get("streams", [""])[0]
+            return Target(base, True, tuple(name for name in names.split("/") if name), unit_ns)
+        if rest == "/ws" or rest.startswith("/ws/"):
+            names = unquote(rest.removeprefix("/ws"))
+            return Target(base, False, tuple(name for name in names.split("/") if name), unit_ns)
+    return None
+
+
+class Session:
+    """One WebSocket connection as the venue sees it: what it is subscribed to and in which form it is served."""
+
+    def __init__(
+        self, target: Target, max_streams: int, refuse: Callable[[], tuple[int, str] | None] = lambda: None
+    ) -> None:
+        """`refuse` is asked at each request to subscribe: the code and text of an error, or None to carry it out."""
+        self.base = target.base
+        self.combined = target.combined
+        self.streams: dict[str, None] = dict.fromkeys(target.streams)  # in the order they were subscribed
+        self._max_streams = max_streams
+        self._refuse = refuse
+
+    def serves(self, stream: str) -> bool:
+        """Whether the path of this connection carries the channel of a stream."""
+        served = _SERVED_BELOW.get(self.base)
+        return served is None or channel(stream) in served
+
+    def on_text(self, text: bytes) -> bytes:
+        """Carry out one request; returns the answer."""
+        try:
+            request = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _error(3, "Invalid JSON: expected value at line 1 column 1")
+        if not isinstance(request, dict):
+            return _error(2, "Invalid request: invalid type, expected a request object")
+        ident = request.get("id")
+        if not _is_id(ident):
+            return _error(2, "Invalid request: request ID must be an unsigned integer")
+        method = request.get("method")
+        if method is None:
+            return _error(2, "Invalid request: missing field `method`", ident)
+        if method not in _METHODS:
+            return _error(
+                2, f"Invalid request: unknown variant `{method}`, expected one of {', '.join(_METHODS)}", ident
+            )
+        params = request.get("params", [])
+        if not isinstance(params, list):
+            return _error(2, "Invalid request: invalid type for `params`, expected a sequence", ident)
+        if method in ("SET_PROPERTY", "GET_PROPERTY"):
+            return self._property(method, params, ident)
+        if method == "LIST_SUBSCRIPTIONS":
+            return _result(list(self.streams), ident)
+        if not params:
+            return _error(2, "Invalid request: missing field `params`", ident)
+        if not all(isinstance(name, str) for name in params):
+            return _error(2, "Invalid request: invalid type in `params`, expected a string", ident)
+        if method == "SUBSCRIBE":
+            return self._subscribe(params, ident)
+        for name in params:
+            self.streams.pop(name, None)
+        return _result(None, ident)
+
+    def _subscribe(self, names: Iterable[str], ident: object) -> bytes:
+        if (refusal := self._refuse()) is not None:
+            return _error(*refusal, ident)
+        wanted = self.streams | dict.fromkeys(names)
+        if len(wanted) > self._max_streams:
+            return _error(2, f"Invalid request: too many streams, at most {self._max_streams} per connection", ident)
+        self.streams = wanted
+        return _result(None, ident)
+
+    def _property(self, method: str, params: list[object], ident: object) -> bytes:
+        expected = 2 if method == "SET_PROPERTY" else 1
+        if len(params) > expected:
+            return _error(2, "Invalid request: too many parameters", ident)
+        if len(params) < expected or not isinstance(params[0], str):
+            return _error(2, "Invalid request: property name must be a string", ident)
+        if params[0] != "combined":
+            return _error(0, "Unknown property", ident)
+        if method == "GET_PROPERTY":
+            return _result(self.combined, ident)
+        if not isinstance(params[1], bool):
+            return _error(1, "Invalid value type: expected Boolean", ident)
+        self.combined = params[1]
+        return _result(None, ident)
+
+
+def _is_id(ident: object) -> bool:
+    if isinstance(ident, str):
+        return len(ident) <= 36
+    if isinstance(ident, bool):
+        return False
+    return ident is None or (isinstance(ident, int) and -(2**63) <= ident < 2**63)
+
+
+def _result(result: object, ident: object) -> bytes:
+    return msgspec.json.encode({"result": result, "id": ident})
+
+
+def _error(code: int, text: str, ident: object = None) -> bytes:
+    return msgspec.json.encode({"code": code, "msg": text} | ({} if ident is None else {"id": ident}))

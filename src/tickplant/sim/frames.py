@@ -1,0 +1,105 @@
+"""Batches of outgoing messages, and how they become WebSocket frames. No I/O.
+
+A batch holds the texts of many messages in one buffer, each in its combined form `{"stream":"…","data":…}`, whose
+inner part is the raw form. Frames are packed straight from there into one buffer per connection and write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+
+MAX_HEADER_BYTES = 10
+
+TEXT: Final = 1
+BINARY: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in sending order; one array entry per message. Valid until its maker makes the next one."""
+
+    text: NDArray[np.uint8]
+    start: NDArray[np.int64]  # of the combined form
+    inner: NDArray[np.int64]  # where the raw form begins; it ends one byte before the combined form
+    end: NDArray[np.int64]
+    stream: NDArray[np.int64]  # index into the source's streams
+    id: NDArray[np.int64]  # the venue's own id: trade id, aggregate id or final update id; 0 where not known
+
+    @property
+    def messages(self) -> int:
+        """How many."""
+        return int(self.start.shape[0])
+
+    def part(self, first: int, last: int) -> Batch:
+        """Messages first .. last-1."""
+        cut = slice(first, last)
+        return Batch(self.text, self.start[cut], self.inner[cut], self.end[cut], self.stream[cut], self.id[cut])
+
+    def payload(self, message: int, *, combined: bool) -> bytes:
+        """Text of one message in either form."""
+        first, last = (self.start, self.end[message]) if combined else (self.inner, self.end[message] - 1)
+        return self.text[first[message] : last].tobytes()
+
+
+@kernel
+def pack_frames(
+    text: NDArray[np.uint8],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    order: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> int:
+    """Write `text[first[i]:last[i]]` for every i in `order` as unmasked text frames to `out`; return the bytes used.
+
+    `out` must have room for the payloads and MAX_HEADER_BYTES each. Frame layout: RFC 6455 section 5.2.
+    """
+    used = 0
+    for i in order:
+        size = last[i] - first[i]
+        out[used] = 0x81  # FIN, text
+        if size < 126:
+            out[used + 1] = size
+            used += 2
+        elif size < 65536:
+            out[used + 1] = 126
+            out[used + 2] = size >> 8
+            out[used + 3] = size & 255
+            used += 4
+        else:
+            out[used + 1] = 127
+            for byte in range(8):
+                out[used + 2 + byte] = (size >> (56 - 8 * byte)) & 255
+            used += 10
+        out[used : used + size] = text[first[i] : last[i]]
+        used += size
+    return used
+
+
+def frames(batch: Batch, order: NDArray[np.int64], *, combined: bool) -> bytes:
+    """The messages `order` of a batch (any selection, any order, repeats allowed) as WebSocket frames."""
+    first, last = (batch.start, batch.end) if combined else (batch.inner, batch.end - 1)
+    room = int((last - first)[order].sum()) + MAX_HEADER_BYTES * order.shape[0]
+    out = np.empty(room, np.uint8)
+    used = pack_frames(batch.text, first, last, order, out)
+    return out[:used].tobytes()
+
+
+def frame_header(payload_bytes: int, opcode: int = TEXT) -> bytes:
+    """Header of an unmasked, unfragmented frame."""
+    first = bytes([0x80 | opcode])
+    if payload_bytes < 126:
+        return first + bytes([payload_bytes])
+    if payload_bytes < 1 << 16:
+        return first + b"\x7e" + payload_bytes.to_bytes(2, "big")
+    return first + b"\x7f" + payload_bytes.to_bytes(8, "big")
+
+
+def frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """One whole unmasked frame."""
+    return frame_header(len(payload), opcode) + payload

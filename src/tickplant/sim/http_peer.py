@@ -1,0 +1,344 @@
+"""One TCP connection to the simulated venue: HTTP requests until one asks for a WebSocket.
+
+Handshake, masks, fragments and the closing handshake are the sans-I/O protocol of the `websockets` library; market
+data bypasses it, since the frames come ready-made and many at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from tickplant.sim.dialects.binance.session import Session, Target, parse_target
+from tickplant.sim.outlet import Answer, Outlet
+from tickplant.sim.post import Post
+from tickplant.sim.spec import Rules
+
+CLOSE_TIMEOUT_S = 2.0
+WRITE_HIGH_BYTES = 256 << 10
+
+
+class Venue(Protocol):
+    """What a connection needs to know of the server it belongs to."""
+
+    rules: Rules
+    outlet: Outlet
+    life_s: float
+    max_streams: int
+    default_unit_ns: int
+    links: set[Link]
+
+    def next_number(self) -> int:
+        """Number of a new WebSocket connection, from 1."""
+        ...
+
+    def mask(self, session: Session) -> NDArray[np.bool_]:
+        """Which of the source's streams a session is subscribed to."""
+        ...
+
+    def subscriptions_changed(self) -> None:
+        """Some session's mask has changed."""
+        ...
+
+    async def rest(self, link: Link, request: Request) -> Answer:
+        """Answer a REST request."""
+        ...
+
+    def posted(self, path: str, body: bytes) -> Answer:
+        """Answer a POST."""
+        ...
+
+
+class Link(asyncio.Protocol):
+    """A connection; a `Receiver` and a `Sender` to the outlet."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.number = 0
+        self.path = ""
+        self.combined = False
+        self.unit_ns = venue.default_unit_ns
+        self.mask = np.zeros(len(venue.outlet.streams), np.bool_)
+        self.session: Session | None = None
+        self.peer = ""
+        self._closed = asyncio.Event()
+        self._writable = asyncio.Event()  # cleared while the client is behind
+        self._writable.set()
+        self._venue = venue
+        self._protocol = ServerProtocol()
+        self._text = bytearray()  # fragments of a message
+        self._request_times: deque[float] = deque()
+        self._pings: dict[bytes, asyncio.TimerHandle | asyncio.Future[None]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._answering: asyncio.Task[None] | None = None
+        self._post: Post | None = None
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accepted."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        self._venue.links.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self.session is None and (self._post is not None or data.startswith(Post.BEGINS)):
+            self._on_post(data)
+            return
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                self._on_request(event)
+            elif isinstance(event, Frame):
+                self._on_frame(event)
+        data_to_send = protocol.data_to_send()
+        if protocol.handshake_exc is not None and data_to_send == [b""]:  # given up without a word
+            self._venue.outlet.answer(self, "", Answer(400, b"this is not an HTTP GET request\n", close=True))
+        self._write(data_to_send)
+
+    def _on_post(self, data: bytes) -> None:
+        self._post = self._post or Post()
+        request = self._post.feed(data)
+        if request is not None:
+            answer = msgspec.structs.replace(self._venue.posted(*request), close=True)
+            self._venue.outlet.answer(self, request[0], answer)
+            self._timer("close", CLOSE_TIMEOUT_S, self._transport.close)
+
+    def eof_received(self) -> bool:
+        """The client will send no more."""
+        self._protocol.receive_eof()
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone."""
+        self._venue.links.discard(self)
+        self._closed.set()
+        self._writable.set()
+        for timer in self._timers.values():
+            timer.cancel()
+        for waiting in self._pings.values():
+            waiting.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
+        if self.session is not None:
+            self._venue.outlet.closed(self)
+            self._venue.subscriptions_changed()
+
+    def pause_writing(self) -> None:
+        """The client is behind."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._writable.set()
+
+    # Requests
+
+    def _on_request(self, request: Request) -> None:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            self._answering = asyncio.get_running_loop().create_task(self._answer(request))
+            return
+        target = parse_target(request.path, self._venue.rules)
+        refused = self._venue.outlet.faults.take_refused_connection(time.time_ns())
+        if refused is not None:
+            refusal = self._protocol.reject(HTTPStatus(refused.status), "not now\n")
+            if refused.retry_after_s is not None:
+                refusal.headers["Retry-After"] = str(refused.retry_after_s)
+            self._protocol.send_response(refusal)
+        elif target is None:
+            refusal = self._protocol.reject(HTTPStatus.NOT_FOUND, "there is no WebSocket below this path\n")
+            self._protocol.send_response(refusal)
+        elif len(target.streams) > self._venue.max_streams:
+            refusal = self._protocol.reject(HTTPStatus.BAD_REQUEST, "too many streams\n")
+            self._protocol.send_response(refusal)
+        else:
+            self._protocol.send_response(self._protocol.accept(request))
+            self._flush()
+            if self._protocol.state is OPEN:
+                self._open(request.path, target)
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            answer = await self._venue.rest(self, request)
+        except Exception:
+            # A fault of ours must not leave the client waiting.
+            structlog.get_logger("sim").exception("a REST request failed", path=request.path)
+            answer = Answer(500, b'{"code":-1000,"msg":"An unknown error occurred while processing the request."}')
+        keep_alive = request.headers.get("Connection", "").lower() != "close"
+        self._venue.outlet.answer(self, request.path.partition("?")[0], answer)
+        if answer.close:  # the client does it, once it has read the answer
+            self._timer("close", CLOSE_TIMEOUT_S, self._transport.close)
+        elif keep_alive:
+            self._protocol = ServerProtocol()
+        else:
+            self._transport.close()
+
+    def _open(self, path: str, target: Target) -> None:
+        venue = self._venue
+        self.session = Session(target, venue.max_streams, self._refusal)
+        self.path = path
+        self.number = venue.next_number()
+        self.unit_ns = target.unit_ns or venue.default_unit_ns
+        self._timer("life", venue.life_s, lambda: venue.outlet.close(self, 1001, "the connection is too old"))
+        self._timer("ping", venue.rules.ping_interval_s, self._ping)
+        venue.outlet.opened(self)
+        self._resubscribe()
+
+    def _refusal(self) -> tuple[int, str] | None:
+        fault = self._venue.outlet.faults.take_refused_subscription(self.number, time.time_ns())
+        return None if fault is None else (fault.code, fault.text)
+
+    def _resubscribe(self) -> None:
+        if self.session is not None:
+            self.combined = self.session.combined
+            self.mask = self._venue.mask(self.session)
+            self._venue.outlet.subscribed()
+            self._venue.subscriptions_changed()
+
+    # Frames of the client
+
+    def _on_frame(self, frame: Frame) -> None:
+        if self.session is None:
+            return
+        if frame.opcode is Opcode.PONG and bytes(frame.data) in self._pings:
+            waiting = self._pings.pop(bytes(frame.data))
+            if isinstance(waiting, asyncio.Future):
+                waiting.set_result(None)
+            else:
+                waiting.cancel()
+            return
+        if frame.opcode is Opcode.CLOSE:
+            return  # the protocol has answered it
+        if not self._is_allowed():
+            self._venue.outlet.close(self, 1008, "Too many requests")
+        elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self._text += frame.data
+            if frame.fin:
+                text = bytes(self._text)
+                self._text.clear()
+                self._venue.outlet.entries[self.number].requests += 1
+                answer = self.session.on_text(text)
+                self._venue.outlet.reply(self, answer)
+                self._resubscribe()
+
+    def _is_allowed(self) -> bool:
+        """Whether one more message is within the limit; pongs that answer no ping count, as on the venue."""
+        now = time.monotonic()
+        times = self._request_times
+        while times and times[0] <= now - 1.0:
+            times.popleft()
+        times.append(now)
+        return len(times) <= self._venue.rules.client_messages_per_s
+
+    # Pings
+
+    def _ping(self) -> None:
+        payload = str(time.time_ns() // 1_000_000).encode()
+        loop = asyncio.get_running_loop()
+        self._pings[payload] = loop.call_later(self._venue.rules.pong_timeout_s, self._no_pong)
+        self._venue.outlet.ping(self, payload)
+        self._timer("ping", self._venue.rules.ping_interval_s, self._ping)
+
+    def _no_pong(self) -> None:
+        self._venue.outlet.close(self, 1008, "Pong timeout")
+
+    async def until_writable(self) -> None:
+        """Return when the client is not far behind, or gone."""
+        await self._writable.wait()
+
+    async def until_closed(self) -> None:
+        """Return when the connection is gone."""
+        await self._closed.wait()
+
+    async def barrier(self) -> None:
+        """Return when the client has read everything sent so far, or is gone."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        payload = f"barrier {time.monotonic_ns()}".encode()
+        self._pings[payload] = done
+        self._venue.outlet.ping(self, payload)
+        await asyncio.wait([done])
+
+    def _timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, action)
+
+    # The outlet sends
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can still be sent: no closing handshake has begun."""
+        return self._protocol.state is OPEN and not self._transport.is_closing()
+
+    def send_frames(self, data: bytes) -> None:
+        """Queue whole frames."""
+        self._transport.write(data)
+
+    def send_text(self, text: bytes) -> None:
+        """Queue one text frame."""
+        self._protocol.send_text(text)
+        self._flush()
+
+    def send_ping(self, payload: bytes) -> None:
+        """Queue a ping."""
+        self._protocol.send_ping(payload)
+        self._flush()
+
+    def send_close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; a client that does not take part is cut off."""
+        self._protocol.send_close(code, reason)
+        self._flush()
+        self._timer("close", CLOSE_TIMEOUT_S, self._transport.abort)
+
+    def send_answer(self, answer: Answer) -> None:
+        """Queue an HTTP answer."""
+        if answer.cut:
+            self._transport.abort()
+            return
+        head = [
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+            "Content-Type: application/json;charset=UTF-8",
+            f"Content-Length: {len(answer.body)}",
+            *(f"{name}: {value}" for name, value in answer.headers.items()),
+            f"Connection: {'close' if answer.close else 'keep-alive'}",
+        ]
+        self._transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + answer.body)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the client has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def _flush(self) -> None:
+        self._write(self._protocol.data_to_send())
+
+    def _write(self, pieces: list[bytes]) -> None:
+        """Send what the protocol has to say; a fault may have made this connection mute."""
+        if self.session is not None and self._venue.outlet.is_mute(self):
+            return
+        for data in pieces:
+            if data:
+                self._transport.write(data)
+            else:  # the protocol is done with this connection
+                self._transport.close()

@@ -1,0 +1,326 @@
+"""The one place through which everything leaves the simulated venue, and the ledger of what left.
+
+Market data goes out by `deliver`, answers on a WebSocket by `reply`, pings by `ping`, the end of a connection by
+`close` and `drop`, REST answers by `answer`. So this is where faults take hold: what they make of each message is
+decided in `fault_state`, carried out here, and entered in ledger and log.
+
+The log has one line for each frame, `<time, ns> <connection> <frame>`; connection 0 is REST. A frame that begins with
+`!` was not sent as it should have been:
+
+    !drop, !silent, !stall FRAME      not sent at all
+    !truncate FRAME                   only its first half was sent
+    !reorder FRAME                    not sent here; a plain line follows where it is
+    !duplicate FRAME                  sent, for the second time
+    !garbage TEXT                     a frame that is no message was sent, as Python prints bytes
+    !oversize TEXT                    so was the head of a huge one: nothing that follows on this connection is readable
+    !fault JSON                       connection 0: this fault was armed
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import IO, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import FeedError
+from tickplant.sim.fault_state import Armed, Faults, Piece
+from tickplant.sim.faults import Fault
+from tickplant.sim.frames import Batch, frames
+
+KEPT_CONNECTIONS = 1000  # closed connections that the ledger still lists
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer. With `close` the client is told to close the connection; with `cut` it gets nothing but that."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = {}
+    close: bool = False
+    cut: bool = False
+
+
+class Receiver(Protocol):
+    """One WebSocket connection, as the outlet uses it."""
+
+    number: int
+    path: str
+    combined: bool
+    unit_ns: int
+    mask: NDArray[np.bool_]  # which streams it is subscribed to
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can still be sent: no closing handshake has begun."""
+        ...
+
+    def send_frames(self, data: bytes) -> None:
+        """Queue whole frames."""
+        ...
+
+    def send_text(self, text: bytes) -> None:
+        """Queue one text frame."""
+        ...
+
+    def send_ping(self, payload: bytes) -> None:
+        """Queue a ping."""
+        ...
+
+    def send_close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection without a close frame."""
+        ...
+
+    async def until_writable(self) -> None:
+        """Return when the client is not far behind, or gone."""
+        ...
+
+    async def barrier(self) -> None:
+        """Return when the client has read everything sent so far, or is gone."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the client has not taken yet."""
+        ...
+
+
+class Sender(Protocol):
+    """One HTTP connection, as the outlet uses it."""
+
+    def send_answer(self, answer: Answer) -> None:
+        """Queue an HTTP answer."""
+        ...
+
+
+class Entry:
+    """What was sent on one WebSocket connection."""
+
+    def __init__(self, number: int, path: str, streams: int) -> None:
+        self.number = number
+        self.path = path
+        self.opened_ns = time.time_ns()
+        self.closed_ns: int | None = None
+        self.end = ""  # why it ended, where this side ended it
+        self.counts = np.zeros(streams, np.int64)
+        self.last_ids = np.zeros(streams, np.int64)
+        self.lost = np.zeros(streams, np.int64)  # that a fault took
+        self.faults: Counter[str] = Counter()  # pieces by mark
+        self.replies = 0
+        self.pings = 0
+        self.requests = 0
+
+    def report(self, streams: list[str]) -> dict[str, object]:
+        """As JSON shows it."""
+        return {
+            "connection": self.number,
+            "path": self.path,
+            "opened_ns": self.opened_ns,
+            "closed_ns": self.closed_ns,
+            "end": self.end,
+            "requests": self.requests,
+            "replies": self.replies,
+            "pings": self.pings,
+            "faults": dict(self.faults),
+            "streams": {
+                streams[i]: {
+                    "frames": int(self.counts[i]),
+                    "last_id": int(self.last_ids[i]),
+                    "lost": int(self.lost[i]),
+                }
+                for i in np.flatnonzero(self.counts + self.lost)
+            },
+        }
+
+
+class Outlet:
+    """Sends, counts and logs. `streams` names the source's streams; masks and batches use their indices."""
+
+    def __init__(self, streams: list[str], *, max_buffer_bytes: int, log: str | None = None) -> None:
+        """Raises FeedError where the log cannot be opened."""
+        self.streams = streams
+        self.faults = Faults(streams)
+        self.before_batch: Callable[[int], None] = lambda frames_sent: None
+        self.receivers: dict[int, Receiver] = {}
+        self.entries: dict[int, Entry] = {}
+        self.wanted = np.zeros(len(streams), np.bool_)  # some connection is subscribed to it
+        self.frames_sent = 0
+        self.rest_requests: Counter[str] = Counter()
+        self.rest_statuses: Counter[int] = Counter()
+        self._max_buffer_bytes = max_buffer_bytes
+        self._log: IO[bytes] | None = None
+        if log is not None:
+            try:
+                self._log = open(log, "ab")  # noqa: SIM115, PTH123  # open for the life of the outlet; see close_log
+            except OSError as error:
+                raise FeedError(f"{log}: cannot be opened for the log of frames: {error.strerror}") from None
+
+    # Connections come, go and subscribe.
+
+    def opened(self, receiver: Receiver) -> None:
+        """A WebSocket connection is up."""
+        self.receivers[receiver.number] = receiver
+        self.entries[receiver.number] = Entry(receiver.number, receiver.path, len(self.streams))
+        self.faults.opened(receiver.number)
+        self.subscribed()
+        if len(self.entries) > KEPT_CONNECTIONS + len(self.receivers):
+            del self.entries[next(number for number in self.entries if number not in self.receivers)]
+
+    def subscribed(self) -> None:
+        """Some connection's mask has changed."""
+        self.wanted = np.zeros(len(self.streams), np.bool_)
+        for receiver in self.receivers.values():
+            self.wanted |= receiver.mask
+
+    def closed(self, receiver: Receiver) -> None:
+        """A WebSocket connection is gone."""
+        if self.receivers.pop(receiver.number, None) is not None:
+            self.entries[receiver.number].closed_ns = time.time_ns()
+            self.faults.closed(receiver.number)
+            self.subscribed()
+
+    # Everything that leaves.
+
+    def deliver(self, batch: Batch, *, unit_ns: int | None = None) -> None:
+        """Send each message to whoever is subscribed to its stream, in order.
+
+        With `unit_ns`, only to connections that take times in this unit.
+        """
+        self.before_batch(self.frames_sent)
+        for receiver in list(self.receivers.values()):
+            if not receiver.is_open or (unit_ns is not None and receiver.unit_ns != unit_ns):
+                continue
+            order = np.flatnonzero(receiver.mask[batch.stream])
+            if order.shape[0] == 0:
+                continue
+            if self.faults.concern(receiver.number):
+                self._deliver_mangled(receiver, batch, order)
+            else:
+                receiver.send_frames(frames(batch, order, combined=receiver.combined))
+                self._enter(receiver, batch, order)
+            if receiver.queued_bytes > self._max_buffer_bytes:
+                self.drop(receiver, "the client was too slow")
+
+    def reply(self, receiver: Receiver, text: bytes) -> None:
+        """Answer a request made on a WebSocket."""
+        if not receiver.is_open:
+            return
+        if self.faults.stall(receiver.number, time.time_ns()) is not None:
+            self._write_log(receiver.number, b"!stall " + text)
+            return
+        receiver.send_text(text)
+        self.entries[receiver.number].replies += 1
+        self._write_log(receiver.number, text)
+
+    def ping(self, receiver: Receiver, payload: bytes) -> None:
+        """Send a ping."""
+        if not receiver.is_open or self.is_mute(receiver):
+            return
+        receiver.send_ping(payload)
+        self.entries[receiver.number].pings += 1
+
+    def close(self, receiver: Receiver, code: int, reason: str) -> None:
+        """End a connection properly, unless its end has begun."""
+        if not receiver.is_open:
+            return
+        self.entries[receiver.number].end = f"{code} {reason}"
+        receiver.send_close(code, reason)
+
+    def drop(self, receiver: Receiver, reason: str) -> None:
+        """Cut a connection without a word."""
+        self.entries[receiver.number].end = reason
+        receiver.abort()
+
+    def announce_shutdown(self, receiver: Receiver) -> None:
+        """Tell a client that its connection will be closed soon."""
+        event = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // receiver.unit_ns)
+        self.reply(receiver, b'{"stream":"!serverShutdown","data":%b}' % event if receiver.combined else event)
+
+    def answer(self, sender: Sender, path: str, answer: Answer) -> None:
+        """Answer a REST request for `path`."""
+        self.rest_requests[path] += 1
+        self.rest_statuses[0 if answer.cut else answer.status] += 1
+        sender.send_answer(answer)
+        if not answer.cut:
+            self._write_log(0, answer.body)
+
+    # Faults.
+
+    def arm(self, fault: Fault, now_ns: int) -> Armed:
+        """Enter a fault."""
+        armed = self.faults.arm(fault, now_ns, [one.number for one in self.receivers.values() if one.is_open])
+        self._write_log(0, b"!fault " + msgspec.json.encode(fault))
+        return armed
+
+    def is_mute(self, receiver: Receiver) -> bool:
+        """Whether not even the protocol's own frames are to be sent."""
+        return self.faults.is_mute(receiver.number, time.time_ns())
+
+    def _deliver_mangled(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64]) -> None:
+        now_ns = time.time_ns()
+        pieces = self.faults.mangle(receiver.number, batch, order, combined=receiver.combined, now_ns=now_ns)
+        receiver.send_frames(b"".join(piece.sent for piece in pieces))
+        entry = self.entries[receiver.number]
+        for piece in pieces:
+            self._enter_piece(entry, piece)
+
+    # The ledger.
+
+    def _enter_piece(self, entry: Entry, piece: Piece) -> None:
+        if piece.mark:
+            entry.faults[piece.mark] += 1
+            text = repr(piece.payload).encode() if piece.mark in ("garbage", "oversize") else piece.payload
+            self._write_log(entry.number, b"!%b %b" % (piece.mark.encode(), text))
+        else:
+            entry.last_ids[piece.stream] = piece.id
+            self._write_log(entry.number, piece.payload)
+        if piece.is_lost:
+            entry.lost[piece.stream] += 1
+        elif piece.sent and piece.mark in ("", "duplicate"):
+            entry.counts[piece.stream] += 1
+            self.frames_sent += 1
+
+    def _enter(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64]) -> None:
+        entry = self.entries[receiver.number]
+        streams = batch.stream[order]
+        entry.counts += np.bincount(streams, minlength=entry.counts.shape[0])
+        entry.last_ids[streams] = batch.id[order]  # of a stream that occurs several times, the last one stays
+        self.frames_sent += order.shape[0]
+        if self._log is not None:
+            now_ns = time.time_ns()
+            for message in order.tolist():
+                payload = batch.payload(message, combined=receiver.combined)
+                self._log.write(b"%d %d %b\n" % (now_ns, receiver.number, payload))
+
+    def _write_log(self, number: int, text: bytes) -> None:
+        if self._log is not None:
+            self._log.write(b"%d %d %b\n" % (time.time_ns(), number, text))
+
+    def flush_log(self) -> None:
+        """Have the log on disk hold everything that was sent."""
+        if self._log is not None:
+            self._log.flush()
+
+    def close_log(self) -> None:
+        """Finish the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def report(self) -> dict[str, object]:
+        """The ledger as JSON shows it: connections in the order they were opened."""
+        self.flush_log()
+        return {
+            "frames_sent": self.frames_sent,
+            "connections": [entry.report(self.streams) for entry in self.entries.values()],
+            "rest_requests": dict(self.rest_requests),
+            "rest_statuses": {str(status): count for status, count in self.rest_statuses.items()},
+        } | self.faults.report()

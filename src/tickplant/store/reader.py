@@ -1,0 +1,364 @@
+"""Reading what was stored, while a writer appends or long after.
+
+    store = Store(Path("data"))
+    for ticks in store.query("binance", "BTCUSDT", kinds=["trade"], start_ns=…, end_ns=…):
+        ...                                        # arrays of dtype TICK, chunk by chunk
+
+Nothing here writes. Only committed chunks are seen. Ranges are half-open, `start <= time < end`. By the event clock a
+record without a venue time (`ts_event` 0) is in no range that has a start or an end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.fold import BOOK_KINDS, Book, Fold
+from tickplant.errors import DamageError, StoreError
+from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
+from tickplant.records.merge import merge_by_receive_time
+from tickplant.store import stored_checkpoints
+from tickplant.store.selection import Clock, Selection
+from tickplant.writer.format.codec import HEADER, ChunkDecoder, read_header
+from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
+from tickplant.writer.journal import journal_dir, journal_root
+
+Records = NDArray[np.void]
+OnDamage = Callable[[Damage], None]
+
+INSTRUMENTS_FILE: Final = "instruments.jsonl"
+SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
+"""What the errors of commands say of damage; in Python that is `on_damage`."""
+
+
+class _Clear(NamedTuple):
+    """Where a book begins."""
+
+    ts_recv: int
+    instrument: Instrument
+    producer: str
+    seq: int
+
+
+class Store:
+    """One data directory. Cheap to make; not thread-safe, but any number of them may read at the same time.
+
+    Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is
+    reported there and reading goes on behind it.
+
+    Reading may take long: a process that must report meanwhile does so in `while_reading`, which is called for each
+    file and chunk, and may raise to end the reading.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        *,
+        on_damage: OnDamage | None = None,
+        while_reading: WhileReading = lambda: None,
+    ) -> None:
+        self.data_dir = Path(data_dir)
+        self.on_damage = on_damage
+        self._while_reading = while_reading
+        self._damages = 0  # reported so far
+        self._decoder = ChunkDecoder()
+        self._indexes: dict[Path, tuple[tuple[int, int], FileIndex]] = {}
+
+    # -----------------------------------------------------------------------------------------------------------
+    # What there is
+
+    @property
+    def instruments(self) -> InstrumentTable:
+        """The instrument table as it is now."""
+        return InstrumentTable.load(self.data_dir / INSTRUMENTS_FILE)
+
+    def find(self, venue: str, symbol: str) -> list[Instrument]:
+        """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
+        table = self.instruments
+        found = table.find(venue, symbol)
+        if found:
+            return found
+        known = sorted({f"{row.venue} {row.symbol}" for row in table})
+        hint = f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}" if known else "it is empty"
+        raise StoreError(f"nothing is stored of {venue} {symbol}; {hint}", path=self.data_dir)
+
+    def producers(self, schema: Schema = Schema.TICK) -> list[str]:
+        """Names of the processes whose records of this schema are stored."""
+        root = journal_root(self.data_dir)
+        if not root.is_dir():
+            return []
+        name = schema.name.lower()
+        try:
+            return sorted(folder.name for folder in root.iterdir() if (folder / name).is_dir())
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
+
+    def next_seq(self, producer: str, schema: Schema) -> int:
+        """The seq that continues what is stored of a producer: 0 where there is nothing."""
+        for path in reversed(self.files(producer, schema)):
+            index = self.index(path)
+            if len(index.entries):
+                return int(index.entries[-1]["header"]["last_seq"]) + 1
+            return int(path.stem)
+        return 0
+
+    def files(self, producer: str, schema: Schema) -> list[Path]:
+        """Journal files of a producer, in order."""
+        return journal_files(journal_dir(self.data_dir, producer, schema))
+
+    def index(self, path: Path) -> FileIndex:
+        """The chunks of a journal file, remembered until it changes."""
+        self._while_reading()
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
+        key = (state.st_size, state.st_mtime_ns)
+        known = self._indexes.get(path)
+        if known is None or known[0] != key:
+            known = self._indexes[path] = key, load_index(path, while_reading=self._while_reading)
+        return known[1]
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Records
+
+    def query(
+        self,
+        venue: str,
+        symbol: str,
+        *,
+        schema: Schema = Schema.TICK,
+        kinds: Iterable[Kind | str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        clock: Clock = "recv",
+    ) -> Iterator[Records]:
+        """Records of one symbol, in stored order, chunk by chunk: arrays of `DTYPES[schema]`, none of them empty.
+
+        All ids that the symbol has had are returned; `instruments` tells their scales. Where several processes recorded
+        it, their records are merged by receive time. Raises StoreError for an unknown symbol, DamageError.
+        """
+        ids = [row.id for row in self.find(venue, symbol)]
+        return self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock)
+
+    def scan(
+        self,
+        *,
+        schema: Schema = Schema.TICK,
+        ids: Iterable[int] | None = None,
+        kinds: Iterable[Kind | str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        clock: Clock = "recv",
+        producers: Iterable[str] | None = None,
+    ) -> Iterator[Records]:
+        """Records of any instruments, merged: by receive time between producers, in stored order within each.
+
+        Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
+        are never reordered for that. Raises DamageError.
+        """
+        if kinds is not None and schema != Schema.TICK:
+            raise StoreError(f"records of schema {schema.name.lower()} have no kind to select by", path=self.data_dir)
+        selection = Selection(
+            ids=None if ids is None else frozenset(ids),
+            kinds=None if kinds is None else frozenset(self._kind(kind) for kind in kinds),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            clock=clock,
+        )
+        names = self.producers(schema) if producers is None else list(producers)
+        return merge_by_receive_time([self.read(name, schema, selection) for name in names])
+
+    def read(
+        self,
+        producer: str,
+        schema: Schema,
+        selection: Selection,
+        *,
+        first_seq: int = 0,
+        last_seq: int | None = None,
+    ) -> Iterator[Records]:
+        """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
+
+        Raises DamageError.
+        """
+        decoder = ChunkDecoder()  # one of its own, since several of these run interleaved
+        paths = self.files(producer, schema)
+        for number, path in enumerate(paths):
+            if number + 1 < len(paths) and int(paths[number + 1].stem) <= first_seq:
+                continue
+            if last_seq is not None and int(path.stem) > last_seq:
+                break
+            index = self.index(path)
+            headers = index.entries["header"]
+            within = headers["last_seq"] >= first_seq
+            if last_seq is not None:
+                within &= headers["first_seq"] <= last_seq
+            wanted = index.entries[selection.chunks(index.entries) & within]
+            damage = [
+                part
+                for part in index.damage
+                if not (part.torn and path == paths[-1])
+                and (part.last_seq is None or part.last_seq >= first_seq)
+                and (last_seq is None or part.first_seq is None or part.first_seq <= last_seq)
+                and selection.concerns(*self._around(paths, number, part))
+            ]
+            with opened(path) as fd:
+                for entry in wanted:
+                    while damage and damage[0].offset < entry["offset"]:
+                        self._report(damage.pop(0))
+                    records = self._decode(fd, path, entry, schema, decoder)
+                    if records is None:
+                        continue
+                    if entry["header"]["first_seq"] < first_seq:
+                        records = records[records["seq"] >= first_seq]
+                    if last_seq is not None and entry["header"]["last_seq"] > last_seq:
+                        records = records[records["seq"] <= last_seq]
+                    if len(selected := selection.records(records)):
+                        yield selected
+            for part in damage:
+                self._report(part)
+
+    def book(self, venue: str, symbol: str, at_ns: int) -> Book:
+        """The book after every record received up to and including `at_ns`.
+
+        Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
+        there. Without any snapshot the book is empty and stale, and behind damage that was reported it is stale up to
+        the next snapshot. Raises StoreError for an unknown symbol, DamageError.
+        """
+        instruments = self.find(venue, symbol)
+        clears = [
+            found
+            for instrument in instruments
+            for producer in self.producers()
+            if (found := self._last_clear(producer, instrument, at_ns))
+        ]
+        if not clears:
+            return Fold(instruments[-1].id).book(instruments[-1])
+        start = max(clears, key=lambda clear: clear.ts_recv)
+        instrument = start.instrument
+        fold = Fold(instrument.id)
+        selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
+        first_seq = start.seq
+        if checkpoint := self._checkpoint(start, at_ns):
+            fold.apply(checkpoint.ticks)
+            first_seq = checkpoint.source_seq
+        damages = self._damages
+        for records in self.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
+            if self._damages > damages:
+                fold.lose()
+                damages = self._damages
+            fold.apply(records)
+        if self._damages > damages:
+            fold.lose()
+        return fold.book(instrument)
+
+    def _checkpoint(self, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:
+        """What shortens the fold from a snapshot to a time, if anything does."""
+        try:
+            return stored_checkpoints.newest(
+                self,
+                start.producer,
+                start.instrument.id,
+                after_seq=start.seq,
+                after_ns=start.ts_recv,
+                at_ns=at_ns,
+            )
+        except DamageError:
+            return None  # the ticks themselves are what counts; `verify` tells of it
+
+    def _last_clear(self, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
+        """The newest CLEAR of an instrument that was received by `at_ns`."""
+        wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=at_ns + 1)
+        for path, entries in self.entries(producer, Schema.TICK):
+            for entry in entries[wanted.chunks(entries)][::-1]:
+                clears = wanted.records(self.chunk(path, entry, Schema.TICK))
+                clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
+                if len(clears):
+                    return _Clear(int(clears[-1]["ts_recv"]), instrument, producer, int(clears[-1]["seq"]))
+        return None
+
+    def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:
+        """Headers of the chunks before and after a damaged stretch of a file, which may be in the files beside it."""
+        headers = self.index(paths[number]).entries
+        place = int(np.searchsorted(headers["offset"], damage.offset))
+        before, after = headers[:place]["header"], headers[place:]["header"]
+        if not len(before) and number > 0:
+            before = self.index(paths[number - 1]).entries["header"]
+        if not len(after) and number + 1 < len(paths):
+            after = self.index(paths[number + 1]).entries["header"]
+        return before[-1] if len(before) else None, after[0] if len(after) else None
+
+    def entries(self, producer: str, schema: Schema) -> Iterator[tuple[Path, NDArray[np.void]]]:
+        """Index entries of a producer, file by file, newest first."""
+        for path in reversed(self.files(producer, schema)):
+            yield path, self.index(path).entries
+
+    def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
+        """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
+        path = next((path for path in reversed(self.files(producer, schema)) if int(path.stem) <= seq), None)
+        if path is None:
+            return None
+        headers = (entries := self.index(path).entries)["header"]
+        for entry in entries[(headers["first_seq"] <= seq) & (seq <= headers["last_seq"])]:
+            records = self.chunk(path, entry, schema)
+            if len(places := np.flatnonzero(records["seq"] == seq)):
+                found: np.void = records[places[0]]
+                return found
+        return None
+
+    def chunk(self, path: Path, entry: np.void, schema: Schema) -> Records:
+        """The records of one chunk; empty where it is damaged and that was reported."""
+        with opened(path) as fd:
+            records = self._decode(fd, path, entry, schema, self._decoder)
+        return np.zeros(0, DTYPES[schema]) if records is None else records
+
+    def _decode(self, fd: int, path: Path, entry: np.void, schema: Schema, decoder: ChunkDecoder) -> Records | None:
+        offset, header = int(entry["offset"]), entry["header"]
+        self._while_reading()
+        try:
+            data = os.pread(fd, int(header["length_bytes"]), offset)
+            if data[: HEADER.itemsize] != header.tobytes():
+                why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
+                raise DamageError(why, path=path, offset=offset)
+            if read_header(data, path=path, origin=offset).schema != schema:
+                raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
+            return decoder.decode(data, path=path, origin=offset)[0]
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
+        except DamageError as error:
+            reason = str(error).split(f"at byte {offset}: ", 1)[-1]
+            self._report(
+                Damage(
+                    path=str(path),
+                    offset=offset,
+                    length_bytes=int(header["length_bytes"]),
+                    reason=reason,
+                    first_seq=int(header["first_seq"]),
+                    last_seq=int(header["last_seq"]),
+                )
+            )
+            return None
+
+    def _kind(self, kind: Kind | str) -> int:
+        try:
+            return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
+        except (KeyError, ValueError):
+            names = ", ".join(known.name.lower() for known in Kind)
+            raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
+
+    def _report(self, damage: Damage) -> None:
+        self._damages += 1
+        if self.on_damage is None:
+            seqs = ""
+            if damage.first_seq is not None:
+                seqs = f"; records {damage.first_seq} to {'the end' if damage.last_seq is None else damage.last_seq}"
+                seqs += " are missing"
+            raise DamageError(damage.reason + seqs, path=damage.path, offset=damage.offset)
+        self.on_damage(damage)

@@ -1,0 +1,269 @@
+"""The restore process: stored ticks for an engine that must make its state of a feed anew.
+
+`python -m tickplant.store.restore`, its stdin being a control.RestoreSpec. Finds the seq from which folding the
+stored ticks gives books and bars exactly, tells the engine, and publishes the ticks from there into a ring of their
+own; at the end of the journal it follows the writer. Exits 0 when stopped: the engine says when it has what it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from tickplant.records.layouts import TICK, Flag, Kind, Schema
+from tickplant.runtime.control import ControlClient, Mark, RestoreSpec, Restoring
+from tickplant.shm.ring import Producer, Ring
+from tickplant.store import stored_checkpoints
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.store.stored_source import Stopped, StoredSource, run_source
+from tickplant.writer.index import Damage
+
+Records = NDArray[np.void]
+
+NAP_S: Final = 0.02  # between two looks at the end of the journal
+BARS_BACK_S: Final = 600
+"""Bars are folded from this long, and at least two of their intervals, before the last derived record that is stored.
+
+So a bar that is still open is whole, unless its instrument has been silent for longer: that one begins anew."""
+
+LOOK_BACK_S: Final = 3 * 86_400
+"""A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
+
+
+def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], *, whole: bool = False) -> list[Mark]:
+    """How far each series that an engine derives from these instruments is stored. Raises DamageError.
+
+    With `whole` each one is looked for in the whole store.
+    """
+    found: list[Mark] = []
+    for schema, intervals in ((Schema.BBO, (0,)), (Schema.BAR, bar_s)):
+        wanted = {(instrument, interval_s) for instrument in ids for interval_s in intervals}
+        newest_ns: int | None = None
+        for path, entry in _newest_first(store, engine, schema, Selection(ids=ids)):
+            header = entry["header"]
+            newest_ns = newest_ns or int(header["ts_recv_max"])
+            if not wanted or (not whole and int(header["ts_recv_max"]) < newest_ns - LOOK_BACK_S * 10**9):
+                break
+            if not Selection(ids=frozenset(instrument for instrument, _ in wanted)).chunks(np.atleast_1d(entry))[0]:
+                continue
+            records = store.chunk(path, entry, schema)[::-1]
+            keys = records["instrument"].astype(np.uint64) << np.uint64(32)
+            if schema is Schema.BAR:
+                keys |= records["interval_s"]
+            for place in np.unique(keys, return_index=True)[1]:
+                mark = _mark(records[place], schema)
+                if (mark.instrument, mark.interval_s) in wanted:
+                    wanted.remove((mark.instrument, mark.interval_s))
+                    found.append(mark)
+    return found
+
+
+def _mark(record: np.void, schema: Schema) -> Mark:
+    return Mark(
+        instrument=int(record["instrument"]),
+        interval_s=int(record["interval_s"]) if schema is Schema.BAR else 0,
+        source_seq=int(record["source_seq"]),
+        ts_recv=int(record["ts_recv"]),
+        stale=schema is Schema.BBO and bool(record["flags"] & Flag.STALE),
+    )
+
+
+class Beginning(NamedTuple):
+    """What a fold begins with: checkpoints, if any, then the ticks from a seq on."""
+
+    first_seq: int
+    checkpoints: Records  # as ticks
+
+
+def first_needed(
+    store: Store,
+    engine: str,
+    feed: str,
+    ids: frozenset[int],
+    stored: Sequence[Mark],
+    bar_s: Sequence[int],
+    otherwise: int,
+    *,
+    whole: bool = False,
+) -> Beginning:
+    """The latest beginning from which a fold of the feed's ticks gives exactly what follows the stored records.
+
+    A book that was in sync when its last stored BBO was made begins with the last CLEAR until then: at the end of that
+    one's event, content and best are the same whatever was before. One that was stale needs nothing older than the
+    first CLEAR after. Bars begin `BARS_BACK_S` before.
+
+    Checkpoints that name tick `s` are the books before it, to the level, and what was last said of them. So every book
+    may begin there that is among them, and every other whose CLEAR is `s` or later. Two things must hold besides: bars
+    begin at `s` or later, and the last stored BBO of all is of `s` or later. For BBO are stored in the order of
+    their ticks, so that none is missing from before `s`, though a quiet book's own last one may be much older.
+
+    Args:
+        store: where.
+        engine: whose derived records and checkpoints they are.
+        feed: producer of the ticks.
+        ids: instruments of the feed.
+        stored: how far the derived records are stored.
+        bar_s: lengths of the bars, seconds.
+        otherwise: the seq to give where no derived record is stored.
+        whole: begin so early that every bar that is open now is whole, however long its instrument has been silent.
+    """
+    if not stored:
+        return Beginning(0 if whole else otherwise, np.zeros(0, TICK))
+    last = max(stored, key=lambda mark: mark.source_seq)
+    bars_back_s = max([BARS_BACK_S, *(2 * interval_s for interval_s in bar_s)])
+    bars_from = min(last.source_seq, _seq_at(store, feed, last.ts_recv - bars_back_s * 10**9))
+    if whole:
+        bars_from = min(bars_from, _begun(store, feed, ids, stored, bar_s, bars_back_s))
+    said = {mark.instrument: mark for mark in stored if not mark.interval_s}
+    begins = _snapshots(store, feed, said)
+    found = stored_checkpoints.newest_of_all(
+        store,
+        engine,
+        feed,
+        ids,
+        begins=begins,
+        after_seq=min([bars_from, *begins.values()]),
+        until_seq=min(bars_from, max((mark.source_seq for mark in said.values()), default=-1)),
+    )
+    if found:
+        return Beginning(found.source_seq, found.ticks)
+    return Beginning(min([bars_from, *(seq for seq in begins.values() if seq != _REMOVED)]), np.zeros(0, TICK))
+
+
+def _begun(
+    store: Store, feed: str, ids: frozenset[int], stored: Sequence[Mark], bar_s: Sequence[int], back_s: int
+) -> int:
+    """A seq before which no bar was opened that is still open, and no book began of which nothing was derived yet."""
+    known = {(mark.instrument, mark.interval_s): mark for mark in stored}
+    closed = [mark for mark in stored if mark.interval_s]
+    begins = [mark.source_seq for mark in closed]
+    if closed:
+        begins.append(_seq_at(store, feed, min(mark.ts_recv for mark in closed) - back_s * 10**9))
+    for interval_s, kind in ((0, Kind.CLEAR), *((interval_s, Kind.TRADE) for interval_s in bar_s)):
+        without = frozenset(id_ for id_ in ids if (id_, interval_s) not in known)
+        wanted = Selection(ids=without, kinds=frozenset({kind}))
+        for path in store.files(feed, Schema.TICK) if without else ():
+            entries = store.index(path).entries
+            if len(found := entries[wanted.chunks(entries)]):
+                begins.append(int(found[0]["header"]["first_seq"]))
+                break
+    return min(begins, default=store.next_seq(feed, Schema.TICK))
+
+
+_REMOVED: Final = -1
+"""The CLEAR of a book in sync that the journal has no more: older than anything there is."""
+
+
+def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]:
+    """By instrument, seq of the CLEAR that its book begins with; none for a book that was stale and has stayed so."""
+    begins = {id_: _REMOVED for id_, mark in said.items() if not mark.stale}
+    open_ = dict(said)
+    wanted = Selection(ids=frozenset(said), kinds=frozenset({Kind.CLEAR}))
+    for path, entry in _newest_first(store, feed, Schema.TICK, wanted):
+        last = int(entry["header"]["last_seq"])
+        open_ = {id_: mark for id_, mark in open_.items() if not mark.stale or last > mark.source_seq}
+        if not open_:
+            break
+        clears = wanted.records(store.chunk(path, entry, Schema.TICK))
+        clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
+        for id_, mark in list(open_.items()):
+            seqs = clears["seq"][clears["instrument"] == id_]
+            before, after = seqs[seqs <= mark.source_seq], seqs[seqs > mark.source_seq]
+            if mark.stale and len(after):
+                begins[id_] = int(after[0])
+            elif not mark.stale and len(before):
+                begins[id_] = int(before[-1])
+                del open_[id_]
+    return begins
+
+
+def _seq_at(store: Store, feed: str, time_ns: int) -> int:
+    """A seq before which nothing was received at or after this time, as far as chunks tell; 0 where none is."""
+    for _, entry in _newest_first(store, feed, Schema.TICK, Selection()):
+        if entry["header"]["ts_recv_max"] < time_ns:
+            return int(entry["header"]["last_seq"]) + 1
+    return 0
+
+
+def _newest_first(store: Store, producer: str, schema: Schema, wanted: Selection) -> Iterator[tuple[Path, np.void]]:
+    """Index entries of chunks that may hold such records."""
+    for path, entries in store.entries(producer, schema):
+        for entry in entries[wanted.chunks(entries)][::-1]:
+            yield path, entry
+
+
+class RestoreProcess(StoredSource):
+    """Plays the ticks of one feed from where they are needed on, and goes on as the writer stores more."""
+
+    def __init__(self, spec: RestoreSpec, producer: Producer, client: ControlClient) -> None:
+        super().__init__(spec.plant.heartbeat_s, producer, client)
+        self.spec = spec
+        self._log = structlog.get_logger()
+        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self.beat)
+
+    def run(self) -> None:
+        """Play until stopped."""
+        with contextlib.suppress(Stopped):
+            self._run()
+
+    def _run(self) -> None:
+        spec, store = self.spec, self._store
+        self._client.hello()
+        symbols = {symbol.upper() for symbol in spec.symbols}
+        ids = frozenset(
+            row.id
+            for row in store.instruments
+            if row.venue == spec.venue and (not symbols or row.symbol.upper() in symbols)
+        )
+        with Ring.attach(spec.live.name, Schema.TICK, Path(spec.plant.run_dir)) as live:
+            began = live.start
+        stored = marks(store, spec.engine, ids, spec.bar_s, whole=spec.whole)
+        first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began, whole=spec.whole)
+        seq = min(first.first_seq, store.next_seq(spec.feed, Schema.TICK))
+        count = len(first.checkpoints)
+        self._client.hello()
+        self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq, checkpoint_records=count)
+        self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
+        with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
+            # Nobody holds the producer back before the engine has joined.
+            while not ring.statistics().consumers:
+                self.beat()
+                self.wait(NAP_S)
+        self._publish_all(first.checkpoints)
+        while True:
+            seq = self._play(seq)
+            self.beat()
+            self.wait(NAP_S)
+
+    def _play(self, seq: int) -> int:
+        """Publish what is stored from `seq` on; returns the seq after it."""
+        for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_seq=seq):
+            self._publish_all(records)
+            seq = int(records[-1]["seq"]) + 1
+        return seq
+
+    def _publish_all(self, records: Records) -> None:
+        done = 0
+        while done < len(records):
+            done += self.publish(records[done:])
+            self.beat()
+
+    def _tell(self, damage: Damage) -> None:
+        # The engine finds the hole by its seqs, and mistrusts its books from there on.
+        self._log.error("damage in the journal", damage=str(damage))
+
+
+def main() -> None:
+    """Run one restore; ends the process."""
+    run_source(RestoreSpec, RestoreProcess)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Finding checkpoints of books in a store.
+
+A checkpoint is an engine's book before one tick: the records of its journal from a CLEAR to the next LAST. It is a
+short cut, never the only source: one that is torn, or cannot be shown to belong to a feed, is passed over.
+
+It belongs to the feed whose tick of that seq has its two times. An engine may follow several feeds, feeds come and
+go, and after a power cut a feed gives the seqs of lost ticks to others: seq and receive time tell all of that apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.records.layouts import TICK, Flag, Kind, Schema
+from tickplant.records.merge import join_records
+from tickplant.store.selection import Selection
+
+if TYPE_CHECKING:
+    from tickplant.store.reader import Store
+
+Records = NDArray[np.void]
+
+
+class Checkpoint(NamedTuple):
+    """Books before a tick."""
+
+    source_seq: int  # of that tick: folding goes on with it
+    ticks: Records  # CLEAR, LEVEL …, LAST of each book, with the times and the seq of the last tick that it took in
+
+
+def newest(
+    store: Store, feed: str, instrument_id: int, *, after_seq: int, after_ns: int, at_ns: int
+) -> Checkpoint | None:
+    """The newest checkpoint of a book that a fold up to a time may begin with instead of with a snapshot.
+
+    Every tick in it was received before the tick that it names: where that one was received by then, the checkpoint
+    leaves nothing out and has nothing too much.
+
+    Args:
+        store: where.
+        feed: producer of the ticks.
+        instrument_id: of the book.
+        after_seq: the feed's tick that the fold would begin with.
+        after_ns: when that was received.
+        at_ns: the time up to which is folded.
+
+    Raises:
+        DamageError: as `Store` says.
+    """
+    wanted = Selection(
+        ids=frozenset({instrument_id}), kinds=frozenset({Kind.CLEAR}), start_ns=after_ns, end_ns=at_ns + 1
+    )
+    found: list[Checkpoint] = []
+    for engine in store.producers(Schema.CHECKPOINT):
+        for head in _heads(store, engine, wanted):
+            seq = int(head["source_seq"])
+            if seq > after_seq and _is_of(store, feed, head) and (ticks := _ticks(store, engine, head)) is not None:
+                found.append(Checkpoint(seq, ticks))
+                break
+    return max(found, key=lambda checkpoint: checkpoint.source_seq, default=None)
+
+
+def newest_of_all(
+    store: Store,
+    engine: str,
+    feed: str,
+    ids: frozenset[int],
+    *,
+    begins: Mapping[int, int],
+    after_seq: int,
+    until_seq: int,
+) -> Checkpoint | None:
+    """The newest checkpoints that one fold of a whole feed may begin with.
+
+    Args:
+        store: where.
+        engine: whose checkpoints.
+        feed: producer of the ticks.
+        ids: instruments of the feed.
+        begins: by instrument, the seq of the tick that its book would begin with: where that is older than the
+            checkpoints, the book must be among them.
+        after_seq: checkpoints as old as this are of no use.
+        until_seq: the newest tick that they may name.
+
+    Raises:
+        DamageError: as `Store` says.
+    """
+    wanted = Selection(ids=ids, kinds=frozenset({Kind.CLEAR}))
+    for seq, group in groupby(_heads(store, engine, wanted), key=lambda head: int(head["source_seq"])):
+        books = {int(head["instrument"]): head for head in group}
+        if seq <= after_seq:
+            return None
+        needed = {id_ for id_, begin in begins.items() if begin < seq}
+        if seq > until_seq or needed - books.keys() or not _is_of(store, feed, next(iter(books.values()))):
+            continue
+        ticks = [_ticks(store, engine, head) for head in books.values()]
+        whole = [part for part in ticks if part is not None]
+        if len(whole) == len(ticks):
+            return Checkpoint(seq, join_records(whole))
+    return None
+
+
+def _heads(store: Store, engine: str, wanted: Selection) -> Iterator[np.void]:
+    """The CLEAR of each checkpoint of an engine, newest first."""
+    for path, entries in store.entries(engine, Schema.CHECKPOINT):
+        if wanted.start_ns is not None and (entries["header"]["ts_recv_max"] < wanted.start_ns).all():
+            return
+        for entry in entries[wanted.chunks(entries)][::-1]:
+            yield from wanted.records(store.chunk(path, entry, Schema.CHECKPOINT))[::-1]
+
+
+def _is_of(store: Store, feed: str, head: np.void) -> bool:
+    tick = store.record(feed, Schema.TICK, int(head["source_seq"]))
+    return tick is not None and tick[["ts_event", "ts_recv"]] == head[["ts_event", "ts_recv"]]
+
+
+def _ticks(store: Store, engine: str, head: np.void) -> Records | None:
+    """The checkpoint that begins with this record, as ticks; None where its end is missing."""
+    parts: list[Records] = []
+    expected = int(head["seq"])
+    for records in store.read(engine, Schema.CHECKPOINT, Selection(), first_seq=expected):
+        if int(records[0]["seq"]) != expected:
+            return None
+        ends = np.flatnonzero(records["flags"] & Flag.LAST)
+        parts.append(records[: ends[0] + 1] if len(ends) else records)
+        if len(ends):
+            break
+        expected += len(records)
+    else:
+        return None
+    records = join_records(parts)
+    if (records["kind"][1:] == Kind.CLEAR).any():
+        return None  # an engine was killed in the middle of it, and the next one began another
+    ticks = np.zeros(len(records), TICK)
+    for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
+        ticks[field] = records[field]
+    for field in ("ts_event", "ts_recv", "seq"):
+        ticks[field] = records[f"book_{field}"]
+    return ticks

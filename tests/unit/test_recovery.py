@@ -1,0 +1,193 @@
+"""An engine that comes back from checkpoints, stored ticks and its ring has what one that was never away has."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+from made_past import BAR_S, derive, fill, past_ticks
+from remains import ring_name
+
+from tickplant.engine.core import Engine, Feed
+from tickplant.engine.publisher import Publisher
+from tickplant.engine.recovery import Rebuild
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import Kind, Schema
+from tickplant.runtime.control import Mark, Restoring, RingRef
+from tickplant.shm.ring import Ring
+from tickplant.store.reader import Store
+from tickplant.store.restore import Beginning, first_needed, marks
+from tickplant.store.selection import Selection
+
+SECOND = 10**9
+START_NS = 1_700_000_000 * SECOND
+SYMBOLS = ("AAA", "BBB", "CCC")
+
+
+class Engines:
+    """An engine to come back, without a process; `stored` is what it stores then."""
+
+    def __init__(self, folder: Path, table: InstrumentTable) -> None:
+        self.folder = folder
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.publisher = Publisher(self.context, f"ipc://{folder}/publish", table.by_id, bar_s=BAR_S)
+        self.stored: dict[Schema, list[bytes]] = {Schema.BBO: [], Schema.BAR: []}
+        self.engine = Engine(table, self.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
+        self.feed = self.engine.add_feed("feed", max_levels=20_000, bar_s=BAR_S)
+
+    def keep(self, schema: Schema, records: np.ndarray) -> tuple[np.ndarray, int]:
+        self.stored[schema].append(records.tobytes())
+        return records, len(records)
+
+    def come_back(self, ticks: np.ndarray, oldest: int, beginning: Beginning, stored: list[Mark]) -> Feed:
+        """Fold what the store plays, then the ring, which holds the ticks from `oldest` on."""
+        name = ring_name()
+        with (
+            Ring.create(f"{name}-live", Schema.TICK, 4096, start=oldest, epoch=1, doorbell_dir=self.folder) as live,
+            Ring.create(f"{name}-past", Schema.TICK, 1 << 15, epoch=1, doorbell_dir=self.folder) as past,
+            live.producer() as feed,
+            past.producer() as restore,
+        ):
+            feed.publish(ticks[oldest:])
+            rebuild = Rebuild(
+                self.engine,
+                self.feed,
+                live,
+                "engine",
+                self.folder,
+                stored={},
+                store_bbo=lambda bbo, patient: self.keep(Schema.BBO, bbo),
+                store_bars=lambda bars, patient: self.keep(Schema.BAR, bars),
+                ask=lambda: None,
+                release=lambda: None,
+            )
+            count = len(beginning.checkpoints)
+            ring = RingRef(past.name, int(Schema.TICK), "feed")
+            rebuild.offer(Restoring("engine", "feed", ring, beginning.first_seq, stored, count))
+            rebuild.turn()
+            restore.publish(beginning.checkpoints)
+            for records in Store(self.folder).read("feed", Schema.TICK, Selection(), first_seq=beginning.first_seq):
+                restore.publish(records)
+            while not rebuild.finished:
+                assert rebuild.turn(), "it has not got all it needs"
+            self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo())
+            rebuild.close()
+            live.unlink()
+            past.unlink()
+        return rebuild.feed
+
+    def close(self) -> None:
+        self.publisher.close(0)
+        self.context.term()
+
+
+class Past:
+    """Twenty minutes of a feed, and what its engine made of them."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.table = InstrumentTable.load(folder / "instruments.jsonl")
+        self.ids = [self.table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
+        self.ticks = past_ticks(self.ids, 12_000, seed=seed, start_ns=START_NS, step_ns=SECOND // 10, resyncs=0.002)
+        self.derived = derive(self.table, folder, self.ticks, checkpoint_s=30)
+
+    def store(self, folder: Path, **upto: int) -> Beginning:
+        """Store what was made of the ticks before these seqs, and the ticks themselves; where a fold begins then."""
+        shutil.copy(self.folder / "instruments.jsonl", folder)
+        fill(folder, Schema.TICK, "feed", self.ticks[: upto["tick"]])
+        for schema, records in self.derived.items():
+            fill(folder, schema, "engine", records[records["source_seq"] < upto[schema.name.lower()]])
+        return self.beginning(folder)
+
+    def beginning(self, folder: Path) -> Beginning:
+        store, ids = Store(folder), frozenset(self.ids)
+        return first_needed(store, "engine", "feed", ids, marks(store, "engine", ids, BAR_S), BAR_S, 0)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    return Past(tmp_path_factory.mktemp("past"), request.param)
+
+
+@pytest.fixture
+def engines(past: Past, tmp_path: Path) -> Iterator[Engines]:
+    made = Engines(tmp_path, past.table)
+    yield made
+    made.close()
+
+
+def rows(*parts: np.ndarray | bytes, dtype: np.dtype[np.void]) -> list[tuple[int, ...]]:
+    """Records as rows to compare, but for `seq`."""
+    records = np.frombuffer(b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts), dtype)
+    return records[[name for name in dtype.names or () if name != "seq"]].tolist()
+
+
+@pytest.mark.parametrize(
+    "upto",
+    [
+        {"tick": 11_500, "bbo": 11_400, "bar": 11_400, "checkpoint": 11_400},  # killed
+        {"tick": 11_000, "bbo": 10_500, "bar": 10_900, "checkpoint": 11_000},  # the power was cut
+        {"tick": 11_000, "bbo": 10_990, "bar": 9_000, "checkpoint": 8_000},
+    ],
+)
+def test_nothing_is_missing_and_nothing_double_after_coming_back(
+    past: Past, engines: Engines, upto: dict[str, int]
+) -> None:
+    beginning = past.store(engines.folder, **upto)
+    store = Store(engines.folder)
+    oldest = upto["tick"] - 1000
+    feed = engines.come_back(past.ticks, oldest, beginning, marks(store, "engine", frozenset(past.ids), BAR_S))
+    for schema in (Schema.BBO, Schema.BAR):
+        made = past.derived[schema]
+        before = made[made["source_seq"] < upto[schema.name.lower()]]
+        assert rows(before, *engines.stored[schema], dtype=made.dtype) == rows(made, dtype=made.dtype)
+    never_away = Engine(past.table, engines.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
+    whole = never_away.add_feed("feed", max_levels=20_000, bar_s=BAR_S)
+    never_away.fold(whole, past.ticks)
+    for id_ in past.ids:
+        assert feed.books.is_stale(id_) == whole.books.is_stale(id_)
+        if not whole.books.is_stale(id_):
+            assert feed.books.snapshot(id_).tobytes() == whole.books.snapshot(id_).tobytes()
+
+
+def test_it_begins_with_checkpoints_before_the_bars_that_are_open(past: Past, tmp_path: Path) -> None:
+    beginning = past.store(tmp_path, tick=11_500, bbo=11_400, bar=11_400, checkpoint=11_400)
+    heads = past.derived[Schema.CHECKPOINT]
+    assert len(beginning.checkpoints)
+    assert beginning.first_seq in heads["source_seq"]
+    assert beginning.first_seq <= 11_400 - 10 * 600
+    shutil.rmtree(tmp_path / "journal" / "engine" / "checkpoint")
+    plain = past.beginning(tmp_path)
+    assert len(plain.checkpoints) == 0
+    assert plain.first_seq < beginning.first_seq
+
+
+def test_no_checkpoint_is_used_that_is_newer_than_every_stored_best(past: Past, tmp_path: Path) -> None:
+    """Best bids and offers from before it may be missing."""
+    beginning = past.store(tmp_path, tick=11_500, bbo=3_000, bar=11_400, checkpoint=11_400)
+    assert beginning.first_seq < 3_000
+
+
+def test_checkpoints_that_lack_a_book_that_is_needed_are_passed_over(past: Past, tmp_path: Path) -> None:
+    found = past.store(tmp_path, tick=11_500, bbo=11_400, bar=11_400, checkpoint=11_400)
+    clears = past.ticks[past.ticks["kind"] == Kind.CLEAR]
+    in_sync = {
+        mark.instrument: mark for mark in marks(Store(tmp_path), "engine", frozenset(past.ids), ()) if not mark.stale
+    }
+    begins = {
+        id_: clears["seq"][(clears["instrument"] == id_) & (clears["seq"] <= mark.source_seq)][-1]
+        for id_, mark in in_sync.items()
+    }
+    needed = [id_ for id_, begin in begins.items() if begin < found.first_seq]
+    assert needed
+    for id_ in needed:
+        shutil.rmtree(tmp_path / "journal" / "engine" / "checkpoint")
+        made = past.derived[Schema.CHECKPOINT]
+        without = made[made["instrument"] != id_]
+        without["seq"] = np.arange(len(without))
+        fill(tmp_path, Schema.CHECKPOINT, "engine", without)
+        assert past.beginning(tmp_path).first_seq <= begins[id_]

@@ -1,0 +1,303 @@
+"""The writer process: rings in, journals out.
+
+`python -m tickplant.writer`, its stdin being a control.WriterSpec. Exits 0 when stopped (or, with `until_drained`, at
+once when the rings are stored), having stored what they held; 1 with a sentence where it cannot.
+
+A ring's records stay the ring's until they are durable: the position committed to it is what the journal has synced.
+So a killed writer starts again from there, and a disk that is full costs nothing until the ring is full as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from tickplant.errors import StoreError
+from tickplant.records.layouts import Schema
+from tickplant.runtime import accounts
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.child_process import child_process, settle, sigterm_as_fd
+from tickplant.runtime.control import (
+    ControlClient,
+    Counters,
+    RingRef,
+    Stop,
+    WriterSpec,
+)
+from tickplant.runtime.poll import Poll
+from tickplant.shm.ring import Consumer, Mode, Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
+from tickplant.writer.format.codec import warm_up as warm_up_codec
+from tickplant.writer.journal import Journal
+
+LONGEST_NAP_S: Final = 0.05
+SHORTEST_NAP_S: Final = 0.005
+NAP_RECORDS_PER_S: Final = 1_300_000
+"""How long records may gather in the rings before they are taken: the smallest ring is half full then at half this
+rate. So a writer wakes 20 times a second at most, and need not be rung for what comes in between."""
+
+RETRY_S: Final = 1.0
+LAST_TRIES: Final = 5
+"""How often a stopping writer tries a disk that refuses, every RETRY_S; then the rings keep their records."""
+
+
+class Input:
+    """One ring and its journal."""
+
+    def __init__(self, consumer: Consumer, journal: Journal, capacity_records: int) -> None:
+        self.consumer = consumer
+        self.journal = journal
+        self.capacity_records = capacity_records
+        # Committing late keeps the ring full: never hold more than a quarter of it.
+        self.batch_records = max(1, min(journal.chunk_records, capacity_records // 4))
+        self.began = min(journal.next_seq, consumer.position)
+        self.lost = 0  # records that neither ring nor journal had when this began
+        self.stored = 0
+        self.until: int | None = None  # position at which to stop
+        self.due_s = 0.0  # when what is pending must be flushed
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything up to `until` is durable."""
+        return self.until is not None and self.consumer.position >= self.until and not self.journal.pending_records
+
+    def account(self) -> Account:
+        """What must add up."""
+        journal, consumer = self.journal, self.consumer
+        behind = max(0, consumer.lag)
+        return accounts.storing(
+            journal.producer,
+            journal.schema.name.lower(),
+            consumer.position + behind - self.began,
+            stored=self.stored,
+            lost=self.lost,
+            in_ring=journal.pending_records + behind,
+        )
+
+
+class WriterProcess:
+    """The loop: take what the rings hold, flush when it is due, sleep."""
+
+    def __init__(self, spec: WriterSpec, resources: contextlib.ExitStack) -> None:
+        self.spec = spec
+        self._log = structlog.get_logger()
+        self._stopping = spec.until_drained
+        self._beat_s = 0.0
+        self._retry_s = 0.0
+        self._tries = 0
+        self._trouble = ""  # why the disk refuses; empty while it does not
+        self._counts = {"records": 0, "bytes": 0, "flushes": 0, "flush_errors": 0, "lost": 0, "damaged": 0}
+        self._inputs: list[Input] = []
+        self._client = ControlClient(spec.plant.control, spec.name)
+        resources.callback(self._client.close)
+        self._poll = resources.enter_context(Poll())
+        self._poll.add_socket(self._client.socket, self._listen)
+        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+        for ref in spec.inputs:
+            self._inputs.append(self._input(ref, resources))
+        # Nobody rings unless asked to. A bell that comes late all the same ends one nap, not all of them.
+        for source in self._inputs:
+            self._poll.add(source.consumer.fileno(), source.consumer.finish_wait)
+        least_records = min((source.capacity_records for source in self._inputs), default=1 << 20)
+        self._nap_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, least_records / NAP_RECORDS_PER_S))
+
+    def run(self) -> None:
+        """Work until stopped; then until what the rings held at that moment is stored."""
+        self._client.hello()
+        while not self._finished():
+            busy = self._take()
+            self._flush()
+            if not busy:
+                self._sleep()
+            self._beat()
+        self._client.heartbeat(self.counters(), self.accounts())
+        if self.spec.until_drained:
+            self._client.done(self.counters(), self.accounts())
+
+    def stop(self, *_: object) -> None:
+        """Store what is in the rings, then end. May be called from a signal handler."""
+        self._stopping = True
+
+    def counters(self) -> Counters:
+        """What the supervisor shows. `durable` is the seq up to which each journal is safe."""
+        return {
+            **self._counts,
+            "pending": sum(source.journal.pending_records for source in self._inputs),
+            "trouble": self._trouble,
+            "durable": {
+                f"{source.journal.producer}/{source.journal.schema.name.lower()}": source.journal.durable_seq
+                for source in self._inputs
+            },
+        }
+
+    def accounts(self) -> list[Account]:
+        """What must add up, of each ring."""
+        return [source.account() for source in self._inputs]
+
+    # ------------------------------------------------------------------------------------------------ one turn
+
+    def _finished(self) -> bool:
+        if not self._stopping:
+            return False
+        for source in self._inputs:
+            if source.until is None:
+                source.until = source.consumer.position + max(0, source.consumer.lag)
+        if self._trouble and self._tries >= LAST_TRIES:
+            raise StoreError(f"{self._trouble}; what is not stored stays in the rings", path=self.spec.plant.data_dir)
+        return all(source.finished for source in self._inputs)
+
+    def _take(self) -> bool:
+        """Move records from the rings to their journals. Returns whether there may be more at once."""
+        busy = False
+        for source in self._inputs:
+            journal = source.journal
+            records = source.consumer.read(max(0, source.batch_records - journal.pending_records))
+            if len(records):
+                if not journal.pending_records:
+                    source.due_s = time.monotonic() + max(0.0, self.spec.config.flush_s - 2 * self._nap_s)
+                journal.append(records)
+            busy |= journal.pending_records >= source.batch_records and not self._trouble
+        return busy
+
+    def _flush(self) -> None:
+        """Make durable what is due, and give the ring its room back."""
+        now_s = time.monotonic()
+        if self._trouble and now_s < self._retry_s:
+            return
+        trouble = ""
+        for source in self._inputs:
+            journal = source.journal
+            if not journal.pending_records:
+                continue
+            full = journal.pending_records >= source.batch_records
+            if not (full or self._stopping or now_s >= source.due_s):
+                continue
+            before, written = journal.durable_seq, journal.bytes_written
+            try:
+                durable = journal.flush()
+            except StoreError as error:
+                trouble = str(error)
+                self._counts["flush_errors"] += 1
+                continue
+            source.consumer.commit(source.consumer.position)
+            source.stored += durable - before
+            self._counts["records"] += durable - before
+            self._counts["bytes"] += journal.bytes_written - written
+            self._counts["flushes"] += 1
+        self._note(trouble)
+
+    def _note(self, trouble: str) -> None:
+        """Say when the disk begins to refuse, and when it is well again."""
+        if trouble:
+            self._retry_s = time.monotonic() + RETRY_S
+            self._tries += self._stopping
+            if trouble != self._trouble:
+                self._log.error("cannot store; records wait in the ring", why=trouble)
+        elif self._trouble:
+            self._log.warning("storing again", after=self._trouble)
+        self._trouble = trouble
+
+    def _sleep(self) -> None:
+        """Until records arrive, or, while some are waiting, until they are due or a nap has passed."""
+        now_s = time.monotonic()
+        waiting = [source.due_s for source in self._inputs if source.journal.pending_records]
+        if self._trouble:
+            self._poll.wait(self._retry_s - now_s)
+        elif waiting:
+            self._poll.wait(min(self._nap_s, min(waiting) - now_s))
+        elif self._stopping:
+            return
+        elif all(source.consumer.prepare_wait() for source in self._inputs):
+            self._poll.wait(self._beat_s - now_s)
+            for source in self._inputs:
+                source.consumer.finish_wait()
+            self._poll.wait(self._nap_s)  # more will follow what has just arrived
+        else:
+            for source in self._inputs:
+                source.consumer.finish_wait()
+
+    def _beat(self) -> None:
+        """Report when it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._beat_s:
+            self._beat_s = now_s + self.spec.plant.heartbeat_s
+            self._client.heartbeat(self.counters(), self.accounts())
+            self._listen()
+
+    def _listen(self) -> None:
+        if any(isinstance(message, Stop) for message in self._client.receive()):
+            self.stop()
+
+    # ------------------------------------------------------------------------------------------------ set-up
+
+    def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
+        schema = Schema(ref.schema)
+        ring = resources.enter_context(Ring.attach(ref.name, schema, Path(self.spec.plant.run_dir)))
+        journal = self._open_journal(ref, schema, ring.epoch)
+        resources.callback(journal.close)
+        for damage in journal.found:
+            self._counts["damaged"] += 1
+            self._log.warning("found damage in the journal", damage=str(damage))
+        head = ring.statistics().head
+        if journal.next_seq > head and not self.spec.until_drained:
+            message = (
+                f"holds records up to {journal.next_seq}, but its ring stands at {head}: it belongs to another plant"
+            )
+            raise StoreError(message, path=journal.directory)
+        start = min(max(journal.next_seq, ring.start), head)
+        consumer = resources.enter_context(ring.consumer(self.spec.name, Mode.GATING, start=start))
+        source = Input(consumer, journal, ring.capacity_records)
+        missing = consumer.position - journal.next_seq
+        if missing > 0:
+            source.lost = missing
+            self._counts["lost"] += missing
+            self._log.error(
+                "records are missing from the ring and the journal", journal=str(journal.directory), count=missing
+            )
+            journal.skip_to(consumer.position)
+        return source
+
+    def _open_journal(self, ref: RingRef, schema: Schema, epoch: int) -> Journal:
+        """Open a journal; where the disk refuses, say so and try again until it does not."""
+        config = self.spec.config
+        while True:
+            try:
+                journal = Journal(
+                    Path(self.spec.plant.data_dir),
+                    schema,
+                    ref.producer,
+                    epoch=epoch,
+                    rotate_bytes=config.rotate_mib << 20,
+                    chunk_records=config.chunk_records,
+                    level=config.compression_level,
+                    while_reading=self._beat,
+                )
+            except StoreError as error:
+                if self._stopping or not isinstance(error.__cause__, OSError):
+                    raise
+                self._note(str(error))
+                self._beat()
+                self._poll.wait(RETRY_S)
+            else:
+                self._note("")
+                return journal
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of every writer."""
+    prepare_ring()
+    warm_up_codec()
+
+
+def main() -> None:
+    """Run one writer; ends the process."""
+    with child_process(WriterSpec) as spec:
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            process = WriterProcess(spec, resources)
+            settle()
+            process.run()

@@ -1,6 +1,6 @@
 """What a feed's sources have in common: their interface, and the pump between an adapter and the ring.
 
-A source is the live venue (`runner`) or a recording (`recorded`). Replay from the store is a process of the writer's,
+A source is the live venue (`runner`) or a recording (`file_feed`). Replay from the store is a process of the store,
 since it needs no adapter.
 """
 

@@ -1,8 +1,7 @@
 """One WebSocket to a venue, whichever library carries it: the interface and its limits.
 
-Knows no venue, file or ring. `transport_picows.connect` and `transport_websockets.connect` have the same signature,
-`Connect`. A transport takes the time of each read, collects the whole messages in it, and hands them over in one
-call.
+Knows no venue, file or ring. The `connect` of both transports has the same signature, `Connect`. A transport takes
+the time of each read, collects the whole messages in it, and hands them over in one call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Price-level books of many instruments: feed them ticks, get best bids and offers.
 
-`Books` owns the memory that the kernels of `book_kernels` work in, and lets it grow on demand up to a stated bound.
+`Books` owns the memory that the kernels of `level_kernels` work in, and lets it grow on demand up to a stated bound.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A credential is a TOML file of texts, `key = "…"`, that nobody but its owner may read. It is looked for where systemd
 passes credentials (LoadCredential), then in the user's own configuration folder. Environment variables would be shown
-by /proc of every process of the plant. Each value is registered with `secrets`, which masks it in all that is written.
+by /proc of every process of the plant. Each value is registered with `redaction`, which masks it in all that is
+written.
 """
 
 from __future__ import annotations

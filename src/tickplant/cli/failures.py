@@ -34,7 +34,7 @@ def sentence(error: BaseException) -> str:
         text = "what was given is nested too deeply"
     elif isinstance(error, UnicodeError):
         text = f"what was given is not UTF-8 text: {getattr(error, 'object', '')!r:.100}"
-    elif isinstance(error, ValueError) and "null byte" in str(error):
+    elif isinstance(error, ValueError) and "embedded null" in str(error):  # "byte", or since 3.13 "character in path"
         text = "a path or name that was given holds a NUL character"
     elif reason:
         name = getattr(error, "filename", None)

@@ -49,7 +49,7 @@ publish = "tcp://127.0.0.1:{port}"
 [writers.writer]
 """
 
-UP: Final = "from tickplant import cli, process; process.die_with_parent(); cli.main()"
+UP: Final = "from tickplant import cli; from tickplant.runtime import lineage; lineage.die_with_parent(); cli.main()"
 """`tickplant`, which does not outlive the benchmark, not even a killed one."""
 
 
@@ -159,10 +159,9 @@ def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
     with tempfile.TemporaryFile() as file:
         file.write(json.dumps(spec).encode())
         file.seek(0)
-        started = child("-m", "tickplant.sim", stdin=file.fileno())
-    with started as process:
-        ready = json.loads(read_line(process, "the simulated venue", START_S))
-        yield Sim(process.pid, f"{ready['host']}:{ready['port']}")
+        with child("-m", "tickplant.sim", stdin=file.fileno()) as process:
+            ready = json.loads(read_line(process, "the simulated venue", START_S))
+            yield Sim(process.pid, f"{ready['host']}:{ready['port']}")
 
 
 class Running(Protocol):

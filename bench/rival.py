@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from bench.plant import SYMBOLS
-from tickplant.runtime.child_process import die_with_parent
+from tickplant.runtime.lineage import die_with_parent
 
 
 def normalise(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.plant import SYMBOLS
 from tickplant.records.layouts import TICK
-from tickplant.runtime.child_process import die_with_parent
+from tickplant.runtime.lineage import die_with_parent
 from tickplant.wire import WIRE_HEADER
 
 ROW: Final = np.dtype(

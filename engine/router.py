@@ -1,7 +1,7 @@
 """The ROUTER side of an engine: snapshots, missed ranges and the list of topics.
 
 Served by the publisher's thread between two batches, so a snapshot is exactly what the messages so far add up to. The
-requests are in `wire.py`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is
+requests are in `wire`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is
 bounded in bytes, a requester who does not read its replies loses them, and what must be read from the store is left
 to another process (`history_requests.py`).
 """

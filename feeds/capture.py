@@ -4,9 +4,9 @@ A capture is a recording, so it can be ingested like any other: `<data>/capture/
 hour and each start of the feed. Every second's frames are a zstd frame of their own, so a killed process or a power
 cut leaves all but the last second readable.
 
-An answer of the venue's REST often does not say what it answers. So it stands in a capture as `{"rest":"depth
-BTCUSDT","data":…}`, named by the key of its request. The bare answer of other people's recordings is read as well,
-where it is clear whose it is.
+An answer of the venue's REST often does not say what it answers. So it stands in a capture as
+`{"rest":"depth BTCUSDT","data":…}`, named by the key of its request. The bare answer of other people's recordings is
+read as well, where it is clear whose it is.
 """
 
 from __future__ import annotations

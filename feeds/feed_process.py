@@ -66,7 +66,7 @@ class Directory:
     def resolve(
         self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
     ) -> Instrument:
-        """See adapter.Resolver. Waits for the supervisor. Raises ControlError."""
+        """See contract.Resolver. Waits for the supervisor. Raises ControlError."""
         newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
         if newest is not None and self._discover:
             # A recording need not hold the instrument data: what is registered then tells the scales.

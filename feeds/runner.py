@@ -132,7 +132,7 @@ class LiveFeed:
     # -- the owner of the links
 
     def link_opened(self, name: str) -> None:
-        """See connection.Owner."""
+        """See link.Owner."""
         now_ns = time.time_ns()
         try:
             self._adapter.on_open(name, now_ns)
@@ -141,7 +141,7 @@ class LiveFeed:
         self._drain()
 
     def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
-        """See connection.Owner. The hot path: once for each read from a socket."""
+        """See link.Owner. The hot path: once for each read from a socket."""
         self._receive(ts_recv_ns)
         if self._capture is not None:
             self._capture.add(frames, ts_recv_ns)
@@ -152,7 +152,7 @@ class LiveFeed:
         self._drain()
 
     def link_closed(self, name: str, reason: str) -> None:
-        """See connection.Owner."""
+        """See link.Owner."""
         now_ns = time.time_ns()
         try:
             self._adapter.on_close(name, now_ns, reason)
@@ -161,7 +161,7 @@ class LiveFeed:
         self._drain()
 
     def circuit(self, endpoint: str, *, opened: bool) -> None:
-        """See connection.Owner."""
+        """See link.Owner."""
         self._circuits_opened += opened
         self._log.error("endpoint left alone for a while" if opened else "endpoint works again", endpoint=endpoint)
         self._publish_status(StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED)

@@ -1,6 +1,6 @@
 """The kernel that builds time bars, and the layout of its state.
 
-The rule is in `records.BAR` and, executable, in `engine.reference.PlainBars`. State is data only, so a batch may be
+The rule is in `layouts.BAR` and, executable, in `books.plain_books.PlainBars`. State is data only, so a batch may be
 cut anywhere.
 """
 

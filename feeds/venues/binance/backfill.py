@@ -1,7 +1,7 @@
 """Trades that are missing from the stream, fetched over REST: which to ask for, when to give up. Pure.
 
-A hole is a range of ids that a GAP has told of; what is fetched of it becomes TRADE records with flag BACKFILL and
-the venue's own ids. So what is missing in the end is the GAP's range less the ids that are there. Holes never
+A hole is the range of ids in a GAP. Trades fetched from a hole become TRADE records with flag BACKFILL and the
+venue's own ids. So what is missing in the end is the GAP's range less the ids that are there. Holes never
 overlap, and each id is asked for until it or a later one of its hole has come: no trade is recorded twice.
 """
 

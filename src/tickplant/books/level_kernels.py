@@ -7,7 +7,7 @@ in the run with size 0: venues set the same and neighbouring prices again and ag
 moving thousands of levels (measured on real diffs: half the time of a dense array). The ends of a run are levels.
 
 State is data only: a batch may be cut anywhere, also inside an atomic event, and the next call goes on. What is right
-is defined by `engine.reference`, which folds the same records with dicts.
+is defined by `books.plain_books`, which folds the same records with dicts.
 """
 
 from __future__ import annotations

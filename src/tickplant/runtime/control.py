@@ -1,7 +1,7 @@
-"""The control socket: what a process is told, what it reports, what the command line asks.
+"""The messages of the control socket: commands to processes, their reports, requests of the command line.
 
 The supervisor binds one ROUTER socket, `ipc://RUN/control`; children and commands connect DEALER sockets. Every
-message is one frame of MessagePack: a struct below, told apart by its tag. A child gets its work as a spec, JSON as
+message is one frame of MessagePack: a struct below, identified by its tag. A child gets its work as a spec, JSON as
 its stdin, and reports through `ControlClient`.
 """
 

@@ -1,4 +1,4 @@
-"""What a simulated venue is told to do: one struct, JSON as its stdin.
+"""The specification of a simulated venue: one struct, JSON on its stdin.
 
 Defaults are those of the real venue where it has any; the values that only a simulation knows are chosen for a demo.
 """

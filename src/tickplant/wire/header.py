@@ -83,7 +83,7 @@ def pack_header(
 
 
 def unpack_header(frame: bytes) -> Header:
-    """A header frame, taken apart. Raises ValueError where it is none, or of a version that this one cannot read."""
+    """The fields of a header frame. Raises ValueError for another kind of frame, or for another wire version."""
     if len(frame) < HEADER_BYTES:
         raise ValueError(f"a header of {len(frame)} bytes; {HEADER_BYTES} were expected")
     magic, version, _, *fields = _HEADER.unpack_from(frame)

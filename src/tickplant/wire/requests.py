@@ -92,7 +92,7 @@ class Range(msgspec.Struct, frozen=True, tag="recover"):
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
-    """The first record that was asked for is not to be had any more. `oldest` is where to go on, `next_seq` at the end.
+    """The first requested record is no longer available. Continue at `oldest`, or at `next_seq`, the end of the topic.
 
     A different `epoch` than the one asked for means: another life of the engine, and `oldest` counts in that one.
     """

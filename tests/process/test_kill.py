@@ -36,8 +36,10 @@ def test_a_child_that_hung_when_its_supervisor_was_killed_does_not_stop_the_next
         plant.start_again()
         plant.running.wait_until_up()
         assert not set(children.values()) & set(plant.pids().values())
-        gone = lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values())  # noqa: E731
-        wait_for("the first process of the machine to reap them", gone)
+        wait_for(
+            "the first process of the machine to reap them",
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values()),
+        )
         wait_for("new records", lambda: (ring := plant.ring()) is not None and ring.head > 1000)
         assert plant.running.stop() == 0
         assert plant.running.segments() == set()

@@ -1,9 +1,9 @@
 """The run folder: where a plant's control socket and doorbells lie, and whose it must be.
 
 `BASE/tickplant-UID/PLANT`, BASE being XDG_RUNTIME_DIR or the folder for temporary files. Whoever can write there
-could put himself in the place of the supervisor or of an engine. So, as tmux does, both folders must be real ones,
-ours and 0700, for the plant and for every command that talks to it; BASE must be ours or root's, and nobody else may
-rename what is in it.
+could put himself in the place of the supervisor or of an engine. So the plant and every command that talks to it
+demand, as tmux does, that both folders are no links, belong to this user and have mode 0700. BASE must belong to this
+user or to root, and nobody else may rename what is in it.
 
 A folder is held by a lock on its file `owner`, which the kernel drops with the supervisor: one that nobody holds is
 what a killed plant has left.

@@ -24,11 +24,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.harness import Result, main, median_of
-from tickplant.feeds.capture import Recording, parse_line
-from tickplant.feeds.venues.catalogue import find_venue
+from tickplant.feeds.capture_lines import parse_line
+from tickplant.feeds.capture_reader import Recording
+from tickplant.feeds.contract import Ended, FeedContext
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
+from tickplant.venues import find_venue
 from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
 
 Records = NDArray[np.void]
@@ -49,16 +51,18 @@ def recorded_ticks(venue: str, name: str) -> Records:
     if not path.exists():
         raise FileNotFoundError(f"the recording {name} is not beside the project")
     adapter = find_venue(venue).make_adapter(
-        None, ("trade", "quote", "book"), lambda symbol, *_: Instrument(1, venue, symbol, 8, 8)
+        FeedContext(
+            symbols=None, channels=(), resolve=lambda symbol, *_, **__: Instrument(1, venue, symbol, 8, 8), live=False
+        )
     )
     parts = []
     for block in Recording(path).blocks():
         for line in block:
-            if parsed := parse_line(line):
-                adapter.on_recorded(parsed[1], parsed[0])
-        parts.append(adapter.take_ticks().copy())
-    adapter.release()
-    parts.append(adapter.take_ticks().copy())
+            if (parsed := parse_line(line)) and parsed[1]:
+                adapter.on_event(parsed[1], parsed[0])
+        parts.append(adapter.take().ticks.copy())
+    adapter.on_event(Ended(), 0)
+    parts.append(adapter.take().ticks.copy())
     ticks = join_records(parts)
     ticks["seq"] = np.arange(len(ticks))
     return ticks

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.harness import Result, host, main, median_of
 from bench.trades import trade
+from tickplant.feeds.contract import FeedContext, Frames
 from tickplant.feeds.venues.binance import spot, warm_up
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import TICK
@@ -75,13 +76,13 @@ def quote_rows(message: Any) -> list[Row]:
 
 def adapt(frames: Sequence[bytes], per_read: int, *, use_scanner: bool) -> list[bytes]:
     """All frames through a new adapter; returns the records of each read."""
-    adapter = spot(
-        None, ("trade", "quote"), lambda *_: Instrument(1, "binance", SYMBOL, SCALE, SCALE), use_scanner=use_scanner
-    )
+    instrument = Instrument(1, "binance", SYMBOL, SCALE, SCALE)
+    context = FeedContext(symbols=None, channels=(), resolve=lambda *_, **__: instrument, live=False)
+    adapter = spot(context, use_scanner=use_scanner)
     output = []
     for start in range(0, len(frames), per_read):
-        adapter.on_frames("", frames[start : start + per_read], 1)
-        output.append(adapter.take_ticks().tobytes())
+        adapter.on_event(Frames("", frames[start : start + per_read]), 1)
+        output.append(adapter.take().ticks.tobytes())
     return output
 
 

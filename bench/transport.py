@@ -24,18 +24,19 @@ from websockets.asyncio.client import connect as rival_connect
 
 from bench.harness import Result, host, main
 from bench.trades import FIRST_ID
+from tickplant.feeds.contract import FeedContext, LinkSpec
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.transports import picows_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, Transport
-from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import FeedConfig
 from tickplant.shm.ring import OLDEST, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
+from tickplant.venues import find_venue
 
 BURST_FRAMES: Final = 200_000
 CAPACITY_RECORDS: Final = 1 << 18
@@ -105,17 +106,17 @@ async def _feed(connect: Connect, url: str, count: int, publisher: FeedPublisher
         return table.register("binance", symbol, 8, 8)
 
     feed = LiveFeed(
-        find_venue("binance").make_adapter(None, ("trade",), resolve),
+        find_venue("binance").make_adapter(FeedContext(symbols=None, channels=("trade",), resolve=resolve)),
         publisher,
         RejectLog(table.path.parent / "rejects", 1),
         resolve=resolve,
         symbol_of=lambda instrument: table.by_id(instrument).symbol,
         connect=connect,
-        rest_url="http://127.0.0.1:9",
+        endpoints={"rest": "http://127.0.0.1:9"},
         config=FeedConfig(venue="binance", symbols=("BTCUSDT",)),
     )
     through = _Through(feed, count)
-    transport = await connect(url, through)
+    transport = await connect(LinkSpec(name="bench", url=url), through)
     await through.done.wait()
     await transport.close()
     return through.last_s - through.first_s

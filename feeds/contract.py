@@ -1,25 +1,23 @@
-"""The interface between a venue's decoder and the runner that owns sockets, timers and files.
+"""The contract between a venue's adapter and the runner that owns sockets, requests, timers and files.
 
-An adapter does no I/O and reads no clock: it takes bytes with their receive time and returns ticks, requests and
-actions. The same adapter therefore runs on a live socket, on a recording, and in a unit test. The runner drives it:
+An adapter does no I/O and reads no clock. Events go in with their time, and one `take` hands out what follows: ticks,
+effects for the runner to carry out, and rejected frames. The same adapter therefore runs on live sockets, on a
+recording, and in a unit test:
 
-    bootstrap() -> REST -> on_rest()           once, before the first connection
-    resume()                                   where an earlier process has published to the same ring
-    go_on()                                    instead, for a recording that is added to a store
-    connections() -> open -> on_open()         for each connection, again after each reconnect
-    on_frames() / on_rest() / on_timer()       whatever arrives
-    take_ticks(), take_requests(), take_actions(), take_rejects()     after each of them
-    release()                                  when the source has ended or the feed stops, before the last take_ticks()
+    on_event(Resumed | Continued)       at most once, before `start`: what was recorded before
+    start(now)                          the first effects; not for a recording, where nobody can be asked
+    on_event(event, now), take()        for whatever happens, in turns
+    on_event(Ended, now), take()        the source has ended, or the feed stops
 
-While a connection is replaced with overlap, two sockets bear its name. on_open() of the new one comes before
-on_close() of the old one, frames of both are handed in under the name, and a Send goes to the newer socket. The
-adapter counts: only when the last of them closes is the connection lost.
+While a link is replaced with overlap, two sockets bear its name. Opened of the new one comes before Closed of the old
+one, Frames of both come under the name, and a Send goes to the newer socket. The adapter counts: only when the last
+of them closes is the link lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -52,47 +50,112 @@ ON_CHANNEL: Final = {
 }
 """By channel of the configuration, the flag of a STATUS or GAP that concerns it."""
 
+REST: Final = "rest"
+"""Name of the endpoint that requests go to where they name no other one."""
 
-class RestRequest(msgspec.Struct, frozen=True):
-    """An HTTP GET the adapter wants made."""
-
-    key: str  # names it in logs and in on_rest, such as "exchangeInfo" or "depth BTCUSDT"
-    path: str  # path and query below the venue's REST address, such as "/api/v3/depth?symbol=BTCUSDT&limit=5000"
-    not_before_ns: int = 0  # do not send earlier than this (wall clock): how the adapter throttles its retries
-    headers: dict[str, str] = {}
+WS: Final = "ws"
+"""Name of the endpoint of a venue's WebSockets."""
 
 
-class RestResponse(msgspec.Struct, frozen=True):
-    """The answer to a request. A network failure is status 0 with the reason as body."""
+class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adapter is made of."""
 
-    request: RestRequest
-    status: int
-    body: bytes
-    ts_recv_ns: int
-    retry_after_s: float | None = None
+    symbols: tuple[str, ...] | None  # None records every symbol that occurs, as from a recording
+    channels: tuple[str, ...]  # what to subscribe to; whatever else arrives is recorded too
+    resolve: Resolver
+    known: Callable[[str], Instrument | None] = lambda _: None  # newest instrument of a symbol, of an earlier process
+    live: bool = True  # False: events come from a recording, and nobody can be asked
+    endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
+    silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest
+    rejects_kept: int = 100  # rejected frames handed out, per cause
+    instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion
 
 
-class Connection(msgspec.Struct, frozen=True):
-    """One WebSocket the adapter needs."""
+# What an adapter wants done.
 
-    name: str  # "public": names it in logs and in on_frames
+
+class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One WebSocket connection that an adapter needs."""
+
+    name: str  # in logs, captures and events, such as "public"
     url: str
+    headers: dict[str, str] = {}
+    compression: bool = False  # offer permessage-deflate
+    proxy: str | None = None
+    max_age_s: float | None = None  # the venue cuts connections about this old: replaced before; None: it does not
+    overlap: bool = True  # a replacement may open before the old one closes; False where one login excludes another
+    pings: bool = True  # the venue answers WebSocket pings, so a quiet connection can be asked whether it lives
     send_interval_s: float = 0.0  # least time between two messages to the venue
+    max_message_bytes: int = 64 << 20  # greatest message taken
+
+
+class Open(msgspec.Struct, frozen=True):
+    """Keep this connection open; a link of this name that exists takes the specification for its next socket."""
+
+    link: LinkSpec
+
+
+class Close(msgspec.Struct, frozen=True):
+    """End this connection; Closed follows."""
+
+    link: str
+    reason: str
+
+
+class Resubscribe(msgspec.Struct, frozen=True):
+    """Replace the connection, so that all its streams are subscribed to anew.
+
+    With `overlap`, and where the link allows it, the new socket opens before the old one closes.
+    """
+
+    link: str
+    reason: str
+    overlap: bool = False
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Action: send this text frame on this connection."""
+    """Send this text frame."""
 
-    connection: str
+    link: str
     payload: bytes
+    secret: bool = False  # never captured
 
 
-class Reconnect(msgspec.Struct, frozen=True):
-    """Action: replace this connection; with `overlap`, open the new one before the old one is closed."""
+class Request(msgspec.Struct, frozen=True):
+    """Make this HTTP request. A newer one of the same key takes the place of an older one that is not answered yet."""
 
-    connection: str
+    key: str  # in logs, captures and answers, such as "exchangeInfo" or "depth BTCUSDT"
+    path: str  # path and query below the endpoint's address
+    not_before_ns: int = 0  # do not send earlier than this: how an adapter throttles itself
+    headers: dict[str, str] = {}
+    method: str = "GET"
+    body: bytes = b""
+    endpoint: str = REST
+    secret: bool = False  # neither path nor answer are logged or captured
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Leave an endpoint, or a link, alone until then. A link that is open is closed."""
+
+    name: str
+    until_ns: int
     reason: str
-    overlap: bool = False
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """End the feed: the user's configuration cannot work, and no retry can mend that."""
+
+    reason: str
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Write something to the log that no record says in full, such as the venue's own word for a status."""
+
+    event: str
+    fields: dict[str, str | int] = {}
+
+
+Effect = Open | Close | Resubscribe | Send | Request | Hold | Fail | Notice
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -104,11 +167,78 @@ class Reject(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Notice(msgspec.Struct, frozen=True):
-    """Something for the log that no record says in full, such as the venue's own word for a status."""
+class Output(NamedTuple):
+    """What has come of the events since the last `take`."""
 
-    event: str
-    fields: dict[str, str | int] = {}
+    ticks: NDArray[np.void]  # shape (n,), dtype TICK, `seq` still 0; valid until the next call on the adapter
+    effects: Sequence[Effect] = ()  # in order
+    rejects: Sequence[Reject] = ()  # a bounded number; the counters count all
+
+
+# What an adapter is told.
+
+
+class Frames(msgspec.Struct, frozen=True, gc=False):
+    """Whole messages of one read from the socket, in order; the time is that of the read."""
+
+    link: str
+    frames: Sequence[bytes]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A socket is up: subscriptions are to be sent now."""
+
+    link: str
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """A socket is gone."""
+
+    link: str
+    reason: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a request. A network failure is status 0 with the reason as body."""
+
+    request: Request
+    status: int
+    body: bytes
+    retry_after_s: float | None = None
+
+
+class Second(msgspec.Struct, frozen=True):
+    """About a second has passed: deadlines, polling."""
+
+
+class Resync(msgspec.Struct, frozen=True):
+    """Fetch the book of a symbol again; all of them where it is empty."""
+
+    symbol: str
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """An earlier process has recorded up to these ids, by symbol. What follows comes after an interruption."""
+
+    last: Mapping[str, LastIds]
+
+
+class Continued(msgspec.Struct, frozen=True):
+    """Frames of these symbols follow directly on what has been recorded of them.
+
+    Unlike after Resumed nothing was interrupted: ids that are known are duplicates, ids that follow continue the
+    stream and the book, and holes between are GAPs as within one connection. The ids stand with the id of the
+    instrument that has them.
+    """
+
+    before: Mapping[str, tuple[int, LastIds]]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Nothing more comes for now: what was held back, such as book changes that await a snapshot, is handed out."""
+
+
+Event = Frames | Opened | Closed | Answer | Second | Resync | Resumed | Continued | Ended
 
 
 class FeedCounters(msgspec.Struct):
@@ -118,7 +248,7 @@ class FeedCounters(msgspec.Struct):
     parsed: int = 0  # frames that became ticks, or were understood and held or dropped as duplicates
     ignored: int = 0  # acknowledgements, and messages of kinds or symbols that are not recorded
     rejected: int = 0  # frames that were not recorded though they should have been
-    ticks: int = 0  # records handed out by take_ticks
+    ticks: int = 0  # records handed out by take
     kinds: dict[str, int] = msgspec.field(default_factory=dict)  # ticks by lower-case Kind name
     duplicates: int = 0  # trades, quotes and book events dropped because their id had been recorded
     gaps: int = 0  # GAP records
@@ -134,7 +264,7 @@ class FeedCounters(msgspec.Struct):
 
 
 class Adapter(Protocol):
-    """One venue, one feed. Not thread-safe; never raises for what the venue sent, with the exception of on_rest."""
+    """One venue, one feed. Not thread-safe; never raises for what the venue sent."""
 
     venue: str
 
@@ -148,79 +278,14 @@ class Adapter(Protocol):
         """A sentence where every frame of a subscribed stream is being rejected, else empty."""
         ...
 
-    def bootstrap(self) -> list[RestRequest]:
-        """Requests whose answers are needed before connecting: the instrument data."""
+    def start(self, now_ns: int) -> None:
+        """The feed begins: the first requests and links are effects of the next `take`."""
         ...
 
-    def connections(self) -> list[Connection]:
-        """The WebSockets to open. Empty until the bootstrap answers were fed in: a failed one is asked for again."""
+    def on_event(self, event: Event, now_ns: int) -> None:
+        """Something has happened at this time, in ns of the wall clock."""
         ...
 
-    def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
-        """Go on after these ids, by symbol, which an earlier process has recorded. Once, before any frame."""
-        ...
-
-    def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
-        """Take the frames of these symbols as the next ones behind what has been recorded of them.
-
-        Unlike after `resume` nothing was interrupted: ids that are known are duplicates, ids that follow continue the
-        stream and the book, and holes between are told as within one connection. Once, before any frame; the ids stand
-        with the instrument that has them.
-        """
-        ...
-
-    def on_open(self, connection: str, ts_ns: int) -> None:
-        """A connection is up: subscriptions follow as Send actions."""
-        ...
-
-    def on_frames(self, connection: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
-        """Text frames of one read from the socket, in order, with the time of that read."""
-        ...
-
-    def on_close(self, connection: str, ts_ns: int, reason: str) -> None:
-        """A connection is gone."""
-        ...
-
-    def on_rest(self, response: RestResponse) -> None:
-        """The answer, or the failure, of an earlier request.
-
-        Raises FeedError where the answer shows a mistake of the user's that no retry can mend, such as a configured
-        symbol which the venue does not have.
-        """
-        ...
-
-    def on_timer(self, now_ns: int) -> None:
-        """Called about once a second, for deadlines: silent subscriptions, unanswered requests."""
-        ...
-
-    def on_recorded(self, body: bytes, ts_recv_ns: int) -> None:
-        """One line of a recording, of a frame or of a REST answer, which only its content tells apart."""
-        ...
-
-    def resync(self, symbol: str, ts_ns: int) -> None:
-        """Fetch the book of a symbol again; all of them where it is empty."""
-        ...
-
-    def release(self) -> None:
-        """Hand out book changes that were held back for a snapshot: it will not come any more."""
-        ...
-
-    def take_ticks(self) -> NDArray[np.void]:
-        """Ticks made since the last call, dtype TICK, `seq` still 0; valid until the next call on the adapter."""
-        ...
-
-    def take_requests(self) -> list[RestRequest]:
-        """Requests made since the last call."""
-        ...
-
-    def take_actions(self) -> list[Send | Reconnect]:
-        """Actions wanted since the last call, in order."""
-        ...
-
-    def take_rejects(self) -> list[Reject]:
-        """Frames and values rejected since the last call (a bounded number; the counters count all)."""
-        ...
-
-    def take_notices(self) -> list[Notice]:
-        """What is for the log, since the last call."""
+    def take(self) -> Output:
+        """What has come of it since the last call."""
         ...

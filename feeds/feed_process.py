@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 import zmq
 
 from tickplant.feeds import notices, rest
 from tickplant.feeds.capture import Capture
-from tickplant.feeds.contract import Adapter
+from tickplant.feeds.contract import REST, WS, Adapter, FeedContext, LinkSpec
 from tickplant.feeds.file_feed import RecordedFeed
 from tickplant.feeds.last_ids import LastIds, by_symbol, file_of, last_ids, load
 from tickplant.feeds.past import Past
@@ -29,9 +30,7 @@ from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.transports import picows_transport, websockets_transport
-from tickplant.feeds.transports.transport import Connect
-from tickplant.feeds.venues.catalogue import Venue, find_venue
-from tickplant.feeds.venues.catalogue import warm_up as warm_up_venues
+from tickplant.feeds.transports.transport import Connect, Listener, Transport
 from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
@@ -45,8 +44,13 @@ from tickplant.runtime.control import (
 )
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
+from tickplant.venues import Venue, find_venue
+from tickplant.venues import warm_up as warm_up_venues
 
-CONNECT: Final[dict[str, Connect]] = {"picows": picows_transport.connect, "websockets": websockets_transport.connect}
+TRANSPORTS: Final[dict[str, Connect]] = {
+    "picows": picows_transport.connect,
+    "websockets": websockets_transport.connect,
+}
 
 
 class Directory:
@@ -163,18 +167,24 @@ def _make_source(
     past: Past | None,
 ) -> Source:
     config, data_dir = spec.config, Path(spec.plant.data_dir)
+    endpoints: dict[str, str] = {}
+    if isinstance(spec.source, Live):
+        given = {WS: spec.source.ws_url, REST: spec.source.rest_url}
+        endpoints = {name: url for name, url in given.items() if url}
+    context = FeedContext(
+        symbols=None if spec.discover else config.symbols,
+        channels=config.channels,
+        resolve=directory.resolve,
+        known=directory.known,
+        live=isinstance(spec.source, Live),
+        endpoints=endpoints,
+        silent_s=config.silent_s,
+        rejects_kept=config.rejects_kept,
+        instrument_poll_s=config.instrument_poll_s,
+    )
 
     def make_adapter() -> Adapter:
-        return venue.make_adapter(
-            None if spec.discover else config.symbols,
-            config.channels,
-            directory.resolve,
-            ws_url=spec.source.ws_url if isinstance(spec.source, Live) else "",
-            silent_s=config.silent_s,
-            rejects_kept=config.rejects_kept,
-            instrument_poll_s=config.instrument_poll_s,
-            known=directory.known,
-        )
+        return cast("Adapter", venue.make_adapter(context))
 
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
     if not isinstance(spec.source, Live):
@@ -194,13 +204,19 @@ def _make_source(
         rejects,
         resolve=directory.resolve,
         symbol_of=directory.symbol_of,
-        connect=CONNECT[config.transport],
-        rest_url=spec.source.rest_url or venue.rest_url,
+        connect=functools.partial(_connect, TRANSPORTS[config.transport]),
+        endpoints={**venue.endpoints, **endpoints},
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
         last_ids=by_symbol(last, former),
         former=[instrument.id for instrument in former],
     )
+
+
+async def _connect(configured: Connect, link: LinkSpec, listener: Listener, **options: float) -> Transport:
+    """Open a link by the configured transport, or by the one that can compress where the link wants that."""
+    connect = websockets_transport.connect if link.compression else configured
+    return await connect(link, listener, **options)
 
 
 async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: asyncio.Event) -> bool:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from tickplant.errors import FeedError
-from tickplant.feeds.capture import Recording, parse_line, why_not
-from tickplant.feeds.contract import Adapter, Resolver
+from tickplant.feeds.capture_lines import parse_line, why_not
+from tickplant.feeds.capture_reader import Recording
+from tickplant.feeds.contract import Adapter, Continued, Ended, Resolver
 from tickplant.feeds.past import Covered, Life, OtherRecordingError, Past, Repetition
-from tickplant.feeds.pipeline import Pump
+from tickplant.feeds.pipeline import FeedPipeline
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.runtime.accounts import Account
@@ -53,7 +54,7 @@ class RecordedFeed:
         self._rejects = rejects
         self._resolve = resolve
         self._symbol_of = symbol_of
-        self._pump = self._make_pump()
+        self._pipeline = self._make_pipeline()
         self._recording = Recording(path)
         self._past = past
         self._life = NOTHING_BEFORE
@@ -74,19 +75,21 @@ class RecordedFeed:
                 await self._read()
                 break
             except OtherRecordingError:
-                self._pump = self._make_pump()
+                self._pipeline = self._make_pipeline()
         if self._lines and self._lines == self._bad_lines:
             raise FeedError(f"{self._recording.path}: not a recording: no line begins with a time in nanoseconds")
         if self._covered:
             await self._look_for_late(self._covered)
-        self._pump.tick()
+        self._pipeline.on_second()
         if self._recording.damage:
-            self._pump.log.error("the recording is damaged: what precedes that was read", where=self._recording.damage)
+            self._pipeline.log.error(
+                "the recording is damaged: what precedes that was read", where=self._recording.damage
+            )
 
     def counters(self) -> Counters:
         """See Source. A line that is not one of a recording counts as a rejected frame."""
         repeated = self._life.count - self._repetition.left if self._repetition else 0
-        return self._pump.counters() | {
+        return self._pipeline.counters() | {
             "damage": self._recording.damage,
             "repeated": repeated,  # records that an earlier ingest of these lines has stored
             "added": self._publisher.published - repeated,
@@ -95,27 +98,26 @@ class RecordedFeed:
 
     def accounts(self, feed: str) -> list[Account]:
         """See Source."""
-        return self._pump.accounts(feed)
+        return self._pipeline.accounts(feed)
 
     def resync(self, symbol: str) -> None:
         """See Source: a recording cannot."""
 
     # -- one reading of the recording
 
-    def _make_pump(self) -> Pump:
-        return Pump(self._make_adapter(), self._publisher, self._rejects, self._resolve, self._symbol_of)
+    def _make_pipeline(self) -> FeedPipeline:
+        return FeedPipeline(self._make_adapter(), self._publisher, self._rejects, self._resolve, self._symbol_of)
 
     def _begin(self, life: Life) -> None:
         self._life = life
         self._repetition = Repetition(life, self._past.records(life)) if self._past and life.count else None
         self._publisher.repeat(self._repetition)
-        self._pump.adapter.go_on(life.before)
+        self._pipeline.deliver(Continued(life.before), 0)
         self._lines = self._bad_lines = 0
         self._newest_ns = 0
         self._covered = None
 
     async def _read(self) -> None:
-        adapter = self._pump.adapter
         last: list[bytes] = []  # line of a block: whether its time stands alone, the next one tells
         for block in self._recording.blocks():
             lines = [*last, *block]
@@ -124,9 +126,6 @@ class RecordedFeed:
                 for step in self._feed(lines, start, min(start + LINES, len(lines) - 1)):
                     await step()
                 await self._publish()
-                # A recording holds the answers to what would be asked.
-                adapter.take_requests()
-                adapter.take_actions()
             await asyncio.sleep(0)  # heartbeats and signals have their turn
         for step in self._feed([*last, b""], 0, len(last)):
             await step()
@@ -145,7 +144,7 @@ class RecordedFeed:
 
     def _feed(self, lines: list[bytes], start: int, stop: int) -> Iterator[Callable[[], Awaitable[None]]]:
         """Read lines from one to another; yields what is to be awaited between two of them. One more line is there."""
-        pump, on_recorded, ends = self._pump, self._pump.adapter.on_recorded, self._life.ends
+        pipeline, ends = self._pipeline, self._life.ends
         latest_ns = time.time_ns() + DAY_NS
         for place in range(start, stop):
             line = lines[place]
@@ -160,19 +159,17 @@ class RecordedFeed:
                 reason = self._why_not_then(parsed[0], lines[place + 1], latest_ns)
             if parsed is None or reason:
                 self._bad_lines += 1
-                pump.malformed(line, reason)
+                pipeline.malformed(line, reason)
             else:
-                ts_recv_ns, body = parsed
-                if pump.is_due(ts_recv_ns):
+                ts_recv_ns, event = parsed
+                if pipeline.is_due(ts_recv_ns):
                     yield self._account
                 if not self._newest_ns and ts_recv_ns <= self._life.before_ns:
                     yield self._look_back
                 self._newest_ns = max(self._newest_ns, ts_recv_ns)
-                pump.seen(ts_recv_ns)
-                try:
-                    on_recorded(body, ts_recv_ns)
-                except Exception:
-                    pump.failed((body,), ts_recv_ns)
+                pipeline.seen(ts_recv_ns)
+                if event is not None:
+                    pipeline.deliver(event, ts_recv_ns)
             if self._lines in ends:
                 yield self._pause
 
@@ -188,16 +185,15 @@ class RecordedFeed:
         return ""
 
     async def _publish(self) -> None:
-        ticks = self._pump.take_ticks()
+        ticks, _ = self._pipeline.take()  # a recording holds the answers to what would be asked
         if self._covered:
             new = self._covered.untold(ticks, first=not self._publisher.published)
-            self._pump.leave_out(len(ticks) - len(new))
+            self._pipeline.leave_out(len(ticks) - len(new))
             ticks = new
         if len(ticks) and self._past and not self._life.count and not self._begun:
             self._past.begin(self._life)
             self._begun = True
         await self._publisher.publish_lossless(ticks)
-        self._pump.take_rejects()
 
     async def _account(self) -> None:
         """Write an account behind all that was made so far.
@@ -207,15 +203,15 @@ class RecordedFeed:
         while True:
             await self._publish()
             if self._life.before and not self._publisher.published:
-                self._pump.skip_account()
+                self._pipeline.skip_account()
                 return
-            if self._pump.write_account():
+            if self._pipeline.write_account():
                 return
             await asyncio.sleep(ROOM_PAUSE_S)
 
     async def _pause(self) -> None:
         """The recording has ended here, or an earlier ingest of it had: nothing is held back any more."""
-        self._pump.release()
+        self._pipeline.end()
         await self._account()
 
     # -- what is older than the store
@@ -230,14 +226,12 @@ class RecordedFeed:
         for block in self._recording.blocks():
             for line in block:
                 parsed = parse_line(line) if type(line) is bytes else None
-                if parsed and parsed[0] <= self._life.before_ns:
-                    adapter.on_recorded(parsed[1], parsed[0])
+                if parsed and parsed[1] and parsed[0] <= self._life.before_ns:
+                    adapter.on_event(parsed[1], parsed[0])
             self._count_late(covered, adapter)
             await asyncio.sleep(0)
-        adapter.release()
+        adapter.on_event(Ended(), self._life.before_ns)
         self._count_late(covered, adapter)
 
     def _count_late(self, covered: Covered, adapter: Adapter) -> None:
-        for take in (adapter.take_requests, adapter.take_actions, adapter.take_rejects):
-            take()
-        self._late += covered.lacking(adapter.take_ticks())
+        self._late += covered.lacking(adapter.take().ticks)

@@ -1,4 +1,4 @@
-"""The life of one WebSocket: open with backoff, pace what is sent, watch for silence, hand over before the venue cuts.
+"""The life of one link: open with backoff, pace what is sent, watch for silence, hand over before the venue cuts.
 
 Knows nothing of ticks. During a hand-over two transports are open under one name; frames of both are passed on, and
 removing duplicates is the adapter's work.
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from tickplant.feeds.backoff import Backoff, Breaker, admitted
-from tickplant.feeds.contract import Connection
+from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports.transport import CLOSE_TIMEOUT_S, Connect, ConnectError, Transport
 
 OVERLAP_S: Final = 3.0
@@ -27,7 +27,7 @@ JITTER_SHARE: Final = 0.01
 SHUTTING_DOWN: Final = "shutting down"
 
 
-class Owner(Protocol):
+class LinkListener(Protocol):
     """What a link reports to."""
 
     def link_opened(self, name: str) -> None:
@@ -48,36 +48,41 @@ class Owner(Protocol):
 
 
 class Link:
-    """One connection that an adapter asked for. Drive it with `run()` as a task and `watch()` about once a second."""
+    """One connection that an adapter asked for. Drive it with `run()` as a task and `watch()` about once a second.
+
+    `max_age_s` is the configured age of a hand-over; the link's own holds where it is None.
+    """
 
     def __init__(
         self,
-        connection: Connection,
-        owner: Owner,
+        spec: LinkSpec,
+        listener: LinkListener,
         connect: Connect,
         *,
         breaker: Breaker,
         stall_s: float = 30.0,
-        handover_s: float = 85_800.0,
+        max_age_s: float | None = None,
         reconnect_cap_s: float = 60.0,
     ) -> None:
-        self.connection = connection
-        self.name = connection.name
+        self.spec = spec  # of the next socket; may be exchanged
+        self.name = spec.name
         self.opened = 0
         self.lost = 0
         self.refused = 0  # attempts that did not open
         self.handovers = 0  # transports that opened while the old one was still there
-        self._owner = owner
+        self._listener = listener
         self._connect = connect
         self._breaker = breaker
         self._stall_s = stall_s
         self._overlap_s = min(OVERLAP_S, stall_s)
-        self._handover_s = handover_s * (1 - random.uniform(0, JITTER_SHARE))
+        self._max_age_s = max_age_s
+        self._age_share = 1 - random.uniform(0, JITTER_SHARE)
         self._backoff = Backoff(cap_s=reconnect_cap_s)
         self._current: Transport | None = None
         self._previous: Transport | None = None  # still delivering, until the current one has proved itself
         self._wanted = asyncio.Event()  # the task has something to open
         self._pause = False  # … but not at once: the last one was lost
+        self._held_until_s = 0.0
         self._replacing = False  # a hand-over has begun, and its transport is not up yet
         self._why = ""  # why this side closes the current transport
         self._outbox: deque[bytes] = deque()
@@ -90,7 +95,7 @@ class Link:
         self._first_data_s: float | None = None
         self._seen_reads = 0
         self._pinged = False
-        self._log: Any = structlog.get_logger().bind(connection=connection.name)
+        self._log: Any = structlog.get_logger().bind(connection=spec.name)
 
     @property
     def is_open(self) -> bool:
@@ -116,8 +121,15 @@ class Link:
         if self._send_timer is None:
             self._pump()
 
+    def hold(self, reason: str, for_s: float) -> None:
+        """Close what is open, and open nothing for so long."""
+        self._held_until_s = time.monotonic() + for_s
+        self._log.error("link on hold", reason=reason, for_s=round(for_s, 1))
+        self.replace(reason, overlap=False)
+
     def replace(self, reason: str, *, overlap: bool, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Open another transport; with `overlap` the present one goes on until that one delivers."""
+        """Open another transport; with `overlap`, where the link allows that, the present one goes on meanwhile."""
+        overlap = overlap and self.spec.overlap
         if self._current is None or self._why or (overlap and self._replacing):
             return  # already being done
         self._log.warning("replacing the connection", reason=reason, overlap=overlap)
@@ -140,19 +152,19 @@ class Link:
         quiet_s = now_s - self._alive_s
         if quiet_s > self._stall_s:
             self.replace(f"silent for {quiet_s:.0f} s", overlap=False, timeout_s=0.0)  # nobody there to say goodbye to
-        elif quiet_s > self._stall_s / 2 and not self._pinged:
+        elif quiet_s > self._stall_s / 2 and not self._pinged and self.spec.pings:
             # A venue with nothing to say still answers a ping.
             self._pinged = True
             current.ping()
         elif self._previous is not None:
             if self._first_data_s is not None and now_s - self._first_data_s > self._overlap_s:
                 self._close(self._previous)
-        elif now_s - self._opened_s > self._handover_s:
-            self.replace(f"in use for {self._handover_s:.0f} s", overlap=True)
+        elif (max_age_s := self._max_age()) is not None and now_s - self._opened_s > max_age_s:
+            self.replace(f"in use for {max_age_s:.0f} s", overlap=True)
 
-    async def close(self) -> None:
+    async def close(self, reason: str) -> None:
         """Close what is open, and report it. Cancel `run` before."""
-        self._why = SHUTTING_DOWN
+        self._why = reason
         if self._send_timer is not None:
             self._send_timer.cancel()
         for transport in (self._previous, self._current):
@@ -176,13 +188,13 @@ class Link:
         self._outbox.clear()
         self.handovers += self._previous is not None
         self._log.info("connected", handover=self._previous is not None)
-        self._owner.link_opened(self.name)
+        self._listener.link_opened(self.name)
 
     def on_frames(self, transport: Transport, frames: list[bytes], ts_recv_ns: int) -> None:
         """Frames of one read."""
         if self._first_data_s is None and transport is self._current:
             self._first_data_s = time.monotonic()
-        self._owner.link_frames(self.name, frames, ts_recv_ns)
+        self._listener.link_frames(self.name, frames, ts_recv_ns)
 
     def on_closed(self, transport: Transport, reason: str) -> None:
         """A transport is gone. The other one of a hand-over, if there is one, stays in use."""
@@ -202,21 +214,24 @@ class Link:
             if self._current is not None:
                 self._opened_s = self._alive_s = time.monotonic()
                 self._seen_reads = self._current.reads
-        self._owner.link_closed(self.name, reason)
+        self._listener.link_closed(self.name, reason)
 
     # -- inner
 
     async def _open(self) -> Transport:
         """Try until a transport is up; it may be gone again when this returns."""
-        url = self.connection.url
         while True:
+            if (held_s := self._held_until_s - time.monotonic()) > 0:
+                await asyncio.sleep(held_s)
+                continue
             await admitted(self._breaker)
+            url = self.spec.url
             try:
-                transport = await self._connect(url, self)
+                transport = await self._connect(self.spec, self)
             except ConnectError as error:
                 self.refused += 1
                 if self._breaker.failed(time.monotonic()):
-                    self._owner.circuit(url, opened=True)
+                    self._listener.circuit(url, opened=True)
                 pause_s = self._backoff.failed(at_least_s=error.retry_after_s or 0.0)
                 self._log.warning("cannot connect", reason=str(error), again_in_s=round(pause_s, 1))
                 await asyncio.sleep(pause_s)
@@ -225,8 +240,12 @@ class Link:
                 raise
             else:
                 if self._breaker.succeeded():
-                    self._owner.circuit(url, opened=False)
+                    self._listener.circuit(url, opened=False)
                 return transport
+
+    def _max_age(self) -> float | None:
+        age_s = self.spec.max_age_s if self._max_age_s is None else self._max_age_s
+        return None if age_s is None else age_s * self._age_share
 
     def _close(self, transport: Transport, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         task = asyncio.get_running_loop().create_task(transport.close(timeout_s))
@@ -241,5 +260,5 @@ class Link:
             if now_s < self._next_send_s:
                 self._send_timer = loop.call_at(self._next_send_s, self._pump)
                 return
-            self._next_send_s = now_s + self.connection.send_interval_s
+            self._next_send_s = now_s + self.spec.send_interval_s
             self._current.send(self._outbox.popleft())

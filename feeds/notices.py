@@ -61,7 +61,7 @@ class Anomalies:
             for record in tail[tail["kind"] >= Kind.STATUS]:
                 self._tell(record)
 
-    def tick(self) -> None:
+    def on_second(self) -> None:
         """A second has passed."""
         if self._lines > LINES_PER_S:
             self._log.warning("more notices than are written", unwritten=self._lines - LINES_PER_S)

@@ -1,4 +1,4 @@
-"""What a feed's sources have in common: their interface, and the pump between an adapter and the ring.
+"""What a feed's sources have in common: their interface, and the pipeline from an adapter to the ring.
 
 A source is the live venue (`runner`) or a recording (`file_feed`). Replay from the store is a process of the store,
 since it needs no adapter.
@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.feeds.contract import Adapter, Reject, Resolver
+from tickplant.feeds.contract import Adapter, Answer, Effect, Ended, Event, Frames, Notice, Reject, Resolver
 from tickplant.feeds.notices import Anomalies
 from tickplant.feeds.rejections import Pacer
 from tickplant.feeds.rejects import RejectLog
@@ -66,8 +66,8 @@ ACCOUNT_NS: Final = 10 * 10**9
 """Receive time between two accounts: what a killed feed leaves unaccounted for at the most."""
 
 
-class Pump:
-    """An adapter, its way out, the feed's own records, and the counters of all three.
+class FeedPipeline:
+    """Joins an adapter to the ring and adds the feed's own STATUS, GAP and account records.
 
     Every ACCOUNT_NS of receive time `is_due`; then `write_account` comes before what is received next. So where the
     accounts stand in the stream depends on the stream alone.
@@ -102,22 +102,39 @@ class Pump:
 
     # -- what becomes of what is received
 
-    def take_ticks(self) -> Records:
-        """What the adapter has made since the last call, then the feed's own records."""
-        ticks = self.adapter.take_ticks()
+    def deliver(self, event: Event, now_ns: int) -> None:
+        """Hand an event to the adapter, whose bugs cost what it was given (see the reject log), not the feed."""
+        try:
+            self.adapter.on_event(event, now_ns)
+        except Exception:
+            raw: Sequence[bytes] = ()
+            if isinstance(event, Frames):
+                raw = event.frames
+            elif isinstance(event, Answer) and not event.request.secret:
+                raw = (event.body,)
+            self._adapter_failed(raw, now_ns)
+
+    def take(self) -> tuple[Records, Sequence[Effect]]:
+        """What has come of the events: the adapter's records, then the feed's own; and what is to be carried out."""
+        ticks, effects, rejects = self.adapter.take()
+        if rejects:
+            self.rejects.add(rejects)
         if self._own.length:
             ticks = np.concatenate([ticks, self._own.take()])
         self.anomalies.note(ticks)
-        return ticks
+        if effects:
+            for effect in effects:
+                if isinstance(effect, Notice):
+                    self.log.warning(effect.event, **effect.fields)
+        return ticks, effects
 
     def status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
-        """A STATUS of each of these instruments, else of the whole feed, for the next `take_ticks`."""
+        """A STATUS of each of these instruments, else of the whole feed, for the next `take`."""
         now_ns = time.time_ns()
         for instrument in instruments or (self._feed,):
             self._own.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
 
-    def failed(self, raw: Sequence[bytes], ts_recv_ns: int) -> None:
-        """Call it in `except`: a bug in the adapter costs what it was given (see the reject log), not the feed."""
+    def _adapter_failed(self, raw: Sequence[bytes], ts_recv_ns: int) -> None:
         self._failures += 1
         if self._failures <= 10 or self._failures % 1000 == 0:
             self.log.exception("the adapter failed", failures=self._failures)
@@ -140,9 +157,9 @@ class Pump:
         """So many of the records that were taken are stored already."""
         self._left_out += count
 
-    def release(self) -> None:
-        """Nothing more will be received: tell of all that is held back, for the last `take_ticks`."""
-        self.adapter.release()
+    def end(self) -> None:
+        """Nothing more will be received: all that is held back is for the last `take`."""
+        self.deliver(Ended(), self._last_ns)
         self._tell_rejected(self._untold.rest(), self._last_ns)
 
     def _tell_rejected(self, frames: int, ts_recv_ns: int) -> None:
@@ -157,16 +174,9 @@ class Pump:
                 flags=flags,
             )
 
-    def take_rejects(self) -> None:
-        """Move the adapter's rejects and notices to the log."""
-        if rejects := self.adapter.take_rejects():
-            self.rejects.add(rejects)
-        for notice in self.adapter.take_notices():
-            self.log.warning(notice.event, **notice.fields)
-
-    def tick(self) -> None:
+    def on_second(self) -> None:
         """A second has passed: say in the log what is only counted as it happens."""
-        self.anomalies.tick()
+        self.anomalies.on_second()
         counters = self.adapter.counters
         for name in _TOLD:
             total = getattr(counters, name)

@@ -1,4 +1,4 @@
-"""HTTP GETs to a venue: what an adapter asks for, answered with a RestResponse whatever happens.
+"""HTTP requests to an endpoint of a venue: what an adapter asks for, answered with an Answer whatever happens.
 
 No retries here: the adapter, which knows what it still needs, asks again. Proxies are off unless one is given; the
 environment is not read.
@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from tickplant.feeds.backoff import Breaker, admitted
-from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.transports.transport import retry_after_s
 
 TIMEOUT_S: Final = 15.0
@@ -28,9 +28,8 @@ CONCURRENT: Final = 2
 
 SLOW_S: Final = 2.0
 
-HELD_429_S: Final = 5.0
-HELD_418_S: Final = 120.0
-"""Pause where a venue refuses for too many requests (429) or has banned us (418) and does not say how long."""
+HELD_S: Final = {429: 5.0, 418: 120.0}
+"""Pause by status where a venue refuses (429: too many requests; 418: banned) and does not say how long."""
 
 
 @functools.cache
@@ -45,7 +44,7 @@ def prepare() -> None:
 
 
 class RestClient:
-    """One venue's REST address.
+    """One endpoint of a venue.
 
     `on_circuit` is called with True when the address is left alone, because it failed again and again or because it
     asked for it (429, 418), and with False when it has answered again.
@@ -75,12 +74,19 @@ class RestClient:
             trust_env=False,
         )
 
-    def url(self, request: RestRequest) -> str:
+    def url(self, request: Request) -> str:
         """Whole address of a request, for logs."""
-        return f"{self._base_url}{request.path}"
+        return f"{self._base_url}{'/…' if request.secret else request.path}"
 
-    async def fetch(self, request: RestRequest) -> RestResponse:
-        """Wait until the request, the endpoint and the breaker allow it, then ask. Never raises for what happens."""
+    def hold(self, for_s: float) -> None:
+        """Send nothing for so long."""
+        self._breaker.hold(time.monotonic(), for_s)
+
+    async def fetch(self, request: Request) -> tuple[Answer, int]:
+        """Wait until the request, the endpoint and the breaker allow it, then ask. Never raises for what happens.
+
+        Returns the answer and the time in ns at which it was there.
+        """
         early_s = (request.not_before_ns - time.time_ns()) / 1e9
         if early_s > 0:
             await asyncio.sleep(early_s)
@@ -89,25 +95,24 @@ class RestClient:
             self.requests += 1
             asked_s = time.monotonic()
             try:
-                response = await self._get(request)
+                answer = await self._ask(request)
             except asyncio.CancelledError:
                 self._breaker.abandoned()
                 raise
         took_s = time.monotonic() - asked_s
-        self.failed += response.status != 200
+        self.failed += answer.status != 200
         if took_s > SLOW_S:
             self.slow += 1
             structlog.get_logger().warning("REST answer is slow", url=self.url(request), took_s=round(took_s, 1))
-        self._judge(response)
-        return response
+        self._judge(answer)
+        return answer, time.time_ns()
 
-    def _judge(self, response: RestResponse) -> None:
+    def _judge(self, answer: Answer) -> None:
         now_s = time.monotonic()
-        left_alone = response.status in (418, 429)
+        left_alone = answer.status in (418, 429)
         if left_alone:
-            default_s = HELD_418_S if response.status == 418 else HELD_429_S
-            self._breaker.hold(now_s, response.retry_after_s or default_s)
-        if _is_failure(response):
+            self._breaker.hold(now_s, answer.retry_after_s or HELD_S[answer.status])
+        if _is_failure(answer):
             left_alone |= self._breaker.failed(now_s)
             if left_alone and not self._left_alone:
                 self._left_alone = True
@@ -122,25 +127,25 @@ class RestClient:
         """Close what is open."""
         await self._client.aclose()
 
-    async def _get(self, request: RestRequest) -> RestResponse:
+    async def _ask(self, request: Request) -> Answer:
         status, wait_s, body = 0, None, bytearray()
         try:
             async with (
                 asyncio.timeout(2 * TIMEOUT_S),
-                self._client.stream("GET", request.path, headers=request.headers) as answer,
+                self._client.stream(
+                    request.method, request.path, headers=request.headers, content=request.body or None
+                ) as response,
             ):
-                async for piece in answer.aiter_bytes():
+                async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > MAX_BODY_BYTES:
                         raise httpx.ReadError(f"the answer is longer than {MAX_BODY_BYTES >> 20} MiB")
-                status, wait_s = answer.status_code, retry_after_s(answer.headers.get("Retry-After"))
+                status, wait_s = response.status_code, retry_after_s(response.headers.get("Retry-After"))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # TimeoutError is an OSError
             body = bytearray((str(error) or type(error).__name__).encode())
-        return RestResponse(
-            request=request, status=status, body=bytes(body), ts_recv_ns=time.time_ns(), retry_after_s=wait_s
-        )
+        return Answer(request, status, bytes(body), wait_s)
 
 
-def _is_failure(response: RestResponse) -> bool:
+def _is_failure(answer: Answer) -> bool:
     """Whether an answer counts against the endpoint: no answer, overload, a ban, or a fault of the server."""
-    return response.status in (0, 403, 418, 429) or response.status >= 500
+    return answer.status in (0, 403, 418, 429) or answer.status >= 500

@@ -1,4 +1,4 @@
-"""Drives one adapter on a live venue: what arrives goes in, what it makes of it goes to the ring and to the venue.
+"""Drives one adapter on a live venue: what arrives goes in, what the adapter makes of it goes to ring and venue.
 
 Knows no venue. One event loop; per read from a socket one call into the adapter and one publish, nothing per tick.
 """
@@ -7,18 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from tickplant.errors import FeedError
 from tickplant.feeds.backoff import Breaker
-from tickplant.feeds.capture import Capture, as_recorded
-from tickplant.feeds.contract import ON_CHANNEL, Adapter, Connection, Resolver, RestRequest, RestResponse, Send
+from tickplant.feeds.capture import Capture
+from tickplant.feeds.contract import (
+    ON_CHANNEL,
+    Adapter,
+    Answer,
+    Close,
+    Closed,
+    Effect,
+    Fail,
+    Frames,
+    Hold,
+    LinkSpec,
+    Open,
+    Opened,
+    Request,
+    Resolver,
+    Resubscribe,
+    Resumed,
+    Resync,
+    Second,
+    Send,
+)
 from tickplant.feeds.last_ids import LastIds
-from tickplant.feeds.link import Link
-from tickplant.feeds.pipeline import Pump
+from tickplant.feeds.link import SHUTTING_DOWN, Link
+from tickplant.feeds.pipeline import FeedPipeline
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
 from tickplant.feeds.ring_publisher import FeedPublisher
@@ -28,13 +49,21 @@ from tickplant.runtime.accounts import Account
 from tickplant.runtime.config import FeedConfig
 from tickplant.runtime.control import Counters
 
-TICK_S: Final = 1.0
+SECOND_S: Final = 1.0
 SETTLE_S: Final = 5.0
 """How long a stopping feed waits for room, so that all is accounted for."""
 
 
+class Retired(msgspec.Struct):
+    """Counts of links that were closed for good."""
+
+    lost: int = 0
+    refused: int = 0
+    handovers: int = 0
+
+
 class LiveFeed:
-    """A venue's sockets and REST address, until cancelled. Reports to itself as the owner of its links."""
+    """A venue's links and endpoints, until cancelled. Its own links report to it."""
 
     def __init__(
         self,
@@ -45,7 +74,7 @@ class LiveFeed:
         resolve: Resolver,
         symbol_of: Callable[[int], str],
         connect: Connect,
-        rest_url: str,
+        endpoints: Mapping[str, str],
         config: FeedConfig,
         capture: Capture | None = None,
         last_ids: Mapping[str, LastIds] | None = None,
@@ -60,29 +89,31 @@ class LiveFeed:
             resolve: gives the instrument of a symbol.
             symbol_of: gives the symbol of an instrument.
             connect: opens a WebSocket.
-            rest_url: base address.
+            endpoints: addresses for requests, by name.
             config: of the feed.
             capture: takes all frames as they come.
             last_ids: what an earlier process recorded last, by symbol.
             former: ids of the instruments that an earlier process may have recorded.
         """
-        self._pump = Pump(adapter, publisher, rejects, resolve, symbol_of)
+        self._pipeline = FeedPipeline(adapter, publisher, rejects, resolve, symbol_of)
         self._adapter = adapter
         self._publisher = publisher
         self._symbol_of = symbol_of
         self._connect = connect
+        self._endpoints = endpoints
         self._config = config
         self._capture = capture
         self._last_ids = last_ids or {}
         self._former = former
-        self._rest = RestClient(
-            rest_url, lambda opened: self.circuit(rest_url, opened=opened), breaker=self._make_breaker()
-        )
-        self._requests: dict[str, asyncio.Task[None]] = {}
-        self._answered = asyncio.Event()
-        self._fatal: BaseException | None = None  # the adapter says that this cannot work; or a bug of ours
-        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: dict[str, RestClient] = {}  # by endpoint
+        self._requests: dict[str, asyncio.Task[None]] = {}  # by key
         self._links: dict[str, Link] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}  # of the links
+        self._breakers: dict[str, Breaker] = {}  # by URL of links
+        self._retired = Retired()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed = asyncio.Event()
+        self._fatal: BaseException | None = None  # the feed cannot work; or a bug of ours
         self._circuits_opened = 0
         self._log: Any = structlog.get_logger()
 
@@ -93,27 +124,31 @@ class LiveFeed:
             on = sum({ON_CHANNEL[channel] for channel in self._config.channels})
             if self._former:
                 self._publish_status(StatusCode.DISCONNECTED, self._former, on)
-            connections = await self._bootstrap()
-            self._adapter.resume(self._last_ids, time.time_ns())
-            self._open_links(connections)
-            self._tasks = [asyncio.create_task(link.run()) for link in self._links.values()]
-            self._tasks.append(asyncio.create_task(self._tick()))
-            await asyncio.gather(*self._tasks)
+            now_ns = time.time_ns()
+            self._pipeline.deliver(Resumed(self._last_ids), now_ns)
+            self._adapter.start(now_ns)
+            self._drain()
+            if not (self._links or self._requests or self._fatal):
+                raise FeedError(f"{self._config.venue}: there is nothing to connect to; check symbols and channels")
+            self._attend(self._tick())
+            await self._failed.wait()
         finally:
             await self._close()
+        if self._fatal is not None:
+            raise self._fatal
 
     def counters(self) -> Counters:
         """See Source."""
-        counters = self._pump.counters()
-        links = self._links.values()
+        counters = self._pipeline.counters()
+        links, retired, clients = self._links.values(), self._retired, self._clients.values()
         counters["connections"] = len(links)
         counters["connections_open"] = sum(link.is_open for link in links)
-        counters["connections_lost"] = sum(link.lost for link in links)
-        counters["connections_refused"] = sum(link.refused for link in links)
-        counters["handovers"] = sum(link.handovers for link in links)
-        counters["rest_requests"] = self._rest.requests
-        counters["rest_failed"] = self._rest.failed
-        counters["rest_slow"] = self._rest.slow
+        counters["connections_lost"] = retired.lost + sum(link.lost for link in links)
+        counters["connections_refused"] = retired.refused + sum(link.refused for link in links)
+        counters["handovers"] = retired.handovers + sum(link.handovers for link in links)
+        counters["rest_requests"] = sum(client.requests for client in clients)
+        counters["rest_failed"] = sum(client.failed for client in clients)
+        counters["rest_slow"] = sum(client.slow for client in clients)
         counters["circuits_opened"] = self._circuits_opened
         if self._capture is not None:
             counters["captured"] = self._capture.written
@@ -122,161 +157,179 @@ class LiveFeed:
 
     def accounts(self, feed: str) -> list[Account]:
         """See Source."""
-        return self._pump.accounts(feed)
+        return self._pipeline.accounts(feed)
 
     def resync(self, symbol: str) -> None:
         """See Source."""
-        self._adapter.resync(symbol, time.time_ns())
+        self._pipeline.deliver(Resync(symbol), time.time_ns())
         self._drain()
 
-    # -- the owner of the links
+    # -- what the links report
 
     def link_opened(self, name: str) -> None:
-        """See link.Owner."""
-        now_ns = time.time_ns()
-        try:
-            self._adapter.on_open(name, now_ns)
-        except Exception:
-            self._pump.failed((), now_ns)
-        self._drain()
+        """See link.LinkListener."""
+        self._take(Opened(name))
 
     def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
-        """See link.Owner. The hot path: once for each read from a socket."""
+        """See link.LinkListener. The hot path: once for each read from a socket."""
         self._receive(ts_recv_ns)
         if self._capture is not None:
-            self._capture.add(frames, ts_recv_ns)
-        try:
-            self._adapter.on_frames(name, frames, ts_recv_ns)
-        except Exception:
-            self._pump.failed(frames, ts_recv_ns)
+            self._capture.add(name, frames, ts_recv_ns)
+        self._pipeline.deliver(Frames(name, frames), ts_recv_ns)
         self._drain()
 
     def link_closed(self, name: str, reason: str) -> None:
-        """See link.Owner."""
-        now_ns = time.time_ns()
-        try:
-            self._adapter.on_close(name, now_ns, reason)
-        except Exception:
-            self._pump.failed((), now_ns)
-        self._drain()
+        """See link.LinkListener."""
+        self._take(Closed(name, reason))
 
     def circuit(self, endpoint: str, *, opened: bool) -> None:
-        """See link.Owner."""
+        """See link.LinkListener."""
         self._circuits_opened += opened
-        self._log.error("endpoint left alone for a while" if opened else "endpoint works again", endpoint=endpoint)
+        self._log.error("circuit breaker open" if opened else "circuit breaker closed", endpoint=endpoint)
         self._publish_status(StatusCode.CIRCUIT_OPEN if opened else StatusCode.CIRCUIT_CLOSED)
 
     # -- inner
 
-    def _drain(self) -> None:
-        """Carry out what the adapter wants after a call."""
-        adapter = self._adapter
-        self._publisher.publish(self._pump.take_ticks())
-        for request in adapter.take_requests():
-            self._request(request)
-        for action in adapter.take_actions():
-            link = self._links.get(action.connection)
-            if link is None:
-                self._log.error("the adapter names an unknown connection", connection=action.connection)
-            elif isinstance(action, Send):
-                link.send(action.payload)
-            else:
-                link.replace(action.reason, overlap=action.overlap)
-        self._pump.take_rejects()
+    def _take(self, event: Opened | Closed | Second | Answer, now_ns: int | None = None) -> None:
+        """Something other than frames has happened."""
+        now_ns = now_ns or time.time_ns()
+        if self._capture is not None:
+            self._capture.add_event(event, now_ns)
+        self._pipeline.deliver(event, now_ns)
+        self._drain()
 
     def _receive(self, ts_recv_ns: int) -> None:
         """Account for all before this moment, where that is due."""
-        if self._pump.is_due(ts_recv_ns):
-            self._pump.write_account()
-        self._pump.seen(ts_recv_ns)
+        if self._pipeline.is_due(ts_recv_ns):
+            self._pipeline.write_account()
+        self._pipeline.seen(ts_recv_ns)
 
-    async def _bootstrap(self) -> Sequence[Connection]:
-        """Ask what the adapter must know before connecting; it asks again itself where an answer does not do."""
-        for request in self._adapter.bootstrap():
-            self._request(request)
-        while not (connections := self._adapter.connections()):
-            if not self._requests:
-                raise FeedError(f"{self._config.venue}: there is nothing to connect to; check symbols and channels")
-            self._answered.clear()
-            await self._answered.wait()
-            self._raise_fatal()
-        return connections
+    def _drain(self) -> None:
+        """Publish what the adapter has made, and carry out what it wants."""
+        ticks, effects = self._pipeline.take()
+        self._publisher.publish(ticks)
+        for effect in effects:
+            self._carry_out(effect)
 
-    def _raise_fatal(self) -> None:
-        if self._fatal is not None:
-            raise self._fatal
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Request():
+                self._request(effect)
+            case Open(spec):
+                self._open(spec)
+            case Hold(name, until_ns, reason):
+                self._hold(name, reason, max(0.0, (until_ns - time.time_ns()) / 1e9))
+            case Fail(reason):
+                self._fail(FeedError(reason))
+            case Send(name) | Resubscribe(name) | Close(name):
+                link = self._links.get(name)
+                if link is None:
+                    self._log.error("the adapter names an unknown link", link=name)
+                elif isinstance(effect, Send):
+                    if self._capture is not None and not effect.secret:
+                        self._capture.add_event(effect, time.time_ns())
+                    link.send(effect.payload)
+                elif isinstance(effect, Resubscribe):
+                    link.replace(effect.reason, overlap=effect.overlap)
+                else:
+                    self._end(link, effect.reason)
 
-    def _open_links(self, connections: Sequence[Connection]) -> None:
+    def _open(self, spec: LinkSpec) -> None:
+        if (known := self._links.get(spec.name)) is not None:
+            known.spec = spec
+            return
         config = self._config
-        breakers: dict[str, Breaker] = {}
-        self._links = {
-            connection.name: Link(
-                connection,
-                self,
-                self._connect,
-                breaker=breakers.setdefault(connection.url, self._make_breaker()),
-                stall_s=config.stall_s,
-                handover_s=config.handover_s,
-                reconnect_cap_s=config.reconnect_cap_s,
-            )
-            for connection in connections
-        }
+        link = self._links[spec.name] = Link(
+            spec,
+            self,
+            self._connect,
+            breaker=self._breakers.setdefault(spec.url, self._make_breaker()),
+            stall_s=config.stall_s,
+            max_age_s=config.handover_s,
+            reconnect_cap_s=config.reconnect_cap_s,
+        )
+        self._running[spec.name] = self._attend(link.run())
+
+    def _end(self, link: Link, reason: str) -> None:
+        """Close a link for good."""
+        del self._links[link.name]
+        running = self._running.pop(link.name)
+
+        async def close() -> None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await link.close(reason)
+            self._retired.lost += link.lost
+            self._retired.refused += link.refused
+            self._retired.handovers += link.handovers
+
+        self._attend(close())
+
+    def _hold(self, name: str, reason: str, for_s: float) -> None:
+        if (link := self._links.get(name)) is not None:
+            link.hold(reason, for_s)
+        elif name in self._endpoints:
+            self._log.error("endpoint on hold", endpoint=name, reason=reason, for_s=round(for_s, 1))
+            self._client(name).hold(for_s)
+        else:
+            self._log.error("the adapter holds an unknown link or endpoint", name=name)
 
     def _make_breaker(self) -> Breaker:
         """An endpoint that keeps failing rests for half the longest pause between two attempts, then ever longer."""
         cap_s = self._config.reconnect_cap_s
         return Breaker(open_s=cap_s / 2, cap_s=5 * cap_s)
 
-    def _request(self, request: RestRequest) -> None:
+    def _client(self, endpoint: str) -> RestClient:
+        client = self._clients.get(endpoint)
+        if client is None:
+            url = self._endpoints[endpoint]
+            client = self._clients[endpoint] = RestClient(
+                url, lambda opened: self.circuit(url, opened=opened), breaker=self._make_breaker()
+            )
+        return client
+
+    def _request(self, request: Request) -> None:
         """Ask in the background; a newer request of the same key takes the place of an older one."""
-        if (older := self._requests.get(request.key)) is not None:
+        if (older := self._requests.pop(request.key, None)) is not None:
             older.cancel()
 
         async def ask() -> None:
-            response = await self._rest.fetch(request)
-            if response.status != 200:
-                reason = response.body[:200].decode(errors="replace")
-                url = self._rest.url(request)
-                self._log.warning("REST request failed", url=url, status=response.status, reason=reason)
-            elif self._capture is not None:
-                self._capture.add([as_recorded(response)], response.ts_recv_ns)
-            self._take_answer(response)
+            client = self._client(request.endpoint)
+            answer, now_ns = await client.fetch(request)
+            if answer.status != 200:
+                reason = answer.body[:200].decode(errors="replace")
+                self._log.warning("REST request failed", url=client.url(request), status=answer.status, reason=reason)
+            # The request is done before the adapter has the answer, so that it can ask again under the same key.
+            self._requests.pop(request.key, None)
+            self._receive(now_ns)
+            self._take(answer, now_ns)
 
-        task = self._requests[request.key] = asyncio.get_running_loop().create_task(ask())
-        task.add_done_callback(lambda done: self._request_done(request.key, done))
+        self._requests[request.key] = self._attend(ask())
 
-    def _request_done(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._requests.get(key) is task:
-            del self._requests[key]
-        if not task.cancelled():
-            self._fatal = self._fatal or task.exception()
-            self._answered.set()
+    def _attend(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background; what it raises ends the feed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
 
-    def _take_answer(self, response: RestResponse) -> None:
-        # The request is done before the adapter is told, so that it can ask again under the same key.
-        self._requests.pop(response.request.key, None)
-        self._receive(response.ts_recv_ns)
-        try:
-            self._adapter.on_rest(response)
-        except FeedError as error:
-            self._fatal = error
-        except Exception:
-            self._pump.failed((response.body,), response.ts_recv_ns)
-        self._drain()
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._fatal = self._fatal or error
+        self._failed.set()
 
     async def _tick(self) -> None:
         """Once a second: the deadlines of everybody."""
         while True:
-            await asyncio.sleep(TICK_S)
-            self._raise_fatal()
+            await asyncio.sleep(SECOND_S)
             now_ns = time.time_ns()
             self._receive(now_ns)
-            try:
-                self._adapter.on_timer(now_ns)
-            except Exception:
-                self._pump.failed((), now_ns)
-            self._drain()
-            self._pump.tick()
+            self._take(Second(), now_ns)
+            self._pipeline.on_second()
             now_s = time.monotonic()
             for link in self._links.values():
                 link.watch(now_s)
@@ -288,25 +341,27 @@ class LiveFeed:
 
     def _publish_status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
         """Of these instruments, else of the whole feed."""
-        self._pump.status(code, instruments, flags)
-        self._publisher.publish(self._pump.take_ticks())
+        self._pipeline.status(code, instruments, flags)
+        self._drain()
 
     async def _close(self) -> None:
         """Close the sockets, publish what is decoded, account for what was dropped, finish the capture."""
-        ending = [*self._tasks, *self._requests.values()]
+        ending = tuple(self._tasks)
         for task in ending:
             task.cancel()
-        await asyncio.gather(*ending, *(link.close() for link in self._links.values()), return_exceptions=True)
-        self._pump.release()
-        self._publisher.publish(self._pump.take_ticks())
-        self._pump.seen(time.time_ns())
+        closing = (link.close(SHUTTING_DOWN) for link in self._links.values())
+        await asyncio.gather(*ending, *closing, return_exceptions=True)
+        self._pipeline.end()
+        self._publisher.publish(self._pipeline.take()[0])
+        self._pipeline.seen(time.time_ns())
         deadline_s = time.monotonic() + SETTLE_S
-        while not (self._publisher.settle(eagerly=True) and self._pump.write_account()):
+        while not (self._publisher.settle(eagerly=True) and self._pipeline.write_account()):
             if time.monotonic() > deadline_s:
                 dropped = self._publisher.dropped
                 self._log.error("the ring stayed full: the last gap and account are not recorded", dropped=dropped)
                 break
             await asyncio.sleep(0.05)
-        await self._rest.close()
+        for client in self._clients.values():
+            await client.close()
         if self._capture is not None:
             self._capture.close()

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tickplant.feeds.contract import RestRequest, RestResponse
-from tickplant.feeds.venues.binance import BinanceAdapter
-from tickplant.feeds.venues.binance.rules import SPOT, USDM
+from tickplant.errors import FeedError
+from tickplant.feeds.capture_lines import parse_line
+from tickplant.feeds.contract import (
+    Answer,
+    Closed,
+    Ended,
+    Event,
+    Fail,
+    FeedContext,
+    Frames,
+    LinkSpec,
+    Notice,
+    Open,
+    Opened,
+    Reject,
+    Request,
+    Resubscribe,
+    Resumed,
+    Resync,
+    Second,
+    Send,
+)
+from tickplant.feeds.last_ids import LastIds
+from tickplant.feeds.venues.binance.adapter import BinanceAdapter
+from tickplant.feeds.venues.binance.venue import SPOT, USDM
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, Side, StatusCode
 
@@ -41,11 +63,24 @@ class Desk:
         self.instruments: list[Instrument] = []
         self.rules = USDM if futures else SPOT
         self.scale = scale
-        channels = options.pop("channels", ("trade", "quote", "book"))
-        self.adapter = BinanceAdapter(self.rules, symbols, channels, self.resolve, **options)
-        self.actions: list = []
-        self.requests: list[RestRequest] = []
-        self.rejects: list = []
+        own = {name: options.pop(name) for name in ("held_records", "use_scanner") if name in options}
+        self.symbols = symbols
+        if ws_url := options.pop("ws_url", ""):
+            options["endpoints"] = {"ws": ws_url}
+        context = FeedContext(
+            symbols=None if symbols is None else tuple(symbols),
+            channels=tuple(options.pop("channels", ("trade", "quote", "book"))),
+            resolve=self.resolve,
+            live=options.pop("live", symbols is not None),
+            **options,
+        )
+        self.adapter = BinanceAdapter(self.rules, context, **own)
+        self.requests: list[Request] = []
+        self.actions: list[Send | Resubscribe] = []
+        self.links: list[LinkSpec] = []
+        self.notices: list[Notice] = []
+        self.rejects: list[Reject] = []
+        self._ticks: list[np.ndarray] = []
 
     def resolve(
         self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
@@ -56,41 +91,100 @@ class Desk:
 
     def bootstrap(self, digits: int | None = None) -> None:
         """Answer the request for instrument data as the venue does."""
-        (request,) = self.adapter.bootstrap()
+        (request,) = self.start()
         digits = self.scale if digits is None else digits
         names = (self.rules.price_digits, self.rules.size_digits)
-        symbols = [{"symbol": symbol} | dict.fromkeys(names, digits) for symbol in self.adapter._symbols or ()]
-        self.adapter.on_rest(RestResponse(request, 200, json.dumps({"symbols": symbols}).encode(), 0))
+        symbols = [{"symbol": symbol} | dict.fromkeys(names, digits) for symbol in self.symbols or ()]
+        self.answer(request, 200, json.dumps({"symbols": symbols}).encode(), 0)
+
+    def start(self) -> list[Request]:
+        self.adapter.start(0)
+        return self.take_requests()
+
+    def event(self, event: Event, ts: int = 0) -> None:
+        """Hand an event in; what comes of it is for `take`. Raises FeedError where the adapter fails."""
+        self.adapter.on_event(event, ts)
+        self._pull()
+
+    def answer(self, request: Request, status: int, body: bytes, ts: int, **options) -> None:
+        self.event(Answer(request, status, body, **options), ts)
+
+    def frames(self, name: str, frames: Sequence[bytes], ts: int) -> None:
+        self.event(Frames(name, frames), ts)
+
+    def record(self, body: bytes, ts: int) -> None:
+        """One line of a recording."""
+        _, event = parse_line(b"%d %s" % (1_700_000_000 * SECOND, body))
+        self.event(event, ts)
+
+    def end(self) -> None:
+        self.event(Ended())
+
+    def resync(self, symbol: str, ts: int) -> None:
+        self.event(Resync(symbol), ts)
+
+    def resume(self, last: Mapping[str, LastIds], ts: int) -> None:
+        self.event(Resumed(last), ts)
 
     def open(self, name: str = "stream", ts: int = 0) -> list[Record]:
-        self.adapter.on_open(name, ts)
+        self.event(Opened(name), ts)
         return self.take()
 
     def close(self, name: str = "stream", ts: int = 0) -> list[Record]:
-        self.adapter.on_close(name, ts, "test")
+        self.event(Closed(name, "test"), ts)
         return self.take()
 
     def feed(self, *frames: str | bytes | dict, ts: int = 0, name: str = "stream") -> list[Record]:
-        self.adapter.on_frames(name, [as_bytes(frame) for frame in frames], ts)
+        self.frames(name, [as_bytes(frame) for frame in frames], ts)
         return self.take()
 
     def recorded(self, frame: str | bytes | dict, ts: int = 0) -> list[Record]:
-        self.adapter.on_recorded(as_bytes(frame), ts)
+        self.record(as_bytes(frame), ts)
         return self.take()
 
     def rest(self, body: str | bytes | dict, *, symbol: str = "BNBBTC", ts: int = 0, status: int = 200, **options):
-        request = RestRequest(f"depth {symbol}", "/depth")
-        self.adapter.on_rest(RestResponse(request, status, as_bytes(body), ts, **options))
+        request = Request(f"depth {symbol}", "/depth")
+        self.answer(request, status, as_bytes(body), ts, **options)
         return self.take()
 
     def timer(self, ts: int) -> list[Record]:
-        self.adapter.on_timer(ts)
+        self.event(Second(), ts)
         return self.take()
 
+    def _pull(self) -> None:
+        output = self.adapter.take()
+        self._ticks.append(output.ticks.copy())
+        self.rejects += output.rejects
+        for effect in output.effects:
+            match effect:
+                case Fail(reason):
+                    raise FeedError(reason)
+                case Request():
+                    self.requests.append(effect)
+                case Open(link):
+                    self.links.append(link)
+                case Notice():
+                    self.notices.append(effect)
+                case _:
+                    self.actions.append(effect)
+
+    def take_ticks(self) -> np.ndarray:
+        """What was recorded since the last call, dtype TICK."""
+        self._pull()
+        ticks, self._ticks = np.concatenate(self._ticks), []
+        return ticks
+
+    def take_requests(self) -> list[Request]:
+        self._pull()
+        requests, self.requests = self.requests, []
+        return requests
+
+    def take_notices(self) -> list[Notice]:
+        self._pull()
+        notices, self.notices = self.notices, []
+        return notices
+
     def take(self) -> list[Record]:
-        self.requests += self.adapter.take_requests()
-        self.actions += self.adapter.take_actions()
-        self.rejects += self.adapter.take_rejects()
         symbols = {instrument.id: instrument.symbol for instrument in self.instruments}
         return [
             Record(
@@ -105,7 +199,7 @@ class Desk:
                 int(tick["ts_event"]),
                 int(tick["ts_recv"]),
             )
-            for tick in self.adapter.take_ticks()
+            for tick in self.take_ticks()
         ]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tickplant import venues
 from tickplant.engine import core
 from tickplant.feeds import notices, ring_publisher
-from tickplant.feeds.venues import catalogue
 from tickplant.shm import ring
 from tickplant.sim.dialects.binance.live_market import LiveMarket
 from tickplant.sim.spec import SimSpec
@@ -26,7 +26,7 @@ def of_consumers() -> None:
 
 def of_producers() -> None:
     """Feeds and the simulated venue."""
-    catalogue.warm_up()
+    venues.warm_up()
     ring_publisher.prepare_kernels()
     notices.prepare_kernels()
     LiveMarket(SimSpec()).prepare()

@@ -13,16 +13,17 @@ import numpy as np
 from remains import ring_name
 
 from tickplant.errors import TickplantError
+from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.file_feed import RecordedFeed
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
-from tickplant.feeds.venues.catalogue import find_venue
 from tickplant.instruments import FEED_SYMBOL, Instrument, InstrumentTable
 from tickplant.plant.ingest import StoredPast
 from tickplant.records.layouts import Kind, Schema
 from tickplant.shm.ring import Mode, Ring
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
+from tickplant.venues import find_venue
 from tickplant.writer.journal import Journal
 
 Records = np.ndarray[Any, Any]
@@ -57,7 +58,7 @@ def ingest(
         consumer = stack.enter_context(ring.consumer("journal", Mode.GATING))
         producer = stack.enter_context(ring.producer())
         feed = RecordedFeed(
-            lambda: find_venue(venue).make_adapter(None, (), resolve),
+            lambda: find_venue(venue).make_adapter(FeedContext(symbols=None, channels=(), resolve=resolve, live=False)),
             FeedPublisher(producer, capacity, 0.0),
             RejectLog(data_dir / "rejects.jsonl", 10),
             recording,

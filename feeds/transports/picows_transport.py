@@ -12,9 +12,9 @@ from typing import Final, cast
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports.transport import (
     CLOSE_TIMEOUT_S,
-    MAX_MESSAGE_BYTES,
     OPEN_TIMEOUT_S,
     ConnectError,
     Listener,
@@ -152,29 +152,22 @@ class PicowsTransport(WSListener):
         self._fragments, self._fragments_bytes = [], 0
 
 
-async def connect(
-    url: str,
-    listener: Listener,
-    *,
-    open_timeout_s: float = OPEN_TIMEOUT_S,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
-    compression: bool = False,
-    proxy: str | None = None,
-) -> Transport:
-    """See `transport.Connect`. `compression` has no effect."""
-    del compression
+async def connect(link: LinkSpec, listener: Listener, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> Transport:
+    """See `transport.Connect`. The library cannot compress."""
+    url = link.url
     try:
         # The library ends a slow handshake itself, and closes its socket; the time for TCP and TLS is ours to limit.
         async with asyncio.timeout(2 * open_timeout_s):
             _, transport = await picows.ws_connect(
-                lambda: PicowsTransport(listener, max_message_bytes),
+                lambda: PicowsTransport(listener, link.max_message_bytes),
                 url,
                 ssl_context=tls_context(url),
                 websocket_handshake_timeout=open_timeout_s,
                 enable_auto_pong=False,
-                max_frame_size=max_message_bytes,
+                max_frame_size=link.max_message_bytes,
                 read_buffer_init_size=READ_BUFFER_BYTES,
-                proxy=proxy,
+                proxy=link.proxy,
+                extra_headers=link.headers or None,
                 use_aiofastnet=False,  # one behaviour everywhere, installed or not
             )
     except TimeoutError:

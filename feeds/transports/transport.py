@@ -10,9 +10,7 @@ import ssl
 from typing import Final, Protocol
 
 from tickplant.errors import FeedError
-
-MAX_MESSAGE_BYTES: Final = 64 << 20
-"""Largest message taken, fragments together; snapshots of whole books pass the common default of 1 MiB."""
+from tickplant.feeds.contract import LinkSpec
 
 OPEN_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -67,19 +65,10 @@ class Listener(Protocol):
 class Connect(Protocol):
     """Opens a WebSocket; `wss://` verifies the certificate against the system's authorities. Raises ConnectError.
 
-    Environment variables that name proxies are ignored. Compression is offered where asked for and the library can.
+    Environment variables that name proxies are ignored.
     """
 
-    async def __call__(
-        self,
-        url: str,
-        listener: Listener,
-        *,
-        open_timeout_s: float = ...,
-        max_message_bytes: int = ...,
-        compression: bool = ...,
-        proxy: str | None = ...,
-    ) -> Transport:
+    async def __call__(self, link: LinkSpec, listener: Listener, *, open_timeout_s: float = ...) -> Transport:
         """See the class."""
         ...
 

@@ -18,9 +18,9 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
 
+from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports.transport import (
     CLOSE_TIMEOUT_S,
-    MAX_MESSAGE_BYTES,
     OPEN_TIMEOUT_S,
     ConnectError,
     Listener,
@@ -129,16 +129,9 @@ class WebsocketsTransport(ClientConnection):
             await asyncio.wait([self.connection_lost_waiter], timeout=CLOSE_TIMEOUT_S)
 
 
-async def connect(
-    url: str,
-    listener: Listener,
-    *,
-    open_timeout_s: float = OPEN_TIMEOUT_S,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
-    compression: bool = False,
-    proxy: str | None = None,
-) -> Transport:
+async def connect(link: LinkSpec, listener: Listener, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> Transport:
     """See `transport.Connect`."""
+    url = link.url
     # Typed as a class, called as a factory.
     factory = cast("type[ClientConnection]", functools.partial(WebsocketsTransport, listener))
     try:
@@ -146,12 +139,13 @@ async def connect(
             url,
             create_connection=factory,
             ssl=tls_context(url),
-            compression="deflate" if compression else None,
-            proxy=proxy,
+            compression="deflate" if link.compression else None,
+            proxy=link.proxy,
+            additional_headers=link.headers or None,
             open_timeout=open_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=None,  # the owner decides when to ping, the same way for both libraries
-            max_size=max_message_bytes,
+            max_size=link.max_message_bytes,
         )
         return cast("WebsocketsTransport", connection)
     except TimeoutError:

@@ -20,8 +20,8 @@ from sim_process import SimProcess, sim_process
 from stuck_pipe import fill
 from ws_server import trade, ws_server
 
-from tickplant.feeds.capture import Recording as RecordingFile
-from tickplant.feeds.capture import parse_line
+from tickplant.feeds.capture_lines import parse_line
+from tickplant.feeds.capture_reader import Recording as RecordingFile
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.runtime.control import Live, Recording, Resync, Stop
 from tickplant.store.reconcile import Reconciliation
@@ -327,7 +327,7 @@ frames = 0
 for limit_bytes in (20_000, resource.RLIM_INFINITY):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
     for _ in range(20):
-        capture.add([os.urandom(2000).hex().encode()], 1_700_000_000_000_000_000 + frames)
+        capture.add("public", [os.urandom(2000).hex().encode()], 1_700_000_000_000_000_000 + frames)
         frames += 1
         capture.flush()
         capture._writing.result()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tickplant.feeds import rest
-from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.rest import RestClient
 
 ANSWERS = {
@@ -29,9 +29,11 @@ class Session:
     def __init__(self, url: str) -> None:
         self.circuits: list[bool] = []
         self.client = RestClient(url, self.circuits.append)
+        self.answered_ns = 0  # time of the newest answer
 
-    async def get(self, path: str, not_before_ns: int = 0) -> RestResponse:
-        return await self.client.fetch(RestRequest("key", path, not_before_ns))
+    async def get(self, path: str, not_before_ns: int = 0) -> Answer:
+        answer, self.answered_ns = await self.client.fetch(Request("key", path, not_before_ns))
+        return answer
 
 
 def talk(story: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
@@ -60,7 +62,7 @@ def test_an_answer_comes_with_its_request_and_the_time_of_its_arrival() -> None:
         before_ns = time.time_ns()
         response = await session.get("/ok?a=1")
         assert (response.request.path, response.status, response.body) == ("/ok?a=1", 200, b"{}")
-        assert before_ns < response.ts_recv_ns <= time.time_ns()
+        assert before_ns < session.answered_ns <= time.time_ns()
 
     talk(story)
 
@@ -68,7 +70,8 @@ def test_an_answer_comes_with_its_request_and_the_time_of_its_arrival() -> None:
 def test_a_request_is_not_sent_before_its_time() -> None:
     async def story(session: Session) -> None:
         not_before_ns = time.time_ns() + 200_000_000
-        assert (await session.get("/ok?a=1", not_before_ns)).ts_recv_ns > not_before_ns
+        await session.get("/ok?a=1", not_before_ns)
+        assert session.answered_ns > not_before_ns
 
     talk(story)
 
@@ -76,10 +79,11 @@ def test_a_request_is_not_sent_before_its_time() -> None:
 def test_retry_after_holds_back_all_requests_to_the_venue() -> None:
     async def story(session: Session) -> None:
         refused = await session.get("/slow-down")
+        refused_ns = session.answered_ns
         assert (refused.status, refused.retry_after_s) == (429, 1.0)
         answered = await session.get("/ok?a=1")
         assert answered.status == 200
-        assert answered.ts_recv_ns - refused.ts_recv_ns > 0.9e9
+        assert session.answered_ns - refused_ns > 0.9e9
 
     talk(story)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ws_server import Addresses, ws_server
 
+from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports import picows_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, ConnectError, Transport
 
@@ -77,7 +78,7 @@ def talk(
     heard = Heard()
 
     async def session() -> None:
-        transport = await connect(url, heard, **options)
+        transport = await connect(LinkSpec(name="test", url=url, **options), heard)
         for payload in send:
             transport.send(payload)
         await heard.until(lambda: condition(heard))
@@ -121,7 +122,7 @@ def test_the_answer_to_our_ping_is_a_sign_of_life(connect: Connect, server: Addr
     heard = Heard()
 
     async def session() -> None:
-        transport = await connect(server[0] + "/pinged", heard)
+        transport = await connect(LinkSpec(name="test", url=server[0] + "/pinged"), heard)
         reads = transport.reads
         transport.ping()
         while transport.reads == reads:  # within the deadline of `run`
@@ -181,7 +182,7 @@ def test_sending_after_the_end_is_harmless(connect: Connect, server: Addresses) 
     heard = Heard()
 
     async def session() -> None:
-        transport = await connect(server[0] + "/drop", heard)
+        transport = await connect(LinkSpec(name="test", url=server[0] + "/drop"), heard)
         await heard.until(lambda: heard.reason is not None)
         transport.send(b"anybody there?")
         transport.ping()
@@ -194,7 +195,7 @@ def test_sending_after_the_end_is_harmless(connect: Connect, server: Addresses) 
 def test_a_refused_handshake_says_with_which_status_and_how_long_to_wait(connect: Connect, server: Addresses) -> None:
     heard = Heard()
     with pytest.raises(ConnectError, match="refused with HTTP status 429") as caught:
-        run(connect(server[0] + "/refuse", heard))  # type: ignore[arg-type]  # the result is of no interest
+        run(connect(LinkSpec(name="test", url=server[0] + "/refuse"), heard))  # type: ignore[arg-type]  # the result is of no interest
     assert (caught.value.status, caught.value.retry_after_s) == (429, 7.0)
     assert heard.events == []
 
@@ -204,12 +205,12 @@ def test_a_port_where_nobody_listens_is_named(connect: Connect) -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
         with pytest.raises(ConnectError, match=url):
-            run(connect(url, Heard()))  # type: ignore[arg-type]
+            run(connect(LinkSpec(name="test", url=url), Heard()))  # type: ignore[arg-type]
 
 
 def test_a_venue_that_never_answers_the_handshake_is_given_up(connect: Connect, server: Addresses) -> None:
     with pytest.raises(ConnectError):
-        run(connect(server[0] + "/mute", Heard(), open_timeout_s=0.2))  # type: ignore[arg-type]
+        run(connect(LinkSpec(name="test", url=server[0] + "/mute"), Heard(), open_timeout_s=0.2))  # type: ignore[arg-type]
 
 
 def test_tls_works_with_a_trusted_certificate(
@@ -222,7 +223,7 @@ def test_tls_works_with_a_trusted_certificate(
 
 def test_tls_refuses_a_certificate_that_nobody_vouches_for(connect: Connect, server: Addresses) -> None:
     with pytest.raises(ConnectError, match="(?i)certificate"):
-        run(connect(server[1] + "/echo", Heard()))  # type: ignore[arg-type]
+        run(connect(LinkSpec(name="test", url=server[1] + "/echo"), Heard()))  # type: ignore[arg-type]
 
 
 def test_proxies_in_the_environment_are_ignored(

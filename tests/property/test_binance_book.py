@@ -126,7 +126,7 @@ def test_a_book_that_says_it_is_live_is_the_venues(
             desk.requests.clear()
             follower.take(desk.open())
         elif fault == "resync":
-            desk.adapter.resync("", 0)
+            desk.resync("", 0)
             follower.take(desk.take())
         elif fault == "snapshot":
             follower.answer(delivered[-1])

@@ -189,8 +189,8 @@ def test_scanner_and_fallback_equal_the_reference_alone(
         desk = Desk(symbols, futures=futures, scale=scale, use_scanner=use_scanner)
         output = []
         for ts, batch in enumerate(batches):
-            desk.adapter.on_frames("", batch, ts)
-            output.append(words(desk.adapter.take_ticks()))
+            desk.frames("", batch, ts)
+            output.append(words(desk.take_ticks()))
         desk.take()
         counters = msgspec.structs.replace(desk.adapter.counters, fallbacks=0)
         assert counters.frames == counters.parsed + counters.ignored + counters.rejected
@@ -238,10 +238,10 @@ def test_fields_that_nobody_reads_keep_no_frame_from_the_scanner(kind: str, more
         desk.feed(SOUND[kind](FIRST - 1))  # the symbol becomes known
         before = desk.adapter.counters.fallbacks
         raw = [as_bytes(frame).replace(b'"?":0', more.encode()).replace(b'"??":0', more.encode()) for frame in sequence]
-        desk.adapter.on_frames("", raw, 1)
+        desk.frames("", raw, 1)
         assert desk.adapter.counters.fallbacks == before
-        desk.adapter.release()
-        outputs.append(words(desk.adapter.take_ticks()))
+        desk.end()
+        outputs.append(words(desk.take_ticks()))
     assert outputs[0] == outputs[1]
     assert len(outputs[0]) >= places
 
@@ -290,9 +290,9 @@ def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
         sequence = [as_bytes(make(FIRST - 1))]
         for number, frame in enumerate(spoilt):
             sequence += [frame, as_bytes(make(FIRST + 2 * number + 1))]
-        desk.adapter.on_frames("", sequence, 1)
-        desk.adapter.release()  # diffs were held back: no snapshot came
-        outputs.append((words(desk.adapter.take_ticks()), desk.adapter.take_rejects()))
+        desk.frames("", sequence, 1)
+        desk.end()  # diffs were held back: no snapshot came
+        outputs.append((words(desk.take_ticks()), desk.rejects))
         counters = desk.adapter.counters
         assert counters.frames == len(sequence) > 1000
         assert counters.fallbacks < 0.9 * len(sequence)
@@ -308,8 +308,8 @@ def test_how_frames_are_cut_into_batches_does_not_matter(sequence: list[bytes], 
         desk = Desk()
         output: list[list[int]] = []
         for start, stop in pairwise(bounds):
-            desk.adapter.on_frames("", sequence[start:stop], 1)
-            output += words(desk.adapter.take_ticks())
+            desk.frames("", sequence[start:stop], 1)
+            output += words(desk.take_ticks())
         outputs.append(output)
     assert outputs[0] == outputs[1]
 

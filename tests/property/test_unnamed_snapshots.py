@@ -111,7 +111,7 @@ def test_a_live_book_is_that_of_its_own_symbol(futures: bool, data: st.DataObjec
         elif what == "snapshot" and (made := stream.snapshot(choice)) is not None:
             take(desk.recorded(made[1], ts))
             sent += 1
-    desk.adapter.release()
+    desk.end()
     take(desk.take())
     counters = desk.adapter.counters
     assert counters.frames == counters.parsed + counters.ignored + counters.rejected
@@ -149,7 +149,7 @@ def test_where_ids_are_apart_every_book_becomes_live(futures: bool, made: list, 
                 ident = stream.diffs[step + ahead]["u"]
                 choice = [each for each in stream.books if each <= stream.diffs[2]["u"]][::-1].index(ident)
                 records += desk.recorded(stream.snapshot(choice)[1], ts := ts + MS)
-    desk.adapter.release()
+    desk.end()
     records += desk.take()
     # On spot a small book with 5, 10 or 20 levels on a side may be a partial one, and is left out.
     doubtful = {reject.cause for reject in desk.rejects} - {"partial book of no known symbol"}

@@ -48,8 +48,8 @@ def recorded(request: pytest.FixtureRequest) -> tuple[str, Desk, np.ndarray]:
     desk = Desk(futures=request.param == "usdm", scale=SCALE)
     chunks = []
     for ts, body in read_lines(request.param):
-        desk.adapter.on_recorded(body, ts)
-        chunks.append(desk.adapter.take_ticks().copy())
+        desk.record(body, ts)
+        chunks.append(desk.take_ticks().copy())
     return request.param, desk, np.concatenate(chunks)
 
 
@@ -204,8 +204,8 @@ def test_the_scanner_in_batches_records_what_the_reference_decoder_records_frame
         chunks = []
         for start in range(0, len(frames), 64):
             part = frames[start : start + 64]
-            desk.adapter.on_frames("", [body for _, body in part], part[0][0])
-            chunks.append(desk.adapter.take_ticks().copy())
+            desk.frames("", [body for _, body in part], part[0][0])
+            chunks.append(desk.take_ticks().copy())
         ticks = np.concatenate(chunks)
         assert ticks.dtype == TICK
         outputs.append(ticks.tobytes())

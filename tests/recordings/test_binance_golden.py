@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from binance_tools import Desk, FoldedBook, Record, diff, snapshot
 
-from tickplant.feeds.contract import Reconnect
+from tickplant.feeds.contract import Resubscribe
 from tickplant.feeds.venues.binance import messages
 from tickplant.feeds.venues.binance.messages import decode, to_ns
 from tickplant.instruments import format_decimal, to_mantissa
@@ -162,7 +162,7 @@ def test_the_conclusions_of_the_golden_file_hold_when_it_is_fed_in_order(use_sca
             assert desk.requests[-1].not_before_ns > 0
         elif action == "reconnect":
             assert statuses == [StatusCode.SHUTDOWN_NOTICE]
-            assert isinstance(desk.actions[-1], Reconnect)
+            assert isinstance(desk.actions[-1], Resubscribe)
             assert desk.actions[-1].overlap
         if action == "apply":
             assert book.live

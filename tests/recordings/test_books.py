@@ -38,8 +38,8 @@ class Recorded:
         with gzip.open(path) as lines:
             for line in lines:
                 time_ns, _, body = line.rstrip(b"\n").partition(b" ")
-                desk.adapter.on_recorded(body, int(time_ns))
-                chunks.append(desk.adapter.take_ticks().copy())
+                desk.record(body, int(time_ns))
+                chunks.append(desk.take_ticks().copy())
         self.ticks = np.concatenate(chunks)
         self.ticks["seq"] = np.arange(len(self.ticks))
 

@@ -12,11 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from independent import recording
 
-from tickplant.feeds.capture import Recording, parse_line
-from tickplant.feeds.venues.catalogue import find_venue
+from tickplant.feeds.capture_lines import parse_line
+from tickplant.feeds.capture_reader import Recording
+from tickplant.feeds.contract import FeedContext
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
+from tickplant.venues import find_venue
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 
 CHUNK_RECORDS = 1 << 16
@@ -32,14 +34,16 @@ CHUNK_RECORDS = 1 << 16
 def test_a_recording_takes_few_bytes_a_record_and_comes_back_whole(venue: str, name: str, most_bytes: float) -> None:
     path = recording(name)
     adapter = find_venue(venue).make_adapter(
-        None, ("trade", "quote", "book"), lambda symbol, *_: Instrument(1, venue, symbol, 8, 8)
+        FeedContext(
+            symbols=None, channels=(), resolve=lambda symbol, *_, **__: Instrument(1, venue, symbol, 8, 8), live=False
+        )
     )
     parts = []
     for block in Recording(path).blocks():
         for line in block:
-            if parsed := parse_line(line):
-                adapter.on_recorded(parsed[1], parsed[0])
-        parts.append(adapter.take_ticks().copy())
+            if (parsed := parse_line(line)) and parsed[1]:
+                adapter.on_event(parsed[1], parsed[0])
+        parts.append(adapter.take().ticks.copy())
     ticks = join_records(parts)
     ticks["seq"] = np.arange(len(ticks))
     assert len(ticks) > 100_000

@@ -11,7 +11,8 @@ import pytest
 from binance_tools import Desk, as_bytes, trade
 from remains import ring_name
 
-from tickplant.feeds.pipeline import ACCOUNT_NS, Pump
+from tickplant.feeds.contract import Frames
+from tickplant.feeds.pipeline import ACCOUNT_NS, FeedPipeline
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import KEPT_RECORDS, FeedPublisher
 from tickplant.instruments import Instrument
@@ -26,7 +27,7 @@ START_NS = 1_700_000_000 * 10**9
 
 
 class Bench:
-    """A pump between a real adapter and a real ring."""
+    """A pipeline between a real adapter and a real ring."""
 
     def __init__(self, folder: Path, ring: Ring, publisher: FeedPublisher, consumer: Consumer) -> None:
         self.desk = Desk(use_scanner=False)
@@ -34,7 +35,7 @@ class Bench:
         self.consumer = consumer
         rejects = RejectLog(folder / "rejects.jsonl", 10)
         self.asked = 0
-        self.pump = Pump(self.desk.adapter, publisher, rejects, self.resolve, str)
+        self.pipeline = FeedPipeline(self.desk.adapter, publisher, rejects, self.resolve, str)
 
     def resolve(self, symbol: str, price_scale: int | None, size_scale: int | None) -> Instrument:
         """As the supervisor does it."""
@@ -43,15 +44,11 @@ class Bench:
 
     def receive(self, *frames: dict[str, Any] | bytes, ts: int = START_NS) -> None:
         """As a runner does it."""
-        if self.pump.is_due(ts):
-            self.pump.write_account()
-        self.pump.seen(ts)
-        raw = [as_bytes(frame) for frame in frames]
-        try:
-            self.desk.adapter.on_frames("", raw, ts)
-        except ArithmeticError:
-            self.pump.failed(raw, ts)
-        self.publisher.publish(self.pump.take_ticks())
+        if self.pipeline.is_due(ts):
+            self.pipeline.write_account()
+        self.pipeline.seen(ts)
+        self.pipeline.deliver(Frames("", [as_bytes(frame) for frame in frames]), ts)
+        self.publisher.publish(self.pipeline.take()[0])
 
     def read(self) -> np.ndarray[Any, Any]:
         records = self.consumer.read(CAPACITY)
@@ -59,7 +56,7 @@ class Bench:
         return records
 
     def check(self) -> list[accounts.Account]:
-        balances = self.pump.accounts("feed")
+        balances = self.pipeline.accounts("feed")
         assert [account.off for account in balances] == [0, 0, 0], [str(account) for account in balances]
         return balances
 
@@ -86,13 +83,13 @@ def test_an_account_needs_nobody_to_ask(bench: Bench) -> None:
     """A feed whose supervisor was killed would wait for its answer at the end."""
     bench.receive(trade(1))
     asked = bench.asked
-    assert bench.pump.write_account()
+    assert bench.pipeline.write_account()
     assert bench.asked == asked
 
 
 def test_every_received_frame_is_parsed_ignored_or_rejected(bench: Bench) -> None:
     bench.receive(trade(1), b"{broken", {"result": None, "id": 1})
-    bench.pump.malformed(b"no line", "has no time")
+    bench.pipeline.malformed(b"no line", "has no time")
     bench.receive(trade(2))
     frames, ticks, _ = bench.check()
     assert (frames.count, frames.parts) == (5, {"parsed": 2, "ignored": 1, "rejected": 2})
@@ -117,14 +114,14 @@ def test_frames_that_an_adapter_failed_on_are_rejected_and_a_gap_tells_of_them(
     records = bench.read()
     assert records["kind"].tolist() == [Kind.TRADE, Kind.TRADE, Kind.GAP]
     assert records[-1]["price"] == GapCause.REJECTED
-    assert bench.pump.counters()["gaps"] == 1
+    assert bench.pipeline.counters()["gaps"] == 1
 
 
 def test_an_account_comes_before_the_first_frame_of_each_period_and_never_when_nothing_happened(bench: Bench) -> None:
     for count, ts in enumerate((START_NS, START_NS + 1, START_NS + ACCOUNT_NS, START_NS + 5 * ACCOUNT_NS)):
         bench.receive(trade(count), ts=ts)
     for _ in range(3):
-        assert bench.pump.write_account()
+        assert bench.pipeline.write_account()
     records = bench.read()
     is_account = records["kind"] == Kind.STATUS
     assert is_account.tolist() == [False, False, True, True, False, True, True, False, True, True]
@@ -141,12 +138,12 @@ def test_no_account_is_written_while_the_ring_is_full_and_the_next_one_covers_al
     for ident in range(CAPACITY, CAPACITY + 7):
         bench.receive(trade(ident), b"{broken", ts=START_NS + ACCOUNT_NS)
         bench.check()
-    assert not bench.pump.write_account()
+    assert not bench.pipeline.write_account()
     _, ticks, drops = bench.check()
     assert ticks.parts == {"published": CAPACITY, "dropped": 7, "waiting": 7}
     assert drops.parts == {"told": 0, "untold": 7}
     first = bench.read()
-    assert bench.pump.write_account()
+    assert bench.pipeline.write_account()
     assert bench.check()[2].parts == {"told": 7, "untold": 0}
     reconciliation = Reconciliation("feed")
     assert list(reconciliation.add(np.concatenate([first, bench.read()]))) == []
@@ -159,12 +156,12 @@ def test_status_and_gap_records_beyond_those_that_are_kept_are_told_as_well(benc
     bench.receive(*(trade(ident) for ident in range(CAPACITY)))
     lost = 476
     for _ in range(4):
-        bench.pump.status(StatusCode.SUBSCRIPTION_SILENT, [1] * ((KEPT_RECORDS + lost) // 4))
+        bench.pipeline.status(StatusCode.SUBSCRIPTION_SILENT, [1] * ((KEPT_RECORDS + lost) // 4))
         bench.receive()
     _, ticks, drops = bench.check()
     assert (ticks.parts["dropped"], ticks.parts["waiting"]) == (lost, KEPT_RECORDS)
     records = [bench.read()]
-    while not bench.pump.write_account():
+    while not bench.pipeline.write_account():
         records.append(bench.read())
     records.append(bench.read())
     assert bench.check()[2].parts == {"told": lost, "untold": 0} != drops.parts

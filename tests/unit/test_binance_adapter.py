@@ -20,12 +20,11 @@ from binance_tools import (
 )
 
 from tickplant.errors import FeedError
-from tickplant.feeds.capture import as_recorded
-from tickplant.feeds.contract import Reconnect, RestRequest, RestResponse, Send
+from tickplant.feeds.contract import FeedContext, Resubscribe, Send
 from tickplant.feeds.venues.binance.scanner import scan, scan_levels
 from tickplant.feeds.venues.binance.text import insert_symbol
-from tickplant.feeds.venues.catalogue import VENUES, find_venue, warm_up
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.venues import VENUES, find_venue, warm_up
 
 LEVEL_A = [("1.00", "2")]
 URL = "ws://venue"
@@ -66,31 +65,31 @@ def statuses(records: list[Record]) -> list[tuple[str, StatusCode]]:
 
 def test_scales_come_from_the_instrument_data() -> None:
     desk = Desk(("BTCUSDT",), futures=True)
-    (request,) = desk.adapter.bootstrap()
-    assert desk.adapter.connections() == []
+    (request,) = desk.start()
+    assert desk.links == []
     symbols = [{"symbol": "BTCUSDT", "pricePrecision": 2, "quantityPrecision": 3, "quotePrecision": 8}]
-    desk.adapter.on_rest(RestResponse(request, 200, json.dumps({"symbols": symbols}).encode(), 0))
+    desk.answer(request, 200, json.dumps({"symbols": symbols}).encode(), 0)
     (instrument,) = desk.instruments
     assert (instrument.price_scale, instrument.size_scale) == (2, 3)
-    assert [connection.name for connection in desk.adapter.connections()] == ["market", "public"]
+    assert [connection.name for connection in desk.links] == ["market", "public"]
 
 
 def test_a_symbol_that_the_venue_lacks_is_named_with_the_likely_one() -> None:
     desk = Desk(("BNBBTC", "bnbusdt"))
-    (request,) = desk.adapter.bootstrap()
+    (request,) = desk.start()
     body = json.dumps({"symbols": [{"symbol": "BNBBTC"}, {"symbol": "BNBUSDT"}]}).encode()
     with pytest.raises(FeedError, match="there is no symbol bnbusdt; did you mean BNBUSDT?"):
-        desk.adapter.on_rest(RestResponse(request, 200, body, 0))
+        desk.answer(request, 200, body, 0)
 
 
 def test_instrument_data_that_is_none_is_a_clear_error_and_an_unreachable_venue_is_asked_again() -> None:
     desk = Desk(("BNBBTC",))
-    (request,) = desk.adapter.bootstrap()
-    desk.adapter.on_rest(RestResponse(request, 503, b"", 7 * SECOND, retry_after_s=9.0))
-    (again,) = desk.adapter.take_requests()
+    (request,) = desk.start()
+    desk.answer(request, 503, b"", 7 * SECOND, retry_after_s=9.0)
+    (again,) = desk.take_requests()
     assert (again.key, again.not_before_ns) == (request.key, 16 * SECOND)
     with pytest.raises(FeedError, match="is not instrument data"):
-        desk.adapter.on_rest(RestResponse(request, 200, b"<html>", 0))
+        desk.answer(request, 200, b"<html>", 0)
 
 
 def test_instrument_data_in_a_recording_gives_the_scales_of_what_follows() -> None:
@@ -138,30 +137,30 @@ def test_many_instruments_keep_apart() -> None:
 def test_each_address_is_one_connection_and_an_override_puts_everything_on_one() -> None:
     spot = Desk(("BNBBTC",))
     spot.bootstrap()
-    (connection,) = spot.adapter.connections()
+    (connection,) = spot.links
     assert connection.url == "wss://stream.binance.com:9443/stream?timeUnit=MICROSECOND"
     assert connection.send_interval_s >= 0.2
     futures = Desk(("BTCUSDT",), futures=True)
     futures.bootstrap()
-    urls = {connection.name: connection.url for connection in futures.adapter.connections()}
+    urls = {connection.name: connection.url for connection in futures.links}
     assert urls == {
         "market": "wss://fstream.binance.com/market/stream",
         "public": "wss://fstream.binance.com/public/stream",
     }
     simulated = Desk(("BTCUSDT",), futures=True, ws_url="ws://127.0.0.1:9999/")
     simulated.bootstrap()
-    assert [connection.url for connection in simulated.adapter.connections()] == ["ws://127.0.0.1:9999/stream"]
+    assert [connection.url for connection in simulated.links] == ["ws://127.0.0.1:9999/stream"]
 
 
 def test_subscriptions_go_out_in_requests_and_connections_of_bounded_size() -> None:
     desk = Desk([f"S{n}" for n in range(1000)], ws_url=URL, channels=("trade", "book"))
     desk.bootstrap()
-    names = [connection.name for connection in desk.adapter.connections()]
+    names = [connection.name for connection in desk.links]
     assert names == ["stream", "stream-2"]
     subscribed = []
     for name in names:
         desk.open(name)
-        requests = [json.loads(action.payload) for action in desk.actions if action.connection == name]
+        requests = [json.loads(action.payload) for action in desk.actions if action.link == name]
         streams = [stream for request in requests for stream in request["params"]]
         assert len(streams) <= 1024
         assert all(len(request["params"]) <= 200 and request["method"] == "SUBSCRIBE" for request in requests)
@@ -189,16 +188,16 @@ def test_a_refused_subscription_is_recorded_counted_and_kept() -> None:
     assert (reject.cause, reject.raw[:8]) == ("subscription refused", b'{"code":')
     assert "bnbbtc@trade" in reject.detail
     assert desk.timer(100 * SECOND) == []
-    assert not any(isinstance(action, Reconnect) for action in desk.actions)
+    assert not any(isinstance(action, Resubscribe) for action in desk.actions)
 
 
 def test_an_unanswered_subscription_replaces_the_connection_once() -> None:
     desk = opened()
     desk.timer(9 * SECOND)
-    assert not any(isinstance(action, Reconnect) for action in desk.actions)
+    assert not any(isinstance(action, Resubscribe) for action in desk.actions)
     for now in (11, 12, 13):
         desk.timer(now * SECOND)
-    (reconnect,) = [action for action in desk.actions if isinstance(action, Reconnect)]
+    (reconnect,) = [action for action in desk.actions if isinstance(action, Resubscribe)]
     assert "no answer" in reconnect.reason
 
 
@@ -211,7 +210,7 @@ def test_an_acknowledged_but_silent_book_is_recorded_and_the_connection_replaced
     assert statuses(records) == [("BNBBTC", StatusCode.SUBSCRIPTION_SILENT)]
     assert records[0].flags & Flag.ON_BOOK
     (reconnect,) = desk.actions
-    assert reconnect == Reconnect("stream", "acknowledged but silent: bnbbtc@depth@100ms", overlap=True)
+    assert reconnect == Resubscribe("stream", "acknowledged but silent: bnbbtc@depth@100ms", overlap=True)
 
 
 def test_silent_trades_are_no_failure() -> None:
@@ -228,7 +227,7 @@ def test_a_symbol_that_stays_silent_is_given_ever_more_time() -> None:
     for _ in range(3):
         acknowledged(desk, ts=now)
         started = now
-        while not any(isinstance(action, Reconnect) for action in desk.actions):
+        while not any(isinstance(action, Resubscribe) for action in desk.actions):
             now += SECOND
             desk.timer(now)
         waits.append((now - started) // SECOND)
@@ -245,7 +244,7 @@ def test_a_shutdown_notice_is_recorded_and_answered_with_a_replacement() -> None
     assert statuses(records) == [("*", StatusCode.SHUTDOWN_NOTICE)]
     assert records[0].ts_event == 1_788_264_005_000_000_000
     desk.feed({"e": "serverShutdown", "E": 1_788_264_005_000})
-    assert desk.actions == [Reconnect("stream", "the venue is shutting it down", overlap=True)]
+    assert desk.actions == [Resubscribe("stream", "the venue is shutting it down", overlap=True)]
 
 
 # Trades.
@@ -499,7 +498,8 @@ def test_a_recorded_snapshot_that_fits_no_book_or_several_is_rejected() -> None:
 
 
 def captured(key: str, answer: dict | list) -> bytes:
-    return as_recorded(RestResponse(RestRequest(key, "/path"), 200, json.dumps(answer).encode(), 7))
+    """As captures of the first version have an answer."""
+    return json.dumps({"rest": key, "data": answer}).encode()
 
 
 def test_a_captured_answer_says_what_it_answers_whatever_its_ids() -> None:
@@ -532,7 +532,7 @@ def test_trades_that_a_capture_says_were_fetched_are_recorded_as_such() -> None:
 def test_changes_held_for_a_snapshot_that_never_comes_are_released_at_the_end() -> None:
     desk = Desk()
     assert desk.recorded(diff(10, 12, LEVEL_A)) == []
-    desk.adapter.release()
+    desk.end()
     assert kinds(desk.take()) == [Kind.LEVEL]
 
 
@@ -541,7 +541,7 @@ def test_a_book_can_be_fetched_again_on_request_without_loss() -> None:
     desk.feed(diff(10, 12, LEVEL_A))
     book = FoldedBook("BNBBTC")
     book.apply(desk.rest(snapshot(12, LEVEL_A)))
-    desk.adapter.resync("BNBBTC", 0)
+    desk.resync("BNBBTC", 0)
     book.apply(desk.feed(diff(13, 14, [("2", "1")])))
     assert len(desk.requests) == 2
     book.apply(desk.rest(snapshot(14, [("7", "1")])))
@@ -724,9 +724,9 @@ def test_a_snapshot_for_a_live_book_is_ignored_and_counted() -> None:
 
 def test_every_venue_makes_an_adapter_of_its_name() -> None:
     for name, venue in VENUES.items():
-        adapter = venue.make_adapter(None, ("trade",), Desk().resolve)
+        adapter = venue.make_adapter(FeedContext(symbols=None, channels=("trade",), resolve=Desk().resolve))
         assert adapter.venue == name
-        assert venue.ws_url.startswith("wss://")
+        assert venue.endpoints["ws"].startswith("wss://")
 
 
 def test_a_warmed_up_venue_compiles_nothing_more() -> None:
@@ -746,3 +746,30 @@ def test_an_unknown_venue_without_a_likely_one_is_answered_with_the_list() -> No
 def test_an_unknown_venue_is_named_with_the_likely_one() -> None:
     with pytest.raises(FeedError, match="there is no venue binanse; did you mean binance"):
         find_venue("binanse")
+
+
+# Captures.
+
+
+def test_a_link_that_closed_in_a_capture_interrupts_the_streams_that_its_name_says() -> None:
+    desk = Desk(futures=True, live=False)
+    for name in ("public", "market"):
+        desk.open(name)
+    desk.feed(trade(1, symbol="BTCUSDT"), name="market")
+    desk.feed(quote(5, symbol="BTCUSDT") | {"T": 7}, name="public")
+    records = desk.close("public", ts=9)
+    (lost,) = [record for record in records if record.kind is Kind.STATUS]
+    assert (lost.symbol, lost.price) == ("BTCUSDT", StatusCode.DISCONNECTED)
+    assert lost.flags == Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
+    assert gaps(desk.feed(trade(2, symbol="BTCUSDT"), name="market")) == []
+    desk.open("public")
+    assert gaps(desk.feed(quote(9, symbol="BTCUSDT"), name="public")) == [
+        (GapCause.DISCONNECT, UNKNOWN, 5, 9, Flag.ON_QUOTE)
+    ]
+
+
+def test_a_capture_that_begins_while_a_link_is_open_tells_of_its_end() -> None:
+    desk = Desk(live=False)
+    desk.feed(trade(1), quote(1))
+    assert statuses(desk.close("stream", ts=9)) == [("BNBBTC", StatusCode.DISCONNECTED)]
+    assert desk.actions == []

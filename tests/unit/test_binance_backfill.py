@@ -10,7 +10,7 @@ from binance_tools import SECOND, Desk, Record, agg_trade, diff, snapshot, trade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.contract import Request
 from tickplant.feeds.venues.binance import backfill
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
@@ -33,17 +33,15 @@ def opened(**options: Any) -> Desk:
     return desk
 
 
-def asked(desk: Desk) -> RestRequest:
+def asked(desk: Desk) -> Request:
     """The request that came last; there is none twice."""
     assert len({request.key for request in desk.requests}) == len(desk.requests)
     return desk.requests[-1]
 
 
-def answer(
-    desk: Desk, body: Any, *, ts: int = 0, status: int = 200, request: RestRequest | None = None
-) -> list[Record]:
+def answer(desk: Desk, body: Any, *, ts: int = 0, status: int = 200, request: Request | None = None) -> list[Record]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    desk.adapter.on_rest(RestResponse(request or asked(desk), status, raw, ts))
+    desk.answer(request or asked(desk), status, raw, ts)
     return desk.take()
 
 

@@ -9,7 +9,7 @@ import pytest
 from binance_tools import SECOND, Desk, FoldedBook, Record, diff, snapshot, trade
 
 from tickplant.errors import FeedError
-from tickplant.feeds.contract import RestRequest, RestResponse, Send
+from tickplant.feeds.contract import Request, Send
 from tickplant.feeds.last_ids import LastIds, by_symbol
 from tickplant.feeds.venues.binance.life import LONGEST_DELAY_NS
 from tickplant.instruments import Instrument
@@ -32,15 +32,15 @@ def live(*infos: dict[str, Any], channels: tuple[str, ...] = ("trade", "book"), 
         channels=channels,
         **options,
     )
-    answer(desk, *(infos or (info(),)), request=desk.adapter.bootstrap()[0])
+    answer(desk, *(infos or (info(),)), request=desk.start()[0])
     desk.open()
     return desk
 
 
-def answer(desk: Desk, *infos: dict[str, Any], ts: int = 0, request: RestRequest | None = None) -> list[Record]:
+def answer(desk: Desk, *infos: dict[str, Any], ts: int = 0, request: Request | None = None) -> list[Record]:
     asked = request or next(one for one in desk.requests if one.key == KEY)
     desk.requests = [one for one in desk.requests if one is not asked]
-    desk.adapter.on_rest(RestResponse(asked, 200, json.dumps({"symbols": infos}).encode(), ts))
+    desk.answer(asked, 200, json.dumps({"symbols": infos}).encode(), ts)
     return desk.take()
 
 
@@ -79,13 +79,14 @@ def test_a_refined_tick_size_leads_to_a_new_id_that_goes_on_with_the_streams() -
     assert [record.order_id for record in records] == [0, new.id, old.id]
     assert [(one.price_scale, one.size_scale) for one in (old, new)] == [(2, 3), (4, 3)]
 
-    desk.adapter.on_frames("stream", [json.dumps(traded(104, "100.1235")).encode()], 4 * SECOND)
-    ticks = desk.adapter.take_ticks().copy()
+    desk.requests.clear()
+    desk.frames("stream", [json.dumps(traded(104, "100.1235")).encode()], 4 * SECOND)
+    ticks = desk.take_ticks().copy()
     assert ticks["instrument"].tolist() == [new.id, new.id]
     assert [int(ticks[name][0]) for name in ("kind", "size", "order_id", "venue_seq")] == [Kind.GAP, 3, 100, 104]
     assert int(ticks["price"][1]) == 1001235
     # What was rejected fits now, so that it is asked for.
-    assert [request.key for request in desk.adapter.take_requests()] == ["trades BTCUSDT trade 101 103"]
+    assert [request.key for request in desk.take_requests()] == ["trades BTCUSDT trade 101 103"]
 
     records = desk.feed(diff(13, 14, [("100.1234", "1")], symbol="BTCUSDT", previous=12))
     assert [(r.size, r.order_id, r.venue_seq) for r in records if r.kind is Kind.GAP] == [(UNKNOWN, 10, 13)]
@@ -200,10 +201,8 @@ def test_a_halt_is_told_and_its_silence_is_no_failure() -> None:
     assert not any(codes(desk.timer(second * SECOND)) for second in range(12, 100))
     assert desk.actions == []
     desk.requests.clear()
-    assert codes(answer(desk, info(), ts=100 * SECOND, request=RestRequest(KEY, "/"))) == [
-        ("BTCUSDT", StatusCode.TRADING)
-    ]
-    assert [notice.fields["status"] for notice in desk.adapter.take_notices()] == ["HALT", "TRADING"]
+    assert codes(answer(desk, info(), ts=100 * SECOND, request=Request(KEY, "/"))) == [("BTCUSDT", StatusCode.TRADING)]
+    assert [notice.fields["status"] for notice in desk.take_notices()] == ["HALT", "TRADING"]
 
 
 @pytest.mark.parametrize(
@@ -228,11 +227,11 @@ def test_instrument_data_that_cannot_be_used_changes_nothing_and_is_asked_for_ag
     (request,) = [one for one in desk.requests if one.key == KEY]
     desk.requests.clear()
     for second in (11, 14, 19):
-        desk.adapter.on_rest(RestResponse(request, status, body, second * SECOND))
+        desk.answer(request, status, body, second * SECOND)
         assert desk.take() == []
     assert [one.key for one in desk.requests] == [KEY] * 3
     assert [record.kind for record in desk.feed(traded(1, "1.5"))] == [Kind.TRADE]
-    assert {notice.event for notice in desk.adapter.take_notices()} == {"instrument data cannot be used"}
+    assert {notice.event for notice in desk.take_notices()} == {"instrument data cannot be used"}
 
 
 def known(*symbols: str) -> Any:
@@ -241,9 +240,9 @@ def known(*symbols: str) -> Any:
 
 
 def start(desk: Desk, *infos: dict[str, Any]) -> Any:
-    (request,) = desk.adapter.bootstrap()
-    desk.adapter.on_rest(RestResponse(request, 200, json.dumps({"symbols": infos}).encode(), 7))
-    return desk.adapter.take_ticks().copy()
+    (request,) = desk.start()
+    desk.answer(request, 200, json.dumps({"symbols": infos}).encode(), 7)
+    return desk.take_ticks().copy()
 
 
 def test_at_the_start_a_known_symbol_that_is_not_listed_any_more_is_told_and_left_out() -> None:
@@ -267,15 +266,15 @@ def test_at_the_start_a_symbol_that_was_never_there_is_refused_and_so_is_a_feed_
 def test_at_the_start_a_broken_answer_is_asked_for_again_where_all_symbols_are_known() -> None:
     desk = Desk(("BTCUSDT",), futures=True, known=known("BTCUSDT"))
     assert len(start(desk)) == 0
-    (request,) = desk.adapter.take_requests()
+    (request,) = desk.take_requests()
     assert (request.key, request.not_before_ns) == (KEY, 7 + 5 * SECOND)
-    assert desk.adapter.connections() == []
+    assert desk.links == []
 
 
 def test_a_symbol_listed_after_the_start_goes_on_after_its_last_ids() -> None:
     desk = Desk(("BTCUSDT", "OLDUSDT"), futures=True, ws_url="ws://venue", known=known("OLDUSDT"))
     start(desk, info())
-    desk.adapter.resume({"OLDUSDT": LastIds(trade=(184, 5))}, 8)
+    desk.resume({"OLDUSDT": LastIds(trade=(184, 5))}, 8)
     desk.open()
     assert codes(answer(desk, info(), info("OLDUSDT"), ts=9)) == [("OLDUSDT", StatusCode.LISTED)]
     (gap, _) = desk.feed(traded(275, "1.5", "OLDUSDT"))
@@ -318,7 +317,7 @@ def test_the_ids_of_a_symbol_are_those_of_its_newest_record_whatever_its_id() ->
 
 def test_a_recording_goes_on_after_the_ids_that_are_recorded_of_a_symbol() -> None:
     desk = Desk(futures=True)
-    desk.adapter.resume({"BTCUSDT": LastIds(trade=(184, 5))}, 8)
+    desk.resume({"BTCUSDT": LastIds(trade=(184, 5))}, 8)
     (gap, _) = desk.recorded(traded(275, "1.5"))
     assert (gap.price, gap.size, gap.order_id, gap.venue_seq) == (GapCause.RESTART, 90, 184, 275)
 

@@ -20,7 +20,7 @@ def book_of(symbol: str, records: list[Record]) -> FoldedBook:
 def read(desk: Desk, *lines: dict, ts: int = 0) -> list[Record]:
     """The records of a whole recording, a millisecond between its lines."""
     records = [record for n, line in enumerate(lines) for record in desk.recorded(line, ts + n * 10**6)]
-    desk.adapter.release()
+    desk.end()
     records += desk.take()
     counters = desk.adapter.counters
     assert counters.frames == counters.parsed + counters.ignored + counters.rejected

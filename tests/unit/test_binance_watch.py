@@ -8,7 +8,7 @@ from typing import Any
 
 from binance_tools import SECOND, Desk, diff, quote, trade
 
-from tickplant.feeds.contract import Reconnect, RestRequest, RestResponse, Send
+from tickplant.feeds.contract import Request, Resubscribe, Send
 from tickplant.records.layouts import Flag, StatusCode
 
 
@@ -43,7 +43,7 @@ def test_a_stream_that_falls_silent_after_it_has_delivered_is_a_failure_too() ->
     assert record.flags & Flag.ON_QUOTE
     # Asked every 60 s whether there was anything: at 120 there was, at 180 not.
     assert second == 180
-    assert desk.actions == [Reconnect("stream", "acknowledged but silent: ethbtc@bookTicker", overlap=True)]
+    assert desk.actions == [Resubscribe("stream", "acknowledged but silent: ethbtc@bookTicker", overlap=True)]
 
 
 def test_a_quiet_symbol_costs_ever_fewer_replacements_and_the_busy_ones_none() -> None:
@@ -54,7 +54,7 @@ def test_a_quiet_symbol_costs_ever_fewer_replacements_and_the_busy_ones_none() -
         now = second * SECOND
         desk.feed(diff(second, second, [("1", "2")]), ts=now)
         records = desk.timer(now)
-        if any(isinstance(action, Reconnect) for action in desk.actions):
+        if any(isinstance(action, Resubscribe) for action in desk.actions):
             assert {record.symbol for record in records if record.price == StatusCode.SUBSCRIPTION_SILENT} == {"ETHBTC"}
             replaced.append(second)
             desk.actions.clear()
@@ -101,7 +101,7 @@ def test_what_was_refused_on_a_lost_connection_is_not_asked_for_twice_on_the_nex
     assert requests(desk) == []
 
 
-def probing(desk: Desk, ts: int) -> RestRequest:
+def probing(desk: Desk, ts: int) -> Request:
     """The feed has heard no trade for a while, and asks."""
     assert desk.timer(ts) == []
     (request,) = desk.requests
@@ -127,12 +127,12 @@ def test_a_trade_that_the_venue_has_and_the_stream_has_not_brought_is_a_failure(
     desk.feed(trade(10), ts=SECOND)
     assert desk.timer(60 * SECOND) == []  # it has delivered
     request = probing(desk, 120 * SECOND)
-    desk.adapter.on_rest(RestResponse(request, 200, newest(11), 121 * SECOND))
+    desk.answer(request, 200, newest(11), 121 * SECOND)
     assert desk.timer(121 * SECOND) == []  # the stream may be a little later than REST
     (record,) = desk.timer(122 * SECOND)
     assert (record.symbol, record.price) == ("BNBBTC", StatusCode.SUBSCRIPTION_SILENT)
     assert record.flags & Flag.ON_TRADE
-    assert desk.actions == [Reconnect("stream", "acknowledged but silent: bnbbtc@trade", overlap=True)]
+    assert desk.actions == [Resubscribe("stream", "acknowledged but silent: bnbbtc@trade", overlap=True)]
     counters = desk.adapter.counters
     assert counters.frames == counters.parsed + counters.ignored + counters.rejected
 
@@ -145,7 +145,7 @@ def test_a_quiet_market_is_none_and_is_asked_about_ever_more_rarely() -> None:
         desk.timer(second * SECOND)
         for request in desk.requests:
             asked.append(second)
-            desk.adapter.on_rest(RestResponse(request, 200, newest(10), second * SECOND))
+            desk.answer(request, 200, newest(10), second * SECOND)
         desk.requests.clear()
     assert asked == [120, 240, 480, 960]
     assert desk.actions == []
@@ -154,9 +154,9 @@ def test_a_quiet_market_is_none_and_is_asked_about_ever_more_rarely() -> None:
 def test_what_was_traded_before_a_stream_began_proves_nothing_but_the_next_trade_does() -> None:
     desk = trading()
     for second, ident in ((60, 500), (180, 500)):
-        desk.adapter.on_rest(RestResponse(probing(desk, second * SECOND), 200, newest(ident), second * SECOND))
+        desk.answer(probing(desk, second * SECOND), 200, newest(ident), second * SECOND)
         assert desk.timer((second + 2) * SECOND) == []
-    desk.adapter.on_rest(RestResponse(probing(desk, 420 * SECOND), 200, newest(501), 420 * SECOND))
+    desk.answer(probing(desk, 420 * SECOND), 200, newest(501), 420 * SECOND)
     assert [record.price for record in desk.timer(422 * SECOND)] == [StatusCode.SUBSCRIPTION_SILENT]
 
 
@@ -165,11 +165,11 @@ def test_a_trade_that_came_meanwhile_and_an_answer_that_failed_prove_nothing() -
     desk.feed(trade(10), ts=SECOND)
     desk.timer(60 * SECOND)
     request = probing(desk, 120 * SECOND)
-    desk.adapter.on_rest(RestResponse(request, 200, newest(11), 120 * SECOND))
+    desk.answer(request, 200, newest(11), 120 * SECOND)
     desk.feed(trade(11), ts=120 * SECOND)
     assert desk.timer(122 * SECOND) == []
     desk.timer(240 * SECOND)
     for status, body in ((500, b"no"), (200, b"<html>")):
-        desk.adapter.on_rest(RestResponse(request, status, body, 250 * SECOND))
+        desk.answer(request, status, body, 250 * SECOND)
     assert desk.timer(253 * SECOND) == []
     assert desk.actions == []

@@ -16,9 +16,11 @@ import pytest
 import zstandard
 
 from tickplant.errors import FeedError
-from tickplant.feeds import capture as module
-from tickplant.feeds.capture import READ_BYTES, Capture, CutLine, Recording, parse_line, why_not
-from tickplant.feeds.contract import Reject
+from tickplant.feeds import capture_lines, capture_reader
+from tickplant.feeds.capture import Capture
+from tickplant.feeds.capture_lines import CutLine, parse_line, why_not
+from tickplant.feeds.capture_reader import READ_BYTES, Recording
+from tickplant.feeds.contract import Frames, Reject
 from tickplant.feeds.rejects import FILE_BYTES, RAW_BYTES, RejectLog
 
 LINES = [b'%d {"t":%d}' % (1_700_000_000_000_000_000 + number, number) for number in range(5000)]
@@ -94,7 +96,8 @@ def test_a_missing_file_and_an_empty_folder_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("factor", [1, 10**3, 10**6, 10**9], ids=["s", "ms", "µs", "ns"])
 def test_a_line_is_a_time_in_any_usual_unit_and_a_frame(factor: int) -> None:
     line = b'%d {"a": "b c"}' % (NOW_S * factor + factor // 2)
-    assert parse_line(line) == (NOW_S * 10**9 + (5 * 10**8 if factor > 1 else 0), b'{"a": "b c"}')
+    ts_recv_ns = NOW_S * 10**9 + (5 * 10**8 if factor > 1 else 0)
+    assert parse_line(line) == (ts_recv_ns, Frames("", (line.partition(b" ")[2],)))
     assert parse_line(line + b"\r") == parse_line(line)
 
 
@@ -159,7 +162,8 @@ def repeated(pack: str, begin: bytes, middle: bytes, times: int, end: bytes) -> 
 def test_a_line_that_is_too_long_is_cut_and_the_rest_is_read_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str, end: bytes
 ) -> None:
-    monkeypatch.setattr(module, "LINE_BYTES", 4 << 20)
+    for each in (capture_lines, capture_reader):
+        monkeypatch.setattr(each, "LINE_BYTES", 4 << 20)
     path = tmp_path / "long"
     with path.open("wb") as file:
         file.writelines(repeated(pack, TEXT + b"1760000000000000000 ", b"\0" * (1 << 20), 96, end))
@@ -204,14 +208,16 @@ def test_what_is_no_file_is_refused_by_name_and_not_waited_for(tmp_path: Path) -
 
 
 def captured(folder: Path) -> list[tuple[int, bytes]]:
-    return [parsed for line in read(folder)[0] if (parsed := parse_line(line)) is not None]
+    parsed = [parse_line(line) for line in read(folder)[0]]
+    assert all(each is not None and isinstance(each[1], Frames) and each[1].link == "public" for each in parsed)
+    return [(each[0], each[1].frames[0]) for each in parsed]
 
 
 def test_what_is_captured_is_read_back_as_a_recording(tmp_path: Path) -> None:
     capture = Capture(tmp_path / "capture")
-    capture.add([b'{"a":1}', b'{"b":2}'], T0)
+    capture.add("public", [b'{"a":1}', b'{"b":2}'], T0)
     capture.flush()
-    capture.add([b'{"c":3}'], T0 + 1)
+    capture.add("public", [b'{"c":3}'], T0 + 1)
     capture.close()
     assert captured(tmp_path / "capture") == [(T0, b'{"a":1}'), (T0, b'{"b":2}'), (T0 + 1, b'{"c":3}')]
     assert (capture.written, capture.lost) == (3, 0)
@@ -219,28 +225,28 @@ def test_what_is_captured_is_read_back_as_a_recording(tmp_path: Path) -> None:
 
 def test_a_frame_with_line_feeds_stays_one_line(tmp_path: Path) -> None:
     capture = Capture(tmp_path / "capture")
-    capture.add([b'{\n"a": 1\n}', b"{}"], T0)
+    capture.add("public", [b'{\n"a": 1\n}', b"{}"], T0)
     capture.close()
     assert captured(tmp_path / "capture") == [(T0, b'{ "a": 1 }'), (T0, b"{}")]
 
 
 def test_a_killed_capture_is_readable_up_to_its_last_flush(tmp_path: Path) -> None:
     capture = Capture(tmp_path)
-    capture.add([b"first"], T0)
+    capture.add("public", [b"first"], T0)
     capture.flush()
-    capture.add([b"second"], T0)
+    capture.add("public", [b"second"], T0)
     capture.close()
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     lines, damage = read(tmp_path)
-    assert lines == [b"%d first" % T0]
+    assert lines == [b"%d<public first" % T0]
     assert damage
 
 
 def test_every_start_and_every_hour_begin_another_file(tmp_path: Path) -> None:
     for number in range(2):
         capture = Capture(tmp_path)
-        capture.add([b"x"], T0 + number)
+        capture.add("public", [b"x"], T0 + number)
         capture.close()
     assert len(list(tmp_path.iterdir())) == 2
     assert captured(tmp_path) == [(T0, b"x"), (T0 + 1, b"x")]
@@ -249,7 +255,7 @@ def test_every_start_and_every_hour_begin_another_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_frames_and_is_counted(tmp_path: Path) -> None:
     (tmp_path / "capture").write_text("a file where the folder should be")
     capture = Capture(tmp_path / "capture")
-    capture.add([b"x", b"y"], 1)
+    capture.add("public", [b"x", b"y"], 1)
     capture.close()
     assert (capture.written, capture.lost) == (0, 2)
 

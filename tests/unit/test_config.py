@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.errors import ConfigError
-from tickplant.feeds.venues import catalogue
 from tickplant.records.layouts import BAR, BBO, CHECKPOINT, TICK
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config_checks import DERIVED_BYTES, TICK_BYTES, VENUES, check_machine
+from tickplant.runtime.config_checks import DERIVED_BYTES, TICK_BYTES, check_machine
 from tickplant.runtime.config_reader import Reader
 
 FEED = '[feeds.a]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
@@ -50,8 +49,8 @@ def test_the_built_in_demo_is_the_file_at_the_top_of_the_repository() -> None:
         (FEED + "sybmols = 1\n", "feeds.a.sybmols", "did you mean symbols?"),
         ('[feeds.a]\nvenue = 1\nsymbols = ["X"]\n', "feeds.a.venue", "text is expected, not a whole number"),
         ('[feeds.a]\nvenue = "b"\nsymbols = ["X", 3]\n', "feeds.a.symbols[1]", "text is expected, not a whole number"),
-        ('[feeds.a]\nvenue = "b"\nsymbols = []\n', "feeds.a.symbols", "is empty"),
-        ('[feeds.a]\nvenue = "b"\nsymbols = ["*"]\n', "feeds.a.symbols", "is not a symbol"),
+        ('[feeds.a]\nvenue = "binance"\nsymbols = []\n', "feeds.a.symbols", "is empty"),
+        ('[feeds.a]\nvenue = "binance"\nsymbols = ["*"]\n', "feeds.a.symbols", "is not a symbol"),
         (
             FEED + 'channels = ["trades"]\n',
             "feeds.a.channels[0]",
@@ -205,10 +204,6 @@ def test_what_this_machine_cannot_run_is_refused_by_key(tmp_path: Path, text: st
 def test_the_sizes_of_records_are_those_of_the_rings() -> None:
     assert TICK.itemsize == TICK_BYTES
     assert BBO.itemsize + BAR.itemsize + CHECKPOINT.itemsize == DERIVED_BYTES
-
-
-def test_the_venues_that_are_accepted_are_those_that_there_are() -> None:
-    assert tuple(catalogue.VENUES) == VENUES
 
 
 @given(st.text(max_size=60) | st.text("[]{}=.\"'\\n#a0e_-", max_size=200))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tickplant.feeds.backoff import Breaker
-from tickplant.feeds.contract import Connection
-from tickplant.feeds.link import OVERLAP_S, Link
+from tickplant.feeds.contract import LinkSpec
+from tickplant.feeds.link import OVERLAP_S, SHUTTING_DOWN, Link
 from tickplant.feeds.transports.transport import ConnectError, Listener, Transport
 
 DEADLINE_S = 20.0
@@ -57,8 +57,9 @@ class Venue:
         self.gate.set()
         self.wires: list[Wire] = []
         self.reports: list[str] = []
+        spec = {name: settings.pop(name) for name in LinkSpec.__struct_fields__ if name in settings}
         self.link = Link(
-            Connection("public", "ws://venue/stream", settings.pop("send_interval_s", 0.0)),
+            LinkSpec(name="public", url="ws://venue/stream", **spec),
             self,
             self.connect,
             breaker=settings.pop("breaker", Breaker()),
@@ -66,12 +67,12 @@ class Venue:
             **settings,
         )
 
-    async def connect(self, url: str, listener: Listener, **options: Any) -> Transport:
+    async def connect(self, link: LinkSpec, listener: Listener, **options: Any) -> Transport:
         del options
         await self.gate.wait()
         if self.refusals:
             self.refusals -= 1
-            raise ConnectError(url, "refused")
+            raise ConnectError(link.url, "refused")
         wire = Wire(listener)
         self.wires.append(wire)
         listener.on_open(wire)
@@ -101,7 +102,7 @@ def play(story: Callable[[], Coroutine[Any, Any, Venue]]) -> list[str]:
 
     async def whole() -> list[str]:
         venue = await story()
-        await venue.link.close()
+        await venue.link.close(SHUTTING_DOWN)
         assert not any(wire.is_open for wire in venue.wires)
         assert venue.reports.count("opened") == sum(report.startswith("closed:") for report in venue.reports)
         return venue.reports
@@ -225,7 +226,7 @@ def test_silence_is_pinged_first_and_then_ends_the_transport_at_once() -> None:
 
 def test_age_asks_for_one_hand_over() -> None:
     async def story() -> Venue:
-        venue = Venue(handover_s=1000.0, stall_s=1e9)
+        venue = Venue(max_age_s=1000.0, stall_s=1e9)
         running = await started(venue)
         now_s = time.monotonic()
         venue.gate.clear()

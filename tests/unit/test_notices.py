@@ -69,8 +69,8 @@ def test_a_flood_is_counted_whole_and_told_in_part_each_second() -> None:
         anomalies = Anomalies(lambda instrument: "BTCUSDT")
         for _ in range(2):
             anomalies.note(records(*[Kind.GAP] * (LINES_PER_S + 7)))
-            anomalies.tick()
-        anomalies.tick()
+            anomalies.on_second()
+        anomalies.on_second()
     assert anomalies.gap_causes["sequence"] == 2 * (LINES_PER_S + 7)
     unwritten = {"event": "more notices than are written", "log_level": "warning", "unwritten": 7}
     assert [line for line in lines if "unwritten" in line] == [unwritten] * 2

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "tickplant"
 LINKED = ("feeds", "shm", "engine", "writer")
 
-COMMON = {"errors", "instruments", "kernels", "printable", "times"}
+COMMON = {"errors", "instruments", "kernels", "printable", "times", "venues"}
 """Modules of `tickplant` itself."""
 
 BELOW: dict[str, set[str]] = {
@@ -24,15 +24,15 @@ BELOW: dict[str, set[str]] = {
     "shm": {"records", "kernels"},
     "books": {"records", "kernels"},
     "wire": {"records"},
-    "runtime": set(),
-    "feeds": {"runtime", "shm", "records", "books", "kernels"},
+    "runtime": {"venues"},
+    "feeds": {"runtime", "shm", "records", "books", "kernels", "venues"},
     "engine": {"runtime", "shm", "records", "books", "wire", "kernels"},
     "writer": {"runtime", "shm", "records", "kernels"},
     "store": {"runtime", "shm", "records", "books", "wire", "writer", "kernels"},
     "client": {"runtime", "records", "wire"},
     "sim": {"runtime", "kernels"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
-    "cli": {"runtime", "records", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
+    "cli": {"runtime", "venues", "records", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }
 """What each room may import, beside errors, instruments, printable and times: docs/design.md §1 draws it."""
 

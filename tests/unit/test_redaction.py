@@ -15,8 +15,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickplant.feeds.capture import Capture, Recording, as_recorded
-from tickplant.feeds.contract import Reject, RestRequest, RestResponse
+from tickplant.feeds.capture import Capture
+from tickplant.feeds.capture_reader import Recording
+from tickplant.feeds.contract import Answer, Reject, Request
 from tickplant.feeds.rejects import RejectLog
 from tickplant.runtime.child_process import TRACEBACKS
 from tickplant.runtime.redaction import MASK, is_secret_name, redact, redact_bytes, redact_url, redacting
@@ -169,14 +170,14 @@ def test_captures_and_reject_logs_hold_no_credential_and_all_else(tmp_path: Path
     capture = Capture(tmp_path / "capture")
     body = json.dumps({"listenKey": hidden, "nested": json.dumps({"token": hidden})}).encode()
     frames = [b'{"s":"TOKENUSDT"}', b'{"token":"%s' % hidden.encode(), b'{"e":"trade"}']
-    capture.add(frames, 5)
-    capture.add([as_recorded(RestResponse(RestRequest("user", "/x"), 200, body, 6))], 6)
+    capture.add("public", frames, 5)
+    capture.add_event(Answer(Request("user", "/x"), 200, body), 1_700_000_000_000_000_006)
     capture.close()
     lines = [line for block in Recording(tmp_path / "capture").blocks() for line in block]
-    assert lines[0] == b"5 " + frames[0] and lines[2] == b"5 " + frames[2]
+    assert lines[0] == b"5<public " + frames[0] and lines[2] == b"5<public " + frames[2]
     assert len(lines) == 4
     assert hidden.encode() not in b"\n".join(lines)
-    assert json.loads(lines[3][2:])["data"]["listenKey"] == MASK
+    assert json.loads(lines[3].partition(b"!")[2])["data"]["listenKey"] == MASK
 
     log = RejectLog(tmp_path / "rejects", 10)
     log.add([Reject("odd", b'{"apiKey":"%s"}' % hidden.encode(), 5, f"at wss://x.example.com/?token={hidden}")])

@@ -75,7 +75,7 @@ def test_where_no_good_message_follows_the_number_is_told_at_the_end(stream: str
     desk.recorded(good(10), ts=3)
     for n in range(11, 20):
         desk.recorded(bad(n), ts=4)
-    desk.adapter.release()
+    desk.end()
     (exact,) = rejected(desk.take())
     assert (exact.order_id, exact.venue_seq, exact.size, exact.ts_recv) == (10, 20, 9, 4)
     assert exact.flags & flag
@@ -158,7 +158,7 @@ def test_frames_of_no_stream_are_told_at_once_and_their_flood_once_a_second() ->
             frames += 1
             if len(told) < BURST:
                 assert len(told) == frames
-    desk.adapter.release()
+    desk.end()
     told += desk.take()
     assert {(record.symbol, record.kind) for record in told} == {("*", Kind.GAP)}
     assert sum(max(record.size, 1) for record in told) == frames

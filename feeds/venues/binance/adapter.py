@@ -21,28 +21,35 @@ What is recorded where the venue leaves room:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, assert_never
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from tickplant.feeds.capture import recorded_answer
 from tickplant.feeds.contract import (
     ON_CHANNEL,
-    Connection,
+    WS,
+    Answer,
+    Closed,
+    Continued,
+    Effect,
+    Ended,
+    Event,
+    FeedContext,
     FeedCounters,
-    Notice,
-    Reconnect,
+    Frames,
+    Open,
+    Opened,
+    Output,
     Reject,
-    Resolver,
-    RestRequest,
-    RestResponse,
-    Send,
+    Request,
+    Resubscribe,
+    Resumed,
+    Resync,
+    Second,
 )
-from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import TROUBLE_FRAMES
 from tickplant.feeds.venues.binance import life, messages, scanner
 from tickplant.feeds.venues.binance.levels import snapshot_rows
@@ -50,11 +57,10 @@ from tickplant.feeds.venues.binance.market import Listing, Market, count_name
 from tickplant.feeds.venues.binance.messages import RejectError, decode, to_ns
 from tickplant.feeds.venues.binance.past_trades import PastTradeDesk
 from tickplant.feeds.venues.binance.probe import SYMBOL_REFUSED
-from tickplant.feeds.venues.binance.rules import Rules
 from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
 from tickplant.feeds.venues.binance.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.venues.binance.unnamed import Book, Unnamed, UnnamedSnapshots
-from tickplant.instruments import Instrument
+from tickplant.feeds.venues.binance.venue import SPOT, USDM, Rules
 from tickplant.records.layouts import Kind, StatusCode
 
 DEPTH_KEY: Final = "depth "
@@ -70,41 +76,29 @@ class BinanceAdapter:
     def __init__(
         self,
         rules: Rules,
-        symbols: Sequence[str] | None,
-        channels: Sequence[str],
-        resolve: Resolver,
+        context: FeedContext,
         *,
-        ws_url: str = "",
-        silent_s: float = 60.0,
-        instrument_poll_s: float = 3600.0,
-        known: Callable[[str], Instrument | None] = lambda _: None,
         held_records: int = 1 << 20,
-        rejects_kept: int = 100,
         use_scanner: bool = True,
     ) -> None:
         """Nothing happens yet.
 
         Args:
             rules: which venue.
-            symbols: what to record; None takes every symbol that occurs (then there is nothing to connect to).
-            channels: of trade, agg_trade, quote, book: what to subscribe to. Whatever else arrives is recorded too.
-            resolve: gives the instrument of a symbol.
-            ws_url: base address that carries all streams, instead of the venue's own.
-            silent_s: an acknowledged quote or book stream that delivers nothing for this long is a failure; the
-                one that did so before is given more time.
-            instrument_poll_s: how often the instrument data is asked for without an occasion.
-            known: gives the newest instrument of a symbol that was registered by an earlier process.
+            context: what every adapter is made of. Its endpoint `ws` is a base address that carries all streams.
             held_records: levels held back for snapshots, of all books together (64 bytes each); each has its share.
-            rejects_kept: rejected frames handed out, per cause.
             use_scanner: False decodes everything with the reference decoder.
         """
+        symbols = context.symbols
         self.venue = rules.venue
         self._rules = rules
-        self._symbols = symbols
-        self._market = Market(symbols, resolve, futures=rules.futures, held_records=held_records)
+        self._live = context.live
+        self._market = Market(symbols, context.resolve, futures=rules.futures, held_records=held_records)
         self._unnamed = UnnamedSnapshots(self._market.listings, self._on_owner, futures=rules.futures)
         self._market.unnamed = self._unnamed
-        self._subscriptions = Subscriptions(rules, symbols or (), channels, ws_url=ws_url, silent_s=silent_s)
+        self._subscriptions = Subscriptions(
+            rules, symbols or (), context.channels, ws_url=context.endpoints.get(WS, ""), silent_s=context.silent_s
+        )
         self._counters = FeedCounters()
         self._budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
         self._throttle = SnapshotThrottle(self._budget)
@@ -114,17 +108,17 @@ class BinanceAdapter:
             self._market,
             self._subscriptions,
             self._budget,
-            poll_s=instrument_poll_s,
-            known=known,
+            poll_s=context.instrument_poll_s,
+            known=context.known,
         )
         self._trades = PastTradeDesk(rules, self._budget, self._market, self._counters, self._reject)
         self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
         self._use_scanner = use_scanner
         self._connection = ""  # the frame being read came over it
-        self._requests: list[RestRequest] = []
-        self._actions: list[Send | Reconnect] = []
+        self._linked = False  # the links were asked for
+        self._effects: list[Effect] = []
         self._rejects: list[Reject] = []
-        self._rejects_kept = rejects_kept
+        self._rejects_kept = context.rejects_kept
         self._rejects_of: dict[str, int] = {}
         self._unread_in_row = 0  # frames of no stream, rejected since one was parsed
         self._parsed_then = 0  # frames parsed when the last of them came
@@ -163,41 +157,72 @@ class BinanceAdapter:
 
     # Lifecycle.
 
-    def bootstrap(self) -> list[RestRequest]:
-        """The instrument data, where symbols are configured."""
-        return self._life.bootstrap()
+    def start(self, now_ns: int) -> None:
+        """Ask for the instrument data; the links follow from the answer."""
+        self._market.ts_recv = now_ns  # whatever is recorded before the first frame has a time
+        self._life.start()
 
-    def connections(self) -> list[Connection]:
-        """One per address, more where a venue's limit of streams asks for it; none before the bootstrap is done."""
-        return [link.connection for link in self._subscriptions.links.values()] if self._life.ready else []
+    def on_event(self, event: Event, now_ns: int) -> None:
+        """See the contract."""
+        match event:
+            case Frames(link, frames):
+                self._on_frames(link, frames, now_ns)
+            case Second():
+                self._on_second(now_ns)
+            case Answer():
+                self._on_answer(event, now_ns)
+            case Opened(link):
+                self._on_open(link, now_ns)
+            case Closed(link):
+                self._on_close(link, now_ns)
+            case Resync(symbol):
+                for name, listing in self._market.listings.items():
+                    if symbol in ("", name):
+                        listing.sync.refresh()
+            case Resumed(last):
+                self._market.ts_recv = now_ns
+                self._market.resume(last)
+            case Continued(before):
+                self._market.go_on(before)
+            case Ended():
+                self._unnamed.finish()
+                for listing in self._market.listings.values():
+                    self._market.release(listing)
+                self._market.rejects.release_unread()
+            case _:
+                assert_never(event)
 
-    def resume(self, last: Mapping[str, LastIds], ts_ns: int) -> None:
-        """Go on after these ids; the first record of each stream comes after a GAP, unless nothing is missing."""
-        self._market.ts_recv = ts_ns  # whatever is recorded before the first frame has a time
-        self._market.resume(last)
+    def take(self) -> Output:
+        """See the contract."""
+        ticks = self._market.batch.take()
+        self._counters.ticks += len(ticks)
+        if not (self._effects or self._life.effects or self._rejects):
+            return Output(ticks)
+        effects, self._effects = self._effects + self._life.effects, []
+        self._life.effects = []
+        rejects, self._rejects = self._rejects, []
+        return Output(ticks, effects, rejects)
 
-    def go_on(self, before: Mapping[str, tuple[int, LastIds]]) -> None:
-        """Take the frames of these symbols as the next ones behind what has been recorded of them."""
-        self._market.go_on(before)
+    def _link(self, name: str) -> Link | None:
+        link = self._subscriptions.links.get(name)
+        return self._subscriptions.recorded(name) if link is None and not self._live else link
 
-    def on_open(self, connection: str, ts_ns: int) -> None:
-        """A connection is up: subscribe to its streams."""
-        link = self._subscriptions.links.get(connection)
+    def _on_open(self, connection: str, ts_ns: int) -> None:
+        link = self._link(connection)
         if link is None:
             return
         link.sockets += 1
         link.replacing = False
         self._update_overlap()
         self._clear_seen(link)
-        self._actions += self._subscriptions.subscribe(link, ts_ns)
+        self._effects += self._subscriptions.subscribe(link, ts_ns)
         self._market.status(StatusCode.CONNECTED, ts_ns, flags=_flags(link))
 
-    def on_close(self, connection: str, ts_ns: int, reason: str) -> None:
-        """A connection is gone; or the older one of two, and nothing is lost."""
-        link = self._subscriptions.links.get(connection)
-        if link is None or link.sockets == 0:
+    def _on_close(self, connection: str, ts_ns: int) -> None:
+        link = self._link(connection)
+        if link is None or (link.sockets == 0 and self._live):
             return
-        link.sockets -= 1
+        link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
         self._update_overlap()
         if link.sockets:
             self._clear_seen(link)
@@ -206,27 +231,29 @@ class BinanceAdapter:
             return
         link.replacing = False
         lost: dict[Listing, int] = {}
-        for stream in link.streams:
+        symbols = self._market.listings if not self._live else ()
+        everything = [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
+        for stream in link.streams or everything:
             if (listing := self._market.listings.get(stream.symbol)) is not None:
                 self._market.interrupt(listing, stream.channel, ts_ns)
                 lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
         for listing, flags in lost.items():
             self._market.status(StatusCode.DISCONNECTED, ts_ns, listing.instrument, flags=flags)
 
-    def on_timer(self, now_ns: int) -> None:
-        """Replace connections whose subscriptions are unanswered or silent; ask again for what was refused."""
+    def _on_second(self, now_ns: int) -> None:
+        # Replace links whose subscriptions are unanswered or silent; ask again for what was refused.
         self._market.rejects.tell_unread(now_ns)
-        self._life.on_timer(now_ns)
-        self._actions += self._subscriptions.again(now_ns)
+        self._life.on_second(now_ns)
+        self._effects += self._subscriptions.again(now_ns)
         for reconnect, silent in self._subscriptions.overdue(now_ns, self._delivered):
             self._tell_silent(silent, now_ns)
-            self._actions.append(reconnect)
+            self._effects.append(reconnect)
             self._life.doubt(now_ns)
-        self._requests += [self._trades.probe.ask(stream, now_ns) for stream in self._subscriptions.quiet]
+        self._effects += [self._trades.probe.ask(stream, now_ns) for stream in self._subscriptions.quiet]
         self._subscriptions.quiet.clear()
         if silent := self._trades.probe.silent(now_ns, self._market.last_trade):
             self._tell_silent(silent, now_ns)
-            self._actions += self._subscriptions.replace(silent)
+            self._effects += self._subscriptions.replace(silent)
 
     def _tell_silent(self, silent: Sequence[Stream], now_ns: int) -> None:
         for stream in silent:
@@ -236,23 +263,9 @@ class BinanceAdapter:
                 self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
                 self._market.doubt(listing, stream.channel)
 
-    def resync(self, symbol: str, ts_ns: int) -> None:
-        """Fetch the book of a symbol again; all of them where it is empty."""
-        for name, listing in self._market.listings.items():
-            if symbol in ("", name):
-                listing.sync.refresh()
-
-    def release(self) -> None:
-        """Hand out book changes that were held back for a snapshot."""
-        self._unnamed.finish()
-        for listing in self._market.listings.values():
-            self._market.release(listing)
-        self._market.rejects.release_unread()
-
     # Frames.
 
-    def on_frames(self, connection: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
-        """Text frames of one read from the socket."""
+    def _on_frames(self, connection: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
         self._connection = connection
         self._counters.frames += len(frames)
         self._market.ts_recv = ts_recv_ns
@@ -265,34 +278,31 @@ class BinanceAdapter:
         if self._market.snapshots_wanted:
             self._request_snapshots()
         if self._market.holes:
-            self._requests += self._trades.fetch_missed(asking=self._life.ready)
+            self._effects += self._trades.fetch_missed(asking=self._life.ready)
 
-    def on_recorded(self, body: bytes, ts_recv_ns: int) -> None:
-        """One line of a recording: a frame, or an answer of the venue's REST."""
-        answer = recorded_answer(body, ts_recv_ns)
-        if answer is None:
-            self.on_frames("", (body,), ts_recv_ns)
-        elif self._trades.knows(answer.request):
-            self._trades.on_recorded(answer)
-        elif answer.request.key == life.KEY:
-            self._on_recorded_instrument_data(answer)
-        else:
-            self._market.listing(answer.request.key.removeprefix(DEPTH_KEY))
-            self.on_rest(answer)
+    def _on_recorded_answer(self, answer: Answer, ts_recv: int) -> None:
+        key = answer.request.key
+        if self._trades.knows(answer.request):
+            self._trades.on_recorded(answer, ts_recv)
+        elif key != life.KEY:
+            self._market.listing(key.removeprefix(DEPTH_KEY))
+            self._on_depth(answer, ts_recv)
+        elif answer.status == 200:
+            self._on_recorded_instrument_data(answer, ts_recv)
 
-    def _on_recorded_instrument_data(self, answer: RestResponse) -> None:
-        # Of our own feed, which asks for the data of all symbols: what is not in it is not listed.
+    def _on_recorded_instrument_data(self, answer: Answer, ts_recv: int) -> None:
+        # Of a feed of ours, which asks for the data of all symbols: what is not in it is not listed.
         self._counters.frames += 1
-        self._market.ts_recv = answer.ts_recv_ns
+        self._market.ts_recv = ts_recv
         try:
             info = decode(answer.body)
         except RejectError as rejected:
             rejected.accounted = True  # no market data
-            self._reject(rejected, answer.body, answer.ts_recv_ns)
+            self._reject(rejected, answer.body, ts_recv)
             return
         self._counters.ignored += 1
         if isinstance(info, messages.ExchangeInfo) and info.symbols:
-            self._life.take(info, answer.ts_recv_ns, whole=True)
+            self._life.take(info, ts_recv, whole=True)
 
     def _read(self, body: bytes, ts_recv: int) -> None:
         # The reference decoder's way from bytes to ticks.
@@ -344,7 +354,7 @@ class BinanceAdapter:
         link = self._subscriptions.links.get(self._connection)
         if link is not None and not link.replacing:
             link.replacing = True
-            self._actions.append(Reconnect(self._connection, "the venue is shutting it down", overlap=True))
+            self._effects.append(Resubscribe(self._connection, "the venue is shutting it down", overlap=True))
 
     def _refused(self, refusal: messages.Refusal, ts_recv: int) -> RejectError:
         streams = self._subscriptions.refuse(self._connection, refusal.id, ts_recv)
@@ -371,37 +381,44 @@ class BinanceAdapter:
 
     # REST.
 
-    def on_rest(self, response: RestResponse) -> None:
-        """The answer, or the failure, of an earlier request. Raises FeedError for a symbol that the venue lacks."""
-        retry_ns = response.ts_recv_ns
-        if response.retry_after_s is not None:
-            retry_ns += int(response.retry_after_s * SECOND_NS)
+    def _on_answer(self, answer: Answer, now_ns: int) -> None:
+        if not self._live:
+            self._on_recorded_answer(answer, now_ns)
+            return
+        retry_ns = now_ns
+        if answer.retry_after_s is not None:
+            retry_ns += int(answer.retry_after_s * SECOND_NS)
             self._budget.pause(retry_ns)
-        if response.request.key == life.KEY:
-            self._life.on_rest(response, retry_ns)
-            return
-        if self._trades.knows(response.request):
-            self._requests += self._trades.on_rest(response)
-            if self._trades.probe.is_doubtful(response):
-                self._life.doubt(response.ts_recv_ns)
-            return
-        listing = self._market.listings.get(response.request.key.removeprefix(DEPTH_KEY))
+        if answer.request.key == life.KEY:
+            self._life.on_answer(answer, now_ns, retry_ns)
+            if self._life.ready and not self._linked:
+                self._linked = True
+                self._effects += [Open(link.spec) for link in self._subscriptions.links.values()]
+        elif self._trades.knows(answer.request):
+            self._effects += self._trades.on_answer(answer, now_ns)
+            if self._trades.probe.is_doubtful(answer):
+                self._life.doubt(now_ns)
+        else:
+            self._on_depth(answer, now_ns)
+
+    def _on_depth(self, answer: Answer, ts_recv: int) -> None:
+        listing = self._market.listings.get(answer.request.key.removeprefix(DEPTH_KEY))
         if listing is None:
             return
-        self._market.ts_recv = response.ts_recv_ns
-        if response.status == 200:
+        self._market.ts_recv = ts_recv
+        if answer.status == 200:
             self._counters.frames += 1
             try:
-                recorded = self._on_snapshot(listing, response.body, response.ts_recv_ns)
+                recorded = self._on_snapshot(listing, answer.body, ts_recv)
                 self._counters.parsed += recorded
                 self._counters.ignored += not recorded
             except RejectError as rejected:
-                self._market.on_rejected_snapshot(listing, rejected, response.ts_recv_ns)
-                self._reject(rejected, response.body, response.ts_recv_ns)
+                self._market.on_rejected_snapshot(listing, rejected, ts_recv)
+                self._reject(rejected, answer.body, ts_recv)
         else:
-            self._market.retry_snapshot(listing, response.ts_recv_ns)
-            if response.status in SYMBOL_REFUSED:
-                self._life.doubt(response.ts_recv_ns)
+            self._market.retry_snapshot(listing, ts_recv)
+            if answer.status in SYMBOL_REFUSED:
+                self._life.doubt(ts_recv)
         self._request_snapshots()
 
     def _request_snapshots(self) -> None:
@@ -410,7 +427,7 @@ class BinanceAdapter:
             if self._life.is_gone(symbol):
                 continue
             path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
-            self._requests.append(RestRequest(DEPTH_KEY + symbol, path, self._throttle.next_ns(symbol, now_ns)))
+            self._effects.append(Request(DEPTH_KEY + symbol, path, self._throttle.next_ns(symbol, now_ns)))
         self._market.snapshots_wanted.clear()
 
     def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:
@@ -453,39 +470,18 @@ class BinanceAdapter:
         seen, row[column] = bool(row[column]), 0
         return seen
 
-    # What the runner takes.
-
-    def take_ticks(self) -> NDArray[np.void]:
-        """Ticks made since the last call, dtype TICK, `seq` 0; valid until the next call on the adapter."""
-        ticks = self._market.batch.take()
-        self._counters.ticks += len(ticks)
-        return ticks
-
-    def take_requests(self) -> list[RestRequest]:
-        """Requests made since the last call."""
-        requests, self._requests = self._requests + self._life.requests, []
-        self._life.requests = []
-        return requests
-
-    def take_actions(self) -> list[Send | Reconnect]:
-        """Actions wanted since the last call, in order."""
-        actions, self._actions = self._actions + self._life.sends, []
-        self._life.sends = []
-        return actions
-
-    def take_rejects(self) -> list[Reject]:
-        """Frames rejected since the last call; the first `rejects_kept` of each cause."""
-        rejects, self._rejects = self._rejects, []
-        return rejects
-
-    def take_notices(self) -> list[Notice]:
-        """What is for the log, since the last call."""
-        notices, self._life.notices = self._life.notices, []
-        return notices
-
 
 def _flags(link: Link) -> int:
     flags = 0
     for channel in link.channels:
         flags |= ON_CHANNEL[channel]
     return flags
+
+
+spot: Final = partial(BinanceAdapter, SPOT)
+"""Makes the adapter of a spot feed."""
+
+usdm: Final = partial(BinanceAdapter, USDM)
+"""Makes the adapter of a USD-M futures feed."""
+
+warm_up: Final = scanner.warm_up

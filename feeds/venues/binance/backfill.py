@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.venues.binance.messages import AggTrade, RejectError, Trade, decode_past
-from tickplant.feeds.venues.binance.rules import Rules
 from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
+from tickplant.feeds.venues.binance.venue import Rules
 
 KEY: Final = "trades"
 PAGE: Final = 1000
@@ -44,7 +44,7 @@ class Fetched(msgspec.Struct):
 
     hole: Hole
     trades: list[Trade | AggTrade] = []  # of the hole, ascending
-    again: RestRequest | None = None  # to be asked next
+    again: Request | None = None  # to be asked next
     missing: int = 0  # trades that the venue does not have, or that are not asked for any more
     rejected: RejectError | None = None  # the answer could not be read
 
@@ -57,7 +57,7 @@ class Backfill:
         self._budget = budget
         self._open: dict[str, Hole] = {}  # by request key
 
-    def fetch(self, hole: Hole, now_ns: int) -> tuple[RestRequest | None, int]:
+    def fetch(self, hole: Hole, now_ns: int) -> tuple[Request | None, int]:
         """The request for a new hole, and how many of its trades will not be fetched."""
         if len(self._open) >= MOST_HOLES:
             return None, hole.last - hole.first + 1
@@ -70,15 +70,15 @@ class Backfill:
         _, symbol, channel, first, last = key.split(" ")
         self._open[key] = Hole(symbol, channel, int(first), int(last))
 
-    def answered(self, response: RestResponse) -> Fetched | None:
+    def answered(self, answer: Answer, now_ns: int) -> Fetched | None:
         """Take an answer, or a failure, in; None where it belongs to no hole."""
-        hole = self._open.pop(response.request.key, None)
+        hole = self._open.pop(answer.request.key, None)
         if hole is None:
             return None
         fetched = Fetched(hole)
-        if response.status == 200:
+        if answer.status == 200:
             try:
-                rows = decode_past(response.body, hole.symbol, aggregate=hole.channel == "agg_trade")
+                rows = decode_past(answer.body, hole.symbol, aggregate=hole.channel == "agg_trade")
             except RejectError as rejected:
                 fetched.rejected = rejected
             else:
@@ -90,7 +90,7 @@ class Backfill:
                 return fetched
         if hole.first <= hole.last:
             delay_ns = FIRST_DELAY_NS << hole.attempts - 1 if hole.attempts else 0
-            fetched.again = self._request(hole, response.ts_recv_ns, delay_ns)
+            fetched.again = self._request(hole, now_ns, delay_ns)
         return fetched
 
     def _take(self, fetched: Fetched, rows: list[Trade | AggTrade]) -> None:
@@ -107,7 +107,7 @@ class Backfill:
             fetched.missing += hole.last - hole.first + 1
             hole.first = hole.last + 1
 
-    def _request(self, hole: Hole, now_ns: int, delay_ns: int = 0) -> RestRequest:
+    def _request(self, hole: Hole, now_ns: int, delay_ns: int = 0) -> Request:
         past = self._rules.past_trades[hole.channel]
         key = f"{KEY} {hole.symbol} {hole.channel} {hole.first} {hole.last}"
         path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(hole.symbol)}"
@@ -118,4 +118,4 @@ class Backfill:
         self._open[key] = hole
         share = past.weight / self._rules.snapshot_weight
         at_ns = max(now_ns + delay_ns, self._budget.next_ns(now_ns, share))
-        return RestRequest(key, path, at_ns, self._rules.rest_headers)
+        return Request(key, path, at_ns, self._rules.rest_headers)

@@ -11,13 +11,12 @@ import difflib
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from tickplant.errors import FeedError
-from tickplant.feeds.contract import ON_CHANNEL, Notice, RestRequest, RestResponse, Send
+from tickplant.feeds.contract import ON_CHANNEL, Answer, Effect, Fail, Notice, Request
 from tickplant.feeds.venues.binance.market import ALL_STREAMS, Market
 from tickplant.feeds.venues.binance.messages import ExchangeInfo, RejectError, SymbolInfo, decode
-from tickplant.feeds.venues.binance.rules import Rules
 from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
 from tickplant.feeds.venues.binance.subscriptions import Subscriptions
+from tickplant.feeds.venues.binance.venue import Rules
 from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
 from tickplant.records.layouts import StatusCode
 
@@ -49,9 +48,7 @@ class InstrumentLife:
     ) -> None:
         """`known` gives the newest instrument of a symbol that this store has recorded before."""
         self.ready = False  # the instrument data is there
-        self.notices: list[Notice] = []
-        self.sends: list[Send] = []
-        self.requests: list[RestRequest] = []
+        self.effects: list[Effect] = []
         self._rules = rules
         self._symbols = tuple(dict.fromkeys(symbols or ()))
         self._market = market
@@ -69,9 +66,10 @@ class InstrumentLife:
 
     # Asking.
 
-    def bootstrap(self) -> list[RestRequest]:
-        """The first request; none where no symbols are configured, as for a recording."""
-        return [self._request(0)] if self._symbols else []
+    def start(self) -> None:
+        """Ask for the first time; not where no symbols are configured."""
+        if self._symbols:
+            self.effects.append(self._request(0))
 
     def doubt(self, now_ns: int) -> None:
         """Something shows that the instrument data may have changed: ask, at once if that was not done lately."""
@@ -84,7 +82,7 @@ class InstrumentLife:
         self._delay_ns = min(2 * self._delay_ns, LONGEST_DELAY_NS)
         self._ask(now_ns, at_ns)
 
-    def on_timer(self, now_ns: int) -> None:
+    def on_second(self, now_ns: int) -> None:
         """Ask from time to time."""
         if self._poll_at_ns == 0:
             self._poll_at_ns = now_ns + self._poll_ns
@@ -98,43 +96,43 @@ class InstrumentLife:
 
     def _ask(self, now_ns: int, at_ns: int) -> None:
         share = self._rules.exchange_info_weight / self._rules.snapshot_weight
-        self.requests.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
+        self.effects.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
 
-    def _request(self, not_before_ns: int) -> RestRequest:
+    def _request(self, not_before_ns: int) -> Request:
         self._asked = True
         path = f"{self._rules.rest_prefix}/exchangeInfo{self._rules.exchange_info}"
-        return RestRequest(KEY, path, not_before_ns)
+        return Request(KEY, path, not_before_ns)
 
     # Answers.
 
-    def on_rest(self, response: RestResponse, retry_ns: int) -> None:
-        """An answer, or a failure. Raises FeedError at the start, where the configuration cannot work."""
+    def on_answer(self, answer: Answer, now_ns: int, retry_ns: int) -> None:
+        """An answer, or a failure; one at the start that shows that the configuration cannot work ends the feed."""
         self._asked = False
-        reason = f"HTTP status {response.status}"
-        if response.status == 200:
+        reason = f"HTTP status {answer.status}"
+        if answer.status == 200:
             try:
-                info = decode(response.body)
+                info = decode(answer.body)
                 if not isinstance(info, ExchangeInfo) or not info.symbols:
                     raise RejectError("unknown message", "it lists no symbol")
             except RejectError as error:
                 reason = str(error)
                 if not self.ready and any(self._known(symbol) is None for symbol in self._symbols):
-                    path = response.request.path
-                    text = f"{self._rules.venue}: {path} is not instrument data ({error}); is rest_url right?"
-                    raise FeedError(text) from None
+                    path = answer.request.path
+                    self._fail(f"{path} is not instrument data ({error}); is rest_url right?")
+                    return
             else:
-                self.take(info, response.ts_recv_ns, whole=True)
+                self.take(info, now_ns, whole=True)
                 if not self.ready:
-                    self._start(info, response.ts_recv_ns)
+                    self._begin(info, now_ns)
                 if self._missing:
-                    self.doubt(response.ts_recv_ns)
+                    self.doubt(now_ns)
                 return
         if self.ready:
-            self.notices.append(Notice("instrument data cannot be used", {"reason": reason}))
+            self.effects.append(Notice("instrument data cannot be used", {"reason": reason}))
             self._not_before_ns = max(self._not_before_ns, retry_ns)
-            self.doubt(response.ts_recv_ns)
+            self.doubt(now_ns)
         else:
-            self.requests.append(self._request(max(retry_ns, response.ts_recv_ns + BOOTSTRAP_RETRY_NS)))
+            self.effects.append(self._request(max(retry_ns, now_ns + BOOTSTRAP_RETRY_NS)))
 
     def take(self, info: ExchangeInfo, ts_ns: int, *, whole: bool) -> None:
         """Instrument data; `whole` where what it does not list is not listed."""
@@ -142,7 +140,7 @@ class InstrumentLife:
         for symbol, each in listed.items():
             self._market.stated_scales[symbol] = self._scales(each)
         if not self.ready and self._symbols:
-            return  # what follows for the configured symbols is for `_start` to say
+            return  # what follows for the configured symbols is for `_begin` to say
         for symbol in self._symbols or tuple(self._market.listings):
             if symbol in listed:
                 self._missing.discard(symbol)
@@ -153,18 +151,23 @@ class InstrumentLife:
                 else:
                     # One answer may leave something out by mistake; the next one decides.
                     self._missing.add(symbol)
-                    self.notices.append(Notice("instrument data lacks a symbol", {"symbol": symbol}))
+                    self.effects.append(Notice("instrument data lacks a symbol", {"symbol": symbol}))
 
-    def _start(self, info: ExchangeInfo, ts_ns: int) -> None:
-        """The first answer. Raises FeedError for a symbol that was never there, or where none is left."""
-        venue, listed = self._rules.venue, {each.symbol: each for each in info.symbols}
+    def _fail(self, reason: str) -> None:
+        self.effects.append(Fail(f"{self._rules.venue}: {reason}"))
+
+    def _begin(self, info: ExchangeInfo, ts_ns: int) -> None:
+        """The first answer; the feed fails for a symbol that was never there, and where none is left."""
+        listed = {each.symbol: each for each in info.symbols}
         gone = [symbol for symbol in self._symbols if symbol not in listed or self._is_closed(listed[symbol])]
         unknown = [symbol for symbol in gone if symbol not in listed and self._known(symbol) is None]
         if unknown:
-            raise FeedError(f"{venue}: " + "; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
+            self._fail("; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
+            return
         if len(gone) == len(self._symbols):
             names = ", ".join(gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
-            raise FeedError(f"{venue}: no longer listed: {names}; there is nothing left to record for this feed")
+            self._fail(f"no longer listed: {names}; there is nothing left to record for this feed")
+            return
         for symbol in self._symbols:
             if symbol in gone:
                 self._delist(symbol, ts_ns)
@@ -183,7 +186,7 @@ class InstrumentLife:
         symbol, word, before = info.symbol, _word(info), self._status.get(info.symbol, TRADING)
         self._status[symbol] = word
         if word != before:
-            self.notices.append(Notice("instrument status", {"symbol": symbol, "status": word, "before": before}))
+            self.effects.append(Notice("instrument status", {"symbol": symbol, "status": word, "before": before}))
         if self._is_closed(info):
             if symbol not in self._gone:
                 self._delist(symbol, ts_ns)
@@ -194,7 +197,7 @@ class InstrumentLife:
             market.rescale(listing, ts_ns)
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
-            self.sends += self._subscriptions.join(symbol, ts_ns)
+            self.effects += self._subscriptions.join(symbol, ts_ns)
             self._news(ts_ns)
             was_trading = True
         listing = market.listings[symbol]
@@ -206,7 +209,7 @@ class InstrumentLife:
                 "price_scale": new.price_scale,
                 "size_scale": new.size_scale,
             }
-            self.notices.append(Notice("instrument goes on", fields | {"instrument": new.id, "before": old.id}))
+            self.effects.append(Notice("instrument goes on", fields | {"instrument": new.id, "before": old.id}))
             self._news(ts_ns)
         if was_trading != (word == TRADING):
             code = StatusCode.HALTED if was_trading else StatusCode.TRADING
@@ -227,8 +230,8 @@ class InstrumentLife:
             market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=ALL_STREAMS)
         if instrument is not None:
             market.status(StatusCode.DELISTED, ts_ns, instrument, flags=ALL_STREAMS)
-        self.sends += self._subscriptions.leave(symbol, ts_ns)
-        self.notices.append(Notice("instrument is listed no longer: left out", {"symbol": symbol}))
+        self.effects += self._subscriptions.leave(symbol, ts_ns)
+        self.effects.append(Notice("instrument is listed no longer: left out", {"symbol": symbol}))
         self._news(ts_ns)
 
     def _news(self, ts_ns: int) -> None:

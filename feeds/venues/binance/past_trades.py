@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tickplant.feeds.contract import FeedCounters, RestRequest, RestResponse
+from tickplant.feeds.contract import Answer, FeedCounters, Request
 from tickplant.feeds.venues.binance import backfill, probe
 from tickplant.feeds.venues.binance.backfill import Backfill
 from tickplant.feeds.venues.binance.market import Market
 from tickplant.feeds.venues.binance.messages import RejectError
 from tickplant.feeds.venues.binance.probe import TradeProbe
-from tickplant.feeds.venues.binance.rules import Rules
 from tickplant.feeds.venues.binance.snapshots import RequestBudget
+from tickplant.feeds.venues.binance.venue import Rules
 
 
 class PastTradeDesk:
@@ -31,10 +31,10 @@ class PastTradeDesk:
         self._counters = counters
         self._reject = reject
 
-    def fetch_missed(self, *, asking: bool) -> list[RestRequest]:
+    def fetch_missed(self, *, asking: bool) -> list[Request]:
         """Requests for the holes that the market has seen; none without `asking`: a recording has nobody to ask."""
         holes, self._market.holes = self._market.holes, []
-        requests: list[RestRequest] = []
+        requests: list[Request] = []
         for hole, now_ns in holes if asking else ():
             request, missing = self._backfill.fetch(hole, now_ns)
             self._counters.unfilled += missing
@@ -42,37 +42,37 @@ class PastTradeDesk:
                 requests.append(request)
         return requests
 
-    def knows(self, request: RestRequest) -> bool:
+    def knows(self, request: Request) -> bool:
         """Whether a request was made here."""
         return request.key.startswith((backfill.KEY, probe.KEY))
 
-    def on_recorded(self, response: RestResponse) -> None:
+    def on_recorded(self, answer: Answer, now_ns: int) -> None:
         """Take an answer in that another feed had asked for. Raises ValueError for a key that no feed has made."""
-        if response.request.key.startswith(backfill.KEY):
-            self._backfill.expect(response.request.key)
-        self.on_rest(response)
+        if answer.request.key.startswith(backfill.KEY):
+            self._backfill.expect(answer.request.key)
+        self.on_answer(answer, now_ns)
 
-    def on_rest(self, response: RestResponse) -> list[RestRequest]:
+    def on_answer(self, answer: Answer, now_ns: int) -> list[Request]:
         """Take an answer, or a failure, in; returns what is to be asked next."""
-        if response.request.key.startswith(probe.KEY):
-            self._on_newest(response)
+        if answer.request.key.startswith(probe.KEY):
+            self._on_newest(answer, now_ns)
             return []
-        return self._on_missed(response)
+        return self._on_missed(answer, now_ns)
 
-    def _on_newest(self, response: RestResponse) -> None:
-        self._counters.frames += response.status == 200
+    def _on_newest(self, answer: Answer, now_ns: int) -> None:
+        self._counters.frames += answer.status == 200
         try:
-            self.probe.answered(response, self._market.last_trade)
-            self._counters.ignored += response.status == 200
+            self.probe.answered(answer, now_ns, self._market.last_trade)
+            self._counters.ignored += answer.status == 200
         except RejectError as rejected:
             rejected.accounted = True  # it is asked for again
-            self._reject(rejected, response.body, response.ts_recv_ns)
+            self._reject(rejected, answer.body, now_ns)
 
-    def _on_missed(self, response: RestResponse) -> list[RestRequest]:
-        fetched = self._backfill.answered(response)
+    def _on_missed(self, answer: Answer, now_ns: int) -> list[Request]:
+        fetched = self._backfill.answered(answer, now_ns)
         if fetched is None:
-            self._counters.frames += response.status == 200
-            self._counters.ignored += response.status == 200
+            self._counters.frames += answer.status == 200
+            self._counters.ignored += answer.status == 200
             return []
         self._counters.unfilled += fetched.missing
         rejected = fetched.rejected
@@ -80,16 +80,16 @@ class PastTradeDesk:
             if self._market.listing(trade.symbol) is None:
                 continue
             try:
-                self._market.on_past_trade(trade, response.ts_recv_ns)
+                self._market.on_past_trade(trade, now_ns)
                 self._counters.backfilled += 1
             except RejectError as error:
                 self._counters.unfilled += 1
                 rejected = error
-        if response.status == 200:
+        if answer.status == 200:
             self._counters.frames += 1
             if rejected is not None:
                 rejected.accounted = True  # by the gap that was to be filled
-                self._reject(rejected, response.body, response.ts_recv_ns)
+                self._reject(rejected, answer.body, now_ns)
             elif fetched.trades:
                 self._counters.parsed += 1
             else:

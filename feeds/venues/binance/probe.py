@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
-from tickplant.feeds.contract import RestRequest, RestResponse
+from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.venues.binance.messages import decode_past
-from tickplant.feeds.venues.binance.rules import Rules
 from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
 from tickplant.feeds.venues.binance.subscriptions import Stream
+from tickplant.feeds.venues.binance.venue import Rules
 
 KEY: Final = "newest"
 SYMBOL_REFUSED: Final = (400, 404)
@@ -34,36 +34,34 @@ class TradeProbe:
         self._newest: dict[Stream, int] = {}  # id that the venue named last
         self._suspects: dict[Stream, tuple[int, int]] = {}  # id that should have come, and until when
 
-    def ask(self, stream: Stream, now_ns: int) -> RestRequest:
+    def ask(self, stream: Stream, now_ns: int) -> Request:
         """The request for the newest trade of a stream."""
         past = self._rules.past_trades[stream.channel]
         key = f"{KEY} {stream.symbol} {stream.channel}"
         self._asked[key] = stream
         path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(stream.symbol)}&limit=1"
-        return RestRequest(key, path, self._budget.next_ns(now_ns, past.weight / self._rules.snapshot_weight))
+        return Request(key, path, self._budget.next_ns(now_ns, past.weight / self._rules.snapshot_weight))
 
-    def answered(self, response: RestResponse, last_of: Callable[[Stream], int | None]) -> None:
+    def answered(self, answer: Answer, now_ns: int, last_of: Callable[[Stream], int | None]) -> None:
         """Take an answer in; a failed one leaves the question open until it is asked again.
 
         `last_of` gives the id that a stream has brought last. Raises RejectError where the answer cannot be read.
         """
-        stream = self._asked.pop(response.request.key, None)
-        if stream is None or response.status != 200:
+        stream = self._asked.pop(answer.request.key, None)
+        if stream is None or answer.status != 200:
             return
-        rows = decode_past(response.body, stream.symbol, aggregate=stream.channel == "agg_trade")
+        rows = decode_past(answer.body, stream.symbol, aggregate=stream.channel == "agg_trade")
         newest = max((row.id for row in rows), default=-1)
         known = [ident for ident in (last_of(stream), self._newest.get(stream)) if ident is not None]
         # Before the first trade of the stream, what there is may be old: only what comes on top of it counts.
         if known and newest > max(known):
-            self._suspects[stream] = newest, response.ts_recv_ns + GRACE_NS
+            self._suspects[stream] = newest, now_ns + GRACE_NS
         self._newest[stream] = newest
 
-    def is_doubtful(self, response: RestResponse) -> bool:
+    def is_doubtful(self, answer: Answer) -> bool:
         """Whether an answer suggests that the venue no longer has the symbol: it refuses it, or knows no trade."""
-        is_mine = response.request.key.startswith(KEY)
-        return is_mine and (
-            response.status in (400, 404) or (response.status == 200 and response.body.strip() == b"[]")
-        )
+        is_mine = answer.request.key.startswith(KEY)
+        return is_mine and (answer.status in (400, 404) or (answer.status == 200 and answer.body.strip() == b"[]"))
 
     def silent(self, now_ns: int, last_of: Callable[[Stream], int | None]) -> list[Stream]:
         """Streams that did not bring a trade which the venue has."""

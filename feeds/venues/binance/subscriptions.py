@@ -7,14 +7,16 @@ from typing import Final
 
 import msgspec
 
-from tickplant.feeds.contract import Connection, Reconnect, Send
-from tickplant.feeds.venues.binance.rules import (
+from tickplant.feeds.contract import WS, LinkSpec, Resubscribe, Send
+from tickplant.feeds.venues.binance.venue import (
+    MAX_AGE_S,
     SEND_INTERVAL_S,
     STREAM_OF,
     STREAMS_PER_CONNECTION,
     STREAMS_PER_REQUEST,
     Rules,
 )
+from tickplant.venues import VENUES
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
@@ -41,21 +43,17 @@ class Stream(msgspec.Struct, frozen=True):
 class Link:
     """One connection, its streams and their state. While it is replaced with overlap, two sockets bear its name."""
 
-    def __init__(self, connection: Connection, streams: Sequence[Stream]) -> None:
-        self.connection = connection
+    def __init__(self, spec: LinkSpec, streams: Sequence[Stream], channels: Iterable[str] = ()) -> None:
+        self.spec = spec
         self.streams = streams
+        self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
-        self.replacing = False  # a Reconnect has been asked for
+        self.replacing = False  # a Resubscribe has been asked for
         self.pending: dict[int, tuple[Sequence[Stream], int]] = {}  # request -> its streams, deadline of the answer
         self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to ask for them again
         self.refusals = 0  # in a row
         self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
         self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """Channels with at least one stream here."""
-        return frozenset(stream.channel for stream in self.streams)
 
 
 class Subscriptions:
@@ -64,10 +62,11 @@ class Subscriptions:
     def __init__(
         self, rules: Rules, symbols: Sequence[str], channels: Iterable[str], *, ws_url: str = "", silent_s: float = 60.0
     ) -> None:
+        base = ws_url or VENUES[rules.venue].endpoints[WS]
         by_url: dict[tuple[str, str], list[Stream]] = {}
         for channel in dict.fromkeys(channels):
-            path = "" if ws_url else rules.endpoints[channel]
-            url = f"{(ws_url or rules.ws_url).rstrip('/')}{path}/stream{rules.ws_query}"
+            path = "" if ws_url else rules.paths[channel]
+            url = f"{base.rstrip('/')}{path}/stream{rules.ws_query}"
             streams = by_url.setdefault((path.strip("/") or "stream", url), [])
             streams += [Stream(symbol, channel) for symbol in dict.fromkeys(symbols)]
         self.links: dict[str, Link] = {}
@@ -75,12 +74,19 @@ class Subscriptions:
         for (name, url), streams in by_url.items():
             for start in range(0, len(streams), STREAMS_PER_CONNECTION):
                 full_name = name if start == 0 else f"{name}-{start // STREAMS_PER_CONNECTION + 1}"
-                connection = Connection(full_name, url, SEND_INTERVAL_S)
-                self.links[full_name] = Link(connection, streams[start : start + STREAMS_PER_CONNECTION])
+                spec = LinkSpec(name=full_name, url=url, max_age_s=MAX_AGE_S, send_interval_s=SEND_INTERVAL_S)
+                self.links[full_name] = Link(spec, streams[start : start + STREAMS_PER_CONNECTION])
+        self._paths = rules.paths
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
+
+    def recorded(self, name: str) -> Link:
+        """A link of the feed that made a recording: its streams are unknown, its channels follow from its name."""
+        stem = name.partition("-")[0]
+        channels = [channel for channel, path in self._paths.items() if stem in ("stream", path.strip("/"))]
+        return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
 
     def subscribe(self, link: Link, now_ns: int) -> list[Send]:
         """Requests for all streams of a connection that has just opened; their answers are awaited."""
@@ -129,7 +135,7 @@ class Subscriptions:
         link.pending[self._next_id] = (streams if method == "SUBSCRIBE" else (), sent_ns + ANSWER_NS)
         request = {"method": method, "params": [stream.name for stream in streams], "id": self._next_id}
         self._next_id += 1
-        return Send(link.connection.name, msgspec.json.encode(request))
+        return Send(link.spec.name, msgspec.json.encode(request))
 
     def acknowledge(self, request: int | str | None, now_ns: int) -> None:
         """The venue has carried out a request."""
@@ -168,12 +174,12 @@ class Subscriptions:
         """Expect every acknowledged stream to deliver from now on: the other socket of the link has closed."""
         self._watch(link, list(link.watched), now_ns)
 
-    def overdue(self, now_ns: int, delivered: Callable[[Stream], bool]) -> list[tuple[Reconnect, list[Stream]]]:
+    def overdue(self, now_ns: int, delivered: Callable[[Stream], bool]) -> list[tuple[Resubscribe, list[Stream]]]:
         """Connections to replace, and those of their streams that were acknowledged but are silent.
 
         `delivered` says whether a stream has brought anything since it was last asked about it.
         """
-        result: list[tuple[Reconnect, list[Stream]]] = []
+        result: list[tuple[Resubscribe, list[Stream]]] = []
         for name, link in self.links.items():
             if link.sockets == 0 or link.replacing:
                 continue
@@ -196,16 +202,16 @@ class Subscriptions:
                     self._watch(link, [stream], now_ns)
                     self.quiet.append(stream)
             if unanswered:
-                result.append((Reconnect(name, f"no answer to subscription request {unanswered[0]}"), []))
+                result.append((Resubscribe(name, f"no answer to subscription request {unanswered[0]}"), []))
             elif silent:
                 result.append((_replacement(link, silent), silent))
         for reconnect, _ in result:
-            self.links[reconnect.connection].replacing = True
+            self.links[reconnect.link].replacing = True
         return result
 
-    def replace(self, silent: Sequence[Stream]) -> list[Reconnect]:
+    def replace(self, silent: Sequence[Stream]) -> list[Resubscribe]:
         """Replace the connections of streams that have failed, unless that is being done."""
-        result: list[Reconnect] = []
+        result: list[Resubscribe] = []
         for link in self.links.values():
             mine = [stream for stream in link.streams if stream in silent]
             if mine and link.sockets and not link.replacing:
@@ -220,6 +226,6 @@ class Subscriptions:
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
 
-def _replacement(link: Link, silent: Sequence[Stream]) -> Reconnect:
+def _replacement(link: Link, silent: Sequence[Stream]) -> Resubscribe:
     names = ", ".join(stream.name for stream in silent[:5]) + (", …" if len(silent) > 5 else "")
-    return Reconnect(link.connection.name, f"acknowledged but silent: {names}", overlap=True)
+    return Resubscribe(link.spec.name, f"acknowledged but silent: {names}", overlap=True)

@@ -14,8 +14,7 @@ from tickplant.cli.options import Number, Time, check_range, config_option, data
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
-from tickplant.feeds.capture import Recording
-from tickplant.feeds.venues.catalogue import VENUES
+from tickplant.feeds.capture_reader import Recording
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
 from tickplant.plant.ingest import names_in
@@ -25,6 +24,7 @@ from tickplant.runtime.config import EngineConfig, PlantConfig
 from tickplant.runtime.control import Plant, ReplaySpec, RingRef
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
+from tickplant.venues import VENUES
 
 REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
 """Not the live plant's: both may run at once."""

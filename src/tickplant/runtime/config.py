@@ -68,7 +68,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     stall_s: Seconds = 30.0  # a connection without any frame for this long is replaced
     silent_s: Seconds = 60.0  # a book or quote subscription that never delivers for this long is renewed
     instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data, without an occasion
-    handover_s: Seconds = 85_800.0  # age at which a connection is replaced before the venue cuts it at 24 h
+    handover_s: Seconds | None = None  # age at which a connection is replaced; default: before the venue cuts it
     reconnect_cap_s: Seconds = 60.0
 
 

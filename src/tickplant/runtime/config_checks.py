@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 
 from tickplant.errors import ConfigError
 from tickplant.runtime.config import DEFAULT_PUBLISH, Config, EngineConfig, is_loopback, requests_address
-
-VENUES: Final = ("binance", "binance-usdm")
-"""Names of the venues of `feeds/venues/catalogue.py`, without the kernels that come with that module."""
+from tickplant.venues import VENUES, Venue
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "plant.heartbeat_s": (0.02, 60),
@@ -61,7 +59,6 @@ SOCKET_PATH_BYTES: Final = 107
 NAME_BYTES: Final = 255
 PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
 
-_SYMBOL: Final = re.compile(r"[^\W_][\w-]{0,63}\Z")
 _UMASK: Final = re.compile(r"0?[0-7]{1,3}\Z")
 _INTERNAL: Final = ("drain", "supervisor", "command")
 
@@ -86,10 +83,8 @@ def check(config: Config) -> None:
         _check_engine(config, name, wrong)
     _check_shares(config, wrong)
     for name, sim in config.sims.items():
-        if sim.venue not in VENUES:
-            raise wrong(f"sims.{name}.venue", f"{sim.venue!r} is not one of {', '.join(VENUES)}")
-        _check_symbols(f"sims.{name}", sim.symbols, wrong)
-        if not all(symbol.isascii() and symbol.isalnum() for symbol in sim.symbols):
+        _check_symbols(f"sims.{name}", sim.symbols, _venue(f"sims.{name}", sim.venue, wrong), wrong)
+        if not all(symbol.isascii() and symbol.replace("/", "").isalnum() for symbol in sim.symbols):
             raise wrong(f"sims.{name}.symbols", "a simulated venue has symbols of letters and digits, such as BTCUSDT")
         if sim.recording and not (config.base / sim.recording).is_file():
             raise wrong(f"sims.{name}.recording", f"there is no file {config.base / sim.recording}")
@@ -172,14 +167,18 @@ def _check_plant(config: Config, wrong: _Wrong) -> None:
         raise wrong("plant.data", f"is longer than a path may be: {NAME_BYTES} bytes a name, {PATH_BYTES} in all")
 
 
-def _check_symbols(key: str, symbols: tuple[str, ...], wrong: _Wrong) -> None:
+def _venue(key: str, name: str, wrong: _Wrong) -> Venue:
+    if name not in VENUES:
+        raise wrong(f"{key}.venue", f"{name!r} is not one of {', '.join(VENUES)}")
+    return VENUES[name]
+
+
+def _check_symbols(key: str, symbols: tuple[str, ...], venue: Venue, wrong: _Wrong) -> None:
     if not symbols:
         raise wrong(f"{key}.symbols", 'is empty: list at least one, such as ["BTCUSDT"]')
     for symbol in symbols:
-        if not _SYMBOL.match(symbol):
-            raise wrong(f"{key}.symbols", f"{symbol!r} is not a symbol: 1 to 64 letters, digits, _ and -")
-        if symbol != symbol.upper():
-            raise wrong(f"{key}.symbols", f"{symbol!r} is not a symbol: the venue writes {symbol.upper()!r}")
+        if reason := venue.why_not(symbol):
+            raise wrong(f"{key}.symbols", reason)
     if len(set(symbols)) < len(symbols):
         twice = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
         raise wrong(key, f"{twice} is listed twice in symbols")
@@ -187,15 +186,17 @@ def _check_symbols(key: str, symbols: tuple[str, ...], wrong: _Wrong) -> None:
 
 def _check_feed(config: Config, name: str, wrong: _Wrong) -> None:
     feed, key = config.feeds[name], f"feeds.{name}"
-    _check_symbols(key, feed.symbols, wrong)
+    venue = _venue(key, feed.venue, wrong)
+    _check_symbols(key, feed.symbols, venue, wrong)
     if not feed.channels:
         raise wrong(f"{key}.channels", "is empty")
     if len(set(feed.channels)) < len(feed.channels):
         raise wrong(key, f"something is listed twice in {feed.channels}")
-    if {"trade", "agg_trade"} <= set(feed.channels):
-        raise wrong(f"{key}.channels", "trade and agg_trade carry the same trades: choose one")
-    if feed.venue not in VENUES:
-        raise wrong(f"{key}.venue", f"{feed.venue!r} is not one of {', '.join(VENUES)}")
+    if unknown := [channel for channel in feed.channels if channel not in venue.channels]:
+        raise wrong(f"{key}.channels", f"{venue.name} has no {unknown[0]}: it has {', '.join(venue.channels)}")
+    for group in venue.exclusive:
+        if len(same := [channel for channel in group if channel in feed.channels]) > 1:
+            raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same trades: choose one")
     if feed.sim and (feed.ws_url or feed.rest_url):
         raise wrong(f"{key}.sim", "does not go with ws_url or rest_url")
     if feed.sim:

@@ -11,6 +11,9 @@ STREAMS_PER_CONNECTION: Final = 1024
 SEND_INTERVAL_S: Final = 0.3
 """Spot allows 5 messages a second, pings and pongs included; past it the connection is cut, then the address banned."""
 
+MAX_AGE_S: Final = 85_800.0
+"""The venue cuts connections at 24 h."""
+
 STREAM_OF: Final = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book": "depth@100ms"}
 """Stream behind each channel of the configuration, after `<symbol>@`."""
 
@@ -27,14 +30,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """One venue of the Binance family."""
 
     venue: str
-    ws_url: str
-    rest_url: str
     rest_prefix: str
     exchange_info: str  # query of the instrument data request
     exchange_info_weight: int
     closed_statuses: frozenset[str]  # in which an instrument is not coming back
     futures: bool  # diffs chain by `pu`
-    endpoints: dict[str, str]  # path of the WebSocket address for each channel
+    paths: dict[str, str]  # of the WebSocket address, for each channel
     ws_query: str
     price_digits: str  # field of the instrument data that says how many decimals are printed
     size_digits: str
@@ -48,14 +49,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 SPOT: Final = Rules(
     venue="binance",
-    ws_url="wss://stream.binance.com:9443",
-    rest_url="https://api.binance.com",
     rest_prefix="/api/v3",
     exchange_info="?showPermissionSets=false",
     exchange_info_weight=20,
     closed_statuses=frozenset(),  # what is delisted here is BREAK for a while, then gone
     futures=False,
-    endpoints=dict.fromkeys(STREAM_OF, ""),
+    paths=dict.fromkeys(STREAM_OF, ""),
     ws_query="?timeUnit=MICROSECOND",
     price_digits="quotePrecision",
     size_digits="baseAssetPrecision",
@@ -72,14 +71,12 @@ SPOT: Final = Rules(
 
 USDM: Final = Rules(
     venue="binance-usdm",
-    ws_url="wss://fstream.binance.com",
-    rest_url="https://fapi.binance.com",
     rest_prefix="/fapi/v1",
     exchange_info="",
     exchange_info_weight=1,
     closed_statuses=frozenset({"CLOSE", "DELIVERED"}),
     futures=True,
-    endpoints={"trade": "/market", "agg_trade": "/market", "quote": "/public", "book": "/public"},
+    paths={"trade": "/market", "agg_trade": "/market", "quote": "/public", "book": "/public"},
     ws_query="",
     price_digits="pricePrecision",
     size_digits="quantityPrecision",

@@ -1,0 +1,174 @@
+"""The lines of captures and recordings: what happened to a feed, one event a line, both directions.
+
+A capture keeps all that an adapter was given and what it sent, so the adapter can be given the same again:
+
+    NS<LINK FRAME       a message that came over a link
+    NS=LINK BASE64      likewise, of bytes that are not text
+    NS>LINK FRAME       a message sent
+    NS+LINK             the link's socket opened
+    NS-LINK REASON      … and closed
+    NS!JSON             an answer: {"key":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` where the
+                        body is not JSON
+    NS.                 a second passed
+
+NS is the receive time in ns since the epoch. Recordings of others are `NS FRAME`, also in µs, ms or s, and so are
+captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Second, Send
+
+LINE_BYTES: Final = 32 << 20
+"""Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
+
+EARLIEST_NS: Final = 946_684_800 * 10**9
+LATEST_NS: Final = 4_102_444_800 * 10**9
+"""Receive times of a recording: from the year 2000 to before 2100."""
+
+_FACTORS: Final = (1, 10**3, 10**6, 10**9)
+_MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.])([^ ]*) ?", re.DOTALL)
+_LINK_NAME: Final = re.compile(r"[^\s\x00-\x1f]{1,64}\Z")
+
+
+class CutLine(bytes):
+    """The beginning of a line that is longer than LINE_BYTES; the rest is not kept."""
+
+
+class _Answer(msgspec.Struct):
+    key: str
+    status: int
+    method: str = "GET"
+    endpoint: str = "rest"
+    path: str = ""
+    retry_after_s: float | None = None
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _OldAnswer(msgspec.Struct):
+    rest: str
+    data: msgspec.Raw
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_OLD_ANSWER: Final = msgspec.json.Decoder(_OldAnswer)
+_OLD_ANSWER_START: Final = b'{"rest":'
+
+
+def lines_of(link: str, frames: Sequence[bytes], ts_recv_ns: int) -> bytes:
+    """Lines, without the last line feed, of the frames of one read.
+
+    A line feed in a frame that is text (JSON has them between values only) becomes a space.
+    """
+    stamp = b"%d<%s " % (ts_recv_ns, link.encode())
+    text = (b"\n" + stamp).join(frames)
+    if not text.isascii() or text.count(b"\n") != len(frames) - 1:
+        return b"\n".join([_line_of(frame, stamp) for frame in frames])
+    return stamp + text
+
+
+def _line_of(frame: bytes, stamp: bytes) -> bytes:
+    try:
+        frame.decode()
+    except UnicodeDecodeError:
+        return stamp.replace(b"<", b"=", 1) + base64.b64encode(frame)
+    return stamp + frame.replace(b"\n", b" ")
+
+
+def line_of(event: Opened | Closed | Answer | Second | Send, now_ns: int) -> bytes:
+    """The line, without its end, of anything but frames."""
+    match event:
+        case Opened(link):
+            return b"%d+%s" % (now_ns, link.encode())
+        case Closed(link, reason):
+            return b"%d-%s %s" % (now_ns, link.encode(), " ".join(reason.split()).encode())
+        case Send(link, payload):
+            return b"%d>%s %s" % (now_ns, link.encode(), payload.replace(b"\n", b" "))
+        case Second():
+            return b"%d." % now_ns
+        case Answer(request, status, body, retry_after_s):
+            answer = _Answer(request.key, status, request.method, request.endpoint, request.path, retry_after_s)
+            try:
+                msgspec.json.decode(body, type=msgspec.Raw)
+                answer.data = msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" "))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                answer.text = body.decode(errors="replace")
+            return b"%d!%s" % (now_ns, msgspec.json.encode(answer))
+
+
+def parse_line(line: bytes) -> tuple[int, Event | None] | None:
+    """Time in ns and event of one line; the event is None for what was sent. None for no line: `why_not` says why.
+
+    Times in µs, ms and s are told from ns by their size: between EARLIEST_NS and LATEST_NS only one unit can be meant.
+    """
+    digits, _, frame = line.partition(b" ")
+    if digits.isdigit():
+        if len(digits) > 19 or not frame:
+            return None
+        number = int(digits)
+        for factor in _FACTORS:
+            if EARLIEST_NS <= number * factor < LATEST_NS:
+                return number * factor, _unmarked(frame.rstrip(b"\r"))
+        return None
+    return _marked(line)
+
+
+def _unmarked(frame: bytes) -> Event:
+    if frame.startswith(_OLD_ANSWER_START):
+        try:
+            answer = _OLD_ANSWER.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Frames("", (frame,))
+        return Answer(Request(answer.rest, ""), 200, bytes(answer.data))
+    return Frames("", (frame,))
+
+
+def _marked(line: bytes) -> tuple[int, Event | None] | None:
+    match = _MARKED.match(line)
+    if match is None:
+        return None
+    now_ns, mark = int(match[1]), match[2]
+    if not EARLIEST_NS <= now_ns < LATEST_NS:
+        return None
+    rest = line[match.end() :].removesuffix(b"\r")
+    try:
+        if mark == b"!":
+            answer = _ANSWER.decode(line[match.start(3) :])
+            body = answer.text.encode() if isinstance(answer.text, str) else bytes(answer.data or b"")
+            request = Request(answer.key, answer.path, method=answer.method, endpoint=answer.endpoint)
+            return now_ns, Answer(request, answer.status, body, answer.retry_after_s)
+        link = match[3].decode()
+        if mark == b"=":
+            return now_ns, Frames(link, (base64.b64decode(rest, validate=True),))
+    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error):
+        return None
+    if mark == b"<":
+        return (now_ns, Frames(link, (rest,))) if rest else None
+    events: dict[bytes, Event | None] = {
+        b".": Second(),
+        b">": None,
+        b"+": Opened(link),
+        b"-": Closed(link, rest.decode(errors="replace")),
+    }
+    return now_ns, events[mark]
+
+
+def why_not(line: bytes) -> str:
+    """What keeps a line from being one of a recording, for the reject log."""
+    if isinstance(line, CutLine):
+        return f"longer than {LINE_BYTES >> 20} MiB"
+    digits, _, frame = line.partition(b" ")
+    if not digits.isdigit():
+        if _MARKED.match(line):
+            return "its time or its content cannot be read"
+        return "does not begin with a receive time in nanoseconds and a space"
+    return "the receive time is not between the years 2000 and 2100" if frame.rstrip(b"\r") else "has no frame"

@@ -1,0 +1,1 @@
+"""What every venue needs and none should write again."""

@@ -1,0 +1,92 @@
+"""The catalogue of venues: what the plant knows of each before its code is imported. Data only.
+
+To add a venue, write its folder in feeds/venues (docs/venues.md says how) and add a row to `VENUES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import msgspec
+
+from tickplant.errors import FeedError
+
+
+class Venue(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue."""
+
+    name: str
+    factory: str  # `module:name` of a callable that makes a feeds.contract.Adapter of a FeedContext
+    kernels: str  # `module:name` of a callable that compiles what the adapter would compile on its first frames
+    endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
+    channels: tuple[str, ...]
+    exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
+    symbol_hint: str = "1 to 64 letters, digits, _ and -"
+    upper_case: bool = True  # symbols have no lower-case letters
+
+    def make_adapter(self, context: Any) -> Any:
+        """An Adapter for one feed, of a FeedContext."""
+        return _load(self.factory)(context)
+
+    def warm_up(self) -> None:
+        """Compile the kernels of the venue, or load them from the cache."""
+        _load(self.kernels)()
+
+    def why_not(self, symbol: str) -> str:
+        """What keeps a text from being a symbol of this venue; empty where nothing does."""
+        if not re.fullmatch(self.symbol, symbol):
+            return f"{symbol!r} is not a symbol: {self.symbol_hint}"
+        if self.upper_case and symbol != symbol.upper():
+            return f"{symbol!r} is not a symbol: the venue writes {symbol.upper()!r}"
+        return ""
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), attribute))
+
+
+_BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
+_BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
+
+VENUES: Final[dict[str, Venue]] = {
+    venue.name: venue
+    for venue in (
+        Venue(
+            name="binance",
+            factory=f"{_BINANCE}:spot",
+            kernels=f"{_BINANCE}:warm_up",
+            endpoints={"ws": "wss://stream.binance.com:9443", "rest": "https://api.binance.com"},
+            channels=_BINANCE_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+        ),
+        Venue(
+            name="binance-usdm",
+            factory=f"{_BINANCE}:usdm",
+            kernels=f"{_BINANCE}:warm_up",
+            endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
+            channels=_BINANCE_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+        ),
+    )
+}
+
+
+def find_venue(name: str) -> Venue:
+    """The venue of that name. Raises FeedError where there is none."""
+    if name not in VENUES:
+        near = difflib.get_close_matches(name, VENUES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VENUES)}"
+        raise FeedError(f"there is no venue {name}; {hint}")
+    return VENUES[name]
+
+
+def warm_up() -> None:
+    """Compile the kernels of every venue, or load them from the cache."""
+    for name in dict.fromkeys(venue.kernels for venue in VENUES.values()):
+        _load(name)()

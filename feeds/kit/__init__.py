@@ -1,1 +1,1 @@
-"""What every venue needs and none should write again."""
+"""What every venue needs: shapes, in which a venue declares its messages, and the kernel that reads them."""

@@ -49,6 +49,16 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))
 
 
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """A part of kernels that is compiled into each of them: it costs no call, and has no machine code of its own."""
+    return cast("Callable[P, R]", numba.njit(nogil=True, forceinline=True)(function))
+
+
+def part(function: Callable[P, R]) -> Callable[P, R]:
+    """A part of kernels that they call, kept with the machine code of each."""
+    return cast("Callable[P, R]", numba.njit(nogil=True)(function))
+
+
 @contextlib.contextmanager
 def compiling(tell: Callable[[str, str], object]) -> Iterator[None]:
     """Call `tell(module, kernel)` whenever a kernel begins to be compiled, which takes up to seconds each."""

@@ -1,0 +1,334 @@
+"""Reading by shape in plain Python: what `shape_kernels.walk` does, said once more without its program.
+
+A frame is decoded as JSON, member by member compared with the example, and recorded with exact decimals. Slow; the
+tests hold the kernel equal to it. The kernel may leave a frame to the reference decoder that this takes, such as one
+with text beyond ASCII in a member that nobody reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.feeds.kit.shapes import Each, Effect, Give, Ids, Last, Row, Seen, Shape, Stamp
+from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
+from tickplant.records.layouts import Flag, Kind
+
+_HOLE: Final = re.compile(r"<(?!\*)(?:([A-Za-z]\w*|_):)?([^<>*]+)>")
+_FURTHER: Final = re.compile(r"<\*(?: but ([\w, ]+))?>")
+_TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
+_MAX: Final = 2**63 - 1
+_LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
+_SIMPLE: Final = {"price": Decimal, "price+": Decimal, "size": Decimal, "size+": Decimal}
+
+
+class _NoFitError(Exception):
+    """The frame does not fit the shape."""
+
+
+class _RefusedError(Exception):
+    """The frame fits, but what it says is for the reference decoder."""
+
+
+class _Number(str):
+    """A number of JSON as it is written."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Reading:
+    """What a frame says."""
+
+    shape: str
+    rows: list[list[int]] = field(default_factory=list)  # seven words each
+    given: list[tuple[int, int, list[list[int]], list[int]]] = field(default_factory=list)  # number, slot, rows, values
+    duplicates: int = 0
+
+
+@dataclass
+class _Found:
+    """What stands in the holes of a list's element, or of the frame, and in the lists within."""
+
+    names: dict[str, Any]
+    slot: int
+    parts: Sequence[Any]
+    lists: list[list[_Found]] = field(default_factory=list)
+
+
+class PlainReader:
+    """Reads frames one by one; the state table is changed as the kernel changes it."""
+
+    def __init__(self, shapes: Mapping[str, Shape], slots: Mapping[str, int], state: NDArray[np.int64]) -> None:
+        self._shapes = {name: (shape, *_example(shape)) for name, shape in shapes.items()}
+        self._slots = slots
+        self._state = state
+
+    def read(self, frame: bytes, ts_recv: int) -> Reading | None:
+        """What a frame says; None where it is for the reference decoder."""
+        try:
+            text = frame.decode()
+            if re.search(r"\s", _TEXT.sub("", text)):
+                return None
+            message = json.loads(
+                text, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
+            )
+        except (ValueError, RecursionError):
+            return None
+        for name, (shape, example, lists) in self._shapes.items():
+            found = _Found({}, NONE, shape)
+            try:
+                _Match(self._slots).value(example, message, found, iter(lists))
+            except _NoFitError:
+                continue
+            state = self._state.copy()
+            reading = Reading(name)
+            try:
+                _Recorder(reading, state, ts_recv).group(found)
+            except _RefusedError:
+                return None
+            self._state[:] = state
+            return reading
+        return None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
+    """The text of parts as JSON, its holes as texts, and its lists."""
+    text, lists = "", []
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, Each):
+            text += f'"{_LIST}"'
+            lists.append(part)
+    text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
+    quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
+    quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
+    return json.loads(quoted, object_pairs_hook=tuple, strict=False), lists
+
+
+class _Match:
+    """Compares a message with an example."""
+
+    def __init__(self, slots: Mapping[str, int]) -> None:
+        self._slots = slots
+
+    def value(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
+        """Raises _NoFitError."""
+        if example == _LIST:
+            self._list(next(lists), message, found)
+        elif isinstance(example, str):
+            self._scalar(example, message, found)
+        elif isinstance(example, tuple) and isinstance(message, tuple):
+            self._object(example, message, found, lists)
+        elif isinstance(example, list) and isinstance(message, list) and len(example) == len(message):
+            for inner, member in zip(example, message, strict=True):
+                self.value(inner, member, found, lists)
+        else:
+            raise _NoFitError
+
+    def _list(self, each: Each, message: Any, found: _Found) -> None:
+        if not isinstance(message, list):
+            raise _NoFitError
+        example, lists = _example(each.parts)
+        elements = []
+        for member in message:
+            inner = _Found(dict(found.names), found.slot, each.parts)
+            self.value(example, member, inner, iter(lists))
+            elements.append(inner)
+        found.lists.append(elements)
+
+    def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
+        closed = dict(example).get("*")
+        example = [member for member in example if member[0] != "*"]
+        known = {key for key, _ in example} | set((closed or "").split(", "))
+        if closed is not None:
+            message = [member for member in message if member[0] in known]
+        if [key for key, _ in example] != [key for key, _ in message]:
+            raise _NoFitError
+        for (_, inner), (_, value) in zip(example, message, strict=True):
+            self.value(inner, value, found, lists)
+
+    def _scalar(self, example: str, message: Any, found: _Found) -> None:
+        if example.startswith("\ue004"):  # a hole that is not within quotation marks
+            example = example[1:]
+            if example.endswith("any\ue003"):
+                return
+            if isinstance(message, bool):
+                message = "true" if message else "false"
+            elif not isinstance(message, _Number):
+                raise _NoFitError
+        elif not isinstance(message, str) or isinstance(message, _Number):
+            raise _NoFitError
+        pieces = re.split("\ue002([^\ue003]*)\ue003", example)
+        at = 0
+        for number, piece in enumerate(pieces):
+            if number % 2 == 0:
+                if not message.startswith(piece, at):
+                    raise _NoFitError
+                at += len(piece)
+            else:
+                at = self._hole(piece, message, at, pieces[number + 1], found)
+        if at != len(message):
+            raise _NoFitError
+
+    def _hole(self, hole: str, message: str, at: int, following: str, found: _Found) -> int:
+        # Where what stands in the hole ends.
+        name, _, kind = hole.rpartition(":")
+        end = message.find(following[0], at) if following else len(message)
+        text = message[at:end] if end >= 0 else message[at:]
+        end = at + len(text)
+        name = name or kind.rstrip("+")
+        if kind in ("symbol", "text"):
+            if not all(" " <= c <= "~" and c not in '"\\' for c in text):
+                raise _NoFitError
+            if kind == "symbol":
+                if text not in self._slots:
+                    raise _NoFitError
+                found.slot = self._slots[text]
+            return end
+        found.names[name] = _read(kind, text)
+        return end
+
+
+def _read(kind: str, text: str) -> Any:
+    """Value of what stands in a hole: Decimal or int."""
+    if "|" in kind:
+        for number, choice in enumerate(kind.split("|")):
+            word, _, value = choice.partition("=")
+            if word == text:
+                return int(value) if value else number
+        raise _NoFitError
+    if kind == "number":
+        return 0
+    if kind == "rfc3339":
+        match = _TIME.match(text)
+        try:
+            when = datetime.fromisoformat(match[1] + "+00:00") if match else None
+        except ValueError:
+            when = None
+        if match is None or when is None or not 1970 <= when.year <= 2261:
+            raise _NoFitError
+        return int(when.timestamp()) * 10**9 + int((match[2] or "").ljust(9, "0"))
+    if not _DECIMAL.match(text) or sum(map(str.isdigit, text)) > 19 or int(text.replace(".", "")) > _MAX:
+        raise _NoFitError
+    if kind == "seconds":
+        return _mantissa(Decimal(text), 9, _NoFitError)
+    if kind in _SIMPLE:
+        if kind.endswith("+") and not Decimal(text):
+            raise _NoFitError
+        return Decimal(text)
+    if "." in text:
+        raise _NoFitError
+    return _epoch(int(text)) if kind == "epoch" else int(text)
+
+
+def _epoch(time: int) -> int:
+    for unit, least in ((1_000_000, 0), (1_000, 10**14), (1, 10**17)):
+        if least <= time <= _MAX // unit:
+            return time * unit
+    raise _NoFitError
+
+
+def _mantissa(value: Decimal, scale: int, error: type[Exception]) -> int:
+    digits = value.as_tuple()
+    number: int
+    shift = scale + int(digits.exponent)
+    number = int("".join(map(str, digits.digits)))
+    if shift < 0:
+        number, rest = divmod(number, 10**-shift)
+        if rest:
+            raise error
+    else:
+        number *= 10**shift
+    if number > _MAX:
+        raise error
+    return number
+
+
+class _Recorder:
+    """Carries effects out."""
+
+    def __init__(self, reading: Reading, state: NDArray[np.int64], ts_recv: int) -> None:
+        self._reading = reading
+        self._state = state
+        self._ts_recv = ts_recv
+
+    def group(self, found: _Found) -> None:
+        """The lists of an element, or of the frame, then its effects. Raises _RefusedError."""
+        rows = self._reading.rows
+        mark = len(rows)
+        for elements in found.lists:
+            for element in elements:
+                self.group(element)
+        for effect in found.parts:
+            if not isinstance(effect, str | Each) and not self._carry_out(effect, found, mark):
+                break
+
+    def _carry_out(self, effect: Effect, found: _Found, mark: int) -> bool:
+        # Whether the effects behind it count.
+        rows, names = self._reading.rows, {"": 0} | found.names
+        state = self._state[found.slot]
+        match effect:
+            case Ids():
+                return self._continue(effect, state, names)
+            case Seen():
+                state[effect.column] = 1
+            case Row():
+                side = names[effect.side] if isinstance(effect.side, str) and effect.side else effect.side or 0
+                price, size = (
+                    _mantissa(value, int(state[column]), _RefusedError) if isinstance(value, Decimal) else value
+                    for value, column in ((names[effect.price], PRICE_SCALE), (names[effect.size], SIZE_SCALE))
+                )
+                packed = _packed(state, effect.kind, side, effect.flags)
+                time, seq, order = names[effect.time], names[effect.seq], names[effect.order]
+                rows.append([time, self._ts_recv, price, size, seq, order, packed])
+            case Stamp():
+                if effect.checksum:
+                    rows.append([0, 0, 0, names[effect.checksum], 0, 0, _packed(state, Kind.CHECKSUM, 0, 0)])
+                for row in rows[mark:]:
+                    row[0], row[1], row[4], row[5] = names[effect.time], self._ts_recv, names[effect.seq], 0
+                if rows[mark:]:
+                    rows[-1][6] |= Flag.LAST << FLAGS_SHIFT
+            case Last():
+                if rows:
+                    rows[-1][6] |= Flag.LAST << FLAGS_SHIFT
+            case Give():
+                values = [value if isinstance(value, int) else names[value] for value in effect.values]
+                self._reading.given.append((effect.number, found.slot, rows[mark:], values))
+        return True
+
+    def _continue(self, effect: Ids, state: NDArray[np.int64], names: dict[str, Any]) -> bool:
+        last, last_ns, cause = state[effect.column : effect.column + 3].tolist()
+        ident, time = names[effect.id], names[effect.time]
+        if cause:
+            raise _RefusedError
+        if last != NONE:
+            if ident <= last and (not effect.by_one or time - last_ns <= ID_RESET_NS):
+                if not effect.drop_repeats:
+                    raise _RefusedError
+                self._reading.duplicates += 1
+                return False
+            if effect.by_one and ident != last + 1:
+                raise _RefusedError
+        state[effect.column : effect.column + 2] = ident, time
+        return True
+
+
+def _packed(state: NDArray[np.int64], kind: Kind, side: int, flags: int) -> int:
+    return int(state[INSTRUMENT]) | kind << KIND_SHIFT | side << SIDE_SHIFT | flags << FLAGS_SHIFT

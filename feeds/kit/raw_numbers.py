@@ -1,0 +1,165 @@
+"""Parts of kernels that read numbers and times from text at an address, exactly or not at all.
+
+Each returns the address after what was read first, or -1 where the text is anything else, or does not fit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.feeds.kit.raw_text import MAX, byte_at, digits_at
+from tickplant.kernels import inlined, part
+
+RAW: Final = -1
+"""Decimals of a number that has no scale: an id, a count."""
+
+# Forms of times.
+EPOCH: Final = 0  # an integer in ms, us or ns
+SECONDS: Final = 1  # with a fraction
+RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fraction, of 1970 to 2261
+
+_NS_DECIMALS: Final = 9
+_DIGITS: Final = 19
+"""No number of more digits fits 63 bits."""
+
+_POWERS: NDArray[np.int64] = 10 ** np.arange(19, dtype=np.int64)
+_ZERO, _DOT, _DASH, _COLON, _T, _Z = (ord(c) for c in "0.-:TZ")
+_DAYS_BEFORE: NDArray[np.int64] = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 2261  # the last one whose nanoseconds fit
+
+
+@inlined
+def decimal_at(at: int) -> tuple[int, int, int]:
+    """(end, mantissa, decimals) of a plain JSON number that is not negative: digits, perhaps a point and digits."""
+    count, mantissa = digits_at(at)
+    if count == 0 or (count > 1 and byte_at(at) == _ZERO):
+        return -1, 0, 0
+    at += count
+    total = count
+    while count == 8:
+        count, more = digits_at(at)
+        mantissa = mantissa * int(_POWERS[count]) + more
+        at += count
+        total += count
+    decimals = 0
+    if byte_at(at) == _DOT:
+        at += 1
+        count, more = digits_at(at)
+        if count == 0:
+            return -1, 0, 0
+        mantissa = mantissa * int(_POWERS[count]) + more
+        at += count
+        decimals = count
+        while count == 8:
+            count, more = digits_at(at)
+            mantissa = mantissa * int(_POWERS[count]) + more
+            at += count
+            decimals += count
+    # What has 19 digits at the most is below 2**64, so the sign tells whether it fits.
+    if total + decimals > _DIGITS or mantissa < 0 or mantissa > MAX:
+        return -1, 0, 0
+    return at, mantissa, decimals
+
+
+@inlined
+def int_at(at: int) -> tuple[int, int]:
+    """(end, value) of a JSON integer of 0 to 2**63 - 1."""
+    count, value = digits_at(at)
+    if count == 0 or (count > 1 and byte_at(at) == _ZERO):
+        return -1, 0
+    at += count
+    total = count
+    while count == 8:
+        count, more = digits_at(at)
+        value = value * int(_POWERS[count]) + more
+        at += count
+        total += count
+    if total > _DIGITS or value < 0 or value > MAX:
+        return -1, 0
+    return at, value
+
+
+@inlined
+def rescale(mantissa: int, decimals: int, scale: int) -> int:
+    """The mantissa at another scale, exactly; -1 where it does not fit. What has no scale stays as it is."""
+    if decimals in (scale, RAW):
+        return mantissa
+    if decimals < scale:
+        power = int(_POWERS[scale - decimals])
+        return mantissa * power if mantissa <= MAX // power else -1
+    power = int(_POWERS[decimals - scale])
+    quotient = mantissa // power
+    return quotient if quotient * power == mantissa else -1
+
+
+@inlined
+def time_at(at: int, form: int) -> tuple[int, int]:
+    """(end, ns) of a time in one of the forms above."""
+    if form == RFC3339:
+        return _rfc3339_at(at)
+    if form == SECONDS:
+        end, mantissa, decimals = decimal_at(at)
+        time = rescale(mantissa, decimals, _NS_DECIMALS)
+    else:
+        end, time = int_at(at)
+        time = _epoch_ns(time)
+    return end if time >= 0 else -1, time
+
+
+@inlined
+def _epoch_ns(time: int) -> int:
+    # Of ms, us or ns, told apart by magnitude; -1 for what is neither.
+    if time <= 9_223_372_036_854:
+        return time * 1_000_000
+    if 100_000_000_000_000 <= time <= 9_223_372_036_854_775:
+        return time * 1_000
+    if time >= 100_000_000_000_000_000:
+        return time
+    return -1
+
+
+@inlined
+def _pair(at: int) -> int:
+    # Two digits; far below 0 where they are none.
+    high, low = byte_at(at) - _ZERO, byte_at(at + 1) - _ZERO
+    return high * 10 + low if 0 <= high <= 9 and 0 <= low <= 9 else -100_000
+
+
+@part
+def _rfc3339_at(at: int) -> tuple[int, int]:
+    year, month, day = _pair(at) * 100 + _pair(at + 2), 0, 0
+    if byte_at(at + 4) == _DASH and _FIRST_YEAR <= year <= _LAST_YEAR:
+        month, day = _pair(at + 5), _pair(at + 8)
+    if not (1 <= month <= 12 and byte_at(at + 7) == _DASH and byte_at(at + 10) == _T):
+        return -1, 0
+    leap = 1 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 0
+    length = int(_DAYS_BEFORE[month + 1] - _DAYS_BEFORE[month]) + (leap if month == 2 else 0)
+    hour, minute, second = _pair(at + 11), _pair(at + 14), _pair(at + 17)
+    if not (1 <= day <= length and 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
+        return -1, 0
+    if byte_at(at + 13) != _COLON or byte_at(at + 16) != _COLON:
+        return -1, 0
+    past = year - 1
+    days = past * 365 + past // 4 - past // 100 + past // 400 - 719_162  # from 1970 on
+    days += int(_DAYS_BEFORE[month]) + (leap if month > 2 else 0) + day - 1
+    at += 19
+    fraction = 0
+    if byte_at(at) == _DOT:
+        count, fraction = digits_at(at + 1)
+        at += 1 + count
+        if count == 8:
+            ninth = byte_at(at) - _ZERO
+            if 0 <= ninth <= 9:
+                fraction = fraction * 10 + ninth
+                at += 1
+                count = 9
+        if count == 0:
+            return -1, 0
+        fraction *= int(_POWERS[9 - count])
+    if byte_at(at) != _Z:
+        return -1, 0
+    return at + 1, (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000_000 + fraction

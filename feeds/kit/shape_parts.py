@@ -1,0 +1,117 @@
+"""What a shape is made of, beside text: lists, and effects, which say what to record. `shapes.py` is the language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tickplant.feeds.kit.shape_program import GIFT_VALUES
+from tickplant.records.layouts import Kind, Side
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The id in hole `id` continues a stream: `column` and the two behind it of the state table.
+
+    What comes out of line is left to the reference. A repeat, an id not above the last one, is counted and the
+    effects behind this one are not carried out, or is left to the reference as well. With `by_one`, ids count without
+    holes, and one that goes back while the venue's time, in hole `time`, goes on by a second begins a new count, which
+    is out of line.
+    """
+
+    column: int
+    id: str
+    time: str = ""
+    by_one: bool = True
+    drop_repeats: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """Write one record of `kind`. Fields are names of holes; an empty one stands for 0. `side` may be a Side."""
+
+    kind: Kind
+    side: str | Side = Side.NONE
+    price: str = ""
+    size: str = ""
+    seq: str = ""
+    order: str = ""
+    time: str = ""
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Complete the rows written so far in this list's element, or in the frame, as one event.
+
+    All get the time and `seq` of these holes, the last one LAST; with `checksum` that is a CHECKSUM record.
+    """
+
+    time: str = ""
+    seq: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Set a column of the state table to 1."""
+
+    column: int
+
+
+@dataclass(frozen=True)
+class Last:
+    """Flag the last row of the frame with LAST."""
+
+
+@dataclass(frozen=True, init=False)
+class Give:
+    """Do not record the rows of this element, or frame: hand them to the adapter, with values.
+
+    `number` says which kind of event this is. Values are names of holes, or constants; 7 at the most.
+    """
+
+    number: int
+    values: tuple[str | int, ...]
+
+    def __init__(self, number: int, *values: str | int) -> None:
+        if len(values) > GIFT_VALUES:
+            raise ValueError(f"no more than {GIFT_VALUES} values can be given")
+        object.__setattr__(self, "number", number)
+        object.__setattr__(self, "values", values)
+
+
+Effect = Ids | Row | Stamp | Seen | Last | Give
+
+
+class Each:
+    """A list of anything, each element of this shape."""
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = parts
+
+
+class Levels(Each):
+    """A list of price levels, written as LEVEL rows without times; see `levels`."""
+
+    def __init__(self, text: str, side: str | Side) -> None:
+        self.text = text
+        self.side = side
+        super().__init__(text, Row(Kind.LEVEL, side=side, price="price", size="size"))
+
+
+Part = str | Each | Effect
+Shape = Sequence[Part]
+
+
+def each(*parts: Part) -> Each:
+    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them."""
+    return Each(*parts)
+
+
+def levels(text: str, side: str | Side) -> Levels:
+    """`[…,…]` of levels: an example of one with the holes `<price>` and `<size>`, and one for its side if that varies.
+
+    A `Stamp` completes them.
+    """
+    return Levels(text, side)

@@ -1,0 +1,170 @@
+"""Reads frames by shape: goes between the kernel, the reference decoder and the adapter.
+
+frames ──> ShapeReader.read ──> rows of the batch
+                 ├────────────> refer: frames that fit no shape, for the reference decoder
+                 └────────────> give: events that the adapter records, holds or drops
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.feeds.kit import shape_program as prog
+from tickplant.feeds.kit.raw_text import PADDING
+from tickplant.feeds.kit.shape_kernels import walk
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.state_table import STATE_COLUMNS
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.records.batch import TickBatch
+from tickplant.records.layouts import Kind
+
+Refer = Callable[[bytes, int], object]
+"""Takes a frame that no shape fits, and its receive time."""
+
+Give = Callable[[int, int, NDArray[np.int64], list[int], int], object]
+"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol),
+the rows, the values, the receive time. The rows lie behind `length` of the batch, where `TickBatch.extend` takes them
+from without a copy; they hold until something else is added."""
+
+_HEADER: Final = bytes.__basicsize__ - 1
+"""Bytes of an object of type `bytes` before its content."""
+
+_SEPARATOR: Final = b"\0"
+_ROOM: Final = 1024
+"""Rows that room is made for, where the batch is full."""
+
+
+def _check_layout() -> None:
+    probe = b"content"
+    if ctypes.string_at(id(probe) + _HEADER, len(probe)) != probe:
+        raise ImportError("this Python does not keep the content of bytes where CPython does")
+
+
+_check_layout()
+
+
+class ShapeReader:
+    """The fast path of a feed: frames become rows, or go to the reference decoder."""
+
+    def __init__(self, shapes: Shapes, symbols: SymbolTable, state: NDArray[np.int64]) -> None:
+        """Read `shapes`, of `symbols`, into `state`, a table of shape (instruments, columns): see state_table.py."""
+        self._shapes = shapes
+        self._symbols = symbols
+        self._array = np.zeros(prog.CONTEXT_WORDS, np.int64)
+        self._array[prog.CODE] = shapes.code.ctypes.data
+        self._array[prog.SYMBOLS] = symbols.head.ctypes.data
+        self._array[prog.FIELDS :] = shapes.fields.ravel()
+        self._context = self._array.ctypes.data
+        self._words = self._array.data
+        self._rows: NDArray[np.int64] | None = None
+        self._refused = [0] * (len(shapes.names) + 1)
+        self.use_state(state)
+
+    def use_state(self, state: NDArray[np.int64]) -> None:
+        """Another state table, as when the former one has become too small. Raises ValueError where it is none."""
+        if state.dtype != np.int64 or state.ndim != 2 or not state.flags.c_contiguous or state.shape[1] < STATE_COLUMNS:
+            raise ValueError(f"a state table has int64 rows of at least {STATE_COLUMNS} words, one behind the other")
+        self.state = state
+        self._words[prog.STATE] = state.ctypes.data
+        self._words[prog.STATE_ROW_BYTES] = state.strides[0]
+
+    def read(self, frames: Sequence[bytes], ts_recv: int, batch: TickBatch, refer: Refer, give: Give) -> None:
+        """Record frames in order. What does not fit a shape goes to `refer`, what shapes give goes to `give`."""
+        count = len(frames)
+        if count == 1:
+            text = frames[0] + PADDING
+            if type(text) is not bytes:
+                text = bytes(text)
+            length = len(text) - len(PADDING)
+        elif count:
+            text = _SEPARATOR.join((*frames, PADDING))
+            length = len(text) - len(PADDING) - 1
+        else:
+            return
+        address = id(text) + _HEADER
+        while True:
+            if batch.rows is not self._rows:
+                self._use_rows(batch.rows)
+            result = walk(self._context, address, length, count, ts_recv, batch.length)
+            batch.length = result >> prog.LENGTH_SHIFT
+            outcome = result & prog.OUTCOME_MASK
+            if outcome == prog.ALL_READ:
+                return
+            if outcome == prog.NO_ROOM:
+                batch.reserve(_ROOM)
+                continue
+            if outcome == prog.NOT_SEPARATED:
+                for frame in frames:
+                    self.read((frame,), ts_recv, batch, refer, give)
+                return
+            stopped = (result & prog.FRAME_MASK) >> prog.FRAME_SHIFT
+            try:
+                if outcome == prog.FRAME_GIVEN:
+                    self._hand_over(batch, give, ts_recv)
+                else:
+                    self._refused[self._words[prog.REFUSED_SHAPE] if self._words[prog.REFUSED_AT] else -1] += 1
+                    refer(frames[stopped], ts_recv)
+            except BaseException:
+                self._words[prog.FRAME] = self._words[prog.POSITION] = 0
+                raise
+            if stopped + 1 == count:
+                return
+
+    def _use_rows(self, rows: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._words[prog.ROWS] = rows.ctypes.data
+        self._words[prog.CAPACITY] = len(rows)
+
+    def _hand_over(self, batch: TickBatch, give: Give, ts_recv: int) -> None:
+        words = self._words
+        gifts = words[prog.GIVEN]
+        number, slot, start, count, values = words[prog.GIFTS : prog.GIFTS + 5].tolist()
+        rows = batch.rows[start : start + count]
+        if gifts == 1:
+            give(number, slot, rows, words[prog.GIFTS + 5 : prog.GIFTS + 5 + values].tolist(), ts_recv)
+            return
+        handed = []
+        for gift in range(prog.GIFTS, prog.GIFTS + gifts * prog.GIFT_WORDS, prog.GIFT_WORDS):
+            number, slot, start, count, values = words[gift : gift + 5].tolist()
+            # Copies: what the adapter records for one may overwrite those of the next.
+            rows = batch.rows[start : start + count].copy()
+            handed.append((number, slot, rows, words[gift + 5 : gift + 5 + values].tolist()))
+        for each in handed:
+            give(*each, ts_recv)
+
+    # What has been read so far.
+
+    @property
+    def parsed(self) -> int:
+        """Frames read by shape."""
+        return self._words[prog.PARSED]
+
+    @property
+    def duplicates(self) -> int:
+        """Records left out since their id was not above the last one."""
+        return self._words[prog.DUPLICATES]
+
+    @property
+    def kinds(self) -> dict[Kind, int]:
+        """Records written, by kind; those that were given are not among them."""
+        return {kind: number for kind in Kind if (number := self._words[prog.KINDS + kind])}
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """Frames read, by shape."""
+        return dict(zip(self._shapes.names, self._words[prog.TAKEN :].tolist(), strict=False))
+
+    @property
+    def fallbacks(self) -> dict[str, int]:
+        """Frames left to the reference, by the shape that was followed furthest; "" is for those that fit none."""
+        return {name: number for name, number in zip((*self._shapes.names, ""), self._refused, strict=True) if number}
+
+    @property
+    def last_fallback(self) -> tuple[str, int]:
+        """(shape, byte) of the frame that was last left to the reference: how far it fitted which shape."""
+        return self._shapes.names[self._words[prog.REFUSED_SHAPE]], self._words[prog.REFUSED_AT]

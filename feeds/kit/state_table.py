@@ -1,0 +1,32 @@
+"""The state table of a feed: one row per instrument, int64, shared by the kernel that reads frames and the adapter.
+
+Three columns are the same for every venue. The others belong to id streams, three columns each: the last id recorded,
+the venue's time of that record, and why the next record comes after a gap. A venue that numbers something else than
+trades, aggregate trades and quotes appends columns.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NONE: Final = -1
+"""No id seen yet, no such symbol."""
+
+INSTRUMENT: Final = 0
+PRICE_SCALE: Final = 1
+SIZE_SCALE: Final = 2
+LAST_TRADE: Final = 3  # id of the last trade recorded, NONE before the first; the next two columns belong to it
+LAST_TRADE_NS: Final = 4
+CAUSE_TRADE: Final = 5  # not 0: why the next trade comes after a gap (a GapCause)
+LAST_AGG: Final = 6
+LAST_AGG_NS: Final = 7
+CAUSE_AGG: Final = 8
+LAST_QUOTE: Final = 9
+LAST_QUOTE_NS: Final = 10
+CAUSE_QUOTE: Final = 11
+SEEN_QUOTE: Final = 12  # 1 when a quote or a book event has come since the adapter last cleared it
+SEEN_BOOK: Final = 13
+STATE_COLUMNS: Final = 14
+
+ID_RESET_NS: Final = 1_000_000_000
+"""An id that goes back while the venue's time goes on by more than this is a new count, not a duplicate."""

@@ -1,0 +1,117 @@
+"""Binance's messages as shapes: trades, aggregate trades, quotes and depth diffs, raw and wrapped in `{stream, data}`.
+
+In a wrapped frame the stream's name decides what the message is, so it is part of the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tickplant.feeds.kit.shapes import Effect, Give, Ids, Part, Row, Seen, Shape, Stamp, levels
+from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NONE, SEEN_QUOTE
+from tickplant.records.layouts import Flag, Kind, Side
+
+DIFF: Final = 0
+"""Number of what is given of a depth diff: its LEVEL rows; values first, last and previous id, and time in ns."""
+
+_TRADE: Final = (
+    Ids(LAST_TRADE, "id", "time"),
+    Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+)
+_AGG_TRADE: Final = (
+    Ids(LAST_AGG, "id", "time"),
+    Row(
+        Kind.TRADE,
+        side="side",
+        price="price",
+        size="size",
+        seq="id",
+        order="first",
+        time="time",
+        flags=Flag.LAST | Flag.AGGREGATE,
+    ),
+)
+
+
+def _quote(time: str) -> tuple[Effect, ...]:
+    return (
+        Seen(SEEN_QUOTE),
+        Ids(LAST_QUOTE, "id", time, by_one=False),
+        # A price of 0 is an empty side, which the reference knows how to say.
+        Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", seq="id", time=time),
+        Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", seq="id", time=time, flags=Flag.LAST),
+    )
+
+
+def _diff(previous: str | int) -> tuple[Effect, ...]:
+    return Stamp(time="time", seq="last"), Give(DIFF, "first", "last", previous, "time")
+
+
+_FOUR: Final = '"b":"<bid:price+>","B":"<bid_size:size>","a":"<ask:price+>","A":"<ask_size:size>"'
+_LEVEL: Final = '["<price>","<size>"]'
+_SIDES: Final = '"b":', levels(_LEVEL, Side.BID), ',"a":', levels(_LEVEL, Side.ASK)
+_SIDE: Final = '"m":<side:true=2|false=1>'
+_SPOT_TRADE: Final = (
+    '{"e":"trade","E":<_:int>,"s":"<symbol>","t":<id:int>,"p":"<price>","q":"<size>","T":<time:epoch>,'
+    f'{_SIDE},"M":<_:true|false>'
+)
+_USDM_TRADE: Final = (
+    '{"e":"trade","E":<_:int>,"T":<time:epoch>,"s":"<symbol>","t":<id:int>,"p":"<price>","q":"<size>",'
+    f'"X":"MARKET",{_SIDE}'
+)
+_USDM_AGG_TRADE: Final = (
+    '{"e":"aggTrade","E":<_:int>,"s":"<symbol>","a":<id:int>,"p":"<price>","q":"<size>","f":<first:int>,'
+    f'"l":<_:int>,"T":<time:epoch>,{_SIDE}'
+)
+_SPOT_AGG_TRADE: Final = f'{_USDM_AGG_TRADE},"M":<_:true|false>'
+_SPOT_DIFF: Final = '{"e":"depthUpdate","E":<time:epoch>,"s":"<symbol>","U":<first:int>,"u":<last:int>,'
+_USDM_DIFF: Final = (
+    '{"e":"depthUpdate","E":<_:int>,"T":<time:epoch>,"s":"<symbol>","U":<first:int>,"u":<last:int>,"pu":<previous:int>,'
+)
+_SPOT_QUOTE: Final = f'{{"u":<id:int>,"s":"<symbol>",{_FOUR}'
+# The venue sends the first and documents the second.
+_USDM_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"s":"<symbol>",{_FOUR},"T":<time:epoch>,"E":<_:int>'
+_DOCUMENTED_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"E":<_:int>,"T":<time:epoch>,"s":"<symbol>",{_FOUR}'
+
+# Of each message: what its stream is called, its text up to the end, further keys that would change it, effects.
+_Message = tuple[tuple[str, ...], tuple[Part, ...], str, tuple[Effect, ...]]
+_QUOTES: Final = "<_:text>@bookTicker", "!bookTicker"
+_TRADES: Final = ("<_:text>@trade",)
+_AGG_TRADES: Final = ("<_:text>@aggTrade",)
+_DEPTH: Final = "<_:text>@depth@<_:int>ms", "<_:text>@depth"
+
+_SPOT: Final[dict[str, _Message]] = {
+    "quote": (_QUOTES, (_SPOT_QUOTE,), "T", _quote("")),
+    "trade": (_TRADES, (_SPOT_TRADE,), "X", _TRADE),
+    "diff": (_DEPTH, (_SPOT_DIFF, *_SIDES), "T, pu", _diff(NONE)),
+    "aggregate trade": (_AGG_TRADES, (_SPOT_AGG_TRADE,), "", _AGG_TRADE),
+}
+_USDM: Final[dict[str, _Message]] = {
+    "quote": (_QUOTES, (_USDM_QUOTE,), "", _quote("time")),
+    "trade": (_TRADES, (_USDM_TRADE,), "", _TRADE),
+    "diff": (_DEPTH, (_USDM_DIFF, *_SIDES), "", _diff("previous")),
+    "aggregate trade": (_AGG_TRADES, (_USDM_AGG_TRADE,), "", _AGG_TRADE),
+    "documented quote": (_QUOTES, (_DOCUMENTED_QUOTE,), "", _quote("time")),
+}
+
+
+def _wrapped_and_raw(messages: dict[str, _Message]) -> Iterator[tuple[str, Shape]]:
+    """Wrapped in the order of the messages, then those of streams that are rarer, then raw."""
+    keys = "e, stream, data, lastUpdateId"
+    for rank in range(2):
+        for name, (streams, text, closed, effects) in messages.items():
+            if rank < len(streams):
+                shape = (f'{{"stream":"{streams[rank]}","data":', *text, _end(closed), f"<* but {keys}>}}", *effects)
+                yield f"{name} of {streams[rank].rpartition('>')[2] if rank else 'stream'}", shape
+    for name, (_, text, closed, effects) in messages.items():
+        yield f"raw {name}", (*text, _end(closed), *effects)
+
+
+def _end(closed: str) -> str:
+    keys = ", ".join(filter(None, ("e, stream, data, lastUpdateId", closed)))
+    return f"<* but {keys}>}}"
+
+
+SPOT: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_SPOT))
+USDM: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_USDM))

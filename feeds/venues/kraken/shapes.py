@@ -1,0 +1,64 @@
+"""Kraken's messages as shapes: WebSocket v2, updates of trades, tickers and books of price levels.
+
+Snapshots, ids out of order, numbers with exponents and all else are for the reference decoder.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tickplant.feeds.kit.shapes import Give, Ids, Row, Shape, Stamp, each, levels
+from tickplant.feeds.kit.state_table import LAST_TRADE
+from tickplant.records.layouts import Flag, Kind, Side
+
+BOOK_EVENT: Final = 0
+"""Number of what is given of a book: rows of LEVEL and a last one of CHECKSUM; values checksum and time in ns."""
+
+_TRADE: Final = (
+    '{"channel":"trade","type":"update","data":',
+    each(
+        '{"symbol":"<symbol>","side":"<side:buy=1|sell=2>","price":<price>,"qty":<size>,"ord_type":"<_:text>",'
+        '"trade_id":<id:int>,"timestamp":"<time:rfc3339>"<*>}',
+        # Trades of one instant may come with their ids out of order, so one below the last is no duplicate as yet.
+        Ids(LAST_TRADE, "id", "time", drop_repeats=False),
+        Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+    ),
+    "<*>}",
+)
+
+_LEVEL: Final = '{"price":<price>,"qty":<size>}'
+_BOOK: Final = (
+    '{"channel":"book","type":"update","data":',
+    each(
+        '{"symbol":"<symbol>","bids":',
+        levels(_LEVEL, Side.BID),
+        ',"asks":',
+        levels(_LEVEL, Side.ASK),
+        ',"checksum":<checksum:int>,"timestamp":"<time:rfc3339>"<*>}',
+        Stamp(time="time", checksum="checksum"),
+        Give(BOOK_EVENT, "checksum", "time"),
+    ),
+    "<*>}",
+)
+
+
+def _ticker(last_member: str, time: str) -> Shape:
+    return (
+        '{"channel":"ticker","type":"update","data":',
+        each(
+            '{"symbol":"<symbol>","bid":<bid:price+>,"bid_qty":<bid_size:size>,"ask":<ask:price+>,'
+            '"ask_qty":<ask_size:size>,"last":<_:number>,"volume":<_:number>,"vwap":<_:number>,"low":<_:number>,'
+            f'"high":<_:number>,"change":<_:number>,"change_pct":<_:number>{last_member}}}',
+            Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time=time),
+            Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time=time, flags=Flag.LAST),
+        ),
+        "<*>}",
+    )
+
+
+SHAPES: Final[dict[str, Shape]] = {
+    "book": _BOOK,
+    "trade": _TRADE,
+    "ticker": _ticker(',"timestamp":"<time:rfc3339>"<*>', "time"),
+    "ticker without time": _ticker("<* but timestamp>", ""),
+}

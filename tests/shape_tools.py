@@ -1,0 +1,97 @@
+"""What the tests of shapes share: a reader by kernel and one in plain Python, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tickplant.feeds.kit.plain_shapes import PlainReader, Reading
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shape, Shapes
+from tickplant.feeds.kit.state_table import (
+    INSTRUMENT,
+    LAST_AGG,
+    LAST_QUOTE,
+    LAST_TRADE,
+    NONE,
+    PRICE_SCALE,
+    SIZE_SCALE,
+    STATE_COLUMNS,
+)
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.records.batch import TickBatch
+
+WORDS_COMPARED = 7  # the eighth is set by the ring
+
+
+def new_state(symbols: Sequence[str], scale: int) -> np.ndarray:
+    state = np.zeros((len(symbols), STATE_COLUMNS), np.int64)
+    state[:, INSTRUMENT] = np.arange(len(symbols)) + 101
+    state[:, [PRICE_SCALE, SIZE_SCALE]] = scale
+    state[:, [LAST_TRADE, LAST_AGG, LAST_QUOTE]] = NONE
+    return state
+
+
+class Bench:
+    """Frames through a ShapeReader; remembers what came of each."""
+
+    def __init__(self, compiled: Shapes, symbols: Sequence[str], *, scale: int = 8, capacity: int = 1024) -> None:
+        self.table = SymbolTable()
+        self.state = new_state(symbols, scale)
+        for slot, symbol in enumerate(symbols):
+            self.table.add(symbol, slot)
+        self.batch = TickBatch(capacity)
+        self.reader = ShapeReader(compiled, self.table, self.state)
+        self.referred: list[bytes] = []
+        self.given: list[tuple] = []
+
+    def read(self, *frames: bytes, ts: int = 7) -> list[list[int]]:
+        """The rows recorded; what was referred and given is kept apart."""
+        self.batch.length = 0
+        self.reader.read(frames, ts, self.batch, self._refer, self._give)
+        return self.rows()
+
+    def rows(self) -> list[list[int]]:
+        return self.batch.rows[: self.batch.length, :WORDS_COMPARED].tolist()
+
+    def _refer(self, frame: bytes, ts: int) -> None:
+        self.referred.append(frame)
+
+    def _give(self, number: int, slot: int, rows: np.ndarray, values: list[int], ts: int) -> None:
+        self.given.append((number, slot, rows[:, :WORDS_COMPARED].tolist(), values))
+
+
+class Pair:
+    """The kernel and the plain reader, one frame after the other."""
+
+    def __init__(
+        self, shapes: Mapping[str, Shape], compiled: Shapes, symbols: Sequence[str], *, scale: int = 8
+    ) -> None:
+        self.bench = Bench(compiled, symbols, scale=scale)
+        self.state = new_state(symbols, scale)
+        self.plain = PlainReader(shapes, {symbol: slot for slot, symbol in enumerate(symbols)}, self.state)
+
+    def read(self, frame: bytes) -> Reading | None:
+        """What the kernel says, and the plain reader as well; None where the kernel leaves it to the reference."""
+        bench = self.bench
+        before = bench.reader.duplicates
+        taken = bench.reader.taken
+        bench.given.clear()
+        bench.referred.clear()
+        rows = bench.read(frame)
+        if bench.referred:
+            assert bench.referred == [frame]
+            assert not rows
+            assert not bench.given
+            assert (bench.state == self.state).all(), "not undone"
+            return None
+        reading = self.plain.read(frame, 7)
+        assert reading is not None, f"the kernel takes what does not fit: {frame!r}"
+        (shape,) = (name for name, number in bench.reader.taken.items() if number != taken[name])
+        assert shape == reading.shape
+        assert bench.given == reading.given
+        assert rows == ([] if reading.given else reading.rows)
+        assert bench.reader.duplicates - before == reading.duplicates
+        assert (bench.state == self.state).all()
+        return reading

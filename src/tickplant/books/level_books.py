@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
+from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
@@ -33,7 +34,7 @@ class Books:
             raise ValueError(f"max_levels is {max_levels}; a side holds at least one level")
         self.max_levels = max_levels
         self._books = np.zeros(0, k.BOOK)
-        self._sides = np.zeros((0, 2), k.SIDE)
+        self._sides = np.zeros((0, 2), SIDE)
         self._keys = np.zeros(4096, np.int64)
         self._sizes = np.zeros(4096, np.int64)
         self._used = 0  # of the pools
@@ -44,7 +45,7 @@ class Books:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted: see `book_kernels.TALLY`."""
+        """What has been counted: see `level_kernels.TALLY`."""
         return dict(zip(k.TALLY, self._tally.tolist(), strict=True))
 
     @property

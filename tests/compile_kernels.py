@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tickplant.books import checksums
 from tickplant.engine import core
 from tickplant.feeds import notices, ring_publisher
 from tickplant.feeds.venues import catalogue
@@ -29,6 +30,7 @@ def of_producers() -> None:
     catalogue.warm_up()
     ring_publisher.prepare_kernels()
     notices.prepare_kernels()
+    checksums.prepare_kernels()
     LiveMarket(SimSpec()).prepare()
 
 

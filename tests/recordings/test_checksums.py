@@ -12,10 +12,11 @@ import numpy as np
 import zstandard
 from recordings.independent import recording
 
-from tickplant.books.checksums import ALGORITHMS, BookChecksum, Digits
+from tickplant.books.checksums import ALGORITHMS, BookChecksum, Digits, pack_decimals
 from tickplant.books.depth_book import DepthBook
+from tickplant.books.fold import wrong_checksums
 from tickplant.books.level_books import Books
-from tickplant.instruments import to_mantissa
+from tickplant.instruments import Instrument, to_mantissa
 from tickplant.records.batch import TickBatch
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -74,6 +75,7 @@ class Pair:
         self.digits = digits
         self.checksum = BookChecksum(ALGORITHMS[venue], digits)
         self.cut = 0
+        self.ticks: list[np.ndarray] = []
 
     def take(self, event: Event) -> bool | None:
         """Whether the checksums agree; None where there is none."""
@@ -81,8 +83,10 @@ class Pair:
         removed = self.book.update(batch.rows[: batch.length])
         self.cut += len(removed)
         batch.extend(removed, Kind.LEVEL)
-        batch.add(Kind.CHECKSUM, 1, size=event.checksum or 0, flags=Flag.LAST)
-        self.folded.apply(batch.take())
+        decimals = pack_decimals(self.digits.price, self.digits.size)
+        batch.add(Kind.CHECKSUM, 1, size=event.checksum or 0, order_id=decimals, flags=Flag.LAST)
+        self.ticks.append(batch.take().copy())
+        self.folded.apply(self.ticks[-1])
         mine = self.checksum.of_book(self.book)
         bids, asks = (np.ascontiguousarray(self.folded.levels(1, side)) for side in (Side.BID, Side.ASK))
         assert self.checksum.of_levels(bids, asks) == mine
@@ -124,6 +128,10 @@ def test_kraken_depth_10_agrees_after_every_update() -> None:
     pair = Pair("kraken", 10, finer(1, 8))
     assert Counter(map(pair.take, kraken_events(messages))) == {True: 54}
     assert pair.cut > 10
+    row = Instrument(1, "kraken", "BTC/USD", pair.digits.price_scale, pair.digits.size_scale)
+    assert not list(wrong_checksums(pair.ticks, row)), "as a reader of the store sees them"
+    del pair.ticks[20]
+    assert list(wrong_checksums(pair.ticks, row)), "a lost event shows"
 
 
 def test_kraken_depth_1000_of_ten_pairs_agrees_after_every_update() -> None:

@@ -16,8 +16,10 @@ from tickplant.books.checksums import (
     unpack_decimals,
 )
 from tickplant.books.depth_book import DepthBook
+from tickplant.books.fold import wrong_checksums
 from tickplant.instruments import Instrument, to_mantissa
-from tickplant.records.layouts import TICK, Kind, Side
+from tickplant.records.batch import TickBatch
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side
 
 pytestmark = pytest.mark.kernels
 
@@ -113,3 +115,24 @@ def test_a_stored_checksum_can_be_checked_from_the_record_and_the_folded_book() 
     assert checks(record(KRAKEN, 200, 8), row, bids, asks) is None
     other = Instrument(id=1, venue="binance", symbol="BTCUSDT", price_scale=8, size_scale=8)
     assert checks(record(KRAKEN, 1, 8), other, bids, asks) is None
+
+
+def test_the_checksums_that_disagree_with_the_stored_book_are_found() -> None:
+    row = Instrument(id=7, venue="kraken", symbol="BTC/USD", price_scale=8, size_scale=8)
+    batch = TickBatch()
+    batch.add(Kind.CLEAR, 7)
+    for side, text in ((Side.BID, KRAKEN_BIDS), (Side.ASK, KRAKEN_ASKS)):
+        for price, size in levels(text).tolist():
+            batch.add(Kind.LEVEL, 7, price=price, size=size, side=side)
+    best = int(levels(KRAKEN_BIDS)[0, 0])
+    for size, number in ((0, KRAKEN), (7, KRAKEN + 1), (0, 0)):  # what the best bid becomes after a checksum
+        batch.add(Kind.CHECKSUM, 7, size=number, order_id=pack_decimals(1, 8), venue_seq=number, flags=Flag.LAST)
+        batch.add(Kind.LEVEL, 7, price=best, size=size, side=Side.BID)
+        batch.add(Kind.CHECKSUM, 8, size=1, flags=Flag.LAST)
+    batch.add(Kind.GAP, 7, price=GapCause.CHECKSUM, flags=Flag.ON_BOOK | Flag.LAST)
+    batch.add(Kind.CHECKSUM, 7, size=1, flags=Flag.LAST)
+    ticks = batch.take()
+    for cuts in ([], [3], [22, 23, 24, 25]):
+        wrong = wrong_checksums(np.split(ticks, cuts), row)
+        assert [int(record["venue_seq"]) for record in wrong] == [KRAKEN + 1, 0]
+    assert not list(wrong_checksums([ticks], Instrument(7, "binance", "BTCUSDT", 8, 8)))

@@ -57,7 +57,7 @@ ALGORITHMS: Final = MappingProxyType(
     {
         # Held by recordings of 2021 and 2026.
         "kraken": Algorithm(10, Order.ASKS_BIDS, Form.DIGITS, "", signed=False),
-        # Held by a recording of 2022. Since 23 June 2026 the venue sends 0 for "no checksum", and `prevSeqId` instead.
+        # Held by a recording of 2022. Announced: from 23 June 2026 on 0 for "no checksum", and `prevSeqId` instead.
         "okx": Algorithm(25, Order.INTERLEAVED, Form.SHORTEST, ":", signed=True),
         # By its documentation alone.
         "bitget": Algorithm(25, Order.INTERLEAVED, Form.FIXED, ":", signed=True),
@@ -252,3 +252,13 @@ def _computer(venue: str, digits: Digits) -> BookChecksum | None:
     if algorithm is None or not all(number <= MAX_SCALE for number in digits):
         return None
     return BookChecksum(algorithm, digits)
+
+
+def prepare_kernels() -> None:
+    """Compile, or load, what a feed needs that keeps a `DepthBook` and compares checksums."""
+    book = DepthBook(1)
+    book.snapshot(np.zeros((0, 3), np.int64))
+    book.top(1)
+    checksum = BookChecksum(ALGORITHMS["kraken"], Digits(0, 0, 0, 0))
+    checksum.of_book(book)
+    checksum.of_levels(*book.top(1))

@@ -16,14 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.level_runs import SIDE, copy_best, drop_worst, empty, set_level
+from tickplant.books.level_runs import SIDE, UNBOUNDED, copy_best, drop_worst, empty, set_level
 from tickplant.kernels import kernel
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, ORDER_ID, PACKED, PRICE, SIDE_SHIFT, SIZE, WORDS
 from tickplant.records.layouts import NO_PRICE, Flag, Kind, Side
 
 Integers = NDArray[np.int64]
-
-UNBOUNDED: Final = 2**62  # levels: more than any book has
 
 # Words of `memory`, which holds a whole book: one array costs a call of a kernel less than five.
 BID_PRICE: Final = 0  # these four as in a BBO

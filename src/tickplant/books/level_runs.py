@@ -20,6 +20,9 @@ Integers = NDArray[np.int64]
 SIDE: Final = np.dtype([("base", "<i8"), ("room", "<i8"), ("start", "<i8"), ("count", "<i8"), ("alive", "<i8")])
 """One side of a book: `room` entries from `base` of the pools are its own, `count` from `start` are its run."""
 
+UNBOUNDED: Final = 2**62
+"""As `max_levels`: more than any book has."""
+
 REACH: Final = 32  # how far, in entries, `insert` looks for the place of a removed level
 
 

@@ -3,6 +3,11 @@
     TICK records in batches of BATCH_RECORDS ──Books──> BBO records
     the same, as tuples of Python ints       ──SortedDict──> (bid, size, ask, size) at each change
 
+and, as a feed does whose venue sends checksums and cuts its books to a depth:
+
+    events of a few levels ──DepthBook, BookChecksum──> a checksum after each
+    the same, as lists of tuples ──SortedDict, str──> the same
+
 One core. Both start from decoded records; the rival is spared the conversion to Python objects. Its bests must equal
 the kernel's before anything is timed. Streams: both Binance recordings, where they are at hand, and a synthetic one,
 of which DEPTH levels a side are in the book and most updates are near the top.
@@ -11,6 +16,7 @@ of which DEPTH levels a side are in the book and most updates are near the top.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -21,11 +27,14 @@ from sortedcontainers import SortedDict
 
 from bench.codec import RECORDINGS, recorded_ticks
 from bench.harness import Result, main, median_of
+from tickplant.books.checksums import ALGORITHMS, BookChecksum, Digits
+from tickplant.books.depth_book import DepthBook
 from tickplant.books.level_books import Books
 from tickplant.engine.derive.bars import Bars
 from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, Side
 
 Records = NDArray[np.void]
+Integers = NDArray[np.int64]
 Row = tuple[int, int, int, int, int]
 Best = tuple[int, int, int, int]
 
@@ -33,6 +42,9 @@ BATCH_RECORDS: Final = 256
 DEPTHS: Final = (1_000, 10_000)
 SYNTHETIC_RECORDS: Final = 400_000
 QUICK_RECORDS: Final = 20_000
+CUT_DEPTHS: Final = (10, 1_000)
+EVENTS: Final = 20_000
+QUICK_EVENTS: Final = 2_000
 
 
 def synthetic(depth: int, count: int, seed: int = 1) -> Records:
@@ -111,6 +123,70 @@ def bars_run(ticks: Records) -> None:
         bars.apply(ticks[i : i + BATCH_RECORDS])
 
 
+def synthetic_events(depth: int, count: int, seed: int = 1) -> list[Integers]:
+    """A snapshot of `depth` levels a side, then events of one to three levels, most near the top: side, price, size."""
+    random = np.random.default_rng(seed)
+    prices = np.arange(1, depth + 1)
+    sides = (Side.BID, 10**6 - prices), (Side.ASK, 10**6 + prices)
+    events = [np.concatenate([np.stack([np.full(depth, s), p, 1 + prices], axis=1) for s, p in sides])]
+    for length in random.integers(1, 4, count).tolist():
+        side = random.integers(1, 3, length)
+        near = random.random(length) < 0.6
+        away = 1 + np.where(near, random.integers(0, 10, length), random.integers(0, depth + depth // 10, length))
+        size = np.where(random.random(length) < 0.35, 0, random.integers(1, 10**9, length))
+        events.append(np.stack([side, 10**6 + np.where(side == Side.BID, -away, away), size], axis=1))
+    return events
+
+
+def kernel_checksums(depth: int, events: list[Integers]) -> list[int | None]:
+    """Kraken's checksum after each event, as a feed computes it."""
+    book, checksum = DepthBook(depth), BookChecksum(ALGORITHMS["kraken"], Digits(1, 8, 1, 8))
+    checksums = []
+    book.snapshot(events[0])
+    for event in events[1:]:
+        book.update(event)
+        checksums.append(checksum.of_book(book))
+    return checksums
+
+
+def rival_checksums(depth: int, events: list[list[list[int]]]) -> list[int]:
+    """The same by two SortedDicts and strings."""
+    bids: SortedDict[int, int] = SortedDict()
+    asks: SortedDict[int, int] = SortedDict()
+    checksums = []
+    for event in events:
+        for side, price, size in event:
+            levels = bids if side == 1 else asks
+            if size:
+                levels[price] = size
+            else:
+                levels.pop(price, None)
+        while len(bids) > depth:
+            bids.popitem(0)
+        while len(asks) > depth:
+            asks.popitem()
+        best = [(price, asks[price]) for price in asks.keys()[:10]]
+        best += [(price, bids[price]) for price in bids.keys()[:-11:-1]]
+        checksums.append(zlib.crc32("".join([f"{price}{size}" for price, size in best]).encode()))
+    return checksums[1:]
+
+
+def measure_cut(depth: int, count: int, repeats: int) -> Result:
+    """Books of a depth. Raises AssertionError where two checksums differ."""
+    events = synthetic_events(depth, count)
+    as_lists = [event.tolist() for event in events]
+    assert kernel_checksums(depth, events) == rival_checksums(depth, as_lists), f"depth {depth}: checksums differ"
+    ours = median_of(repeats, partial(rate, count, partial(kernel_checksums, depth, events)))
+    theirs = median_of(repeats, partial(rate, count, partial(rival_checksums, depth, as_lists)))
+    return Result(
+        name=f"books: updates and checksums a CPU second, cut to {depth:,} levels",
+        value=ours,
+        unit="events/s",
+        compared_with="sortedcontainers.SortedDict and str",
+        ratio=ours / theirs,
+    )
+
+
 def rate(count: int, work: Callable[[], object]) -> float:
     """`count` things in the time that `work` takes, a second of CPU: another process does not slow them down."""
     started_s = time.process_time()
@@ -140,6 +216,7 @@ def run(repeats: int, quick: bool) -> list[Result]:
     """Raises AssertionError where a best differs."""
     count = QUICK_RECORDS if quick else SYNTHETIC_RECORDS
     results = [measure(f"synthetic, {depth:,} levels a side", synthetic(depth, count), repeats) for depth in DEPTHS]
+    results += [measure_cut(depth, QUICK_EVENTS if quick else EVENTS, repeats) for depth in CUT_DEPTHS]
     for label, (venue, file) in RECORDINGS.items():
         try:
             ticks = recorded_ticks(venue, file)

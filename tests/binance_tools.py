@@ -34,7 +34,7 @@ from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.venues.binance.adapter import BinanceAdapter
 from tickplant.feeds.venues.binance.venue import SPOT, USDM
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import Flag, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, Kind, Side
 
 SECOND = 1_000_000_000
 
@@ -246,53 +246,6 @@ def snapshot(ident: int, bids: Iterable = (), asks: Iterable = ()) -> dict:
         "bids": [list(level) for level in bids],
         "asks": [list(level) for level in asks],
     }
-
-
-class FoldedBook:
-    """The book of one symbol as its records say: the rule that every reader follows, in the plainest form."""
-
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        self.levels: dict[Side, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
-        self.live = False
-        self.book_id = 0
-        self._loading = False
-
-    def apply(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if record.symbol == self.symbol and not record.flags & Flag.PARTIAL:
-                self._apply(record)
-
-    def _apply(self, record: Record) -> None:
-        if record.kind == Kind.GAP or (record.kind == Kind.STATUS and record.price == StatusCode.DISCONNECTED):
-            if record.flags & Flag.ON_BOOK:
-                self.live = self._loading = False
-            return
-        if record.kind not in (Kind.CLEAR, Kind.LEVEL):
-            return
-        if record.kind == Kind.CLEAR:
-            self.levels = {Side.BID: {}, Side.ASK: {}}
-            self._loading, self.live = True, False
-        elif not (self.live or self._loading):
-            return
-        elif record.size:
-            self.levels[record.side][record.price] = record.size
-        else:
-            self.levels[record.side].pop(record.price, None)
-        if record.flags & Flag.LAST:
-            self.live |= self._loading
-            self._loading = False
-            self.book_id = record.venue_seq
-
-    @property
-    def best_bid(self) -> tuple[int, int] | None:
-        bids = self.levels[Side.BID]
-        return (max(bids), bids[max(bids)]) if bids else None
-
-    @property
-    def best_ask(self) -> tuple[int, int] | None:
-        asks = self.levels[Side.ASK]
-        return (min(asks), asks[min(asks)]) if asks else None
 
 
 def words(ticks: np.ndarray) -> list[list[int]]:

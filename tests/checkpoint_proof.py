@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from folded_book import FoldedBook
 from numpy.typing import NDArray
 
-from tickplant.books.fold import Fold
-from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, Side
 
 Records = NDArray[np.void]
@@ -17,7 +16,7 @@ def expect_as_folded(made: Records, ticks: Records) -> int:
 
     `ticks` have the seqs 0, 1, 2 ….
     """
-    folds: dict[int, Fold] = {}
+    folds: dict[int, FoldedBook] = {}
     taken: dict[int, int] = {}
     ends = np.flatnonzero(made["flags"] & Flag.LAST) + 1
     starts = np.flatnonzero(made["kind"] == Kind.CLEAR)
@@ -29,13 +28,12 @@ def expect_as_folded(made: Records, ticks: Records) -> int:
         assert (records["instrument"] == instrument).all()
         assert (records["source_seq"] == seq).all()
         assert ticks[seq][["ts_event", "ts_recv"]] == records[0][["ts_event", "ts_recv"]]
-        fold = folds.setdefault(instrument, Fold(instrument))
-        fold.apply(ticks[taken.get(instrument, 0) : seq])
+        book = folds.setdefault(instrument, FoldedBook())
+        since = ticks[taken.get(instrument, 0) : seq]
+        book.apply_ticks(since[since["instrument"] == instrument])
         taken[instrument] = seq
-        book = fold.book(Instrument(instrument, "", "", 0, 0))
-        assert not book.stale
-        for side, levels in ((Side.BID, book.bids), (Side.ASK, book.asks)):
-            own = records[records["side"] == side]
-            assert np.column_stack([own["price"], own["size"]]).tolist() == levels.tolist()
-        assert {(book.ts_event, book.ts_recv)} == set(records[["book_ts_event", "book_ts_recv"]].tolist())
+        assert book.live
+        for side in (Side.BID, Side.ASK):
+            assert records[records["side"] == side][["price", "size"]].tolist() == book.side(side)
+        assert {book.times} == set(records[["book_ts_event", "book_ts_recv"]].tolist())
     return len(starts)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from tickplant import venues
+from tickplant.books import checksums
 from tickplant.engine import core
 from tickplant.feeds import notices, ring_publisher
 from tickplant.shm import ring
@@ -29,6 +30,7 @@ def of_producers() -> None:
     venues.warm_up()
     ring_publisher.prepare_kernels()
     notices.prepare_kernels()
+    checksums.prepare_kernels()
     LiveMarket(SimSpec()).prepare()
 
 

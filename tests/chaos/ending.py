@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from folded_book import FoldedBook
 from numpy.typing import NDArray
 from plant_process import tickplant
 
@@ -18,7 +19,7 @@ from tickplant.books.fold import BOOK_KINDS, Fold
 from tickplant.client.subscription import fetch_book
 from tickplant.errors import SubscribeError
 from tickplant.instruments import to_mantissa
-from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.records.layouts import Flag, Kind, Schema, Side
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 
@@ -153,17 +154,19 @@ def _stored_book(store: Store, symbol: str, venue: dict[str, Any]) -> str:
     if change is None:
         return "behind"
     row = store.find("binance", symbol)[-1]
-    stored, shown = Fold(row.id), Fold(row.id)
+    fold, shown = Fold(row.id), FoldedBook()
     for records in store.read(FEED, Schema.TICK, Selection(ids=frozenset({row.id}), kinds=BOOK_KINDS)):
-        stored.apply(records[records["seq"] <= change[-1]["seq"]])
-    for levels, texts in ((shown.bids, venue["bids"]), (shown.asks, venue["asks"])):
+        fold.apply(records[records["seq"] <= change[-1]["seq"]])
+    for side, texts in ((Side.BID, venue["bids"]), (Side.ASK, venue["asks"])):
         for price, size in texts:
-            levels[to_mantissa(price, row.price_scale)] = to_mantissa(size, row.size_scale)
-    shown.state = "live"
-    shown.apply(change)
-    if stored.state != "live":
+            shown.levels[side][to_mantissa(price, row.price_scale)] = to_mantissa(size, row.size_scale)
+    shown.live = True
+    shown.apply_ticks(change)
+    stored = fold.book(row)
+    if stored.stale:
         return "stale"
-    return "equal" if (stored.bids, stored.asks) == (shown.bids, shown.asks) else "different"
+    sides = [[tuple(level) for level in side.tolist()] for side in (stored.bids, stored.asks)]
+    return "equal" if sides == [shown.side(Side.BID), shown.side(Side.ASK)] else "different"
 
 
 def _engine_book(plant: ChaosPlant, symbol: str) -> str:

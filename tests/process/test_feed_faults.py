@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
+from folded_book import FoldedBook
 from sim_process import SimProcess, sim_process
 
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
@@ -66,37 +67,13 @@ def table() -> list[Row]:
 ROWS = table()
 
 
-class Book:
-    """The fold of the stored records of one instrument."""
-
-    def __init__(self) -> None:
-        self.live = False
-        self.id = 0
-        self.levels: dict[tuple[int, int], int] = {}
-        self.touched: dict[tuple[int, int], int] = {}  # by the event of this id, the last time
-
-    def apply(self, record: Any) -> None:
-        kind, ident = int(record["kind"]), int(record["venue_seq"])
-        if kind == Kind.CLEAR:
-            self.levels.clear()
-            self.live = True
-        elif kind == Kind.LEVEL and self.live:
-            key = (int(record["side"]), int(record["price"]))
-            self.touched[key] = ident
-            self.levels.pop(key, None)
-            if record["size"]:
-                self.levels[key] = int(record["size"])
-        if kind in (Kind.CLEAR, Kind.LEVEL):
-            self.id = max(self.id, ident) if self.live else self.id
-
-
 class Lane:
     """A venue, a feed, and what has become of its records so far."""
 
     def __init__(self, sim: SimProcess, feed: FeedProcess) -> None:
         self.sim, self.feed = sim, feed
         self.read = 0
-        self.books: dict[int, Book] = defaultdict(Book)
+        self.books: dict[int, FoldedBook] = defaultdict(FoldedBook)
         self.trades: dict[int, set[int]] = defaultdict(set)
 
     def instrument(self, symbol: str) -> int:
@@ -112,16 +89,12 @@ class Lane:
         """Fold what is new."""
         records = self.feed.records[self.read :]
         self.read += len(records)
-        for record in records[np.isin(records["kind"], (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.GAP, Kind.STATUS))]:
-            kind, instrument = record["kind"], int(record["instrument"])
-            if kind == Kind.TRADE:
-                ident = int(record["venue_seq"])
+        for instrument in np.unique(records["instrument"]).tolist():
+            own = records[records["instrument"] == instrument]
+            self.books[instrument].apply_ticks(own)
+            for ident in own["venue_seq"][own["kind"] == Kind.TRADE].tolist():
                 assert ident not in self.trades[instrument], f"trade {ident} is stored twice"
                 self.trades[instrument].add(ident)
-            elif kind == Kind.GAP or (kind == Kind.STATUS and record["price"] == StatusCode.DISCONNECTED):
-                self.books[instrument].live &= not record["flags"] & Flag.ON_BOOK
-            else:
-                self.books[instrument].apply(record)
 
     def is_well(self) -> bool:
         """One connection, live books, every trade since the first one stored."""
@@ -145,10 +118,10 @@ class Lane:
 
         def passed() -> bool:
             self.follow()
-            return not book.live or book.id >= snapshot["lastUpdateId"]
+            return not book.live or book.book_id >= snapshot["lastUpdateId"]
 
         self.feed.wait_for(f"the book of {symbol}", passed)
-        since = {key for key, ident in book.touched.items() if ident > snapshot["lastUpdateId"]}
+        since = {key for key, ident in book.changed.items() if ident > snapshot["lastUpdateId"]}
         venue = {
             (int(side), int(Decimal(price).scaleb(instrument.price_scale))): int(
                 Decimal(size).scaleb(instrument.size_scale)
@@ -156,7 +129,12 @@ class Lane:
             for side, name in ((Side.BID, "bids"), (Side.ASK, "asks"))
             for price, size in snapshot[name]
         }
-        mine = {key: size for key, size in book.levels.items() if key not in since}
+        mine = {
+            (side, price): size
+            for side, levels in book.levels.items()
+            for price, size in levels.items()
+            if (side, price) not in since
+        }
         return book.live and mine == {key: size for key, size in venue.items() if key not in since}
 
     def run(self, row: Row) -> None:

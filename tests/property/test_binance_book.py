@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from binance_tools import Desk, FoldedBook, Record, as_bytes, diff, snapshot, wrapped
+from binance_tools import Desk, Record, as_bytes, diff, snapshot, wrapped
+from folded_book import FoldedBook
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from folded_book import FoldedBook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tickplant.books.fold import Fold
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks
+from tickplant.instruments import Instrument
 from tickplant.records.layouts import TICK, Flag, Kind, Side, StatusCode
 
 pytestmark = pytest.mark.kernels
@@ -57,6 +60,28 @@ def test_output_and_levels_equal_the_reference_for_any_cuts(records: np.ndarray,
         assert dict(cut.levels(instrument, Side.ASK).tolist()) == book.asks
         assert cut.levels(instrument, Side.BID)[:, 0].tolist() == sorted(book.bids, reverse=True)
         assert cut.levels(instrument, Side.ASK)[:, 0].tolist() == sorted(book.asks)
+
+
+@settings(max_examples=100, deadline=None)
+@given(streams(), st.lists(st.tuples(st.integers(0, 123), st.booleans()), max_size=4), st.sampled_from([1, 3]))
+def test_the_fold_of_one_instrument_equals_the_tests_own(
+    records: np.ndarray, cuts: list[tuple[int, bool]], instrument: int
+) -> None:
+    fold, truth, start = Fold(instrument), FoldedBook(), 0
+    row = Instrument(instrument, "", "", 0, 0)
+    for cut, lost in [*sorted(cuts), (len(records), False)]:
+        part = records[start:cut].copy()
+        start = max(start, cut)
+        fold.apply(part)
+        truth.apply_ticks(part[part["instrument"] == instrument])
+        if lost:
+            fold.lose()
+            truth.take(Kind.GAP, Side.NONE, 0, 0, Flag.ON_BOOK, 0, 0, 0)
+        book = fold.book(row)
+        sides = [[tuple(level) for level in side.tolist()] for side in (book.bids, book.asks)]
+        assert sides == [truth.side(Side.BID), truth.side(Side.ASK)]
+        assert book.bids.flags.c_contiguous
+        assert (book.stale, book.ts_event, book.ts_recv) == (not truth.live, *truth.times)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from binance_tools import Desk, FoldedBook, Record, diff, snapshot
+from binance_tools import Desk, Record, diff, snapshot
+from folded_book import FoldedBook
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 

@@ -99,30 +99,3 @@ def read(path: Path) -> Expected:
             raise AssertionError(f"unknown message {message}")
     expected.book = [row for event in expected.events for row in event]
     return expected
-
-
-@dataclass
-class DictBook:
-    """A book in two dicts."""
-
-    bids: dict[Decimal, Decimal] = field(default_factory=dict)
-    asks: dict[Decimal, Decimal] = field(default_factory=dict)
-
-    def apply(self, event: list[Row]) -> None:
-        """One atomic event."""
-        for kind, side, price, size, *_ in event:
-            if kind == "clear":
-                self.bids.clear()
-                self.asks.clear()
-            else:
-                assert price is not None
-                assert size is not None
-                levels = self.bids if side == "bid" else self.asks
-                levels[price] = size
-                if not size:
-                    del levels[price]
-
-    def best(self) -> tuple[Decimal, Decimal, Decimal, Decimal]:
-        """Best bid and its size, best ask and its size."""
-        bid, ask = max(self.bids), min(self.asks)
-        return bid, self.bids[bid], ask, self.asks[ask]

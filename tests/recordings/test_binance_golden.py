@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from binance_tools import Desk, FoldedBook, Record, diff, snapshot
+from binance_tools import Desk, Record, diff, snapshot
+from folded_book import FoldedBook
 
 from tickplant.feeds.contract import Resubscribe
 from tickplant.feeds.venues.binance import messages

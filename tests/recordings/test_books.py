@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from binance_tools import Desk
 from checkpoint_proof import expect_as_folded
-from recordings.independent import DictBook, Expected, read, recording
+from folded_book import FoldedBook
+from recordings.independent import Expected, read, recording
 
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks, PlainBars
@@ -62,7 +63,7 @@ def test_after_every_event_the_book_equals_an_independent_one_and_the_venues_own
     events = [event for event in recorded.expected.events if event]
     ends = np.flatnonzero((recorded.ticks["flags"] & Flag.LAST > 0) & (recorded.ticks["kind"] == Kind.LEVEL)) + 1
     assert len(ends) == len(events)
-    books, truth = Books(), DictBook()
+    books, truth = Books(), FoldedBook()
     live, touched, start = False, 0, 0
     for number, (event, end) in enumerate(zip(events, ends.tolist(), strict=True)):
         books.apply(recorded.ticks[start:end])
@@ -71,8 +72,8 @@ def test_after_every_event_the_book_equals_an_independent_one_and_the_venues_own
         if not live:
             assert books.is_stale(1)
             continue
-        truth.apply(event)
-        best = tuple(map(mantissa, truth.best()))
+        truth.apply_event(event)
+        best = tuple(map(mantissa, (*truth.best_bid, *truth.best_ask)))
         snapshot = books.levels(1, Side.BID)[0].tolist() + books.levels(1, Side.ASK)[0].tolist()
         assert tuple(snapshot) == best
         update_id = event[0][-1]
@@ -80,7 +81,7 @@ def test_after_every_event_the_book_equals_an_independent_one_and_the_venues_own
             assert tuple(map(mantissa, venues_best[update_id])) == best
             touched += 1
         if number % 50 == 0 or number == len(events) - 1:
-            for side, levels in ((Side.BID, truth.bids), (Side.ASK, truth.asks)):
+            for side, levels in truth.levels.items():
                 assert as_dict(books.levels(1, side)) == {mantissa(p): mantissa(q) for p, q in levels.items()}
     assert touched == recorded.touches
     assert books.counters["crossed"] == 0

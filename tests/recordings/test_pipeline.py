@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from folded_book import FoldedBook
 from plant_process import free_port, plant, tickplant, wait_for
-from recordings.independent import DictBook, Expected, Row, read, recording
+from recordings.independent import Expected, Row, read, recording
 from sim_process import sim_process
+
+from tickplant.records.layouts import Side
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("pipeline"), pytest.mark.usefixtures("unmeasured")]
 
@@ -85,17 +88,16 @@ def test_the_book_at_a_time_equals_an_independent_reconstruction(case: Case) -> 
     snapshot = next(index for index, event in enumerate(events) if event and event[0][0] == "clear")
     for index in (snapshot, snapshot + 3, len(events) // 2, len(events) - 1):
         at = max(row[5] for event in events[: index + 1] for row in event) + 1
-        book = DictBook()
+        book = FoldedBook()
         for event in events:
             if event and event[0][5] < at:
-                book.apply(event)
+                book.apply_event(event)
         done = tickplant("book", case.venue, "BTCUSDT", "--data", case.data_dir, "--at", str(at), "--json")
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
         assert not answer["stale"]
-        for side, levels, best_first in (("bids", book.bids, True), ("asks", book.asks, False)):
-            found = [(Decimal(price), Decimal(size)) for price, size in answer[side]]
-            assert found == sorted(levels.items(), reverse=best_first)
+        for name, side in (("bids", Side.BID), ("asks", Side.ASK)):
+            assert [(Decimal(price), Decimal(size)) for price, size in answer[name]] == book.side(side)
 
 
 def test_verify_finds_the_store_whole_and_complete(case: Case) -> None:

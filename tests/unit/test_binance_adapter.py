@@ -9,7 +9,6 @@ import pytest
 from binance_tools import (
     SECOND,
     Desk,
-    FoldedBook,
     Record,
     agg_trade,
     diff,
@@ -18,6 +17,7 @@ from binance_tools import (
     trade,
     wrapped,
 )
+from folded_book import FoldedBook
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import FeedContext, Resubscribe, Send

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from binance_tools import SECOND, Desk, FoldedBook, Record, diff, snapshot, trade
+from binance_tools import SECOND, Desk, Record, diff, snapshot, trade
+from folded_book import FoldedBook
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import Request, Send

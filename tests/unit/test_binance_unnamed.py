@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from binance_tools import SECOND, Desk, FoldedBook, Record, diff, snapshot, trade, wrapped
+from binance_tools import SECOND, Desk, Record, diff, snapshot, trade, wrapped
+from folded_book import FoldedBook
 
 from tickplant.feeds.venues.binance.unnamed import WAIT_NS
 from tickplant.records.layouts import Flag, Kind, Side

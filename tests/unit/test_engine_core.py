@@ -187,7 +187,7 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
     code = """
 import sys
 from pathlib import Path
-from tickplant.books import level_kernels
+from tickplant.books import level_kernels, level_runs
 from tickplant.engine import fanout
 from tickplant.engine.derive import bar_kernels
 from tickplant.records import channel_masks
@@ -196,7 +196,7 @@ sys.path[:0] = sys.argv[1:3]
 from test_engine_core import Bench, every_size
 
 def compiled():
-    kernels = [k for module in (bar_kernels, level_kernels, channel_masks, fanout) for k in vars(module).values()]
+    kernels = [k for m in (bar_kernels, level_kernels, level_runs, channel_masks, fanout) for k in vars(m).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
 warm_up()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from binance_tools import SECOND, Desk, FoldedBook, Record, agg_trade, as_bytes, diff, quote, snapshot, trade, wrapped
+from binance_tools import SECOND, Desk, Record, agg_trade, as_bytes, diff, quote, snapshot, trade, wrapped
+from folded_book import FoldedBook
 from hypothesis import given
 from hypothesis import strategies as st
 

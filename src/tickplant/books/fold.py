@@ -1,27 +1,26 @@
-"""Folding stored records into the book of one instrument.
-
-The rules are those of every reader of the data: CLEAR empties the book, LEVEL sets the size at a price (0 removes
-it), LAST ends an atomic event. A GAP or a STATUS DISCONNECTED, with ON_BOOK, makes the book stale; levels are ignored
-then until a CLEAR, and with the LAST of its event the book is live again. PARTIAL levels are no part of it. A
-dictionary is quick enough from one snapshot to a time, and stands apart from the engine's kernels.
-"""
+"""Folding stored records into the book of one instrument, by the rules that docs/design.md §2 states for all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.checksums import checks
+from tickplant.books.level_books import Books
+from tickplant.books.level_runs import UNBOUNDED
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import NO_PRICE, Flag, Kind, Side, StatusCode
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
 Records = NDArray[np.void]
 
 BOOK_KINDS: Final = frozenset({Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.GAP, Kind.STATUS})
 """Kinds of records that a fold looks at."""
+
+_ONLY: Final = 1  # id of the one book: memory follows the ids, and a store may have a million
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -40,79 +39,49 @@ class Fold:
 
     def __init__(self, instrument_id: int) -> None:
         self.instrument_id = instrument_id
-        self.bids: dict[int, int] = {}
-        self.asks: dict[int, int] = {}
-        self.state = "stale"  # then "loading", from a CLEAR to the LAST of its event, then "live"
-        self.ts_event = 0
-        self.ts_recv = 0
+        self._books = Books(UNBOUNDED)
 
     def apply(self, records: Records) -> None:
         """Take in records, in stored order. Others than this book's are passed over."""
-        records = records[self._concerns(records)]
-        turns = np.flatnonzero(records["kind"] != Kind.LEVEL)
-        start = 0
-        for turn in turns.tolist():
-            self._set_levels(records[start:turn])
-            self._turn(records[turn])
-            start = turn + 1
-        self._set_levels(records[start:])
-
-    def _concerns(self, records: Records) -> NDArray[np.bool_]:
-        kinds, flags = records["kind"], records["flags"]
-        book = (kinds == Kind.LEVEL) | (kinds == Kind.CLEAR) | (kinds == Kind.CHECKSUM)
-        book &= (flags & Flag.PARTIAL) == 0
-        breaks = (kinds == Kind.GAP) | ((kinds == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
-        breaks &= (flags & Flag.ON_BOOK) != 0
-        concerns: NDArray[np.bool_] = (records["instrument"] == self.instrument_id) & (book | breaks)
-        return concerns
-
-    def _turn(self, record: np.void) -> None:
-        """Anything but a LEVEL."""
-        kind = record["kind"]
-        if kind in (Kind.GAP, Kind.STATUS):
-            self.state = "stale"
-        elif kind == Kind.CLEAR:
-            self.bids.clear()
-            self.asks.clear()
-            if self.state == "stale":
-                self.state = "loading"
-        if kind in (Kind.CLEAR, Kind.CHECKSUM) and self.state != "stale":
-            self._took(record, last=bool(record["flags"] & Flag.LAST))
-
-    def _set_levels(self, levels: Records) -> None:
-        if not len(levels) or self.state == "stale":
-            return
-        self._took(levels[-1], last=bool((levels["flags"] & Flag.LAST).any()))
-        valid = levels[(levels["size"] >= 0) & (levels["price"] != NO_PRICE)]
-        for side, book in ((Side.BID, self.bids), (Side.ASK, self.asks)):
-            changes = valid[valid["side"] == side]
-            # Only the last size at each price matters; dict() keeps just that.
-            for price, size in dict(zip(changes["price"].tolist(), changes["size"].tolist(), strict=True)).items():
-                if size:
-                    book[price] = size
-                else:
-                    book.pop(price, None)
-
-    def _took(self, record: np.void, *, last: bool) -> None:
-        self.ts_event, self.ts_recv = int(record["ts_event"]), int(record["ts_recv"])
-        if last:
-            self.state = "live"
+        own = records[records["instrument"] == self.instrument_id]
+        own["instrument"] = _ONLY
+        self._books.apply(own)
 
     def lose(self) -> None:
         """Records are missing here: the book is stale from here on, up to the next CLEAR."""
-        self.state = "stale"
+        gap = np.zeros(1, TICK)
+        gap["instrument"], gap["kind"], gap["flags"] = _ONLY, Kind.GAP, Flag.ON_BOOK | Flag.LAST
+        gap["price"], gap["size"] = GapCause.DAMAGE, UNKNOWN
+        self._books.apply(gap)
 
     def book(self, instrument: Instrument) -> Book:
         """The book as it stands."""
+        ts_event, ts_recv = self._books.times(_ONLY)
         return Book(
             instrument=instrument,
-            bids=_levels(sorted(self.bids.items(), reverse=True)),
-            asks=_levels(sorted(self.asks.items())),
-            ts_event=self.ts_event,
-            ts_recv=self.ts_recv,
-            stale=self.state != "live",
+            bids=self._books.levels(_ONLY, Side.BID),
+            asks=self._books.levels(_ONLY, Side.ASK),
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            stale=self._books.is_stale(_ONLY),
         )
 
 
-def _levels(rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    return np.array(list(rows), np.int64).reshape(-1, 2)
+def wrong_checksums(parts: Iterable[Records], instrument: Instrument) -> Iterator[np.void]:
+    """The CHECKSUM records of an instrument that the book as folded disagrees with.
+
+    Args:
+        parts: TICK records in stored order, as from `Store.query`; those of other instruments are passed over.
+        instrument: which book. Where its venue has no algorithm in `checksums.ALGORITHMS`, nothing is wrong.
+    """
+    fold = Fold(instrument.id)
+    for records in parts:
+        start = 0
+        mine = (records["instrument"] == instrument.id) & (records["kind"] == Kind.CHECKSUM)
+        for place in np.flatnonzero(mine).tolist():
+            fold.apply(records[start : place + 1])
+            start = place + 1
+            book = fold.book(instrument)
+            if not book.stale and checks(records[place], instrument, book.bids, book.asks) is False:
+                yield records[place]
+        fold.apply(records[start:])

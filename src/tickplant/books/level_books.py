@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
+from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Side
 
@@ -33,7 +34,7 @@ class Books:
             raise ValueError(f"max_levels is {max_levels}; a side holds at least one level")
         self.max_levels = max_levels
         self._books = np.zeros(0, k.BOOK)
-        self._sides = np.zeros((0, 2), k.SIDE)
+        self._sides = np.zeros((0, 2), SIDE)
         self._keys = np.zeros(4096, np.int64)
         self._sizes = np.zeros(4096, np.int64)
         self._used = 0  # of the pools
@@ -44,7 +45,7 @@ class Books:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted: see `book_kernels.TALLY`."""
+        """What has been counted: see `level_kernels.TALLY`."""
         return dict(zip(k.TALLY, self._tally.tolist(), strict=True))
 
     @property
@@ -110,21 +111,27 @@ class Books:
         """Whether the book is out of sync, or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
 
+    def times(self, instrument_id: int) -> tuple[int, int]:
+        """`ts_event` and `ts_recv` of the last record that the book took in; 0 where there was none."""
+        self.reserve(instrument_id)
+        book = self._books[instrument_id]
+        return int(book["ts_event"]), int(book["ts_recv"])
+
     def whole(self) -> list[int]:
         """Ids of the books in sync that no atomic event is under way in, and that have given up no level."""
         books = self._books
         return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
 
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
-        """Price and size mantissas of one side, best first: an array of shape (levels, 2)."""
+        """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
         if instrument_id >= len(self._books):
             return np.zeros((0, 2), np.int64)
         run = self._sides[instrument_id, side - 1]
         place = slice(run["start"], run["start"] + run["count"])
-        keys, sizes = self._keys[place], self._sizes[place]
+        keys, sizes = self._keys[place][::-1], self._sizes[place][::-1]
         kept = sizes != 0
         prices = keys[kept] if side == Side.BID else -keys[kept]
-        return np.stack([prices, sizes[kept]], axis=1)[::-1]
+        return np.stack([prices, sizes[kept]], axis=1)
 
     def snapshot(self, instrument_id: int) -> Records:
         """The book as TICK records that, folded into an empty book, give this one, whatever state it is in.

@@ -159,3 +159,42 @@ def _records(rows: list[tuple[int, ...]], dtype: np.dtype[np.void]) -> Records:
     records = np.zeros(len(rows), dtype)
     records[:] = rows
     return records
+
+
+class PlainDepthBook:
+    """What a `DepthBook` must do, with dicts: the book of one instrument, cut to a depth at the end of each event."""
+
+    def __init__(self, depth: int | None) -> None:
+        self.depth = depth
+        self.levels: dict[int, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
+        self.live = False
+        self.unknown_deletes = 0
+        self.levels_ignored = 0
+
+    def snapshot(self, levels: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Replace the book by these levels: side, price, size."""
+        for side in self.levels.values():
+            side.clear()
+        self.live = True
+        return self.update(levels)
+
+    def update(self, levels: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Take one event in. Returns a level of size 0 for each that the cut has removed."""
+        for side, price, size in levels:
+            if not self.live:
+                self.levels_ignored += 1
+            elif size:
+                self.levels[side][price] = size
+            elif self.levels[side].pop(price, None) is None:
+                self.unknown_deletes += 1
+        bids, asks = self.top(None)
+        removed = [(int(Side.BID), price, 0) for price, _ in reversed(bids[self.depth :] if self.depth else [])]
+        removed += [(int(Side.ASK), price, 0) for price, _ in reversed(asks[self.depth :] if self.depth else [])]
+        for side, price, _ in removed:
+            del self.levels[side][price]
+        return removed
+
+    def top(self, count: int | None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The best bids and asks, best first; None: all."""
+        bids = sorted(self.levels[Side.BID].items(), reverse=True)
+        return bids[:count], sorted(self.levels[Side.ASK].items())[:count]

@@ -34,7 +34,7 @@ class Kind(IntEnum):
     ORDER_MODIFY = 6
     ORDER_CANCEL = 7
     ORDER_FILL = 8
-    CHECKSUM = 9  # the venue's own checksum of the book after an event, in size
+    CHECKSUM = 9  # the venue's own checksum of the book after an event, in size; order_id: `books.checksums`
     STATUS = 10  # price is a StatusCode
     GAP = 11  # price is a GapCause, size the number missing or UNKNOWN, order_id the last id seen, venue_seq the next
 

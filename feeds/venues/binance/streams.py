@@ -1,0 +1,72 @@
+"""Streams of Binance: their names, the links that carry them, the SUBSCRIBE messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from tickplant.feeds.contract import LinkSpec
+from tickplant.feeds.kit.subscriptions import BUSY, Stream
+from tickplant.feeds.venues.binance.venue import (
+    MAX_AGE_S,
+    SEND_INTERVAL_S,
+    STREAM_OF,
+    STREAMS_PER_CONNECTION,
+    STREAMS_PER_REQUEST,
+    Rules,
+)
+from tickplant.venues import VENUES
+
+
+class StreamCodec:
+    """See kit.subscriptions.SubscribeCodec."""
+
+    streams_per_request = STREAMS_PER_REQUEST
+    busy: Collection[str] = BUSY
+
+    def name(self, stream: Stream) -> str:
+        """Symbols are in lower case."""
+        return f"{stream.symbol.lower()}@{STREAM_OF[stream.channel]}"
+
+    def group(self, stream: Stream) -> str:
+        """All streams of a link go in one request."""
+        del stream
+        return ""
+
+    def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
+        """`{"method":"SUBSCRIBE","params":[…],"id":…}`."""
+        method = "SUBSCRIBE" if subscribe else "UNSUBSCRIBE"
+        return msgspec.json.encode({"method": method, "params": [*map(self.name, streams)], "id": request})
+
+
+def links(
+    rules: Rules, symbols: Iterable[str], channels: Iterable[str], ws_url: str
+) -> list[tuple[LinkSpec, list[Stream]]]:
+    """The links of a feed and what each carries: one for each address, more where the limit of streams asks for it.
+
+    All streams go to `ws_url` where it is given.
+    """
+    base = (ws_url or VENUES[rules.venue].endpoints["ws"]).rstrip("/")
+    by_path: dict[str, list[Stream]] = {}
+    for channel in dict.fromkeys(channels):
+        streams = by_path.setdefault("" if ws_url else rules.paths[channel], [])
+        streams += [Stream(symbol, channel) for symbol in dict.fromkeys(symbols)]
+    result = []
+    for path, streams in by_path.items():
+        name, url = path.strip("/") or "stream", f"{base}{path}/stream{rules.ws_query}"
+        for number, start in enumerate(range(0, len(streams), STREAMS_PER_CONNECTION), 1):
+            spec = LinkSpec(
+                name=name if number == 1 else f"{name}-{number}",
+                url=url,
+                max_age_s=MAX_AGE_S,
+                send_interval_s=SEND_INTERVAL_S,
+            )
+            result.append((spec, streams[start : start + STREAMS_PER_CONNECTION]))
+    return result
+
+
+def channels_of(link: str, rules: Rules) -> list[str]:
+    """Channels that a link of this name carries."""
+    stem = link.partition("-")[0]
+    return [channel for channel, path in rules.paths.items() if stem in ("stream", path.strip("/"))]

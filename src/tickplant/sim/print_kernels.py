@@ -5,26 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
-
+from tickplant.kernels import JIT_ENABLED, kernel
 
 @kernel
 def copy_text(text: NDArray[np.uint8], first: int, last: int, out: NDArray[np.uint8], at: int) -> int:
     """Copy `text[first:last]`; returns where it ends."""
-    # Unsigned indices: a signed one would be compared with zero each time.
-    for j in range(last - first):
-        out[np.uint64(at + j)] = text[np.uint64(first + j)]
+    if JIT_ENABLED:
+        # The pieces are short: quicker than a slice, and an unsigned index is not compared with zero each time.
+        for i in range(last - first):
+            out[np.uint64(at + i)] = text[np.uint64(first + i)]
+    else:
+        out[at : at + last - first] = text[first:last]
     return at + last - first
 
 
 @kernel
 def print_digits(value: int, digits: int, out: NDArray[np.uint8], at: int) -> int:
     """Print a number that is not negative with so many digits; returns where it ends."""
-    ten = np.uint64(10)
-    rest = np.uint64(value)
     for i in range(digits):
-        out[np.uint64(at + digits - 1 - i)] = 48 + np.int64(rest % ten)
-        rest //= ten
+        out[at + digits - 1 - i] = 48 + value % 10
+        value //= 10
     return at + digits
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
+
 from tickplant import venues
 from tickplant.books import checksums
 from tickplant.engine import core
 from tickplant.feeds import notices, ring_publisher
 from tickplant.shm import ring
-from tickplant.sim.dialects.binance.live_market import LiveMarket
-from tickplant.sim.spec import SimSpec
+from tickplant.sim.dialect_table import DIALECTS, dialect_of
+from tickplant.sim.spec import parse_spec
 from tickplant.writer.format import codec
 
 
@@ -31,7 +33,8 @@ def of_producers() -> None:
     ring_publisher.prepare_kernels()
     notices.prepare_kernels()
     checksums.prepare_kernels()
-    LiveMarket(SimSpec()).prepare()
+    for venue in DIALECTS:
+        dialect_of(parse_spec(msgspec.json.encode({"venue": venue}))).source.prepare()
 
 
 HALVES = {"consumers": of_consumers, "producers": of_producers}

@@ -19,6 +19,7 @@ from chaos.ending import Ending, end, until
 from chaos.faults import Surgeon, Times, times
 from chaos.plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
 from chaos.proof import Case, Proof, prove_files
+from tickplant.sim.dialects.binance.venue import WORDS
 from tickplant.sim.faults import random_faults
 
 TURN_S: Final = 0.02
@@ -146,7 +147,7 @@ class _Mixture:
         self._names, self._weights = list(weights), list(weights.values())
         suffixes = ("trade", "bookTicker", "depth@100ms")
         streams = [f"{symbol.lower()}@{suffix}" for symbol in options.symbols for suffix in suffixes]
-        self._venue = random_faults(options.seed, 1.0, streams)
+        self._venue = random_faults(options.seed, 1.0, streams, WORDS)
         self._every_s = options.every_s
         self.done: Counter[str] = Counter()
 

@@ -24,7 +24,8 @@ from sim_process import SimProcess, sim_process
 
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
 from tickplant.runtime.control import Live
-from tickplant.sim.faults import INSTRUMENT_KINDS, KINDS
+from tickplant.sim.dialects.binance.venue import WORDS
+from tickplant.sim.faults import INSTRUMENT_KINDS
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
@@ -240,7 +241,7 @@ def test_a_fault_of_the_venue_shows_as_the_table_says(row: Row, outcomes: dict[R
 
 def test_the_table_holds_every_fault_that_the_venue_knows() -> None:
     committed = {json.loads(fault)["fault"] for row in ROWS if not row.setting for fault in row.faults}
-    assert committed == {*KINDS, *INSTRUMENT_KINDS}
+    assert committed == {*WORDS.kinds, *INSTRUMENT_KINDS}
 
 
 def test_a_killed_feed_tells_what_it_missed_and_its_successor_fetches_the_trades(tmp_path: Path) -> None:

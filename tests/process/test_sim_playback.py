@@ -17,9 +17,10 @@ from sim_process import SimProcess, sim_process
 from websockets.sync.client import ClientConnection, connect
 
 from tickplant.sim.dialects.binance.instruments import traded
-from tickplant.sim.dialects.binance.market import Market
-from tickplant.sim.dialects.binance.orders import ASK, BID
-from tickplant.sim.dialects.binance.render import SPEEDS, Renderer, print_price, print_size, templates
+from tickplant.sim.dialects.binance.printer import SPEEDS, binance_templates
+from tickplant.sim.market import Market
+from tickplant.sim.order_flow import ASK, BID
+from tickplant.sim.templates import Renderer, decimals_of, print_price, print_size
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -38,12 +39,12 @@ def record(path: Path, venue: str, *, seconds: float = 3.0, snapshot: bool = Tru
         seed=3,
         messages_per_s=300.0,
         intervals_ns=[ms * MS for _, ms in SPEEDS[venue]],
-        futures=venue != "binance",
+        id_step=1 if venue == "binance" else 40,
         depth_levels=50,
     )
-    made = templates(venue, instruments)
-    renderer = Renderer(made)
-    wanted = np.ones(len(made.streams), np.bool_)
+    decimals = decimals_of(instruments)
+    renderer = Renderer(binance_templates(venue, instruments), decimals)
+    wanted = np.ones(market.kinds, np.bool_)
     wanted[[1, *range(4, len(wanted))]] = False  # no aggregates, one speed of depth
     lines: list[tuple[int, bytes]] = []
 
@@ -51,14 +52,15 @@ def record(path: Path, venue: str, *, seconds: float = 3.0, snapshot: bool = Tru
         for rows, levels in market.advance(time_ns, wanted):
             chosen = rows[wanted[rows["kind"]]]
             batch = renderer.batch(chosen, levels, sent_ns=START_NS, origin_ns=START_NS, unit_ns=MS)
-            lines.extend(
-                (START_NS + int(chosen["time"][i]), batch.payload(i, combined=True)) for i in range(batch.messages)
-            )
+            lines.extend((START_NS + int(chosen["time"][i]), batch.payload(i)) for i in range(batch.messages))
 
     until(350 * MS)
     if snapshot:
         sides = {
-            name: [[print_price(made, 0, tick), print_size(made, 0, lots)] for tick, lots in market.book(0, side, 1000)]
+            name: [
+                [print_price(decimals, 0, tick), print_size(decimals, 0, lots)]
+                for tick, lots in market.book(0, side, 1000)
+            ]
             for name, side in (("bids", BID), ("asks", ASK))
         }
         body = json.dumps({"lastUpdateId": market.update_id(0)} | sides, separators=(",", ":")).encode()

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from tickplant.errors import FeedError
+from tickplant.sim.dialects.binance.venue import WORDS
 from tickplant.sim.fault_state import Faults, Piece
-from tickplant.sim.faults import KINDS, Fault, parse_fault, random_faults
-from tickplant.sim.frames import Batch, frame, frame_header
+from tickplant.sim.faults import Fault, parse_fault, random_faults
+from tickplant.sim.frames import Batch, batch_of, frame, frame_header
 from tickplant.sim.post import Post
 from tickplant.sim.spec import parse_spec
 
@@ -26,15 +27,12 @@ def fault(kind: str, **options: Any) -> Fault:
 def batch(*messages: tuple[int, int]) -> Batch:
     """Messages as (stream, id); the text of one is its stream and id."""
     texts = [f'{{"{STREAMS[stream]}":{ident}}}'.encode() for stream, ident in messages]
-    ends = np.cumsum([len(text) for text in texts])
-    starts = ends - [len(text) for text in texts]
-    streams, ids = (np.array(column, np.int64) for column in zip(*messages, strict=True))
-    return Batch(np.frombuffer(b"".join(texts), np.uint8), starts, starts, ends, streams, ids)
+    return batch_of(texts, [stream for stream, _ in messages], [ident for _, ident in messages])
 
 
 def mangle(faults: Faults, *messages: tuple[int, int], number: int = 1, now_ns: int = 0) -> list[Piece]:
     order = np.arange(len(messages))
-    return faults.mangle(number, batch(*messages), order, combined=True, now_ns=now_ns)
+    return faults.mangle(number, batch(*messages), order, now_ns=now_ns)
 
 
 def shown(pieces: list[Piece]) -> list[tuple[str, int]]:
@@ -48,6 +46,7 @@ def shown(pieces: list[Piece]) -> list[tuple[str, int]]:
         ("duplicate", [("", 1), ("", 2), ("duplicate", 2), ("", 3), ("", 4)]),
         ("reorder", [("", 1), ("reorder", 2), ("", 3), ("", 2), ("", 4)]),
         ("truncate", [("", 1), ("truncate", 2), ("", 3), ("", 4)]),
+        ("corrupt", [("", 1), ("corrupt", 2), ("", 3), ("", 4)]),
         ("garbage", [("", 1), ("garbage", 0), ("", 2), ("", 3), ("", 4)]),
         ("oversize", [("", 1), ("", 2), ("oversize", 0), ("", 3), ("", 4)]),
     ],
@@ -64,15 +63,41 @@ def test_a_fault_befalls_the_message_it_is_meant_for_and_no_other(kind: str, exp
 
 def test_what_is_written_is_what_the_mark_says() -> None:
     faults = Faults(STREAMS)
-    for kind in ("drop", "duplicate", "truncate", "garbage", "oversize"):
+    for kind in ("drop", "duplicate", "truncate", "garbage", "oversize", "corrupt"):
         faults.arm(fault(kind), 0, [1])
-    sent = {piece.mark: piece for piece in mangle(faults, *[(0, ident) for ident in range(1, 7)]) if piece.mark}
+    sent = {piece.mark: piece for piece in mangle(faults, *[(0, ident) for ident in range(1, 8)]) if piece.mark}
     assert sent["drop"].sent == b""
     assert sent["duplicate"].sent == frame(b'{"a@trade":2}')
     assert sent["truncate"].sent == frame(b'{"a@tr')
     assert sent["garbage"].sent == frame(sent["garbage"].payload)
+    assert sent["corrupt"].sent == frame(b'{"a@trade":7}')
     assert sent["oversize"].sent.startswith(b"\x81\x7f" + ((64 << 20) + 1).to_bytes(8, "big"))
     assert {mark for mark, piece in sent.items() if piece.is_lost} == {"drop", "truncate"}
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [
+        ("price", b'{"price":46.50,"checksum":129}'),
+        ("checksum", b'{"price":45.50,"checksum":120}'),
+        ("none", b'{"price":45.50,"checksum":120}'),
+    ],
+)
+def test_a_corrupt_message_has_one_other_digit(key: str, sent: bytes) -> None:
+    faults = Faults(STREAMS)
+    faults.arm(fault("corrupt", key=key), 0, [1])
+    (piece,) = faults.mangle(1, batch_of([b'{"price":45.50,"checksum":129}'], [0], [1]), np.arange(1), now_ns=0)
+    assert (piece.mark, piece.payload, piece.sent) == ("corrupt", b'{"price":45.50,"checksum":129}', frame(sent))
+    assert not piece.is_lost
+
+
+def test_a_fault_has_the_venue_s_words_unless_it_brings_its_own() -> None:
+    assert WORDS.complete(fault("garbage")) == fault("garbage", text=WORDS.garbage)
+    assert WORDS.complete(fault("halt", symbol="A")) == fault("halt", symbol="A", status="HALT")
+    refused = fault("refuse-subscription", code=7)
+    assert WORDS.complete(refused) == fault("refuse-subscription", code=7, text=WORDS.refused.text)
+    for own in (fault("garbage", text="x"), fault("halt", symbol="A", status="X"), fault("drop")):
+        assert WORDS.complete(own) == own
 
 
 def test_a_held_message_goes_with_its_connection() -> None:
@@ -129,18 +154,18 @@ def test_a_frame_header_gives_the_length_in_the_shortest_form(size: int) -> None
 
 
 def test_the_same_seed_makes_the_same_mixture_and_every_kind_comes() -> None:
-    first = list(islice(random_faults(7, 2.0, STREAMS), 500))
-    assert first == list(islice(random_faults(7, 2.0, STREAMS), 500))
-    assert first != list(islice(random_faults(8, 2.0, STREAMS), 500))
+    first = list(islice(random_faults(7, 2.0, STREAMS, WORDS), 500))
+    assert first == list(islice(random_faults(7, 2.0, STREAMS, WORDS), 500))
+    assert first != list(islice(random_faults(8, 2.0, STREAMS, WORDS), 500))
     kinds = {msgspec.to_builtins(one)["fault"] for _, one in first}
-    assert kinds == set(KINDS)
+    assert kinds == set(WORDS.kinds)
     assert 200 < sum(wait_s for wait_s, _ in first) < 300
     for _, one in first:
         assert parse_fault(msgspec.json.encode(one)) == one
 
 
 def test_a_mixture_can_be_narrowed_to_some_kinds() -> None:
-    mixture = islice(random_faults(1, 1.0, STREAMS, ["drop", "rest"]), 50)
+    mixture = islice(random_faults(1, 1.0, STREAMS, WORDS, ["drop", "rest"]), 50)
     assert {msgspec.to_builtins(one)["fault"] for _, one in mixture} == {"drop", "rest"}
 
 

@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from websockets.frames import Frame, Opcode
 
+from tickplant.sim.dialect_table import dialect_of
 from tickplant.sim.dialects.binance.instruments import traded
-from tickplant.sim.dialects.binance.live_market import LiveMarket
-from tickplant.sim.dialects.binance.market import Market
-from tickplant.sim.dialects.binance.orders import ASK, BID, DEPTH, MESSAGE, MIN_LEVELS, TRADE
-from tickplant.sim.dialects.binance.render import SPEEDS, Renderer, print_price, print_size, render_one, templates
+from tickplant.sim.dialects.binance.printer import SPEEDS, binance_templates, stream_names
+from tickplant.sim.dialects.binance.session import COMBINED, RAW
 from tickplant.sim.frames import Batch, frames
+from tickplant.sim.live_market import LiveMarket
+from tickplant.sim.market import Market
+from tickplant.sim.order_flow import ASK, BID, DEPTH, MESSAGE, MIN_LEVELS, TRADE
 from tickplant.sim.spec import parse_spec
+from tickplant.sim.templates import Renderer, decimals_of, print_price, print_size, render_one
 
 pytestmark = pytest.mark.kernels
 
@@ -37,7 +40,7 @@ def market(venue: str, seed: int = 1, **options: Any) -> Market:
         seed=seed,
         messages_per_s=options.pop("messages_per_s", 300.0),
         intervals_ns=[ms * MS for _, ms in SPEEDS[venue]],
-        futures=futures,
+        id_step=40 if futures else 1,
         depth_levels=options.pop("depth_levels", 20),
         **options,
     )
@@ -48,22 +51,22 @@ class Watcher:
 
     def __init__(self, venue: str, made: Market) -> None:
         self.market = made
-        self.templates = templates(venue, made.instruments)
-        self.renderer = Renderer(self.templates)
-        self.wanted = np.ones(len(self.templates.streams), np.bool_)
+        self.decimals = decimals_of(made.instruments)
+        self.renderer = Renderer(binance_templates(venue, made.instruments), self.decimals)
+        self.wanted = np.ones(len(made.instruments) * made.kinds, np.bool_)
 
     def until(self, time_ns: int) -> Iterator[tuple[str, dict[str, Any]]]:
         for rows, levels in self.market.advance(time_ns, self.wanted):
             batch = self.renderer.batch(rows, levels, sent_ns=10**18, origin_ns=10**18, unit_ns=MS)
             for message in range(batch.messages):
-                combined = json.loads(batch.payload(message, combined=True))
-                assert combined["data"] == json.loads(batch.payload(message, combined=False))
+                combined = json.loads(batch.payload(message, COMBINED))
+                assert combined["data"] == json.loads(batch.payload(message, RAW))
                 yield combined["stream"], combined["data"]
 
     def book(self, symbol: int, side: int) -> dict[str, str]:
         """The market's own book, as a snapshot prints it."""
         return {
-            print_price(self.templates, symbol, tick): print_size(self.templates, symbol, lots)
+            print_price(self.decimals, symbol, tick): print_size(self.decimals, symbol, lots)
             for tick, lots in self.market.book(symbol, side, 10**6)
         }
 
@@ -252,32 +255,34 @@ def test_the_kernel_prints_what_plain_python_prints(
     data: tuple[NDArray[np.void], NDArray[np.int64]], venue: str, unit: int
 ) -> None:
     rows, levels = data
-    made = templates(venue, [traded(symbol, futures=venue != "binance") for symbol in SYMBOLS])
+    instruments = [traded(symbol, futures=venue != "binance") for symbol in SYMBOLS]
+    made, decimals = binance_templates(venue, instruments), decimals_of(instruments)
+    streams = [name for symbol in SYMBOLS for name in stream_names(venue, symbol)]
     times = {"sent_ns": 1_700_000_000_123_456_789, "origin_ns": 1_700_000_000_000_000_000, "unit_ns": unit}
-    batch = Renderer(made).batch(rows, levels, **times)
+    batch = Renderer(made, decimals).batch(rows, levels, **times)
     for i in range(rows.shape[0]):
-        text = render_one(made, rows[i], levels, **times)
-        assert batch.payload(i, combined=True).decode() == text
-        assert json.loads(text)["stream"] == made.streams[int(batch.stream[i])]
+        text = render_one(made, decimals, rows[i:], levels, **times)
+        assert batch.payload(i, COMBINED).decode() == text
+        assert json.loads(text)["stream"] == streams[int(batch.stream[i])]
         assert batch.id[i] == rows[i]["id"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 125, 126, 127, 255, 256, 65_535, 65_536]), min_size=1, max_size=4),
-    combined=st.booleans(),
+    form=st.sampled_from([COMBINED, RAW]),
     data=st.data(),
 )
 def test_packed_frames_are_the_websocket_frames_of_their_texts(
-    sizes: list[int], combined: bool, data: st.DataObject
+    sizes: list[int], form: int, data: st.DataObject
 ) -> None:
     texts = [b"{" + bytes([97 + i]) * size + b"}" for i, size in enumerate(sizes)]
     ends = np.cumsum([len(text) for text in texts])
     starts = ends - np.array([len(text) for text in texts])
-    batch = Batch(np.frombuffer(b"".join(texts), np.uint8), starts, starts + 1, ends, starts, starts)
+    batch = Batch(np.frombuffer(b"".join(texts), np.uint8), ((starts, ends), (starts + 1, ends - 1)), starts, starts)
     order = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=5))
-    packed = frames(batch, np.array(order, np.int64), combined=combined)
-    expected = [texts[i] if combined else texts[i][1:-1] for i in order]
+    packed = frames(batch, np.array(order, np.int64), form)
+    expected = [texts[i] if form == COMBINED else texts[i][1:-1] for i in order]
     assert packed == b"".join(Frame(Opcode.TEXT, text).serialize(mask=False) for text in expected)
 
 
@@ -300,10 +305,11 @@ def test_a_frozen_symbol_goes_quiet_and_the_others_go_on_until_it_is_let_go() ->
 
 
 def test_a_refined_symbol_prints_and_lists_more_decimals_and_a_delisted_one_is_not_there() -> None:
-    source = LiveMarket(parse_spec(b'{"symbols":["BTCUSDT","ETHUSDT"],"depth_levels":20}'))
+    source = dialect_of(parse_spec(b'{"symbols":["BTCUSDT","ETHUSDT"],"depth_levels":20}')).source
+    assert isinstance(source, LiveMarket)
 
     def prices() -> list[str]:
-        return [level[0] for level in json.loads(source.book("BTCUSDT", 20, MS))["bids"]]
+        return [price for price, _ in source.book("BTCUSDT", 20).bids]
 
     assert {len(price.partition(".")[2]) for price in prices()} == {8}
     assert source.refine("BTCUSDT", 1)
@@ -314,10 +320,10 @@ def test_a_refined_symbol_prints_and_lists_more_decimals_and_a_delisted_one_is_n
     assert not source.refine("BTCUSDT", 4)  # more than it prints
     assert not source.refine("XYZUSDT", 1)
 
-    assert source.set_life("BTCUSDT", status="HALT")
+    assert source.set_life("BTCUSDT", status="HALT", trades=False)
     assert source.listed["BTCUSDT"].status == "HALT"
-    assert source.set_life("BTCUSDT", status="BREAK", listed=False)
+    assert source.set_life("BTCUSDT", status="BREAK", trades=False, listed=False)
     assert set(source.listed) == {"ETHUSDT"}
-    assert source.set_life("BTCUSDT", status="TRADING")
+    assert source.set_life("BTCUSDT", status="TRADING", trades=True)
     assert (source.listed["BTCUSDT"].status, source.listed["BTCUSDT"].price_digits) == ("TRADING", 9)
-    assert not source.set_life("XYZUSDT", status="HALT")
+    assert not source.set_life("XYZUSDT", status="HALT", trades=False)

@@ -7,10 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tickplant.errors import FeedError
+from tickplant.sim.dialects.binance.recorded import BinanceRecording, frame_id
+from tickplant.sim.dialects.binance.session import COMBINED, RAW
 from tickplant.sim.kept_book import KeptBook
-from tickplant.sim.recording_reader import PIECE_FRAMES, Piece, Snapshot, frame_id, pieces, scan
+from tickplant.sim.recording_reader import PIECE_FRAMES, Contents, Fetched, Piece, pieces
+from tickplant.sim.recording_reader import scan as scan_for
 from tickplant.sim.spec import parse_spec
 
 
@@ -27,10 +31,29 @@ def snapshot(ident: int) -> bytes:
     return b'{"lastUpdateId":%d,"bids":[],"asks":[]}' % ident
 
 
+def scan(path: Path) -> Contents:
+    return scan_for(path, BinanceRecording("binance", kept_trades=10))
+
+
 def write(path: Path, frames: list[bytes]) -> Path:
     with gzip.open(path, "wb") as file:
         file.writelines(b"%d %b\n" % (1000 + i, frame) for i, frame in enumerate(frames))
     return path
+
+
+@pytest.mark.parametrize("frames_a_block", [1, 3])
+def test_a_zstd_recording_is_read_block_by_block(tmp_path: Path, frames_a_block: int) -> None:
+    frames = [trade("a", ident) for ident in range(9)]
+    lines = [b"%d %b\n" % (1000 + i, frame) for i, frame in enumerate(frames)]
+    blocks = [lines[i : i + frames_a_block] for i in range(0, len(lines), frames_a_block)]
+    path = tmp_path / "r.zst"
+    path.write_bytes(b"".join(zstandard.compress(b"".join(block)) for block in blocks))
+    (piece,) = pieces(scan(path))
+    assert isinstance(piece, Piece)
+    assert [piece.batch.payload(i) for i in range(9)] == frames
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(FeedError, match="is damaged after line"):
+        scan(path)
 
 
 def test_streams_symbols_and_snapshots_are_found(tmp_path: Path) -> None:
@@ -41,9 +64,9 @@ def test_streams_symbols_and_snapshots_are_found(tmp_path: Path) -> None:
     )
     contents = scan(path)
     assert contents.streams == ["a@trade", "a@depth@0ms", "b@depth@0ms"]
-    assert contents.symbols == ["A", "B"]
+    assert list(contents.venue.listed()) == ["A", "B"]
     assert contents.frames == 4
-    assert contents.snapshot_lines == {"B": 4}  # 15 lies within no diffs: before 20, the first final id of a
+    assert contents.fetched == {4: "B"}  # 15 lies within no diffs: before 20, the first final id of a
 
 
 def test_pieces_hold_every_frame_byte_for_byte_and_the_snapshot_at_its_place(tmp_path: Path) -> None:
@@ -53,17 +76,17 @@ def test_pieces_hold_every_frame_byte_for_byte_and_the_snapshot_at_its_place(tmp
     played = []
     sizes = []
     for item in pieces(contents):
-        if isinstance(item, Snapshot):
+        if isinstance(item, Fetched):
             assert (item.recv_ns, item.symbol) == (1002, "A")
             played.append(item.body)
             continue
         assert isinstance(item, Piece)
         sizes.append(item.batch.messages)
         for i in range(item.batch.messages):
-            played.append(item.batch.payload(i, combined=True))
-            assert json.loads(played[-1])["data"] == json.loads(item.batch.payload(i, combined=False))
+            played.append(item.batch.payload(i, COMBINED))
+            assert json.loads(played[-1])["data"] == json.loads(item.batch.payload(i, RAW))
             assert item.recv_ns[i] == 1000 + frames.index(played[-1])
-        assert item.batch.part(1, 2).payload(0, combined=True) == item.batch.payload(1, combined=True)
+        assert item.batch.part(1, 2).payload(0, COMBINED) == item.batch.payload(1, COMBINED)
     assert played == [frame for frame in frames if frame != snapshot(28)]  # later snapshots have no place of their own
     assert sizes == [2, PIECE_FRAMES, 8]
 
@@ -81,9 +104,9 @@ def test_a_recording_that_cannot_be_played_is_named_with_file_and_line(tmp_path:
     with pytest.raises(FeedError, match=r"r\.gz: there is no such recording"):
         scan(path)
     path.write_bytes(b"1 {}\n")
-    with pytest.raises(FeedError, match=r"r\.gz: is not a gzip file"):
+    with pytest.raises(FeedError, match=r"r\.gz: is neither a gzip nor a zstd file"):
         scan(path)
-    with pytest.raises(FeedError, match="line 2 is neither"):
+    with pytest.raises(FeedError, match="line 2 is nothing that binance sends"):
         scan(write(path, [trade("a", 1), b'{"type":"l2update"}']))
     path.write_bytes(gzip.compress(b"1 " + trade("a", 1) + b"\nabc\n"))
     with pytest.raises(FeedError, match="line 2 is not `<receive time, ns> <frame>`"):
@@ -135,7 +158,7 @@ def test_what_was_recorded_as_garbage_does_not_touch_the_book() -> None:
     ("text", "words"),
     [
         ("{", "the spec is wrong"),
-        ('{"venue":"kraken"}', "venue"),
+        ('{"venue":"nowhere"}', "'nowhere' is no venue; known are binance, binance-usdm"),
         ('{"speed":0}', "speed"),
         ('{"sped":1}', "sped"),
         ('{"symbols":["btcusdt"]}', "'btcusdt' is not a symbol"),

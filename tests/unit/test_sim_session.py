@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tickplant.sim.dialects.binance.session import Session, Target, parse_target, stream_key
-from tickplant.sim.spec import RULES
+from tickplant.sim.conversation import Text
+from tickplant.sim.dialects.binance.session import COMBINED, RAW, Session, Target, parse_target, stream_key
 
-SPOT, FUTURES = RULES["binance"], RULES["binance-usdm"]
+SPOT, FUTURES = "binance", "binance-usdm"
 
 
 def session(*streams: str, base: str = "", max_streams: int = 1024) -> Session:
@@ -67,17 +67,20 @@ def test_public_serves_quotes_and_books_and_market_serves_trades() -> None:
 
 def test_subscriptions_are_acknowledged_listed_and_ended() -> None:
     one = session("a@trade")
-    assert one.on_text(b'{"method":"SUBSCRIBE","params":["b@trade","a@trade"],"id":1}') == b'{"result":null,"id":1}'
-    assert one.on_text(b'{"method":"LIST_SUBSCRIPTIONS","id":"x"}') == b'{"result":["a@trade","b@trade"],"id":"x"}'
-    assert one.on_text(b'{"method":"UNSUBSCRIBE","params":["a@trade","never"],"id":-3}') == b'{"result":null,"id":-3}'
+    assert one.answer(b'{"method":"SUBSCRIBE","params":["b@trade","a@trade"],"id":1}') == b'{"result":null,"id":1}'
+    assert one.answer(b'{"method":"LIST_SUBSCRIPTIONS","id":"x"}') == b'{"result":["a@trade","b@trade"],"id":"x"}'
+    assert one.answer(b'{"method":"UNSUBSCRIBE","params":["a@trade","never"],"id":-3}') == b'{"result":null,"id":-3}'
     assert list(one.streams) == ["b@trade"]
 
 
 def test_the_combined_form_can_be_switched_on_and_off() -> None:
     one = session()
-    assert one.on_text(b'{"method":"SET_PROPERTY","params":["combined",true],"id":4}') == b'{"result":null,"id":4}'
-    assert one.combined
-    assert one.on_text(b'{"method":"GET_PROPERTY","params":["combined"],"id":5}') == b'{"result":true,"id":5}'
+    assert one.form == RAW
+    assert one.on_text(b'{"method":"SET_PROPERTY","params":["combined",true],"id":4}') == [
+        Text(b'{"result":null,"id":4}')
+    ]
+    assert one.form == COMBINED
+    assert one.answer(b'{"method":"GET_PROPERTY","params":["combined"],"id":5}') == b'{"result":true,"id":5}'
 
 
 @pytest.mark.parametrize(
@@ -102,20 +105,20 @@ def test_the_combined_form_can_be_switched_on_and_off() -> None:
 )
 def test_a_wrong_request_is_refused_in_the_venue_s_words(text: str, code: int, words: str) -> None:
     one = session("a@trade")
-    answer = json.loads(one.on_text(text.encode()))
+    answer = json.loads(one.answer(text.encode()))
     assert answer["code"] == code
     assert words in answer["msg"]
     assert list(one.streams) == ["a@trade"]
 
 
 def test_bytes_that_are_no_text_are_invalid_json() -> None:
-    assert json.loads(session().on_text(b'{"method":"\xff"}'))["code"] == 3
+    assert json.loads(session().answer(b'{"method":"\xff"}'))["code"] == 3
 
 
 def test_a_connection_takes_so_many_streams_and_no_more() -> None:
     one = session("a", max_streams=2)
-    assert one.on_text(b'{"method":"SUBSCRIBE","params":["b"],"id":1}') == b'{"result":null,"id":1}'
-    assert json.loads(one.on_text(b'{"method":"SUBSCRIBE","params":["c"],"id":2}'))["code"] == 2
+    assert one.answer(b'{"method":"SUBSCRIBE","params":["b"],"id":1}') == b'{"result":null,"id":1}'
+    assert json.loads(one.answer(b'{"method":"SUBSCRIBE","params":["c"],"id":2}'))["code"] == 2
     assert list(one.streams) == ["a", "b"]
 
 

@@ -22,6 +22,7 @@ from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import EngineConfig, PlantConfig
 from tickplant.runtime.control import Plant, ReplaySpec, RingRef
+from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
 from tickplant.venues import VENUES
@@ -187,11 +188,13 @@ def replay(
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@venue_option
+@click.option("--venue", required=True, type=click.Choice(sorted(DIALECTS)), help="Whose protocol is spoken.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=9443, show_default=True, help="0: any free port.")
 @speed_option
-@click.option("--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE).")
+@click.option(
+    "--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE): BTCUSDT, BTC/USD."
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the synthetic market."
 )
@@ -221,7 +224,7 @@ def sim(
         "port": port,
         "recording": str(file) if file else None,
         "speed": speed,
-        "symbols": symbols or ("BTCUSDT", "ETHUSDT"),
+        "symbols": symbols,
         "seed": seed,
         "messages_per_s": rate,
     }

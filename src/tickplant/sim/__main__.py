@@ -12,9 +12,9 @@ import sys
 from tickplant.errors import FeedError
 from tickplant.runtime.child_process import configure_logging
 from tickplant.runtime.lineage import die_with_parent, read_spec
-from tickplant.sim.dialects.binance.live_market import LiveMarket
+from tickplant.sim.dialect_table import dialect_of
 from tickplant.sim.server import run
-from tickplant.sim.spec import SimSpec, parse_spec
+from tickplant.sim.spec import parse_spec
 
 
 def main() -> int:
@@ -32,8 +32,8 @@ def main() -> int:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of a synthetic market."""
-    LiveMarket(SimSpec()).prepare()
+    """Compile or load the kernels of a synthetic market of the default venue."""
+    dialect_of(parse_spec(b"{}")).source.prepare()
 
 
 def _announce(host: str, port: int) -> None:

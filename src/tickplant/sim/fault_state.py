@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.sim.faults import (
+    Corrupt,
     Drop,
     Duplicate,
     Fault,
@@ -31,6 +33,8 @@ KEPT_HITS: Final = 10_000
 OVERSIZE_BODY_BYTES: Final = 1 << 16
 
 F = TypeVar("F")
+
+_DIGITS: Final = re.compile(rb"\d+")
 
 
 class Armed:
@@ -190,15 +194,13 @@ class Faults:
         """Whether the messages of a connection have to go through `mangle`."""
         return bool(self._on_frames or self._held) or number in self._silent or number in self._stalled
 
-    def mangle(
-        self, number: int, batch: Batch, order: NDArray[np.int64], *, combined: bool, now_ns: int
-    ) -> list[Piece]:
+    def mangle(self, number: int, batch: Batch, order: NDArray[np.int64], form: int = 0, *, now_ns: int) -> list[Piece]:
         """What is written on a connection for these messages of a batch, and what is not."""
         pieces: list[Piece] = []
         stalled = self.stall(number, now_ns)
         for message in order.tolist():
             stream, ident = int(batch.stream[message]), int(batch.id[message])
-            payload = batch.payload(message, combined=combined)
+            payload = batch.payload(message, form)
             armed = None if stalled is None else stalled[0]
             mark = "stall"
             if armed is None:
@@ -240,8 +242,11 @@ class Faults:
                 pieces = [Piece("reorder", payload, b"", stream, ident)]
             case Truncate():
                 pieces = [Piece("truncate", payload, frame(payload[: len(payload) // 2]), stream, ident)]
+            case Corrupt(key=key):
+                pieces = [Piece("corrupt", payload, frame(_with_another_digit(payload, key or "")), stream, ident)]
             case Garbage(text=text, binary=binary):
-                garbage = b"\x00\xff" + text.encode() if binary else text.encode()
+                word = (text or "").encode()
+                garbage = b"\x00\xff" + word if binary else word
                 sent = frame(garbage, BINARY) if binary else frame(garbage)
                 pieces = [Piece("garbage", garbage, sent, stream, 0), whole]
             case Oversize(size_bytes=size):
@@ -279,3 +284,12 @@ class Faults:
             "faults": [armed.report() for armed in self.armed],
             "hits": [hit._asdict() for hit in self.hits],
         }
+
+
+def _with_another_digit(payload: bytes, key: str) -> bytes:
+    """The message with the last digit of the first integer after a key changed, or of the last number."""
+    found = _DIGITS.search(payload, payload.index(mark)) if (mark := f'"{key}":'.encode()) in payload else None
+    last = found.end() - 1 if found else max((one.end() - 1 for one in _DIGITS.finditer(payload)), default=None)
+    if last is None:
+        return payload
+    return payload[:last] + b"%d" % ((payload[last] - 48 + 1) % 10) + payload[last + 1 :]

@@ -1,4 +1,4 @@
-"""Faults that the simulated venue commits when told to: what they are, and random mixtures of them. Pure.
+"""Faults that the simulated venue commits on request: what they are, and random mixtures of them. Pure.
 
 A fault is one JSON object, `{"fault": "drop", "stream": "btcusdt@depth*", "count": 2}`; it is *armed* when it is given
 and *hits* each time it does something. `stream` is a pattern (`*`, `?`, `[…]`) over the names that the source gives its
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from tickplant.errors import FeedError
+from tickplant.sim.conversation import Refused
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
@@ -23,8 +24,6 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 NotNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
 CloseCode = Annotated[int, msgspec.Meta(ge=1000, le=4999)]
 Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
-
-GARBAGE: Final = '{"stream":"btcusdt@trade","data":<!DOCTYPE html><title>502 Bad Gateway</title>}'
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"):
@@ -57,10 +56,16 @@ class Truncate(OnFrames, frozen=True, kw_only=True, tag="truncate"):
 
 
 class Garbage(OnFrames, frozen=True, kw_only=True, tag="garbage"):
-    """A frame that means nothing is sent before the message."""
+    """A frame that means nothing is sent before the message; without `text`, the venue's own."""
 
-    text: str = GARBAGE
+    text: str | None = None
     binary: bool = False
+
+
+class Corrupt(OnFrames, frozen=True, kw_only=True, tag="corrupt"):
+    """One digit of the message is another one: the last of the first number after `key`, or else of the last number."""
+
+    key: str | None = None  # None: what the venue protects by a checksum, or the checksum
 
 
 class Oversize(OnFrames, frozen=True, kw_only=True, tag="oversize"):
@@ -101,7 +106,7 @@ class Disconnect(Base, frozen=True, kw_only=True, tag="disconnect"):
 
 
 class Cut(Base, frozen=True, kw_only=True, tag="cut"):
-    """The open connections have reached their age: a `serverShutdown` event, `after_s` later the close frame."""
+    """The open connections have reached their age: the venue's announcement, `after_s` later the close frame."""
 
     connection: NotNegativeInt = 0
     announced: bool = True
@@ -109,12 +114,12 @@ class Cut(Base, frozen=True, kw_only=True, tag="cut"):
 
 
 class RefuseSubscription(Base, frozen=True, kw_only=True, tag="refuse-subscription"):
-    """The next requests to subscribe are answered with an error, and nothing is subscribed."""
+    """The next requests to subscribe are answered with an error, the venue's own by default; nothing is subscribed."""
 
     connection: NotNegativeInt = 0
     count: PositiveInt = 1
-    code: int = 2
-    text: str = "Invalid request: too many requests in flight"
+    code: int | None = None
+    text: str | None = None
 
 
 class RefuseConnection(Base, frozen=True, kw_only=True, tag="refuse-connection"):
@@ -141,7 +146,7 @@ class Rest(Base, frozen=True, kw_only=True, tag="rest"):
 
 
 class StaleSnapshot(Base, frozen=True, kw_only=True, tag="stale-snapshot"):
-    """The next depth answers of matching symbols show the book as it was when the fault was armed."""
+    """The next snapshots of matching symbols show the book as it was when the fault was armed."""
 
     symbol: str = "*"
     count: PositiveInt = 1
@@ -155,10 +160,10 @@ class Refine(Base, frozen=True, kw_only=True, tag="refine"):
 
 
 class Halt(Base, frozen=True, kw_only=True, tag="halt"):
-    """A symbol is not traded, and its status says so; without `for_s` for good."""
+    """A symbol is not traded, and its status says so, in the venue's word by default; without `for_s` for good."""
 
     symbol: str
-    status: str = "HALT"
+    status: str | None = None
     for_s: Positive | None = None
 
 
@@ -175,6 +180,7 @@ Fault = (
     | Reorder
     | Truncate
     | Garbage
+    | Corrupt
     | Oversize
     | Silent
     | Stall
@@ -209,8 +215,39 @@ def parse_fault(text: bytes) -> Fault:
 _FAULT: Final[msgspec.json.Decoder[Fault]] = msgspec.json.Decoder(Fault)
 
 
+class FaultWords(NamedTuple):
+    """What faults look like at a venue, and which can befall it."""
+
+    kinds: tuple[str, ...]  # tags of the faults that a random mixture has
+    garbage: str  # a frame that is no message
+    corrupt: str  # key of the number whose digit is changed
+    refused: Refused  # a request to subscribe
+    trading: str  # status of an instrument that is traded
+    halted: str  # … that is not
+    delisted: str
+    endpoints: tuple[str, ...]  # patterns over the last part of REST paths
+    book_of: Callable[[str], str]  # the book's stream of the symbol of a stream
+    with_ids: Callable[[str], str]  # a stream of the same symbol of which no message can be missed unnoticed
+
+    def complete(self, fault: Fault) -> Fault:
+        """The fault, with the venue's words where it has none of its own."""
+        match fault:
+            case Garbage(text=None):
+                return msgspec.structs.replace(fault, text=self.garbage)
+            case Corrupt(key=None):
+                return msgspec.structs.replace(fault, key=self.corrupt)
+            case RefuseSubscription():
+                code = self.refused.code if fault.code is None else fault.code
+                text = self.refused.text if fault.text is None else fault.text
+                return msgspec.structs.replace(fault, code=code, text=text)
+            case Halt(status=None):
+                return msgspec.structs.replace(fault, status=self.halted)
+            case _:
+                return fault
+
+
 def random_faults(
-    seed: int, per_s: float, streams: Sequence[str], kinds: Sequence[str] = ()
+    seed: int, per_s: float, streams: Sequence[str], words: FaultWords, kinds: Sequence[str] = ()
 ) -> Iterator[tuple[float, Fault]]:
     """An endless mixture, the same for the same arguments: how long to wait in seconds, then what to do.
 
@@ -218,27 +255,19 @@ def random_faults(
         seed: of the mixture.
         per_s: faults per second on average; the waits are exponential.
         streams: names of streams to choose from.
-        kinds: tags of the faults to choose from; empty for all.
+        words: of the venue.
+        kinds: tags of the faults to choose from; empty for all that can befall the venue.
     """
     chance = random.Random(seed)
-    weights = {kind: weight for kind, (weight, _) in _MIXTURE.items() if not kinds or kind in kinds}
+    weights = {kind: weight for kind, (weight, _) in _MIXTURE.items() if kind in (kinds or words.kinds)}
     while True:
         wait_s = chance.expovariate(per_s)
         kind = chance.choices(list(weights), list(weights.values()))[0]
-        yield wait_s, _MIXTURE[kind][1](chance, chance.choice(streams))
+        yield wait_s, _MIXTURE[kind][1](chance, chance.choice(streams), words)
 
 
-def _with_ids_in_line(stream: str) -> str:
-    # A quote that is lost, or late and so dropped, cannot be told by its id: no feed could account for it.
-    return stream.replace("@bookTicker", "@trade")
-
-
-def _depth_of(stream: str) -> str:
-    return stream.partition("@")[0] + "@depth@100ms"
-
-
-def _rest(chance: random.Random) -> Rest:
-    endpoint = chance.choice(("depth", "historicalTrades", "*"))
+def _rest(chance: random.Random, words: FaultWords) -> Rest:
+    endpoint = chance.choice(words.endpoints)
     kind = chance.choice(("slow", "failing", "limited", "banned", "cut"))
     if kind == "slow":
         return Rest(endpoint=endpoint, delay_s=chance.uniform(0.2, 2.0))
@@ -249,25 +278,33 @@ def _rest(chance: random.Random) -> Rest:
     return Rest(endpoint=endpoint, status=429 if kind == "limited" else 418, retry_after_s=chance.randint(1, 2))
 
 
+def _silent(chance: random.Random, stream: str, words: FaultWords) -> Silent:
+    return Silent(stream=words.book_of(stream), new_connections=chance.randint(0, 1))
+
+
 # Tag: how often beside the others, and what it looks like. Short enough that a feed recovers before the next but one.
-_MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str], Fault]]]] = {
-    "drop": (5, lambda chance, stream: Drop(stream=stream, count=chance.randint(1, 3), skip=chance.randint(0, 20))),
-    "duplicate": (3, lambda chance, stream: Duplicate(stream=stream, count=chance.randint(1, 3))),
-    "reorder": (3, lambda chance, stream: Reorder(stream=_with_ids_in_line(stream))),
-    "truncate": (2, lambda chance, stream: Truncate(stream=stream)),
-    "garbage": (2, lambda chance, stream: Garbage(stream=stream, binary=chance.random() < 0.5)),
-    "oversize": (1, lambda chance, stream: Oversize(stream=stream)),
-    "silent": (1, lambda chance, stream: Silent(stream=_depth_of(stream), new_connections=chance.randint(0, 1))),
-    "stall": (1, lambda chance, stream: Stall(for_s=chance.uniform(0.5, 5.0), pings=chance.random() < 0.5)),
-    "disconnect": (2, lambda chance, stream: Disconnect(close_frame=chance.random() < 0.5)),
-    "cut": (1, lambda chance, stream: Cut(announced=chance.random() < 0.7, after_s=chance.uniform(0.0, 3.0))),
-    "refuse-subscription": (1, lambda chance, stream: RefuseSubscription()),
-    "refuse-connection": (1, lambda chance, stream: RefuseConnection(count=chance.randint(1, 3))),
-    "rest": (3, lambda chance, stream: _rest(chance)),
-    "stale-snapshot": (1, lambda chance, stream: StaleSnapshot(count=chance.randint(1, 2))),
+_MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str, FaultWords], Fault]]]] = {
+    "drop": (
+        5,
+        lambda chance, stream, words: Drop(stream=stream, count=chance.randint(1, 3), skip=chance.randint(0, 20)),
+    ),
+    "duplicate": (3, lambda chance, stream, words: Duplicate(stream=stream, count=chance.randint(1, 3))),
+    "reorder": (3, lambda chance, stream, words: Reorder(stream=words.with_ids(stream))),
+    "truncate": (2, lambda chance, stream, words: Truncate(stream=stream)),
+    "garbage": (2, lambda chance, stream, words: Garbage(stream=stream, binary=chance.random() < 0.5)),
+    "corrupt": (3, lambda chance, stream, words: Corrupt(stream=words.book_of(stream))),
+    "oversize": (1, lambda chance, stream, words: Oversize(stream=stream)),
+    "silent": (1, _silent),
+    "stall": (1, lambda chance, stream, words: Stall(for_s=chance.uniform(0.5, 5.0), pings=chance.random() < 0.5)),
+    "disconnect": (2, lambda chance, stream, words: Disconnect(close_frame=chance.random() < 0.5)),
+    "cut": (1, lambda chance, stream, words: Cut(announced=chance.random() < 0.7, after_s=chance.uniform(0.0, 3.0))),
+    "refuse-subscription": (1, lambda chance, stream, words: RefuseSubscription()),
+    "refuse-connection": (1, lambda chance, stream, words: RefuseConnection(count=chance.randint(1, 3))),
+    "rest": (3, lambda chance, stream, words: _rest(chance, words)),
+    "stale-snapshot": (1, lambda chance, stream, words: StaleSnapshot(count=chance.randint(1, 2))),
 }
 KINDS: Final = tuple(_MIXTURE)
-"""Faults of which a mixture is made."""
+"""Faults of which a mixture can be made."""
 
 INSTRUMENT_KINDS: Final = ("refine", "halt", "delist")
 """What befalls an instrument rather than a message; a mixture has none of it, since it would have to take it back."""

@@ -1,7 +1,8 @@
 """Batches of outgoing messages, and how they become WebSocket frames. No I/O.
 
-A batch holds the texts of many messages in one buffer, each in its combined form `{"stream":"…","data":…}`, whose
-inner part is the raw form. Frames are packed straight from there into one buffer per connection and write.
+A batch holds the texts of many messages in one buffer, each in as many forms as the venue has: Binance sends the same
+message with and without its stream's name, the second being a part of the first. Frames are packed straight from there
+into one buffer per connection and write.
 """
 
 from __future__ import annotations
@@ -25,26 +26,33 @@ class Batch:
     """Messages in sending order; one array entry per message. Valid until its maker makes the next one."""
 
     text: NDArray[np.uint8]
-    start: NDArray[np.int64]  # of the combined form
-    inner: NDArray[np.int64]  # where the raw form begins; it ends one byte before the combined form
-    end: NDArray[np.int64]
+    forms: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]  # where the messages begin and end, for each form
     stream: NDArray[np.int64]  # index into the source's streams
     id: NDArray[np.int64]  # the venue's own id: trade id, aggregate id or final update id; 0 where not known
 
     @property
     def messages(self) -> int:
         """How many."""
-        return int(self.start.shape[0])
+        return int(self.stream.shape[0])
 
     def part(self, first: int, last: int) -> Batch:
         """Messages first .. last-1."""
         cut = slice(first, last)
-        return Batch(self.text, self.start[cut], self.inner[cut], self.end[cut], self.stream[cut], self.id[cut])
+        forms = tuple((starts[cut], ends[cut]) for starts, ends in self.forms)
+        return Batch(self.text, forms, self.stream[cut], self.id[cut])
 
-    def payload(self, message: int, *, combined: bool) -> bytes:
-        """Text of one message in either form."""
-        first, last = (self.start, self.end[message]) if combined else (self.inner, self.end[message] - 1)
-        return self.text[first[message] : last].tobytes()
+    def payload(self, message: int, form: int = 0) -> bytes:
+        """Text of one message in one form."""
+        starts, ends = self.forms[form]
+        return self.text[starts[message] : ends[message]].tobytes()
+
+
+def batch_of(texts: list[bytes], stream: list[int], ident: list[int]) -> Batch:
+    """A batch of messages of one form."""
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    text = np.frombuffer(b"".join(texts), np.uint8)
+    return Batch(text, ((starts, ends),), np.array(stream, np.int64), np.array(ident, np.int64))
 
 
 @kernel
@@ -81,9 +89,9 @@ def pack_frames(
     return used
 
 
-def frames(batch: Batch, order: NDArray[np.int64], *, combined: bool) -> bytes:
+def frames(batch: Batch, order: NDArray[np.int64], form: int = 0) -> bytes:
     """The messages `order` of a batch (any selection, any order, repeats allowed) as WebSocket frames."""
-    first, last = (batch.start, batch.end) if combined else (batch.inner, batch.end - 1)
+    first, last = batch.forms[form]
     room = int((last - first)[order].sum()) + MAX_HEADER_BYTES * order.shape[0]
     out = np.empty(room, np.uint8)
     used = pack_frames(batch.text, first, last, order, out)

@@ -22,10 +22,10 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from tickplant.sim.dialects.binance.session import Session, Target, parse_target
-from tickplant.sim.outlet import Answer, Outlet
+from tickplant.sim.conversation import Answer, Close, Refusal, Refused, Reply, Session, Text
+from tickplant.sim.dialect import Dialect
+from tickplant.sim.outlet import Outlet
 from tickplant.sim.post import Post
-from tickplant.sim.spec import Rules
 
 CLOSE_TIMEOUT_S = 2.0
 WRITE_HIGH_BYTES = 256 << 10
@@ -34,15 +34,17 @@ WRITE_HIGH_BYTES = 256 << 10
 class Venue(Protocol):
     """What a connection needs to know of the server it belongs to."""
 
-    rules: Rules
+    dialect: Dialect
     outlet: Outlet
     life_s: float
-    max_streams: int
-    default_unit_ns: int
     links: set[Link]
 
     def next_number(self) -> int:
         """Number of a new WebSocket connection, from 1."""
+        ...
+
+    def find(self, stream: str) -> int | None:
+        """Index of the source's stream of this name."""
         ...
 
     def mask(self, session: Session) -> NDArray[np.bool_]:
@@ -62,16 +64,24 @@ class Venue(Protocol):
         ...
 
 
+class _NoSession(Session):
+    """Of a connection that is no WebSocket, or none yet."""
+
+    def names(self) -> list[str]:
+        return []
+
+    def on_text(self, text: bytes) -> list[Reply]:
+        return []
+
+
 class Link(asyncio.Protocol):
-    """A connection; a `Receiver` and a `Sender` to the outlet."""
+    """A connection; a `Receiver` and a `Sender` to the outlet. Its number is 0 until it is a WebSocket."""
 
     def __init__(self, venue: Venue) -> None:
         self.number = 0
         self.path = ""
-        self.combined = False
-        self.unit_ns = venue.default_unit_ns
+        self.session: Session = _NoSession()
         self.mask = np.zeros(len(venue.outlet.streams), np.bool_)
-        self.session: Session | None = None
         self.peer = ""
         self._closed = asyncio.Event()
         self._writable = asyncio.Event()  # cleared while the client is behind
@@ -97,7 +107,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        if self.session is None and (self._post is not None or data.startswith(Post.BEGINS)):
+        if not self.number and (self._post is not None or data.startswith(Post.BEGINS)):
             self._on_post(data)
             return
         protocol = self._protocol
@@ -137,7 +147,7 @@ class Link(asyncio.Protocol):
             waiting.cancel()
         if self._answering is not None:
             self._answering.cancel()
-        if self.session is not None:
+        if self.number:
             self._venue.outlet.closed(self)
             self._venue.subscriptions_changed()
 
@@ -155,24 +165,20 @@ class Link(asyncio.Protocol):
         if request.headers.get("Upgrade", "").lower() != "websocket":
             self._answering = asyncio.get_running_loop().create_task(self._answer(request))
             return
-        target = parse_target(request.path, self._venue.rules)
+        session = self._venue.dialect.accept(request.path, request.headers, self._refusal)
         refused = self._venue.outlet.faults.take_refused_connection(time.time_ns())
         if refused is not None:
             refusal = self._protocol.reject(HTTPStatus(refused.status), "not now\n")
             if refused.retry_after_s is not None:
                 refusal.headers["Retry-After"] = str(refused.retry_after_s)
             self._protocol.send_response(refusal)
-        elif target is None:
-            refusal = self._protocol.reject(HTTPStatus.NOT_FOUND, "there is no WebSocket below this path\n")
-            self._protocol.send_response(refusal)
-        elif len(target.streams) > self._venue.max_streams:
-            refusal = self._protocol.reject(HTTPStatus.BAD_REQUEST, "too many streams\n")
-            self._protocol.send_response(refusal)
+        elif isinstance(session, Refusal):
+            self._protocol.send_response(self._protocol.reject(HTTPStatus(session.status), session.text + "\n"))
         else:
             self._protocol.send_response(self._protocol.accept(request))
             self._flush()
             if self._protocol.state is OPEN:
-                self._open(request.path, target)
+                self._open(request.path, session)
 
     async def _answer(self, request: Request) -> None:
         try:
@@ -180,7 +186,7 @@ class Link(asyncio.Protocol):
         except Exception:
             # A fault of ours must not leave the client waiting.
             structlog.get_logger("sim").exception("a REST request failed", path=request.path)
-            answer = Answer(500, b'{"code":-1000,"msg":"An unknown error occurred while processing the request."}')
+            answer = Answer(500, self._venue.dialect.rest_refusal(500))
         keep_alive = request.headers.get("Connection", "").lower() != "close"
         self._venue.outlet.answer(self, request.path.partition("?")[0], answer)
         if answer.close:  # the client does it, once it has read the answer
@@ -190,32 +196,44 @@ class Link(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _open(self, path: str, target: Target) -> None:
+    def _open(self, path: str, session: Session) -> None:
         venue = self._venue
-        self.session = Session(target, venue.max_streams, self._refusal)
+        self.session = session
         self.path = path
         self.number = venue.next_number()
-        self.unit_ns = target.unit_ns or venue.default_unit_ns
         self._timer("life", venue.life_s, lambda: venue.outlet.close(self, 1001, "the connection is too old"))
-        self._timer("ping", venue.rules.ping_interval_s, self._ping)
+        if venue.dialect.limits.ping_interval_s is not None:
+            self._timer("ping", venue.dialect.limits.ping_interval_s, self._ping)
+        if venue.dialect.heartbeat_s is not None:
+            self._timer("heartbeat", venue.dialect.heartbeat_s, self._heartbeat)
         venue.outlet.opened(self)
+        self._say(session.greetings())
         self._resubscribe()
 
-    def _refusal(self) -> tuple[int, str] | None:
+    def _refusal(self) -> Refused | None:
         fault = self._venue.outlet.faults.take_refused_subscription(self.number, time.time_ns())
-        return None if fault is None else (fault.code, fault.text)
+        return None if fault is None else Refused(fault.code or 0, fault.text or "")
+
+    def _say(self, replies: list[Reply]) -> None:
+        outlet = self._venue.outlet
+        for reply in replies:
+            stream = self._venue.find(reply.stream) if isinstance(reply, Text) and reply.stream else None
+            if isinstance(reply, Close):
+                outlet.close(self, reply.code, reply.reason)
+            elif stream is not None:
+                outlet.push(self, reply.text, stream, reply.id)
+            else:
+                outlet.reply(self, reply.text)
 
     def _resubscribe(self) -> None:
-        if self.session is not None:
-            self.combined = self.session.combined
-            self.mask = self._venue.mask(self.session)
-            self._venue.outlet.subscribed()
-            self._venue.subscriptions_changed()
+        self.mask = self._venue.mask(self.session)
+        self._venue.outlet.subscribed()
+        self._venue.subscriptions_changed()
 
     # Frames of the client
 
     def _on_frame(self, frame: Frame) -> None:
-        if self.session is None:
+        if not self.number:
             return
         if frame.opcode is Opcode.PONG and bytes(frame.data) in self._pings:
             waiting = self._pings.pop(bytes(frame.data))
@@ -227,15 +245,15 @@ class Link(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             return  # the protocol has answered it
         if not self._is_allowed():
-            self._venue.outlet.close(self, 1008, "Too many requests")
+            self._text.clear()
+            self._say(self.session.on_flood())
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
             self._text += frame.data
             if frame.fin:
                 text = bytes(self._text)
                 self._text.clear()
                 self._venue.outlet.entries[self.number].requests += 1
-                answer = self.session.on_text(text)
-                self._venue.outlet.reply(self, answer)
+                self._say(self.session.on_text(text))
                 self._resubscribe()
 
     def _is_allowed(self) -> bool:
@@ -245,16 +263,23 @@ class Link(asyncio.Protocol):
         while times and times[0] <= now - 1.0:
             times.popleft()
         times.append(now)
-        return len(times) <= self._venue.rules.client_messages_per_s
+        return len(times) <= self._venue.dialect.limits.client_messages_per_s
 
-    # Pings
+    # Pings and heartbeats
 
     def _ping(self) -> None:
         payload = str(time.time_ns() // 1_000_000).encode()
         loop = asyncio.get_running_loop()
-        self._pings[payload] = loop.call_later(self._venue.rules.pong_timeout_s, self._no_pong)
+        limits = self._venue.dialect.limits
+        self._pings[payload] = loop.call_later(limits.pong_timeout_s, self._no_pong)
         self._venue.outlet.ping(self, payload)
-        self._timer("ping", self._venue.rules.ping_interval_s, self._ping)
+        self._timer("ping", limits.ping_interval_s or limits.pong_timeout_s, self._ping)
+
+    def _heartbeat(self) -> None:
+        text = self.session.heartbeat()
+        if text is not None:
+            self._venue.outlet.reply(self, text)
+        self._timer("heartbeat", self._venue.dialect.heartbeat_s or 1.0, self._heartbeat)
 
     def _no_pong(self) -> None:
         self._venue.outlet.close(self, 1008, "Pong timeout")
@@ -335,7 +360,7 @@ class Link(asyncio.Protocol):
 
     def _write(self, pieces: list[bytes]) -> None:
         """Send what the protocol has to say; a fault may have made this connection mute."""
-        if self.session is not None and self._venue.outlet.is_mute(self):
+        if self.number and self._venue.outlet.is_mute(self):
             return
         for data in pieces:
             if data:

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import msgspec
 import structlog
 
-from tickplant.sim.dialects.binance.session import MILLISECOND_NS
+from tickplant.sim.conversation import Answer
+from tickplant.sim.dialect import Dialect, Snapshot
 from tickplant.sim.fault_state import Armed
 from tickplant.sim.faults import (
     Cut,
@@ -24,27 +25,19 @@ from tickplant.sim.faults import (
     StaleSnapshot,
     random_faults,
 )
-from tickplant.sim.outlet import Answer, Outlet, Receiver
-from tickplant.sim.sim_source import Source
+from tickplant.sim.outlet import Outlet, Receiver
 from tickplant.sim.spec import SimSpec
-
-SNAPSHOT_LEVELS = 5000
-
-_REFUSALS = {
-    418: b'{"code":-1003,"msg":"Way too much request weight used; IP banned until it has cooled down."}',
-    429: b'{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE."}',
-}
-_FAILURE = b'{"code":-1000,"msg":"An unknown error occurred while processing the request."}'
 
 
 class Injector:
     """Arms faults in an outlet, and carries out those that need no occasion."""
 
-    def __init__(self, spec: SimSpec, source: Source, outlet: Outlet) -> None:
+    def __init__(self, spec: SimSpec, dialect: Dialect, outlet: Outlet) -> None:
         self._spec = spec
-        self._source = source
+        self._dialect = dialect
+        self._source = dialect.source
         self._outlet = outlet
-        self._snapshots: dict[int, dict[str, bytes]] = {}  # bodies of depth answers, by fault and symbol
+        self._snapshots: dict[int, dict[str, Snapshot]] = {}  # old ones, by fault and symbol
         due = sorted(
             ((one.at_message, one.fault) for one in spec.faults if one.at_message is not None), key=lambda one: one[0]
         )
@@ -66,15 +59,13 @@ class Injector:
     def commit(self, fault: Fault) -> Armed:
         """Arm a fault now; what needs no occasion happens now."""
         outlet = self._outlet
+        fault = self._dialect.words.complete(fault)
         now_ns = time.time_ns()
         armed = outlet.arm(fault, now_ns)
         self._log.info("fault", number=armed.number, fault=msgspec.to_builtins(fault))
         match fault:
             case StaleSnapshot():
-                bodies = {
-                    symbol: self._source.book(symbol, SNAPSHOT_LEVELS, MILLISECOND_NS) for symbol in self._source.listed
-                }
-                self._snapshots[armed.number] = {symbol: body for symbol, body in bodies.items() if body is not None}
+                self._snapshots[armed.number] = self._dialect.snapshots()
             case Disconnect():
                 for receiver in self._open(armed, fault.connection, now_ns):
                     if fault.close_frame:
@@ -83,25 +74,28 @@ class Injector:
                         outlet.drop(receiver, "cut without a close frame")
             case Cut():
                 for receiver in self._open(armed, fault.connection, now_ns):
-                    if fault.announced:
-                        outlet.announce_shutdown(receiver)
+                    if fault.announced and (notice := receiver.session.shutdown_notice(now_ns)) is not None:
+                        outlet.reply(receiver, notice)
                     asyncio.get_running_loop().call_later(
                         fault.after_s, outlet.close, receiver, 1001, "the connection is too old"
                     )
             case Refine():
                 self._befall(armed, fault.symbol, self._source.refine(fault.symbol, fault.digits))
-            case Halt():
-                self._befall(armed, fault.symbol, self._source.set_life(fault.symbol, status=fault.status))
+            case Halt(status=str(status)):
+                self._befall(armed, fault.symbol, self._source.set_life(fault.symbol, status=status, trades=False))
                 self._take_back(fault.symbol, fault.for_s)
             case Delist():
-                self._befall(armed, fault.symbol, self._source.set_life(fault.symbol, status="BREAK", listed=False))
+                gone = self._source.set_life(
+                    fault.symbol, status=self._dialect.words.delisted, trades=False, listed=False
+                )
+                self._befall(armed, fault.symbol, gone)
                 self._take_back(fault.symbol, fault.for_s)
             case _:
                 pass
         return armed
 
-    def stale_snapshot(self, symbol: str) -> bytes | None:
-        """The body of an old depth answer, where it is to be shown instead of a fresh one."""
+    def stale_snapshot(self, symbol: str) -> Snapshot | None:
+        """The old snapshot that is to be shown instead of a fresh one; None for a fresh one."""
         number = self._outlet.faults.take_stale_snapshot(symbol, time.time_ns())
         return None if number is None else self._snapshots[number].get(symbol)
 
@@ -110,7 +104,7 @@ class Injector:
         fault = self._outlet.faults.take_rest(endpoint, time.time_ns())
         if fault is None:
             return await ask()
-        answer = await ask() if fault.status == 200 and not fault.cut else _refusal(fault)
+        answer = await ask() if fault.status == 200 and not fault.cut else self._refusal(fault)
         await asyncio.sleep(fault.delay_s)
         return answer
 
@@ -123,7 +117,7 @@ class Injector:
     def _take_back(self, symbol: str, for_s: float | None) -> None:
         """Have a symbol trade again after some time."""
         if for_s is not None:
-            trade = functools.partial(self._source.set_life, symbol, status="TRADING")
+            trade = functools.partial(self._source.set_life, symbol, status=self._dialect.words.trading, trades=True)
             asyncio.get_running_loop().call_later(for_s, trade)
 
     def _open(self, armed: Armed, connection: int, now_ns: int) -> Iterator[Receiver]:
@@ -143,11 +137,12 @@ class Injector:
 
     def _mixture(self, seed: int) -> Iterator[tuple[float, Fault]]:
         at_s = 0.0
-        for wait_s, fault in random_faults(seed, self._spec.faults_per_s, self._source.streams, self._spec.fault_kinds):
+        spec = self._spec
+        mixture = random_faults(seed, spec.faults_per_s, self._source.streams, self._dialect.words, spec.fault_kinds)
+        for wait_s, fault in mixture:
             at_s += wait_s
             yield at_s, fault
 
-
-def _refusal(fault: Rest) -> Answer:
-    headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
-    return Answer(fault.status, _REFUSALS.get(fault.status, _FAILURE), headers, cut=fault.cut)
+    def _refusal(self, fault: Rest) -> Answer:
+        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+        return Answer(fault.status, self._dialect.rest_refusal(fault.status), headers, cut=fault.cut)

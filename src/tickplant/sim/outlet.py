@@ -11,6 +11,7 @@ The log has one line for each frame, `<time, ns> <connection> <frame>`; connecti
     !truncate FRAME                   only its first half was sent
     !reorder FRAME                    not sent here; a plain line follows where it is
     !duplicate FRAME                  sent, for the second time
+    !corrupt FRAME                    sent with one digit changed
     !garbage TEXT                     a frame that is no message was sent, as Python prints bytes
     !oversize TEXT                    so was the head of a huge one: nothing that follows on this connection is readable
     !fault JSON                       connection 0: this fault was armed
@@ -28,21 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
+from tickplant.sim.conversation import Answer, Session
 from tickplant.sim.fault_state import Armed, Faults, Piece
 from tickplant.sim.faults import Fault
-from tickplant.sim.frames import Batch, frames
+from tickplant.sim.frames import Batch, batch_of, frames
 
 KEPT_CONNECTIONS = 1000  # closed connections that the ledger still lists
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer. With `close` the client is told to close the connection; with `cut` it gets nothing but that."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str] = {}
-    close: bool = False
-    cut: bool = False
 
 
 class Receiver(Protocol):
@@ -50,8 +42,7 @@ class Receiver(Protocol):
 
     number: int
     path: str
-    combined: bool
-    unit_ns: int
+    session: Session
     mask: NDArray[np.bool_]  # which streams it is subscribed to
 
     @property
@@ -189,30 +180,46 @@ class Outlet:
 
     # Everything that leaves.
 
-    def deliver(self, batch: Batch, *, unit_ns: int | None = None) -> None:
-        """Send each message to whoever is subscribed to its stream, in order.
+    def deliver(self, batch: Batch, *, variant: int | None = None) -> None:
+        """Send each message to the connections that are subscribed to its stream, in order.
 
-        With `unit_ns`, only to connections that take times in this unit.
+        With `variant`, only to connections that take this rendering.
         """
         self.before_batch(self.frames_sent)
         for receiver in list(self.receivers.values()):
-            if not receiver.is_open or (unit_ns is not None and receiver.unit_ns != unit_ns):
+            if not receiver.is_open or (variant is not None and receiver.session.variant != variant):
                 continue
             order = np.flatnonzero(receiver.mask[batch.stream])
-            if order.shape[0] == 0:
-                continue
-            if self.faults.concern(receiver.number):
-                self._deliver_mangled(receiver, batch, order)
-            else:
-                receiver.send_frames(frames(batch, order, combined=receiver.combined))
-                self._enter(receiver, batch, order)
+            if order.shape[0]:
+                self._deliver_to(receiver, batch, order, receiver.session.form)
             if receiver.queued_bytes > self._max_buffer_bytes:
                 self.drop(receiver, "the client was too slow")
 
+    def push(self, receiver: Receiver, text: bytes, stream: int, ident: int) -> None:
+        """Send one connection a frame of a stream, whether it is subscribed to it or not."""
+        if receiver.is_open:
+            self._deliver_to(receiver, batch_of([text], [stream], [ident]), np.zeros(1, np.int64), 0)
+
+    def _deliver_to(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64], form: int) -> None:
+        own = receiver.session.own
+        if own is not None:
+            texts = [own(batch.payload(message, form)) for message in order.tolist()]
+            batch = batch_of(texts, batch.stream[order].tolist(), batch.id[order].tolist())
+            order, form = np.arange(len(texts)), 0
+        if self.faults.concern(receiver.number):
+            pieces = self.faults.mangle(receiver.number, batch, order, form, now_ns=time.time_ns())
+            receiver.send_frames(b"".join(piece.sent for piece in pieces))
+            for piece in pieces:
+                self._enter_piece(self.entries[receiver.number], piece)
+        else:
+            receiver.send_frames(frames(batch, order, form))
+            self._enter(receiver.number, batch, order, form)
+
     def reply(self, receiver: Receiver, text: bytes) -> None:
-        """Answer a request made on a WebSocket."""
+        """Send one connection what belongs to no stream: answers, greetings, heartbeats, announcements."""
         if not receiver.is_open:
             return
+        text = text if receiver.session.own is None else receiver.session.own(text)
         if self.faults.stall(receiver.number, time.time_ns()) is not None:
             self._write_log(receiver.number, b"!stall " + text)
             return
@@ -239,11 +246,6 @@ class Outlet:
         self.entries[receiver.number].end = reason
         receiver.abort()
 
-    def announce_shutdown(self, receiver: Receiver) -> None:
-        """Tell a client that its connection will be closed soon."""
-        event = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // receiver.unit_ns)
-        self.reply(receiver, b'{"stream":"!serverShutdown","data":%b}' % event if receiver.combined else event)
-
     def answer(self, sender: Sender, path: str, answer: Answer) -> None:
         """Answer a REST request for `path`."""
         self.rest_requests[path] += 1
@@ -264,14 +266,6 @@ class Outlet:
         """Whether not even the protocol's own frames are to be sent."""
         return self.faults.is_mute(receiver.number, time.time_ns())
 
-    def _deliver_mangled(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64]) -> None:
-        now_ns = time.time_ns()
-        pieces = self.faults.mangle(receiver.number, batch, order, combined=receiver.combined, now_ns=now_ns)
-        receiver.send_frames(b"".join(piece.sent for piece in pieces))
-        entry = self.entries[receiver.number]
-        for piece in pieces:
-            self._enter_piece(entry, piece)
-
     # The ledger.
 
     def _enter_piece(self, entry: Entry, piece: Piece) -> None:
@@ -284,12 +278,12 @@ class Outlet:
             self._write_log(entry.number, piece.payload)
         if piece.is_lost:
             entry.lost[piece.stream] += 1
-        elif piece.sent and piece.mark in ("", "duplicate"):
+        elif piece.sent and piece.mark in ("", "duplicate", "corrupt"):
             entry.counts[piece.stream] += 1
             self.frames_sent += 1
 
-    def _enter(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64]) -> None:
-        entry = self.entries[receiver.number]
+    def _enter(self, number: int, batch: Batch, order: NDArray[np.int64], form: int) -> None:
+        entry = self.entries[number]
         streams = batch.stream[order]
         entry.counts += np.bincount(streams, minlength=entry.counts.shape[0])
         entry.last_ids[streams] = batch.id[order]  # of a stream that occurs several times, the last one stays
@@ -297,8 +291,7 @@ class Outlet:
         if self._log is not None:
             now_ns = time.time_ns()
             for message in order.tolist():
-                payload = batch.payload(message, combined=receiver.combined)
-                self._log.write(b"%d %d %b\n" % (now_ns, receiver.number, payload))
+                self._log.write(b"%d %d %b\n" % (now_ns, number, batch.payload(message, form)))
 
     def _write_log(self, number: int, text: bytes) -> None:
         if self._log is not None:

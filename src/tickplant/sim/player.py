@@ -1,28 +1,27 @@
-"""Plays a recording to whoever has subscribed: frames byte for byte, at their pace, the snapshot at its place.
+"""Plays a recording of any venue to the clients that have subscribed: frames byte for byte, at their pace.
 
-Playback begins when there is somebody to play to. At the line of a symbol's depth snapshot it holds still until a
-client asks for that book: the client first gets to read what was sent before, then has the recorded answer, and only
-then the play goes on. So what a feed stores equals what reading the file itself yields.
+Playback begins when there is somebody to play to. Where the recording holds a snapshot that clients fetch by REST, the
+player holds still at its line until a client asks for that book: the client first gets to read what was sent before,
+then has the recorded answer, and only then the play goes on. So what a feed stores equals what reading the file itself
+yields.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 import structlog
 
-from tickplant.sim.dialects.binance.session import MILLISECOND_NS, channel, stream_key
+from tickplant.sim.conversation import Answer
+from tickplant.sim.dialect import RecordedVenue
 from tickplant.sim.frames import frames
-from tickplant.sim.kept_book import KeptBook
-from tickplant.sim.outlet import Answer, Outlet
-from tickplant.sim.recording_reader import Piece, Snapshot, pieces, scan
-from tickplant.sim.sim_source import Asker, Listed, Trade
+from tickplant.sim.outlet import Outlet
+from tickplant.sim.recording_reader import Fetched, Piece, pieces, scan
+from tickplant.sim.sim_source import Asker
 from tickplant.sim.spec import SimSpec
 
 SLICE_BYTES: Final = 128 << 10  # sent at once at full speed, before the clients' pace is looked at
@@ -32,41 +31,17 @@ CLOSE_TIMEOUT_S: Final = 5.0  # for a client to read the snapshot and close
 BARRIER_TIMEOUT_S: Final = 5.0
 
 
-class _PastTrade(msgspec.Struct):
-    p: str
-    q: str
-    T: int
-    m: bool
-    t: int = 0
-    a: int = 0
-    f: int = 0
-    l: int = 0  # noqa: E741  # the venue's name
-
-
-_TRADE: Final = msgspec.json.Decoder(_PastTrade)
-
-
 class Player:
     """Source: a recording."""
 
-    def __init__(self, spec: SimSpec) -> None:
+    def __init__(self, spec: SimSpec, venue: RecordedVenue) -> None:
         """Look through the file. Raises FeedError where it cannot be played."""
         assert spec.recording is not None
         self._spec = spec
-        self._contents = scan(Path(spec.recording))
+        self._venue = venue
+        self._contents = scan(Path(spec.recording), venue)
         self.streams = self._contents.streams
-        # The recording says nothing of the instruments: eight decimals hold every price and size.
-        self.listed = {
-            symbol: Listed(symbol, symbol, "", 8, 8, "0.00000001", "0.00000001") for symbol in self._contents.symbols
-        }
-        channels = [channel(stream) for stream in self.streams]
-        self._is_depth = np.array([name == "depth" for name in channels])
-        self._is_trade = np.array([name in ("trade", "aggTrade") for name in channels])
-        self._books = {
-            symbol: KeptBook(expects_snapshot=symbol in self._contents.snapshot_lines)
-            for symbol in self._contents.symbols
-        }
-        self._past: defaultdict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=spec.history_trades))
+        self.listed = venue.listed()
         self._askers: dict[str, list[tuple[Asker, asyncio.Future[Answer]]]] = {symbol: [] for symbol in self.listed}
         self._changed = asyncio.Event()  # somebody subscribed, or asked for a book
         self._started = False
@@ -77,15 +52,16 @@ class Player:
     def prepare(self) -> None:
         """Compile the kernels, so that nobody waits for them later."""
         piece = next(item for item in pieces(self._contents) if isinstance(item, Piece))
-        frames(piece.batch, np.arange(piece.batch.messages), combined=True)
+        for form in range(len(piece.batch.forms)):
+            frames(piece.batch, np.arange(piece.batch.messages), form)
 
     def bind(self, outlet: Outlet) -> None:
         """Send through this outlet."""
         self._outlet = outlet
 
     def find(self, stream: str) -> int | None:
-        """Index of the recorded stream of this symbol and channel, at whatever speed."""
-        return self._contents.keys.get(stream_key(stream))
+        """Index of the recorded stream that a subscription to this name matches."""
+        return self._contents.keys.get(self._venue.key(stream))
 
     def on_subscriptions(self) -> None:
         """Somebody subscribed: perhaps the play can begin."""
@@ -99,7 +75,7 @@ class Player:
         self._start_s = time.monotonic()  # moment at which the first frame was, or would have been, sent
         self._first_ns: int | None = None
         for item in pieces(self._contents):
-            if isinstance(item, Snapshot):
+            if isinstance(item, Fetched):
                 held_since_s = time.monotonic()
                 await self._hold(item)
                 self._start_s += time.monotonic() - held_since_s
@@ -131,9 +107,9 @@ class Player:
 
     async def _play_fast(self, piece: Piece) -> None:
         first = 0
-        ends = piece.batch.end
+        starts, ends = piece.batch.forms[0]
         while first < ends.shape[0]:
-            last = int(np.searchsorted(ends, piece.batch.start[first] + SLICE_BYTES, side="right"))
+            last = int(np.searchsorted(ends, starts[first] + SLICE_BYTES, side="right"))
             last = max(last, first + 1)
             await self._send(piece, first, last)
             first = last
@@ -158,12 +134,7 @@ class Player:
         batch = piece.batch.part(first, last)
         self._outlet.deliver(batch)
         self.played += last - first
-        for message in np.flatnonzero(self._is_depth[batch.stream]).tolist():
-            symbol = self.streams[int(batch.stream[message])].partition("@")[0].upper()
-            self._books[symbol].apply(batch.payload(message, combined=False))
-        for message in np.flatnonzero(self._is_trade[batch.stream]).tolist():
-            key = stream_key(self.streams[int(batch.stream[message])])
-            self._past[key].append(batch.payload(message, combined=False))
+        self._venue.played(batch)
         for receiver in list(self._outlet.receivers.values()):
             try:
                 async with asyncio.timeout(CLIENT_TIMEOUT_S):
@@ -173,7 +144,7 @@ class Player:
 
     # The snapshot
 
-    async def _hold(self, snapshot: Snapshot) -> None:
+    async def _hold(self, snapshot: Fetched) -> None:
         """Wait, within bounds, for a client to ask for the book; answer it between two silences."""
         spec = self._spec
         deadline_s = time.monotonic() + spec.hold_s
@@ -194,12 +165,12 @@ class Player:
             await asyncio.sleep(spec.quiet_s)
         if not answered:
             self._log.warning("nobody asked for the recorded snapshot", symbol=snapshot.symbol)
-        self._books[snapshot.symbol].start(snapshot.body)
+        self._venue.start(snapshot.symbol, snapshot.body)
         for _, waiting in self._waiting(snapshot.symbol):  # who came too late for the recorded one
             waiting.set_result(Answer(200, snapshot.body))
 
     def _has_follower(self, symbol: str) -> bool:
-        index = self.find(f"{symbol.lower()}@depth")
+        index = self.find(self._venue.book_stream(symbol))
         return index is not None and bool(self._outlet.wanted[index])
 
     def _waiting(self, symbol: str) -> list[tuple[Asker, asyncio.Future[Answer]]]:
@@ -214,67 +185,29 @@ class Player:
                 barrier.cancel()
         await asyncio.sleep(self._spec.quiet_s)
 
-    # REST
-
-    def book(self, symbol: str, limit: int, unit_ns: int) -> bytes | None:
-        """The book as played so far; None before its snapshot. Times stay as they were recorded."""
-        book = self._books[symbol]
-        return None if book.expects_snapshot else book.answer(limit)
-
     def refine(self, symbol: str, digits: int) -> bool:
         """A recording is played as it is."""
         return False
 
-    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
+    def set_life(self, symbol: str, *, status: str, trades: bool, listed: bool = True) -> bool:
         """A recording is played as it is."""
         return False
 
-    async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
-        """The recorded snapshot at its place; after it, the book as played so far."""
-        book = self._books[symbol]
-        if not book.expects_snapshot:
-            return Answer(200, book.answer(limit))
+    async def fetch(self, symbol: str, asker: Asker) -> Answer | None:
+        """The recorded answer, when its line is due; None where nobody listens, who would then wait for ever."""
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         pair = (asker, waiting)
         self._askers[symbol].append(pair)
         self._changed.set()
         try:
             if not self._started:
-                # Somebody who asks without listening would wait for ever.
                 await asyncio.wait([waiting], timeout=self._spec.hold_s)
                 if not (self._started or waiting.done()):
-                    return Answer(503, b'{"code":-1001,"msg":"Internal error; unable to process your request."}')
+                    return None
             return await waiting
         finally:
             waiting.cancel()
             self._askers[symbol].remove(pair)
-
-    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
-        """Played trades from an id on, or the newest; oldest first."""
-        rows = self._rows(symbol, "trade")
-        return rows[-limit:] if from_id is None else [row for row in rows if row.id >= from_id][:limit]
-
-    def aggregates(
-        self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
-    ) -> list[Trade]:
-        """Played aggregates from an id on, of a time range, or the newest; oldest first."""
-        rows = self._rows(symbol, "aggTrade")
-        if from_id is not None:
-            return [row for row in rows if row.id >= from_id][:limit]
-        if start_ns is None and end_ns is None:
-            return rows[-limit:]
-        first = 0 if start_ns is None else start_ns
-        last = 2**63 if end_ns is None else end_ns
-        return [row for row in rows if first <= row.time_ns <= last][:limit]
-
-    def _rows(self, symbol: str, channel_name: str) -> list[Trade]:
-        past = [_TRADE.decode(payload) for payload in self._past[f"{symbol.lower()}@{channel_name}"]]
-        return [
-            Trade(
-                one.t or one.a, one.p, one.q, one.T * (1000 if one.T > 10**15 else MILLISECOND_NS), one.m, one.f, one.l
-            )
-            for one in past
-        ]
 
     def report(self) -> dict[str, object]:
         """How far the play has come."""

@@ -1,4 +1,4 @@
-"""Reads a recording: gzip, one `<receive time, ns> <frame>` a line, the frames combined ones or depth snapshots.
+"""Reads a recording: `<receive time, ns> <frame>` a line, compressed by gzip or zstd, the frames of any venue.
 
 Nothing is held in memory but the piece at hand; a first pass over the file finds out which streams it holds.
 """
@@ -10,37 +10,34 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
-from tickplant.sim.dialects.binance.session import channel, stream_key
-from tickplant.sim.frames import Batch
+from tickplant.sim.dialect import Line, RecordedVenue
+from tickplant.sim.frames import Batch, batch_of
 
 PIECE_FRAMES: Final = 512
+READ_BYTES: Final = 1 << 16
 
-_HEAD: Final = b'{"stream":"'
-_DATA: Final = b'","data":'
-_SNAPSHOT: Final = b'{"lastUpdateId":'
-_IDS: Final = {"trade": b'"t":', "aggTrade": b'"a":', "bookTicker": b'"u":', "depth": b'"u":'}
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a recording holds. A stream's key is its name without the speed."""
+    """What a recording holds."""
 
     path: Path
-    keys: dict[str, int]  # stream key: index
+    venue: RecordedVenue
+    keys: dict[str, int]  # stream key, see RecordedVenue.key: index
     streams: list[str]  # names as recorded, by index
     frames: int
-    snapshot_lines: dict[str, int]  # symbol: line of its first depth snapshot
-
-    @property
-    def symbols(self) -> list[str]:
-        """Upper case, in order of appearance."""
-        return list(dict.fromkeys(_symbol(key) for key in self.keys))
+    begins: int  # line of the first frame
+    fetched: dict[int, str]  # lines that a client fetches by REST when they are due, each with its symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,8 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A symbol's first depth snapshot, at its place between the frames."""
+class Fetched:
+    """What a client fetches by REST, at its place between the frames."""
 
     recv_ns: int
     symbol: str
@@ -64,128 +61,97 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield `(line number, receive time, frame)`. Raises FeedError naming file and line."""
     number = 0
     try:
-        with gzip.open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+        with path.open("rb") as raw:
+            for number, line in enumerate(_lines(path, raw), start=1):
                 recv, _, frame = line.rstrip(b"\r\n").partition(b" ")
                 if not recv.isdigit() or not frame:
                     raise FeedError(f"{path}: line {number} is not `<receive time, ns> <frame>`")
                 yield number, int(recv), frame
     except FileNotFoundError:
         raise FeedError(f"{path}: there is no such recording") from None
-    except gzip.BadGzipFile:
-        raise FeedError(f"{path}: is not a gzip file; compress the recording with gzip") from None
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, zstandard.ZstdError) as error:
         raise FeedError(f"{path}: is damaged after line {number}: {error}") from None
     except OSError as error:
-        raise FeedError(f"{path}: cannot be read: {error.strerror}") from None
+        raise FeedError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _stream_name(frame: bytes) -> str | None:
-    """Name of a combined frame's stream; None where it is no combined frame."""
-    end = frame.find(b'"', len(_HEAD))
-    if not frame.startswith(_HEAD) or frame[end : end + len(_DATA)] != _DATA or not frame.endswith(b"}"):
-        return None
-    return frame[len(_HEAD) : end].decode(errors="replace")
+def _lines(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+    magic = raw.read(4)
+    raw.seek(0)
+    if magic.startswith(_GZIP):
+        return iter(gzip.GzipFile(fileobj=raw, mode="rb"))
+    if magic == _ZSTD:
+        return _zstd_lines(raw)
+    raise FeedError(f"{path}: is neither a gzip nor a zstd file; compress the recording with gzip")
 
 
-def _symbol(stream: str) -> str:
-    return stream.partition("@")[0].upper()
+def _zstd_lines(raw: BinaryIO) -> Iterator[bytes]:
+    """Lines of any number of zstd frames. Raises EOFError where the last one has no end."""
+    inside: zstandard.ZstdDecompressionObj | None = None
+    begun = b""
+    while data := raw.read(READ_BYTES):
+        while data:
+            inside = inside or zstandard.ZstdDecompressor().decompressobj()
+            *lines, begun = (begun + inside.decompress(data)).split(b"\n")
+            yield from lines
+            data = inside.unused_data if inside.eof else b""
+            inside = None if inside.eof else inside
+    if inside is not None:
+        raise EOFError("it ends in the middle of a zstd frame")
+    if begun:
+        yield begun
 
 
-def _is_snapshot(frame: bytes) -> bool:
-    return frame.startswith(_SNAPSHOT)
-
-
-def _is_answer(frame: bytes) -> bool:
-    """Acknowledgements and errors of the recorded connection are not played: each connection gets its own."""
-    return frame.startswith((b'{"result":', b'{"code":', b'{"id":'))
-
-
-def _number_after(frame: bytes, mark: bytes) -> int:
-    """The integer behind a key; 0 where the key does not occur."""
-    at = frame.find(mark)
-    if at < 0:
-        return 0
-    digits = frame[at + len(mark) : at + len(mark) + 20]
-    end = next((i for i, byte in enumerate(digits) if not 48 <= byte <= 57), len(digits))
-    return int(digits[:end] or b"0")
-
-
-def frame_id(frame: bytes, channel_name: str) -> int:
-    """The venue's id in a stream frame; 0 for channels that have none."""
-    mark = _IDS.get(channel_name)
-    return 0 if mark is None else _number_after(frame, mark)
-
-
-def scan(path: Path) -> Contents:
+def scan(path: Path, venue: RecordedVenue) -> Contents:
     """First pass. Raises FeedError where the file or a line is wrong, or nothing in it can be played."""
     keys: dict[str, int] = {}
     streams: list[str] = []
     frames = 0
-    snapshots: list[tuple[int, int]] = []  # line, id
-    ranges: dict[str, tuple[int, int]] = {}  # symbol: first and last update id of its diffs
+    begins = 0
     for number, _, frame in read_lines(path):
-        name = _stream_name(frame)
-        if name is None:
-            if _is_snapshot(frame):
-                snapshots.append((number, _number_after(frame, _SNAPSHOT)))
-            elif not _is_answer(frame):
-                raise FeedError(f"{path}: line {number} is neither a combined stream frame nor a depth snapshot")
+        line = venue.survey(number, frame)
+        if line is None:
+            raise FeedError(f"{path}: line {number} is nothing that {venue.venue} sends")
+        if not line.stream or (line.is_greeting and not frames):
             continue
+        begins = begins or number
         frames += 1
-        key = stream_key(name)
+        key = venue.key(line.stream)
         if key not in keys:
             keys[key] = len(streams)
-            streams.append(name)
-        if channel(name) == "depth":
-            symbol, update = _symbol(name), frame_id(frame, "depth")
-            first, _ = ranges.get(symbol, (update, update))
-            ranges[symbol] = (first, update)
+            streams.append(line.stream)
     if not frames:
         raise FeedError(f"{path}: holds no frame that could be played")
-    lines: dict[str, int] = {}
-    alone = len(ranges) == 1
-    for number, update in snapshots:
-        # A snapshot does not name its symbol: it is one among whose diffs its id lies, and that has none yet.
-        fits = [one for one, (low, high) in ranges.items() if one not in lines and (alone or low <= update <= high)]
-        if fits:
-            lines[fits[0]] = number
-    return Contents(path, keys, streams, frames, lines)
+    return Contents(path, venue, keys, streams, frames, begins, venue.fetched())
 
 
-def pieces(contents: Contents) -> Iterator[Piece | Snapshot]:
-    """Second pass: frames in pieces of at most PIECE_FRAMES, cut at the first snapshot of each symbol."""
-    snapshot_of = {number: symbol for symbol, number in contents.snapshot_lines.items()}
-    held: list[tuple[int, bytes]] = []
+def pieces(contents: Contents) -> Iterator[Piece | Fetched]:
+    """Second pass: frames in pieces of at most PIECE_FRAMES, cut where something is fetched."""
+    held: list[tuple[int, bytes, Line]] = []
     for number, recv_ns, frame in read_lines(contents.path):
-        if number in snapshot_of:
+        if number in contents.fetched:
             if held:
                 yield _piece(held, contents)
                 held = []
-            yield Snapshot(recv_ns, snapshot_of[number], frame)
-        elif frame.startswith(_HEAD):
-            held.append((recv_ns, frame))
-            if len(held) == PIECE_FRAMES:
-                yield _piece(held, contents)
-                held = []
+            yield Fetched(recv_ns, contents.fetched[number], frame)
+            continue
+        line = contents.venue.read(frame)
+        if line is None or not line.stream or number < contents.begins:
+            continue
+        held.append((recv_ns, frame, line))
+        if len(held) == PIECE_FRAMES:
+            yield _piece(held, contents)
+            held = []
     if held:
         yield _piece(held, contents)
 
 
-def _piece(held: list[tuple[int, bytes]], contents: Contents) -> Piece:
-    recv, frames = zip(*held, strict=True)
-    ends = np.cumsum([len(frame) for frame in frames])
-    starts = np.concatenate([[0], ends[:-1]])
-    names = [_stream_name(frame) or "" for frame in frames]
-    heads = np.array([len(_HEAD) + len(name.encode()) + len(_DATA) for name in names], np.int64)
-    return Piece(
-        np.array(recv, np.int64),
-        Batch(
-            np.frombuffer(b"".join(frames), np.uint8),
-            starts,
-            starts + heads,
-            ends,
-            np.array([contents.keys[stream_key(name)] for name in names], np.int64),
-            np.array([frame_id(frame, channel(name)) for frame, name in zip(frames, names, strict=True)], np.int64),
-        ),
-    )
+def _piece(held: list[tuple[int, bytes, Line]], contents: Contents) -> Piece:
+    recv, frames, lines = zip(*held, strict=True)
+    key, keys = contents.venue.key, contents.keys
+    batch = batch_of(list(frames), [keys[key(line.stream)] for line in lines], [line.id for line in lines])
+    if any(line.head for line in lines):
+        ((starts, ends),) = batch.forms
+        inner = (starts + [line.head for line in lines], ends - [line.tail for line in lines])
+        batch = Batch(batch.text, (*batch.forms, inner), batch.stream, batch.id)
+    return Piece(np.array(recv, np.int64), batch)

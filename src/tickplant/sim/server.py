@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from websockets.http11 import Request
 
 from tickplant.errors import FeedError
-from tickplant.sim.dialects.binance.live_market import LiveMarket
-from tickplant.sim.dialects.binance.rest import Rest
-from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS, Session
+from tickplant.sim.conversation import Answer, Get, Session
+from tickplant.sim.dialect_table import dialect_of
 from tickplant.sim.faults import parse_fault
 from tickplant.sim.http_peer import Link
 from tickplant.sim.injector import Injector
-from tickplant.sim.outlet import Answer, Outlet
-from tickplant.sim.player import Player
-from tickplant.sim.sim_source import Source
-from tickplant.sim.spec import SimSpec, rules
+from tickplant.sim.outlet import Outlet
+from tickplant.sim.spec import SimSpec
 
 GOODBYE_S = 0.2  # for clients to take the close frame when the server stops
 
@@ -35,27 +32,29 @@ class Venue:
     def __init__(self, spec: SimSpec) -> None:
         """Prepare, without opening the port. Raises FeedError."""
         self.spec = spec
-        self.rules = rules(spec)
         self.life_s = spec.life_s
-        self.max_streams = spec.max_streams
-        self.default_unit_ns = MICROSECOND_NS if spec.microseconds else MILLISECOND_NS
         self.links: set[Link] = set()
-        self.source: Source = Player(spec) if spec.recording is not None else LiveMarket(spec)
+        self.dialect = dialect_of(spec)
+        self.source = self.dialect.source
         self.outlet = Outlet(self.source.streams, max_buffer_bytes=spec.max_buffer_bytes, log=spec.log)
         self.source.bind(self.outlet)
-        self.injector = Injector(spec, self.source, self.outlet)
-        self._rest = Rest(self.rules, self.source, self.ledger, self.injector.stale_snapshot)
+        self.injector = Injector(spec, self.dialect, self.outlet)
+        self.dialect.bind(self.injector.stale_snapshot)
         self._numbers = itertools.count(1)
 
     def next_number(self) -> int:
         """Number of a new WebSocket connection, from 1."""
         return next(self._numbers)
 
+    def find(self, stream: str) -> int | None:
+        """Index of the source's stream of this name."""
+        return self.source.find(stream)
+
     def mask(self, session: Session) -> NDArray[np.bool_]:
         """Which of the source's streams a session is subscribed to."""
         mask = np.zeros(len(self.source.streams), np.bool_)
-        for stream in session.streams:
-            index = self.source.find(stream) if session.serves(stream) else None
+        for stream in session.names():
+            index = self.source.find(stream)
             if index is not None:
                 mask[index] = True
         return mask
@@ -65,13 +64,16 @@ class Venue:
         self.source.on_subscriptions()
 
     async def rest(self, link: Link, request: Request) -> Answer:
-        """Answer a REST request."""
+        """Answer a REST request; what is below /sim/ is the simulation's own."""
+        path = request.path.partition("?")[0]
+        if path == "/sim/ledger":
+            return Answer(200, msgspec.json.encode(self.ledger()))
+        get = Get(request.path, request.headers, link.peer)
 
         def ask() -> Awaitable[Answer]:
-            return self._rest.answer(request.path, request.headers, link.peer, link)
+            return self.dialect.rest(get, link)
 
-        path = request.path.partition("?")[0]
-        return await (ask() if path.startswith("/sim/") else self.injector.answer(path.rpartition("/")[2], ask))
+        return await self.injector.answer(path.rpartition("/")[2], ask)
 
     def posted(self, path: str, body: bytes) -> Answer:
         """Answer a POST: to /sim/fault, a fault."""

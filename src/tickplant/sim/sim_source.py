@@ -1,16 +1,48 @@
-"""What the simulated venue plays: the interface of the two modes, a recording and a synthetic market. No I/O."""
+"""What a simulated venue plays: the interface of the two sources, a recording and a synthetic market. No I/O."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tickplant.sim.outlet import Answer, Outlet
+from tickplant.sim.outlet import Outlet
+
+
+def fixed(mantissa: int, digits: int) -> str:
+    """`mantissa * 10**-digits` in fixed point."""
+    return f"{mantissa // 10**digits}.{mantissa % 10**digits:0{digits}d}" if digits else str(mantissa)
+
+
+class Traded(msgspec.Struct, frozen=True):
+    """An instrument of a synthetic market.
+
+    Prices on the wire are `tick * price_step` printed with `price_digits` decimals; sizes alike.
+    """
+
+    symbol: str
+    base: str
+    quote: str
+    first_tick: int  # where the price starts, in ticks
+    price_step: int
+    price_digits: int
+    size_step: int
+    size_digits: int
+    typical_lots: int  # median size of an order
+
+    @property
+    def tick_size(self) -> str:
+        """Smallest price change, as text."""
+        return fixed(self.price_step, self.price_digits)
+
+    @property
+    def lot_size(self) -> str:
+        """Smallest size change, as text."""
+        return fixed(self.size_step, self.size_digits)
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """An instrument as exchangeInfo describes it."""
+    """An instrument as the venue lists it."""
 
     symbol: str
     base: str
@@ -19,7 +51,7 @@ class Listed(msgspec.Struct, frozen=True):
     size_digits: int
     tick_size: str
     lot_size: str
-    status: str = "TRADING"
+    status: str
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -32,6 +64,14 @@ class Trade(msgspec.Struct, frozen=True):
     buyer_is_maker: bool
     first: int = 0
     last: int = 0
+
+
+class Book(NamedTuple):
+    """A book at one moment: price and size as the venue prints them, best level first."""
+
+    update_id: int
+    bids: list[tuple[str, str]]
+    asks: list[tuple[str, str]]
 
 
 class Asker(Protocol):
@@ -64,30 +104,12 @@ class Source(Protocol):
         """Somebody subscribed, unsubscribed, came or went."""
         ...
 
-    def book(self, symbol: str, limit: int, unit_ns: int) -> bytes | None:
-        """Body of a depth answer as it is at this moment; None where there is no book yet."""
-        ...
-
     def refine(self, symbol: str, digits: int) -> bool:
         """Print prices of a symbol with so many more decimals; returns whether this source can."""
         ...
 
-    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
-        """Give a symbol a status, or take it from the list; it trades where the status is TRADING. Whether it can."""
-        ...
-
-    async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
-        """The book of a listed symbol; may take its time."""
-        ...
-
-    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
-        """Kept trades from an id on, or the newest; oldest first."""
-        ...
-
-    def aggregates(
-        self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
-    ) -> list[Trade]:
-        """Kept aggregate trades from an id on, of a time range (both ends inclusive), or the newest; oldest first."""
+    def set_life(self, symbol: str, *, status: str, trades: bool, listed: bool = True) -> bool:
+        """Give a symbol a status, have it trade or not, or take it from the list. Returns whether this source can."""
         ...
 
     async def run(self) -> None:

@@ -5,14 +5,14 @@ Defaults are those of the real venue where it has any; the values that only a si
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from tickplant.errors import FeedError
+from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.faults import KINDS, Scripted
 
-Venue = Literal["binance", "binance-usdm"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -21,7 +21,7 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`python -m tickplant.sim`. A path in `recording` decides between the two modes."""
 
-    venue: Venue = "binance"
+    venue: str = "binance"  # of dialect_table.DIALECTS
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # 0: any free one, told in the ready line
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -35,9 +35,9 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     quiet_s: NotNegative = 0.05  # silence before and after the snapshot, for the client to digest what it has
 
     # A synthetic market.
-    symbols: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+    symbols: tuple[str, ...] = ()  # empty: those of the dialect table
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
-    # Trade, bookTicker and the faster depth stream of all symbols together. A market that cannot keep up skips time.
+    # Trades, best prices and the fastest book updates of all symbols together. A market that cannot keep up skips time.
     messages_per_s: Annotated[float, msgspec.Meta(ge=1e-3, le=1e9)] = 1000.0
     burstiness: Annotated[float, msgspec.Meta(ge=0, le=4)] = 1.0  # 0: evenly spaced arrivals
     depth_levels: Annotated[int, msgspec.Meta(ge=20, le=5000)] = 1000  # about this many levels on each side
@@ -45,7 +45,7 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     duration_s: Positive | None = None  # … or after this time
     history_trades: PositiveInt = 1 << 17  # trades of all symbols kept for the REST trade endpoints
     tick_ms: Positive = 2.0  # messages are sent in batches, this far apart at the least
-    microseconds: bool = False  # time unit where the client asks for none
+    microseconds: bool = False  # Binance: time unit where the client asks for none
 
     # Rules of the venue; None is the venue's own figure.
     ping_interval_s: Positive | None = None
@@ -53,7 +53,7 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     life_s: Positive = 86_400.0
     client_messages_per_s: PositiveInt | None = None
     weight_per_minute: PositiveInt | None = None
-    max_streams: PositiveInt = 1024
+    max_streams: PositiveInt = 1024  # of a connection
     max_buffer_bytes: PositiveInt = 16 << 20  # a client this far behind is dropped, as venues do
 
     log: str | None = None  # append every frame sent: `<time, ns> <connection> <frame>`; see outlet.Outlet
@@ -65,44 +65,20 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fault_kinds: tuple[str, ...] = ()  # of the mixture; empty: all
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """Figures in which the venues differ."""
-
-    rest_prefix: str
-    base_paths: tuple[str, ...]  # WebSocket paths below which /ws and /stream live
-    ping_interval_s: float
-    pong_timeout_s: float
-    client_messages_per_s: int
-    weight_per_minute: int
-
-
-RULES: Final[dict[str, Rules]] = {
-    "binance": Rules("/api/v3", ("",), 20.0, 60.0, 5, 6000),
-    "binance-usdm": Rules("/fapi/v1", ("", "/public", "/market"), 180.0, 600.0, 10, 2400),
-}
-
-
-def rules(spec: SimSpec) -> Rules:
-    """The venue's figures, with those that the spec sets in their place."""
-    venue = RULES[spec.venue]
-    return msgspec.structs.replace(
-        venue,
-        ping_interval_s=spec.ping_interval_s or venue.ping_interval_s,
-        pong_timeout_s=spec.pong_timeout_s or venue.pong_timeout_s,
-        client_messages_per_s=spec.client_messages_per_s or venue.client_messages_per_s,
-        weight_per_minute=spec.weight_per_minute or venue.weight_per_minute,
-    )
-
-
 def parse_spec(text: str | bytes) -> SimSpec:
     """Read a spec. Raises FeedError naming the key at fault."""
     try:
         spec = msgspec.json.decode(text, type=SimSpec)
     except msgspec.DecodeError as error:
         raise FeedError(f"simulated venue: the spec is wrong: {error}") from None
+    entry = DIALECTS.get(spec.venue)
+    if entry is None:
+        known = ", ".join(sorted(DIALECTS))
+        raise FeedError(f"simulated venue: the spec is wrong: {spec.venue!r} is no venue; known are {known}")
+    spec = msgspec.structs.replace(spec, symbols=spec.symbols or entry.symbols)
     for symbol in spec.symbols:
-        if not (symbol.isascii() and symbol.isalnum() and symbol == symbol.upper()):
-            raise FeedError(f"simulated venue: {symbol!r} is not a symbol; write it like BTCUSDT")
+        if not entry.is_symbol(symbol):
+            raise FeedError(f"simulated venue: {symbol!r} is not a symbol; write it like {entry.symbols[0]}")
     if len(set(spec.symbols)) < len(spec.symbols):
         raise FeedError(f"simulated venue: a symbol is listed twice in {', '.join(spec.symbols)}")
     for scripted in spec.faults:

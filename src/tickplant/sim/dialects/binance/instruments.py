@@ -1,36 +1,11 @@
-"""What the synthetic market trades, and how a venue prints it: ticks, lots, decimals, stream names. No I/O."""
+"""What the synthetic market trades, and how Binance prints it: ticks, lots, decimals. No I/O."""
 
 from __future__ import annotations
 
 import zlib
 from typing import Final
 
-import msgspec
-
-
-class Traded(msgspec.Struct, frozen=True):
-    """One instrument. Prices on the wire are `tick * price_step` printed with `price_digits` decimals; sizes alike."""
-
-    symbol: str
-    base: str
-    quote: str
-    first_tick: int  # where the price starts, in ticks
-    price_step: int
-    price_digits: int
-    size_step: int
-    size_digits: int
-    typical_lots: int  # median size of an order
-
-    @property
-    def tick_size(self) -> str:
-        """Smallest price change, as text."""
-        return _fixed(self.price_step, self.price_digits)
-
-    @property
-    def lot_size(self) -> str:
-        """Smallest size change, as text."""
-        return _fixed(self.size_step, self.size_digits)
-
+from tickplant.sim.sim_source import Traded
 
 # symbol: first price; decimals of the tick on spot, on futures; decimals of the lot on spot, on futures
 _KNOWN: Final[dict[str, tuple[int, int, int, int, int]]] = {
@@ -39,10 +14,6 @@ _KNOWN: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "BNBUSDT": (520, 2, 2, 3, 2),
 }
 _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR")
-
-
-def _fixed(mantissa: int, digits: int) -> str:
-    return f"{mantissa // 10**digits}.{mantissa % 10**digits:0{digits}d}" if digits else str(mantissa)
 
 
 def traded(symbol: str, *, futures: bool) -> Traded:

@@ -15,10 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from tickplant.sim.conversation import Answer, Get
+from tickplant.sim.dialect import Snapshot
+from tickplant.sim.dialects.binance.desk import Desk
 from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
-from tickplant.sim.outlet import Answer
-from tickplant.sim.sim_source import Asker, Listed, Source, Trade
-from tickplant.sim.spec import Rules
+from tickplant.sim.sim_source import Asker, Listed, Trade
 
 _FUTURES_LIMITS: Final = (5, 10, 20, 50, 100, 500, 1000)
 
@@ -29,32 +30,27 @@ class _Refused(Exception):  # noqa: N818  # an answer, not a failure
 
 
 class Rest:
-    """Answers requests from a source and counts their weight, per client address and minute."""
+    """Answers requests from a desk and counts their weight, per client address and minute."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        source: Source,
-        ledger: Callable[[], dict[str, object]],
-        stale_snapshot: Callable[[str], bytes | None],
-    ) -> None:
-        """`stale_snapshot` gives the body of an old depth answer where it is to be shown instead of a fresh one."""
-        self._rules = rules
-        self._source = source
-        self._ledger = ledger
-        self._stale_snapshot = stale_snapshot
-        self._futures = rules.rest_prefix.startswith("/fapi")
+    stale: Callable[[str], Snapshot | None] = staticmethod(lambda symbol: None)
+    """The old snapshot of a symbol where it is to be shown instead of a fresh one."""
+
+    def __init__(self, desk: Desk, *, futures: bool, weight_per_minute: int) -> None:
+        self._desk = desk
+        self._futures = futures
+        self._prefix = "/fapi/v1/" if futures else "/api/v3/"
+        self._weight_per_minute = weight_per_minute
         self._used: dict[str, int] = {}
         self._minute = 0
 
-    async def answer(self, target: str, headers: Mapping[str, str], peer: str, asker: Asker) -> Answer:
-        """Answer a GET of `target` (path and query)."""
-        url = urlsplit(target)
-        if url.path == "/sim/ledger":
-            return Answer(200, msgspec.json.encode(self._ledger()))
+    async def answer(self, request: Get, asker: Asker) -> Answer:
+        """Answer a request."""
+        url = urlsplit(request.target)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        unit = MICROSECOND_NS if headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND" else MILLISECOND_NS
-        endpoint = url.path.removeprefix(self._rules.rest_prefix + "/")
+        in_micros = request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
+        unit = MICROSECOND_NS if in_micros else MILLISECOND_NS
+        peer = request.peer
+        endpoint = url.path.removeprefix(self._prefix)
         if endpoint == url.path or endpoint not in _ENDPOINTS:
             return Answer(404, _error(-1, f"There is nothing at {url.path}"))
         try:
@@ -73,10 +69,10 @@ class Rest:
             self._minute = minute
             self._used.clear()
         used = self._used[peer] = self._used.get(peer, 0) + _weight(endpoint, query, futures=self._futures)
-        if used > self._rules.weight_per_minute:
+        if used > self._weight_per_minute:
             raise _Refused(
                 -1003,
-                f"Too much request weight used; current limit is {self._rules.weight_per_minute} request weight per "
+                f"Too much request weight used; current limit is {self._weight_per_minute} request weight per "
                 "1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API.",
                 429,
             )
@@ -92,24 +88,24 @@ class Rest:
         symbol = query.get("symbol", "")
         if not symbol:
             raise _Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-        if symbol not in self._source.listed:
+        if symbol not in self._desk.listed:
             raise _Refused(-1121, "Invalid symbol.")
         if endpoint == "depth":
             limit = _integer(query, "limit") or (500 if self._futures else 100)
             if self._futures and limit not in _FUTURES_LIMITS:
                 raise _Refused(-4021, f"{limit} is not valid depth limit.")
-            if (stale := self._stale_snapshot(symbol)) is not None:
-                return Answer(200, _first_levels(stale, limit))
-            return await self._source.depth(symbol, min(limit, 5000), unit_ns, asker)
+            if (stale := self.stale(symbol)) is not None:
+                return Answer(200, stale(limit))
+            return await self._desk.depth(symbol, min(limit, 5000), unit_ns, asker)
         limit = min(_integer(query, "limit") or 500, 1000)
         if endpoint == "aggTrades":
             start, end = _integer(query, "startTime"), _integer(query, "endTime")
             if start is not None and end is not None and start > end:
                 raise _Refused(-1127, "startTime is greater than endTime.")
-            rows = self._source.aggregates(symbol, _integer(query, "fromId"), _to_ns(start), _to_ns(end), limit)
+            rows = self._desk.aggregates(symbol, _integer(query, "fromId"), _to_ns(start), _to_ns(end), limit)
             return Answer(200, msgspec.json.encode([self._aggregate(row, unit_ns) for row in rows]))
         from_id = _integer(query, "fromId") if endpoint == "historicalTrades" else None
-        rows = self._source.trades(symbol, from_id, limit)
+        rows = self._desk.trades(symbol, from_id, limit)
         return Answer(200, msgspec.json.encode([self._trade(row, unit_ns) for row in rows]))
 
     def _trade(self, row: Trade, unit_ns: int) -> dict[str, object]:
@@ -137,7 +133,7 @@ class Rest:
         return shown if self._futures else shown | {"M": True}
 
     def _exchange_info(self, query: Mapping[str, str], unit_ns: int) -> bytes:
-        wanted = list(self._source.listed)
+        wanted = list(self._desk.listed)
         try:
             if "symbols" in query:
                 wanted = msgspec.json.decode(query["symbols"], type=list[str])
@@ -145,16 +141,16 @@ class Rest:
                 wanted = [query["symbol"]]
         except msgspec.DecodeError:
             raise _Refused(-1100, "Illegal characters found in parameter 'symbols'.") from None
-        if any(symbol not in self._source.listed for symbol in wanted):
+        if any(symbol not in self._desk.listed for symbol in wanted):
             raise _Refused(-1121, "Invalid symbol.")
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
         return msgspec.json.encode(
             {
                 "timezone": "UTC",
                 "serverTime": time.time_ns() // unit_ns,
-                "rateLimits": [limit | {"limit": self._rules.weight_per_minute}],
+                "rateLimits": [limit | {"limit": self._weight_per_minute}],
                 "exchangeFilters": [],
-                "symbols": [self._listing(self._source.listed[symbol]) for symbol in wanted],
+                "symbols": [self._listing(self._desk.listed[symbol]) for symbol in wanted],
             }
         )
 
@@ -200,11 +196,6 @@ def _weight(endpoint: str, query: Mapping[str, str], *, futures: bool) -> int:
         return next((weight for most, weight in steps if limit <= most), 20 if futures else 250)
     spot = {"exchangeInfo": 20, "trades": 25, "historicalTrades": 25, "aggTrades": 4}
     return ({"trades": 5, "historicalTrades": 20, "aggTrades": 20} if futures else spot).get(endpoint, 1)
-
-
-def _first_levels(body: bytes, limit: int) -> bytes:
-    book = msgspec.json.decode(body)
-    return msgspec.json.encode(book | {side: book[side][:limit] for side in ("bids", "asks")})
 
 
 def _integer(query: Mapping[str, str], name: str) -> int | None:

@@ -12,10 +12,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from tickplant.sim.spec import Rules
+from tickplant.sim.conversation import Refused, Reply, Text
+from tickplant.sim.conversation import Session as BaseSession
 
 MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
+
+COMBINED: Final = 0
+"""Form of a frame with its stream's name; the other one, RAW, is the inner part."""
+RAW: Final = 1
+
+BASE_PATHS: Final = {"binance": ("",), "binance-usdm": ("", "/public", "/market")}
+"""Paths below which /ws and /stream live."""
 
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _SERVED_BELOW: Final = {
@@ -44,13 +52,13 @@ class Target(msgspec.Struct, frozen=True):
     unit_ns: int | None  # None: the client did not say
 
 
-def parse_target(target: str, rules: Rules) -> Target | None:
+def parse_target(target: str, venue: str) -> Target | None:
     """Read the path and query of a request; None where no WebSocket is served there."""
     url = urlsplit(target)
     query = parse_qs(url.query)
     unit = query.get("timeUnit", [""])[0].upper()
     unit_ns = {"MICROSECOND": MICROSECOND_NS, "MILLISECOND": MILLISECOND_NS}.get(unit)
-    for base in sorted(rules.base_paths, key=len, reverse=True):
+    for base in sorted(BASE_PATHS[venue], key=len, reverse=True):
         rest = url.path.removeprefix(base)
         if not url.path.startswith(base):
             continue
@@ -63,25 +71,43 @@ def parse_target(target: str, rules: Rules) -> Target | None:
     return None
 
 
-class Session:
+class Session(BaseSession):
     """One WebSocket connection as the venue sees it: what it is subscribed to and in which form it is served."""
 
     def __init__(
-        self, target: Target, max_streams: int, refuse: Callable[[], tuple[int, str] | None] = lambda: None
+        self,
+        target: Target,
+        max_streams: int,
+        refuse: Callable[[], Refused | None] = lambda: None,
+        default_unit_ns: int = MILLISECOND_NS,
     ) -> None:
-        """`refuse` is asked at each request to subscribe: the code and text of an error, or None to carry it out."""
+        """`refuse` is asked at each request to subscribe: the error, or None to carry it out."""
         self.base = target.base
-        self.combined = target.combined
+        self.form = COMBINED if target.combined else RAW
+        self.variant = target.unit_ns or default_unit_ns
         self.streams: dict[str, None] = dict.fromkeys(target.streams)  # in the order they were subscribed
         self._max_streams = max_streams
         self._refuse = refuse
+
+    def names(self) -> list[str]:
+        """What it is subscribed to and its path serves."""
+        return [stream for stream in self.streams if self.serves(stream)]
+
+    def shutdown_notice(self, now_ns: int) -> bytes:
+        """The event that comes without a subscription."""
+        event = b'{"e":"serverShutdown","E":%d}' % (now_ns // self.variant)
+        return event if self.form == RAW else b'{"stream":"!serverShutdown","data":%b}' % event
 
     def serves(self, stream: str) -> bool:
         """Whether the path of this connection carries the channel of a stream."""
         served = _SERVED_BELOW.get(self.base)
         return served is None or channel(stream) in served
 
-    def on_text(self, text: bytes) -> bytes:
+    def on_text(self, text: bytes) -> list[Reply]:
+        """Carry out one request; there is one answer."""
+        return [Text(self.answer(text))]
+
+    def answer(self, text: bytes) -> bytes:
         """Carry out one request; returns the answer."""
         try:
             request = msgspec.json.decode(text)
@@ -134,10 +160,10 @@ class Session:
         if params[0] != "combined":
             return _error(0, "Unknown property", ident)
         if method == "GET_PROPERTY":
-            return _result(self.combined, ident)
+            return _result(self.form == COMBINED, ident)
         if not isinstance(params[1], bool):
             return _error(1, "Invalid value type: expected Boolean", ident)
-        self.combined = params[1]
+        self.form = COMBINED if params[1] else RAW
         return _result(None, ident)
 
 

@@ -64,6 +64,13 @@ MESSAGE: Final = np.dtype(
 )
 """What happened, before it is text."""
 
+KIND: Final = 0  # columns of MESSAGE, seen as a table of integers
+SYMBOL: Final = 1
+ID: Final = 3
+LEVELS: Final = 11
+LEVELS_BIDS: Final = 12
+LEVELS_ASKS: Final = 13
+
 
 class State(NamedTuple):
     """All there is to a market: S symbols, W slots, K depth intervals."""

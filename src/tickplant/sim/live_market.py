@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.sim.dialects.binance.instruments import traded
-from tickplant.sim.dialects.binance.market import Market
-from tickplant.sim.dialects.binance.orders import AGGREGATE, ASK, BID, MESSAGE, NEVER, TRADE
-from tickplant.sim.dialects.binance.render import SPEEDS, Renderer, print_price, print_size, templates
-from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
+from tickplant.sim.dialect import Events, Printer
 from tickplant.sim.frames import frames
-from tickplant.sim.outlet import Answer, Outlet
-from tickplant.sim.sim_source import Asker, Listed, Trade
+from tickplant.sim.market import Market
+from tickplant.sim.order_flow import AGGREGATE, ASK, BID, MESSAGE, NEVER, TRADE
+from tickplant.sim.outlet import Outlet
+from tickplant.sim.sim_source import Book, Listed, Trade
 from tickplant.sim.spec import SimSpec
+from tickplant.sim.templates import print_price, print_size
 
 MOST_DIGITS = 12  # of a price
 
@@ -26,54 +26,63 @@ FALLEN_BEHIND_NS = 500_000_000  # a market this late skips the lost time instead
 
 TURN_MESSAGES = 1 << 13  # at most in one turn: some 0.2 s of work
 
-# Ids begin at the microseconds since 2024 (futures, whose ids jump: ten times that): a venue that is started again
-# goes on with higher ids, as a real one would.
+# Ids begin at the microseconds since 2024 (where ids jump: ten times that): a venue that is started again goes on with
+# higher ids, as a real one would.
 IDS_SINCE_NS = 1_704_067_200_000_000_000
 
 
 class LiveMarket:
     """Source: a synthetic market."""
 
-    def __init__(self, spec: SimSpec) -> None:
+    def __init__(self, spec: SimSpec, make_printer: Callable[[], Printer], *, trading: str) -> None:
+        """`trading` is the venue's word for the status of an instrument that is traded."""
         self._spec = spec
-        self._futures = spec.venue == "binance-usdm"
-        instruments = [traded(symbol, futures=self._futures) for symbol in spec.symbols]
-        self._index = {symbol: index for index, symbol in enumerate(spec.symbols)}
+        self._make_printer = make_printer
+        self._trading = trading
+        self._printer = printer = make_printer()
+        self.index = {one.symbol: index for index, one in enumerate(printer.instruments)}
         self.market = Market(
-            instruments,
+            printer.instruments,
             seed=spec.seed,
             messages_per_s=spec.messages_per_s,
-            intervals_ns=[interval_ms * 1_000_000 for _, interval_ms in SPEEDS[spec.venue]],
-            futures=self._futures,
+            intervals_ns=printer.intervals_ns,
+            id_step=printer.id_step,
             burstiness=spec.burstiness,
             depth_levels=spec.depth_levels,
             limit_messages=spec.limit_messages,
-            id_base=(time.time_ns() - IDS_SINCE_NS) // 1000 * (10 if self._futures else 1),
+            id_base=(time.time_ns() - IDS_SINCE_NS) // 1000 * (1 if printer.id_step == 1 else 10),
         )
-        self._templates = templates(spec.venue, instruments)
-        self._renderers = {unit: Renderer(self._templates) for unit in (MILLISECOND_NS, MICROSECOND_NS)}
-        self.streams = self._templates.streams
+        printer.begin(self.market)
+        self.streams = printer.streams
         self._find = {name: index for index, name in enumerate(self.streams)}
         self.listed = {
             one.symbol: Listed(
-                one.symbol, one.base, one.quote, one.price_digits, one.size_digits, one.tick_size, one.lot_size
+                one.symbol, one.base, one.quote, one.price_digits, one.size_digits, one.tick_size, one.lot_size, trading
             )
-            for one in instruments
+            for one in printer.instruments
         }
         self._all = dict(self.listed)
         self._frozen: set[int] = set()
         self._history = {kind: _History(spec.history_trades) for kind in (TRADE, AGGREGATE)}
+        self._outlet: Outlet | None = None
         self._origin_ns = time.time_ns()
         self._log = structlog.get_logger("sim")
         self.ended = False
 
+    @property
+    def printer(self) -> Printer:
+        """What prints it."""
+        return self._printer
+
     def prepare(self) -> None:
         """Compile the kernels by running a twin for a while, so that nobody waits for them later."""
         spec = msgspec.structs.replace(self._spec, messages_per_s=1000.0, limit_messages=None, log=None)
-        twin = LiveMarket(spec)
-        for rows, levels in twin.market.advance(10**9, np.ones(len(self.streams), np.bool_)):
-            batch = twin._renderers[MILLISECOND_NS].batch(rows, levels, sent_ns=1, origin_ns=1, unit_ns=1)
-            frames(batch, np.arange(batch.messages), combined=True)
+        twin = LiveMarket(spec, self._make_printer, trading=self._trading)
+        wanted = np.ones(len(self.streams), np.bool_)
+        for rows, levels in twin.market.advance(10**9, twin.printer.needs(wanted)):
+            for _, batch in twin.printer.render(Events(rows, levels, 1, 1), wanted, {0}):
+                for form in range(len(batch.forms)):
+                    frames(batch, np.arange(batch.messages), form)
 
     def find(self, stream: str) -> int | None:
         """Index of the stream of exactly this name."""
@@ -84,25 +93,25 @@ class LiveMarket:
 
     def refine(self, symbol: str, digits: int) -> bool:
         """See Source. All prices move by a tiny part, so that the new decimals are used."""
-        index, one = self._index.get(symbol), self._all.get(symbol)
+        index, one = self.index.get(symbol), self._all.get(symbol)
         if index is None or one is None or one.price_digits + digits > MOST_DIGITS:
             return False
-        decimals = self._templates.decimals[index]
+        decimals = self._printer.decimals[index]
         decimals[:2] = decimals[0] * 10**digits + 1, one.price_digits + digits
         finer = one.price_digits + digits
         self._keep(msgspec.structs.replace(one, price_digits=finer, tick_size=f"0.{'0' * (finer - 1)}1"))
         return True
 
-    def set_life(self, symbol: str, *, status: str, listed: bool = True) -> bool:
+    def set_life(self, symbol: str, *, status: str, trades: bool, listed: bool = True) -> bool:
         """See Source."""
-        index, one = self._index.get(symbol), self._all.get(symbol)
+        index, one = self.index.get(symbol), self._all.get(symbol)
         if index is None or one is None:
             return False
         self.listed[symbol] = one
         self._keep(msgspec.structs.replace(one, status=status))
         if not listed:
             del self.listed[symbol]
-        (self._frozen.discard if listed and status == "TRADING" else self._frozen.add)(index)
+        (self._frozen.discard if trades else self._frozen.add)(index)
         self.market.freeze(self._frozen)
         return True
 
@@ -110,6 +119,9 @@ class LiveMarket:
         self._all[one.symbol] = one
         if one.symbol in self.listed:
             self.listed[one.symbol] = one
+        batch = self._printer.changed(one)
+        if batch is not None and self._outlet is not None:
+            self._outlet.deliver(batch)
 
     def bind(self, outlet: Outlet) -> None:
         """Send through this outlet."""
@@ -117,6 +129,7 @@ class LiveMarket:
 
     async def run(self) -> None:
         """Let the market live until its limits, then keep quiet."""
+        assert self._outlet is not None
         spec = self._spec
         tick_ns = int(spec.tick_ms * 1e6)
         turn_ns = int(TURN_MESSAGES * 1e9 / spec.messages_per_s)
@@ -143,72 +156,59 @@ class LiveMarket:
 
     def step(self, until_ns: int) -> None:
         """Let the market live until a time and send what happened."""
-        for rows, levels in self.market.advance(until_ns, self._outlet.wanted):
+        assert self._outlet is not None
+        outlet = self._outlet
+        for rows, levels in self.market.advance(until_ns, self._printer.needs(outlet.wanted)):
             for kind, history in self._history.items():
                 kept = rows[rows["kind"] == kind]
                 kept["time"] += self._origin_ns
                 history.append(kept)
-            self._send(rows, levels)
-
-    def _send(self, rows: NDArray[np.void], levels: NDArray[np.int64]) -> None:
-        wanted = rows[self._outlet.wanted[rows["symbol"] * self.market.kinds + rows["kind"]]]
-        if wanted.shape[0] == 0:
-            return
-        sent_ns = time.time_ns()
-        for unit_ns in {receiver.unit_ns for receiver in self._outlet.receivers.values()}:
-            batch = self._renderers[unit_ns].batch(
-                wanted, levels, sent_ns=sent_ns, origin_ns=self._origin_ns, unit_ns=unit_ns
-            )
-            self._outlet.deliver(batch, unit_ns=unit_ns)
+            variants = {receiver.session.variant for receiver in outlet.receivers.values()}
+            events = Events(rows, levels, time.time_ns(), self._origin_ns)
+            for variant, batch in self._printer.render(events, outlet.wanted, variants):
+                outlet.deliver(batch, variant=variant)
 
     def _is_flushed(self) -> bool:
         """Whether every change of every book has been in a diff."""
         state = self.market.state
         return bool((state.flushed >= state.ids[:, :1]).all())
 
-    async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
-        """The book as it is now."""
-        return Answer(200, self.book(symbol, limit, unit_ns))
-
-    def book(self, symbol: str, limit: int, unit_ns: int) -> bytes:
-        """The book as it is now: every change up to its lastUpdateId, sent in a diff or not yet, is in it."""
-        index = self._index[symbol]
-        now = time.time_ns() // unit_ns
-        body: dict[str, object] = {"lastUpdateId": self.market.update_id(index)}
-        if self._futures:
-            body |= {"E": now, "T": now}
-        for name, side in (("bids", BID), ("asks", ASK)):
-            body[name] = [
-                (print_price(self._templates, index, tick), print_size(self._templates, index, lots))
+    def book(self, symbol: str, limit: int) -> Book:
+        """The book as it is now: every change up to its update id, sent in a diff or not yet, is in it."""
+        index, decimals = self.index[symbol], self._printer.decimals
+        bids, asks = (
+            [
+                (print_price(decimals, index, tick), print_size(decimals, index, lots))
                 for tick, lots in self.market.book(index, side, limit)
             ]
-        return msgspec.json.encode(body)
+            for side in (BID, ASK)
+        )
+        return Book(self.market.update_id(index), bids, asks)
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
         """Kept trades from an id on, or the newest; oldest first."""
-        rows = self._history[TRADE].of(self._index[symbol])
+        rows = self._history[TRADE].of(self.index[symbol])
         return self._show(rows[-limit:] if from_id is None else rows[rows["id"] >= from_id][:limit])
 
     def aggregates(
         self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
     ) -> list[Trade]:
-        """Kept aggregates from an id on, of a time range, or the newest; oldest first."""
-        rows = self._history[AGGREGATE].of(self._index[symbol])
+        """Kept aggregates from an id on, of a time range (its end is exclusive), or the newest; oldest first."""
+        rows = self._history[AGGREGATE].of(self.index[symbol])
         if from_id is not None:
             return self._show(rows[rows["id"] >= from_id][:limit])
         if start_ns is None and end_ns is None:
             return self._show(rows[-limit:])
-        # Both ends name a whole millisecond (or microsecond), as the times in the answer do.
         after = rows["time"] >= (0 if start_ns is None else start_ns)
-        before = rows["time"] < (NEVER if end_ns is None else end_ns + MILLISECOND_NS)
+        before = rows["time"] < (NEVER if end_ns is None else end_ns)
         return self._show(rows[after & before][:limit])
 
     def _show(self, rows: NDArray[np.void]) -> list[Trade]:
         return [
             Trade(
                 int(row["id"]),
-                print_price(self._templates, int(row["symbol"]), int(row["price"])),
-                print_size(self._templates, int(row["symbol"]), int(row["size"])),
+                print_price(self._printer.decimals, int(row["symbol"]), int(row["price"])),
+                print_size(self._printer.decimals, int(row["symbol"]), int(row["size"])),
                 int(row["time"]),
                 bool(row["maker"]),
                 int(row["first"]),
@@ -226,7 +226,7 @@ class LiveMarket:
             "messages": self.market.messages,
             "symbols": {
                 symbol: dict(zip(("update_id", "trade_id", "aggregate_id"), state.ids[index].tolist(), strict=True))
-                for symbol, index in self._index.items()
+                for symbol, index in self.index.items()
             },
         }
 

@@ -1,4 +1,4 @@
-"""The synthetic market: opens it, lets it live, shows its books. Its life is in `orders`. No I/O, no clock."""
+"""The synthetic market: opens it, lets it live, shows its books. Its life is in `order_flow`. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.sim.dialects.binance.instruments import Traded
-from tickplant.sim.dialects.binance.orders import (
+from tickplant.sim.order_flow import (
     ASK,
     BID,
     DEPTH,
@@ -23,6 +22,7 @@ from tickplant.sim.dialects.binance.orders import (
     State,
     advance,
 )
+from tickplant.sim.sim_source import Traded
 
 
 class Market:
@@ -35,18 +35,18 @@ class Market:
         seed: int,
         messages_per_s: float,
         intervals_ns: list[int],
-        futures: bool = False,
+        id_step: int = 1,
         burstiness: float = 1.0,
         depth_levels: int = 1000,
         limit_messages: int | None = None,
         id_base: int = 0,
     ) -> None:
-        """Open the market at time 0; `futures` spreads the update ids, as that venue does. Ids begin past `id_base`."""
+        """Open the market at time 0. Update ids begin past `id_base` and rise by 1 .. `id_step` at each change."""
         self.instruments = instruments
         self.kinds = DEPTH + len(intervals_ns)
         self._limit = NEVER if limit_messages is None else limit_messages
         self.state = _open(
-            instruments, seed, 1e9 / messages_per_s, np.array(intervals_ns, np.int64), futures, burstiness, depth_levels
+            instruments, seed, 1e9 / messages_per_s, np.array(intervals_ns, np.int64), id_step, burstiness, depth_levels
         )
         self.state.ids[:] += id_base
         self.state.flushed[:] += id_base
@@ -100,7 +100,7 @@ def _open(
     seed: int,
     gap_ns: float,
     intervals: NDArray[np.int64],
-    futures: bool,
+    id_step: int,
     burstiness: float,
     levels: int,
 ) -> State:
@@ -140,7 +140,7 @@ def _open(
         picks=random.choice(symbols, TABLE, p=weights / weights.sum()),
         window=window,
         levels=levels,
-        id_step=40 if futures else 1,
+        id_step=id_step,
         gap_ns=gap_ns,
         burstiness=float(burstiness),
     )

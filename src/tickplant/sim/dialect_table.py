@@ -1,0 +1,36 @@
+"""The venues that can be simulated. Data alone: a dialect is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from tickplant.sim.dialect import Dialect
+    from tickplant.sim.spec import SimSpec
+
+
+class Entry(NamedTuple):
+    """A venue. `module` has a function `dialect(spec)`."""
+
+    module: str
+    symbols: tuple[str, ...]  # of the synthetic market, unless the spec names others
+    pattern: str  # that a symbol must match
+
+    def is_symbol(self, text: str) -> bool:
+        """Whether a synthetic market can have a symbol of this name."""
+        return re.fullmatch(self.pattern, text) is not None
+
+
+_BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
+
+DIALECTS: Final[dict[str, Entry]] = {
+    "binance": _BINANCE,
+    "binance-usdm": _BINANCE,
+}
+
+
+def dialect_of(spec: SimSpec) -> Dialect:
+    """The dialect of a spec's venue, with its source. Raises FeedError where a recording cannot be played."""
+    return cast("Dialect", importlib.import_module(DIALECTS[spec.venue].module).dialect(spec))

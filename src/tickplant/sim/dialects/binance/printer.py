@@ -1,0 +1,129 @@
+"""The synthetic market as Binance prints it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.sim.dialect import Events, Printer
+from tickplant.sim.dialects.binance.instruments import traded
+from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
+from tickplant.sim.frames import Batch
+from tickplant.sim.market import Market
+from tickplant.sim.order_flow import AGGREGATE, DEPTH, MESSAGE, TICKER, TRADE
+from tickplant.sim.sim_source import Listed, Traded
+from tickplant.sim.templates import (
+    ASKS,
+    BIDS,
+    NUMBER,
+    PRICE,
+    SENT,
+    SIZE,
+    TIME,
+    Renderer,
+    Shape,
+    Style,
+    Templates,
+    decimals_of,
+    templates,
+)
+
+STYLE: Final = Style(
+    MESSAGE,
+    {
+        "sent": SENT,
+        "time": TIME,
+        "price": PRICE,
+        "ask": PRICE,
+        "size": SIZE,
+        "ask_size": SIZE,
+        "bids": BIDS,
+        "asks": ASKS,
+    }
+    | dict.fromkeys(("id", "first", "last"), NUMBER),
+    ('["', '","', '"]'),
+)
+_SPOT: Final = {
+    TRADE: '{"e":"trade","E":<sent>,"s":"<symbol>","t":<id>,"p":"<price>","q":"<size>","T":<time>,'
+    '"m":<maker?false|true>,"M":true}',
+    AGGREGATE: '{"e":"aggTrade","E":<sent>,"s":"<symbol>","a":<id>,"p":"<price>","q":"<size>","f":<first>,"l":<last>,'
+    '"T":<time>,"m":<maker?false|true>,"M":true}',
+    TICKER: '{"u":<id>,"s":"<symbol>","b":"<price>","B":"<size>","a":"<ask>","A":"<ask_size>"}',
+    DEPTH: '{"e":"depthUpdate","E":<sent>,"s":"<symbol>","U":<first>,"u":<id>,"b":[<bids>],"a":[<asks>]}',
+}
+_FUTURES: Final = {
+    TRADE: '{"e":"trade","E":<sent>,"T":<time>,"s":"<symbol>","t":<id>,"p":"<price>","q":"<size>","X":"MARKET",'
+    '"m":<maker?false|true>}',
+    AGGREGATE: '{"e":"aggTrade","E":<sent>,"a":<id>,"s":"<symbol>","p":"<price>","q":"<size>","f":<first>,"l":<last>,'
+    '"T":<time>,"m":<maker?false|true>}',
+    TICKER: '{"e":"bookTicker","u":<id>,"s":"<symbol>","b":"<price>","B":"<size>","a":"<ask>","A":"<ask_size>",'
+    '"T":<time>,"E":<sent>}',
+    DEPTH: '{"e":"depthUpdate","E":<sent>,"T":<time>,"s":"<symbol>","U":<first>,"u":<id>,"pu":<last>,'
+    '"b":[<bids>],"a":[<asks>]}',
+}
+SPEEDS: Final = {
+    # Suffix of each depth stream and its interval in milliseconds; the first one is what a feed subscribes to.
+    "binance": (("@100ms", 100), ("", 1000)),
+    "binance-usdm": (("@100ms", 100), ("", 250), ("@500ms", 500)),
+}
+
+
+def stream_names(venue: str, symbol: str) -> list[str]:
+    """Streams of an instrument, in the order of the market's kinds."""
+    names = ["trade", "aggTrade", "bookTicker", *(f"depth{suffix}" for suffix, _ in SPEEDS[venue])]
+    return [f"{symbol.lower()}@{name}" for name in names]
+
+
+def binance_templates(venue: str, instruments: list[Traded]) -> Templates:
+    """Templates of every stream of every instrument, as this venue writes them, in combined and raw form."""
+    texts = _FUTURES if venue == "binance-usdm" else _SPOT
+
+    def shapes(one: Traded) -> list[Shape]:
+        names = stream_names(venue, one.symbol)
+        return [Shape(texts[min(kind, DEPTH)], f'{{"stream":"{name}","data":') for kind, name in enumerate(names)]
+
+    return templates(STYLE, shapes, instruments)
+
+
+class BinancePrinter(Printer):
+    """Rows of the market are messages, one for one; a variant is a unit of time, in ns."""
+
+    def __init__(self, venue: str, symbols: tuple[str, ...]) -> None:
+        futures = venue == "binance-usdm"
+        self.instruments = [traded(symbol, futures=futures) for symbol in symbols]
+        self.streams = [name for symbol in symbols for name in stream_names(venue, symbol)]
+        self.intervals_ns = [interval_ms * MILLISECOND_NS for _, interval_ms in SPEEDS[venue]]
+        self.id_step = 40 if futures else 1
+        self.decimals = decimals_of(self.instruments)
+        made = binance_templates(venue, self.instruments)
+        self._kinds = made.kinds
+        self._renderers = {unit: Renderer(made, self.decimals) for unit in (MILLISECOND_NS, MICROSECOND_NS)}
+
+    def begin(self, market: Market) -> None:
+        """Nothing is kept of it."""
+
+    def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Streams are the market's own."""
+        return wanted
+
+    def render(
+        self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
+    ) -> Iterator[tuple[int | None, Batch]]:
+        """The wanted rows, for each unit of time."""
+        rows = events.rows[wanted[events.rows["symbol"] * self._kinds + events.rows["kind"]]]
+        if rows.shape[0] == 0:
+            return
+        for unit_ns in variants & self._renderers.keys():
+            yield (
+                unit_ns,
+                self._renderers[unit_ns].batch(
+                    rows, events.levels, sent_ns=events.sent_ns, origin_ns=events.origin_ns, unit_ns=unit_ns
+                ),
+            )
+
+    def changed(self, one: Listed) -> Batch | None:
+        """Clients ask for exchangeInfo."""
+        return None

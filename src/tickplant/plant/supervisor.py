@@ -28,7 +28,7 @@ from tickplant.plant.fork_server import Progress, Ready
 from tickplant.plant.launcher import ForkServer
 from tickplant.plant.lock_file import DataLock, Holder, locked
 from tickplant.plant.plans import Addresses, Plan
-from tickplant.plant.resources import plant_log, signals_as_fd, supervisor_log
+from tickplant.plant.resources import SupervisorLog, plant_log, signals_as_fd
 from tickplant.plant.rings import Rings, unlink_unstored
 from tickplant.plant.switchboard import LAST_WORDS, Switchboard
 from tickplant.runtime.control import (
@@ -111,6 +111,7 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             server = self._server = self._server or ForkServer()
             stack.callback(server.close)
+            server.warm(plans.modules(self.plan))
             # Children that the fork server has forked are this process's, and so are those that nobody waits for.
             prctl(PR_SET_CHILD_SUBREAPER, 1)
             lock = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else None
@@ -120,8 +121,7 @@ class Supervisor:
             self._log_file = stack.enter_context(
                 plant_log(self.data_dir / "log" if self.plan.exclusive else self.run_dir)
             )
-            self._log = supervisor_log(self._log_file)
-            server.warm(plans.modules(self.plan))
+            self._log = SupervisorLog(self._log_file)
             for fd in server.fds:
                 self._poller.register(fd, zmq.POLLIN)
             if lock:
@@ -172,9 +172,10 @@ class Supervisor:
     def _supervise(self, on_tick: Callable[[], None], until: Callable[[], bool]) -> None:
         next_tick_s = 0.0
         while not until():
+            was_running = self.running
             self._advance()
             now_s = time.monotonic()
-            if now_s >= next_tick_s:
+            if now_s >= next_tick_s or self.running != was_running:
                 next_tick_s = now_s + TICK_S
                 on_tick()
             wakes_s = [

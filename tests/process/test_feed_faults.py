@@ -22,7 +22,7 @@ from feed_process import FeedProcess, feed_process
 from sim_process import SimProcess, sim_process
 
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
-from tickplant.runtime.control import Live
+from tickplant.runtime.job_specs import Live
 from tickplant.sim.faults import INSTRUMENT_KINDS, KINDS
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]

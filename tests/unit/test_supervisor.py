@@ -19,7 +19,7 @@ from tickplant.plant.resources import SupervisorLog, plant_log
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import PlantConfig
-from tickplant.runtime.control import Plant
+from tickplant.runtime.job_specs import Plant
 from tickplant.runtime.redaction import MASK
 
 

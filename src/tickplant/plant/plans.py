@@ -12,7 +12,7 @@ from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
 from tickplant.runtime import credentials
 from tickplant.runtime.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
-from tickplant.runtime.control import (
+from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
     Live,

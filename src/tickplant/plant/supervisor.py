@@ -34,7 +34,6 @@ from tickplant.plant.switchboard import LAST_WORDS, Switchboard
 from tickplant.runtime.control import (
     Accepted,
     Done,
-    FeedSpec,
     GetStatus,
     Heartbeat,
     Hello,
@@ -52,6 +51,7 @@ from tickplant.runtime.control import (
     Stop,
     trouble_sentence,
 )
+from tickplant.runtime.job_specs import FeedSpec
 from tickplant.runtime.lineage import PR_SET_CHILD_SUBREAPER, prctl
 from tickplant.runtime.redaction import redact
 from tickplant.shm.view import RingView

@@ -137,12 +137,16 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
+Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "survey"]
+State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
+
+
 class ProcessStatus(msgspec.Struct, tag="process_status"):
     """One child as the supervisor sees it."""
 
     name: str
-    role: Literal["feed", "engine", "writer", "sim", "replay", "restore", "recall", "survey"]
-    state: Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
+    role: Role
+    state: State
     pid: int
     uptime_s: float
     restarts: int
@@ -198,11 +202,15 @@ Message = (
 )
 
 
-def trouble_sentence(name: str, role: str, trouble: str) -> str:
+def duty(role: Role) -> str:
+    """What a process that is in trouble cannot do, as a verb."""
+    return "record" if role == "feed" else "store"
+
+
+def trouble_sentence(name: str, role: Role, trouble: str) -> str:
     """What the counter `trouble` of a process says, in full."""
-    if role == "feed":
-        return f"{name} cannot record: {trouble}"
-    return f"{name} cannot store, records wait in the ring: {trouble}"
+    where = "" if duty(role) == "record" else ", records wait in the ring"
+    return f"{name} cannot {duty(role)}{where}: {trouble}"
 
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -23,7 +23,8 @@ import httpx
 
 from tickplant.errors import ControlError
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import ControlClient, GetStatus, Status
+from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control_client import ControlClient
 
 START_S: Final = 120.0  # a first start on a machine compiles the kernels
 STOP_S: Final = 30.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,6 @@ from tickplant.records.layouts import CHECKPOINT
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
-
-RETRY_S: Final = 0.2
 
 
 class Schedule:
@@ -93,17 +90,17 @@ class CheckpointOutput:
         for records in checkpoints:
             self._waiting.append(records)
             self.flush()
-            while self._lossless and self._waiting:
-                self._while_waiting()
-                self.flush(RETRY_S)
 
-    def flush(self, timeout_s: float = 0) -> None:
-        """Store as much of what waits as there is room for."""
+    def flush(self) -> None:
+        """Store as much of what waits as there is room for: all of it where the source can wait."""
         while self._waiting:
             records = self._waiting[0]
             first = self._producer.position
             records["seq"] = np.arange(first, first + len(records), dtype=np.uint64)
-            done = self._producer.publish(records, timeout_s=timeout_s)
+            if self._lossless:
+                done = self._producer.publish_all(records, lambda _: self._while_waiting())
+            else:
+                done = self._producer.publish(records, timeout_s=0)
             if done:
                 self._begun = done < len(records)
             if done < len(records):

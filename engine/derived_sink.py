@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +17,6 @@ Records = NDArray[np.void]
 Key = tuple[int, int]
 """A series of derived records: instrument id, and length of the bars in seconds, 0 for best bid and offer."""
 
-RETRY_S: Final = 0.2
 PATIENCE_S: Final = 5.0
 """How long past records, made up for, wait for a writer that takes nothing at all."""
 
@@ -108,21 +106,21 @@ class Output:
         if self._producer is None or not len(records):
             return records, 0
         self.made += len(records)
-        waits = self._lossless or patient
-        done = self._producer.publish(records, timeout_s=RETRY_S if waits else 0)
-        until_s = time.monotonic() + PATIENCE_S
-        while waits and done < len(records) and (self._lossless or time.monotonic() < until_s):
-            self._in_hand = len(records) - done
-            self._while_waiting()
-            more = self._producer.publish(records[done:], timeout_s=RETRY_S)
-            if more:
-                until_s = time.monotonic() + PATIENCE_S
-            done += more
+        if self._lossless:
+            done = self._producer.publish_all(records, self._wait)
+        elif patient:
+            done = self._producer.publish_all(records, self._wait, patience_s=PATIENCE_S)
+        else:
+            done = self._producer.publish(records, timeout_s=0)
         self._in_hand = 0
         if done < len(records):
             self.dropped += len(records) - done
             self._producer.drop(len(records) - done)
         return records, done
+
+    def _wait(self, left: int) -> None:
+        self._in_hand = left
+        self._while_waiting()
 
     def account(self, schema: str) -> Account | None:
         """What must add up, where there is a ring."""

@@ -1,6 +1,6 @@
 """The engine process: rings in, books and bars, messages and rings out.
 
-`python -m tickplant.engine`, its stdin being a control.EngineSpec. Exits 0 when stopped, having worked off what its
+`python -m tickplant.engine`, its stdin being a job_specs.EngineSpec. Exits 0 when stopped, having worked off what its
 rings held; 1 with a sentence where it cannot work.
 """
 
@@ -29,20 +29,11 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.child_process import child_process, settle, sigterm_as_fd
+from tickplant.runtime.child_loop import ChildLoop
+from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.config import requests_address
-from tickplant.runtime.control import (
-    ControlClient,
-    Counters,
-    EngineSpec,
-    Recall,
-    Restore,
-    Restored,
-    Restoring,
-    RingRef,
-    Stop,
-)
-from tickplant.runtime.poll import Poll
+from tickplant.runtime.control import Counters, Message, Recall, Restore, Restored, Restoring
+from tickplant.runtime.job_specs import EngineSpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 
@@ -115,10 +106,8 @@ class EngineProcess:
     def __init__(self, spec: EngineSpec, resources: contextlib.ExitStack) -> None:
         self.spec = spec
         self._log = structlog.get_logger()
-        self._stopping = False
         self._held = spec.wait_for_subscriber
         self._settled_s = float("inf")  # when the held replay may begin
-        self._beat_s = 0.0
         self._stalls = 0
         self._overruns = 0
         self._rebuilds = 0
@@ -126,8 +115,15 @@ class EngineProcess:
         for address in (config.publish, requests_address(config)):
             check_exposed(address, insecure=config.insecure)
 
-        self._client = ControlClient(spec.plant.control, spec.name)
-        resources.callback(self._client.close)
+        self._loop = resources.enter_context(
+            ChildLoop(
+                spec.plant,
+                spec.name,
+                lambda: (self.counters(), self.accounts()),
+                hear=self._hear,
+                on_beat=self._before_report,
+            )
+        )
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
         table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
@@ -155,7 +151,7 @@ class EngineProcess:
             Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs if ref.schema != Schema.CHECKPOINT
         }
         for schema in (Schema.BBO, Schema.BAR):
-            nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._beat)
+            nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._loop.beat)
             self._outputs.setdefault(schema, nowhere)
         self._engine = Engine(
             table,
@@ -166,7 +162,9 @@ class EngineProcess:
         )
         self._recalls: Recalls | None = None
         if spec.recall:
-            self._recalls = Recalls(context, spec.recall, spec.name, ask=lambda: self._client.send(Recall(spec.name)))
+            self._recalls = Recalls(
+                context, spec.recall, spec.name, ask=lambda: self._loop.client.send(Recall(spec.name))
+            )
             resources.callback(self._recalls.close)
         self._router = Router(
             context,
@@ -181,22 +179,20 @@ class EngineProcess:
             self._guard.watch(context, self._router.socket)
         resources.callback(self._router.close, LINGER_S)
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
-        self._poll = resources.enter_context(Poll())
-        self._poll.add(self._guard.fileno(), self._guard.attend)
-        self._poll.add_socket(self._publisher.socket, self._read_subscriptions)
-        self._poll.add_socket(self._router.socket, self._router.serve)
-        self._poll.add_socket(self._client.socket, self._listen)
+        poll = self._loop.poll
+        poll.add(self._guard.fileno(), self._guard.attend)
+        poll.add_socket(self._publisher.socket, self._read_subscriptions)
+        poll.add_socket(self._router.socket, self._router.serve)
         if self._recalls:
-            self._poll.add_socket(self._recalls.socket, self._router.serve_recalled)
-        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+            poll.add_socket(self._recalls.socket, self._router.serve_recalled)
         self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
         if self.spec.gating:
             self._catch_up()
-        self._client.hello()
-        while not (self._stopping and self._finished()):
+        self._loop.client.hello()
+        while not (self._loop.stopping and self._finished()):
             more = self._read_rings()
             if self._checkpoints and self._checkpoints.waiting:
                 self._checkpoints.flush()
@@ -204,17 +200,13 @@ class EngineProcess:
                 self._attend(0.0)
             else:
                 self._doze()
-        self._client.heartbeat(self.counters(), self.accounts())
+        self._loop.report()
 
     def _catch_up(self) -> None:
         """Make up for the past before a source that waits is started: so nothing of it can end before that is done."""
-        self._beat()  # the supervisor hears requests from who has spoken only
-        while any(source.rebuild for source in self._inputs) and not self._stopping:
+        self._loop.beat()  # the supervisor hears requests from who has spoken only
+        while any(source.rebuild for source in self._inputs) and not self._loop.stopping:
             self._attend(0 if self._read_rings() else REBUILD_POLL_S)
-
-    def stop(self, *_: object) -> None:
-        """Finish what is in the rings, then end. May be called from a signal handler."""
-        self._stopping = True
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
@@ -307,8 +299,8 @@ class EngineProcess:
             store_bars=self._outputs[Schema.BAR].store,
             mode=Mode.GATING if self.spec.gating else Mode.LOSSY,
             give_up_s=self.spec.config.restore_s,
-            ask=lambda: self._client.send(Restore(self.spec.name, feed)),
-            release=lambda: self._client.send(Restored(self.spec.name, feed)),
+            ask=lambda: self._loop.client.send(Restore(self.spec.name, feed)),
+            release=lambda: self._loop.client.send(Restored(self.spec.name, feed)),
         )
 
     def _make_up(self, source: Input, rebuild: Rebuild) -> bool:
@@ -325,11 +317,11 @@ class EngineProcess:
     def _doze(self) -> None:
         """Sleep until a ring, a socket or the next report needs something."""
         if self._held:
-            self._attend(0.0 if self._stopping else HELD_POLL_S)
+            self._attend(0.0 if self._loop.stopping else HELD_POLL_S)
             return
         reading = [source.reading for source in self._inputs if source.reading]
-        quiet = all(consumer.prepare_wait() for consumer in reading) and not self._stopping
-        due_s = self._beat_s - time.monotonic()
+        quiet = all(consumer.prepare_wait() for consumer in reading) and not self._loop.stopping
+        due_s = self._loop.due_s
         if any(source.rebuild for source in self._inputs):
             due_s = min(due_s, REBUILD_POLL_S)
         if self._checkpoints and self._checkpoints.waiting:
@@ -341,10 +333,10 @@ class EngineProcess:
     def _watch(self, reading: list[Consumer]) -> None:
         """Have the doorbells of these consumers end a sleep, and no others."""
         for _, fd in self._watched:
-            self._poll.remove(fd)
+            self._loop.poll.remove(fd)
         self._watched = [(consumer, consumer.fileno()) for consumer in reading]
         for _, fd in self._watched:
-            self._poll.add(fd)
+            self._loop.poll.add(fd)
 
     def _attend(self, timeout_s: float) -> None:
         """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
@@ -352,10 +344,10 @@ class EngineProcess:
         # Consumers are compared, not descriptors: a successor's doorbell may have the number of a closed one.
         if reading != [consumer for consumer, _ in self._watched]:
             self._watch(reading)
-        self._poll.wait(timeout_s)
-        if self._held and (self._stopping or time.monotonic() > self._settled_s):
+        self._loop.wait(timeout_s)
+        if self._held and (self._loop.stopping or time.monotonic() > self._settled_s):
             self._held = False
-        self._beat()
+        self._loop.beat()
 
     def _read_subscriptions(self) -> None:
         if self._publisher.read_subscriptions():
@@ -364,31 +356,20 @@ class EngineProcess:
     def _wait_in_publisher(self) -> None:
         """A lossless publisher waits for subscribers, which may take long."""
         self._guard.attend()
-        self._beat()
+        self._loop.beat()
 
-    def _beat(self) -> None:
-        """Report when it is time."""
-        now_s = time.monotonic()
-        if now_s < self._beat_s:
-            return
-        self._beat_s = now_s + self.spec.plant.heartbeat_s
+    def _before_report(self) -> None:
         self._router.give_up_overdue()
         self._guard.sweep()
-        self._client.heartbeat(self.counters(), self.accounts())
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls
             self._log.warning("a subscriber takes nothing any more: from now on it loses messages")
-        self._listen()
 
-    def _listen(self) -> None:
-        """Hear what the supervisor wants."""
-        for message in self._client.receive():
-            if isinstance(message, Stop):
-                self.stop()
-            elif isinstance(message, Restoring):
-                for source in self._inputs:
-                    if source.rebuild and source.ref.producer == message.feed:
-                        source.rebuild.offer(message)
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Restoring):
+            for source in self._inputs:
+                if source.rebuild and source.ref.producer == message.feed:
+                    source.rebuild.offer(message)
 
     # ------------------------------------------------------------------------------------------------ set-up
 
@@ -399,7 +380,7 @@ class EngineProcess:
             self.spec.name,
             lossless=self.spec.gating,
             resumes=not self.spec.restores,
-            while_waiting=self._beat,
+            while_waiting=self._loop.beat,
         )
         resources.callback(output.close)
         return output
@@ -408,7 +389,7 @@ class EngineProcess:
         for ref in self.spec.outputs:
             if ref.schema == Schema.CHECKPOINT and self.spec.config.checkpoint_s:
                 ring = resources.enter_context(Ring.attach(ref.name, Schema.CHECKPOINT, Path(self.spec.plant.run_dir)))
-                output = CheckpointOutput(ring, lossless=self.spec.gating, while_waiting=self._beat)
+                output = CheckpointOutput(ring, lossless=self.spec.gating, while_waiting=self._loop.beat)
                 resources.callback(output.close)
                 return output
         return None

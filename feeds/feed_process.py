@@ -1,6 +1,6 @@
 """The feed process: one venue, one ring. Wires adapter, publisher and source to the ring and to the supervisor.
 
-`python -m tickplant.feeds`, its stdin being a control.FeedSpec. Exits 0 when stopped or when its source has
+`python -m tickplant.feeds`, its stdin being a job_specs.FeedSpec. Exits 0 when stopped or when its source has
 ended; 1 with a sentence where it cannot work.
 """
 
@@ -35,13 +35,9 @@ from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, Instru
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
-from tickplant.runtime.control import (
-    ControlClient,
-    FeedSpec,
-    Live,
-    Resync,
-    Stop,
-)
+from tickplant.runtime.control import Resync, Stop
+from tickplant.runtime.control_client import ControlClient
+from tickplant.runtime.job_specs import FeedSpec, Live
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.venues import Venue, find_venue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,6 +23,7 @@ COUNT_MASK: Final = (1 << COUNT_BITS) - 1
 FULL_TURNS: Final = 64  # looks for room, without sleeping, before the first pause
 FIRST_PAUSE_S: Final = 20e-6
 LONGEST_PAUSE_S: Final = 1e-3
+TURN_S: Final = 0.1  # without room, before whoever publishes has to see to something else
 
 _WORD: Final = np.dtype(np.int64)
 
@@ -98,6 +100,29 @@ class Producer:
             else:
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return done
+
+    def publish_all(
+        self, records: NDArray[np.void], while_waiting: Callable[[int], object], *, patience_s: float = float("inf")
+    ) -> int:
+        """Append records, however long that takes; returns how many were, all of them but where patience ends.
+
+        Args:
+            records: as for `publish`.
+            while_waiting: called every TURN_S, with how many are left; what it raises ends this, and the rest is lost.
+            patience_s: how long to wait for readers that make no room at all.
+
+        Raises:
+            RingError: as `publish`.
+        """
+        done = self.publish(records, timeout_s=TURN_S)
+        until_s = time.monotonic() + patience_s
+        while done < len(records) and time.monotonic() < until_s:
+            while_waiting(len(records) - done)
+            more = self.publish(records[done:], timeout_s=TURN_S)
+            if more:
+                until_s = time.monotonic() + patience_s
+            done += more
         return done
 
     def drop(self, count: int) -> None:

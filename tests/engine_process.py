@@ -20,7 +20,8 @@ from remains import ring_name
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, Flag, Kind, Schema, Side
 from tickplant.runtime.config import EngineConfig
-from tickplant.runtime.control import EngineSpec, Heartbeat, Hello, Plant, RingRef, decode
+from tickplant.runtime.control import Heartbeat, Hello, decode
+from tickplant.runtime.job_specs import EngineSpec, Plant, RingRef
 from tickplant.shm.ring import Mode, Ring
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

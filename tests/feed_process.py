@@ -22,21 +22,8 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, Kind, Schema
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.config import FeedConfig
-from tickplant.runtime.control import (
-    Done,
-    FeedSpec,
-    Heartbeat,
-    Hello,
-    Live,
-    Message,
-    Plant,
-    Recording,
-    Register,
-    Registered,
-    RingRef,
-    decode,
-    encode,
-)
+from tickplant.runtime.control import Done, Heartbeat, Hello, Message, Register, Registered, decode, encode
+from tickplant.runtime.job_specs import FeedSpec, Live, Plant, Recording, RingRef
 from tickplant.shm.ring import Mode, Ring
 
 DEADLINE_S = 60.0

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import ControlClient, GetStatus, Status
+from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control_client import ControlClient
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """The writer process: rings in, journals out.
 
-`python -m tickplant.writer`, its stdin being a control.WriterSpec. Exits 0 when stopped (or, with `until_drained`, at
+`python -m tickplant.writer`, its stdin being a job_specs.WriterSpec. Exits 0 when stopped (or, with `until_drained`, at
 once when the rings are stored), having stored what they held; 1 with a sentence where it cannot.
 
 A ring's records stay the ring's until they are durable: the position committed to it is what the journal has synced.
@@ -20,15 +20,10 @@ from tickplant.errors import StoreError
 from tickplant.records.layouts import Schema
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.child_process import child_process, settle, sigterm_as_fd
-from tickplant.runtime.control import (
-    ControlClient,
-    Counters,
-    RingRef,
-    Stop,
-    WriterSpec,
-)
-from tickplant.runtime.poll import Poll
+from tickplant.runtime.child_loop import ChildLoop
+from tickplant.runtime.child_process import child_process, settle
+from tickplant.runtime.control import Counters
+from tickplant.runtime.job_specs import RingRef, WriterSpec
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.writer.format.codec import warm_up as warm_up_codec
@@ -85,42 +80,36 @@ class WriterProcess:
     def __init__(self, spec: WriterSpec, resources: contextlib.ExitStack) -> None:
         self.spec = spec
         self._log = structlog.get_logger()
-        self._stopping = spec.until_drained
-        self._beat_s = 0.0
         self._retry_s = 0.0
         self._tries = 0
         self._trouble = ""  # why the disk refuses; empty while it does not
         self._counts = {"records": 0, "bytes": 0, "flushes": 0, "flush_errors": 0, "lost": 0, "damaged": 0}
         self._inputs: list[Input] = []
-        self._client = ControlClient(spec.plant.control, spec.name)
-        resources.callback(self._client.close)
-        self._poll = resources.enter_context(Poll())
-        self._poll.add_socket(self._client.socket, self._listen)
-        self._poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+        self._loop = resources.enter_context(
+            ChildLoop(spec.plant, spec.name, lambda: (self.counters(), self.accounts()))
+        )
+        self._loop.stopping = spec.until_drained
         for ref in spec.inputs:
             self._inputs.append(self._input(ref, resources))
         # Nobody rings unless asked to. A bell that comes late all the same ends one nap, not all of them.
         for source in self._inputs:
-            self._poll.add(source.consumer.fileno(), source.consumer.finish_wait)
+            self._loop.poll.add(source.consumer.fileno(), source.consumer.finish_wait)
         least_records = min((source.capacity_records for source in self._inputs), default=1 << 20)
         self._nap_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, least_records / NAP_RECORDS_PER_S))
 
     def run(self) -> None:
         """Work until stopped; then until what the rings held at that moment is stored."""
-        self._client.hello()
+        loop = self._loop
+        loop.client.hello()
         while not self._finished():
             busy = self._take()
             self._flush()
             if not busy:
                 self._sleep()
-            self._beat()
-        self._client.heartbeat(self.counters(), self.accounts())
+            loop.beat()
+        loop.report()
         if self.spec.until_drained:
-            self._client.done(self.counters(), self.accounts())
-
-    def stop(self, *_: object) -> None:
-        """Store what is in the rings, then end. May be called from a signal handler."""
-        self._stopping = True
+            loop.done()
 
     def counters(self) -> Counters:
         """What the supervisor shows. `durable` is the seq up to which each journal is safe."""
@@ -141,7 +130,7 @@ class WriterProcess:
     # ------------------------------------------------------------------------------------------------ one turn
 
     def _finished(self) -> bool:
-        if not self._stopping:
+        if not self._loop.stopping:
             return False
         for source in self._inputs:
             if source.until is None:
@@ -174,7 +163,7 @@ class WriterProcess:
             if not journal.pending_records:
                 continue
             full = journal.pending_records >= source.batch_records
-            if not (full or self._stopping or now_s >= source.due_s):
+            if not (full or self._loop.stopping or now_s >= source.due_s):
                 continue
             before, written = journal.durable_seq, journal.bytes_written
             try:
@@ -194,7 +183,7 @@ class WriterProcess:
         """Say when the disk begins to refuse, and when it is well again."""
         if trouble:
             self._retry_s = time.monotonic() + RETRY_S
-            self._tries += self._stopping
+            self._tries += self._loop.stopping
             if trouble != self._trouble:
                 self._log.error("cannot store; records wait in the ring", why=trouble)
         elif self._trouble:
@@ -203,34 +192,22 @@ class WriterProcess:
 
     def _sleep(self) -> None:
         """Until records arrive, or, while some are waiting, until they are due or a nap has passed."""
-        now_s = time.monotonic()
+        loop, now_s = self._loop, time.monotonic()
         waiting = [source.due_s for source in self._inputs if source.journal.pending_records]
         if self._trouble:
-            self._poll.wait(self._retry_s - now_s)
+            loop.wait(self._retry_s - now_s)
         elif waiting:
-            self._poll.wait(min(self._nap_s, min(waiting) - now_s))
-        elif self._stopping:
+            loop.wait(min(self._nap_s, min(waiting) - now_s))
+        elif loop.stopping:
             return
         elif all(source.consumer.prepare_wait() for source in self._inputs):
-            self._poll.wait(self._beat_s - now_s)
+            loop.wait(loop.due_s)
             for source in self._inputs:
                 source.consumer.finish_wait()
-            self._poll.wait(self._nap_s)  # more will follow what has just arrived
+            loop.wait(self._nap_s)  # more will follow what has just arrived
         else:
             for source in self._inputs:
                 source.consumer.finish_wait()
-
-    def _beat(self) -> None:
-        """Report when it is time."""
-        now_s = time.monotonic()
-        if now_s >= self._beat_s:
-            self._beat_s = now_s + self.spec.plant.heartbeat_s
-            self._client.heartbeat(self.counters(), self.accounts())
-            self._listen()
-
-    def _listen(self) -> None:
-        if any(isinstance(message, Stop) for message in self._client.receive()):
-            self.stop()
 
     # ------------------------------------------------------------------------------------------------ set-up
 
@@ -274,14 +251,14 @@ class WriterProcess:
                     rotate_bytes=config.rotate_mib << 20,
                     chunk_records=config.chunk_records,
                     level=config.compression_level,
-                    while_reading=self._beat,
+                    while_reading=self._loop.beat,
                 )
             except StoreError as error:
-                if self._stopping or not isinstance(error.__cause__, OSError):
+                if self._loop.stopping or not isinstance(error.__cause__, OSError):
                     raise
                 self._note(str(error))
-                self._beat()
-                self._poll.wait(RETRY_S)
+                self._loop.beat()
+                self._loop.wait(RETRY_S)
             else:
                 self._note("")
                 return journal

@@ -20,7 +20,8 @@ from sim_process import SimProcess, sim_process
 from tickplant.errors import ControlError, RingError
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import ControlClient, GetStatus, ProcessStatus, Status
+from tickplant.runtime.control import GetStatus, ProcessStatus, Status
+from tickplant.runtime.control_client import ControlClient
 from tickplant.shm.ring import Ring, RingStatistics
 
 FEED: Final = "feed"

@@ -23,7 +23,8 @@ from ws_server import trade, ws_server
 from tickplant.feeds.capture_lines import parse_line
 from tickplant.feeds.capture_reader import Recording as RecordingFile
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
-from tickplant.runtime.control import Live, Recording, Resync, Stop
+from tickplant.runtime.control import Resync, Stop
+from tickplant.runtime.job_specs import Live, Recording
 from tickplant.store.reconcile import Reconciliation
 
 pytestmark = pytest.mark.usefixtures("unmeasured")

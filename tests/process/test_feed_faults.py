@@ -23,7 +23,7 @@ from folded_book import FoldedBook
 from sim_process import SimProcess, sim_process
 
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
-from tickplant.runtime.control import Live
+from tickplant.runtime.job_specs import Live
 from tickplant.sim.dialects.binance.venue import WORDS
 from tickplant.sim.faults import INSTRUMENT_KINDS
 

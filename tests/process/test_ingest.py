@@ -19,7 +19,8 @@ from recorded_store import market, write
 from tickplant.errors import ControlError
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import ControlClient, GetStatus, Status
+from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control_client import ControlClient
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 

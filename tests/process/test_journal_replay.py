@@ -22,7 +22,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
-from tickplant.runtime.control import Plant, ReplaySpec, RingRef
+from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.store.reader import Store
 from tickplant.store.replay import Pacer, wanted_ids

@@ -19,7 +19,8 @@ from remains import ring_name
 
 from tickplant.records.layouts import Schema
 from tickplant.runtime.config import WriterConfig
-from tickplant.runtime.control import Counters, Done, Heartbeat, Hello, Message, Plant, RingRef, WriterSpec, decode
+from tickplant.runtime.control import Counters, Done, Heartbeat, Hello, Message, decode
+from tickplant.runtime.job_specs import Plant, RingRef, WriterSpec
 from tickplant.shm.ring import Mode, Ring
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection

@@ -14,7 +14,8 @@ import pytest
 from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
 
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import ControlClient, GetStatus, Status
+from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control_client import ControlClient
 
 QUICK = DEMO.replace("[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nrestart_cap_s = 0.2\nrestart_intensity = 100\n")
 

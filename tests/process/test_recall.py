@@ -19,7 +19,8 @@ import tickplant
 from tickplant import wire
 from tickplant.records.layouts import BAR, BBO, TICK, Kind, Schema
 from tickplant.runtime.config import beside
-from tickplant.runtime.control import RECALL_READY, Heartbeat, Hello, Passage, Plant, ProcessStatus, RecallSpec, decode
+from tickplant.runtime.control import RECALL_READY, Heartbeat, Hello, Passage, ProcessStatus, decode
+from tickplant.runtime.job_specs import Plant, RecallSpec
 from tickplant.writer.journal import Journal
 
 TEXT = DEMO.replace(

@@ -122,7 +122,17 @@ def test_the_first_start_says_what_it_compiles_and_the_next_one_finds_it(
         server.warm([MODULE])
         said.append(messages(server))
         server.close()
-    assert said == [[Progress(MODULE, 1, 1), Ready()], [Ready()]]
+    assert said == [[Progress(MODULE, 1, 1), Ready([MODULE])], [Ready([MODULE])]]
+
+
+def test_the_modules_that_are_asked_for_last_are_those_that_count(server: ForkServer) -> None:
+    server.warm(["json", MODULE])
+    server.warm([MODULE, "calendar"])
+    (ready,) = [message for message in messages(server) if isinstance(message, Ready)]
+    assert ready.modules[-1] == "calendar"
+    server.warm([MODULE])  # there is nothing to do for that
+    assert not server.ready
+    assert messages(server) == [ready]
 
 
 def test_a_start_that_is_called_off_leaves_no_process(server: ForkServer, reaped: Callable[[], int]) -> None:

@@ -63,26 +63,48 @@ def test_the_sources_of_a_real_kernel_are_found() -> None:
     )
 
 
-@pytest.mark.skipif(not kernels.JIT_ENABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT=1")
-def test_a_kernel_is_compiled_once_and_then_read_from_the_folder_of_its_module(tmp_path: Path) -> None:
-    program = """
+COMPILERS = "numba.misc.cffiimpl"  # one of the modules with numba's own functions, which only a compilation needs
+COPY = """
+import sys
 import numpy as np
 from tickplant import kernels
-from tickplant.shm.protocol import copy_words
+from tickplant.shm import layout, protocol
 told = []
 with kernels.compiling(lambda module, name: told.append((module, name))):
-    copy_words(np.zeros(1, np.int64), 0, np.ones(1, np.int64), 0, 1)
-print(told, kernels.all_cached())
+    protocol.copy_words(np.zeros(1, np.int64), 0, np.ones(1, np.int64), 0, 1)
+"""
+SAY = f"""
+print(told, kernels.all_cached(), {COMPILERS!r} in sys.modules)
 kernels.mark_all_cached()
 """
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    )
-    assert first == "[('tickplant.shm.protocol', 'copy_words')] False\n"
-    assert second == "[] True\n"
+PUBLISH = """
+words = np.zeros(layout.HEADER_WORDS + 8, np.int64)
+words[layout.RECORD_WORDS] = words[layout.CAPACITY] = words[layout.LIMIT] = 1
+with kernels.compiling(lambda module, name: told.append((module, name))):
+    published = protocol.publish(words, np.full(1, 7, np.int64), 0)
+print(published, words[layout.HEADER_WORDS], ("tickplant.shm.protocol", "publish") in told)
+"""
+compiled_only = pytest.mark.skipif(not kernels.JIT_ENABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT=1")
+
+
+def run(program: str, cache: Path) -> str:
+    """What a process of its own prints."""
+    environment = {"NUMBA_CACHE_DIR": str(cache), "PATH": "", "HOME": str(cache)}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@compiled_only
+def test_a_kernel_is_compiled_once_and_then_read_from_the_folder_of_its_module(tmp_path: Path) -> None:
+    assert run(COPY + SAY, tmp_path) == "[('tickplant.shm.protocol', 'copy_words')] False True\n"
+    assert run(COPY + SAY, tmp_path) == "[] True False\n"  # and without what numba needs to compile
     (kept,) = [path for path in tmp_path.glob("tickplant-*") if any(path.rglob("*.nbi"))]
     assert kept.name.startswith("tickplant-shm.protocol-")
+
+
+@compiled_only
+def test_what_is_not_in_the_cache_is_compiled_beside_what_is(tmp_path: Path) -> None:
+    run(COPY, tmp_path)
+    assert run(COPY + PUBLISH, tmp_path) == "1 7 True\n"  # `publish` calls `copy_words`, which was loaded
+    assert run(COPY + PUBLISH, tmp_path) == "1 7 False\n"

@@ -17,7 +17,8 @@ from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Kind, Schema
-from tickplant.runtime.control import Mark, Restoring, RingRef
+from tickplant.runtime.control import Mark, Restoring
+from tickplant.runtime.job_specs import RingRef
 from tickplant.shm.ring import Ring
 from tickplant.store.reader import Store
 from tickplant.store.restore import Beginning, first_needed, marks

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zmq
+from remains import ring_name
 
 from tickplant.engine.derived_sink import Stored, newest_of
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema
-from tickplant.runtime.control import ControlClient, Heartbeat, Mark, decode
+from tickplant.runtime.control import Heartbeat, Mark, decode
+from tickplant.runtime.job_specs import Plant, RestoreSpec, RingRef
+from tickplant.shm.ring import Ring
 from tickplant.store.reader import Store
 from tickplant.store.restore import LOOK_BACK_S, first_needed, marks
 from tickplant.store.stored_source import Stopped, StoredSource
@@ -142,8 +146,22 @@ def test_who_scans_a_store_reports_meanwhile_and_ends_there_when_told(tmp_path: 
     supervisor = context.socket(zmq.ROUTER)
     supervisor.set(zmq.RCVHWM, 0)
     supervisor.bind(f"ipc://{tmp_path}/control")
-    client = ControlClient(f"ipc://{tmp_path}/control", "restore")
-    source = StoredSource(0.0, None, client)  # type: ignore[arg-type]  # nothing is published: every beat is due at once
+    resources = contextlib.ExitStack()
+    ring = resources.enter_context(Ring.create(ring_name(), Schema.TICK, 64, start=0, epoch=1, doorbell_dir=tmp_path))
+    resources.callback(ring.unlink)
+    ref = RingRef(ring.name, int(Schema.TICK), "feed")
+    spec = RestoreSpec(
+        name="restore",
+        plant=Plant(str(tmp_path), str(tmp_path), f"ipc://{tmp_path}/control", heartbeat_s=0.0),  # every beat is due
+        engine="engine",
+        feed="feed",
+        venue="venue",
+        symbols=(),
+        bar_s=(1,),
+        live=ref,
+        ring=ref,
+    )
+    source = StoredSource(spec, resources)
     store = Store(tmp_path, while_reading=source.beat)
     try:
         stored = [mark(1, 4000), mark(2, 4000)]
@@ -154,10 +172,10 @@ def test_who_scans_a_store_reports_meanwhile_and_ends_there_when_told(tmp_path: 
             heard += 1
         files = store.files("feed", Schema.TICK)
         assert heard > len(files) > 3  # and the chunks in which the CLEARs are
-        source.stop()
+        source.loop.stop()
         with pytest.raises(Stopped):
             first_needed(store, "engine", "feed", IDS, stored, (1,), OTHERWISE)
     finally:
-        client.close()
+        resources.close()
         supervisor.close()
         context.term()

@@ -17,6 +17,7 @@ from remains import ring_name
 from tickplant.errors import RingError
 from tickplant.records.layouts import BAR, TICK, Schema
 from tickplant.shm import layout, protocol
+from tickplant.shm.producer import TURN_S
 from tickplant.shm.ring import LATEST, OLDEST, Consumer, Mode, Ring, prepare_kernels
 from tickplant.shm.segment import SHM_DIR
 
@@ -719,3 +720,44 @@ def test_descriptors_are_given_back(ring: Ring) -> None:
 
 def test_all_kernels_can_be_prepared_without_a_ring() -> None:
     prepare_kernels()
+
+
+# -- waiting for room
+
+
+def test_all_records_are_published_as_the_reader_makes_room(ring: Ring) -> None:
+    taken: list[int] = []
+    left: list[int] = []
+    with ring.producer() as producer, ring.consumer("writer", Mode.GATING) as consumer:
+
+        def take(waiting: int) -> None:
+            left.append(waiting)
+            taken.extend(seqs(consumer.read(5)))
+            consumer.commit(consumer.position)
+
+        assert producer.publish_all(ticks(0, 30), take) == 30
+        assert left == [14, 9, 4]
+        taken.extend(seqs(consumer.read(CAPACITY)))
+    assert taken == list(range(30))
+
+
+def test_patience_ends_with_a_reader_that_takes_nothing_and_not_with_a_slow_one(ring: Ring) -> None:
+    steps = iter([1, 1, 1, 0, 0, 0, 0, 0, 0])
+    with ring.producer() as producer, ring.consumer("writer", Mode.GATING) as consumer:
+
+        def take(_: int) -> None:
+            if count := next(steps):
+                consumer.read(count)
+                consumer.commit(consumer.position)
+
+        assert producer.publish_all(ticks(0, 30), take, patience_s=2.5 * TURN_S) == CAPACITY + 3
+
+
+def test_whoever_waits_for_room_may_give_up(ring: Ring) -> None:
+    def give_up(_: int) -> None:
+        raise TimeoutError
+
+    with ring.producer() as producer, ring.consumer("writer", Mode.GATING) as consumer:
+        with pytest.raises(TimeoutError):
+            producer.publish_all(ticks(0, 30), give_up)
+        assert seqs(consumer.read(CAPACITY)) == list(range(CAPACITY))

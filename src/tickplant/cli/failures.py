@@ -12,7 +12,6 @@ import click
 
 from tickplant.cli.output import say
 from tickplant.errors import TickplantError
-from tickplant.runtime.redaction import redact
 
 NEEDED_FILES = 64
 """Descriptors that any command may need: ZeroMQ ends the whole process where it finds none left."""
@@ -49,6 +48,8 @@ def sentence(error: BaseException) -> str:
 
 def tell(error: Exception) -> int:
     """Say on standard error what went wrong. Returns the exit code."""
+    from tickplant.runtime.redaction import redact  # noqa: PLC0415  # slow to import, rarely needed
+
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     with contextlib.suppress(OSError, ValueError):  # nobody can be told where standard error is gone as well

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tickplant.cli.options import config_option, load_config
-from tickplant.plant.launcher import ForkServer
+from tickplant.plant.launcher import LIVE_MODULES, ForkServer
 
 
 @click.command()
@@ -18,8 +18,9 @@ def up(file: Path | None, plain: bool) -> int:
 
     Without a configuration file it is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
-    # First of all: it imports the libraries of the children while this process reads the configuration.
+    # First of all: it imports what the children run while this process reads the configuration.
     server = ForkServer()
+    server.warm(LIVE_MODULES)
     try:
         return _run(server, file, plain=plain)
     finally:

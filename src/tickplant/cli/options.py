@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from tickplant.runtime import config as cfg
-from tickplant.runtime.config import Config
 from tickplant.times import format_time, parse_time
+
+if TYPE_CHECKING:
+    from tickplant.runtime.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,9 +91,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 def load_config(file: Path | None) -> Config:
     """The configuration that a command without `-c` means."""
+    from tickplant.runtime import config  # noqa: PLC0415  # slow to import: `up` starts the fork server first
+
     if file is None and DEFAULT_FILE.is_file():
         file = DEFAULT_FILE
-    return cfg.load(file)
+    return config.load(file)
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:

@@ -21,7 +21,7 @@ from tickplant.plant.ingest import names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import EngineConfig, PlantConfig
-from tickplant.runtime.control import Plant, ReplaySpec, RingRef
+from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec

@@ -10,20 +10,17 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 import psutil
 
 from tickplant.plant.fork_server import GO, Fork
 from tickplant.plant.launcher import ForkServer, spawn
+from tickplant.plant.roles import ROLES
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.config import PlantConfig
-from tickplant.runtime.control import Counters, ProcessStatus
+from tickplant.runtime.control import Counters, ProcessStatus, Role, State
 from tickplant.runtime.lineage import PARENT_VARIABLE, spec_file
-
-Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "survey"]
-State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 READY_TIMEOUT_S = 180.0
 """A first start compiles every kernel, which takes a minute on a slow machine."""
@@ -187,8 +184,8 @@ class Child:
         self.seen_s = time.monotonic()
 
     def hung(self, now_s: float) -> bool:
-        """Whether it has been silent for too long. A simulated venue does not report and cannot hang in this sense."""
-        if self.plan.role == "sim" or not self.alive:
+        """Whether it has been silent for too long; never one that does not report."""
+        if not (ROLES[self.plan.role].reports and self.alive):
             return False
         limit_s = READY_TIMEOUT_S if self.state == "starting" else self.settings.hang_s
         return self.state in ("starting", "running") and now_s - self.seen_s > limit_s

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tickplant.printable import printable
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.control import ProcessStatus, Status, trouble_sentence
+from tickplant.runtime.control import ProcessStatus, Status, duty, trouble_sentence
 
 _STYLES = {
     "running": "green",
@@ -133,7 +133,7 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
         if isinstance(frames, int) and isinstance(fallbacks, int) and fallbacks > max(frames // 10, 1000):
             notes.append(f"decoded slowly {fallbacks:,}")
         if process.counters.get("trouble"):
-            notes.append("cannot record" if process.role == "feed" else "cannot store")
+            notes.append(f"cannot {duty(process.role)}")
         if process.name in behind:
             notes.append(f"behind by {behind[process.name]:,}")
         rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""

@@ -24,7 +24,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.config import FeedConfig
-from tickplant.runtime.control import FeedSpec
+from tickplant.runtime.job_specs import FeedSpec
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 

@@ -30,7 +30,7 @@ from tickplant.runtime.lineage import PR_SET_NAME, PR_SET_PDEATHSIG, die_with_pa
 
 
 class Warm(msgspec.Struct, tag="warm"):
-    """Supervisor: be ready to fork these modules, in this order."""
+    """Supervisor: be ready to fork these modules, in this order, instead of those that were asked for before."""
 
     modules: list[str]
 
@@ -53,7 +53,9 @@ class Progress(msgspec.Struct, tag="progress"):
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """Server: all is warm."""
+    """Server: all that was asked for is warm."""
+
+    modules: list[str]
 
 
 GO: Final = b"go"
@@ -82,6 +84,7 @@ class Server:
         self._connection = connection
         self._warm: dict[str, ModuleType] = {}
         self._to_warm: list[str] = []
+        self._owes_ready = False  # since the last `Warm`
         self._to_fork: list[tuple[Fork, list[int]]] = []
         self._has_compiled = False
 
@@ -100,8 +103,9 @@ class Server:
             if self._to_warm:
                 self._warm_up(self._to_warm[0])
                 del self._to_warm[0]
-                if not self._to_warm:
-                    self._say(Ready())
+            if self._owes_ready and not self._to_warm:
+                self._owes_ready = False
+                self._say(Ready(list(self._warm)))
 
     def _receive(self, *, wait: bool) -> bool:
         """Take in what the supervisor has asked for. False where it has gone."""
@@ -117,7 +121,8 @@ class Server:
                 return False
             message = _DECODER.decode(data)
             if isinstance(message, Warm):
-                self._to_warm += [module for module in message.modules if module not in self._warm]
+                self._to_warm = [module for module in message.modules if module not in self._warm]
+                self._owes_ready = True
             else:
                 self._to_fork.append((message, fds))
             wait = False
@@ -243,8 +248,8 @@ def main() -> None:
     die_with_parent(signal.SIGKILL)  # it has nothing to finish, even where it is stopped or compiles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
     gc.disable()
-    # structlog and numba import these where they are installed; no child uses them, and they take 0.2 s.
-    for name in ("rich", "coverage"):
+    # structlog, numba and httpx import these where they are installed; no child uses them, and they take 0.2 s.
+    for name in ("rich", "coverage", "click"):
         sys.modules.setdefault(name, cast("ModuleType", None))
     job = Server(socket.socket(fileno=int(sys.argv[1]))).run()
     if job is not None:

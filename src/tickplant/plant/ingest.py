@@ -23,7 +23,7 @@ from tickplant.feeds.past import Covered, Life
 from tickplant.plant.plans import Names
 from tickplant.records.layouts import Schema
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.control import FeedSpec, Recording
+from tickplant.runtime.job_specs import FeedSpec, Recording
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.writer.format.codec import warm_up as warm_up_codec

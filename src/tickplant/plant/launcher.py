@@ -24,6 +24,9 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
 """Pauses before a fork server that has died is started again; each is twice the one before."""
 
+LIVE_MODULES: Final = ("tickplant.plant.survey", "tickplant.writer", "tickplant.engine", "tickplant.plant.continuation")
+"""What every live plant runs: known before its configuration has been read."""
+
 END_S: Final = 2.0  # how long one that is idle may take to end
 
 _DECODER: Final = msgspec.msgpack.Decoder(Progress | Ready)
@@ -91,8 +94,8 @@ class ForkServer:
             self.warm(self._modules)
 
     def warm(self, modules: Sequence[str]) -> None:
-        """Say which modules it will have to fork, most urgent first."""
-        self._modules = list(modules)
+        """Say which modules it will have to fork, most urgent first; what was said before does not count any more."""
+        self._modules, self.ready = list(modules), False
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 self._connection.send(msgspec.msgpack.encode(Warm(self._modules)))
@@ -121,6 +124,8 @@ class ForkServer:
                 return None
             message = _DECODER.decode(data)
             if isinstance(message, Ready):
+                if not set(self._modules) <= set(message.modules):
+                    continue  # of a list that does not count any more
                 self.ready, self._pause_s = True, FIRST_PAUSE_S
             messages.append(message)
         return messages

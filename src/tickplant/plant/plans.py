@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tickplant.plant.child import ChildPlan
+from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
 from tickplant.runtime import credentials
 from tickplant.runtime.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
-from tickplant.runtime.control import (
+from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
     Live,
@@ -328,6 +329,5 @@ def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
 def modules(plan: Plan) -> list[str]:
     """What a plan's processes run, in the order in which it is needed."""
     later = [*(restore.child for restore in plan.restores), *plan.recalls.values()]
-    order = {"sim": 0, "writer": 1, "engine": 2}
-    children = sorted(plan.children, key=lambda child: order.get(child.role, 3))
+    children = sorted(plan.children, key=lambda child: ROLES[child.role].stage or 0)
     return list(dict.fromkeys(["tickplant.plant.survey", *(child.module for child in (*children, *later))]))

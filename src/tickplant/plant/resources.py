@@ -6,11 +6,13 @@ import contextlib
 import logging.handlers
 import os
 import signal
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import structlog
+import msgspec
 
 from tickplant.errors import StoreError
 from tickplant.runtime.redaction import redacting
@@ -43,18 +45,36 @@ def plant_log(folder: Path) -> Iterator[logging.Logger]:
         handler.close()
 
 
-def supervisor_log(log: logging.Logger) -> Any:
-    """The supervisor's own voice in that file: JSON, like its children's."""
-    return structlog.wrap_logger(
-        log,
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            redacting,
-            structlog.processors.JSONRenderer(),
-        ],
-        process="supervisor",
-    )
+class SupervisorLog:
+    """The supervisor's own lines in that file: JSON with the keys of its children's, and no secret.
+
+    Not structlog, with which they write: it takes 0.1 s to import, while the start waits for the supervisor.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something to know."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something that may need attention."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something that has gone wrong."""
+        self._write("error", event, fields)
+
+    def exception(self, event: str) -> None:
+        """The exception that is being handled, with its traceback."""
+        self._write("error", event, {"exception": traceback.format_exc()})
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        now_s, now_ns = divmod(time.time_ns(), 1_000_000_000)
+        timestamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now_s))}.{now_ns // 1000:06}Z"
+        line = fields | {"event": event, "process": "supervisor", "level": level, "timestamp": timestamp}
+        self._log.info(msgspec.json.encode(redacting(None, level, line), enc_hook=repr).decode())
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from tickplant.errors import RingError
 from tickplant.plant.plans import RingPlan
 from tickplant.records.layouts import Schema
 from tickplant.runtime.config import RESTORE_RING
-from tickplant.runtime.control import RingRef, RingStatus
+from tickplant.runtime.control import RingStatus
+from tickplant.runtime.job_specs import RingRef
 from tickplant.shm.view import Mode, RingView
 
 

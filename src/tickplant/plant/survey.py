@@ -1,6 +1,6 @@
 """The survey: where the journals end that rings are to continue.
 
-`python -m tickplant.plant.survey`, its stdin being a control.SurveySpec. It runs before a plant begins, for the
+`python -m tickplant.plant.survey`, its stdin being a job_specs.SurveySpec. It runs before a plant begins, for the
 supervisor, which does not read the store, and prints one line of JSON: ring name to seq. Exits 1 with a sentence
 where the store cannot be read.
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from tickplant.records.layouts import Schema
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.control import SurveySpec
+from tickplant.runtime.job_specs import SurveySpec
 from tickplant.store.reader import Store
 
 

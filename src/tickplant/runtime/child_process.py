@@ -18,7 +18,15 @@ import msgspec
 import structlog
 
 from tickplant.errors import TickplantError
-from tickplant.runtime.control import EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec
+from tickplant.runtime.job_specs import (
+    EngineSpec,
+    FeedSpec,
+    RecallSpec,
+    ReplaySpec,
+    RestoreSpec,
+    SurveySpec,
+    WriterSpec,
+)
 from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting

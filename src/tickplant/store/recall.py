@@ -1,6 +1,6 @@
 """The recall process: stored records for subscribers of an engine that has forgotten them.
 
-`python -m tickplant.store.recall`, its stdin being a control.RecallSpec. Announces itself to the engine, then answers
+`python -m tickplant.store.recall`, its stdin being a job_specs.RecallSpec. Announces itself to the engine, then answers
 what it is asked, one passage after another (control.Passage). Exits 0 when stopped, and after a while without a
 request: the engine asks for another one when it needs it.
 """
@@ -8,7 +8,6 @@ request: the engine asks for another one when it needs it.
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from typing import Final
 
@@ -22,15 +21,10 @@ from tickplant.errors import StoreError
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import TICK, Schema
 from tickplant.records.merge import join_records
+from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.control import (
-    RECALL_READY,
-    ControlClient,
-    Counters,
-    Passage,
-    RecallSpec,
-    Stop,
-)
+from tickplant.runtime.control import RECALL_READY, Counters, Passage
+from tickplant.runtime.job_specs import RecallSpec
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.wire import TICK_CHANNELS, bar_channel
@@ -45,8 +39,7 @@ PATIENCE_S: Final = 8.0
 WRITER_S: Final = 3.0
 """How long it waits for the writer where the end of a passage is not stored yet; more than a usual `flush_s`."""
 
-WRITER_LOOK_MS: Final = 50
-TURN_MS: Final = 100  # longest wait before heartbeats and signals have their turn
+WRITER_LOOK_S: Final = 0.05
 _PASSAGE: Final = msgspec.msgpack.Decoder(Passage)
 
 
@@ -112,30 +105,33 @@ def recall(store: Store, passage: Passage) -> bytes:
 class RecallProcess:
     """Answers one passage after another until nobody asks any more."""
 
-    def __init__(self, spec: RecallSpec, client: ControlClient, engine: zmq.Socket[bytes]) -> None:
-        self.stopping = False
+    def __init__(self, spec: RecallSpec, resources: contextlib.ExitStack) -> None:
         self.recalled = 0
         self.missing = 0  # passages that the store does not have
         self._spec = spec
-        self._client = client
-        self._engine = engine
         self._log = structlog.get_logger()
-        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self._beat)
-        self._beat_s = 0.0
+        self._loop = resources.enter_context(
+            ChildLoop(spec.plant, spec.name, lambda: (self.counters(), []), on_beat=self._announce)
+        )
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        resources.callback(context.term)
+        self._engine: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        resources.callback(self._engine.close, 0)
+        self._engine.connect(spec.address)
+        self._loop.poll.add_socket(self._engine, lambda: None)
+        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self._loop.beat)
 
     def run(self) -> None:
         """Answer until stopped or idle."""
-        self._client.hello()
+        loop = self._loop
+        loop.client.hello()
         idle_s = time.monotonic() + self._spec.idle_s
-        while not self.stopping and time.monotonic() < idle_s:
-            self._beat()
-            if self._engine.poll(TURN_MS):
-                self._answer(_PASSAGE.decode(self._engine.recv()))
+        while not loop.stopping and time.monotonic() < idle_s:
+            loop.beat()
+            loop.wait(min(loop.due_s, idle_s - time.monotonic()))
+            with contextlib.suppress(zmq.Again):
+                self._answer(_PASSAGE.decode(self._engine.recv(zmq.NOBLOCK)))
                 idle_s = time.monotonic() + self._spec.idle_s
-
-    def stop(self, *_: object) -> None:
-        """Answer no more. May be called from a signal handler."""
-        self.stopping = True
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
@@ -158,22 +154,14 @@ class RecallProcess:
         """Under load a small memory forgets sooner than the writer flushes."""
         until_s = time.monotonic() + WRITER_S
         while self._store.next_seq(passage.producer, Schema(passage.schema)) <= passage.last_seq:
-            if self.stopping or time.monotonic() > until_s:
+            if self._loop.stopping or time.monotonic() > until_s:
                 break
-            self._client.socket.poll(WRITER_LOOK_MS)
-            self._beat()
+            self._loop.nap(WRITER_LOOK_S)
+            self._loop.beat()
 
-    def _beat(self) -> None:
-        """Report when it is time."""
-        now_s = time.monotonic()
-        if now_s < self._beat_s:
-            return
-        self._beat_s = now_s + self._spec.plant.heartbeat_s
+    def _announce(self) -> None:
         with contextlib.suppress(zmq.Again):
             self._engine.send(RECALL_READY, zmq.NOBLOCK)
-        self._client.heartbeat(self.counters())
-        if any(isinstance(message, Stop) for message in self._client.receive()):
-            self.stop()
 
     def _tell(self, damage: Damage) -> None:
         # What is missing shows in the number of records, if it matters at all.
@@ -191,16 +179,7 @@ def main() -> None:
     with child_process(RecallSpec) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
-            client = ControlClient(spec.plant.control, spec.name)
-            resources.callback(client.close)
-            context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-            resources.callback(context.term)
-            engine = context.socket(zmq.DEALER)
-            resources.callback(engine.close, 0)
-            engine.connect(spec.address)
-            process = RecallProcess(spec, client, engine)
-            signal.signal(signal.SIGTERM, process.stop)
-            process.run()
+            RecallProcess(spec, resources).run()
 
 
 if __name__ == "__main__":

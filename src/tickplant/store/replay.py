@@ -1,6 +1,6 @@
 """The replay process: a feed whose venue is the store.
 
-`python -m tickplant.store.replay`, its stdin being a control.ReplaySpec. Publishes stored ticks, with their stored
+`python -m tickplant.store.replay`, its stdin being a job_specs.ReplaySpec. Publishes stored ticks, with their stored
 `seq`, into a ring in the order of `Store.scan`, as far apart as they were received, or at `speed` times that, or as
 fast as the ring's readers take them. Exits 0 at the end of the data or when stopped; 1 with a sentence where the
 store is damaged: a replay that leaves something out in silence would be worse than none. With `skip_damage` it goes
@@ -9,6 +9,7 @@ on and names what it left out.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind
-from tickplant.runtime.control import ControlClient, Counters, ReplaySpec
-from tickplant.shm.ring import Producer
+from tickplant.runtime.control import Counters
+from tickplant.runtime.job_specs import ReplaySpec
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.store.stored_source import Stopped, StoredSource, run_source
 from tickplant.writer.index import Damage
@@ -76,8 +77,8 @@ class Pacer:
 class ReplayProcess(StoredSource):
     """Plays one selection once."""
 
-    def __init__(self, spec: ReplaySpec, producer: Producer, client: ControlClient) -> None:
-        super().__init__(spec.plant.heartbeat_s, producer, client)
+    def __init__(self, spec: ReplaySpec, resources: contextlib.ExitStack) -> None:
+        super().__init__(spec, resources)
         self.spec = spec
         self._pacer = Pacer(spec.speed)
         self._ids: list[int] = []  # instruments that are played
@@ -92,7 +93,7 @@ class ReplayProcess(StoredSource):
         self._ids = [
             row.id for row in store.instruments if row.symbol != FEED_SYMBOL and (ids is None or row.id in ids)
         ]
-        self._client.hello()
+        self.loop.client.hello()
         try:
             for records in store.scan(ids=ids, start_ns=self.spec.start_ns, end_ns=self.spec.end_ns):
                 self._play(records)
@@ -100,7 +101,7 @@ class ReplayProcess(StoredSource):
             pass
         except DamageError as error:
             raise TickplantError(f"{error}; {SKIP_HINT}") from error
-        self._client.done(self.counters())
+        self.loop.done()
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
@@ -115,10 +116,7 @@ class ReplayProcess(StoredSource):
         gaps["instrument"], gaps["kind"], gaps["price"], gaps["size"] = self._ids, Kind.GAP, GapCause.DAMAGE, UNKNOWN
         gaps["flags"] = Flag.LAST | Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
         gaps["ts_recv"], gaps["seq"] = self._ts_recv, damage.first_seq or 0
-        done = 0
-        while done < len(gaps):
-            done += self.publish(gaps[done:])
-            self.beat()
+        self.publish_all(gaps)
 
     def _play(self, records: NDArray[np.void]) -> None:
         # A step back in time is played without delay.
@@ -129,8 +127,8 @@ class ReplayProcess(StoredSource):
             if due > done:
                 done += self.publish(records[done:due])
             else:
-                self.wait(self._pacer.wait_s(int(times[done])))
-            self.beat()
+                self.loop.nap(self._pacer.wait_s(int(times[done])))
+                self.beat()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The restore process: stored ticks for an engine that must make its state of a feed anew.
 
-`python -m tickplant.store.restore`, its stdin being a control.RestoreSpec. Finds the seq from which folding the
+`python -m tickplant.store.restore`, its stdin being a job_specs.RestoreSpec. Finds the seq from which folding the
 stored ticks gives books and bars exactly, tells the engine, and publishes the ticks from there into a ring of their
 own; at the end of the journal it follows the writer. Exits 0 when stopped: the engine says when it has what it needs.
 """
@@ -17,8 +17,9 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import TICK, Flag, Kind, Schema
-from tickplant.runtime.control import ControlClient, Mark, RestoreSpec, Restoring
-from tickplant.shm.ring import Producer, Ring
+from tickplant.runtime.control import Mark, Restoring
+from tickplant.runtime.job_specs import RestoreSpec
+from tickplant.shm.ring import Ring
 from tickplant.store import stored_checkpoints
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
@@ -202,8 +203,8 @@ def _newest_first(store: Store, producer: str, schema: Schema, wanted: Selection
 class RestoreProcess(StoredSource):
     """Plays the ticks of one feed from where they are needed on, and goes on as the writer stores more."""
 
-    def __init__(self, spec: RestoreSpec, producer: Producer, client: ControlClient) -> None:
-        super().__init__(spec.plant.heartbeat_s, producer, client)
+    def __init__(self, spec: RestoreSpec, resources: contextlib.ExitStack) -> None:
+        super().__init__(spec, resources)
         self.spec = spec
         self._log = structlog.get_logger()
         self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self.beat)
@@ -214,8 +215,8 @@ class RestoreProcess(StoredSource):
             self._run()
 
     def _run(self) -> None:
-        spec, store = self.spec, self._store
-        self._client.hello()
+        spec, store, client = self.spec, self._store, self.loop.client
+        client.hello()
         symbols = {symbol.upper() for symbol in spec.symbols}
         ids = frozenset(
             row.id
@@ -228,32 +229,26 @@ class RestoreProcess(StoredSource):
         first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began, whole=spec.whole)
         seq = min(first.first_seq, store.next_seq(spec.feed, Schema.TICK))
         count = len(first.checkpoints)
-        self._client.hello()
+        client.hello()
         self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq, checkpoint_records=count)
-        self._client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
+        client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
         with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
             # Nobody holds the producer back before the engine has joined.
             while not ring.statistics().consumers:
                 self.beat()
-                self.wait(NAP_S)
-        self._publish_all(first.checkpoints)
+                self.loop.nap(NAP_S)
+        self.publish_all(first.checkpoints)
         while True:
             seq = self._play(seq)
             self.beat()
-            self.wait(NAP_S)
+            self.loop.nap(NAP_S)
 
     def _play(self, seq: int) -> int:
         """Publish what is stored from `seq` on; returns the seq after it."""
         for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_seq=seq):
-            self._publish_all(records)
+            self.publish_all(records)
             seq = int(records[-1]["seq"]) + 1
         return seq
-
-    def _publish_all(self, records: Records) -> None:
-        done = 0
-        while done < len(records):
-            done += self.publish(records[done:])
-            self.beat()
 
     def _tell(self, damage: Damage) -> None:
         # The engine finds the hole by its seqs, and mistrusts its books from there on.

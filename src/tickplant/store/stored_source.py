@@ -6,8 +6,6 @@ Knows nothing of what is played.
 from __future__ import annotations
 
 import contextlib
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,21 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
+from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.control import (
-    ControlClient,
-    Counters,
-    ReplaySpec,
-    RestoreSpec,
-    Stop,
-)
-from tickplant.shm.ring import Producer, Ring
+from tickplant.runtime.control import Counters
+from tickplant.runtime.job_specs import ReplaySpec, RestoreSpec
+from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 BATCH_RECORDS: Final = 8192
-TURN_S: Final = 0.1
-"""Longest wait before heartbeats and signals have their turn."""
 
 Spec = TypeVar("Spec", ReplaySpec, RestoreSpec)
 
@@ -45,49 +37,40 @@ class StoredSource:
     Whatever may take longer than a heartbeat, reading the store above all, calls `beat` meanwhile.
     """
 
-    def __init__(self, heartbeat_s: float, producer: Producer, client: ControlClient) -> None:
-        self.stopping = False
-        self._producer = producer
-        self._client = client
-        self._heartbeat_s = heartbeat_s
-        self._beat_s = 0.0
+    def __init__(self, spec: ReplaySpec | RestoreSpec, resources: contextlib.ExitStack) -> None:
         self._records = 0
         self._ts_recv = 0
+        self.loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
+        ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
+        self._producer = resources.enter_context(ring.producer())
 
     def run(self) -> None:
         """Play until the end or until stopped."""
         raise NotImplementedError
-
-    def stop(self, *_: object) -> None:
-        """Stop playing. May be called from a signal handler."""
-        self.stopping = True
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
         return {"records": self._records, "ts_recv": self._ts_recv}
 
     def publish(self, records: NDArray[np.void]) -> int:
-        """Publish as many as fit within a turn, always the first ones; returns how many."""
-        published = self._producer.publish(records[:BATCH_RECORDS], timeout_s=TURN_S)
-        if published:
-            self._records += published
-            self._ts_recv = int(records[published - 1]["ts_recv"])
+        """Publish a batch as there is room for it, always the first records; returns how many. Raises Stopped."""
+        batch = records[:BATCH_RECORDS]
+        published = self._producer.publish_all(batch, lambda _: self.beat())
+        self._records += published
+        self._ts_recv = int(batch[-1]["ts_recv"])
+        self.beat()
         return published
 
-    def wait(self, timeout_s: float) -> None:
-        """Sleep, but hear what the supervisor says."""
-        self._client.socket.poll(int(1000 * min(timeout_s, TURN_S)) + 1)
+    def publish_all(self, records: NDArray[np.void]) -> None:
+        """Publish all, batch by batch. Raises Stopped."""
+        for start in range(0, len(records), BATCH_RECORDS):
+            self.publish(records[start : start + BATCH_RECORDS])
 
     def beat(self) -> None:
         """Report when it is time. Raises Stopped where this is to end: so whatever reads the store ends there, too."""
-        if self.stopping:
+        if self.loop.stopping:
             raise Stopped
-        now_s = time.monotonic()
-        if now_s >= self._beat_s:
-            self._beat_s = now_s + self._heartbeat_s
-            self._client.heartbeat(self.counters())
-            if any(isinstance(message, Stop) for message in self._client.receive()):
-                self.stop()
+        self.loop.beat()
 
 
 def warm_up() -> None:
@@ -96,15 +79,9 @@ def warm_up() -> None:
     warm_up_codec()
 
 
-def run_source(kind: type[Spec], source: Callable[[Spec, Producer, ControlClient], StoredSource]) -> None:
+def run_source(kind: type[Spec], source: Callable[[Spec, contextlib.ExitStack], StoredSource]) -> None:
     """Run one such process from its spec; ends it with a sentence where it cannot work."""
     with child_process(kind) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
-            client = ControlClient(spec.plant.control, spec.name)
-            resources.callback(client.close)
-            ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
-            producer = resources.enter_context(ring.producer())
-            process = source(spec, producer, client)
-            signal.signal(signal.SIGTERM, process.stop)
-            process.run()
+            source(spec, resources).run()

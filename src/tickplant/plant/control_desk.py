@@ -1,0 +1,162 @@
+"""What the supervisor answers at its control socket: reports of children, their requests, commands."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tickplant.errors import ControlError, StoreError
+from tickplant.instruments import InstrumentTable
+from tickplant.plant.child import Child
+from tickplant.plant.plans import Plan
+from tickplant.plant.pool import Pool
+from tickplant.plant.store_helpers import StoreHelpers
+from tickplant.runtime.control import (
+    Accepted,
+    Done,
+    GetStatus,
+    Heartbeat,
+    Hello,
+    Message,
+    Recall,
+    Refused,
+    Register,
+    Registered,
+    Restart,
+    Restore,
+    Restored,
+    Restoring,
+    Resync,
+    Status,
+    Stop,
+    duty,
+    trouble_sentence,
+)
+from tickplant.runtime.job_specs import FeedSpec
+
+STATUS_S: Final = 0.05  # as often a status is made anew; sooner, the shares of a core would mean nothing
+
+
+class ControlDesk:
+    """Of one plant. `done` holds the last report of each source that has ended."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        helpers: StoreHelpers,
+        instruments: InstrumentTable,
+        status: Callable[[], Status],
+    ) -> None:
+        self.done: dict[str, Done] = {}
+        self._plan = plan
+        self._pool = pool
+        self._helpers = helpers
+        self._instruments = instruments
+        self._status = status
+        self._asked_s = float("-inf")
+
+    def serve(self, *, turns: int = 1) -> None:
+        """Answer what has come in; what a flood brings beyond a turn waits for the next one."""
+        board = self._pool.board
+        registrations: list[tuple[bytes, Register]] = []
+        for line, frame in board.incoming(turns=turns):
+            try:
+                message = board.admit(line, frame)
+                if isinstance(message, Register):
+                    registrations.append((line, message))
+                    continue
+                reply = None if message is None else self._answer(message)
+            except (ControlError, StoreError, ValueError) as error:
+                reply = Refused(str(error))
+            except Exception as error:
+                # Whoever asks for something must not end the plant, whatever is wrong here.
+                self._pool.log.exception("a request failed")
+                reply = Refused(f"a fault of tickplant, see its log: {error!r}")
+            if reply is not None:
+                board.reply(line, reply)
+        if registrations:
+            self._register(registrations)
+
+    def _register(self, registrations: list[tuple[bytes, Register]]) -> None:
+        """Answer what has arrived together with one write: a feed may bring thousands of symbols."""
+        rows = [(one.venue, one.symbol, one.price_scale, one.size_scale) for _, one in registrations]
+        try:
+            instruments = self._instruments.register_all(rows)
+        except (StoreError, ValueError) as error:
+            if len(registrations) == 1:
+                self._pool.board.reply(registrations[0][0], Refused(str(error)))
+            else:
+                for registration in registrations:  # one of them is at fault, or the disk for all
+                    self._register([registration])
+            return
+        for (line, _), instrument in zip(registrations, instruments, strict=True):
+            self._pool.board.reply(line, Registered(instrument))
+
+    def _answer(self, message: Message) -> Message | None:
+        reply: Message | None = None
+        match message:
+            case Hello(name=name) | Heartbeat(name=name) | Done(name=name) if name in self._pool.children:
+                self._from_child(self._pool.children[name], message)
+            case GetStatus():
+                if time.monotonic() > self._asked_s + STATUS_S:
+                    self._asked_s, self._asked = time.monotonic(), self._status()
+                reply = self._asked
+            case Stop():
+                self._pool.stopping = True
+                reply = Accepted()
+            case Restart(name=name) if name in self._pool.children:
+                self._restart(self._pool.children[name])
+                reply = Accepted()
+            case Resync(feed=name) if name in self._pool.children:
+                reply = self._resync(self._pool.children[name], message)
+            case Restore() | Restored() | Restoring():
+                self._helpers.restore(message)
+            case Recall(engine=name) if name in self._plan.recalls:
+                self._helpers.recall(message)
+            case Restart(name=name) | Resync(feed=name):
+                reply = Refused(f"there is no {name}; running: {', '.join(self._pool.children)}")
+            case _:
+                reply = Refused(f"{type(message).__name__} is not for the supervisor")
+        return reply
+
+    def _from_child(self, child: Child, message: Hello | Heartbeat | Done) -> None:
+        if isinstance(message, Hello):
+            child.ready()
+            return
+        before = child.counters.get("trouble", "")
+        was_off = {account.total for account in child.accounts if account.off}
+        child.heard(message.counters, message.accounts)
+        for account in message.accounts:
+            if account.off and account.total not in was_off:
+                self._pool.tell("error", f"{child.name} has miscounted, which is a bug: {account}")
+        trouble = child.counters.get("trouble", "")
+        if trouble and trouble != before:
+            # Its own line in the log may not fit on a disk that is full.
+            self._pool.tell("error", trouble_sentence(child.name, child.plan.role, str(trouble)))
+        elif before and not trouble and not isinstance(message, Done):
+            self._pool.tell("warning", f"{child.name} {duty(child.plan.role)}s again")
+        if isinstance(message, Done):
+            self.done[child.name] = message
+
+    def _restart(self, child: Child) -> None:
+        if child.alive:
+            child.signal(signal.SIGTERM)  # its end is then handled like a crash
+        else:
+            child.retry_s = 0.0
+            child.state = "backoff"
+
+    def _resync(self, child: Child, message: Resync) -> Message:
+        """Pass it on to a feed that has such a book."""
+        spec = child.plan.spec()
+        if not isinstance(spec, FeedSpec):
+            return Refused(f"{child.name} is no feed; feeds fetch books")
+        if "book" not in spec.config.channels:
+            return Refused(f"{child.name} records no books: its channels are {', '.join(spec.config.channels)}")
+        symbols = {symbol.upper(): symbol for symbol in spec.config.symbols}
+        if message.symbol and message.symbol.upper() not in symbols:
+            return Refused(f"{child.name} has no symbol {message.symbol}; it has {', '.join(symbols)}")
+        told = self._pool.board.tell(child.name, message)
+        return Accepted() if told else Refused(f"{child.name} is not running at the moment; try again when it is")

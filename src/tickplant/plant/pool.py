@@ -1,0 +1,170 @@
+"""The processes of a plant, and the one poll loop through which all of them are heard. Decides nothing about them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import zmq
+
+from tickplant.plant.child import READY_TIMEOUT_S, Child
+from tickplant.plant.fork_watch import ForkWatch
+from tickplant.plant.launcher import ForkServer
+from tickplant.plant.resources import SupervisorLog, plant_log, signals_as_fd
+from tickplant.plant.switchboard import Switchboard
+from tickplant.runtime.redaction import redact
+
+AWAIT_S: Final = 0.2  # longest turn while ends are awaited
+
+Report = Callable[[str, str], None]
+"""`(level, sentence)` for whoever watches the plant."""
+
+
+class Owner(Protocol):
+    """Who decides."""
+
+    def on_control(self) -> None:
+        """The control socket has messages."""
+
+    def on_output(self, child: Child, line: str) -> bool:
+        """A child has written to its stdout. Whether that was more than a line for the log."""
+
+    def on_exit(self, child: Child, code: int) -> None:
+        """A child has ended, with this exit code, negative for a signal; it is reaped."""
+
+
+class Pool:
+    """Children by name, their descriptors, the control socket and the signals. One thread: all happens in `turn`."""
+
+    def __init__(self, owner: Owner, report: Report) -> None:
+        self.children: dict[str, Child] = {}
+        self.stopping = False  # a signal has come, or whoever owns it wants so
+        self._owner = owner
+        self._report = report
+        self._partial: dict[int, bytes] = {}  # by descriptor: a line that is not complete
+
+    @contextlib.contextmanager
+    def opened(self, control: str, log_dir: Path, server: ForkServer, hang_s: float) -> Iterator[None]:
+        """Listen to the control socket and the signals, with a log in `log_dir`. Raises ControlError, StoreError."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.board = Switchboard(context, lambda sentence: self.tell("warning", sentence))
+        self._poller = zmq.Poller()
+        try:
+            self.board.open(control)
+            with (
+                signals_as_fd(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as self._signal_fd,
+                plant_log(log_dir) as self._log_file,
+            ):
+                self.log = SupervisorLog(self._log_file)
+                self._poller.register(self.board.socket, zmq.POLLIN)
+                self._poller.register(self._signal_fd, zmq.POLLIN)
+                self.forks = ForkWatch(server, self._poller, hang_s, self.log, self.tell)
+                yield
+        finally:
+            self.board.close()
+            context.term()
+
+    def tell(self, level: str, sentence: str) -> None:
+        """Log an event, and tell whoever watches."""
+        sentence = redact(sentence)
+        getattr(self.log, level)(sentence)
+        self._report(level, sentence)
+
+    def start(self, child: Child) -> None:
+        """Start its process, or have it forked."""
+        child.start(self.forks.server)
+        self._watch(child)
+
+    def await_end(self, group: Iterable[Child], allowed_s: float, on_tick: Callable[[], None]) -> None:
+        """Until all of these have ended; one that takes longer than allowed is killed."""
+        group = list(group)
+        deadline_s = time.monotonic() + allowed_s
+        while any(child.alive for child in group):
+            self.turn(AWAIT_S)
+            on_tick()
+            now_s = time.monotonic()
+            if any(child.state == "starting" and now_s < child.started_s + READY_TIMEOUT_S for child in group):
+                deadline_s = now_s + allowed_s  # its work has not begun
+            if now_s > deadline_s:
+                for child in group:
+                    if child.alive:
+                        self.tell("error", f"{child.name} did not finish in {allowed_s:g} s: killed")
+                        child.kill()
+
+    def kill_hung(self, now_s: float) -> None:
+        """End whoever has been silent for too long, fork server or child."""
+        for child in self.children.values():
+            if child.channel:
+                self.forks.kill_if_hung(child, now_s)
+            elif child.hung(now_s):
+                self.tell("error", f"{child.name} (pid {child.pid}) has been silent for too long: killed")
+                child.kill()
+
+    def turn(self, timeout_s: float) -> None:
+        """Handle whatever has happened, waiting up to `timeout_s` for it."""
+        if any(child.withdrawn for child in self.children.values()):
+            timeout_s = 0.0
+        # Rounded up: polling a deadline that is half a millisecond away must not spin.
+        events = dict(self._poller.poll(int(timeout_s * 1000) + 1 if timeout_s > 0 else 0))
+        if self.board.socket in events:
+            self._owner.on_control()
+        if self._signal_fd in events:
+            os.read(self._signal_fd, 64)
+            self.stopping = True
+        for child in list(self.children.values()):
+            if child.channel and (channel := child.channel.fileno()) in events and child.adopt():
+                self._poller.unregister(channel)
+                self._watch(child)
+                continue  # its descriptors are new: `events` speaks of those that had their numbers before
+            ended = child.pidfd in events or child.withdrawn > 0
+            for fd, is_stdout in child.pipes.items():
+                if ended or fd in events:
+                    self._read_pipe(child, fd, is_stdout=is_stdout)
+            if ended:
+                self._bury(child)
+        self.forks.attend(events, self.children.values())
+
+    def _watch(self, child: Child) -> None:
+        """Poll what belongs to a child; once it is there, say so and hear it."""
+        for fd in child.fds:
+            self._poller.register(fd, zmq.POLLIN)
+        if child.pid:
+            self.board.expect(child.name, child.pid)
+            self.log.info("started", name=child.name, pid=child.pid)
+
+    def _read_pipe(self, child: Child, fd: int, *, is_stdout: bool) -> None:
+        while True:
+            try:
+                data = os.read(fd, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                with contextlib.suppress(KeyError):
+                    self._poller.unregister(fd)
+                return
+            *lines, self._partial[fd] = (self._partial.get(fd, b"") + data).split(b"\n")
+            for line in lines:
+                text = line.decode(errors="replace")
+                if not (is_stdout and self._owner.on_output(child, text)):
+                    self._log_line(child, text)
+
+    def _log_line(self, child: Child, line: str) -> None:
+        if line.startswith("{"):
+            self._log_file.info(line)
+        else:
+            line = redact(line)
+            self.log.warning("output", name=child.name, line=line)
+            if line.strip():
+                child.last_lines.append(line.strip())
+
+    def _bury(self, child: Child) -> None:
+        for fd in child.fds:
+            with contextlib.suppress(KeyError):
+                self._poller.unregister(fd)
+            self._partial.pop(fd, None)
+        self._owner.on_exit(child, child.reap())

@@ -1,0 +1,109 @@
+"""How a child process sleeps, reports to its supervisor and hears that it is to end. Feeds have asyncio for that."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from tickplant.runtime.accounts import Account
+from tickplant.runtime.child_process import sigterm_as_fd
+from tickplant.runtime.control import Counters, Message, Stop
+from tickplant.runtime.control_client import ControlClient
+from tickplant.runtime.job_specs import Plant
+from tickplant.runtime.poll import Poll
+
+NAP_S: Final = 0.1
+"""Longest nap: heartbeats and the signal have their turn in between."""
+
+Report = Callable[[], tuple[Counters, Sequence[Account]]]
+
+
+class ChildLoop:
+    """The pieces of a loop: `wait` or `nap` where there is nothing to do, `beat` often, until `stopping`.
+
+    Args:
+        plant: whose control socket it reports to, and how often.
+        name: of the process.
+        report: what a heartbeat says; called at any `beat`, so from the first one on all it needs is there.
+        hear: gets the messages of the supervisor, but for `Stop`.
+        on_beat: called before each report.
+
+    Not thread-safe; for the main thread, as SIGTERM is part of it.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        name: str,
+        report: Report,
+        *,
+        hear: Callable[[Message], object] = lambda _: None,
+        on_beat: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.stopping = False
+        self.client = ControlClient(plant.control, name)
+        self.poll = Poll()
+        self._report = report
+        self._hear = hear
+        self._on_beat = on_beat
+        self._heartbeat_s = plant.heartbeat_s
+        self._beat_s = 0.0  # when the next report is due
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as resources:
+            resources.callback(self.client.close)
+            resources.enter_context(self.poll)
+            self.poll.add_socket(self.client.socket, self.listen)
+            self.poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    @property
+    def due_s(self) -> float:
+        """Seconds until the next report is due; not positive where it is."""
+        return self._beat_s - time.monotonic()
+
+    def stop(self, *_: object) -> None:
+        """The process is to end. May be called from a signal handler."""
+        self.stopping = True
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until something of `poll` can be read, and have it handled."""
+        self.poll.wait(timeout_s)
+
+    def nap(self, timeout_s: float) -> None:
+        """Sleep in the midst of something, NAP_S at most: only the supervisor is heard, at the next `beat`."""
+        self.client.socket.poll(int(1000 * min(timeout_s, NAP_S)) + 1)
+
+    def beat(self) -> None:
+        """Report and listen when it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._beat_s:
+            self._beat_s = now_s + self._heartbeat_s
+            self._on_beat()
+            self.report()
+            self.listen()
+
+    def report(self) -> None:
+        """Report now."""
+        self.client.heartbeat(*self._report())
+
+    def done(self) -> None:
+        """Report that the source has ended."""
+        self.client.done(*self._report())
+
+    def listen(self) -> None:
+        """Hear what the supervisor has said since the last time."""
+        for message in self.client.receive():
+            if isinstance(message, Stop):
+                self.stop()
+            else:
+                self._hear(message)

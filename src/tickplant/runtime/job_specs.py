@@ -1,0 +1,121 @@
+"""What a process of a plant is started with: its spec, JSON as its stdin (`lineage.read_spec`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tickplant.runtime.config import EngineConfig, FeedConfig, WriterConfig
+
+
+class Plant(msgspec.Struct, frozen=True):
+    """Where a plant lives."""
+
+    data_dir: str
+    run_dir: str  # doorbells and the control socket
+    control: str  # address of the control socket
+    log_level: str = "info"
+    heartbeat_s: float = 1.0
+
+
+class RingRef(msgspec.Struct, frozen=True):
+    """One ring: segment name, what it holds, whose it is."""
+
+    name: str
+    schema: int  # a records.Schema value
+    producer: str
+
+
+class Live(msgspec.Struct, frozen=True, tag="live"):
+    """Source: the venue's sockets."""
+
+    ws_url: str = ""  # empty: the venue's own
+    rest_url: str = ""
+
+
+class Recording(msgspec.Struct, frozen=True, tag="recording"):
+    """Source: a file of `<receive time, ns> <frame>` lines, read without loss and as fast as possible."""
+
+    path: str
+
+
+class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.feeds`."""
+
+    name: str
+    plant: Plant
+    config: FeedConfig
+    ring: RingRef
+    source: Live | Recording
+    discover: bool = False  # take every symbol that occurs, not only the configured ones
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
+
+    name: str
+    plant: Plant
+    config: EngineConfig
+    inputs: list[RingRef]
+    outputs: list[RingRef] = []  # one per derived schema
+    gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
+    wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
+    restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+    recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
+
+
+class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.writer`."""
+
+    name: str
+    plant: Plant
+    config: WriterConfig
+    inputs: list[RingRef]
+    until_drained: bool = False  # store what the rings hold, then exit: for the rings of a dead plant
+
+
+class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.replay`: a feed whose venue is the store."""
+
+    name: str
+    plant: Plant
+    ring: RingRef
+    venue: str = ""  # empty: all
+    symbols: list[str] = []  # empty: all
+    start_ns: int | None = None
+    end_ns: int | None = None
+    speed: float | Literal["max"] = 1.0
+    skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
+
+
+class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.restore`: what an engine needs to make its state of one feed anew."""
+
+    name: str
+    plant: Plant
+    engine: str
+    feed: str
+    venue: str
+    symbols: tuple[str, ...]  # empty: all of the venue
+    bar_s: tuple[int, ...]
+    live: RingRef  # the feed's ring
+    ring: RingRef  # where the stored ticks go
+    whole: bool = False  # take as long as is needed that nothing at all is missing of what is derived
+
+
+class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.recall`: reads the store for subscribers of an engine that has forgotten."""
+
+    name: str
+    plant: Plant
+    address: str  # where the engine awaits it: see `Passage`
+    idle_s: float = 30.0  # without a request for this long it ends
+
+
+class SurveySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.plant.survey`: where the journals behind these rings end."""
+
+    name: str
+    plant: Plant
+    rings: list[RingRef]

@@ -1,0 +1,72 @@
+"""The supervisor with a child that does nothing: what is seen of it, when, and what it logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tickplant.plant import supervisor
+from tickplant.plant.child import ChildPlan
+from tickplant.plant.plans import Plan
+from tickplant.plant.resources import SupervisorLog, plant_log
+from tickplant.plant.supervisor import Supervisor
+from tickplant.runtime import config as cfg
+from tickplant.runtime.config import PlantConfig
+from tickplant.runtime.job_specs import Plant
+from tickplant.runtime.redaction import MASK
+
+
+class Nothing(msgspec.Struct):
+    """The spec of a child that needs none."""
+
+
+def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setattr(supervisor, "TICK_S", 20.0)
+    plant_id = cfg.plant_id(tmp_path)
+    run_dir = cfg.run_dir(plant_id)
+    plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
+    child = ChildPlan(name="one", role="sim", module="idle_child", spec=Nothing)
+    plan = Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
+    one = Supervisor(plan, report=lambda _, __: None)
+    seen: list[tuple[bool, float]] = []
+
+    def look() -> None:
+        seen.append((one.running, time.monotonic()))
+        if one.running:
+            os.kill(os.getpid(), signal.SIGTERM)  # which ends the turn of the loop as well
+
+    assert one.run(look) == 0
+    assert [running for running, _ in seen[:2]] == [False, True]
+    assert seen[1][1] - one.children["one"].ready_s < 5.0
+
+
+def test_the_supervisors_own_lines_have_the_keys_of_its_childrens_and_no_secret(tmp_path: Path) -> None:
+    with plant_log(tmp_path) as file:
+        log = SupervisorLog(file)
+        log.warning("started", name="one", pid=7, api_key="Zk7-secret", odd=Path("x"))
+        try:
+            raise ValueError("of a request")
+        except ValueError:
+            log.exception("a request failed")
+    first, second = map(json.loads, (tmp_path / "plant.log").read_text().splitlines())
+    age_s = time.time() - datetime.fromisoformat(first.pop("timestamp")).timestamp()
+    assert 0 <= age_s < 60
+    assert first == {
+        "event": "started",
+        "process": "supervisor",
+        "level": "warning",
+        "name": "one",
+        "pid": 7,
+        "api_key": MASK,
+        "odd": repr(Path("x")),
+    }
+    assert second["level"] == "error"
+    assert second["exception"].endswith("ValueError: of a request\n")

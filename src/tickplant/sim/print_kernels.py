@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tickplant.kernels import JIT_ENABLED, kernel
 
+
 @kernel
 def copy_text(text: NDArray[np.uint8], first: int, last: int, out: NDArray[np.uint8], at: int) -> int:
     """Copy `text[first:last]`; returns where it ends."""

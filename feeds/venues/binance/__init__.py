@@ -1,11 +1,11 @@
-"""Binance spot and USD-M futures: decoders, scanner and book synchronisation."""
+"""Binance spot and USD-M futures: decoders, shapes and book synchronisation."""
 
 from functools import partial
 from typing import Final
 
+from tickplant.feeds.kit.shape_kernels import warm_up
 from tickplant.feeds.venues.binance.adapter import BinanceAdapter
 from tickplant.feeds.venues.binance.rules import SPOT, USDM
-from tickplant.feeds.venues.binance.scanner import warm_up
 
 spot: Final = partial(BinanceAdapter, SPOT)
 """Makes the adapter of a spot feed."""

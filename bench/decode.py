@@ -1,82 +1,74 @@
-"""From Binance frames to records: microseconds of CPU per message, against what a user would write.
+"""From frames to records: microseconds of CPU per message, against what a user would write.
 
-    frames in memory ──> adapter (scanner, or reference decoder) ──> TICK records
+    frames in memory ──> shapes ──────────────────────> TICK records
+                    ├──> adapter of Binance, by shapes or by its reference decoder ──> TICK records
                     └──> json or msgspec, Decimal ──> tuples
 
-The adapters also keep ids in line, look symbols up and scale prices exactly; the rivals only parse. All four are
+Shapes and adapters also keep ids in line, look symbols up and scale prices exactly; the rivals only parse. All are
 checked to give the same prices, sizes, ids and times before anything is timed.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
+from bench.decode_frames import CASES, RIVALS, Case, Row
 from bench.harness import Result, host, main, median_of
-from bench.trades import trade
 from tickplant.feeds.contract import FeedContext, Frames
-from tickplant.feeds.venues.binance import spot, warm_up
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NONE, STATE_COLUMNS
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.feeds.venues.binance import shapes as binance
+from tickplant.feeds.venues.binance.adapter import spot, warm_up
+from tickplant.feeds.venues.binance.levels import diff_rows
+from tickplant.feeds.venues.binance.messages import Diff, decode, to_ns
+from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import TICK
+from tickplant.records.batch import PACKED, PRICE, SIDE_SHIFT, SIZE, TS_EVENT, VENUE_SEQ, Rows, TickBatch
+from tickplant.records.layouts import Kind
 
-SYMBOL: Final = "BTCUSDT"
 SCALE: Final = 8
 FRAMES_PER_READ: Final = (1, 50)
 """One frame a read is a quiet market; fifty is a burst, which is when it counts."""
 
-Row = tuple[str, Decimal, Decimal, int, int]
-"""Side, price, size, id, time in ns."""
+Output = list[Any]
+"""The records of each read: rows of integers."""
+
+_SHAPES: Final = {"BTCUSDT": Shapes(binance.SPOT), "BTC/USD": Shapes(kraken.SHAPES)}
 
 
-def quote(number: int) -> bytes:
-    """A best bid and offer as Binance spot sends it in a combined stream."""
-    bid, size = 61_837_630_000 + number % 977, 2_000 + number % 7919
-    return (
-        b'{"stream":"btcusdt@bookTicker","data":{"u":%d,"s":"BTCUSDT","b":"%d.%06d00","B":"3.%05d000",'
-        b'"a":"%d.%06d00","A":"0.%05d000"}}'
-        % (
-            50_093_239_212 + 7 * number,
-            bid // 1_000_000,
-            bid % 1_000_000,
-            size,
-            bid // 1_000_000 + 1,
-            bid % 1_000_000,
-            size,
-        )
-    )
+def by_shapes(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
+    """All frames through a new reader; what it gives is recorded."""
+    symbols = SymbolTable()
+    symbols.add(case.symbol, 0)
+    state = np.array([[1, SCALE, SCALE] + [0] * (STATE_COLUMNS - 3)])
+    state[:, [LAST_TRADE, LAST_AGG, LAST_QUOTE]] = NONE
+    reader = ShapeReader(_SHAPES[case.symbol], symbols, state)
+    batch = TickBatch()
+
+    def give(number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
+        batch.extend(rows, Kind.LEVEL)
+
+    def refer(frame: bytes, ts_recv: int) -> None:
+        raise AssertionError(f"{case.name}: {frame!r} fits no shape")
+
+    output = []
+    for start in range(0, len(frames), per_read):
+        reader.read(frames[start : start + per_read], 1, batch, refer, give)
+        output.append(batch.rows[: batch.length].tobytes())
+        batch.length = 0
+    return output
 
 
-def extended_trade(number: int) -> bytes:
-    """The same trade with fields that the venue may add, and that nobody reads."""
-    return trade(number)[:-2] + b',"st":1,"ps":"BTCUSDT"}}'
-
-
-def trade_rows(message: Any) -> list[Row]:
-    """What a user makes of a trade."""
-    data = message["data"]
-    side = "sell" if data["m"] else "buy"
-    return [(side, Decimal(data["p"]), Decimal(data["q"]), data["t"], data["T"] * 1_000_000)]
-
-
-def quote_rows(message: Any) -> list[Row]:
-    """What a user makes of a quote."""
-    data = message["data"]
-    return [
-        ("bid", Decimal(data["b"]), Decimal(data["B"]), data["u"], 0),
-        ("ask", Decimal(data["a"]), Decimal(data["A"]), data["u"], 0),
-    ]
-
-
-def adapt(frames: Sequence[bytes], per_read: int, *, use_scanner: bool) -> list[bytes]:
-    """All frames through a new adapter; returns the records of each read."""
-    instrument = Instrument(1, "binance", SYMBOL, SCALE, SCALE)
+def by_adapter(case: Case, frames: Sequence[bytes], per_read: int, *, use_scanner: bool) -> Output:
+    """All frames through a new adapter of Binance."""
+    instrument = Instrument(1, "binance", case.symbol, SCALE, SCALE)
     context = FeedContext(symbols=None, channels=(), resolve=lambda *_, **__: instrument, live=False)
     adapter = spot(context, use_scanner=use_scanner)
     output = []
@@ -86,18 +78,41 @@ def adapt(frames: Sequence[bytes], per_read: int, *, use_scanner: bool) -> list[
     return output
 
 
+def by_reference(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
+    """Depth diffs through the reference decoder, without the rules of a book."""
+    instrument = Instrument(1, "binance", case.symbol, SCALE, SCALE)
+    output = []
+    for frame in frames:
+        diff = decode(frame)
+        assert isinstance(diff, Diff)
+        rows = diff_rows(instrument, diff.bids, diff.asks, to_ns(diff.time), 1, diff.last)
+        output.append(rows.tobytes())
+    return output
+
+
+def decoders(case: Case) -> dict[str, Callable[[Case, Sequence[bytes], int], Output]]:
+    """How the project reads this kind of message."""
+    found: dict[str, Callable[[Case, Sequence[bytes], int], Output]] = {"shapes": by_shapes}
+    if case.symbol == "BTCUSDT" and "depth" not in case.name:
+        found["adapter, shapes"] = partial(by_adapter, use_scanner=True)
+        found["adapter, reference decoder"] = partial(by_adapter, use_scanner=False)
+    elif "depth" in case.name:
+        found["reference decoder"] = by_reference
+    return found
+
+
 def parse(frames: Sequence[bytes], loads: Callable[[bytes], Any], rows: Callable[[Any], list[Row]]) -> list[Row]:
     """All frames the way a user would read them."""
     return [row for frame in frames for row in rows(loads(frame))]
 
 
-def as_rows(output: list[bytes], sides: tuple[str, str]) -> list[Row]:
-    """Records as the rows of the rivals."""
-    ticks = np.frombuffer(b"".join(output), TICK)
-    unit = Decimal(1).scaleb(-SCALE)
+def as_rows(output: Output, sides: tuple[str, str]) -> list[tuple[str, int, int, int, int]]:
+    """Records but checksums as rows, prices and sizes in units of 10**-SCALE."""
+    words = np.frombuffer(b"".join(output), np.int64).reshape(-1, 8)
     return [
-        (sides[side - 1], price * unit, size * unit, ident, event)
-        for side, price, size, ident, event in ticks[["side", "price", "size", "venue_seq", "ts_event"]].tolist()
+        (sides[(row[PACKED] >> SIDE_SHIFT & 0xFF) - 1], row[PRICE], row[SIZE], row[VENUE_SEQ], row[TS_EVENT])
+        for row in words.tolist()
+        if row[PACKED] >> SIDE_SHIFT & 0xFF
     ]
 
 
@@ -113,34 +128,29 @@ def microseconds(repeats: int, count: int, work: Callable[[], object]) -> float:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Trades and quotes through both decoders and both rivals."""
+    """Every kind of message through the project's decoders and through the rivals."""
     warm_up()
-    count = 500 if quick else 20_000
     results: list[Result] = []
-    for name, make, rows, sides in (
-        ("trades", trade, trade_rows, ("buy", "sell")),
-        ("trades with further fields", extended_trade, trade_rows, ("buy", "sell")),
-        ("quotes", quote, quote_rows, ("bid", "ask")),
-    ):
-        frames = [make(number) for number in range(count)]
-        expected = parse(frames, json.loads, rows)
-        if parse(frames, msgspec.json.decode, rows) != expected:
-            raise AssertionError(f"{name}: msgspec and json disagree")
-        for use_scanner in (True, False):
-            if as_rows(adapt(frames, 50, use_scanner=use_scanner), sides) != expected:
-                raise AssertionError(f"{name}: the records are not what json and Decimal read")
+    for case in CASES:
+        count = 500 if quick else 5_000 if "depth" in case.name else 20_000
+        frames = [case.make(number) for number in range(count)]
+        expected = [
+            (side, int(price.scaleb(SCALE)), int(size.scaleb(SCALE)), ident, ns)
+            for side, price, size, ident, ns in parse(frames, RIVALS["json.loads + Decimal"], case.rows)
+        ]
         timed = partial(microseconds, repeats, count)
-        by_json = timed(partial(parse, frames, json.loads, rows))
-        by_msgspec = timed(partial(parse, frames, msgspec.json.decode, rows))
-        rival, best = ("json.loads + Decimal", by_json) if by_json < by_msgspec else ("msgspec + Decimal", by_msgspec)
-        for label, value in (("json.loads + Decimal", by_json), ("msgspec, untyped, + Decimal", by_msgspec)):
-            results.append(Result(name=f"decode: {name}, {label}", value=value, unit="µs/message", host=host()))
-        for use_scanner, decoder in ((True, "scanner"), (False, "reference decoder")):
+        by_rival = {label: timed(partial(parse, frames, loads, case.rows)) for label, loads in RIVALS.items()}
+        best, rival = min((value, label) for label, value in by_rival.items())
+        for label, value in by_rival.items():
+            results.append(Result(name=f"decode: {case.name}, {label}", value=value, unit="µs/message", host=host()))
+        for label, decoder in decoders(case).items():
             for per_read in FRAMES_PER_READ:
-                value = timed(partial(adapt, frames, per_read, use_scanner=use_scanner))
+                if as_rows(decoder(case, frames, per_read), case.sides) != expected:
+                    raise AssertionError(f"{case.name}, {label}: the records are not what json and Decimal read")
+                value = timed(partial(decoder, case, frames, per_read))
                 results.append(
                     Result(
-                        name=f"decode: {name}, {decoder}, {per_read} a read",
+                        name=f"decode: {case.name}, {label}, {per_read} a read",
                         value=value,
                         unit="µs/message",
                         compared_with=rival,

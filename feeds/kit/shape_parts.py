@@ -94,10 +94,10 @@ class Each:
 class Levels(Each):
     """A list of price levels, written as LEVEL rows without times; see `levels`."""
 
-    def __init__(self, text: str, side: str | Side) -> None:
-        self.text = text
+    def __init__(self, text: str, side: str | Side, flags: int) -> None:
         self.side = side
-        super().__init__(text, Row(Kind.LEVEL, side=side, price="price", size="size"))
+        self.flags = flags
+        super().__init__(text, Row(Kind.LEVEL, side=side, price="price", size="size", flags=flags))
 
 
 Part = str | Each | Effect
@@ -109,9 +109,9 @@ def each(*parts: Part) -> Each:
     return Each(*parts)
 
 
-def levels(text: str, side: str | Side) -> Levels:
+def levels(text: str, side: str | Side, flags: int = 0) -> Levels:
     """`[…,…]` of levels: an example of one with the holes `<price>` and `<size>`, and one for its side if that varies.
 
     A `Stamp` completes them.
     """
-    return Levels(text, side)
+    return Levels(text, side, flags)

@@ -55,7 +55,7 @@ from tickplant.feeds.kit.shape_parts import (
 )
 from tickplant.feeds.kit.shape_text import DECIMALS, Hole, Literal, TextReader
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
-from tickplant.records.layouts import Kind, Side
+from tickplant.records.layouts import Kind
 
 __all__ = [
     "Each",
@@ -267,7 +267,7 @@ class _Group:
     def __init__(self, parts: Shape, reader: TextReader) -> None:
         self.pieces: list[Literal | Hole | _Group] = []
         self.effects = [part for part in parts if not isinstance(part, str | Each)]
-        self.side: str | Side | None = None  # of a list of levels
+        self.levels: Levels | None = None
         text = ""
         for part in [*parts, None]:
             if isinstance(part, str):
@@ -279,7 +279,7 @@ class _Group:
             if isinstance(part, Each):
                 reader.enter_list()
                 group = _Group(part.parts, reader)
-                group.side = part.side if isinstance(part, Levels) else None
+                group.levels = part if isinstance(part, Levels) else None
                 self.pieces.append(group)
                 reader.leave_list()
 
@@ -314,13 +314,13 @@ class _Group:
 
     def as_levels(self) -> list[int] | None:
         """The operands of LEVELS, which reads a list of plain levels faster than one operation after the other."""
-        if self.side is None or isinstance(self.side, str) or len(self.pieces) != 5:
+        if self.levels is None or isinstance(self.levels.side, str) or len(self.pieces) != 5:
             return None
         literals = [piece for piece in self.pieces[::2] if isinstance(piece, Literal) and not piece.open_places()]
         names = [piece.name for piece in self.pieces[1::2] if isinstance(piece, Hole)]
         if len(literals) != 3 or names != ["price", "size"] or max(len(each.text) for each in literals) > 16:
             return None
-        words = [Kind.LEVEL << KIND_SHIFT | self.side << SIDE_SHIFT]
+        words = [Kind.LEVEL << KIND_SHIFT | self.levels.side << SIDE_SHIFT | self.levels.flags << FLAGS_SHIFT]
         for literal in literals:
             first, second = _as_words(literal.text, _LITERAL_WORDS)
             length = len(literal.text)

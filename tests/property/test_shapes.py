@@ -220,6 +220,8 @@ GOLDEN = {
     '"T":1788264000800,"s":"BTCUSDT","U":9010,"u":9020,"pu":9004,"b":[["60000.10","1.500"]],"a":[]}}',
     ("usdm", "aggregate trade of stream"): '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":123456789,'
     '"s":"BTCUSDT","a":5933014,"p":"0.001","q":"100","f":100,"l":105,"T":123456785,"m":true}}',
+    ("usdm", "other aggregate trade of stream"): '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":123456789,'
+    '"a":5933014,"s":"BTCUSDT","p":"0.001","q":"100","f":100,"l":105,"T":123456785,"m":true}}',
     ("usdm", "quote of !bookTicker"): '{"stream":"!bookTicker","data":{"e":"bookTicker","u":5123107839020,'
     '"s":"BTCUSDT","b":"61800.20","B":"2.507","a":"61800.30","A":"2.510","T":1723161256313,"E":1723161256313}}',
     ("usdm", "documented quote of !bookTicker"): '{"stream":"!bookTicker","data":{"e":"bookTicker","u":9041,'

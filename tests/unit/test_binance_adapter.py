@@ -21,8 +21,7 @@ from folded_book import FoldedBook
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import FeedContext, Resubscribe, Send
-from tickplant.feeds.venues.binance.scanner import scan, scan_levels
-from tickplant.feeds.venues.binance.text import insert_symbol
+from tickplant.feeds.kit.shape_kernels import walk
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 from tickplant.venues import VENUES, find_venue, warm_up
 
@@ -731,11 +730,11 @@ def test_every_venue_makes_an_adapter_of_its_name() -> None:
 
 def test_a_warmed_up_venue_compiles_nothing_more() -> None:
     warm_up()
-    before = [len(getattr(function, "signatures", ())) for function in (scan, scan_levels, insert_symbol)]
+    before = len(getattr(walk, "signatures", ()))
     desk = opened()
     desk.feed(trade(1), quote(1), diff(10, 12, LEVEL_A))
     desk.rest(snapshot(12, LEVEL_A))
-    assert [len(getattr(function, "signatures", ())) for function in (scan, scan_levels, insert_symbol)] == before
+    assert len(getattr(walk, "signatures", ())) == before
 
 
 def test_an_unknown_venue_without_a_likely_one_is_answered_with_the_list() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shape_tools import Bench
 
-from tickplant.feeds.kit import json_values, raw_numbers, raw_text, shape_kernels, shape_program
+from tickplant.feeds.kit import raw_numbers, raw_text, shape_kernels, shape_program
 from tickplant.feeds.kit.shape_reader import ShapeReader
 from tickplant.feeds.kit.shapes import Give, Ids, Row, Seen, Shapes, Stamp, each, levels
 from tickplant.feeds.kit.state_table import CAUSE_TRADE, LAST_TRADE, LAST_TRADE_NS, NONE, SEEN_BOOK
@@ -264,11 +264,6 @@ def test_the_parts_compiled_equal_the_parts_in_python(text: bytes) -> None:
     array = np.frombuffer(text, np.uint8)
     at = array.ctypes.data
     assert parts(at, ord("9")) == getattr(parts, "py_func", parts)(at, ord("9"))
-
-
-@kernel
-def value_ends(at: int) -> int:
-    return json_values.value_end(at)
 
 
 @kernel

@@ -1,7 +1,7 @@
 """The Binance adapter: frames and REST answers in; ticks, requests and actions out. No I/O, no clock.
 
-In its package, messages.py (reference decoder) and scanner.py (fast decoder) read bytes, market.py makes ticks of
-them, book_sync.py has the book's rules, subscriptions.py the connections.
+In its package, messages.py (reference decoder) and shapes.py (what the kernel reads) are the messages, market.py makes
+ticks of them, book_sync.py has the book's rules, subscriptions.py the connections.
 
 What is recorded where the venue leaves room:
 
@@ -50,8 +50,9 @@ from tickplant.feeds.contract import (
     Resync,
     Second,
 )
+from tickplant.feeds.kit import shape_kernels, state_table
 from tickplant.feeds.rejections import TROUBLE_FRAMES
-from tickplant.feeds.venues.binance import life, messages, scanner
+from tickplant.feeds.venues.binance import life, messages
 from tickplant.feeds.venues.binance.levels import snapshot_rows
 from tickplant.feeds.venues.binance.market import Listing, Market, count_name
 from tickplant.feeds.venues.binance.messages import RejectError, decode, to_ns
@@ -67,7 +68,7 @@ DEPTH_KEY: Final = "depth "
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
-_SEEN: Final = {"quote": scanner.SEEN_QUOTE, "book": scanner.SEEN_BOOK}
+_SEEN: Final = {"quote": state_table.SEEN_QUOTE, "book": state_table.SEEN_BOOK}
 
 
 class BinanceAdapter:
@@ -127,16 +128,16 @@ class BinanceAdapter:
     def counters(self) -> FeedCounters:
         """What was seen so far; read it again for newer numbers."""
         market, counters = self._market, self._counters
-        _, _, parsed, duplicates, trades, quotes = market.progress[: scanner.QUOTES + 1].tolist()
+        reader = market.reader
         kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
-        kinds[Kind.TRADE] = kinds.get(Kind.TRADE, 0) + trades
-        kinds[Kind.QUOTE] = kinds.get(Kind.QUOTE, 0) + quotes
+        for kind, number in reader.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + number
         books = sum(listing.sync.duplicates for listing in market.listings.values())
         return msgspec.structs.replace(
             counters,
-            parsed=counters.parsed + parsed,
+            parsed=counters.parsed + reader.parsed,
             kinds={kind.name.lower(): number for kind, number in sorted(kinds.items()) if number},
-            duplicates=market.duplicates + duplicates + books,
+            duplicates=market.duplicates + reader.duplicates + books,
             gaps=market.gaps,
             resyncs=market.resyncs,
             fallbacks=market.fallbacks,
@@ -153,7 +154,7 @@ class BinanceAdapter:
 
     @property
     def _parsed(self) -> int:
-        return self._counters.parsed + self._market.progress.item(scanner.PARSED)
+        return self._counters.parsed + self._market.reader.parsed
 
     # Lifecycle.
 
@@ -484,4 +485,4 @@ spot: Final = partial(BinanceAdapter, SPOT)
 usdm: Final = partial(BinanceAdapter, USDM)
 """Makes the adapter of a USD-M futures feed."""
 
-warm_up: Final = scanner.warm_up
+warm_up: Final = shape_kernels.warm_up

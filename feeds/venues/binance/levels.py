@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from tickplant.feeds.venues.binance.messages import MAX_ID, Id, Levels, RejectError, Snapshot, price, size, to_ns
-from tickplant.feeds.venues.binance.scanner import MIN_LEVEL_BYTES, scan_levels, stamp_levels
-from tickplant.feeds.venues.binance.text import text_of
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.state_table import INSTRUMENT, PRICE_SCALE, SIZE_SCALE, STATE_COLUMNS
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.feeds.venues.binance import shapes
+from tickplant.feeds.venues.binance.messages import Levels, RejectError, Snapshot, price, size, to_ns
 from tickplant.instruments import Instrument
 from tickplant.records.batch import (
     FLAGS_SHIFT,
     KIND_SHIFT,
     PACKED,
     SIDE_SHIFT,
+    TS_EVENT,
+    TS_RECV,
+    VENUE_SEQ,
     WORDS,
     Rows,
+    TickBatch,
 )
 from tickplant.records.layouts import Flag, Kind, Side
 
-
-class _RawSnapshot(msgspec.Struct, frozen=True):
-    # A Snapshot whose levels are still text.
-    id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = msgspec.field(name="lastUpdateId")
-    bids: msgspec.Raw
-    asks: msgspec.Raw
-    time: Id = msgspec.field(name="T", default=0)
-
-
-_RAW_SNAPSHOT: Final = msgspec.json.Decoder(_RawSnapshot)
+_SHAPES: Final = Shapes(shapes.SNAPSHOTS)
+_LEVEL_BYTES: Final = 9  # of a level, with its comma, at the least
+_NAME: Final = "symbol"  # of the instrument, whichever it is, in a table of its own
 
 
 def packed_word(instrument: Instrument, kind: Kind, side: Side = Side.NONE, flags: int = 0) -> int:
@@ -41,7 +41,7 @@ def packed_word(instrument: Instrument, kind: Kind, side: Side = Side.NONE, flag
 def diff_rows(instrument: Instrument, bids: Levels, asks: Levels, ts_event: int, ts_recv: int, last_id: int) -> Rows:
     """LEVEL rows of one diff: bids, then asks, in wire order, the last with LAST. Raises RejectError."""
     rows = _level_rows(instrument, bids, asks, 0, 0)
-    stamp_levels(rows, 0, len(rows), ts_event, ts_recv, last_id)
+    _stamp(rows, ts_event, ts_recv, last_id)
     return rows
 
 
@@ -54,35 +54,40 @@ def book_rows(
 
 
 def snapshot_rows(instrument: Instrument, body: bytes, ts_recv: int) -> tuple[int, Rows]:
-    """`(lastUpdateId, rows)` of a REST depth answer: thousands of levels, so the scanner reads them.
+    """`(lastUpdateId, rows)` of a REST depth answer: thousands of levels, so the kernel of shapes reads them.
 
     Raises RejectError.
     """
-    try:
-        raw = _RAW_SNAPSHOT.decode(body)
-    except msgspec.ValidationError as error:
-        raise RejectError("schema", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RejectError("not json", str(error)) from None
-    rows = np.zeros((1 + len(body) // MIN_LEVEL_BYTES, WORDS), np.int64)
-    end = 1
-    for side, levels in ((Side.BID, raw.bids), (Side.ASK, raw.asks)):
-        text = text_of(memoryview(levels))
-        packed = packed_word(instrument, Kind.LEVEL, side, Flag.SNAPSHOT)
-        scales = instrument.price_scale, instrument.size_scale
-        stop, end = scan_levels(text, 0, len(text), packed, *scales, rows, end) if text[0] == ord("[") else (-1, end)
-        if stop != len(text):
-            return raw.id, _slow_snapshot_rows(instrument, body, ts_recv)
-    return raw.id, _complete_book(instrument, rows[:end], to_ns(raw.time), ts_recv, raw.id, Flag.SNAPSHOT)
+    state = np.zeros((1, STATE_COLUMNS), np.int64)
+    state[0, [INSTRUMENT, PRICE_SCALE, SIZE_SCALE]] = instrument.id, instrument.price_scale, instrument.size_scale
+    symbols = SymbolTable()
+    symbols.add(_NAME, 0)
+    books: list[tuple[int, Rows]] = []
+
+    def give(_: int, slot: int, levels: Rows, values: list[int], ts: int) -> None:
+        rows = np.concatenate([np.zeros((1, WORDS), np.int64), levels])
+        ident, ts_event = values
+        books.append((ident, _complete_book(instrument, rows, ts_event, ts, ident, Flag.SNAPSHOT)))
+
+    def refer(_: bytes, ts: int) -> None:
+        books.append(_slow_snapshot_rows(instrument, body, ts))
+
+    batch = TickBatch(1 + len(body) // _LEVEL_BYTES)
+    frame = b'{"symbol":"%s","answer":%s}' % (_NAME.encode(), body)
+    ShapeReader(_SHAPES, symbols, state).read((frame,), ts_recv, batch, refer, give)
+    return books[0]
 
 
-def _slow_snapshot_rows(instrument: Instrument, body: bytes, ts_recv: int) -> Rows:
+def _slow_snapshot_rows(instrument: Instrument, body: bytes, ts_recv: int) -> tuple[int, Rows]:
     try:
         snapshot = msgspec.json.decode(body, type=Snapshot)
     except msgspec.ValidationError as error:
         raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None
     time = to_ns(snapshot.time)
-    return book_rows(instrument, snapshot.bids, snapshot.asks, time, ts_recv, snapshot.id, Flag.SNAPSHOT)
+    rows = book_rows(instrument, snapshot.bids, snapshot.asks, time, ts_recv, snapshot.id, Flag.SNAPSHOT)
+    return snapshot.id, rows
 
 
 def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, skip: int) -> Rows:
@@ -104,6 +109,11 @@ def _fill(rows: Rows, row: int, levels: Levels, packed: int, instrument: Instrum
 
 def _complete_book(instrument: Instrument, rows: Rows, ts_event: int, ts_recv: int, book_id: int, flags: int) -> Rows:
     rows[0, PACKED] = packed_word(instrument, Kind.CLEAR, flags=flags)
-    # stamp_levels sets LAST on the last row, which is the CLEAR itself where the book is empty.
-    stamp_levels(rows, 0, len(rows), ts_event, ts_recv, max(book_id, 0))
+    _stamp(rows, ts_event, ts_recv, max(book_id, 0))
     return rows
+
+
+def _stamp(rows: Rows, ts_event: int, ts_recv: int, venue_seq: int) -> None:
+    # Complete rows as one atomic event. The last one may be the CLEAR itself, where the book is empty.
+    rows[:, [TS_EVENT, TS_RECV, VENUE_SEQ]] = ts_event, ts_recv, venue_seq
+    rows[-1:, PACKED] |= Flag.LAST << FLAGS_SHIFT

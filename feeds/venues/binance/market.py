@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
 from typing import Final
 
 import numpy as np
 
 from tickplant.feeds.contract import Resolver
+from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
-from tickplant.feeds.venues.binance import messages, text
-from tickplant.feeds.venues.binance import scanner as sc
+from tickplant.feeds.venues.binance import messages, shapes
 from tickplant.feeds.venues.binance.backfill import Hole
 from tickplant.feeds.venues.binance.book_sync import BookSync, Diff, Gap, Output, Snapshot
 from tickplant.feeds.venues.binance.levels import book_rows, diff_rows
@@ -41,6 +43,9 @@ DISCOVERED: Final = 16
 LEAST_HELD: Final = 4096
 """Records held back for one book at the least, however many books share."""
 
+
+_SPOT: Final = Shapes(shapes.SPOT)
+_USDM: Final = Shapes(shapes.USDM)
 
 NAMES: Final = 64
 """Names of the venue's that are counted apart; more of them are one, so that a counter cannot grow without bound."""
@@ -76,23 +81,21 @@ class Market:
         self.gaps = 0
         self.resyncs = 0
         self.duplicates = 0
-        self.fallbacks = 0
         self.off_book: dict[str, int] = {}  # trades left out, by where they were made
         self.unnamed: UnnamedSnapshots | None = None  # told of diffs; the adapter sets it
         self.overlapping = False  # two sockets bear the same streams at the moment
         self.rejects = StreamRejects(self)
         self.ts_recv = 0  # of what is being read
         self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
-        self.progress = np.zeros(sc.PROGRESS_WORDS, np.int64)
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
+        self._table = SymbolTable()
+        self.reader = ShapeReader(_USDM if futures else _SPOT, self._table, self.state)
         self._symbols = None if symbols is None else frozenset(symbols)
         self._resolve = resolve
         self._futures = futures
         # A book that never gets its snapshot must not take the room of the others.
         self._held_limit = max(held_records // (len(symbols) if symbols else DISCOVERED), LEAST_HELD)
         self._by_slot: list[Listing] = []
-        self._table = np.zeros((16, text.TABLE_COLUMNS), np.int64)
-        self._ends = np.zeros(64, np.int64)
         self._feed: Instrument | None = None
         self._before: Mapping[str, tuple[int, LastIds]] = {}  # see go_on
 
@@ -104,23 +107,19 @@ class Market:
         listing = Listing(instrument, len(self._by_slot), BookSync(futures=self._futures, held_limit=self._held_limit))
         if listing.slot == len(self.state):
             self.state = np.concatenate([self.state, np.zeros_like(self.state)])
+            self.reader.use_state(self.state)
         self._show(listing)
-        self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = text.NONE
+        self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = sc.NONE
         self.listings[symbol] = listing
         self._by_slot.append(listing)
-        if 2 * len(self._by_slot) > len(self._table):
-            self._table = np.zeros((2 * len(self._table), text.TABLE_COLUMNS), np.int64)
-            for known, other in self.listings.items():
-                self._enter(known, other.slot)
-        else:
-            self._enter(symbol, listing.slot)
+        self._table.add(symbol, listing.slot)
         self._resume(listing)
         if symbol in self._before:
             self._go_on(listing, *self._before[symbol])
         return listing
 
     def _show(self, listing: Listing) -> None:
-        # To the scanner.
+        # To the kernel.
         instrument = listing.instrument
         self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
             instrument.id,
@@ -155,10 +154,6 @@ class Market:
         self.holes += [(Hole(old.symbol, channel, first, last), ts_ns) for channel, first, last in listing.unfit]
         listing.unfit.clear()
         return True
-
-    def _enter(self, symbol: str, slot: int) -> None:
-        if text.is_scannable(symbol):
-            text.insert_symbol(text.text_of(symbol.encode()), self._table, slot)
 
     def listing(self, symbol: str) -> Listing | None:
         """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
@@ -233,41 +228,17 @@ class Market:
     # The fast path.
 
     def scan(self, frames: Sequence[bytes], ts_recv: int, refer: Callable[[bytes, int], None]) -> None:
-        """Record frames with the scanner, in order; each that it does not know goes to `refer`."""
-        joined = b"".join(frames)
-        if not joined:
-            for frame in frames:
-                refer(frame, ts_recv)
-            return
-        bytes_read = text.text_of(joined)
-        count = len(frames)
-        if count > len(self._ends):
-            self._ends = np.zeros(2 * count, np.int64)
-        if count == 1:
-            self._ends[0] = len(joined)
-        else:
-            self._ends[:count] = tuple(accumulate(map(len, frames)))
-        progress, batch = self.progress, self.batch
-        progress[sc.FRAME] = 0
-        while True:
-            batch.reserve(len(joined) // sc.MIN_LEVEL_BYTES + 1)
-            progress[sc.LENGTH] = batch.length
-            code = sc.scan(bytes_read, self._ends, count, ts_recv, self._table, self.state, batch.rows, progress)
-            batch.length = progress.item(sc.LENGTH)
-            if code == sc.ALL_READ:
-                return
-            stopped = progress.item(sc.FRAME)
-            if code == sc.DIFF_READ:
-                self._on_scanned_diff(ts_recv)
-            else:
-                self.fallbacks += 1
-                refer(frames[stopped], ts_recv)
-            progress[sc.FRAME] = stopped + 1
+        """Record frames by their shapes, in order; each that fits none goes to `refer`."""
+        self.reader.read(frames, ts_recv, self.batch, refer, self._on_scanned_diff)
 
-    def _on_scanned_diff(self, ts_recv: int) -> None:
-        slot, first, last, previous, count, ts_event = self.progress[sc.DIFF_SLOT : sc.DIFF_NS + 1].tolist()
-        rows = self.batch.rows[self.batch.length : self.batch.length + count]
+    def _on_scanned_diff(self, _: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
+        first, last, previous, ts_event = values
         self._on_diff_rows(self._by_slot[slot], first, last, previous, rows, ts_event, ts_recv)
+
+    @property
+    def fallbacks(self) -> int:
+        """Frames left to the reference decoder."""
+        return sum(self.reader.fallbacks.values())
 
     # Messages of the reference decoder. Each returns False where this feed does not record the symbol.
 
@@ -396,7 +367,7 @@ class Market:
         except RejectError as rejected:
             self.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
             raise
-        previous = text.NONE if diff.previous is None else diff.previous
+        previous = sc.NONE if diff.previous is None else diff.previous
         self._on_diff_rows(listing, diff.first, diff.last, previous, rows, ts_event, ts_recv)
         return True
 
@@ -492,11 +463,11 @@ class Market:
         if listing is None:
             return None
         last = int(self.state[listing.slot, sc.LAST_TRADE if stream.channel == "trade" else sc.LAST_AGG])
-        return None if last == text.NONE else last
+        return None if last == sc.NONE else last
 
     def _is_duplicate(self, listing: Listing, column: int, ident: int, ts_event: int) -> bool:
         last, last_ns, cause = self.state[listing.slot, column : column + 3].tolist()
-        if last == text.NONE or ident > last:
+        if last == sc.NONE or ident > last:
             return False
         if column == sc.LAST_QUOTE:
             # Quotes of spot have no time. After an interruption an older id is taken for a new count.
@@ -522,10 +493,10 @@ class Market:
             cause = GapCause.SEQUENCE  # whether it was of these ids, nobody knows
         if run is not None and run.cause == "scale" and not (run.unread or run.rescaled) and channel != "quote":
             listing.unfit.append((channel, run.first_id, run.last_id))
-        if counted and missing > 0 and last != text.NONE:
+        if counted and missing > 0 and last != sc.NONE:
             for first, end in unrecorded(last + 1, ident - 1, run if cause == GapCause.REJECTED else None):
                 self.holes.append((Hole(symbol, channel, first, end), ts_recv))
-        if last != text.NONE and missing != 0 and (cause or column != sc.LAST_QUOTE):
+        if last != sc.NONE and missing != 0 and (cause or column != sc.LAST_QUOTE):
             self.gap(
                 listing.instrument,
                 GapCause(cause or GapCause.SEQUENCE),
@@ -572,7 +543,7 @@ class Market:
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
         row = self.state[listing.slot]
-        if channel == "quote" and row[sc.LAST_QUOTE] != text.NONE and not row[sc.CAUSE_QUOTE]:
+        if channel == "quote" and row[sc.LAST_QUOTE] != sc.NONE and not row[sc.CAUSE_QUOTE]:
             row[sc.CAUSE_QUOTE] = GapCause.SEQUENCE
 
     def interrupt(self, listing: Listing, channel: str, ts_ns: int) -> None:
@@ -582,7 +553,7 @@ class Market:
         """
         if channel != "book":
             column = COLUMN[channel]
-            if self.state[listing.slot, column] != text.NONE:
+            if self.state[listing.slot, column] != sc.NONE:
                 self.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         else:
             self.record(listing, listing.sync.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -1,6 +1,6 @@
 """Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure; keeps no state.
 
-The scanner writes ticks for the hot messages without these structs; whatever it does not recognise comes here, and a
+The kernel of shapes writes ticks for the hot messages without these structs; whatever fits no shape comes here, and a
 property test holds the two equal. In a wrapped frame the stream's name decides what the message is; in a raw one only
 its content can.
 

@@ -15,6 +15,9 @@ from tickplant.records.layouts import Flag, Kind, Side
 DIFF: Final = 0
 """Number of what is given of a depth diff: its LEVEL rows; values first, last and previous id, and time in ns."""
 
+SNAPSHOT: Final = 1
+"""Of a whole book: its LEVEL rows; values id and time in ns."""
+
 _TRADE: Final = (
     Ids(LAST_TRADE, "id", "time"),
     Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
@@ -65,6 +68,7 @@ _USDM_AGG_TRADE: Final = (
     f'"l":<_:int>,"T":<time:epoch>,{_SIDE}'
 )
 _SPOT_AGG_TRADE: Final = f'{_USDM_AGG_TRADE},"M":<_:true|false>'
+_OTHER_AGG_TRADE: Final = _USDM_AGG_TRADE.replace('"s":"<symbol>","a":<id:int>', '"a":<id:int>,"s":"<symbol>"')
 _SPOT_DIFF: Final = '{"e":"depthUpdate","E":<time:epoch>,"s":"<symbol>","U":<first:int>,"u":<last:int>,'
 _USDM_DIFF: Final = (
     '{"e":"depthUpdate","E":<_:int>,"T":<time:epoch>,"s":"<symbol>","U":<first:int>,"u":<last:int>,"pu":<previous:int>,'
@@ -92,6 +96,7 @@ _USDM: Final[dict[str, _Message]] = {
     "trade": (_TRADES, (_USDM_TRADE,), "", _TRADE),
     "diff": (_DEPTH, (_USDM_DIFF, *_SIDES), "", _diff("previous")),
     "aggregate trade": (_AGG_TRADES, (_USDM_AGG_TRADE,), "", _AGG_TRADE),
+    "other aggregate trade": (_AGG_TRADES, (_OTHER_AGG_TRADE,), "", _AGG_TRADE),
     "documented quote": (_QUOTES, (_DOCUMENTED_QUOTE,), "", _quote("time")),
 }
 
@@ -113,5 +118,22 @@ def _end(closed: str) -> str:
     return f"<* but {keys}>}}"
 
 
+def _snapshot(head: str, closed: str, time: str) -> Shape:
+    # An answer does not name its symbol: who reads it puts both into one object.
+    return (
+        f'{{"symbol":"<symbol>","answer":{{"lastUpdateId":<id:int>{head},"bids":',
+        levels(_LEVEL, Side.BID, Flag.SNAPSHOT),
+        ',"asks":',
+        levels(_LEVEL, Side.ASK, Flag.SNAPSHOT),
+        f"<* but {closed}>}}}}",
+        Stamp(time=time, seq="id"),
+        Give(SNAPSHOT, "id", time or 0),
+    )
+
+
 SPOT: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_SPOT))
 USDM: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_USDM))
+SNAPSHOTS: Final[dict[str, Shape]] = {
+    "spot": _snapshot("", "T, lastUpdateId", ""),
+    "usdm": _snapshot(',"E":<_:int>,"T":<time:epoch>', "lastUpdateId", "time"),
+}

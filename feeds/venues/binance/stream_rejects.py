@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tickplant.feeds.kit import state_table as sc
 from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
-from tickplant.feeds.venues.binance import attribution, text
-from tickplant.feeds.venues.binance import scanner as sc
+from tickplant.feeds.venues.binance import attribution
 from tickplant.feeds.venues.binance.messages import RejectError
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause
 
@@ -64,8 +64,8 @@ class StreamRejects:
         elif (column := COLUMN.get(channel)) is not None:
             row = market.state[listing.slot]
             if ident != UNKNOWN_ID:
-                # The scanner leaves the next record of a stream with a cause to the market, which ends the run.
-                row[column] = ident - 1 if row[column] == text.NONE else row[column]
+                # The kernel leaves the next record of a stream with a cause to the market, which ends the run.
+                row[column] = ident - 1 if row[column] == sc.NONE else row[column]
                 row[column + CAUSE] = row[column + CAUSE] or GapCause.REJECTED
             if begins:
                 run.mark = int(row[column])
@@ -117,7 +117,7 @@ class StreamRejects:
         return self._runs.trouble()
 
     def _is_open(self, key: tuple[str, str]) -> bool:
-        # Where no id could be read, nothing but the scanner's own last id says that a good message has come since.
+        # Where no id could be read, nothing but the kernel's own last id says that a good message has come since.
         run, listing = self._runs.open.get(key), self._market.listings.get(key[0])
         if run is None or listing is None:
             return False

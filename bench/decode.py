@@ -20,13 +20,13 @@ import numpy as np
 from bench.decode_frames import CASES, RIVALS, Case, Row
 from bench.harness import Result, host, main, median_of
 from tickplant.feeds.contract import FeedContext, Frames
+from tickplant.feeds.kit.level_rows import event_rows
 from tickplant.feeds.kit.shape_reader import ShapeReader
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NONE, STATE_COLUMNS
 from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.binance.adapter import spot, warm_up
-from tickplant.feeds.venues.binance.levels import diff_rows
 from tickplant.feeds.venues.binance.messages import Diff, decode, to_ns
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.instruments import Instrument
@@ -66,11 +66,11 @@ def by_shapes(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
     return output
 
 
-def by_adapter(case: Case, frames: Sequence[bytes], per_read: int, *, use_scanner: bool) -> Output:
+def by_adapter(case: Case, frames: Sequence[bytes], per_read: int, *, use_shapes: bool) -> Output:
     """All frames through a new adapter of Binance."""
     instrument = Instrument(1, "binance", case.symbol, SCALE, SCALE)
     context = FeedContext(symbols=None, channels=(), resolve=lambda *_, **__: instrument, live=False)
-    adapter = spot(context, use_scanner=use_scanner)
+    adapter = spot(context, use_shapes=use_shapes)
     output = []
     for start in range(0, len(frames), per_read):
         adapter.on_event(Frames("", frames[start : start + per_read]), 1)
@@ -85,7 +85,7 @@ def by_reference(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
     for frame in frames:
         diff = decode(frame)
         assert isinstance(diff, Diff)
-        rows = diff_rows(instrument, diff.bids, diff.asks, to_ns(diff.time), 1, diff.last)
+        rows = event_rows(instrument, diff.bids, diff.asks, to_ns(diff.time), 1, diff.last)
         output.append(rows.tobytes())
     return output
 
@@ -94,8 +94,8 @@ def decoders(case: Case) -> dict[str, Callable[[Case, Sequence[bytes], int], Out
     """How the project reads this kind of message."""
     found: dict[str, Callable[[Case, Sequence[bytes], int], Output]] = {"shapes": by_shapes}
     if case.symbol == "BTCUSDT" and "depth" not in case.name:
-        found["adapter, shapes"] = partial(by_adapter, use_scanner=True)
-        found["adapter, reference decoder"] = partial(by_adapter, use_scanner=False)
+        found["adapter, shapes"] = partial(by_adapter, use_shapes=True)
+        found["adapter, reference decoder"] = partial(by_adapter, use_shapes=False)
     elif "depth" in case.name:
         found["reference decoder"] = by_reference
     return found

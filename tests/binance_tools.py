@@ -63,7 +63,7 @@ class Desk:
         self.instruments: list[Instrument] = []
         self.rules = USDM if futures else SPOT
         self.scale = scale
-        own = {name: options.pop(name) for name in ("held_records", "use_scanner") if name in options}
+        own = {name: options.pop(name) for name in ("held_records", "use_shapes") if name in options}
         self.symbols = symbols
         if ws_url := options.pop("ws_url", ""):
             options["endpoints"] = {"ws": ws_url}

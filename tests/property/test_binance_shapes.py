@@ -164,8 +164,8 @@ def test_shapes_and_fallback_equal_the_reference_alone(
 ) -> None:
     symbols = SYMBOLS[:-1] if configured else None
     desks = []
-    for use_scanner in (True, False):
-        desk = Desk(symbols, futures=futures, scale=scale, use_scanner=use_scanner)
+    for use_shapes in (True, False):
+        desk = Desk(symbols, futures=futures, scale=scale, use_shapes=use_shapes)
         output = []
         for ts, batch in enumerate(batches):
             desk.frames("", batch, ts)
@@ -252,8 +252,8 @@ def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
             spoilt.append(fresh()[:-1] + more + fresh()[-1:])
             spoilt.append(fresh()[:-2] + more + fresh()[-2:])
     outputs = []
-    for use_scanner in (True, False):
-        desk = Desk(("A",), use_scanner=use_scanner, futures="futures" in kind)
+    for use_shapes in (True, False):
+        desk = Desk(("A",), use_shapes=use_shapes, futures="futures" in kind)
         sequence = [as_bytes(make(FIRST - 1))]
         for number, frame in enumerate(spoilt):
             sequence += [frame, as_bytes(make(FIRST + 2 * number + 1))]

@@ -18,8 +18,11 @@ TEXT_FRAMES = st.text(st.characters(blacklist_categories=("Cs",), blacklist_char
 )
 BINARY_FRAMES = st.binary(min_size=1).filter(lambda frame: frame.decode(errors="ignore").encode() != frame)
 FRAMES = TEXT_FRAMES.filter(lambda frame: not frame.endswith(b"\r")) | BINARY_FRAMES
+LEAVES = st.none() | st.integers() | st.text(max_size=8)
 JSON = st.recursive(
-    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
 )
 
 

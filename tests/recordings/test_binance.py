@@ -199,8 +199,8 @@ def best_of(sides: dict) -> Iterator[int]:
 def test_the_scanner_in_batches_records_what_the_reference_decoder_records_frame_by_frame(name: str) -> None:
     frames = list(read_lines(name))[:20_000]
     outputs = []
-    for use_scanner in (True, False):
-        desk = Desk(futures=name == "usdm", scale=SCALE, use_scanner=use_scanner)
+    for use_shapes in (True, False):
+        desk = Desk(futures=name == "usdm", scale=SCALE, use_shapes=use_shapes)
         chunks = []
         for start in range(0, len(frames), 64):
             part = frames[start : start + 64]

@@ -86,8 +86,8 @@ def test_every_golden_message_decodes_to_its_records() -> None:
     assert len(lines) == 25
 
 
-def opened(futures: bool, use_scanner: bool) -> Desk:
-    desk = Desk(("BNBBTC", "BTCUSDT", "测试USDT"), futures=futures, use_scanner=use_scanner, ws_url="ws://venue")
+def opened(futures: bool, use_shapes: bool) -> Desk:
+    desk = Desk(("BNBBTC", "BTCUSDT", "测试USDT"), futures=futures, use_shapes=use_shapes, ws_url="ws://venue")
     desk.bootstrap(SCALE)
     desk.open()
     return desk
@@ -117,9 +117,9 @@ def padded(rows: list[tuple]) -> list[tuple]:
     ]
 
 
-@pytest.mark.parametrize("use_scanner", [True, False])
-def test_the_conclusions_of_the_golden_file_hold_when_it_is_fed_in_order(use_scanner: bool) -> None:
-    desks = {futures: opened(futures, use_scanner) for futures in (False, True)}
+@pytest.mark.parametrize("use_shapes", [True, False])
+def test_the_conclusions_of_the_golden_file_hold_when_it_is_fed_in_order(use_shapes: bool) -> None:
+    desks = {futures: opened(futures, use_shapes) for futures in (False, True)}
     books = {False: FoldedBook("BNBBTC"), True: FoldedBook("BTCUSDT")}
     # The futures lines begin inside a live book whose id is 9004.
     desks[True].feed(diff(9001, 9004, symbol="BTCUSDT", previous=9000))

@@ -30,7 +30,7 @@ class Bench:
     """A pipeline between a real adapter and a real ring."""
 
     def __init__(self, folder: Path, ring: Ring, publisher: FeedPublisher, consumer: Consumer) -> None:
-        self.desk = Desk(use_scanner=False)
+        self.desk = Desk(use_shapes=False)
         self.publisher = publisher
         self.consumer = consumer
         rejects = RejectLog(folder / "rejects.jsonl", 10)
@@ -99,13 +99,13 @@ def test_every_received_frame_is_parsed_ignored_or_rejected(bench: Bench) -> Non
 def test_frames_that_an_adapter_failed_on_are_rejected_and_a_gap_tells_of_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    market = bench.desk.adapter._market
+    market = bench.desk.adapter.market
     on_trade = market.on_trade
 
-    def failing(message: Any, ts_recv: int) -> bool:
+    def failing(listing: Any, message: Any, ts_recv: int, **options: Any) -> bool:
         if message.id == 3:
             raise ArithmeticError
-        return on_trade(message, ts_recv)
+        return on_trade(listing, message, ts_recv, **options)
 
     monkeypatch.setattr(market, "on_trade", failing)
     bench.receive(trade(1), trade(2), trade(3), trade(4), trade(5))

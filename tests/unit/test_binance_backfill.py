@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.feeds.contract import Request
-from tickplant.feeds.venues.binance import backfill
+from tickplant.feeds.kit import trade_backfill as backfill
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
 PAST = {"price": "0.5", "qty": "2", "time": 1_788_264_000_123_456, "isBuyerMaker": True}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tickplant.feeds.venues.binance.book_sync import EMPTY_SNAPSHOT, UNKNOWN, BookSync, Diff, Gap, Output, Snapshot
+from tickplant.feeds.kit.book_sync import EMPTY_SNAPSHOT, BookSync
+from tickplant.feeds.kit.book_tracker import UNKNOWN, Diff, Gap, Output, Snapshot
 
 
 def spot(first: int, last: int) -> Diff:
@@ -14,7 +15,7 @@ def futures(first: int, last: int, previous: int) -> Diff:
 
 
 def live_spot(book_id: int = 100) -> BookSync:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(book_id - 5, book_id))
     sync.on_snapshot(Snapshot(book_id, "book"))
     sync.wants_snapshot = False
@@ -23,7 +24,7 @@ def live_spot(book_id: int = 100) -> BookSync:
 
 
 def live_futures(book_id: int = 100) -> BookSync:
-    sync = BookSync(futures=True, held_limit=100)
+    sync = BookSync(chained=True, held_limit=100)
     sync.on_diff(futures(book_id - 5, book_id, book_id - 6))
     sync.on_snapshot(Snapshot(book_id, "book"))
     sync.wants_snapshot = False
@@ -32,7 +33,7 @@ def live_futures(book_id: int = 100) -> BookSync:
 
 
 def test_the_first_diff_is_held_and_a_snapshot_is_wanted_once() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     assert sync.on_diff(spot(10, 12)) == []
     assert sync.wants_snapshot
     sync.wants_snapshot = False
@@ -42,7 +43,7 @@ def test_the_first_diff_is_held_and_a_snapshot_is_wanted_once() -> None:
 
 
 def test_a_snapshot_comes_out_between_the_diffs_it_contains_and_those_that_follow() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     diffs = [spot(10, 12), spot(13, 15), spot(16, 20)]
     for diff in diffs:
         sync.on_diff(diff)
@@ -53,7 +54,7 @@ def test_a_snapshot_comes_out_between_the_diffs_it_contains_and_those_that_follo
 
 
 def test_a_snapshot_that_contains_everything_held_makes_the_book_live_at_its_own_id() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     held = spot(167, 170)
     sync.on_diff(held)
     snapshot = Snapshot(171, "book")
@@ -63,13 +64,13 @@ def test_a_snapshot_that_contains_everything_held_makes_the_book_live_at_its_own
 
 
 def test_a_snapshot_right_before_the_first_held_diff_is_not_too_old() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(10, 12))
     assert sync.on_snapshot(Snapshot(9, "book")) == [Snapshot(9, "book"), spot(10, 12)]
 
 
 def test_a_snapshot_older_than_what_is_held_is_dropped_and_another_one_wanted() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(10, 12))
     sync.wants_snapshot = False
     assert sync.on_snapshot(Snapshot(8, "book")) == []
@@ -78,19 +79,19 @@ def test_a_snapshot_older_than_what_is_held_is_dropped_and_another_one_wanted() 
 
 
 def test_a_snapshot_before_any_diff_waits_for_the_first_one_and_is_tested_against_it() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     assert sync.on_snapshot(Snapshot(9, "book")) == []
     assert sync.on_diff(spot(10, 12)) == [Snapshot(9, "book"), spot(10, 12)]
     assert not sync.wants_snapshot
 
-    late = BookSync(futures=False, held_limit=100)
+    late = BookSync(chained=False, held_limit=100)
     late.on_snapshot(Snapshot(9, "book"))
     assert late.on_diff(spot(20, 22)) == []
     assert late.wants_snapshot
 
 
 def test_an_empty_snapshot_takes_the_first_diff_whatever_its_ids() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(500, 510))
     empty = Snapshot(EMPTY_SNAPSHOT, "nothing")
     assert sync.on_snapshot(empty) == [empty, spot(500, 510)]
@@ -107,7 +108,7 @@ def test_old_and_repeated_diffs_are_dropped_and_counted() -> None:
 
 
 def test_a_repeated_diff_is_dropped_while_it_is_held_too() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(10, 12))
     sync.on_diff(spot(10, 12))
     assert len(sync.held) == 1
@@ -134,7 +135,7 @@ def test_one_missing_id_is_a_gap_and_a_direct_successor_is_none() -> None:
 
 
 def test_a_hole_among_the_held_diffs_behind_the_snapshot_is_a_gap_of_its_own() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     for diff in (spot(10, 12), spot(13, 15), spot(20, 22)):
         sync.on_diff(diff)
     assert sync.on_snapshot(Snapshot(14, "book")) == [spot(10, 12), Snapshot(14, "book"), spot(13, 15), Gap(15, 20, 4)]
@@ -143,7 +144,7 @@ def test_a_hole_among_the_held_diffs_behind_the_snapshot_is_a_gap_of_its_own() -
 
 
 def test_more_diffs_than_the_limit_push_the_oldest_ones_out_and_none_is_lost() -> None:
-    sync = BookSync(futures=False, held_limit=2)
+    sync = BookSync(chained=False, held_limit=2)
     diffs = [spot(n, n) for n in range(10, 15)]
     released = [output for diff in diffs for output in sync.on_diff(diff)]
     assert released == diffs[:3]
@@ -151,7 +152,7 @@ def test_more_diffs_than_the_limit_push_the_oldest_ones_out_and_none_is_lost() -
 
 
 def test_the_limit_counts_weight_and_the_newest_diff_always_stays() -> None:
-    sync = BookSync(futures=False, held_limit=10)
+    sync = BookSync(chained=False, held_limit=10)
     small, large = Diff(1, 1, UNKNOWN, "small", 4), Diff(2, 2, UNKNOWN, "large", 40)
     assert sync.on_diff(small) == []
     assert sync.on_diff(large) == [small]
@@ -177,18 +178,18 @@ def test_a_futures_diff_that_reaches_back_is_a_gap_unless_two_connections_overla
 
 def test_the_first_futures_diff_after_a_snapshot_must_reach_it() -> None:
     for diff in (futures(95, 105, 80), futures(101, 105, 100), futures(90, 100, 80)):
-        sync = BookSync(futures=True, held_limit=100)
+        sync = BookSync(chained=True, held_limit=100)
         sync.on_diff(futures(70, 79, 60))
         sync.on_snapshot(Snapshot(100, "book"))
         assert sync.on_diff(diff) == [diff]
-    sync = BookSync(futures=True, held_limit=100)
+    sync = BookSync(chained=True, held_limit=100)
     sync.on_diff(futures(70, 79, 60))
     sync.on_snapshot(Snapshot(100, "book"))
     assert sync.on_diff(futures(110, 120, 105)) == [Gap(100, 110, UNKNOWN)]
 
 
 def test_a_futures_diff_that_ends_at_the_snapshot_is_applied_on_top_of_it() -> None:
-    sync = BookSync(futures=True, held_limit=100)
+    sync = BookSync(chained=True, held_limit=100)
     for diff in (futures(80, 90, 79), futures(91, 100, 90), futures(101, 110, 100)):
         sync.on_diff(diff)
     snapshot = Snapshot(100, "book")
@@ -211,7 +212,7 @@ def test_after_an_interruption_the_next_snapshot_comes_after_a_gap_that_says_why
 
 
 def test_an_interruption_before_the_first_snapshot_releases_what_is_held_and_leaves_a_gap() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(10, 12))
     assert sync.give_up("cut") == [spot(10, 12)]
     sync.on_diff(spot(50, 52))
@@ -308,7 +309,7 @@ def test_a_snapshot_nobody_waits_for_is_ignored() -> None:
 
 
 def test_what_is_held_can_be_released_when_no_snapshot_will_come() -> None:
-    sync = BookSync(futures=False, held_limit=100)
+    sync = BookSync(chained=False, held_limit=100)
     sync.on_diff(spot(10, 12))
     assert sync.release() == [spot(10, 12)]
     assert sync.release() == []

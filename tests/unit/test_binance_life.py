@@ -11,8 +11,8 @@ from folded_book import FoldedBook
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import Request, Send
+from tickplant.feeds.kit.instrument_life import LONGEST_DELAY_NS
 from tickplant.feeds.last_ids import LastIds, by_symbol
-from tickplant.feeds.venues.binance.life import LONGEST_DELAY_NS
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tickplant.feeds.kit.numbers import price, size
+from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.venues.binance.messages import (
     Answer,
     BookTicker,
@@ -14,13 +16,10 @@ from tickplant.feeds.venues.binance.messages import (
     NamedSnapshot,
     PartialDepth,
     Refusal,
-    RejectError,
     Shutdown,
     Snapshot,
     Trade,
     decode,
-    price,
-    size,
     to_ns,
 )
 

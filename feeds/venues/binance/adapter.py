@@ -1,7 +1,4 @@
-"""The Binance adapter: frames and REST answers in; ticks, requests and actions out. No I/O, no clock.
-
-In its package, messages.py (reference decoder) and shapes.py (what the kernel reads) are the messages, market.py makes
-ticks of them, book_sync.py has the book's rules, subscriptions.py the connections.
+"""The Binance adapter: what is particular about this venue's messages, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
@@ -14,73 +11,62 @@ What is recorded where the venue leaves room:
   unnamed.py); this adapter subscribes to neither.
 * Fills that were not made on the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
 * A rejected frame is a GAP (REJECTED) at once, on its stream where that is known, else on `*` (feeds/rejections.py).
-* What the venue changes about its instruments while the feed runs is told and followed (life.py).
+* What the venue changes about its instruments while the feed runs is recorded and followed (kit/instrument_life.py).
 * CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument
-  that the connection carried, since it makes books stale; what is on `*` is to be known, and changes nothing.
+  that the connection carried, since it makes books stale; what is on `*` is informational.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Final, assert_never
-from urllib.parse import quote
+from typing import Final
 
-import msgspec
-
-from tickplant.feeds.contract import (
-    ON_CHANNEL,
-    WS,
-    Answer,
-    Closed,
-    Continued,
-    Effect,
-    Ended,
-    Event,
-    FeedContext,
-    FeedCounters,
-    Frames,
-    Open,
-    Opened,
-    Output,
-    Reject,
-    Request,
-    Resubscribe,
-    Resumed,
-    Resync,
-    Second,
-)
+from tickplant.feeds.contract import WS, Answer, FeedContext, Resubscribe
 from tickplant.feeds.kit import shape_kernels, state_table
-from tickplant.feeds.rejections import TROUBLE_FRAMES
-from tickplant.feeds.venues.binance import life, messages
-from tickplant.feeds.venues.binance.levels import snapshot_rows
-from tickplant.feeds.venues.binance.market import Listing, Market, count_name
-from tickplant.feeds.venues.binance.messages import RejectError, decode, to_ns
-from tickplant.feeds.venues.binance.past_trades import PastTradeDesk
-from tickplant.feeds.venues.binance.probe import SYMBOL_REFUSED
-from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget, SnapshotThrottle
-from tickplant.feeds.venues.binance.subscriptions import Link, Stream, Subscriptions
-from tickplant.feeds.venues.binance.unnamed import Book, Unnamed, UnnamedSnapshots
+from tickplant.feeds.kit.book_sync import BookSync
+from tickplant.feeds.kit.diff_books import DiffBooks
+from tickplant.feeds.kit.emitter import count_name
+from tickplant.feeds.kit.level_rows import book_rows, event_rows
+from tickplant.feeds.kit.listings import Listing
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.subscriptions import Subscriptions
+from tickplant.feeds.kit.venue_adapter import VenueAdapter
+from tickplant.feeds.venues.binance import attribution, messages, shapes
+from tickplant.feeds.venues.binance.rest_api import (
+    DEPTH,
+    TradeArchive,
+    depth_request,
+    instrument_source,
+    symbol_infos,
+    trade_event,
+)
+from tickplant.feeds.venues.binance.snapshot_rows import snapshot_rows
+from tickplant.feeds.venues.binance.streams import StreamCodec, channels_of, links
+from tickplant.feeds.venues.binance.unnamed import Unnamed, UnnamedSnapshots
 from tickplant.feeds.venues.binance.venue import SPOT, USDM, Rules
-from tickplant.records.layouts import Kind, StatusCode
+from tickplant.records.batch import Rows
+from tickplant.records.layouts import Flag, StatusCode
 
-DEPTH_KEY: Final = "depth "
-REJECT_BYTES: Final = 1 << 20
-"""More of a rejected frame is not kept."""
+SYMBOL_REFUSED: Final = (400, 404)
+"""HTTP status of an answer about a symbol that the venue does not have."""
 
-_SEEN: Final = {"quote": state_table.SEEN_QUOTE, "book": state_table.SEEN_BOOK}
+DISCOVERED: Final = 16
+"""Instruments to share the room for held diffs, where nobody said how many there will be."""
+
+LEAST_HELD: Final = 4096
+"""Records held back for one book at the least, however many books share."""
+
+_SHAPES: Final = {False: Shapes(shapes.SPOT), True: Shapes(shapes.USDM)}
 
 
-class BinanceAdapter:
-    """One feed of spot or USD-M futures; implements `tickplant.feeds.contract.Adapter`."""
+class BinanceAdapter(VenueAdapter):
+    """One feed of spot or USD-M futures."""
 
     def __init__(
-        self,
-        rules: Rules,
-        context: FeedContext,
-        *,
-        held_records: int = 1 << 20,
-        use_scanner: bool = True,
+        self, rules: Rules, context: FeedContext, *, held_records: int = 1 << 20, use_shapes: bool = True
     ) -> None:
         """Nothing happens yet.
 
@@ -88,395 +74,195 @@ class BinanceAdapter:
             rules: which venue.
             context: what every adapter is made of. Its endpoint `ws` is a base address that carries all streams.
             held_records: levels held back for snapshots, of all books together (64 bytes each); each has its share.
-            use_scanner: False decodes everything with the reference decoder.
+            use_shapes: False decodes everything with the reference decoder.
         """
         symbols = context.symbols
-        self.venue = rules.venue
+        # A book that never gets its snapshot must not take the room of the others.
+        held_limit = max(held_records // (len(symbols) if symbols else DISCOVERED), LEAST_HELD)
+        market = Market(
+            context,
+            _SHAPES[rules.futures],
+            lambda _: BookSync(chained=rules.futures, held_limit=held_limit),
+            attribution.owner,
+        )
+        plan = links(rules, symbols or (), context.channels, context.endpoints.get(WS, ""))
+        budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
+        super().__init__(
+            rules.venue,
+            context,
+            market,
+            Subscriptions(plan, StreamCodec(), silent_s=context.silent_s),
+            budget,
+            carried_by=lambda name: channels_of(name, rules),
+            instruments=instrument_source(rules, budget),
+            history=TradeArchive(rules),
+            use_shapes=use_shapes,
+        )
         self._rules = rules
-        self._live = context.live
-        self._market = Market(symbols, context.resolve, futures=rules.futures, held_records=held_records)
-        self._unnamed = UnnamedSnapshots(self._market.listings, self._on_owner, futures=rules.futures)
-        self._market.unnamed = self._unnamed
-        self._subscriptions = Subscriptions(
-            rules, symbols or (), context.channels, ws_url=context.endpoints.get(WS, ""), silent_s=context.silent_s
-        )
-        self._counters = FeedCounters()
-        self._budget = RequestBudget(rules.snapshot_interval_s, rules.snapshot_burst)
-        self._throttle = SnapshotThrottle(self._budget)
-        self._life = life.InstrumentLife(
-            rules,
-            symbols,
-            self._market,
-            self._subscriptions,
-            self._budget,
-            poll_s=context.instrument_poll_s,
-            known=context.known,
-        )
-        self._trades = PastTradeDesk(rules, self._budget, self._market, self._counters, self._reject)
-        self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
-        self._use_scanner = use_scanner
-        self._connection = ""  # the frame being read came over it
-        self._linked = False  # the links were asked for
-        self._effects: list[Effect] = []
-        self._rejects: list[Reject] = []
-        self._rejects_kept = context.rejects_kept
-        self._rejects_of: dict[str, int] = {}
-        self._unread_in_row = 0  # frames of no stream, rejected since one was parsed
-        self._parsed_then = 0  # frames parsed when the last of them came
-
-    @property
-    def counters(self) -> FeedCounters:
-        """What was seen so far; read it again for newer numbers."""
-        market, counters = self._market, self._counters
-        reader = market.reader
-        kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
-        for kind, number in reader.kinds.items():
-            kinds[kind] = kinds.get(kind, 0) + number
-        books = sum(listing.sync.duplicates for listing in market.listings.values())
-        return msgspec.structs.replace(
-            counters,
-            parsed=counters.parsed + reader.parsed,
-            kinds={kind.name.lower(): number for kind, number in sorted(kinds.items()) if number},
-            duplicates=market.duplicates + reader.duplicates + books,
-            gaps=market.gaps,
-            resyncs=market.resyncs,
-            fallbacks=market.fallbacks,
-            ignored_kinds=dict(counters.ignored_kinds),
-            off_book=dict(market.off_book),
-        )
-
-    @property
-    def trouble(self) -> str:
-        """A sentence where every frame of a subscribed stream is being rejected, else empty."""
-        if self._unread_in_row >= TROUBLE_FRAMES and self._parsed_then == self._parsed:
-            return "no message can be read: all are rejected"
-        return self._market.rejects.trouble()
-
-    @property
-    def _parsed(self) -> int:
-        return self._counters.parsed + self._market.reader.parsed
-
-    # Lifecycle.
-
-    def start(self, now_ns: int) -> None:
-        """Ask for the instrument data; the links follow from the answer."""
-        self._market.ts_recv = now_ns  # whatever is recorded before the first frame has a time
-        self._life.start()
-
-    def on_event(self, event: Event, now_ns: int) -> None:
-        """See the contract."""
-        match event:
-            case Frames(link, frames):
-                self._on_frames(link, frames, now_ns)
-            case Second():
-                self._on_second(now_ns)
-            case Answer():
-                self._on_answer(event, now_ns)
-            case Opened(link):
-                self._on_open(link, now_ns)
-            case Closed(link):
-                self._on_close(link, now_ns)
-            case Resync(symbol):
-                for name, listing in self._market.listings.items():
-                    if symbol in ("", name):
-                        listing.sync.refresh()
-            case Resumed(last):
-                self._market.ts_recv = now_ns
-                self._market.resume(last)
-            case Continued(before):
-                self._market.go_on(before)
-            case Ended():
-                self._unnamed.finish()
-                for listing in self._market.listings.values():
-                    self._market.release(listing)
-                self._market.rejects.release_unread()
-            case _:
-                assert_never(event)
-
-    def take(self) -> Output:
-        """See the contract."""
-        ticks = self._market.batch.take()
-        self._counters.ticks += len(ticks)
-        if not (self._effects or self._life.effects or self._rejects):
-            return Output(ticks)
-        effects, self._effects = self._effects + self._life.effects, []
-        self._life.effects = []
-        rejects, self._rejects = self._rejects, []
-        return Output(ticks, effects, rejects)
-
-    def _link(self, name: str) -> Link | None:
-        link = self._subscriptions.links.get(name)
-        return self._subscriptions.recorded(name) if link is None and not self._live else link
-
-    def _on_open(self, connection: str, ts_ns: int) -> None:
-        link = self._link(connection)
-        if link is None:
-            return
-        link.sockets += 1
-        link.replacing = False
-        self._update_overlap()
-        self._clear_seen(link)
-        self._effects += self._subscriptions.subscribe(link, ts_ns)
-        self._market.status(StatusCode.CONNECTED, ts_ns, flags=_flags(link))
-
-    def _on_close(self, connection: str, ts_ns: int) -> None:
-        link = self._link(connection)
-        if link is None or (link.sockets == 0 and self._live):
-            return
-        link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
-        self._update_overlap()
-        if link.sockets:
-            self._clear_seen(link)
-            self._subscriptions.restart_watch(link, ts_ns)
-            self._market.status(StatusCode.HANDOVER, ts_ns, flags=_flags(link))
-            return
-        link.replacing = False
-        lost: dict[Listing, int] = {}
-        symbols = self._market.listings if not self._live else ()
-        everything = [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
-        for stream in link.streams or everything:
-            if (listing := self._market.listings.get(stream.symbol)) is not None:
-                self._market.interrupt(listing, stream.channel, ts_ns)
-                lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
-        for listing, flags in lost.items():
-            self._market.status(StatusCode.DISCONNECTED, ts_ns, listing.instrument, flags=flags)
-
-    def _on_second(self, now_ns: int) -> None:
-        # Replace links whose subscriptions are unanswered or silent; ask again for what was refused.
-        self._market.rejects.tell_unread(now_ns)
-        self._life.on_second(now_ns)
-        self._effects += self._subscriptions.again(now_ns)
-        for reconnect, silent in self._subscriptions.overdue(now_ns, self._delivered):
-            self._tell_silent(silent, now_ns)
-            self._effects.append(reconnect)
-            self._life.doubt(now_ns)
-        self._effects += [self._trades.probe.ask(stream, now_ns) for stream in self._subscriptions.quiet]
-        self._subscriptions.quiet.clear()
-        if silent := self._trades.probe.silent(now_ns, self._market.last_trade):
-            self._tell_silent(silent, now_ns)
-            self._effects += self._subscriptions.replace(silent)
-
-    def _tell_silent(self, silent: Sequence[Stream], now_ns: int) -> None:
-        for stream in silent:
-            listing = self._market.listings.get(stream.symbol)
-            if listing is not None:
-                code = StatusCode.SUBSCRIPTION_SILENT
-                self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
-                self._market.doubt(listing, stream.channel)
+        self._throttle = SnapshotThrottle(budget)
+        self._unnamed = UnnamedSnapshots(market.listings.by_symbol, self._on_owner, futures=rules.futures)
+        self._books = DiffBooks(market, self._after_diff)
 
     # Frames.
 
-    def _on_frames(self, connection: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
-        self._connection = connection
-        self._counters.frames += len(frames)
-        self._market.ts_recv = ts_recv_ns
-        self._market.rejects.tell_unread(ts_recv_ns)
-        if self._use_scanner:
-            self._market.scan(frames, ts_recv_ns, self._read)
-        else:
-            for frame in frames:
-                self._read(frame, ts_recv_ns)
-        if self._market.snapshots_wanted:
-            self._request_snapshots()
-        if self._market.holes:
-            self._effects += self._trades.fetch_missed(asking=self._life.ready)
-
-    def _on_recorded_answer(self, answer: Answer, ts_recv: int) -> None:
-        key = answer.request.key
-        if self._trades.knows(answer.request):
-            self._trades.on_recorded(answer, ts_recv)
-        elif key != life.KEY:
-            self._market.listing(key.removeprefix(DEPTH_KEY))
-            self._on_depth(answer, ts_recv)
-        elif answer.status == 200:
-            self._on_recorded_instrument_data(answer, ts_recv)
-
-    def _on_recorded_instrument_data(self, answer: Answer, ts_recv: int) -> None:
-        # Of a feed of ours, which asks for the data of all symbols: what is not in it is not listed.
-        self._counters.frames += 1
-        self._market.ts_recv = ts_recv
-        try:
-            info = decode(answer.body)
-        except RejectError as rejected:
-            rejected.accounted = True  # no market data
-            self._reject(rejected, answer.body, ts_recv)
-            return
-        self._counters.ignored += 1
-        if isinstance(info, messages.ExchangeInfo) and info.symbols:
-            self._life.take(info, ts_recv, whole=True)
-
-    def _read(self, body: bytes, ts_recv: int) -> None:
-        # The reference decoder's way from bytes to ticks.
-        try:
-            if self._record(decode(body), body, ts_recv):
-                self._counters.parsed += 1
-            else:
-                self._counters.ignored += 1
-        except RejectError as rejected:
-            self._reject(rejected, body, ts_recv)
-
-    def _record(self, message: messages.Message, body: bytes, ts_recv: int) -> bool:
-        # Whether the message was recorded, or held, or known already. Raises RejectError.
-        market = self._market
+    def read(self, frame: bytes, ts_recv: int) -> bool:
+        """Record one frame by the reference decoder. Raises RejectError."""
+        message = messages.decode(frame)
         match message:
-            case messages.Trade():
-                return market.on_trade(message, ts_recv)
-            case messages.AggTrade():
-                return market.on_agg_trade(message, ts_recv)
+            case messages.Trade() | messages.AggTrade():
+                return self._on_trade(message, ts_recv)
             case messages.BookTicker():
-                return market.on_quote(message, ts_recv)
+                return self._on_quote(message, ts_recv)
             case messages.Diff():
-                return market.on_diff(message, ts_recv)
+                return self._on_diff(message, ts_recv)
             case messages.PartialDepth():
-                return market.on_partial(message, ts_recv)
+                return self._on_partial(message, ts_recv)
             case messages.Snapshot():
-                self._unnamed.add(Unnamed(message, body, ts_recv))
+                self._unnamed.add(Unnamed(message, frame, ts_recv))
                 return True
             case messages.NamedSnapshot():
-                listing = market.listing_of_stream(message.stream_symbol)
+                listing = self.market.listings.in_any_case(message.stream_symbol)
                 return listing is not None and self._on_snapshot(listing, message.body, ts_recv)
             case messages.Answer():
-                self._subscriptions.acknowledge(message.id, ts_recv)
+                self.subscriptions.acknowledge(message.id, ts_recv)
                 return False
             case messages.Refusal():
-                raise self._refused(message, ts_recv)
+                raise self.refused(message.id, f"{message.code} {message.text}", ts_recv)
             case messages.Shutdown():
                 self._on_shutdown(message, ts_recv)
                 return True
             case messages.ExchangeInfo():
-                self._life.take(message, ts_recv, whole=False)
+                self.life.take(symbol_infos(message, self._rules), ts_recv, whole=False)
                 return False
             case messages.Ignored():
-                count_name(self._counters.ignored_kinds, message.kind)
+                count_name(self.counts.ignored_kinds, message.kind)
                 return False
 
-    def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
-        self._market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=to_ns(notice.time))
-        link = self._subscriptions.links.get(self._connection)
-        if link is not None and not link.replacing:
-            link.replacing = True
-            self._effects.append(Resubscribe(self._connection, "the venue is shutting it down", overlap=True))
+    def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
+        """A depth diff."""
+        del number
+        first, last, previous, ts_event = values
+        self._books.overlapping = self.links.overlapping
+        self._books.on_diff(self.market.listings.by_slot[slot], first, last, previous, rows, ts_event, ts_recv)
 
-    def _refused(self, refusal: messages.Refusal, ts_recv: int) -> RejectError:
-        streams = self._subscriptions.refuse(self._connection, refusal.id, ts_recv)
-        self._counters.refused += 1
-        self._life.doubt(ts_recv)
-        self._market.status(StatusCode.SUBSCRIPTION_REFUSED, ts_recv)
-        names = ", ".join(stream.name for stream in streams[:5]) + (", …" if len(streams) > 5 else "")
-        rejected = RejectError("subscription refused", f"{refusal.code} {refusal.text} {names}".rstrip())
-        rejected.accounted = True
-        return rejected
-
-    def _reject(self, rejected: RejectError, raw: bytes, ts_recv: int) -> None:
-        self._counters.rejected += 1
-        if not rejected.accounted and not self._market.rejects.add_unread(rejected, raw, ts_recv):
-            parsed = self._parsed
-            self._unread_in_row = self._unread_in_row + 1 if parsed == self._parsed_then else 1
-            self._parsed_then = parsed
-        if rejected.cause == "scale":
-            self._life.doubt(ts_recv)
-        number = self._rejects_of.get(rejected.cause, 0)
-        self._rejects_of[rejected.cause] = number + 1
-        if number < self._rejects_kept:
-            self._rejects.append(Reject(rejected.cause, raw[:REJECT_BYTES], ts_recv, rejected.detail))
-
-    # REST.
-
-    def _on_answer(self, answer: Answer, now_ns: int) -> None:
-        if not self._live:
-            self._on_recorded_answer(answer, now_ns)
-            return
-        retry_ns = now_ns
-        if answer.retry_after_s is not None:
-            retry_ns += int(answer.retry_after_s * SECOND_NS)
-            self._budget.pause(retry_ns)
-        if answer.request.key == life.KEY:
-            self._life.on_answer(answer, now_ns, retry_ns)
-            if self._life.ready and not self._linked:
-                self._linked = True
-                self._effects += [Open(link.spec) for link in self._subscriptions.links.values()]
-        elif self._trades.knows(answer.request):
-            self._effects += self._trades.on_answer(answer, now_ns)
-            if self._trades.probe.is_doubtful(answer):
-                self._life.doubt(now_ns)
-        else:
-            self._on_depth(answer, now_ns)
-
-    def _on_depth(self, answer: Answer, ts_recv: int) -> None:
-        listing = self._market.listings.get(answer.request.key.removeprefix(DEPTH_KEY))
-        if listing is None:
-            return
-        self._market.ts_recv = ts_recv
-        if answer.status == 200:
-            self._counters.frames += 1
-            try:
-                recorded = self._on_snapshot(listing, answer.body, ts_recv)
-                self._counters.parsed += recorded
-                self._counters.ignored += not recorded
-            except RejectError as rejected:
-                self._market.on_rejected_snapshot(listing, rejected, ts_recv)
-                self._reject(rejected, answer.body, ts_recv)
-        else:
-            self._market.retry_snapshot(listing, ts_recv)
-            if answer.status in SYMBOL_REFUSED:
-                self._life.doubt(ts_recv)
-        self._request_snapshots()
-
-    def _request_snapshots(self) -> None:
-        rules = self._rules
-        for symbol, now_ns in self._market.snapshots_wanted:
-            if self._life.is_gone(symbol):
-                continue
-            path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
-            self._effects.append(Request(DEPTH_KEY + symbol, path, self._throttle.next_ns(symbol, now_ns)))
-        self._market.snapshots_wanted.clear()
-
-    def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:
-        return self._market.on_snapshot(listing, *snapshot_rows(listing.instrument, body, ts_recv))
-
-    def _on_owner(self, snapshot: Unnamed, book: Book | None, rejected: RejectError | None) -> None:
-        # Until now it was held, and so counted as parsed.
-        if rejected is not None:
-            self._counters.parsed -= 1
-            self._reject(rejected, snapshot.body, snapshot.ts_recv)
-        elif isinstance(book, Listing):
-            try:
-                recorded = self._market.on_snapshot(book, snapshot.id, snapshot.rows(book.instrument))
-            except RejectError as error:
-                self._counters.parsed -= 1
-                self._reject(error, snapshot.body, snapshot.ts_recv)
-                return
-            self._counters.parsed -= not recorded
-            self._counters.ignored += not recorded
-
-    # Streams.
-
-    def _update_overlap(self) -> None:
-        self._market.overlapping = any(link.sockets > 1 for link in self._subscriptions.links.values())
-
-    def _clear_seen(self, link: Link) -> None:
-        for stream in link.streams:
-            listing = self._market.listings.get(stream.symbol)
-            if listing is not None:
-                self._delivered(stream)
-
-    def _delivered(self, stream: Stream) -> bool:
-        listing = self._market.listings.get(stream.symbol)
+    def _on_trade(self, trade: messages.Trade | messages.AggTrade, ts_recv: int) -> bool:
+        listing = self.market.listings.get(trade.symbol)
         if listing is None:
             return False
-        if stream.channel not in _SEEN:
-            before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
-            return before != self._marks[stream]
-        row, column = self._market.state[listing.slot], _SEEN[stream.channel]
-        seen, row[column] = bool(row[column]), 0
-        return seen
+        on_book = not isinstance(trade, messages.Trade) or trade.origin == messages.MARKET
+        try:
+            event = trade_event(trade)
+        except RejectError as rejected:
+            channel = "trade" if isinstance(trade, messages.Trade) else "agg_trade"
+            self.market.rejects.add(rejected, listing, channel, ts_recv, trade.id)
+            raise
+        new = self.market.on_trade(listing, event, ts_recv, on_book=on_book)
+        if new and isinstance(trade, messages.Trade) and not on_book:
+            count_name(self.counts.off_book, trade.origin)
+        return True
 
+    def _on_quote(self, quote: messages.BookTicker, ts_recv: int) -> bool:
+        listing = self.market.listings.get(quote.symbol)
+        if listing is None:
+            return False
+        try:
+            ts_event = messages.to_ns(quote.time)
+        except RejectError as rejected:
+            self.market.rejects.add(rejected, listing, "quote", ts_recv, quote.id)
+            raise
+        bid, ask = (quote.bid_price, quote.bid_size), (quote.ask_price, quote.ask_size)
+        self.market.on_quote(listing, quote.id, bid, ask, ts_event, ts_recv)
+        return True
 
-def _flags(link: Link) -> int:
-    flags = 0
-    for channel in link.channels:
-        flags |= ON_CHANNEL[channel]
-    return flags
+    # Books.
+
+    def _on_diff(self, diff: messages.Diff, ts_recv: int) -> bool:
+        listing = self.market.listings.get(diff.symbol)
+        if listing is None:
+            return False
+        try:
+            ts_event = messages.to_ns(diff.time)
+            rows = event_rows(listing.instrument, diff.bids, diff.asks, ts_event, ts_recv, diff.last)
+        except RejectError as rejected:
+            self.market.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
+            raise
+        previous = state_table.NONE if diff.previous is None else diff.previous
+        self._books.overlapping = self.links.overlapping
+        self._books.on_diff(listing, diff.first, diff.last, previous, rows, ts_event, ts_recv)
+        return True
+
+    def _on_partial(self, book: messages.PartialDepth, ts_recv: int) -> bool:
+        listing = self.market.listings.in_any_case(book.stream_symbol)
+        if listing is None:
+            return False
+        flags = Flag.SNAPSHOT | Flag.PARTIAL
+        try:
+            ts_event = messages.to_ns(book.time)
+            rows = book_rows(listing.instrument, book.bids, book.asks, ts_event, ts_recv, book.id, flags)
+        except RejectError as rejected:
+            self.market.rejects.add(rejected, listing, "partial", ts_recv, book.id)
+            raise
+        self.market.rejects.end(listing, "partial")
+        self.market.batch.extend(rows)
+        return True
+
+    def fetch_book(self, symbol: str, now_ns: int) -> None:
+        """Over REST."""
+        self.effects.append(depth_request(self._rules, symbol, self._throttle.next_ns(symbol, now_ns)))
+
+    def answered(self, answer: Answer, now_ns: int) -> None:
+        """A whole book."""
+        symbol = answer.request.key.removeprefix(DEPTH)
+        listing = self.market.listings.by_symbol.get(symbol) if self.live else self.market.listings.get(symbol)
+        if listing is None:
+            return
+        self.market.ts_recv = now_ns
+        if answer.status != 200:
+            self._books.retry_snapshot(listing, now_ns)
+            if answer.status in SYMBOL_REFUSED:
+                self.life.doubt(now_ns)
+            return
+        self.counts.frames += 1
+        try:
+            recorded = self._on_snapshot(listing, answer.body, now_ns)
+            self.counts.parsed += recorded
+            self.counts.ignored += not recorded
+        except RejectError as rejected:
+            self._books.on_rejected_snapshot(listing, rejected, now_ns)
+            self.reject(rejected, answer.body, now_ns)
+
+    def _on_snapshot(self, listing: Listing, body: bytes, ts_recv: int) -> bool:
+        return self._books.on_snapshot(listing, *snapshot_rows(listing.instrument, body, ts_recv))
+
+    def _after_diff(self, ts_recv: int) -> None:
+        if self._unnamed.pending:
+            self._unnamed.settle(ts_recv)
+
+    def _on_owner(self, snapshot: Unnamed, book: Listing | None, rejected: RejectError | None) -> None:
+        # Until now the snapshot was held, and so counted as parsed.
+        if rejected is not None:
+            self.counts.parsed -= 1
+            self.reject(rejected, snapshot.body, snapshot.ts_recv)
+        elif book is not None:
+            try:
+                recorded = self._books.on_snapshot(book, snapshot.id, snapshot.rows(book.instrument))
+            except RejectError as error:
+                self.counts.parsed -= 1
+                self.reject(error, snapshot.body, snapshot.ts_recv)
+                return
+            self.counts.parsed -= not recorded
+            self.counts.ignored += not recorded
+
+    def ended(self) -> None:
+        """Snapshots that belong to no book as yet never will."""
+        self._unnamed.finish()
+
+    def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
+        self.market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=messages.to_ns(notice.time))
+        link = self.subscriptions.links.get(self.link)
+        if link is not None and not link.replacing:
+            link.replacing = True
+            self.effects.append(Resubscribe(self.link, "the venue is shutting it down", overlap=True))
 
 
 spot: Final = partial(BinanceAdapter, SPOT)

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from tickplant.instruments import parse_decimal, to_mantissa
+from tickplant.feeds.kit.rejected import RejectError
 
 MAX_ID: Final = 2**63 - 1
 MARKET: Final = "MARKET"
@@ -41,19 +41,6 @@ _STREAM: Final = re.compile(
 )
 _FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
 """Streams without a symbol that are read."""
-
-
-class RejectError(Exception):
-    """A frame that cannot be recorded: a short, stable cause, and what exactly is wrong.
-
-    `accounted` says that the records will show the loss where it happened.
-    """
-
-    def __init__(self, cause: str, detail: str = "") -> None:
-        super().__init__(f"{cause}: {detail}")
-        self.cause = cause
-        self.detail = detail
-        self.accounted = False
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -393,27 +380,3 @@ def to_ns(time: int) -> int:
     if time >= 10**17:
         return time
     raise RejectError("time", f"{time} is neither milliseconds nor microseconds of our time")
-
-
-def price(text: str, scale: int) -> int:
-    """Mantissa of a price, exactly. Raises RejectError "scale" where it does not fit, "value" where it is no number."""
-    try:
-        return to_mantissa(text, scale)
-    except ValueError as error:
-        raise RejectError("scale" if _is_decimal(text) else "value", str(error)) from None
-
-
-def size(text: str, scale: int) -> int:
-    """Mantissa of a size, exactly. Raises RejectError as `price` does, also where it is negative."""
-    mantissa = price(text, scale)
-    if mantissa < 0:
-        raise RejectError("value", f"the size {text} is negative")
-    return mantissa
-
-
-def _is_decimal(text: str) -> bool:
-    try:
-        parse_decimal(text)
-    except ValueError:
-        return False
-    return True

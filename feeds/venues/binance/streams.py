@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
-from tickplant.feeds.kit.subscriptions import BUSY, Stream
 
 from tickplant.feeds.contract import LinkSpec
+from tickplant.feeds.kit.subscriptions import BUSY, Stream
 from tickplant.feeds.venues.binance.venue import (
     MAX_AGE_S,
     SEND_INTERVAL_S,

@@ -6,11 +6,14 @@ docs/design.md §5 states the rule; a book is given a snapshot on evidence only,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, cast
 
-from tickplant.feeds.venues.binance.book_sync import BookSync, Diff
-from tickplant.feeds.venues.binance.levels import snapshot_rows
-from tickplant.feeds.venues.binance.messages import RejectError, Snapshot
+from tickplant.feeds.kit.book_sync import BookSync
+from tickplant.feeds.kit.book_tracker import Diff
+from tickplant.feeds.kit.listings import Listing
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.venues.binance.messages import Snapshot
+from tickplant.feeds.venues.binance.snapshot_rows import snapshot_rows
 from tickplant.instruments import Instrument
 from tickplant.records.batch import PACKED, PRICE, SIDE_SHIFT, SIZE, Rows
 from tickplant.records.layouts import Side
@@ -40,11 +43,8 @@ Levels = dict[tuple[int, int], int]
 """Size by side and price, as mantissas."""
 
 
-class Book(Protocol):
-    """An instrument and what is known of its book."""
-
-    instrument: Instrument
-    sync: BookSync
+def _sync(listing: Listing) -> BookSync:
+    return cast("BookSync", listing.book)
 
 
 class Unnamed:
@@ -55,7 +55,7 @@ class Unnamed:
         self.body = body
         self.ts_recv = ts_recv
         self.sides = len(snapshot.bids), len(snapshot.asks)
-        self.known: tuple[Book, ...] = ()  # books whose diffs had begun when it arrived
+        self.known: tuple[Listing, ...] = ()  # books whose diffs had begun when it arrived
         self._rows: dict[int, Rows] = {}
 
     @property
@@ -74,14 +74,14 @@ class Unnamed:
         return _levels(self.rows(instrument)[1:])
 
 
-Decide = Callable[[Unnamed, Book | None, RejectError | None], None]
+Decide = Callable[[Unnamed, Listing | None, RejectError | None], None]
 """Told once of each snapshot: the book that it is of, or why it is rejected."""
 
 
 class UnnamedSnapshots:
     """Snapshots without a symbol, until it is known whose they are."""
 
-    def __init__(self, books: Mapping[str, Book], decide: Decide, *, futures: bool) -> None:
+    def __init__(self, books: Mapping[str, Listing], decide: Decide, *, futures: bool) -> None:
         """Nothing happens yet.
 
         Args:
@@ -97,7 +97,7 @@ class UnnamedSnapshots:
 
     def add(self, snapshot: Unnamed) -> None:
         """A snapshot has arrived."""
-        snapshot.known = tuple(book for book in self._books.values() if book.sync.low is not None)
+        snapshot.known = tuple(book for book in self._books.values() if _sync(book).low is not None)
         if not self._futures and snapshot.is_small and (self._partials or PARTIAL_DEPTHS & set(snapshot.sides)):
             self._reject_partial(snapshot)
             return
@@ -126,7 +126,7 @@ class UnnamedSnapshots:
             return
         if owner is None:
             return
-        doubtful = not self._futures and snapshot.is_small and not owner.sync.live
+        doubtful = not self._futures and snapshot.is_small and not _sync(owner).live
         if doubtful and not final and now_ns - snapshot.ts_recv <= DOUBT_NS:
             later = self._successor(snapshot, owner)
             if later is None:
@@ -139,7 +139,7 @@ class UnnamedSnapshots:
                 return
         self._close(snapshot, owner, None)
 
-    def _close(self, snapshot: Unnamed, owner: Book | None, rejected: RejectError | None) -> None:
+    def _close(self, snapshot: Unnamed, owner: Listing | None, rejected: RejectError | None) -> None:
         self.pending.remove(snapshot)
         self._decide(snapshot, owner, rejected)
 
@@ -147,15 +147,15 @@ class UnnamedSnapshots:
         bids, asks = snapshot.sides
         self._decide(snapshot, None, RejectError("partial book of no known symbol", f"{bids} bids, {asks} asks"))
 
-    def _owner(self, snapshot: Unnamed, *, final: bool) -> Book | None:
+    def _owner(self, snapshot: Unnamed, *, final: bool) -> Listing | None:
         # The book that a snapshot is of; None where that may become clear later. Raises RejectError where it will not.
         ident = snapshot.id
-        reached = [book for book in snapshot.known if book.sync.reaches(ident)]
-        near = [book for book in snapshot.known if 0 < ident - book.sync.high <= _reach(book)]
-        coming = near if reached else [book for book in snapshot.known if book.sync.high < ident]
+        reached = [book for book in snapshot.known if _sync(book).reaches(ident)]
+        near = [book for book in snapshot.known if 0 < ident - _sync(book).high <= _reach(book)]
+        coming = near if reached else [book for book in snapshot.known if _sync(book).high < ident]
         if coming and not final:
             return None
-        fitting = [book for book in reached if book.sync.accepts(ident)]
+        fitting = [book for book in reached if _sync(book).accepts(ident)]
         agreeing = {id(book): agreement for book in fitting if (agreement := _agreement(book, snapshot)) is not None}
         owners = [book for book in fitting if id(book) in agreeing]
         rivals = [book for book in reached if book not in fitting] + (near if reached else [])
@@ -164,12 +164,12 @@ class UnnamedSnapshots:
         proven = [book for book in owners if agreeing[id(book)] >= PROOF_LEVELS]
         if len(proven) == 1:
             return proven[0]
-        if not owners and (live := next((book for book in rivals if book.sync.live), None)) is not None:
+        if not owners and (live := next((book for book in rivals if _sync(book).live), None)) is not None:
             return live  # which needs none
         detail = f"id {ident} is within the diffs of {len(reached)} books, {len(fitting)} of them wait for it"
         raise RejectError("snapshot of no known symbol", f"{detail}, {len(owners)} agree with it")
 
-    def _successor(self, snapshot: Unnamed, owner: Book) -> Unnamed | None:
+    def _successor(self, snapshot: Unnamed, owner: Listing) -> Unnamed | None:
         # The next snapshot of the same book.
         for later in self.pending[self.pending.index(snapshot) + 1 :]:
             try:
@@ -180,17 +180,17 @@ class UnnamedSnapshots:
         return None
 
 
-def _reach(book: Book) -> int:
-    return max(STEPS_AHEAD * book.sync.widest, IDS_AHEAD)
+def _reach(book: Listing) -> int:
+    return max(STEPS_AHEAD * _sync(book).widest, IDS_AHEAD)
 
 
-def _agreement(book: Book, snapshot: Unnamed) -> int | None:
+def _agreement(book: Listing, snapshot: Unnamed) -> int | None:
     """Levels that the diffs before a snapshot have left, and that stand in it so; None where one does not.
 
     Raises RejectError where the snapshot's numbers do not fit the instrument's scales.
     """
-    kept = _folded({}, [diff for diff in book.sync.held if diff.last <= snapshot.id])
-    _forget(kept, book.sync, snapshot.id)
+    kept = _folded({}, [diff for diff in _sync(book).held if diff.last <= snapshot.id])
+    _forget(kept, _sync(book), snapshot.id)
     if not kept:
         return 0
     levels = snapshot.levels(book.instrument)
@@ -209,13 +209,13 @@ def _agreement(book: Book, snapshot: Unnamed) -> int | None:
     return agreeing
 
 
-def _leads_to(book: Book, snapshot: Unnamed, later: Unnamed) -> bool:
+def _leads_to(book: Listing, snapshot: Unnamed, later: Unnamed) -> bool:
     """Whether the diffs between two small snapshots lead from one to the other, as between two whole books they do."""
-    between = [diff for diff in book.sync.held if snapshot.id < diff.last <= later.id]
+    between = [diff for diff in _sync(book).held if snapshot.id < diff.last <= later.id]
     expected = _folded(snapshot.levels(book.instrument), between)
     found = later.levels(book.instrument)
     for levels in (expected, found):
-        _forget(levels, book.sync, later.id)
+        _forget(levels, _sync(book), later.id)
     return {key: size for key, size in expected.items() if size} == found
 
 

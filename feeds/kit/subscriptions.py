@@ -1,29 +1,19 @@
-"""Which streams go over which connection, what the venue has acknowledged, and what stays silent. Pure."""
+"""Which streams go over which link, what the venue has acknowledged, and what stays silent. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
-from tickplant.feeds.contract import WS, LinkSpec, Resubscribe, Send
-from tickplant.feeds.venues.binance.venue import (
-    MAX_AGE_S,
-    SEND_INTERVAL_S,
-    STREAM_OF,
-    STREAMS_PER_CONNECTION,
-    STREAMS_PER_REQUEST,
-    Rules,
-)
-from tickplant.venues import VENUES
+from tickplant.feeds.contract import LinkSpec, Resubscribe, Send
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
-SEND_INTERVAL_NS: Final = int(SEND_INTERVAL_S * SECOND_NS)
 LONGEST_PAUSE_NS: Final = 60 * SECOND_NS
 BUSY: Final = frozenset({"quote", "book"})
-"""Channels that a listed symbol keeps busy. Trades of an illiquid one may rightly be far apart."""
+"""Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
 
@@ -34,10 +24,31 @@ class Stream(msgspec.Struct, frozen=True):
     symbol: str
     channel: str
 
-    @property
-    def name(self) -> str:
-        """As the venue calls it: symbols in lower case."""
-        return f"{self.symbol.lower()}@{STREAM_OF[self.channel]}"
+
+class SubscribeCodec(Protocol):
+    """How a venue words subscriptions."""
+
+    streams_per_request: int
+    busy: Collection[str]  # channels that a listed symbol keeps busy: their silence alone is a failure
+
+    def name(self, stream: Stream) -> str:
+        """The venue's name of a stream, for logs."""
+        ...
+
+    def group(self, stream: Stream) -> str:
+        """Streams of different groups do not go in one request."""
+        ...
+
+    def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
+        """The message that begins, or ends, subscriptions of one group; its answers name the request."""
+        ...
+
+
+class _Pending(msgspec.Struct):
+    """A request that is not answered in full."""
+
+    streams: list[Stream]  # to be subscribed to, and not acknowledged yet; none where subscriptions end
+    deadline_ns: int
 
 
 class Link:
@@ -49,7 +60,7 @@ class Link:
         self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
         self.replacing = False  # a Resubscribe has been asked for
-        self.pending: dict[int, tuple[Sequence[Stream], int]] = {}  # request -> its streams, deadline of the answer
+        self.pending: dict[int, _Pending] = {}  # by request
         self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to ask for them again
         self.refusals = 0  # in a row
         self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
@@ -60,43 +71,35 @@ class Subscriptions:
     """All connections of a feed."""
 
     def __init__(
-        self, rules: Rules, symbols: Sequence[str], channels: Iterable[str], *, ws_url: str = "", silent_s: float = 60.0
+        self, links: Iterable[tuple[LinkSpec, Sequence[Stream]]], codec: SubscribeCodec, *, silent_s: float = 60.0
     ) -> None:
-        base = ws_url or VENUES[rules.venue].endpoints[WS]
-        by_url: dict[tuple[str, str], list[Stream]] = {}
-        for channel in dict.fromkeys(channels):
-            path = "" if ws_url else rules.paths[channel]
-            url = f"{base.rstrip('/')}{path}/stream{rules.ws_query}"
-            streams = by_url.setdefault((path.strip("/") or "stream", url), [])
-            streams += [Stream(symbol, channel) for symbol in dict.fromkeys(symbols)]
-        self.links: dict[str, Link] = {}
-        self.quiet: list[Stream] = []  # trade streams that have brought nothing for a while; the caller empties it
-        for (name, url), streams in by_url.items():
-            for start in range(0, len(streams), STREAMS_PER_CONNECTION):
-                full_name = name if start == 0 else f"{name}-{start // STREAMS_PER_CONNECTION + 1}"
-                spec = LinkSpec(name=full_name, url=url, max_age_s=MAX_AGE_S, send_interval_s=SEND_INTERVAL_S)
-                self.links[full_name] = Link(spec, streams[start : start + STREAMS_PER_CONNECTION])
-        self._paths = rules.paths
+        self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
+        self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
+        self._codec = codec
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
 
-    def recorded(self, name: str) -> Link:
-        """A link of the feed that made a recording: its streams are unknown, its channels follow from its name."""
-        stem = name.partition("-")[0]
-        channels = [channel for channel, path in self._paths.items() if stem in ("stream", path.strip("/"))]
+    def recorded(self, name: str, channels: Iterable[str]) -> Link:
+        """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
         return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
 
     def subscribe(self, link: Link, now_ns: int) -> list[Send]:
-        """Requests for all streams of a connection that has just opened; their answers are awaited."""
+        """Requests for all streams of a link that has just opened; their answers are awaited."""
         link.pending.clear()
         link.refused.clear()
         link.watched.clear()
-        return [
-            self._request(link, link.streams[start : start + STREAMS_PER_REQUEST], now_ns + number * SEND_INTERVAL_NS)
-            for number, start in enumerate(range(0, len(link.streams), STREAMS_PER_REQUEST))
-        ]
+        return self._requests(link, link.streams, now_ns)
+
+    def renew(self, symbol: str, channel: str, now_ns: int) -> list[Send]:
+        """End the subscription of one stream and begin it again, for a new snapshot."""
+        stream, sends = Stream(symbol, channel), []
+        for link in self.links.values():
+            if stream in link.streams and link.sockets:
+                sends += self._requests(link, [stream], now_ns, subscribe=False)
+                sends += self._requests(link, [stream], now_ns)
+        return sends
 
     def leave(self, symbol: str, now_ns: int) -> list[Send]:
         """End the subscriptions of a symbol; their places stay free for it."""
@@ -110,7 +113,7 @@ class Subscriptions:
                 self._left.setdefault(symbol, []).append((link, stream))
                 link.watched.pop(stream, None)
             if link.sockets:
-                sends.append(self._request(link, mine, now_ns, method="UNSUBSCRIBE"))
+                sends += self._requests(link, mine, now_ns, subscribe=False)
         return sends
 
     def join(self, symbol: str, now_ns: int) -> list[Send]:
@@ -120,7 +123,7 @@ class Subscriptions:
             mine = [stream for other, stream in self._left.get(symbol, ()) if other is link]
             link.streams = [*link.streams, *mine]
             if mine and link.sockets:
-                sends.append(self._request(link, mine, now_ns))
+                sends += self._requests(link, mine, now_ns)
         self._left.pop(symbol, None)
         return sends
 
@@ -131,30 +134,51 @@ class Subscriptions:
             for link in self.links.values():
                 self._watch(link, [stream for stream in link.watched if stream.symbol == symbol], now_ns)
 
-    def _request(self, link: Link, streams: Sequence[Stream], sent_ns: int, *, method: str = "SUBSCRIBE") -> Send:
-        link.pending[self._next_id] = (streams if method == "SUBSCRIBE" else (), sent_ns + ANSWER_NS)
-        request = {"method": method, "params": [stream.name for stream in streams], "id": self._next_id}
-        self._next_id += 1
-        return Send(link.spec.name, msgspec.json.encode(request))
+    def _requests(self, link: Link, streams: Iterable[Stream], now_ns: int, *, subscribe: bool = True) -> list[Send]:
+        groups: dict[str, list[Stream]] = {}
+        for stream in streams:
+            groups.setdefault(self._codec.group(stream), []).append(stream)
+        most = self._codec.streams_per_request
+        sends: list[Send] = []
+        interval_ns = int(link.spec.send_interval_s * SECOND_NS)
+        for group in groups.values():
+            for start in range(0, len(group), most):
+                part = group[start : start + most]
+                deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
+                link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
+                payload = self._codec.request(part, self._next_id, subscribe=subscribe)
+                sends.append(Send(link.spec.name, payload))
+                self._next_id += 1
+        return sends
 
-    def acknowledge(self, request: int | str | None, now_ns: int) -> None:
-        """The venue has carried out a request."""
+    def acknowledge(self, request: int | str | None, now_ns: int, *, symbol: str = "") -> None:
+        """The venue has carried out a request, or the part of it that concerns a symbol."""
         for link in self.links.values():
-            streams, _ = link.pending.pop(request, ((), 0)) if isinstance(request, int) else ((), 0)
-            if streams:
+            if not isinstance(request, int) or (pending := link.pending.get(request)) is None:
+                continue
+            done = [stream for stream in pending.streams if symbol in ("", stream.symbol)]
+            pending.streams = [stream for stream in pending.streams if stream not in done]
+            if not pending.streams:
+                del link.pending[request]
+            if done:
                 link.refusals = 0
-            self._watch(link, streams, now_ns)
+            self._watch(link, done, now_ns)
 
-    def refuse(self, connection: str, request: int | str | None, now_ns: int) -> Sequence[Stream]:
-        """The venue has refused a request, or the oldest one if it does not say which; returns its streams.
+    def refuse(self, connection: str, request: int | str | None, now_ns: int, *, symbol: str = "") -> Sequence[Stream]:
+        """The venue has refused a request, or the part of it that concerns a symbol; returns the streams.
 
-        They are asked for again after a pause that doubles.
+        The oldest request is meant where the venue does not say which. Refused streams are asked for again after a
+        pause that doubles.
         """
         link = self.links.get(connection)
         if link is None or not link.pending:
             return ()
         known = request if isinstance(request, int) and request in link.pending else next(iter(link.pending))
-        streams, _ = link.pending.pop(known)
+        pending = link.pending[known]
+        streams = [stream for stream in pending.streams if symbol in ("", stream.symbol)]
+        pending.streams = [stream for stream in pending.streams if stream not in streams]
+        if not pending.streams:
+            del link.pending[known]
         if streams:
             link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
             link.refusals = min(link.refusals + 1, 16)
@@ -167,7 +191,8 @@ class Subscriptions:
             due = [streams for streams, at_ns in link.refused if at_ns <= now_ns]
             link.refused = [(streams, at_ns) for streams, at_ns in link.refused if at_ns > now_ns]
             wanted = [[stream for stream in streams if stream.symbol not in self._left] for streams in due]
-            sends += [self._request(link, streams, now_ns) for streams in wanted if streams]
+            for streams in wanted:
+                sends += self._requests(link, streams, now_ns)
         return sends
 
     def restart_watch(self, link: Link, now_ns: int) -> None:
@@ -183,7 +208,7 @@ class Subscriptions:
         for name, link in self.links.items():
             if link.sockets == 0 or link.replacing:
                 continue
-            unanswered = [request for request, (_, deadline_ns) in link.pending.items() if deadline_ns <= now_ns]
+            unanswered = [request for request, pending in link.pending.items() if pending.deadline_ns <= now_ns]
             silent: list[Stream] = []
             for stream in [stream for stream, deadline_ns in link.watched.items() if deadline_ns <= now_ns]:
                 patience = link.patience.get(stream, 1)
@@ -195,7 +220,7 @@ class Subscriptions:
                     self._watch(link, [stream], now_ns)
                     continue
                 link.patience[stream] = min(2 * patience, MAX_PATIENCE)
-                if stream.channel in BUSY:
+                if stream.channel in self._codec.busy:
                     del link.watched[stream]
                     silent.append(stream)
                 else:
@@ -204,7 +229,7 @@ class Subscriptions:
             if unanswered:
                 result.append((Resubscribe(name, f"no answer to subscription request {unanswered[0]}"), []))
             elif silent:
-                result.append((_replacement(link, silent), silent))
+                result.append((self._replacement(link, silent), silent))
         for reconnect, _ in result:
             self.links[reconnect.link].replacing = True
         return result
@@ -216,7 +241,7 @@ class Subscriptions:
             mine = [stream for stream in link.streams if stream in silent]
             if mine and link.sockets and not link.replacing:
                 link.replacing = True
-                result.append(_replacement(link, mine))
+                result.append(self._replacement(link, mine))
         return result
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
@@ -225,7 +250,10 @@ class Subscriptions:
                 continue
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
+    def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:
+        reason = f"acknowledged but silent: {self.names(silent)}"
+        return Resubscribe(link.spec.name, reason, overlap=True)
 
-def _replacement(link: Link, silent: Sequence[Stream]) -> Resubscribe:
-    names = ", ".join(stream.name for stream in silent[:5]) + (", …" if len(silent) > 5 else "")
-    return Resubscribe(link.spec.name, f"acknowledged but silent: {names}", overlap=True)
+    def names(self, streams: Sequence[Stream]) -> str:
+        """The first few of these streams, as the venue calls them."""
+        return ", ".join(self._codec.name(stream) for stream in streams[:5]) + (", …" if len(streams) > 5 else "")

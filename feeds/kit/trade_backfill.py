@@ -7,20 +7,17 @@ overlap, and each id is asked for until it or a later one of its hole has come: 
 
 from __future__ import annotations
 
-from typing import Final
-from urllib.parse import quote
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from tickplant.feeds.contract import Answer, Request
-from tickplant.feeds.venues.binance.messages import AggTrade, RejectError, Trade, decode_past
-from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
-from tickplant.feeds.venues.binance.venue import Rules
+from tickplant.feeds.kit.events import VenueTrade
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 
 KEY: Final = "trades"
-PAGE: Final = 1000
-"""Most trades that the venue gives in one answer."""
-
 MOST_TRADES: Final = 100_000
 """Of a longer hole only this many, the first ones, are fetched; at 25 a request that is four minutes."""
 
@@ -29,8 +26,31 @@ MOST_ATTEMPTS: Final = 6
 FIRST_DELAY_NS: Final = SECOND_NS
 
 
-class Hole(msgspec.Struct):
-    """Ids first … last of one stream of a symbol."""
+class TradeHistory(Protocol):
+    """How a venue is asked for past trades."""
+
+    page: int  # most trades that the venue gives in one answer
+
+    def path(self, symbol: str, channel: str, first: int | None, count: int) -> str:
+        """Of a request for `count` trades from an id on, or for the newest ones."""
+        ...
+
+    def share(self, channel: str) -> float:
+        """What such a request costs, in snapshots."""
+        ...
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of such a request."""
+        ...
+
+    def read(self, body: bytes, symbol: str, channel: str) -> Sequence[VenueTrade]:
+        """The trades of an answer, in any order. Raises RejectError."""
+        ...
+
+
+class IdRange(msgspec.Struct):
+    """Ids first … last of one stream of a symbol, which are missing."""
 
     symbol: str
     channel: str  # trade or agg_trade
@@ -42,22 +62,22 @@ class Hole(msgspec.Struct):
 class Fetched(msgspec.Struct):
     """What an answer has brought."""
 
-    hole: Hole
-    trades: list[Trade | AggTrade] = []  # of the hole, ascending
+    hole: IdRange
+    trades: list[VenueTrade] = []  # of the hole, ascending
     again: Request | None = None  # to be asked next
     missing: int = 0  # trades that the venue does not have, or that are not asked for any more
     rejected: RejectError | None = None  # the answer could not be read
 
 
-class Backfill:
+class TradeBackfill:
     """The holes of a feed."""
 
-    def __init__(self, rules: Rules, budget: RequestBudget) -> None:
-        self._rules = rules
+    def __init__(self, history: TradeHistory, budget: RequestBudget) -> None:
+        self._history = history
         self._budget = budget
-        self._open: dict[str, Hole] = {}  # by request key
+        self._open: dict[str, IdRange] = {}  # by request key
 
-    def fetch(self, hole: Hole, now_ns: int) -> tuple[Request | None, int]:
+    def fetch(self, hole: IdRange, now_ns: int) -> tuple[Request | None, int]:
         """The request for a new hole, and how many of its trades will not be fetched."""
         if len(self._open) >= MOST_HOLES:
             return None, hole.last - hole.first + 1
@@ -68,7 +88,7 @@ class Backfill:
     def expect(self, key: str) -> None:
         """Take the next answer of this key as if it had been asked for here: it stands in a capture."""
         _, symbol, channel, first, last = key.split(" ")
-        self._open[key] = Hole(symbol, channel, int(first), int(last))
+        self._open[key] = IdRange(symbol, channel, int(first), int(last))
 
     def answered(self, answer: Answer, now_ns: int) -> Fetched | None:
         """Take an answer, or a failure, in; None where it belongs to no hole."""
@@ -78,7 +98,7 @@ class Backfill:
         fetched = Fetched(hole)
         if answer.status == 200:
             try:
-                rows = decode_past(answer.body, hole.symbol, aggregate=hole.channel == "agg_trade")
+                rows = self._history.read(answer.body, hole.symbol, hole.channel)
             except RejectError as rejected:
                 fetched.rejected = rejected
             else:
@@ -93,7 +113,7 @@ class Backfill:
             fetched.again = self._request(hole, now_ns, delay_ns)
         return fetched
 
-    def _take(self, fetched: Fetched, rows: list[Trade | AggTrade]) -> None:
+    def _take(self, fetched: Fetched, rows: Sequence[VenueTrade]) -> None:
         hole = fetched.hole
         for row in sorted(rows, key=lambda row: row.id):
             if hole.first <= row.id <= hole.last:
@@ -103,19 +123,14 @@ class Backfill:
         if fetched.trades:
             hole.attempts = 0
         if hole.first <= hole.last and any(row.id > hole.last for row in rows):
-            # The answer reaches beyond the hole: what it does not hold is not there to be had.
+            # The answer reaches beyond the hole: the venue does not have what it lacks.
             fetched.missing += hole.last - hole.first + 1
             hole.first = hole.last + 1
 
-    def _request(self, hole: Hole, now_ns: int, delay_ns: int = 0) -> Request:
-        past = self._rules.past_trades[hole.channel]
+    def _request(self, hole: IdRange, now_ns: int, delay_ns: int = 0) -> Request:
+        history = self._history
         key = f"{KEY} {hole.symbol} {hole.channel} {hole.first} {hole.last}"
-        path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(hole.symbol)}"
-        if past.by_id:
-            path += f"&fromId={hole.first}&limit={min(PAGE, hole.last - hole.first + 1)}"
-        else:
-            path += f"&limit={PAGE}"
+        path = history.path(hole.symbol, hole.channel, hole.first, min(history.page, hole.last - hole.first + 1))
         self._open[key] = hole
-        share = past.weight / self._rules.snapshot_weight
-        at_ns = max(now_ns + delay_ns, self._budget.next_ns(now_ns, share))
-        return Request(key, path, at_ns, self._rules.rest_headers)
+        at_ns = max(now_ns + delay_ns, self._budget.next_ns(now_ns, history.share(hole.channel)))
+        return Request(key, path, at_ns, history.headers)

@@ -1,10 +1,10 @@
-"""How a book follows the venue: which diffs to record, hold back or drop, when to fetch a snapshot. Pure; no imports.
+"""How a book follows a venue by update ids: which diffs to record, hold back or drop, when to fetch a snapshot. Pure.
 
 One `BookSync` per instrument; it knows ids, not levels. The venue's rule is a parameter (protocol sources: Binance,
 "How to manage a local order book correctly", spot and USD-M):
 
-    spot      a diff covers ids first..last; it follows book id B if first <= B + 1 and last > B
-    futures   a diff names the diff before it: it follows if previous == B; the first one after a snapshot B
+    counted   a diff covers ids first..last; it follows book id B if first <= B + 1 and last > B
+    chained   a diff names the diff before it: it follows if previous == B; the first one after a snapshot B
               follows if first <= B <= last or previous == B
 
 Diffs that arrive while there is no book are held back. A snapshot S that the held diffs reach is recorded between
@@ -15,43 +15,11 @@ A diff that leaves a hole gives a Gap and starts a new wait, with itself as the 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Final
 
-UNKNOWN: Final = -1
+from tickplant.feeds.kit.book_tracker import UNKNOWN, Diff, Gap, Output, Snapshot
+
 EMPTY_SNAPSHOT: Final = -1  # lastUpdateId of a newly listed symbol: the first diff follows, whatever its ids
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """One book event. `previous` is UNKNOWN on spot; `content` is the caller's; `weight` counts towards the limit."""
-
-    first: int
-    last: int
-    previous: int
-    content: Any
-    weight: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The whole book at an id."""
-
-    id: int
-    content: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Changes between two ids are missing. `cause` is None where the ids themselves jumped."""
-
-    last_id: int
-    next_id: int
-    missing: int
-    cause: Any = None
-
-
-Output = Diff | Snapshot | Gap
 
 
 class BookSync:
@@ -60,8 +28,8 @@ class BookSync:
     After each call, `wants_snapshot` says whether one has to be asked for; the caller resets it when it asks.
     """
 
-    def __init__(self, *, futures: bool, held_limit: int) -> None:
-        self.futures = futures
+    def __init__(self, *, chained: bool, held_limit: int) -> None:
+        self.chained = chained
         self.held_limit = held_limit  # weight of the diffs held back; beyond it the oldest are recorded as they are
         self.held: deque[Diff] = deque()
         self._held_weight = 0
@@ -78,6 +46,11 @@ class BookSync:
         self._after: int | None = None  # the next diff follows this id, though the book has been given up there
         self.low: int | None = None  # id from which on diffs were seen, None before the first
         self.widest = 0  # most ids that one diff took, of those held
+
+    @property
+    def counts_ids(self) -> bool:
+        """Whether ids grow by one with each change."""
+        return not self.chained
 
     @property
     def waiting(self) -> bool:
@@ -118,14 +91,14 @@ class BookSync:
     def advance(self, first: int, last: int, previous: int, *, overlapping: bool = False) -> bool:
         """Whether a diff follows the live book as it stands; if so, the book has moved on to it.
 
-        While two connections overlap their diffs may be cut at different ids, so there a futures diff that reaches
+        While two connections overlap their diffs may be cut at different ids, so there a chained diff that reaches
         from before the book's id to behind it follows too: it holds absolute sizes.
         """
         if not self.live:
             return False
         if self._first_after_snapshot:
             follows = self._follows_snapshot(first, last, previous, self.book_id)
-        elif self.futures:
+        elif self.chained:
             follows = previous == self.book_id or (overlapping and previous < self.book_id < last)
         else:
             follows = first <= self.book_id + 1 and last > self.book_id
@@ -154,7 +127,7 @@ class BookSync:
                 self.duplicates += 1
                 return []
             self._after = None
-            if diff.previous != seen_id if self.futures else diff.first > seen_id + 1:
+            if diff.previous != seen_id if self.chained else diff.first > seen_id + 1:
                 # Told even where a snapshot is due anyway: each hole has a Gap of its own.
                 self._intact = False
                 outputs.append(self._gap(diff, seen_id))
@@ -290,11 +263,11 @@ class BookSync:
 
     def _gap(self, diff: Diff, last_id: int) -> Gap:
         cause, self.pending_cause = self.pending_cause, None
-        return Gap(last_id, diff.first, UNKNOWN if self.futures else diff.first - last_id - 1, cause)
+        return Gap(last_id, diff.first, UNKNOWN if self.chained else diff.first - last_id - 1, cause)
 
     def _before(self, diff: Diff) -> int:
         # The id of the book to which a diff applies.
-        return diff.previous if self.futures and diff.previous != UNKNOWN else diff.first - 1
+        return diff.previous if self.chained and diff.previous != UNKNOWN else diff.first - 1
 
     def _newer(self, snapshot_id: int) -> list[Diff] | None:
         # The held diffs that a snapshot does not contain; None where they do not follow it.
@@ -304,12 +277,12 @@ class BookSync:
         return newer
 
     def _contained(self, diff: Diff, snapshot_id: int) -> bool:
-        # A futures diff that ends at the snapshot's id is the one that the venue wants applied first.
-        return diff.last < snapshot_id if self.futures else diff.last <= snapshot_id
+        # A chained diff that ends at the snapshot's id is the one that the venue wants applied first.
+        return diff.last < snapshot_id if self.chained else diff.last <= snapshot_id
 
     def _follows_snapshot(self, first: int, last: int, previous: int, snapshot_id: int) -> bool:
         if snapshot_id == EMPTY_SNAPSHOT:
             return True
-        if self.futures:
+        if self.chained:
             return first <= snapshot_id <= last or previous == snapshot_id
         return first <= snapshot_id + 1 <= last

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tickplant.feeds.contract import Answer, FeedCounters, Request
-from tickplant.feeds.venues.binance import backfill, probe
-from tickplant.feeds.venues.binance.backfill import Backfill
-from tickplant.feeds.venues.binance.market import Market
-from tickplant.feeds.venues.binance.messages import RejectError
-from tickplant.feeds.venues.binance.probe import TradeProbe
-from tickplant.feeds.venues.binance.snapshots import RequestBudget
-from tickplant.feeds.venues.binance.venue import Rules
+from tickplant.feeds.kit import liveness_probe, trade_backfill
+from tickplant.feeds.kit.liveness_probe import LivenessProbe
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import RequestBudget
+from tickplant.feeds.kit.trade_backfill import TradeBackfill, TradeHistory
 
 
-class PastTradeDesk:
-    """Requests and answers of `backfill` and `probe`, counted in the feed's counters."""
+class PastTrades:
+    """Requests and answers of backfill and liveness probe, counted in the feed's counters."""
 
     def __init__(
         self,
-        rules: Rules,
+        history: TradeHistory,
         budget: RequestBudget,
         market: Market,
         counters: FeedCounters,
         reject: Callable[[RejectError, bytes, int], None],
     ) -> None:
-        self.probe = TradeProbe(rules, budget)
-        self._backfill = Backfill(rules, budget)
+        self.probe = LivenessProbe(history, budget)
+        self._backfill = TradeBackfill(history, budget)
         self._market = market
         self._counters = counters
         self._reject = reject
@@ -44,17 +43,17 @@ class PastTradeDesk:
 
     def knows(self, request: Request) -> bool:
         """Whether a request was made here."""
-        return request.key.startswith((backfill.KEY, probe.KEY))
+        return request.key.startswith((trade_backfill.KEY, liveness_probe.KEY))
 
     def on_recorded(self, answer: Answer, now_ns: int) -> None:
         """Take an answer in that another feed had asked for. Raises ValueError for a key that no feed has made."""
-        if answer.request.key.startswith(backfill.KEY):
+        if answer.request.key.startswith(trade_backfill.KEY):
             self._backfill.expect(answer.request.key)
         self.on_answer(answer, now_ns)
 
     def on_answer(self, answer: Answer, now_ns: int) -> list[Request]:
         """Take an answer, or a failure, in; returns what is to be asked next."""
-        if answer.request.key.startswith(probe.KEY):
+        if answer.request.key.startswith(liveness_probe.KEY):
             self._on_newest(answer, now_ns)
             return []
         return self._on_missed(answer, now_ns)
@@ -77,7 +76,7 @@ class PastTradeDesk:
         self._counters.unfilled += fetched.missing
         rejected = fetched.rejected
         for trade in fetched.trades:
-            if self._market.listing(trade.symbol) is None:
+            if self._market.listings.get(trade.symbol) is None:
                 continue
             try:
                 self._market.on_past_trade(trade, now_ns)

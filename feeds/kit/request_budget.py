@@ -1,4 +1,4 @@
-"""When a snapshot may be asked for: per symbol not too often, per venue not too many. Pure; imports nothing here."""
+"""When a venue may be asked: all requests within its budget, snapshots of one symbol not too often. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RequestBudget:
     def next_ns(self, now_ns: int, share: float = 1.0) -> int:
         """Count a request that weighs `share` of a snapshot; returns the earliest time for it.
 
-        It counts when it is asked for, even if it is put off for reasons of its own: that must not hold up others.
+        The budget is charged when a request is queued, even if it is sent later: a delayed one cannot block others.
         """
         at_ns = max(now_ns, self._spent_until_ns - self._burst_ns)
         self._spent_until_ns = max(self._spent_until_ns, now_ns) + int(self._interval_ns * share)

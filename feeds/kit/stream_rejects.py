@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
-from tickplant.feeds.venues.binance import attribution
-from tickplant.feeds.venues.binance.messages import RejectError
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause
 
 if TYPE_CHECKING:
-    from tickplant.feeds.venues.binance.market import Listing, Market
+    from tickplant.feeds.kit.listings import Listing
+    from tickplant.feeds.kit.market_streams import Market
 
 CHANNEL: Final = {sc.LAST_TRADE: "trade", sc.LAST_AGG: "agg_trade", sc.LAST_QUOTE: "quote"}
 COLUMN: Final = {channel: column for column, channel in CHANNEL.items()}
@@ -24,11 +25,16 @@ CAUSE: Final = 2
 """The cause of the next gap is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE."""
 
 
+Owner = Callable[[bytes], tuple[str, str] | None]
+"""Of a frame that cannot be read: symbol and channel, or `partial`; None where neither can be known."""
+
+
 class StreamRejects:
     """The rejects of a market. A rejected snapshot is no loss, since it is asked for again, but may be trouble."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, owner: Owner) -> None:
         self._market = market
+        self._owner = owner
         self._runs = Runs()
         self._unread = Pacer()
 
@@ -56,13 +62,13 @@ class StreamRejects:
         next_id = 0 if ident == UNKNOWN_ID else ident + 1
         if channel == "book":
             # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
-            if begins or listing.sync.live:
-                market.record(listing, listing.sync.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
+            if begins or listing.book.live:
+                market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
         elif channel == "partial":
             if begins:
                 market.gap(instrument, GapCause.REJECTED, 0, ts_recv, next_id=next_id, flags=Flag.PARTIAL)
         elif (column := COLUMN.get(channel)) is not None:
-            row = market.state[listing.slot]
+            row = market.listings.state[listing.slot]
             if ident != UNKNOWN_ID:
                 # The kernel leaves the next record of a stream with a cause to the market, which ends the run.
                 row[column] = ident - 1 if row[column] == sc.NONE else row[column]
@@ -90,11 +96,11 @@ class StreamRejects:
             if run is None or run.last_id == UNKNOWN_ID or not is_open:
                 continue
             if channel == "book":
-                last_id, missing, flags = listing.sync.seen_id or 0, UNKNOWN, Flag.ON_BOOK
-                if not listing.sync.futures and last_id:
+                last_id, missing, flags = listing.book.seen_id or 0, UNKNOWN, Flag.ON_BOOK
+                if listing.book.counts_ids and last_id:
                     missing = run.last_id - last_id
             elif (column := COLUMN.get(channel)) is not None:
-                last_id, flags = max(int(market.state[listing.slot, column]), 0), ON_COLUMN[column]
+                last_id, flags = max(int(market.listings.state[listing.slot, column]), 0), ON_COLUMN[column]
                 missing = run.frames if channel == "quote" else run.last_id - last_id
             else:
                 continue
@@ -118,20 +124,25 @@ class StreamRejects:
 
     def _is_open(self, key: tuple[str, str]) -> bool:
         # Where no id could be read, nothing but the kernel's own last id says that a good message has come since.
-        run, listing = self._runs.open.get(key), self._market.listings.get(key[0])
+        run, listing = self._runs.open.get(key), self._market.listings.by_symbol.get(key[0])
         if run is None or listing is None:
             return False
         column = COLUMN.get(key[1])
-        return column is None or run.last_id != UNKNOWN_ID or bool(self._market.state[listing.slot, column] == run.mark)
+        return (
+            column is None
+            or run.last_id != UNKNOWN_ID
+            or bool(self._market.listings.state[listing.slot, column] == run.mark)
+        )
 
     # Of frames that cannot be read.
 
     def add_unread(self, rejected: RejectError, body: bytes, ts_recv: int) -> bool:
         """A frame could not be read: told on the stream that it says it is of, else on `*`. Whether it said so."""
-        market, owner = self._market, attribution.owner(body)
+        market, owner = self._market, self._owner(body)
         if owner is not None:
             symbol, channel = owner
-            listing = market.listings.get(symbol) or market.listings.get(symbol.upper())
+            known = market.listings.by_symbol
+            listing = known.get(symbol) or known.get(symbol.upper())
             if listing is not None:
                 self.add(rejected, listing, channel, ts_recv)
                 return True
@@ -150,9 +161,7 @@ class StreamRejects:
     def _tell_unread(self, frames: int, ts_recv: int) -> None:
         if frames:
             market = self._market
-            market.gap(
-                market.feed_instrument(), GapCause.REJECTED, 0, ts_recv, missing=frames if frames > 1 else UNKNOWN
-            )
+            market.gap(None, GapCause.REJECTED, 0, ts_recv, missing=frames if frames > 1 else UNKNOWN)
 
 
 def unrecorded(first: int, last: int, rejected: Run | None) -> list[tuple[int, int]]:

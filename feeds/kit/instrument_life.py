@@ -1,8 +1,8 @@
 """The life of the instruments: scales, listing, delisting, status. When to ask the venue, what follows. Pure.
 
-The venue tells over REST only, so its instrument data is asked for from time to time, and at once where something
-shows that it may have changed: values that do not fit, a silent stream, a refused subscription. What such an answer
-is wrong about never ends a feed that runs.
+A venue pushes its instrument data, or has to be asked: from time to time, and at once where something shows that it
+may have changed, such as values that do not fit, a silent stream, a refused subscription. What such an answer is
+wrong about never ends a feed that runs.
 """
 
 from __future__ import annotations
@@ -11,25 +11,43 @@ import difflib
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from tickplant.feeds.contract import ON_CHANNEL, Answer, Effect, Fail, Notice, Request
-from tickplant.feeds.venues.binance.market import ALL_STREAMS, Market
-from tickplant.feeds.venues.binance.messages import ExchangeInfo, RejectError, SymbolInfo, decode
-from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
-from tickplant.feeds.venues.binance.subscriptions import Subscriptions
-from tickplant.feeds.venues.binance.venue import Rules
+import msgspec
+
+from tickplant.feeds.contract import ON_CHANNEL, Answer, Effect, Fail, FeedContext, Notice, Request
+from tickplant.feeds.kit.market_streams import ALL_STREAMS, Market
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import SECOND_NS
+from tickplant.feeds.kit.subscriptions import Subscriptions
 from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
 from tickplant.records.layouts import StatusCode
 
-KEY: Final = "exchangeInfo"
 FIRST_DELAY_NS: Final = 2 * SECOND_NS
 LONGEST_DELAY_NS: Final = 300 * SECOND_NS
 """Between two requests that something has given rise to: the pause doubles while the answers bring nothing new."""
 
-TRADING: Final = "TRADING"
-LOT_SIZE: Final = "LOT_SIZE"
-BOOTSTRAP_RETRY_NS: Final = 5 * SECOND_NS
+START_RETRY_NS: Final = 5 * SECOND_NS
 STATUS_BYTES: Final = 64
 NAMED: Final = 10
+TRADING: Final = "trading"
+
+
+class SymbolInfo(msgspec.Struct, frozen=True):
+    """What a venue says of one symbol."""
+
+    symbol: str
+    word: str = TRADING  # the venue's word for its status
+    trading: bool = True
+    closed: bool = False  # for good
+    price_scales: Sequence[int | None] = ()  # decimals by each field that says something: the largest counts
+    size_scales: Sequence[int | None] = ()
+
+
+class InstrumentSource(msgspec.Struct, frozen=True):
+    """How a venue is asked for its instrument data."""
+
+    key: str  # of the request
+    request: Callable[[int, int], Request]  # of the present time and the earliest time to send, ns
+    read: Callable[[bytes], Sequence[SymbolInfo]]  # raises RejectError
 
 
 class InstrumentLife:
@@ -37,28 +55,27 @@ class InstrumentLife:
 
     def __init__(
         self,
-        rules: Rules,
-        symbols: Sequence[str] | None,
+        venue: str,
+        context: FeedContext,
         market: Market,
         subscriptions: Subscriptions,
-        budget: RequestBudget,
-        *,
-        poll_s: float,
-        known: Callable[[str], Instrument | None],
+        source: InstrumentSource | None,
     ) -> None:
-        """`known` gives the newest instrument of a symbol that this store has recorded before."""
+        """`source` is None where the venue pushes its instrument data: hand it to `take`."""
         self.ready = False  # the instrument data is there
         self.effects: list[Effect] = []
-        self._rules = rules
-        self._symbols = tuple(dict.fromkeys(symbols or ()))
+        self._venue = venue
+        self._symbols = tuple(dict.fromkeys(context.symbols or ()))
         self._market = market
         self._subscriptions = subscriptions
-        self._budget = budget
-        self._known = known
+        self._source = source
+        self._known = context.known
+        self._live = context.live
         self._status: dict[str, str] = {}  # by symbol, the venue's word
+        self._halted: set[str] = set()
         self._missing: set[str] = set()  # not in the newest answer: gone if they are not in the next one either
         self._gone: dict[str, Instrument | None] = {}  # delisted, with the instrument that they were
-        self._poll_ns = int(poll_s * SECOND_NS)
+        self._poll_ns = int(context.instrument_poll_s * SECOND_NS)
         self._poll_at_ns = 0
         self._asked = False
         self._not_before_ns = 0
@@ -66,14 +83,18 @@ class InstrumentLife:
 
     # Asking.
 
-    def start(self) -> None:
+    def start(self, now_ns: int) -> None:
         """Ask for the first time; not where no symbols are configured."""
-        if self._symbols:
-            self.effects.append(self._request(0))
+        if self._symbols and self._source is not None:
+            self._ask(now_ns, 0)
+
+    def knows(self, request: Request) -> bool:
+        """Whether a request was made here."""
+        return self._source is not None and request.key == self._source.key
 
     def doubt(self, now_ns: int) -> None:
         """Something shows that the instrument data may have changed: ask, at once if that was not done lately."""
-        if not self.ready or self._asked:
+        if not self.ready or self._asked or self._source is None:
             return
         if now_ns > self._not_before_ns + LONGEST_DELAY_NS:
             self._delay_ns = FIRST_DELAY_NS
@@ -95,13 +116,9 @@ class InstrumentLife:
         return symbol in self._gone
 
     def _ask(self, now_ns: int, at_ns: int) -> None:
-        share = self._rules.exchange_info_weight / self._rules.snapshot_weight
-        self.effects.append(self._request(max(at_ns, self._budget.next_ns(now_ns, share))))
-
-    def _request(self, not_before_ns: int) -> Request:
-        self._asked = True
-        path = f"{self._rules.rest_prefix}/exchangeInfo{self._rules.exchange_info}"
-        return Request(KEY, path, not_before_ns)
+        if self._source is not None:
+            self._asked = True
+            self.effects.append(self._source.request(now_ns, at_ns))
 
     # Answers.
 
@@ -109,10 +126,10 @@ class InstrumentLife:
         """An answer, or a failure; one at the start that shows that the configuration cannot work ends the feed."""
         self._asked = False
         reason = f"HTTP status {answer.status}"
-        if answer.status == 200:
+        if answer.status == 200 and self._source is not None:
             try:
-                info = decode(answer.body)
-                if not isinstance(info, ExchangeInfo) or not info.symbols:
+                infos = self._source.read(answer.body)
+                if not infos:
                     raise RejectError("unknown message", "it lists no symbol")
             except RejectError as error:
                 reason = str(error)
@@ -121,27 +138,30 @@ class InstrumentLife:
                     self._fail(f"{path} is not instrument data ({error}); is rest_url right?")
                     return
             else:
-                self.take(info, now_ns, whole=True)
-                if not self.ready:
-                    self._begin(info, now_ns)
-                if self._missing:
-                    self.doubt(now_ns)
+                self.take(infos, now_ns, whole=True)
                 return
         if self.ready:
             self.effects.append(Notice("instrument data cannot be used", {"reason": reason}))
             self._not_before_ns = max(self._not_before_ns, retry_ns)
             self.doubt(now_ns)
         else:
-            self.effects.append(self._request(max(retry_ns, now_ns + BOOTSTRAP_RETRY_NS)))
+            self._ask(now_ns, max(retry_ns, now_ns + START_RETRY_NS))
 
-    def take(self, info: ExchangeInfo, ts_ns: int, *, whole: bool) -> None:
+    def take(self, infos: Sequence[SymbolInfo], now_ns: int, *, whole: bool) -> None:
         """Instrument data; `whole` where what it does not list is not listed."""
-        listed = {each.symbol: each for each in info.symbols}
-        for symbol, each in listed.items():
-            self._market.stated_scales[symbol] = self._scales(each)
-        if not self.ready and self._symbols:
-            return  # what follows for the configured symbols is for `_begin` to say
-        for symbol in self._symbols or tuple(self._market.listings):
+        listed = {each.symbol: each for each in infos}
+        for each in listed.values():
+            self._state_scales(each)
+        if self._symbols and not self.ready and self._live:
+            if whole:
+                self._begin(listed, now_ns)
+        else:
+            self._follow(listed, now_ns, whole=whole)
+        if self._missing:
+            self.doubt(now_ns)
+
+    def _follow(self, listed: dict[str, SymbolInfo], ts_ns: int, *, whole: bool) -> None:
+        for symbol in (self._live and self._symbols) or tuple(self._market.listings.by_symbol):
             if symbol in listed:
                 self._missing.discard(symbol)
                 self._apply(listed[symbol], ts_ns)
@@ -154,12 +174,11 @@ class InstrumentLife:
                     self.effects.append(Notice("instrument data lacks a symbol", {"symbol": symbol}))
 
     def _fail(self, reason: str) -> None:
-        self.effects.append(Fail(f"{self._rules.venue}: {reason}"))
+        self.effects.append(Fail(f"{self._venue}: {reason}"))
 
-    def _begin(self, info: ExchangeInfo, ts_ns: int) -> None:
+    def _begin(self, listed: dict[str, SymbolInfo], ts_ns: int) -> None:
         """The first answer; the feed fails for a symbol that was never there, and where none is left."""
-        listed = {each.symbol: each for each in info.symbols}
-        gone = [symbol for symbol in self._symbols if symbol not in listed or self._is_closed(listed[symbol])]
+        gone = [symbol for symbol in self._symbols if symbol not in listed or listed[symbol].closed]
         unknown = [symbol for symbol in gone if symbol not in listed and self._known(symbol) is None]
         if unknown:
             self._fail("; ".join(_unknown_symbol(symbol, listed) for symbol in unknown))
@@ -171,8 +190,8 @@ class InstrumentLife:
         for symbol in self._symbols:
             if symbol in gone:
                 self._delist(symbol, ts_ns)
-            elif symbol not in self._market.listings:
-                self._market.add(symbol)
+            elif symbol not in self._market.listings.by_symbol:
+                self._market.listings.add(symbol)
         self.ready = True
         for symbol in self._symbols:
             if symbol not in gone:
@@ -183,24 +202,28 @@ class InstrumentLife:
 
     def _apply(self, info: SymbolInfo, ts_ns: int) -> None:
         """What follows for a symbol of this feed that is listed."""
-        symbol, word, before = info.symbol, _word(info), self._status.get(info.symbol, TRADING)
+        symbol, word = info.symbol, info.word[:STATUS_BYTES]
+        before = self._status.get(symbol, word if info.trading else TRADING)
         self._status[symbol] = word
         if word != before:
             self.effects.append(Notice("instrument status", {"symbol": symbol, "status": word, "before": before}))
-        if self._is_closed(info):
+        if info.closed:
             if symbol not in self._gone:
                 self._delist(symbol, ts_ns)
             return
-        market, was_trading = self._market, before == TRADING
+        market, was_trading = self._market, symbol not in self._halted
+        listing = market.listings.by_symbol.get(symbol)
         if symbol in self._gone:
-            listing = market.listings.get(symbol) or market.add(symbol)
+            listing = listing or market.listings.add(symbol)
             market.rescale(listing, ts_ns)
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
             self.effects += self._subscriptions.join(symbol, ts_ns)
             self._news(ts_ns)
+            self._halted.discard(symbol)
             was_trading = True
-        listing = market.listings[symbol]
+        if listing is None:
+            return  # of a recording: its scales are known when it occurs
         old = listing.instrument
         if market.rescale(listing, ts_ns):
             new = listing.instrument
@@ -211,15 +234,16 @@ class InstrumentLife:
             }
             self.effects.append(Notice("instrument goes on", fields | {"instrument": new.id, "before": old.id}))
             self._news(ts_ns)
-        if was_trading != (word == TRADING):
+        if was_trading != info.trading:
             code = StatusCode.HALTED if was_trading else StatusCode.TRADING
+            (self._halted.add if was_trading else self._halted.discard)(symbol)
             market.status(code, ts_ns, listing.instrument, flags=ALL_STREAMS)
             self._subscriptions.rest(symbol, ts_ns, resting=was_trading)
             self._news(ts_ns)
 
     def _delist(self, symbol: str, ts_ns: int) -> None:
         """A symbol of this feed is listed no longer."""
-        market, listing = self._market, self._market.listings.get(symbol)
+        market, listing = self._market, self._market.listings.by_symbol.get(symbol)
         instrument = self._known(symbol) if listing is None else listing.instrument
         self._missing.discard(symbol)
         self._gone[symbol] = instrument
@@ -239,31 +263,20 @@ class InstrumentLife:
         self._delay_ns = FIRST_DELAY_NS
         self._not_before_ns = min(self._not_before_ns, ts_ns + FIRST_DELAY_NS)
 
-    def _is_closed(self, info: SymbolInfo) -> bool:
-        return _word(info) in self._rules.closed_statuses
-
-    def _scales(self, info: SymbolInfo) -> tuple[int | None, int | None]:
-        """Decimals of prices and sizes: the most that a field asks for; as before where none says anything.
-
-        The precision is what is printed, the tick size and the lot size what is traded. Neither need be the larger:
-        a venue may refine one and leave the other.
-        """
-        prices = [getattr(info, self._rules.price_digits), *(_decimals(each.tickSize) for each in info.filters)]
-        sizes = [getattr(info, self._rules.size_digits)]
-        sizes += [_decimals(each.stepSize) for each in info.filters if each.filterType == LOT_SIZE]
-        before = self._market.stated_scales.get(info.symbol, (None, None))
+    def _state_scales(self, info: SymbolInfo) -> None:
+        """Decimals of prices and sizes: the most that a field asks for; as before where none says anything."""
+        before = self._market.listings.stated_scales.get(info.symbol, (None, None))
         stated = [
-            [digits for digits in each if digits is not None and 0 <= digits <= MAX_SCALE] for each in (prices, sizes)
+            [digits for digits in each if digits is not None and 0 <= digits <= MAX_SCALE]
+            for each in (info.price_scales, info.size_scales)
         ]
-        return max(stated[0], default=before[0]), max(stated[1], default=before[1])
+        self._market.listings.stated_scales[info.symbol] = (
+            max(stated[0], default=before[0]),
+            max(stated[1], default=before[1]),
+        )
 
 
-def _word(info: SymbolInfo) -> str:
-    """The venue's word for a status; trading where it says nothing."""
-    return (info.status or TRADING)[:STATUS_BYTES]
-
-
-def _decimals(step: str | None) -> int | None:
+def decimals(step: str | None) -> int | None:
     """Decimals of a tick or lot size; None where it says nothing, as a filter that is off does with 0."""
     try:
         mantissa, scale = parse_decimal(step or "")

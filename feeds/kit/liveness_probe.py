@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import quote
 
 from tickplant.feeds.contract import Answer, Request
-from tickplant.feeds.venues.binance.messages import decode_past
-from tickplant.feeds.venues.binance.snapshots import SECOND_NS, RequestBudget
-from tickplant.feeds.venues.binance.subscriptions import Stream
-from tickplant.feeds.venues.binance.venue import Rules
+from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
+from tickplant.feeds.kit.subscriptions import Stream
+from tickplant.feeds.kit.trade_backfill import TradeHistory
 
 KEY: Final = "newest"
 SYMBOL_REFUSED: Final = (400, 404)
@@ -24,11 +22,11 @@ GRACE_NS: Final = SECOND_NS
 """How much later than over REST a trade may come over the stream."""
 
 
-class TradeProbe:
+class LivenessProbe:
     """Remembers what the venue said of each quiet stream."""
 
-    def __init__(self, rules: Rules, budget: RequestBudget) -> None:
-        self._rules = rules
+    def __init__(self, history: TradeHistory, budget: RequestBudget) -> None:
+        self._history = history
         self._budget = budget
         self._asked: dict[str, Stream] = {}  # by request key
         self._newest: dict[Stream, int] = {}  # id that the venue named last
@@ -36,11 +34,10 @@ class TradeProbe:
 
     def ask(self, stream: Stream, now_ns: int) -> Request:
         """The request for the newest trade of a stream."""
-        past = self._rules.past_trades[stream.channel]
         key = f"{KEY} {stream.symbol} {stream.channel}"
         self._asked[key] = stream
-        path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(stream.symbol)}&limit=1"
-        return Request(key, path, self._budget.next_ns(now_ns, past.weight / self._rules.snapshot_weight))
+        path = self._history.path(stream.symbol, stream.channel, None, 1)
+        return Request(key, path, self._budget.next_ns(now_ns, self._history.share(stream.channel)))
 
     def answered(self, answer: Answer, now_ns: int, last_of: Callable[[Stream], int | None]) -> None:
         """Take an answer in; a failed one leaves the question open until it is asked again.
@@ -50,7 +47,7 @@ class TradeProbe:
         stream = self._asked.pop(answer.request.key, None)
         if stream is None or answer.status != 200:
             return
-        rows = decode_past(answer.body, stream.symbol, aggregate=stream.channel == "agg_trade")
+        rows = self._history.read(answer.body, stream.symbol, stream.channel)
         newest = max((row.id for row in rows), default=-1)
         known = [ident for ident in (last_of(stream), self._newest.get(stream)) if ident is not None]
         # Before the first trade of the stream, what there is may be old: only what comes on top of it counts.

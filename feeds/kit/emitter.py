@@ -1,0 +1,86 @@
+"""The records of a feed on their way out, and the STATUS and GAP records that no message of the venue is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tickplant.feeds.contract import Resolver
+from tickplant.instruments import FEED_SYMBOL, Instrument
+from tickplant.records.batch import TickBatch
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
+
+MAX_ID: Final = 2**63 - 1
+
+NAMES: Final = 64
+"""Names of the venue's that are counted apart; more of them are one, so that a counter cannot grow without bound."""
+
+
+def count_name(counts: dict[str, int], name: str) -> None:
+    """Count a name that the venue chose."""
+    name = name[:64] if name in counts or len(counts) < NAMES else "other"
+    counts[name] = counts.get(name, 0) + 1
+
+
+class Emitter:
+    """Fills one batch."""
+
+    def __init__(self, resolve: Resolver) -> None:
+        self.batch = TickBatch()
+        self.gaps = 0  # GAP records made here
+        self.ts_recv = 0  # of what is being read
+        self._resolve = resolve
+        self._feed: Instrument | None = None
+
+    def status(
+        self,
+        code: StatusCode,
+        ts_recv: int,
+        instrument: Instrument | None = None,
+        *,
+        ts_event: int = 0,
+        flags: int = 0,
+        order_id: int = 0,
+    ) -> None:
+        """Record a STATUS, on the feed's pseudo-instrument where no other is given."""
+        ident = (instrument or self.feed_instrument()).id
+        self.batch.add(
+            Kind.STATUS,
+            ident,
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            price=code,
+            order_id=order_id,
+            flags=flags | Flag.LAST,
+        )
+
+    def gap(
+        self,
+        instrument: Instrument | None,
+        cause: GapCause,
+        ts_event: int,
+        ts_recv: int,
+        *,
+        missing: int = UNKNOWN,
+        last_id: int = 0,
+        next_id: int = 0,
+        flags: int = 0,
+    ) -> None:
+        """Record a GAP, on the feed's pseudo-instrument where no other is given."""
+        self.gaps += 1
+        self.batch.add(
+            Kind.GAP,
+            (instrument or self.feed_instrument()).id,
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            price=cause,
+            size=missing,
+            order_id=max(last_id, 0),
+            venue_seq=min(next_id, MAX_ID),
+            flags=flags | Flag.LAST,
+        )
+
+    def feed_instrument(self) -> Instrument:
+        """The pseudo-instrument for feed-wide records, registered when it is first needed."""
+        if self._feed is None:
+            self._feed = self._resolve(FEED_SYMBOL, 0, 0)
+        return self._feed

@@ -1,0 +1,90 @@
+"""Rows of LEVEL and CLEAR records from the level lists of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from tickplant.feeds.kit.numbers import price, size
+from tickplant.instruments import Instrument
+from tickplant.records.batch import (
+    FLAGS_SHIFT,
+    KIND_SHIFT,
+    PACKED,
+    SIDE_SHIFT,
+    TS_EVENT,
+    TS_RECV,
+    VENUE_SEQ,
+    WORDS,
+    Rows,
+)
+from tickplant.records.layouts import Flag, Kind, Side
+
+
+class TextLevel(Protocol):
+    """A level as on the wire."""
+
+    @property
+    def price(self) -> str:
+        """A decimal."""
+        ...
+
+    @property
+    def size(self) -> str:
+        """A decimal; 0 removes the level."""
+        ...
+
+
+Levels = Sequence[TextLevel]
+
+
+def packed_word(instrument: Instrument, kind: Kind, side: Side = Side.NONE, flags: int = 0) -> int:
+    """Word PACKED of a row."""
+    return instrument.id | kind << KIND_SHIFT | side << SIDE_SHIFT | flags << FLAGS_SHIFT
+
+
+def event_rows(instrument: Instrument, bids: Levels, asks: Levels, ts_event: int, ts_recv: int, venue_seq: int) -> Rows:
+    """LEVEL rows of one book event: bids, then asks, in wire order, the last with LAST. Raises RejectError."""
+    rows = _level_rows(instrument, bids, asks, 0, 0)
+    _stamp(rows, ts_event, ts_recv, venue_seq)
+    return rows
+
+
+def book_rows(
+    instrument: Instrument, bids: Levels, asks: Levels, ts_event: int, ts_recv: int, book_id: int, flags: int
+) -> Rows:
+    """CLEAR and LEVEL rows of a whole or partial book, all with `flags`, the last with LAST. Raises RejectError."""
+    rows = _level_rows(instrument, bids, asks, flags, 1)
+    return complete_book(instrument, rows, ts_event, ts_recv, book_id, flags)
+
+
+def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, skip: int) -> Rows:
+    rows = np.zeros((skip + len(bids) + len(asks), WORDS), np.int64)
+    row = skip
+    for side, levels in ((Side.BID, bids), (Side.ASK, asks)):
+        packed = packed_word(instrument, Kind.LEVEL, side, flags)
+        row = _fill(rows, row, levels, packed, instrument)
+    return rows
+
+
+def _fill(rows: Rows, row: int, levels: Levels, packed: int, instrument: Instrument) -> int:
+    for level in levels:
+        mantissas = price(level.price, instrument.price_scale), size(level.size, instrument.size_scale)
+        rows[row] = (0, 0, *mantissas, 0, 0, packed, 0)
+        row += 1
+    return row
+
+
+def complete_book(instrument: Instrument, rows: Rows, ts_event: int, ts_recv: int, book_id: int, flags: int) -> Rows:
+    """LEVEL rows behind one that is still empty, as one atomic event; returns them."""
+    rows[0, PACKED] = packed_word(instrument, Kind.CLEAR, flags=flags)
+    _stamp(rows, ts_event, ts_recv, max(book_id, 0))
+    return rows
+
+
+def _stamp(rows: Rows, ts_event: int, ts_recv: int, venue_seq: int) -> None:
+    # Complete rows as one atomic event. The last one may be the CLEAR itself, where the book is empty.
+    rows[:, [TS_EVENT, TS_RECV, VENUE_SEQ]] = ts_event, ts_recv, venue_seq
+    rows[-1:, PACKED] |= Flag.LAST << FLAGS_SHIFT

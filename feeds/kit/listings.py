@@ -1,0 +1,134 @@
+"""The instruments of a feed: registered when they occur, known to the kernel, continued after a restart."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from tickplant.feeds.contract import FeedContext
+from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.book_tracker import BookTracker
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.feeds.last_ids import LastIds
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import GapCause
+
+_SYMBOL: Final = re.compile(r"[^\s\x00-\x1f*]{1,64}\Z")
+
+KEPT_RANGES: Final = 256
+"""Ranges of trades of an instrument that did not fit its scales: new scales may let them in."""
+
+
+class Listing:
+    """One instrument in this feed: its row in the state table and its book."""
+
+    def __init__(self, instrument: Instrument, slot: int, book: BookTracker) -> None:
+        self.instrument = instrument
+        self.slot = slot
+        self.book = book
+        self.snapshots_asked = 0
+        self.overflowed = False  # a value did not fit 63 bits at these scales
+        self.unfit: deque[tuple[str, int, int]] = deque(maxlen=KEPT_RANGES)  # channel, first and last id of such trades
+
+
+class Listings:
+    """All instruments of a feed, by symbol."""
+
+    def __init__(self, context: FeedContext, shapes: Shapes, new_book: Callable[[Instrument], BookTracker]) -> None:
+        """Nothing is registered yet.
+
+        Args:
+            context: gives symbols and their instruments; every symbol is recorded where it names none.
+            shapes: of the venue's messages.
+            new_book: makes what follows the book of an instrument.
+        """
+        self.by_symbol: dict[str, Listing] = {}
+        self.by_slot: list[Listing] = []
+        self.stated_scales: dict[str, tuple[int | None, int | None]] = {}  # (price, size) in the instrument data
+        self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
+        self._table = SymbolTable()
+        self.reader = ShapeReader(shapes, self._table, self.state)
+        self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
+        self.before: Mapping[str, tuple[int, LastIds]] = {}  # see Continued
+        self._symbols = None if context.symbols is None else frozenset(context.symbols)
+        self._resolve = context.resolve
+        self._new_book = new_book
+
+    def add(self, symbol: str) -> Listing:
+        """Register an instrument, with the scales that the venue has stated."""
+        instrument = self.resolve(symbol)
+        listing = Listing(instrument, len(self.by_slot), self._new_book(instrument))
+        if listing.slot == len(self.state):
+            self.state = np.concatenate([self.state, np.zeros_like(self.state)])
+            self.reader.use_state(self.state)
+        self.show(listing)
+        self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = sc.NONE
+        self.by_symbol[symbol] = listing
+        self.by_slot.append(listing)
+        self._table.add(symbol, listing.slot)
+        self._resume(listing)
+        if symbol in self.before:
+            self._go_on(listing, *self.before[symbol])
+        return listing
+
+    def resolve(self, symbol: str, *, exact: bool = False) -> Instrument:
+        """The instrument of a symbol at the scales that the venue has stated; see Resolver."""
+        scales = self.stated_scales.get(symbol, (None, None))
+        return self._resolve(symbol, *scales, exact=True) if exact else self._resolve(symbol, *scales)
+
+    def show(self, listing: Listing) -> None:
+        """Let the kernel know the instrument of a listing."""
+        instrument = listing.instrument
+        self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
+            instrument.id,
+            instrument.price_scale,
+            instrument.size_scale,
+        )
+
+    def get(self, symbol: str) -> Listing | None:
+        """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
+        listing = self.by_symbol.get(symbol)
+        if listing is None and (self._symbols is None or symbol in self._symbols):
+            if _SYMBOL.match(symbol) is None:
+                raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
+            listing = self.add(symbol)
+        return listing
+
+    def in_any_case(self, symbol: str) -> Listing | None:
+        """As `get`, where the venue writes the symbol in lower case."""
+        symbols = (each for each in self._symbols or self.by_symbol if each.lower() == symbol.lower())
+        return self.get(next(symbols, symbol.upper()))
+
+    # Going on where something was recorded before.
+
+    def resume(self, last: Mapping[str, LastIds]) -> None:
+        """An earlier process has recorded up to these ids, by symbol."""
+        self.last = dict(last)
+        for listing in self.by_slot:
+            self._resume(listing)
+
+    def _resume(self, listing: Listing) -> None:
+        ids, row = self.last.pop(listing.instrument.symbol, LastIds()), self.state[listing.slot]
+        for column, last in ((sc.LAST_TRADE, ids.trade), (sc.LAST_AGG, ids.agg_trade), (sc.LAST_QUOTE, ids.quote)):
+            if last is not None:
+                row[column : column + 3] = (*last, GapCause.RESTART)
+        if ids.book is not None:
+            listing.book.resume(ids.book[0], GapCause.RESTART)
+
+    def _go_on(self, listing: Listing, instrument: int, ids: LastIds) -> None:
+        row = self.state[listing.slot]
+        for column, last in ((sc.LAST_TRADE, ids.trade), (sc.LAST_AGG, ids.agg_trade), (sc.LAST_QUOTE, ids.quote)):
+            if last is not None:
+                row[column : column + 2] = last
+        if ids.book is not None:
+            # The levels of an instrument with other scales are those of another book.
+            live = bool(ids.live) and instrument == listing.instrument.id
+            listing.book.go_on(ids.book[0], live=live, after_snapshot=ids.snapshot)
+            listing.snapshots_asked = 1

@@ -1,0 +1,294 @@
+"""What happens to the instruments of a feed: events become ticks, ids are checked for holes and repeats.
+
+Knows nothing of messages, connections and requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from tickplant.feeds.contract import FeedContext
+from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.book_tracker import BookTracker, Gap, Output
+from tickplant.feeds.kit.emitter import Emitter
+from tickplant.feeds.kit.events import VenueTrade
+from tickplant.feeds.kit.listings import Listing, Listings
+from tickplant.feeds.kit.numbers import price, size
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.shape_reader import Give
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.stream_rejects import CAUSE, CHANNEL, COLUMN, ON_COLUMN, Owner, StreamRejects, unrecorded
+from tickplant.feeds.kit.subscriptions import Stream
+from tickplant.feeds.kit.trade_backfill import IdRange
+from tickplant.feeds.last_ids import LastIds
+from tickplant.feeds.rejections import UNKNOWN_ID
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+
+ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+
+
+class Market:
+    """All instruments of a feed."""
+
+    def __init__(
+        self,
+        context: FeedContext,
+        shapes: Shapes,
+        new_book: Callable[[Instrument], BookTracker],
+        owner: Owner,
+        *,
+        quotes_count: bool = True,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            context: of the feed.
+            shapes: of the venue's messages.
+            new_book: makes what follows the book of an instrument.
+            owner: whose a frame is that cannot be read.
+            quotes_count: quotes have ids that grow.
+        """
+        self.emit = Emitter(context.resolve)
+        self.batch = self.emit.batch
+        self.status, self.gap = self.emit.status, self.emit.gap
+        self.listings = Listings(context, shapes, new_book)
+        self.rejects = StreamRejects(self, owner)
+        self.snapshots_wanted: list[tuple[str, int]] = []  # symbols and since when; the adapter asks for them
+        self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
+        self.resyncs = 0
+        self.duplicates = 0
+        self._quotes_count = quotes_count
+
+    @property
+    def ts_recv(self) -> int:
+        """Receive time of what is being read, ns."""
+        return self.emit.ts_recv
+
+    @ts_recv.setter
+    def ts_recv(self, ts_recv: int) -> None:
+        self.emit.ts_recv = ts_recv
+
+    def scan(self, frames: Sequence[bytes], ts_recv: int, refer: Callable[[bytes, int], None], give: Give) -> None:
+        """Record frames by their shapes, in order; each that fits none goes to `refer`."""
+        self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
+
+    # Instruments.
+
+    def rescale(self, listing: Listing, ts_ns: int) -> bool:
+        """Take the scales that the venue states now, where they need another id; returns whether they did.
+
+        An id holds as long as every value that the venue states fits: scales never shrink, since what has fewer
+        decimals fits exactly, unless values have become too large for them. The new id goes on with the streams of
+        the old one; the book of the old id ends stale, the new one begins with a snapshot.
+        """
+        old, listings = listing.instrument, self.listings
+        scales = listings.stated_scales.get(old.symbol, (None, None))
+        if (old.covers(*scales) and not listing.overflowed) or None in scales:
+            return False
+        new = listings.resolve(old.symbol, exact=listing.overflowed)
+        listing.overflowed = False
+        if new.id == old.id:
+            return False
+        self.record(listing, listing.book.hand_over(), 0, ts_ns)
+        self.status(StatusCode.DISCONNECTED, ts_ns, old, flags=ALL_STREAMS)
+        self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, old, flags=ALL_STREAMS, order_id=new.id)
+        listing.instrument = new
+        listings.show(listing)
+        self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, new, flags=ALL_STREAMS, order_id=old.id)
+        self.rejects.rescaled(listing)
+        self.holes += [(IdRange(old.symbol, channel, first, last), ts_ns) for channel, first, last in listing.unfit]
+        listing.unfit.clear()
+        return True
+
+    # Events of the reference decoder, with numbers as text.
+
+    def on_trade(self, listing: Listing, trade: VenueTrade, ts_recv: int, *, on_book: bool = True) -> bool:
+        """One TRADE, unless it was not made on the book; returns whether its id is new. Raises RejectError."""
+        instrument = listing.instrument
+        column = sc.LAST_AGG if trade.flags & Flag.AGGREGATE else sc.LAST_TRADE
+        if self._is_duplicate(listing, column, trade.id, trade.ts_event):
+            return False
+        mantissas = 0, 0
+        try:
+            if on_book:
+                mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
+        except RejectError as rejected:
+            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id)
+            raise
+        self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
+        if on_book:
+            self._add_trade(listing, trade, *mantissas, ts_recv, Flag.LAST)
+        return True
+
+    def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
+        """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""
+        listing = self.listings.by_symbol[trade.symbol]
+        instrument = listing.instrument
+        mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
+        self._add_trade(listing, trade, *mantissas, ts_recv, Flag.LAST | Flag.BACKFILL)
+
+    def _add_trade(
+        self, listing: Listing, trade: VenueTrade, mantissa: int, amount: int, ts_recv: int, flags: int
+    ) -> None:
+        self.batch.add(
+            Kind.TRADE,
+            listing.instrument.id,
+            ts_event=trade.ts_event,
+            ts_recv=ts_recv,
+            price=mantissa,
+            size=amount,
+            venue_seq=trade.id,
+            order_id=trade.order_id,
+            side=trade.side,
+            flags=flags | trade.flags,
+        )
+
+    def on_quote(
+        self, listing: Listing, ident: int, bid: tuple[str, str], ask: tuple[str, str], ts_event: int, ts_recv: int
+    ) -> None:
+        """Two QUOTE records of (price, size). An empty side, sent as zeros, has NO_PRICE. Raises RejectError."""
+        instrument = listing.instrument
+        if self._quotes_count and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
+            return
+        sides = []
+        try:
+            for side, price_text, size_text in ((Side.BID, *bid), (Side.ASK, *ask)):
+                mantissa = price(price_text, instrument.price_scale)
+                amount = size(size_text, instrument.size_scale)
+                sides.append((side, NO_PRICE if mantissa == 0 and amount == 0 else mantissa, amount))
+        except RejectError as rejected:
+            self.rejects.add(rejected, listing, "quote", ts_recv, ident if self._quotes_count else UNKNOWN_ID)
+            raise
+        if self._quotes_count:
+            self._continue(listing, sc.LAST_QUOTE, ident, ts_event, ts_recv)
+        else:
+            self.rejects.end(listing, "quote")
+        self.listings.state[listing.slot, sc.SEEN_QUOTE] = 1
+        for side, mantissa, amount in sides:
+            self.batch.add(
+                Kind.QUOTE,
+                instrument.id,
+                ts_event=ts_event,
+                ts_recv=ts_recv,
+                price=mantissa,
+                size=amount,
+                venue_seq=ident,
+                side=side,
+                flags=Flag.LAST if side == Side.ASK else 0,
+            )
+
+    # Books.
+
+    def record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
+        """What a book has to record."""
+        for output in outputs:
+            if isinstance(output, Gap):
+                self.gap(
+                    listing.instrument,
+                    output.cause or GapCause.SEQUENCE,
+                    ts_event,
+                    ts_recv,
+                    missing=output.missing,
+                    last_id=output.last_id,
+                    next_id=output.next_id,
+                    flags=Flag.ON_BOOK,
+                )
+            else:
+                self.batch.extend(output.content)
+        if listing.book.wants_snapshot:
+            self.want_snapshot(listing, ts_recv)
+
+    def want_snapshot(self, listing: Listing, ts_ns: int) -> None:
+        """The adapter is to fetch the book."""
+        listing.book.wants_snapshot = False
+        self.snapshots_wanted.append((listing.instrument.symbol, ts_ns))
+        if listing.snapshots_asked:
+            self.resyncs += 1
+            self.status(StatusCode.RESYNC, ts_ns, listing.instrument, flags=Flag.ON_BOOK)
+        listing.snapshots_asked += 1
+
+    def release(self, listing: Listing) -> None:
+        """Record the changes that were held back, and what was rejected last: nothing will come any more."""
+        self.record(listing, listing.book.release(), 0, self.ts_recv)
+        self.rejects.close(listing)
+
+    # Ids in line.
+
+    def last_trade(self, stream: Stream) -> int | None:
+        """Id of the newest trade, or aggregate, that a stream has brought; None where there was none yet."""
+        listing = self.listings.by_symbol.get(stream.symbol)
+        if listing is None:
+            return None
+        last = int(self.listings.state[listing.slot, COLUMN[stream.channel]])
+        return None if last == sc.NONE else last
+
+    def _is_duplicate(self, listing: Listing, column: int, ident: int, ts_event: int) -> bool:
+        state = self.listings.state
+        last, last_ns, cause = state[listing.slot, column : column + 3].tolist()
+        if last == sc.NONE or ident > last:
+            return False
+        if column == sc.LAST_QUOTE:
+            # Quotes of spot have no time. After an interruption an older id is taken for a new count.
+            reset = ident < last and cause in (GapCause.DISCONNECT, GapCause.RESTART)
+        else:
+            reset = ts_event > last_ns + sc.ID_RESET_NS
+        if not reset:
+            self.duplicates += 1
+            state[listing.slot, sc.SEEN_QUOTE] |= column == sc.LAST_QUOTE
+        return not reset
+
+    def _continue(self, listing: Listing, column: int, ident: int, ts_event: int, ts_recv: int) -> None:
+        # The next id of a stream: a GAP first where something is missing before it.
+        row = self.listings.state[listing.slot]
+        last, _, cause = row[column : column + 3].tolist()
+        symbol, channel = listing.instrument.symbol, CHANNEL[column]
+        run = self.rejects.end(listing, channel)
+        counted = column != sc.LAST_QUOTE and ident > last
+        missing = ident - last - 1 if counted else UNKNOWN
+        if run is not None and column == sc.LAST_QUOTE:
+            missing = run.frames
+        if cause == GapCause.REJECTED and run is not None and run.first_id == UNKNOWN_ID and counted:
+            cause = GapCause.SEQUENCE  # whether it was of these ids, nobody knows
+        if run is not None and run.cause == "scale" and not (run.unread or run.rescaled) and channel != "quote":
+            listing.unfit.append((channel, run.first_id, run.last_id))
+        if counted and missing > 0 and last != sc.NONE:
+            for first, end in unrecorded(last + 1, ident - 1, run if cause == GapCause.REJECTED else None):
+                self.holes.append((IdRange(symbol, channel, first, end), ts_recv))
+        if last != sc.NONE and missing != 0 and (cause or column != sc.LAST_QUOTE):
+            self.gap(
+                listing.instrument,
+                GapCause(cause or GapCause.SEQUENCE),
+                ts_event,
+                ts_recv,
+                missing=missing,
+                last_id=last,
+                next_id=ident,
+                flags=ON_COLUMN[column],
+            )
+        row[column : column + 3] = (ident, ts_event, 0)
+
+    # Interruptions.
+
+    def resume(self, last: Mapping[str, LastIds]) -> None:
+        """An earlier process has recorded up to these ids, by symbol."""
+        self.listings.resume(last)
+
+    def doubt(self, listing: Listing, channel: str) -> None:
+        """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
+        row = self.listings.state[listing.slot]
+        if channel == "quote" and row[sc.LAST_QUOTE] != sc.NONE and not row[sc.CAUSE_QUOTE]:
+            row[sc.CAUSE_QUOTE] = GapCause.SEQUENCE
+
+    def interrupt(self, listing: Listing, channel: str, ts_ns: int) -> None:
+        """A channel of an instrument was cut off.
+
+        Its next record, or its next snapshot, comes after a GAP. What was held back is recorded now.
+        """
+        if channel != "book":
+            column = COLUMN[channel]
+            if self.listings.state[listing.slot, column] != sc.NONE:
+                self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
+        else:
+            self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -1,0 +1,112 @@
+"""What the opening, the loss and the silence of links mean for the streams that they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from tickplant.feeds.contract import ON_CHANNEL, Effect
+from tickplant.feeds.kit import state_table
+from tickplant.feeds.kit.listings import Listing
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
+from tickplant.records.layouts import StatusCode
+
+_SEEN: Final = {"quote": state_table.SEEN_QUOTE, "book": state_table.SEEN_BOOK}
+
+
+class StreamLinks:
+    """The links of a feed; methods return what the runner is to do."""
+
+    def __init__(
+        self, market: Market, subscriptions: Subscriptions, carried_by: Callable[[str], Iterable[str]], *, live: bool
+    ) -> None:
+        """`carried_by` gives the channels that a link of a name carries, for recordings."""
+        self._market = market
+        self._subscriptions = subscriptions
+        self._carried_by = carried_by
+        self._live = live
+        self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether two sockets bear the same streams at the moment."""
+        return any(link.sockets > 1 for link in self._subscriptions.links.values())
+
+    def find(self, name: str) -> Link | None:
+        """The link of a name; of a recording, whatever its name."""
+        link = self._subscriptions.links.get(name)
+        if link is None and not self._live:
+            return self._subscriptions.recorded(name, self._carried_by(name))
+        return link
+
+    def on_open(self, link: Link, now_ns: int) -> None:
+        """A socket is up."""
+        link.sockets += 1
+        link.replacing = False
+        self._clear_seen(link)
+        self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
+
+    def on_close(self, link: Link, now_ns: int) -> None:
+        """A socket is gone; or the older one of two, and nothing is lost."""
+        if link.sockets == 0 and self._live:
+            return
+        link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
+        if link.sockets:
+            self._clear_seen(link)
+            self._subscriptions.restart_watch(link, now_ns)
+            self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
+            return
+        link.replacing = False
+        lost: dict[Listing, int] = {}
+        symbols = self._market.listings.by_symbol if not self._live else ()
+        everything = [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
+        for stream in link.streams or everything:
+            if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
+                self._market.interrupt(listing, stream.channel, now_ns)
+                lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
+        for listing, flags in lost.items():
+            self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
+
+    def on_second(self, now_ns: int) -> tuple[list[Effect], bool]:
+        """Ask again for what was refused, replace links whose subscriptions are unanswered or silent.
+
+        Returns whether a link is replaced as well: the venue's instruments may have changed.
+        """
+        effects: list[Effect] = [*self._subscriptions.again(now_ns)]
+        overdue = self._subscriptions.overdue(now_ns, self._delivered)
+        for replacement, silent in overdue:
+            self.tell_silent(silent, now_ns)
+            effects.append(replacement)
+        return effects, bool(overdue)
+
+    def tell_silent(self, silent: Sequence[Stream], now_ns: int) -> None:
+        """These streams are acknowledged and deliver nothing."""
+        for stream in silent:
+            listing = self._market.listings.by_symbol.get(stream.symbol)
+            if listing is not None:
+                code = StatusCode.SUBSCRIPTION_SILENT
+                self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
+                self._market.doubt(listing, stream.channel)
+
+    def _clear_seen(self, link: Link) -> None:
+        for stream in link.streams:
+            self._delivered(stream)
+
+    def _delivered(self, stream: Stream) -> bool:
+        listing = self._market.listings.by_symbol.get(stream.symbol)
+        if listing is None:
+            return False
+        if stream.channel not in _SEEN:
+            before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
+            return before != self._marks[stream]
+        row, column = self._market.listings.state[listing.slot], _SEEN[stream.channel]
+        seen, row[column] = bool(row[column]), 0
+        return seen
+
+
+def _flags(link: Link) -> int:
+    flags = 0
+    for channel in link.channels:
+        flags |= ON_CHANNEL[channel]
+    return flags

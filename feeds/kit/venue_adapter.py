@@ -1,0 +1,326 @@
+"""The part of an adapter that no venue should write again; a venue says how its messages are read.
+
+    class MyAdapter(VenueAdapter):
+        def read(self, frame, ts_recv): …             the reference decoder
+        def give(self, number, slot, rows, values, ts_recv): …     what its shapes give
+        def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
+        def answered(self, answer, now_ns): …         of requests of its own
+
+docs/venues.md goes through it with an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, assert_never
+
+import msgspec
+
+from tickplant.feeds.contract import (
+    Answer,
+    Closed,
+    Continued,
+    Effect,
+    Ended,
+    Event,
+    FeedContext,
+    FeedCounters,
+    Frames,
+    Open,
+    Opened,
+    Output,
+    Reject,
+    Resumed,
+    Resync,
+    Second,
+)
+from tickplant.feeds.kit.instrument_life import InstrumentLife, InstrumentSource
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.past_trades import PastTrades
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
+from tickplant.feeds.kit.stream_links import StreamLinks
+from tickplant.feeds.kit.subscriptions import Link, Subscriptions
+from tickplant.feeds.kit.trade_backfill import TradeHistory
+from tickplant.feeds.rejections import TROUBLE_FRAMES
+from tickplant.records.batch import Rows
+from tickplant.records.layouts import Kind, StatusCode
+
+REJECT_BYTES: Final = 1 << 20
+"""More of a rejected frame is not kept."""
+
+
+class VenueAdapter:
+    """Implements `tickplant.feeds.contract.Adapter` but for the hooks below."""
+
+    def __init__(
+        self,
+        venue: str,
+        context: FeedContext,
+        market: Market,
+        subscriptions: Subscriptions,
+        budget: RequestBudget,
+        *,
+        carried_by: Callable[[str], Iterable[str]],
+        instruments: InstrumentSource | None = None,
+        history: TradeHistory | None = None,
+        use_shapes: bool = True,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            venue: its name.
+            context: of the feed.
+            market: its instruments.
+            subscriptions: its links.
+            budget: what the venue may be asked.
+            carried_by: the channels that a link of a name carries.
+            instruments: how the venue is asked for its instrument data; None where the venue pushes them.
+            history: how the venue is asked for past trades, where that is possible.
+            use_shapes: False decodes everything with the reference decoder.
+        """
+        self.venue = venue
+        self.market = market
+        self.subscriptions = subscriptions
+        self.budget = budget
+        self.live = context.live
+        self.links = StreamLinks(market, subscriptions, carried_by, live=context.live)
+        self.life = InstrumentLife(venue, context, market, subscriptions, instruments)
+        self.counts = FeedCounters()
+        self.effects: list[Effect] = []
+        self.link = ""  # the frame being read came over it
+        self._past = None if history is None else PastTrades(history, budget, market, self.counts, self.reject)
+        self._instruments = instruments
+        self._use_shapes = use_shapes
+        self._rejects: list[Reject] = []
+        self._rejects_kept = context.rejects_kept
+        self._rejects_of: dict[str, int] = {}
+        self._unread_in_row = 0  # frames of no stream, rejected since one was parsed
+        self._parsed_then = 0  # frames parsed when the last of them came
+
+    # What a venue says.
+
+    def read(self, frame: bytes, ts_recv: int) -> bool:
+        """Record one frame; False where it is none that is recorded. Raises RejectError."""
+        raise NotImplementedError
+
+    def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
+        """Record, hold or drop what a shape gives; see shape_reader.Give."""
+        raise NotImplementedError
+
+    def fetch_book(self, symbol: str, now_ns: int) -> None:
+        """A snapshot of a book is wanted: add effects."""
+        raise NotImplementedError
+
+    def opened(self, link: Link, now_ns: int) -> None:
+        """A socket is up: subscribe."""
+        self.effects += self.subscriptions.subscribe(link, now_ns)
+
+    def answered(self, answer: Answer, now_ns: int) -> None:
+        """The answer to a request that the venue's own adapter has made, or would have made."""
+
+    def ended(self) -> None:
+        """Nothing more comes for now."""
+
+    # The contract.
+
+    @property
+    def counters(self) -> FeedCounters:
+        """What was seen so far; read it again for newer numbers."""
+        market, counts = self.market, self.counts
+        reader = market.listings.reader
+        kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
+        for kind, number in reader.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + number
+        books = sum(listing.book.duplicates for listing in market.listings.by_slot)
+        return msgspec.structs.replace(
+            counts,
+            parsed=counts.parsed + reader.parsed,
+            kinds={kind.name.lower(): number for kind, number in sorted(kinds.items()) if number},
+            duplicates=market.duplicates + reader.duplicates + books,
+            gaps=market.emit.gaps,
+            resyncs=market.resyncs,
+            fallbacks=sum(reader.fallbacks.values()),
+            ignored_kinds=dict(counts.ignored_kinds),
+            off_book=dict(counts.off_book),
+        )
+
+    @property
+    def trouble(self) -> str:
+        """A sentence where every frame of a subscribed stream is being rejected, else empty."""
+        if self._unread_in_row >= TROUBLE_FRAMES and self._parsed_then == self._parsed:
+            return "no message can be read: all are rejected"
+        return self.market.rejects.trouble()
+
+    @property
+    def _parsed(self) -> int:
+        return self.counts.parsed + self.market.listings.reader.parsed
+
+    def start(self, now_ns: int) -> None:
+        """Ask for the instrument data, from which the links follow; or open the links, where the venue pushes them."""
+        self.market.ts_recv = now_ns  # whatever is recorded before the first frame has a time
+        self.life.start(now_ns)
+        if self._instruments is None:
+            self._open_links()
+
+    def on_event(self, event: Event, now_ns: int) -> None:
+        """See the contract."""
+        match event:
+            case Frames(link, frames):
+                self._on_frames(link, frames, now_ns)
+            case Second():
+                self._on_second(now_ns)
+            case Answer():
+                self._on_answer(event, now_ns)
+            case Opened(name):
+                if (opened := self.links.find(name)) is not None:
+                    self.links.on_open(opened, now_ns)
+                    self.opened(opened, now_ns)
+            case Closed(name):
+                if (closed := self.links.find(name)) is not None:
+                    self.links.on_close(closed, now_ns)
+            case Resync(symbol):
+                for name, listing in self.market.listings.by_symbol.items():
+                    if symbol in ("", name):
+                        listing.book.refresh()
+            case Resumed(last):
+                self.market.ts_recv = now_ns
+                self.market.resume(last)
+            case Continued(before):
+                self.market.listings.before = before
+            case Ended():
+                self.ended()
+                for listing in self.market.listings.by_slot:
+                    self.market.release(listing)
+                self.market.rejects.release_unread()
+            case _:
+                assert_never(event)
+
+    def take(self) -> Output:
+        """See the contract."""
+        ticks = self.market.batch.take()
+        self.counts.ticks += len(ticks)
+        if not (self.effects or self.life.effects or self._rejects):
+            return Output(ticks)
+        effects, self.effects = self.effects + self.life.effects, []
+        self.life.effects = []
+        rejects, self._rejects = self._rejects, []
+        return Output(ticks, effects, rejects)
+
+    # Events.
+
+    def _open_links(self) -> None:
+        self.effects += [Open(link.spec) for link in self.subscriptions.links.values()]
+
+    def _on_frames(self, link: str, frames: Sequence[bytes], ts_recv: int) -> None:
+        self.link = link
+        self.counts.frames += len(frames)
+        self.market.ts_recv = ts_recv
+        self.market.rejects.tell_unread(ts_recv)
+        if self._use_shapes:
+            self.market.scan(frames, ts_recv, self.refer, self.give)
+        else:
+            for frame in frames:
+                self.refer(frame, ts_recv)
+        self.follow_up()
+
+    def refer(self, frame: bytes, ts_recv: int) -> None:
+        """Record one frame by the reference decoder, or reject it."""
+        try:
+            recorded = self.read(frame, ts_recv)
+        except RejectError as rejected:
+            self.reject(rejected, frame, ts_recv)
+            return
+        self.counts.parsed += recorded
+        self.counts.ignored += not recorded
+
+    def follow_up(self) -> None:
+        """Ask for what the market wants."""
+        if self.market.snapshots_wanted:
+            wanted, self.market.snapshots_wanted = self.market.snapshots_wanted, []
+            for symbol, now_ns in wanted:
+                if not self.life.is_gone(symbol):
+                    self.fetch_book(symbol, now_ns)
+        if self.market.holes:
+            if self._past is None:
+                self.market.holes.clear()
+            else:
+                self.effects += self._past.fetch_missed(asking=self.live and self.life.ready)
+
+    def _on_second(self, now_ns: int) -> None:
+        self.market.rejects.tell_unread(now_ns)
+        self.life.on_second(now_ns)
+        effects, replaced = self.links.on_second(now_ns)
+        self.effects += effects
+        if replaced:
+            self.life.doubt(now_ns)
+        if self._past is not None:
+            self.effects += [self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet]
+            if silent := self._past.probe.silent(now_ns, self.market.last_trade):
+                self.links.tell_silent(silent, now_ns)
+                self.effects += self.subscriptions.replace(silent)
+        self.subscriptions.quiet.clear()
+
+    def _on_answer(self, answer: Answer, now_ns: int) -> None:
+        retry_ns = now_ns
+        if answer.retry_after_s is not None and self.live:
+            retry_ns += int(answer.retry_after_s * SECOND_NS)
+            self.budget.pause(retry_ns)
+        if self.life.knows(answer.request):
+            if self.live:
+                was_ready = self.life.ready
+                self.life.on_answer(answer, now_ns, retry_ns)
+                if self.life.ready and not was_ready:
+                    self._open_links()
+            elif answer.status == 200:
+                self._on_recorded_instruments(answer, now_ns)
+        elif self._past is not None and self._past.knows(answer.request):
+            if self.live:
+                self.effects += self._past.on_answer(answer, now_ns)
+                if self._past.probe.is_doubtful(answer):
+                    self.life.doubt(now_ns)
+            else:
+                self._past.on_recorded(answer, now_ns)
+        else:
+            self.answered(answer, now_ns)
+        self.follow_up()
+
+    def _on_recorded_instruments(self, answer: Answer, now_ns: int) -> None:
+        # Of a feed of ours, which asks for the data of all symbols: what is not in it is not listed.
+        self.counts.frames += 1
+        self.market.ts_recv = now_ns
+        try:
+            infos = self._instruments.read(answer.body) if self._instruments else ()
+        except RejectError as rejected:
+            rejected.accounted = True  # no market data
+            self.reject(rejected, answer.body, now_ns)
+            return
+        self.counts.ignored += 1
+        if infos:
+            self.life.take(infos, now_ns, whole=True)
+
+    # Rejects.
+
+    def refused(self, request: int | str | None, reason: str, ts_recv: int, *, symbol: str = "") -> RejectError:
+        """The venue has refused a subscription: returns what to raise."""
+        streams = self.subscriptions.refuse(self.link, request, ts_recv, symbol=symbol)
+        self.counts.refused += 1
+        self.life.doubt(ts_recv)
+        self.market.status(StatusCode.SUBSCRIPTION_REFUSED, ts_recv)
+        rejected = RejectError("subscription refused", f"{reason} {self.subscriptions.names(streams)}".rstrip())
+        rejected.accounted = True
+        return rejected
+
+    def reject(self, rejected: RejectError, raw: bytes, ts_recv: int) -> None:
+        """A frame, or an answer, cannot be recorded."""
+        self.counts.rejected += 1
+        if not rejected.accounted and not self.market.rejects.add_unread(rejected, raw, ts_recv):
+            parsed = self._parsed
+            self._unread_in_row = self._unread_in_row + 1 if parsed == self._parsed_then else 1
+            self._parsed_then = parsed
+        if rejected.cause == "scale":
+            self.life.doubt(ts_recv)
+        number = self._rejects_of.get(rejected.cause, 0)
+        self._rejects_of[rejected.cause] = number + 1
+        if number < self._rejects_kept:
+            self._rejects.append(Reject(rejected.cause, raw[:REJECT_BYTES], ts_recv, rejected.detail))

@@ -174,6 +174,7 @@ def _make_source(
         known=directory.known,
         live=isinstance(spec.source, Live),
         endpoints=endpoints,
+        depth=config.book_depth,
         silent_s=config.silent_s,
         rejects_kept=config.rejects_kept,
         instrument_poll_s=config.instrument_poll_s,

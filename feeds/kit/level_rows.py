@@ -14,6 +14,7 @@ from tickplant.records.batch import (
     KIND_SHIFT,
     PACKED,
     SIDE_SHIFT,
+    SIZE,
     TS_EVENT,
     TS_RECV,
     VENUE_SEQ,
@@ -58,6 +59,27 @@ def book_rows(
     """CLEAR and LEVEL rows of a whole or partial book, all with `flags`, the last with LAST. Raises RejectError."""
     rows = _level_rows(instrument, bids, asks, flags, 1)
     return complete_book(instrument, rows, ts_event, ts_recv, book_id, flags)
+
+
+def checked_rows(
+    instrument: Instrument,
+    bids: Levels,
+    asks: Levels,
+    ts_event: int,
+    ts_recv: int,
+    checksum: int,
+    *,
+    snapshot: bool,
+) -> Rows:
+    """LEVEL rows of one book event, behind a CLEAR where it is a whole book, then its CHECKSUM. Raises RejectError."""
+    flags = Flag.SNAPSHOT if snapshot else 0
+    levels = _level_rows(instrument, bids, asks, flags, int(snapshot))
+    if snapshot:
+        levels[0, PACKED] = packed_word(instrument, Kind.CLEAR, flags=flags)
+    rows = np.concatenate([levels, np.zeros((1, WORDS), np.int64)])
+    rows[-1, [SIZE, PACKED]] = checksum, packed_word(instrument, Kind.CHECKSUM, flags=flags)
+    _stamp(rows, ts_event, ts_recv, 0)
+    return rows
 
 
 def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, skip: int) -> Rows:

@@ -59,7 +59,7 @@ class Market:
         self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
         self.resyncs = 0
         self.duplicates = 0
-        self._quotes_count = quotes_count
+        self.quotes_count = quotes_count
 
     @property
     def ts_recv(self) -> int:
@@ -150,7 +150,7 @@ class Market:
     ) -> None:
         """Two QUOTE records of (price, size). An empty side, sent as zeros, has NO_PRICE. Raises RejectError."""
         instrument = listing.instrument
-        if self._quotes_count and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
+        if self.quotes_count and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
             return
         sides = []
         try:
@@ -159,9 +159,9 @@ class Market:
                 amount = size(size_text, instrument.size_scale)
                 sides.append((side, NO_PRICE if mantissa == 0 and amount == 0 else mantissa, amount))
         except RejectError as rejected:
-            self.rejects.add(rejected, listing, "quote", ts_recv, ident if self._quotes_count else UNKNOWN_ID)
+            self.rejects.add(rejected, listing, "quote", ts_recv, ident if self.quotes_count else UNKNOWN_ID)
             raise
-        if self._quotes_count:
+        if self.quotes_count:
             self._continue(listing, sc.LAST_QUOTE, ident, ts_event, ts_recv)
         else:
             self.rejects.end(listing, "quote")
@@ -288,7 +288,9 @@ class Market:
         """
         if channel != "book":
             column = COLUMN[channel]
-            if self.listings.state[listing.slot, column] != sc.NONE:
+            if column == sc.LAST_QUOTE and not self.quotes_count:
+                self.gap(listing.instrument, GapCause.DISCONNECT, 0, ts_ns, flags=Flag.ON_QUOTE)
+            elif self.listings.state[listing.slot, column] != sc.NONE:
                 self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         else:
             self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.instruments import parse_decimal, to_mantissa
-
-_MOST: Final = 2**63 - 1
+from tickplant.times import parse_time
 
 
 def price(text: str, scale: int) -> int:
@@ -32,3 +29,26 @@ def _is_decimal(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def wire_decimal(raw: bytes | memoryview) -> str:
+    """A JSON number, or a decimal within quotation marks, as it stands on the wire: whether it is one is seen later."""
+    return bytes(raw).decode().strip('"')
+
+
+def decimals(text: str) -> int:
+    """How many decimals a number on the wire has, zeros at its end included. Raises RejectError."""
+    try:
+        return parse_decimal(text)[1]
+    except ValueError as error:
+        raise RejectError("value", str(error)) from None
+
+
+def rfc3339_ns(text: str) -> int:
+    """Nanoseconds of a time such as 2026-09-01T12:00:01.000001Z. Raises RejectError."""
+    try:
+        if "T" in text:
+            return parse_time(text)
+    except ValueError:
+        pass
+    raise RejectError("time", f"{text[:100]!r} is not a time")

@@ -108,5 +108,5 @@ class StreamLinks:
 def _flags(link: Link) -> int:
     flags = 0
     for channel in link.channels:
-        flags |= ON_CHANNEL[channel]
+        flags |= ON_CHANNEL.get(channel, 0)
     return flags

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tickplant.feeds.kit import state_table as sc
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
-from tickplant.records.layouts import UNKNOWN, Flag, GapCause
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind
 
 if TYPE_CHECKING:
     from tickplant.feeds.kit.listings import Listing
@@ -74,8 +74,8 @@ class StreamRejects:
                 row[column] = ident - 1 if row[column] == sc.NONE else row[column]
                 row[column + CAUSE] = row[column + CAUSE] or GapCause.REJECTED
             if begins:
-                run.mark = int(row[column])
-                last_id, flags = max(run.mark, 0), ON_COLUMN[column]
+                run.mark = self._mark(listing, column)
+                last_id, flags = max(int(row[column]), 0), ON_COLUMN[column]
                 market.gap(instrument, GapCause.REJECTED, 0, ts_recv, last_id=last_id, next_id=next_id, flags=flags)
 
     def end(self, listing: Listing, channel: str) -> Run | None:
@@ -128,11 +128,14 @@ class StreamRejects:
         if run is None or listing is None:
             return False
         column = COLUMN.get(key[1])
-        return (
-            column is None
-            or run.last_id != UNKNOWN_ID
-            or bool(self._market.listings.state[listing.slot, column] == run.mark)
-        )
+        return column is None or run.last_id != UNKNOWN_ID or self._mark(listing, column) == run.mark
+
+    def _mark(self, listing: Listing, column: int) -> int:
+        # What a good message of the stream changes.
+        market = self._market
+        if column == sc.LAST_QUOTE and not market.quotes_count:
+            return market.listings.reader.kinds.get(Kind.QUOTE, 0)
+        return int(market.listings.state[listing.slot, column])
 
     # Of frames that cannot be read.
 

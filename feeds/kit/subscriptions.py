@@ -85,20 +85,20 @@ class Subscriptions:
         """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
         return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
 
-    def subscribe(self, link: Link, now_ns: int) -> list[Send]:
-        """Requests for all streams of a link that has just opened; their answers are awaited."""
+    def subscribe(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> list[Send]:
+        """Requests for all streams, or these, of a link that has just opened; their answers are awaited."""
         link.pending.clear()
         link.refused.clear()
         link.watched.clear()
-        return self._requests(link, link.streams, now_ns)
+        return self.request(link, link.streams if streams is None else streams, now_ns)
 
     def renew(self, symbol: str, channel: str, now_ns: int) -> list[Send]:
         """End the subscription of one stream and begin it again, for a new snapshot."""
         stream, sends = Stream(symbol, channel), []
         for link in self.links.values():
             if stream in link.streams and link.sockets:
-                sends += self._requests(link, [stream], now_ns, subscribe=False)
-                sends += self._requests(link, [stream], now_ns)
+                sends += self.request(link, [stream], now_ns, subscribe=False)
+                sends += self.request(link, [stream], now_ns)
         return sends
 
     def leave(self, symbol: str, now_ns: int) -> list[Send]:
@@ -113,7 +113,7 @@ class Subscriptions:
                 self._left.setdefault(symbol, []).append((link, stream))
                 link.watched.pop(stream, None)
             if link.sockets:
-                sends += self._requests(link, mine, now_ns, subscribe=False)
+                sends += self.request(link, mine, now_ns, subscribe=False)
         return sends
 
     def join(self, symbol: str, now_ns: int) -> list[Send]:
@@ -123,7 +123,7 @@ class Subscriptions:
             mine = [stream for other, stream in self._left.get(symbol, ()) if other is link]
             link.streams = [*link.streams, *mine]
             if mine and link.sockets:
-                sends += self._requests(link, mine, now_ns)
+                sends += self.request(link, mine, now_ns)
         self._left.pop(symbol, None)
         return sends
 
@@ -134,7 +134,8 @@ class Subscriptions:
             for link in self.links.values():
                 self._watch(link, [stream for stream in link.watched if stream.symbol == symbol], now_ns)
 
-    def _requests(self, link: Link, streams: Iterable[Stream], now_ns: int, *, subscribe: bool = True) -> list[Send]:
+    def request(self, link: Link, streams: Iterable[Stream], now_ns: int, *, subscribe: bool = True) -> list[Send]:
+        """The messages that begin, or end, subscriptions of a link."""
         groups: dict[str, list[Stream]] = {}
         for stream in streams:
             groups.setdefault(self._codec.group(stream), []).append(stream)
@@ -192,7 +193,7 @@ class Subscriptions:
             link.refused = [(streams, at_ns) for streams, at_ns in link.refused if at_ns > now_ns]
             wanted = [[stream for stream in streams if stream.symbol not in self._left] for streams in due]
             for streams in wanted:
-                sends += self._requests(link, streams, now_ns)
+                sends += self.request(link, streams, now_ns)
         return sends
 
     def restart_watch(self, link: Link, now_ns: int) -> None:

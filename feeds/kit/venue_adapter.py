@@ -12,7 +12,7 @@ docs/venues.md goes through it with an example.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 
@@ -48,6 +48,9 @@ from tickplant.records.layouts import Kind, StatusCode
 
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
+
+
+Part = TypeVar("Part")
 
 
 class VenueAdapter:
@@ -169,7 +172,7 @@ class VenueAdapter:
             case Frames(link, frames):
                 self._on_frames(link, frames, now_ns)
             case Second():
-                self._on_second(now_ns)
+                self.on_second(now_ns)
             case Answer():
                 self._on_answer(event, now_ns)
             case Opened(name):
@@ -183,6 +186,8 @@ class VenueAdapter:
                 for name, listing in self.market.listings.by_symbol.items():
                     if symbol in ("", name):
                         listing.book.refresh()
+                        self.market.record(listing, (), 0, now_ns)
+                self.follow_up()
             case Resumed(last):
                 self.market.ts_recv = now_ns
                 self.market.resume(last)
@@ -234,6 +239,22 @@ class VenueAdapter:
         self.counts.parsed += recorded
         self.counts.ignored += not recorded
 
+    @staticmethod
+    def each(parts: Iterable[Part], record: Callable[[Part], bool]) -> bool:
+        """Record the parts of a frame, whether one of them was recorded. A part that is rejected costs no other.
+
+        Raises the RejectError of the last such part.
+        """
+        recorded, rejected = False, None
+        for part in parts:
+            try:
+                recorded |= record(part)
+            except RejectError as error:
+                rejected = error
+        if rejected is not None:
+            raise rejected
+        return recorded
+
     def follow_up(self) -> None:
         """Ask for what the market wants."""
         if self.market.snapshots_wanted:
@@ -247,7 +268,8 @@ class VenueAdapter:
             else:
                 self.effects += self._past.fetch_missed(asking=self.live and self.life.ready)
 
-    def _on_second(self, now_ns: int) -> None:
+    def on_second(self, now_ns: int) -> None:
+        """The deadlines of subscriptions, probes and polls."""
         self.market.rejects.tell_unread(now_ns)
         self.life.on_second(now_ns)
         effects, replaced = self.links.on_second(now_ns)

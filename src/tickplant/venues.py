@@ -25,6 +25,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
     upper_case: bool = True  # symbols have no lower-case letters
@@ -52,6 +53,7 @@ def _load(name: str) -> Callable[..., Any]:
 
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
+_KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -72,6 +74,17 @@ VENUES: Final[dict[str, Venue]] = {
             endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
             channels=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
+        ),
+        Venue(
+            name="kraken",
+            factory=f"{_KRAKEN}:KrakenAdapter",
+            kernels=f"{_KRAKEN}:warm_up",
+            endpoints={"ws": "wss://ws.kraken.com/v2"},
+            channels=("trade", "quote", "book"),
+            depths=(10, 25, 100, 500, 1000),
+            symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
+            symbol_hint="BASE/QUOTE, such as BTC/USD",
+            upper_case=False,
         ),
     )
 }

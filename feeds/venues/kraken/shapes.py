@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Give, Ids, Row, Shape, Stamp, each, levels
-from tickplant.feeds.kit.state_table import LAST_TRADE
+from tickplant.feeds.kit.shapes import Give, Ids, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_QUOTE
 from tickplant.records.layouts import Flag, Kind, Side
 
 BOOK_EVENT: Final = 0
@@ -49,6 +49,7 @@ def _ticker(last_member: str, time: str) -> Shape:
             '{"symbol":"<symbol>","bid":<bid:price+>,"bid_qty":<bid_size:size>,"ask":<ask:price+>,'
             '"ask_qty":<ask_size:size>,"last":<_:number>,"volume":<_:number>,"vwap":<_:number>,"low":<_:number>,'
             f'"high":<_:number>,"change":<_:number>,"change_pct":<_:number>{last_member}}}',
+            Seen(SEEN_QUOTE),
             Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time=time),
             Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time=time, flags=Flag.LAST),
         ),

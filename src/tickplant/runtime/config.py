@@ -54,6 +54,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     venue: str
     symbols: tuple[str, ...]
     channels: tuple[Channel, ...] = ("trade", "quote", "book")
+    book_depth: NotNegative = 0  # levels a side of books, where the venue offers a choice; 0: the venue's default
     sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
     ws_url: str = ""  # instead of the venue's own addresses
     rest_url: str = ""

@@ -194,6 +194,9 @@ def _check_feed(config: Config, name: str, wrong: _Wrong) -> None:
         raise wrong(key, f"something is listed twice in {feed.channels}")
     if unknown := [channel for channel in feed.channels if channel not in venue.channels]:
         raise wrong(f"{key}.channels", f"{venue.name} has no {unknown[0]}: it has {', '.join(venue.channels)}")
+    if feed.book_depth and feed.book_depth not in venue.depths:
+        offered = f"one of {', '.join(map(str, venue.depths))}" if venue.depths else "a whole book only"
+        raise wrong(f"{key}.book_depth", f"{venue.name} offers {offered}")
     for group in venue.exclusive:
         if len(same := [channel for channel in group if channel in feed.channels]) > 1:
             raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same trades: choose one")

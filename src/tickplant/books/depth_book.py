@@ -161,7 +161,7 @@ def copy_best_of_both(memory: Integers, out: Integers) -> tuple[int, int]:
 class DepthBook:
     """Bids and asks of one instrument, at most `depth` levels a side; None: all that the venue sends.
 
-    An event is given in either of two forms, C-contiguous arrays of int64:
+    An event is given in either of two forms, writable C-contiguous arrays of int64:
 
     * shape (n, 8): rows as in a `TickBatch` (`records.batch`), CLEAR and LEVEL; others, and PARTIAL, are passed over;
     * shape (n, 3): side (`Side.BID` or `Side.ASK`), price and size.

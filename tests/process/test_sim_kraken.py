@@ -125,6 +125,25 @@ def test_trades_follow_their_snapshot_without_a_hole(sim: SimProcess) -> None:
             assert len(snapshot["data"]) <= 50
 
 
+def test_trades_that_were_missed_are_served_by_rest(sim: SimProcess) -> None:
+    with open_ws(sim) as ws:
+        subscribe(ws, "trade", ["BTC/USD"])
+        sent: dict[int, Any] = {}
+        while len(sent) < 20:
+            message = until(ws, lambda one: one.get("channel") == "trade")
+            sent |= {one["trade_id"]: one for one in message["data"]}
+    answer = sim.get("/0/public/Trades?pair=BTC/USD&count=1000")
+    rows = {row[6]: row for row in json.loads(answer.content, parse_float=str)["result"]["BTC/USD"]}
+    for ident, one in sent.items():
+        price, size, seconds, side, kind, _, _ = rows[ident]
+        assert (price, size) == (one["price"], one["qty"])
+        assert (side, kind) == (one["side"][0], one["ord_type"][0])
+        assert seconds[-9:-3] == one["timestamp"][-7:-1]
+    sim.fault("rest", endpoint="Trades", status=429)
+    refused = sim.get("/0/public/Trades?pair=BTC/USD")
+    assert (refused.status_code, refused.json()) == (429, {"error": ["EAPI:Rate limit exceeded"]})
+
+
 def test_heartbeats_come_each_second_and_pings_are_answered(sim: SimProcess) -> None:
     with open_ws(sim) as ws:
         subscribe(ws, "instrument")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.errors import FeedError
-from tickplant.sim.conversation import Reply, Text
+from tickplant.sim.conversation import Get, Reply, Text
 from tickplant.sim.dialect import Events
 from tickplant.sim.dialects.kraken.instruments import instrument_frame
 from tickplant.sim.dialects.kraken.printer import KrakenPrinter
 from tickplant.sim.dialects.kraken.recorded import KrakenRecording
+from tickplant.sim.dialects.kraken.rest import TradeDesk, answer
 from tickplant.sim.dialects.kraken.session import HEARTBEAT, Desk, Session
 from tickplant.sim.dialects.kraken.shapes import BOOK, DEPTHS, FRAME, KINDS, STYLE, update_shapes
 from tickplant.sim.dialects.kraken.window_kernels import window_changes
@@ -421,7 +423,7 @@ def frame(channel: str, kind: str, **entry: Any) -> bytes:
 
 def record(path: Path, frames: list[bytes]) -> Contents:
     path.write_bytes(zstandard.compress(b"".join(b"%d %b\n" % (i, text) for i, text in enumerate(frames, 1))))
-    return scan(path, KrakenRecording())
+    return scan(path, KrakenRecording(kept_trades=100))
 
 
 @pytest.mark.kernels
@@ -478,6 +480,45 @@ def test_a_client_in_the_middle_of_a_recording_gets_the_book_as_it_is_and_goes_o
     shown = json.loads(trades.text, parse_float=str)
     assert (shown["type"], shown["data"]) == ("snapshot", early.trades["BTC/USD"][-50:])
     assert json.loads(ticker.text, parse_float=str)["data"] == early.tickers["BTC/USD"][-1:]
+
+
+def get(desk: TradeDesk, target: str) -> Any:
+    return json.loads(answer(desk, Get(target, {}, "")).body, parse_float=str)
+
+
+def test_played_trades_are_served_by_rest_in_pages(tmp_path: Path) -> None:
+    entries = [
+        f'{{"symbol":"A/B","side":"{side}","price":{price},"qty":0.50000000,"ord_type":"{kind}","trade_id":{ident},'
+        f'"timestamp":"2026-09-01T12:00:00.00000{ident}Z"}}'
+        for ident, (side, price, kind) in enumerate([("buy", "10.1", "market"), ("sell", "10", "limit")] * 3)
+    ]
+    lines = [f'{{"channel":"trade","type":"update","data":[{entry}]}}'.encode() for entry in entries]
+    contents = record(tmp_path / "r.zst", lines)
+    recorded = contents.venue
+    assert isinstance(recorded, KrakenRecording)
+    (piece,) = pieces(contents)
+    assert isinstance(piece, Piece)
+    assert get(recorded, "/0/public/Trades?pair=AB") == {"error": [], "result": {"AB": [], "last": "0"}}
+    recorded.played(piece.batch)
+    got = get(recorded, f"/0/public/Trades?pair=A/B&since={ORIGIN_NS + 1000}&count=2&assetVersion=1")["result"]
+    assert got["A/B"] == [
+        ["10.1", "0.50000000", "1788264000.000002000", "b", "m", "", 2],
+        ["10", "0.50000000", "1788264000.000003000", "s", "l", "", 3],
+    ]
+    assert got["last"] == str(ORIGIN_NS + 3000)
+    rest = get(recorded, f"/0/public/Trades?pair=A/B&since={got['last']}")["result"]["A/B"]
+    assert [row[6] for row in rest] == [4, 5]
+    assert [row[6] for row in get(recorded, "/0/public/Trades?pair=A/B&count=1")["result"]["A/B"]] == [5]
+    for target, error in (
+        ("/0/public/Trades?pair=X/Y", "EQuery:Unknown asset pair"),
+        ("/0/public/Trades?pair=A/B&count=1001", "EGeneral:Invalid arguments"),
+        ("/0/public/Trades?pair=A/B&since=x", "EGeneral:Invalid arguments"),
+        ("/0/public/Nothing", "EGeneral:Unknown method"),
+        ("/1/public/Trades?pair=A/B", "EGeneral:Unknown method"),
+    ):
+        assert get(recorded, target) == {"error": [error]}
+    assert get(recorded, "/0/public/SystemStatus")["result"]["status"] == "online"
+    assert abs(get(recorded, "/0/public/Time")["result"]["unixtime"] - time.time()) < 5
 
 
 def test_recorded_instruments_are_pushed_as_they_were_and_their_changes_are_played(tmp_path: Path) -> None:

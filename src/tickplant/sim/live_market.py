@@ -194,7 +194,7 @@ class LiveMarket:
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
         """Kept trades from an id on, or the newest; oldest first."""
         rows = self.past(symbol, TRADE)
-        return self._show(rows[-limit:] if from_id is None else rows[rows["id"] >= from_id][:limit])
+        return self.show(rows[-limit:] if from_id is None else rows[rows["id"] >= from_id][:limit])
 
     def aggregates(
         self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
@@ -202,14 +202,15 @@ class LiveMarket:
         """Kept aggregates from an id on, of a time range (its end is exclusive), or the newest; oldest first."""
         rows = self.past(symbol, AGGREGATE)
         if from_id is not None:
-            return self._show(rows[rows["id"] >= from_id][:limit])
+            return self.show(rows[rows["id"] >= from_id][:limit])
         if start_ns is None and end_ns is None:
-            return self._show(rows[-limit:])
+            return self.show(rows[-limit:])
         after = rows["time"] >= (0 if start_ns is None else start_ns)
         before = rows["time"] < (NEVER if end_ns is None else end_ns)
-        return self._show(rows[after & before][:limit])
+        return self.show(rows[after & before][:limit])
 
-    def _show(self, rows: NDArray[np.void]) -> list[Trade]:
+    def show(self, rows: NDArray[np.void]) -> list[Trade]:
+        """Rows of `past`, printed."""
         return [
             Trade(
                 int(row["id"]),

@@ -6,20 +6,25 @@ import functools
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from tickplant.books.depth_book import DepthBook
 from tickplant.sim import order_flow
 from tickplant.sim.conversation import Text
 from tickplant.sim.dialect import Snapshot
 from tickplant.sim.dialects.kraken.instruments import instrument_frame
 from tickplant.sim.dialects.kraken.printer import KrakenPrinter
+from tickplant.sim.dialects.kraken.rest import TradeDesk
 from tickplant.sim.dialects.kraken.session import Desk
 from tickplant.sim.dialects.kraken.shapes import BOOK, DEPTHS, INSTRUMENT, KINDS, TRADE, TRADES_SHOWN, kind_of
+from tickplant.sim.dialects.kraken.window_kernels import is_limit
 from tickplant.sim.live_market import LiveMarket
+from tickplant.sim.sim_source import Trade
 
 NO_TRADES = b'{"channel":"trade","type":"snapshot","data":[]}'
 
 
-class MarketDesk(Desk):
+class MarketDesk(Desk, TradeDesk):
     """Of a synthetic market."""
 
     stale: Callable[[str], Snapshot | None]
@@ -37,6 +42,16 @@ class MarketDesk(Desk):
     def offers(self, symbol: str, depth: int) -> bool:
         """Books can be had at every depth."""
         return True
+
+    def symbols(self) -> list[str]:
+        """All pairs."""
+        return list(self._market.listed)
+
+    def trades(self, symbol: str, since_ns: int, limit: int) -> list[Trade]:
+        """See TradeDesk."""
+        rows = self._market.past(symbol, order_flow.TRADE)
+        rows = rows[rows["time"] > since_ns][:limit] if since_ns else rows[-limit:]
+        return [msgspec.structs.replace(one, is_limit=is_limit(one.time_ns)) for one in self._market.show(rows)]
 
     def snapshot(self, stream: str) -> Text:
         """The state that the next update continues; of a book, an old one where a fault wants that."""

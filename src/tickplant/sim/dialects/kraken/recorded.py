@@ -8,16 +8,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from tickplant.errors import FeedError
 from tickplant.sim.conversation import Text
 from tickplant.sim.dialect import Line, RecordedVenue, Snapshot
 from tickplant.sim.dialects.kraken.instruments import instrument_frame
 from tickplant.sim.dialects.kraken.recorded_book import KeptBook, book_entries
+from tickplant.sim.dialects.kraken.rest import TradeDesk
 from tickplant.sim.dialects.kraken.session import Desk
 from tickplant.sim.dialects.kraken.shapes import DEPTHS, INSTRUMENT, STATUS, TRADES_SHOWN
 from tickplant.sim.frames import Batch
-from tickplant.sim.sim_source import Listed, fixed
+from tickplant.sim.sim_source import Listed, Trade, fixed
 
 
 class _Message(msgspec.Struct):
@@ -33,6 +35,15 @@ class _Named(msgspec.Struct):
     symbol: str
     trade_id: int = 0
     checksum: int = 0
+
+
+class _Trade(msgspec.Struct):
+    price: Any
+    qty: Any
+    side: str
+    ord_type: str
+    trade_id: int
+    timestamp: str
 
 
 class _Pair(msgspec.Struct):
@@ -51,23 +62,24 @@ class _Pairs(msgspec.Struct):
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _NAMED: Final = msgspec.json.Decoder(list[_Named])
 _RAW: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TRADE: Final = msgspec.json.Decoder(_Trade, float_hook=str)
 _PAIRS: Final = msgspec.json.Decoder(_Pairs)
 
 
-class KrakenRecording(RecordedVenue, Desk):
+class KrakenRecording(RecordedVenue, Desk, TradeDesk):
     """What is recorded, then what has been played; the desk of those that subscribe."""
 
     venue = "kraken"
     stale: Callable[[str], Snapshot | None]
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept_trades: int) -> None:
         self.stale = lambda symbol: None
         self._streams: list[str] = []  # in the order of their first line
         self._pairs: dict[str, _Pair] = {}
         self._instruments = b""  # the recorded snapshot of the channel
         self._depths: dict[str, int] = {}
         self._books: dict[str, KeptBook] = {}
-        self._trades: defaultdict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=TRADES_SHOWN))
+        self._trades: defaultdict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=kept_trades))
         self._tickers: dict[str, bytes] = {}
 
     def survey(self, number: int, frame: bytes) -> Line | None:
@@ -198,6 +210,25 @@ class KrakenRecording(RecordedVenue, Desk):
         """A book is played at the depth at which it was recorded."""
         return self._depths.get(symbol, depth) == depth
 
+    def symbols(self) -> list[str]:
+        """All pairs."""
+        return list(self._listed)
+
+    def trades(self, symbol: str, since_ns: int, limit: int) -> list[Trade]:
+        """See TradeDesk; of those that have been played."""
+        trades = [
+            Trade(
+                one.trade_id,
+                str(one.price),
+                str(one.qty),
+                int(np.datetime64(one.timestamp.removesuffix("Z"), "ns").astype(np.int64)),
+                one.side == "sell",
+                is_limit=one.ord_type == "limit",
+            )
+            for one in map(_TRADE.decode, self._trades[symbol])
+        ]
+        return [one for one in trades if one.time_ns > since_ns][:limit] if since_ns else trades[-limit:]
+
     def snapshot(self, stream: str) -> Text | None:
         """What has been played of a stream; None before that, since its snapshot is recorded."""
         if stream == INSTRUMENT:
@@ -209,7 +240,8 @@ class KrakenRecording(RecordedVenue, Desk):
             book = self._books[symbol]
             return Text(book.snapshot(depth) if old is None else old(depth), stream, book.checksum(depth))
         if channel == "trade" and self._trades[symbol]:
-            return Text(b'{"channel":"trade","type":"snapshot","data":[%b]}' % b",".join(self._trades[symbol]), stream)
+            shown = b",".join(list(self._trades[symbol])[-TRADES_SHOWN:])
+            return Text(b'{"channel":"trade","type":"snapshot","data":[%b]}' % shown, stream)
         if channel == "ticker" and symbol in self._tickers:
             return Text(b'{"channel":"ticker","type":"snapshot","data":%b}' % self._tickers[symbol], stream)
         return None

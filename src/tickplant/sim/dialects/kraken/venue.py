@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from tickplant.sim.conversation import Answer, Get, Refusal, Refused
 from tickplant.sim.dialect import Dialect, Limits, Snapshot
+from tickplant.sim.dialects.kraken import rest
 from tickplant.sim.dialects.kraken.desk import MarketDesk
 from tickplant.sim.dialects.kraken.printer import KrakenPrinter
 from tickplant.sim.dialects.kraken.recorded import KrakenRecording
@@ -23,14 +24,14 @@ PATH: Final = "/v2"
 FIRST_CONNECTION: Final = 1 << 63  # the venue's ids of connections need all 64 bits
 
 WORDS: Final = FaultWords(
-    kinds=tuple(kind for kind in KINDS if kind != "rest"),
+    kinds=KINDS,
     garbage='{"channel":"trade","type":"update","data":<!DOCTYPE html><title>502 Bad Gateway</title>}',
     corrupt="checksum",
     refused=Refused(0, "Exceeded msg rate"),
     trading="online",
     halted="maintenance",
     delisted="delisted",
-    endpoints=("*",),
+    endpoints=("Trades", "*"),
     book_of=lambda stream: f"{stream.partition('@')[0]}@book*" if "@" in stream else "*@book*",
     with_ids=lambda stream: f"{stream.partition('@')[0]}@trade" if "@" in stream else "*@trade",
 )
@@ -51,7 +52,7 @@ class Kraken(Dialect):
         self._desk: MarketDesk | KrakenRecording
         self.source: Source
         if spec.recording is not None:
-            self._desk = KrakenRecording()
+            self._desk = KrakenRecording(kept_trades=spec.history_trades)
             self.source = Player(spec, self._desk)
         else:
             market = LiveMarket(spec, lambda: KrakenPrinter(spec.symbols), trading=WORDS.trading)
@@ -72,8 +73,8 @@ class Kraken(Dialect):
         return Session(self._desk, FIRST_CONNECTION + time.time_ns(), self._max_streams, refuse)
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
-        """REST is not simulated."""
-        return Answer(404, b'{"error":["EGeneral:Unknown method"]}')
+        """See `rest`."""
+        return rest.answer(self._desk, request)
 
     def rest_refusal(self, status: int) -> bytes:
         """The venue's list of errors."""

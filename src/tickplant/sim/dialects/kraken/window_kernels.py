@@ -91,6 +91,12 @@ def put_ticker(
 
 
 @kernel
+def is_limit(time_ns: int) -> int:
+    """Whether an order that took at this time since the epoch was a limit order, rather than a market order."""
+    return time_ns // 1000 & 1
+
+
+@kernel
 def put_trade(row: NDArray[np.void], origin_ns: int, out: NDArray[np.void], used: int, run: int) -> int:
     """Write one trade; returns the rows of `out` used. All trades of an order are of one kind of order."""
     made = out[used]
@@ -101,7 +107,7 @@ def put_trade(row: NDArray[np.void], origin_ns: int, out: NDArray[np.void], used
     made["price"] = row["price"]
     made["size"] = row["size"]
     made["maker"] = row["maker"]
-    made["limit"] = (origin_ns + row["time"]) // 1000 & 1
+    made["limit"] = is_limit(origin_ns + int(row["time"]))
     made["run"] = run
     return used + 1
 

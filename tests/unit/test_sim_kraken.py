@@ -176,7 +176,7 @@ def test_levels_that_fall_out_of_the_window_are_not_deleted_and_come_back_when_t
     inside: dict[str, set[str]] = {"bids": set(), "asks": set()}
     fallen, returned = 0, 0
     known: dict[str, dict[str, str]] = {"bids": {}, "asks": {}}
-    for _, frame in venue.until(20_000 * MS):
+    for _, frame in venue.until(6_000 * MS):
         (entry,) = json.loads(frame, parse_float=str)["data"]
         for name, sign in (("bids", -1), ("asks", 1)):
             for level in entry[name]:
@@ -189,8 +189,8 @@ def test_levels_that_fall_out_of_the_window_are_not_deleted_and_come_back_when_t
             kept = sorted(inside[name], key=lambda price: sign * Decimal(price))[:10]
             fallen += len(inside[name]) - len(kept)
             inside[name] = set(kept)
-    assert fallen > 20
-    assert returned > 20
+    assert fallen > 10
+    assert returned > 10
 
 
 @pytest.mark.kernels
@@ -202,7 +202,7 @@ def test_trades_of_an_order_are_one_frame_and_quotes_follow_the_trigger() -> Non
     volume: defaultdict[str, Decimal] = defaultdict(Decimal)
     worth: defaultdict[str, Decimal] = defaultdict(Decimal)
     several = 0
-    for stream, frame in venue.until(30_000 * MS):
+    for stream, frame in venue.until(10_000 * MS):
         entries = json.loads(frame, parse_float=Decimal)["data"]
         symbol, _, channel = stream.partition("@")
         if channel == "trade":
@@ -223,8 +223,8 @@ def test_trades_of_an_order_are_one_frame_and_quotes_follow_the_trigger() -> Non
             assert float(entry["vwap"]) == pytest.approx(float(worth[symbol] / volume[symbol]), rel=0.05)
         if channel == "ticker-trades":
             assert (entry["last"], entry["timestamp"]) == (last["price"], last["timestamp"])
-    assert several > 10
-    assert len(quotes["trades"]) > 50
+    assert several > 5
+    assert len(quotes["trades"]) > 20
     assert len(quotes["bbo"]) > len(quotes["trades"])
     for ids in trades.values():
         assert ids == list(range(ids[0], ids[0] + len(ids)))
@@ -431,7 +431,7 @@ def test_a_client_in_the_middle_of_a_recording_gets_the_book_as_it_is_and_goes_o
     venue = Venue()
     frames = [venue.book(0, 25), venue.book(2, 25)]
     venue.want("BTC/USD@book-25", "SHIB/USD@book-25", "BTC/USD@trade", "BTC/USD@ticker-bbo")
-    frames += [text for _, text in venue.until(8_000 * MS)]
+    frames += [text for _, text in venue.until(4_000 * MS)]
     greeting = b'{"channel":"status","type":"update","data":[{"system":"online","connection_id":18446744073709551615}]}'
     maintenance = greeting.replace(b"online", b"maintenance")
     answers = [b'{"method":"subscribe","result":{"channel":"book"},"success":true}', HEARTBEAT, b'{"Error":"x"}']

@@ -19,6 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.errors import FeedError
+from tickplant.feeds.kit.shape_reader import ShapeReader
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, NONE, STATE_COLUMNS
+from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.feeds.venues.kraken.shapes import BOOK_EVENT, SHAPES
+from tickplant.records.batch import TickBatch
 from tickplant.sim.conversation import Get, Reply, Text
 from tickplant.sim.dialect import Events
 from tickplant.sim.dialects.kraken.instruments import instrument_frame
@@ -228,6 +234,37 @@ def test_trades_of_an_order_are_one_frame_and_quotes_follow_the_trigger() -> Non
     assert len(quotes["bbo"]) > len(quotes["trades"])
     for ids in trades.values():
         assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+@pytest.mark.kernels
+def test_a_feed_s_fast_path_takes_every_update() -> None:
+    venue = Venue()
+    venue.want("@trade", "@ticker-bbo", "@book-100")
+    for symbol in range(len(SYMBOLS)):
+        venue.book(symbol, 100)
+    symbols = SymbolTable()
+    for slot, symbol in enumerate(SYMBOLS):
+        symbols.add(symbol, slot)
+    state = np.zeros((len(SYMBOLS), STATE_COLUMNS), np.int64)
+    state[:, :3] = 1, 8, 8
+    state[:, [LAST_TRADE, LAST_QUOTE]] = NONE
+    reader = ShapeReader(Shapes(SHAPES), symbols, state)
+    batch = TickBatch()
+    given: Counter[int] = Counter()
+
+    def refer(frame: bytes, ts_recv: int) -> None:
+        raise AssertionError(frame)
+
+    def give(number: int, slot: int, rows: Any, values: list[int], ts_recv: int) -> None:
+        given[number] += 1
+
+    sent = Counter[str]()
+    for _, text in venue.until(4_000 * MS):
+        reader.read((text,), 1, batch, refer, give)
+        sent[json.loads(text)["channel"]] += 1
+    assert {name: count for name, count in reader.taken.items() if count} == sent
+    assert given[BOOK_EVENT] == sent["book"]
+    assert min(sent.values()) > 10
 
 
 @st.composite

@@ -30,7 +30,7 @@ BELOW: dict[str, set[str]] = {
     "writer": {"runtime", "shm", "records", "kernels"},
     "store": {"runtime", "shm", "records", "books", "wire", "writer", "kernels"},
     "client": {"runtime", "records", "wire"},
-    "sim": {"runtime", "kernels"},
+    "sim": {"runtime", "records", "books", "kernels"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
     "cli": {"runtime", "venues", "records", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import islice
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from tickplant.errors import FeedError
+from tickplant.sim.conversation import Reply, Session
 from tickplant.sim.dialects.binance.venue import WORDS
 from tickplant.sim.fault_state import Faults, Piece
 from tickplant.sim.faults import Fault, parse_fault, random_faults
 from tickplant.sim.frames import Batch, batch_of, frame, frame_header
+from tickplant.sim.outlet import Outlet
 from tickplant.sim.post import Post
 from tickplant.sim.spec import parse_spec
 
@@ -196,3 +199,81 @@ def test_a_post_is_read_whatever_its_pieces(piece_bytes: int) -> None:
     answers = [post.feed(data[start : start + piece_bytes]) for start in range(0, len(data), piece_bytes)]
     assert answers[-1] == ("/sim/fault", b"hello")
     assert not any(answers[:-1])
+
+
+class Client:
+    """A connection that keeps what it is sent; it counts its frames, as some venues do."""
+
+    number, path, is_open, queued_bytes = 1, "/", True, 0
+    mask = np.ones(len(STREAMS), np.bool_)
+
+    def __init__(self, *, counts: bool) -> None:
+        self.session = Counting() if counts else Plain()
+        self.sent = b""
+
+    def send_frames(self, data: bytes) -> None:
+        self.sent += data
+
+    def send_text(self, text: bytes) -> None:
+        self.sent += frame(text)
+
+    def send_ping(self, payload: bytes) -> None:
+        raise NotImplementedError
+
+    def send_close(self, code: int, reason: str) -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+    async def until_writable(self) -> None:
+        raise NotImplementedError
+
+    async def barrier(self) -> None:
+        raise NotImplementedError
+
+
+class Plain(Session):
+    """Takes the frames as they are."""
+
+    def names(self) -> list[str]:
+        return STREAMS
+
+    def on_text(self, text: bytes) -> list[Reply]:
+        return []
+
+
+class Counting(Plain):
+    """Takes each frame with its number on this connection."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.own = lambda text: b"%d %b" % (next(self._numbers), text)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_connection_may_have_a_text_of_its_own_of_each_frame_whatever_befalls_it(counts: bool) -> None:
+    outlet = Outlet(STREAMS, max_buffer_bytes=1 << 20)
+    client = Client(counts=counts)
+    outlet.opened(client)
+    outlet.reply(client, b"hello")
+    outlet.deliver(batch((0, 1), (2, 1)))
+    outlet.arm(fault("drop", skip=1), 0)
+    outlet.deliver(batch((0, 2), (0, 3), (0, 4)))
+    outlet.push(client, b"snapshot", 1, 9)
+    texts = [
+        b"hello",
+        b'{"a@trade":1}',
+        b'{"b@trade":1}',
+        b'{"a@trade":2}',
+        b'{"a@trade":3}',
+        b'{"a@trade":4}',
+        b"snapshot",
+    ]
+    expected = [b"%d %b" % (i, text) if counts else text for i, text in enumerate(texts, 1)]
+    del expected[4]
+    assert client.sent == b"".join(map(frame, expected))
+    (entry,) = outlet.report()["connections"]  # type: ignore[misc]  # as JSON shows it
+    assert entry["streams"]["a@trade"] == {"frames": 3, "last_id": 4, "lost": 1}
+    assert entry["streams"]["a@depth"] == {"frames": 1, "last_id": 9, "lost": 0}
+    assert (entry["replies"], outlet.frames_sent) == (1, 5)

@@ -98,6 +98,10 @@ class Printer(Protocol):
         """The market has opened, and nothing has happened yet."""
         ...
 
+    def prepare(self) -> None:
+        """Compile the kernels that `render` does not call."""
+        ...
+
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows the market must produce where these streams are wanted: [symbols * kinds]."""
         ...

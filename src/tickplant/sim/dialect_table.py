@@ -28,6 +28,7 @@ _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETH
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
 }
 
 

@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.sim.dialect import Events, Printer
-from tickplant.sim.frames import frames
+from tickplant.sim.frames import batch_of, frames
 from tickplant.sim.market import Market
 from tickplant.sim.order_flow import AGGREGATE, ASK, BID, MESSAGE, NEVER, TRADE
 from tickplant.sim.outlet import Outlet
@@ -78,6 +78,8 @@ class LiveMarket:
         """Compile the kernels by running a twin for a while, so that nobody waits for them later."""
         spec = msgspec.structs.replace(self._spec, messages_per_s=1000.0, limit_messages=None, log=None)
         twin = LiveMarket(spec, self._make_printer, trading=self._trading)
+        twin.printer.prepare()
+        frames(batch_of([b"{}"], [0], [0]), np.zeros(1, np.int64))  # as of a frame for one connection
         wanted = np.ones(len(self.streams), np.bool_)
         for rows, levels in twin.market.advance(10**9, twin.printer.needs(wanted)):
             for _, batch in twin.printer.render(Events(rows, levels, 1, 1), wanted, {0}):
@@ -185,25 +187,30 @@ class LiveMarket:
         )
         return Book(self.market.update_id(index), bids, asks)
 
+    def past(self, symbol: str, kind: int) -> NDArray[np.void]:
+        """Kept rows of order_flow.MESSAGE, trades or aggregates, oldest first; their times are since the epoch."""
+        return self._history[kind].of(self.index[symbol])
+
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
         """Kept trades from an id on, or the newest; oldest first."""
-        rows = self._history[TRADE].of(self.index[symbol])
-        return self._show(rows[-limit:] if from_id is None else rows[rows["id"] >= from_id][:limit])
+        rows = self.past(symbol, TRADE)
+        return self.show(rows[-limit:] if from_id is None else rows[rows["id"] >= from_id][:limit])
 
     def aggregates(
         self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
     ) -> list[Trade]:
         """Kept aggregates from an id on, of a time range (its end is exclusive), or the newest; oldest first."""
-        rows = self._history[AGGREGATE].of(self.index[symbol])
+        rows = self.past(symbol, AGGREGATE)
         if from_id is not None:
-            return self._show(rows[rows["id"] >= from_id][:limit])
+            return self.show(rows[rows["id"] >= from_id][:limit])
         if start_ns is None and end_ns is None:
-            return self._show(rows[-limit:])
+            return self.show(rows[-limit:])
         after = rows["time"] >= (0 if start_ns is None else start_ns)
         before = rows["time"] < (NEVER if end_ns is None else end_ns)
-        return self._show(rows[after & before][:limit])
+        return self.show(rows[after & before][:limit])
 
-    def _show(self, rows: NDArray[np.void]) -> list[Trade]:
+    def show(self, rows: NDArray[np.void]) -> list[Trade]:
+        """Rows of `past`, printed."""
         return [
             Trade(
                 int(row["id"]),

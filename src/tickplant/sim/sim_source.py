@@ -64,6 +64,7 @@ class Trade(msgspec.Struct, frozen=True):
     buyer_is_maker: bool
     first: int = 0
     last: int = 0
+    is_limit: bool = False  # the order that took was a limit order
 
 
 class Book(NamedTuple):

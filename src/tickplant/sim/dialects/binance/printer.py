@@ -105,6 +105,9 @@ class BinancePrinter(Printer):
     def begin(self, market: Market) -> None:
         """Nothing is kept of it."""
 
+    def prepare(self) -> None:
+        """`render` calls all."""
+
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Streams are the market's own."""
         return wanted

@@ -1,0 +1,1 @@
+"""Kraken spot, WebSocket v2, as a simulated venue: synthetic market, recordings, session, REST."""

@@ -15,8 +15,9 @@ from tickplant.errors import ConfigError
 from tickplant.feeds.venues import catalogue
 from tickplant.records.layouts import BAR, BBO, CHECKPOINT, TICK
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config_checks import DERIVED_BYTES, TICK_BYTES, VENUES, check_machine
+from tickplant.runtime.config_checks import VENUES
 from tickplant.runtime.config_reader import Reader
+from tickplant.runtime.machine_checks import DERIVED_BYTES, TICK_BYTES, check_machine
 
 FEED = '[feeds.a]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.checkpoints import CheckpointOutput
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine
 from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
@@ -25,9 +25,9 @@ from tickplant.engine.history_requests import Recalls
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
+from tickplant.engine.tick_input import Input
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
-from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process, settle
@@ -39,7 +39,6 @@ from tickplant.shm.ring import prepare_kernels as prepare_ring
 
 Records = NDArray[np.void]
 
-BATCH_RECORDS: Final = 8192
 SETTLE_S: Final = 0.2
 """A replay begins this long after the last new subscription, so that a subscriber's several ones all have arrived."""
 
@@ -50,54 +49,6 @@ LOSSLESS_LINGER_S: Final = 10.0
 HELD_POLL_S: Final = 0.02
 REBUILD_POLL_S: Final = 0.05
 CHECKPOINT_POLL_S: Final = 0.02
-
-
-class Input:
-    """One ring of ticks and what is derived from it."""
-
-    def __init__(self, ref: RingRef, ring: Ring, feed: Feed) -> None:
-        self.ref = ref
-        self.ring = ring
-        self.feed = feed
-        self.rebuild: Rebuild | None = None  # while what came before has to be made up for
-        self.lost = 0  # by a predecessor of the same label: it has accounted for it
-        self.until: int | None = None  # position at which to stop
-        self._consumer: Consumer | None = None
-        self._taken = 0  # since it was attached
-        self._began = (0, 0)  # position and records lost when it was
-
-    @property
-    def reading(self) -> Consumer | None:
-        """What is read now."""
-        return self.rebuild.consumer if self.rebuild else self._consumer
-
-    def attach(self, consumer: Consumer, lost: int) -> None:
-        """Read the ring itself."""
-        self._consumer, self.lost, self.rebuild = consumer, lost, None
-        self._taken, self._began = 0, (consumer.position, consumer.lost)
-
-    def read(self, consumer: Consumer) -> Records:
-        """The next batch of the ring."""
-        ticks = consumer.read(BATCH_RECORDS)
-        self._taken += len(ticks)
-        return ticks
-
-    def account(self, engine: str) -> Account | None:
-        """What must add up, while the ring itself is read."""
-        consumer = self._consumer
-        if consumer is None or self.rebuild:
-            return None
-        position, behind = consumer.position, max(0, consumer.lag)
-        published, lost = position + behind - self._began[0], consumer.lost - self._began[1]
-        return accounts.reading(engine, self.ref.producer, published, taken=self._taken, lost=lost, behind=behind)
-
-    def detach(self) -> None:
-        """Stop reading."""
-        if self.rebuild:
-            self.rebuild.close()
-        if self._consumer:
-            self._consumer.close()
-        self._consumer = None
 
 
 class EngineProcess:

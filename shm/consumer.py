@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
+from tickplant.kernels import direct
 from tickplant.shm import layout, protocol
 from tickplant.shm.atomics import WORD_BYTES, Words
 from tickplant.shm.doorbell import Doorbell
@@ -50,9 +51,9 @@ class Consumer:
         self._record_words = dtype.itemsize // WORD_BYTES
         self._words = words
         self._cells = memoryview(words.data)  # indexing it is the fastest look from Python
-        self._read = protocol.direct(protocol.read, words, words, base)
-        self._commit = protocol.direct(protocol.commit, words, base, 0)
-        self._spin = protocol.direct(protocol.spin, words, base, SPIN_TURNS)
+        self._read = direct(protocol.read, words, words, base)
+        self._commit = direct(protocol.commit, words, base, 0)
+        self._spin = direct(protocol.spin, words, base, SPIN_TURNS)
         self._base = base
         self._next = base + layout.NEXT
         self._committed = base + layout.POSITION

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
+from tickplant.kernels import direct
 from tickplant.shm import protocol
 from tickplant.shm.atomics import Words
 from tickplant.shm.doorbell import Bells
@@ -35,7 +36,7 @@ class Producer:
         self.name = name
         self._dtype = dtype
         self._words = words
-        self._publish = protocol.direct(protocol.publish, words, words, 0)
+        self._publish = direct(protocol.publish, words, words, 0)
         self._bells = bells
         self._lock: Lock | None = lock
 

@@ -21,12 +21,9 @@ What always holds, whoever is killed wherever:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final
 
-import numba as untyped_numba
-
-from tickplant.kernels import JIT_ENABLED, kernel
+from tickplant.kernels import kernel
 from tickplant.shm.atomics import (
     Words,
     fence_acquire,
@@ -69,24 +66,6 @@ COUNT_BITS: Final = 40
 
 READ_ATTEMPTS: Final = 4
 """How often one read starts over because the producer overtook all that it copied."""
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
-    """The machine code of a kernel for arguments of these types, without numba's dispatcher.
-
-    Finding out the types of the arguments costs 0.2 to 0.3 us a call, more than all the rest of a small publish. Nobody
-    checks them any more: the caller must pass what it promised here; arrays that are only read may be read-only.
-    """
-    if not JIT_ENABLED:
-        return function
-    numba, dispatcher = cast("Any", untyped_numba), cast("Any", function)
-    signature = tuple(numba.typeof(argument) for argument in arguments)
-    dispatcher.compile(signature)
-    return cast("Callable[P, R]", dispatcher.overloads[signature].entry_point)
 
 
 @kernel

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.writer.format.codec import (
+from tickplant.writer.format.chunk_layout import (
     COLUMN,
     HEAD_BYTES,
     HEADER,

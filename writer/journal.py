@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
-from tickplant.writer.format.codec import encode_chunk, producer_id, read_header
+from tickplant.writer.format.chunk_layout import producer_id, read_header
+from tickplant.writer.format.codec import encode_chunk
 from tickplant.writer.index import (
     INDEX_SUFFIX,
     JOURNAL_SUFFIX,

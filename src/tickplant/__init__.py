@@ -13,8 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tickplant.client.book_request import Book, fetch_book
     from tickplant.client.follower import Message
-    from tickplant.client.subscription import Book, Subscription, fetch_book, subscribe
+    from tickplant.client.subscription import Subscription, subscribe
     from tickplant.errors import (
         ConfigError,
         ControlError,
@@ -78,7 +79,8 @@ __all__ = [
 
 
 _HOMES = {
-    "client.subscription": ("Book", "Subscription", "fetch_book", "subscribe"),
+    "client.subscription": ("Subscription", "subscribe"),
+    "client.book_request": ("Book", "fetch_book"),
     "client.follower": ("Message",),
     "instruments": ("Instrument", "format_decimal"),
     "store.reader": ("Store",),

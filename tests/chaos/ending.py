@@ -16,7 +16,7 @@ from plant_process import tickplant
 
 from chaos.plant import FEED, ChaosPlant
 from tickplant.books.fold import BOOK_KINDS, Fold
-from tickplant.client.subscription import fetch_book
+from tickplant.client.book_request import fetch_book
 from tickplant.errors import SubscribeError
 from tickplant.instruments import to_mantissa
 from tickplant.records.layouts import Flag, Kind, Schema, Side

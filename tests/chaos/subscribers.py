@@ -21,7 +21,7 @@ from plant_process import tickplant, wait_for
 
 from chaos.crowd import Crowd, Verdict, tools_environment
 from chaos.plant import ENGINE, FEED, ChaosPlant, Settings, chaos_plant
-from tickplant.client.subscription import _Line
+from tickplant.client.request_line import RequestLine
 from tickplant.runtime.config import beside
 from tickplant.wire import GetTopics, Topics
 
@@ -190,7 +190,7 @@ def _head(plant: ChaosPlant) -> int:
 
 def _heads(plant: ChaosPlant) -> dict[str, int]:
     """How far each topic is."""
-    line = _Line(plant.running.publish, beside(plant.running.publish))
+    line = RequestLine(plant.running.publish, beside(plant.running.publish))
     try:
         reply, _ = line.ask(GetTopics(), 30.0)
     finally:

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from made_records import make_records
 
 from tickplant.records.layouts import Schema
-from tickplant.writer.format.codec import VERSION, encode_chunk, producer_id
+from tickplant.writer.format.chunk_layout import VERSION, producer_id
+from tickplant.writer.format.codec import encode_chunk
 
 EPOCH = 1_700_000_000_123_456_789
 ROWS = 300

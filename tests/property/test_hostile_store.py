@@ -25,18 +25,16 @@ from tickplant.store.export import export
 from tickplant.store.reader import Store
 from tickplant.store.verify import verify
 from tickplant.writer.format import columns
-from tickplant.writer.format.codec import (
+from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
     HEADER,
     MAX_CHUNK_BYTES,
     MAX_ROWS,
-    ChunkDecoder,
-    decode_chunk,
-    encode_chunk,
     header_checksum,
     producer_id,
 )
+from tickplant.writer.format.codec import ChunkDecoder, decode_chunk, encode_chunk
 from tickplant.writer.index import ENTRY, index_path, journal_files, load_index, make_entries
 from tickplant.writer.journal import Journal, journal_dir
 

@@ -8,7 +8,7 @@ import pytest
 from tickplant import wire
 from tickplant.client import follower as follower_module
 from tickplant.client.follower import Follower, Message, decimals
-from tickplant.client.subscription import Pattern, filters
+from tickplant.client.topic_patterns import Pattern, filters
 from tickplant.records.layouts import BBO, NO_PRICE, TICK, UNKNOWN, Schema
 
 EPOCH = 1000

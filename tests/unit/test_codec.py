@@ -11,19 +11,17 @@ from made_records import make_records, make_ticks
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import DTYPES, TICK, Flag, Kind, Schema
 from tickplant.writer.format import codec, columns, transform
-from tickplant.writer.format.codec import (
+from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
     HEADER,
     MAGIC,
     MAX_ROWS,
-    ChunkDecoder,
     ChunkHeader,
-    decode_chunk,
-    encode_chunk,
     header_checksum,
     read_header,
 )
+from tickplant.writer.format.codec import ChunkDecoder, decode_chunk, encode_chunk
 
 pytestmark = pytest.mark.kernels
 

@@ -9,7 +9,8 @@ import pytest
 from made_records import make_records
 
 from tickplant.records.layouts import Schema
-from tickplant.writer.format.codec import VERSION, decode_chunk, producer_id
+from tickplant.writer.format.chunk_layout import VERSION, producer_id
+from tickplant.writer.format.codec import decode_chunk
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

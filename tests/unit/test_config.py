@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tickplant.errors import ConfigError
 from tickplant.records.layouts import BAR, BBO, CHECKPOINT, TICK
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config_checks import DERIVED_BYTES, TICK_BYTES, check_machine
 from tickplant.runtime.config_reader import Reader
+from tickplant.runtime.machine_checks import DERIVED_BYTES, TICK_BYTES, check_machine
 
 FEED = '[feeds.a]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from tickplant.errors import StoreError
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
-from tickplant.writer.format.codec import HEADER
+from tickplant.writer.format.chunk_layout import HEADER
 from tickplant.writer.index import ENTRY, index_path, journal_files, load_index
 from tickplant.writer.journal import HOUR_NS, Files, Journal, journal_dir
 

@@ -14,7 +14,8 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Schema
 from tickplant.store.reader import Store
 from tickplant.store.verify import Report, verify
-from tickplant.writer.format.codec import encode_chunk, producer_id
+from tickplant.writer.format.chunk_layout import producer_id
+from tickplant.writer.format.codec import encode_chunk
 from tickplant.writer.index import index_path, load_index
 from tickplant.writer.journal import Journal
 

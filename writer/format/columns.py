@@ -1,6 +1,6 @@
 """One column of a chunk: which ids columns have, how one becomes a section of bytes and comes back. Does no I/O.
 
-The format of a section is described in `codec.py`, which puts sections into chunks; the steps are in `transform.py`.
+`chunk_layout.py` describes the format of a section, `codec.py` puts sections into chunks, `transform.py` has the steps.
 """
 
 from __future__ import annotations

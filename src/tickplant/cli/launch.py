@@ -31,7 +31,7 @@ def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
     from tickplant.plant import plans  # noqa: PLC0415  # while the fork server starts
     from tickplant.plant.console import watch  # noqa: PLC0415
     from tickplant.plant.supervisor import Supervisor  # noqa: PLC0415
-    from tickplant.runtime.config_checks import check_machine  # noqa: PLC0415
+    from tickplant.runtime.machine_checks import check_machine  # noqa: PLC0415
 
     config = load_config(file)
     check_machine(config)

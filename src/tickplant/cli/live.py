@@ -23,8 +23,9 @@ from tickplant.cli.options import (
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.client.book_request import Book, fetch_book
 from tickplant.client.follower import Message, decimals
-from tickplant.client.subscription import Book, Subscription, fetch_book, subscribe
+from tickplant.client.subscription import Subscription, subscribe
 from tickplant.errors import SubscribeError
 from tickplant.instruments import format_decimal
 from tickplant.records.layouts import Flag, GapCause, Kind, Schema, Side, StatusCode

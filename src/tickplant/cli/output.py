@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from tickplant.printable import printable, printable_json
+from tickplant.runtime.lineage import open_standard_streams
 
 
 class _Named(io.FileIO):
@@ -25,23 +26,13 @@ class _Named(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Have three standard streams, whatever this process was started with, that any text can be written to.
-
-    A closed one must not become the next file that is opened: it is opened such that its use is an error, which is
-    what cat says of it; but nobody needs to hear what is said on standard error.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR if fd == 2 else os.O_WRONLY if fd == 0 else os.O_RDONLY)
+    """Have three standard streams, whatever this process was started with, that any text can be written to."""
+    open_standard_streams()
     encoding = getattr(sys.stdout, "encoding", "utf-8")
     raw = _Named(1, "wb", closefd=False)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
     )
-    if sys.stderr is None:
-        sys.stderr = io.TextIOWrapper(io.FileIO(2, "wb", closefd=False), encoding="utf-8", write_through=True)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
 

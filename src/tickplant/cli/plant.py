@@ -15,9 +15,9 @@ from tickplant.plant import run_folder
 from tickplant.plant.console import print_status
 from tickplant.plant.lock_file import last_holder
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config_checks import check_machine
 from tickplant.runtime.control import Accepted, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.runtime.control_client import ControlClient
+from tickplant.runtime.machine_checks import check_machine
 
 STOP_LOOK_S = 0.05
 STOP_S = 600.0  # for a plant that does not say how long it may take

@@ -1,4 +1,4 @@
-"""The subscriber's side of a plant: `subscribe`, `fetch_book`.
+"""The subscriber's side of a plant: `subscribe`.
 
 A `Subscription` owns the sockets and the clock; what is missing, what to ask for and what to give is decided, topic
 by topic, in `follower`. It needs no thread: everything happens while its user iterates.
@@ -6,37 +6,21 @@ by topic, in `follower`. It needs no thread: everything happens while its user i
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
 import zmq
 
 from tickplant.client.follower import Follower, Message
+from tickplant.client.request_line import CONNECT_TIMEOUT_S, RequestLine, connect
+from tickplant.client.topic_patterns import Pattern, filters
 from tickplant.errors import SubscribeError
-from tickplant.records.layouts import DTYPES, Kind, Schema, Side
 from tickplant.runtime.config import DEFAULT_PUBLISH, beside
-from tickplant.wire import (
-    GetRange,
-    GetSnapshot,
-    GetTopics,
-    Reply,
-    Request,
-    Snapshot,
-    Topics,
-    decode_reply,
-    encode,
-    make_topic,
-    unpack_header,
-)
+from tickplant.wire import GetRange, GetTopics, Reply, Topics, unpack_header
 
-CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 5.0
 RANGE_TIMEOUT_S: Final = 15.0
 """An engine that has forgotten what is asked for has it read from the store, and may take ten seconds for that."""
@@ -47,9 +31,6 @@ CHECK_BUSY_S: Final = 10.0
 would notice that the last message of a topic was lost."""
 
 _MESSAGES_PER_TURN: Final = 256
-_FILTER_BYTES: Final = 128
-_FILTERS: Final = 500
-"""Of one client; the defaults of an engine allow twice as many. See docs/operations.md, "Limits"."""
 
 _REQUESTS_UNDER_WAY: Final = 8
 """More wait here for their turn: an engine keeps few replies for one subscriber, and drops those beyond."""
@@ -91,87 +72,6 @@ def subscribe(
     )
 
 
-class Book(msgspec.Struct, frozen=True):
-    """A book as it is now. Levels are (price, size) mantissas, best first; value = mantissa * 10**-scale."""
-
-    venue: str
-    symbol: str
-    ts_event: int
-    ts_recv: int
-    stale: bool
-    price_scale: int
-    size_scale: int
-    bids: list[tuple[int, int]]
-    asks: list[tuple[int, int]]
-
-
-def fetch_book(
-    venue: str, symbol: str, *, address: str = DEFAULT_PUBLISH, requests: str = "", timeout: float = CONNECT_TIMEOUT_S
-) -> Book:
-    """The book of an instrument as it is now. Raises SubscribeError: no engine answers, or it has no such book."""
-    try:
-        topic = make_topic(venue, symbol, "book")
-    except ValueError as error:
-        raise SubscribeError(str(error)) from None
-    line = _Line(address, requests or beside(address))
-    try:
-        reply, frames = line.ask(GetSnapshot(topic), timeout)
-    finally:
-        line.close()
-    if not isinstance(reply, Snapshot):
-        raise SubscribeError(f"{line.address}: {getattr(reply, 'reason', reply)}")
-    try:
-        records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
-        first = records[0]
-    except (IndexError, ValueError) as error:
-        raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
-    levels = {}
-    for side in (Side.BID, Side.ASK):
-        chosen = records[(records["kind"] == Kind.LEVEL) & (records["side"] == side)]
-        levels[side] = list(zip(chosen["price"].tolist(), chosen["size"].tolist(), strict=True))
-    return Book(
-        venue=venue,
-        symbol=symbol,
-        ts_event=int(first["ts_event"]),
-        ts_recv=int(first["ts_recv"]),
-        stale=reply.stale,
-        price_scale=reply.info.price_scale,
-        size_scale=reply.info.size_scale,
-        bids=levels[Side.BID],
-        asks=levels[Side.ASK],
-    )
-
-
-class Pattern:
-    """What a user wants: as a prefix, which ZeroMQ filters by at the publisher, and as an exact test."""
-
-    def __init__(self, text: str) -> None:
-        self.prefix = text.partition("*")[0].encode()
-        parts = "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", text))
-        self._expression = re.compile(rf"{parts}(\..*)?", re.DOTALL)
-
-    def matches(self, topic: str) -> bool:
-        """Whether the user wants this topic."""
-        return self._expression.fullmatch(topic) is not None
-
-
-def filters(patterns: Sequence[Pattern]) -> list[bytes]:
-    """What ZeroMQ filters by: the fewest prefixes that let all wanted topics through, within what any engine allows.
-
-    A filter may let more through than is wanted; the patterns sort that out. So long prefixes are cut, and where there
-    are too many of them they are shortened to `venue.`, and if those are too many still, to nothing.
-    """
-    found = {pattern.prefix[:_FILTER_BYTES] for pattern in patterns}
-    for shortened in (found, {prefix[: prefix.find(b".") + 1] for prefix in found}, {b""}):
-        kept: list[bytes] = []
-        for prefix in sorted(shortened):  # what another one begins with comes before it
-            if not kept or not prefix.startswith(kept[-1]):
-                kept.append(prefix)
-        if len(kept) <= _FILTERS:
-            return kept
-    raise AssertionError("one filter is never too many")
-
-
 class Subscription:
     """An iterator over `Message`s; made by `subscribe`. Not for use by several threads.
 
@@ -203,14 +103,14 @@ class Subscription:
         self._last_id = 0
         self._check_id = 0
         self._listed = False  # a topic that the first list does not hold begins after it, and is wanted from 0 on
-        self._line = _Line(address, requests)
+        self._line = RequestLine(address, requests)
         try:
             self._socket = self._line.context.socket(zmq.SUB)
             self._socket.set(zmq.LINGER, 0)
             self._socket.set(zmq.RCVHWM, high_water_messages)
             for prefix in filters(self._patterns):
                 self._socket.subscribe(prefix)
-            _connect(self._socket, address)
+            connect(self._socket, address)
             self._poller = zmq.Poller()
             self._poller.register(self._socket, zmq.POLLIN)
             self._poller.register(self._line.socket, zmq.POLLIN)
@@ -358,63 +258,3 @@ class Subscription:
         while not all(other.startswith(first) for other in others):
             first = first[:-1]
         return first
-
-
-class _Line:
-    """A line for requests to an engine."""
-
-    def __init__(self, publish: str, address: str) -> None:
-        self.publish = publish  # for errors: what the user gave
-        self.address = address
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
-        self.socket.set(zmq.LINGER, 0)
-        try:
-            _connect(self.socket, address)
-        except SubscribeError:
-            self.close()
-            raise
-
-    def send(self, request: Request) -> None:
-        """Queue a request. Dropped where nobody has taken any for long: whoever sent it has a deadline."""
-        try:
-            self.socket.send(encode(request), zmq.NOBLOCK)
-        except zmq.Again:
-            return
-
-    def receive(self) -> tuple[Reply, list[bytes]] | None:
-        """A reply and its raw frames, if one has arrived. Raises ValueError."""
-        try:
-            head, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        return decode_reply(head), frames
-
-    def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
-        """Send and wait. Raises SubscribeError."""
-        self.send(request)
-        try:
-            answer = self.receive() if self.socket.poll(max(1, int(timeout_s * 1000))) else None
-        except ValueError as error:
-            raise SubscribeError(f"{self.address}: {error}") from None
-        if answer is None:
-            raise SubscribeError(
-                f"{self.publish}: no engine answers within {timeout_s:g} s (requests go to {self.address}); start the "
-                "plant with `tickplant up`, or give the `publish` address of its configuration"
-            )
-        return answer
-
-    def close(self) -> None:
-        """Let go."""
-        self.socket.close()
-        self.context.term()
-
-
-def _connect(socket: zmq.Socket[bytes], address: str) -> None:
-    socket.set(zmq.IPV6, int("[" in address))
-    try:
-        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
-        socket.connect(address)
-    except (zmq.ZMQError, ValueError, TypeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None

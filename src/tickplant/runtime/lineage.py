@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -46,8 +47,24 @@ def spec_file(spec: msgspec.Struct) -> int:
     return fd
 
 
+def open_standard_streams() -> None:
+    """Have descriptors 0, 1 and 2, and a `sys.stderr`, whatever this process was started with.
+
+    A closed one must not become that of the next file that is opened: it is opened such that its use is an error, which
+    is what cat says of it; but nobody needs to hear what is said on standard error.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if fd == 2 else os.O_WRONLY if fd == 0 else os.O_RDONLY)
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "wb", closefd=False), encoding="utf-8", write_through=True)
+
+
 def read_spec() -> bytes:
     """All of stdin, which is empty from then on; nothing where stdin is a terminal or closed."""
+    open_standard_streams()
     text = b""
     with contextlib.suppress(OSError):
         if not os.isatty(0):

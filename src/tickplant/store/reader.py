@@ -25,7 +25,8 @@ from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.store import stored_checkpoints
 from tickplant.store.selection import Clock, Selection
-from tickplant.writer.format.codec import HEADER, ChunkDecoder, read_header
+from tickplant.writer.format.chunk_layout import HEADER, read_header
+from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
 from tickplant.writer.journal import journal_dir, journal_root
 

@@ -22,7 +22,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Flag, GapCause, Kind, Schema
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
-from tickplant.writer.format.codec import instrument_bits, kind_bits, producer_id
+from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
 from tickplant.writer.index import Damage
 
 Records = NDArray[np.void]

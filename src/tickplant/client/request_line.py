@@ -1,0 +1,75 @@
+"""A subscriber's requests to an engine, and their replies."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+import zmq
+
+from tickplant.errors import SubscribeError
+from tickplant.runtime.config import DEFAULT_PUBLISH
+from tickplant.wire import Reply, Request, decode_reply, encode
+
+CONNECT_TIMEOUT_S: Final = 10.0
+
+
+class RequestLine:
+    """A line for requests to an engine."""
+
+    def __init__(self, publish: str, address: str) -> None:
+        self.publish = publish  # for errors: what the user gave
+        self.address = address
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
+        self.socket.set(zmq.LINGER, 0)
+        try:
+            connect(self.socket, address)
+        except SubscribeError:
+            self.close()
+            raise
+
+    def send(self, request: Request) -> None:
+        """Queue a request. Dropped where nobody has taken any for long: whoever sent it has a deadline."""
+        try:
+            self.socket.send(encode(request), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def receive(self) -> tuple[Reply, list[bytes]] | None:
+        """A reply and its raw frames, if one has arrived. Raises ValueError."""
+        try:
+            head, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        return decode_reply(head), frames
+
+    def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
+        """Send and wait. Raises SubscribeError."""
+        self.send(request)
+        try:
+            answer = self.receive() if self.socket.poll(max(1, int(timeout_s * 1000))) else None
+        except ValueError as error:
+            raise SubscribeError(f"{self.address}: {error}") from None
+        if answer is None:
+            raise SubscribeError(
+                f"{self.publish}: no engine answers within {timeout_s:g} s (requests go to {self.address}); start the "
+                "plant with `tickplant up`, or give the `publish` address of its configuration"
+            )
+        return answer
+
+    def close(self) -> None:
+        """Let go."""
+        self.socket.close()
+        self.context.term()
+
+
+def connect(socket: zmq.Socket[bytes], address: str) -> None:
+    """Connect a socket to an address that a user has given. Raises SubscribeError."""
+    socket.set(zmq.IPV6, int("[" in address))
+    try:
+        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
+        socket.connect(address)
+    except (zmq.ZMQError, ValueError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None

@@ -1,0 +1,222 @@
+"""The chunk: how records lie on disk. Does no I/O.
+
+A file holds chunks one after another and nothing else. All numbers are little-endian.
+
+    offset           bytes   what
+    0                4       length_bytes, of the whole chunk, this field and the trailer included
+    4                100     the rest of `HEADER`: magic, version, schema, rows, ranges, checksums
+    104              8 c     the directory: one `COLUMN` for each of c columns
+    104 + 8 c        ...     one section per column, in the order of the directory
+    length - 12      4       length_bytes again, so that a file can be walked backwards
+    length - 8       8       the commit mark
+
+A chunk is valid if and only if its magic and version are known; `rows` is 1 to MAX_ROWS and `columns` 1 to
+MAX_COLUMNS, each id once; both lengths are equal, at most MAX_CHUNK_BYTES and no longer than what is left of the
+file; header_checksum is the CRC-32 of the header before it followed by the directory; the sections fill the space
+between directory and trailer exactly; payload_checksum is the CRC-32 of the sections; and the commit mark is there.
+So every byte is covered. A chunk is written front to back in one go: a torn one lacks its mark, or has holes that the
+checksums find.
+
+Checksums stop accidents, not forgers. So whatever a chunk declares is checked against its own bytes and the limits
+above before memory is allocated for it, and whatever it holds ends in records or in a DamageError.
+
+How a reader walks a file: from offset 0, chunk by chunk, by length_bytes. Where a chunk is not valid it looks behind
+it for the next magic at whose place, less 4 bytes, a valid chunk begins. What it skipped is damage or, at the end of
+a file that is being written, a chunk that is not committed yet. `HEADER` alone answers most range questions.
+
+A section is `[base u8] [divisor u8] [zstd frame]`, the parts named by the column's transform and width. Values are
+64-bit words, signed types sign-extended. With width 0 there is no frame: row i is base + i * divisor modulo 2**64
+(what is absent is 0), which stores a constant in 8 bytes and a counter in 16. Otherwise the frame holds `width *
+rows` bytes, made by the steps in `transform.py` with the predictor and order in the column's transform; an absent
+divisor is 1. Where the transform says so, the frame goes on after its planes: with the values, 8 bytes each, of the
+rows that are no market data (STATUS and GAP), in stored order. The planes have a stand-in for those. Nothing else is
+in a section.
+
+Contexts are equal values of the schema's key columns (`KEYS`): a *group* has all of them equal (for ticks instrument,
+kind and side), a *stream* all but the `STREAM_SHIFT` lowest bits of the key (for ticks instrument and kind). The key
+columns themselves use neither contexts nor the grouped order, and come first.
+
+Columns are matched by id, never by place: ids in a chunk that a reader does not know are skipped, and columns that it
+knows and a chunk lacks are 0. A field is added by giving it a new id; old chunks stay as they are. A change to
+anything above needs a new version, and leaves `HEADER` and its checksum where they are, so that an older reader can
+say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import DamageError, StoreError
+from tickplant.records.layouts import Schema
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+VERSION: Final = 1
+MAGIC: Final = b"\xf7TPC"
+COMMIT_MARK: Final = b"TPCOMMIT"
+MAX_ROWS: Final = 1 << 20
+"""Most records in one chunk: bounds what a reader must hold."""
+MAX_COLUMNS: Final = 255
+"""Most columns in one chunk: an id is one byte, and each occurs once."""
+MAX_CHUNK_BYTES: Final = 1 << 28
+"""Longest chunk: more than MAX_ROWS records of any schema take, compressible or not."""
+
+HEADER: Final = np.dtype(
+    [
+        ("length_bytes", "<u4"),  # 0
+        ("magic", "V4"),  # 4
+        ("version", "<u2"),  # 8
+        ("schema", "<u2"),  # 10
+        ("columns", "<u2"),  # 12
+        ("reserved", "<u2"),  # 14: 0
+        ("rows", "<u4"),  # 16
+        ("kinds", "<u4"),  # 20: bit k is set where a record has kind k; 0 for schemas without kinds
+        ("producer", "<u8"),  # 24: producer_id of its name
+        ("epoch", "<u8"),  # 32: of the ring that the records came through
+        ("first_seq", "<u8"),  # 40: of the first and the last row
+        ("last_seq", "<u8"),  # 48
+        ("ts_event_min", "<i8"),  # 56: of the rows that have a venue time; both 0 where none has
+        ("ts_event_max", "<i8"),  # 64
+        ("ts_recv_min", "<i8"),  # 72
+        ("ts_recv_max", "<i8"),  # 80
+        ("instruments", "<u8"),  # 88: bit (id mod 64) is set where a record is of instrument id
+        ("payload_checksum", "<u4"),  # 96
+        ("header_checksum", "<u4"),  # 100
+    ]
+)
+COLUMN: Final = np.dtype(
+    [
+        ("id", "u1"),  # 0: of `COLUMN_IDS`
+        ("type", "u1"),  # 1: item size in bytes; 0x80 is set for signed integers
+        ("transform", "u1"),  # 2: bits 0-1 predictor, then the flags of `columns.py`
+        ("width", "u1"),  # 3: bytes a row before zstd; 0: no frame
+        ("stored_bytes", "<u4"),  # 4: of the section
+    ]
+)
+TRAILER_BYTES: Final = 12
+MAX_FRAME_BYTES: Final = 16 * MAX_ROWS
+"""Most that a section's frame holds: planes of 8 bytes a row, and as many again where all rows are apart."""
+HEAD_BYTES: Final = HEADER.itemsize + MAX_COLUMNS * COLUMN.itemsize
+"""Header and directory of any chunk are within this many bytes."""
+
+
+_SCHEMAS: Final = frozenset(map(int, Schema))
+
+
+class ChunkHeader(NamedTuple):
+    """The fields of `HEADER`, in its order, as Python values."""
+
+    length_bytes: int
+    magic: bytes
+    version: int
+    schema: int
+    columns: int
+    reserved: int
+    rows: int
+    kinds: int
+    producer: int
+    epoch: int
+    first_seq: int
+    last_seq: int
+    ts_event_min: int
+    ts_event_max: int
+    ts_recv_min: int
+    ts_recv_max: int
+    instruments: int
+    payload_checksum: int
+    header_checksum: int
+
+
+def producer_id(name: str) -> int:
+    """What a chunk's header holds of its producer's name."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def instrument_bits(ids: NDArray[np.uint32]) -> int:
+    """`HEADER.instruments` of these ids: a chunk may hold one of them only if it has a bit in common."""
+    bits = np.left_shift(np.uint64(1), ids.astype(np.uint64) & np.uint64(63))
+    return int(np.bitwise_or.reduce(bits))
+
+
+def kind_bits(kinds: NDArray[np.uint8]) -> int:
+    """`HEADER.kinds` of these kinds; kinds above 31 share bit 31."""
+    present = np.flatnonzero(np.bincount(np.minimum(kinds, 31)))
+    return sum(1 << int(kind) for kind in present)
+
+
+def header_checksum(chunk: Buffer) -> int:
+    """What `HEADER.header_checksum` should be, of a chunk's beginning up to the end of its directory or further."""
+    view = memoryview(chunk)
+    end = HEADER.itemsize + int.from_bytes(view[12:14], "little") * COLUMN.itemsize
+    return zlib.crc32(view[HEADER.itemsize : end], zlib.crc32(view[: HEADER.itemsize - 4]))
+
+
+def read_header(buffer: Buffer, offset: int = 0, *, path: Path | str = "chunk", origin: int = 0) -> ChunkHeader:
+    """The header of the chunk at `offset`, checked together with its directory and trailer, but not its payload.
+
+    `path` names the file in errors, `origin` is the place of the buffer in it. Raises DamageError where no committed
+    chunk begins there, and StoreError for a chunk of a later version.
+    """
+    view = memoryview(buffer)
+    header = read_head(view[offset : offset + HEAD_BYTES], len(view) - offset, path=path, offset=origin + offset)
+    end = offset + header.length_bytes
+    check_trailer(view[end - TRAILER_BYTES : end], header, path=path, offset=origin + offset)
+    return header
+
+
+def read_head(head: Buffer, left_bytes: int, *, path: Path | str, offset: int) -> ChunkHeader:
+    """The header of a chunk, from its first HEAD_BYTES or what there is of them, checked together with its directory.
+
+    So a reader knows that a chunk is what it says before it reads the rest. `left_bytes` is how many there are from
+    where it begins, `offset` that place in the file at `path`. Raises as `read_header`.
+    """
+
+    def damage(why: str) -> DamageError:
+        return DamageError(why, path=path, offset=offset)
+
+    if left_bytes < HEADER.itemsize + TRAILER_BYTES:
+        raise damage(f"{left_bytes} bytes are left, too few for a chunk")
+    header = ChunkHeader._make(np.frombuffer(head, HEADER, 1)[0].item())
+    if header.magic != MAGIC:
+        raise damage("no chunk begins here")
+    directory_end = HEADER.itemsize + header.columns * COLUMN.itemsize
+    if not directory_end + TRAILER_BYTES <= header.length_bytes <= left_bytes:
+        raise damage(f"the chunk's length of {header.length_bytes} bytes does not fit the {left_bytes} that are left")
+    if header.columns > MAX_COLUMNS or header.length_bytes > MAX_CHUNK_BYTES:
+        raise damage(f"the chunk's header makes no sense: {header.columns} columns in {header.length_bytes} bytes")
+    if header_checksum(head) != header.header_checksum:
+        raise damage("the chunk's header does not match its checksum")
+    if header.version > VERSION:
+        why = f"a chunk has format {header.version}, and this program reads formats up to {VERSION}: update it"
+        raise StoreError(why, path=path)
+    if header.schema not in _SCHEMAS or not 1 <= header.rows <= MAX_ROWS or not header.columns:
+        why = f"schema {header.schema}, {header.rows} rows, {header.columns} columns"
+        raise damage(f"the chunk's header makes no sense: {why}")
+    directory = np.frombuffer(head, COLUMN, header.columns, HEADER.itemsize)
+    if len(np.unique(directory["id"])) < header.columns:
+        raise damage("the chunk's header makes no sense: a column occurs twice")
+    if int(directory["stored_bytes"].sum(dtype=np.uint64)) != header.length_bytes - directory_end - TRAILER_BYTES:
+        raise damage("the columns do not fill the chunk")
+    return header
+
+
+def check_trailer(trailer: Buffer, header: ChunkHeader, *, path: Path | str, offset: int) -> None:
+    """Look whether a chunk ends as `header` says. Raises DamageError."""
+    if bytes(trailer) != header.length_bytes.to_bytes(4, "little") + COMMIT_MARK:
+        raise DamageError("the chunk has no commit mark", path=path, offset=offset)
+
+
+def check_payload(
+    buffer: Buffer, offset: int, header: ChunkHeader, *, path: Path | str = "chunk", origin: int = 0
+) -> None:
+    """Compare the sections of a chunk with their checksum. Raises DamageError."""
+    start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
+    end = offset + header.length_bytes - TRAILER_BYTES
+    if zlib.crc32(memoryview(buffer)[start:end]) != header.payload_checksum:
+        raise DamageError("the chunk's columns do not match their checksum", path=path, offset=origin + offset)

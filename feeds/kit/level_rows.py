@@ -13,6 +13,7 @@ from tickplant.records.batch import (
     FLAGS_SHIFT,
     KIND_SHIFT,
     PACKED,
+    PRICE,
     SIDE_SHIFT,
     SIZE,
     TS_EVENT,
@@ -86,17 +87,16 @@ def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, 
     rows = np.zeros((skip + len(bids) + len(asks), WORDS), np.int64)
     row = skip
     for side, levels in ((Side.BID, bids), (Side.ASK, asks)):
-        packed = packed_word(instrument, Kind.LEVEL, side, flags)
-        row = _fill(rows, row, levels, packed, instrument)
+        end = row + len(levels)
+        # At once: an assignment to each row would cost as much as reading its numbers.
+        if levels:
+            rows[row:end, PRICE : SIZE + 1] = [
+                (price(level.price, instrument.price_scale), size(level.size, instrument.size_scale))
+                for level in levels
+            ]
+        rows[row:end, PACKED] = packed_word(instrument, Kind.LEVEL, side, flags)
+        row = end
     return rows
-
-
-def _fill(rows: Rows, row: int, levels: Levels, packed: int, instrument: Instrument) -> int:
-    for level in levels:
-        mantissas = price(level.price, instrument.price_scale), size(level.size, instrument.size_scale)
-        rows[row] = (0, 0, *mantissas, 0, 0, packed, 0)
-        row += 1
-    return row
 
 
 def complete_book(instrument: Instrument, rows: Rows, ts_event: int, ts_recv: int, book_id: int, flags: int) -> Rows:

@@ -22,6 +22,7 @@ SECONDS: Final = 1  # with a fraction
 RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fraction, of 1970 to 2261
 
 _NS_DECIMALS: Final = 9
+_EIGHT_DIGITS: Final = 100_000_000
 _DIGITS: Final = 19
 """No number of more digits fits 63 bits."""
 
@@ -33,54 +34,48 @@ _LAST_YEAR: Final = 2261  # the last one whose nanoseconds fit
 
 
 @inlined
+def _digits_after(at: int, value: int) -> tuple[int, int]:
+    # (end, value with the digits at `at` appended). It wraps around behind 19 digits.
+    # Where eight digits are read, the processor guesses so and goes on before it has counted them.
+    count, more = digits_at(at)
+    while count == 8:
+        value = value * _EIGHT_DIGITS + more
+        at += 8
+        if not 48 <= byte_at(at) <= 57:
+            return at, value
+        count, more = digits_at(at)
+    return at + count, value * int(_POWERS[count]) + more
+
+
+@inlined
 def decimal_at(at: int) -> tuple[int, int, int]:
     """(end, mantissa, decimals) of a plain JSON number that is not negative: digits, perhaps a point and digits."""
-    count, mantissa = digits_at(at)
-    if count == 0 or (count > 1 and byte_at(at) == _ZERO):
+    end, mantissa = _digits_after(at, 0)
+    length = end - at
+    if length == 0 or (length > 1 and byte_at(at) == _ZERO):
         return -1, 0, 0
-    at += count
-    total = count
-    while count == 8:
-        count, more = digits_at(at)
-        mantissa = mantissa * int(_POWERS[count]) + more
-        at += count
-        total += count
     decimals = 0
-    if byte_at(at) == _DOT:
-        at += 1
-        count, more = digits_at(at)
-        if count == 0:
+    if byte_at(end) == _DOT:
+        begin = end + 1
+        end, mantissa = _digits_after(begin, mantissa)
+        decimals = end - begin
+        length += decimals
+        if decimals == 0:
             return -1, 0, 0
-        mantissa = mantissa * int(_POWERS[count]) + more
-        at += count
-        decimals = count
-        while count == 8:
-            count, more = digits_at(at)
-            mantissa = mantissa * int(_POWERS[count]) + more
-            at += count
-            decimals += count
     # What has 19 digits at the most is below 2**64, so the sign tells whether it fits.
-    if total + decimals > _DIGITS or mantissa < 0 or mantissa > MAX:
+    if length > _DIGITS or mantissa < 0 or mantissa > MAX:
         return -1, 0, 0
-    return at, mantissa, decimals
+    return end, mantissa, decimals
 
 
 @inlined
 def int_at(at: int) -> tuple[int, int]:
     """(end, value) of a JSON integer of 0 to 2**63 - 1."""
-    count, value = digits_at(at)
-    if count == 0 or (count > 1 and byte_at(at) == _ZERO):
+    end, value = _digits_after(at, 0)
+    length = end - at
+    if length == 0 or length > _DIGITS or (length > 1 and byte_at(at) == _ZERO) or value < 0 or value > MAX:
         return -1, 0
-    at += count
-    total = count
-    while count == 8:
-        count, more = digits_at(at)
-        value = value * int(_POWERS[count]) + more
-        at += count
-        total += count
-    if total > _DIGITS or value < 0 or value > MAX:
-        return -1, 0
-    return at, value
+    return end, value
 
 
 @inlined

@@ -99,9 +99,18 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
     while frame < frames:
         outcome = prog.FOR_REFERENCE
         furthest = start - 1
+        shared = 0
         for shape in range(shapes):
-            pc = code + 8 * word_at(code + 8 + 8 * shape)
-            at = start
+            pc = word_at(code + 16 + 16 * shape)
+            if pc == 0:
+                pc = word_at(code + 8 + 16 * shape)
+                at = start
+                shared = 0
+            elif shared == 0:
+                continue  # it fails where the shape before did
+            else:
+                at = shared
+            pc = code + 8 * pc
             row = mark = done
             slot = NONE
             changes = duplicates = given = 0
@@ -161,6 +170,9 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                 elif op == prog.TEXT:
                     at = plain_end(at, word_at(pc + 8))
                     pc += 16
+                elif op == prog.SHARED:
+                    shared = at
+                    pc += 8
                 elif op == prog.WORD:
                     word = word_at(at)
                     choice = pc + 24

@@ -51,7 +51,8 @@ FRAME_SHIFT: Final = 4
 FRAME_MASK: Final = 0xFFFFFFF0
 OUTCOME_MASK: Final = 0xF
 
-# Words of a program: the number of shapes, where each begins, then operations.
+# Words of a program: the number of shapes; of each, where it begins, and where to go on if it begins as the shape
+# before (0: it does not); then operations.
 (
     ACCEPT,  # the frame ends here
     LITERAL,  # length, further (0: none), word, mask
@@ -60,6 +61,7 @@ OUTCOME_MASK: Final = 0xF
     DECIMAL,  # field, least
     INT,  # field
     TEXT,  # stop
+    SHARED,  # up to here the next shape may be the same
     WORD,  # field, how many, then length, word, mask, value of each
     TIME,  # field, which of EPOCH, SECONDS, RFC3339
     NUMBER,
@@ -75,4 +77,4 @@ OUTCOME_MASK: Final = 0xF
     LAST,
     GIVE,  # number, how many, fields
     DONE,  # the shape's number
-) = range(22)
+) = range(23)

@@ -123,17 +123,15 @@ class ShapeReader:
     def _hand_over(self, batch: TickBatch, give: Give, ts_recv: int) -> None:
         words = self._words
         gifts = words[prog.GIVEN]
-        number, slot, start, count, values = words[prog.GIFTS : prog.GIFTS + 5].tolist()
-        rows = batch.rows[start : start + count]
+        number, slot, start, count, used, *values = words[prog.GIFTS : prog.GIFTS + prog.GIFT_WORDS].tolist()
         if gifts == 1:
-            give(number, slot, rows, words[prog.GIFTS + 5 : prog.GIFTS + 5 + values].tolist(), ts_recv)
+            give(number, slot, batch.rows[start : start + count], values[:used], ts_recv)
             return
         handed = []
         for gift in range(prog.GIFTS, prog.GIFTS + gifts * prog.GIFT_WORDS, prog.GIFT_WORDS):
-            number, slot, start, count, values = words[gift : gift + 5].tolist()
+            number, slot, start, count, used, *values = words[gift : gift + prog.GIFT_WORDS].tolist()
             # Copies: what the adapter records for one may overwrite those of the next.
-            rows = batch.rows[start : start + count].copy()
-            handed.append((number, slot, rows, words[gift + 5 : gift + 5 + values].tolist()))
+            handed.append((number, slot, batch.rows[start : start + count].copy(), values[:used]))
         for each in handed:
             give(*each, ts_recv)
 

@@ -94,7 +94,9 @@ class Shapes:
         self.fields: NDArray[np.int64] = np.zeros((prog.MAX_FIELDS, 2), np.int64)
         self.fields[:, 1] = RAW
         self._numbers: dict[tuple[str, bool] | int, int] = {0: 0}
-        self._words = [len(shapes)] + [0] * len(shapes)
+        self._words = [len(shapes)] + [0] * 2 * len(shapes)
+        self._cells: dict[tuple[int, ...], int] = {}
+        self._beginnings: dict[int, list[int]] = {}  # operations up to SHARED, by shape
         self._known: dict[frozenset[str], int] = {}
         for number, (name, shape) in enumerate(shapes.items()):
             try:
@@ -103,8 +105,8 @@ class Shapes:
                 reader.end()
                 group.check()
                 further = {id(literal): self._emit_cells(literal) for literal in group.literals()}
-                self._words[1 + number] = len(self._words)
-                self._emit_group(group, _Scope(), further, is_frame=True)
+                self._words[1 + 2 * number] = len(self._words)
+                self._emit_group(group, _Scope(), further, number)
                 self._words += [prog.DONE, number]
             except ValueError as error:
                 raise ValueError(f"shape {name!r}: {error}") from None
@@ -117,12 +119,14 @@ class Shapes:
         places = {at: (place, self._emit_known(keys)) for at, (place, keys) in literal.open_places().items()}
         if not places:
             return 0
-        start = len(self._words)
-        self._words.append(len(literal.text))
+        cells = [len(literal.text)]
         for at, byte in enumerate(literal.text):
             place, known = places.get(at, (0, 0))
-            self._words.append(byte | place << PLACE_SHIFT | known << KNOWN_SHIFT)
-        return start
+            cells.append(byte | place << PLACE_SHIFT | known << KNOWN_SHIFT)
+        if tuple(cells) not in self._cells:
+            self._cells[tuple(cells)] = len(self._words)
+            self._words += cells
+        return self._cells[tuple(cells)]
 
     def _emit_known(self, keys: frozenset[str]) -> int:
         if keys not in self._known:
@@ -134,14 +138,19 @@ class Shapes:
 
     # Operations: those of the text, then those of the effects.
 
-    def _emit_group(self, group: _Group, scope: _Scope, further: dict[int, int], *, is_frame: bool) -> None:
-        if group.is_event:
+    def _emit_group(
+        self, group: _Group, scope: _Scope, further: dict[int, int], shape: int, *, is_frame: bool = True
+    ) -> None:
+        start = len(self._words)
+        if group.is_event and not is_frame:
             self._words.append(prog.MARK)
-        for piece, following in zip(group.pieces, [*group.pieces[1:], None], strict=True):
+        for number, (piece, following) in enumerate(zip(group.pieces, [*group.pieces[1:], None], strict=True)):
             if isinstance(piece, Literal):
                 self._emit_literal(piece.text, further[id(piece)])
             elif isinstance(piece, Hole):
                 self._emit_hole(piece, following, scope)
+                if is_frame and number == 1 and piece.type == "text":
+                    self._share_beginning(start, shape)
             elif (fused := piece.as_levels()) is not None:
                 scope.check_symbol("levels")
                 self._words.append(prog.LEVELS)
@@ -149,7 +158,7 @@ class Shapes:
             else:
                 self._words += [prog.EACH, 0]
                 begin = len(self._words)
-                self._emit_group(piece, scope.inner(), further, is_frame=False)
+                self._emit_group(piece, scope.inner(), further, shape, is_frame=False)
                 self._words += [prog.NEXT, begin]
                 self._words[begin - 1] = len(self._words)
         if is_frame:
@@ -161,6 +170,13 @@ class Shapes:
                 skips.append(len(self._words) - 1)
         for place in skips:
             self._words[place] = len(self._words)
+
+    def _share_beginning(self, start: int, shape: int) -> None:
+        # A literal and a text, such as the name of a stream. What begins as the shape before goes on from there.
+        self._words.append(prog.SHARED)
+        if shape and self._beginnings.get(shape - 1) == self._words[start:]:
+            self._words[2 + 2 * shape] = len(self._words)
+        self._beginnings[shape] = self._words[start:]
 
     def _emit_literal(self, text: bytes, cells: int) -> None:
         whole, rest = divmod(len(text) - 1, 8)

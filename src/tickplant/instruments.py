@@ -172,6 +172,11 @@ def parse_decimal(text: str) -> tuple[int, int]:
 
 def to_mantissa(text: str, scale: int) -> int:
     """Mantissa of a decimal text at `scale`, exactly. Raises ValueError where digits would be lost or i8 overflows."""
+    # What venues send nearly always needs no regular expression: digits, a point, no more than `scale` digits.
+    whole, _, fraction = text.partition(".")
+    plain = whole + fraction.ljust(scale, "0")
+    if whole and len(fraction) <= scale and len(plain) <= MAX_SCALE and plain.isdigit() and plain.isascii():
+        return int(plain)
     mantissa, digits = parse_decimal(text)
     factor: int = 10 ** abs(scale - digits)
     if digits <= scale:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,22 @@ def test_every_notation_of_a_decimal_means_the_same(value: Decimal) -> None:
 def test_what_is_not_a_decimal_number_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a decimal number"):
         parse_decimal(text)
+
+
+@given(st.text("0123456789.+-eE_٣² ", max_size=22), st.integers(0, 18))
+def test_a_mantissa_is_what_the_decimal_says_or_refused(text: str, scale: int) -> None:
+    try:
+        mantissa, digits = parse_decimal(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="is not a decimal number"):
+            to_mantissa(text, scale)
+        return
+    value = Decimal(mantissa).scaleb(scale - digits, Context(prec=1000))
+    if value == int(value) and -(2**63) < value < 2**63:
+        assert to_mantissa(text, scale) == value
+    else:
+        with pytest.raises(ValueError, match="decimals|does not fit"):
+            to_mantissa(text, scale)
 
 
 def test_a_value_that_does_not_fit_is_refused_and_never_rounded() -> None:

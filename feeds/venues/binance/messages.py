@@ -10,6 +10,7 @@ its content can.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Final
 
@@ -39,6 +40,7 @@ _SNAPSHOT_STREAM: Final = "depthSnapshot"
 _STREAM: Final = re.compile(
     r"[^@]*@(trade|aggTrade|bookTicker|depthSnapshot|(?:(depth)|(depth(?:5|10|20)))(?:@\d+ms)?)\Z", re.ASCII
 )
+_NAMES_KEPT: Final = 8192
 _FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
 """Streams without a symbol that are read."""
 
@@ -312,6 +314,7 @@ def _decode_stream(name: str, payload: bytes | msgspec.Raw) -> Message:
     return message
 
 
+@functools.lru_cache(_NAMES_KEPT)
 def stream_kind(name: str) -> str | None:
     """What a stream carries, by its whole name: an event, a partial book or a snapshot; None if it is not recorded.
 

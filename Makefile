@@ -69,13 +69,13 @@ cover: development  ## which branches the tests take, those of plants included; 
 	$(BIN)/python -m coverage report
 
 kill: development  ## kill -9 of each process TIMES times under load; what it cost, and that nothing is lost; writes build/kill.json
-	PYTHONPATH=tests $(BIN)/python -m chaos kill --times $(TIMES) --seed $(SEED) --report build/kill.json
+	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos kill --times $(TIMES) --seed $(SEED) --report build/kill.json
 
 chaos: development  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
-	PYTHONPATH=tests $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json
+	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json
 
 subscribers: development  ## 50 subscribers at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
-	PYTHONPATH=tests $(BIN)/python -m chaos subscribers --report build/subscribers.json
+	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos subscribers --report build/subscribers.json
 
 bench: development  ## measure; writes bench/results/latest.json
 	$(BIN)/python -m bench

@@ -18,7 +18,7 @@ from tickplant.store.verify import verify
 from tickplant.writer.journal import Journal
 
 TICKS = make_ticks(RECORDS)
-VICTIM = Path(__file__).parents[1] / "journal_victim.py"
+VICTIM = Path(__file__).parents[1] / "support" / "journal_victim.py"
 
 
 def run_victim(*words: str) -> str:

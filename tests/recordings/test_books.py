@@ -10,7 +10,7 @@ import pytest
 from binance_tools import Desk
 from checkpoint_proof import expect_as_folded
 from folded_book import FoldedBook
-from recordings.independent import Expected, read, recording
+from independent import Expected, read, recording
 
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks, PlainBars

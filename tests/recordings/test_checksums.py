@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import zstandard
-from recordings.independent import recording
+from independent import recording
 
 from tickplant.books.checksums import ALGORITHMS, BookChecksum, Digits, pack_decimals
 from tickplant.books.depth_book import DepthBook

@@ -7,7 +7,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from recordings.independent import recording
+from independent import recording
 from shape_tools import Bench
 
 from tickplant.feeds.kit.shapes import Shapes

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from folded_book import FoldedBook
+from independent import Expected, Row, read, recording
 from plant_process import free_port, plant, tickplant, wait_for
-from recordings.independent import Expected, Row, read, recording
 from sim_process import sim_process
 
 from tickplant.records.layouts import Side

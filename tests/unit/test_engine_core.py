@@ -211,7 +211,7 @@ assert before == compiled(), (before, compiled())
     folder = bench.table.path.parent / "again"
     folder.mkdir()
     tests = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code, str(tests), str(tests / "unit"), str(folder)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tests / "support"), str(tests / "unit"), str(folder)], check=True)
 
 
 def every_size(bench: Bench) -> None:

@@ -32,7 +32,7 @@ class Told(msgspec.Struct):
 @pytest.fixture(autouse=True)
 def subreaper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a supervisor is; and children find the module of this test."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     yield
     prctl(PR_SET_CHILD_SUBREAPER, 0)

@@ -28,7 +28,7 @@ class Nothing(msgspec.Struct):
 
 
 def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
     monkeypatch.setattr(supervisor, "TICK_S", 20.0)
     plant_id = cfg.plant_id(tmp_path)
     run_dir = cfg.run_dir(plant_id)

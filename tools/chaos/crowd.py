@@ -32,7 +32,7 @@ Records = NDArray[np.void]
 MOST: Final = 3
 """Subscribers beside the steady one that `Crowd.join` keeps."""
 
-TESTS: Final = str(Path(__file__).parents[1])
+PATHS: Final = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "tests" / "support")]
 
 ON_TICKS: Final = {
     "trade": ((Kind.TRADE,), Flag.ON_TRADE),
@@ -222,4 +222,4 @@ class StoredTopics:
 
 def tools_environment() -> dict[str, str]:
     """For processes that run modules of this folder."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (TESTS, os.environ.get("PYTHONPATH")) if path)}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (*PATHS, os.environ.get("PYTHONPATH")) if path)}

@@ -91,7 +91,7 @@ class Market:
         listing.overflowed = False
         if new.id == old.id:
             return False
-        self.record(listing, listing.book.hand_over(), 0, ts_ns)
+        self._write(listing, listing.book.hand_over(), 0, ts_ns)
         self.status(StatusCode.DISCONNECTED, ts_ns, old, flags=ALL_STREAMS)
         self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, old, flags=ALL_STREAMS, order_id=new.id)
         listing.instrument = new
@@ -100,6 +100,7 @@ class Market:
         self.rejects.rescaled(listing)
         self.holes += [(IdRange(old.symbol, channel, first, last), ts_ns) for channel, first, last in listing.unfit]
         listing.unfit.clear()
+        self.record(listing, (), 0, ts_ns)
         return True
 
     # Events of the reference decoder, with numbers as text.
@@ -182,7 +183,12 @@ class Market:
     # Books.
 
     def record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
-        """What a book has to record."""
+        """What a book has to record, and what it wants then."""
+        self._write(listing, outputs, ts_event, ts_recv)
+        if listing.book.wants_snapshot:
+            self.want_snapshot(listing, ts_recv)
+
+    def _write(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
         for output in outputs:
             if isinstance(output, Gap):
                 self.gap(
@@ -197,8 +203,6 @@ class Market:
                 )
             else:
                 self.batch.extend(output.content)
-        if listing.book.wants_snapshot:
-            self.want_snapshot(listing, ts_recv)
 
     def want_snapshot(self, listing: Listing, ts_ns: int) -> None:
         """The adapter is to fetch the book."""

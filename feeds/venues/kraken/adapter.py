@@ -217,6 +217,7 @@ class KrakenAdapter(VenueAdapter):
             most = max(len(book.bids), len(book.asks))
             depth = next((each for each in VENUES[VENUE].depths if each >= most), most)
         self.market.rejects.end(listing, "book")
+        listing.snapshots_asked = listing.snapshots_asked or 1  # the first one came with the subscription
         outputs = cast("CheckedBook", listing.book).on_snapshot(rows, digits, depth)
         self.market.record(listing, outputs, book.time, ts_recv)
         return True

@@ -279,6 +279,13 @@ class Market:
         """An earlier process has recorded up to these ids, by symbol."""
         self.listings.resume(last)
 
+    def quotes_go_on(self, listing: Listing, ts_ns: int) -> None:
+        """Quotes without ids are about to come again: the GAP of their interruption, if there was one, comes now."""
+        row = self.listings.state[listing.slot]
+        if not self.quotes_count and (cause := int(row[sc.CAUSE_QUOTE])):
+            self.gap(listing.instrument, GapCause(cause), 0, ts_ns, flags=Flag.ON_QUOTE)
+            row[sc.CAUSE_QUOTE] = 0
+
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
         row = self.listings.state[listing.slot]
@@ -292,9 +299,8 @@ class Market:
         """
         if channel != "book":
             column = COLUMN[channel]
-            if column == sc.LAST_QUOTE and not self.quotes_count:
-                self.gap(listing.instrument, GapCause.DISCONNECT, 0, ts_ns, flags=Flag.ON_QUOTE)
-            elif self.listings.state[listing.slot, column] != sc.NONE:
+            uncounted = column == sc.LAST_QUOTE and not self.quotes_count
+            if uncounted or self.listings.state[listing.slot, column] != sc.NONE:
                 self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         else:
             self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -46,6 +46,14 @@ class StreamLinks:
         link.replacing = False
         self._clear_seen(link)
         self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
+        self.go_on(link, now_ns)
+
+    def go_on(self, link: Link, now_ns: int) -> None:
+        """The streams of a link are about to come, after an interruption perhaps."""
+        for stream in self._streams_of(link):
+            listing = self._market.listings.by_symbol.get(stream.symbol)
+            if stream.channel == "quote" and listing is not None:
+                self._market.quotes_go_on(listing, now_ns)
 
     def on_close(self, link: Link, now_ns: int) -> None:
         """A socket is gone; or the older one of two, and nothing is lost."""
@@ -59,14 +67,17 @@ class StreamLinks:
             return
         link.replacing = False
         lost: dict[Listing, int] = {}
-        symbols = self._market.listings.by_symbol if not self._live else ()
-        everything = [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
-        for stream in link.streams or everything:
+        for stream in self._streams_of(link):
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.interrupt(listing, stream.channel, now_ns)
                 lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
         for listing, flags in lost.items():
             self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
+
+    def _streams_of(self, link: Link) -> Sequence[Stream]:
+        # Of a recording nobody knows which of the feed's streams a link carried.
+        symbols = self._market.listings.by_symbol if not self._live else ()
+        return link.streams or [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
 
     def on_second(self, now_ns: int) -> tuple[list[Effect], bool]:
         """Ask again for what was refused, replace links whose subscriptions are unanswered or silent.

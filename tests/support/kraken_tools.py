@@ -28,8 +28,7 @@ class KrakenDesk(VenueDesk):
     def begin(self, *statuses: dict[str, Any]) -> None:
         """Start, open, and answer as the venue does until every stream is acknowledged."""
         self.start()
-        self.open()
-        self.feed(pairs(*(statuses or [pair(symbol) for symbol in self.symbols or ()])))
+        self.begun = self.open() + self.feed(pairs(*(statuses or [pair(symbol) for symbol in self.symbols or ()])))
         self.acknowledge()
 
     def sent(self) -> list[dict[str, Any]]:

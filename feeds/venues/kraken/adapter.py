@@ -92,7 +92,7 @@ class KrakenAdapter(VenueAdapter):
         self._online = True
         market = Market(context, _SHAPES, lambda _: CheckedBook(ALGORITHMS[VENUE]), owner, quotes_count=False)
         symbols = tuple(dict.fromkeys(context.symbols or ()))
-        url = context.endpoints.get(WS) or VENUES[VENUE].endpoints[WS]
+        url = (context.endpoints.get(WS) or VENUES[VENUE].endpoints[WS]).rstrip("/") + facts.WS_PATH
         plan: list[tuple[LinkSpec, list[Stream]]] = []
         for number, start in enumerate(range(0, len(symbols), facts.SYMBOLS_PER_LINK), 1):
             name = "public" if number == 1 else f"public-{number}"
@@ -239,6 +239,7 @@ class KrakenAdapter(VenueAdapter):
                 if link.sockets:
                     streams = [stream for stream in link.streams if stream != _INSTRUMENTS]
                     self.effects += self.subscriptions.request(link, streams, ts_recv)
+                    self.links.go_on(link, ts_recv)
 
     def _on_answer_in_band(self, answer: messages.Answer, ts_recv: int) -> None:
         if not answer.success:

@@ -8,6 +8,7 @@ STREAM_OF: Final = {"trade": "trade", "quote": "ticker", "book": "book"}
 """Channel of the venue behind each channel of the configuration."""
 
 INSTRUMENT: Final = "instrument"
+WS_PATH: Final = "/v2"
 SYMBOLS_PER_REQUEST: Final = 50
 SYMBOLS_PER_LINK: Final = 100
 SEND_INTERVAL_S: Final = 0.2

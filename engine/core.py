@@ -19,7 +19,9 @@ from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
 from tickplant.records.arrays import grown
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side
+from tickplant.records.channels import ALL_STREAMS
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side
+from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 Sink = Callable[[Records], tuple[Records, int]]
@@ -178,15 +180,7 @@ class Engine:
 
     def _gaps(self, feed: Feed, position: int, ts_recv: int) -> Records:
         instruments = np.flatnonzero(feed.seen)
-        gaps = np.zeros(len(instruments), TICK)
-        gaps["ts_recv"] = ts_recv
-        gaps["price"] = GapCause.OVERRUN
-        gaps["size"] = UNKNOWN
-        gaps["instrument"] = instruments
-        gaps["kind"] = Kind.GAP
-        gaps["flags"] = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
-        gaps["seq"] = position
-        return gaps
+        return make_gaps(instruments, GapCause.OVERRUN, ts_recv=ts_recv, flags=ALL_STREAMS, seq=position)
 
     def book(self, instrument_id: int) -> Records:
         """Snapshot of a book: of the feed that has it in sync, else of any that has it."""

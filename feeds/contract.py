@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from tickplant.feeds.last_ids import LastIds
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import Flag
 
 
 class Resolver(Protocol):
@@ -41,14 +40,6 @@ class Resolver(Protocol):
         """
         ...
 
-
-ON_CHANNEL: Final = {
-    "trade": Flag.ON_TRADE,
-    "agg_trade": Flag.ON_TRADE,
-    "quote": Flag.ON_QUOTE,
-    "book": Flag.ON_BOOK,
-}
-"""By channel of the configuration, the flag of a STATUS or GAP that concerns it."""
 
 REST: Final = "rest"
 """Name of the endpoint that requests go to where they name no other one."""

@@ -18,7 +18,7 @@ from typing import Final, cast
 import uvloop
 import zmq
 
-from tickplant.feeds import notices, rest
+from tickplant.feeds import rest
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.contract import REST, WS, Adapter, FeedContext, LinkSpec
 from tickplant.feeds.file_feed import RecordedFeed
@@ -32,6 +32,7 @@ from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.transports import picows_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, Listener, Transport
 from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
+from tickplant.records import notes
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
@@ -117,7 +118,7 @@ def warm_up() -> None:
     prepare_ring()
     warm_up_venues()
     prepare_publisher()
-    notices.prepare_kernels()
+    notes.prepare_kernels()
     rest.prepare()
 
 
@@ -139,7 +140,7 @@ async def _run(spec: FeedSpec, past: MakePast | None) -> None:
     venue.warm_up()
     prepare_ring()
     prepare_publisher()
-    notices.prepare_kernels()
+    notes.prepare_kernels()
     with contextlib.ExitStack() as resources:
         ring = resources.enter_context(Ring.attach(spec.ring.name, Schema(spec.ring.schema), Path(spec.plant.run_dir)))
         producer = resources.enter_context(ring.producer())

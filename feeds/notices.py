@@ -14,8 +14,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
-from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.channels import streams_of
+from tickplant.records.layouts import UNKNOWN, GapCause, Kind, StatusCode
+from tickplant.records.notes import first_note, is_note
 
 LINES_PER_S: Final = 50
 
@@ -26,21 +27,6 @@ _NORMAL: Final = (
     StatusCode.TRADING,
     StatusCode.LISTED,
 )
-_STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
-
-
-@kernel
-def first_notice(words: NDArray[np.int64]) -> int:
-    """Index of the first STATUS or GAP among the records of `words` (8 to a record); -1 where there is none."""
-    for start in range(6, len(words), 8):
-        if (words[start] >> 32) & 0xFF >= 10:
-            return start // 8
-    return -1
-
-
-def prepare_kernels() -> None:
-    """Compile, or load, the kernel above for this process."""
-    first_notice(np.zeros(8, np.int64))
 
 
 class Anomalies:
@@ -55,10 +41,10 @@ class Anomalies:
 
     def note(self, records: NDArray[np.void]) -> None:
         """Look through records (n,), dtype TICK, contiguous."""
-        first = first_notice(records.view(np.int64))
+        first = first_note(records.view(np.int64))
         if first >= 0:
             tail = records[first:]
-            for record in tail[tail["kind"] >= Kind.STATUS]:
+            for record in tail[is_note(tail)]:
                 self._tell(record)
 
     def on_second(self) -> None:
@@ -77,7 +63,7 @@ class Anomalies:
         if self._lines > LINES_PER_S:
             return
         about: dict[str, object] = {"symbol": self._symbol_of(int(record["instrument"]))}
-        if streams := [text for flag, text in _STREAMS.items() if record["flags"] & flag]:
+        if streams := streams_of(int(record["flags"])):
             about["streams"] = streams
         if is_gap:
             missing = int(record["size"])

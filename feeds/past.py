@@ -6,14 +6,16 @@ The rule is in docs/design.md, "What is a continuation of an ingest". Who reads 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.last_ids import LastIds, of_streams
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
 from tickplant.records.layouts import TICK, Flag, Kind
+from tickplant.records.notes import is_note
 
 Records = NDArray[np.void]
 Before = Mapping[str, tuple[int, LastIds]]
@@ -85,11 +87,6 @@ class Repetition:
         return records
 
 
-_ON: Final = {"trade": Flag.ON_TRADE, "agg_trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
-
-_ON_ANY: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
-
-
 class _Span:
     """Ids of one stream: from the first to the last, less what GAPs tell of, and what was filled in later."""
 
@@ -126,7 +123,7 @@ class Covered:
         filled = (kind == Kind.TRADE) & (flags & Flag.BACKFILL != 0)
         for stream, mask in of_streams(records):
             is_aggregate = (flags & Flag.AGGREGATE != 0) == (stream == "agg_trade")
-            holes = gap & (flags & _ON[stream] != 0)
+            holes = gap & (flags & ON_CHANNEL[stream] != 0)
             late = filled & is_aggregate & (stream in ("trade", "agg_trade"))
             if stream in ("trade", "agg_trade"):
                 holes &= is_aggregate
@@ -170,7 +167,7 @@ class Covered:
 
 def _of_no_stream(records: Records) -> NDArray[np.bool_]:
     """STATUS and GAP records that concern no stream, such as one of an unreadable frame: they have no ids."""
-    of_none: NDArray[np.bool_] = (records["kind"] >= Kind.STATUS) & (records["flags"] & _ON_ANY == 0)
+    of_none: NDArray[np.bool_] = is_note(records) & (records["flags"] & ALL_STREAMS == 0)
     return of_none
 
 

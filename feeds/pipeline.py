@@ -21,8 +21,9 @@ from tickplant.feeds.rejections import Pacer
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.records.batch import TickBatch
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.batch import TickBatch, rows_of
+from tickplant.records.layouts import UNKNOWN, GapCause, Kind, StatusCode
+from tickplant.records.notes import make_gaps, make_statuses
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.control import Counters
@@ -131,8 +132,8 @@ class FeedPipeline:
     def status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
         """A STATUS of each of these instruments, else of the whole feed, for the next `take`."""
         now_ns = time.time_ns()
-        for instrument in instruments or (self._feed,):
-            self._own.add(Kind.STATUS, instrument, ts_recv=now_ns, price=code, flags=flags | Flag.LAST)
+        statuses = make_statuses(list(instruments) or [self._feed], code, ts_recv=now_ns, flags=flags)
+        self._own.extend(rows_of(statuses), Kind.STATUS)
 
     def _adapter_failed(self, raw: Sequence[bytes], ts_recv_ns: int) -> None:
         self._failures += 1
@@ -164,15 +165,9 @@ class FeedPipeline:
 
     def _tell_rejected(self, frames: int, ts_recv_ns: int) -> None:
         if frames and ts_recv_ns:
-            cause, flags = GapCause.REJECTED, Flag.LAST
-            self._own.add(
-                Kind.GAP,
-                self._feed,
-                ts_recv=ts_recv_ns,
-                price=cause,
-                size=frames if frames > 1 else UNKNOWN,
-                flags=flags,
-            )
+            missing = frames if frames > 1 else UNKNOWN
+            gaps = make_gaps(self._feed, GapCause.REJECTED, missing=missing, ts_recv=ts_recv_ns)
+            self._own.extend(rows_of(gaps), Kind.GAP)
 
     def on_second(self) -> None:
         """A second has passed: say in the log what is only counted as it happens."""
@@ -209,9 +204,7 @@ class FeedPipeline:
         received, parsed, ignored, rejected = self._frames()
         made = self._made()
         if self._last_ns and (received, made) != self._accounted:
-            pair = np.zeros(2, TICK)
-            pair["ts_recv"], pair["instrument"], pair["kind"] = self._last_ns, self._feed, Kind.STATUS
-            pair["flags"] = Flag.LAST
+            pair = make_statuses([self._feed] * 2, StatusCode.ACCOUNT_FRAMES, ts_recv=self._last_ns)
             pair["price"] = StatusCode.ACCOUNT_FRAMES, StatusCode.ACCOUNT_TICKS
             pair["size"] = received, made + len(pair)
             pair["venue_seq"] = parsed + ignored, publisher.published + len(pair)

@@ -17,7 +17,9 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.kernels import kernel
-from tickplant.records.layouts import TICK, Flag, GapCause, Kind
+from tickplant.records.channels import STREAM_NAMES
+from tickplant.records.layouts import TICK, GapCause
+from tickplant.records.notes import is_note, is_note_word, make_gaps
 from tickplant.shm.producer import Producer
 
 Records = NDArray[np.void]
@@ -31,7 +33,7 @@ STREAMS: Final = 4
 BOOK: Final = 2
 """Index of the books among the streams: trades, quotes, books; and last, what is of none: STATUS and GAP records."""
 
-ON_STREAM: Final = np.array([Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK, 0], np.uint16)
+ON_STREAM: Final = np.array([*STREAM_NAMES, 0], np.uint16)
 
 KEPT_RECORDS: Final = 1 << 14
 """STATUS and GAP records that wait for room; few, and worth more than what they stand beside.
@@ -65,7 +67,9 @@ def note_last(words: Words, last: Table) -> int:
     for start in range(0, len(words), 8):
         packed = words[start + 6]
         kind = (packed >> 32) & 0xFF
-        if kind >= 10 or (packed >> 48) & 4:  # STATUS and GAP have no stream of their own, backfill is out of order
+        if (
+            is_note_word(packed) or (packed >> 48) & 4
+        ):  # STATUS and GAP have no stream of their own, backfill is out of order
             continue
         instrument = packed & 0xFFFFFFFF
         if instrument >= len(last):
@@ -88,7 +92,7 @@ def count_lost(words: Words, lost: Table, next_id: Table) -> int:
         packed = words[start + 6]
         kind = (packed >> 32) & 0xFF
         instrument = packed & 0xFFFFFFFF
-        stream = 0 if kind == 1 else 1 if kind == 4 else 2 if kind < 10 else 3
+        stream = 3 if is_note_word(packed) else 0 if kind == 1 else 1 if kind == 4 else 2
         lost[instrument, stream] += 1
         if stream < 3 and words[start + 4] >= next_id[instrument, stream]:
             next_id[instrument, stream] = words[start + 4] + 1
@@ -278,7 +282,7 @@ class FeedPublisher:
 
     def _drop(self, records: Records) -> None:
         self._lost_ts_ns = int(records["ts_recv"][-1])
-        keeps = records["kind"] >= Kind.STATUS
+        keeps = is_note(records)
         keeps &= np.cumsum(keeps) <= KEPT_RECORDS - len(self._kept)
         if keeps.any():
             self._kept = np.concatenate([self._kept, records[keeps]])
@@ -292,15 +296,15 @@ class FeedPublisher:
     def _make_gaps(self) -> Records:
         """GAPs for all that was lost since the last call."""
         instruments, streams = np.nonzero(self._lost)
-        gaps = np.zeros(len(instruments), TICK)
-        gaps["ts_recv"] = self._lost_ts_ns
-        gaps["price"] = GapCause.RING_FULL
-        gaps["size"] = self._lost[instruments, streams]
-        gaps["order_id"] = self._last[instruments, streams]
-        gaps["venue_seq"] = self._next_id[instruments, streams]
-        gaps["instrument"] = instruments
-        gaps["kind"] = Kind.GAP
-        gaps["flags"] = ON_STREAM[streams] | Flag.LAST
+        gaps = make_gaps(
+            instruments,
+            GapCause.RING_FULL,
+            missing=self._lost[instruments, streams],
+            last_id=self._last[instruments, streams],
+            next_id=self._next_id[instruments, streams],
+            ts_recv=self._lost_ts_ns,
+            flags=ON_STREAM[streams],
+        )
         self.told += self.untold
         self._stale_books += [book for book in instruments[streams == BOOK].tolist() if book not in self._stale_books]
         self._lost[:] = 0

@@ -17,7 +17,6 @@ from tickplant.errors import FeedError
 from tickplant.feeds.backoff import Breaker
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.contract import (
-    ON_CHANNEL,
     Adapter,
     Answer,
     Close,
@@ -44,6 +43,7 @@ from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.feeds.transports.transport import Connect
+from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import StatusCode
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.config import FeedConfig

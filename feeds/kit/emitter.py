@@ -6,8 +6,9 @@ from typing import Final
 
 from tickplant.feeds.contract import Resolver
 from tickplant.instruments import FEED_SYMBOL, Instrument
-from tickplant.records.batch import TickBatch
-from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.batch import TickBatch, rows_of
+from tickplant.records.layouts import UNKNOWN, GapCause, Kind, StatusCode
+from tickplant.records.notes import make_gaps, make_statuses
 
 MAX_ID: Final = 2**63 - 1
 
@@ -42,16 +43,9 @@ class Emitter:
         order_id: int = 0,
     ) -> None:
         """Record a STATUS, on the feed's pseudo-instrument where no other is given."""
-        ident = (instrument or self.feed_instrument()).id
-        self.batch.add(
-            Kind.STATUS,
-            ident,
-            ts_event=ts_event,
-            ts_recv=ts_recv,
-            price=code,
-            order_id=order_id,
-            flags=flags | Flag.LAST,
-        )
+        statuses = make_statuses(self._id(instrument), code, ts_event=ts_event, ts_recv=ts_recv, flags=flags)
+        statuses["order_id"] = order_id
+        self.batch.extend(rows_of(statuses), Kind.STATUS)
 
     def gap(
         self,
@@ -67,17 +61,20 @@ class Emitter:
     ) -> None:
         """Record a GAP, on the feed's pseudo-instrument where no other is given."""
         self.gaps += 1
-        self.batch.add(
-            Kind.GAP,
-            (instrument or self.feed_instrument()).id,
+        gaps = make_gaps(
+            self._id(instrument),
+            cause,
+            missing=missing,
+            last_id=max(last_id, 0),
+            next_id=min(next_id, MAX_ID),
             ts_event=ts_event,
             ts_recv=ts_recv,
-            price=cause,
-            size=missing,
-            order_id=max(last_id, 0),
-            venue_seq=min(next_id, MAX_ID),
-            flags=flags | Flag.LAST,
+            flags=flags,
         )
+        self.batch.extend(rows_of(gaps), Kind.GAP)
+
+    def _id(self, instrument: Instrument | None) -> int:
+        return (instrument or self.feed_instrument()).id
 
     def feed_instrument(self) -> Instrument:
         """The pseudo-instrument for feed-wide records, registered when it is first needed."""

@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
-from tickplant.feeds.contract import ON_CHANNEL, Answer, Effect, Fail, FeedContext, Notice, Request
-from tickplant.feeds.kit.market_streams import ALL_STREAMS, Market
+from tickplant.feeds.contract import Answer, Effect, Fail, FeedContext, Notice, Request
+from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS
 from tickplant.feeds.kit.subscriptions import Subscriptions
 from tickplant.instruments import MAX_SCALE, Instrument, parse_decimal
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
 from tickplant.records.layouts import StatusCode
 
 FIRST_DELAY_NS: Final = 2 * SECOND_NS

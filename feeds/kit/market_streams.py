@@ -6,7 +6,6 @@ Knows nothing of messages, connections and requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.kit import state_table as sc
@@ -24,9 +23,8 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
+from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
-
-ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
 
 
 class Market:

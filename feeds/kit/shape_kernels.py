@@ -7,8 +7,8 @@
 Each frame is tried against one shape after the other. What deviates by one byte, has a number that does not fit, or
 an id out of line, is undone and left to the reference decoder. Everything is passed by address, in a context of words
 and as integers, since each array costs a call more than a quote takes to read; `shape_reader.py` owns the arrays.
-Rows, undo log, fields and what is given have a fixed capacity, which the kernel checks. `tests/property/` holds the
-kernel equal to a reading by regular expressions and exact decimals.
+Rows, undo log, fields and what is given have a fixed capacity, which the kernel checks. tests/property holds the kernel
+equal to a plain reading.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from tickplant.feeds.contract import ON_CHANNEL, Effect
+from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
+from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import StatusCode
 
 _SEEN: Final = {"quote": state_table.SEEN_QUOTE, "book": state_table.SEEN_BOOK}

@@ -13,7 +13,8 @@ import msgspec
 from tickplant import venues
 from tickplant.books import checksums
 from tickplant.engine import core
-from tickplant.feeds import notices, ring_publisher
+from tickplant.feeds import ring_publisher
+from tickplant.records import notes
 from tickplant.shm import ring
 from tickplant.sim.dialect_table import DIALECTS, dialect_of
 from tickplant.sim.spec import parse_spec
@@ -31,7 +32,7 @@ def of_producers() -> None:
     """Feeds and the simulated venue."""
     venues.warm_up()
     ring_publisher.prepare_kernels()
-    notices.prepare_kernels()
+    notes.prepare_kernels()
     checksums.prepare_kernels()
     for venue in DIALECTS:
         dialect_of(parse_spec(msgspec.json.encode({"venue": venue}))).source.prepare()

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tickplant.feeds.notices import LINES_PER_S, Anomalies, first_notice
+from tickplant.feeds.notices import LINES_PER_S, Anomalies
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.notes import first_note
 
 pytestmark = pytest.mark.kernels
 
@@ -27,7 +28,7 @@ def records(*kinds: int) -> np.ndarray[Any, Any]:
 @given(st.lists(st.sampled_from([int(kind) for kind in Kind]), max_size=6))
 def test_the_first_notice_is_found_where_plain_python_finds_it(kinds: list[int]) -> None:
     found = next((place for place, kind in enumerate(kinds) if kind in (Kind.STATUS, Kind.GAP)), -1)
-    assert first_notice(records(*kinds).view(np.int64)) == found
+    assert first_note(records(*kinds).view(np.int64)) == found
 
 
 def test_every_notice_is_counted_and_told_with_what_it_says() -> None:

@@ -13,7 +13,8 @@ from tickplant.books.checksums import checks
 from tickplant.books.level_books import Books
 from tickplant.books.level_runs import UNBOUNDED
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import Flag, GapCause, Kind, Side
+from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 
@@ -49,10 +50,7 @@ class Fold:
 
     def lose(self) -> None:
         """Records are missing here: the book is stale from here on, up to the next CLEAR."""
-        gap = np.zeros(1, TICK)
-        gap["instrument"], gap["kind"], gap["flags"] = _ONLY, Kind.GAP, Flag.ON_BOOK | Flag.LAST
-        gap["price"], gap["size"] = GapCause.DAMAGE, UNKNOWN
-        self._books.apply(gap)
+        self._books.apply(make_gaps(_ONLY, GapCause.DAMAGE, flags=Flag.ON_BOOK))
 
     def book(self, instrument: Instrument) -> Book:
         """The book as it stands."""

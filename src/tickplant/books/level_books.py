@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tickplant.books import level_kernels as k
 from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import BBO, TICK, Flag, GapCause, Kind, Side
+from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 
@@ -159,13 +160,10 @@ class Books:
         if not book["inside"]:
             records[count - 1]["flags"] |= Flag.LAST
         if stale:
-            gap = records[count]
-            gap["kind"] = Kind.GAP
-            gap["price"] = book["cause"] or GapCause.RESTART
-            gap["size"] = UNKNOWN
-            gap["venue_seq"] = 0
-            gap["order_id"] = book["venue_seq"]
-            gap["flags"] = Flag.SNAPSHOT | Flag.ON_BOOK | Flag.LAST
+            cause, flags = int(book["cause"]) or GapCause.RESTART, Flag.SNAPSHOT | Flag.ON_BOOK
+            gap = make_gaps(instrument_id, cause, last_id=book["venue_seq"], flags=flags)
+            gap[["ts_event", "ts_recv", "seq"]] = records[count][["ts_event", "ts_recv", "seq"]]
+            records[count] = gap[0]
         return records
 
     def _grow(self, instrument_id: int, side: int) -> None:

@@ -31,6 +31,11 @@ Rows = NDArray[np.int64]
 """Ticks as integers, shape (n, 8); `rows.view(TICK)` are the same ticks as records."""
 
 
+def rows_of(records: NDArray[np.void]) -> Rows:
+    """The same ticks as integers; `records` (n,), dtype TICK, contiguous."""
+    return records.view(np.int64).reshape(-1, WORDS)
+
+
 class TickBatch:
     """Ticks in the order in which they are handed out. The memory is reused: `take` returns a view."""
 

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind
+from tickplant.records.channels import ALL_STREAMS
+from tickplant.records.layouts import GapCause
+from tickplant.records.notes import make_gaps
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import ReplaySpec
 from tickplant.store.reader import SKIP_HINT, Store
@@ -112,10 +114,8 @@ class ReplayProcess(StoredSource):
         self._log.error("damage in the journal: left out", damage=str(damage))
         if len(self._left_out) < LEFT_OUT_TOLD:
             self._left_out[str(damage)] = damage.length_bytes
-        gaps = np.zeros(len(self._ids), TICK)
-        gaps["instrument"], gaps["kind"], gaps["price"], gaps["size"] = self._ids, Kind.GAP, GapCause.DAMAGE, UNKNOWN
-        gaps["flags"] = Flag.LAST | Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
-        gaps["ts_recv"], gaps["seq"] = self._ts_recv, damage.first_seq or 0
+        seq = damage.first_seq or 0
+        gaps = make_gaps(self._ids, GapCause.DAMAGE, ts_recv=self._ts_recv, flags=ALL_STREAMS, seq=seq)
         self.publish_all(gaps)
 
     def _play(self, records: NDArray[np.void]) -> None:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import Flag, GapCause, Kind, Schema
+from tickplant.records.channels import ALL_STREAMS, streams_of
+from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
 from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
@@ -40,7 +41,6 @@ HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "
 _DAY_NS: Final = 86_400 * 10**9
 _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
 _CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
-_STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -268,7 +268,7 @@ class _JournalCheck:
 
 def _count_gaps(records: Records, ledger: Ledger) -> None:
     for gap in records[records["kind"] == Kind.GAP]:
-        streams = int(gap["flags"]) & (Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK)
+        streams = int(gap["flags"]) & ALL_STREAMS
         key = int(gap["ts_recv"]) // _DAY_NS, int(gap["instrument"]), int(gap["price"]), int(streams)
         gaps, missing, unknown = ledger.get(key, (0, 0, 0))
         size = int(gap["size"])
@@ -285,7 +285,7 @@ def _gap_table(table: InstrumentTable, ledger: Ledger) -> list[GapSummary]:
                 symbol=table.by_id(number).symbol if known else f"id {number}",
                 day=f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}",
                 cause=_CAUSES.get(cause, str(cause)),
-                stream="+".join(name for flag, name in _STREAMS.items() if streams & flag),
+                stream="+".join(streams_of(streams)),
                 gaps=gaps,
                 missing=missing,
                 unknown=unknown,

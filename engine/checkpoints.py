@@ -33,10 +33,9 @@ class Schedule:
         times = ticks["ts_recv"]
         if not self._due_ns:
             self._due_ns = self._next(times[0])
-        late = times >= self._due_ns
-        place = int(late.argmax())
-        if not late[place]:
+        if times.max() < self._due_ns:  # nearly always
             return len(ticks)
+        place = int((times >= self._due_ns).argmax())
         self._due_ns = self._next(times[place])
         return place
 

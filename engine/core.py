@@ -81,6 +81,7 @@ class Engine:
         self.bars = 0
         self._table = table
         self._known = 0  # instruments that every feed has room for
+        self._highest = 0  # instrument id of the ticks that were admitted last
         self._publisher = publisher
         self._store_bbo = store_bbo
         self._store_bars = store_bars
@@ -148,19 +149,21 @@ class Engine:
         if not len(ticks):
             return
         feed.ticks += len(ticks)
-        self._publisher.publish_ticks(ticks, feed.origin)
+        self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         bbo = feed.books.apply(ticks)
         if len(bbo):
             bbo, stored = self._store_bbo(bbo)
             self.bbo += len(bbo)
             self._publisher.publish_bbo(bbo[:stored], feed.origin)
-            self._publisher.publish_bbo(bbo[stored:])
+            if stored < len(bbo):
+                self._publisher.publish_bbo(bbo[stored:])
         bars = feed.bars.apply(ticks)
         if len(bars):
             bars, stored = self._store_bars(bars)
             self.bars += len(bars)
             self._publisher.publish_bars(bars[:stored], feed.origin)
-            self._publisher.publish_bars(bars[stored:])
+            if stored < len(bars):
+                self._publisher.publish_bars(bars[stored:])
 
     def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
         """`count` ticks before `position` were overwritten before they were read.
@@ -210,11 +213,11 @@ class Engine:
         """The ticks that can be dealt with; there is room for their instruments afterwards."""
         if not len(ticks):
             return ticks
-        lowest, highest = fanout.survey(ticks["instrument"], feed.seen)
-        if highest > self._known or lowest == 0:
+        lowest, self._highest = fanout.survey(ticks["instrument"], feed.seen)
+        if self._highest > self._known or lowest == 0:
             ticks = self._only_known(ticks)
             if len(ticks):
-                fanout.survey(ticks["instrument"], feed.seen)
+                _, self._highest = fanout.survey(ticks["instrument"], feed.seen)
         return ticks
 
     def _only_known(self, ticks: Records) -> Records:

@@ -214,16 +214,17 @@ class Publisher:
             self.socket.close(0)
             raise
 
-    def publish_ticks(self, ticks: Records, origin: Origin | None = None) -> None:
+    def publish_ticks(self, ticks: Records, origin: Origin | None = None, *, highest: int = 0) -> None:
         """Send TICK records. Every instrument must be known to `instrument`.
 
         Args:
             ticks: the records.
             origin: whose stream they are the next part of, so that the store has them; None where it has not.
+            highest: instrument id that none of them exceeds, where that is known.
         """
         if not len(ticks):
             return
-        highest = fanout.survey(ticks["instrument"], _NOBODY)[1]
+        highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
         if highest >= len(self._trade_bits):
             self._trade_bits = grown(self._trade_bits, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)

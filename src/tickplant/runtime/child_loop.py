@@ -22,7 +22,7 @@ Report = Callable[[], tuple[Counters, Sequence[Account]]]
 
 
 class ChildLoop:
-    """The pieces of a loop: `wait` or `nap` where there is nothing to do, `beat` often, until `stopping`.
+    """The pieces of a loop: `wait` (of `poll`) or `nap` where there is nothing to do, `beat` often, until `stopping`.
 
     Args:
         plant: whose control socket it reports to, and how often.
@@ -46,6 +46,7 @@ class ChildLoop:
         self.stopping = False
         self.client = ControlClient(plant.control, name)
         self.poll = Poll()
+        self.wait = self.poll.wait
         self._report = report
         self._hear = hear
         self._on_beat = on_beat
@@ -74,10 +75,6 @@ class ChildLoop:
     def stop(self, *_: object) -> None:
         """The process is to end. May be called from a signal handler."""
         self.stopping = True
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until something of `poll` can be read, and have it handled."""
-        self.poll.wait(timeout_s)
 
     def nap(self, timeout_s: float) -> None:
         """Sleep in the midst of something, NAP_S at most: only the supervisor is heard, at the next `beat`."""

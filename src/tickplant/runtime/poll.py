@@ -6,29 +6,29 @@ import contextlib
 import select
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import zmq
+from zmq import zmq_poll
 
 Handler = Callable[[], object]
 ZmqSocket = zmq.Socket[bytes]
-
-_EVENTS: Final = int(zmq.EVENTS)
-_READABLE: Final = int(zmq.POLLIN)
 
 
 class Poll:
     """Descriptors and sockets, and who is called when one of them can be read. Not thread-safe.
 
     The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive carries these
-    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks each socket for
-    its events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
+    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks all sockets for
+    their events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
+    They are asked with one call, which costs a third of a call for each.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}  # of plain descriptors
-        self._sockets: dict[int, tuple[Callable[[int], int | bytes], Handler]] = {}  # by descriptor
+        self._sockets: dict[object, Handler] = {}
+        self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
         """Watch a descriptor: `wait` calls `handler` whenever it can be read, again and again until it is."""
@@ -37,9 +37,9 @@ class Poll:
 
     def add_socket(self, socket: ZmqSocket, handler: Handler) -> None:
         """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none."""
-        fd = int(socket.get(zmq.FD))
-        self._epoll.register(fd, select.EPOLLIN)
-        self._sockets[fd] = socket.get, handler
+        self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
+        self._asked.append((socket, int(zmq.POLLIN)))
+        self._sockets[socket] = handler
 
     def remove(self, fd: int) -> None:
         """Stop watching a descriptor that `add` was given; it may be closed by now."""
@@ -52,17 +52,18 @@ class Poll:
 
         May end early without: libzmq wakes sockets for purposes of its own.
         """
-        ready = [handler for get, handler in self._sockets.values() if int(get(_EVENTS)) & _READABLE]
+        # Few calls, since all that is executed after a sleep of milliseconds has to come into the caches first.
+        ready = zmq_poll(self._asked, 0)
+        handled = False
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):
-            if fd in self._sockets:
-                get, handler = self._sockets[fd]
-                if handler not in ready and int(get(_EVENTS)) & _READABLE:
-                    ready.append(handler)
-            else:
-                ready.append(self._handlers[fd])
-        for handler in ready:
-            handler()
-        return bool(ready)
+            if handler := self._handlers.get(fd):
+                handler()
+                handled = True
+            elif not ready:
+                ready = zmq_poll(self._asked, 0)
+        for socket, _ in ready:
+            self._sockets[socket]()
+        return handled or bool(ready)
 
     def close(self) -> None:
         """Let go of all descriptors. Idempotent."""

@@ -41,13 +41,20 @@ class Listing:
 class Listings:
     """All instruments of a feed, by symbol."""
 
-    def __init__(self, context: FeedContext, shapes: Shapes, new_book: Callable[[Instrument], BookTracker]) -> None:
+    def __init__(
+        self,
+        context: FeedContext,
+        shapes: Shapes,
+        new_book: Callable[[Instrument], BookTracker],
+        on_resumed: Callable[[Listing, LastIds], None],
+    ) -> None:
         """Nothing is registered yet.
 
         Args:
             context: gives symbols and their instruments; every symbol is recorded where it names none.
             shapes: of the venue's messages.
             new_book: makes what follows the book of an instrument.
+            on_resumed: called with each instrument that goes on behind what an earlier process recorded.
         """
         self.by_symbol: dict[str, Listing] = {}
         self.by_slot: list[Listing] = []
@@ -60,6 +67,7 @@ class Listings:
         self._symbols = None if context.symbols is None else frozenset(context.symbols)
         self._resolve = context.resolve
         self._new_book = new_book
+        self._on_resumed = on_resumed
 
     def add(self, symbol: str) -> Listing:
         """Register an instrument, with the scales that the venue has stated."""
@@ -121,6 +129,7 @@ class Listings:
                 row[column : column + 3] = (*last, GapCause.RESTART)
         if ids.book is not None:
             listing.book.resume(ids.book[0], GapCause.RESTART)
+        self._on_resumed(listing, ids)
 
     def _go_on(self, listing: Listing, instrument: int, ids: LastIds) -> None:
         row = self.state[listing.slot]

@@ -53,7 +53,7 @@ class Market:
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
         self.status, self.gap = self.emit.status, self.emit.gap
-        self.listings = Listings(context, shapes, new_book)
+        self.listings = Listings(context, shapes, new_book, self._on_resumed)
         self.rejects = StreamRejects(self, owner)
         self.snapshots_wanted: list[tuple[str, int]] = []  # symbols and since when; the adapter asks for them
         self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
@@ -278,6 +278,10 @@ class Market:
     def resume(self, last: Mapping[str, LastIds]) -> None:
         """An earlier process has recorded up to these ids, by symbol."""
         self.listings.resume(last)
+
+    def _on_resumed(self, listing: Listing, ids: LastIds) -> None:
+        if ids.quote is not None and not self.quotes_count:
+            self.gap(listing.instrument, GapCause.RESTART, 0, self.ts_recv, flags=Flag.ON_QUOTE)
 
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from folded_book import FoldedBook
@@ -46,13 +46,6 @@ def trouble(session: VenueSession, seed: int, *, times: int = 12) -> None:
     session.run(1.5)
 
 
-def fold(records: np.ndarray) -> FoldedBook:
-    """The book of one instrument's records."""
-    book = FoldedBook()
-    book.apply_ticks(records)
-    return book
-
-
 def levels_of(book: FoldedBook, instrument: Instrument) -> Levels:
     """A folded book in decimals."""
 
@@ -68,6 +61,19 @@ def levels_of(book: FoldedBook, instrument: Instrument) -> Levels:
     }
 
 
+class Row(NamedTuple):
+    """Of a record, what the rules are about."""
+
+    kind: int
+    price: int
+    size: int
+    venue_seq: int
+    order_id: int
+    side: int
+    flags: int
+    ts_recv: int
+
+
 class StreamRules:
     """The records of one symbol, in order: what an interruption, a hole and a repeat must look like."""
 
@@ -76,24 +82,25 @@ class StreamRules:
         self.trades: set[tuple[int, int]] = set()
         self.begun: set[Flag] = set()  # streams that have had data
         self.cut: set[Flag] = set()  # streams that were interrupted since their last data
-        self.gaps: dict[Flag, Any] = {}  # newest GAP of a stream since its last data
+        self.gaps: dict[Flag, Row] = {}  # newest GAP of a stream since its last data
         self.disconnected = 0
 
     def check(self, records: np.ndarray) -> StreamRules:
         """Records of one symbol, under all its ids. Raises AssertionError."""
-        for record in records:
-            flags = Flag(int(record["flags"]))
-            match Kind(record["kind"]):
-                case Kind.STATUS if record["price"] == StatusCode.DISCONNECTED:
+        for row in records[list(Row._fields)].tolist():
+            record = Row(*row)
+            flags = record.flags
+            match record.kind:
+                case Kind.STATUS if record.price == StatusCode.DISCONNECTED:
                     self.disconnected += 1
                     self.cut |= {on for on in STREAMS if on & flags and on in self.begun}
                 case Kind.GAP:
                     self.gaps |= {on: record for on in STREAMS if on & flags}
                 case Kind.TRADE if not flags & Flag.BACKFILL:
-                    self._trade(record, int(flags & Flag.AGGREGATE))
+                    self._trade(record, flags & Flag.AGGREGATE)
                 case Kind.TRADE:
-                    self._once(record, int(flags & Flag.AGGREGATE))
-                case Kind.QUOTE if record["side"] == Side.BID:
+                    self._once(record, flags & Flag.AGGREGATE)
+                case Kind.QUOTE if record.side == Side.BID:
                     self._data(Flag.ON_QUOTE, record)
                 case Kind.CLEAR if not flags & Flag.PARTIAL:
                     self._data(Flag.ON_BOOK, record)
@@ -101,25 +108,25 @@ class StreamRules:
                     pass
         return self
 
-    def _data(self, on: Flag, record: Any) -> None:
+    def _data(self, on: Flag, record: Row) -> None:
         assert on not in self.cut or on in self.gaps, f"{STREAMS[on]} goes on without a GAP: {record}"
         self.begun.add(on)
         self.cut.discard(on)
         self.gaps.pop(on, None)
 
-    def _once(self, record: Any, aggregate: int) -> None:
-        key = aggregate, int(record["venue_seq"])
+    def _once(self, record: Row, aggregate: int) -> None:
+        key = aggregate, record.venue_seq
         assert key not in self.trades, f"twice: {record}"
         self.trades.add(key)
 
-    def _trade(self, record: Any, aggregate: int) -> None:
-        ident, last, gap = int(record["venue_seq"]), self.last.get(aggregate), self.gaps.get(Flag.ON_TRADE)
+    def _trade(self, record: Row, aggregate: int) -> None:
+        ident, last, gap = record.venue_seq, self.last.get(aggregate), self.gaps.get(Flag.ON_TRADE)
         self._once(record, aggregate)
         if last is not None and ident != last + 1:
             assert ident > last, f"behind {last}: {record}"
             assert gap is not None, f"a hole without a GAP before {record}"
-            assert (gap["order_id"], gap["venue_seq"]) == (last, ident), f"{gap} before {record}"
-            assert gap["size"] in (ident - last - 1, UNKNOWN)
+            assert (gap.order_id, gap.venue_seq) == (last, ident), f"{gap} before {record}"
+            assert gap.size in (ident - last - 1, UNKNOWN)
         elif last is not None:
             self.cut.discard(Flag.ON_TRADE)  # the ids prove that nothing is missing
         self.last[aggregate] = ident

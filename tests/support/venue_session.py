@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pkgutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,7 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 import numpy as np
+from folded_book import FoldedBook
 from venue_samples import Levels, VenueSample
 
 from tickplant.feeds.contract import (
@@ -118,6 +119,7 @@ class Checked:
             use_shapes=use_shapes,
         )
         self.rejects: list[Reject] = []
+        self.books: dict[int, FoldedBook] = defaultdict(FoldedBook)  # by instrument
         self._batches: list[np.ndarray] = [np.empty(0, TICK)]
         self._kinds: Counter[str] = Counter()
 
@@ -135,6 +137,8 @@ class Checked:
         ticks = output.ticks.copy()
         self._batches.append(ticks)
         self.rejects += output.rejects
+        for ident in np.unique(ticks["instrument"]).tolist():
+            self.books[ident].apply_ticks(ticks[ticks["instrument"] == ident])
         self._kinds.update(Kind(kind).name.lower() for kind in ticks["kind"].tolist())
         counters = self.adapter.counters
         assert counters.frames == counters.parsed + counters.ignored + counters.rejected, counters
@@ -149,6 +153,10 @@ class Checked:
         """All so far, dtype TICK."""
         self._batches = [np.concatenate(self._batches)]
         return self._batches[0]
+
+    def book(self, symbol: str) -> FoldedBook:
+        """The fold of the newest instrument of a symbol."""
+        return self.books[self.table.ids(symbol)[-1]]
 
     def of(self, symbol: str) -> np.ndarray:
         """The records of a symbol, under all its ids."""

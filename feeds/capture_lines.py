@@ -7,7 +7,7 @@ A capture keeps all that an adapter was given and what it sent, so the adapter c
     NS>LINK FRAME       a message sent
     NS+LINK             the link's socket opened
     NS-LINK REASON      … and closed
-    NS!JSON             an answer: {"key":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` where the
+    NS!JSON             an answer: {"request":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` where the
                         body is not JSON
     NS.                 a second passed
 
@@ -44,7 +44,7 @@ class CutLine(bytes):
 
 
 class _Answer(msgspec.Struct):
-    key: str
+    key: str = msgspec.field(name="request")  # not "key": that is the name of a credential, and would be masked
     status: int
     method: str = "GET"
     endpoint: str = "rest"

@@ -75,7 +75,7 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     compression: bool = False  # offer permessage-deflate
     proxy: str | None = None
     max_age_s: float | None = None  # the venue cuts connections about this old: replaced before; None: it does not
-    overlap: bool = True  # a replacement may open before the old one closes; False where one login excludes another
+    overlap: bool = True  # a replacement may open before the old one closes; False for one login at a time, or no ids
     pings: bool = True  # the venue answers WebSocket pings, so a quiet connection can be asked whether it lives
     send_interval_s: float = 0.0  # least time between two messages to the venue
     max_message_bytes: int = 64 << 20  # greatest message taken

@@ -46,7 +46,7 @@ class PastTrades:
         return request.key.startswith((trade_backfill.KEY, liveness_probe.KEY))
 
     def on_recorded(self, answer: Answer, now_ns: int) -> None:
-        """Take an answer in that another feed had asked for. Raises ValueError for a key that no feed has made."""
+        """Take an answer in that another feed had asked for."""
         if answer.request.key.startswith(trade_backfill.KEY):
             self._backfill.expect(answer.request.key)
         self.on_answer(answer, now_ns)
@@ -76,11 +76,10 @@ class PastTrades:
         self._counters.unfilled += fetched.missing
         rejected = fetched.rejected
         for trade in fetched.trades:
-            if self._market.listings.get(trade.symbol) is None:
-                continue
             try:
-                self._market.on_past_trade(trade, now_ns)
-                self._counters.backfilled += 1
+                if self._market.listings.get(trade.symbol) is not None:
+                    self._market.on_past_trade(trade, now_ns)
+                    self._counters.backfilled += 1
             except RejectError as error:
                 self._counters.unfilled += 1
                 rejected = error

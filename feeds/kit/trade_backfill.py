@@ -7,6 +7,7 @@ overlap, and each id is asked for until it or a later one of its hole has come: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -16,8 +17,10 @@ from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
+from tickplant.records.channels import ON_CHANNEL
 
 KEY: Final = "trades"
+_KEY: Final = re.compile(rf"{KEY} (\S+) (\S+) (\d{{1,19}}) (\d{{1,19}})", re.ASCII)
 MOST_TRADES: Final = 100_000
 """Of a longer hole only this many, the first ones, are fetched; at 25 a request that is four minutes."""
 
@@ -86,9 +89,10 @@ class TradeBackfill:
         return self._request(hole, now_ns), missing
 
     def expect(self, key: str) -> None:
-        """Take the next answer of this key as if it had been asked for here: it stands in a capture."""
-        _, symbol, channel, first, last = key.split(" ")
-        self._open[key] = IdRange(symbol, channel, int(first), int(last))
+        """Take the next answer of this key, if a feed can have made it, as if it had been asked for here."""
+        match = _KEY.fullmatch(key)
+        if match is not None and match[2] in ON_CHANNEL:
+            self._open[key] = IdRange(match[1], match[2], int(match[3]), int(match[4]))
 
     def answered(self, answer: Answer, now_ns: int) -> Fetched | None:
         """Take an answer, or a failure, in; None where it belongs to no hole."""

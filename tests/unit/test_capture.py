@@ -20,7 +20,7 @@ from tickplant.feeds import capture_lines, capture_reader
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.capture_lines import CutLine, parse_line, why_not
 from tickplant.feeds.capture_reader import READ_BYTES, Recording
-from tickplant.feeds.contract import Frames, Reject
+from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Reject, Request, Second
 from tickplant.feeds.rejects import FILE_BYTES, RAW_BYTES, RejectLog
 
 LINES = [b'%d {"t":%d}' % (1_700_000_000_000_000_000 + number, number) for number in range(5000)]
@@ -221,6 +221,17 @@ def test_what_is_captured_is_read_back_as_a_recording(tmp_path: Path) -> None:
     capture.close()
     assert captured(tmp_path / "capture") == [(T0, b'{"a":1}'), (T0, b'{"b":2}'), (T0 + 1, b'{"c":3}')]
     assert (capture.written, capture.lost) == (3, 0)
+
+
+def test_answers_and_links_are_read_back_as_they_were(tmp_path: Path) -> None:
+    request = Request("depth BTCUSDT", "/api/v3/depth?symbol=BTCUSDT&limit=5000")
+    events = [Opened("public"), Answer(request, 200, b'{"lastUpdateId":7}', 1.5), Second(), Closed("public", "bye")]
+    capture = Capture(tmp_path / "capture")
+    for number, event in enumerate(events):
+        capture.add_event(event, T0 + number)
+    capture.close()
+    lines = read(tmp_path / "capture")[0]
+    assert [parse_line(line) for line in lines] == [(T0 + number, event) for number, event in enumerate(events)]
 
 
 def test_a_frame_with_line_feeds_stays_one_line(tmp_path: Path) -> None:

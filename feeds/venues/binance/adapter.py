@@ -212,9 +212,12 @@ class BinanceAdapter(VenueAdapter):
 
     def answered(self, answer: Answer, now_ns: int) -> None:
         """A whole book."""
-        symbol = answer.request.key.removeprefix(DEPTH)
-        listing = self.market.listings.by_symbol.get(symbol) if self.live else self.market.listings.get(symbol)
-        if listing is None:
+        known, symbol = self.market.listings, answer.request.key.removeprefix(DEPTH)
+        try:
+            listing = known.by_symbol.get(symbol) if self.live else known.get(symbol)
+        except RejectError:
+            return  # no feed can have asked for that
+        if listing is None or symbol == answer.request.key:
             return
         self.market.ts_recv = now_ns
         if answer.status != 200:

@@ -96,7 +96,8 @@ class KrakenAdapter(VenueAdapter):
         plan: list[tuple[LinkSpec, list[Stream]]] = []
         for number, start in enumerate(range(0, len(symbols), facts.SYMBOLS_PER_LINK), 1):
             name = "public" if number == 1 else f"public-{number}"
-            spec = LinkSpec(name=name, url=url, send_interval_s=facts.SEND_INTERVAL_S)
+            # No overlap: nothing would tell the quotes and book events of one socket from those of the other.
+            spec = LinkSpec(name=name, url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
             part = symbols[start : start + facts.SYMBOLS_PER_LINK]
             streams = [Stream(symbol, channel) for channel in context.channels for symbol in part]
             plan.append((spec, [_INSTRUMENTS, *streams] if number == 1 else streams))

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tickplant.kernels import kernel
 from tickplant.records.batch import KIND_SHIFT, PACKED, WORDS
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, StatusCode
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, Kind, StatusCode
 
 Records = NDArray[np.void]
 Words = NDArray[np.int64]

@@ -1,0 +1,270 @@
+"""What holds for every venue of the catalogue in talk with its simulated self, whatever goes wrong meanwhile.
+
+b. Accounts: after each event frames = parsed + ignored + rejected, the ticks counted are those handed out, `kinds` sums
+   to them (`venue_session.Checked` asserts that in all tests of this folder).
+d. Frames of one read or one at a time, by shapes or by the reference decoder: the same records.
+e. What Capture writes of a session, ingested, leads to the same records of each symbol, of `*` too. docs/design.md §5
+   lists what a capture does not hold.
+f. A Closed link makes each of its instruments DISCONNECTED, with the ON_ flags of the channels it carried. The next
+   data of each stream comes after a GAP, unless ids prove that nothing is missing. A book is not live until its next
+   snapshot.
+g. Two sockets under one name that deliver the same frames record each once, where the venue's ids tell; then HANDOVER.
+   Where they do not, no link allows two sockets.
+h. The fold of the records is the venue's book, after drops, repeats, reconnects, wrong checksums.
+i. An adapter that is given the last ids of the records so far says exactly what it has missed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from session_scripts import STREAMS, StreamRules, levels_of, trouble
+from venue_desk import words
+from venue_samples import SAMPLES, VenueSample
+from venue_session import MS, Checked, Happened, VenueSession
+
+from tickplant.feeds.capture import Capture
+from tickplant.feeds.capture_lines import parse_line
+from tickplant.feeds.capture_reader import Recording
+from tickplant.feeds.contract import Answer, Closed, Ended, Frames, Opened, Second, Send
+from tickplant.feeds.last_ids import Continuity, by_symbol
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.venues import VENUES
+
+VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+SEEDS = pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))])
+ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+FIELDS = [name for name in TICK.names or () if name not in ("seq", "instrument")]
+
+
+def test_every_venue_of_the_catalogue_has_its_sample() -> None:
+    assert SAMPLES.keys() == VENUES.keys()
+
+
+@functools.cache
+def troubled(venue: str, seed: int) -> VenueSession:
+    """A session in which much has gone wrong, ended."""
+    with VenueSession(SAMPLES[venue], seed=seed) as session:
+        trouble(session, seed)
+        session.end()
+    return session
+
+
+def is_live(session: VenueSession) -> bool:
+    return all(session.feed.table.ids(symbol) and session.feed.book(symbol).live for symbol in session.sample.symbols)
+
+
+def status(records: np.ndarray, code: StatusCode) -> np.ndarray:
+    return records[(records["kind"] == Kind.STATUS) & (records["price"] == code)]
+
+
+def gaps(records: np.ndarray, on: Flag) -> np.ndarray:
+    return records[(records["kind"] == Kind.GAP) & (records["flags"] & on != 0)]
+
+
+# d.
+
+
+def again(session: VenueSession, replayed: Callable[[Checked, Happened], None], **options: Any) -> Checked:
+    """The events of a session once more, for another adapter."""
+    feed = Checked(session.sample, **options)
+    feed.start(session.happened[0].now_ns)
+    for each in session.happened:
+        replayed(feed, each)
+    return feed
+
+
+def whole(feed: Checked, each: Happened) -> None:
+    if not isinstance(each.what, Send):
+        feed.on(each.what, each.now_ns)
+
+
+def one_by_one(feed: Checked, each: Happened) -> None:
+    if isinstance(each.what, Frames):
+        for frame in each.what.frames:
+            feed.on(Frames(each.what.link, [frame]), each.now_ns)
+    else:
+        whole(feed, each)
+
+
+@VENUE
+@SEEDS
+def test_reads_and_decoders_make_no_difference(sample: VenueSample, seed: int) -> None:
+    session = troubled(sample.venue, seed)
+    expected = words(session.feed.records)
+    assert len(expected) > 1000
+    assert words(again(session, one_by_one).records) == expected
+    assert words(again(session, whole, use_shapes=False).records) == expected
+    fast, slow = session.feed.adapter.counters, again(session, one_by_one, use_shapes=False).adapter.counters
+    for name in ("frames", "parsed", "ignored", "rejected", "ticks", "kinds", "duplicates", "gaps", "refused"):
+        assert getattr(fast, name) == getattr(slow, name), name
+    assert fast.fallbacks < fast.frames / 10
+
+
+# e.
+
+
+def captured(session: VenueSession, folder: Path) -> list[bytes]:
+    """The lines of a session as its capture has them."""
+    capture = Capture(folder)
+    for now_ns, what in session.happened:
+        match what:
+            case Frames(link, frames):
+                capture.add(link, frames, now_ns)
+            case Opened() | Closed() | Answer() | Second() | Send():
+                capture.add_event(what, now_ns)
+            case _:
+                pass
+    capture.close()
+    return [line for block in Recording(folder).blocks() for line in block]
+
+
+def readable(feed: Checked) -> dict[str, list[tuple[Any, ...]]]:
+    """Records by symbol, with the scales in place of the instrument."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for ident, *fields in feed.records[["instrument", *FIELDS]].tolist():
+        row = feed.table.rows[ident - 1]
+        found.setdefault(row.symbol, []).append((row.price_scale, row.size_scale, *fields))
+    return found
+
+
+@VENUE
+@SEEDS
+def test_a_capture_leads_to_the_records_of_the_session(sample: VenueSample, seed: int, tmp_path: Path) -> None:
+    session = troubled(sample.venue, seed)
+    feed = Checked(sample, live=False, discover=True)
+    now_ns = 0
+    for line in captured(session, tmp_path / "capture"):
+        parsed = parse_line(line)
+        assert parsed is not None, line
+        now_ns, event = parsed
+        if event is not None:
+            feed.on(event, now_ns)
+    feed.on(Ended(), now_ns)
+    assert readable(feed) == readable(session.feed)
+
+
+# f.
+
+
+@VENUE
+@SEEDS
+def test_streams_go_on_behind_gaps(sample: VenueSample, seed: int) -> None:
+    session = troubled(sample.venue, seed)
+    for symbol in sample.symbols:
+        rules = StreamRules().check(session.feed.of(symbol))
+        assert rules.disconnected >= 2
+        assert rules.begun == STREAMS.keys()
+
+
+@VENUE
+def test_a_lost_link_interrupts_all_that_it_carried(sample: VenueSample) -> None:
+    with VenueSession(sample) as session:
+        session.run_until(lambda: is_live(session))
+        before = len(session.feed.records)
+        session.disconnect()
+        told = session.feed.records[before:]
+        for symbol in sample.symbols:
+            mine = told[np.isin(told["instrument"], session.feed.table.ids(symbol))]
+            flags = status(mine, StatusCode.DISCONNECTED)["flags"]
+            assert np.bitwise_or.reduce(flags) == ALL | Flag.LAST
+            assert not session.feed.book(symbol).live
+        session.run(1.0)
+        after = session.feed.records[before + len(told) :]
+        (connected,) = status(after, StatusCode.CONNECTED) if len(session.links) == 1 else (None,)
+        assert connected is None or connected["flags"] == ALL | Flag.LAST
+        for symbol in sample.symbols:
+            mine = session.feed.of(symbol)
+            assert session.feed.book(symbol).live
+            for on in (Flag.ON_QUOTE, Flag.ON_BOOK):
+                assert gaps(mine, on)["price"].tolist() == [GapCause.DISCONNECT]
+
+
+# g.
+
+
+@VENUE
+def test_two_sockets_of_one_link_record_everything_once(sample: VenueSample) -> None:
+    with VenueSession(sample) as session:
+        session.run_until(lambda: is_live(session))
+        duplicates = session.feed.adapter.counters.duplicates
+        before = len(session.feed.records)
+        session.replace(overlap=True)
+        session.run(2.0)
+        records = session.feed.records[before:]
+        if not all(spec.overlap for spec in session.links.values()):
+            assert not sample.counted >= {"trade", "quote", "book"}, "its ids would tell"
+            return
+        assert session.feed.adapter.counters.duplicates > duplicates
+        assert len(status(records, StatusCode.HANDOVER)) == len(session.links)
+        assert not len(status(records, StatusCode.DISCONNECTED))
+        assert not len(records[records["kind"] == Kind.GAP])
+        for symbol in sample.symbols:
+            mine = session.feed.of(symbol)
+            StreamRules().check(mine)
+            quotes = mine[(mine["kind"] == Kind.QUOTE) & (mine["side"] == Side.BID)]
+            assert len(np.unique(quotes["venue_seq"])) == len(quotes)
+            assert session.feed.book(symbol).live
+
+
+# h.
+
+
+@VENUE
+@SEEDS
+def test_the_fold_of_the_records_is_the_venues_book(sample: VenueSample, seed: int) -> None:
+    with VenueSession(sample, seed=seed, limit_messages=8_000) as session:
+        trouble(session, seed)
+        session.run_until(lambda: is_live(session))
+        assert not session.is_silent, "the market is to live longer than its troubles"
+        session.run_until(lambda: session.is_silent)
+        session.run(0.1)
+        counters = session.feed.adapter.counters
+        assert counters.rejected and counters.resyncs
+        assert bool(counters.checksums_failed) == sample.corrupts
+        for symbol in sample.symbols:
+            instrument = session.feed.table.known(symbol)
+            assert instrument is not None
+            book = session.feed.book(symbol)
+            assert book.live
+            assert levels_of(book, instrument) == session.book(symbol)
+
+
+# i.
+
+
+@VENUE
+@pytest.mark.parametrize("away_s", [0.05, 1.0, 30.0])
+def test_a_restarted_feed_says_what_it_has_missed(sample: VenueSample, away_s: float) -> None:
+    with VenueSession(sample) as session:
+        session.run(2.0)
+        session.disconnect(again=False)
+        records, table = session.feed.records, session.feed.table
+        last = {symbol: StreamRules().check(session.feed.of(symbol)).last[0] for symbol in sample.symbols}
+        continuity = Continuity()
+        continuity.add(records)
+        ids = by_symbol(continuity.last, table.rows)
+        for _ in range(round(away_s / 0.05)):
+            session.now_ns += 50 * MS
+            session.source.step(session.now_ns - session.source._origin_ns)
+    with VenueSession(sample, venue=session.venue, now_ns=session.now_ns, last=ids, table=table) as second:
+        second.run(3.0)
+        for symbol in sample.symbols:
+            mine = second.feed.of(symbol)
+            for on in (Flag.ON_QUOTE, Flag.ON_BOOK):
+                assert gaps(mine, on)["price"].tolist() == [GapCause.RESTART], STREAMS[on]
+            trades = mine[(mine["kind"] == Kind.TRADE) & (mine["flags"] & Flag.BACKFILL == 0)]
+            first = int(trades["venue_seq"][0])
+            told = gaps(mine, Flag.ON_TRADE)
+            fields = told[["price", "size", "order_id", "venue_seq"]].tolist()
+            missing = first - last[symbol] - 1
+            assert fields == ([(GapCause.RESTART, missing, last[symbol], first)] if missing else [])
+            assert second.feed.book(symbol).live
+            rules = StreamRules()
+            rules.last[0] = last[symbol]
+            rules.check(mine)

@@ -1,0 +1,133 @@
+"""What the conformance suite has happen in a session, and what must hold of the records of any session."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import numpy as np
+from folded_book import FoldedBook
+from venue_samples import Levels
+from venue_session import VenueSession
+
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import UNKNOWN, Flag, Kind, Side, StatusCode
+
+STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
+
+
+def trouble(session: VenueSession, seed: int, *, times: int = 12) -> None:
+    """Faults of all kinds, one after the other, each hitting something; the same ones for the same seed."""
+    chance = random.Random(seed)
+
+    def on_frames(fault: str, most: int = 3) -> Callable[[], None]:
+        return lambda: session.fault(fault, stream="*", count=chance.randint(1, most), skip=chance.randint(0, 5))
+
+    deeds: list[Callable[[], None]] = [
+        on_frames("drop", 20),
+        on_frames("duplicate", 20),
+        on_frames("truncate"),
+        on_frames("garbage"),
+        on_frames("reorder"),
+        lambda: session.fault("refuse-subscription", count=1),
+        session.disconnect,
+        lambda: session.replace(overlap=True),
+        lambda: session.replace(overlap=False),
+    ]
+    if session.sample.corrupts:
+        deeds.append(lambda: session.fault("corrupt", stream=session.venue.dialect.words.book_of("*")))
+    plan = [*deeds, *chance.choices(deeds, k=max(times - len(deeds), 0))][:times]
+    chance.shuffle(plan)
+    for deed in plan:
+        session.run(chance.choice([0.03, 0.4, 0.8]))
+        deed()
+    session.run(1.5)
+
+
+def levels_of(book: FoldedBook, instrument: Instrument) -> Levels:
+    """A folded book in decimals."""
+
+    def decimal(mantissa: int, scale: int) -> Decimal:
+        return Decimal(mantissa).scaleb(-scale)
+
+    return {
+        side: {
+            decimal(price, instrument.price_scale): decimal(size, instrument.size_scale)
+            for price, size in book.levels[side].items()
+        }
+        for side in (Side.BID, Side.ASK)
+    }
+
+
+class Row(NamedTuple):
+    """Of a record, what the rules are about."""
+
+    kind: int
+    price: int
+    size: int
+    venue_seq: int
+    order_id: int
+    side: int
+    flags: int
+    ts_recv: int
+
+
+class StreamRules:
+    """The records of one symbol, in order: what an interruption, a hole and a repeat must look like."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, int] = {}  # id of the newest trade, by whether it is an aggregate
+        self.trades: set[tuple[int, int]] = set()
+        self.begun: set[Flag] = set()  # streams that have had data
+        self.cut: set[Flag] = set()  # streams that were interrupted since their last data
+        self.gaps: dict[Flag, Row] = {}  # newest GAP of a stream since its last data
+        self.disconnected = 0
+
+    def check(self, records: np.ndarray) -> StreamRules:
+        """Records of one symbol, under all its ids. Raises AssertionError."""
+        for row in records[list(Row._fields)].tolist():
+            record = Row(*row)
+            flags = record.flags
+            match record.kind:
+                case Kind.STATUS if record.price == StatusCode.DISCONNECTED:
+                    self.disconnected += 1
+                    self.cut |= {on for on in STREAMS if on & flags and on in self.begun}
+                case Kind.GAP:
+                    self.gaps |= {on: record for on in STREAMS if on & flags}
+                case Kind.TRADE if not flags & Flag.BACKFILL:
+                    self._trade(record, flags & Flag.AGGREGATE)
+                case Kind.TRADE:
+                    self._once(record, flags & Flag.AGGREGATE)
+                case Kind.QUOTE if record.side == Side.BID:
+                    self._data(Flag.ON_QUOTE, record)
+                case Kind.CLEAR if not flags & Flag.PARTIAL:
+                    self._data(Flag.ON_BOOK, record)
+                case _:
+                    pass
+        return self
+
+    def _data(self, on: Flag, record: Row) -> None:
+        assert on not in self.cut or on in self.gaps, f"{STREAMS[on]} goes on without a GAP: {record}"
+        self.begun.add(on)
+        self.cut.discard(on)
+        self.gaps.pop(on, None)
+
+    def _once(self, record: Row, aggregate: int) -> None:
+        key = aggregate, record.venue_seq
+        assert key not in self.trades, f"twice: {record}"
+        self.trades.add(key)
+
+    def _trade(self, record: Row, aggregate: int) -> None:
+        ident, last, gap = record.venue_seq, self.last.get(aggregate), self.gaps.get(Flag.ON_TRADE)
+        self._once(record, aggregate)
+        if last is not None and ident != last + 1:
+            assert ident > last, f"behind {last}: {record}"
+            assert gap is not None, f"a hole without a GAP before {record}"
+            assert (gap.order_id, gap.venue_seq) == (last, ident), f"{gap} before {record}"
+            assert gap.size in (ident - last - 1, UNKNOWN)
+        elif last is not None:
+            self.cut.discard(Flag.ON_TRADE)  # the ids prove that nothing is missing
+        self.last[aggregate] = ident
+        self._data(Flag.ON_TRADE, record)

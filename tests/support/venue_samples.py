@@ -1,0 +1,152 @@
+"""What the conformance suite must know of each venue of the catalogue: with one row here a venue gets the whole suite.
+
+Most frames come from the venue's simulated dialect. Here stand names, frames that the dialect does not send, and how to
+read its book.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from tickplant.records.layouts import Side
+
+Levels = dict[Side, dict[Decimal, Decimal]]
+"""Size by side and price."""
+
+
+class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue."""
+
+    venue: str
+    symbols: tuple[str, ...]
+    owner: Callable[[bytes], tuple[str, str] | None]  # of a whole frame of market data: symbol and channel
+    levels: Callable[[bytes], Levels]  # of a book as the simulated venue shows it
+    depth: int  # levels a side of the book that a feed follows by default
+    ws_path: str = ""  # of the simulated venue
+    frames: tuple[bytes, ...] = ()  # documented, and not sent by the simulated venue, or seldom
+    counted: frozenset[str] = frozenset()  # channels whose ids tell a repeat
+    corrupts: bool = False  # a wrong digit of a book shows in its checksum
+    polled: bool = True  # instrument data is asked for; else the venue pushes them
+
+
+def _numbers(frame: bytes) -> Any:
+    return json.loads(frame, parse_float=Decimal, parse_int=Decimal)
+
+
+def _sides(bids: Any, asks: Any) -> Levels:
+    return {
+        side: {Decimal(price): Decimal(size) for price, size in rows}
+        for side, rows in ((Side.BID, bids), (Side.ASK, asks))
+    }
+
+
+_BINANCE_STREAM: Final = re.compile(rb'\{"stream":"([^@"]+)@(trade|aggTrade|bookTicker|depth)')
+_BINANCE_CHANNELS: Final = {b"trade": "trade", b"aggTrade": "agg_trade", b"bookTicker": "quote", b"depth": "book"}
+
+
+def _binance_owner(frame: bytes) -> tuple[str, str] | None:
+    found = _BINANCE_STREAM.match(frame)
+    return None if found is None else (found[1].decode().upper(), _BINANCE_CHANNELS[found[2]])
+
+
+def _binance_levels(body: bytes) -> Levels:
+    book = _numbers(body)
+    return _sides(book["bids"], book["asks"])
+
+
+_BINANCE_FRAMES: Final = (
+    b'{"result":null,"id":1}',
+    b'{"code":2,"msg":"Invalid request: too many streams","id":1}',
+    b'{"error":{"code":2,"msg":"Invalid request"},"id":2}',
+    b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1788264000000}}',
+    b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","s":"BTCUSDT"}}',
+    b'{"stream":"btcusdt@depth5","data":{"lastUpdateId":7,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
+    b'{"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
+    b'{"lastUpdateId":8,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}',
+    b'{"e":"trade","E":1788264000013,"s":"BTCUSDT","t":5001,"p":"61000.25","q":"0.2","T":1788264000011,"m":true}',
+    b'{"u":400900217,"s":"BTCUSDT","b":"61000.24","B":"31.2","a":"61000.25","A":"4"}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1,"T":1,"s":"BTCUSDT","t":9,"p":"0","q":"0","X":"NA","m":true}}',
+    b'{"symbols":[{"symbol":"BTCUSDT","status":"BREAK","quotePrecision":9,"pricePrecision":9,"filters":[]}]}',
+    b'[{"id":5,"price":"1.5","qty":"2","time":1788264000011,"isBuyerMaker":true}]',
+    b'[{"a":5,"p":"1.5","q":"2","f":1,"l":2,"T":1788264000011,"m":true}]',
+)
+
+
+def _kraken_owner(frame: bytes) -> tuple[str, str] | None:
+    message = json.loads(frame)
+    channel = {"ticker": "quote", "trade": "trade", "book": "book"}.get(message.get("channel"))
+    symbols = {entry["symbol"] for entry in message["data"]} if channel else set()
+    return (symbols.pop(), channel) if channel and len(symbols) == 1 else None
+
+
+def _kraken_levels(frame: bytes) -> Levels:
+    (book,) = _numbers(frame)["data"]
+    return _sides(*([level.values() for level in book[side]] for side in ("bids", "asks")))
+
+
+_KRAKEN_FRAMES: Final = (
+    (
+        b'{"error":"Currency pair not supported FOO/BAR","method":"subscribe","req_id":1,"success":false,'
+        b'"symbol":"FOO/BAR"}'
+    ),
+    b'{"Error":"Exceeded msg rate"}',
+    b'{"error":"Malformed request","success":false}',
+    b'{"method":"pong","req_id":3}',
+    (
+        b'{"channel":"status","type":"update","data":[{"version":"2.0.10","system":"maintenance","api_version":"v2",'
+        b'"connection_id":18446744073709551615}]}'
+    ),
+    b'{"channel":"status","type":"update","data":[]}',
+    b'{"channel":"ohlc","type":"update","data":[]}',
+    b'{"channel":"trade","type":"snapshot","data":[]}',
+    (
+        b'{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":0,'
+        b'"timestamp":"2026-09-01T12:00:00.000001Z"}]}'
+    ),
+    (
+        b'{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":1e3,"bid_qty":1E-8,"ask":1001.5,'
+        b'"ask_qty":0.5,"last":1,"volume":1,"vwap":1,"low":1,"high":1,"change":0,"change_pct":0}]}'
+    ),
+    b'{"channel":"instrument","type":"update","data":{"assets":[],"pairs":[{"symbol":"BTC/USD","status":"delisted"}]}}',
+    b'{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[]}}',
+    (
+        b'{"channel":"instrument","type":"update","data":{"assets":[],"pairs":[{"symbol":"BTC/USD","status":"cancel_only",'
+        b'"qty_precision":9,"qty_increment":1e-09,"price_precision":1,"price_increment":0.1}]}}'
+    ),
+)
+
+_BINANCE: Final = VenueSample(
+    venue="binance",
+    symbols=("BTCUSDT", "ETHUSDT"),
+    owner=_binance_owner,
+    levels=_binance_levels,
+    depth=5000,
+    frames=_BINANCE_FRAMES,
+    counted=frozenset({"trade", "agg_trade", "quote", "book"}),
+)
+
+SAMPLES: Final[dict[str, VenueSample]] = {
+    sample.venue: sample
+    for sample in (
+        _BINANCE,
+        msgspec.structs.replace(_BINANCE, venue="binance-usdm"),
+        VenueSample(
+            venue="kraken",
+            symbols=("BTC/USD", "ETH/USD"),
+            owner=_kraken_owner,
+            levels=_kraken_levels,
+            depth=10,
+            ws_path="",
+            frames=_KRAKEN_FRAMES,
+            counted=frozenset({"trade"}),
+            corrupts=True,
+            polled=False,
+        ),
+    )
+}

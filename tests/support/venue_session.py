@@ -1,0 +1,433 @@
+"""An adapter in talk with its simulated venue, in this process: no socket, and no clock but `now_ns`.
+
+Frames, faults and snapshots are those of the real simulator. So a session of some seconds, with what goes wrong in it,
+is over in a fraction of that, and a seed gives the same one again.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+from unittest import mock
+from urllib.parse import urlsplit
+
+import numpy as np
+from folded_book import FoldedBook
+from venue_samples import Levels, VenueSample
+
+from tickplant.feeds.contract import (
+    Adapter,
+    Answer,
+    Close,
+    Closed,
+    Ended,
+    Event,
+    Fail,
+    FeedContext,
+    Frames,
+    LinkSpec,
+    Open,
+    Opened,
+    Output,
+    Reject,
+    Request,
+    Resubscribe,
+    Resumed,
+    Second,
+    Send,
+)
+from tickplant.feeds.last_ids import LastIds
+from tickplant.instruments import FEED_SYMBOL, Instrument
+from tickplant.records.layouts import TICK, Kind
+from tickplant.sim.conversation import Close as SimClose
+from tickplant.sim.conversation import Get, Refusal, Refused, Reply, Session, Text
+from tickplant.sim.faults import parse_fault
+from tickplant.sim.live_market import LiveMarket
+from tickplant.sim.server import Venue
+from tickplant.sim.spec import SimSpec
+from tickplant.venues import VENUES
+
+MS: Final = 1_000_000
+SECOND: Final = 1_000 * MS
+BEGIN_NS: Final = 1_788_264_000 * SECOND  # 2026-09-01T12:00:00Z
+RECONNECT_NS: Final = 60 * MS
+OVERLAP_NS: Final = 300 * MS
+
+
+class Table:
+    """Instruments, by the rule of feeds/feed_process.py, in memory."""
+
+    def __init__(self, venue: str) -> None:
+        self.venue = venue
+        self.rows: list[Instrument] = []
+
+    def resolve(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
+    ) -> Instrument:
+        scales = 8 if price_scale is None else price_scale, 8 if size_scale is None else size_scale
+        newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
+        if newest is not None and newest.covers(*scales):
+            return newest
+        for row in self.rows:
+            if (row.symbol, row.price_scale, row.size_scale) == (symbol, *scales):
+                return row
+        self.rows.append(Instrument(len(self.rows) + 1, self.venue, symbol, *scales))
+        return self.rows[-1]
+
+    def known(self, symbol: str) -> Instrument | None:
+        return next((row for row in reversed(self.rows) if row.symbol == symbol), None)
+
+    def ids(self, symbol: str) -> list[int]:
+        return [row.id for row in self.rows if row.symbol == symbol]
+
+    def symbol(self, ident: int) -> str:
+        return self.rows[ident - 1].symbol
+
+
+class Checked:
+    """An adapter whose accounts are compared after each event; keeps what it has handed out."""
+
+    def __init__(
+        self,
+        sample: VenueSample,
+        *,
+        live: bool = True,
+        discover: bool = False,
+        table: Table | None = None,
+        use_shapes: bool = True,
+        channels: tuple[str, ...] = ("trade", "quote", "book"),
+        **context: Any,
+    ) -> None:
+        self.sample = sample
+        self.table = table or Table(sample.venue)
+        factory = pkgutil.resolve_name(VENUES[sample.venue].factory)
+        self.adapter: Adapter = factory(
+            FeedContext(
+                symbols=None if discover else sample.symbols,
+                channels=channels,
+                resolve=self.table.resolve,
+                known=self.table.known,
+                live=live,
+                endpoints={"ws": "ws://venue" + sample.ws_path, "rest": "http://venue"},
+                **context,
+            ),
+            use_shapes=use_shapes,
+        )
+        self.rejects: list[Reject] = []
+        self.books: dict[int, FoldedBook] = defaultdict(FoldedBook)  # by instrument
+        self._batches: list[np.ndarray] = [np.empty(0, TICK)]
+        self._kinds: Counter[str] = Counter()
+
+    def start(self, now_ns: int) -> Output:
+        self.adapter.start(now_ns)
+        return self._take()
+
+    def on(self, event: Event, now_ns: int) -> Output:
+        """Hand an event in; returns what comes of it, its ticks a copy. Asserts that the accounts balance."""
+        self.adapter.on_event(event, now_ns)
+        return self._take()
+
+    def _take(self) -> Output:
+        output = self.adapter.take()
+        ticks = output.ticks.copy()
+        self._batches.append(ticks)
+        self.rejects += output.rejects
+        for ident in np.unique(ticks["instrument"]).tolist():
+            self.books[ident].apply_ticks(ticks[ticks["instrument"] == ident])
+        self._kinds.update(Kind(kind).name.lower() for kind in ticks["kind"].tolist())
+        counters = self.adapter.counters
+        assert counters.frames == counters.parsed + counters.ignored + counters.rejected, counters
+        assert counters.ticks == sum(self._kinds.values()), counters
+        assert counters.kinds == self._kinds
+        assert counters.gaps == self._kinds["gap"]
+        assert isinstance(self.adapter.trouble, str)
+        return Output(ticks, output.effects, output.rejects)
+
+    @property
+    def records(self) -> np.ndarray:
+        """All so far, dtype TICK."""
+        self._batches = [np.concatenate(self._batches)]
+        return self._batches[0]
+
+    def book(self, symbol: str) -> FoldedBook:
+        """The fold of the newest instrument of a symbol."""
+        return self.books[self.table.ids(symbol)[-1]]
+
+    def of(self, symbol: str) -> np.ndarray:
+        """The records of a symbol, under all its ids."""
+        return self.records[np.isin(self.records["instrument"], self.table.ids(symbol))]
+
+
+class Happened(NamedTuple):
+    """One line of a session."""
+
+    now_ns: int
+    what: Event | Send
+
+
+class Socket:
+    """One WebSocket of the venue's side: a `Receiver` of the simulator's outlet."""
+
+    def __init__(self, venue: Venue, link: str, path: str) -> None:
+        self.link = link
+        self.path = path
+        self.number = venue.next_number()
+        self.is_open = True
+        self.inbox: list[bytes] = []
+        self.queued_bytes = 0
+        self._venue = venue
+        session = venue.dialect.accept(path, {}, self._refusal)
+        assert not isinstance(session, Refusal), session
+        self.session: Session = session
+        self.mask = venue.mask(session)
+        venue.outlet.opened(self)  # type: ignore[arg-type]  # nothing here waits
+        self.say(session.greetings())
+
+    def take(self, text: bytes) -> None:
+        """A message of the client."""
+        self.say(self.session.on_text(text))
+        self.mask = self._venue.mask(self.session)
+        self._venue.outlet.subscribed()
+
+    def say(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            assert not isinstance(reply, SimClose)
+            stream = self._venue.find(reply.stream) if isinstance(reply, Text) and reply.stream else None
+            if stream is not None:
+                self._venue.outlet.push(self, reply.text, stream, reply.id)  # type: ignore[arg-type]
+            else:
+                self._venue.outlet.reply(self, reply.text)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.is_open = False
+        self._venue.outlet.closed(self)  # type: ignore[arg-type]
+
+    def send_frames(self, data: bytes) -> None:
+        self.inbox += payloads(data)
+
+    def send_text(self, text: bytes) -> None:
+        self.inbox.append(text)
+
+    def _refusal(self) -> Refused | None:
+        fault = self._venue.outlet.faults.take_refused_subscription(self.number, time.time_ns())
+        return None if fault is None else Refused(fault.code or 0, fault.text or "")
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    """Of whole unmasked frames."""
+    at = 0
+    while at < len(data):
+        size, at = data[at + 1], at + 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, at = int.from_bytes(data[at : at + width], "big"), at + width
+        yield data[at : at + size]
+        at += size
+
+
+class VenueSession:
+    """Use it as a context: within it, the simulator's clock is `now_ns`."""
+
+    def __init__(
+        self,
+        sample: VenueSample,
+        *,
+        seed: int = 1,
+        messages_per_s: float = 400.0,
+        limit_messages: int | None = None,
+        last: Mapping[str, LastIds] | None = None,
+        table: Table | None = None,
+        venue: Venue | None = None,
+        now_ns: int = BEGIN_NS,
+        **options: Any,
+    ) -> None:
+        """`venue` goes on living where an earlier session of it ended; `last` is what that has recorded."""
+        self.sample = sample
+        self.now_ns = now_ns
+        self._clock = mock.patch.object(time, "time_ns", self._now)
+        self._spec = SimSpec(
+            venue=sample.venue,
+            symbols=sample.symbols,
+            seed=seed,
+            messages_per_s=messages_per_s,
+            depth_levels=40,
+            limit_messages=limit_messages,
+        )
+        self._last = last
+        self.feed = Checked(sample, table=table, **options)
+        self.happened: list[Happened] = []
+        self.sockets: list[Socket] = []
+        self.links: dict[str, LinkSpec] = {}
+        self.answered = 0
+        self._opening: list[tuple[int, str]] = []
+        self._closing: list[tuple[int, Socket]] = []
+        self._requests: dict[str, Request] = {}
+        self._second = now_ns + SECOND
+        self.venue = venue
+
+    def __enter__(self) -> VenueSession:
+        self._clock.start()
+        if self.venue is None:
+            self.venue = Venue(self._spec)
+        source = self.venue.source
+        assert isinstance(source, LiveMarket)
+        self.source = source
+        if self._last is not None:
+            self.event(Resumed(self._last))
+        self._carry_out(self.feed.start(self.now_ns))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clock.stop()
+
+    def _now(self) -> int:
+        return self.now_ns
+
+    # What the caller has happen.
+
+    def run(self, seconds: float, *, step_ms: int = 10) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds * 1000 / step_ms)):
+            self.now_ns += step_ms * MS
+            self._step()
+
+    def run_until(self, condition: Any, *, seconds: float = 60.0) -> None:
+        """Let time pass until something is so."""
+        for _ in range(round(seconds * 20)):
+            if condition():
+                return
+            self.run(0.05)
+        raise AssertionError("it never came to be")
+
+    def fault(self, fault: str, **options: Any) -> None:
+        """Have the venue commit a fault."""
+        assert self.venue is not None
+        parsed = parse_fault(json.dumps({"fault": fault} | options).encode())
+        self.venue.outlet.arm(self.venue.dialect.words.complete(parsed), self.now_ns)
+
+    def disconnect(self, *, again: bool = True) -> None:
+        """All sockets break; what was on its way is lost."""
+        for socket in list(self.sockets):
+            self._lose(socket, "cut")
+            if again:
+                self._opening.append((self.now_ns + RECONNECT_NS, socket.link))
+
+    def replace(self, *, overlap: bool) -> None:
+        """Each link gets another socket, where it allows that before the old one closes."""
+        for name in self.links:
+            self._replace(name, overlap=overlap)
+
+    def end(self) -> np.ndarray:
+        """Nothing more comes; returns all records."""
+        self.event(Ended())
+        return self.feed.records
+
+    # The market.
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the market has ended and all of it has been sent."""
+        return self.source.market.messages >= (self._spec.limit_messages or 0) and self.source._is_flushed()
+
+    def book(self, symbol: str) -> Levels:
+        """The venue's own book, as deep as a feed follows it."""
+        assert self.venue is not None
+        return self.sample.levels(self.venue.dialect.snapshots()[symbol](self.sample.depth))
+
+    # Inner.
+
+    def event(self, event: Event) -> Output:
+        self.happened.append(Happened(self.now_ns, event))
+        output = self.feed.on(event, self.now_ns)
+        self._carry_out(output)
+        return output
+
+    def _step(self) -> None:
+        assert self.venue is not None
+        for at_ns, link in [due for due in self._opening if due[0] <= self.now_ns]:
+            self._opening.remove((at_ns, link))
+            self._open(link)
+        self.source.step(self.now_ns - self.source._origin_ns)
+        for key, request in list(self._requests.items()):
+            if request.not_before_ns <= self.now_ns and self._requests.pop(key, None) is not None:
+                target = Get(request.path, request.headers, "")
+                answer = at_once(self.venue.dialect.rest(target, None))  # type: ignore[arg-type]
+                self.answered += 1
+                self.event(Answer(request, answer.status, answer.body))
+        for at_ns, socket in [due for due in self._closing if due[0] <= self.now_ns]:
+            self._closing.remove((at_ns, socket))
+            if socket in self.sockets:
+                self._deliver(socket)
+                self._lose(socket, "handed over")
+        if self.now_ns >= self._second:
+            self._second += SECOND
+            for socket in self.sockets:
+                if (text := socket.session.heartbeat()) is not None:
+                    self.venue.outlet.reply(socket, text)  # type: ignore[arg-type]
+            self.event(Second())
+        for socket in list(self.sockets):
+            self._deliver(socket)
+
+    def _deliver(self, socket: Socket) -> None:
+        if socket.inbox:
+            frames, socket.inbox = socket.inbox, []
+            self.event(Frames(socket.link, frames))
+
+    def _open(self, name: str) -> None:
+        assert self.venue is not None
+        url = urlsplit(self.links[name].url)
+        path = url.path + (f"?{url.query}" if url.query else "")
+        self.sockets.append(Socket(self.venue, name, path))
+        self.event(Opened(name))
+
+    def _lose(self, socket: Socket, reason: str) -> None:
+        self.sockets.remove(socket)
+        socket.close()
+        self.event(Closed(socket.link, reason))
+
+    def _replace(self, name: str, *, overlap: bool) -> None:
+        old = [socket for socket in self.sockets if socket.link == name]
+        if overlap and self.links[name].overlap:
+            self._opening.append((self.now_ns, name))
+            self._closing += [(self.now_ns + OVERLAP_NS, socket) for socket in old]
+            return
+        for socket in old:
+            self._lose(socket, "replaced")
+            self._opening.append((self.now_ns + RECONNECT_NS, name))
+
+    def _carry_out(self, output: Output) -> None:
+        for effect in output.effects:
+            match effect:
+                case Open(spec):
+                    if spec.name not in self.links:
+                        self._opening.append((self.now_ns, spec.name))
+                    self.links[spec.name] = spec
+                case Send(link, payload):
+                    self.happened.append(Happened(self.now_ns, effect))
+                    newest = [socket for socket in self.sockets if socket.link == link][-1]
+                    newest.take(payload)
+                case Request():
+                    self._requests[effect.key] = effect
+                case Resubscribe(link, _, overlap):
+                    self._replace(link, overlap=overlap)
+                case Close(link, reason):
+                    for socket in [socket for socket in self.sockets if socket.link == link]:
+                        self._lose(socket, reason)
+                case Fail(reason):
+                    raise AssertionError(reason)
+
+
+def at_once(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of what waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")

@@ -54,7 +54,7 @@ class ExampleAdapter(VenueAdapter):
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
         """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
-        url = context.endpoints.get(WS) or facts.ROW.endpoints[WS]
+        url = (context.endpoints.get(WS) or facts.ROW.endpoints[WS]).rstrip("/") + facts.WS_PATH
         spec = LinkSpec(name="public", url=url, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in context.symbols or ()]
         super().__init__(

@@ -10,7 +10,7 @@ ROW: Final = Venue(
     name="example",
     factory="tickplant.feeds.venues._template.adapter:ExampleAdapter",
     kernels="tickplant.feeds.kit.shape_kernels:warm_up",
-    endpoints={"ws": "wss://feed.example.com/v1"},
+    endpoints={"ws": "wss://feed.example.com"},
     channels=("trade",),
     symbol=r"[A-Z0-9]{1,16}-[A-Z0-9]{1,16}",
     symbol_hint="BASE-QUOTE, such as BTC-USD",
@@ -19,5 +19,6 @@ ROW: Final = Venue(
 
 CHANNEL_OF: Final = {"trade": "trades"}  # of the venue, behind each channel of the configuration
 
+WS_PATH: Final = "/v1"
 SYMBOLS_PER_REQUEST: Final = 50
 SEND_INTERVAL_S: Final = 0.2

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tickplant.runtime import config
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
 CODE = ("bench", "deploy", "engine", "feeds", "shm", "src/tickplant", "tests", "tools", "writer")
@@ -65,6 +67,23 @@ def headings(page: Path) -> list[str]:
 def anchors(page: Path) -> set[str]:
     """As a forge makes them of headings."""
     return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings(page)}
+
+
+def test_every_file_that_a_docstring_or_comment_names_with_its_folder_exists() -> None:
+    # From the root, or from a folder that the source is in.
+    found = 0
+    for source in sources():
+        text = source.read_text(encoding="utf-8")
+        for name in re.findall(r"[\w/]*\w/\w+\.(?:py|md)\b", " ".join(re.findall(r'""".*?"""|#.*', text, re.DOTALL))):
+            bases = (ROOT / "src" / "tickplant", *source.parents[: len(source.relative_to(ROOT).parents)])
+            assert any((base / name).is_file() for base in bases), f"{source} names {name}"
+            found += 1
+    assert found > 30
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "deploy").glob("*.toml")), ids=lambda file: file.name)
+def test_every_configuration_to_deploy_is_accepted(file: Path) -> None:
+    assert config.load(file).feeds
 
 
 def test_every_page_and_section_that_the_code_refers_to_exists() -> None:

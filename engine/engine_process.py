@@ -314,7 +314,7 @@ class EngineProcess:
         self._guard.sweep()
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls
-            self._log.warning("a subscriber takes nothing any more: from now on it loses messages")
+            self._log.warning("a subscriber has stopped reading: from now on it loses messages")
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Restoring):

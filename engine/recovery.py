@@ -122,7 +122,7 @@ class Rebuild:
             self._offer = None
         silent_s = time.monotonic() - self._heard_s
         if silent_s > self._give_up_s:
-            self._log.error("no stored ticks come: going on without; books are stale", ring=self._ring.name)
+            self._log.error("no stored ticks arrive: continuing without them; books are stale", ring=self._ring.name)
             self._join(OLDEST)
             return True
         if self.past is None:
@@ -160,7 +160,7 @@ class Rebuild:
             with Ring.attach(offer.ring.name, Schema.TICK, self._run_dir) as ring:
                 self.past = ring.consumer(self._label, Mode.GATING)
         except RingError as error:
-            self._log.warning("a restore process was gone again", why=str(error))
+            self._log.warning("a restore process ended too soon", why=str(error))
             return
         for mark in offer.stored:
             self._stored.know(mark.instrument, mark.interval_s, mark.source_seq)

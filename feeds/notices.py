@@ -50,7 +50,7 @@ class Anomalies:
     def on_second(self) -> None:
         """A second has passed."""
         if self._lines > LINES_PER_S:
-            self._log.warning("more notices than are written", unwritten=self._lines - LINES_PER_S)
+            self._log.warning("too many notices: some are not written", unwritten=self._lines - LINES_PER_S)
         self._lines = 0
 
     def _tell(self, record: Any) -> None:

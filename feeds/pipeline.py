@@ -58,7 +58,7 @@ _TOLD: Final = {
     "duplicates": "duplicates dropped",
     "rejected": "frames rejected",
     "backfilled": "missed trades fetched",
-    "unfilled": "missed trades not to be had",
+    "unfilled": "missed trades not available",
 }
 """Counters of the adapter that leave no STATUS or GAP of their own, and what the log says when they have grown."""
 

@@ -256,7 +256,7 @@ class InstrumentLife:
         if instrument is not None:
             market.status(StatusCode.DELISTED, ts_ns, instrument, flags=ALL_STREAMS)
         self.effects += self._subscriptions.leave(symbol, ts_ns)
-        self.effects.append(Notice("instrument is listed no longer: left out", {"symbol": symbol}))
+        self.effects.append(Notice("instrument is no longer listed: left out", {"symbol": symbol}))
         self._news(ts_ns)
 
     def _news(self, ts_ns: int) -> None:

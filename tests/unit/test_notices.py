@@ -73,6 +73,6 @@ def test_a_flood_is_counted_whole_and_told_in_part_each_second() -> None:
             anomalies.on_second()
         anomalies.on_second()
     assert anomalies.gap_causes["sequence"] == 2 * (LINES_PER_S + 7)
-    unwritten = {"event": "more notices than are written", "log_level": "warning", "unwritten": 7}
+    unwritten = {"event": "too many notices: some are not written", "log_level": "warning", "unwritten": 7}
     assert [line for line in lines if "unwritten" in line] == [unwritten] * 2
     assert len(lines) == 2 * (LINES_PER_S + 1)

@@ -3,7 +3,7 @@
 Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
 (mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
 the Unix epoch, UTC. All fields are little-endian and naturally aligned, without a byte between them: numpy copies and
-concatenates records field by field and loses what has no name. `tests/unit/test_records.py` asserts the offsets.
+concatenates records field by field and loses what has no name. `tests/unit/test_layouts.py` asserts the offsets.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""An invented venue to copy: docs/venues.md goes through it file by file."""

@@ -1,0 +1,48 @@
+"""The reference decoder of "example": from frames to typed messages. Numbers stay text, as on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from tickplant.feeds.kit.rejected import RejectError
+
+
+class Trade(msgspec.Struct, frozen=True, tag_field="type", tag="trade"):
+    """One trade; `side` is the taker's."""
+
+    product: str
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    price: str
+    size: str
+    side: Literal["buy", "sell"]
+    time: str  # RFC 3339
+
+
+class Answer(msgspec.Struct, frozen=True, tag_field="type", tag="answer"):
+    """The answer to a request to subscribe, or to end subscriptions; `error` is empty where it is carried out."""
+
+    id: int
+    error: str = ""
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A message that is not recorded."""
+
+    type: str
+
+
+_TYPE: Final = msgspec.json.Decoder(Ignored)
+_MESSAGE: Final = msgspec.json.Decoder(Trade | Answer)
+
+
+def decode(frame: bytes) -> Trade | Answer | Ignored:
+    """The message of a frame. Raises RejectError."""
+    try:
+        ignored = _TYPE.decode(frame)
+        return _MESSAGE.decode(frame) if ignored.type in ("trade", "answer") else ignored
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None

@@ -1,4 +1,4 @@
-"""What holds for every venue of the catalogue that changes its instruments, whether it is asked for them or pushes them.
+"""What holds for every venue of the catalogue that changes its instruments, whether it pushes them or is asked.
 
 j. Finer scales end the old id with DISCONNECTED and INSTRUMENT_CHANGED, and the new one goes on with its streams and a
    book of its own. A halt is HALTED, then TRADING; the silence between is no failure. What is listed no longer is

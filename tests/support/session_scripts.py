@@ -84,6 +84,7 @@ class StreamRules:
         self.cut: set[Flag] = set()  # streams that were interrupted since their last data
         self.gaps: dict[Flag, Row] = {}  # newest GAP of a stream since its last data
         self.disconnected = 0
+        self._before: set[Flag] = set()
 
     def check(self, records: np.ndarray) -> StreamRules:
         """Records of one symbol, under all its ids. Raises AssertionError."""
@@ -93,7 +94,10 @@ class StreamRules:
             match record.kind:
                 case Kind.STATUS if record.price == StatusCode.DISCONNECTED:
                     self.disconnected += 1
+                    self._before = set(self.cut)
                     self.cut |= {on for on in STREAMS if on & flags and on in self.begun}
+                case Kind.STATUS if record.price == StatusCode.INSTRUMENT_CHANGED:
+                    self.cut = self._before  # the old id was cut off, its streams go on
                 case Kind.GAP:
                     self.gaps |= {on: record for on in STREAMS if on & flags}
                 case Kind.TRADE if not flags & Flag.BACKFILL:

@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
+from sim_process import SimProcess
+from websockets.sync.client import connect
 
 from tickplant.records.layouts import Side
 
@@ -25,8 +27,10 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     symbols: tuple[str, ...]
+    further: str  # one more, that the simulated venue trades and nobody follows
     owner: Callable[[bytes], tuple[str, str] | None]  # of a whole frame of market data: symbol and channel
     levels: Callable[[bytes], Levels]  # of a book as the simulated venue shows it
+    fetch_book: Callable[[SimProcess, str], bytes]  # the same of a symbol, from a process
     depth: int  # levels a side of the book that a feed follows by default
     ws_path: str = ""  # of the simulated venue
     frames: tuple[bytes, ...] = ()  # documented, and not sent by the simulated venue, or seldom
@@ -60,6 +64,10 @@ def _binance_levels(body: bytes) -> Levels:
     return _sides(book["bids"], book["asks"])
 
 
+def _binance_book(prefix: str) -> Callable[[SimProcess, str], bytes]:
+    return lambda sim, symbol: sim.get(f"{prefix}/depth?symbol={symbol}&limit=1000").content
+
+
 _BINANCE_FRAMES: Final = (
     b'{"result":null,"id":1}',
     b'{"code":2,"msg":"Invalid request: too many streams","id":1}',
@@ -88,6 +96,15 @@ def _kraken_owner(frame: bytes) -> tuple[str, str] | None:
 def _kraken_levels(frame: bytes) -> Levels:
     (book,) = _numbers(frame)["data"]
     return _sides(*([level.values() for level in book[side]] for side in ("bids", "asks")))
+
+
+def _kraken_book(sim: SimProcess, symbol: str) -> bytes:
+    with connect(sim.ws_url + "/v2", compression=None, max_size=None, proxy=None, close_timeout=1) as ws:
+        ws.send(json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": [symbol], "depth": 10}}))
+        while True:
+            frame = ws.recv(timeout=30.0, decode=False)
+            if b'"snapshot","data"' in frame:
+                return frame
 
 
 _KRAKEN_FRAMES: Final = (
@@ -124,8 +141,10 @@ _KRAKEN_FRAMES: Final = (
 _BINANCE: Final = VenueSample(
     venue="binance",
     symbols=("BTCUSDT", "ETHUSDT"),
+    further="BNBUSDT",
     owner=_binance_owner,
     levels=_binance_levels,
+    fetch_book=_binance_book("/api/v3"),
     depth=5000,
     frames=_BINANCE_FRAMES,
     counted=frozenset({"trade", "agg_trade", "quote", "book"}),
@@ -135,12 +154,14 @@ SAMPLES: Final[dict[str, VenueSample]] = {
     sample.venue: sample
     for sample in (
         _BINANCE,
-        msgspec.structs.replace(_BINANCE, venue="binance-usdm"),
+        msgspec.structs.replace(_BINANCE, venue="binance-usdm", fetch_book=_binance_book("/fapi/v1")),
         VenueSample(
             venue="kraken",
             symbols=("BTC/USD", "ETH/USD"),
+            further="SHIB/USD",
             owner=_kraken_owner,
             levels=_kraken_levels,
+            fetch_book=_kraken_book,
             depth=10,
             ws_path="",
             frames=_KRAKEN_FRAMES,

@@ -1,0 +1,162 @@
+"""What holds for every venue of the catalogue as real processes: a feed, its simulated venue, sockets between them.
+
+k. While links break, messages are lost and checksums are wrong, the records in the ring fold to the venue's book, lack
+   no trade beyond their GAPs, and the feed's accounts balance. `tickplant ingest` of its capture stores the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from feed_process import FeedProcess, feed_process
+from folded_book import FoldedBook
+from plant_process import tickplant
+from session_scripts import STREAMS, StreamRules, levels_of
+from sim_process import SimProcess, sim_process
+from venue_samples import SAMPLES, Levels, VenueSample
+
+from tickplant.instruments import FEED_SYMBOL, Instrument
+from tickplant.records.layouts import TICK, GapCause, Kind, Schema, StatusCode
+from tickplant.runtime.job_specs import Live
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+FIELDS = [name for name in TICK.names or () if name not in ("seq", "instrument")]
+OF_A_PROCESS = {
+    StatusCode.ACCOUNT_FRAMES,
+    StatusCode.ACCOUNT_TICKS,
+    StatusCode.CIRCUIT_OPEN,
+    StatusCode.CIRCUIT_CLOSED,
+}
+"""What a feed's process records of itself, not its adapter."""
+
+
+class Books:
+    """The folds of what a feed has published so far."""
+
+    def __init__(self, feed: FeedProcess, sample: VenueSample) -> None:
+        self._feed, self._sample = feed, sample
+        self._books: defaultdict[int, FoldedBook] = defaultdict(FoldedBook)
+        self._read = 0
+
+    def are_live(self) -> bool:
+        self._follow()
+        found = [self._feed.instruments.find(self._sample.venue, symbol) for symbol in self._sample.symbols]
+        return all(rows and self._books[rows[-1].id].live for rows in found)
+
+    def of(self, symbol: str) -> Levels:
+        self._follow()
+        row = self._feed.instruments.find(self._sample.venue, symbol)[-1]
+        return levels_of(self._books[row.id], row)
+
+    def _follow(self) -> None:
+        records = self._feed.records[self._read :]
+        self._read += len(records)
+        for ident in np.unique(records["instrument"]).tolist():
+            self._books[ident].apply_ticks(records[records["instrument"] == ident])
+
+
+def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Books, seconds: float) -> None:
+    """Faults, one a second, each followed by books that are live again."""
+    end_s = time.monotonic() + seconds
+    deeds: list[dict[str, Any]] = [
+        {"fault": "disconnect"},
+        {"fault": "drop", "stream": "*", "count": 20},
+        {"fault": "disconnect", "close_frame": False},
+        {"fault": "duplicate", "stream": "*", "count": 10},
+    ]
+    if sample.corrupts:
+        deeds.insert(1, {"fault": "corrupt"})
+    number = 0
+    while number < len(deeds) or time.monotonic() < end_s:
+        fault = dict(deeds[number % len(deeds)])
+        sim.fault(fault.pop("fault"), **fault)
+        number += 1
+        feed.wait_for("what the fault took", lambda: not sim.ledger()["faults"][-1]["left"])
+        feed.wait_for("live books", books.are_live)
+
+
+def run(sample: VenueSample, folder: Path, seconds: float) -> FeedProcess:
+    """A feed and its venue in trouble, then the books compared; returns the feed, stopped and closed."""
+    market: dict[str, Any] = {"venue": sample.venue, "symbols": [*sample.symbols, sample.further]}
+    market |= {"messages_per_s": 300.0, "depth_levels": 50}
+    patience = {"stall_s": 5.0, "reconnect_cap_s": 0.3}
+    with sim_process(**market) as sim:
+        source = Live(ws_url=sim.ws_url + sample.ws_path, rest_url=sim.rest_url)
+        config = {"venue": sample.venue, "symbols": sample.symbols, "capture": True} | patience
+        with feed_process(folder, source, **config) as feed:
+            books = Books(feed, sample)
+            feed.wait_for("live books", books.are_live)
+            trouble(sample, sim, feed, books, seconds)
+            for symbol in sample.symbols:
+                sim.fault("halt", symbol=symbol)  # so that its book comes to rest
+            for symbol in sample.symbols:
+
+                def is_the_venues(symbol: str = symbol) -> bool:
+                    return books.of(symbol) == sample.levels(sample.fetch_book(sim, symbol))
+
+                feed.wait_for(f"the venue's book of {symbol}", is_the_venues)
+            assert feed.stop() == 0
+            return feed
+
+
+def check(sample: VenueSample, feed: FeedProcess) -> None:
+    assert [account for account in feed.accounts if account.off] == []
+    assert len(feed.accounts) == 3
+    assert not feed.counters["adapter_failures"]
+    records = feed.records
+    assert records["seq"].tolist() == list(range(len(records)))
+    lost = set(records["price"][records["kind"] == Kind.GAP].tolist())
+    assert lost >= {GapCause.DISCONNECT} | ({GapCause.CHECKSUM} if sample.corrupts else {GapCause.SEQUENCE})
+    for symbol in sample.symbols:
+        ids = [row.id for row in feed.instruments.find(sample.venue, symbol)]
+        rules = StreamRules().check(records[np.isin(records["instrument"], ids)])
+        assert rules.begun == STREAMS.keys()
+        assert rules.disconnected >= 3  # and when the feed ended
+
+
+def readable(records: np.ndarray, instruments: dict[int, Instrument]) -> dict[str, list[tuple[Any, ...]]]:
+    """What an adapter has recorded, by symbol, with the scales in place of the instrument."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    own = (records["kind"] == Kind.STATUS) & np.isin(records["price"], [*OF_A_PROCESS])
+    for ident, *fields in records[~own][["instrument", *FIELDS]].tolist():
+        row = instruments[ident]
+        found.setdefault(row.symbol, []).append((row.price_scale, row.size_scale, *fields))
+    return found
+
+
+def check_ingest(sample: VenueSample, feed: FeedProcess, folder: Path) -> None:
+    capture = feed.data_dir / "capture" / feed.name
+    done = tickplant("ingest", capture, "--venue", sample.venue, "--data", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["added"] > 0
+    store = Store(folder)
+    (producer,) = store.producers(Schema.TICK)
+    stored = np.concatenate([*store.read(producer, Schema.TICK, Selection())])
+    found = readable(stored, {row.id: row for row in store.instruments})
+    expected = readable(feed.records, {row.id: row for row in feed.instruments})
+    assert found.keys() == expected.keys() == {FEED_SYMBOL, *sample.symbols}
+    for symbol in found:
+        assert found[symbol] == expected[symbol], symbol
+
+
+@VENUE
+def test_a_feed_in_trouble_ends_with_the_venues_book(sample: VenueSample, tmp_path: Path) -> None:
+    check(sample, run(sample, tmp_path, 0.0))
+
+
+@pytest.mark.long
+@VENUE
+def test_a_capture_of_a_feed_in_trouble_is_ingested_as_it_was(sample: VenueSample, tmp_path: Path) -> None:
+    feed = run(sample, tmp_path, 20.0)
+    check(sample, feed)
+    check_ingest(sample, feed, tmp_path / "ingested")

@@ -220,6 +220,7 @@ class InstrumentLife:
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
             self.effects += self._subscriptions.join(symbol, ts_ns)
+            market.quotes_go_on(listing, ts_ns)
             self._news(ts_ns)
             self._halted.discard(symbol)
             was_trading = True

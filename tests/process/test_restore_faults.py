@@ -158,7 +158,8 @@ def test_an_engine_whose_past_cannot_be_read_goes_on_with_stale_books(tmp_path: 
         journal.write_text("in the way")
         try:
             wait_until_rebuilt(running, kill_engine(running))
-            assert "no stored ticks arrive: continuing without them" in (running.data_dir / "log" / "plant.log").read_text()
+            log = (running.data_dir / "log" / "plant.log").read_text()
+            assert "no stored ticks arrive: continuing without them" in log
             assert all(tp.fetch_book("binance", symbol, address=running.publish).stale for symbol in SYMBOLS)
         finally:
             journal.unlink()

@@ -24,7 +24,8 @@ from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separat
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
 from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
 from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
-from tickplant.kernels import inlined, kernel, part
+from tickplant.feeds.kit.undo_log import change, undo
+from tickplant.kernels import kernel
 from tickplant.records.batch import (
     FLAGS_SHIFT,
     KIND_SHIFT,
@@ -44,22 +45,6 @@ _ROW_BYTES: Final = 8 * WORDS
 _LEVEL: Final = Kind.LEVEL << KIND_SHIFT
 _LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
 _COMMA, _OPEN_LIST, _CLOSE_LIST = (ord(c) for c in ",[]")
-
-
-@part
-def _undo(context: int, changes: int) -> None:
-    for k in range(changes - 1, -1, -1):
-        entry = context + 8 * prog.UNDO + 16 * k
-        put_word(word_at(entry), word_at(entry + 8))
-
-
-@inlined
-def _change(context: int, changes: int, address: int, value: int) -> None:
-    # Store a word that `_undo` restores; the caller sees to the room.
-    entry = context + 8 * prog.UNDO + 16 * changes
-    put_word(entry, address)
-    put_word(entry + 8, word_at(address))
-    put_word(address, value)
 
 
 @kernel
@@ -276,14 +261,14 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                             continue
                         if by_one and ident - last != 1:
                             break
-                    _change(context, changes, ids, ident)
-                    _change(context, changes + 1, ids + 8, time)
+                    change(context, changes, ids, ident)
+                    change(context, changes + 1, ids + 8, time)
                     changes += 2
                     pc += 56
                 elif op == prog.SEEN:
                     if changes == prog.MAX_UNDO:
                         break
-                    _change(context, changes, state + state_row_bytes * slot + 8 * word_at(pc + 8), 1)
+                    change(context, changes, state + state_row_bytes * slot + 8 * word_at(pc + 8), 1)
                     changes += 1
                     pc += 16
                 elif op == prog.STAMP:
@@ -364,7 +349,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                 put_word(context + 8 * prog.REFUSED_BY, (pc - code) >> 3)
                 put_word(context + 8 * prog.REFUSED_SHAPE, shape)
             if outcome in (prog.FOR_REFERENCE, prog.NO_ROOM) and changes:
-                _undo(context, changes)
+                undo(context, changes)
             if outcome != prog.FOR_REFERENCE or ended:
                 break
 

@@ -1,0 +1,24 @@
+"""What a frame has changed in the state table, so that a frame that fits no shape leaves no trace."""
+
+from __future__ import annotations
+
+from tickplant.feeds.kit import shape_program as prog
+from tickplant.feeds.kit.raw_text import put_word, word_at
+from tickplant.kernels import inlined, part
+
+
+@part
+def undo(context: int, changes: int) -> None:
+    """Take the first `changes` of a frame back, the newest first."""
+    for k in range(changes - 1, -1, -1):
+        entry = context + 8 * prog.UNDO + 16 * k
+        put_word(word_at(entry), word_at(entry + 8))
+
+
+@inlined
+def change(context: int, changes: int, address: int, value: int) -> None:
+    """Store a word, as change number `changes` of the frame; the caller sees to the room."""
+    entry = context + 8 * prog.UNDO + 16 * changes
+    put_word(entry, address)
+    put_word(entry + 8, word_at(address))
+    put_word(address, value)

@@ -38,6 +38,7 @@ from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import Flag, GapCause, Kind
 
 VENUE: Final = pytest.mark.parametrize("venue", SAMPLES)
+EXAMPLES: Final = pytest.mark.parametrize("examples", [30, pytest.param(400, marks=pytest.mark.long)])
 ON: Final = {"trade": Flag.ON_TRADE, "agg_trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
 STEADY_NS: Final = 6 * SECOND // 10
 REFUSED: Final = "subscription refused"
@@ -179,11 +180,12 @@ def replay(feed: Checked, happened: list[Happened]) -> int:
 
 
 @VENUE
+@EXAMPLES
 @pytest.mark.parametrize("live", [True, False], ids=["live", "recorded"])
-def test_nothing_that_happens_makes_an_adapter_raise(venue: str, live: bool) -> None:
+def test_nothing_that_happens_makes_an_adapter_raise(venue: str, live: bool, examples: int) -> None:
     found, sample = pool(venue), SAMPLES[venue]
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples, deadline=None)
     @given(
         st.integers(0, len(found.happened)),
         st.lists(st.tuples(events(found), st.sampled_from([0, 0, 10**6, SECOND, 70 * SECOND, -SECOND])), max_size=12),
@@ -268,10 +270,11 @@ def test_a_frame_that_names_no_stream_is_a_gap_of_the_feed_at_once(venue: str, f
 
 
 @VENUE
-def test_no_frame_is_rejected_in_silence(venue: str) -> None:
+@EXAMPLES
+def test_no_frame_is_rejected_in_silence(venue: str, examples: int) -> None:
     found, sample = pool(venue), SAMPLES[venue]
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples, deadline=None)
     @given(st.sampled_from(found.late).flatmap(spoilt))
     def check(frame: bytes) -> None:
         feed, now_ns = steady(sample)

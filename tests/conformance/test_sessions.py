@@ -99,8 +99,9 @@ def test_reads_and_decoders_make_no_difference(sample: VenueSample, seed: int) -
     expected = words(session.feed.records)
     assert len(expected) > 1000
     assert words(again(session, one_by_one).records) == expected
-    assert words(again(session, whole, use_shapes=False).records) == expected
-    fast, slow = session.feed.adapter.counters, again(session, one_by_one, use_shapes=False).adapter.counters
+    reference = again(session, whole, use_shapes=False)
+    assert words(reference.records) == expected
+    fast, slow = session.feed.adapter.counters, reference.adapter.counters
     for name in ("frames", "parsed", "ignored", "rejected", "ticks", "kinds", "duplicates", "gaps", "refused"):
         assert getattr(fast, name) == getattr(slow, name), name
     assert fast.fallbacks < fast.frames / 10
@@ -218,7 +219,7 @@ def test_two_sockets_of_one_link_record_everything_once(sample: VenueSample) -> 
 @VENUE
 @SEEDS
 def test_the_fold_of_the_records_is_the_venues_book(sample: VenueSample, seed: int) -> None:
-    with VenueSession(sample, seed=seed, limit_messages=8_000) as session:
+    with VenueSession(sample, seed=seed, limit_messages=6_000) as session:
         trouble(session, seed)
         session.run_until(lambda: is_live(session))
         assert not session.is_silent, "the market is to live longer than its troubles"
@@ -239,7 +240,7 @@ def test_the_fold_of_the_records_is_the_venues_book(sample: VenueSample, seed: i
 
 
 @VENUE
-@pytest.mark.parametrize("away_s", [0.05, 1.0, 30.0])
+@pytest.mark.parametrize("away_s", [0.05, 20.0])
 def test_a_restarted_feed_says_what_it_has_missed(sample: VenueSample, away_s: float) -> None:
     with VenueSession(sample) as session:
         session.run(2.0)

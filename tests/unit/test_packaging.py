@@ -142,3 +142,8 @@ def test_no_two_modules_share_a_name() -> None:
             continue
         assert stem not in seen, f"{name} and {seen[stem]}"
         seen[stem] = name
+
+
+def test_every_module_can_be_read_in_one_sitting() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}

@@ -42,7 +42,6 @@ from tickplant.runtime.job_specs import FeedSpec, Live
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.venues import Venue, find_venue
-from tickplant.venues import warm_up as warm_up_venues
 
 TRANSPORTS: Final[dict[str, Connect]] = {
     "picows": picows_transport.connect,
@@ -114,9 +113,8 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of every feed."""
+    """Compile or load the kernels of every feed, but for those of its venue."""
     prepare_ring()
-    warm_up_venues()
     prepare_publisher()
     notes.prepare_kernels()
     rest.prepare()

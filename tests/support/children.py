@@ -21,8 +21,15 @@ import msgspec
 from tickplant.plant.fork_server import GO, Fork
 from tickplant.plant.launcher import ForkServer
 from tickplant.runtime.lineage import PR_SET_CHILD_SUBREAPER, prctl
+from tickplant.venues import VENUES
 
-MODULES = ("tickplant.sim", "tickplant.feeds", "tickplant.engine", "tickplant.writer")
+MODULES = (
+    "tickplant.sim",
+    *dict.fromkeys(venue.kernels for venue in VENUES.values()),
+    "tickplant.feeds",
+    "tickplant.engine",
+    "tickplant.writer",
+)
 START_S = 300.0
 """The first start on a machine compiles every kernel."""
 

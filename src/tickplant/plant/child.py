@@ -45,6 +45,7 @@ class ChildPlan(msgspec.Struct, frozen=True):
     module: str
     spec: Callable[[], msgspec.Struct]  # called at each start: a port may be known only then
     finite: bool = False  # it ends by itself when its source has ended
+    warms: tuple[str, ...] = ()  # what the fork server is to have ready for it besides: see `fork_server.Warm`
 
 
 class Child:

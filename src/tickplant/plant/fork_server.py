@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,10 @@ from tickplant.runtime.lineage import PR_SET_NAME, PR_SET_PDEATHSIG, die_with_pa
 
 
 class Warm(msgspec.Struct, tag="warm"):
-    """Supervisor: be ready to fork these modules, in this order, instead of those that were asked for before."""
+    """Supervisor: have these ready, in this order, instead of what was asked for before.
+
+    A module that children run, whose `warm_up` is called where it has one, or `module:name` of another callable.
+    """
 
     modules: list[str]
 
@@ -82,7 +86,7 @@ class Server:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._warm: dict[str, ModuleType] = {}
+        self._warm: set[str] = set()
         self._to_warm: list[str] = []
         self._owes_ready = False  # since the last `Warm`
         self._to_fork: list[tuple[Fork, list[int]]] = []
@@ -105,7 +109,7 @@ class Server:
                 del self._to_warm[0]
             if self._owes_ready and not self._to_warm:
                 self._owes_ready = False
-                self._say(Ready(list(self._warm)))
+                self._say(Ready(sorted(self._warm)))
 
     def _receive(self, *, wait: bool) -> bool:
         """Take in what the supervisor has asked for. False where it has gone."""
@@ -136,12 +140,12 @@ class Server:
 
     def _warm_up(self, module: str) -> None:
         """Import a module and have its kernels compiled or loaded."""
-        entry = self._warm[module] = import_module(_entry_name(module))
-        if hasattr(entry, "warm_up"):
+        self._warm.add(module)
+        if warm_up := _find_warm_up(module):
             if not self._has_compiled and not jit().all_cached():
                 self._has_compiled = True
                 self._compile()
-            self._load_kernels(module, entry)
+            self._load_kernels(module, warm_up)
         if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208  # their number alone
             raise RuntimeError(f"{module} has started {threads - 1} threads, with which a fork is not sound")
         gc.freeze()  # a collection in a child would write to every page that it shares
@@ -160,15 +164,13 @@ class Server:
                     running.add(helper)
                     continue
                 prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() == server:
-                    entry = import_module(_entry_name(module))
-                    if hasattr(entry, "warm_up"):
-                        self._load_kernels(module, entry)
+                if os.getppid() == server and (warm_up := _find_warm_up(module)):
+                    self._load_kernels(module, warm_up)
                 os._exit(0)
             # One that fails leaves its kernels to the server, which then fails as well, and says why.
             running.discard(os.wait()[0])
 
-    def _load_kernels(self, module: str, entry: ModuleType) -> None:
+    def _load_kernels(self, module: str, warm_up: Callable[[], object]) -> None:
         """Run a module's warm-up, and report each kernel that has to be compiled."""
         count = 0
 
@@ -178,7 +180,7 @@ class Server:
             self._say(Progress(module, count, max(count, jit().count_declared())))
 
         with jit().compiling(tell):
-            entry.warm_up()
+            warm_up()
         jit().mark_all_cached()
 
     # ------------------------------------------------------------------------------------------------ forks
@@ -224,6 +226,12 @@ class Server:
 def jit() -> Any:
     """The module of that name: with numba, which is imported by modules that have kernels alone."""
     return import_module("tickplant.kernels")
+
+
+def _find_warm_up(module: str) -> Callable[[], object] | None:
+    """Import a module of a `Warm`; what to call then, if anything."""
+    name, _, attribute = module.partition(":")
+    return getattr(import_module(_entry_name(name)), attribute or "warm_up", None)
 
 
 def _entry_name(module: str) -> str:

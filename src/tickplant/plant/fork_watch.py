@@ -103,7 +103,7 @@ class ForkWatch:
         self._compiled += 1
         if now_s - self._told_s > PROGRESS_S:
             self._told_s = now_s
-            what = message.module.removeprefix("tickplant.")
+            what = message.module.removeprefix("tickplant.").partition(":")[0]
             self._tell(
                 "info", f"compiling, once after installation: {what}, kernel {message.kernel} of {message.kernels}"
             )

@@ -27,6 +27,7 @@ from tickplant.runtime.job_specs import (
     WriterSpec,
 )
 from tickplant.sim.spec import SimSpec, parse_spec
+from tickplant.venues import find_venue
 
 DERIVED: Final = (Schema.BBO, Schema.BAR, Schema.CHECKPOINT)
 """Schemas that an engine produces, each in a ring of its own."""
@@ -253,7 +254,8 @@ def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: A
             source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
         return FeedSpec(name=name, plant=plant, config=feed, ring=ring, source=source)
 
-    return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec)
+    warms = (find_venue(feed.venue).kernels,)
+    return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)
 
 
 def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig) -> Plan:
@@ -274,7 +276,14 @@ def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: Pl
         children=[
             _writer(plant, "writer", WriterConfig(), [ring, *derived]),
             _engine(plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores),
-            ChildPlan(name=names.feed, role="feed", module="tickplant.plant.ingest", spec=lambda: spec, finite=True),
+            ChildPlan(
+                name=names.feed,
+                role="feed",
+                module="tickplant.plant.ingest",
+                spec=lambda: spec,
+                finite=True,
+                warms=(find_venue(venue).kernels,),
+            ),
         ],
         restores=[_restore(plant, plant_id, names.engine, engine, feed, ring, whole=True)] if names.restores else [],
     )
@@ -327,7 +336,10 @@ def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
 
 
 def modules(plan: Plan) -> list[str]:
-    """What a plan's processes run, in the order in which it is needed."""
+    """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed."""
     later = [*(restore.child for restore in plan.restores), *plan.recalls.values()]
     children = sorted(plan.children, key=lambda child: ROLES[child.role].stage or 0)
-    return list(dict.fromkeys(["tickplant.plant.survey", *(child.module for child in (*children, *later))]))
+    warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
+    for child in (*children, *later):
+        warms.setdefault(child.module, []).extend(child.warms)
+    return list(dict.fromkeys(name for module, others in warms.items() for name in (*others, module)))

@@ -10,6 +10,7 @@ A capture keeps all that an adapter was given and what it sent, so the adapter c
     NS!JSON             an answer: {"request":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` where the
                         body is not JSON
     NS.                 a second passed
+    NS*SYMBOL           the book was asked for again, at somebody's wish; all books where SYMBOL is empty
 
 NS is the receive time in ns since the epoch. Recordings of others are `NS FRAME`, also in µs, ms or s, and so are
 captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
@@ -25,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Resync, Second, Send
 
 LINE_BYTES: Final = 32 << 20
 """Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
@@ -35,7 +36,7 @@ LATEST_NS: Final = 4_102_444_800 * 10**9
 """Receive times of a recording: from the year 2000 to before 2100."""
 
 _FACTORS: Final = (1, 10**3, 10**6, 10**9)
-_MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.])([^ ]*) ?", re.DOTALL)
+_MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*])([^ ]*) ?", re.DOTALL)
 _LINK_NAME: Final = re.compile(r"[^\s\x00-\x1f]{1,64}\Z")
 
 
@@ -84,7 +85,7 @@ def _line_of(frame: bytes, stamp: bytes) -> bytes:
     return stamp + frame.replace(b"\n", b" ")
 
 
-def line_of(event: Opened | Closed | Answer | Second | Send, now_ns: int) -> bytes:
+def line_of(event: Opened | Closed | Answer | Second | Resync | Send, now_ns: int) -> bytes:
     """The line, without its end, of anything but frames."""
     match event:
         case Opened(link):
@@ -95,6 +96,8 @@ def line_of(event: Opened | Closed | Answer | Second | Send, now_ns: int) -> byt
             return b"%d>%s %s" % (now_ns, link.encode(), payload.replace(b"\n", b" "))
         case Second():
             return b"%d." % now_ns
+        case Resync(symbol):
+            return b"%d*%s" % (now_ns, symbol.encode())
         case Answer(request, status, body, retry_after_s):
             answer = _Answer(request.key, status, request.method, request.endpoint, request.path, retry_after_s)
             try:
@@ -155,6 +158,7 @@ def _marked(line: bytes) -> tuple[int, Event | None] | None:
         return (now_ns, Frames(link, (rest,))) if rest else None
     events: dict[bytes, Event | None] = {
         b".": Second(),
+        b"*": Resync(link),
         b">": None,
         b"+": Opened(link),
         b"-": Closed(link, rest.decode(errors="replace")),

@@ -161,8 +161,7 @@ class LiveFeed:
 
     def resync(self, symbol: str) -> None:
         """See Source."""
-        self._pipeline.deliver(Resync(symbol), time.time_ns())
-        self._drain()
+        self._take(Resync(symbol))
 
     # -- what the links report
 
@@ -190,7 +189,7 @@ class LiveFeed:
 
     # -- inner
 
-    def _take(self, event: Opened | Closed | Second | Answer, now_ns: int | None = None) -> None:
+    def _take(self, event: Opened | Closed | Second | Resync | Answer, now_ns: int | None = None) -> None:
         """Something other than frames has happened."""
         now_ns = now_ns or time.time_ns()
         if self._capture is not None:

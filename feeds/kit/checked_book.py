@@ -1,9 +1,9 @@
 """How a book follows a venue that numbers nothing: snapshots in band, a cut to a depth, a checksum behind each event.
 
 The checksum is the only sign that nothing is missing. An event behind which it does not agree makes the book stale: a
-GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for. Updates until that snapshot are
-recorded as they come. Levels that fall out of the depth are recorded as removed, so the fold of the records is the
-book.
+GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for. A snapshot that disagrees itself
+has flag PARTIAL, so that no fold begins with it. Updates until the next snapshot are recorded as they come. Levels that
+fall out of the depth are recorded as removed, so the fold of the records is the book.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from tickplant.books.checksums import Algorithm, BookChecksum, Digits, pack_decimals
 from tickplant.books.depth_book import DepthBook
 from tickplant.feeds.kit.book_tracker import UNKNOWN, Diff, Gap, Output, Snapshot
-from tickplant.records.batch import ORDER_ID, SIZE, Rows
-from tickplant.records.layouts import GapCause
+from tickplant.records.batch import FLAGS_SHIFT, ORDER_ID, PACKED, SIZE, Rows
+from tickplant.records.layouts import Flag, GapCause
 
 
 class CheckedBook:
@@ -61,6 +61,7 @@ class CheckedBook:
         self.live = True
         self.wants_snapshot = False
         if not self._agrees(rows):
+            rows[:, PACKED] |= Flag.PARTIAL << FLAGS_SHIFT  # else a fold would take it for the book
             return [*outputs, self._disagreement(), Snapshot(0, rows)]
         return [*outputs, Snapshot(0, _with(rows, removed))]
 

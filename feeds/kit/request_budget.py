@@ -36,8 +36,9 @@ class RequestBudget:
 class SnapshotThrottle:
     """Gives each snapshot request the earliest time at which it may be sent.
 
-    A symbol's first request goes at once; each further one waits for a delay that doubles from 0.5 s to 60 s. All
-    symbols together, and whatever else is asked of the venue, stay within the budget.
+    A symbol's first request goes at once; each further one waits for a delay that doubles from 0.5 s to 60 s. One that
+    takes the place of a request that still waits has its time. All symbols together, and whatever else is asked of the
+    venue, stay within the budget.
     """
 
     def __init__(self, budget: RequestBudget) -> None:
@@ -49,6 +50,8 @@ class SnapshotThrottle:
         earliest_ns, delay_ns = now_ns, FIRST_DELAY_NS
         if symbol in self._last:
             last_ns, last_delay_ns = self._last[symbol]
+            if last_ns > now_ns:
+                return last_ns
             if now_ns - last_ns < CALM_NS:
                 earliest_ns = max(now_ns, last_ns + last_delay_ns)
                 delay_ns = min(2 * last_delay_ns, LONGEST_DELAY_NS)

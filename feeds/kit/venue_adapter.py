@@ -284,7 +284,7 @@ class VenueAdapter:
         self.subscriptions.quiet.clear()
 
     def _on_answer(self, answer: Answer, now_ns: int) -> None:
-        retry_ns = now_ns
+        self.market.ts_recv = retry_ns = now_ns
         if answer.retry_after_s is not None and self.live:
             retry_ns += int(answer.retry_after_s * SECOND_NS)
             self.budget.pause(retry_ns)
@@ -310,7 +310,6 @@ class VenueAdapter:
     def _on_recorded_instruments(self, answer: Answer, now_ns: int) -> None:
         # Of a feed of ours, which asks for the data of all symbols: what is not in it is not listed.
         self.counts.frames += 1
-        self.market.ts_recv = now_ns
         try:
             infos = self._instruments.read(answer.body) if self._instruments else ()
         except RejectError as rejected:

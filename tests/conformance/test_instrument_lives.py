@@ -20,8 +20,8 @@ VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
 
 
-def session_of(sample: VenueSample, **options: int) -> VenueSession:
-    return VenueSession(sample, instrument_poll_s=1.0, silent_s=3.0, **options)
+def session_of(sample: VenueSample) -> VenueSession:
+    return VenueSession(sample, instrument_poll_s=1.0, silent_s=3.0)
 
 
 def is_live(session: VenueSession) -> bool:
@@ -39,11 +39,9 @@ def codes(session: VenueSession, symbol: str) -> list[StatusCode]:
     return [code for code, *_ in said(session, symbol)]
 
 
-def words_of(session: VenueSession) -> tuple[str, str, str]:
-    """What the venue calls an instrument that trades, that does not for now, and that is gone."""
+def trade_again(session: VenueSession, symbol: str) -> None:
     assert session.venue is not None
-    words = session.venue.dialect.words
-    return words.trading, words.halted, words.delisted
+    session.source.set_life(symbol, status=session.venue.dialect.words.trading, trades=True)
 
 
 def lost_links(session: VenueSession) -> int:
@@ -53,11 +51,12 @@ def lost_links(session: VenueSession) -> int:
 @VENUE
 def test_finer_scales_are_another_id_that_goes_on(sample: VenueSample) -> None:
     symbol, other = sample.symbols
-    with session_of(sample, limit_messages=4000) as session:
+    with session_of(sample) as session:
         session.run_until(lambda: is_live(session))
-        assert session.source.refine(symbol, 2)
+        session.fault("refine", symbol=symbol, digits=2)
         session.run_until(lambda: len(session.feed.table.ids(symbol)) == 2)
         session.run_until(lambda: is_live(session))
+        session.end_market()
         session.run_until(lambda: session.is_silent)
         session.run(0.1)
     old, new = (row for row in session.feed.table.rows if row.symbol == symbol)
@@ -80,13 +79,12 @@ def test_finer_scales_are_another_id_that_goes_on(sample: VenueSample) -> None:
 def test_a_halt_is_told_and_its_silence_is_no_failure(sample: VenueSample) -> None:
     symbol, other = sample.symbols
     with session_of(sample) as session:
-        trading, halted, _ = words_of(session)
         session.run_until(lambda: is_live(session))
-        session.source.set_life(symbol, status=halted, trades=False)
+        session.fault("halt", symbol=symbol)
         session.run(10.0, step_ms=50)
         assert codes(session, symbol) == [StatusCode.HALTED]
         assert session.feed.book(symbol).live
-        session.source.set_life(symbol, status=trading, trades=True)
+        trade_again(session, symbol)
         session.run(3.0, step_ms=50)
         assert codes(session, symbol) == [StatusCode.HALTED, StatusCode.TRADING]
         assert {flags for _, flags, *_ in said(session, symbol)} == {ALL}
@@ -99,9 +97,8 @@ def test_a_halt_is_told_and_its_silence_is_no_failure(sample: VenueSample) -> No
 def test_what_is_delisted_is_left_alone_and_goes_on_when_it_is_listed_again(sample: VenueSample) -> None:
     symbol, other = sample.symbols
     with session_of(sample) as session:
-        trading, _, delisted = words_of(session)
         session.run_until(lambda: is_live(session))
-        session.source.set_life(symbol, status=delisted, trades=False, listed=False)
+        session.fault("delist", symbol=symbol)
         session.run_until(lambda: StatusCode.DELISTED in codes(session, symbol))
         session.run(0.5)
         before = len(session.feed.of(symbol))
@@ -112,7 +109,7 @@ def test_what_is_delisted_is_left_alone_and_goes_on_when_it_is_listed_again(samp
         assert not session.feed.book(symbol).live
         assert session.feed.book(other).live
         assert lost_links(session) == len(session.links)
-        session.source.set_life(symbol, status=trading, trades=True)
+        trade_again(session, symbol)
         session.run_until(lambda: is_live(session))
         session.run(1.0)
         assert codes(session, symbol) == [StatusCode.DISCONNECTED, StatusCode.DELISTED, StatusCode.LISTED]

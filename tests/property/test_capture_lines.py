@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.feeds.capture_lines import LATEST_NS, CutLine, line_of, lines_of, parse_line, why_not
-from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Request, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Request, Resync, Second, Send
 
 NAMES = st.text(st.characters(categories=("L", "N"), include_characters="-_/.:<>=+!"), min_size=1, max_size=12)
 TIMES = st.integers(10**17, LATEST_NS - 1).filter(lambda ns: ns >= 946_684_800 * 10**9)
@@ -42,7 +42,7 @@ def test_a_json_frame_that_was_written_over_many_lines_keeps_its_meaning(link: s
 
 @given(NAMES, st.text(st.characters(categories=("L", "P", "N"))), TIMES)
 def test_what_happens_to_a_link_comes_back(link: str, reason: str, now_ns: int) -> None:
-    for event in (Opened(link), Closed(link, reason), Second()):
+    for event in (Opened(link), Closed(link, reason), Second(), Resync(link), Resync("")):
         assert parse_line(line_of(event, now_ns)) == (now_ns, event)
     assert parse_line(line_of(Send(link, reason.encode()), now_ns)) == (now_ns, None)
 

@@ -12,13 +12,14 @@ from folded_book import FoldedBook
 from venue_samples import Levels
 from venue_session import VenueSession
 
+from tickplant.feeds.contract import Resync
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import UNKNOWN, Flag, Kind, Side, StatusCode
 
 STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
 
 
-def trouble(session: VenueSession, seed: int, *, times: int = 12) -> None:
+def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
     """Faults of all kinds, one after the other, each hitting something; the same ones for the same seed."""
     chance = random.Random(seed)
 
@@ -32,6 +33,10 @@ def trouble(session: VenueSession, seed: int, *, times: int = 12) -> None:
         on_frames("garbage"),
         on_frames("reorder"),
         lambda: session.fault("refuse-subscription", count=1),
+        lambda: session.fault("stale-snapshot"),
+        lambda: session.fault("stall", for_s=0.3),
+        lambda: session.event(Resync(chance.choice(["", *session.sample.symbols]))),
+        session.disconnect,
         session.disconnect,
         lambda: session.replace(overlap=True),
         lambda: session.replace(overlap=False),

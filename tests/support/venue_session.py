@@ -239,7 +239,6 @@ class VenueSession:
         *,
         seed: int = 1,
         messages_per_s: float = 400.0,
-        limit_messages: int | None = None,
         last: Mapping[str, LastIds] | None = None,
         table: Table | None = None,
         venue: Venue | None = None,
@@ -256,7 +255,6 @@ class VenueSession:
             seed=seed,
             messages_per_s=messages_per_s,
             depth_levels=40,
-            limit_messages=limit_messages,
         )
         self._last = last
         self.feed = Checked(sample, table=table, **options)
@@ -309,8 +307,7 @@ class VenueSession:
     def fault(self, fault: str, **options: Any) -> None:
         """Have the venue commit a fault."""
         assert self.venue is not None
-        parsed = parse_fault(json.dumps({"fault": fault} | options).encode())
-        self.venue.outlet.arm(self.venue.dialect.words.complete(parsed), self.now_ns)
+        self.venue.injector.commit(parse_fault(json.dumps({"fault": fault} | options).encode()))
 
     def disconnect(self, *, again: bool = True) -> None:
         """All sockets break; what was on its way is lost."""
@@ -331,10 +328,15 @@ class VenueSession:
 
     # The market.
 
+    def end_market(self) -> None:
+        """Have it fall silent before long."""
+        self.source.market._limit = self.source.market.messages + 200
+
     @property
     def is_silent(self) -> bool:
         """Whether the market has ended and all of it has been sent."""
-        return self.source.market.messages >= (self._spec.limit_messages or 0) and self.source._is_flushed()
+        market = self.source.market
+        return market.messages >= market._limit and self.source._is_flushed()
 
     def book(self, symbol: str) -> Levels:
         """The venue's own book, as deep as a feed follows it."""

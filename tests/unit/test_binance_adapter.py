@@ -21,6 +21,7 @@ from folded_book import FoldedBook
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import FeedContext, Resubscribe, Send
+from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shape_kernels import walk
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 from tickplant.venues import VENUES, find_venue, warm_up
@@ -420,7 +421,7 @@ def test_snapshot_requests_are_spaced_ever_further_and_start_again_after_calm() 
     desk = opened()
     desk.feed(diff(10, 12, LEVEL_A), ts=0)
     for _ in range(9):
-        desk.rest(snapshot(5), ts=0)
+        desk.rest(snapshot(5), ts=desk.requests[-1].not_before_ns)
     times = [request.not_before_ns / SECOND for request in desk.requests]
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert times[0] == 0
@@ -428,6 +429,13 @@ def test_snapshot_requests_are_spaced_ever_further_and_start_again_after_calm() 
     calm = 1000 * SECOND
     desk.rest(snapshot(5), ts=calm)
     assert desk.requests[-1].not_before_ns == calm
+
+
+def test_a_snapshot_that_is_asked_for_again_while_it_waits_keeps_its_time() -> None:
+    throttle = SnapshotThrottle(RequestBudget(0.0, 1))
+    assert throttle.next_ns("A", 0) == 0
+    assert [throttle.next_ns("A", now) for now in (1, 2, 3)] == [SECOND // 2] * 3
+    assert throttle.next_ns("A", SECOND // 2) == SECOND // 2 + SECOND
 
 
 def test_many_books_at_once_stay_within_the_venues_request_limit() -> None:

@@ -191,12 +191,14 @@ def test_requests_stay_within_what_snapshots_leave() -> None:
 def test_a_snapshot_that_is_put_off_holds_up_nobody_else() -> None:
     desk = opened(futures=True)
     desk.feed(diff(10, 12, [("1", "2")], previous=9), trade(10))
+    now = 0
     for _ in range(8):
-        desk.rest(snapshot(5))
-    assert desk.requests[-1].not_before_ns > 60 * SECOND
-    desk.feed(trade(12))
+        now = desk.requests[-1].not_before_ns
+        desk.rest(snapshot(5), ts=now)
+    assert desk.requests[-1].not_before_ns >= now + 60 * SECOND
+    desk.feed(trade(12), ts=now)
     assert desk.requests[-1].path.startswith("/fapi/v1/trades")
-    assert desk.requests[-1].not_before_ns == 0
+    assert desk.requests[-1].not_before_ns == now
 
 
 @settings(deadline=None)

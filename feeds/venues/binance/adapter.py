@@ -219,7 +219,6 @@ class BinanceAdapter(VenueAdapter):
             return  # no feed can have asked for that
         if listing is None or symbol == answer.request.key:
             return
-        self.market.ts_recv = now_ns
         if answer.status != 200:
             self._books.retry_snapshot(listing, now_ns)
             if answer.status in SYMBOL_REFUSED:

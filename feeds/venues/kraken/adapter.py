@@ -87,7 +87,7 @@ class KrakenAdapter(VenueAdapter):
         self._depth = context.depth or VENUES[VENUE].depths[0]
         self._depths: dict[str, int] = {}  # of a recording, by symbol, as the venue has acknowledged them
         self._throttle = SnapshotThrottle(RequestBudget(0.0, 1))
-        self._renewals: list[tuple[int, str]] = []  # books to subscribe to anew, and when
+        self._renewals: dict[str, int] = {}  # books to subscribe to anew, and when
         self._late: dict[str, set[int]] = {}  # missing trades that may still come, by symbol
         self._online = True
         market = Market(context, _SHAPES, lambda _: CheckedBook(ALGORITHMS[VENUE]), owner, quotes_count=False)
@@ -114,13 +114,15 @@ class KrakenAdapter(VenueAdapter):
     # Links.
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """Instrument data first; the rest when it is known."""
+        """Instrument data first; the rest when it is known. Each book comes with a snapshot."""
+        for stream in link.streams:
+            self._renewals.pop(stream.symbol, None)
         streams = link.streams if self.life.ready else [each for each in link.streams if each == _INSTRUMENTS]
         self.effects += self.subscriptions.subscribe(link, now_ns, streams)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """A snapshot comes with a new subscription."""
-        self._renewals.append((self._throttle.next_ns(symbol, now_ns), symbol))
+        self._renewals[symbol] = self._throttle.next_ns(symbol, now_ns)
         self._renew(now_ns)
 
     def on_second(self, now_ns: int) -> None:
@@ -129,9 +131,8 @@ class KrakenAdapter(VenueAdapter):
         self._renew(now_ns)
 
     def _renew(self, now_ns: int) -> None:
-        due = [symbol for at_ns, symbol in self._renewals if at_ns <= now_ns]
-        self._renewals = [(at_ns, symbol) for at_ns, symbol in self._renewals if at_ns > now_ns]
-        for symbol in due:
+        for symbol in [symbol for symbol, at_ns in self._renewals.items() if at_ns <= now_ns]:
+            del self._renewals[symbol]
             self.effects += self.subscriptions.renew(symbol, "book", now_ns)
 
     # Messages.

@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pytest
+from checked_adapter import Checked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from venue_samples import SAMPLES, VenueSample
-from venue_session import SECOND, Checked, Happened, VenueSession
+from venue_session import SECOND, Happened, VenueSession
 
 from tickplant.feeds.contract import (
     Answer,

@@ -1,7 +1,7 @@
 """What holds for every venue of the catalogue in talk with its simulated self, whatever goes wrong meanwhile.
 
 b. Accounts: after each event frames = parsed + ignored + rejected, the ticks counted are those handed out, `kinds` sums
-   to them (`venue_session.Checked` asserts that in all tests of this folder).
+   to them (`checked_adapter.Checked` asserts that in all tests of this folder).
 d. Frames of one read or one at a time, by shapes or by the reference decoder: the same records.
 e. What Capture writes of a session, ingested, leads to the same records of each symbol, of `*` too. docs/design.md §5
    lists what a capture does not hold.
@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checked_adapter import Checked
 from session_scripts import STREAMS, StreamRules, levels_of, trouble
 from venue_desk import words
 from venue_samples import SAMPLES, VenueSample
-from venue_session import MS, Checked, Happened, VenueSession
+from venue_session import MS, Happened, VenueSession
 
 from tickplant.books.fold import wrong_checksums
 from tickplant.feeds.capture import Capture

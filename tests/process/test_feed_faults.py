@@ -10,6 +10,7 @@ import queue
 import re
 import signal
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from feed_process import FeedProcess, feed_process
+from feed_process import DEADLINE_S, FeedProcess, feed_process
 from folded_book import FoldedBook
 from sim_process import SimProcess, sim_process
 
@@ -244,6 +245,19 @@ def test_the_table_holds_every_fault_that_the_venue_knows() -> None:
     assert committed == {*WORDS.kinds, *INSTRUMENT_KINDS}
 
 
+def wait_for_trades(sim: SimProcess) -> None:
+    """Wait until the venue has traded each symbol again."""
+
+    def newest(symbol: str) -> int:
+        return int(sim.get(f"/api/v3/historicalTrades?symbol={symbol}&limit=1").json()[0]["id"])
+
+    before = {symbol: newest(symbol) for symbol in SYMBOLS}
+    deadline_s = time.monotonic() + DEADLINE_S
+    while any(newest(symbol) <= ident + 1 for symbol, ident in before.items()):
+        assert time.monotonic() < deadline_s, "the venue trades no more"
+        time.sleep(0.05)
+
+
 def test_a_killed_feed_tells_what_it_missed_and_its_successor_fetches_the_trades(tmp_path: Path) -> None:
     with sim_process(**MARKET) as sim:
         source = Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
@@ -252,6 +266,7 @@ def test_a_killed_feed_tells_what_it_missed_and_its_successor_fetches_the_trades
             feed.wait_for("a feed that is well", lane.is_well)
             feed.stop(signal.SIGKILL)
             before = len(feed.records)
+            wait_for_trades(sim)  # a successor is so quick that there may be none else
             feed.start()
             for text in ("STATUS disconnected", "GAP restart trade", "GAP restart quote", "GAP restart book"):
                 feed.wait_for(text, lambda text=text: is_stored(feed.records[before:], text))

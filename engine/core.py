@@ -169,7 +169,7 @@ class Engine:
         """`count` ticks before `position` were overwritten before they were read.
 
         Nobody knows whose they were: every instrument of the feed gets a GAP on its topics, and its book is stale. The
-        store is not concerned: the writer reads the ring for itself, and what is derived is made up for later.
+        store is not concerned: the writer reads the ring for itself, and derived records are recovered later.
         """
         feed.lost += count
         feed.origin = Origin(feed.origin.feed)

@@ -18,7 +18,7 @@ Key = tuple[int, int]
 """A series of derived records: instrument id, and length of the bars in seconds, 0 for best bid and offer."""
 
 PATIENCE_S: Final = 5.0
-"""How long past records, made up for, wait for a writer that takes nothing at all."""
+"""How long recovered records wait for a writer that takes nothing at all."""
 
 
 class Stored:
@@ -65,8 +65,8 @@ def _intervals(records: Records) -> NDArray[np.uint64]:
 class Output:
     """Where derived records of one schema are stored: a ring, or nowhere but with the same numbers.
 
-    A restarted engine may take again what its predecessor had taken, but not yet marked as done. What that had led to
-    is in the ring, whose last records say how far it went: each one once.
+    After a restart some ticks are read twice. The last derived records in the ring tell which results exist already, so
+    each is stored once.
     """
 
     def __init__(

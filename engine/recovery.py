@@ -39,7 +39,7 @@ class Outlet(Protocol):
 
 
 class Rebuild:
-    """One feed's past, until it is made up for.
+    """One feed's past, until it is recovered.
 
     Args:
         engine: whose feed it is.

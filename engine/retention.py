@@ -105,7 +105,7 @@ class Past:
         return None
 
     def following(self, sequence: int, oldest: int) -> int:
-        """The first topic sequence from this one on that is to be had, `oldest` being the first that is remembered."""
+        """The first available topic sequence from this one on; `oldest` is the first that is remembered."""
         for stretch in self._stretches:
             if sequence <= stretch.sequences[-1]:
                 return max(sequence, stretch.sequences[0])

@@ -174,7 +174,7 @@ class Router:
         return self._gone(request, topic, request.first if self._recalls and not interval else topic.oldest), []
 
     def _gone(self, request: GetRange, topic: Topic, until: int) -> Gone:
-        """The first record is not to be had; `until` may be."""
+        """Reply that the range starts before the oldest available record."""
         oldest = topic.past.following(max(until, request.first + 1), topic.oldest)
         return Gone(request.id, self._publisher.epoch, request.topic, oldest, topic.next_seq)
 

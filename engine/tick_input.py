@@ -22,7 +22,7 @@ class Input:
         self.ref = ref
         self.ring = ring
         self.feed = feed
-        self.rebuild: Rebuild | None = None  # while what came before has to be made up for
+        self.rebuild: Rebuild | None = None  # while earlier ticks are recovered
         self.lost = 0  # by a predecessor of the same label: it has accounted for it
         self.until: int | None = None  # position at which to stop
         self._consumer: Consumer | None = None

@@ -56,6 +56,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     resolve: Resolver
     known: Callable[[str], Instrument | None] = lambda _: None  # newest instrument of a symbol, of an earlier process
     live: bool = True  # False: events come from a recording, and nobody can be asked
+    secrets: Mapping[str, str] = {}  # of the configured credential, by name: for Send and Request with `secret`
     endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
     depth: int = 0  # levels a side of a book, where the venue offers a choice; 0: the venue's default
     silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest

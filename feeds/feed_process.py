@@ -122,16 +122,15 @@ def warm_up() -> None:
 
 def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
     """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
-    if spec.config.credentials:
-        # No venue takes a key yet; from here on nothing that this process writes can show one.
-        credentials.load(spec.config.credentials)
+    # From here on nothing that this process writes can show a key.
+    secrets = credentials.load(spec.config.credentials) if spec.config.credentials else {}
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(spec, past))
+        runner.run(_run(spec, secrets, past))
 
 
-async def _run(spec: FeedSpec, past: MakePast | None) -> None:
+async def _run(spec: FeedSpec, secrets: Mapping[str, str], past: MakePast | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     venue = find_venue(spec.config.venue)
@@ -146,7 +145,9 @@ async def _run(spec: FeedSpec, past: MakePast | None) -> None:
         resources.callback(client.close)
         publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
         last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
-        source = _make_source(spec, venue, publisher, Directory(client, spec), last, past(spec) if past else None)
+        source = _make_source(
+            spec, secrets, venue, publisher, Directory(client, spec), last, past(spec) if past else None
+        )
         client.hello()
         settle()
         finished = await _attend(spec, source, client, stop)
@@ -155,6 +156,7 @@ async def _run(spec: FeedSpec, past: MakePast | None) -> None:
 
 def _make_source(
     spec: FeedSpec,
+    secrets: Mapping[str, str],
     venue: Venue,
     publisher: FeedPublisher,
     directory: Directory,
@@ -172,6 +174,7 @@ def _make_source(
         resolve=directory.resolve,
         known=directory.known,
         live=isinstance(spec.source, Live),
+        secrets=secrets,
         endpoints=endpoints,
         depth=config.book_depth,
         silent_s=config.silent_s,

@@ -151,7 +151,7 @@ class Link:
                 self._backoff.flowing(now_s)
         quiet_s = now_s - self._alive_s
         if quiet_s > self._stall_s:
-            self.replace(f"silent for {quiet_s:.0f} s", overlap=False, timeout_s=0.0)  # nobody there to say goodbye to
+            self.replace(f"silent for {quiet_s:.0f} s", overlap=False, timeout_s=0.0)  # nobody answers a close frame
         elif quiet_s > self._stall_s / 2 and not self._pinged and self.spec.pings:
             # A venue with nothing to say still answers a ping.
             self._pinged = True

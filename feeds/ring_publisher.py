@@ -36,7 +36,7 @@ BOOK: Final = 2
 ON_STREAM: Final = np.array([*STREAM_NAMES, 0], np.uint16)
 
 KEPT_RECORDS: Final = 1 << 14
-"""STATUS and GAP records that wait for room; few, and worth more than what they stand beside.
+"""How many STATUS and GAP records are kept while the ring is full. They are rare, and worth more than data.
 
 A lost connection is one for each instrument: there is room for ten times as many as a connection can carry."""
 

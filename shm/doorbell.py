@@ -68,7 +68,7 @@ class Bells:
         self._fds: dict[int, int] = {}
 
     def ring(self, mask: int) -> None:
-        """Ring for every consumer whose bit is set. Never blocks, never fails: nobody there is nobody to wake."""
+        """Ring for every consumer whose bit is set. Never blocks, never fails; an absent consumer is skipped."""
         slot = 0
         while mask:
             if mask & 1 and not self._ring_one(slot):

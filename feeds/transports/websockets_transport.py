@@ -61,7 +61,7 @@ class WebsocketsTransport(ClientConnection):
             frames, self._frames = self._frames, []
             self._listener.on_frames(self, frames, ts_recv_ns)
         if self._ending is None and self._opened and self.protocol.state is not State.OPEN:
-            # Said goodbye to, or broken: the venue hangs up first by the rules, but is not waited for for ever.
+            # We sent a close frame, or the protocol failed. The server closes first by RFC 6455; wait a bounded time.
             self._ending = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def process_event(self, event: Any) -> None:

@@ -19,7 +19,7 @@ STREAM_OF: Final = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTic
 
 
 class PastTrades(msgspec.Struct, frozen=True):
-    """Where past trades of a channel are to be had."""
+    """Where past trades of a channel are asked for."""
 
     endpoint: str
     weight: int  # of one request, as the venue counts them

@@ -3,8 +3,8 @@
 A fault is one JSON object, `{"fault": "drop", "stream": "btcusdt@depth*", "count": 2}`; it is *armed* when it is given
 and *hits* each time it does something. `stream` is a pattern (`*`, `?`, `[…]`) over the names that the source gives its
 streams; `connection` is the number that the ledger gives a connection, 0 for any. A count is shared by all
-connections: what one of them was spared by another's hit, it is spared for good, as two connections of a real venue
-seldom lose the same message.
+connections: a fault that hits one of them is used up for all, as two connections of a real venue seldom lose the same
+message.
 """
 
 from __future__ import annotations

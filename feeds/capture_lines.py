@@ -37,7 +37,6 @@ LATEST_NS: Final = 4_102_444_800 * 10**9
 
 _FACTORS: Final = (1, 10**3, 10**6, 10**9)
 _MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*])([^ ]*) ?", re.DOTALL)
-_LINK_NAME: Final = re.compile(r"[^\s\x00-\x1f]{1,64}\Z")
 
 
 class CutLine(bytes):
@@ -111,7 +110,7 @@ def line_of(event: Opened | Closed | Answer | Second | Resync | Send, now_ns: in
 def parse_line(line: bytes) -> tuple[int, Event | None] | None:
     """Time in ns and event of one line; the event is None for what was sent. None for no line: `why_not` says why.
 
-    Times in µs, ms and s are told from ns by their size: between EARLIEST_NS and LATEST_NS only one unit can be meant.
+    The size of a time gives its unit (ns, µs, ms or s): only one unit puts it between EARLIEST_NS and LATEST_NS.
     """
     digits, _, frame = line.partition(b" ")
     if digits.isdigit():

@@ -64,7 +64,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion
 
 
-# What an adapter wants done.
+# Effects: what an adapter asks its runner to do.
 
 
 class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +168,7 @@ class Output(NamedTuple):
     rejects: Sequence[Reject] = ()  # a bounded number; the counters count all
 
 
-# What an adapter is told.
+# Events: what goes into an adapter.
 
 
 class Frames(msgspec.Struct, frozen=True, gc=False):

@@ -54,7 +54,7 @@ class BookTracker(Protocol):
 
     @property
     def seen_id(self) -> int | None:
-        """Last id that is recorded or held since the stream was interrupted; None where there is none."""
+        """Last id recorded or held since the stream was interrupted; None before the first one."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from tickplant.feeds.kit.book_tracker import Diff, Snapshot
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.stream_links import StreamLinks
 from tickplant.records.batch import TS_EVENT, TS_RECV, Rows
 from tickplant.records.layouts import Kind
 
@@ -18,10 +19,10 @@ from tickplant.records.layouts import Kind
 class DiffBooks:
     """The books of a market whose listings have a BookSync each."""
 
-    def __init__(self, market: Market, after_diff: Callable[[int], None]) -> None:
+    def __init__(self, market: Market, links: StreamLinks, after_diff: Callable[[int], None]) -> None:
         """`after_diff` is called with the receive time behind each diff."""
-        self.overlapping = False  # two sockets bear the same streams at the moment
         self._market = market
+        self._links = links
         self._after_diff = after_diff
 
     def on_diff(
@@ -31,11 +32,11 @@ class DiffBooks:
         market, sync = self._market, cast("BookSync", listing.book)
         market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
         market.rejects.end(listing, "book")
-        if sync.advance(first, last, previous, overlapping=self.overlapping):
+        if sync.advance(first, last, previous, overlapping=self._links.overlapping):
             market.batch.extend(rows, Kind.LEVEL)
         else:
             diff = Diff(first, last, previous, rows.copy(), max(len(rows), 1))
-            market.record(listing, sync.on_diff(diff, overlapping=self.overlapping), ts_event, ts_recv)
+            market.record(listing, sync.on_diff(diff, overlapping=self._links.overlapping), ts_event, ts_recv)
         self._after_diff(ts_recv)
 
     def on_snapshot(self, listing: Listing, ident: int, rows: Rows) -> bool:

@@ -70,7 +70,7 @@ def _digits_end(at: int) -> int:
 
 @part
 def number_end(at: int) -> int:
-    """Address after the JSON number at `at`; -1 where there is none, or one that a decoder may find too large."""
+    """Address after the JSON number at `at`; -1 if the text is not a number, or if a decoder may find it too large."""
     start = at
     if byte_at(at) == _MINUS:
         at += 1

@@ -107,7 +107,7 @@ def time_at(at: int, form: int) -> tuple[int, int]:
 
 @inlined
 def _epoch_ns(time: int) -> int:
-    # Of ms, us or ns, told apart by magnitude; -1 for what is neither.
+    # The magnitude gives the unit: ms, us or ns. A time of any other magnitude is -1.
     if time <= 9_223_372_036_854:
         return time * 1_000_000
     if 100_000_000_000_000 <= time <= 9_223_372_036_854_775:

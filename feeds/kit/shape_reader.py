@@ -66,7 +66,7 @@ class ShapeReader:
         self.use_state(state)
 
     def use_state(self, state: NDArray[np.int64]) -> None:
-        """Another state table, as when the former one has become too small. Raises ValueError where it is none."""
+        """Use this state table from now on, for example a larger one. Raises ValueError for any other array."""
         if state.dtype != np.int64 or state.ndim != 2 or not state.flags.c_contiguous or state.shape[1] < STATE_COLUMNS:
             raise ValueError(f"a state table has int64 rows of at least {STATE_COLUMNS} words, one behind the other")
         self.state = state

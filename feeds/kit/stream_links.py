@@ -27,12 +27,8 @@ class StreamLinks:
         self._subscriptions = subscriptions
         self._carried_by = carried_by
         self._live = live
+        self.overlapping = False  # two sockets bear the same streams at the moment
         self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether two sockets bear the same streams at the moment."""
-        return any(link.sockets > 1 for link in self._subscriptions.links.values())
 
     def find(self, name: str) -> Link | None:
         """The link of a name; of a recording, whatever its name."""
@@ -44,6 +40,7 @@ class StreamLinks:
     def on_open(self, link: Link, now_ns: int) -> None:
         """A socket is up."""
         link.sockets += 1
+        self._note_overlap()
         link.replacing = False
         self._clear_seen(link)
         self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
@@ -61,6 +58,7 @@ class StreamLinks:
         if link.sockets == 0 and self._live:
             return
         link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
+        self._note_overlap()
         if link.sockets:
             self._clear_seen(link)
             self._subscriptions.restart_watch(link, now_ns)
@@ -100,6 +98,10 @@ class StreamLinks:
                 code = StatusCode.SUBSCRIPTION_SILENT
                 self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
                 self._market.doubt(listing, stream.channel)
+
+    def _note_overlap(self) -> None:
+        # When a socket opens or closes, and not for each event of a book, which asks.
+        self.overlapping = any(link.sockets > 1 for link in self._subscriptions.links.values())
 
     def _clear_seen(self, link: Link) -> None:
         for stream in link.streams:

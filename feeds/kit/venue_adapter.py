@@ -3,7 +3,8 @@
     class MyAdapter(VenueAdapter):
         def read(self, frame, ts_recv): …             the reference decoder
         def give(self, number, slot, rows, values, ts_recv): …     what its shapes give
-        def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
+        @abc.abstractmethod
+    def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
         def answered(self, answer, now_ns): …         of requests of its own
 
 docs/venues.md goes through it with an example.
@@ -11,6 +12,7 @@ docs/venues.md goes through it with an example.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, assert_never
 
@@ -53,7 +55,7 @@ REJECT_BYTES: Final = 1 << 20
 Part = TypeVar("Part")
 
 
-class VenueAdapter:
+class VenueAdapter(abc.ABC):
     """Implements `tickplant.feeds.contract.Adapter` but for the hooks below."""
 
     def __init__(
@@ -103,27 +105,29 @@ class VenueAdapter:
 
     # What a venue says.
 
+    @abc.abstractmethod
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame; False where it is none that is recorded. Raises RejectError."""
-        raise NotImplementedError
+        """Record one frame; False for a message of a kind that is not recorded. Raises RejectError."""
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """Record, hold or drop what a shape gives; see shape_reader.Give."""
-        raise NotImplementedError
+        """Record, hold or drop what a shape gives; see shape_reader.Give. For venues whose shapes have a Give."""
+        raise NotImplementedError(f"{self.venue}: its shapes give an event that its adapter does not take")
 
+    @abc.abstractmethod
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """A snapshot of a book is wanted: add effects."""
-        raise NotImplementedError
 
     def opened(self, link: Link, now_ns: int) -> None:
         """A socket is up: subscribe."""
         self.effects += self.subscriptions.subscribe(link, now_ns)
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """The answer to a request that the venue's own adapter has made, or would have made."""
+        """The answer to a request that the venue's own adapter has made, or would have made. Nothing by default."""
+        del answer, now_ns
 
     def ended(self) -> None:
-        """Nothing more comes for now."""
+        """Nothing more comes for now. Nothing by default."""
+        return
 
     # The contract.
 

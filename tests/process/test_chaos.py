@@ -8,7 +8,7 @@ import pytest
 from chaos.proof import prove
 from chaos.report import run_text
 from chaos.run import Options, run
-from chaos.stored import Event, Stored
+from chaos.stored_events import Event, Stored
 from chaos.venue_log import VenueLog
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from chaos.chaos_plant import Settings, chaos_plant
 from chaos.kill import PROCESSES, kill_each
-from chaos.plant import Settings, chaos_plant
 from chaos.report import kill_text
 from plant_process import wait_for
 

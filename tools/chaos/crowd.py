@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.plant import ENGINE, FEED
+from chaos.chaos_plant import ENGINE, FEED
 from chaos.subscriber import CATCH_UP_S, Account, Stretch
 from tickplant.records.layouts import DTYPES, Flag, Kind, Schema, StatusCode
 from tickplant.records.merge import join_records

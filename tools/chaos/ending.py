@@ -14,7 +14,7 @@ from folded_book import FoldedBook
 from numpy.typing import NDArray
 from plant_process import tickplant
 
-from chaos.plant import FEED, ChaosPlant
+from chaos.chaos_plant import FEED, ChaosPlant
 from tickplant.books.fold import BOOK_KINDS, Fold
 from tickplant.client.book_request import fetch_book
 from tickplant.errors import SubscribeError

@@ -17,9 +17,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from chaos.chaos_plant import CHILDREN, FEED, ChaosPlant, Settings, chaos_plant
 from chaos.ending import Ending, end, until
-from chaos.faults import Recovery, Surgeon, times
-from chaos.plant import CHILDREN, FEED, ChaosPlant, Settings, chaos_plant
+from chaos.mixture import Recovery, Surgeon, times
 from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection

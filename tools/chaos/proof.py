@@ -31,7 +31,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.stored import Clear, Event, Gap, Stored, Symbol
+from chaos.stored_events import Clear, Event, Gap, Stored, Symbol
 from chaos.venue_log import CHANNELS, Channel, Depth, Sent, Stream, VenueLog
 from tickplant.instruments import to_mantissa
 from tickplant.records.layouts import GapCause, Side

@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
+from chaos.chaos_plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
 from chaos.crowd import EVENTS, Crowd, Verdict
 from chaos.ending import Ending, end, until
-from chaos.faults import Surgeon, Times, times
-from chaos.plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
+from chaos.mixture import Surgeon, Times, times
 from chaos.proof import Case, Proof, prove_files
 from tickplant.sim.dialects.binance.venue import WORDS
 from tickplant.sim.faults import random_faults

@@ -19,8 +19,8 @@ from typing import Final
 import msgspec
 from plant_process import tickplant, wait_for
 
+from chaos.chaos_plant import ENGINE, FEED, ChaosPlant, Settings, chaos_plant
 from chaos.crowd import Crowd, Verdict, tools_environment
-from chaos.plant import ENGINE, FEED, ChaosPlant, Settings, chaos_plant
 from tickplant.client.request_line import RequestLine
 from tickplant.runtime.config import beside
 from tickplant.wire import GetTopics, Topics

@@ -101,7 +101,7 @@ class BinanceAdapter(VenueAdapter):
         self._rules = rules
         self._throttle = SnapshotThrottle(budget)
         self._unnamed = UnnamedSnapshots(market.listings.by_symbol, self._on_owner, futures=rules.futures)
-        self._books = DiffBooks(market, self._after_diff)
+        self._books = DiffBooks(market, self.links, self._after_diff)
 
     # Frames.
 
@@ -142,7 +142,6 @@ class BinanceAdapter(VenueAdapter):
         """A depth diff."""
         del number
         first, last, previous, ts_event = values
-        self._books.overlapping = self.links.overlapping
         self._books.on_diff(self.market.listings.by_slot[slot], first, last, previous, rows, ts_event, ts_recv)
 
     def _on_trade(self, trade: messages.Trade | messages.AggTrade, ts_recv: int) -> bool:
@@ -187,7 +186,6 @@ class BinanceAdapter(VenueAdapter):
             self.market.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
             raise
         previous = state_table.NONE if diff.previous is None else diff.previous
-        self._books.overlapping = self.links.overlapping
         self._books.on_diff(listing, diff.first, diff.last, previous, rows, ts_event, ts_recv)
         return True
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.plant import ENGINE, FEED, WRITER, ChaosPlant, kill
+from chaos.chaos_plant import ENGINE, FEED, WRITER, ChaosPlant, kill
 from tickplant.records.layouts import Schema
 from tickplant.shm.ring import RingStatistics
 

@@ -17,8 +17,8 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.kernels import kernel
-from tickplant.records.channels import STREAM_NAMES
-from tickplant.records.layouts import TICK, GapCause
+from tickplant.records.channels import STREAM_NAMES, STREAM_OF_KIND
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind
 from tickplant.records.notes import is_note, is_note_word, make_gaps
 from tickplant.shm.producer import Producer
 
@@ -29,11 +29,23 @@ Words = NDArray[np.int64]
 
 Table = NDArray[np.int64]
 
-STREAMS: Final = 4
-BOOK: Final = 2
-"""Index of the books among the streams: trades, quotes, books; and last, what is of none: STATUS and GAP records."""
+STREAMS: Final = len(STREAM_NAMES) + 1
+NO_STREAM: Final = STREAMS - 1
+"""Index among the streams of what is of none of STREAM_NAMES: STATUS and GAP records."""
 
-ON_STREAM: Final = np.array([*STREAM_NAMES, 0], np.uint16)
+_FLAGS: Final = list(STREAM_NAMES)
+BOOKS: Final = (_FLAGS.index(Flag.ON_BOOK), _FLAGS.index(Flag.ON_ORDERS))
+"""Indices of the books of levels, and of orders."""
+
+ON_STREAM: Final = np.array([*_FLAGS, 0], np.uint16)
+
+_STREAM_OF: Final = np.array(
+    [_FLAGS.index(STREAM_OF_KIND[kind]) if kind in STREAM_OF_KIND else NO_STREAM for kind in (0, *Kind)], np.int64
+)
+"""By kind, the index of its stream."""
+
+_ORDERS: Final = BOOKS[1]
+_ON_ORDERS: Final = int(Flag.ON_ORDERS)
 
 KEPT_RECORDS: Final = 1 << 14
 """How many STATUS and GAP records are kept while the ring is full. They are rare, and worth more than data.
@@ -59,6 +71,15 @@ def stamp(words: Words, first_seq: int) -> None:
 
 
 @kernel
+def stream_of(packed: int) -> int:
+    """Index of the stream of the record with this packed word (records.batch)."""
+    kind = (packed >> 32) & 0xFF
+    if (packed >> 48) & _ON_ORDERS and not is_note_word(packed):
+        return _ORDERS
+    return int(_STREAM_OF[kind])
+
+
+@kernel
 def note_last(words: Words, last: Table) -> int:
     """Remember the newest id of each instrument and stream in `last` (instruments, STREAMS).
 
@@ -66,7 +87,6 @@ def note_last(words: Words, last: Table) -> int:
     """
     for start in range(0, len(words), 8):
         packed = words[start + 6]
-        kind = (packed >> 32) & 0xFF
         if (
             is_note_word(packed) or (packed >> 48) & 4
         ):  # STATUS and GAP have no stream of their own, backfill is out of order
@@ -74,8 +94,7 @@ def note_last(words: Words, last: Table) -> int:
         instrument = packed & 0xFFFFFFFF
         if instrument >= len(last):
             return int(instrument)
-        stream = 0 if kind == 1 else 1 if kind == 4 else 2
-        last[instrument, stream] = words[start + 4]
+        last[instrument, stream_of(packed)] = words[start + 4]
     return 0
 
 
@@ -90,11 +109,10 @@ def count_lost(words: Words, lost: Table, next_id: Table) -> int:
             return int(words[start + 6] & 0xFFFFFFFF)
     for start in range(0, len(words), 8):
         packed = words[start + 6]
-        kind = (packed >> 32) & 0xFF
         instrument = packed & 0xFFFFFFFF
-        stream = 3 if is_note_word(packed) else 0 if kind == 1 else 1 if kind == 4 else 2
+        stream = stream_of(packed)
         lost[instrument, stream] += 1
-        if stream < 3 and words[start + 4] >= next_id[instrument, stream]:
+        if stream < NO_STREAM and words[start + 4] >= next_id[instrument, stream]:
             next_id[instrument, stream] = words[start + 4] + 1
     return 0
 
@@ -306,7 +324,9 @@ class FeedPublisher:
             flags=ON_STREAM[streams],
         )
         self.told += self.untold
-        self._stale_books += [book for book in instruments[streams == BOOK].tolist() if book not in self._stale_books]
+        self._stale_books += [
+            book for book in instruments[np.isin(streams, BOOKS)].tolist() if book not in self._stale_books
+        ]
         self._lost[:] = 0
         self._next_id[:] = 0
         self.gaps += len(gaps)

@@ -14,6 +14,7 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
+from tickplant.feeds.kit.other_streams import OTHER_CHANNELS, OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
@@ -23,7 +24,7 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
-from tickplant.records.channels import ALL_STREAMS
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
 
@@ -51,8 +52,10 @@ class Market:
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
         self.status, self.gap = self.emit.status, self.emit.gap
+        self.book_channel = "orders" if "orders" in context.channels else "book"  # what the book of an instrument is of
         self.listings = Listings(context, shapes, new_book)
         self.rejects = StreamRejects(self, owner)
+        self.others = OtherStreams(self.emit, self.rejects.end)
         self.snapshots_wanted: list[tuple[str, int]] = []  # symbols and since when; the adapter asks for them
         self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
         self.resyncs = 0
@@ -197,7 +200,7 @@ class Market:
                     missing=output.missing,
                     last_id=output.last_id,
                     next_id=output.next_id,
-                    flags=Flag.ON_BOOK,
+                    flags=ON_CHANNEL[self.book_channel],
                 )
             else:
                 self.batch.extend(output.content)
@@ -208,7 +211,7 @@ class Market:
         self.snapshots_wanted.append((listing.instrument.symbol, ts_ns))
         if listing.snapshots_asked:
             self.resyncs += 1
-            self.status(StatusCode.RESYNC, ts_ns, listing.instrument, flags=Flag.ON_BOOK)
+            self.status(StatusCode.RESYNC, ts_ns, listing.instrument, flags=ON_CHANNEL[self.book_channel])
         listing.snapshots_asked += 1
 
     def release(self, listing: Listing) -> None:
@@ -295,10 +298,12 @@ class Market:
 
         Its next record, or its next snapshot, comes after a GAP. What was held back is recorded now.
         """
-        if channel != "book":
+        if channel in OTHER_CHANNELS:
+            self.others.interrupt(listing, channel)
+        elif channel in COLUMN:
             column = COLUMN[channel]
             uncounted = column == sc.LAST_QUOTE and not self.quotes_count
             if uncounted or self.listings.state[listing.slot, column] != sc.NONE:
                 self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
-        else:
+        elif channel == self.book_channel:
             self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -9,11 +9,16 @@ from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.other_streams import OTHER_CHANNELS
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import StatusCode
 
-_SEEN: Final = {"quote": state_table.SEEN_QUOTE, "book": state_table.SEEN_BOOK}
+_SEEN: Final = {
+    "quote": state_table.SEEN_QUOTE,
+    "book": state_table.SEEN_BOOK,
+    "orders": state_table.SEEN_BOOK,
+}
 
 
 class StreamLinks:
@@ -50,8 +55,12 @@ class StreamLinks:
         """The streams of a link are about to come, after an interruption perhaps."""
         for stream in self._streams_of(link):
             listing = self._market.listings.by_symbol.get(stream.symbol)
-            if stream.channel == "quote" and listing is not None:
+            if listing is None:
+                continue
+            if stream.channel == "quote":
                 self._market.quotes_go_on(listing, now_ns)
+            elif stream.channel in OTHER_CHANNELS:
+                self._market.others.go_on(listing, stream.channel, now_ns)
 
     def on_close(self, link: Link, now_ns: int) -> None:
         """A socket is gone; or the older one of two, and nothing is lost."""
@@ -111,6 +120,8 @@ class StreamLinks:
         listing = self._market.listings.by_symbol.get(stream.symbol)
         if listing is None:
             return False
+        if stream.channel in OTHER_CHANNELS:
+            return self._market.others.take_delivered(stream.symbol, stream.channel)
         if stream.channel not in _SEEN:
             before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
             return before != self._marks[stream]

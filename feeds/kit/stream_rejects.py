@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tickplant.feeds.kit import state_table as sc
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
+from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class StreamRejects:
         begins = run.frames == 1
         market, instrument = self._market, listing.instrument
         next_id = 0 if ident == UNKNOWN_ID else ident + 1
-        if channel == "book":
+        if channel == market.book_channel:
             # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
             if begins or listing.book.live:
                 market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
@@ -77,6 +78,8 @@ class StreamRejects:
                 run.mark = self._mark(listing, column)
                 last_id, flags = max(int(row[column]), 0), ON_COLUMN[column]
                 market.gap(instrument, GapCause.REJECTED, 0, ts_recv, last_id=last_id, next_id=next_id, flags=flags)
+        elif begins and channel in ON_CHANNEL:
+            market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=ON_CHANNEL[channel])
 
     def end(self, listing: Listing, channel: str) -> Run | None:
         """A good message of a stream has come; the run of rejects that it ends."""
@@ -95,8 +98,8 @@ class StreamRejects:
             run = self._runs.end(key)
             if run is None or run.last_id == UNKNOWN_ID or not is_open:
                 continue
-            if channel == "book":
-                last_id, missing, flags = listing.book.seen_id or 0, UNKNOWN, Flag.ON_BOOK
+            if channel == market.book_channel:
+                last_id, missing, flags = listing.book.seen_id or 0, UNKNOWN, ON_CHANNEL[channel]
                 if listing.book.counts_ids and last_id:
                     missing = run.last_id - last_id
             elif (column := COLUMN.get(channel)) is not None:

@@ -40,6 +40,8 @@ def records(draw: st.DrawFn) -> Records:
 
 
 def stream_of(record: Any) -> int:
+    if record["flags"] & Flag.ON_ORDERS and record["kind"] not in (Kind.STATUS, Kind.GAP):
+        return 3
     match Kind(int(record["kind"])):
         case Kind.STATUS | Kind.GAP:
             return NO_STREAM
@@ -47,8 +49,12 @@ def stream_of(record: Any) -> int:
             return 0
         case Kind.QUOTE:
             return 1
-        case _:
+        case Kind.ORDER_ADD | Kind.ORDER_MODIFY | Kind.ORDER_CANCEL | Kind.ORDER_FILL:
+            return 3
+        case Kind.LEVEL | Kind.CLEAR | Kind.CHECKSUM:
             return 2
+        case _:
+            return 4
 
 
 def words(batch: Records) -> np.ndarray[Any, Any]:

@@ -120,7 +120,7 @@ def test_every_kind_has_its_channel_and_what_breaks_a_stream_goes_to_all_it_conc
         {"book"},
         {"book"},
         {"book"},
-        {"book"},
+        {"orders"},
         {"status"},
         {"trade", "quote", "book"},
         {"agg_trade", "quote", "book"},

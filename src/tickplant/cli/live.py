@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import numpy as np
 
 from tickplant.cli.options import (
     LONGEST_WAIT_S,
@@ -28,7 +29,9 @@ from tickplant.client.follower import Message, decimals
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.errors import SubscribeError
 from tickplant.instruments import format_decimal
-from tickplant.records.layouts import Flag, GapCause, Kind, Schema, Side, StatusCode
+from tickplant.records.flag_names import flag_names
+from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
+from tickplant.records.statistics import StatisticCode
 from tickplant.runtime.config import DEFAULT_PUBLISH
 from tickplant.times import format_time
 from tickplant.wire import BBO_CHANNEL, TICK_CHANNELS
@@ -131,7 +134,8 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
                 row[name] = _time(int(str(row[name])))
         if message.schema is Schema.TICK:
             _name_tick(row, int(message.records["price"][index]), int(message.records["size"][index]))
-        row["flags"] = _flag_names(int(message.records["flags"][index]))
+        kind = int(message.records["kind"][index]) if message.schema is Schema.TICK else 0
+        row["flags"] = "|".join(flag_names(int(message.records["flags"][index]), kind))
         yield row
 
 
@@ -143,15 +147,15 @@ def _name_tick(row: dict[str, object], price: int, size: int) -> None:
     row["side"] = {int(Side.BID): names[0], int(Side.ASK): names[1]}.get(side)
     if kind is Kind.CLEAR:
         row["price"] = row["size"] = None
+    elif kind is Kind.STATISTIC:
+        code = int(str(row["order_id"]))
+        row["statistic"] = StatisticCode(code).name.lower() if code in set(StatisticCode) else code
+        row["price"], row["size"] = next(iter(decimals(np.array([size]), min(max(price, 0), 18)))), None
     elif kind in (Kind.GAP, Kind.STATUS):
         codes = GapCause if kind is Kind.GAP else StatusCode
         row["price"] = None
         row["cause"] = codes(price).name.lower() if price in set(codes) else price
         row["size"] = size if size >= 0 else None
-
-
-def _flag_names(flags: int) -> str:
-    return "|".join(flag.name.lower() for flag in Flag if flags & flag and flag.name)
 
 
 def _texts(row: dict[str, object]) -> Iterator[str]:
@@ -162,7 +166,7 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
         words = (
             row["kind"] if row["kind"] != row["channel"] else "",
             row["side"],
-            row.get("cause"),
+            row.get("cause") or row.get("statistic"),
             row["price"],
             row["size"],
         )

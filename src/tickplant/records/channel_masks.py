@@ -23,16 +23,28 @@ _AGG_TRADE_BIT: Final = 1 << TICK_CHANNELS.index("agg_trade")
 _QUOTE_BIT: Final = 1 << TICK_CHANNELS.index("quote")
 _BOOK_BIT: Final = 1 << TICK_CHANNELS.index("book")
 _STATUS_BIT: Final = 1 << TICK_CHANNELS.index("status")
+_ORDERS_BIT: Final = 1 << TICK_CHANNELS.index("orders")
+_BAR_BIT: Final = 1 << TICK_CHANNELS.index("venue_bar")
+_STATISTIC_BIT: Final = 1 << TICK_CHANNELS.index("statistic")
+_LIQUIDATION_BIT: Final = 1 << TICK_CHANNELS.index("liquidation")
+_OTHER_BITS: Final = _BAR_BIT | _STATISTIC_BIT | _LIQUIDATION_BIT
 
 _TRADE: Final = int(Kind.TRADE)
 _QUOTE: Final = int(Kind.QUOTE)
 _STATUS: Final = int(Kind.STATUS)
 _GAP: Final = int(Kind.GAP)
+_STATISTIC: Final = int(Kind.STATISTIC)
+_VENUE_BAR: Final = int(Kind.VENUE_BAR)
+_LIQUIDATION: Final = int(Kind.LIQUIDATION)
+_FIRST_ORDER: Final = int(Kind.ORDER_ADD)
+_LAST_ORDER: Final = int(Kind.ORDER_FILL)
 _DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
 _AGGREGATE: Final = int(Flag.AGGREGATE)
 _ON_TRADE: Final = int(Flag.ON_TRADE)
 _ON_QUOTE: Final = int(Flag.ON_QUOTE)
 _ON_BOOK: Final = int(Flag.ON_BOOK)
+_ON_ORDERS: Final = int(Flag.ON_ORDERS)
+_ON_OTHER: Final = int(Flag.ON_OTHER)
 
 
 @kernel
@@ -52,8 +64,11 @@ def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
         elif kind == _QUOTE:
             masks[i] = _QUOTE_BIT
         elif kind == _STATUS:
-            lost_book = ticks[i]["price"] == _DISCONNECTED and flags & _ON_BOOK
-            masks[i] = _STATUS_BIT | _BOOK_BIT if lost_book else _STATUS_BIT
+            mask = _STATUS_BIT
+            if ticks[i]["price"] == _DISCONNECTED:
+                mask |= _BOOK_BIT if flags & _ON_BOOK else 0
+                mask |= _ORDERS_BIT if flags & _ON_ORDERS else 0
+            masks[i] = mask
         elif kind == _GAP:
             mask = 0
             if flags & _ON_TRADE:
@@ -62,6 +77,18 @@ def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
                 mask |= _QUOTE_BIT
             if flags & _ON_BOOK:
                 mask |= _BOOK_BIT
+            if flags & _ON_ORDERS:
+                mask |= _ORDERS_BIT
+            if flags & _ON_OTHER:
+                mask |= _OTHER_BITS
             masks[i] = mask or _STATUS_BIT
+        elif kind == _STATISTIC:
+            masks[i] = _STATISTIC_BIT
+        elif kind == _VENUE_BAR:
+            masks[i] = _BAR_BIT
+        elif kind == _LIQUIDATION:
+            masks[i] = _LIQUIDATION_BIT
+        elif _FIRST_ORDER <= kind <= _LAST_ORDER or flags & _ON_ORDERS:
+            masks[i] = _ORDERS_BIT
         else:
             masks[i] = _BOOK_BIT

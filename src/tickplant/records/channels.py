@@ -4,25 +4,55 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.records.layouts import Flag
+from tickplant.records.layouts import Flag, Kind
 
-TICK_CHANNELS: Final = ("trade", "agg_trade", "quote", "book", "status")
-"""Channels of TICK records. A GAP goes to each channel that it concerns."""
+TICK_CHANNELS: Final = (
+    *("trade", "agg_trade", "quote", "book", "status"),
+    *("orders", "venue_bar", "statistic", "liquidation"),
+)
+"""Channels of TICK records. A GAP goes to each channel that it concerns. Append only: masks count on the order."""
 
 BBO_CHANNEL: Final = "bbo"
 
-ON_CHANNEL: Final = {
+ON_CHANNEL: Final[dict[str, Flag]] = {
     "trade": Flag.ON_TRADE,
     "agg_trade": Flag.ON_TRADE,
     "quote": Flag.ON_QUOTE,
     "book": Flag.ON_BOOK,
+    "orders": Flag.ON_ORDERS,
+    "venue_bar": Flag.ON_OTHER,
+    "statistic": Flag.ON_OTHER,
+    "liquidation": Flag.ON_OTHER,
+    "partial_book": Flag.ON_OTHER,  # published on `book`, with PARTIAL
 }
 """By channel of a feed, the flag of a STATUS or GAP that concerns it."""
 
-ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.ON_ORDERS | Flag.ON_OTHER
 
-STREAM_NAMES: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
+STREAM_NAMES: Final = {
+    Flag.ON_TRADE: "trade",
+    Flag.ON_QUOTE: "quote",
+    Flag.ON_BOOK: "book",
+    Flag.ON_ORDERS: "orders",
+    Flag.ON_OTHER: "other",
+}
 """By flag, the stream in words."""
+
+STREAM_OF_KIND: Final = {
+    Kind.TRADE: Flag.ON_TRADE,
+    Kind.LEVEL: Flag.ON_BOOK,
+    Kind.CLEAR: Flag.ON_BOOK,
+    Kind.QUOTE: Flag.ON_QUOTE,
+    Kind.ORDER_ADD: Flag.ON_ORDERS,
+    Kind.ORDER_MODIFY: Flag.ON_ORDERS,
+    Kind.ORDER_CANCEL: Flag.ON_ORDERS,
+    Kind.ORDER_FILL: Flag.ON_ORDERS,
+    Kind.CHECKSUM: Flag.ON_BOOK,
+    Kind.STATISTIC: Flag.ON_OTHER,
+    Kind.VENUE_BAR: Flag.ON_OTHER,
+    Kind.LIQUIDATION: Flag.ON_OTHER,
+}
+"""By kind of data, the stream that it is of: what a GAP in it says. CLEAR and CHECKSUM may say ON_ORDERS themselves."""
 
 
 def streams_of(flags: int) -> list[str]:

@@ -30,13 +30,17 @@ class Kind(IntEnum):
     LEVEL = 2  # absolute size at a price of the book; size 0 removes the level; venue_seq the final update id
     CLEAR = 3  # empties the book before a snapshot; venue_seq the snapshot's update id
     QUOTE = 4  # best bid or offer as the venue sends it: two records, bid then ask, the second with LAST
-    ORDER_ADD = 5
-    ORDER_MODIFY = 6
-    ORDER_CANCEL = 7
-    ORDER_FILL = 8
+    # Orders one by one, named by order_id; venue_seq the venue's sequence. A CLEAR before a snapshot has ON_ORDERS.
+    ORDER_ADD = 5  # behind all others at its price
+    ORDER_MODIFY = 6  # its price and size are these now; goes to the back where the price moved or the size grew
+    ORDER_CANCEL = 7  # its size shrinks by this; 0: all of it is gone
+    ORDER_FILL = 8  # so much of a resting order was traded; changes no book: an ORDER_CANCEL or _MODIFY does that
     CHECKSUM = 9  # the venue's own checksum of the book after an event, in size; order_id: `books.checksums`
     STATUS = 10  # price is a StatusCode
     GAP = 11  # price is a GapCause, size the number missing or UNKNOWN, order_id the last id seen, venue_seq the next
+    STATISTIC = 12  # a number of the venue's that is no price of a trade or level: records.statistics
+    VENUE_BAR = 13  # one number of a bar that the venue made: records.venue_bars
+    LIQUIDATION = 14  # a forced order; side is its own
 
 
 class Side(IntEnum):
@@ -64,6 +68,26 @@ class Flag(IntFlag):
     CROSSED = 1 << 9  # on a BBO: bid >= ask
     LATE = 1 << 10  # on a BAR: holds a trade whose time lies before the bar
     OVERFLOW = 1 << 11  # on a BAR: a volume did not fit 63 bits and is capped
+    ON_ORDERS = 1 << 12  # on a STATUS or GAP: likewise the book of orders; a CLEAR or CHECKSUM with it is of that book
+    ON_OTHER = 1 << 13  # likewise what has no ids and no state: statistics, bars of the venue, liquidations
+
+
+class TradeFlag(IntFlag):
+    """More bits of `flags` on a TRADE, where those of a BBO or BAR are free."""
+
+    CORRECTION = 1 << 8  # restates the trade of the same venue_seq
+    CANCELLED = 1 << 9  # the trade of the same venue_seq is void
+    CONFLATED = 1 << 10  # the newest of perhaps many: no tape
+    IRREGULAR = 1 << 11  # the venue says that it makes no price: out of sequence, a leg of a spread
+
+
+class OrderFlag(IntFlag):
+    """More bits of `flags` on a record of the channel `orders`."""
+
+    DOUBTFUL = 1 << 8  # the source has missed something: the book may be wrong
+    BAD_TIME = 1 << 9  # the source's ts_recv cannot be trusted
+    TOP = 1 << 10  # takes the place of its whole side: the source knows the best price alone
+    AGGREGATED = 1 << 11  # a price level rather than an order
 
 
 class GapCause(IntEnum):

@@ -19,7 +19,9 @@ import msgspec
 from tickplant.errors import ConfigError
 from tickplant.runtime.config_reader import Reader
 
-Channel = Literal["trade", "agg_trade", "quote", "book"]
+Channel = Literal[
+    "trade", "agg_trade", "quote", "book", "orders", "partial_book", "venue_bar", "statistic", "liquidation"
+]
 Transport = Literal["picows", "websockets"]
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]

@@ -86,7 +86,7 @@ SUFFIXES: Final = {
 
 _KINDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 _SIDES: Final = ("bid", "ask", "buy", "sell")
-_NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM)  # price and size are numbers, not decimals
+_NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)  # price and size are numbers, not decimals
 
 
 def export(store: Store, venue: str, symbol: str, *, as_float: bool = False, **selection: Any) -> Export:

@@ -1,0 +1,156 @@
+"""Records of the channels without ids and without state: statistics, bars of the venue, liquidations.
+
+Whether one is missing nobody can see, so an interruption is a GAP (ON_OTHER) when the channel goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tickplant.feeds.kit.emitter import Emitter
+from tickplant.feeds.kit.numbers import price, size
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.instruments import parse_decimal
+from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.layouts import Flag, GapCause, Kind, Side
+from tickplant.records.statistics import StatisticCode
+from tickplant.records.venue_bars import FIELD_BITS, BarField
+
+if TYPE_CHECKING:
+    from tickplant.feeds.kit.listings import Listing
+
+OTHER_CHANNELS: Final = frozenset(channel for channel, flag in ON_CHANNEL.items() if flag == Flag.ON_OTHER)
+
+
+class Ohlc(msgspec.Struct, frozen=True):
+    """A bar as the venue sends it; numbers as text."""
+
+    start_ns: int
+    end_ns: int  # exclusive
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    vwap: str = ""
+    trades: int = 0
+    closed: bool = True
+
+
+class OtherStreams:
+    """Those of all instruments of a feed."""
+
+    def __init__(self, emit: Emitter, end_rejects: Callable[[Listing, str], object]) -> None:
+        """`end_rejects` is called with each channel of which something good has come."""
+        self._emit = emit
+        self._end_rejects = end_rejects
+        self._lost: dict[tuple[str, str], GapCause] = {}  # by symbol and channel: interrupted, and not told yet
+        self._seen: set[tuple[str, str]] = set()
+        self._fresh: set[tuple[str, str]] = set()
+
+    def on_statistics(
+        self, listing: Listing, numbers: Mapping[StatisticCode, str], ts_event: int, ts_recv: int, *, at_ns: int = 0
+    ) -> None:
+        """Numbers of one message; `at_ns`: the time that they are for. Raises RejectError."""
+        parsed = [(code, *_number(text)) for code, text in numbers.items()]
+        self._see(listing, "statistic", ts_recv)
+        for index, (code, mantissa, decimals) in enumerate(parsed, 1):
+            self._emit.batch.add(
+                Kind.STATISTIC,
+                listing.instrument.id,
+                ts_event=ts_event,
+                ts_recv=ts_recv,
+                price=decimals,
+                size=mantissa,
+                venue_seq=at_ns,
+                order_id=code,
+                flags=Flag.LAST if index == len(parsed) else 0,
+            )
+
+    def on_bar(self, listing: Listing, bar: Ohlc, ts_recv: int) -> None:
+        """A bar of the venue. Raises RejectError."""
+        scale = listing.instrument.price_scale
+        fields = [
+            (BarField.OPEN, price(bar.open, scale)),
+            (BarField.HIGH, price(bar.high, scale)),
+            (BarField.LOW, price(bar.low, scale)),
+            (BarField.CLOSE, price(bar.close, scale)),
+        ]
+        volume = size(bar.volume, listing.instrument.size_scale)
+        if not 0 <= bar.start_ns < bar.end_ns or not 0 <= bar.trades < 1 << 48:
+            raise RejectError("value", f"a bar from {bar.start_ns} to {bar.end_ns} ns of {bar.trades} trades")
+        if bar.vwap:
+            fields.append((BarField.VWAP, price(bar.vwap, scale)))
+        self._see(listing, "venue_bar", ts_recv)
+        partial = 0 if bar.closed else Flag.PARTIAL
+        for field, mantissa in fields:
+            closes = field is BarField.CLOSE
+            self._emit.batch.add(
+                Kind.VENUE_BAR,
+                listing.instrument.id,
+                ts_event=bar.end_ns,
+                ts_recv=ts_recv,
+                price=mantissa,
+                size=volume if closes else 0,
+                venue_seq=bar.start_ns,
+                order_id=field | (bar.trades << FIELD_BITS if closes else 0),
+                flags=partial | (Flag.LAST if field is fields[-1][0] else 0),
+            )
+
+    def on_liquidation(
+        self, listing: Listing, price_text: str, size_text: str, side: Side, ts_event: int, ts_recv: int
+    ) -> None:
+        """A forced order, with its own side. Raises RejectError."""
+        instrument = listing.instrument
+        mantissas = price(price_text, instrument.price_scale), size(size_text, instrument.size_scale)
+        self._see(listing, "liquidation", ts_recv)
+        self._emit.batch.add(
+            Kind.LIQUIDATION,
+            instrument.id,
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            price=mantissas[0],
+            size=mantissas[1],
+            side=side,
+            flags=Flag.LAST,
+        )
+
+    # Interruptions.
+
+    def interrupt(self, listing: Listing, channel: str) -> None:
+        """The channel was cut off."""
+        key = listing.instrument.symbol, channel
+        if key in self._seen:
+            self._lost[key] = GapCause.DISCONNECT
+
+    def take_delivered(self, symbol: str, channel: str) -> bool:
+        """Whether something has come since the last call."""
+        fresh = (symbol, channel) in self._fresh
+        self._fresh.discard((symbol, channel))
+        return fresh
+
+    def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
+        """The channel is about to come again: the GAP of its interruption, if there was one, comes now."""
+        if (cause := self._lost.pop((listing.instrument.symbol, channel), None)) is not None:
+            self._emit.gap(listing.instrument, cause, 0, ts_ns, flags=Flag.ON_OTHER)
+
+    def _see(self, listing: Listing, channel: str, ts_recv: int) -> None:
+        key = listing.instrument.symbol, channel
+        self._seen.add(key)
+        self._fresh.add(key)
+        self._end_rejects(listing, channel)
+        if self._lost:
+            self.go_on(listing, channel, ts_recv)
+
+
+def _number(text: str) -> tuple[int, int]:
+    try:
+        mantissa, decimals = parse_decimal(text)
+    except ValueError as error:
+        raise RejectError("value", str(error)) from None
+    if not -(2**63) < mantissa < 2**63:
+        raise RejectError("scale", f"{text[:100]} has more than 18 digits")
+    return mantissa, decimals

@@ -1,0 +1,21 @@
+"""Flags in words."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Final
+
+from tickplant.records.layouts import Flag, Kind, OrderFlag, TradeFlag
+
+_OWN: Final[dict[int, type[IntFlag]]] = {
+    Kind.TRADE: TradeFlag,
+    **dict.fromkeys((Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL, Kind.CLEAR), OrderFlag),
+}
+"""By kind of a tick, the flags that only this kind has; they share bits with each other and with BBO and BAR."""
+
+
+def flag_names(flags: int, kind: int = 0) -> list[str]:
+    """Names of the flags that are set, in lower case. `kind`: of a tick; 0 for records of other schemas."""
+    own = _OWN.get(kind, IntFlag)
+    names = {int(flag): flag.name for flag in Flag} | {int(flag): flag.name for flag in own}
+    return [name.lower() for bit, name in names.items() if flags & bit and name]

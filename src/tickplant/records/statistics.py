@@ -1,0 +1,47 @@
+"""STATISTIC records: numbers that a venue sends beside its market: mark and index prices, funding, greeks, limits.
+
+    size      the number without its decimal point        order_id  which number it is (StatisticCode)
+    price     how many decimals `size` has                venue_seq a time in ns, where the number is for that time
+
+So each number stands as the venue has sent it, whatever the scales of the instrument. Numbers of one message are one
+atomic event.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import IntEnum
+
+import numpy as np
+
+
+class StatisticCode(IntEnum):
+    """Which number; `order_id` of a STATISTIC. Values are stored: never reuse one."""
+
+    MARK_PRICE = 1
+    INDEX_PRICE = 2
+    SETTLEMENT_PRICE = 3  # estimated where the venue says so
+    FUNDING_RATE = 4  # of one interval; venue_seq: when it is paid next
+    OPEN_INTEREST = 5
+    LIMIT_UP = 6  # highest price at which trading is allowed
+    LIMIT_DOWN = 7
+    DAY_OPEN = 8
+    DAY_HIGH = 9
+    DAY_LOW = 10
+    DAY_CLOSE = 11
+    DAY_VOLUME = 12
+    PREVIOUS_CLOSE = 13
+    PREVIOUS_VOLUME = 14
+    # Of an option: the venue's model.
+    OPTION_PRICE = 20
+    VOLATILITY = 21
+    DELTA = 22
+    GAMMA = 23
+    THETA = 24
+    RHO = 25
+    VEGA = 26
+
+
+def value_of(record: np.void) -> Decimal:
+    """The number of a STATISTIC record, exactly."""
+    return Decimal(int(record["size"])).scaleb(-int(record["price"]))

@@ -136,8 +136,8 @@ class StreamRejects:
     def _mark(self, listing: Listing, column: int) -> int:
         # What a good message of the stream changes.
         market = self._market
-        if column == sc.LAST_QUOTE and not market.quotes_count:
-            return market.listings.reader.kinds.get(Kind.QUOTE, 0)
+        if column in market.uncounted:
+            return market.listings.reader.kinds.get(Kind.QUOTE if column == sc.LAST_QUOTE else Kind.TRADE, 0)
         return int(market.listings.state[listing.slot, column])
 
     # Of frames that cannot be read.

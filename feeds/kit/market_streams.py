@@ -79,6 +79,10 @@ class Market:
         """Record frames by their shapes, in order; each that fits none goes to `refer`."""
         self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
 
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""
+        self.listings.reader.use_shapes(shapes)
+
     # Instruments.
 
     def rescale(self, listing: Listing, ts_ns: int) -> bool:

@@ -54,9 +54,9 @@ class StreamLinks:
         self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
         self.go_on(link, now_ns)
 
-    def go_on(self, link: Link, now_ns: int) -> None:
-        """The streams of a link are about to come, after an interruption perhaps."""
-        for stream in self._streams_of(link):
+    def go_on(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> None:
+        """The streams of a link, or these of them, are about to come, after an interruption perhaps."""
+        for stream in self.streams_of(link) if streams is None else streams:
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
                 self._market.go_on(listing, stream.channel, now_ns)
@@ -73,16 +73,21 @@ class StreamLinks:
             self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
             return
         link.replacing = False
+        self.cut(link, self.streams_of(link), now_ns)
+
+    def cut(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
+        """These streams of a link come no longer, though the link itself may live."""
         lost: dict[Listing, int] = {}
-        for stream in self._streams_of(link):
+        for stream in streams:
+            link.watched.pop(stream, None)
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.interrupt(listing, stream.channel, now_ns)
                 lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
         for listing, flags in lost.items():
             self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
 
-    def _streams_of(self, link: Link) -> Sequence[Stream]:
-        # Of a recording nobody knows which of the feed's streams a link carried.
+    def streams_of(self, link: Link) -> Sequence[Stream]:
+        """What a link carries; of a recording, where nobody knows that, all that it may have carried."""
         symbols = self._market.listings.by_symbol if not self._live else ()
         return link.streams or [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
 

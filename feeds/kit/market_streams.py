@@ -40,6 +40,7 @@ class Market:
         *,
         quotes_count: bool = True,
         trades_count: bool = True,
+        trades_unique: bool = False,
     ) -> None:
         """Nothing happens yet.
 
@@ -49,8 +50,10 @@ class Market:
             new_book: makes what follows the book of an instrument.
             owner: whose a frame is that cannot be read.
             quotes_count: quotes have ids that grow.
-            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing or comes
-                twice: whatever comes is recorded, and an interruption is a GAP when the stream goes on.
+            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing: whatever
+                comes is recorded, and an interruption is a GAP when the stream goes on.
+            trades_unique: ids that do not count name a trade all the same, together with its time: a repeat of one of
+                the last few (state_table.RECENT_PAIRS) is dropped. Shapes say so by Fresh.
         """
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
@@ -64,6 +67,7 @@ class Market:
         self.resyncs = 0
         self.duplicates = 0
         uncounted = ([] if quotes_count else [sc.LAST_QUOTE]) + ([] if trades_count else [sc.LAST_TRADE, sc.LAST_AGG])
+        self._trades_unique = trades_unique
         self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
 
     @property
@@ -121,6 +125,8 @@ class Market:
         counted = column not in self.uncounted
         if counted and self._is_duplicate(listing, column, trade.id, trade.ts_event):
             return False
+        if not counted and self._is_repeat(listing, trade):
+            return False
         mantissas = 0, 0
         try:
             if on_book:
@@ -132,7 +138,7 @@ class Market:
             self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
         else:
             self.rejects.end(listing, CHANNEL[column])
-            self.listings.state[listing.slot, sc.SEEN_TRADE] = 1
+            self._remember(listing, trade)
         if on_book:
             self._add_trade(listing, trade, *mantissas, ts_recv, Flag.LAST)
         return True
@@ -257,6 +263,22 @@ class Market:
             self.duplicates += 1
             state[listing.slot, sc.SEEN_QUOTE] |= column == sc.LAST_QUOTE
         return not reset
+
+    def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
+        # Of one of the last trades, of ids that do not count.
+        if not (self._trades_unique and trade.id):
+            return False
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        repeats: bool = row[at : at + 2].tolist() == [trade.id, trade.ts_event]
+        self.duplicates += repeats
+        row[sc.SEEN_TRADE] |= repeats
+        return repeats
+
+    def _remember(self, listing: Listing, trade: VenueTrade) -> None:
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        row[sc.SEEN_TRADE] = 1
+        if self._trades_unique and trade.id:
+            row[at : at + 2] = trade.id, trade.ts_event
 
     def _continue(self, listing: Listing, column: int, ident: int, ts_event: int, ts_recv: int) -> None:
         # The next id of a stream: a GAP first where something is missing before it.

@@ -18,8 +18,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.kit.shapes import Each, Effect, Give, Ids, Last, Row, Seen, Shape, Stamp
-from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.feeds.kit.shapes import Each, Effect, Fresh, Give, Ids, Last, Row, Seen, Shape, Stamp
+from tickplant.feeds.kit.state_table import (
+    ID_RESET_NS,
+    INSTRUMENT,
+    NONE,
+    PRICE_SCALE,
+    RECENT,
+    RECENT_PAIRS,
+    SIZE_SCALE,
+)
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Flag, Kind
 
@@ -169,6 +177,11 @@ class _Match:
             example = example[1:]
             if example.endswith("any\ue003"):
                 return
+            if isinstance(message, list) and "bytes" in example:
+                hole = _HOLE.fullmatch("<" + example[1:-1] + ">")
+                assert hole is not None
+                found.names[hole[1] or "bytes"] = _bytes(hole[2], message)
+                return
             if isinstance(message, bool):
                 message = "true" if message else "false"
             elif not isinstance(message, _Number):
@@ -238,6 +251,15 @@ def _read(kind: str, text: str) -> Any:
     return _epoch(int(text)) if kind == "epoch" else int(text)
 
 
+def _bytes(kind: str, members: list[Any]) -> int:
+    left = {int(number) for number in kind.split("!")[1:]}
+    if len(members) > 8 or not all(isinstance(each, _Number) and _DECIMAL.match(each) for each in members):
+        raise _NoFitError
+    if any("." in each or int(each) > _MAX or int(each) in left for each in members):
+        raise _NoFitError
+    return int.from_bytes(bytes(min(int(each), 255) for each in members).ljust(8, b"\0"), "little", signed=True)
+
+
 def _epoch(time: int) -> int:
     for unit, least in ((1_000_000, 0), (1_000, 10**14), (1, 10**17)):
         if least <= time <= _MAX // unit:
@@ -287,6 +309,8 @@ class _Recorder:
         match effect:
             case Ids():
                 return self._continue(effect, state, names)
+            case Fresh():
+                return self._is_fresh(names[effect.id], names[effect.time], state)
             case Seen():
                 state[effect.column] = 1
             case Row():
@@ -311,6 +335,15 @@ class _Recorder:
             case Give():
                 values = [value if isinstance(value, int) else names[value] for value in effect.values]
                 self._reading.given.append((effect.number, found.slot, rows[mark:], values))
+        return True
+
+    def _is_fresh(self, ident: int, time: int, state: NDArray[np.int64]) -> bool:
+        at = RECENT + 2 * (ident % RECENT_PAIRS)
+        if ident and state[at : at + 2].tolist() == [ident, time]:
+            self._reading.duplicates += 1
+            return False
+        if ident:
+            state[at : at + 2] = ident, time
         return True
 
     def _continue(self, effect: Ids, state: NDArray[np.int64], names: dict[str, Any]) -> bool:

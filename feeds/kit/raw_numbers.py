@@ -27,7 +27,9 @@ _DIGITS: Final = 19
 """No number of more digits fits 63 bits."""
 
 _POWERS: NDArray[np.int64] = 10 ** np.arange(19, dtype=np.int64)
-_ZERO, _DOT, _DASH, _COLON, _T, _Z = (ord(c) for c in "0.-:TZ")
+_ZERO, _DOT, _DASH, _COLON, _T, _Z, _OPEN_LIST, _CLOSE_LIST, _COMMA = (ord(c) for c in "0.-:TZ[],")
+_MOST_BYTE: Final = 255
+_LEFT_BITS: Final = 63
 _DAYS_BEFORE: NDArray[np.int64] = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 2261  # the last one whose nanoseconds fit
@@ -76,6 +78,28 @@ def int_at(at: int) -> tuple[int, int]:
     if length == 0 or length > _DIGITS or (length > 1 and byte_at(at) == _ZERO) or value < 0 or value > MAX:
         return -1, 0
     return end, value
+
+
+@part
+def bytes_at(at: int, left: int) -> tuple[int, int]:
+    """(end, value) of a list of at most 8 plain integers, a byte each; -1 where one of them is a bit of `left`."""
+    if byte_at(at) != _OPEN_LIST:
+        return -1, 0
+    at += 1
+    if byte_at(at) == _CLOSE_LIST:
+        return at + 1, 0
+    value = 0
+    for shift in range(0, 64, 8):
+        at, number = int_at(at)
+        if at < 0 or (number < _LEFT_BITS and left >> number & 1):
+            return -1, 0
+        value |= min(number, _MOST_BYTE) << shift
+        at += 1
+        if byte_at(at - 1) == _CLOSE_LIST:
+            return at, value
+        if byte_at(at - 1) != _COMMA:
+            return -1, 0
+    return -1, 0
 
 
 @inlined

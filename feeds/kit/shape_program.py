@@ -71,10 +71,12 @@ OUTCOME_MASK: Final = 0xF
     NEXT,  # where the element begins
     MARK,
     IDS,  # column, id, time, whether by one, whether repeats are dropped, where to go on after one
+    FRESH,  # id, time, where to go on after a repeat
+    BYTES,  # field, a bit for each value that is left to the reference
     SEEN,  # column
     ROW,  # packed, side, price, size, seq, order, time
     STAMP,  # time, seq, packed word of a CHECKSUM (0: none), checksum
     LAST,
     GIVE,  # number, how many, fields
     DONE,  # the shape's number
-) = range(23)
+) = range(25)

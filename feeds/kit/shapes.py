@@ -17,6 +17,8 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
     a=1|b=2         one of these words, of at most 8 bytes, and the number that it stands for
+    bytes           a list of at most 8 integers as one: a byte each, the first one lowest, 255 for those above 254;
+                    `bytes!2!7` leaves lists with a 2 or a 7 in them to the reference
     text            plain ASCII up to the next character of the example
     number, any     a number, or any value, that nobody reads
 
@@ -41,6 +43,7 @@ from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
     Each,
     Effect,
+    Fresh,
     Give,
     Ids,
     Last,
@@ -60,6 +63,7 @@ from tickplant.records.layouts import Kind
 __all__ = [
     "Each",
     "Effect",
+    "Fresh",
     "Give",
     "Ids",
     "Last",
@@ -166,7 +170,7 @@ class Shapes:
         skips = []
         for effect in group.effects:
             self._emit_effect(effect, scope)
-            if isinstance(effect, Ids):
+            if isinstance(effect, Ids | Fresh):
                 skips.append(len(self._words) - 1)
         for place in skips:
             self._words[place] = len(self._words)
@@ -201,6 +205,8 @@ class Shapes:
             scope.names[hole.name] = field
             if hole.type in DECIMALS:
                 words += [prog.DECIMAL, field, int(hole.type.endswith("+"))]
+            elif hole.type == "bytes":
+                words += [prog.BYTES, field, sum(1 << number for number in hole.words.values())]
             elif hole.type == "word":
                 words += [prog.WORD, field, len(hole.words)]
                 for word in sorted(hole.words, key=len, reverse=True):
@@ -216,6 +222,8 @@ class Shapes:
             case Ids():
                 words += [prog.IDS, effect.column, of(effect.id), of(effect.time)]
                 words += [int(effect.by_one), int(effect.drop_repeats), 0]
+            case Fresh():
+                words += [prog.FRESH, of(effect.id), of(effect.time), 0]
             case Row():
                 named = isinstance(effect.side, str)
                 packed = effect.kind << KIND_SHIFT | effect.flags << FLAGS_SHIFT

@@ -6,6 +6,7 @@ Knows nothing of messages, connections and requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.kit import state_table as sc
@@ -25,7 +26,9 @@ from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
 from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
-from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
+
+_RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
 
 
 class Market:
@@ -265,8 +268,8 @@ class Market:
         return not reset
 
     def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
-        # Of one of the last trades, of ids that do not count.
-        if not (self._trades_unique and trade.id):
+        # Of one of the last trades, of ids that do not count. A correction has the id of what it restates.
+        if not (self._trades_unique and trade.id) or trade.flags & _RESTATES:
             return False
         row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
         repeats: bool = row[at : at + 2].tolist() == [trade.id, trade.ts_event]

@@ -37,6 +37,7 @@ _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
 _MAX: Final = 2**63 - 1
+_MS_NS: Final = 1_000_000
 _LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
 _SIMPLE: Final = {"price": Decimal, "price+": Decimal, "size": Decimal, "size+": Decimal}
 
@@ -94,7 +95,7 @@ class PlainReader:
             )
         except (ValueError, RecursionError):
             return None
-        for name, (shape, example, lists) in self._shapes.items():
+        for name, (shape, (example,), lists) in self._shapes.items():
             found = _Found({}, NONE, shape)
             try:
                 _Match(self._slots).value(example, message, found, iter(lists))
@@ -115,8 +116,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
-    """The text of parts as JSON, its holes as texts, and its lists."""
+def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
+    """The text of parts as JSON, its holes as texts, and its lists. It is one value, or several of a list."""
     text, lists = "", []
     for part in parts:
         if isinstance(part, str):
@@ -127,7 +128,7 @@ def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    return json.loads(quoted, object_pairs_hook=tuple, strict=False), lists
+    return json.loads(f"[{quoted}]", object_pairs_hook=tuple, strict=False), lists
 
 
 class _Match:
@@ -153,11 +154,15 @@ class _Match:
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
             raise _NoFitError
-        example, lists = _example(each.parts)
+        examples, lists = _example(each.parts)
+        width = len(examples)
+        if len(message) % width:
+            raise _NoFitError
         elements = []
-        for member in message:
-            inner = _Found(dict(found.names), found.slot, each.parts)
-            self.value(example, member, inner, iter(lists))
+        for start in range(0, len(message), width):
+            inner, inner_lists = _Found(dict(found.names), found.slot, each.parts), iter(lists)
+            for example, member in zip(examples, message[start : start + width], strict=True):
+                self.value(example, member, inner, inner_lists)
             elements.append(inner)
         found.lists.append(elements)
 
@@ -215,8 +220,19 @@ class _Match:
                     raise _NoFitError
                 found.slot = self._slots[text]
             return end
-        found.names[name] = _read(kind, text)
+        found.names[name] = _joined(kind, found.names.get(name), _read(kind, text))
         return end
+
+
+def _joined(kind: str, before: Any, value: Any) -> Any:
+    """A value with that which the hole had before."""
+    if kind == "later":
+        return max(before, value)
+    if kind == "nanos":
+        value += before
+        if value > _MAX:
+            raise _NoFitError
+    return value
 
 
 def _read(kind: str, text: str) -> Any:
@@ -248,7 +264,9 @@ def _read(kind: str, text: str) -> Any:
         return Decimal(text)
     if "." in text:
         raise _NoFitError
-    return _epoch(int(text)) if kind == "epoch" else int(text)
+    if kind == "nanos" and int(text) >= _MS_NS:
+        raise _NoFitError
+    return _epoch(int(text)) if kind in ("epoch", "later") else int(text)
 
 
 def _bytes(kind: str, members: list[Any]) -> int:

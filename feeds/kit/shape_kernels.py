@@ -19,7 +19,7 @@ import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
-from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, rescale, time_at
+from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
 from tickplant.feeds.kit.state_table import (
@@ -171,19 +171,23 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     choice = pc + 24
                     k = word_at(pc + 16)
                     while k > 0 and (word ^ word_at(choice + 8)) & word_at(choice + 16):
-                        choice += 32
+                        choice += 48
                         k -= 1
                     if k == 0:
                         break
+                    if word_at(choice) > 8 and (word_at(at + 8) ^ word_at(choice + 32)) & word_at(choice + 40):
+                        break
                     at += word_at(choice)
                     put_word(fields + word_at(pc + 8), word_at(choice + 24))
-                    pc += 24 + 32 * word_at(pc + 16)
+                    pc += 24 + 48 * word_at(pc + 16)
                 elif op == prog.TIME:
                     end, value = time_at(at, word_at(pc + 16))
-                    if end < 0:
+                    field = fields + word_at(pc + 8)
+                    value = joined(word_at(field), value, word_at(pc + 16))
+                    if end < 0 or value < 0:
                         break
                     at = end
-                    put_word(fields + word_at(pc + 8), value)
+                    put_word(field, value)
                     pc += 24
                 elif op == prog.LEVELS:
                     state_row = state + state_row_bytes * slot

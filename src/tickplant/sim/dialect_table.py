@@ -25,10 +25,14 @@ class Entry(NamedTuple):
 
 _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
 
+_DXLINK: Final = Entry("tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]?[A-Z0-9][A-Z0-9./:]*")
+
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
+    "dxlink": _DXLINK,
+    "tastytrade": _DXLINK,
 }
 
 

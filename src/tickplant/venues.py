@@ -54,6 +54,10 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_DXLINK: Final = "tickplant.feeds.venues.dxlink.adapter"
+_DXLINK_CHANNELS: Final = ("trade", "agg_trade", "quote", "venue_bar", "statistic")
+_DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
+_DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -84,6 +88,28 @@ VENUES: Final[dict[str, Venue]] = {
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
+            upper_case=False,
+        ),
+        Venue(
+            name="dxlink",
+            factory=f"{_DXLINK}:dxlink",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"ws": "wss://demo.dxfeed.com/dxlink-ws"},
+            channels=_DXLINK_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+            symbol=_DXLINK_SYMBOL,
+            symbol_hint=_DXLINK_HINT,
+            upper_case=False,
+        ),
+        Venue(
+            name="tastytrade",
+            factory=f"{_DXLINK}:tastytrade",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"ws": "wss://tasty-openapi-ws.dxfeed.com/realtime", "rest": "https://api.tastyworks.com"},
+            channels=_DXLINK_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+            symbol=_DXLINK_SYMBOL,
+            symbol_hint=_DXLINK_HINT,
             upper_case=False,
         ),
     )

@@ -54,6 +54,8 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
+_POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -85,6 +87,34 @@ VENUES: Final[dict[str, Venue]] = {
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
             upper_case=False,
+        ),
+        Venue(
+            name="polygon",
+            factory=f"{_POLYGON}:stocks",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar", "statistic"),
+            symbol=r"[A-Za-z0-9][A-Za-z0-9./-]{0,19}",
+            symbol_hint="a ticker, such as MSFT or BRK.B",
+            upper_case=False,  # BACpA is a preferred share
+        ),
+        Venue(
+            name="polygon-options",
+            factory=f"{_POLYGON}:options",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar"),
+            symbol=r"O:[A-Z0-9]{1,6}\d{6}[CP]\d{8}",
+            symbol_hint="a contract, such as O:SPY261218C00700000",
+        ),
+        Venue(
+            name="polygon-crypto",
+            factory=f"{_POLYGON}:crypto",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar", "partial_book"),
+            symbol=r"[A-Z0-9]{1,20}-[A-Z0-9]{1,10}",
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
         ),
     )
 }

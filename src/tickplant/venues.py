@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,6 +25,8 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
+    single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
     depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
@@ -37,6 +39,14 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     def warm_up(self) -> None:
         """Compile the kernels of the venue, or load them from the cache."""
         _load(self.kernels)()
+
+    def why_single(self, channels: Iterable[str]) -> str:
+        """What keeps two connections from carrying these channels; empty where nothing does."""
+        if self.single:
+            return f"{self.name} allows one connection at a time: {self.single}"
+        if bare := [channel for channel in channels if channel not in self.numbered]:
+            return f"{self.name} does not number its {bare[0]} events: nothing would tell what one connection repeats"
+        return ""
 
     def why_not(self, symbol: str) -> str:
         """What keeps a text from being a symbol of this venue; empty where nothing does."""
@@ -67,6 +77,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://stream.binance.com:9443", "rest": "https://api.binance.com"},
             channels=_BINANCE_CHANNELS,
+            numbered=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
         ),
         Venue(
@@ -75,6 +86,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
             channels=_BINANCE_CHANNELS,
+            numbered=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
         ),
         Venue(
@@ -83,6 +95,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_KRAKEN}:warm_up",
             endpoints={"ws": "wss://ws.kraken.com"},
             channels=("trade", "quote", "book"),
+            numbered=("trade",),
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",

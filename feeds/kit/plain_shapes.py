@@ -169,7 +169,7 @@ class _Match:
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")
         example = [member for member in example if member[0] != "*"]
-        known = {key for key, _ in example} | set((closed or "").split(", "))
+        known = {key for key, _ in example} | set(closed.split(", ") if closed else ())
         if closed is not None:
             message = [member for member in message if member[0] in known]
         if [key for key, _ in example] != [key for key, _ in message]:

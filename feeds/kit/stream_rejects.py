@@ -81,6 +81,11 @@ class StreamRejects:
         elif begins and channel in ON_CHANNEL:
             market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=ON_CHANNEL[channel])
 
+    @property
+    def any_run(self) -> bool:
+        """Whether messages of some stream are being rejected."""
+        return bool(self._runs.open)
+
     def end(self, listing: Listing, channel: str) -> Run | None:
         """A good message of a stream has come; the run of rejects that it ends."""
         return self._runs.end((listing.instrument.symbol, channel)) if self._runs.open else None

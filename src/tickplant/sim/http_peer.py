@@ -198,6 +198,7 @@ class Link(asyncio.Protocol):
     def _open(self, path: str, session: Session) -> None:
         venue = self._venue
         self.session = session
+        session.say = self._say
         self.path = path
         self.number = venue.next_number()
         self._timer("life", venue.life_s, lambda: venue.outlet.close(self, 1001, "the connection is too old"))

@@ -12,6 +12,9 @@ recording, and in a unit test:
 While a link is replaced with overlap, two sockets bear its name. Opened of the new one comes before Closed of the old
 one, Frames of both come under the name, and a Send goes to the newer socket. The adapter counts: only when the last
 of them closes is the link lost.
+
+Where `connections` is 2, two links carry the same streams. Each has its name and its sockets, subscriptions and
+acknowledgements; a stream is lost when the last link that carries it is.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str] = {}  # of the configured credential, by name: for Send and Request with `secret`
     endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
     depth: int = 0  # levels a side of a book, where the venue offers a choice; 0: the venue's default
+    connections: int = 1  # that carry each stream: what one repeats of the other is told by its id
     silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest
     rejects_kept: int = 100  # rejected frames handed out, per cause
     instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion
@@ -76,6 +80,7 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     compression: bool = False  # offer permessage-deflate
     proxy: str | None = None
     max_age_s: float | None = None  # the venue cuts connections about this old: replaced before; None: it does not
+    age_share: float = 1.0  # of the age, whoever sets it: links that carry the same streams are not replaced together
     overlap: bool = True  # a replacement may open before the old one closes; False for one login at a time, or no ids
     pings: bool = True  # the venue answers WebSocket pings, so a quiet connection can be asked whether it lives
     send_interval_s: float = 0.0  # least time between two messages to the venue

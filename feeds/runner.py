@@ -296,7 +296,7 @@ class LiveFeed:
             client = self._client(request.endpoint)
             answer, now_ns = await client.fetch(request)
             if answer.status != 200:
-                reason = answer.body[:200].decode(errors="replace")
+                reason = "" if request.secret and answer.status else answer.body[:200].decode(errors="replace")
                 self._log.warning("REST request failed", url=client.url(request), status=answer.status, reason=reason)
             # The request is done before the adapter has the answer, so that it can ask again under the same key.
             self._requests.pop(request.key, None)

@@ -26,7 +26,9 @@ from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
 from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
-from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
+
+_RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
 
 _AGGREGATE: Final = int(Flag.AGGREGATE)
 _LAST: Final = int(Flag.LAST)
@@ -45,6 +47,7 @@ class Market:
         *,
         quotes_count: bool = True,
         trades_count: bool = True,
+        trades_unique: bool = False,
     ) -> None:
         """Nothing happens yet.
 
@@ -54,8 +57,10 @@ class Market:
             new_book: makes what follows the book of an instrument.
             owner: whose a frame is that cannot be read.
             quotes_count: quotes have ids that grow.
-            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing or comes
-                twice: whatever comes is recorded, and an interruption is a GAP when the stream goes on.
+            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing: whatever
+                comes is recorded, and an interruption is a GAP when the stream goes on.
+            trades_unique: ids that do not count name a trade all the same, together with its time: a repeat of one of
+                the last few (state_table.RECENT_PAIRS) is dropped. Shapes say so by Fresh.
         """
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
@@ -69,6 +74,7 @@ class Market:
         self.resyncs = 0
         self.duplicates = 0
         uncounted = ([] if quotes_count else [sc.LAST_QUOTE]) + ([] if trades_count else [sc.LAST_TRADE, sc.LAST_AGG])
+        self._trades_unique = trades_unique
         self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
 
     @property
@@ -83,6 +89,10 @@ class Market:
     def scan(self, frames: Sequence[bytes], ts_recv: int, refer: Callable[[bytes, int], None], give: Give) -> None:
         """Record frames by their shapes, in order; each that fits none goes to `refer`."""
         self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
+
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""
+        self.listings.reader.use_shapes(shapes)
 
     # Instruments.
 
@@ -122,6 +132,8 @@ class Market:
         counted = column not in self.uncounted
         if counted and self._is_duplicate(listing, column, trade.id, trade.ts_event):
             return False
+        if not counted and self._is_repeat(listing, trade):
+            return False
         mantissas = 0, 0
         try:
             if on_book:
@@ -133,7 +145,7 @@ class Market:
             self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
         else:
             self.rejects.end(listing, CHANNEL[column])
-            self.listings.state[listing.slot, sc.SEEN_TRADE] = 1
+            self._remember(listing, trade)
         if on_book:
             self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
@@ -258,6 +270,22 @@ class Market:
             self.duplicates += 1
             state[listing.slot, sc.SEEN_QUOTE] |= column == sc.LAST_QUOTE
         return not reset
+
+    def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
+        # Of one of the last trades, of ids that do not count. A correction has the id of what it restates.
+        if not (self._trades_unique and trade.id) or trade.flags & _RESTATES:
+            return False
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        repeats: bool = row[at : at + 2].tolist() == [trade.id, trade.ts_event]
+        self.duplicates += repeats
+        row[sc.SEEN_TRADE] |= repeats
+        return repeats
+
+    def _remember(self, listing: Listing, trade: VenueTrade) -> None:
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        row[sc.SEEN_TRADE] = 1
+        if self._trades_unique and trade.id:
+            row[at : at + 2] = trade.id, trade.ts_event
 
     def _continue(self, listing: Listing, column: int, ident: int, ts_event: int, ts_recv: int) -> None:
         # The next id of a stream: a GAP first where something is missing before it.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.instruments import parse_decimal, to_mantissa
 from tickplant.times import parse_time
+
+_MAX: Final = 2**63 - 1
 
 
 def price(text: str, scale: int) -> int:
@@ -42,6 +46,17 @@ def decimals(text: str) -> int:
         return parse_decimal(text)[1]
     except ValueError as error:
         raise RejectError("value", str(error)) from None
+
+
+def epoch_ns(time: int) -> int:
+    """Nanoseconds of an integer time in ms, us or ns, told apart by magnitude; 0 stays 0. Raises RejectError."""
+    if 0 <= time <= _MAX // 1_000_000:
+        return time * 1_000_000
+    if 10**14 <= time <= _MAX // 1_000:
+        return time * 1_000
+    if 10**17 <= time <= _MAX:
+        return time
+    raise RejectError("time", f"{time} is neither milliseconds nor microseconds nor nanoseconds of our time")
 
 
 def rfc3339_ns(text: str) -> int:

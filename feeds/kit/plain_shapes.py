@@ -18,8 +18,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.kit.shapes import Each, Effect, Give, Ids, Last, Row, Seen, Shape, Stamp
-from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.feeds.kit.shapes import Each, Effect, Fresh, Give, Ids, Last, Row, Seen, Shape, Stamp
+from tickplant.feeds.kit.state_table import (
+    ID_RESET_NS,
+    INSTRUMENT,
+    NONE,
+    PRICE_SCALE,
+    RECENT,
+    RECENT_PAIRS,
+    SIZE_SCALE,
+)
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Flag, Kind
 
@@ -29,6 +37,7 @@ _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
 _MAX: Final = 2**63 - 1
+_MS_NS: Final = 1_000_000
 _LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
 _SIMPLE: Final = {"price": Decimal, "price+": Decimal, "size": Decimal, "size+": Decimal}
 
@@ -86,7 +95,7 @@ class PlainReader:
             )
         except (ValueError, RecursionError):
             return None
-        for name, (shape, example, lists) in self._shapes.items():
+        for name, (shape, (example,), lists) in self._shapes.items():
             found = _Found({}, NONE, shape)
             try:
                 _Match(self._slots).value(example, message, found, iter(lists))
@@ -107,8 +116,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
-    """The text of parts as JSON, its holes as texts, and its lists."""
+def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
+    """The text of parts as JSON, its holes as texts, and its lists. It is one value, or several of a list."""
     text, lists = "", []
     for part in parts:
         if isinstance(part, str):
@@ -119,7 +128,7 @@ def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    return json.loads(quoted, object_pairs_hook=tuple, strict=False), lists
+    return json.loads(f"[{quoted}]", object_pairs_hook=tuple, strict=False), lists
 
 
 class _Match:
@@ -145,18 +154,22 @@ class _Match:
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
             raise _NoFitError
-        example, lists = _example(each.parts)
+        examples, lists = _example(each.parts)
+        width = len(examples)
+        if len(message) % width:
+            raise _NoFitError
         elements = []
-        for member in message:
-            inner = _Found(dict(found.names), found.slot, each.parts)
-            self.value(example, member, inner, iter(lists))
+        for start in range(0, len(message), width):
+            inner, inner_lists = _Found(dict(found.names), found.slot, each.parts), iter(lists)
+            for example, member in zip(examples, message[start : start + width], strict=True):
+                self.value(example, member, inner, inner_lists)
             elements.append(inner)
         found.lists.append(elements)
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")
         example = [member for member in example if member[0] != "*"]
-        known = {key for key, _ in example} | set((closed or "").split(", "))
+        known = {key for key, _ in example} | set(closed.split(", ") if closed else ())
         if closed is not None:
             message = [member for member in message if member[0] in known]
         if [key for key, _ in example] != [key for key, _ in message]:
@@ -168,6 +181,11 @@ class _Match:
         if example.startswith("\ue004"):  # a hole that is not within quotation marks
             example = example[1:]
             if example.endswith("any\ue003"):
+                return
+            if isinstance(message, list) and "bytes" in example:
+                hole = _HOLE.fullmatch("<" + example[1:-1] + ">")
+                assert hole is not None
+                found.names[hole[1] or "bytes"] = _bytes(hole[2], message)
                 return
             if isinstance(message, bool):
                 message = "true" if message else "false"
@@ -202,8 +220,19 @@ class _Match:
                     raise _NoFitError
                 found.slot = self._slots[text]
             return end
-        found.names[name] = _read(kind, text)
+        found.names[name] = _joined(kind, found.names.get(name), _read(kind, text))
         return end
+
+
+def _joined(kind: str, before: Any, value: Any) -> Any:
+    """A value with that which the hole had before."""
+    if kind == "later":
+        return max(before, value)
+    if kind == "nanos":
+        value += before
+        if value > _MAX:
+            raise _NoFitError
+    return value
 
 
 def _read(kind: str, text: str) -> Any:
@@ -235,7 +264,18 @@ def _read(kind: str, text: str) -> Any:
         return Decimal(text)
     if "." in text:
         raise _NoFitError
-    return _epoch(int(text)) if kind == "epoch" else int(text)
+    if kind == "nanos" and int(text) >= _MS_NS:
+        raise _NoFitError
+    return _epoch(int(text)) if kind in ("epoch", "later") else int(text)
+
+
+def _bytes(kind: str, members: list[Any]) -> int:
+    left = {int(number) for number in kind.split("!")[1:]}
+    if len(members) > 8 or not all(isinstance(each, _Number) and _DECIMAL.match(each) for each in members):
+        raise _NoFitError
+    if any("." in each or int(each) > _MAX or int(each) in left for each in members):
+        raise _NoFitError
+    return int.from_bytes(bytes(min(int(each), 255) for each in members).ljust(8, b"\0"), "little", signed=True)
 
 
 def _epoch(time: int) -> int:
@@ -287,6 +327,8 @@ class _Recorder:
         match effect:
             case Ids():
                 return self._continue(effect, state, names)
+            case Fresh():
+                return self._is_fresh(names[effect.id], names[effect.time], state)
             case Seen():
                 state[effect.column] = 1
             case Row():
@@ -311,6 +353,15 @@ class _Recorder:
             case Give():
                 values = [value if isinstance(value, int) else names[value] for value in effect.values]
                 self._reading.given.append((effect.number, found.slot, rows[mark:], values))
+        return True
+
+    def _is_fresh(self, ident: int, time: int, state: NDArray[np.int64]) -> bool:
+        at = RECENT + 2 * (ident % RECENT_PAIRS)
+        if ident and state[at : at + 2].tolist() == [ident, time]:
+            self._reading.duplicates += 1
+            return False
+        if ident:
+            state[at : at + 2] = ident, time
         return True
 
     def _continue(self, effect: Ids, state: NDArray[np.int64], names: dict[str, Any]) -> bool:

@@ -19,10 +19,18 @@ import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
-from tickplant.feeds.kit.raw_numbers import decimal_at, int_at, rescale, time_at
+from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
-from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.feeds.kit.state_table import (
+    ID_RESET_NS,
+    INSTRUMENT,
+    NONE,
+    PRICE_SCALE,
+    RECENT,
+    RECENT_PAIRS,
+    SIZE_SCALE,
+)
 from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
 from tickplant.feeds.kit.undo_log import change, undo
 from tickplant.kernels import kernel
@@ -163,19 +171,23 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     choice = pc + 24
                     k = word_at(pc + 16)
                     while k > 0 and (word ^ word_at(choice + 8)) & word_at(choice + 16):
-                        choice += 32
+                        choice += 48
                         k -= 1
                     if k == 0:
                         break
+                    if word_at(choice) > 8 and (word_at(at + 8) ^ word_at(choice + 32)) & word_at(choice + 40):
+                        break
                     at += word_at(choice)
                     put_word(fields + word_at(pc + 8), word_at(choice + 24))
-                    pc += 24 + 32 * word_at(pc + 16)
+                    pc += 24 + 48 * word_at(pc + 16)
                 elif op == prog.TIME:
                     end, value = time_at(at, word_at(pc + 16))
-                    if end < 0:
+                    field = fields + word_at(pc + 8)
+                    value = joined(word_at(field), value, word_at(pc + 16))
+                    if end < 0 or value < 0:
                         break
                     at = end
-                    put_word(fields + word_at(pc + 8), value)
+                    put_word(field, value)
                     pc += 24
                 elif op == prog.LEVELS:
                     state_row = state + state_row_bytes * slot
@@ -265,6 +277,27 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     change(context, changes + 1, ids + 8, time)
                     changes += 2
                     pc += 56
+                elif op == prog.FRESH:
+                    if changes + 2 > prog.MAX_UNDO:
+                        break
+                    ident, time = word_at(fields + word_at(pc + 8)), word_at(fields + word_at(pc + 16))
+                    if ident != 0:
+                        recent = state + state_row_bytes * slot + 8 * RECENT + 16 * (ident & (RECENT_PAIRS - 1))
+                        if word_at(recent) == ident and word_at(recent + 8) == time:
+                            duplicates += 1
+                            pc = code + 8 * word_at(pc + 24)
+                            continue
+                        change(context, changes, recent, ident)
+                        change(context, changes + 1, recent + 8, time)
+                        changes += 2
+                    pc += 32
+                elif op == prog.BYTES:
+                    end, value = bytes_at(at, word_at(pc + 16))
+                    if end < 0:
+                        break
+                    at = end
+                    put_word(fields + word_at(pc + 8), value)
+                    pc += 24
                 elif op == prog.SEEN:
                     if changes == prog.MAX_UNDO:
                         break

@@ -62,8 +62,8 @@ OUTCOME_MASK: Final = 0xF
     INT,  # field
     TEXT,  # stop
     SHARED,  # up to here the next shape may be the same
-    WORD,  # field, how many, then length, word, mask, value of each
-    TIME,  # field, which of EPOCH, SECONDS, RFC3339
+    WORD,  # field, how many, then length, word, mask, value, rest, mask of each
+    TIME,  # field, which of EPOCH, SECONDS, RFC3339, LATER, NANOS
     NUMBER,
     ANY,
     LEVELS,  # packed, then length, word, mask, word, mask of each of three literals
@@ -71,10 +71,12 @@ OUTCOME_MASK: Final = 0xF
     NEXT,  # where the element begins
     MARK,
     IDS,  # column, id, time, whether by one, whether repeats are dropped, where to go on after one
+    FRESH,  # id, time, where to go on after a repeat
+    BYTES,  # field, a bit for each value that is left to the reference
     SEEN,  # column
     ROW,  # packed, side, price, size, seq, order, time
     STAMP,  # time, seq, packed word of a CHECKSUM (0: none), checksum
     LAST,
     GIVE,  # number, how many, fields
     DONE,  # the shape's number
-) = range(23)
+) = range(25)

@@ -17,6 +17,9 @@ BUSY: Final = frozenset({"quote", "book"})
 
 MAX_PATIENCE: Final = 64
 
+TWIN: Final = "~"
+"""Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
+
 
 class Stream(msgspec.Struct, frozen=True):
     """One channel of one symbol."""
@@ -56,6 +59,8 @@ class Link:
 
     def __init__(self, spec: LinkSpec, streams: Sequence[Stream], channels: Iterable[str] = ()) -> None:
         self.spec = spec
+        self.group = group_of(spec.name)  # links of a group carry the same streams
+        self.opened_ns = 0  # when its newest socket opened
         self.streams = streams
         self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
@@ -65,6 +70,11 @@ class Link:
         self.refusals = 0  # in a row
         self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
         self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
+
+
+def group_of(name: str) -> str:
+    """The name that links have in common which carry the same streams."""
+    return name.partition(TWIN)[0]
 
 
 class Subscriptions:
@@ -80,6 +90,18 @@ class Subscriptions:
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
+
+    def double(self, connections: int) -> None:
+        """Have so many links carry each stream."""
+        for link in tuple(self.links.values()):
+            for number in range(2, connections + 1):
+                share = 1 - (number - 1) / (2 * connections)
+                spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
+                self.links[spec.name] = Link(spec, link.streams, link.channels)
+
+    def twins(self, link: Link) -> list[Link]:
+        """The other links that carry the streams of a link."""
+        return [other for other in self.links.values() if other.group == link.group and other is not link]
 
     def recorded(self, name: str, channels: Iterable[str]) -> Link:
         """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
@@ -203,7 +225,8 @@ class Subscriptions:
     def overdue(self, now_ns: int, delivered: Callable[[Stream], bool]) -> list[tuple[Resubscribe, list[Stream]]]:
         """Connections to replace, and those of their streams that were acknowledged but are silent.
 
-        `delivered` says whether a stream has brought anything since it was last asked about it.
+        `delivered` says whether a stream has brought anything since it was last asked about it, over whichever of the
+        links that carry it. So these are judged together, and replaced one after the other.
         """
         result: list[tuple[Resubscribe, list[Stream]]] = []
         for name, link in self.links.items():
@@ -211,8 +234,12 @@ class Subscriptions:
                 continue
             unanswered = [request for request, pending in link.pending.items() if pending.deadline_ns <= now_ns]
             silent: list[Stream] = []
+            twins = self.twins(link)
             for stream in [stream for stream, deadline_ns in link.watched.items() if deadline_ns <= now_ns]:
                 patience = link.patience.get(stream, 1)
+                for twin in twins:
+                    if stream in twin.watched:
+                        self._watch(twin, [stream], now_ns)
                 if stream.symbol in self._resting:
                     self._watch(link, [stream], now_ns)
                     continue

@@ -89,6 +89,7 @@ class VenueAdapter(abc.ABC):
         self.subscriptions = subscriptions
         self.budget = budget
         self.live = context.live
+        subscriptions.double(context.connections)
         self.links = StreamLinks(market, subscriptions, carried_by, live=context.live)
         self.life = InstrumentLife(venue, context, market, subscriptions, instruments)
         self.counts = FeedCounters()

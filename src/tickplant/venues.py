@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,6 +25,8 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
+    single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
     depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
@@ -37,6 +39,14 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     def warm_up(self) -> None:
         """Compile the kernels of the venue, or load them from the cache."""
         _load(self.kernels)()
+
+    def why_single(self, channels: Iterable[str]) -> str:
+        """What keeps two connections from carrying these channels; empty where nothing does."""
+        if self.single:
+            return f"{self.name} allows one connection at a time: {self.single}"
+        if bare := [channel for channel in channels if channel not in self.numbered]:
+            return f"{self.name} does not number its {bare[0]} events: nothing would tell what one connection repeats"
+        return ""
 
     def why_not(self, symbol: str) -> str:
         """What keeps a text from being a symbol of this venue; empty where nothing does."""
@@ -54,6 +64,12 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_DXLINK: Final = "tickplant.feeds.venues.dxlink.adapter"
+_DXLINK_CHANNELS: Final = ("trade", "agg_trade", "quote", "venue_bar", "statistic")
+_DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
+_DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
+_POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
+_POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -65,6 +81,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://stream.binance.com:9443", "rest": "https://api.binance.com"},
             channels=_BINANCE_CHANNELS,
+            numbered=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
         ),
         Venue(
@@ -73,6 +90,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
             channels=_BINANCE_CHANNELS,
+            numbered=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
         ),
         Venue(
@@ -81,10 +99,61 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_KRAKEN}:warm_up",
             endpoints={"ws": "wss://ws.kraken.com"},
             channels=("trade", "quote", "book"),
+            numbered=("trade",),
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
             upper_case=False,
+        ),
+        Venue(
+            name="dxlink",
+            factory=f"{_DXLINK}:dxlink",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"ws": "wss://demo.dxfeed.com/dxlink-ws"},
+            channels=_DXLINK_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+            symbol=_DXLINK_SYMBOL,
+            symbol_hint=_DXLINK_HINT,
+            upper_case=False,
+        ),
+        Venue(
+            name="tastytrade",
+            factory=f"{_DXLINK}:tastytrade",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"ws": "wss://tasty-openapi-ws.dxfeed.com/realtime", "rest": "https://api.tastyworks.com"},
+            channels=_DXLINK_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+            symbol=_DXLINK_SYMBOL,
+            symbol_hint=_DXLINK_HINT,
+            upper_case=False,
+        ),
+        Venue(
+            name="polygon",
+            factory=f"{_POLYGON}:stocks",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar", "statistic"),
+            symbol=r"[A-Za-z0-9][A-Za-z0-9./-]{0,19}",
+            symbol_hint="a ticker, such as MSFT or BRK.B",
+            upper_case=False,  # BACpA is a preferred share
+        ),
+        Venue(
+            name="polygon-options",
+            factory=f"{_POLYGON}:options",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar"),
+            symbol=r"O:[A-Z0-9]{1,6}\d{6}[CP]\d{8}",
+            symbol_hint="a contract, such as O:SPY261218C00700000",
+        ),
+        Venue(
+            name="polygon-crypto",
+            factory=f"{_POLYGON}:crypto",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints=_POLYGON_ENDPOINTS,
+            channels=("trade", "quote", "venue_bar", "partial_book"),
+            symbol=r"[A-Z0-9]{1,20}-[A-Z0-9]{1,10}",
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
         ),
     )
 }

@@ -25,19 +25,17 @@ from typing import Any
 import numpy as np
 import pytest
 from checked_adapter import Checked
+from session_records import captured, gaps, is_live, readable, replayed, status
 from session_scripts import STREAMS, StreamRules, levels_of, trouble
 from venue_desk import words
 from venue_samples import SAMPLES, VenueSample
 from venue_session import MS, Happened, VenueSession
 
 from tickplant.books.fold import wrong_checksums
-from tickplant.feeds.capture import Capture
-from tickplant.feeds.capture_lines import parse_line
-from tickplant.feeds.capture_reader import Recording
-from tickplant.feeds.contract import Answer, Closed, Ended, Frames, Opened, Resync, Second, Send
+from tickplant.feeds.contract import Frames, Send
 from tickplant.feeds.last_ids import Continuity, by_symbol
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
 from tickplant.venues import VENUES
 
 VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
@@ -45,7 +43,6 @@ SEEDS = pytest.mark.parametrize(
     "seed", [4, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3, 5, 6, 7, 8))]
 )
 ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
-FIELDS = [name for name in TICK.names or () if name not in ("seq", "instrument")]
 
 
 def test_every_venue_of_the_catalogue_has_its_sample() -> None:
@@ -59,18 +56,6 @@ def troubled(venue: str, seed: int) -> VenueSession:
         trouble(session, seed)
         session.end()
     return session
-
-
-def is_live(session: VenueSession) -> bool:
-    return all(session.feed.table.ids(symbol) and session.feed.book(symbol).live for symbol in session.sample.symbols)
-
-
-def status(records: np.ndarray, code: StatusCode) -> np.ndarray:
-    return records[(records["kind"] == Kind.STATUS) & (records["price"] == code)]
-
-
-def gaps(records: np.ndarray, on: Flag) -> np.ndarray:
-    return records[(records["kind"] == Kind.GAP) & (records["flags"] & on != 0)]
 
 
 # d.
@@ -116,43 +101,11 @@ def test_reads_and_decoders_make_no_difference(sample: VenueSample, seed: int) -
 # e.
 
 
-def captured(session: VenueSession, folder: Path) -> list[bytes]:
-    """The lines of a session as its capture has them."""
-    capture = Capture(folder)
-    for now_ns, what in session.happened:
-        match what:
-            case Frames(link, frames):
-                capture.add(link, frames, now_ns)
-            case Opened() | Closed() | Answer() | Second() | Resync() | Send():
-                capture.add_event(what, now_ns)
-            case _:
-                pass
-    capture.close()
-    return [line for block in Recording(folder).blocks() for line in block]
-
-
-def readable(feed: Checked) -> dict[str, list[tuple[Any, ...]]]:
-    """Records by symbol, with the scales in place of the instrument."""
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for ident, *fields in feed.records[["instrument", *FIELDS]].tolist():
-        row = feed.table.rows[ident - 1]
-        found.setdefault(row.symbol, []).append((row.price_scale, row.size_scale, *fields))
-    return found
-
-
 @VENUE
 @SEEDS
 def test_a_capture_leads_to_the_records_of_the_session(sample: VenueSample, seed: int, tmp_path: Path) -> None:
     session = troubled(sample.venue, seed)
-    feed = Checked(sample, live=False, discover=True)
-    now_ns = 0
-    for line in captured(session, tmp_path / "capture"):
-        parsed = parse_line(line)
-        assert parsed is not None, line
-        now_ns, event = parsed
-        if event is not None:
-            feed.on(event, now_ns)
-    feed.on(Ended(), now_ns)
+    feed = replayed(sample, captured(session, tmp_path / "capture"))
     assert readable(feed) == readable(session.feed)
 
 

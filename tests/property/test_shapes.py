@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shape_tools import Pair, new_state
 
-from tickplant.feeds.kit.shapes import Give, Ids, Last, Row, Seen, Shape, Shapes, Stamp, each, levels
-from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
+from tickplant.feeds.kit.shapes import Fresh, Give, Ids, Last, Row, Seen, Shape, Shapes, Stamp, each, levels
+from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.kernels import JIT_ENABLED
@@ -59,6 +59,15 @@ OTHERS: dict[str, Shape] = {
     "a bare quote": (
         '["<symbol>",<price>,<size>,<_:number>]',
         Row(Kind.QUOTE, price="price", size="size", flags=Flag.LAST),
+    ),
+    "ids with holes, lists as bytes": (
+        "[",
+        '{"y":"<symbol>","i":<id:int>,"c":<why:bytes!2!60>,"d":<bytes>,"p":<price>,"q":<size>,"t":<time:epoch><*>}',
+        "]",
+        Seen(SEEN_TRADE),
+        Fresh("id", "time"),
+        Row(Kind.TRADE, price="price", size="size", seq="id", order="why", time="time", flags=Flag.LAST),
+        Row(Kind.TRADE, order="bytes"),
     ),
 }
 VENUES = {"spot": binance.SPOT, "usdm": binance.USDM, "kraken": kraken.SHAPES, "others": OTHERS}
@@ -109,6 +118,10 @@ VALUES = {
     "epoch": epoch.map(str),
     "seconds": st.one_of(plain_number, st.just("1616663618.123456789"), number),
     "rfc3339": clock,
+    "bytes": st.lists(st.sampled_from([0, 1, 2, 12, 37, 60, 62, 63, 254, 255, 256, 10**18]), max_size=9).map(
+        lambda numbers: json.dumps(numbers, separators=(",", ":"))
+    )
+    | st.sampled_from(["[-1]", "[1.5]", "[1e1]", "null", "[1,]", "[", "7", "[true]", "[01]", f"[{2**64}]", '["1"]']),
     "text": st.sampled_from(["btcusdt", "", "a@b", "limit", "a longer text of plain letters", "é", "\\n", "market"]),
     "number": st.sampled_from(["0", "-1.5e-3", "100.0", "-0", "1e999", "01", "1.", "1" * 40, "1" * 41, '"1"']),
     "any": st.recursive(
@@ -137,7 +150,7 @@ def example(draw: st.DrawFn, parts: Shape) -> str:
                     words = [word.partition("=")[0] for word in kind.split("|")]
                     value = st.sampled_from(words * 6 + ["other", "", words[0] + "s"])
                 else:
-                    value = VALUES[kind]
+                    value = VALUES[kind.partition("!")[0]]
                 frame += before + draw(value)
             frame += text
         elif hasattr(part, "parts"):
@@ -254,6 +267,9 @@ GOLDEN = {
     '"t":1788264000800}',
     ("others", "a bare quote"): '["A",1.5,0,-1e-3]',
 }
+GOLDEN["others", "ids with holes, lists as bytes"] = (
+    '[{"y":"A","i":3681328,"c":[0,12,37],"d":[255,256,1,2,3,4,5,200],"p":414.125,"q":100,"t":1788267600784,"z":3}]'
+)
 for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spot", "usdm")]:
     if shape.endswith("of stream"):
         raw = GOLDEN[venue, shape].partition('"data":')[2][:-1]

@@ -61,6 +61,7 @@ class Checked:
         **context: Any,
     ) -> None:
         self.sample = sample
+        self.channels = channels
         self.table = table or Table(sample.venue)
         factory = pkgutil.resolve_name(VENUES[sample.venue].factory)
         self.adapter: Adapter = factory(

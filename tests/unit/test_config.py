@@ -57,6 +57,12 @@ def test_the_built_in_demo_is_the_file_at_the_top_of_the_repository() -> None:
             "'trades' is not one of trade, agg_trade, quote, book",
         ),
         (FEED + 'channels = ["trade", "agg_trade"]\n', "feeds.a.channels", "choose one"),
+        (FEED + "connections = 3\n", "feeds.a.connections", "at most 2"),
+        (
+            '[feeds.a]\nvenue = "kraken"\nsymbols = ["BTC/USD"]\nconnections = 2\n',
+            "feeds.a.connections",
+            "must be 1: kraken does not number its quote events: nothing would tell what one connection repeats",
+        ),
         (FEED + 'channels = ["trade", "trade"]\n', "feeds.a", "listed twice"),
         (FEED + "ring_records = 5000\n", "feeds.a.ring_records", "the next is 8192"),
         (FEED + "ring_records = -1\n", "feeds.a.ring_records", "a whole number of at least 1 is expected"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,8 +13,8 @@ from tickplant.feeds.kit.book_sync import BookSync
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.kit.shapes import Row, Seen, Shapes
-from tickplant.feeds.kit.state_table import SEEN_TRADE
+from tickplant.feeds.kit.shapes import Fresh, Row, Seen, Shapes
+from tickplant.feeds.kit.state_table import RECENT_PAIRS, SEEN_TRADE
 from tickplant.feeds.kit.stream_links import StreamLinks
 from tickplant.feeds.kit.subscriptions import Stream, Subscriptions
 from tickplant.feeds.last_ids import LastIds
@@ -66,6 +67,29 @@ def test_holes_repeats_and_ids_that_go_back_are_recorded_as_they_come(market: Ma
     assert ticks["kind"].tolist() == [Kind.TRADE] * len(idents)
     assert ticks["venue_seq"].tolist() == idents
     assert market.duplicates == market.emit.gaps == 0
+
+
+@pytest.mark.parametrize("by_shape", [True, False])
+def test_where_ids_name_trades_a_repeat_of_a_recent_one_is_dropped(by_shape: bool) -> None:
+    context = FeedContext(symbols=("A",), channels=("trade",), resolve=_resolve)
+    fresh = (*TRADE[:2], Fresh("id", "time"), TRADE[2])
+    market = Market(
+        context,
+        Shapes({"trade": fresh}),
+        lambda _: BookSync(chained=False, held_limit=1),
+        lambda _: None,
+        trades_count=False,
+        trades_unique=True,
+    )
+    listing = market.listings.add("A")
+    idents = [7, 9, 7, 8, 7 + RECENT_PAIRS, 7, 0, 0]
+    if by_shape:
+        scan(market, *idents)
+    else:
+        for ident in idents:
+            market.on_trade(listing, msgspec.structs.replace(trade(ident), ts_event=1_700_000_000_000_000_000), 9)
+    assert market.batch.take()["venue_seq"].tolist() == [7, 9, 8, 7 + RECENT_PAIRS, 7, 0, 0]
+    assert market.duplicates + market.listings.reader.duplicates == 1
 
 
 @pytest.mark.parametrize(("channel", "flags"), [("trade", 0), ("agg_trade", Flag.AGGREGATE)])

@@ -114,7 +114,7 @@ class StatusCode(IntEnum):
     RESYNC = 6  # the book of this instrument is being fetched again
     CIRCUIT_OPEN = 7  # an endpoint failed too often and is left alone for a while
     CIRCUIT_CLOSED = 8
-    HANDOVER = 9  # a replacement connection took over as planned
+    HANDOVER = 9  # another connection carries on: a replacement as planned, or the other one of two
     # Counted since the feed began: size received or made, venue_seq parsed or published, order_id rejected or dropped.
     ACCOUNT_FRAMES = 10
     ACCOUNT_TICKS = 11  # right behind its ACCOUNT_FRAMES; it counts itself as well

@@ -57,6 +57,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     symbols: tuple[str, ...]
     channels: tuple[Channel, ...] = ("trade", "quote", "book")
     book_depth: NotNegative = 0  # levels a side of books, where the venue offers a choice; 0: the venue's default
+    connections: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1  # that carry each stream, so that either may be lost
     sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
     ws_url: str = ""  # instead of the venue's own addresses
     rest_url: str = ""

@@ -24,11 +24,21 @@ class Entry(NamedTuple):
 
 
 _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
+_POLYGON: Final = "tickplant.sim.dialects.polygon.venue"
+
+_DXLINK: Final = Entry("tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]?[A-Z0-9][A-Z0-9./:]*")
 
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "polygon": Entry(_POLYGON, ("MSFT", "AAPL", "BRK.B"), r"[A-Za-z0-9][A-Za-z0-9.]*"),
+    "polygon-options": Entry(
+        _POLYGON, ("O:SPY261218C00700000", "O:SPY261218P00700000", "O:MSFT261218C00400000"), r"O:[A-Z0-9]+"
+    ),
+    "polygon-crypto": Entry(_POLYGON, ("BTC-USD", "ETH-USD", "SHIB-USD"), r"[A-Z0-9]+-[A-Z0-9]+"),
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
+    "dxlink": _DXLINK,
+    "tastytrade": _DXLINK,
 }
 
 

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from websockets.http11 import Request
 
 from tickplant.errors import FeedError
 from tickplant.sim.conversation import Answer, Get, Session
@@ -63,20 +62,21 @@ class Venue:
         """Some session's mask has changed."""
         self.source.on_subscriptions()
 
-    async def rest(self, link: Link, request: Request) -> Answer:
+    async def rest(self, link: Link, request: Get) -> Answer:
         """Answer a REST request; what is below /sim/ is the simulation's own."""
-        path = request.path.partition("?")[0]
+        path = request.target.partition("?")[0]
         if path == "/sim/ledger":
             return Answer(200, msgspec.json.encode(self.ledger()))
-        get = Get(request.path, request.headers, link.peer)
+        if path.startswith("/sim/") and request.method == "POST":
+            return self._posted(path, request.body)
 
         def ask() -> Awaitable[Answer]:
-            return self.dialect.rest(get, link)
+            return self.dialect.rest(request, link)
 
         return await self.injector.answer(path.rpartition("/")[2], ask)
 
-    def posted(self, path: str, body: bytes) -> Answer:
-        """Answer a POST: to /sim/fault, a fault."""
+    def _posted(self, path: str, body: bytes) -> Answer:
+        # To /sim/fault, a fault.
         if path != "/sim/fault":
             return Answer(404, msgspec.json.encode({"error": f"there is nothing to post to at {path}"}))
         try:

@@ -36,7 +36,7 @@ from tickplant.records import notes
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
-from tickplant.runtime.control import Resync, Stop
+from tickplant.runtime.control import ChangeSymbols, Resync, Stop, SymbolChanged
 from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.job_specs import FeedSpec, Live
 from tickplant.shm.ring import Ring
@@ -97,6 +97,11 @@ class Directory:
         self._symbols |= {row.id: row.symbol for row in rows}
         return rows
 
+    def recorded(self) -> list[Instrument]:
+        """All ids of this venue that are registered already, oldest first. Raises StoreError."""
+        self._table.reload()
+        return [row for row in self._table if row.venue == self._venue]
+
     def symbol_of(self, instrument: int) -> str:
         """Symbol of an id that `resolve` or `former` gave."""
         return self._symbols[instrument]
@@ -146,7 +151,7 @@ async def _run(spec: FeedSpec, secrets: Mapping[str, str], past: MakePast | None
         publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
         last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
         source = _make_source(
-            spec, secrets, venue, publisher, Directory(client, spec), last, past(spec) if past else None
+            spec, secrets, venue, publisher, Directory(client, spec), client, last, past(spec) if past else None
         )
         client.hello()
         settle()
@@ -160,6 +165,7 @@ def _make_source(
     venue: Venue,
     publisher: FeedPublisher,
     directory: Directory,
+    client: ControlClient,
     last: Mapping[int, LastIds],
     past: Past | None,
 ) -> Source:
@@ -208,7 +214,8 @@ def _make_source(
         endpoints={**venue.endpoints, **endpoints},
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
-        last_ids=by_symbol(last, former),
+        last_ids=by_symbol(last, directory.recorded()),  # a symbol that was recorded once may be added again
+        on_followed=lambda one: client.send(SymbolChanged(spec.name, one.symbol, one.added, one.problem)),
         former=[instrument.id for instrument in former],
     )
 
@@ -229,6 +236,8 @@ async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: a
                     stop.set()
                 case Resync(symbol=symbol):
                     source.resync(symbol)
+                case ChangeSymbols(added=added, removed=removed):
+                    source.change_symbols(added, removed)
                 case _:
                     continue
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -102,6 +102,9 @@ class RecordedFeed:
 
     def resync(self, symbol: str) -> None:
         """See Source: a recording cannot."""
+
+    def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """See Source: a recording cannot, but for what it says itself."""
 
     # -- one reading of the recording
 

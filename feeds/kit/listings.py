@@ -58,6 +58,7 @@ class Listings:
         self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
         self.before: Mapping[str, tuple[int, LastIds]] = {}  # see Continued
         self._symbols = None if context.symbols is None else frozenset(context.symbols)
+        self._removed: dict[str, Listing | None] = {}  # symbols that are recorded no longer, at somebody's wish
         self._resolve = context.resolve
         self._new_book = new_book
 
@@ -95,11 +96,30 @@ class Listings:
     def get(self, symbol: str) -> Listing | None:
         """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
         listing = self.by_symbol.get(symbol)
-        if listing is None and (self._symbols is None or symbol in self._symbols):
+        is_wanted = symbol in self._symbols if self._symbols is not None else symbol not in self._removed
+        if listing is None and is_wanted:
             if _SYMBOL.match(symbol) is None:
                 raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
             listing = self.add(symbol)
         return listing
+
+    def follow(self, symbol: str) -> Listing:
+        """Record a symbol from now on. Its listing is the one of before where there was one."""
+        if self._symbols is not None:
+            self._symbols |= {symbol}
+        listing = self._removed.pop(symbol, None)
+        if listing is None:
+            return self.add(symbol)
+        self.by_symbol[symbol] = listing
+        self._table.add(symbol, listing.slot)
+        return listing
+
+    def unfollow(self, symbol: str) -> None:
+        """Record a symbol no longer: its messages are of no instrument from now on."""
+        if self._symbols is not None:
+            self._symbols -= {symbol}
+        self._removed[symbol] = self.by_symbol.pop(symbol, None) or self._removed.get(symbol)
+        self._table.remove(symbol)
 
     def in_any_case(self, symbol: str) -> Listing | None:
         """As `get`, where the venue writes the symbol in lower case."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from tickplant.feeds.contract import LinkSpec, Resubscribe, Send
+from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
@@ -16,6 +17,9 @@ BUSY: Final = frozenset({"quote", "book"})
 """Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
+
+NO_SYMBOL: Final = "*"
+"""Symbol of a stream that is of no instrument, such as the venue's instrument data."""
 
 TWIN: Final = "~"
 """Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
@@ -72,6 +76,10 @@ class Link:
         self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
 
 
+def _address(spec: LinkSpec) -> tuple[object, ...]:
+    return spec.url, *sorted(spec.headers.items())
+
+
 def group_of(name: str) -> str:
     """The name that links have in common which carry the same streams."""
     return name.partition(TWIN)[0]
@@ -81,8 +89,23 @@ class Subscriptions:
     """All connections of a feed."""
 
     def __init__(
-        self, links: Iterable[tuple[LinkSpec, Sequence[Stream]]], codec: SubscribeCodec, *, silent_s: float = 60.0
+        self,
+        links: Iterable[tuple[LinkSpec, Sequence[Stream]]],
+        codec: SubscribeCodec,
+        *,
+        silent_s: float = 60.0,
+        streams_per_link: int = 0,
+        symbols_per_link: int = 0,
     ) -> None:
+        """Nothing is subscribed to yet.
+
+        Args:
+            links: what each link carries at first.
+            codec: how the venue words subscriptions.
+            silent_s: a stream that may not rest and is silent for so long has failed.
+            streams_per_link: most that a link carries, for symbols that are added while the feed runs; 0: any number.
+            symbols_per_link: likewise.
+        """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
@@ -90,14 +113,73 @@ class Subscriptions:
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
+        self._limits = streams_per_link, symbols_per_link
+        self._lanes: list[tuple[Link, list[str]]] = []  # first link of each address, channels that go there
+        self._connections = 1
 
-    def double(self, connections: int) -> None:
-        """Have so many links carry each stream."""
+    def prepare(self, symbols: Iterable[str], connections: int) -> None:
+        """These are the symbols of the feed; so many links are to carry each of their streams."""
+        self._connections = connections
+        known, lanes = frozenset(symbols), dict[tuple[object, ...], tuple[Link, dict[str, None]]]()
         for link in tuple(self.links.values()):
-            for number in range(2, connections + 1):
-                share = 1 - (number - 1) / (2 * connections)
-                spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
-                self.links[spec.name] = Link(spec, link.streams, link.channels)
+            _, channels = lanes.setdefault(_address(link.spec), (link, {}))
+            channels |= dict.fromkeys(stream.channel for stream in link.streams if stream.symbol in known)
+            self._double(link)
+        self._lanes = [(first, list(channels)) for first, channels in lanes.values() if channels]
+
+    def _double(self, link: Link) -> None:
+        for number in range(2, self._connections + 1):
+            share = 1 - (number - 1) / (2 * self._connections)
+            spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
+            self.links[spec.name] = Link(spec, link.streams, link.channels)
+
+    def add(self, symbol: str, now_ns: int) -> list[Open | Send]:
+        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be."""
+        effects: list[Open | Send] = []
+        for first, channels in self._lanes:
+            streams = [Stream(symbol, channel) for channel in channels]
+            lane = [link for link in self.links.values() if _address(link.spec) == _address(first.spec)]
+            link = next((link for link in lane if self._has_room(link, len(streams))), None)
+            if link is None:
+                number = next(n for n in itertools.count(2) if f"{first.group}-{n}" not in self.links)
+                link = Link(msgspec.structs.replace(first.spec, name=f"{first.group}-{number}"), ())
+                self.links[link.spec.name] = link
+                self._double(link)
+                effects += [Open(each.spec) for each in (link, *self.twins(link))]
+            for each in (link, *self.twins(link)):
+                each.streams = [*each.streams, *streams]
+                each.channels |= set(channels)
+                if each.sockets:
+                    effects += self.request(each, streams, now_ns)
+        return effects
+
+    def _has_room(self, link: Link, streams: int) -> bool:
+        most_streams, most_symbols = self._limits
+        symbols = {stream.symbol for stream in link.streams} - {NO_SYMBOL}
+        return (not most_streams or len(link.streams) + streams <= most_streams) and (
+            not most_symbols or len(symbols) < most_symbols
+        )
+
+    def remove(self, symbol: str, now_ns: int) -> list[Send]:
+        """End the subscriptions of a symbol for good. The link stays, empty perhaps: another symbol may come."""
+        sends = self.leave(symbol, now_ns)
+        self._left.pop(symbol, None)
+        for link in self.links.values():
+            others = [([one for one in streams if one.symbol != symbol], at_ns) for streams, at_ns in link.refused]
+            link.refused = [(streams, at_ns) for streams, at_ns in others if streams]
+            for pending in link.pending.values():
+                pending.streams = [stream for stream in pending.streams if stream.symbol != symbol]
+        return sends
+
+    def is_acknowledged(self, symbol: str) -> bool:
+        """Whether every link that is open has its subscriptions to a symbol acknowledged."""
+        return all(
+            stream in link.watched
+            for link in self.links.values()
+            if link.sockets
+            for stream in link.streams
+            if stream.symbol == symbol
+        )
 
     def twins(self, link: Link) -> list[Link]:
         """The other links that carry the streams of a link."""

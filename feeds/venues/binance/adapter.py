@@ -46,7 +46,7 @@ from tickplant.feeds.venues.binance.rest_api import (
 from tickplant.feeds.venues.binance.snapshot_rows import snapshot_rows
 from tickplant.feeds.venues.binance.streams import StreamCodec, channels_of, links
 from tickplant.feeds.venues.binance.unnamed import Unnamed, UnnamedSnapshots
-from tickplant.feeds.venues.binance.venue import SPOT, USDM, Rules
+from tickplant.feeds.venues.binance.venue import SPOT, STREAMS_PER_CONNECTION, USDM, Rules
 from tickplant.records.batch import Rows
 from tickplant.records.layouts import Flag, StatusCode
 
@@ -91,7 +91,7 @@ class BinanceAdapter(VenueAdapter):
             rules.venue,
             context,
             market,
-            Subscriptions(plan, StreamCodec(), silent_s=context.silent_s),
+            Subscriptions(plan, StreamCodec(), silent_s=context.silent_s, streams_per_link=STREAMS_PER_CONNECTION),
             budget,
             carried_by=lambda name: channels_of(name, rules),
             instruments=instrument_source(rules, budget),

@@ -33,7 +33,7 @@ from tickplant.feeds.kit.numbers import decimals, wire_decimal
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
-from tickplant.feeds.kit.subscriptions import BUSY, Link, Stream, Subscriptions
+from tickplant.feeds.kit.subscriptions import BUSY, NO_SYMBOL, Link, Stream, Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.kraken import messages, shapes
 from tickplant.feeds.venues.kraken import venue as facts
@@ -45,7 +45,7 @@ from tickplant.venues import VENUES
 VENUE: Final = "kraken"
 ONLINE: Final = "online"
 _SHAPES: Final = Shapes(shapes.SHAPES)
-_INSTRUMENTS: Final = Stream("*", facts.INSTRUMENT)
+_INSTRUMENTS: Final = Stream(NO_SYMBOL, facts.INSTRUMENT)
 
 
 class StreamCodec:
@@ -105,7 +105,12 @@ class KrakenAdapter(VenueAdapter):
             VENUE,
             context,
             market,
-            Subscriptions(plan, StreamCodec(self._depth), silent_s=context.silent_s),
+            Subscriptions(
+                plan,
+                StreamCodec(self._depth),
+                silent_s=context.silent_s,
+                symbols_per_link=facts.SYMBOLS_PER_LINK,
+            ),
             RequestBudget(1.0, 1),
             carried_by=lambda _: facts.STREAM_OF,
             use_shapes=use_shapes,

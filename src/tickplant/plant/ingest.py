@@ -6,7 +6,6 @@ in `<data>/ingests.jsonl`: one row for each life of a feed that began, and for e
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from tickplant.feeds.feed_process import run_feed
 from tickplant.feeds.feed_process import warm_up as warm_up_feeds
 from tickplant.feeds.last_ids import Continuity, LastIds, by_symbol
 from tickplant.feeds.past import Covered, Life
+from tickplant.plant.durable_file import write_durably
 from tickplant.plant.plans import Names
 from tickplant.records.layouts import Schema
 from tickplant.runtime.child_process import child_process
@@ -131,16 +131,8 @@ class StoredPast:
     def _save(self, rows: list[Row]) -> None:
         self._rows = rows
         text = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-        scratch = self._path.with_suffix(".new")
         try:
-            with scratch.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            write_durably(self._path, text)
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}", path=self._path) from error
 

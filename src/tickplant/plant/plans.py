@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from tickplant.plant.child import ChildPlan
+from tickplant.plant.followed_symbols import FollowedSymbols
 from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
@@ -61,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
     restores: list[RestorePlan] = []
+    symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
 
 
@@ -139,6 +143,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
     for feed in config.feeds.values():
         if feed.credentials:
             credentials.find(feed.credentials)
+    followed = FollowedSymbols(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
@@ -157,14 +162,15 @@ def live(config: Config, addresses: Addresses) -> Plan:
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
         # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
-        series = [(config.feeds[feed].venue, symbol) for feed in taken for symbol in config.feeds[feed].symbols]
-        alone = len(set(series)) == len(series)
+        alone = followed.are_alone(taken)
         inputs = [ticks[feed] for feed in taken]
         recall = f"ipc://{plant.run_dir}/{name}-recall"
         engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone, recall=recall))
         recalls[name] = _recall(plant, name, recall)
         restores += [
-            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed]) for feed in taken if alone
+            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed], partial(followed.ever, feed))
+            for feed in taken
+            if alone
         ]
     writers = []
     for name, writer in config.writers.items():
@@ -175,7 +181,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
             if (engine.feeds or tuple(config.feeds))[0] in taken:
                 inputs += derived[engine_name]
         writers.append(_writer(plant, name, writer, inputs))
-    feeds = [_feed(plant, name, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
+    feeds = [_feed(plant, name, followed, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
     return Plan(
         plant=plant,
         plant_id=plant_id,
@@ -185,6 +191,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
         publish=[engine.publish for engine in config.engines.values()],
         restores=restores,
         recalls=recalls,
+        symbols=followed,
     )
 
 
@@ -199,26 +206,31 @@ def _restore(
     engine: EngineConfig,
     feed: FeedConfig,
     live: RingRef,
+    symbols: Callable[[], tuple[str, ...]] = tuple,
     *,
     whole: bool = False,
 ) -> RestorePlan:
+    """`symbols`: of the feed when it is restored; all of the venue where there are none."""
     label = f"{name}-{live.producer}-restore"
     ring = RingRef(
         name=cfg.restore_ring_name(plant_id, name, live.producer), schema=live.schema, producer=live.producer
     )
-    spec = RestoreSpec(
-        name=label,
-        plant=plant,
-        engine=name,
-        feed=live.producer,
-        venue=feed.venue,
-        symbols=feed.symbols,
-        bar_s=engine.bar_s,
-        live=live,
-        ring=ring,
-        whole=whole,
-    )
-    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=lambda: spec)
+
+    def spec() -> RestoreSpec:
+        return RestoreSpec(
+            name=label,
+            plant=plant,
+            engine=name,
+            feed=live.producer,
+            venue=feed.venue,
+            symbols=symbols(),
+            bar_s=engine.bar_s,
+            live=live,
+            ring=ring,
+            whole=whole,
+        )
+
+    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=spec)
     return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
 
 
@@ -246,13 +258,15 @@ def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> Child
     return ChildPlan(name=name, role="sim", module="tickplant.sim", spec=spec)
 
 
-def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: Addresses) -> ChildPlan:
+def _feed(
+    plant: Plant, name: str, followed: FollowedSymbols, feed: FeedConfig, ring: RingRef, addresses: Addresses
+) -> ChildPlan:
     def spec() -> FeedSpec:
         source = Live(ws_url=feed.ws_url, rest_url=feed.rest_url)
         if feed.sim:
             host = f"127.0.0.1:{addresses.ports[feed.sim]}"
             source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
-        return FeedSpec(name=name, plant=plant, config=feed, ring=ring, source=source)
+        return FeedSpec(name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source)
 
     warms = (find_venue(feed.venue).kernels,)
     return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)

@@ -124,6 +124,9 @@ class StatusCode(IntEnum):
     TRADING = 14  # after a HALTED
     DELISTED = 15  # no longer listed, or closed for good: its subscriptions end
     LISTED = 16  # after a DELISTED: subscribed again
+    # The plant's user, while the feed runs.
+    ADDED = 17  # recorded from here on
+    REMOVED = 18  # recorded no longer, though the venue has it; behind a DISCONNECTED
 
 
 def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:

@@ -15,7 +15,7 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS, OtherStreams
+from tickplant.feeds.kit.other_streams import OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
@@ -25,7 +25,7 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
-from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
 
 _RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
+from tickplant.records.channels import OTHER_CHANNELS
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
@@ -85,6 +87,21 @@ def group_of(name: str) -> str:
     return name.partition(TWIN)[0]
 
 
+def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
+    """The name of a link: `stem+venue_bar-2`.
+
+    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
+    """
+    name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
+    return name if number == 1 else f"{name}-{number}"
+
+
+def split_link_name(name: str) -> tuple[str, list[str]]:
+    """The stem of a link's name, and the channels without ids that stand in it."""
+    stem, *others = group_of(name).partition("-")[0].split("+")
+    return stem, [channel for channel in others if channel in OTHER_CHANNELS]
+
+
 class Subscriptions:
     """All connections of a feed."""
 
@@ -96,6 +113,8 @@ class Subscriptions:
         silent_s: float = 60.0,
         streams_per_link: int = 0,
         symbols_per_link: int = 0,
+        request_bytes: int | None = None,
+        secret: Collection[str] = (),
     ) -> None:
         """Nothing is subscribed to yet.
 
@@ -105,10 +124,14 @@ class Subscriptions:
             silent_s: a stream that may not rest and is silent for so long has failed.
             streams_per_link: most that a link carries, for symbols that are added while the feed runs; 0: any number.
             symbols_per_link: likewise.
+            request_bytes: a longer request is taken apart; None where the venue has no such limit.
+            secret: names of the links whose requests hold a credential.
         """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
+        self._request_bytes = request_bytes
+        self._secret = frozenset(secret)
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
@@ -247,12 +270,16 @@ class Subscriptions:
         sends: list[Send] = []
         interval_ns = int(link.spec.send_interval_s * SECOND_NS)
         for group in groups.values():
-            for start in range(0, len(group), most):
-                part = group[start : start + most]
+            parts = deque(group[start : start + most] for start in range(0, len(group), most))
+            while parts:
+                part = parts.popleft()
+                payload = self._codec.request(part, self._next_id, subscribe=subscribe)
+                if self._request_bytes is not None and len(payload) > self._request_bytes and len(part) > 1:
+                    parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+                    continue
                 deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
                 link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
-                payload = self._codec.request(part, self._next_id, subscribe=subscribe)
-                sends.append(Send(link.spec.name, payload))
+                sends.append(Send(link.spec.name, payload, link.spec.name in self._secret))
                 self._next_id += 1
         return sends
 

@@ -3,8 +3,7 @@
     class MyAdapter(VenueAdapter):
         def read(self, frame, ts_recv): …             the reference decoder
         def give(self, number, slot, rows, values, ts_recv): …     what its shapes give
-        @abc.abstractmethod
-    def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
+        def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
         def answered(self, answer, now_ns): …         of requests of its own
 
 docs/venues.md goes through it with an example.
@@ -43,6 +42,7 @@ from tickplant.feeds.kit.past_trades import PastTrades
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.stream_links import StreamLinks
+from tickplant.feeds.kit.stream_rejects import COLUMN
 from tickplant.feeds.kit.subscriptions import Link, Subscriptions
 from tickplant.feeds.kit.symbol_changes import SymbolChanges
 from tickplant.feeds.kit.trade_backfill import TradeHistory
@@ -300,7 +300,9 @@ class VenueAdapter(abc.ABC):
         if replaced:
             self.life.doubt(now_ns)
         if self._past is not None:
-            self.effects += [self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet]
+            # Of the other channels that may rest the venue cannot be asked.
+            quiet = [stream for stream in self.subscriptions.quiet if stream.channel in COLUMN]
+            self.effects += [self._past.probe.ask(stream, now_ns) for stream in quiet]
             if silent := self._past.probe.silent(now_ns, self.market.last_trade):
                 self.links.tell_silent(silent, now_ns)
                 self.effects += self.subscriptions.replace(silent)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from tickplant.feeds.contract import LinkSpec, Resubscribe, Send
+from tickplant.instruments import FEED_SYMBOL
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
@@ -71,11 +72,28 @@ class Subscriptions:
     """All connections of a feed."""
 
     def __init__(
-        self, links: Iterable[tuple[LinkSpec, Sequence[Stream]]], codec: SubscribeCodec, *, silent_s: float = 60.0
+        self,
+        links: Iterable[tuple[LinkSpec, Sequence[Stream]]],
+        codec: SubscribeCodec,
+        *,
+        silent_s: float = 60.0,
+        secret: Collection[str] = (),
+        halves: bool = False,
     ) -> None:
+        """Nothing is subscribed to yet.
+
+        Args:
+            links: specifications, and the streams that each link carries.
+            codec: how the venue words subscriptions.
+            silent_s: a stream that delivers nothing for so long has failed, or is looked at.
+            secret: names of the links whose requests hold a credential.
+            halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
+        """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
+        self._secret = frozenset(secret)
+        self._halves = halves
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
@@ -148,7 +166,7 @@ class Subscriptions:
                 deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
                 link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
                 payload = self._codec.request(part, self._next_id, subscribe=subscribe)
-                sends.append(Send(link.spec.name, payload))
+                sends.append(Send(link.spec.name, payload, link.spec.name in self._secret))
                 self._next_id += 1
         return sends
 
@@ -158,6 +176,21 @@ class Subscriptions:
             if not isinstance(request, int) or (pending := link.pending.get(request)) is None:
                 continue
             done = [stream for stream in pending.streams if symbol in ("", stream.symbol)]
+            pending.streams = [stream for stream in pending.streams if stream not in done]
+            if not pending.streams:
+                del link.pending[request]
+            if done:
+                link.refusals = 0
+            self._watch(link, done, now_ns)
+
+    def acknowledge_all(self, connection: str, subscribed: Callable[[Stream], bool], now_ns: int) -> None:
+        """The venue has said what a connection is subscribed to, and not which request that answers."""
+        link = self.links.get(connection)
+        if link is None:
+            return
+        for request in list(link.pending):
+            pending = link.pending[request]
+            done = [stream for stream in pending.streams if subscribed(stream)]
             pending.streams = [stream for stream in pending.streams if stream not in done]
             if not pending.streams:
                 del link.pending[request]
@@ -181,7 +214,9 @@ class Subscriptions:
         if not pending.streams:
             del link.pending[known]
         if streams:
-            link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
+            half = len(streams) // 2 if self._halves else 0
+            again_ns = now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)
+            link.refused += [(part, again_ns) for part in (streams[:half], streams[half:]) if part]
             link.refusals = min(link.refusals + 1, 16)
         return streams
 
@@ -247,8 +282,8 @@ class Subscriptions:
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
-            if stream.symbol in self._left:
-                continue
+            if stream.symbol in self._left or stream.symbol == FEED_SYMBOL:
+                continue  # what is about no single symbol may rest
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
     def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:

@@ -52,6 +52,9 @@ REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
 
+TRADES: Final = frozenset({"trade", "agg_trade"})
+"""Channels of which the venue can be asked for the newest id."""
+
 Part = TypeVar("Part")
 
 
@@ -281,7 +284,9 @@ class VenueAdapter(abc.ABC):
         if replaced:
             self.life.doubt(now_ns)
         if self._past is not None:
-            self.effects += [self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet]
+            self.effects += [
+                self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet if stream.channel in TRADES
+            ]
             if silent := self._past.probe.silent(now_ns, self.market.last_trade):
                 self.links.tell_silent(silent, now_ns)
                 self.effects += self.subscriptions.replace(silent)

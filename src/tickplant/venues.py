@@ -54,7 +54,11 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_COINBASE: Final = "tickplant.feeds.venues.coinbase.adapter"
+_ADVANCED: Final = "tickplant.feeds.venues.coinbase_advanced.adapter"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
+
+_PRODUCT: Final = r"[A-Z0-9]{1,30}(?:-[A-Z0-9]{1,20}){1,3}"
 
 VENUES: Final[dict[str, Venue]] = {
     venue.name: venue
@@ -85,6 +89,25 @@ VENUES: Final[dict[str, Venue]] = {
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
             upper_case=False,
+        ),
+        Venue(
+            name="coinbase",
+            factory=f"{_COINBASE}:CoinbaseAdapter",
+            kernels=f"{_COINBASE}:warm_up",
+            endpoints={"ws": "wss://ws-feed.exchange.coinbase.com", "rest": "https://api.exchange.coinbase.com"},
+            channels=("trade", "quote", "book", "orders"),
+            exclusive=(("book", "orders"),),
+            symbol=_PRODUCT,
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="coinbase-advanced",
+            factory=f"{_ADVANCED}:AdvancedAdapter",
+            kernels=f"{_ADVANCED}:warm_up",
+            endpoints={"ws": "wss://advanced-trade-ws.coinbase.com"},
+            channels=("trade", "quote", "book"),
+            symbol=_PRODUCT,
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
         ),
     )
 }

@@ -25,10 +25,15 @@ class Entry(NamedTuple):
 
 _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
 
+_PRODUCTS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
+_PRODUCT: Final = r"[A-Z0-9]+-[A-Z0-9]+"
+
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
+    "coinbase": Entry("tickplant.sim.dialects.coinbase.venue", _PRODUCTS, _PRODUCT),
+    "coinbase-advanced": Entry("tickplant.sim.dialects.coinbase_advanced.venue", _PRODUCTS, _PRODUCT),
 }
 
 

@@ -33,8 +33,11 @@ class OrderRows:
     def of(self, instrument: Instrument, message: messages.Order | messages.Match, ts_event: int, ts_recv: int) -> Rows:
         """ORDER records of one message, the last with LAST; none where it changes no book. Raises RejectError."""
         product = message.product_id
+        last = self._last.get(product, -1)
+        if message.sequence <= last:
+            return _NONE  # a repeat
+        self._last[product] = message.sequence
         received = self._received.setdefault(product, set())
-        last, self._last[product] = self._last.get(product, -1), max(self._last.get(product, -1), message.sequence)
         if message.sequence > last + 1:
             received.clear()  # what was missed may have put them on the book
 

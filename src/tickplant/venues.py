@@ -70,7 +70,11 @@ _DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
 _DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
 _POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
 _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
+_COINBASE: Final = "tickplant.feeds.venues.coinbase.adapter"
+_ADVANCED: Final = "tickplant.feeds.venues.coinbase_advanced.adapter"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
+
+_PRODUCT: Final = r"[A-Z0-9]{1,30}(?:-[A-Z0-9]{1,20}){1,3}"
 
 VENUES: Final[dict[str, Venue]] = {
     venue.name: venue
@@ -153,6 +157,25 @@ VENUES: Final[dict[str, Venue]] = {
             endpoints=_POLYGON_ENDPOINTS,
             channels=("trade", "quote", "venue_bar", "partial_book"),
             symbol=r"[A-Z0-9]{1,20}-[A-Z0-9]{1,10}",
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="coinbase",
+            factory=f"{_COINBASE}:CoinbaseAdapter",
+            kernels=f"{_COINBASE}:warm_up",
+            endpoints={"ws": "wss://ws-feed.exchange.coinbase.com", "rest": "https://api.exchange.coinbase.com"},
+            channels=("trade", "quote", "book", "orders"),
+            exclusive=(("book", "orders"),),
+            symbol=_PRODUCT,
+            symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="coinbase-advanced",
+            factory=f"{_ADVANCED}:AdvancedAdapter",
+            kernels=f"{_ADVANCED}:warm_up",
+            endpoints={"ws": "wss://advanced-trade-ws.coinbase.com"},
+            channels=("trade", "quote", "book"),
+            symbol=_PRODUCT,
             symbol_hint="BASE-QUOTE, such as BTC-USD",
         ),
     )

@@ -91,7 +91,7 @@ def pool(venue: str) -> Pool:
     return Pool(
         session.happened,
         [*(frame for kind in kinds.values() for frame in kind[:3]), *sample.frames],
-        [*(frame for kind in late.values() for frame in kind[-3:]), *sample.frames],
+        [*(sample.fresh(frame) for kind in late.values() for frame in kind[-3:]), *sample.frames],
         answers,
         [*session.links, "unknown", ""],
         [*sample.symbols, "", "*", "NONE"],
@@ -233,11 +233,11 @@ def newest(sample: VenueSample, symbol: str, channel: str) -> bytes:
         for frame in what.frames
         if sample.owner(frame) == (symbol, channel) and b'"snapshot"' not in frame
     )
-    return frame
+    return sample.fresh(frame)
 
 
 SPOILT: Final = {
-    "cut": lambda frame: frame[: len(frame) * 3 // 4],
+    "cut": lambda frame: frame[: len(frame) * 7 // 8],  # behind the symbol, wherever the venue has it
     "no value": lambda frame: re.sub(rb"\d+\.\d+", b"null", frame, count=1),
     "too large": lambda frame: re.sub(rb"\d+\.\d+", b"9" * 30, frame, count=1),
     "too fine": lambda frame: re.sub(rb"\d+\.\d+", b"0.00000000000001", frame, count=1),
@@ -253,7 +253,9 @@ def test_a_rejected_frame_is_a_gap_on_its_stream_at_once(venue: str, channel: st
     feed, now_ns = steady(sample)
     symbol = sample.symbols[0]
     frame = newest(sample, symbol, channel)
-    output = feed.on(Frames(pool(venue).links[0], [SPOILT[how](frame)]), now_ns)
+    begin = frame.find(sample.read_from.get(channel, b""))
+    spoilt_frame = frame[:begin] + SPOILT[how](frame[begin:])
+    output = feed.on(Frames(pool(venue).links[0], [spoilt_frame]), now_ns)
     (reject,) = output.rejects
     gap = rejected_gaps(output.ticks)[0]  # a good trade in the same frame may follow, behind a GAP with its ids
     assert gap["instrument"] == feed.table.ids(symbol)[-1], reject

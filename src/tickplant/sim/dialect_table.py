@@ -28,6 +28,9 @@ _POLYGON: Final = "tickplant.sim.dialects.polygon.venue"
 
 _DXLINK: Final = Entry("tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]?[A-Z0-9][A-Z0-9./:]*")
 
+_PRODUCTS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
+_PRODUCT: Final = r"[A-Z0-9]+-[A-Z0-9]+"
+
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
@@ -39,6 +42,8 @@ DIALECTS: Final[dict[str, Entry]] = {
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
     "dxlink": _DXLINK,
     "tastytrade": _DXLINK,
+    "coinbase": Entry("tickplant.sim.dialects.coinbase.venue", _PRODUCTS, _PRODUCT),
+    "coinbase-advanced": Entry("tickplant.sim.dialects.coinbase_advanced.venue", _PRODUCTS, _PRODUCT),
 }
 
 

@@ -92,8 +92,8 @@ class Shapes:
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        if not 0 < len(shapes) <= prog.MAX_SHAPES:
-            raise ValueError(f"{len(shapes)} shapes; a program has 1 to {prog.MAX_SHAPES}")
+        if len(shapes) > prog.MAX_SHAPES:
+            raise ValueError(f"{len(shapes)} shapes; a program has up to {prog.MAX_SHAPES}")
         self.names = tuple(shapes)
         self.fields: NDArray[np.int64] = np.zeros((prog.MAX_FIELDS, 2), np.int64)
         self.fields[:, 1] = RAW

@@ -62,7 +62,8 @@ class StreamLinks:
 
     def go_on(self, link: Link, now_ns: int) -> None:
         """The streams of a link are about to come, after an interruption perhaps."""
-        for stream in self._streams_of(link):
+        # In the same order live and from a capture, which does not say how the feed was configured.
+        for stream in sorted(self._streams_of(link), key=lambda stream: stream.channel):
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
                 self._market.go_on(listing, stream.channel, now_ns)

@@ -72,6 +72,7 @@ _POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
 _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
 _COINBASE: Final = "tickplant.feeds.venues.coinbase.adapter"
 _ADVANCED: Final = "tickplant.feeds.venues.coinbase_advanced.adapter"
+_POLYGON_LOGIN: Final = "it takes one login a key and market"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 _PRODUCT: Final = r"[A-Z0-9]{1,30}(?:-[A-Z0-9]{1,20}){1,3}"
@@ -133,6 +134,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:stocks",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
@@ -143,6 +145,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-options",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:options",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
@@ -152,6 +155,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-crypto",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:crypto",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
@@ -177,6 +181,16 @@ VENUES: Final[dict[str, Venue]] = {
             channels=("trade", "quote", "book"),
             symbol=_PRODUCT,
             symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="alpha-vantage",
+            factory="tickplant.feeds.venues.alpha_vantage.adapter:AlphaVantageAdapter",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"rest": "https://www.alphavantage.co"},
+            single="it has no connections, but requests",
+            channels=("venue_bar",),
+            symbol=r"[A-Z0-9][A-Z0-9.-]{0,23}",
+            symbol_hint="a ticker, such as IBM or TSCO.LON",
         ),
     )
 }

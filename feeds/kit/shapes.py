@@ -95,7 +95,7 @@ class Shapes:
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         if len(shapes) > prog.MAX_SHAPES:
-            raise ValueError(f"{len(shapes)} shapes; a program has {prog.MAX_SHAPES} at the most")
+            raise ValueError(f"{len(shapes)} shapes; a program has up to {prog.MAX_SHAPES}")
         self.names = tuple(shapes)
         self.fields: NDArray[np.int64] = np.zeros((prog.MAX_FIELDS, 2), np.int64)
         self.fields[:, 1] = RAW

@@ -62,7 +62,9 @@ class StreamLinks:
 
     def go_on(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> None:
         """The streams of a link, or these of them, are about to come, after an interruption perhaps."""
-        for stream in self.streams_of(link) if streams is None else streams:
+        coming = self.streams_of(link) if streams is None else streams
+        # In the same order live and from a capture, which does not say how the feed was configured.
+        for stream in sorted(coming, key=lambda stream: stream.channel):
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
                 self._market.go_on(listing, stream.channel, now_ns)

@@ -70,6 +70,7 @@ _DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
 _DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
 _POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
 _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
+_POLYGON_LOGIN: Final = "it takes one login a key and market"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -129,6 +130,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:stocks",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
@@ -139,6 +141,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-options",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:options",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
@@ -148,12 +151,23 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-crypto",
+            single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:crypto",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints=_POLYGON_ENDPOINTS,
             channels=("trade", "quote", "venue_bar", "partial_book"),
             symbol=r"[A-Z0-9]{1,20}-[A-Z0-9]{1,10}",
             symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="alpha-vantage",
+            factory="tickplant.feeds.venues.alpha_vantage.adapter:AlphaVantageAdapter",
+            kernels="tickplant.feeds.kit.shape_kernels:warm_up",
+            endpoints={"rest": "https://www.alphavantage.co"},
+            single="it has no connections, but requests",
+            channels=("venue_bar",),
+            symbol=r"[A-Z0-9][A-Z0-9.-]{0,23}",
+            symbol_hint="a ticker, such as IBM or TSCO.LON",
         ),
     )
 }

@@ -26,7 +26,7 @@ CUTS = 50
 
 
 def with_trade_ids() -> list[VenueSample]:
-    return [sample for sample in SAMPLES.values() if "trade" in sample.counted]
+    return [sample for sample in SAMPLES.values() if "trade" in sample.counted and sample.in_line]
 
 
 def doubled() -> list[VenueSample]:

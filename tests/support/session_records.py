@@ -20,7 +20,18 @@ FIELDS: Final = [name for name in TICK.names or () if name not in ("seq", "instr
 
 
 def is_live(session: VenueSession) -> bool:
-    return all(session.feed.table.ids(symbol) and session.feed.book(symbol).live for symbol in session.sample.symbols)
+    """Whether each symbol has a live book; where there are no books, whether its quotes come."""
+    return all(is_followed(session.feed, symbol) for symbol in session.sample.symbols)
+
+
+def is_followed(feed: Checked, symbol: str) -> bool:
+    if not feed.table.ids(symbol):
+        return False
+    if feed.sample.has_book:
+        return feed.book(symbol).live
+    records = feed.of(symbol)
+    lost = np.flatnonzero((records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
+    return bool((records["kind"][lost[-1] if len(lost) else 0 :] == Kind.QUOTE).any())
 
 
 def status(records: np.ndarray, code: StatusCode) -> np.ndarray:

@@ -16,7 +16,8 @@ import msgspec
 from sim_process import SimProcess
 from websockets.sync.client import connect
 
-from tickplant.records.layouts import Side
+from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.layouts import Flag, Side
 
 Levels = dict[Side, dict[Decimal, Decimal]]
 """Size by side and price."""
@@ -29,14 +30,40 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...]
     further: str  # one more, that the simulated venue trades and nobody follows
     owner: Callable[[bytes], tuple[str, str] | None]  # of a whole frame of market data: symbol and channel
-    levels: Callable[[bytes], Levels]  # of a book as the simulated venue shows it
-    fetch_book: Callable[[SimProcess, str], bytes]  # the same of a symbol, from a process
-    depth: int  # levels a side of the book that a feed follows by default
+    channels: tuple[str, ...] = ("trade", "quote", "book")  # what the suite has it record
+    levels: Callable[[bytes], Levels] | None = None  # of a book as the simulated venue shows it
+    fetch_book: Callable[[SimProcess, str], bytes] | None = None  # the same of a symbol, from a process
+    depth: int = 0  # levels a side of the book that a feed follows by default
     ws_path: str = ""  # of the simulated venue
     frames: tuple[bytes, ...] = ()  # documented, and not sent by the simulated venue, or seldom
+    nothing: frozenset[bytes] = frozenset()  # frames without a stream that are sound, and say nothing
     counted: frozenset[str] = frozenset()  # channels whose ids tell a repeat
+    in_line: bool = True  # the ids of its trades have no holes
+    has_links: bool = True  # else all comes by requests
+    has_life: bool = True  # it says how its instruments change
+    secrets: dict[str, str] = {}  # the values of a credential that its simulated self takes
     corrupts: bool = False  # a wrong digit of a book shows in its checksum
     polled: bool = True  # instrument data is asked for; else the venue pushes them
+
+    @property
+    def has_book(self) -> bool:
+        """Whether the suite has it record books."""
+        return "book" in self.channels
+
+    @property
+    def streams(self) -> set[Flag]:
+        """The flags of its channels."""
+        return {ON_CHANNEL[channel] for channel in self.channels}
+
+    @property
+    def all_streams(self) -> int:
+        """These flags as one."""
+        return int(sum(self.streams))
+
+    @property
+    def untold(self) -> set[Flag]:
+        """Streams of which no id tells what an interruption has cost."""
+        return self.streams - ({Flag.ON_TRADE} if self.in_line else set())
 
 
 def _numbers(frame: bytes) -> Any:
@@ -138,6 +165,84 @@ _KRAKEN_FRAMES: Final = (
     ),
 )
 
+_SERIES_SYMBOL: Final = re.compile(rb'"2\. Symbol": ?"([^"]+)"')
+
+
+def _alpha_vantage_owner(body: bytes) -> tuple[str, str] | None:
+    found = _SERIES_SYMBOL.search(body)
+    return None if found is None else (found[1].decode(), "venue_bar")
+
+
+_ALPHA_VANTAGE_BODIES: Final = (
+    (
+        b'{"Meta Data":{"1. Information":"Intraday (1min)","2. Symbol":"IBM","3. Last Refreshed":"2026-09-01 08:00:00",'
+        b'"4. Interval":"1min","5. Output Size":"Compact","6. Time Zone":"US/Eastern"},"Time Series (1min)":{'
+        b'"2026-09-01 08:00:00":{"1. open":"86.4900","2. high":"86.5000","3. low":"86.4750","4. close":"86.5000",'
+        b'"5. volume":"10494"},"2026-09-01 07:59:00":{"1. open":"86.4900","2. high":"86.5000","3. low":"86.4801",'
+        b'"4. close":"86.5000","5. volume":"12682"}}}'
+    ),
+    (
+        b'{"Meta Data":{"2. Symbol":"MSFT","5. Time Zone":"US/Eastern"},"Time Series (Daily)":{"2026-08-31":'
+        b'{"1. open":"1.5","2. high":"2","3. low":"1","4. close":"1.75","5. volume":"7"}}}'
+    ),
+    b'{"Error Message":"Invalid API call. Please retry."}',
+    b'{"Note":"Our standard API call frequency is 5 calls per minute"}',
+    b'{"Information":"This is a premium endpoint."}',
+    b'{"Meta Data":{"2. Symbol":"IBM","4. Interval":"1min","6. Time Zone":"Mars/Olympus"},"Time Series (1min)":{}}',
+)
+
+_POLYGON_EVENT: Final = re.compile(rb'\{"ev":"(X?[TQ]|A|AM|XAS?|LULD)","(?:sym|pair|T)":"([^"]+)"')
+_POLYGON_CHANNELS: Final = {b"T": "trade", b"XT": "trade", b"Q": "quote", b"XQ": "quote", b"LULD": "statistic"}
+
+
+def _polygon_owner(frame: bytes) -> tuple[str, str] | None:
+    found = set(_POLYGON_EVENT.findall(frame))
+    if len(found) != 1:
+        return None
+    kind, symbol = found.pop()
+    return symbol.decode(), _POLYGON_CHANNELS.get(kind, "venue_bar")
+
+
+_POLYGON_FRAMES: Final = (
+    b'[{"ev":"status","status":"success","message":"subscribed to: T.MSFT"}]',
+    b'[{"ev":"status","status":"error","message":"not authorized to subscribe to Q.MSFT"}]',
+    b'[{"ev":"status","status":"slow_consumer","message":"client too slow"}]',
+    b'[{"ev":"status","status":"max_connections","message":"Maximum number of connections exceeded."}]',
+    b'[{"ev":"status","status":"auth_timeout","message":"too late"}]',
+    b'[{"ev":"status","status":"maintenance"},{"ev":"ZZ","foo":null}]',
+    (
+        b'[{"ev":"T","sym":"MSFT","x":4,"i":"7","z":3,"p":414.13,"s":3,"c":[0,2,300],"t":1788264000785,"q":3681330,'
+        b'"trfi":202,"trft":1788264000690},{"ev":"Q","sym":"MSFT","bx":4,"bp":0,"bs":0,"ax":7,"ap":414.14,"as":1,"c":0,'
+        b'"t":1788264000786,"q":50385480,"z":3}]'
+    ),
+    b'[{"ev":"T","sym":"AAPL","x":4,"i":"7","z":3,"p":41e1,"s":0.5,"t":1788264000785,"q":7}]',
+    b'[{"ev":"LULD","T":"MSFT","h":430.96,"l":398.11,"i":[21],"z":3,"t":1788264001700746,"q":290317}]',
+    (
+        b'[{"ev":"AM","sym":"MSFT","v":12345,"av":150004,"op":414.07,"vw":414.4488,"o":414.46,"c":414.4,"h":414.5,'
+        b'"l":414.3,"a":414.4016,"z":53,"s":1788264000000,"e":1788264060000}]'
+    ),
+    b'[{"ev":"XT","pair":"ETH-USD","p":1.234e-05,"t":1788264001300,"s":1e6,"c":0,"i":"a9","x":23,"r":1788264001301}]',
+    (
+        b'[{"ev":"XL2","pair":"BTC-USD","t":1788264001500,"r":1788264001513,"x":1,"b":[[60021.5,0.3],[60021.4,2]],'
+        b'"a":[[60022.0,1.25]]}]'
+    ),
+    b'[{"ev":"C","p":"EUR/USD","x":48,"a":1.14278,"b":1.14273,"t":1788264001600}]',
+)
+
+_POLYGON: Final = VenueSample(
+    venue="polygon",
+    symbols=("MSFT", "AAPL"),
+    further="BRK.B",
+    owner=_polygon_owner,
+    channels=("trade", "quote", "venue_bar"),
+    frames=_POLYGON_FRAMES,
+    nothing=frozenset({b"[]"}),
+    counted=frozenset({"trade"}),
+    in_line=False,
+    has_life=False,
+    secrets={"key": "a-key-that-is-good"},
+)
+
 _BINANCE: Final = VenueSample(
     venue="binance",
     symbols=("BTCUSDT", "ETHUSDT"),
@@ -169,5 +274,29 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             corrupts=True,
             polled=False,
         ),
+        VenueSample(
+            venue="alpha-vantage",
+            symbols=("IBM", "MSFT"),
+            further="TSCO.LON",
+            owner=_alpha_vantage_owner,
+            channels=("venue_bar",),
+            frames=_ALPHA_VANTAGE_BODIES,
+            in_line=False,
+            has_links=False,
+            has_life=False,
+            secrets={"key": "a-key-that-is-good"},
+        ),
+        _POLYGON,
+        msgspec.structs.replace(
+            _POLYGON,
+            venue="polygon-options",
+            symbols=("O:SPY261218C00700000", "O:SPY261218P00700000"),
+            further="O:MSFT261218C00400000",
+        ),
+        msgspec.structs.replace(_POLYGON, venue="polygon-crypto", symbols=("BTC-USD", "ETH-USD"), further="SHIB-USD"),
     )
 }
+
+WITH_LINKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_links}
+WITH_BOOKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_book}
+WITH_LIVES: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_life}

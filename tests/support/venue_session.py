@@ -72,6 +72,8 @@ class Socket:
         session = venue.dialect.accept(path, {}, self._refusal)
         assert not isinstance(session, Refusal), session
         self.session: Session = session
+        session.say = self.say
+        self.end = ""  # why the venue closes it
         self.mask = venue.mask(session)
         venue.outlet.opened(self)  # type: ignore[arg-type]  # nothing here waits
         self.say(session.greetings())
@@ -84,7 +86,9 @@ class Socket:
 
     def say(self, replies: list[Reply]) -> None:
         for reply in replies:
-            assert not isinstance(reply, SimClose)
+            if isinstance(reply, SimClose):
+                self.end = reply.reason
+                return
             stream = self._venue.find(reply.stream) if isinstance(reply, Text) and reply.stream else None
             if stream is not None:
                 self._venue.outlet.push(self, reply.text, stream, reply.id)  # type: ignore[arg-type]
@@ -229,6 +233,7 @@ class VenueSession:
     def book(self, symbol: str) -> Levels:
         """The venue's own book, as deep as a feed follows it."""
         assert self.venue is not None
+        assert self.sample.levels is not None
         return self.sample.levels(self.venue.dialect.snapshots()[symbol](self.sample.depth))
 
     # Inner.
@@ -264,6 +269,9 @@ class VenueSession:
             self.event(Second())
         for socket in list(self.sockets):
             self._deliver(socket)
+            if socket.end and socket in self.sockets:
+                self._lose(socket, socket.end)
+                self._opening.append((self.now_ns + RECONNECT_NS, socket.link))
 
     def _deliver(self, socket: Socket) -> None:
         if socket.inbox:

@@ -92,6 +92,7 @@ def test_a_program_has_room_for_so_many_shapes_and_names() -> None:
         Shapes(many)
     with pytest.raises(ValueError, match="65 shapes"):
         Shapes({str(number): ("[]",) for number in range(65)})
+    assert Shapes({}).names == ()
     with pytest.raises(ValueError, match="no more than 7"):
         Give(0, *range(8))
 

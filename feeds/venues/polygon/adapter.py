@@ -223,7 +223,18 @@ class PolygonAdapter(VenueAdapter):
     def read(self, frame: bytes, ts_recv: int) -> bool:
         """Record one frame by the reference decoder. Raises RejectError."""
         events = messages.decode(frame)
-        return self.each(events, lambda event: self._on_event(event, ts_recv)) or not events
+        return self.each(events, lambda event: self._take_event(event, ts_recv)) or not events
+
+    def _take_event(self, event: messages.Event, ts_recv: int) -> bool:
+        """Record an event, or account for its reject: another one of the frame may be rejected as well."""
+        try:
+            return self._on_event(event, ts_recv)
+        except RejectError as rejected:
+            if not rejected.accounted:
+                raw = event.raw if isinstance(event, messages.Unread) else b""
+                self.market.rejects.add_unread(rejected, raw, ts_recv)
+                rejected.accounted = True
+            raise
 
     def _on_event(self, event: messages.Event, ts_recv: int) -> bool:
         match event:
@@ -232,10 +243,8 @@ class PolygonAdapter(VenueAdapter):
             case messages.Ignored(kind):
                 count_name(self.counts.ignored_kinds, kind)
                 return False
-            case messages.Unread(raw, error):
-                self.market.rejects.add_unread(error, raw, ts_recv)
-                error.accounted = True
-                raise error
+            case messages.Unread():
+                raise event.error
         listing = self.market.listings.get(event.symbol)
         if listing is None:
             return False
@@ -308,7 +317,7 @@ class PolygonAdapter(VenueAdapter):
         flags = Flag.SNAPSHOT | Flag.PARTIAL
         bids, asks = book.levels
         rows = book_rows(listing.instrument, bids, asks, messages.time_ns(book.t), ts_recv, 0, flags)
-        rows[:, ORDER_ID] = book.exchange
+        rows[:, ORDER_ID] = messages.id_of(book.exchange)
         self.market.rejects.end(listing, "partial")
         self.market.batch.extend(rows)
 

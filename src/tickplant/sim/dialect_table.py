@@ -31,6 +31,9 @@ _DXLINK: Final = Entry("tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "alpha-vantage": Entry(
+        "tickplant.sim.dialects.alpha_vantage.venue", ("IBM", "MSFT", "TSCO.LON"), r"[A-Z0-9][A-Z0-9.-]*"
+    ),
     "polygon": Entry(_POLYGON, ("MSFT", "AAPL", "BRK.B"), r"[A-Za-z0-9][A-Za-z0-9.]*"),
     "polygon-options": Entry(
         _POLYGON, ("O:SPY261218C00700000", "O:SPY261218P00700000", "O:MSFT261218C00400000"), r"O:[A-Z0-9]+"

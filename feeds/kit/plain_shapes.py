@@ -128,8 +128,8 @@ def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    hooks = {"object_pairs_hook": tuple, "parse_int": _Number, "parse_float": _Number}
-    return json.loads(f"[{quoted}]", strict=False, **hooks), lists
+    quoted = f"[{quoted}]"
+    return json.loads(quoted, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, strict=False), lists
 
 
 class _Match:

@@ -226,7 +226,7 @@ class AlphaVantageAdapter(VenueAdapter):
 
 
 def _budget(per_day: str) -> RequestBudget:
-    # A day holds the burst as well.
+    # Any 24 hours may hold the burst as well, which itself takes a while.
     number = int(per_day) if per_day.isdecimal() and per_day.isascii() and int(per_day) else 1
     burst = min(facts.BURST, number)
-    return RequestBudget(86_400 / (number - burst + 1), burst)
+    return RequestBudget((86_400 + facts.BURST * facts.SPACING_S) / (number - burst + 1), burst)

@@ -128,7 +128,8 @@ def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    return json.loads(f"[{quoted}]", object_pairs_hook=tuple, strict=False), lists
+    quoted = f"[{quoted}]"
+    return json.loads(quoted, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, strict=False), lists
 
 
 class _Match:
@@ -141,6 +142,9 @@ class _Match:
         """Raises _NoFitError."""
         if example == _LIST:
             self._list(next(lists), message, found)
+        elif isinstance(example, _Number | bool | None):
+            if type(message) is not type(example) or message != example:
+                raise _NoFitError
         elif isinstance(example, str):
             self._scalar(example, message, found)
         elif isinstance(example, tuple) and isinstance(message, tuple):

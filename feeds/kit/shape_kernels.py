@@ -21,6 +21,7 @@ from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
 from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
+from tickplant.feeds.kit.shape_events import LAST_FLAG, ROW_BYTES, put_gift, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
 from tickplant.feeds.kit.state_table import (
     ID_RESET_NS,
@@ -35,7 +36,6 @@ from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
 from tickplant.feeds.kit.undo_log import change, undo
 from tickplant.kernels import kernel
 from tickplant.records.batch import (
-    FLAGS_SHIFT,
     KIND_SHIFT,
     ORDER_ID,
     PACKED,
@@ -45,13 +45,10 @@ from tickplant.records.batch import (
     TS_EVENT,
     TS_RECV,
     VENUE_SEQ,
-    WORDS,
 )
-from tickplant.records.layouts import Flag, Kind
+from tickplant.records.layouts import Kind
 
-_ROW_BYTES: Final = 8 * WORDS
 _LEVEL: Final = Kind.LEVEL << KIND_SHIFT
-_LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
 _COMMA, _OPEN_LIST, _CLOSE_LIST = (ord(c) for c in ",[]")
 
 
@@ -76,13 +73,13 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
     entries, mask = word_at(symbols), word_at(symbols + 8)
     state, state_row_bytes = word_at(context + 8 * prog.STATE), word_at(context + 8 * prog.STATE_ROW_BYTES)
     rows = word_at(context + 8 * prog.ROWS)
-    limit = rows + _ROW_BYTES * word_at(context + 8 * prog.CAPACITY)
+    limit = rows + ROW_BYTES * word_at(context + 8 * prog.CAPACITY)
     fields = context + 8 * prog.FIELDS
     shapes = word_at(code)
     stop = text + text_bytes
     frame = word_at(context + 8 * prog.FRAME)
     start = text + word_at(context + 8 * prog.POSITION)
-    done = rows + _ROW_BYTES * length
+    done = rows + ROW_BYTES * length
     row = done
     duplicates = given = 0
     outcome = prog.ALL_READ
@@ -224,7 +221,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         put_word(row + 8 * PRICE, price)
                         put_word(row + 8 * SIZE, size)
                         put_word(row + 8 * PACKED, packed)
-                        row += _ROW_BYTES
+                        row += ROW_BYTES
                         at = end + 1
                         if byte_at(end) != _COMMA:
                             break
@@ -255,7 +252,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     put_word(row + 8 * ORDER_ID, word_at(fields + word_at(pc + 48)))
                     packed = word_at(pc + 8) | side << SIDE_SHIFT | word_at(state_row + 8 * INSTRUMENT)
                     put_word(row + 8 * PACKED, packed)
-                    row += _ROW_BYTES
+                    row += ROW_BYTES
                     pc += 64
                 elif op == prog.IDS:
                     ids = state + state_row_bytes * slot + 8 * word_at(pc + 8)
@@ -314,32 +311,16 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         put_word(row + 8 * SIZE, word_at(fields + word_at(pc + 32)))
                         state_row = state + state_row_bytes * slot
                         put_word(row + 8 * PACKED, word_at(pc + 24) | word_at(state_row + 8 * INSTRUMENT))
-                        row += _ROW_BYTES
-                    each = mark
-                    while each < row:
-                        put_word(each + 8 * TS_EVENT, ts_event)
-                        put_word(each + 8 * TS_RECV, ts_recv)
-                        put_word(each + 8 * VENUE_SEQ, seq)
-                        put_word(each + 8 * ORDER_ID, 0)
-                        each += _ROW_BYTES
-                    if row > mark:
-                        flagged = row - _ROW_BYTES + 8 * PACKED
-                        put_word(flagged, word_at(flagged) | _LAST_FLAG)
+                        row += ROW_BYTES
+                    stamp_rows(mark, row, ts_event, ts_recv, seq)
                     pc += 40
                 elif op == prog.GIVE:
                     if given == prog.MAX_GIFTS:
                         break
                     gift = context + 8 * prog.GIFTS + 8 * prog.GIFT_WORDS * given
+                    put_gift(gift, pc, slot, (mark - rows) // ROW_BYTES, (row - mark) // ROW_BYTES, fields)
                     given += 1
-                    put_word(gift, word_at(pc + 8))
-                    put_word(gift + 8, slot)
-                    put_word(gift + 16, (mark - rows) // _ROW_BYTES)
-                    put_word(gift + 24, (row - mark) // _ROW_BYTES)
-                    values = word_at(pc + 16)
-                    put_word(gift + 32, values)
-                    for k in range(values):
-                        put_word(gift + 40 + 8 * k, word_at(fields + word_at(pc + 24 + 8 * k)))
-                    pc += 24 + 8 * values
+                    pc += 24 + 8 * word_at(pc + 16)
                 elif op == prog.EACH:
                     if byte_at(at) != _OPEN_LIST:
                         break
@@ -368,8 +349,8 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     pc += 8
                 elif op == prog.LAST:
                     if row > done:
-                        flagged = row - _ROW_BYTES + 8 * PACKED
-                        put_word(flagged, word_at(flagged) | _LAST_FLAG)
+                        flagged = row - ROW_BYTES + 8 * PACKED
+                        put_word(flagged, word_at(flagged) | LAST_FLAG)
                     pc += 8
                 else:  # DONE
                     outcome = prog.FRAME_GIVEN if given else prog.ALL_READ
@@ -401,12 +382,12 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
         while done < row:
             counter = context + 8 * prog.KINDS + 8 * (word_at(done + 8 * PACKED) >> KIND_SHIFT & 0xFF)
             put_word(counter, word_at(counter) + 1)
-            done += _ROW_BYTES
+            done += ROW_BYTES
         frame += 1
     following = frame + 1 if outcome in (prog.FOR_REFERENCE, prog.FRAME_GIVEN) else frame
     put_word(context + 8 * prog.FRAME, following if following < frames else 0)
     put_word(context + 8 * prog.POSITION, start - text if following < frames else 0)
-    return (done - rows) // _ROW_BYTES << prog.LENGTH_SHIFT | frame << prog.FRAME_SHIFT | outcome
+    return (done - rows) // ROW_BYTES << prog.LENGTH_SHIFT | frame << prog.FRAME_SHIFT | outcome
 
 
 def warm_up() -> None:

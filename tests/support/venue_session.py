@@ -255,7 +255,7 @@ class VenueSession:
         self.source.step(self.now_ns - self.source._origin_ns)
         for key, request in list(self._requests.items()):
             if request.not_before_ns <= self.now_ns and self._requests.pop(key, None) is not None:
-                target = Get(request.path, request.headers, "")
+                target = Get(request.path, request.headers, "", request.method, request.body)
                 answer = at_once(self.venue.dialect.rest(target, None))  # type: ignore[arg-type]
                 self.answered += 1
                 self.event(Answer(request, answer.status, answer.body))

@@ -187,6 +187,8 @@ class DxlinkAdapter(VenueAdapter):
                 trade = (values.sale_of if kind == facts.SALE else values.last_trade_of)(symbol, row)
                 if trade is not None:
                     market.on_trade(listing, trade, ts_recv)
+                elif kind == facts.SALE:
+                    count_name(self.counts.ignored_kinds, "TimeAndSale without price")
                 return trade is not None
             case facts.CANDLE:
                 bar = values.bar_of(row, length_ns, ts_recv)
@@ -239,13 +241,10 @@ class DxlinkAdapter(VenueAdapter):
                 self.subscriptions.acknowledge(request, now_ns)
 
     def _on_channel_closed(self, channel: int, now_ns: int) -> None:
-        kinds = {kind for number, kind, _ in self._fields.items() if number == channel}
+        kinds = self._fields.kinds(channel)
         for link in self.subscriptions.links.values():
-            streams = [
-                stream
-                for stream in self.links.streams_of(link)
-                if number_of(stream) == channel or not kinds.isdisjoint(facts.EVENTS_OF[stream.channel])
-            ]
+            carried = self.links.streams_of(link)
+            streams = [stream for stream in carried if not kinds.isdisjoint(facts.EVENTS_OF[stream.channel])]
             self.links.cut(link, streams, now_ns)
         self._talk.on_closed(channel, now_ns)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.venues.dxlink.venue import CHANNEL_OF
 
 UNKNOWN_FIELDS: Final = "fields unknown"
 """Cause of a reject."""
@@ -24,10 +25,16 @@ class EventFields:
 
     def __init__(self) -> None:
         self._of: dict[tuple[int, str], tuple[str, ...]] = {}
+        self._full: set[tuple[int, str]] = set()  # channels and types of events that came by name
 
     def clear(self) -> None:
         """The connection is another one."""
         self._of.clear()
+        self._full.clear()
+
+    def kinds(self, channel: int) -> set[str]:
+        """Types that a channel carries, as far as it has shown."""
+        return {kind for number, kind in (*self._of, *self._full) if number == channel}
 
     def merge(self, channel: int, fields: Mapping[str, Sequence[str]]) -> bool:
         """Take in a FEED_CONFIG: types that it does not name keep their order. Whether anything is new."""
@@ -53,7 +60,10 @@ class EventFields:
             at += 1
             try:
                 if isinstance(head, dict):
-                    yield _full(head)
+                    kind, row = _full(head)
+                    if kind in CHANNEL_OF:
+                        self._full.add((channel, kind))
+                    yield kind, row
                     continue
                 kind, names = self._header(channel, head)
                 values = data[at] if at < len(data) else None

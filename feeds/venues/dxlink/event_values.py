@@ -136,7 +136,7 @@ def _number(row: Row, name: str) -> str:
         return "" if value in _ABSENT else value
     if type(value) is int:
         return str(value)
-    if value is None:
+    if name not in row:
         return ""
     raise RejectError("schema", f"{name} is no number")
 

@@ -87,7 +87,7 @@ class Handshake:
         if channel not in self._channels or not self.authorized:
             return
         self._awaited.pop(f"CHANNEL_REQUEST {channel}", None)
-        times, last_ns = self._closed.get(channel, (0, 0))
+        times, last_ns = self._closed.get(channel, (0, -CALM_NS))
         times = times + 1 if now_ns - last_ns < CALM_NS else 0
         self._closed[channel] = min(times, 16), now_ns
         self._again_at_ns[channel] = now_ns + min(SECOND_NS << min(times, 16), LONGEST_PAUSE_NS)

@@ -46,10 +46,15 @@ _TIMES: Final = ("bidTime", "askTime")
 _NEEDED: Final = frozenset({"eventSymbol", "bidPrice", "bidSize", "askPrice", "askSize"})
 
 
-def shapes_of(fields: Iterable[tuple[int, str, Sequence[str]]]) -> Shapes:
-    """Shapes of these orders: channel, type, names of the values."""
+def texts_of(fields: Iterable[tuple[int, str, Sequence[str]]]) -> dict[str, Shape]:
+    """Shapes of these orders, each of them channel, type and names of the values; not compiled yet."""
     made = ((f"{kind} {channel}", _shape(channel, kind, names)) for channel, kind, names in fields)
-    return Shapes(dict([(name, shape) for name, shape in made if shape][:MOST_SHAPES]))
+    return dict([(name, shape) for name, shape in made if shape][:MOST_SHAPES])
+
+
+def shapes_of(fields: Iterable[tuple[int, str, Sequence[str]]]) -> Shapes:
+    """Shapes of these orders, compiled."""
+    return Shapes(texts_of(fields))
 
 
 def _shape(channel: int, kind: str, names: Sequence[str]) -> Shape:
@@ -63,8 +68,9 @@ def _shape(channel: int, kind: str, names: Sequence[str]) -> Shape:
         time = "time" if "time" in names else ""
         size = "size" if "size" in names else ""
         row = Row(Kind.TRADE, side=side, price="price", size=size, seq="index", time=time, flags=Flag.LAST)
-        unique = [Fresh("index", "time")] if time else []
-        return _of(channel, kind, [_SALE.get(name, "<_:any>") for name in names], *unique, Seen(SEEN_TRADE), row)
+        return _of(
+            channel, kind, [_SALE.get(name, "<_:any>") for name in names], Fresh("index", time), Seen(SEEN_TRADE), row
+        )
     return ()
 
 

@@ -1,0 +1,41 @@
+"""Parts of the kernel that complete an event: its rows are stamped, or given to the adapter."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tickplant.feeds.kit.raw_text import put_word, word_at
+from tickplant.kernels import inlined
+from tickplant.records.batch import FLAGS_SHIFT, ORDER_ID, PACKED, TS_EVENT, TS_RECV, VENUE_SEQ, WORDS
+from tickplant.records.layouts import Flag
+
+ROW_BYTES: Final = 8 * WORDS
+LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
+
+
+@inlined
+def stamp_rows(first: int, end: int, ts_event: int, ts_recv: int, seq: int) -> None:
+    """Complete the rows at these addresses as one event; the last one gets LAST."""
+    row = first
+    while row < end:
+        put_word(row + 8 * TS_EVENT, ts_event)
+        put_word(row + 8 * TS_RECV, ts_recv)
+        put_word(row + 8 * VENUE_SEQ, seq)
+        put_word(row + 8 * ORDER_ID, 0)
+        row += ROW_BYTES
+    if end > first:
+        flagged = end - ROW_BYTES + 8 * PACKED
+        put_word(flagged, word_at(flagged) | LAST_FLAG)
+
+
+@inlined
+def put_gift(gift: int, pc: int, slot: int, first: int, count: int, fields: int) -> None:
+    """Write what the GIVE at `pc` hands over: `count` rows from row `first` of the batch on, and values."""
+    put_word(gift, word_at(pc + 8))
+    put_word(gift + 8, slot)
+    put_word(gift + 16, first)
+    put_word(gift + 24, count)
+    values = word_at(pc + 16)
+    put_word(gift + 32, values)
+    for k in range(values):
+        put_word(gift + 40 + 8 * k, word_at(fields + word_at(pc + 24 + 8 * k)))

@@ -25,7 +25,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
-    depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
+    depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
     upper_case: bool = True  # symbols have no lower-case letters
@@ -54,7 +54,9 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
-_BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
+_BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book", "partial_book", "venue_bar")
+_FUTURES_CHANNELS: Final = (*_BINANCE_CHANNELS, "statistic", "liquidation")
+_PARTIAL_DEPTHS: Final = (20, 10, 5)
 
 VENUES: Final[dict[str, Venue]] = {
     venue.name: venue
@@ -66,21 +68,37 @@ VENUES: Final[dict[str, Venue]] = {
             endpoints={"ws": "wss://stream.binance.com:9443", "rest": "https://api.binance.com"},
             channels=_BINANCE_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
         ),
         Venue(
             name="binance-usdm",
             factory=f"{_BINANCE}:usdm",
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
-            channels=_BINANCE_CHANNELS,
+            channels=_FUTURES_CHANNELS,
             exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
+        ),
+        Venue(
+            name="binance-coinm",
+            factory=f"{_BINANCE}:coinm",
+            kernels=f"{_BINANCE}:warm_up",
+            endpoints={"ws": "wss://dstream.binance.com", "rest": "https://dapi.binance.com"},
+            channels=_FUTURES_CHANNELS,
+            exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
         ),
         Venue(
             name="kraken",
             factory=f"{_KRAKEN}:KrakenAdapter",
             kernels=f"{_KRAKEN}:warm_up",
-            endpoints={"ws": "wss://ws.kraken.com"},
-            channels=("trade", "quote", "book"),
+            endpoints={
+                "ws": "wss://ws.kraken.com",
+                "ws_orders": "wss://ws-l3.kraken.com",
+                "rest": "https://api.kraken.com",
+            },
+            channels=("trade", "quote", "book", "orders", "venue_bar"),
+            exclusive=(("book", "orders"),),
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",

@@ -28,6 +28,7 @@ _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETH
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "binance-coinm": Entry(_BINANCE.module, ("BTCUSD_PERP", "ETHUSD_PERP", "BNBUSD_PERP"), r"[A-Z0-9]+_[A-Z0-9]+"),
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
 }
 

@@ -51,6 +51,8 @@ class Listings:
         """
         self.by_symbol: dict[str, Listing] = {}
         self.by_slot: list[Listing] = []
+        self.by_id: dict[int, Listing] = {}  # by id of the instrument
+        self.labels: dict[str, str] = {}  # names under which the venue sends the data of a symbol, where they differ
         self.stated_scales: dict[str, tuple[int | None, int | None]] = {}  # (price, size) in the instrument data
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
         self._table = SymbolTable()
@@ -72,7 +74,8 @@ class Listings:
         self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = sc.NONE
         self.by_symbol[symbol] = listing
         self.by_slot.append(listing)
-        self._table.add(symbol, listing.slot)
+        for name in (symbol, *(label for label, of in self.labels.items() if of == symbol)):
+            self._table.add(name, listing.slot)
         self._resume(listing)
         if symbol in self.before:
             self._go_on(listing, *self.before[symbol])
@@ -86,6 +89,7 @@ class Listings:
     def show(self, listing: Listing) -> None:
         """Let the kernel know the instrument of a listing."""
         instrument = listing.instrument
+        self.by_id[instrument.id] = listing
         self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
             instrument.id,
             instrument.price_scale,
@@ -94,6 +98,8 @@ class Listings:
 
     def get(self, symbol: str) -> Listing | None:
         """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
+        if self.labels:
+            symbol = self.labels.get(symbol, symbol)
         listing = self.by_symbol.get(symbol)
         if listing is None and (self._symbols is None or symbol in self._symbols):
             if _SYMBOL.match(symbol) is None:

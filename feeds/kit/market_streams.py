@@ -25,6 +25,7 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
+from tickplant.records.batch import INSTRUMENT_MASK, PACKED, TS_EVENT, VENUE_SEQ, Rows
 from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
@@ -137,6 +138,24 @@ class Market:
         if on_book:
             self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
+
+    def on_trade_rows(self, rows: Rows, ts_recv: int) -> None:
+        """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
+        if not len(rows):
+            return
+        rows, state, column = rows.copy(), self.listings.state, sc.LAST_TRADE  # a GAP may come to lie where they lay
+        ids, packed = rows[:, VENUE_SEQ].tolist(), rows[:, PACKED].tolist()
+        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in packed]
+        last, _, cause = state[listings[0].slot, column : column + 3].tolist()
+        if not cause and packed.count(packed[0]) == len(packed) and ids == [*range(last + 1, last + 1 + len(ids))]:
+            # Nearly always: no hole, no repeat, one instrument.
+            state[listings[0].slot, column : column + 2] = ids[-1], rows[-1, TS_EVENT]
+            self.batch.extend(rows, Kind.TRADE)
+            return
+        for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
+            if not self._is_duplicate(listing, column, ident, time):
+                self._continue(listing, column, ident, time, ts_recv)
+                self.batch.extend(rows[number : number + 1], Kind.TRADE)
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
         """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""

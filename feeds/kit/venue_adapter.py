@@ -41,7 +41,6 @@ from tickplant.feeds.kit.past_trades import PastTrades
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.stream_links import StreamLinks
-from tickplant.feeds.kit.stream_rejects import COLUMN
 from tickplant.feeds.kit.subscriptions import Link, Subscriptions
 from tickplant.feeds.kit.trade_backfill import TradeHistory
 from tickplant.feeds.rejections import TROUBLE_FRAMES
@@ -51,6 +50,9 @@ from tickplant.records.layouts import Kind, StatusCode
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
+
+TRADES: Final = frozenset({"trade", "agg_trade"})
+"""Channels of which the venue can be asked for the newest id."""
 
 Part = TypeVar("Part")
 
@@ -281,9 +283,9 @@ class VenueAdapter(abc.ABC):
         if replaced:
             self.life.doubt(now_ns)
         if self._past is not None:
-            # Of the other channels that may rest the venue cannot be asked.
-            quiet = [stream for stream in self.subscriptions.quiet if stream.channel in COLUMN]
-            self.effects += [self._past.probe.ask(stream, now_ns) for stream in quiet]
+            self.effects += [
+                self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet if stream.channel in TRADES
+            ]
             if silent := self._past.probe.silent(now_ns, self.market.last_trade):
                 self.links.tell_silent(silent, now_ns)
                 self.effects += self.subscriptions.replace(silent)

@@ -14,10 +14,11 @@ from venue_samples import SAMPLES, VenueSample
 from venue_session import VenueSession
 
 from tickplant.feeds.contract import Closed
+from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import Flag, Kind, StatusCode
 
 VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
+ALL = ALL_STREAMS | Flag.LAST
 
 
 def session_of(sample: VenueSample) -> VenueSession:

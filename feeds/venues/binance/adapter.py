@@ -35,6 +35,7 @@ from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.subscriptions import Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.binance import attribution, messages, other_events, shapes
+from tickplant.feeds.venues.binance.other_messages import Kline, Liquidation, MarkPrice
 from tickplant.feeds.venues.binance.rest_api import (
     DEPTH,
     TradeArchive,
@@ -126,7 +127,7 @@ class BinanceAdapter(VenueAdapter):
                 return self._on_diff(message, ts_recv)
             case messages.PartialDepth():
                 return self._on_partial(message, ts_recv)
-            case messages.Kline() | messages.MarkPrice() | messages.Liquidation():
+            case Kline() | MarkPrice() | Liquidation():
                 return other_events.record(self.market, message, ts_recv)
             case messages.Snapshot():
                 self._unnamed.add(Unnamed(message, frame, ts_recv))

@@ -27,13 +27,13 @@ from tickplant.feeds.kit.checked_book import CheckedBook
 from tickplant.feeds.kit.checked_books import CheckedBooks, printed_digits
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
-from tickplant.feeds.kit.in_band_book import InBandBook
 from tickplant.feeds.kit.level_rows import checked_rows
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.kraken import messages, shapes
 from tickplant.feeds.venues.kraken import venue as facts
@@ -93,7 +93,7 @@ class KrakenAdapter(VenueAdapter):
         self._trades = TradeLine(market, history)
         self._token = OrderToken(context.secrets, budget)
 
-    def _new_book(self, _: Instrument) -> InBandBook:
+    def _new_book(self, _: Instrument) -> UnnumberedBook:
         return CheckedOrders() if self.market.book_channel == ORDERS else CheckedBook(ALGORITHMS[VENUE])
 
     def _carried_by(self, link: str) -> list[str]:

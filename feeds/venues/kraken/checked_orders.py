@@ -9,10 +9,10 @@ import numpy as np
 
 from tickplant.books.checksums import pack_decimals
 from tickplant.feeds.kit.book_tracker import Output, Snapshot
-from tickplant.feeds.kit.in_band_book import InBandBook, event_of
 from tickplant.feeds.kit.level_rows import packed_word
 from tickplant.feeds.kit.numbers import decimals, price, size
-from tickplant.feeds.kit.order_ids import order_number
+from tickplant.feeds.kit.order_ids import order_word
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook, event_of
 from tickplant.feeds.venues.kraken.messages import Order, OrderBook
 from tickplant.feeds.venues.kraken.queued_orders import Queued, QueuedOrders, token
 from tickplant.instruments import Instrument
@@ -40,12 +40,12 @@ class OrderEvent:
         rows = []
         for side, orders in ((Side.BID, book.bids), (Side.ASK, book.asks)):
             for order in orders:
-                ident, queued = order_number(order.id), self._read(instrument, order, side)
+                ident, queued = order_word(order.id), self._read(instrument, order, side)
                 self.orders.append((order.event, ident, queued))
                 # A cancel of size 0 takes all of the order away.
                 amount = 0 if order.event == "delete" else queued.size
                 word = packed_word(instrument, _KIND[order.event], side, flags)
-                rows.append((order.time, ts_recv, queued.price, amount, 0, _signed(ident), word, 0))
+                rows.append((order.time, ts_recv, queued.price, amount, 0, ident, word, 0))
         bound = self.time, ts_recv, 0
         if book.snapshot:
             rows.insert(0, (*bound, 0, 0, 0, packed_word(instrument, Kind.CLEAR, flags=flags | Flag.ON_ORDERS), 0))
@@ -65,13 +65,13 @@ class OrderEvent:
             return self._rows
         flags, bound = Flag.SNAPSHOT if self.snapshot else 0, self._rows[-1, :2].tolist()
         gone = [
-            (*bound, level, 0, 0, _signed(ident), packed_word(self._instrument, Kind.ORDER_CANCEL, side, flags), 0)
+            (*bound, level, 0, 0, ident, packed_word(self._instrument, Kind.ORDER_CANCEL, side, flags), 0)
             for ident, side, level in cut
         ]
         return np.concatenate([self._rows[:-1], np.array(gone, np.int64).reshape(-1, WORDS), self._rows[-1:]])
 
 
-class CheckedOrders(InBandBook):
+class CheckedOrders(UnnumberedBook):
     """State of one book."""
 
     def __init__(self) -> None:
@@ -111,7 +111,3 @@ class CheckedOrders(InBandBook):
 
     def _forget(self) -> None:
         self._orders.clear()
-
-
-def _signed(ident: int) -> int:
-    return ident - (1 << 64) if ident >> 63 else ident

@@ -10,11 +10,11 @@ import numpy as np
 from tickplant.books.checksums import Algorithm, BookChecksum, Digits, pack_decimals
 from tickplant.books.depth_book import DepthBook
 from tickplant.feeds.kit.book_tracker import Output, Snapshot
-from tickplant.feeds.kit.in_band_book import InBandBook, event_of
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook, event_of
 from tickplant.records.batch import ORDER_ID, SIZE, Rows
 
 
-class CheckedBook(InBandBook):
+class CheckedBook(UnnumberedBook):
     """State of one book. Rows of an event end with that of its CHECKSUM."""
 
     def __init__(self, algorithm: Algorithm) -> None:

@@ -9,17 +9,17 @@ from tickplant.books.checksums import Digits
 from tickplant.feeds.kit import state_table as sc
 from tickplant.feeds.kit.book_tracker import Output
 from tickplant.feeds.kit.checked_book import CheckedBook
-from tickplant.feeds.kit.in_band_book import InBandBook
 from tickplant.feeds.kit.level_rows import TextLevel
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.numbers import decimals
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
 from tickplant.instruments import Instrument
 from tickplant.records.batch import Rows
 
 
 class CheckedBooks:
-    """The books of a market whose listings have an InBandBook each, mostly a CheckedBook."""
+    """The books of a market whose listings have an UnnumberedBook each, mostly a CheckedBook."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
@@ -50,7 +50,7 @@ class CheckedBooks:
 
     def checksums(self) -> tuple[int, int]:
         """With how many checksums the books agreed, and with how many they did not."""
-        books = [cast("InBandBook", each.book) for each in self._market.listings.by_slot]
+        books = [cast("UnnumberedBook", each.book) for each in self._market.listings.by_slot]
         return sum(book.agreed for book in books), sum(book.failed for book in books)
 
 

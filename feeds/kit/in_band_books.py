@@ -8,16 +8,17 @@ snapshot: another one is asked for. Changes that come meanwhile are recorded as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from tickplant.feeds.contract import Send
 from tickplant.feeds.kit import state_table
-from tickplant.feeds.kit.book_tracker import UNKNOWN, Gap, Output, Snapshot
+from tickplant.feeds.kit.book_tracker import UNKNOWN, Output, Snapshot
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.subscriptions import Subscriptions
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
 from tickplant.records.batch import Rows
 from tickplant.records.layouts import GapCause, Kind
 
@@ -25,69 +26,20 @@ OVERDUE_NS: Final = 10 * SECOND_NS
 """A snapshot that has not come so long after its subscription was acknowledged does not come."""
 
 
-class InBandBook:
-    """State of one book; see book_tracker.BookTracker."""
-
-    def __init__(self) -> None:
-        self.live = False
-        self.wants_snapshot = False
-        self.duplicates = 0
-        self._lost: Any = None  # why a Gap comes before the next snapshot
-
-    @property
-    def seen_id(self) -> int | None:
-        """There are no ids."""
-        return None
-
-    @property
-    def counts_ids(self) -> bool:
-        """There are no ids."""
-        return False
+class InBandBook(UnnumberedBook):
+    """State of one book, which the records alone hold."""
 
     def on_snapshot(self, rows: Rows) -> list[Output]:
         """CLEAR and LEVEL rows."""
-        lost, self._lost = self._lost, None
-        self.live, self.wants_snapshot = True, False
-        snapshot = Snapshot(0, rows)
-        return [snapshot] if lost is None else [Gap(0, 0, UNKNOWN, lost), snapshot]
-
-    def reject(self, first: int, last: int, cause: Any) -> Sequence[Output]:
-        """An event has come that cannot be recorded, or none where there was one: the book is given up."""
-        del first, last
-        self.live = False
-        self.wants_snapshot = True
-        return [Gap(0, 0, UNKNOWN, cause)]
-
-    def give_up(self, cause: Any) -> Sequence[Output]:
-        """The stream was interrupted; the next subscription brings a snapshot."""
-        if self.live:
-            self._lost = cause
-        self.live = self.wants_snapshot = False
-        return ()
-
-    def hand_over(self) -> Sequence[Output]:
-        """The instrument goes on under another id, whose book begins with a snapshot."""
-        self.live = False
-        self.wants_snapshot = True
-        return ()
-
-    def release(self) -> Sequence[Output]:
-        """Nothing is ever held."""
-        return ()
-
-    def refresh(self) -> None:
-        """Ask for another snapshot; the book goes on until it comes."""
-        self.wants_snapshot = True
-
-    def resume(self, last_id: int, cause: Any) -> None:
-        """An earlier process has followed the book: the next snapshot is preceded by a Gap of this cause."""
-        del last_id
-        self._lost = cause
+        return [*self._begin(), Snapshot(0, rows)]
 
     def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
         """A recording goes on with changes of a book that its records hold."""
         del book_id, after_snapshot
         self.live = live
+
+    def _forget(self) -> None:
+        """Nothing is kept."""
 
 
 class InBandBooks:

@@ -27,7 +27,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
     numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
     single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
-    depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
+    depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
     upper_case: bool = True  # symbols have no lower-case letters
@@ -73,7 +73,10 @@ _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.p
 _COINBASE: Final = "tickplant.feeds.venues.coinbase.adapter"
 _ADVANCED: Final = "tickplant.feeds.venues.coinbase_advanced.adapter"
 _POLYGON_LOGIN: Final = "it takes one login a key and market"
-_BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
+_BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book", "partial_book", "venue_bar")
+_FUTURES_CHANNELS: Final = (*_BINANCE_CHANNELS, "statistic", "liquidation")
+_PARTIAL_DEPTHS: Final = (20, 10, 5)
+_NUMBERED: Final = ("trade", "agg_trade", "quote", "book")
 
 _PRODUCT: Final = r"[A-Z0-9]{1,30}(?:-[A-Z0-9]{1,20}){1,3}"
 
@@ -86,25 +89,42 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://stream.binance.com:9443", "rest": "https://api.binance.com"},
             channels=_BINANCE_CHANNELS,
-            numbered=_BINANCE_CHANNELS,
+            numbered=_NUMBERED,
             exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
         ),
         Venue(
             name="binance-usdm",
             factory=f"{_BINANCE}:usdm",
             kernels=f"{_BINANCE}:warm_up",
             endpoints={"ws": "wss://fstream.binance.com", "rest": "https://fapi.binance.com"},
-            channels=_BINANCE_CHANNELS,
-            numbered=_BINANCE_CHANNELS,
+            channels=_FUTURES_CHANNELS,
+            numbered=_NUMBERED,
             exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
+        ),
+        Venue(
+            name="binance-coinm",
+            factory=f"{_BINANCE}:coinm",
+            kernels=f"{_BINANCE}:warm_up",
+            endpoints={"ws": "wss://dstream.binance.com", "rest": "https://dapi.binance.com"},
+            channels=_FUTURES_CHANNELS,
+            numbered=_NUMBERED,
+            exclusive=(("trade", "agg_trade"),),
+            depths=_PARTIAL_DEPTHS,
         ),
         Venue(
             name="kraken",
             factory=f"{_KRAKEN}:KrakenAdapter",
             kernels=f"{_KRAKEN}:warm_up",
-            endpoints={"ws": "wss://ws.kraken.com"},
-            channels=("trade", "quote", "book"),
             numbered=("trade",),
+            endpoints={
+                "ws": "wss://ws.kraken.com",
+                "ws_orders": "wss://ws-l3.kraken.com",
+                "rest": "https://api.kraken.com",
+            },
+            channels=("trade", "quote", "book", "orders", "venue_bar"),
+            exclusive=(("book", "orders"),),
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
@@ -169,6 +189,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_COINBASE}:warm_up",
             endpoints={"ws": "wss://ws-feed.exchange.coinbase.com", "rest": "https://api.exchange.coinbase.com"},
             channels=("trade", "quote", "book", "orders"),
+            numbered=("trade", "quote", "orders"),
             exclusive=(("book", "orders"),),
             symbol=_PRODUCT,
             symbol_hint="BASE-QUOTE, such as BTC-USD",

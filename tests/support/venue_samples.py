@@ -103,7 +103,21 @@ _BINANCE_FRAMES: Final = (
     b'{"code":2,"msg":"Invalid request: too many streams","id":1}',
     b'{"error":{"code":2,"msg":"Invalid request"},"id":2}',
     b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1788264000000}}',
-    b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","s":"BTCUSDT"}}',
+    b'{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","s":"BTCUSDT"}}',
+    (
+        b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1788264000013,"s":"BTCUSDT","k":{"t":1788264000000,'
+        b'"T":1788264059999,"s":"BTCUSDT","i":"1m","f":100,"L":200,"o":"1.5","c":"2","h":"2.5","l":"1","v":"1000",'
+        b'"n":100,"x":false,"q":"1","V":"500","Q":"0.5","B":"0"}}}'
+    ),
+    (
+        b'{"stream":"ethusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1788264000013,"s":"ETHUSDT",'
+        b'"p":"2594.15","i":"2594.62","P":"2594.25","r":"-0.00038167","T":1788264000000}}'
+    ),
+    (
+        b'{"stream":"btcusdt@forceOrder","data":{"e":"forceOrder","E":1788264000014,"o":{"s":"BTCUSDT","S":"SELL",'
+        b'"o":"LIMIT","f":"IOC","q":"0.014","p":"9910","ap":"9910","X":"FILLED","l":"0.014","z":"0.014",'
+        b'"T":1788264000014}}}'
+    ),
     b'{"stream":"btcusdt@depth5","data":{"lastUpdateId":7,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
     b'{"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
     b'{"lastUpdateId":8,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}',
@@ -446,11 +460,28 @@ _BINANCE: Final = VenueSample(
     counted=frozenset({"trade", "agg_trade", "quote", "book"}),
 )
 
+
+def _coinm(frame: bytes) -> bytes:
+    for coin in (b"BTC", b"ETH"):
+        frame = frame.replace(coin + b"USDT", coin + b"USD_PERP").replace(
+            coin.lower() + b"usdt", coin.lower() + b"usd_perp"
+        )
+    return frame
+
+
 SAMPLES: Final[dict[str, VenueSample]] = {
     sample.venue: sample
     for sample in (
         _BINANCE,
         msgspec.structs.replace(_BINANCE, venue="binance-usdm", fetch_book=_binance_book("/fapi/v1")),
+        msgspec.structs.replace(
+            _BINANCE,
+            venue="binance-coinm",
+            symbols=("BTCUSD_PERP", "ETHUSD_PERP"),
+            further="BNBUSD_PERP",
+            fetch_book=_binance_book("/dapi/v1"),
+            frames=tuple(map(_coinm, _BINANCE_FRAMES)),
+        ),
         VenueSample(
             venue="kraken",
             symbols=("BTC/USD", "ETH/USD"),

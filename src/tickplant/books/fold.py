@@ -93,6 +93,7 @@ def wrong_checksums(parts: Iterable[Records], instrument: Instrument) -> Iterato
     for records in parts:
         start = 0
         mine = (records["instrument"] == instrument.id) & (records["kind"] == Kind.CHECKSUM)
+        mine &= records["flags"] & Flag.ON_ORDERS == 0
         for place in np.flatnonzero(mine).tolist():
             fold.apply(records[start : place + 1])
             start = place + 1

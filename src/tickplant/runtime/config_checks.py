@@ -153,7 +153,7 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
         raise wrong(f"{key}.book_depth", f"{venue.name} offers {offered}")
     for group in venue.exclusive:
         if len(same := [channel for channel in group if channel in feed.channels]) > 1:
-            raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same trades: choose one")
+            raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same data: choose one")
     if feed.connections > 1 and (reason := venue.why_single(feed.channels)):
         raise wrong(f"{key}.connections", f"must be 1: {reason}")
     if feed.sim and (feed.ws_url or feed.rest_url):

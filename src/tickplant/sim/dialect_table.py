@@ -34,6 +34,7 @@ _PRODUCT: Final = r"[A-Z0-9]+-[A-Z0-9]+"
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "binance-coinm": Entry(_BINANCE.module, ("BTCUSD_PERP", "ETHUSD_PERP", "BNBUSD_PERP"), r"[A-Z0-9]+_[A-Z0-9]+"),
     "alpha-vantage": Entry(
         "tickplant.sim.dialects.alpha_vantage.venue", ("IBM", "MSFT", "TSCO.LON"), r"[A-Z0-9][A-Z0-9.-]*"
     ),

@@ -1,8 +1,9 @@
-"""What books have in common whose venue numbers nothing: snapshots come in band, a checksum stands behind each event.
+"""What books have in common whose venue numbers nothing: snapshots come in band, with each subscription.
 
-The checksum is the only sign that nothing is missing. An event behind which it does not agree makes the book stale: a
-GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for. A snapshot that disagrees itself
-has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are recorded as they come.
+Where a checksum stands behind each event, it is the only sign that nothing is missing. An event behind which it does not
+agree makes the book stale: a GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for. A
+snapshot that disagrees itself has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are
+recorded as they come.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tickplant.records.batch import FLAGS_SHIFT, PACKED, Rows
 from tickplant.records.layouts import Flag, GapCause
 
 
-class InBandBook(abc.ABC):
+class UnnumberedBook(abc.ABC):
     """State of one book; see book_tracker.BookTracker. What it holds is kept by the subclass."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    transport: Literal["websocket", "tcp"] = "websocket"  # what its links are: `ws` of the endpoints is such an address
     depths: tuple[int, ...] = ()  # levels a side of its books, where it offers a choice; the first is the default
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
@@ -54,6 +55,7 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_DATABENTO: Final = "tickplant.feeds.venues.databento.adapter"
 _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book")
 
 VENUES: Final[dict[str, Venue]] = {
@@ -84,6 +86,18 @@ VENUES: Final[dict[str, Venue]] = {
             depths=(10, 25, 100, 500, 1000),
             symbol=r"[A-Za-z0-9.]{1,32}/[A-Za-z0-9.]{1,31}",
             symbol_hint="BASE/QUOTE, such as BTC/USD",
+            upper_case=False,
+        ),
+        Venue(
+            name="databento",
+            factory=f"{_DATABENTO}:DatabentoAdapter",
+            kernels=f"{_DATABENTO}:warm_up",
+            endpoints={"ws": "tcp://{dataset}.lsg.databento.com:13000"},
+            channels=("trade", "quote", "book", "orders", "venue_bar", "statistic"),
+            exclusive=(("book", "orders"),),
+            transport="tcp",
+            symbol=r"[A-Z0-9]{2,8}\.[A-Z0-9]{2,8}/[^\x00-\x1f,|]{1,71}",
+            symbol_hint="DATASET/SYMBOL, such as GLBX.MDP3/ESH4, GLBX.MDP3/ES.FUT or GLBX.MDP3/ES.c.0",
             upper_case=False,
         ),
     )

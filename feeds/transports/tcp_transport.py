@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from tickplant.feeds.contract import LinkSpec
@@ -38,8 +38,7 @@ class TcpTransport(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._listener.on_open(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:

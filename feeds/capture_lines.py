@@ -73,15 +73,17 @@ def lines_of(link: str, frames: Sequence[bytes], ts_recv_ns: int) -> bytes:
     """
     stamp = b"%d<%s " % (ts_recv_ns, link.encode())
     text = (b"\n" + stamp).join(frames)
-    if not text.isascii() or text.count(b"\n") != len(frames) - 1:
+    if not text.isascii() or b"\0" in text or text.count(b"\n") != len(frames) - 1:
         return b"\n".join([_line_of(frame, stamp) for frame in frames])
     return stamp + text
 
 
 def _line_of(frame: bytes, stamp: bytes) -> bytes:
     try:
-        frame.decode()
+        is_text = b"\0" not in frame and frame.decode() is not None
     except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
         return stamp.replace(b"<", b"=", 1) + base64.b64encode(frame)
     return stamp + frame.replace(b"\n", b" ")
 

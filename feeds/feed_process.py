@@ -22,6 +22,8 @@ from tickplant.feeds import rest
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.contract import REST, WS, Adapter, FeedContext, LinkSpec
 from tickplant.feeds.file_feed import RecordedFeed
+from tickplant.feeds.imported_feed import ImportedFeed
+from tickplant.feeds.importers import open_import
 from tickplant.feeds.last_ids import LastIds, by_symbol, file_of, last_ids, load
 from tickplant.feeds.past import Past
 from tickplant.feeds.pipeline import Source
@@ -29,7 +31,7 @@ from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.runner import LiveFeed
-from tickplant.feeds.transports import picows_transport, websockets_transport
+from tickplant.feeds.transports import picows_transport, tcp_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, Listener, Transport
 from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
 from tickplant.records import notes
@@ -194,15 +196,11 @@ def _make_source(
 
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
     if not isinstance(spec.source, Live):
-        return RecordedFeed(
-            make_adapter,
-            publisher,
-            rejects,
-            Path(spec.source.path),
-            resolve=directory.resolve,
-            symbol_of=directory.symbol_of,
-            past=past,
-        )
+        path, shared = Path(spec.source.path), (make_adapter, publisher, rejects)
+        if spec.source.imported:
+            file = open_import(config.venue, path)
+            return ImportedFeed(*shared, file, resolve=directory.resolve, symbol_of=directory.symbol_of, past=past)
+        return RecordedFeed(*shared, path, resolve=directory.resolve, symbol_of=directory.symbol_of, past=past)
     former = directory.former()
     return LiveFeed(
         make_adapter(),
@@ -221,8 +219,10 @@ def _make_source(
 
 
 async def _connect(configured: Connect, link: LinkSpec, listener: Listener, **options: float) -> Transport:
-    """Open a link by the configured transport, or by the one that can compress where the link wants that."""
+    """Open a link by the configured transport, or by the one that can do what the link wants."""
     connect = websockets_transport.connect if link.compression else configured
+    if link.url.startswith(tcp_transport.SCHEME):
+        connect = tcp_transport.connect
     return await connect(link, listener, **options)
 
 

@@ -9,7 +9,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
+    transport: Literal["websocket", "tcp"] = "websocket"  # what its links are: `ws` of the endpoints is such an address
     numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
     single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
     depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
@@ -77,6 +78,7 @@ _BINANCE_CHANNELS: Final = ("trade", "agg_trade", "quote", "book", "partial_book
 _FUTURES_CHANNELS: Final = (*_BINANCE_CHANNELS, "statistic", "liquidation")
 _PARTIAL_DEPTHS: Final = (20, 10, 5)
 _NUMBERED: Final = ("trade", "agg_trade", "quote", "book")
+_DATABENTO: Final = "tickplant.feeds.venues.databento.adapter"
 
 _PRODUCT: Final = r"[A-Z0-9]{1,30}(?:-[A-Z0-9]{1,20}){1,3}"
 
@@ -212,6 +214,18 @@ VENUES: Final[dict[str, Venue]] = {
             channels=("venue_bar",),
             symbol=r"[A-Z0-9][A-Z0-9.-]{0,23}",
             symbol_hint="a ticker, such as IBM or TSCO.LON",
+        ),
+        Venue(
+            name="databento",
+            factory=f"{_DATABENTO}:DatabentoAdapter",
+            kernels=f"{_DATABENTO}:warm_up",
+            endpoints={"ws": "tcp://{dataset}.lsg.databento.com:13000"},
+            channels=("trade", "quote", "book", "orders", "venue_bar", "statistic"),
+            exclusive=(("book", "orders"),),
+            transport="tcp",
+            symbol=r"[A-Z0-9]{2,8}\.[A-Z0-9]{2,8}/[^\x00-\x1f,|]{1,71}",
+            symbol_hint="DATASET/SYMBOL, such as GLBX.MDP3/ESH4, GLBX.MDP3/ES.FUT or GLBX.MDP3/ES.c.0",
+            upper_case=False,
         ),
     )
 }

@@ -265,23 +265,28 @@ def _feed(
         source = Live(ws_url=feed.ws_url, rest_url=feed.rest_url)
         if feed.sim:
             host = f"127.0.0.1:{addresses.ports[feed.sim]}"
-            source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
+            scheme = "tcp" if find_venue(feed.venue).transport == "tcp" else "ws"
+            source = Live(ws_url=f"{scheme}://{host}", rest_url=f"http://{host}")
         return FeedSpec(name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source)
 
     warms = (find_venue(feed.venue).kernels,)
     return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)
 
 
-def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig) -> Plan:
-    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there."""
+def ingest(
+    file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig, imported: bool = False
+) -> Plan:
+    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there.
+
+    `imported`: the file is one of others, for the venue's importer.
+    """
     plant_id = cfg.plant_id(data_dir)
     plant = _plant(data_dir, plant_id, settings)
     feed = FeedConfig(venue=venue, symbols=())
     engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
     ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
-    spec = FeedSpec(
-        name=names.feed, plant=plant, config=feed, ring=ring, source=Recording(str(file.resolve())), discover=True
-    )
+    source = Recording(str(file.resolve()), imported=imported)
+    spec = FeedSpec(name=names.feed, plant=plant, config=feed, ring=ring, source=source, discover=True)
     return Plan(
         plant=plant,
         plant_id=plant_id,

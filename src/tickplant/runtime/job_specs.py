@@ -38,6 +38,7 @@ class Recording(msgspec.Struct, frozen=True, tag="recording"):
     """Source: a file of `<receive time, ns> <frame>` lines, read without loss and as fast as possible."""
 
     path: str
+    imported: bool = False  # a file of others: the venue's importer reads it
 
 
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):

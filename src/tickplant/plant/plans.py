@@ -139,10 +139,7 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
-    for feed in config.feeds.values():
-        if feed.credentials:
-            credentials.find(feed.credentials)
+    """The plant of a configuration file. Raises ConfigError where the changes of its symbols cannot be read."""
     followed = FollowedSymbols(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
@@ -266,7 +263,10 @@ def _feed(
         if feed.sim:
             host = f"127.0.0.1:{addresses.ports[feed.sim]}"
             source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
-        return FeedSpec(name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source)
+        secrets = credentials.from_environment(feed.credentials) if feed.credentials else {}
+        return FeedSpec(
+            name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source, secrets=secrets
+        )
 
     warms = (find_venue(feed.venue).kernels,)
     return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)

@@ -96,8 +96,7 @@ class Listings:
     def get(self, symbol: str) -> Listing | None:
         """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
         listing = self.by_symbol.get(symbol)
-        is_wanted = symbol in self._symbols if self._symbols is not None else symbol not in self._removed
-        if listing is None and is_wanted:
+        if listing is None and (symbol not in self._removed if self._symbols is None else symbol in self._symbols):
             if _SYMBOL.match(symbol) is None:
                 raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
             listing = self.add(symbol)

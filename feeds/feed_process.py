@@ -130,7 +130,11 @@ def warm_up() -> None:
 def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
     """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
     # From here on nothing that this process writes can show a key.
-    secrets = credentials.load(spec.config.credentials) if spec.config.credentials else {}
+    secrets: Mapping[str, str] = {}
+    if spec.secrets:
+        secrets = credentials.hold(spec.secrets)
+    elif spec.config.credentials:
+        secrets = credentials.load(spec.config.credentials)
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -52,9 +52,6 @@ class RecordedFeed(PastFeed):
     def damage(self) -> str:
         """See PastFeed."""
         return self._recording.damage
-
-    def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
-        """See Source: a recording cannot, but for what it says itself."""
 
     # -- one reading of the recording
 

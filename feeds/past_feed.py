@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tickplant.feeds.contract import Adapter, Continued, Resolver
@@ -104,6 +104,10 @@ class PastFeed(abc.ABC):
     def resync(self, symbol: str) -> None:
         """See Source: a file cannot."""
         del symbol
+
+    def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """See Source: a file has the symbols that it has."""
+        del added, removed
 
     # For the kinds.
 

@@ -102,12 +102,16 @@ class Listings:
         if self.labels:
             symbol = self.labels.get(symbol, symbol)
         listing = self.by_symbol.get(symbol)
-        is_wanted = symbol in self._symbols if self._symbols is not None else symbol not in self._removed
-        if listing is None and is_wanted:
-            if _SYMBOL.match(symbol) is None:
+        if listing is None and (symbol not in self._removed if self._symbols is None else symbol in self._symbols):
+            if not self.is_symbol(symbol):
                 raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
             listing = self.add(symbol)
         return listing
+
+    @staticmethod
+    def is_symbol(text: str) -> bool:
+        """Whether a text can name an instrument."""
+        return _SYMBOL.match(text) is not None
 
     def follow(self, symbol: str) -> Listing:
         """Record a symbol from now on. Its listing is the one of before where there was one."""

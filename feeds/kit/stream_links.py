@@ -109,7 +109,7 @@ class StreamLinks:
 
         Returns whether a link is replaced as well: the venue's instruments may have changed.
         """
-        effects: list[Effect] = [*self._subscriptions.again(now_ns)]
+        effects: list[Effect] = [*self._subscriptions.again(now_ns), *self._subscriptions.lagging(now_ns)]
         overdue = self._subscriptions.overdue(now_ns, self._delivered)
         for replacement, silent in overdue:
             self.tell_silent(silent, now_ns)

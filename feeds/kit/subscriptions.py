@@ -21,6 +21,9 @@ BUSY: Final = frozenset({"quote", "book"})
 
 MAX_PATIENCE: Final = 64
 
+LAGGING_FRAMES: Final = 20
+"""Messages from which on it means something that another link for the same streams has brought half as many."""
+
 NO_SYMBOL: Final = "*"
 """Symbol of a stream that is of no instrument, such as the venue's instrument data."""
 
@@ -68,6 +71,7 @@ class Link:
         self.spec = spec
         self.group = group_of(spec.name)  # links of a group carry the same streams
         self.opened_ns = 0  # when its newest socket opened
+        self.frames = 0  # that came over it since it was last compared with the others of its group
         self.streams = streams
         self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
@@ -140,13 +144,16 @@ class Subscriptions:
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
+        self.doubled = False  # links have others that carry the same streams
         self._limits = streams_per_link, symbols_per_link
         self._lanes: list[tuple[Link, list[str]]] = []  # first link of each address, channels that go there
         self._connections = 1
+        self._compared_ns = 0
 
     def prepare(self, symbols: Iterable[str], connections: int) -> None:
         """These are the symbols of the feed; so many links are to carry each of their streams."""
         self._connections = connections
+        self.doubled = connections > 1
         known, lanes = frozenset(symbols), dict[tuple[object, ...], tuple[Link, dict[str, None]]]()
         for link in tuple(self.links.values()):
             _, channels = lanes.setdefault(_address(link.spec), (link, {}))
@@ -390,6 +397,24 @@ class Subscriptions:
                 result.append((self._replacement(link, silent), silent))
         for reconnect, _ in result:
             self.links[reconnect.link].replacing = True
+        return result
+
+    def lagging(self, now_ns: int) -> list[Resubscribe]:
+        """Links to replace since others that carry the same streams have brought much more, all the time."""
+        since_ns = self._compared_ns
+        if not self.doubled or now_ns < since_ns + self._silent_ns:
+            return []
+        self._compared_ns = now_ns
+        result: list[Resubscribe] = []
+        for link in self.links.values():
+            most = max((twin.frames for twin in self.twins(link)), default=0)
+            was_open = link.sockets == 1 and since_ns and link.opened_ns <= since_ns
+            if was_open and not link.replacing and most >= LAGGING_FRAMES and 2 * link.frames < most:
+                link.replacing = True
+                reason = f"it has brought {link.frames} messages, another one for the same streams {most}"
+                result.append(Resubscribe(link.spec.name, reason, overlap=True))
+        for link in self.links.values():
+            link.frames = 0
         return result
 
     def replace(self, silent: Sequence[Stream]) -> list[Resubscribe]:

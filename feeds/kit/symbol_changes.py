@@ -56,6 +56,8 @@ class SymbolChanges:
         for symbol in symbols.added:
             if symbol in self._market.listings.by_symbol:
                 self._tell(symbol)
+            elif not self._market.listings.is_symbol(symbol):
+                self._tell(symbol, "it is no symbol")
             else:
                 self._unknown[symbol] = now_ns, self._life.answers
         for symbol in symbols.added:

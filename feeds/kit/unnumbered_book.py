@@ -1,8 +1,8 @@
 """What books have in common whose venue numbers nothing: snapshots come in band, with each subscription.
 
 Where a checksum stands behind each event, it is the only sign that nothing is missing. An event behind which it does
-not agree makes the book stale: a GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for. A
-snapshot that disagrees itself has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are
+not agree makes the book stale: a GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for.
+A snapshot that disagrees itself has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are
 recorded as they come.
 """
 

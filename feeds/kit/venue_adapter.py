@@ -241,6 +241,8 @@ class VenueAdapter(abc.ABC):
     def _on_frames(self, link: str, frames: Sequence[bytes], ts_recv: int) -> None:
         self.link = link
         self.counts.frames += len(frames)
+        if self.subscriptions.doubled and (known := self.subscriptions.links.get(link)) is not None:
+            known.frames += len(frames)
         self.market.ts_recv = ts_recv
         self.market.rejects.tell_unread(ts_recv)
         if self._use_shapes:

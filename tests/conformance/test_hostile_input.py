@@ -33,6 +33,7 @@ from tickplant.feeds.contract import (
     Resync,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.instruments import FEED_SYMBOL
@@ -146,7 +147,8 @@ def exchanged(draw: st.DrawFn, tree: Any) -> Any:
 def events(draw: st.DrawFn, found: Pool) -> Event:
     """Anything that may happen to a feed."""
     link, symbol = draw(st.sampled_from(found.links)), draw(st.sampled_from(found.symbols))
-    match draw(st.sampled_from(["frames"] * 4 + ["answer"] * 2 + ["opened", "closed", "second", "resync", "ended"])):
+    others = ["opened", "closed", "second", "resync", "symbols", "ended"]
+    match draw(st.sampled_from(["frames"] * 4 + ["answer"] * 2 + others)):
         case "frames":
             frames = draw(st.lists(st.sampled_from(found.frames).flatmap(spoilt) | st.binary(max_size=40), max_size=4))
             return Frames(link, frames)
@@ -162,6 +164,9 @@ def events(draw: st.DrawFn, found: Pool) -> Event:
             return Second()
         case "resync":
             return Resync(symbol)
+        case "symbols":
+            some = st.lists(st.sampled_from(found.symbols), max_size=2).map(tuple)
+            return Symbols(draw(some), draw(some))
         case _:
             return Ended()
 

@@ -139,10 +139,7 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
-    for feed in config.feeds.values():
-        if feed.credentials:
-            credentials.find(feed.credentials)
+    """The plant of a configuration file. Raises ConfigError where the changes of its symbols cannot be read."""
     followed = FollowedSymbols(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
@@ -267,7 +264,10 @@ def _feed(
             host = f"127.0.0.1:{addresses.ports[feed.sim]}"
             scheme = "tcp" if find_venue(feed.venue).transport == "tcp" else "ws"
             source = Live(ws_url=f"{scheme}://{host}", rest_url=f"http://{host}")
-        return FeedSpec(name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source)
+        secrets = credentials.from_environment(feed.credentials) if feed.credentials else {}
+        return FeedSpec(
+            name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source, secrets=secrets
+        )
 
     warms = (find_venue(feed.venue).kernels,)
     return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)

@@ -49,6 +49,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: FeedConfig
     ring: RingRef
     source: Live | Recording
+    secrets: dict[str, str] = {}  # of its credential, where that came by the environment of `tickplant up`
     discover: bool = False  # take every symbol that occurs, not only the configured ones
 
 

@@ -185,7 +185,7 @@ class Router:
         channel = split_topic(request.topic)[2]
         if channel in self._books:
             records = self._books[channel](info.instrument)
-            stale = records[-1]["kind"] == Kind.GAP
+            stale = bool(records[-1]["kind"] == Kind.GAP)
         else:
             records = topic.last_records(2 if channel == "quote" else 1)
             stale = info.schema == Schema.BBO and bool(records[-1]["flags"] & Flag.STALE)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from folded_orders import ListedOrders, as_ticks, read_mbo
 from independent import recording
 

@@ -76,12 +76,11 @@ class BookStates(ABC):
     """The books of one stream of ticks. Output depends on the ticks alone, not on how they are cut into batches.
 
     Args:
-        layout: of the row of a book, the fields of `level_kernels.BOOK` among them.
         tally: names of what is counted; one more place is the kernels' own.
     """
 
-    def __init__(self, layout: np.dtype[np.void], tally: Sequence[str]) -> None:
-        self._books = np.zeros(0, layout)
+    def __init__(self, tally: Sequence[str]) -> None:
+        self._books = np.zeros(0, k.BOOK)
         self._runs = Runs()
         self._out = np.zeros(1024, BBO)
         self._names = tuple(tally)

@@ -26,7 +26,7 @@ class Books(BookStates):
         if max_levels < 1:
             raise ValueError(f"max_levels is {max_levels}; a side holds at least one level")
         self.max_levels = max_levels
-        super().__init__(k.BOOK, k.TALLY)
+        super().__init__(k.TALLY)
 
     @property
     def elsewhere(self) -> int:

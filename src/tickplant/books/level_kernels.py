@@ -24,22 +24,25 @@ STALE: Final = 0  # levels are ignored until the next CLEAR; also the state of a
 LOADING: Final = 1  # a CLEAR has come, the LAST of its event has not
 LIVE: Final = 2
 
-BOOK_FIELDS: Final = [
-    ("bid_price", "<i8"),  # these four and `flags`: as in the last BBO
-    ("bid_size", "<i8"),
-    ("ask_price", "<i8"),
-    ("ask_size", "<i8"),
-    ("ts_event", "<i8"),  # of the last record that the book took in
-    ("ts_recv", "<i8"),
-    ("venue_seq", "<u8"),
-    ("seq", "<u8"),
-    ("flags", "<u2"),
-    ("state", "u1"),
-    ("inside", "u1"),  # an atomic event has begun and its LAST has not come
-    ("evicted", "u1"),  # a level was given up since the last CLEAR
-    ("cause", "u1"),  # the GapCause that made it stale
-]
-BOOK: Final = np.dtype(BOOK_FIELDS, align=True)
+BOOK: Final = np.dtype(
+    [
+        ("bid_price", "<i8"),  # these four and `flags`: as in the last BBO
+        ("bid_size", "<i8"),
+        ("ask_price", "<i8"),
+        ("ask_size", "<i8"),
+        ("ts_event", "<i8"),  # of the last record that the book took in
+        ("ts_recv", "<i8"),
+        ("venue_seq", "<u8"),
+        ("seq", "<u8"),
+        ("flags", "<u2"),
+        ("state", "u1"),
+        ("inside", "u1"),  # an atomic event has begun and its LAST has not come
+        ("evicted", "u1"),  # since the last CLEAR a level was given up, or an order refused or matched
+        ("cause", "u1"),  # the GapCause that made it stale
+        ("unknown", "u1"),  # of a book of orders: which of order_kernels.UNKNOWN_CAUSES it has had, a bit each
+    ],
+    align=True,
+)
 """One book: what was last said about it, and in which state it is."""
 
 # Why `apply_ticks` stopped.

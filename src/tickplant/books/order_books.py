@@ -51,7 +51,7 @@ class OrderBooks(BookStates):
         self._table = np.zeros(2 * _FIRST_ORDERS, ENTRY)
         self._used = np.zeros(USED, np.int64)
         self._news = 0
-        super().__init__(k.ORDER_BOOK, k.ORDER_TALLY)
+        super().__init__(k.ORDER_TALLY)
 
     @property
     def memory_bytes(self) -> int:

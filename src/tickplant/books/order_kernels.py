@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.level_kernels import (
-    BOOK_FIELDS,
     CROSSED,
     DONE,
     LOADING,
@@ -43,10 +42,6 @@ from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, OrderFlag,
 
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
-
-ORDER_BOOK: Final = np.dtype([*BOOK_FIELDS, ("unknown", "u1")], align=True)
-"""A book as of levels, where a level given up is an order refused or matched; and, a bit each, which causes of
-UNKNOWN_CAUSES it has had."""
 
 UNKNOWN_CAUSES: Final = (Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
 """Kinds of records that may name an order that was never added. The bit of a kind is `1 << (kind - ORDER_MODIFY)`."""
@@ -259,7 +254,7 @@ def apply_orders(
     Args:
         ticks: TICK records in stored order.
         position: the first one to take.
-        books: ORDER_BOOK by instrument id.
+        books: BOOK by instrument id.
         sides: SIDE by instrument id and side (0 bid, 1 ask).
         keys: pool of keys of runs.
         places: pool of slots of `prices`, parallel to `keys`.

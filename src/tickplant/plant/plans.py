@@ -113,11 +113,12 @@ def _engine(
     waits: bool,
     restores: bool = False,
     recall: str = "",
+    matching: tuple[str, ...] = (),
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
     `restores`: it cannot, and what the engine has missed it makes up for from the store. `recall`: where it awaits who
-    reads there what it has forgotten.
+    reads there what it has forgotten. `matching`: feeds whose crossed books of orders are resolved.
     """
     spec = EngineSpec(
         name=name,
@@ -129,6 +130,7 @@ def _engine(
         wait_for_subscriber=waits and not outputs,
         restores=restores,
         recall=recall,
+        matching=matching,
     )
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
 
@@ -162,7 +164,20 @@ def live(config: Config, addresses: Addresses) -> Plan:
         alone = followed.are_alone(taken)
         inputs = [ticks[feed] for feed in taken]
         recall = f"ipc://{plant.run_dir}/{name}-recall"
-        engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone, recall=recall))
+        matching = tuple(feed for feed in taken if config.feeds[feed].crossed == "match")
+        engines.append(
+            _engine(
+                plant,
+                name,
+                engine,
+                inputs,
+                derived[name],
+                waits=False,
+                restores=alone,
+                recall=recall,
+                matching=matching,
+            )
+        )
         recalls[name] = _recall(plant, name, recall)
         restores += [
             _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed], partial(followed.ever, feed))

@@ -64,6 +64,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+    matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
 
 

@@ -27,13 +27,14 @@ from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.instrument_life import SymbolInfo
 from tickplant.feeds.kit.instrument_life import decimals as step_decimals
 from tickplant.feeds.kit.level_rows import checked_rows
+from tickplant.feeds.kit.link_groups import NO_SYMBOL
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.numbers import decimals, wire_decimal
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
-from tickplant.feeds.kit.subscriptions import BUSY, NO_SYMBOL, Link, Stream, Subscriptions
+from tickplant.feeds.kit.subscriptions import BUSY, Link, Stream, Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.kraken import messages, shapes
 from tickplant.feeds.venues.kraken import venue as facts

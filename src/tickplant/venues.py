@@ -28,6 +28,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     transport: Literal["websocket", "tcp"] = "websocket"  # what its links are: `ws` of the endpoints is such an address
     numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
     single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
+    fixed_symbols: bool = False  # a feed that runs cannot be given others
     depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
@@ -134,6 +135,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="dxlink",
+            fixed_symbols=True,
             factory=f"{_DXLINK}:dxlink",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"ws": "wss://demo.dxfeed.com/dxlink-ws"},
@@ -145,6 +147,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="tastytrade",
+            fixed_symbols=True,
             factory=f"{_DXLINK}:tastytrade",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"ws": "wss://tasty-openapi-ws.dxfeed.com/realtime", "rest": "https://api.tastyworks.com"},
@@ -156,6 +159,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon",
+            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:stocks",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -167,6 +171,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-options",
+            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:options",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -177,6 +182,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-crypto",
+            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:crypto",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -198,6 +204,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="coinbase-advanced",
+            fixed_symbols=True,
             factory=f"{_ADVANCED}:AdvancedAdapter",
             kernels=f"{_ADVANCED}:warm_up",
             endpoints={"ws": "wss://advanced-trade-ws.coinbase.com"},
@@ -207,6 +214,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="alpha-vantage",
+            fixed_symbols=True,
             factory="tickplant.feeds.venues.alpha_vantage.adapter:AlphaVantageAdapter",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"rest": "https://www.alphavantage.co"},
@@ -217,6 +225,7 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="databento",
+            fixed_symbols=True,
             factory=f"{_DATABENTO}:DatabentoAdapter",
             kernels=f"{_DATABENTO}:warm_up",
             endpoints={"ws": "tcp://{dataset}.lsg.databento.com:13000"},

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from checked_adapter import Checked
-from session_records import captured, gaps, readable, replayed, status
+from session_records import captured, gaps, is_followed, readable, replayed, status
 from session_scripts import StreamRules, levels_of
 from venue_samples import SAMPLES, VenueSample
 from venue_session import BEGIN_NS, VenueSession
@@ -24,8 +24,13 @@ from tickplant.feeds.contract import Followed, Open, Opened, Send, Symbols
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 
-VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+GROWING = [sample for sample in SAMPLES.values() if not VENUES[sample.venue].fixed_symbols]
+VENUE = pytest.mark.parametrize("sample", GROWING, ids=[sample.venue for sample in GROWING])
+LISTING = pytest.mark.parametrize(
+    "sample",
+    [sample for sample in GROWING if sample.has_life],
+    ids=[sample.venue for sample in GROWING if sample.has_life],
+)
 
 
 def session_of(sample: VenueSample, **options: object) -> VenueSession:
@@ -33,7 +38,7 @@ def session_of(sample: VenueSample, **options: object) -> VenueSession:
 
 
 def is_live(session: VenueSession, *symbols: str) -> bool:
-    return all(session.feed.table.ids(symbol) and session.feed.book(symbol).live for symbol in symbols)
+    return all(is_followed(session.feed, symbol) for symbol in symbols)
 
 
 def codes(session: VenueSession, symbol: str) -> list[StatusCode]:
@@ -58,13 +63,13 @@ def test_a_symbol_comes_and_goes_and_comes_again(sample: VenueSample, tmp_path: 
         assert session.followed == [Followed(second)]
         assert session.feed.of(second)[0][["kind", "price"]].tolist() == (Kind.STATUS, StatusCode.ADDED)
         assert codes(session, second) == [StatusCode.ADDED]
-        assert StreamRules().check(session.feed.of(second)).begun == {Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK}
+        assert StreamRules(in_line=sample.in_line).check(session.feed.of(second)).begun == sample.streams
 
         session.event(Symbols(removed=(second,)))
         gone = session.feed.of(second)
         assert gone[-2:]["price"].tolist() == [StatusCode.DISCONNECTED, StatusCode.REMOVED]
-        assert not ALL & ~int(gone[-2]["flags"])
-        assert not session.feed.book(second).live
+        assert not sample.all_streams & ~int(gone[-2]["flags"])
+        assert not (sample.has_book and session.feed.book(second).live)
         session.run(1.0)
         assert len(session.feed.of(second)) == len(gone)
         assert session.followed[1:] == [Followed(second, added=False)]
@@ -77,7 +82,7 @@ def test_a_symbol_comes_and_goes_and_comes_again(sample: VenueSample, tmp_path: 
         session.run(0.5)
         again = session.feed.of(second)[len(gone) :]
         assert again[0][["kind", "price"]].tolist() == (Kind.STATUS, StatusCode.ADDED)
-        for on in (Flag.ON_QUOTE, Flag.ON_BOOK):
+        for on in sample.untold - {Flag.ON_TRADE}:
             assert gaps(again, on)["price"].tolist() == [GapCause.DISCONNECT]
         assert set(gaps(again, Flag.ON_TRADE)["price"].tolist()) <= {GapCause.DISCONNECT}  # none where the past came
         session.disconnect()
@@ -87,10 +92,11 @@ def test_a_symbol_comes_and_goes_and_comes_again(sample: VenueSample, tmp_path: 
         session.run_until(lambda: session.is_silent)
         session.run(0.1)
         for symbol in (first, second):
-            StreamRules().check(session.feed.of(symbol))
+            StreamRules(in_line=sample.in_line).check(session.feed.of(symbol))
             instrument = session.feed.table.known(symbol)
             assert instrument is not None
-            assert levels_of(session.feed.book(symbol), instrument) == session.book(symbol)
+            if sample.has_book:
+                assert levels_of(session.feed.book(symbol), instrument) == session.book(symbol)
         session.end()
     check_capture(session, tmp_path / "capture")
 
@@ -109,7 +115,7 @@ def test_a_symbol_that_is_added_before_anything_has_come_waits_for_the_instrumen
     check_capture(session, tmp_path / "capture")
 
 
-@VENUE
+@LISTING
 def test_a_symbol_that_the_venue_does_not_list_is_named(sample: VenueSample, tmp_path: Path) -> None:
     first, unknown = sample.symbols[0], f"Q{sample.symbols[0]}"
     assert not VENUES[sample.venue].why_not(unknown)
@@ -134,7 +140,7 @@ def test_a_symbol_that_the_venue_refuses_is_named_and_let_go_of(sample: VenueSam
         session.run(0.5)
         session.fault("refuse-subscription", count=1)
         session.event(Symbols(added=(second,)))
-        session.run(0.5)
+        session.run_until(lambda: bool(session.followed))
         (outcome, *removed) = session.followed
         assert outcome.symbol == second and "the venue refuses it: " in outcome.problem
         assert removed == [Followed(second, added=False)]
@@ -188,7 +194,11 @@ def test_a_feed_that_grows_fills_links_as_one_that_begins_with_all(sample: Venue
     assert set(streams) == set(planned)
 
 
-@VENUE
+@pytest.mark.parametrize(
+    "sample",
+    [sample for sample in GROWING if not VENUES[sample.venue].single],
+    ids=[sample.venue for sample in GROWING if not VENUES[sample.venue].single],
+)
 def test_a_new_link_carries_what_was_added(sample: VenueSample) -> None:
     """As where the others are full: with room for one symbol a link."""
     first, second = sample.symbols

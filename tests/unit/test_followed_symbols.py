@@ -87,6 +87,12 @@ def test_what_cannot_be_is_refused(tmp_path: Path, feed: str, added: list[str], 
     assert said.startswith(why) if why else said == ""
 
 
+def test_a_venue_whose_feeds_keep_their_symbols_says_so(tmp_path: Path) -> None:
+    text = TEXT + '[feeds.bars]\nvenue = "alpha-vantage"\nsymbols = ["IBM"]\nchannels = ["venue_bar"]\n'
+    said = FollowedSymbols(config(tmp_path, text)).why_not("bars", ["MSFT"], [])
+    assert said == "a feed of alpha-vantage keeps the symbols it begins with: change the configuration"
+
+
 def test_an_instrument_that_another_feed_of_the_engine_records_is_refused(tmp_path: Path) -> None:
     engine = '[engines.one]\npublish = "tcp://127.0.0.1:5555"\n'
     followed = FollowedSymbols(config(tmp_path, TEXT + engine))

@@ -96,6 +96,8 @@ class FollowedSymbols:
         """What keeps a change from being made; empty where nothing does."""
         if feed not in self._feeds:
             return f"there is no feed {feed}; there are {', '.join(self._feeds)}"
+        if find_venue(self._feeds[feed].venue).fixed_symbols:
+            return f"a feed of {self._feeds[feed].venue} keeps the symbols it begins with: change the configuration"
         now = self.of(feed)
         for symbol in added:
             if why := self._why_not_add(feed, symbol, now):

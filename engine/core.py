@@ -166,7 +166,8 @@ class Engine:
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         bbo = feed.books.apply(ticks)
-        self._warn(feed)
+        if feed.books.unknown:
+            self._warn(feed)
         if len(bbo):
             bbo, stored = self._store_bbo(bbo)
             self.bbo += len(bbo)
@@ -216,7 +217,7 @@ class Engine:
 
     def _warn(self, feed: Feed) -> None:
         """Say once that operations on unknown orders occur, of each cause and instrument."""
-        for unknown in feed.books.news():
+        for unknown in feed.books.unknown:
             if (key := (feed.origin.feed, *unknown)) not in self._warned:
                 self._warned.add(key)
                 row = self._table.by_id(unknown.instrument)

@@ -153,13 +153,18 @@ class _Match:
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
             raise _NoFitError
-        example, lists = _example(each.parts)
-        elements = []
-        for member in message:
-            inner = _Found(dict(found.names), found.slot, each.parts)
-            self.value(example, member, inner, iter(lists))
-            elements.append(inner)
-        found.lists.append(elements)
+        choices = [(parts, *_example(parts)) for parts in each.choices]
+        found.lists.append([self._element(choices, member, found) for member in message])
+
+    def _element(self, choices: Sequence[tuple[Sequence[Any], Any, list[Each]]], member: Any, found: _Found) -> _Found:
+        for parts, example, lists in choices:
+            inner = _Found(dict(found.names), found.slot, parts)
+            try:
+                self.value(example, member, inner, iter(lists))
+            except _NoFitError:
+                continue
+            return inner
+        raise _NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")

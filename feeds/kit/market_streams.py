@@ -15,7 +15,7 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS, OtherStreams
+from tickplant.feeds.kit.other_streams import OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
@@ -25,8 +25,11 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
-from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
-from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.batch import INSTRUMENT_MASK, PACKED, TS_EVENT, VENUE_SEQ, Rows
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL, OTHER_CHANNELS
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
+
+_RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
 
 _AGGREGATE: Final = int(Flag.AGGREGATE)
 _LAST: Final = int(Flag.LAST)
@@ -88,6 +91,10 @@ class Market:
         """Record frames by their shapes, in order; each that fits none goes to `refer`."""
         self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
 
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""
+        self.listings.reader.use_shapes(shapes)
+
     # Instruments.
 
     def rescale(self, listing: Listing, ts_ns: int) -> bool:
@@ -143,6 +150,24 @@ class Market:
         if on_book:
             self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
+
+    def on_trade_rows(self, rows: Rows, ts_recv: int) -> None:
+        """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
+        if not len(rows):
+            return
+        rows, state, column = rows.copy(), self.listings.state, sc.LAST_TRADE  # a GAP may come to lie where they lay
+        ids, packed = rows[:, VENUE_SEQ].tolist(), rows[:, PACKED].tolist()
+        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in packed]
+        last, _, cause = state[listings[0].slot, column : column + 3].tolist()
+        if not cause and packed.count(packed[0]) == len(packed) and ids == [*range(last + 1, last + 1 + len(ids))]:
+            # Nearly always: no hole, no repeat, one instrument.
+            state[listings[0].slot, column : column + 2] = ids[-1], rows[-1, TS_EVENT]
+            self.batch.extend(rows, Kind.TRADE)
+            return
+        for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
+            if not self._is_duplicate(listing, column, ident, time):
+                self._continue(listing, column, ident, time, ts_recv)
+                self.batch.extend(rows[number : number + 1], Kind.TRADE)
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
         """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""
@@ -266,8 +291,8 @@ class Market:
         return not reset
 
     def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
-        # Of one of the last trades, of ids that do not count.
-        if not (self._trades_unique and trade.id):
+        # Of one of the last trades, of ids that do not count. A correction has the id of what it restates.
+        if not (self._trades_unique and trade.id) or trade.flags & _RESTATES:
             return False
         row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
         repeats: bool = row[at : at + 2].tolist() == [trade.id, trade.ts_event]

@@ -37,6 +37,7 @@ _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
 _MAX: Final = 2**63 - 1
+_MS_NS: Final = 1_000_000
 _LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
 _SIMPLE: Final = {"price": Decimal, "price+": Decimal, "size": Decimal, "size+": Decimal}
 
@@ -94,7 +95,7 @@ class PlainReader:
             )
         except (ValueError, RecursionError):
             return None
-        for name, (shape, example, lists) in self._shapes.items():
+        for name, (shape, (example,), lists) in self._shapes.items():
             found = _Found({}, NONE, shape)
             try:
                 _Match(self._slots).value(example, message, found, iter(lists))
@@ -115,8 +116,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
-    """The text of parts as JSON, its holes as texts, and its lists."""
+def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
+    """The text of parts as JSON, its holes as texts, and its lists. It is one value, or several of a list."""
     text, lists = "", []
     for part in parts:
         if isinstance(part, str):
@@ -127,7 +128,8 @@ def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    return json.loads(quoted, object_pairs_hook=tuple, strict=False), lists
+    quoted = f"[{quoted}]"
+    return json.loads(quoted, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, strict=False), lists
 
 
 class _Match:
@@ -140,6 +142,9 @@ class _Match:
         """Raises _NoFitError."""
         if example == _LIST:
             self._list(next(lists), message, found)
+        elif isinstance(example, _Number | bool | None):
+            if type(message) is not type(example) or message != example:
+                raise _NoFitError
         elif isinstance(example, str):
             self._scalar(example, message, found)
         elif isinstance(example, tuple) and isinstance(message, tuple):
@@ -154,16 +159,25 @@ class _Match:
         if not isinstance(message, list):
             raise _NoFitError
         choices = [(parts, *_example(parts)) for parts in each.choices]
-        found.lists.append([self._element(choices, member, found) for member in message])
+        elements = []
+        while message:
+            inner, width = self._element(choices, message, found)
+            elements.append(inner)
+            message = message[width:]
+        found.lists.append(elements)
 
-    def _element(self, choices: Sequence[tuple[Sequence[Any], Any, list[Each]]], member: Any, found: _Found) -> _Found:
-        for parts, example, lists in choices:
-            inner = _Found(dict(found.names), found.slot, parts)
+    def _element(
+        self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
+    ) -> tuple[_Found, int]:
+        """The element that these members begin with, and how many of them it is."""
+        for parts, examples, lists in choices:
+            inner, inner_lists = _Found(dict(found.names), found.slot, parts), iter(lists)
             try:
-                self.value(example, member, inner, iter(lists))
-            except _NoFitError:
+                for example, member in zip(examples, members[: len(examples)], strict=True):
+                    self.value(example, member, inner, inner_lists)
+            except (_NoFitError, ValueError):
                 continue
-            return inner
+            return inner, len(examples)
         raise _NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
@@ -220,8 +234,19 @@ class _Match:
                     raise _NoFitError
                 found.slot = self._slots[text]
             return end
-        found.names[name] = _read(kind, text)
+        found.names[name] = _joined(kind, found.names.get(name), _read(kind, text))
         return end
+
+
+def _joined(kind: str, before: Any, value: Any) -> Any:
+    """A value with that which the hole had before."""
+    if kind == "later":
+        return max(before, value)
+    if kind == "nanos":
+        value += before
+        if value > _MAX:
+            raise _NoFitError
+    return value
 
 
 def _read(kind: str, text: str) -> Any:
@@ -253,7 +278,9 @@ def _read(kind: str, text: str) -> Any:
         return Decimal(text)
     if "." in text:
         raise _NoFitError
-    return _epoch(int(text)) if kind == "epoch" else int(text)
+    if kind == "nanos" and int(text) >= _MS_NS:
+        raise _NoFitError
+    return _epoch(int(text)) if kind in ("epoch", "later") else int(text)
 
 
 def _bytes(kind: str, members: list[Any]) -> int:

@@ -20,8 +20,11 @@ RAW: Final = -1
 EPOCH: Final = 0  # an integer in ms, us or ns
 SECONDS: Final = 1  # with a fraction
 RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fraction, of 1970 to 2261
+LATER: Final = 3  # as EPOCH; of this and the time before, the later one
+NANOS: Final = 4  # an integer of ns within the ms of the time before, 0 to 999999
 
 _NS_DECIMALS: Final = 9
+_MS_NS: Final = 1_000_000
 _EIGHT_DIGITS: Final = 100_000_000
 _DIGITS: Final = 19
 """No number of more digits fits 63 bits."""
@@ -123,10 +126,21 @@ def time_at(at: int, form: int) -> tuple[int, int]:
     if form == SECONDS:
         end, mantissa, decimals = decimal_at(at)
         time = rescale(mantissa, decimals, _NS_DECIMALS)
+    elif form == NANOS:
+        end, time = int_at(at)
+        time = time if time < _MS_NS else -1
     else:
         end, time = int_at(at)
         time = _epoch_ns(time)
     return end if time >= 0 else -1, time
+
+
+@inlined
+def joined(before: int, time: int, form: int) -> int:
+    """A time with the one before it, in ns, where its form says so; below 0 where that does not fit."""
+    if form == LATER:
+        return max(before, time)
+    return before + time if form == NANOS else time
 
 
 @inlined

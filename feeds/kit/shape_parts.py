@@ -125,7 +125,10 @@ Shape = Sequence[Part]
 
 
 def each(*parts: Part) -> Each:
-    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them."""
+    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them.
+
+    An element may be several values of the list, one behind the other: `each('"<symbol>",<price>,<size>', …)`.
+    """
     return Each(*parts)
 
 

@@ -62,8 +62,8 @@ OUTCOME_MASK: Final = 0xF
     INT,  # field
     TEXT,  # stop
     SHARED,  # up to here the next shape may be the same
-    WORD,  # field, how many, then length, word, mask, value of each
-    TIME,  # field, which of EPOCH, SECONDS, RFC3339
+    WORD,  # field, how many, then length, word, mask, value, rest, mask of each
+    TIME,  # field, which of EPOCH, SECONDS, RFC3339, LATER, NANOS
     NUMBER,
     ANY,
     LEVELS,  # packed, then length, word, mask, word, mask of each of three literals

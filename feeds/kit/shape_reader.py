@@ -8,6 +8,7 @@ frames ──> ShapeReader.read ──> rows of the batch
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -53,17 +54,27 @@ class ShapeReader:
 
     def __init__(self, shapes: Shapes, symbols: SymbolTable, state: NDArray[np.int64]) -> None:
         """Read `shapes`, of `symbols`, into `state`, a table of shape (instruments, columns): see state_table.py."""
-        self._shapes = shapes
         self._symbols = symbols
         self._array = np.zeros(prog.CONTEXT_WORDS, np.int64)
-        self._array[prog.CODE] = shapes.code.ctypes.data
         self._array[prog.SYMBOLS] = symbols.head.ctypes.data
-        self._array[prog.FIELDS :] = shapes.fields.ravel()
         self._context = self._array.ctypes.data
         self._words = self._array.data
         self._rows: NDArray[np.int64] | None = None
-        self._refused = [0] * (len(shapes.names) + 1)
+        self._former: Counter[str] = Counter()  # fallbacks from shapes that are no longer in use
+        self._refused: list[int] = []
+        self._shapes = shapes
+        self.use_shapes(shapes)
         self.use_state(state)
+
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Use these shapes from the next frame on; `refer` may call this."""
+        self._former = Counter(self.fallbacks)
+        self._shapes = shapes
+        self._refused = [0] * (len(shapes.names) + 1)
+        self._array[prog.CODE] = shapes.code.ctypes.data
+        self._array[prog.TAKEN : prog.UNDO] = 0
+        self._array[prog.REFUSED_AT : prog.REFUSED_SHAPE + 1] = 0
+        self._array[prog.FIELDS :] = shapes.fields.ravel()
 
     def use_state(self, state: NDArray[np.int64]) -> None:
         """Use this state table from now on, for example a larger one. Raises ValueError for any other array."""
@@ -160,7 +171,9 @@ class ShapeReader:
     @property
     def fallbacks(self) -> dict[str, int]:
         """Frames left to the reference, by the shape that was followed furthest; "" is for those that fit none."""
-        return {name: number for name, number in zip((*self._shapes.names, ""), self._refused, strict=True) if number}
+        names = (*self._shapes.names, "")
+        counts = self._former + Counter(dict(zip(names, self._refused, strict=False)))
+        return {name: number for name, number in counts.items() if number}
 
     @property
     def last_fallback(self) -> tuple[str, int]:

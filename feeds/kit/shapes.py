@@ -16,7 +16,9 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     int             an integer of 0 to 2**63 - 1
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
-    a=1|b=2         one of these words, of at most 8 bytes, and the number that it stands for
+    later           as epoch; the hole has the later one of this and the time that it had before
+    nanos           ns within the ms of the time that the hole had before, added to that
+    a=1|b=2         one of these words, of at most 16 bytes, and the number that it stands for
     bytes           a list of at most 8 integers as one: a byte each, the first one lowest, 255 for those above 254;
                     `bytes!2!7` leaves lists with a 2 or a 7 in them to the reference
     text            plain ASCII up to the next character of the example
@@ -40,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.kit import shape_program as prog
-from tickplant.feeds.kit.raw_numbers import EPOCH, RAW, RFC3339, SECONDS
+from tickplant.feeds.kit.raw_numbers import EPOCH, LATER, NANOS, RAW, RFC3339, SECONDS
 from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
     Each,
@@ -214,6 +216,8 @@ class Shapes:
         elif hole.type in ("number", "any"):
             words.append(prog.NUMBER if hole.type == "number" else prog.ANY)
         else:
+            if hole.type in ("later", "nanos") and hole.name not in scope.names:
+                raise ValueError(f"<{hole.name}:{hole.type}>: {hole.name!r} has no time before")
             field = 16 * self._number((hole.name, hole.type in DECIMALS))
             scope.names[hole.name] = field
             if hole.type in DECIMALS:
@@ -223,7 +227,9 @@ class Shapes:
             elif hole.type == "word":
                 words += [prog.WORD, field, len(hole.words)]
                 for word in sorted(hole.words, key=len, reverse=True):
-                    words += [len(word), *_as_words(word, 1), _mask(len(word)), hole.words[word]]
+                    first, rest = _as_words(word, _WORD_WORDS)
+                    masks = _mask(min(len(word), 8)), _mask(max(len(word) - 8, 0))
+                    words += [len(word), first, masks[0], hole.words[word], rest, masks[1]]
             else:
                 words += [prog.INT, field] if hole.type == "int" else [prog.TIME, field, _TIMES[hole.type]]
 
@@ -266,7 +272,8 @@ class Shapes:
         return self._numbers[key]
 
 
-_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339}
+_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339, "later": LATER, "nanos": NANOS}
+_WORD_WORDS: Final = 2  # of a word in WORD
 _LITERAL_WORDS: Final = 2  # of a literal in LEVELS
 
 

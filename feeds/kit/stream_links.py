@@ -10,9 +10,8 @@ from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions, group_of
-from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import StatusCode
 
 SETTLED_NS: Final = 3_000_000_000
@@ -60,10 +59,11 @@ class StreamLinks:
         self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
         self.go_on(link, now_ns)
 
-    def go_on(self, link: Link, now_ns: int) -> None:
-        """The streams of a link are about to come, after an interruption perhaps."""
+    def go_on(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> None:
+        """The streams of a link, or these of them, are about to come, after an interruption perhaps."""
+        coming = self.streams_of(link) if streams is None else streams
         # In the same order live and from a capture, which does not say how the feed was configured.
-        for stream in sorted(self._streams_of(link), key=lambda stream: stream.channel):
+        for stream in sorted(coming, key=lambda stream: stream.channel):
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
                 self._market.go_on(listing, stream.channel, now_ns)
@@ -86,16 +86,21 @@ class StreamLinks:
                 self._doubt(link)
             self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
             return
+        self.cut(link, self.streams_of(link), now_ns)
+
+    def cut(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
+        """These streams of a link come no longer, though the link itself may live."""
         lost: dict[Listing, int] = {}
-        for stream in self._streams_of(link):
+        for stream in streams:
+            link.watched.pop(stream, None)
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.interrupt(listing, stream.channel, now_ns)
                 lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
         for listing, flags in lost.items():
             self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
 
-    def _streams_of(self, link: Link) -> Sequence[Stream]:
-        # Of a recording nobody knows which of the feed's streams a link carried.
+    def streams_of(self, link: Link) -> Sequence[Stream]:
+        """What a link carries; of a recording, where nobody knows that, all that it may have carried."""
         symbols = self._market.listings.by_symbol if not self._live else ()
         return link.streams or [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
 
@@ -104,7 +109,7 @@ class StreamLinks:
 
         Returns whether a link is replaced as well: the venue's instruments may have changed.
         """
-        effects: list[Effect] = [*self._subscriptions.again(now_ns)]
+        effects: list[Effect] = [*self._subscriptions.again(now_ns), *self._subscriptions.lagging(now_ns)]
         overdue = self._subscriptions.overdue(now_ns, self._delivered)
         for replacement, silent in overdue:
             self.tell_silent(silent, now_ns)
@@ -126,7 +131,7 @@ class StreamLinks:
 
     def _doubt(self, link: Link) -> None:
         # The link that is left may not have subscribed to all when this one broke. Ids show what trades and books lack.
-        for stream in self._streams_of(link):
+        for stream in self.streams_of(link):
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.doubt(listing, stream.channel)
 

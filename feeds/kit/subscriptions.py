@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from tickplant.feeds.contract import LinkSpec, Resubscribe, Send
+from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.channels import OTHER_CHANNELS
 
 SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
@@ -16,6 +20,12 @@ BUSY: Final = frozenset({"quote", "book"})
 """Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
+
+LAGGING_FRAMES: Final = 20
+"""Messages from which on it means something that another link for the same streams has brought half as many."""
+
+NO_SYMBOL: Final = "*"
+"""Symbol of a stream that is of no instrument, such as the venue's instrument data."""
 
 TWIN: Final = "~"
 """Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
@@ -61,6 +71,7 @@ class Link:
         self.spec = spec
         self.group = group_of(spec.name)  # links of a group carry the same streams
         self.opened_ns = 0  # when its newest socket opened
+        self.frames = 0  # that came over it since it was last compared with the others of its group
         self.streams = streams
         self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
@@ -72,32 +83,137 @@ class Link:
         self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
 
 
+def _address(spec: LinkSpec) -> tuple[object, ...]:
+    return spec.url, *sorted(spec.headers.items())
+
+
 def group_of(name: str) -> str:
     """The name that links have in common which carry the same streams."""
     return name.partition(TWIN)[0]
+
+
+def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
+    """The name of a link: `stem+venue_bar-2`.
+
+    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
+    """
+    name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
+    return name if number == 1 else f"{name}-{number}"
+
+
+def split_link_name(name: str) -> tuple[str, list[str]]:
+    """The stem of a link's name, and the channels without ids that stand in it."""
+    stem, *others = group_of(name).partition("-")[0].split("+")
+    return stem, [channel for channel in others if channel in OTHER_CHANNELS]
 
 
 class Subscriptions:
     """All connections of a feed."""
 
     def __init__(
-        self, links: Iterable[tuple[LinkSpec, Sequence[Stream]]], codec: SubscribeCodec, *, silent_s: float = 60.0
+        self,
+        links: Iterable[tuple[LinkSpec, Sequence[Stream]]],
+        codec: SubscribeCodec,
+        *,
+        silent_s: float = 60.0,
+        streams_per_link: int = 0,
+        symbols_per_link: int = 0,
+        request_bytes: int | None = None,
+        secret: Collection[str] = (),
+        halves: bool = False,
     ) -> None:
+        """Nothing is subscribed to yet.
+
+        Args:
+            links: what each link carries at first.
+            codec: how the venue words subscriptions.
+            silent_s: a stream that may not rest and is silent for so long has failed.
+            streams_per_link: most that a link carries, for symbols that are added while the feed runs; 0: any number.
+            symbols_per_link: likewise.
+            request_bytes: a longer request is taken apart; None where the venue has no such limit.
+            secret: names of the links whose requests hold a credential.
+            halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
+        """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
+        self._request_bytes = request_bytes
+        self._secret = frozenset(secret)
+        self._halves = halves
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
+        self.doubled = False  # links have others that carry the same streams
+        self._limits = streams_per_link, symbols_per_link
+        self._lanes: list[tuple[Link, list[str]]] = []  # first link of each address, channels that go there
+        self._connections = 1
+        self._compared_ns = 0
 
-    def double(self, connections: int) -> None:
-        """Have so many links carry each stream."""
+    def prepare(self, symbols: Iterable[str], connections: int) -> None:
+        """These are the symbols of the feed; so many links are to carry each of their streams."""
+        self._connections = connections
+        self.doubled = connections > 1
+        known, lanes = frozenset(symbols), dict[tuple[object, ...], tuple[Link, dict[str, None]]]()
         for link in tuple(self.links.values()):
-            for number in range(2, connections + 1):
-                share = 1 - (number - 1) / (2 * connections)
-                spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
-                self.links[spec.name] = Link(spec, link.streams, link.channels)
+            _, channels = lanes.setdefault(_address(link.spec), (link, {}))
+            channels |= dict.fromkeys(stream.channel for stream in link.streams if stream.symbol in known)
+            self._double(link)
+        self._lanes = [(first, list(channels)) for first, channels in lanes.values() if channels]
+
+    def _double(self, link: Link) -> None:
+        for number in range(2, self._connections + 1):
+            share = 1 - (number - 1) / (2 * self._connections)
+            spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
+            self.links[spec.name] = Link(spec, link.streams, link.channels)
+
+    def add(self, symbol: str, now_ns: int) -> list[Open | Send]:
+        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be."""
+        effects: list[Open | Send] = []
+        for first, channels in self._lanes:
+            streams = [Stream(symbol, channel) for channel in channels]
+            lane = [link for link in self.links.values() if _address(link.spec) == _address(first.spec)]
+            link = next((link for link in lane if self._has_room(link, len(streams))), None)
+            if link is None:
+                number = next(n for n in itertools.count(2) if f"{first.group}-{n}" not in self.links)
+                link = Link(msgspec.structs.replace(first.spec, name=f"{first.group}-{number}"), ())
+                self.links[link.spec.name] = link
+                self._double(link)
+                effects += [Open(each.spec) for each in (link, *self.twins(link))]
+            for each in (link, *self.twins(link)):
+                each.streams = [*each.streams, *streams]
+                each.channels |= set(channels)
+                if each.sockets:
+                    effects += self.request(each, streams, now_ns)
+        return effects
+
+    def _has_room(self, link: Link, streams: int) -> bool:
+        most_streams, most_symbols = self._limits
+        symbols = {stream.symbol for stream in link.streams} - {NO_SYMBOL}
+        return (not most_streams or len(link.streams) + streams <= most_streams) and (
+            not most_symbols or len(symbols) < most_symbols
+        )
+
+    def remove(self, symbol: str, now_ns: int) -> list[Send]:
+        """End the subscriptions of a symbol for good. The link stays, empty perhaps: another symbol may come."""
+        sends = self.leave(symbol, now_ns)
+        self._left.pop(symbol, None)
+        for link in self.links.values():
+            others = [([one for one in streams if one.symbol != symbol], at_ns) for streams, at_ns in link.refused]
+            link.refused = [(streams, at_ns) for streams, at_ns in others if streams]
+            for pending in link.pending.values():
+                pending.streams = [stream for stream in pending.streams if stream.symbol != symbol]
+        return sends
+
+    def is_acknowledged(self, symbol: str) -> bool:
+        """Whether every link that is open has its subscriptions to a symbol acknowledged."""
+        return all(
+            stream in link.watched
+            for link in self.links.values()
+            if link.sockets
+            for stream in link.streams
+            if stream.symbol == symbol
+        )
 
     def twins(self, link: Link) -> list[Link]:
         """The other links that carry the streams of a link."""
@@ -165,12 +281,16 @@ class Subscriptions:
         sends: list[Send] = []
         interval_ns = int(link.spec.send_interval_s * SECOND_NS)
         for group in groups.values():
-            for start in range(0, len(group), most):
-                part = group[start : start + most]
+            parts = deque(group[start : start + most] for start in range(0, len(group), most))
+            while parts:
+                part = parts.popleft()
+                payload = self._codec.request(part, self._next_id, subscribe=subscribe)
+                if self._request_bytes is not None and len(payload) > self._request_bytes and len(part) > 1:
+                    parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+                    continue
                 deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
                 link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
-                payload = self._codec.request(part, self._next_id, subscribe=subscribe)
-                sends.append(Send(link.spec.name, payload))
+                sends.append(Send(link.spec.name, payload, link.spec.name in self._secret))
                 self._next_id += 1
         return sends
 
@@ -180,6 +300,21 @@ class Subscriptions:
             if not isinstance(request, int) or (pending := link.pending.get(request)) is None:
                 continue
             done = [stream for stream in pending.streams if symbol in ("", stream.symbol)]
+            pending.streams = [stream for stream in pending.streams if stream not in done]
+            if not pending.streams:
+                del link.pending[request]
+            if done:
+                link.refusals = 0
+            self._watch(link, done, now_ns)
+
+    def acknowledge_all(self, connection: str, subscribed: Callable[[Stream], bool], now_ns: int) -> None:
+        """The venue has said what a connection is subscribed to, and not which request that answers."""
+        link = self.links.get(connection)
+        if link is None:
+            return
+        for request in list(link.pending):
+            pending = link.pending[request]
+            done = [stream for stream in pending.streams if subscribed(stream)]
             pending.streams = [stream for stream in pending.streams if stream not in done]
             if not pending.streams:
                 del link.pending[request]
@@ -203,7 +338,9 @@ class Subscriptions:
         if not pending.streams:
             del link.pending[known]
         if streams:
-            link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
+            half = len(streams) // 2 if self._halves else 0
+            again_ns = now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)
+            link.refused += [(part, again_ns) for part in (streams[:half], streams[half:]) if part]
             link.refusals = min(link.refusals + 1, 16)
         return streams
 
@@ -262,6 +399,24 @@ class Subscriptions:
             self.links[reconnect.link].replacing = True
         return result
 
+    def lagging(self, now_ns: int) -> list[Resubscribe]:
+        """Links to replace since others that carry the same streams have brought much more, all the time."""
+        since_ns = self._compared_ns
+        if not self.doubled or now_ns < since_ns + self._silent_ns:
+            return []
+        self._compared_ns = now_ns
+        result: list[Resubscribe] = []
+        for link in self.links.values():
+            most = max((twin.frames for twin in self.twins(link)), default=0)
+            was_open = link.sockets == 1 and since_ns and link.opened_ns <= since_ns
+            if was_open and not link.replacing and most >= LAGGING_FRAMES and 2 * link.frames < most:
+                link.replacing = True
+                reason = f"it has brought {link.frames} messages, another one for the same streams {most}"
+                result.append(Resubscribe(link.spec.name, reason, overlap=True))
+        for link in self.links.values():
+            link.frames = 0
+        return result
+
     def replace(self, silent: Sequence[Stream]) -> list[Resubscribe]:
         """Replace the connections of streams that have failed, unless that is being done."""
         result: list[Resubscribe] = []
@@ -274,8 +429,8 @@ class Subscriptions:
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
-            if stream.symbol in self._left:
-                continue
+            if stream.symbol in self._left or stream.symbol == FEED_SYMBOL:
+                continue  # what is about no single symbol may rest
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
     def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:

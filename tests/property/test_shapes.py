@@ -28,6 +28,7 @@ from tickplant.feeds.kit.shapes import (
 )
 from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.binance import shapes as binance
+from tickplant.feeds.venues.dxlink import shapes as dxlink
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.feeds.venues.polygon import shapes as polygon
 from tickplant.kernels import JIT_ENABLED
@@ -98,6 +99,15 @@ _CHOSEN_QUOTE = (
 )
 _CHOSEN_OTHER = ('{"y":"T","s":"<symbol>","i":"<_:text>"}', Row(Kind.TRADE))
 OTHERS["elements of several kinds"] = ('{"d":', one_of(_CHOSEN_TRADE, _CHOSEN_QUOTE, _CHOSEN_OTHER), "<*>}", Last())
+_QUOTE = "eventType eventSymbol eventTime sequence askTime askPrice askSize bidTime bidPrice bidSize"
+_SALE = "index time timeNanoPart exchangeCode size price aggressorSide spreadLeg validTick type eventFlags eventSymbol"
+DXLINK = dxlink.texts_of(
+    [
+        (1, "Quote", _QUOTE.split()),
+        (3, "TimeAndSale", _SALE.split()),
+        (5, "TimeAndSale", ["eventSymbol", "index", "price", "type"]),
+    ]
+)
 VENUES = {
     "spot": binance.SPOT,
     "usdm": binance.USDM,
@@ -105,6 +115,7 @@ VENUES = {
     "stocks": polygon.STOCKS,
     "options": polygon.OPTIONS,
     "pairs": polygon.CRYPTO,
+    "dxlink": DXLINK,
     "others": OTHERS,
 }
 SYMBOLS = ("BTCUSDT", "A", "BTC/USD", "EIGHTLTR", "SIXTEEN-LETTERS-", "A-SYMBOL-OF-24-LETTERS-X")
@@ -152,6 +163,8 @@ VALUES = {
     "size+": number,
     "int": ident.map(str),
     "epoch": epoch.map(str),
+    "later": epoch.map(str),
+    "nanos": st.sampled_from(["0", "567890", "999999", "1000000", "-1", "1.5", "01"]),
     "seconds": st.one_of(plain_number, st.just("1616663618.123456789"), number),
     "rfc3339": clock,
     "bytes": st.lists(st.sampled_from([0, 1, 2, 12, 37, 60, 62, 63, 254, 255, 256, 10**18]), max_size=9).map(
@@ -303,6 +316,17 @@ GOLDEN = {
     '"t":1788264000800}',
     ("others", "a bare quote"): '["A",1.5,0,-1e-3]',
 }
+GOLDEN["dxlink", "Quote 1"] = (
+    '{"type":"FEED_DATA","channel":1,"data":["Quote",["Quote","A",0,7,1788264000000,230.13,200,1788264001000,230.11,300,'
+    '"Quote","BTC/USD",null,8,0,1.5,2,0,1.25,0]]}'
+)
+GOLDEN["dxlink", "TimeAndSale 3"] = (
+    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",[7680535401890578439,1788264001234,567890,"Q",100.0,230.12,'
+    '"BUY",false,true,"NEW",0,"A",7680535401890578440,1788264001234,0,"Q",1,230.12,"UNDEFINED",false,true,"NEW",0,"A"]]}'
+)
+GOLDEN["dxlink", "TimeAndSale 5"] = (
+    '{"type":"FEED_DATA","channel":5,"data":["TimeAndSale",["A",768053540189057843,230.12,"NEW"]]}'
+)
 GOLDEN["others", "ids with holes, lists as bytes"] = (
     '[{"y":"A","i":3681328,"c":[0,12,37],"d":[255,256,1,2,3,4,5,200],"p":414.125,"q":100,"t":1788267600784,"z":3}]'
 )

@@ -25,6 +25,7 @@ from tickplant.feeds.contract import (
     Ended,
     Event,
     Fail,
+    Followed,
     Frames,
     LinkSpec,
     Open,
@@ -35,6 +36,7 @@ from tickplant.feeds.contract import (
     Resumed,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.sim.conversation import Close as SimClose
@@ -154,6 +156,7 @@ class VenueSession:
         self.sockets: list[Socket] = []
         self.links: dict[str, LinkSpec] = {}
         self.answered = 0
+        self.followed: list[Followed] = []
         self._opening: list[tuple[int, str]] = []
         self._closing: list[tuple[int, Socket]] = []
         self._requests: dict[str, Request] = {}
@@ -252,7 +255,7 @@ class VenueSession:
         self.source.step(self.now_ns - self.source._origin_ns)
         for key, request in list(self._requests.items()):
             if request.not_before_ns <= self.now_ns and self._requests.pop(key, None) is not None:
-                target = Get(request.path, request.headers, "")
+                target = Get(request.path, request.headers, "", request.method, request.body)
                 answer = at_once(self.venue.dialect.rest(target, None))  # type: ignore[arg-type]
                 self.answered += 1
                 self.event(Answer(request, answer.status, answer.body))
@@ -318,6 +321,10 @@ class VenueSession:
                 case Close(link, reason):
                     for socket in [socket for socket in self.sockets if socket.link == link]:
                         self._lose(socket, reason)
+                case Followed(symbol, problem=problem):
+                    self.followed.append(effect)
+                    if problem:
+                        self.event(Symbols(removed=(symbol,)))
                 case Fail(reason):
                     raise AssertionError(reason)
 

@@ -74,7 +74,7 @@ VALUES += ["\udcff", HOSTILE_SYMBOL, "/", "/dev/null", "/dev/full", "日本", "[
 OPTIONS = {
     "query": ["--config", "--data", "--kind", "--schema", "--start", "--end", "--clock", "-o"],
     "verify": ["--config", "--data"],
-    "book": ["--config", "--data", "--at", "--depth"],
+    "book": ["--config", "--data", "--at", "--depth", "--orders", "--crossed"],
     "tail": ["--config", "--address", "--count", "--timeout"],
     "status": ["--config", "--data"],
     "stop": ["--config", "--data"],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine, Feed, FeedBooks
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.kernels import JIT_ENABLED
@@ -30,7 +30,9 @@ class Bench:
         self.stored: list[np.ndarray] = []
         self.room = 1000  # records that are stored of those that follow from one batch
         self.engine = Engine(self.table, self.publisher, self.store, self.store)
-        self.one, self.other = (self.engine.add_feed(name, max_levels=100, bar_s=(1,)) for name in ("one", "other"))
+        self.one, self.other = (
+            self.engine.add_feed(name, FeedBooks(max_levels=100, bar_s=(1,))) for name in ("one", "other")
+        )
 
     def store(self, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored.append(records)
@@ -191,7 +193,7 @@ from tickplant.books import level_kernels, level_runs
 from tickplant.engine import fanout
 from tickplant.engine.derive import bar_kernels
 from tickplant.records import channel_masks
-from tickplant.engine.core import warm_up
+from tickplant.engine.core import FeedBooks, warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import Bench, every_size
 
@@ -273,7 +275,7 @@ def test_what_is_derived_from_the_ticks_before_a_checkpoint_is_stored_before_it(
         return records, len(records)
 
     engine = Engine(bench.table, bench.publisher, store, store, stored.extend)
-    feed = engine.add_feed("feed", max_levels=100, bar_s=(1,), checkpoint_s=10)
+    feed = engine.add_feed("feed", FeedBooks(max_levels=100, bar_s=(1,), checkpoint_s=10))
     rows = np.concatenate([book(a, 10), book(b, 20), book(a, 11), book(b, 21), book(a, 12)])
     rows["seq"] = np.arange(len(rows))
     rows["ts_recv"] = (10**9 * 7) * (rows["seq"] // 4).astype(np.int64)

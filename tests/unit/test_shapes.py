@@ -66,7 +66,7 @@ def bench() -> Bench:
         (('{"a":"é"}',), "compact"),
         (("<*>[]",), "in no object"),
         (('{"a":<b c>}',), "no hole"),
-        (('{"a":<b:amuchtoolongword=1|no=2>}',), "longer than 8"),
+        (('{"a":<b:amuchmuchtoolongword=1|no=2>}',), "longer than 16"),
         (('{"a":<price>}', Row(Kind.TRADE, price="price")), "no <symbol>"),
         (('{"a":"<symbol>"}', Row(Kind.TRADE, price="price")), "no hole named 'price'"),
         (('{"a":"<symbol>","b":"<symbol>"}',), "another symbol"),

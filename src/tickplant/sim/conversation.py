@@ -19,11 +19,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Get(NamedTuple):
-    """A REST request."""
+    """A REST request, a GET unless it says otherwise."""
 
     target: str  # path and query
     headers: Mapping[str, str]
     peer: str  # address of the client
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Refusal(NamedTuple):

@@ -85,8 +85,10 @@ class DxlinkAdapter(VenueAdapter):
 
     def start(self, now_ns: int) -> None:
         """Open the link; at tastytrade, when there is a token."""
+        # What was recorded before goes on behind a GAP. Of what was not, nothing can be interrupted before it occurs.
         for symbol in self._symbols:
-            self.market.listings.get(symbol)
+            if symbol in self.market.listings.last:
+                self.market.listings.get(symbol)
         super().start(now_ns)
         if self._symbols:
             self._do(self._login.start(now_ns))

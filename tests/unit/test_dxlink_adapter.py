@@ -65,6 +65,7 @@ def replaced(desk: VenueDesk) -> list[str]:
 def running(desk: VenueDesk, *channels: int, ts: int = SECOND) -> VenueDesk:
     """A feed whose channels are open."""
     desk.start()
+    desk.link = desk.links[0].name
     desk.open(ts=ts)
     desk.feed(setup(), AUTHORIZED, *map(opened, channels), ts=ts)
     desk.actions.clear()
@@ -77,7 +78,8 @@ def running(desk: VenueDesk, *channels: int, ts: int = SECOND) -> VenueDesk:
 def test_terms_then_channels_then_subscriptions_each_when_the_one_before_is_answered() -> None:
     desk = make("AAPL", "MSFT", channels=("trade", "quote", "statistic"))
     desk.start()
-    assert [link.url for link in desk.links] == ["wss://demo.dxfeed.com/dxlink-ws"]
+    assert [(link.name, link.url) for link in desk.links] == [("feed+statistic", "wss://demo.dxfeed.com/dxlink-ws")]
+    desk.link = "feed+statistic"
     desk.open(ts=SECOND)
     (first,) = sent(desk)
     assert (first["type"], first["keepaliveTimeout"], first["acceptKeepaliveTimeout"]) == ("SETUP", 60, 60)

@@ -158,17 +158,28 @@ class _Match:
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
             raise _NoFitError
-        examples, lists = _example(each.parts)
-        width = len(examples)
-        if len(message) % width:
-            raise _NoFitError
-        elements = []
-        for start in range(0, len(message), width):
-            inner, inner_lists = _Found(dict(found.names), found.slot, each.parts), iter(lists)
-            for example, member in zip(examples, message[start : start + width], strict=True):
-                self.value(example, member, inner, inner_lists)
-            elements.append(inner)
+        choices = [(parts, *_example(parts)) for parts in each.choices]
+        elements: list[_Found] = []
+        while message:
+            element, message = self._element(choices, message, found)
+            elements.append(element)
         found.lists.append(elements)
+
+    def _element(
+        self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
+    ) -> tuple[_Found, list[Any]]:
+        # The first of these, and what comes behind it.
+        for parts, examples, lists in choices:
+            inner, inner_lists, width = _Found(dict(found.names), found.slot, parts), iter(lists), len(examples)
+            try:
+                if width > len(members):
+                    raise _NoFitError
+                for example, member in zip(examples, members[:width], strict=True):
+                    self.value(example, member, inner, inner_lists)
+            except _NoFitError:
+                continue
+            return inner, members[width:]
+        raise _NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")

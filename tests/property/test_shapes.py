@@ -12,7 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shape_tools import Pair, new_state
 
-from tickplant.feeds.kit.shapes import Fresh, Give, Ids, Last, Row, Seen, Shape, Shapes, Stamp, each, levels
+from tickplant.feeds.kit.shapes import (
+    Fresh,
+    Give,
+    Ids,
+    Last,
+    Row,
+    Seen,
+    Shape,
+    Shapes,
+    Stamp,
+    each,
+    levels,
+    one_of,
+)
 from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.dxlink import shapes as dxlink
@@ -80,6 +93,20 @@ DXLINK = dxlink.texts_of(
         (5, "TimeAndSale", ["eventSymbol", "index", "price", "type"]),
     ]
 )
+_CHOSEN_TRADE = (
+    '{"y":"T","s":"<symbol>","i":<id:int>,"p":<price>,"q":<size>,"t":<time:epoch><*>}',
+    Seen(SEEN_TRADE),
+    Fresh("id", "time"),
+    Row(Kind.TRADE, price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+)
+_CHOSEN_QUOTE = (
+    '{"y":"Q","s":"<symbol>","i":<id:int>,"b":<bid:price+>,"a":<ask:price+>}',
+    Ids(LAST_QUOTE, "id", by_one=False),
+    Row(Kind.QUOTE, side=Side.BID, price="bid", seq="id"),
+    Row(Kind.QUOTE, side=Side.ASK, price="ask", seq="id", flags=Flag.LAST),
+)
+_CHOSEN_OTHER = ('{"y":"T","s":"<symbol>","i":"<_:text>"}', Row(Kind.TRADE))
+OTHERS["elements of several kinds"] = ('{"d":', one_of(_CHOSEN_TRADE, _CHOSEN_QUOTE, _CHOSEN_OTHER), "<*>}", Last())
 VENUES = {
     "spot": binance.SPOT,
     "usdm": binance.USDM,
@@ -172,7 +199,7 @@ def example(draw: st.DrawFn, parts: Shape) -> str:
                 frame += before + draw(value)
             frame += text
         elif hasattr(part, "parts"):
-            frame += "[" + ",".join(draw(st.lists(example(part.parts), max_size=4))) + "]"
+            frame += "[" + ",".join(draw(st.lists(st.sampled_from(part.choices).flatmap(example), max_size=4))) + "]"
     return frame
 
 
@@ -298,6 +325,10 @@ GOLDEN["dxlink", "TimeAndSale 5"] = (
 )
 GOLDEN["others", "ids with holes, lists as bytes"] = (
     '[{"y":"A","i":3681328,"c":[0,12,37],"d":[255,256,1,2,3,4,5,200],"p":414.125,"q":100,"t":1788267600784,"z":3}]'
+)
+GOLDEN["others", "elements of several kinds"] = (
+    '{"d":[{"y":"Q","s":"A","i":7,"b":1.5,"a":1.75},{"y":"T","s":"BTC/USD","i":"x"},'
+    '{"y":"T","s":"A","i":9,"p":1.5,"q":3,"t":1788267600784,"z":3}]}'
 )
 for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spot", "usdm")]:
     if shape.endswith("of stream"):

@@ -107,7 +107,8 @@ def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
         parts = wanted.split(".")
         last = parts[-1]
         known = last in (*TICK_CHANNELS, BBO_CHANNEL) or _BARS.fullmatch(last) or "*" in last
-        if not all(parts) or (len(parts) > 2 and not known):
+        symbol = ".".join(parts[1:-1])  # which may have dots itself: .SPY261218C700
+        if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
             channels = ", ".join((*TICK_CHANNELS, BBO_CHANNEL, "bar_1s", "bar_1m", "…"))
             raise SubscribeError(
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "

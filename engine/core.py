@@ -139,6 +139,8 @@ class Engine:
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
         for instrument in np.flatnonzero(sketch.seen).tolist():
+            if sketch.books.has_orders(instrument):
+                self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
                 self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
         for bbo in last_bbo:

@@ -319,9 +319,12 @@ def test_a_book_of_orders_has_a_topic_a_best_and_both_snapshots(bench: Bench) ->
     assert bench.engine.book(a)[["kind", "price"]].tolist() == [(Kind.CLEAR, 0), (Kind.LEVEL, 10)]
     assert bench.engine.orders(a)[["kind", "order_id"]].tolist() == [(Kind.CLEAR, 0), (Kind.ORDER_ADD, 7)]
     sketch = bench.engine.sketch(bench.one)
+    bench.engine.announce([a])
+    assert "binance.A.book" in bench.sequences()
     bench.engine.fold(sketch, orders(a, Kind.ORDER_ADD))
     bench.engine.replace(bench.one, sketch, [])
-    assert bench.sequences()["binance.A.orders"] == 4, "the book as orders, after it was made anew"
+    sequences = {"binance.A.orders": 4, "binance.A.bbo": 2}
+    assert bench.sequences() == sequences, "the book as orders, after it was made anew; no topic of levels"
     bench.engine.overrun(sketch, 5, 7, 99)
     assert bench.engine.orders(a)[-1][["kind", "flags"]].tolist() == (
         Kind.GAP,

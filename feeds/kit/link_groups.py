@@ -13,11 +13,14 @@ from typing import Final
 import msgspec
 
 from tickplant.feeds.contract import LinkSpec, Resubscribe
-from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.channels import OTHER_CHANNELS
 
 SECOND_NS: Final = 1_000_000_000
 LAGGING_FRAMES: Final = 20
 """Messages from which on it means something that another link for the same streams has brought half as many."""
+
+NO_SYMBOL: Final = "*"
+"""Symbol of a stream that is of no instrument, such as the venue's instrument data."""
 
 TWIN: Final = "~"
 """Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
@@ -64,6 +67,21 @@ def _address(spec: LinkSpec) -> tuple[object, ...]:
 def group_of(name: str) -> str:
     """The name that links have in common which carry the same streams."""
     return name.partition(TWIN)[0]
+
+
+def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
+    """The name of a link: `stem+venue_bar-2`.
+
+    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
+    """
+    name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
+    return name if number == 1 else f"{name}-{number}"
+
+
+def split_link_name(name: str) -> tuple[str, list[str]]:
+    """The stem of a link's name, and the channels without ids that stand in it."""
+    stem, *others = group_of(name).partition("-")[0].split("+")
+    return stem, [channel for channel in others if channel in OTHER_CHANNELS]
 
 
 class LinkGroups:
@@ -126,7 +144,7 @@ class LinkGroups:
 
     def _has_room(self, link: Link, streams: int) -> bool:
         most_streams, most_symbols = self._limits
-        symbols = {stream.symbol for stream in link.streams} - {FEED_SYMBOL}
+        symbols = {stream.symbol for stream in link.streams} - {NO_SYMBOL}
         return (not most_streams or len(link.streams) + streams <= most_streams) and (
             not most_symbols or len(symbols) < most_symbols
         )

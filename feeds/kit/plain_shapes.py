@@ -158,17 +158,27 @@ class _Match:
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
             raise _NoFitError
-        examples, lists = _example(each.parts)
-        width = len(examples)
-        if len(message) % width:
-            raise _NoFitError
+        choices = [(parts, *_example(parts)) for parts in each.choices]
         elements = []
-        for start in range(0, len(message), width):
-            inner, inner_lists = _Found(dict(found.names), found.slot, each.parts), iter(lists)
-            for example, member in zip(examples, message[start : start + width], strict=True):
-                self.value(example, member, inner, inner_lists)
+        while message:
+            inner, width = self._element(choices, message, found)
             elements.append(inner)
+            message = message[width:]
         found.lists.append(elements)
+
+    def _element(
+        self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
+    ) -> tuple[_Found, int]:
+        """The element that these members begin with, and how many of them it is."""
+        for parts, examples, lists in choices:
+            inner, inner_lists = _Found(dict(found.names), found.slot, parts), iter(lists)
+            try:
+                for example, member in zip(examples, members[: len(examples)], strict=True):
+                    self.value(example, member, inner, inner_lists)
+            except (_NoFitError, ValueError):
+                continue
+            return inner, len(examples)
+        raise _NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")

@@ -1,4 +1,4 @@
-"""Parts of the kernel that complete an event: its rows are stamped, or given to the adapter."""
+"""Parts of the kernel that write rows and complete events: rows are stamped, or given to the adapter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from tickplant.feeds.kit.raw_text import put_word, word_at
 from tickplant.kernels import inlined
-from tickplant.records.batch import FLAGS_SHIFT, ORDER_ID, PACKED, TS_EVENT, TS_RECV, VENUE_SEQ, WORDS
+from tickplant.records.batch import FLAGS_SHIFT, ORDER_ID, PACKED, PRICE, SIZE, TS_EVENT, TS_RECV, VENUE_SEQ, WORDS
 from tickplant.records.layouts import Flag
 
 ROW_BYTES: Final = 8 * WORDS
@@ -14,18 +14,37 @@ LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
 
 
 @inlined
+def put_level(row: int, price: int, size: int, packed: int) -> None:
+    """A row whose times and ids come later."""
+    put_word(row + 8 * PRICE, price)
+    put_word(row + 8 * SIZE, size)
+    put_word(row + 8 * PACKED, packed)
+
+
+@inlined
+def stamp(row: int, ts_event: int, ts_recv: int, seq: int, order: int) -> None:
+    """The times and ids of a row."""
+    put_word(row + 8 * TS_EVENT, ts_event)
+    put_word(row + 8 * TS_RECV, ts_recv)
+    put_word(row + 8 * VENUE_SEQ, seq)
+    put_word(row + 8 * ORDER_ID, order)
+
+
+@inlined
+def flag_last(row: int) -> None:
+    """Flag a row with LAST."""
+    put_word(row + 8 * PACKED, word_at(row + 8 * PACKED) | LAST_FLAG)
+
+
+@inlined
 def stamp_rows(first: int, end: int, ts_event: int, ts_recv: int, seq: int) -> None:
     """Complete the rows at these addresses as one event; the last one gets LAST."""
     row = first
     while row < end:
-        put_word(row + 8 * TS_EVENT, ts_event)
-        put_word(row + 8 * TS_RECV, ts_recv)
-        put_word(row + 8 * VENUE_SEQ, seq)
-        put_word(row + 8 * ORDER_ID, 0)
+        stamp(row, ts_event, ts_recv, seq, 0)
         row += ROW_BYTES
     if end > first:
-        flagged = end - ROW_BYTES + 8 * PACKED
-        put_word(flagged, word_at(flagged) | LAST_FLAG)
+        flag_last(end - ROW_BYTES)
 
 
 @inlined

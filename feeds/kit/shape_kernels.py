@@ -13,15 +13,13 @@ equal to a plain reading.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
 from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
-from tickplant.feeds.kit.shape_events import LAST_FLAG, ROW_BYTES, put_gift, stamp_rows
+from tickplant.feeds.kit.shape_events import ROW_BYTES, flag_last, put_gift, put_level, stamp, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
 from tickplant.feeds.kit.state_table import (
     ID_RESET_NS,
@@ -35,20 +33,8 @@ from tickplant.feeds.kit.state_table import (
 from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
 from tickplant.feeds.kit.undo_log import change, undo
 from tickplant.kernels import kernel
-from tickplant.records.batch import (
-    KIND_SHIFT,
-    ORDER_ID,
-    PACKED,
-    PRICE,
-    SIDE_SHIFT,
-    SIZE,
-    TS_EVENT,
-    TS_RECV,
-    VENUE_SEQ,
-)
-from tickplant.records.layouts import Kind
+from tickplant.records.batch import KIND_SHIFT, PACKED, SIDE_SHIFT
 
-_LEVEL: Final = Kind.LEVEL << KIND_SHIFT
 _COMMA, _OPEN_LIST, _CLOSE_LIST = (ord(c) for c in ",[]")
 
 
@@ -90,20 +76,29 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
         outcome = prog.FOR_REFERENCE
         furthest = start - 1
         shared = 0
-        for shape in range(shapes):
-            pc = word_at(code + 16 + 16 * shape)
-            if pc == 0:
-                pc = word_at(code + 8 + 16 * shape)
-                at = start
-                shared = 0
-            elif shared == 0:
-                continue  # it fails where the shape before did
+        shape = -1
+        retry = 0  # where to go on with an element that does not fit; the state as it was before that element:
+        changes = kept_at = kept_row = kept_changes = kept_duplicates = kept_given = 0
+        while shape + 1 < shapes or retry != 0:
+            if retry != 0:
+                undo(context, kept_changes, changes)
+                at, row, changes, pc = kept_at, kept_row, kept_changes, retry
+                duplicates, given = kept_duplicates, kept_given
             else:
-                at = shared
+                shape += 1
+                pc = word_at(code + 16 + 16 * shape)
+                if pc == 0:
+                    pc = word_at(code + 8 + 16 * shape)
+                    at = start
+                    shared = 0
+                elif shared == 0:
+                    continue  # it fails where the shape before did
+                else:
+                    at = shared
+                row = mark = done
+                slot = NONE
+                changes = duplicates = given = 0
             pc = code + 8 * pc
-            row = mark = done
-            slot = NONE
-            changes = duplicates = given = 0
             ended = False  # the text has been read: what refuses now refuses the frame for every shape
             while True:
                 op = word_at(pc)
@@ -218,9 +213,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         if row >= limit:
                             outcome = prog.NO_ROOM
                             break
-                        put_word(row + 8 * PRICE, price)
-                        put_word(row + 8 * SIZE, size)
-                        put_word(row + 8 * PACKED, packed)
+                        put_level(row, price, size, packed)
                         row += ROW_BYTES
                         at = end + 1
                         if byte_at(end) != _COMMA:
@@ -244,14 +237,10 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     if mantissa < 0 or amount < 0:
                         break
                     side = word_at(fields + word_at(pc + 16))
-                    put_word(row + 8 * TS_EVENT, word_at(fields + word_at(pc + 56)))
-                    put_word(row + 8 * TS_RECV, ts_recv)
-                    put_word(row + 8 * PRICE, mantissa)
-                    put_word(row + 8 * SIZE, amount)
-                    put_word(row + 8 * VENUE_SEQ, word_at(fields + word_at(pc + 40)))
-                    put_word(row + 8 * ORDER_ID, word_at(fields + word_at(pc + 48)))
                     packed = word_at(pc + 8) | side << SIDE_SHIFT | word_at(state_row + 8 * INSTRUMENT)
-                    put_word(row + 8 * PACKED, packed)
+                    put_level(row, mantissa, amount, packed)
+                    seq, order = word_at(fields + word_at(pc + 40)), word_at(fields + word_at(pc + 48))
+                    stamp(row, word_at(fields + word_at(pc + 56)), ts_recv, seq, order)
                     row += ROW_BYTES
                     pc += 64
                 elif op == prog.IDS:
@@ -296,10 +285,12 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     put_word(fields + word_at(pc + 8), value)
                     pc += 24
                 elif op == prog.SEEN:
-                    if changes == prog.MAX_UNDO:
-                        break
-                    change(context, changes, state + state_row_bytes * slot + 8 * word_at(pc + 8), 1)
-                    changes += 1
+                    seen = state + state_row_bytes * slot + 8 * word_at(pc + 8)
+                    if word_at(seen) != 1:
+                        if changes == prog.MAX_UNDO:
+                            break
+                        change(context, changes, seen, 1)
+                        changes += 1
                     pc += 16
                 elif op == prog.STAMP:
                     ts_event, seq = word_at(fields + word_at(pc + 8)), word_at(fields + word_at(pc + 16))
@@ -307,10 +298,8 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         if row >= limit:
                             outcome = prog.NO_ROOM
                             break
-                        put_word(row + 8 * PRICE, 0)
-                        put_word(row + 8 * SIZE, word_at(fields + word_at(pc + 32)))
-                        state_row = state + state_row_bytes * slot
-                        put_word(row + 8 * PACKED, word_at(pc + 24) | word_at(state_row + 8 * INSTRUMENT))
+                        packed = word_at(pc + 24) | word_at(state + state_row_bytes * slot + 8 * INSTRUMENT)
+                        put_level(row, 0, word_at(fields + word_at(pc + 32)), packed)
                         row += ROW_BYTES
                     stamp_rows(mark, row, ts_event, ts_recv, seq)
                     pc += 40
@@ -329,7 +318,15 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     if byte_at(at) == _CLOSE_LIST:
                         at += 1
                         pc = code + 8 * word_at(pc - 8)
+                elif op == prog.CHOICE:
+                    retry = word_at(pc + 8)
+                    kept_at, kept_row, kept_changes = at, row, changes
+                    kept_duplicates, kept_given = duplicates, given
+                    pc += 16
+                elif op == prog.JUMP:
+                    pc = code + 8 * word_at(pc + 8)
                 elif op == prog.NEXT:
+                    retry = 0
                     c = byte_at(at)
                     at += 1
                     if c == _COMMA:
@@ -349,8 +346,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     pc += 8
                 elif op == prog.LAST:
                     if row > done:
-                        flagged = row - ROW_BYTES + 8 * PACKED
-                        put_word(flagged, word_at(flagged) | LAST_FLAG)
+                        flag_last(row - ROW_BYTES)
                     pc += 8
                 else:  # DONE
                     outcome = prog.FRAME_GIVEN if given else prog.ALL_READ
@@ -362,8 +358,10 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                 put_word(context + 8 * prog.REFUSED_AT, at - start)
                 put_word(context + 8 * prog.REFUSED_BY, (pc - code) >> 3)
                 put_word(context + 8 * prog.REFUSED_SHAPE, shape)
+            if outcome == prog.FOR_REFERENCE and retry != 0:
+                continue
             if outcome in (prog.FOR_REFERENCE, prog.NO_ROOM) and changes:
-                undo(context, changes)
+                undo(context, 0, changes)
             if outcome != prog.FOR_REFERENCE or ended:
                 break
 

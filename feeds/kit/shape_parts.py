@@ -100,6 +100,15 @@ class Each:
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
+        self.choices: Sequence[Sequence[Part]] = (parts,)
+
+
+class OneOf(Each):
+    """A list of anything, each element of one of these shapes; see `one_of`."""
+
+    def __init__(self, choices: Sequence[Sequence[Part]]) -> None:
+        super().__init__(*choices[0])
+        self.choices = choices
 
 
 class Levels(Each):
@@ -121,6 +130,14 @@ def each(*parts: Part) -> Each:
     An element may be several values of the list, one behind the other: `each('"<symbol>",<price>,<size>', …)`.
     """
     return Each(*parts)
+
+
+def one_of(*choices: Sequence[Part]) -> Each:
+    """`[…,…]`: none, one or more elements, each of one of these shapes, none of which has a list.
+
+    An element is tried against them in this order, and must fit one at the most.
+    """
+    return OneOf(choices)
 
 
 def levels(text: str, side: str | Side, flags: int = 0) -> Levels:

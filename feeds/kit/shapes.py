@@ -24,6 +24,8 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     text            plain ASCII up to the next character of the example
     number, any     a number, or any value, that nobody reads
 
+`each(…)` stands for a list of elements of one shape, `one_of(…, …)` for one of elements of several.
+
 `<*>` says that further members, which nobody reads, may stand anywhere in the object that it stands in;
 `<* but X, pu>` that those keys may not, since they change what the message says.
 
@@ -57,6 +59,7 @@ from tickplant.feeds.kit.shape_parts import (
     Stamp,
     each,
     levels,
+    one_of,
 )
 from tickplant.feeds.kit.shape_text import DECIMALS, Hole, Literal, TextReader
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
@@ -78,6 +81,7 @@ __all__ = [
     "Stamp",
     "each",
     "levels",
+    "one_of",
 ]
 
 
@@ -164,9 +168,18 @@ class Shapes:
             else:
                 self._words += [prog.EACH, 0]
                 begin = len(self._words)
-                self._emit_group(piece, scope.inner(), further, shape, is_frame=False)
-                self._words += [prog.NEXT, begin]
-                self._words[begin - 1] = len(self._words)
+                ends = [begin - 1]
+                for choice in (piece, *piece.others):
+                    retry = len(self._words) + 1
+                    self._words += [prog.CHOICE, 0] if piece.others else []
+                    self._emit_group(choice, scope.inner(), further, shape, is_frame=False)
+                    self._words += [prog.NEXT, begin]
+                    if choice is not (piece, *piece.others)[-1]:
+                        self._words += [prog.JUMP, 0]
+                        ends.append(len(self._words) - 1)
+                        self._words[retry] = len(self._words)
+                for place in ends:
+                    self._words[place] = len(self._words)
         if is_frame:
             self._words.append(prog.ACCEPT)
         skips = []
@@ -299,6 +312,7 @@ class _Group:
         self.pieces: list[Literal | Hole | _Group] = []
         self.effects = [part for part in parts if not isinstance(part, str | Each)]
         self.levels: Levels | None = None
+        self.others: list[_Group] = []  # what an element may be instead
         text = ""
         for part in [*parts, None]:
             if isinstance(part, str):
@@ -308,11 +322,14 @@ class _Group:
                     self.pieces += reader.read(text)
                 text = ""
             if isinstance(part, Each):
-                reader.enter_list()
-                group = _Group(part.parts, reader)
+                choices = []
+                for choice in part.choices:
+                    reader.enter_list()
+                    choices.append(_Group(choice, reader))
+                    reader.leave_list()
+                group, *group.others = choices
                 group.levels = part if isinstance(part, Levels) else None
                 self.pieces.append(group)
-                reader.leave_list()
 
     def literals(self) -> Iterator[Literal]:
         """Those of lists included."""
@@ -320,7 +337,9 @@ class _Group:
 
     def check(self, *, given: bool | None = None) -> None:
         """Raises ValueError where it is not clear which rows an event has, or whether rows are given."""
-        lists = [piece for piece in self.pieces if isinstance(piece, _Group)]
+        lists = [each for piece in self.pieces if isinstance(piece, _Group) for each in (piece, *piece.others)]
+        if any(len([*choice.groups()]) > 1 for piece in lists if piece.others for choice in (piece, *piece.others)):
+            raise ValueError("a list within a choice")
         gives = any(isinstance(effect, Give) for effect in self.effects)
         if given is None:
             given = any(isinstance(effect, Give) for group in self.groups() for effect in group.effects)
@@ -341,7 +360,8 @@ class _Group:
         yield self
         for piece in self.pieces:
             if isinstance(piece, _Group):
-                yield from piece.groups()
+                for choice in (piece, *piece.others):
+                    yield from choice.groups()
 
     def as_levels(self) -> list[int] | None:
         """The operands of LEVELS, which reads a list of plain levels faster than one operation after the other."""

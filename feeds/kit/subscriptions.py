@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
-from tickplant.feeds.kit.link_groups import SECOND_NS, Link, LinkGroups, Pending, Stream, group_of
+from tickplant.feeds.kit.link_groups import SECOND_NS, Link, LinkGroups, Pending, Stream
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.records.channels import OTHER_CHANNELS
 
 __all__ = ["BUSY", "Link", "Stream", "SubscribeCodec", "Subscriptions"]
 
@@ -38,21 +37,6 @@ class SubscribeCodec(Protocol):
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
         """The message that begins, or ends, subscriptions of one group; its answers name the request."""
         ...
-
-
-def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
-    """The name of a link: `stem+venue_bar-2`.
-
-    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
-    """
-    name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
-    return name if number == 1 else f"{name}-{number}"
-
-
-def split_link_name(name: str) -> tuple[str, list[str]]:
-    """The stem of a link's name, and the channels without ids that stand in it."""
-    stem, *others = group_of(name).partition("-")[0].split("+")
-    return stem, [channel for channel in others if channel in OTHER_CHANNELS]
 
 
 class Subscriptions(LinkGroups):

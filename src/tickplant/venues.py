@@ -68,7 +68,7 @@ _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
 _DXLINK: Final = "tickplant.feeds.venues.dxlink.adapter"
 _DXLINK_CHANNELS: Final = ("trade", "agg_trade", "quote", "venue_bar", "statistic")
-_DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
+_DXLINK_SYMBOL: Final = r"[./$=]{0,2}[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,61}"
 _DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
 _POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
 _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue
@@ -159,7 +159,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon",
-            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:stocks",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -171,7 +170,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-options",
-            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:options",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -182,7 +180,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="polygon-crypto",
-            single="one login a key",
             single=_POLYGON_LOGIN,
             factory=f"{_POLYGON}:crypto",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
@@ -197,7 +194,7 @@ VENUES: Final[dict[str, Venue]] = {
             kernels=f"{_COINBASE}:warm_up",
             endpoints={"ws": "wss://ws-feed.exchange.coinbase.com", "rest": "https://api.exchange.coinbase.com"},
             channels=("trade", "quote", "book", "orders"),
-            numbered=("trade", "quote", "orders"),
+            numbered=("trade", "quote"),
             exclusive=(("book", "orders"),),
             symbol=_PRODUCT,
             symbol_hint="BASE-QUOTE, such as BTC-USD",

@@ -72,9 +72,8 @@ class Checked:
                 resolve=self.table.resolve,
                 known=self.table.known,
                 live=live,
-                secrets=sample.secrets,
                 endpoints={"ws": "ws://venue" + sample.ws_path, "rest": "http://venue"},
-                **context,
+                **{"secrets": sample.secrets} | context,
             ),
             use_shapes=use_shapes,
         )

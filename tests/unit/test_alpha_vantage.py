@@ -12,6 +12,7 @@ from venue_desk import SECOND, Record, VenueDesk
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import Request
+from tickplant.feeds.last_ids import Continuity, LastIds, by_symbol
 from tickplant.feeds.venues.alpha_vantage import venue as facts
 from tickplant.feeds.venues.alpha_vantage.adapter import AlphaVantageAdapter
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
@@ -269,3 +270,32 @@ def test_bodies_that_were_kept_elsewhere_are_recorded() -> None:
     made.requests.clear()
     records = made.feed(intraday({"2026-09-01 08:00:00": bar()}), ts=NOW)
     assert len(closes(records)) == 1
+
+
+def test_a_feed_that_comes_back_records_no_bar_twice_and_tells_what_it_cannot_reach() -> None:
+    newest = ns("2026-09-01T12:58:00+00:00")
+    for first, gaps in (("08:57", []), ("09:05", [GapCause.RESTART])):
+        made = desk()
+        made.resume({"IBM": LastIds(bars={MINUTE: newest, 86_400 * SECOND: ns("2026-08-31T04:00:00+00:00")})}, NOW)
+        request = asked(made)
+        made.answer(request, 200, daily({"2026-08-31": bar("9"), "2026-08-28": bar()}), NOW + 900 * SECOND)
+        made.timer(NOW + 900 * SECOND)
+        minutes = asked(made)
+        assert "outputsize=compact" in minutes.path
+        rows = {f"2026-09-01 {time}:00": bar() for time in (first, "08:58", "09:06") if time >= first}
+        made.answer(minutes, 200, intraday(rows), NOW + 900 * SECOND)
+        records = made.take()
+        assert [each.price for each in records if each.kind == Kind.GAP] == gaps
+        assert [each.venue_seq for each in closes(records)][-1] == ns("2026-09-01T13:06:00+00:00")
+        assert all(each.venue_seq > newest for each in closes(records))
+
+
+def test_the_newest_bars_of_a_feed_are_read_from_its_records() -> None:
+    made = desk()
+    request = intraday_turn(made)
+    rows = {"2026-09-01 08:57:00": bar(), "2026-09-01 08:58:00": bar(), "2026-09-01 09:00:00": bar()}
+    made.answer(request, 200, intraday(rows), NOW)  # the last one is not over
+    continuity = Continuity()
+    continuity.add(made.take_ticks())
+    last = by_symbol(continuity.last, made.instruments)
+    assert last["IBM"].bars == {MINUTE: ns("2026-09-01T12:58:00+00:00")}

@@ -735,7 +735,7 @@ def test_every_venue_makes_an_adapter_of_its_name() -> None:
     for name, venue in VENUES.items():
         adapter = venue.make_adapter(FeedContext(symbols=None, channels=("trade",), resolve=Desk().resolve))
         assert adapter.venue == name
-        assert venue.endpoints["ws"].startswith("wss://")
+        assert all(address.startswith(("wss://", "https://", "tcp://")) for address in venue.endpoints.values())
 
 
 def test_a_warmed_up_venue_compiles_nothing_more() -> None:

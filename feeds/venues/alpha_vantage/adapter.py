@@ -5,8 +5,8 @@ What is recorded where the venue leaves room:
 * Bars of a day and of a minute are both recorded on `venue_bar`, unadjusted; their times tell them apart. The time of a
   bar of minutes is taken for its start: with hours outside the session, the last bar of a day is that of 19:59.
 * One symbol after the other is asked for. Days come first, once a day; minutes take what the budget leaves.
-* A bar is recorded again where it has changed; a bar that is not over when it comes is PARTIAL. Bars that an earlier
-  process of the feed has recorded are not compared.
+* A bar is recorded again where it has changed; a bar that is not over when it comes is PARTIAL. Of the bars up to the
+  newest one that an earlier process of the feed has recorded, none is recorded again, changed or not.
 * Where the oldest bar of an answer does not reach back to the newest one before, a GAP says so.
 * Requests hold the key, so neither they nor their answers are captured.
 * Errors come with status 200: too many requests wait, a key that is refused ends the feed, a symbol or a function that
@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from tickplant.feeds.contract import Answer, Fail, FeedContext, Notice, Request
+from tickplant.feeds.contract import Answer, Event, Fail, FeedContext, Notice, Request, Resumed
 from tickplant.feeds.kit.book_sync import BookSync
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
@@ -90,6 +90,7 @@ class AlphaVantageAdapter(VenueAdapter):
         self._asked: str | None = None  # key of the request that is not answered yet
         self._not_before_ns = 0
         self._recorded: dict[tuple[str, str], dict[int, Ohlc]] = {}  # by symbol and series, by start
+        self._former: dict[tuple[str, str], int] = {}  # likewise the start of the newest one of an earlier process
         super().__init__(
             facts.VENUE,
             context,
@@ -137,6 +138,18 @@ class AlphaVantageAdapter(VenueAdapter):
         self.effects.append(Fail(f"{self.venue}: {reason}"))
 
     # Answers.
+
+    def on_event(self, event: Event, now_ns: int) -> None:
+        """See the contract."""
+        if isinstance(event, Resumed):
+            for symbol, ids in event.last.items():
+                for length_ns, start_ns in ids.bars.items():
+                    series = facts.INTRADAY if length_ns <= facts.LONGEST_INTRADAY_S * SECOND_NS else facts.DAILY
+                    key = symbol, series.name
+                    self._former[key] = max(start_ns, self._former.get(key, 0))
+            for poll in self._polls.values():
+                poll.newest_ns = self._former.get((poll.symbol, poll.series.name), 0)
+        super().on_event(event, now_ns)
 
     def answered(self, answer: Answer, now_ns: int) -> None:
         """Record an answer; a failure is repeated later."""
@@ -201,12 +214,15 @@ class AlphaVantageAdapter(VenueAdapter):
     def _record(self, listing: Listing, message: messages.Bars, now_ns: int) -> int:
         """Record what is new or has changed; returns the start of the newest bar. Raises RejectError of the last."""
         known = self._recorded.setdefault((message.symbol, message.series), {})
-        before = max(known, default=0)
-        if before and message.bars and message.bars[0].start_ns > known[before].end_ns:
-            self.market.gap(listing.instrument, GapCause.SEQUENCE, 0, now_ns, flags=Flag.ON_OTHER)
+        former = self._former.get((message.symbol, message.series), 0)
+        before = max(known, default=former)
+        if before and message.bars and message.bars[0].start_ns > _next_ns(before, message.bars[0]):
+            cause = GapCause.SEQUENCE if known else GapCause.RESTART
+            self.market.gap(listing.instrument, cause, 0, now_ns, flags=Flag.ON_OTHER)
 
         def record(bar: Ohlc) -> bool:
-            if known.get(bar.start_ns) == bar:
+            if known.get(bar.start_ns) == bar or (bar.start_ns <= former and bar.start_ns not in known):
+                known[bar.start_ns] = bar
                 return False
             try:
                 self.market.others.on_bar(listing, bar, now_ns)
@@ -219,10 +235,15 @@ class AlphaVantageAdapter(VenueAdapter):
         self.each(message.bars, record)
         for start_ns in sorted(known)[:-_KEPT_BARS]:
             del known[start_ns]
-        return max(known, default=0)
+        return max(known, default=former)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """There are no books."""
+
+
+def _next_ns(start_ns: int, bar: Ohlc) -> int:
+    """Where the bar behind one that begins at `start_ns` begins, if none is missing; lengths are those of `bar`."""
+    return start_ns + bar.end_ns - bar.start_ns
 
 
 def _budget(per_day: str) -> RequestBudget:

@@ -41,6 +41,7 @@ INTRADAY: Final = Series(
     period_s=60,
     compact_s=90 * 60,
 )
+LONGEST_INTRADAY_S: Final = 3600
 DAILY: Final = Series(name="daily", function="TIME_SERIES_DAILY", query="", period_s=86_400, compact_s=90 * 86_400)
 SERIES: Final = (DAILY, INTRADAY)
 

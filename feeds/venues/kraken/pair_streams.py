@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from tickplant.feeds.contract import WS, FeedContext, LinkSpec
-from tickplant.feeds.kit.subscriptions import BUSY, Stream, link_name, split_link_name
+from tickplant.feeds.kit.link_groups import NO_SYMBOL, link_name, split_link_name
+from tickplant.feeds.kit.subscriptions import BUSY, Stream
 from tickplant.feeds.venues.kraken import venue as facts
-from tickplant.instruments import FEED_SYMBOL
 from tickplant.venues import VENUES
 
-INSTRUMENTS: Final = Stream(FEED_SYMBOL, facts.INSTRUMENT)
+INSTRUMENTS: Final = Stream(NO_SYMBOL, facts.INSTRUMENT)
 ORDERS: Final = "orders"
 _CARRIED: Final = {"public": ("trade", "quote", "book"), "market": ("trade", "quote"), ORDERS: (ORDERS,)}
 

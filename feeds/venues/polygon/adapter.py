@@ -25,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from tickplant.feeds.contract import WS, Fail, FeedContext, Hold, LinkSpec, Notice, Resubscribe, Send
+from tickplant.feeds.contract import WS, Effect, FeedContext, LinkSpec, Resubscribe
 from tickplant.feeds.kit.book_sync import BookSync
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
@@ -33,13 +33,14 @@ from tickplant.feeds.kit.level_rows import book_rows
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
+from tickplant.feeds.kit.request_budget import RequestBudget
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.polygon import messages, shapes
 from tickplant.feeds.venues.polygon import venue as facts
 from tickplant.feeds.venues.polygon.attribution import owner
+from tickplant.feeds.venues.polygon.login import Login
 from tickplant.records.batch import ORDER_ID
 from tickplant.records.layouts import Flag, TradeFlag
 from tickplant.records.statistics import StatisticCode
@@ -87,11 +88,8 @@ class PolygonAdapter(VenueAdapter):
         self._channel_of = cluster.channels
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
         self._quoted = "quote" in context.channels
-        self._key = context.secrets.get(facts.KEY, "")
-        self._logged_in_ns = 0  # 0: not yet
-        self._login_sent = False
-        self._deadline_ns = 0  # of the greeting, then of the answer to the login; 0: nothing is awaited
-        self._rests = 0  # in a row
+        self._has_key = bool(context.secrets.get(facts.KEY))
+        self._login = Login(cluster.venue, context.secrets.get(facts.KEY, ""), _LINK)
         url = (context.endpoints.get(WS) or VENUES[cluster.venue].endpoints[WS]).rstrip("/") + cluster.path
         spec = LinkSpec(name=_LINK, url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in self._symbols]
@@ -117,17 +115,16 @@ class PolygonAdapter(VenueAdapter):
     def start(self, now_ns: int) -> None:
         """Open the link, unless the configuration cannot work."""
         most = self._cluster.most_quotes
-        if not self._key:
-            self._fail(f"the credential of the feed has no {facts.KEY}: the venue gives nothing without a login")
+        fail = self._login.fail
+        if not self._has_key:
+            reason = f"the credential of the feed has no {facts.KEY}: the venue gives nothing without a login"
+            self.effects.append(fail(reason))
         elif most is not None and self._quoted and len(self._symbols) > most:
-            self._fail(f"quotes of {len(self._symbols)} symbols; one connection carries those of {most}")
+            self.effects.append(fail(f"quotes of {len(self._symbols)} symbols; one connection carries those of {most}"))
         else:
             super().start(now_ns)
         for symbol in self._symbols:
             self.market.listings.get(symbol)
-
-    def _fail(self, reason: str) -> None:
-        self.effects.append(Fail(f"{self.venue}: {reason}"))
 
     # The login.
 
@@ -135,64 +132,32 @@ class PolygonAdapter(VenueAdapter):
         """The venue greets; subscriptions follow when it has taken the login."""
         link.pending.clear()
         link.watched.clear()
-        self._logged_in_ns, self._login_sent = 0, False
-        self._deadline_ns = now_ns + int(facts.LOGIN_S * SECOND_NS)
+        self._login.opened(now_ns)
 
     def on_second(self, now_ns: int) -> None:
         """A login that is not answered in time needs another connection."""
         super().on_second(now_ns)
         link = self.subscriptions.links.get(_LINK)
-        if self._deadline_ns and now_ns >= self._deadline_ns and link is not None and link.sockets:
-            self._deadline_ns = 0
-            link.replacing = True
-            what = "login" if self._login_sent else "connection: no greeting"
-            self.effects.append(Resubscribe(_LINK, f"no answer to the {what}"))
+        if link is not None and link.sockets:
+            self._do(link, self._login.late(now_ns))
 
     def _on_status(self, status: messages.Status, ts_recv: int) -> bool:
-        word = status.status
+        word, link = status.status, self.subscriptions.links.get(_LINK)
         if word in ("success", "error"):
             self._on_topics(status, ts_recv)
+        elif not self.live or link is None or not link.sockets:
+            pass
         elif word == "connected":
-            self._log_in()
-        elif self.live:
-            self._follow(word, status.message, ts_recv)
+            self.effects += self._login.greeted()
+        elif self._login.lets_in(word, ts_recv):
+            self.effects += self.subscriptions.subscribe(link, ts_recv)
+        else:
+            self._do(link, self._login.follow(word, status.message, ts_recv))
         return False
 
-    def _log_in(self) -> None:
-        if self.live and self._key and self._deadline_ns and not self._login_sent:
-            self._login_sent = True
-            payload = msgspec.json.encode({"action": "auth", "params": self._key})
-            self.effects.append(Send(_LINK, payload, secret=True))
-
-    def _follow(self, word: str, text: str, ts_recv: int) -> None:
-        link = self.subscriptions.links.get(_LINK)
-        if link is None or not link.sockets:
-            return
-        if word == "auth_success":
-            if self._login_sent and not self._logged_in_ns:
-                self._logged_in_ns, self._deadline_ns = ts_recv, 0
-                self.effects += self.subscriptions.subscribe(link, ts_recv)
-        elif word == "auth_failed":
-            self._fail(f"the venue refuses the key of the credential: {text[:200]}")
-        elif word in ("max_connections", "force_disconnect"):
-            self._rest(word, text, ts_recv)
-        elif word in ("slow_consumer", "auth_timeout", "auth_required"):
-            link.replacing = True
-            self.effects.append(Resubscribe(_LINK, f"{word}: {text[:200]}"))
-        else:
-            self.effects.append(Notice("venue status", {"status": word[:64], "message": text[:200]}))
-
-    def _rest(self, word: str, text: str, ts_recv: int) -> None:
-        """Another connection uses the key: to come back at once would throw that one out in turn, and so on."""
-        if self._logged_in_ns and ts_recv - self._logged_in_ns > facts.CALM_S * SECOND_NS:
-            self._rests = 0
-        self._deadline_ns = 0
-        if self._rests == len(facts.PAUSES_S):
-            self._fail(f"{word}: another connection uses this key again and again; the venue allows one per cluster")
-            return
-        pause_s = facts.PAUSES_S[self._rests]
-        self._rests += 1
-        self.effects.append(Hold(_LINK, ts_recv + pause_s * SECOND_NS, f"{word}: {text[:200]}"))
+    def _do(self, link: Link, effects: list[Effect]) -> None:
+        link.replacing |= any(isinstance(effect, Resubscribe) for effect in effects)
+        self.effects += effects
 
     def _on_topics(self, status: messages.Status, ts_recv: int) -> None:
         """The answer to a request for one topic. It names no request."""
@@ -202,8 +167,8 @@ class PolygonAdapter(VenueAdapter):
             channel = self._channel_of.get(found[1], "") if found else ""
             request = self._pending(Stream(found[2], channel)) if found else None
             raise self.refused(request, text[:200], ts_recv, symbol=found[2] if found and request else "")
-        if text.lower().startswith("connected"):
-            self._log_in()
+        if text.lower().startswith("connected") and self.live:
+            self.effects += self._login.greeted()
         for undone, topics in _DONE.findall(text):
             for topic in topics.split(","):
                 prefix, _, symbol = topic.partition(".")

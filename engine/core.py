@@ -139,6 +139,8 @@ class Engine:
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
         for instrument in np.flatnonzero(sketch.seen).tolist():
+            if sketch.books.has_orders(instrument):
+                self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
                 self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
         for bbo in last_bbo:
@@ -166,7 +168,8 @@ class Engine:
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         bbo = feed.books.apply(ticks)
-        self._warn(feed)
+        if feed.books.unknown:
+            self._warn(feed)
         if len(bbo):
             bbo, stored = self._store_bbo(bbo)
             self.bbo += len(bbo)
@@ -216,7 +219,7 @@ class Engine:
 
     def _warn(self, feed: Feed) -> None:
         """Say once that operations on unknown orders occur, of each cause and instrument."""
-        for unknown in feed.books.news():
+        for unknown in feed.books.unknown:
             if (key := (feed.origin.feed, *unknown)) not in self._warned:
                 self._warned.add(key)
                 row = self._table.by_id(unknown.instrument)

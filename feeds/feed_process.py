@@ -190,6 +190,7 @@ def _make_source(
         endpoints=endpoints,
         depth=config.book_depth,
         connections=config.connections,
+        compression=config.compression,
         silent_s=config.silent_s,
         rejects_kept=config.rejects_kept,
         instrument_poll_s=config.instrument_poll_s,

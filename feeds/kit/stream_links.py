@@ -8,9 +8,10 @@ from typing import Final
 
 from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
+from tickplant.feeds.kit.link_groups import group_of
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
-from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions, group_of
+from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import StatusCode
 

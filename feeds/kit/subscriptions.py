@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
-import msgspec
-
 from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
+from tickplant.feeds.kit.link_groups import SECOND_NS, Link, LinkGroups, Pending, Stream
 from tickplant.instruments import FEED_SYMBOL
-from tickplant.records.channels import OTHER_CHANNELS
 
-SECOND_NS: Final = 1_000_000_000
+__all__ = ["BUSY", "Link", "Stream", "SubscribeCodec", "Subscriptions"]
+
 ANSWER_NS: Final = 10 * SECOND_NS
 LONGEST_PAUSE_NS: Final = 60 * SECOND_NS
 BUSY: Final = frozenset({"quote", "book"})
 """Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
-
-LAGGING_FRAMES: Final = 20
-"""Messages from which on it means something that another link for the same streams has brought half as many."""
-
-NO_SYMBOL: Final = "*"
-"""Symbol of a stream that is of no instrument, such as the venue's instrument data."""
-
-TWIN: Final = "~"
-"""Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
-
-
-class Stream(msgspec.Struct, frozen=True):
-    """One channel of one symbol."""
-
-    symbol: str
-    channel: str
 
 
 class SubscribeCodec(Protocol):
@@ -57,57 +39,7 @@ class SubscribeCodec(Protocol):
         ...
 
 
-class _Pending(msgspec.Struct):
-    """A request that is not answered in full."""
-
-    streams: list[Stream]  # to be subscribed to, and not acknowledged yet; none where subscriptions end
-    deadline_ns: int
-
-
-class Link:
-    """One connection, its streams and their state. While it is replaced with overlap, two sockets bear its name."""
-
-    def __init__(self, spec: LinkSpec, streams: Sequence[Stream], channels: Iterable[str] = ()) -> None:
-        self.spec = spec
-        self.group = group_of(spec.name)  # links of a group carry the same streams
-        self.opened_ns = 0  # when its newest socket opened
-        self.frames = 0  # that came over it since it was last compared with the others of its group
-        self.streams = streams
-        self.channels = frozenset(channels) | {stream.channel for stream in streams}
-        self.sockets = 0
-        self.replacing = False  # a Resubscribe has been asked for
-        self.pending: dict[int, _Pending] = {}  # by request
-        self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to ask for them again
-        self.refusals = 0  # in a row
-        self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
-        self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
-
-
-def _address(spec: LinkSpec) -> tuple[object, ...]:
-    return spec.url, *sorted(spec.headers.items())
-
-
-def group_of(name: str) -> str:
-    """The name that links have in common which carry the same streams."""
-    return name.partition(TWIN)[0]
-
-
-def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
-    """The name of a link: `stem+venue_bar-2`.
-
-    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
-    """
-    name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
-    return name if number == 1 else f"{name}-{number}"
-
-
-def split_link_name(name: str) -> tuple[str, list[str]]:
-    """The stem of a link's name, and the channels without ids that stand in it."""
-    stem, *others = group_of(name).partition("-")[0].split("+")
-    return stem, [channel for channel in others if channel in OTHER_CHANNELS]
-
-
-class Subscriptions:
+class Subscriptions(LinkGroups):
     """All connections of a feed."""
 
     def __init__(
@@ -134,7 +66,7 @@ class Subscriptions:
             secret: names of the links whose requests hold a credential.
             halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
         """
-        self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
+        super().__init__(links, silent_s, streams_per_link, symbols_per_link)
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
         self._request_bytes = request_bytes
@@ -142,57 +74,17 @@ class Subscriptions:
         self._halves = halves
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
-        self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
-        self.doubled = False  # links have others that carry the same streams
-        self._limits = streams_per_link, symbols_per_link
-        self._lanes: list[tuple[Link, list[str]]] = []  # first link of each address, channels that go there
-        self._connections = 1
-        self._compared_ns = 0
-
-    def prepare(self, symbols: Iterable[str], connections: int) -> None:
-        """These are the symbols of the feed; so many links are to carry each of their streams."""
-        self._connections = connections
-        self.doubled = connections > 1
-        known, lanes = frozenset(symbols), dict[tuple[object, ...], tuple[Link, dict[str, None]]]()
-        for link in tuple(self.links.values()):
-            _, channels = lanes.setdefault(_address(link.spec), (link, {}))
-            channels |= dict.fromkeys(stream.channel for stream in link.streams if stream.symbol in known)
-            self._double(link)
-        self._lanes = [(first, list(channels)) for first, channels in lanes.values() if channels]
-
-    def _double(self, link: Link) -> None:
-        for number in range(2, self._connections + 1):
-            share = 1 - (number - 1) / (2 * self._connections)
-            spec = msgspec.structs.replace(link.spec, name=f"{link.group}{TWIN}{number}", age_share=share)
-            self.links[spec.name] = Link(spec, link.streams, link.channels)
 
     def add(self, symbol: str, now_ns: int) -> list[Open | Send]:
         """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be."""
         effects: list[Open | Send] = []
-        for first, channels in self._lanes:
-            streams = [Stream(symbol, channel) for channel in channels]
-            lane = [link for link in self.links.values() if _address(link.spec) == _address(first.spec)]
-            link = next((link for link in lane if self._has_room(link, len(streams))), None)
-            if link is None:
-                number = next(n for n in itertools.count(2) if f"{first.group}-{n}" not in self.links)
-                link = Link(msgspec.structs.replace(first.spec, name=f"{first.group}-{number}"), ())
-                self.links[link.spec.name] = link
-                self._double(link)
-                effects += [Open(each.spec) for each in (link, *self.twins(link))]
-            for each in (link, *self.twins(link)):
-                each.streams = [*each.streams, *streams]
-                each.channels |= set(channels)
-                if each.sockets:
-                    effects += self.request(each, streams, now_ns)
+        for streams, links, are_new in self.place(symbol):
+            effects += [Open(link.spec) for link in links if are_new]
+            for link in links:
+                if link.sockets:
+                    effects += self.request(link, streams, now_ns)
         return effects
-
-    def _has_room(self, link: Link, streams: int) -> bool:
-        most_streams, most_symbols = self._limits
-        symbols = {stream.symbol for stream in link.streams} - {NO_SYMBOL}
-        return (not most_streams or len(link.streams) + streams <= most_streams) and (
-            not most_symbols or len(symbols) < most_symbols
-        )
 
     def remove(self, symbol: str, now_ns: int) -> list[Send]:
         """End the subscriptions of a symbol for good. The link stays, empty perhaps: another symbol may come."""
@@ -214,14 +106,6 @@ class Subscriptions:
             for stream in link.streams
             if stream.symbol == symbol
         )
-
-    def twins(self, link: Link) -> list[Link]:
-        """The other links that carry the streams of a link."""
-        return [other for other in self.links.values() if other.group == link.group and other is not link]
-
-    def recorded(self, name: str, channels: Iterable[str]) -> Link:
-        """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
-        return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
 
     def subscribe(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> list[Send]:
         """Requests for all streams, or these, of a link that has just opened; their answers are awaited."""
@@ -289,7 +173,7 @@ class Subscriptions:
                     parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
                     continue
                 deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
-                link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
+                link.pending[self._next_id] = Pending(part if subscribe else [], deadline_ns)
                 sends.append(Send(link.spec.name, payload, link.spec.name in self._secret))
                 self._next_id += 1
         return sends
@@ -397,24 +281,6 @@ class Subscriptions:
                 result.append((self._replacement(link, silent), silent))
         for reconnect, _ in result:
             self.links[reconnect.link].replacing = True
-        return result
-
-    def lagging(self, now_ns: int) -> list[Resubscribe]:
-        """Links to replace since others that carry the same streams have brought much more, all the time."""
-        since_ns = self._compared_ns
-        if not self.doubled or now_ns < since_ns + self._silent_ns:
-            return []
-        self._compared_ns = now_ns
-        result: list[Resubscribe] = []
-        for link in self.links.values():
-            most = max((twin.frames for twin in self.twins(link)), default=0)
-            was_open = link.sockets == 1 and since_ns and link.opened_ns <= since_ns
-            if was_open and not link.replacing and most >= LAGGING_FRAMES and 2 * link.frames < most:
-                link.replacing = True
-                reason = f"it has brought {link.frames} messages, another one for the same streams {most}"
-                result.append(Resubscribe(link.spec.name, reason, overlap=True))
-        for link in self.links.values():
-            link.frames = 0
         return result
 
     def replace(self, silent: Sequence[Stream]) -> list[Resubscribe]:

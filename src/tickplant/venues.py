@@ -67,7 +67,7 @@ _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
 _DXLINK: Final = "tickplant.feeds.venues.dxlink.adapter"
 _DXLINK_CHANNELS: Final = ("trade", "agg_trade", "quote", "venue_bar", "statistic")
-_DXLINK_SYMBOL: Final = r"[./$=]?[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,62}"
+_DXLINK_SYMBOL: Final = r"[./$=]{0,2}[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,61}"
 _DXLINK_HINT: Final = "a symbol of dxFeed, such as AAPL, .SPY261218C700 or /ESZ26:XCME"
 _POLYGON: Final = "tickplant.feeds.venues.polygon.adapter"
 _POLYGON_ENDPOINTS: Final = {"ws": "wss://socket.massive.com"}  # wss://socket.polygon.io is the same venue

@@ -13,6 +13,7 @@ from tickplant.feeds.contract import Answer, Request, Resubscribe, Send
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.venues.dxlink.adapter import dxlink, tastytrade
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
+from tickplant.venues import VENUES
 
 SECRETS = {"client_secret": "planted-client-secret", "refresh_token": "planted-refresh-token"}
 UNAUTHORIZED = {"type": "AUTH_STATE", "channel": 0, "state": "UNAUTHORIZED"}
@@ -65,6 +66,7 @@ def replaced(desk: VenueDesk) -> list[str]:
 def running(desk: VenueDesk, *channels: int, ts: int = SECOND) -> VenueDesk:
     """A feed whose channels are open."""
     desk.start()
+    desk.link = desk.links[0].name
     desk.open(ts=ts)
     desk.feed(setup(), AUTHORIZED, *map(opened, channels), ts=ts)
     desk.actions.clear()
@@ -77,7 +79,8 @@ def running(desk: VenueDesk, *channels: int, ts: int = SECOND) -> VenueDesk:
 def test_terms_then_channels_then_subscriptions_each_when_the_one_before_is_answered() -> None:
     desk = make("AAPL", "MSFT", channels=("trade", "quote", "statistic"))
     desk.start()
-    assert [link.url for link in desk.links] == ["wss://demo.dxfeed.com/dxlink-ws"]
+    assert [(link.name, link.url) for link in desk.links] == [("feed+statistic", "wss://demo.dxfeed.com/dxlink-ws")]
+    desk.link = "feed+statistic"
     desk.open(ts=SECOND)
     (first,) = sent(desk)
     assert (first["type"], first["keepaliveTimeout"], first["acceptKeepaliveTimeout"]) == ("SETUP", 60, 60)
@@ -452,3 +455,14 @@ def test_an_answer_that_nobody_asked_for_is_nothing() -> None:
         desk.event(Answer(Request("access token", "/oauth/token"), 200, ACCESS), SECOND)
         desk.event(Answer(Request("other", "/"), 200, b""), SECOND)
         assert desk.take_requests() == []
+
+
+# The catalogue.
+
+
+@pytest.mark.parametrize("venue", ["dxlink", "tastytrade"])
+def test_symbols_are_those_of_dxfeed(venue: str) -> None:
+    known = ["AAPL", "BRK.B", ".SPY261218C700", "/ESZ26:XCME", "./ESU25P900:XCME", "BTC/USD:CXTALP", "$SPX", "AAPL&Q"]
+    assert [VENUES[venue].why_not(symbol) for symbol in known] == [""] * len(known)
+    for wrong in ("", "aapl", "*", "AAPL{=m}", "AA PL", "A" * 65):
+        assert "is not a symbol" in VENUES[venue].why_not(wrong)

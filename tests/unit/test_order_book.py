@@ -163,6 +163,20 @@ def test_room_that_orders_leave_is_used_again() -> None:
     assert books.memory_bytes == OrderBooks().memory_bytes + 96 * (256 - 64)
 
 
+def test_of_two_books_of_an_instrument_the_one_in_sync_counts_and_of_two_the_newer() -> None:
+    books = MarketBooks()
+    levels = ticks((Kind.CLEAR, 0, 0, 0, 0, LAST), (Kind.LEVEL, 0, BID, 7, 1), clear=False)
+    levels["seq"] += 100
+    books.apply(ticks(*QUEUE))
+    assert books.has_orders(1)
+    books.apply(levels)
+    assert (books.has_orders(1), books.levels(1, BID).tolist()) == (False, [[7, 1]])
+    books.apply(ticks((Kind.GAP, 0, 0, GapCause.SEQUENCE, -1, LAST | Flag.ON_BOOK), clear=False))
+    assert books.has_orders(1)
+    books.apply(ticks((Kind.GAP, 0, 0, GapCause.SEQUENCE, -1, LAST | ON), clear=False))
+    assert books.is_stale(1)
+
+
 def test_both_kinds_of_books_go_their_ways_in_one_stream() -> None:
     books = MarketBooks()
     levels = ticks(

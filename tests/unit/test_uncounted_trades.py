@@ -20,7 +20,7 @@ from tickplant.feeds.kit.subscriptions import Stream, Subscriptions
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.venues._template.adapter import StreamCodec
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, Side, TradeFlag
 
 SECOND: Final = 1_000_000_000
 TRADE: Final = (
@@ -152,3 +152,17 @@ def test_a_stream_that_brings_trades_is_not_silent(market: Market, by_shape: boo
         assert links.on_second(second * SECOND) == ([], False)
     effects, replaced = links.on_second(40 * SECOND)
     assert replaced and "silent" in effects[0].reason
+
+
+def test_a_correction_has_the_id_of_its_trade_and_is_no_repeat() -> None:
+    context = FeedContext(symbols=("A",), channels=("trade",), resolve=_resolve)
+    market = Market(
+        *(context, Shapes({}), lambda _: BookSync(chained=False, held_limit=1), lambda _: None),
+        trades_count=False,
+        trades_unique=True,
+    )
+    listing = market.listings.add("A")
+    told = [0, 0, int(TradeFlag.CORRECTION), int(TradeFlag.CANCELLED), 0]
+    assert [market.on_trade(listing, trade(7, flags=flags), 9) for flags in told] == [True, False, True, True, False]
+    assert (market.batch.take()["flags"] & ~np.uint16(Flag.LAST)).tolist() == [0, *told[2:4]]
+    assert market.duplicates == 2

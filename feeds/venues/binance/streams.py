@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from tickplant.feeds.contract import LinkSpec
-from tickplant.feeds.kit.subscriptions import BUSY, Stream, link_name, split_link_name
+from tickplant.feeds.kit.link_groups import link_name, split_link_name
+from tickplant.feeds.kit.subscriptions import BUSY, Stream
 from tickplant.feeds.venues.binance.venue import (
     MAX_AGE_S,
     SEND_INTERVAL_S,

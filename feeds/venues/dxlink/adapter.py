@@ -43,7 +43,7 @@ from tickplant.feeds.venues.dxlink.event_fields import UNKNOWN_FIELDS, EventFiel
 from tickplant.feeds.venues.dxlink.handshake import Handshake
 from tickplant.feeds.venues.dxlink.login import Login
 from tickplant.feeds.venues.dxlink.shapes import shapes_of
-from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, number_of
+from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, carried_by, link_of, number_of
 from tickplant.venues import VENUES
 
 
@@ -56,11 +56,11 @@ class DxlinkAdapter(VenueAdapter):
         self._given_url = context.endpoints.get(WS, "")
         url = self._given_url or VENUES[venue].endpoints[WS]
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in self._symbols]
-        spec = LinkSpec(name=facts.LINK, url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
+        spec = LinkSpec(name=link_of(context.channels), url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
         self._fields = EventFields()
         self._codec = StreamCodec()
         self._numbers = sorted({number_of(stream) for stream in streams})
-        self._talk = Handshake((), 0)
+        self._talk = Handshake("", (), 0)
         self._login = Login(venue, context.secrets)
         market = Market(
             context,
@@ -77,7 +77,7 @@ class DxlinkAdapter(VenueAdapter):
             market,
             Subscriptions([(spec, streams)] if streams else [], self._codec, silent_s=context.silent_s),
             RequestBudget(1.0, 2),
-            carried_by=lambda _: ("trade", "quote"),
+            carried_by=carried_by,
             use_shapes=use_shapes,
         )
 
@@ -85,8 +85,10 @@ class DxlinkAdapter(VenueAdapter):
 
     def start(self, now_ns: int) -> None:
         """Open the link; at tastytrade, when there is a token."""
+        # What was recorded before goes on behind a GAP. Of what was not, nothing can be interrupted before it occurs.
         for symbol in self._symbols:
-            self.market.listings.get(symbol)
+            if symbol in self.market.listings.last:
+                self.market.listings.get(symbol)
         super().start(now_ns)
         if self._symbols:
             self._do(self._login.start(now_ns))
@@ -106,7 +108,7 @@ class DxlinkAdapter(VenueAdapter):
         self.subscriptions.subscribe(link, now_ns, ())
         self._fields.clear()
         self._login.waits = False
-        self._talk = Handshake(self._numbers, now_ns)
+        self._talk = Handshake(link.spec.name, self._numbers, now_ns)
         self._do([self._talk.begin(now_ns)])
 
     def _do(self, effects: Iterable[Effect]) -> None:

@@ -28,8 +28,9 @@ CALM_NS: Final = 300 * SECOND_NS
 class Handshake:
     """State of the connection."""
 
-    def __init__(self, channels: Collection[int], now_ns: int) -> None:
-        """A socket is up. `channels`: numbers of those that the feed needs."""
+    def __init__(self, link: str, channels: Collection[int], now_ns: int) -> None:
+        """A socket of a link is up. `channels`: numbers of those that the feed needs."""
+        self.link = link
         self.token_sent = False
         self.authorized = False
         self._channels = sorted(channels)
@@ -132,7 +133,7 @@ class Handshake:
 
     def _message(self, type_: str, channel: int, now_ns: int, **members: object) -> Send:
         self._said_ns = now_ns
-        return Send(facts.LINK, msgspec.json.encode({"type": type_, "channel": channel} | members))
+        return Send(self.link, msgspec.json.encode({"type": type_, "channel": channel} | members))
 
 
 def _bounded_ns(seconds: float) -> int:

@@ -43,7 +43,7 @@ class Login:
     def on_unauthorized(self, talk: Handshake, now_ns: int) -> list[Effect]:
         """The server says so: before it has had a token, which is how things begin, or in spite of one."""
         if talk.authorized:
-            return [Resubscribe(facts.LINK, "the server has withdrawn the authorization")]
+            return [Resubscribe(talk.link, "the server has withdrawn the authorization")]
         if talk.token_sent:
             return self._refused(now_ns)
         if self.tokens is not None and not self.tokens.is_good(now_ns):

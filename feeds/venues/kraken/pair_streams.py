@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from tickplant.feeds.contract import WS, FeedContext, LinkSpec
-from tickplant.feeds.kit.subscriptions import BUSY, NO_SYMBOL, Stream, link_name, split_link_name
+from tickplant.feeds.kit.link_groups import NO_SYMBOL, link_name, split_link_name
+from tickplant.feeds.kit.subscriptions import BUSY, Stream
 from tickplant.feeds.venues.kraken import venue as facts
 from tickplant.venues import VENUES
 

@@ -159,6 +159,10 @@ class BookStates(ABC):
         book = self._books[instrument_id]
         return int(book["ts_event"]), int(book["ts_recv"])
 
+    def seq(self, instrument_id: int) -> int:
+        """Of the last record that a described book took in."""
+        return int(self._books[instrument_id]["seq"])
+
     def whole(self) -> list[int]:
         """Ids of the books in sync that no atomic event is under way in, and that are all that the records say."""
         books = self._books

@@ -1,7 +1,8 @@
 """The books of a stream of ticks, by level or of orders, whichever an instrument has.
 
 A feed takes `book` or `orders` of an instrument, not both, so each instrument has one book; its levels, its best and
-its state are asked for in the same way. Where a store has both kinds, of other times, the one that is in sync counts.
+its state are asked for in the same way. Where there were both, at different times, the one counts that is in sync, and
+of two the newer one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class MarketBooks:
     def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
+        self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`
         self._elsewhere = 0
 
     @property
@@ -69,14 +71,11 @@ class MarketBooks:
             return by_level
         self._elsewhere = elsewhere
         of_orders = self.of_orders.apply(ticks)
+        self.unknown = self.of_orders.news()
         if not len(of_orders) or not len(by_level):
             return of_orders if len(of_orders) else by_level
         both = joined([by_level, of_orders], BBO)
         return both.take(np.argsort(both["source_seq"], kind="stable"))
-
-    def news(self) -> list[Unknown]:
-        """See `OrderBooks.news`."""
-        return self.of_orders.news()
 
     def has_orders(self, instrument_id: int) -> bool:
         """Whether the book of an instrument is one of orders."""
@@ -111,7 +110,9 @@ class MarketBooks:
 
     def _of(self, instrument_id: int) -> BookStates:
         """Where the book of an instrument is."""
-        orders = self.of_orders
+        levels, orders = self.by_level, self.of_orders
         if not orders.is_described(instrument_id):
-            return self.by_level
-        return self.by_level if orders.is_stale(instrument_id) and not self.by_level.is_stale(instrument_id) else orders
+            return levels
+        if not levels.is_described(instrument_id):
+            return orders
+        return max((orders, levels), key=lambda books: (not books.is_stale(instrument_id), books.seq(instrument_id)))

@@ -18,6 +18,7 @@ from tickplant.cli.options import (
     Number,
     Time,
     config_option,
+    crossed_option,
     data_dir_of,
     data_option,
     json_option,
@@ -106,7 +107,8 @@ def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
         parts = wanted.split(".")
         last = parts[-1]
         known = last in (*TICK_CHANNELS, BBO_CHANNEL) or _BARS.fullmatch(last) or "*" in last
-        if not all(parts) or (len(parts) > 2 and not known):
+        symbol = ".".join(parts[1:-1])  # which may have dots itself: .SPY261218C700
+        if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
             channels = ", ".join((*TICK_CHANNELS, BBO_CHANNEL, "bar_1s", "bar_1m", "…"))
             raise SubscribeError(
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
@@ -193,9 +195,7 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
 @click.option("--at", type=Time(), help="As it was after every record received up to this time; from the store.")
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of each side.  [default: all]")
 @click.option("--orders", is_flag=True, help="Each order with its id and its place in the queue at its price.")
-@click.option(
-    "--crossed", type=click.Choice(["flag", "match"]), help="Of a crossed book of orders, with --at or --data."
-)
+@crossed_option
 @skip_damage_option
 def book(
     venue: str,
@@ -207,16 +207,14 @@ def book(
     at: int | None,
     depth: int | None,
     orders: bool,
-    crossed: Crossed | None,
+    crossed: Crossed,
     skip_damage: bool,
 ) -> None:
     """Show the book of SYMBOL: of the running plant, or with --at or --data of the store."""
     if at is not None or data_dir is not None:
         folder = data_dir_of(data_dir, file)
-        found = _stored_book(
-            folder, venue, symbol, at, skip_damage=skip_damage, orders=orders, crossed=crossed or "flag"
-        )
-    elif crossed:
+        found = _stored_book(folder, venue, symbol, at, skip_damage=skip_damage, orders=orders, crossed=crossed)
+    elif crossed == "match":
         raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
     else:
         found = fetch_book(venue, symbol, address=_address(address, file), orders=orders)

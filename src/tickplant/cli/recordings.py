@@ -10,7 +10,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from tickplant.cli.options import Number, Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import (
+    Number,
+    Time,
+    check_range,
+    config_option,
+    crossed_option,
+    data_dir_of,
+    data_option,
+    json_option,
+)
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
@@ -21,7 +30,7 @@ from tickplant.plant.console import Progress
 from tickplant.plant.ingest import names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config import EngineConfig, PlantConfig
+from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
@@ -67,8 +76,9 @@ _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_
 @click.argument("recording", type=click.Path(path_type=Path))
 @venue_option
 @click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
+@crossed_option
 @json_option
-def ingest(recording: Path, venue: str | None, data_dir: Path, as_json: bool) -> int:
+def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, as_json: bool) -> int:
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
     Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. Or
@@ -88,7 +98,13 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, as_json: bool) ->
     with Progress(f"storing {recording.name}", unit="frames") as progress:
         names = names_in(data_dir.resolve(), venue)
         plan = plans.ingest(
-            recording, venue, data_dir.resolve(), names, settings=PlantConfig(), imported=bool(importer)
+            recording,
+            venue,
+            data_dir.resolve(),
+            names,
+            settings=PlantConfig(),
+            crossed=crossed,
+            imported=bool(importer),
         )
         supervisor = Supervisor(plan, report=progress.report)
         code = supervisor.run(lambda: progress.show(supervisor.children[names.feed].counters.get("frames", 0)))
@@ -153,6 +169,7 @@ def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
 @click.option("--end", type=Time(), help="Last receive time, exclusive.")
 @speed_option
 @skip_damage_option
+@crossed_option
 @click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
 def replay(
     file: Path | None,
@@ -163,6 +180,7 @@ def replay(
     end: int | None,
     speed: float | str,
     skip_damage: bool,
+    crossed: Crossed,
     bind: str,
 ) -> int:
     """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
@@ -184,7 +202,8 @@ def replay(
         speed="max" if speed == "max" else float(speed),
         skip_damage=skip_damage,
     )
-    plan = plans.replay(spec, EngineConfig(publish=bind), plant_id=plant_id, settings=PlantConfig())
+    engine = EngineConfig(publish=bind)
+    plan = plans.replay(spec, engine, plant_id=plant_id, settings=PlantConfig(), crossed=crossed)
     say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)

@@ -15,7 +15,7 @@ from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
 from tickplant.runtime import credentials
-from tickplant.runtime.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
+from tickplant.runtime.config import Config, Crossed, EngineConfig, FeedConfig, PlantConfig, WriterConfig
 from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
@@ -133,6 +133,10 @@ def _engine(
         matching=matching,
     )
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
+
+
+def _matching(feed: str, crossed: Crossed) -> tuple[str, ...]:
+    return (feed,) if crossed == "match" else ()
 
 
 def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]) -> ChildPlan:
@@ -289,7 +293,14 @@ def _feed(
 
 
 def ingest(
-    file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig, imported: bool = False
+    file: Path,
+    venue: str,
+    data_dir: Path,
+    names: Names,
+    *,
+    settings: PlantConfig,
+    crossed: Crossed = "flag",
+    imported: bool = False,
 ) -> Plan:
     """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there.
 
@@ -297,7 +308,8 @@ def ingest(
     """
     plant_id = cfg.plant_id(data_dir)
     plant = _plant(data_dir, plant_id, settings)
-    feed = FeedConfig(venue=venue, symbols=())
+    feed = FeedConfig(venue=venue, symbols=(), crossed=crossed)
+    matching = _matching(names.feed, crossed)
     engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
     ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
     source = Recording(str(file.resolve()), imported=imported)
@@ -309,7 +321,9 @@ def ingest(
         rings=[RingPlan(ring, feed.ring_records), *(RingPlan(ref, engine.ring_records) for ref in derived)],
         children=[
             _writer(plant, "writer", WriterConfig(), [ring, *derived]),
-            _engine(plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores),
+            _engine(
+                plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores, matching=matching
+            ),
             ChildPlan(
                 name=names.feed,
                 role="feed",
@@ -323,7 +337,9 @@ def ingest(
     )
 
 
-def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig) -> Plan:
+def replay(
+    spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig, crossed: Crossed = "flag"
+) -> Plan:
     """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring."""
     plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
     ring = _ring(plant_id, spec.name, Schema.TICK)
@@ -334,7 +350,7 @@ def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: P
         settings=settings,
         rings=[RingPlan(ring, 1 << 18, stored=False)],
         children=[
-            _engine(plant, "engine", engine, [ring], [], waits=True),
+            _engine(plant, "engine", engine, [ring], [], waits=True, matching=_matching(spec.name, crossed)),
             ChildPlan(name=spec.name, role="replay", module="tickplant.store.replay", spec=lambda: whole, finite=True),
         ],
         exclusive=False,

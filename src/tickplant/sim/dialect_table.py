@@ -31,7 +31,9 @@ class Entry(NamedTuple):
 _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
 _POLYGON: Final = "tickplant.sim.dialects.polygon.venue"
 
-_DXLINK: Final = Entry("tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]?[A-Z0-9][A-Z0-9./:]*")
+_DXLINK: Final = Entry(
+    "tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]{0,2}[A-Z0-9][A-Z0-9./:]*"
+)
 
 _PRODUCTS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
 _PRODUCT: Final = r"[A-Z0-9]+-[A-Z0-9]+"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from venue_desk import VenueDesk, words
 
 from tickplant.feeds.venues.polygon import adapter
+from tickplant.records.layouts import Kind
 
 pytestmark = pytest.mark.kernels
 
@@ -96,8 +97,12 @@ def test_shapes_record_what_the_reference_records(cluster: str) -> None:
             desk.frames("stream", sequence, 9)
             desk.end()
             counters = desk.adapter.counters
-            counts = (counters.parsed, counters.ignored, counters.rejected, counters.duplicates, counters.kinds)
-            found.append((words(desk.take_ticks()), counts, [(each.cause, each.raw) for each in desk.rejects]))
+            counts = (counters.parsed, counters.ignored, counters.rejected, counters.duplicates)
+            # How often a run of rejects is told differs: of streams without ids, a good record of one symbol that a
+            # shape has taken ends the runs of all.
+            ticks = desk.take_ticks()
+            told = words(ticks[ticks["kind"] != Kind.GAP])
+            found.append((told, counts, [(each.cause, each.raw) for each in desk.rejects]))
         assert found[0] == found[1]
 
     run()

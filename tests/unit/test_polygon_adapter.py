@@ -11,7 +11,7 @@ import pytest
 from venue_desk import SECOND, Record, VenueDesk
 
 from tickplant.errors import FeedError
-from tickplant.feeds.contract import Effect, Fail, Frames, Hold, Resubscribe, Send
+from tickplant.feeds.contract import Effect, Fail, Frames, Hold, Resubscribe, Send, Symbols
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.venues.polygon import adapter, messages
 from tickplant.feeds.venues.polygon import venue as facts
@@ -218,6 +218,22 @@ def test_a_restarted_feed_says_so_on_each_stream_when_its_link_opens() -> None:
     assert [each.price for each in gaps] == [GapCause.RESTART] * 2
 
 
+def test_a_symbol_can_be_added_and_removed_while_the_feed_runs() -> None:
+    desk = Desk().logged_in()
+    desk.sent()
+    desk.event(Symbols(added=("AAPL",)), SECOND)
+    for second in range(2, 13):  # the venue has no instrument data, and none is awaited any longer
+        desk.timer(second * SECOND)
+    assert desk.sent() == [
+        {"action": "subscribe", "params": topics} for topics in ("T.AAPL", "Q.AAPL", "AM.AAPL,A.AAPL", "LULD.AAPL")
+    ]
+    assert [each.symbol for each in desk.feed([trade(sym="AAPL")])] == ["AAPL"]
+    desk.event(Symbols(removed=("AAPL",)), 20 * SECOND)
+    assert {each["action"] for each in desk.sent()} == {"unsubscribe"}
+    desk.take()
+    assert desk.feed([trade(sym="AAPL", q=10)]) == []
+
+
 def test_a_refused_topic_is_asked_for_again_later() -> None:
     desk = Desk("MSFT", "AAPL").logged_in()
     desk.sent()
@@ -248,7 +264,7 @@ def test_a_trade_keeps_its_sequence_and_conditions(use_shapes: bool) -> None:
         assert (record.kind, record.venue_seq, record.side) == (Kind.TRADE, number + 1, Side.NONE)
         assert (record.price, record.size, record.ts_event) == (1_500_000, 10_000_000, TIME * 1_000_000)
         assert record.flags == Flag.LAST
-    assert desk.adapter.counters.fallbacks == (1 if use_shapes else 0)  # ten conditions
+    assert desk.adapter.counters.fallbacks == (2 if use_shapes else 0)  # the first one, and ten conditions
 
 
 @pytest.mark.parametrize("use_shapes", [True, False])

@@ -124,7 +124,8 @@ class PolygonAdapter(VenueAdapter):
         else:
             super().start(now_ns)
         for symbol in self._symbols:
-            self.market.listings.get(symbol)
+            if symbol in self.market.listings.last:  # so that what a restart has cost is told when the link opens
+                self.market.listings.get(symbol)
 
     # The login.
 
@@ -223,7 +224,7 @@ class PolygonAdapter(VenueAdapter):
             case messages.Limits():
                 self._guard(listing, "statistic", partial(self._on_limits, listing, event, ts_recv), ts_recv)
             case messages.CryptoBook():
-                self._guard(listing, "partial", partial(self._on_book, listing, event, ts_recv), ts_recv)
+                self._guard(listing, "partial_book", partial(self._on_book, listing, event, ts_recv), ts_recv)
         return True
 
     def _guard(self, listing: Listing, channel: str, record: partial[None], ts_recv: int) -> None:
@@ -283,8 +284,7 @@ class PolygonAdapter(VenueAdapter):
         bids, asks = book.levels
         rows = book_rows(listing.instrument, bids, asks, messages.time_ns(book.t), ts_recv, 0, flags)
         rows[:, ORDER_ID] = messages.id_of(book.exchange)
-        self.market.rejects.end(listing, "partial")
-        self.market.batch.extend(rows)
+        self.market.others.on_partial_book(listing, rows, ts_recv)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """There are no books that are kept."""

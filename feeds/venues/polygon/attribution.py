@@ -19,7 +19,7 @@ _CHANNELS: Final = {
     b"XA": "venue_bar",
     b"XAS": "venue_bar",
     b"LULD": "statistic",
-    b"XL2": "partial",
+    b"XL2": "partial_book",
 }
 
 

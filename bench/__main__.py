@@ -26,6 +26,7 @@ MODULES: Final[dict[str, int]] = {
     "transport": 2,
     "decode": 1,
     "books": 1,
+    "orders": 1,
     "codec": 1,
     "latency": 5,
     "idle": 2,

@@ -63,6 +63,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
     depth: int = 0  # levels a side of a book, where the venue offers a choice; 0: the venue's default
     connections: int = 1  # that carry each stream: what one repeats of the other is told by its id
+    compression: bool = False  # offer permessage-deflate to a venue that has it
     silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest
     rejects_kept: int = 100  # rejected frames handed out, per cause
     instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion
@@ -153,7 +154,15 @@ class Notice(msgspec.Struct, frozen=True):
     fields: dict[str, str | int] = {}
 
 
-Effect = Open | Close | Resubscribe | Send | Request | Hold | Fail | Notice
+class Followed(msgspec.Struct, frozen=True):
+    """What has become of a symbol that was added or removed while the feed runs."""
+
+    symbol: str
+    added: bool = True
+    problem: str = ""  # why it is not recorded, as a clause; empty: it is as was wished
+
+
+Effect = Open | Close | Resubscribe | Send | Request | Hold | Fail | Notice | Followed
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -215,6 +224,13 @@ class Resync(msgspec.Struct, frozen=True):
     symbol: str
 
 
+class Symbols(msgspec.Struct, frozen=True):
+    """At somebody's wish these symbols are recorded from now on, and those no longer. Followed says what came of it."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class Resumed(msgspec.Struct, frozen=True):
     """An earlier process has recorded up to these ids, by symbol. What follows comes after an interruption."""
 
@@ -236,7 +252,7 @@ class Ended(msgspec.Struct, frozen=True):
     """Nothing more comes for now: what was held back, such as book changes that await a snapshot, is handed out."""
 
 
-Event = Frames | Opened | Closed | Answer | Second | Resync | Resumed | Continued | Ended
+Event = Frames | Opened | Closed | Answer | Second | Resync | Symbols | Resumed | Continued | Ended
 
 
 class FeedCounters(msgspec.Struct):

@@ -27,6 +27,12 @@ BATCH_RECORDS: Final = 1 << 16
 STREAMS: Final = ("trade", "agg_trade", "quote", "book")
 
 
+_BOOK: Final = (
+    *(Kind.LEVEL, Kind.CLEAR),
+    *(Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL),
+)
+
+
 class LastIds(msgspec.Struct):
     """The newest id of each stream of an instrument, with its venue time in ns; None where there was none."""
 
@@ -50,7 +56,7 @@ def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool
     yield "trade", trade & ~aggregate
     yield "agg_trade", trade & aggregate
     yield "quote", kind == Kind.QUOTE
-    yield "book", ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
+    yield "book", np.isin(kind, _BOOK) & (flags & Flag.PARTIAL == 0)
 
 
 class Continuity:
@@ -74,7 +80,7 @@ class Continuity:
             bars = self.last.setdefault(instrument, LastIds()).bars
             bars[end - start] = max(start, bars.get(end - start, start))
         lost = (kind == Kind.GAP) | ((kind == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
-        lost &= flags & Flag.ON_BOOK != 0
+        lost &= flags & (Flag.ON_BOOK | Flag.ON_ORDERS) != 0
         cleared = (kind == Kind.CLEAR) & (flags & Flag.PARTIAL == 0)
         turns = records[cleared | lost][::-1]
         instruments, newest = np.unique(turns["instrument"], return_index=True)

@@ -15,7 +15,7 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS, OtherStreams
+from tickplant.feeds.kit.other_streams import OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
@@ -25,7 +25,8 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
-from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
+from tickplant.records.batch import INSTRUMENT_MASK, PACKED, TS_EVENT, VENUE_SEQ, Rows
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
 
 _RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
@@ -149,6 +150,25 @@ class Market:
         if on_book:
             self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
+
+    def on_trade_rows(self, rows: Rows, ts_recv: int) -> None:
+        """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
+        if not len(rows):
+            return
+        column, ids = sc.LAST_TRADE, rows[:, VENUE_SEQ].tolist()
+        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in rows[:, PACKED].tolist()]
+        state = self.listings.state[listings[0].slot]
+        last, _, cause = state[column : column + 3].tolist()
+        if not cause and ids == [*range(last + 1, last + 1 + len(ids))] and listings.count(listings[0]) == len(ids):
+            # Nearly always: no hole, no repeat, one instrument.
+            state[column : column + 2] = ids[-1], rows[-1, TS_EVENT]
+            self.batch.extend(rows, Kind.TRADE)
+            return
+        rows = rows.copy()  # a GAP may come to lie where they lay
+        for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
+            if not self._is_duplicate(listing, column, ident, time):
+                self._continue(listing, column, ident, time, ts_recv)
+                self.batch.extend(rows[number : number + 1], Kind.TRADE)
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
         """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""

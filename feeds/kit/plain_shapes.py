@@ -159,26 +159,25 @@ class _Match:
         if not isinstance(message, list):
             raise _NoFitError
         choices = [(parts, *_example(parts)) for parts in each.choices]
-        elements: list[_Found] = []
+        elements = []
         while message:
-            element, message = self._element(choices, message, found)
-            elements.append(element)
+            inner, width = self._element(choices, message, found)
+            elements.append(inner)
+            message = message[width:]
         found.lists.append(elements)
 
     def _element(
         self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
-    ) -> tuple[_Found, list[Any]]:
-        # The first of these, and what comes behind it.
+    ) -> tuple[_Found, int]:
+        """The element that these members begin with, and how many of them it is."""
         for parts, examples, lists in choices:
-            inner, inner_lists, width = _Found(dict(found.names), found.slot, parts), iter(lists), len(examples)
+            inner, inner_lists = _Found(dict(found.names), found.slot, parts), iter(lists)
             try:
-                if width > len(members):
-                    raise _NoFitError
-                for example, member in zip(examples, members[:width], strict=True):
+                for example, member in zip(examples, members[: len(examples)], strict=True):
                     self.value(example, member, inner, inner_lists)
-            except _NoFitError:
+            except (_NoFitError, ValueError):
                 continue
-            return inner, members[width:]
+            return inner, len(examples)
         raise _NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:

@@ -136,14 +136,11 @@ def time_at(at: int, form: int) -> tuple[int, int]:
 
 
 @inlined
-def time_behind(before: int, at: int, form: int) -> tuple[int, int]:
-    """(end, ns) of a time, joined with the time before it where its form says so."""
-    end, time = time_at(at, form)
+def joined(before: int, time: int, form: int) -> int:
+    """A time with the one before it, in ns, where its form says so; below 0 where that does not fit."""
     if form == LATER:
-        time = max(before, time)
-    elif form == NANOS:
-        time += before
-    return end if time >= 0 else -1, time
+        return max(before, time)
+    return before + time if form == NANOS else time
 
 
 @inlined

@@ -17,10 +17,10 @@ import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
-from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, rescale, time_behind
+from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
+from tickplant.feeds.kit.shape_events import ROW_BYTES, flag_last, put_gift, put_level, stamp, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
-from tickplant.feeds.kit.shape_rows import GIFT_BYTES, ROW_BYTES, flag_last, put_gift, put_level, stamp
 from tickplant.feeds.kit.state_table import (
     ID_RESET_NS,
     INSTRUMENT,
@@ -173,11 +173,13 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     put_word(fields + word_at(pc + 8), word_at(choice + 24))
                     pc += 24 + 48 * word_at(pc + 16)
                 elif op == prog.TIME:
-                    end, value = time_behind(word_at(fields + word_at(pc + 8)), at, word_at(pc + 16))
-                    if end < 0:
+                    end, value = time_at(at, word_at(pc + 16))
+                    field = fields + word_at(pc + 8)
+                    value = joined(word_at(field), value, word_at(pc + 16))
+                    if end < 0 or value < 0:
                         break
                     at = end
-                    put_word(fields + word_at(pc + 8), value)
+                    put_word(field, value)
                     pc += 24
                 elif op == prog.LEVELS:
                     state_row = state + state_row_bytes * slot
@@ -299,19 +301,15 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         packed = word_at(pc + 24) | word_at(state + state_row_bytes * slot + 8 * INSTRUMENT)
                         put_level(row, 0, word_at(fields + word_at(pc + 32)), packed)
                         row += ROW_BYTES
-                    each = mark
-                    while each < row:
-                        stamp(each, ts_event, ts_recv, seq, 0)
-                        each += ROW_BYTES
-                    if row > mark:
-                        flag_last(row - ROW_BYTES)
+                    stamp_rows(mark, row, ts_event, ts_recv, seq)
                     pc += 40
                 elif op == prog.GIVE:
                     if given == prog.MAX_GIFTS:
                         break
-                    gift = context + 8 * prog.GIFTS + GIFT_BYTES * given
+                    gift = context + 8 * prog.GIFTS + 8 * prog.GIFT_WORDS * given
+                    put_gift(gift, pc, slot, (mark - rows) // ROW_BYTES, (row - mark) // ROW_BYTES, fields)
                     given += 1
-                    pc = put_gift(gift, pc, fields, slot, (mark - rows) // ROW_BYTES, (row - mark) // ROW_BYTES)
+                    pc += 24 + 8 * word_at(pc + 16)
                 elif op == prog.EACH:
                     if byte_at(at) != _OPEN_LIST:
                         break

@@ -8,11 +8,11 @@ from typing import Final
 
 from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
+from tickplant.feeds.kit.link_groups import group_of
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS
-from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions, group_of
-from tickplant.records.channels import ON_CHANNEL
+from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
+from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import StatusCode
 
 SETTLED_NS: Final = 3_000_000_000
@@ -110,7 +110,7 @@ class StreamLinks:
 
         Returns whether a link is replaced as well: the venue's instruments may have changed.
         """
-        effects: list[Effect] = [*self._subscriptions.again(now_ns)]
+        effects: list[Effect] = [*self._subscriptions.again(now_ns), *self._subscriptions.lagging(now_ns)]
         overdue = self._subscriptions.overdue(now_ns, self._delivered)
         for replacement, silent in overdue:
             self.tell_silent(silent, now_ns)

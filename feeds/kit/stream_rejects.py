@@ -27,7 +27,7 @@ CAUSE: Final = 2
 
 
 Owner = Callable[[bytes], tuple[str, str] | None]
-"""Of a frame that cannot be read: symbol and channel, or `partial`; None where neither can be known."""
+"""Of a frame that cannot be read: symbol and channel; None where neither can be known."""
 
 
 class StreamRejects:
@@ -65,9 +65,6 @@ class StreamRejects:
             # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
             if begins or listing.book.live:
                 market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
-        elif channel == "partial":
-            if begins:
-                market.gap(instrument, GapCause.REJECTED, 0, ts_recv, next_id=next_id, flags=Flag.PARTIAL)
         elif (column := COLUMN.get(channel)) is not None:
             row = market.listings.state[listing.slot]
             if ident != UNKNOWN_ID:

@@ -19,6 +19,7 @@ from session_scripts import StreamRules, levels_of
 from venue_samples import SAMPLES, VenueSample
 from venue_session import RECONNECT_NS, VenueSession
 
+from tickplant.feeds.contract import Followed, Symbols
 from tickplant.records.layouts import Flag, StatusCode
 from tickplant.venues import VENUES
 
@@ -135,18 +136,40 @@ def test_the_loss_of_both_connections_is_a_loss(sample: VenueSample) -> None:
 
 
 @pytest.mark.parametrize("sample", doubled(), ids=names(doubled()))
-def test_silence_of_both_replaces_one_after_the_other_and_that_of_one_neither(sample: VenueSample) -> None:
+def test_a_connection_that_falls_silent_is_replaced_by_the_measure_of_the_other(sample: VenueSample) -> None:
     channels = tuple(channel for channel in ("trade", "quote", "book") if channel in VENUES[sample.venue].numbered)
     with VenueSession(sample, seed=5, connections=2, channels=channels, silent_s=4.0) as session:
         session.run_until(lambda: books_are_live(session))
-        session.fault("stall", connection=session.sockets[0].number)
+        session.run(9.0)
+        stalled, other = session.sockets
+        session.fault("stall", connection=stalled.number)
         session.run(12.0)
+        assert stalled not in session.sockets and other in session.sockets
+        assert len(session.sockets) == 2
         assert not len(status(session.feed.records, StatusCode.SUBSCRIPTION_SILENT))
+        assert not len(gaps(session.feed.records, Flag.ON_TRADE | Flag.ON_BOOK))
         if "book" in channels:
             session.fault("stall")
             session.run(12.0)
             assert len(status(session.feed.records, StatusCode.SUBSCRIPTION_SILENT))
             assert books_are_live(session)
+
+
+@pytest.mark.parametrize("sample", doubled(), ids=names(doubled()))
+def test_an_added_symbol_comes_over_both_connections(sample: VenueSample) -> None:
+    first, second = sample.symbols
+    channels = tuple(channel for channel in ("trade", "quote", "book") if channel in VENUES[sample.venue].numbered)
+    with VenueSession(sample, seed=5, connections=2, channels=channels, symbols=(first,)) as session:
+        session.run(1.0)
+        session.event(Symbols(added=(second,)))
+        session.run(1.0)
+        assert session.followed == [Followed(second)]
+        for link in session.links:
+            cut_one(session, link)
+            session.run(1.0)
+        mine = session.feed.of(second)
+        assert not len(gaps(mine, Flag.ON_TRADE | Flag.ON_BOOK))
+        assert StreamRules().check(mine).begun >= {Flag.ON_TRADE}
 
 
 # n.

@@ -33,6 +33,7 @@ from tickplant.feeds.contract import (
     Resync,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.instruments import FEED_SYMBOL
@@ -91,7 +92,7 @@ def pool(venue: str) -> Pool:
     return Pool(
         session.happened,
         [*(frame for kind in kinds.values() for frame in kind[:3]), *sample.frames],
-        [*(frame for kind in late.values() for frame in kind[-3:]), *sample.frames],
+        [*(sample.fresh(frame) for kind in late.values() for frame in kind[-3:]), *sample.frames],
         answers,
         [*session.links, "unknown", ""],
         [*sample.symbols, "", "*", "NONE"],
@@ -146,7 +147,8 @@ def exchanged(draw: st.DrawFn, tree: Any) -> Any:
 def events(draw: st.DrawFn, found: Pool) -> Event:
     """Anything that may happen to a feed."""
     link, symbol = draw(st.sampled_from(found.links)), draw(st.sampled_from(found.symbols))
-    match draw(st.sampled_from(["frames"] * 4 + ["answer"] * 2 + ["opened", "closed", "second", "resync", "ended"])):
+    others = ["opened", "closed", "second", "resync", "symbols", "ended"]
+    match draw(st.sampled_from(["frames"] * 4 + ["answer"] * 2 + others)):
         case "frames":
             frames = draw(st.lists(st.sampled_from(found.frames).flatmap(spoilt) | st.binary(max_size=40), max_size=4))
             return Frames(link, frames)
@@ -162,6 +164,9 @@ def events(draw: st.DrawFn, found: Pool) -> Event:
             return Second()
         case "resync":
             return Resync(symbol)
+        case "symbols":
+            some = st.lists(st.sampled_from(found.symbols), max_size=2).map(tuple)
+            return Symbols(draw(some), draw(some))
         case _:
             return Ended()
 
@@ -233,11 +238,11 @@ def newest(sample: VenueSample, symbol: str, channel: str) -> bytes:
         for frame in what.frames
         if sample.owner(frame) == (symbol, channel) and b'"snapshot"' not in frame
     )
-    return frame
+    return sample.fresh(frame)
 
 
 SPOILT: Final = {
-    "cut": lambda frame: frame[: len(frame) * 3 // 4],
+    "cut": lambda frame: frame[: len(frame) * 7 // 8],  # behind the symbol, wherever the venue has it
     "no value": lambda frame: re.sub(rb"\d+\.\d+", b"null", frame),
     "too large": lambda frame: re.sub(rb"\d+\.\d+", b"9" * 30, frame),
     "too fine": lambda frame: re.sub(rb"\d+\.\d+", b"0.00000000000001", frame),
@@ -254,7 +259,9 @@ def test_a_rejected_frame_is_a_gap_on_its_stream_at_once(venue: str, channel: st
     feed, now_ns = steady(sample)
     symbol = sample.symbols[0]
     frame = newest(sample, symbol, channel)
-    output = feed.on(Frames(pool(venue).links[0], [SPOILT[how](frame)]), now_ns)
+    begin = frame.find(sample.read_from.get(channel, b""))
+    spoilt_frame = frame[:begin] + SPOILT[how](frame[begin:])
+    output = feed.on(Frames(pool(venue).links[0], [spoilt_frame]), now_ns)
     (reject,) = output.rejects
     gap = rejected_gaps(output.ticks)[0]  # a good trade in the same frame may follow, behind a GAP with its ids
     assert gap["instrument"] == feed.table.ids(symbol)[-1], reject

@@ -81,7 +81,7 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
     end_s = time.monotonic() + seconds
     deeds: list[dict[str, Any]] = [
         {"fault": "disconnect"},
-        {"fault": "drop", "stream": "*", "count": 100},
+        {"fault": "drop", "stream": sample.lossy, "count": 100},
         {"fault": "disconnect", "close_frame": False},
         {"fault": "duplicate", "stream": "*", "count": 10},
     ]

@@ -30,6 +30,7 @@ from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, S
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.dxlink import shapes as dxlink
 from tickplant.feeds.venues.kraken import shapes as kraken
+from tickplant.feeds.venues.polygon import shapes as polygon
 from tickplant.kernels import JIT_ENABLED
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -84,15 +85,6 @@ OTHERS: dict[str, Shape] = {
         Row(Kind.TRADE, order="bytes"),
     ),
 }
-_QUOTE = "eventType eventSymbol eventTime sequence askTime askPrice askSize bidTime bidPrice bidSize"
-_SALE = "index time timeNanoPart exchangeCode size price aggressorSide spreadLeg validTick type eventFlags eventSymbol"
-DXLINK = dxlink.texts_of(
-    [
-        (1, "Quote", _QUOTE.split()),
-        (3, "TimeAndSale", _SALE.split()),
-        (5, "TimeAndSale", ["eventSymbol", "index", "price", "type"]),
-    ]
-)
 _CHOSEN_TRADE = (
     '{"y":"T","s":"<symbol>","i":<id:int>,"p":<price>,"q":<size>,"t":<time:epoch><*>}',
     Seen(SEEN_TRADE),
@@ -107,10 +99,22 @@ _CHOSEN_QUOTE = (
 )
 _CHOSEN_OTHER = ('{"y":"T","s":"<symbol>","i":"<_:text>"}', Row(Kind.TRADE))
 OTHERS["elements of several kinds"] = ('{"d":', one_of(_CHOSEN_TRADE, _CHOSEN_QUOTE, _CHOSEN_OTHER), "<*>}", Last())
+_QUOTE = "eventType eventSymbol eventTime sequence askTime askPrice askSize bidTime bidPrice bidSize"
+_SALE = "index time timeNanoPart exchangeCode size price aggressorSide spreadLeg validTick type eventFlags eventSymbol"
+DXLINK = dxlink.texts_of(
+    [
+        (1, "Quote", _QUOTE.split()),
+        (3, "TimeAndSale", _SALE.split()),
+        (5, "TimeAndSale", ["eventSymbol", "index", "price", "type"]),
+    ]
+)
 VENUES = {
     "spot": binance.SPOT,
     "usdm": binance.USDM,
     "kraken": kraken.SHAPES,
+    "stocks": polygon.STOCKS,
+    "options": polygon.OPTIONS,
+    "pairs": polygon.CRYPTO,
     "dxlink": DXLINK,
     "others": OTHERS,
 }
@@ -325,6 +329,19 @@ GOLDEN["dxlink", "TimeAndSale 5"] = (
 )
 GOLDEN["others", "ids with holes, lists as bytes"] = (
     '[{"y":"A","i":3681328,"c":[0,12,37],"d":[255,256,1,2,3,4,5,200],"p":414.125,"q":100,"t":1788267600784,"z":3}]'
+)
+GOLDEN["stocks", "events"] = (
+    '[{"ev":"T","sym":"A","x":4,"i":"12345","z":3,"p":414.125,"s":100,"c":[0,12],"t":1788267600784,"q":3681328},'
+    '{"ev":"Q","sym":"A","bx":4,"bp":1.5,"bs":2,"ax":7,"ap":1.75,"as":1,"c":0,"i":[604],"t":1788267600786,"q":5,"z":3},'
+    '{"ev":"T","sym":"A","x":4,"i":"7","z":3,"p":1.5,"s":3,"t":1788267600785,"q":3681330,"trfi":202}]'
+)
+GOLDEN["options", "events"] = (
+    '[{"ev":"Q","sym":"A","bx":302,"ax":302,"bp":9.71,"ap":9.81,"bs":17,"as":24,"t":1644506128351,"q":844090872},'
+    '{"ev":"T","sym":"A","x":65,"p":1.54,"s":1,"c":[233],"t":1629820676333,"q":651921857}]'
+)
+GOLDEN["pairs", "events"] = (
+    '[{"ev":"XT","pair":"A","p":33021.9,"t":1610462007425,"s":0.01616617,"c":[2],"i":14272084,"x":3,"r":1610462007576},'
+    '{"ev":"XQ","pair":"A","bp":1.5,"bs":0.48,"ap":1.75,"as":0.601,"t":1610462411115,"x":1,"r":1610462411128}]'
 )
 GOLDEN["others", "elements of several kinds"] = (
     '{"d":[{"y":"Q","s":"A","i":7,"b":1.5,"a":1.75},{"y":"T","s":"BTC/USD","i":"x"},'

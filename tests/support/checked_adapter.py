@@ -58,6 +58,7 @@ class Checked:
         table: Table | None = None,
         use_shapes: bool = True,
         channels: tuple[str, ...] | None = None,
+        symbols: tuple[str, ...] | None = None,
         **context: Any,
     ) -> None:
         self.sample = sample
@@ -66,7 +67,7 @@ class Checked:
         factory = pkgutil.resolve_name(VENUES[sample.venue].factory)
         self.adapter: Adapter = factory(
             FeedContext(
-                symbols=None if discover else sample.symbols,
+                symbols=None if discover else symbols or sample.symbols,
                 channels=self.channels,
                 resolve=self.table.resolve,
                 known=self.table.known,

@@ -13,7 +13,7 @@ from venue_session import VenueSession
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.capture_lines import parse_line
 from tickplant.feeds.capture_reader import Recording
-from tickplant.feeds.contract import Answer, Closed, Ended, Frames, Opened, Resync, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Ended, Frames, Opened, Resync, Second, Send, Symbols
 from tickplant.records.layouts import TICK, Flag, Kind, StatusCode
 
 FIELDS: Final = [name for name in TICK.names or () if name not in ("seq", "instrument")]
@@ -49,7 +49,7 @@ def captured(session: VenueSession, folder: Path) -> list[bytes]:
         match what:
             case Frames(link, frames):
                 capture.add(link, frames, now_ns)
-            case Opened() | Closed() | Answer() | Second() | Resync() | Send():
+            case Opened() | Closed() | Answer() | Second() | Resync() | Symbols() | Send():
                 capture.add_event(what, now_ns)
             case _:
                 pass

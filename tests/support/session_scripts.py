@@ -28,8 +28,12 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
     """Faults of all kinds, one after the other, each hitting something; the same ones for the same seed."""
     chance = random.Random(seed)
 
+    assert session.venue is not None
+    words = session.venue.dialect.words
+
     def on_frames(fault: str, most: int = 3) -> Callable[[], None]:
-        return lambda: session.fault(fault, stream="*", count=chance.randint(1, most), skip=chance.randint(0, 5))
+        stream = session.sample.lossy if fault in ("drop", "reorder") else "*"
+        return lambda: session.fault(fault, stream=stream, count=chance.randint(1, most), skip=chance.randint(0, 5))
 
     deeds: list[Callable[[], None]] = [
         on_frames("drop", 20),
@@ -38,7 +42,6 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
         on_frames("garbage"),
         on_frames("reorder"),
         lambda: session.fault("refuse-subscription", count=1),
-        lambda: session.fault("stall", for_s=0.3),
         lambda: session.event(Resync(chance.choice(["", *session.sample.symbols]))),
         session.disconnect,
         session.disconnect,
@@ -48,7 +51,9 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
     if session.sample.has_book:
         deeds.append(lambda: session.fault("stale-snapshot"))
     if session.sample.corrupts:
-        deeds.append(lambda: session.fault("corrupt", stream=session.venue.dialect.words.book_of("*")))
+        deeds.append(lambda: session.fault("corrupt", stream=words.book_of("*")))
+    if "stall" in words.kinds:
+        deeds.append(lambda: session.fault("stall", for_s=0.3))
     plan = [*deeds, *chance.choices(deeds, k=max(times - len(deeds), 0))][:times]
     chance.shuffle(plan)
     for deed in plan:

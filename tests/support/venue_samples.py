@@ -38,6 +38,9 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     frames: tuple[bytes, ...] = ()  # documented, and not sent by the simulated venue, or seldom
     nothing: frozenset[bytes] = frozenset()  # frames without a stream that are sound, and say nothing
     counted: frozenset[str] = frozenset()  # channels whose ids tell a repeat
+    read_from: dict[str, bytes] = {}  # by channel, behind what the numbers that a feed reads stand in a frame
+    fresh: Callable[[bytes], bytes] = lambda frame: frame  # as it comes over a connection that has sent others since
+    lossy: str = "*"  # pattern of the simulated venue's streams of which a feed notices what is lost, or goes on right
     in_line: bool = True  # the ids of its trades have no holes
     has_links: bool = True  # else all comes by requests
     has_life: bool = True  # it says how its instruments change
@@ -100,7 +103,21 @@ _BINANCE_FRAMES: Final = (
     b'{"code":2,"msg":"Invalid request: too many streams","id":1}',
     b'{"error":{"code":2,"msg":"Invalid request"},"id":2}',
     b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1788264000000}}',
-    b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","s":"BTCUSDT"}}',
+    b'{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","s":"BTCUSDT"}}',
+    (
+        b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1788264000013,"s":"BTCUSDT","k":{"t":1788264000000,'
+        b'"T":1788264059999,"s":"BTCUSDT","i":"1m","f":100,"L":200,"o":"1.5","c":"2","h":"2.5","l":"1","v":"1000",'
+        b'"n":100,"x":false,"q":"1","V":"500","Q":"0.5","B":"0"}}}'
+    ),
+    (
+        b'{"stream":"ethusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1788264000013,"s":"ETHUSDT",'
+        b'"p":"2594.15","i":"2594.62","P":"2594.25","r":"-0.00038167","T":1788264000000}}'
+    ),
+    (
+        b'{"stream":"btcusdt@forceOrder","data":{"e":"forceOrder","E":1788264000014,"o":{"s":"BTCUSDT","S":"SELL",'
+        b'"o":"LIMIT","f":"IOC","q":"0.014","p":"9910","ap":"9910","X":"FILLED","l":"0.014","z":"0.014",'
+        b'"T":1788264000014}}}'
+    ),
     b'{"stream":"btcusdt@depth5","data":{"lastUpdateId":7,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
     b'{"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}}',
     b'{"lastUpdateId":8,"bids":[["1.5","2"]],"asks":[["1.6","3"]]}',
@@ -162,6 +179,133 @@ _KRAKEN_FRAMES: Final = (
     (
         b'{"channel":"instrument","type":"update","data":{"assets":[],"pairs":[{"symbol":"BTC/USD","status":"cancel_only",'
         b'"qty_precision":9,"qty_increment":1e-09,"price_precision":1,"price_increment":0.1}]}}'
+    ),
+)
+
+
+def _coinbase_owner(frame: bytes) -> tuple[str, str] | None:
+    message = json.loads(frame)
+    channels = {"match": "trade", "last_match": "trade", "ticker": "quote", "l2update": "book", "snapshot": "book"}
+    channel = channels.get(message.get("type"))
+    return None if channel is None else (message["product_id"], channel)
+
+
+def _coinbase_levels(frame: bytes) -> Levels:
+    book = _numbers(frame)
+    return _sides(book["bids"], book["asks"])
+
+
+def _first_frame(sim: SimProcess, request: dict[str, Any], mark: bytes) -> bytes:
+    with connect(sim.ws_url + "/", compression=None, max_size=None, proxy=None, close_timeout=1) as ws:
+        ws.send(json.dumps({"type": "subscribe"} | request))
+        while True:
+            frame = ws.recv(timeout=30.0, decode=False)
+            if mark in frame:
+                return frame
+
+
+def _coinbase_book(sim: SimProcess, symbol: str) -> bytes:
+    return _first_frame(sim, {"product_ids": [symbol], "channels": ["level2_batch"]}, b'"type":"snapshot"')
+
+
+def _advanced_owner(frame: bytes) -> tuple[str, str] | None:
+    message = json.loads(frame)
+    channel = {"market_trades": "trade", "ticker": "quote", "l2_data": "book"}.get(message.get("channel"))
+    rows = [row for event in message.get("events", ()) for row in event.get("trades", event.get("tickers", [event]))]
+    symbols = {row.get("product_id", "") for row in rows}
+    return (symbols.pop(), channel) if channel and len(symbols) == 1 else None
+
+
+def _advanced_levels(frame: bytes) -> Levels:
+    (event,) = _numbers(frame)["events"]
+    sides = ([one for one in event["updates"] if one["side"] == side] for side in ("bid", "offer"))
+    return _sides(*([(one["price_level"], one["new_quantity"]) for one in side] for side in sides))
+
+
+def _advanced_book(sim: SimProcess, symbol: str) -> bytes:
+    return _first_frame(sim, {"product_ids": [symbol], "channel": "level2"}, b'"l2_data"')
+
+
+def _exchange(kind: str, **fields: Any) -> bytes:
+    return json.dumps({"type": kind} | fields, separators=(",", ":")).encode()
+
+
+_COINBASE_FRAMES: Final = (
+    _exchange("error", message="Failed to subscribe", reason="FOO-USD is not a valid product"),
+    _exchange("rfq_match", trade_id="b3f1", product_id="BTC-USD", size="5", price="60005", side="buy"),
+    _exchange("ticker", sequence=1, product_id="BTC-USD", price="1", best_bid="1.5", best_ask="1.6", trade_id=1),
+    _exchange(
+        "ticker",
+        sequence=9**19,
+        product_id="BTC-USD",
+        best_bid="1.5",
+        best_bid_size="2",
+        best_ask="0",
+        best_ask_size="0",
+        time="2026-09-01T12:00:00Z",
+    ),
+    _exchange("snapshot", product_id="BTC-USD", bids=[], asks=[]),
+    _exchange("snapshot", product_id="ETH-USD", bids=[["1.50", "2"]], asks=[["1.6", "3"], ["1.7", "1"]]),
+    _exchange(
+        "l2update",
+        product_id="BTC-USD",
+        changes=[["sell", "60001.25000000", "0.00000000"], ["buy", "60001.24", "0.75"], ["buy", "60001.24", "0"]],
+        time="2026-09-01T12:00:02.200000Z",
+    ),
+    _exchange("heartbeat", sequence=5012, last_trade_id=9**19, product_id="BTC-USD", time="2026-09-01T12:00:02Z"),
+    _exchange("received", sequence=7, order_id="x", product_id="BTC-USD", side="buy", size="1", price="2"),
+    _exchange("open", sequence=8, order_id="x", product_id="BTC-USD", side="buy", remaining_size="1", price="2"),
+    _exchange("done", sequence=9, order_id="x", product_id="BTC-USD", side="buy", reason="canceled"),
+    _exchange("change", sequence=9, order_id="y", product_id="BTC-USD", side="buy", new_size="1", price=None),
+    _exchange("status", currencies=[], products=[{"id": "BTC-USD", "status": "delisted"}]),
+    _exchange(
+        "status", currencies=[], products=[{"id": "BTC-USD", "status": "offline", "quote_increment": "0.000001"}]
+    ),
+    b'[{"id":"BTC-USD","base_increment":"0.00000001","quote_increment":"0.01","status":"online"}]',
+    b'[{"trade_id":5,"price":"1.5","size":"2","time":"2026-09-01T12:00:02.2Z","side":"buy"}]',
+    b'{"sequence":5,"bids":[["1","2","x"]],"asks":[["3","1","y"]],"time":"2026-09-01T12:00:02.2Z"}',
+)
+
+
+def _advanced(channel: str, number: int, *events: Any) -> bytes:
+    head = {"channel": channel, "client_id": "", "timestamp": "2026-09-01T12:00:03.000000123Z", "sequence_num": number}
+    return json.dumps(head | {"events": events}, separators=(",", ":")).encode()
+
+
+_PAST: Final = {"size": "0.5", "side": "BUY", "time": "2026-09-01T12:00:02.9Z"}
+_ADVANCED_FRAMES: Final = (
+    b'{"type":"error","message":"too many L2 streams requested in a single session"}',
+    b'{"type":"error","message":"failure to subscribe"}',
+    _advanced("candles", 7, {"type": "snapshot", "candles": []}),
+    _advanced("l2_data", 8, {"type": "snapshot", "product_id": "BTC-USD", "updates": []}),
+    _advanced("l2_data", 9**19, {"type": "update", "product_id": "BTC-USD", "updates": []}),
+    _advanced("subscriptions", 10, {"subscriptions": {"level2": ["BTC-USD"], "heartbeats": ["heartbeats"]}}),
+    _advanced(
+        "market_trades",
+        11,
+        {
+            "type": "update",
+            "trades": [
+                {"trade_id": "204", "product_id": "ETH-USD", "price": "2500.01"} | _PAST,
+                {"trade_id": "203", "product_id": "BTC-USD", "price": "60001.3"} | _PAST,
+            ],
+        },
+    ),
+    _advanced(
+        "ticker",
+        12,
+        {
+            "type": "update",
+            "tickers": [
+                {"product_id": "BTC-USD", "best_bid": "", "best_bid_quantity": ""}
+                | {"best_ask": "60001.30", "best_ask_quantity": "2.5"}
+            ],
+        },
+    ),
+    _advanced("status", 13, {"type": "update", "products": [{"id": "BTC-USD", "status": "delisted"}]}),
+    _advanced("status", 14, {"type": "snapshot", "products": []}),
+    _advanced(
+        "status", 15, {"type": "update", "products": [{"id": "BTC-USD", "status": "x", "quote_increment": "1e-7"}]}
     ),
 )
 
@@ -316,11 +460,28 @@ _BINANCE: Final = VenueSample(
     counted=frozenset({"trade", "agg_trade", "quote", "book"}),
 )
 
+
+def _coinm(frame: bytes) -> bytes:
+    for coin in (b"BTC", b"ETH"):
+        frame = frame.replace(coin + b"USDT", coin + b"USD_PERP").replace(
+            coin.lower() + b"usdt", coin.lower() + b"usd_perp"
+        )
+    return frame
+
+
 SAMPLES: Final[dict[str, VenueSample]] = {
     sample.venue: sample
     for sample in (
         _BINANCE,
         msgspec.structs.replace(_BINANCE, venue="binance-usdm", fetch_book=_binance_book("/fapi/v1")),
+        msgspec.structs.replace(
+            _BINANCE,
+            venue="binance-coinm",
+            symbols=("BTCUSD_PERP", "ETHUSD_PERP"),
+            further="BNBUSD_PERP",
+            fetch_book=_binance_book("/dapi/v1"),
+            frames=tuple(map(_coinm, _BINANCE_FRAMES)),
+        ),
         VenueSample(
             venue="kraken",
             symbols=("BTC/USD", "ETH/USD"),
@@ -333,6 +494,33 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             frames=_KRAKEN_FRAMES,
             counted=frozenset({"trade"}),
             corrupts=True,
+            polled=False,
+        ),
+        VenueSample(
+            venue="coinbase",
+            symbols=("BTC-USD", "ETH-USD"),
+            further="SOL-USD",
+            owner=_coinbase_owner,
+            levels=_coinbase_levels,
+            fetch_book=_coinbase_book,
+            depth=5000,
+            frames=_COINBASE_FRAMES,
+            read_from={"quote": b'"best_bid"'},
+            lossy="*@[!l]*",
+            counted=frozenset({"trade", "quote"}),
+        ),
+        VenueSample(
+            venue="coinbase-advanced",
+            symbols=("BTC-USD", "ETH-USD"),
+            further="SOL-USD",
+            owner=_advanced_owner,
+            levels=_advanced_levels,
+            fetch_book=_advanced_book,
+            depth=5000,
+            frames=_ADVANCED_FRAMES,
+            read_from={"trade": b'"trades"', "quote": b'"best_bid"', "book": b'"price_level"'},
+            fresh=lambda frame: re.sub(rb'"sequence_num":\d+', b'"sequence_num":1000000', frame),
+            counted=frozenset({"trade"}),
             polled=False,
         ),
         VenueSample(

@@ -25,6 +25,7 @@ from tickplant.feeds.contract import (
     Ended,
     Event,
     Fail,
+    Followed,
     Frames,
     LinkSpec,
     Open,
@@ -35,6 +36,7 @@ from tickplant.feeds.contract import (
     Resumed,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.sim.conversation import Close as SimClose
@@ -154,6 +156,7 @@ class VenueSession:
         self.sockets: list[Socket] = []
         self.links: dict[str, LinkSpec] = {}
         self.answered = 0
+        self.followed: list[Followed] = []
         self._opening: list[tuple[int, str]] = []
         self._closing: list[tuple[int, Socket]] = []
         self._requests: dict[str, Request] = {}
@@ -318,6 +321,10 @@ class VenueSession:
                 case Close(link, reason):
                     for socket in [socket for socket in self.sockets if socket.link == link]:
                         self._lose(socket, reason)
+                case Followed(symbol, problem=problem):
+                    self.followed.append(effect)
+                    if problem:
+                        self.event(Symbols(removed=(symbol,)))
                 case Fail(reason):
                     raise AssertionError(reason)
 

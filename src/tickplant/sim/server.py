@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
 from tickplant.sim.conversation import Answer, Get, Session
-from tickplant.sim.dialect_table import dialect_of
+from tickplant.sim.dialect_table import dialect_of, server_of
 from tickplant.sim.faults import parse_fault
 from tickplant.sim.http_peer import Link
 from tickplant.sim.injector import Injector
@@ -127,7 +127,8 @@ async def serve(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
 
 def run(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
     """`serve` as the whole work of a process: returns on SIGTERM and SIGINT. Raises FeedError."""
-    asyncio.run(_until_signal(serve(spec, on_ready)))
+    own = server_of(spec) or serve
+    asyncio.run(_until_signal(own(spec, on_ready)))
 
 
 async def _until_signal(serving: Awaitable[None]) -> None:

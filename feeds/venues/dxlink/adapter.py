@@ -29,6 +29,7 @@ from tickplant.feeds.contract import (
 )
 from tickplant.feeds.kit.book_sync import BookSync
 from tickplant.feeds.kit.emitter import count_name
+from tickplant.feeds.kit.link_groups import link_name
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
@@ -43,7 +44,7 @@ from tickplant.feeds.venues.dxlink.event_fields import UNKNOWN_FIELDS, EventFiel
 from tickplant.feeds.venues.dxlink.handshake import Handshake
 from tickplant.feeds.venues.dxlink.login import Login
 from tickplant.feeds.venues.dxlink.shapes import shapes_of
-from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, carried_by, link_of, number_of
+from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, carried_by, number_of
 from tickplant.venues import VENUES
 
 
@@ -56,7 +57,9 @@ class DxlinkAdapter(VenueAdapter):
         self._given_url = context.endpoints.get(WS, "")
         url = self._given_url or VENUES[venue].endpoints[WS]
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in self._symbols]
-        spec = LinkSpec(name=link_of(context.channels), url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
+        spec = LinkSpec(
+            name=link_name(facts.LINK, context.channels), url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S
+        )
         self._fields = EventFields()
         self._codec = StreamCodec()
         self._numbers = sorted({number_of(stream) for stream in streams})

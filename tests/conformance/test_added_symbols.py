@@ -17,14 +17,14 @@ import pytest
 from checked_adapter import Checked
 from session_records import captured, gaps, readable, replayed, status
 from session_scripts import StreamRules, levels_of
-from venue_samples import SAMPLES, VenueSample
+from venue_samples import WITH_BOOKS, VenueSample
 from venue_session import BEGIN_NS, VenueSession
 
 from tickplant.feeds.contract import Followed, Open, Opened, Send, Symbols
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 
-VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+VENUE = pytest.mark.parametrize("sample", WITH_BOOKS.values(), ids=WITH_BOOKS)
 ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
 
 

@@ -124,8 +124,10 @@ class DxlinkAdapter(VenueAdapter):
 
     def on_second(self, now_ns: int) -> None:
         """Signs of life both ways, channels to open again, a token that ends."""
+        self._codec.now_ns = now_ns
         super().on_second(now_ns)
         for link in self.subscriptions.links.values():
+            self._acknowledge(link, now_ns)
             if link.sockets and not link.replacing:
                 if failure := self._talk.failure(now_ns):
                     self._do([Resubscribe(link.spec.name, failure)])
@@ -242,8 +244,12 @@ class DxlinkAdapter(VenueAdapter):
                 continue
             self._codec.now_ns = now_ns
             self._do([*setup, *self.subscriptions.request(link, streams, now_ns)])
-            for request in list(link.pending):
-                self.subscriptions.acknowledge(request, now_ns)
+            self._acknowledge(link, now_ns)
+
+    def _acknowledge(self, link: Link, now_ns: int) -> None:
+        # The venue does not: what a subscription delivers tells.
+        for request in list(link.pending):
+            self.subscriptions.acknowledge(request, now_ns)
 
     def _on_channel_closed(self, channel: int, now_ns: int) -> None:
         kinds = self._fields.kinds(channel)

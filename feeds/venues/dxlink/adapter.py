@@ -29,6 +29,7 @@ from tickplant.feeds.contract import (
 )
 from tickplant.feeds.kit.book_sync import BookSync
 from tickplant.feeds.kit.emitter import count_name
+from tickplant.feeds.kit.link_groups import link_name
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
@@ -43,7 +44,7 @@ from tickplant.feeds.venues.dxlink.event_fields import UNKNOWN_FIELDS, EventFiel
 from tickplant.feeds.venues.dxlink.handshake import Handshake
 from tickplant.feeds.venues.dxlink.login import Login
 from tickplant.feeds.venues.dxlink.shapes import shapes_of
-from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, carried_by, link_of, number_of
+from tickplant.feeds.venues.dxlink.stream_codec import StreamCodec, carried_by, number_of
 from tickplant.venues import VENUES
 
 
@@ -56,7 +57,9 @@ class DxlinkAdapter(VenueAdapter):
         self._given_url = context.endpoints.get(WS, "")
         url = self._given_url or VENUES[venue].endpoints[WS]
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in self._symbols]
-        spec = LinkSpec(name=link_of(context.channels), url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
+        spec = LinkSpec(
+            name=link_name(facts.LINK, context.channels), url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S
+        )
         self._fields = EventFields()
         self._codec = StreamCodec()
         self._numbers = sorted({number_of(stream) for stream in streams})
@@ -121,8 +124,10 @@ class DxlinkAdapter(VenueAdapter):
 
     def on_second(self, now_ns: int) -> None:
         """Signs of life both ways, channels to open again, a token that ends."""
+        self._codec.now_ns = now_ns
         super().on_second(now_ns)
         for link in self.subscriptions.links.values():
+            self._acknowledge(link, now_ns)
             if link.sockets and not link.replacing:
                 if failure := self._talk.failure(now_ns):
                     self._do([Resubscribe(link.spec.name, failure)])
@@ -239,8 +244,12 @@ class DxlinkAdapter(VenueAdapter):
                 continue
             self._codec.now_ns = now_ns
             self._do([*setup, *self.subscriptions.request(link, streams, now_ns)])
-            for request in list(link.pending):
-                self.subscriptions.acknowledge(request, now_ns)
+            self._acknowledge(link, now_ns)
+
+    def _acknowledge(self, link: Link, now_ns: int) -> None:
+        # The venue does not: what a subscription delivers tells.
+        for request in list(link.pending):
+            self.subscriptions.acknowledge(request, now_ns)
 
     def _on_channel_closed(self, channel: int, now_ns: int) -> None:
         kinds = self._fields.kinds(channel)

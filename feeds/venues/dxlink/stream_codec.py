@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
+from tickplant.feeds.kit.link_groups import split_link_name
 from tickplant.feeds.kit.subscriptions import Stream
 from tickplant.feeds.venues.dxlink import venue as facts
-from tickplant.records.channels import ON_CHANNEL
-from tickplant.records.layouts import Flag
 
 MS_NS = 1_000_000
 
@@ -49,11 +48,6 @@ def number_of(stream: Stream) -> int:
     return facts.NUMBER_OF[facts.EVENTS_OF[stream.channel][0]]
 
 
-def link_of(channels: Iterable[str]) -> str:
-    """Name of the link. A capture has the name alone, so what has no ids stands in it: `feed+statistic`."""
-    return "+".join([facts.LINK, *(channel for channel in channels if ON_CHANNEL.get(channel) == Flag.ON_OTHER)])
-
-
-def carried_by(name: str) -> tuple[str, ...]:
+def carried_by(link: str) -> tuple[str, ...]:
     """Channels that a link of a name may carry."""
-    return ("trade", "quote", *(channel for channel in name.split("+")[1:] if channel in facts.EVENTS_OF))
+    return ("trade", "quote", *split_link_name(link)[1])

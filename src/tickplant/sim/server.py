@@ -69,6 +69,8 @@ class Venue:
             return Answer(200, msgspec.json.encode(self.ledger()))
         if path.startswith("/sim/") and request.method == "POST":
             return self._posted(path, request.body)
+        if request.method == "POST" and not self.dialect.posts:
+            return Answer(400, b"this is not an HTTP GET request\n")
 
         def ask() -> Awaitable[Answer]:
             return self.dialect.rest(request, link)

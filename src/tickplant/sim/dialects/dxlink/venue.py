@@ -40,6 +40,7 @@ class Dxlink(Dialect, session.Desk):
 
     words = WORDS
     heartbeat_s = 10.0
+    posts = True
 
     def __init__(self, spec: SimSpec) -> None:
         if spec.recording is not None:

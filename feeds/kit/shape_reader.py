@@ -36,7 +36,7 @@ _HEADER: Final = bytes.__basicsize__ - 1
 
 _SEPARATOR: Final = b"\0"
 _ROOM: Final = 1024
-"""Rows that room is made for, where the batch is full."""
+"""Rows that room is made for at the least, where the batch is full."""
 
 
 def _check_layout() -> None:
@@ -96,7 +96,7 @@ class ShapeReader:
             if outcome == prog.ALL_READ:
                 return
             if outcome == prog.NO_ROOM:
-                batch.reserve(_ROOM)
+                batch.reserve(len(batch.rows) - batch.length + _ROOM)  # the rows of this frame are not counted yet
                 continue
             if outcome == prog.NOT_SEPARATED:
                 for frame in frames:

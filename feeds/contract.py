@@ -59,6 +59,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str] = {}  # of the configured credential, by name: for Send and Request with `secret`
     endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
     depth: int = 0  # levels a side of a book, where the venue offers a choice; 0: the venue's default
+    compression: bool = False  # offer permessage-deflate to a venue that has it
     silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest
     rejects_kept: int = 100  # rejected frames handed out, per cause
     instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion

@@ -177,6 +177,7 @@ def _make_source(
         secrets=secrets,
         endpoints=endpoints,
         depth=config.book_depth,
+        compression=config.compression,
         silent_s=config.silent_s,
         rejects_kept=config.rejects_kept,
         instrument_poll_s=config.instrument_poll_s,

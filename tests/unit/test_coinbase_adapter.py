@@ -85,11 +85,19 @@ def test_many_products_go_over_several_links_and_the_instrument_data_over_the_fi
     one.answer(request, 200, json.dumps([{"id": symbol} for symbol in symbols]).encode(), NOW)
     one._pull()
     assert [link.name for link in one.links] == ["feed", "feed-2"]
-    assert all(link.max_message_bytes > 64 << 20 and not link.overlap for link in one.links)
+    assert all(link.max_message_bytes > 64 << 20 and not link.overlap and not link.compression for link in one.links)
     one.open("feed-2", ts=NOW)
     requests = one.sent()
     assert len(requests) == 3  # of 60 streams at the most
     assert not any(channel["name"] == "status" for request in requests for channel in request["channels"])
+
+
+def test_compression_is_offered_on_request_and_feeds_without_price_levels_hand_over() -> None:
+    one = ExchangeDesk(SYMBOLS, channels=("trade", "quote"), compression=True)
+    (request,) = one.start()
+    one.answer(request, 200, json.dumps([{"id": symbol} for symbol in SYMBOLS]).encode(), NOW)
+    one._pull()
+    assert [(link.compression, link.overlap) for link in one.links] == [(True, True)]
 
 
 def test_the_answer_lists_all_that_is_subscribed_to_and_what_is_not_in_it_is_waited_for() -> None:

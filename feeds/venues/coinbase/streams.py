@@ -77,6 +77,7 @@ def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
         spec = LinkSpec(
             name="feed" if number == 1 else f"feed-{number}",
             url=url,
+            compression=context.compression,
             # Nothing would tell the book events of one socket from those of the other.
             overlap="book" not in context.channels,
             send_interval_s=facts.SEND_INTERVAL_S,

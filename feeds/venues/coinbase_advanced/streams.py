@@ -70,6 +70,7 @@ def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
         spec = LinkSpec(
             name="public" if number == 1 else f"public-{number}",
             url=url,
+            compression=context.compression,
             overlap=False,  # each connection counts for itself
             send_interval_s=facts.SEND_INTERVAL_S,
             max_message_bytes=facts.MAX_MESSAGE_BYTES,

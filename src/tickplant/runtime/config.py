@@ -69,6 +69,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     capture: bool = False  # also keep every frame as received
     rejects_kept: Positive = 100  # raw frames kept per cause in the reject log
     stall_s: Seconds = 30.0  # a connection without any frame for this long is replaced
+    compression: bool = False  # ask the venue to compress what it sends, where its adapter knows that it can
     silent_s: Seconds = 60.0  # a book or quote subscription that never delivers for this long is renewed
     instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data, without an occasion
     handover_s: Seconds | None = None  # age at which a connection is replaced; default: before the venue cuts it

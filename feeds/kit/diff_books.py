@@ -35,7 +35,7 @@ class DiffBooks:
         ts_event: int,
         ts_recv: int,
         *,
-        kind: Kind | None = Kind.LEVEL,
+        kind: int | None = Kind.LEVEL,
     ) -> None:
         """The LEVELs of a diff, now or when its snapshot has come; records of several kinds where `kind` is None."""
         market, sync = self._market, cast("BookSync", listing.book)

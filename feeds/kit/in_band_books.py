@@ -146,8 +146,10 @@ class InBandBooks:
 
     def renew(self, now_ns: int) -> list[Send]:
         """Subscribe anew to the books whose time has come, all those of a link at once."""
-        due = {symbol for symbol, at_ns in self._renewals.items() if at_ns <= now_ns}
         sends: list[Send] = []
+        if not self._renewals:
+            return sends
+        due = {symbol for symbol, at_ns in self._renewals.items() if at_ns <= now_ns}
         for link in self._subscriptions.links.values() if due else ():
             streams = [stream for stream in link.streams if stream.channel == "book" and stream.symbol in due]
             if streams and link.sockets:

@@ -143,15 +143,16 @@ class Market:
         """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
         if not len(rows):
             return
-        rows, state, column = rows.copy(), self.listings.state, sc.LAST_TRADE  # a GAP may come to lie where they lay
-        ids, packed = rows[:, VENUE_SEQ].tolist(), rows[:, PACKED].tolist()
-        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in packed]
-        last, _, cause = state[listings[0].slot, column : column + 3].tolist()
-        if not cause and packed.count(packed[0]) == len(packed) and ids == [*range(last + 1, last + 1 + len(ids))]:
+        column, ids = sc.LAST_TRADE, rows[:, VENUE_SEQ].tolist()
+        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in rows[:, PACKED].tolist()]
+        state = self.listings.state[listings[0].slot]
+        last, _, cause = state[column : column + 3].tolist()
+        if not cause and ids == [*range(last + 1, last + 1 + len(ids))] and listings.count(listings[0]) == len(ids):
             # Nearly always: no hole, no repeat, one instrument.
-            state[listings[0].slot, column : column + 2] = ids[-1], rows[-1, TS_EVENT]
+            state[column : column + 2] = ids[-1], rows[-1, TS_EVENT]
             self.batch.extend(rows, Kind.TRADE)
             return
+        rows = rows.copy()  # a GAP may come to lie where they lay
         for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
             if not self._is_duplicate(listing, column, ident, time):
                 self._continue(listing, column, ident, time, ts_recv)

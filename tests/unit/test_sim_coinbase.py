@@ -13,6 +13,7 @@ import pytest
 from coinbase_tools import SECRETS, match
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from venue_session import at_once
 
 from tickplant.errors import FeedError
@@ -73,16 +74,14 @@ def get(one: Dialect, target: str, headers: dict[str, str] | None = None) -> tup
 
 @st.composite
 def frame_rows(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    numbers = st.integers(0, 10**9)
     count = draw(st.integers(1, 4))
-    rows = np.zeros(count, FRAME)
-    for name in FRAME.names or ():
-        rows[name] = draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count))
+    rows = draw(arrays(np.int64, (count, len(FRAME)), elements=numbers)).view(FRAME).reshape(count)
     rows["kind"], rows["symbol"], rows["time"] = draw(st.integers(TRADE, BOOK)), draw(st.integers(0, 1)), 1
     rows["maker"] = draw(st.integers(0, 1))
     rows["run"], rows["levels"] = count, 1
     rows["bids"], rows["asks"] = draw(st.integers(0, 2)), draw(st.integers(0, 2))
-    levels = draw(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=6, max_size=6))
-    return rows, np.array(levels, np.int64)
+    return rows, draw(arrays(np.int64, (6, 2), elements=numbers))
 
 
 @pytest.mark.kernels

@@ -16,6 +16,8 @@ from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.stream_links import StreamLinks
 from tickplant.feeds.venues.coinbase import messages
 from tickplant.feeds.venues.coinbase.order_rows import OrderRows, book_of_orders
+from tickplant.records.batch import KIND_SHIFT, PACKED
+from tickplant.records.layouts import Kind
 
 DISCOVERED: Final = 16
 """Instruments to share the room for held changes, where nobody said how many there will be."""
@@ -65,7 +67,8 @@ class OrderStream:
         """One message of a product whose orders are followed. Raises RejectError."""
         rows = self._rows.of(listing.instrument, message, time_ns, ts_recv)
         at, none = message.sequence, state_table.NONE
-        self._books.on_diff(listing, at, at, none, rows, time_ns, ts_recv, kind=None)
+        kind = None if len(rows) > 1 else int(rows[0, PACKED]) >> KIND_SHIFT & 0xFF if len(rows) else Kind.LEVEL
+        self._books.on_diff(listing, at, at, none, rows, time_ns, ts_recv, kind=kind)
 
     def reject(self, rejected: RejectError, listing: Listing, message: Message, ts_recv: int) -> None:
         """A message of a product could not be recorded."""

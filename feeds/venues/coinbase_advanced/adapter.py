@@ -184,7 +184,9 @@ class AdvancedAdapter(VenueAdapter):
         if number == shapes.UPDATE:
             self._books.on_update(market.listings.by_slot[slot], rows)
         elif number == shapes.TRADES:
-            market.on_trade_rows(rows[np.argsort(rows[:, VENUE_SEQ], kind="stable")], ts_recv)
+            if len(rows) > 1:
+                rows = rows[np.argsort(rows[:, VENUE_SEQ], kind="stable")]
+            market.on_trade_rows(rows, ts_recv)
         elif number == shapes.QUOTES:
             for word in rows[::2, PACKED].tolist():
                 self._see_quote(market.listings.by_id[word & INSTRUMENT_MASK])

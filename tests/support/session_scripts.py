@@ -38,6 +38,7 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
         on_frames("reorder"),
         lambda: session.fault("refuse-subscription", count=1),
         lambda: session.fault("stale-snapshot"),
+        *([lambda: session.fault("stall", for_s=0.3)] if "stall" in words.kinds else []),
         lambda: session.event(Resync(chance.choice(["", *session.sample.symbols]))),
         session.disconnect,
         session.disconnect,
@@ -46,8 +47,6 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
     ]
     if session.sample.corrupts:
         deeds.append(lambda: session.fault("corrupt", stream=words.book_of("*")))
-    if "stall" in words.kinds:
-        deeds.append(lambda: session.fault("stall", for_s=0.3))
     plan = [*deeds, *chance.choices(deeds, k=max(times - len(deeds), 0))][:times]
     chance.shuffle(plan)
     for deed in plan:

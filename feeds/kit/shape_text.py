@@ -9,7 +9,7 @@ from typing import Final
 from tickplant.feeds.kit.shape_literals import AFTER_OPENING, BEFORE_COMMA
 
 DECIMALS: Final = frozenset({"price", "price+", "size", "size+"})
-TYPES: Final = DECIMALS | {"symbol", "int", "epoch", "seconds", "rfc3339", "text", "number", "any"}
+TYPES: Final = DECIMALS | {"symbol", "int", "epoch", "seconds", "rfc3339", "uuid", "text", "number", "any"}
 
 _HOLE: Final = re.compile(r"<([^<>]*)>")
 _FURTHER: Final = re.compile(r"\*(?: but (\w+(?:, \w+)*))?\Z")

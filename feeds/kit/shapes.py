@@ -16,6 +16,7 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     int             an integer of 0 to 2**63 - 1
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
+    uuid            3f6c0c1e-0000-4000-8000-000000000001: its first 64 bits, as an order_id has them
     a=1|b=2         one of these words, of at most 8 bytes, and the number that it stands for
     text            plain ASCII up to the next character of the example
     number, any     a number, or any value, that nobody reads
@@ -36,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.kit import shape_program as prog
-from tickplant.feeds.kit.raw_numbers import EPOCH, RAW, RFC3339, SECONDS
+from tickplant.feeds.kit.raw_numbers import EPOCH, RAW, RFC3339, SECONDS, UUID
 from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
     Each,
@@ -245,7 +246,7 @@ class Shapes:
         return self._numbers[key]
 
 
-_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339}
+_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339, "uuid": UUID}
 _LITERAL_WORDS: Final = 2  # of a literal in LEVELS
 
 

@@ -15,6 +15,8 @@ from shape_tools import Pair, new_state
 from tickplant.feeds.kit.shapes import Give, Ids, Last, Row, Seen, Shape, Shapes, Stamp, each, levels
 from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
 from tickplant.feeds.venues.binance import shapes as binance
+from tickplant.feeds.venues.coinbase import shapes as coinbase
+from tickplant.feeds.venues.coinbase_advanced import shapes as advanced
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.kernels import JIT_ENABLED
 from tickplant.records.layouts import Flag, Kind, Side
@@ -62,6 +64,7 @@ OTHERS: dict[str, Shape] = {
     ),
 }
 VENUES = {"spot": binance.SPOT, "usdm": binance.USDM, "kraken": kraken.SHAPES, "others": OTHERS}
+VENUES |= {"coinbase": {"match": coinbase.MATCH, **coinbase.ORDERS}, "coinbase-advanced": advanced.SHAPES}
 SYMBOLS = ("BTCUSDT", "A", "BTC/USD", "EIGHTLTR", "SIXTEEN-LETTERS-", "A-SYMBOL-OF-24-LETTERS-X")
 
 
@@ -109,6 +112,12 @@ VALUES = {
     "epoch": epoch.map(str),
     "seconds": st.one_of(plain_number, st.just("1616663618.123456789"), number),
     "rfc3339": clock,
+    "uuid": st.one_of(
+        st.uuids().map(str),
+        st.uuids().map(lambda one: str(one).upper()),
+        st.sampled_from(["", "x", "3f6c0c1e-0000-4000-8000-00000000000g", "3f6c0c1e000040008000000000000001"]),
+        st.uuids().map(lambda one: str(one)[:35]),
+    ),
     "text": st.sampled_from(["btcusdt", "", "a@b", "limit", "a longer text of plain letters", "é", "\\n", "market"]),
     "number": st.sampled_from(["0", "-1.5e-3", "100.0", "-0", "1e999", "01", "1.", "1" * 40, "1" * 41, '"1"']),
     "any": st.recursive(

@@ -152,6 +152,7 @@ class _Match:
             inner = _Found(dict(found.names), found.slot, each.parts)
             self.value(example, member, inner, iter(lists))
             elements.append(inner)
+            found.slot = inner.slot
         found.lists.append(elements)
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:

@@ -64,6 +64,7 @@ def _snapshot(first: str, second: str, *, time: bool) -> Shape:
         ",",
         *_SIDES[second],
         ',"time":"<time:rfc3339>"<*>}' if time else "<* but time>}",
+        Stamp(time="time" if time else ""),
         Give(SNAPSHOT, "time" if time else 0),
     )
 

@@ -12,7 +12,6 @@ from tickplant.instruments import Instrument
 from tickplant.records.batch import (
     FLAGS_SHIFT,
     KIND_SHIFT,
-    ORDER_ID,
     PACKED,
     PRICE,
     SIDE_SHIFT,
@@ -80,11 +79,10 @@ def change_rows(
 
 
 def whole_book(instrument: Instrument, levels: Rows, ts_event: int, ts_recv: int, book_id: int = 0) -> Rows:
-    """A CLEAR before LEVEL rows with flag SNAPSHOT, bids first, as one atomic event: a copy of rows without times."""
+    """A CLEAR before LEVEL rows with flag SNAPSHOT, bids first, as one atomic event; a copy."""
     sides = levels[:, PACKED] >> SIDE_SHIFT & 0xFF
     rows = np.concatenate([np.zeros((1, WORDS), np.int64), levels[np.argsort(sides, kind="stable")]])
     rows[:, PACKED] &= ~(Flag.LAST << FLAGS_SHIFT)
-    rows[:, ORDER_ID] = 0
     return complete_book(instrument, rows, ts_event, ts_recv, book_id, Flag.SNAPSHOT)
 
 

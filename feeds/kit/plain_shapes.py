@@ -35,6 +35,7 @@ _HOLE: Final = re.compile(r"<(?!\*)(?:([A-Za-z]\w*|_):)?([^<>*]+)>")
 _FURTHER: Final = re.compile(r"<\*(?: but ([\w, ]+))?>")
 _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
 _MAX: Final = 2**63 - 1
 _MS_NS: Final = 1_000_000
@@ -164,6 +165,7 @@ class _Match:
             inner, width = self._element(choices, message, found)
             elements.append(inner)
             message = message[width:]
+            found.slot = inner.slot
         found.lists.append(elements)
 
     def _element(
@@ -259,6 +261,11 @@ def _read(kind: str, text: str) -> Any:
         raise _NoFitError
     if kind == "number":
         return 0
+    if kind == "uuid":
+        if not _UUID.match(text):
+            raise _NoFitError
+        number = int(text.replace("-", "")[:16], 16)
+        return number - (1 << 64) if number >> 63 else number
     if kind == "rfc3339":
         match = _TIME.match(text)
         try:

@@ -23,6 +23,9 @@ RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fract
 LATER: Final = 3  # as EPOCH; of this and the time before, the later one
 NANOS: Final = 4  # an integer of ns within the ms of the time before, 0 to 999999
 
+UUID: Final = 5
+"""Of no time, but read likewise: 3f6c0c1e-0000-4000-8000-000000000001, of which the first 16 digits are the number."""
+
 _NS_DECIMALS: Final = 9
 _MS_NS: Final = 1_000_000
 _EIGHT_DIGITS: Final = 100_000_000
@@ -119,10 +122,32 @@ def rescale(mantissa: int, decimals: int, scale: int) -> int:
 
 
 @inlined
+def _uuid_at(at: int) -> tuple[int, int]:
+    # (end, the first 64 bits, as a signed integer).
+    high = low = 0
+    for place in range(36):
+        c = byte_at(at + place)
+        if place in (8, 13, 18, 23):
+            if c != _DASH:
+                return -1, 0
+            continue
+        digit = c - 48 if 48 <= c <= 57 else c - 87 if 97 <= c <= 102 else c - 55 if 65 <= c <= 70 else -1
+        if digit < 0:
+            return -1, 0
+        if place < 8:
+            high = high << 4 | digit
+        elif place < 18:
+            low = low << 4 | digit
+    return at + 36, (high - (1 << 32) if high >> 31 else high) << 32 | low
+
+
+@inlined
 def time_at(at: int, form: int) -> tuple[int, int]:
     """(end, ns) of a time in one of the forms above."""
     if form == RFC3339:
         return _rfc3339_at(at)
+    if form == UUID:
+        return _uuid_at(at)
     if form == SECONDS:
         end, mantissa, decimals = decimal_at(at)
         time = rescale(mantissa, decimals, _NS_DECIMALS)

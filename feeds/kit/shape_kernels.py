@@ -17,7 +17,7 @@ import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
-from tickplant.feeds.kit.raw_numbers import bytes_at, decimal_at, int_at, joined, rescale, time_at
+from tickplant.feeds.kit.raw_numbers import UUID, bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
 from tickplant.feeds.kit.shape_events import ROW_BYTES, flag_last, put_gift, put_level, stamp, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
@@ -176,7 +176,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     end, value = time_at(at, word_at(pc + 16))
                     field = fields + word_at(pc + 8)
                     value = joined(word_at(field), value, word_at(pc + 16))
-                    if end < 0 or value < 0:
+                    if end < 0 or (value < 0 and word_at(pc + 16) != UUID):
                         break
                     at = end
                     put_word(field, value)

@@ -28,9 +28,10 @@ Refer = Callable[[bytes, int], object]
 """Takes a frame that no shape fits, and its receive time."""
 
 Give = Callable[[int, int, NDArray[np.int64], list[int], int], object]
-"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol),
-the rows, the values, the receive time. The rows lie behind `length` of the batch, where `TickBatch.extend` takes them
-from without a copy; they hold until something else is added."""
+"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol;
+that of the last element where symbols stand in a list alone), the rows, the values, the receive time. The rows lie
+behind `length` of the batch, where `TickBatch.extend` takes them from without a copy; they hold until something else is
+added."""
 
 _HEADER: Final = bytes.__basicsize__ - 1
 """Bytes of an object of type `bytes` before its content."""

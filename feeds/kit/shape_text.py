@@ -15,6 +15,7 @@ TYPES: Final = DECIMALS | {
     "epoch",
     "seconds",
     "rfc3339",
+    "uuid",
     "later",
     "nanos",
     "text",

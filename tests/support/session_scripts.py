@@ -42,6 +42,7 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
         on_frames("garbage"),
         on_frames("reorder"),
         lambda: session.fault("refuse-subscription", count=1),
+        *([lambda: session.fault("stall", for_s=0.3)] if "stall" in words.kinds else []),
         lambda: session.event(Resync(chance.choice(["", *session.sample.symbols]))),
         session.disconnect,
         session.disconnect,
@@ -52,8 +53,6 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
         deeds.append(lambda: session.fault("stale-snapshot"))
     if session.sample.corrupts:
         deeds.append(lambda: session.fault("corrupt", stream=words.book_of("*")))
-    if "stall" in words.kinds:
-        deeds.append(lambda: session.fault("stall", for_s=0.3))
     plan = [*deeds, *chance.choices(deeds, k=max(times - len(deeds), 0))][:times]
     chance.shuffle(plan)
     for deed in plan:

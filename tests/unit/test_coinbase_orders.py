@@ -7,9 +7,10 @@ import uuid
 
 import numpy as np
 import pytest
+from checked_adapter import Checked
 from coinbase_tools import NOW, SECRETS, TIME, ExchangeDesk, FoldedOrders, match
 from session_scripts import StreamRules
-from venue_desk import SECOND
+from venue_desk import SECOND, words
 from venue_samples import SAMPLES
 from venue_session import VenueSession
 
@@ -128,12 +129,12 @@ def test_an_answer_that_cannot_be_read_is_asked_for_again() -> None:
 
 
 def test_orders_need_a_credential_that_can_be_used_and_no_error_shows_it() -> None:
-    for secrets, words in (
+    for secrets, what in (
         ({}, "needs credentials"),
         ({"key": "K"}, "lacks passphrase, secret"),
         (SECRETS | {"secret": "no-base64!"}, "is not base64"),
     ):
-        with pytest.raises(FeedError, match=words) as raised:
+        with pytest.raises(FeedError, match=what) as raised:
             ExchangeDesk(("BTC-USD",), channels=CHANNELS, secrets=secrets).start()
         assert not any(value in str(raised.value) for value in secrets.values() if len(value) > 1)
 
@@ -185,3 +186,11 @@ def test_the_fold_of_the_orders_is_the_venues_book_whatever_goes_wrong(seed: int
         counters = session.feed.adapter.counters
         assert counters.duplicates
         assert counters.resyncs
+        assert session.feed.adapter.market.listings.reader.taken["open"] > 100
+    slow = Checked(session.sample, channels=CHANNELS, secrets=SECRETS, use_shapes=False)
+    slow.start(session.happened[0].now_ns)
+    for each in session.happened:
+        if not isinstance(each.what, Send):
+            slow.on(each.what, each.now_ns)
+    assert words(slow.records) == words(session.feed.records)
+    assert slow.adapter.counters.parsed == counters.parsed

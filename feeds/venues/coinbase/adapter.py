@@ -216,9 +216,14 @@ class CoinbaseAdapter(VenueAdapter):
     # Books of price levels.
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """A whole book."""
-        del number
+        """A whole book, or what has happened to one order."""
         listing = self.market.listings.by_slot[slot]
+        if number != shapes.SNAPSHOT:
+            if self._orders.is_followed():
+                self._orders.give(number, listing, rows, values, ts_recv)
+            else:
+                count_name(self.counts.ignored_kinds, facts.FULL)
+            return
         self._record_book(listing, whole_book(listing.instrument, rows, values[0], ts_recv), values[0], ts_recv)
 
     def _on_update(self, update: messages.Update, ts_recv: int) -> bool:

@@ -16,7 +16,7 @@ from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.stream_links import StreamLinks
 from tickplant.feeds.venues.coinbase import messages
 from tickplant.feeds.venues.coinbase.order_rows import OrderRows, book_of_orders
-from tickplant.records.batch import KIND_SHIFT, PACKED
+from tickplant.records.batch import KIND_SHIFT, PACKED, Rows
 from tickplant.records.layouts import Kind
 
 DISCOVERED: Final = 16
@@ -66,7 +66,16 @@ class OrderStream:
     def record(self, listing: Listing, message: Message, time_ns: int, ts_recv: int) -> None:
         """One message of a product whose orders are followed. Raises RejectError."""
         rows = self._rows.of(listing.instrument, message, time_ns, ts_recv)
-        at, none = message.sequence, state_table.NONE
+        self._follow(listing, message.sequence, rows, time_ns, ts_recv)
+
+    def give(self, number: int, listing: Listing, rows: Rows, values: list[int], ts_recv: int) -> None:
+        """What a shape has read of one order."""
+        order, sequence, time_ns = values
+        rows = self._rows.given(number, listing.instrument.symbol, rows, order, sequence)
+        self._follow(listing, sequence, rows, time_ns, ts_recv)
+
+    def _follow(self, listing: Listing, at: int, rows: Rows, time_ns: int, ts_recv: int) -> None:
+        none = state_table.NONE
         kind = None if len(rows) > 1 else int(rows[0, PACKED]) >> KIND_SHIFT & 0xFF if len(rows) else Kind.LEVEL
         self._books.on_diff(listing, at, at, none, rows, time_ns, ts_recv, kind=kind)
 

@@ -14,6 +14,11 @@ from tickplant.records.layouts import Flag, Kind, Side
 SNAPSHOT: Final = 0
 """Number of what is given of a whole book: its LEVEL rows, side by side; value time in ns."""
 
+# Of one order: its row, if there is one, with the values order_id, sequence and time in ns.
+RECEIVED: Final = 1
+OPENED: Final = 2
+CANCELED: Final = 3
+
 _LEVEL: Final = '["<price>","<size>"]'
 _SIDES: Final = {
     name: (f'"{name}":', levels(_LEVEL, side, Flag.SNAPSHOT)) for name, side in (("bids", Side.BID), ("asks", Side.ASK))
@@ -59,11 +64,37 @@ def _snapshot(first: str, second: str, *, time: bool) -> Shape:
         ",",
         *_SIDES[second],
         ',"time":"<time:rfc3339>"<*>}' if time else "<* but time>}",
+        Stamp(time="time" if time else ""),
         Give(SNAPSHOT, "time" if time else 0),
     )
 
 
+_ORDER_END: Final = '"product_id":"<symbol>","sequence":<seq:int>,"time":"<time:rfc3339>"<*>}'
+_RECEIVED_TEXT: Final = f'{{"type":"received","order_id":"<order:uuid>",{_ORDER_END}'
+_OPEN_TEXT: Final = (
+    '{"type":"open","side":"<side:buy=1|sell=2>","price":"<price>","order_id":"<order:uuid>",'
+    f'"remaining_size":"<size>",{_ORDER_END}'
+)
+_DONE_TEXT: Final = (
+    '{"type":"done","side":"<side:buy=1|sell=2>","order_id":"<order:uuid>","reason":"canceled",'
+    '"product_id":"<symbol>","price":"<price>","remaining_size":"<_:text>","sequence":<seq:int>,'
+    '"time":"<time:rfc3339>"<*>}'
+)
+_ORDERS: Final[dict[str, Shape]] = {
+    "received": (_RECEIVED_TEXT, Give(RECEIVED, "order", "seq", "time")),
+    "open": (
+        _OPEN_TEXT,
+        Row(Kind.ORDER_ADD, "side", "price", "size", "seq", "order", "time", Flag.LAST),
+        Give(OPENED, "order", "seq", "time"),
+    ),
+    "done": (
+        _DONE_TEXT,
+        Row(Kind.ORDER_CANCEL, "side", "price", "", "seq", "order", "time", Flag.LAST),
+        Give(CANCELED, "order", "seq", "time"),
+    ),
+}
 ORDERS: Final[dict[str, Shape]] = {
+    **_ORDERS,
     "l2update": _UPDATE,
     "ticker": _TICKER,
     "snapshot": _snapshot("bids", "asks", time=True),

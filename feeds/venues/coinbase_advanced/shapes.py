@@ -14,7 +14,7 @@ from tickplant.records.layouts import Flag, Kind, Side
 
 # Numbers of what is given; the first value is the count of the message, the second its time in ns.
 UPDATE: Final = 0  # LEVEL rows of a change of a book, complete
-SNAPSHOT: Final = 1  # LEVEL rows of a whole book, without times
+SNAPSHOT: Final = 1  # LEVEL rows of a whole book
 TRADES: Final = 2  # TRADE rows, complete, the newest first
 QUOTES: Final = 3  # QUOTE rows in pairs, complete
 
@@ -22,13 +22,13 @@ _HEAD: Final = '"timestamp":"<time:rfc3339>","sequence_num":<seq:int>,"events":[
 _TAIL: Final = "<*>}]<*>}"
 
 
-def _book(kind: str, number: int, flags: int, *effects: Stamp) -> Shape:
+def _book(kind: str, number: int, flags: int) -> Shape:
     level = '{"side":"<side:bid=1|offer=2>","event_time":"<_:text>","price_level":"<price>","new_quantity":"<size>"}'
     return (
         f'{{"channel":"l2_data",{_HEAD}{kind}","product_id":"<symbol>","updates":',
         levels(level, "side", flags),
         _TAIL,
-        *effects,
+        Stamp(time="time"),
         Give(number, "seq", "time"),
     )
 
@@ -66,7 +66,7 @@ _NUMBERS: Final = '"price":"<price>","size":"<size>"'
 _TIME: Final = '"time":"<time:rfc3339>"'
 
 SHAPES: Final[dict[str, Shape]] = {
-    "l2_data": _book("update", UPDATE, 0, Stamp(time="time")),
+    "l2_data": _book("update", UPDATE, 0),
     "market_trades": _trades(f"{{{_FIRST[1]},{_FIRST[0]},{_NUMBERS},{_TIME},{_SIDE}<*>}}"),
     "documented market_trades": _trades(f"{{{_FIRST[0]},{_FIRST[1]},{_NUMBERS},{_SIDE},{_TIME}<*>}}"),
     "ticker": (

@@ -50,7 +50,7 @@ class Orders:
 
     def _message(self, kind: str, time_ns: int, **fields: object) -> bytes:
         self.sequence += 1
-        told = {"type": kind} | fields | {"product_id": self._name, "sequence": self.sequence, "time": stamp(time_ns)}
+        told = {"type": kind} | fields | {"sequence": self.sequence, "time": stamp(time_ns)}
         return msgspec.json.encode(told)
 
     def _price(self, tick: int) -> str:
@@ -62,19 +62,22 @@ class Orders:
     def _open(self, side: int, tick: int, lots: int, time_ns: int) -> Iterator[bytes]:
         order, price = _Order(self._new_id(), lots), self._price(tick)
         self._levels[side].setdefault(tick, deque()).append(order)
-        about = {"order_id": order.id, "side": _SIDES[side], "price": price}
-        yield self._message("received", time_ns, order_type="limit", size=self._size(lots), **about)
-        yield self._message("open", time_ns, remaining_size=self._size(lots), **about)
+        size, name = self._size(lots), self._name
+        told = {"order_id": order.id, "order_type": "limit", "size": size, "price": price, "side": _SIDES[side]}
+        yield self._message("received", time_ns, **told, product_id=name)
+        told = {"side": _SIDES[side], "price": price, "order_id": order.id, "remaining_size": size}
+        yield self._message("open", time_ns, **told, product_id=name)
 
     def _done(self, side: int, tick: int, order: _Order, reason: str, time_ns: int) -> bytes:
         return self._message(
             "done",
             time_ns,
-            order_id=order.id,
             side=_SIDES[side],
+            order_id=order.id,
+            reason=reason,
+            product_id=self._name,
             price=self._price(tick),
             remaining_size=self._size(order.lots),
-            reason=reason,
         )
 
     def on_trade(self, row: np.void, time_ns: int) -> Iterator[bytes]:
@@ -86,7 +89,7 @@ class Orders:
         if not orders:
             yield from self._open(side, tick, lots, time_ns)
         maker, taker = orders[0], self._new_id()
-        takes = {"order_id": taker, "side": _SIDES[1 - side]}
+        takes = {"order_id": taker, "side": _SIDES[1 - side], "product_id": self._name}
         yield self._message("received", time_ns, order_type="market", funds="1000", **takes)
         yield self._message(
             "match",
@@ -97,6 +100,7 @@ class Orders:
             side=_SIDES[side],
             size=self._size(lots),
             price=self._price(tick),
+            product_id=self._name,
         )
         maker.lots -= lots
         if not maker.lots:
@@ -122,6 +126,7 @@ class Orders:
                     price=self._price(tick),
                     old_size=self._size(old),
                     new_size=self._size(newest.lots),
+                    product_id=self._name,
                 )
             else:
                 excess -= newest.lots

@@ -1,4 +1,4 @@
-"""The simulated gateway and a feed as processes: nothing is lost at a rate, a broken session is, and a wrong key ends."""
+"""The simulated gateway and a feed as processes: nothing is lost at a rate, and a wrong key ends the feed."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def test_a_file_in_a_loop_arrives_whole_and_orders_of_one_turn_are_not_those_of_
 
 
 def test_a_wrong_key_ends_the_feed_with_a_sentence(tmp_path: Path) -> None:
-    with sim_process(venue="databento", recording=str(write(tmp_path / "a.dbn", orders(1, 10))), key="db-right") as sim:
-        with feed_process(tmp_path, Live(ws_url=f"tcp://{sim.host}:{sim.port}"), **FEED) as feed:
+    recording = str(write(tmp_path / "a.dbn", orders(1, 10)))
+    with sim_process(venue="databento", recording=recording, key="db-right") as sim:
+        source = Live(ws_url=f"tcp://{sim.host}:{sim.port}")
+        with feed_process(tmp_path, source, **FEED) as feed:
             assert feed.wait_for_end() == 1
             assert "the key was refused: Authentication failed." in feed.errors.read_text()
 

@@ -208,6 +208,7 @@ def test_what_precedes_damage_is_stored(tmp_path: Path) -> None:
     cases = {
         "cut": (data[: head + 56 * 1000 + 17], "17 bytes into a record: it was cut", 999),
         "length": (data[: head + 56 * 1000] + b"\x00" + data[head + 56 * 1000 + 1 :], "would have 0 bytes", 999),
+        "size": (data[: head + 56 * 1000] + b"\x0f" + data[head + 56 * 1000 + 1 :], "cannot be 60 bytes long", 999),
         "zstd": (squeezed[:-1000], "ends in the middle of a compressed block", None),
     }
     for name, (content, why, count) in cases.items():

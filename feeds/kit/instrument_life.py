@@ -67,6 +67,7 @@ class InstrumentLife:
         self.effects: list[Effect] = []
         self._venue = venue
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
+        self._channels = context.channels
         self._market = market
         self._subscriptions = subscriptions
         self._source = source
@@ -220,7 +221,8 @@ class InstrumentLife:
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
             self.effects += self._subscriptions.join(symbol, ts_ns)
-            market.quotes_go_on(listing, ts_ns)
+            for channel in self._channels:
+                market.go_on(listing, channel, ts_ns)
             self._news(ts_ns)
             self._halted.discard(symbol)
             was_trading = True

@@ -6,6 +6,7 @@ Knows nothing of messages, connections and requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.kit import state_table as sc
@@ -27,6 +28,10 @@ from tickplant.instruments import Instrument
 from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
+_AGGREGATE: Final = int(Flag.AGGREGATE)
+_LAST: Final = int(Flag.LAST)
+"""As integers: the arithmetic of flags costs a microsecond."""
+
 
 class Market:
     """All instruments of a feed."""
@@ -39,6 +44,7 @@ class Market:
         owner: Owner,
         *,
         quotes_count: bool = True,
+        trades_count: bool = True,
     ) -> None:
         """Nothing happens yet.
 
@@ -48,6 +54,8 @@ class Market:
             new_book: makes what follows the book of an instrument.
             owner: whose a frame is that cannot be read.
             quotes_count: quotes have ids that grow.
+            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing or comes
+                twice: whatever comes is recorded, and an interruption is a GAP when the stream goes on.
         """
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
@@ -60,7 +68,8 @@ class Market:
         self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
         self.resyncs = 0
         self.duplicates = 0
-        self.quotes_count = quotes_count
+        uncounted = ([] if quotes_count else [sc.LAST_QUOTE]) + ([] if trades_count else [sc.LAST_TRADE, sc.LAST_AGG])
+        self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
 
     @property
     def ts_recv(self) -> int:
@@ -109,19 +118,24 @@ class Market:
     def on_trade(self, listing: Listing, trade: VenueTrade, ts_recv: int, *, on_book: bool = True) -> bool:
         """One TRADE, unless it was not made on the book; returns whether its id is new. Raises RejectError."""
         instrument = listing.instrument
-        column = sc.LAST_AGG if trade.flags & Flag.AGGREGATE else sc.LAST_TRADE
-        if self._is_duplicate(listing, column, trade.id, trade.ts_event):
+        column = sc.LAST_AGG if trade.flags & _AGGREGATE else sc.LAST_TRADE
+        counted = column not in self.uncounted
+        if counted and self._is_duplicate(listing, column, trade.id, trade.ts_event):
             return False
         mantissas = 0, 0
         try:
             if on_book:
                 mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
         except RejectError as rejected:
-            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id)
+            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id if counted else UNKNOWN_ID)
             raise
-        self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
+        if counted:
+            self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
+        else:
+            self.rejects.end(listing, CHANNEL[column])
+            self.listings.state[listing.slot, sc.SEEN_TRADE] = 1
         if on_book:
-            self._add_trade(listing, trade, *mantissas, ts_recv, Flag.LAST)
+            self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
@@ -152,7 +166,8 @@ class Market:
     ) -> None:
         """Two QUOTE records of (price, size). An empty side, sent as zeros, has NO_PRICE. Raises RejectError."""
         instrument = listing.instrument
-        if self.quotes_count and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
+        counted = sc.LAST_QUOTE not in self.uncounted
+        if counted and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
             return
         sides = []
         try:
@@ -161,9 +176,9 @@ class Market:
                 amount = size(size_text, instrument.size_scale)
                 sides.append((side, NO_PRICE if mantissa == 0 and amount == 0 else mantissa, amount))
         except RejectError as rejected:
-            self.rejects.add(rejected, listing, "quote", ts_recv, ident if self.quotes_count else UNKNOWN_ID)
+            self.rejects.add(rejected, listing, "quote", ts_recv, ident if counted else UNKNOWN_ID)
             raise
-        if self.quotes_count:
+        if counted:
             self._continue(listing, sc.LAST_QUOTE, ident, ts_event, ts_recv)
         else:
             self.rejects.end(listing, "quote")
@@ -178,7 +193,7 @@ class Market:
                 size=amount,
                 venue_seq=ident,
                 side=side,
-                flags=Flag.LAST if side == Side.ASK else 0,
+                flags=_LAST if side == Side.ASK else 0,
             )
 
     # Books.
@@ -248,6 +263,10 @@ class Market:
         # The next id of a stream: a GAP first where something is missing before it.
         row = self.listings.state[listing.slot]
         last, _, cause = row[column : column + 3].tolist()
+        if not cause and (ident == last + 1 or column == sc.LAST_QUOTE) and not self.rejects.any_run:
+            row[column] = ident
+            row[column + 1] = ts_event
+            return
         symbol, channel = listing.instrument.symbol, CHANNEL[column]
         run = self.rejects.end(listing, channel)
         counted = column != sc.LAST_QUOTE and ident > last
@@ -280,12 +299,15 @@ class Market:
         """An earlier process has recorded up to these ids, by symbol."""
         self.listings.resume(last)
 
-    def quotes_go_on(self, listing: Listing, ts_ns: int) -> None:
-        """Quotes without ids are about to come again: the GAP of their interruption, if there was one, comes now."""
-        row = self.listings.state[listing.slot]
-        if not self.quotes_count and (cause := int(row[sc.CAUSE_QUOTE])):
-            self.gap(listing.instrument, GapCause(cause), 0, ts_ns, flags=Flag.ON_QUOTE)
-            row[sc.CAUSE_QUOTE] = 0
+    def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
+        """A channel is about to come again: the GAP of its interruption, if ids will not tell of that, comes now."""
+        if channel in OTHER_CHANNELS:
+            self.others.go_on(listing, channel, ts_ns)
+        elif (column := COLUMN.get(channel)) in self.uncounted:
+            row = self.listings.state[listing.slot]
+            if cause := int(row[column + CAUSE]):
+                self.gap(listing.instrument, GapCause(cause), 0, ts_ns, flags=ON_COLUMN[column])
+                row[column + CAUSE] = 0
 
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
@@ -302,8 +324,7 @@ class Market:
             self.others.interrupt(listing, channel)
         elif channel in COLUMN:
             column = COLUMN[channel]
-            uncounted = column == sc.LAST_QUOTE and not self.quotes_count
-            if uncounted or self.listings.state[listing.slot, column] != sc.NONE:
+            if column in self.uncounted or self.listings.state[listing.slot, column] != sc.NONE:
                 self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         elif channel == self.book_channel:
             self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

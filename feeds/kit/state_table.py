@@ -26,7 +26,8 @@ LAST_QUOTE_NS: Final = 10
 CAUSE_QUOTE: Final = 11
 SEEN_QUOTE: Final = 12  # 1 when a quote or a book event has come since the adapter last cleared it
 SEEN_BOOK: Final = 13
-STATE_COLUMNS: Final = 14
+SEEN_TRADE: Final = 14  # likewise a trade, of venues whose trades do not count without holes
+STATE_COLUMNS: Final = 15
 
 ID_RESET_NS: Final = 1_000_000_000
 """An id that goes back while the venue's time goes on by more than this is a new count, not a duplicate."""

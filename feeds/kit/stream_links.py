@@ -32,6 +32,9 @@ class StreamLinks:
         self._subscriptions = subscriptions
         self._carried_by = carried_by
         self._live = live
+        self._seen = dict(_SEEN)  # by channel, the column that says whether something has come
+        if state_table.LAST_TRADE in market.uncounted:
+            self._seen |= dict.fromkeys(("trade", "agg_trade"), state_table.SEEN_TRADE)
         self.overlapping = False  # two sockets bear the same streams at the moment
         self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
 
@@ -55,12 +58,8 @@ class StreamLinks:
         """The streams of a link are about to come, after an interruption perhaps."""
         for stream in self._streams_of(link):
             listing = self._market.listings.by_symbol.get(stream.symbol)
-            if listing is None:
-                continue
-            if stream.channel == "quote":
-                self._market.quotes_go_on(listing, now_ns)
-            elif stream.channel in OTHER_CHANNELS:
-                self._market.others.go_on(listing, stream.channel, now_ns)
+            if listing is not None:
+                self._market.go_on(listing, stream.channel, now_ns)
 
     def on_close(self, link: Link, now_ns: int) -> None:
         """A socket is gone; or the older one of two, and nothing is lost."""
@@ -122,10 +121,10 @@ class StreamLinks:
             return False
         if stream.channel in OTHER_CHANNELS:
             return self._market.others.take_delivered(stream.symbol, stream.channel)
-        if stream.channel not in _SEEN:
+        if stream.channel not in self._seen:
             before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
             return before != self._marks[stream]
-        row, column = self._market.listings.state[listing.slot], _SEEN[stream.channel]
+        row, column = self._market.listings.state[listing.slot], self._seen[stream.channel]
         seen, row[column] = bool(row[column]), 0
         return seen
 

@@ -81,6 +81,11 @@ class StreamRejects:
         elif begins and channel in ON_CHANNEL:
             market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=ON_CHANNEL[channel])
 
+    @property
+    def any_run(self) -> bool:
+        """Whether messages of some stream are being rejected."""
+        return bool(self._runs.open)
+
     def end(self, listing: Listing, channel: str) -> Run | None:
         """A good message of a stream has come; the run of rejects that it ends."""
         return self._runs.end((listing.instrument.symbol, channel)) if self._runs.open else None
@@ -136,8 +141,8 @@ class StreamRejects:
     def _mark(self, listing: Listing, column: int) -> int:
         # What a good message of the stream changes.
         market = self._market
-        if column == sc.LAST_QUOTE and not market.quotes_count:
-            return market.listings.reader.kinds.get(Kind.QUOTE, 0)
+        if column in market.uncounted:
+            return market.listings.reader.kinds.get(Kind.QUOTE if column == sc.LAST_QUOTE else Kind.TRADE, 0)
         return int(market.listings.state[listing.slot, column])
 
     # Of frames that cannot be read.

@@ -114,5 +114,5 @@ def trade_event(trade: messages.Trade | messages.AggTrade) -> VenueTrade:
         trade.size,
         Side.SELL if trade.buyer_is_maker else Side.BUY,
         trade.first_trade if isinstance(trade, messages.AggTrade) else 0,
-        Flag.AGGREGATE if aggregate else 0,
+        int(Flag.AGGREGATE) if aggregate else 0,
     )

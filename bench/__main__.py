@@ -25,6 +25,7 @@ MODULES: Final[dict[str, int]] = {
     "ring": 2,
     "transport": 2,
     "decode": 1,
+    "dbn": 1,
     "books": 1,
     "orders": 1,
     "codec": 1,

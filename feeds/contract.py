@@ -73,10 +73,10 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One WebSocket connection that an adapter needs."""
+    """One connection that an adapter needs: a WebSocket, or plain TCP, where what one read brings is one frame."""
 
     name: str  # in logs, captures and events, such as "public"
-    url: str
+    url: str  # ws://, wss:// or tcp://host:port
     headers: dict[str, str] = {}
     compression: bool = False  # offer permessage-deflate
     proxy: str | None = None
@@ -113,7 +113,7 @@ class Resubscribe(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send this text frame."""
+    """Send this text frame; over TCP, these bytes."""
 
     link: str
     payload: bytes

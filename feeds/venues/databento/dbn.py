@@ -293,6 +293,11 @@ def runs(data: bytes, start: int = 0) -> Iterator[Run]:
 
 
 def rows_of_run(data: bytes, run: Run, *, ts_out: bool) -> NDArray[np.void] | None:
-    """Its records, shape (count,), with the fields of `LAYOUTS`; None where they are not known."""
+    """Its records, shape (records,), with the fields of `LAYOUTS`; None where their type is not known.
+
+    Raises DamageError where a record of its type cannot have its length.
+    """
     layout = LAYOUTS.get((run.kind, run.size - 8 * ts_out))
+    if layout is None and run.kind in TYPES:
+        raise DamageError(f"a record of type {run.kind:#04x} cannot be {run.size} bytes long")
     return None if layout is None else np.ndarray((run.records,), layout, data, run.start, (run.size,))

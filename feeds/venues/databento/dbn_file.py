@@ -89,10 +89,10 @@ class _File:
             try:
                 for run in dbn.runs(data):
                     for part in _parts(run, PIECE_RECORDS - count):
+                        last_ns = max(last_ns, _time_of_last(data, part, ts_out=self.metadata.ts_out))
                         end = part.start + part.size * part.records
                         waiting.append(data[part.start : end])
                         count, used = count + part.records, end
-                        last_ns = max(last_ns, _time_of_last(data, part))
                         if count >= PIECE_RECORDS:
                             yield last_ns, b"".join(waiting)
                             waiting, count = [], 0
@@ -147,10 +147,10 @@ def _parts(run: Run, room: int) -> Iterator[Run]:
         start, left, room = start + count * run.size, left - count, PIECE_RECORDS
 
 
-def _time_of_last(data: bytes, run: Run) -> int:
-    """Receive time of the newest record of a run, in ns; 0 where none is known."""
+def _time_of_last(data: bytes, run: Run, *, ts_out: bool) -> int:
+    """Receive time of the newest record of a run, in ns; 0 where none is known. Raises DamageError."""
     last = Run(run.kind, run.start + run.size * (run.records - 1), run.size, 1)
-    rows = dbn.rows_of_run(data, last, ts_out=(run.kind, run.size) not in dbn.LAYOUTS)
+    rows = dbn.rows_of_run(data, last, ts_out=ts_out)
     if rows is None:
         return 0
     seconds = dbn.BAR_S.get(run.kind, 0)

@@ -173,13 +173,11 @@ class StreamReader:
     def _take(self, data: bytes, run: Run, ts_recv: int, *, own_times: bool) -> None:
         """Record a run."""
         counts, recorder = self._recorder.counts, self._recorder
-        counts.frames += run.records
         metadata = self.metadata
         rows = dbn.rows_of_run(data, run, ts_out=metadata is not None and metadata.ts_out)
+        counts.frames += run.records
         kind = run.kind
         if rows is None:
-            if kind in dbn.TYPES:
-                raise dbn.DamageError(f"a record of type {kind:#04x} cannot be {run.size} bytes long")
             recorder.ignore(f"record type {kind:#04x}", run.records)
         elif kind in (RecordType.ERROR, RecordType.SYSTEM, RecordType.MAPPING):
             counts.ignored += run.records

@@ -172,7 +172,8 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
             raise wrong(
                 f"{key}.symbols", f"[sims.{feed.sim}] does not have {missing[0]}: it has {', '.join(sim.symbols)}"
             )
-    for option, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
+    sockets = ("tcp", "tcp") if venue.transport == "tcp" else ("ws", "wss")
+    for option, schemes in (("ws_url", sockets), ("rest_url", ("http", "https"))):
         if url := getattr(feed, option):
             _check_url(f"{key}.{option}", url, schemes, wrong)
     _power_of_two(f"{key}.ring_records", feed.ring_records, wrong)

@@ -122,10 +122,11 @@ class InstrumentLife:
 
     # Symbols that somebody adds or removes.
 
-    def lists(self, symbol: str) -> bool | None:
-        """Whether the venue lists a symbol; None where its last word says nothing of that symbol."""
-        info = self._infos.get(symbol)
-        return None if info is None else not info.closed
+    def lists(self, symbol: str, answers: int) -> bool | None:
+        """Whether the venue lists a symbol; None where nothing behind so many answers says something of that."""
+        if (info := self._infos.get(symbol)) is not None:
+            return not info.closed
+        return False if self.answers > answers or (self.answers and not self.asks) else None
 
     def look_for(self, now_ns: int) -> None:
         """Ask whether the venue lists a symbol that its last answer did not name."""

@@ -93,12 +93,17 @@ class LinkGroups:
         silent_s: float,
         streams_per_link: int,
         symbols_per_link: int,
+        each_link: Sequence[Stream],
     ) -> None:
-        """`links`: what each carries at first. A link carries no more than these numbers; 0 is any number."""
+        """`links`: what each carries at first. A link carries no more than these numbers; 0 is any number.
+
+        `each_link`: what a link that is added carries besides its symbols.
+        """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
         self.doubled = False  # links have others that carry the same streams
         self._silent_ns = int(silent_s * SECOND_NS)
         self._limits = streams_per_link, symbols_per_link
+        self._each_link = each_link
         self._lanes: list[tuple[Link, list[str]]] = []  # first link of each, and its channels
         self._connections = 1
         self._compared_ns = 0
@@ -136,7 +141,7 @@ class LinkGroups:
 
     def _further(self, first: Link) -> Link:
         number = next(n for n in itertools.count(2) if f"{first.group}-{n}" not in self.links)
-        link = Link(msgspec.structs.replace(first.spec, name=f"{first.group}-{number}"), ())
+        link = Link(msgspec.structs.replace(first.spec, name=f"{first.group}-{number}"), self._each_link)
         link.secret = first.secret
         self.links[link.spec.name] = link
         self._double(link)

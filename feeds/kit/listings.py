@@ -75,8 +75,7 @@ class Listings:
         self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = sc.NONE
         self.by_symbol[symbol] = listing
         self.by_slot.append(listing)
-        for name in (symbol, *(label for label, of in self.labels.items() if of == symbol)):
-            self._table.add(name, listing.slot)
+        self._enter(listing)
         self._resume(listing)
         if symbol in self.before:
             self._go_on(listing, *self.before[symbol])
@@ -121,7 +120,7 @@ class Listings:
         if listing is None:
             return self.add(symbol)
         self.by_symbol[symbol] = listing
-        self._table.add(symbol, listing.slot)
+        self._enter(listing)
         return listing
 
     def unfollow(self, symbol: str) -> None:
@@ -129,7 +128,15 @@ class Listings:
         if self._symbols is not None:
             self._symbols -= {symbol}
         self._removed[symbol] = self.by_symbol.pop(symbol, None) or self._removed.get(symbol)
-        self._table.remove(symbol)
+        for name in self._names(symbol):
+            self._table.remove(name)
+
+    def _enter(self, listing: Listing) -> None:
+        for name in self._names(listing.instrument.symbol):
+            self._table.add(name, listing.slot)
+
+    def _names(self, symbol: str) -> list[str]:
+        return [symbol, *(label for label, of in self.labels.items() if of == symbol)]
 
     def in_any_case(self, symbol: str) -> Listing | None:
         """As `get`, where the venue writes the symbol in lower case."""

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
 from tickplant.feeds.kit.link_groups import SECOND_NS, Link, LinkGroups, Pending, Stream
 from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.channels import ON_CHANNEL
 
 __all__ = ["BUSY", "Link", "Stream", "SubscribeCodec", "Subscriptions"]
 
@@ -18,6 +19,8 @@ BUSY: Final = frozenset({"quote", "book"})
 """Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
+
+Due = Callable[[Link, Sequence[Stream]], Sequence[Stream]]
 
 
 class SubscribeCodec(Protocol):
@@ -53,6 +56,7 @@ class Subscriptions(LinkGroups):
         request_bytes: int | None = None,
         secret: Collection[str] = (),
         halves: bool = False,
+        each_link: Sequence[Stream] = (),
     ) -> None:
         """Nothing is subscribed to yet.
 
@@ -65,8 +69,9 @@ class Subscriptions(LinkGroups):
             request_bytes: a longer request is taken apart; None where the venue has no such limit.
             secret: names of the links whose requests hold a credential.
             halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
+            each_link: streams of no symbol that every link carries, such as heartbeats, for links that are added.
         """
-        super().__init__(links, silent_s, streams_per_link, symbols_per_link)
+        super().__init__(links, silent_s, streams_per_link, symbols_per_link, each_link)
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
         self._request_bytes = request_bytes
@@ -77,14 +82,17 @@ class Subscriptions(LinkGroups):
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
         self._next_id = 1
 
-    def add(self, symbol: str, now_ns: int) -> list[Open | Send]:
-        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be."""
+    def add(self, symbol: str, now_ns: int, due: Due | None = None) -> list[Open | Send]:
+        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be.
+
+        `due` gives those of some streams that may be asked for now over an open link; None: all may.
+        """
         effects: list[Open | Send] = []
         for streams, links, are_new in self.place(symbol):
             effects += [Open(link.spec) for link in links if are_new]
             for link in links:
                 if link.sockets:
-                    effects += self.request(link, streams, now_ns)
+                    effects += self.request(link, streams if due is None else due(link, streams), now_ns)
         return effects
 
     def remove(self, symbol: str, now_ns: int) -> list[Send]:
@@ -296,8 +304,8 @@ class Subscriptions(LinkGroups):
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
-            if stream.symbol in self._left or stream.symbol == FEED_SYMBOL:
-                continue  # what is about no single symbol may rest
+            if stream.symbol in self._left or stream.symbol == FEED_SYMBOL or stream.channel not in ON_CHANNEL:
+                continue  # what is about no single symbol, or no market data, may rest
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
     def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:

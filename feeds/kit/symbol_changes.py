@@ -8,19 +8,47 @@ behind GAPs, as after any interruption.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from tickplant.feeds.contract import Effect, FeedContext, Followed, Symbols
 from tickplant.feeds.kit.instrument_life import InstrumentLife
 from tickplant.feeds.kit.market_streams import Market
-from tickplant.feeds.kit.request_budget import SECOND_NS
-from tickplant.feeds.kit.subscriptions import Stream, Subscriptions
+from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import StatusCode
 
-SILENT_DATA_NS: Final = 10 * SECOND_NS
-"""How long instrument data may take where nobody can be asked for it: a venue that pushes none takes any symbol."""
+
+class Hooks(Protocol):
+    """What an adapter says of symbols, and does about them. See VenueAdapter."""
+
+    def why_not(self, symbol: str) -> str:
+        """What keeps a symbol from being recorded beside the others."""
+        ...
+
+    def expect(self, symbol: str, now_ns: int) -> None:
+        """A symbol is to be recorded if the venue lists it."""
+        ...
+
+    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
+        """Whether the venue lists a symbol; None where that is not known yet."""
+        ...
+
+    def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
+        """Whether the venue has taken the subscriptions to a symbol."""
+        ...
+
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """Those of some streams that may be subscribed to now."""
+        ...
+
+    def follow(self, symbol: str, now_ns: int) -> None:
+        """A symbol is recorded from now on."""
+        ...
+
+    def unfollow(self, symbol: str, now_ns: int) -> None:
+        """A symbol is recorded no longer."""
+        ...
 
 
 class SymbolChanges:
@@ -32,10 +60,9 @@ class SymbolChanges:
         market: Market,
         subscriptions: Subscriptions,
         life: InstrumentLife,
-        follow: Callable[[str, int], None],
-        unfollow: Callable[[str, int], None],
+        hooks: Hooks,
     ) -> None:
-        """`follow` and `unfollow` are called with symbol and time where the venue's adapter keeps something of each."""
+        """Nothing has changed yet."""
         self.effects: list[Effect] = []
         self.open = False  # something is waited for: `look` when something has happened
         self._channels = context.channels
@@ -43,9 +70,8 @@ class SymbolChanges:
         self._market = market
         self._subscriptions = subscriptions
         self._life = life
-        self._follow = follow
-        self._unfollow = unfollow
-        self._unknown: dict[str, tuple[int, int]] = {}  # to be decided by instrument data: since when, and which
+        self._hooks = hooks
+        self._unknown: dict[str, int] = {}  # to be decided by instrument data: those that come behind so many answers
         self._asked: set[str] = set()  # subscribed to, and not acknowledged yet
 
     def change(self, symbols: Symbols, now_ns: int) -> None:
@@ -58,27 +84,31 @@ class SymbolChanges:
                 self._tell(symbol)
             elif not self._market.listings.is_symbol(symbol):
                 self._tell(symbol, "it is no symbol")
+            elif why := self._hooks.why_not(symbol):
+                self._tell(symbol, why)
             else:
-                self._unknown[symbol] = now_ns, self._life.answers
+                self._unknown[symbol] = self._life.answers
         for symbol in symbols.added:
-            if symbol in self._unknown and self._decide(symbol, now_ns) is None:
-                self._life.look_for(now_ns)
+            if symbol in self._unknown:
+                self._hooks.expect(symbol, now_ns)
+                self._decide(symbol, now_ns)
         self._note()
 
     def look(self, now_ns: int) -> None:
         """Decide what can be decided by now."""
         for symbol in tuple(self._unknown):
             self._decide(symbol, now_ns)
-        for symbol in [symbol for symbol in self._asked if self._subscriptions.is_acknowledged(symbol)]:
+        for symbol in [symbol for symbol in self._asked if self._hooks.is_acknowledged(symbol, now_ns)]:
             self._asked.remove(symbol)
             self._tell(symbol)
         self._note()
 
-    def refused(self, streams: Sequence[Stream], reason: str) -> None:
-        """The venue has refused these subscriptions."""
-        for symbol in dict.fromkeys(stream.symbol for stream in streams):
-            if symbol in self._asked:
-                self._asked.remove(symbol)
+    def refused(self, symbols: Iterable[str], reason: str) -> None:
+        """The venue has refused subscriptions to these symbols, or to their instrument data."""
+        for symbol in dict.fromkeys(symbols):
+            if symbol in self._asked or symbol in self._unknown:
+                self._asked.discard(symbol)
+                self._unknown.pop(symbol, None)
                 self._tell(symbol, f"the venue refuses it: {reason}")
         self._note()
 
@@ -89,23 +119,16 @@ class SymbolChanges:
         if self._live:
             self.effects.append(Followed(symbol, problem=problem))
 
-    def _decide(self, symbol: str, now_ns: int) -> bool | None:
-        """Whether a symbol is recorded; None where that cannot be known yet."""
-        since_ns, answers = self._unknown[symbol]
-        life = self._life
-        lists = life.lists(symbol)
-        if lists is None and not life.answers and not life.asks and now_ns >= since_ns + SILENT_DATA_NS:
-            lists = True  # the venue has no instrument data
-        if lists is None and (life.answers > answers or (life.answers and not life.asks)):
-            lists = False
+    def _decide(self, symbol: str, now_ns: int) -> None:
+        """Record a symbol, or say why not, if that can be known by now."""
+        lists = self._hooks.lists(symbol, self._unknown[symbol], now_ns)
         if lists is None:
-            return None
+            return
         del self._unknown[symbol]
         if lists:
             self._begin(symbol, now_ns)
         else:
-            self._tell(symbol, life.why_unknown(symbol))
-        return lists
+            self._tell(symbol, self._life.why_unknown(symbol))
 
     def _begin(self, symbol: str, now_ns: int) -> None:
         market = self._market
@@ -118,8 +141,8 @@ class SymbolChanges:
             market.go_on(listing, channel, now_ns)
         if self._live:
             self._asked.add(symbol)
-            self.effects += self._subscriptions.add(symbol, now_ns)
-        self._follow(symbol, now_ns)
+            self.effects += self._subscriptions.add(symbol, now_ns, self._hooks.due)
+        self._hooks.follow(symbol, now_ns)
 
     def _remove(self, symbol: str, now_ns: int) -> None:
         market, listing = self._market, self._market.listings.by_symbol.get(symbol)
@@ -136,4 +159,4 @@ class SymbolChanges:
         if self._live:
             self.effects += self._subscriptions.remove(symbol, now_ns)
             self.effects.append(Followed(symbol, added=False))
-        self._unfollow(symbol, now_ns)
+        self._hooks.unfollow(symbol, now_ns)

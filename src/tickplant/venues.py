@@ -135,7 +135,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="dxlink",
-            fixed_symbols=True,
             factory=f"{_DXLINK}:dxlink",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"ws": "wss://demo.dxfeed.com/dxlink-ws"},
@@ -147,7 +146,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="tastytrade",
-            fixed_symbols=True,
             factory=f"{_DXLINK}:tastytrade",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"ws": "wss://tasty-openapi-ws.dxfeed.com/realtime", "rest": "https://api.tastyworks.com"},
@@ -201,7 +199,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="coinbase-advanced",
-            fixed_symbols=True,
             factory=f"{_ADVANCED}:AdvancedAdapter",
             kernels=f"{_ADVANCED}:warm_up",
             endpoints={"ws": "wss://advanced-trade-ws.coinbase.com"},
@@ -211,7 +208,6 @@ VENUES: Final[dict[str, Venue]] = {
         ),
         Venue(
             name="alpha-vantage",
-            fixed_symbols=True,
             factory="tickplant.feeds.venues.alpha_vantage.adapter:AlphaVantageAdapter",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",
             endpoints={"rest": "https://www.alphavantage.co"},

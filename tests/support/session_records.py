@@ -31,7 +31,8 @@ def is_followed(feed: Checked, symbol: str) -> bool:
         return feed.book(symbol).live
     records = feed.of(symbol)
     lost = np.flatnonzero((records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
-    return bool((records["kind"][lost[-1] if len(lost) else 0 :] == Kind.QUOTE).any())
+    kind = Kind.QUOTE if "quote" in feed.channels else Kind.VENUE_BAR
+    return bool((records["kind"][lost[-1] if len(lost) else 0 :] == kind).any())
 
 
 def status(records: np.ndarray, code: StatusCode) -> np.ndarray:

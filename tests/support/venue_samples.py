@@ -47,6 +47,8 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}  # the values of a credential that its simulated self takes
     corrupts: bool = False  # a wrong digit of a book shows in its checksum
     polled: bool = True  # instrument data is asked for; else the venue pushes them
+    by_name: bool = False  # it says of its instruments what it is asked by name
+    acknowledges: bool = True  # it says whether it takes a subscription
 
     @property
     def has_book(self) -> bool:
@@ -446,6 +448,7 @@ _DXLINK: Final = VenueSample(
     counted=frozenset({"trade"}),
     in_line=False,
     has_life=False,
+    acknowledges=False,
 )
 
 _BINANCE: Final = VenueSample(
@@ -522,6 +525,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             fresh=lambda frame: re.sub(rb'"sequence_num":\d+', b'"sequence_num":1000000', frame),
             counted=frozenset({"trade"}),
             polled=False,
+            by_name=True,
         ),
         VenueSample(
             venue="alpha-vantage",
@@ -533,7 +537,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             in_line=False,
             has_links=False,
             has_life=False,
-            secrets={"key": "a-key-that-is-good"},
+            secrets={"key": "a-key-that-is-good", "requests_per_day": "5000"},
         ),
         _DXLINK,
         msgspec.structs.replace(

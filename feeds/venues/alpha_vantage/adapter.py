@@ -87,6 +87,8 @@ class AlphaVantageAdapter(VenueAdapter):
             for poll in (_Poll(symbol, series) for symbol in dict.fromkeys(context.symbols or ()))
             if facts.CHANNEL in context.channels
         }
+        self._series = facts.SERIES if facts.CHANNEL in context.channels else ()
+        self._new: dict[str, int] = {}  # symbols added, of which no answer has come, and until when one is waited for
         self._asked: str | None = None  # key of the request that is not answered yet
         self._not_before_ns = 0
         self._recorded: dict[tuple[str, str], dict[int, Ohlc]] = {}  # by symbol and series, by start
@@ -137,6 +139,33 @@ class AlphaVantageAdapter(VenueAdapter):
     def _fail(self, reason: str) -> None:
         self.effects.append(Fail(f"{self.venue}: {reason}"))
 
+    # Symbols that come and go.
+
+    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
+        """The venue does not say which symbols there are."""
+        return True
+
+    def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
+        """By an answer; not where the budget lets the first request wait for long."""
+        return now_ns >= self._new.get(symbol, 0)
+
+    def follow(self, symbol: str, now_ns: int) -> None:
+        """Ask for a symbol as well."""
+        self._new[symbol] = now_ns + facts.FIRST_ANSWER_S * SECOND_NS
+        for series in self._series:
+            poll = _Poll(symbol, series, newest_ns=self._newest_ns(symbol, series.name))
+            self._polls[poll.key] = poll
+
+    def unfollow(self, symbol: str, now_ns: int) -> None:
+        """Ask for a symbol no longer."""
+        self._new.pop(symbol, None)
+        for series in facts.SERIES:
+            self._polls.pop(_Poll(symbol, series).key, None)
+
+    def _newest_ns(self, symbol: str, series: str) -> int:
+        key = symbol, series
+        return max(self._recorded.get(key, ()), default=self._former.get(key, 0))
+
     # Answers.
 
     def on_event(self, event: Event, now_ns: int) -> None:
@@ -148,16 +177,16 @@ class AlphaVantageAdapter(VenueAdapter):
                     key = symbol, series.name
                     self._former[key] = max(start_ns, self._former.get(key, 0))
             for poll in self._polls.values():
-                poll.newest_ns = self._former.get((poll.symbol, poll.series.name), 0)
+                poll.newest_ns = self._newest_ns(poll.symbol, poll.series.name)
         super().on_event(event, now_ns)
 
     def answered(self, answer: Answer, now_ns: int) -> None:
         """Record an answer; a failure is repeated later."""
+        if self._asked == answer.request.key:
+            self._asked = None
         poll = self._polls.get(answer.request.key)
         if poll is None:
             return
-        if self._asked == poll.key:
-            self._asked = None
         if answer.status != 200:
             self._put_off(poll, now_ns)
             return
@@ -187,6 +216,7 @@ class AlphaVantageAdapter(VenueAdapter):
             return self._on_refusal(message, now_ns, poll)
         if poll is not None:
             poll.failures = 0
+            self._new.pop(poll.symbol, None)
         listing = self.market.listings.get(message.symbol)
         if listing is None:
             return False

@@ -49,5 +49,8 @@ RETRY_S: Final = 60
 LONGEST_RETRY_S: Final = 3600
 """After a failure, or an answer that there were too many requests: the pause doubles."""
 
+FIRST_ANSWER_S: Final = 60
+"""The first answer about a symbol that was added is waited for so long before the symbol counts as taken."""
+
 REFUSED_S: Final = 86_400
 """A symbol or function that was refused is asked for again after so long."""

@@ -9,12 +9,14 @@ What is recorded where the venue leaves room:
 * Past trades, which come after each subscription, are recorded with flag SNAPSHOT unless they are known.
 * A product in USDC has the data of its twin in USD, labelled so; they stand under the symbol that the feed names.
 * Levels far from the market have odd times, so that of the message stands for all.
-* Instrument data come in band, on the first link; the other subscriptions follow when they are there.
+* Instrument data come in band, on the first link; the other subscriptions follow when they are there. They are about
+  the products that were asked for by name: one that is not named soon after that is not listed.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -30,19 +32,22 @@ from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.numbers import rfc3339_ns
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.kit.request_budget import RequestBudget
+from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.shapes import Shapes
-from tickplant.feeds.kit.subscriptions import Link, Subscriptions
+from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.coinbase_advanced import messages, shapes
 from tickplant.feeds.venues.coinbase_advanced import venue as facts
 from tickplant.feeds.venues.coinbase_advanced.attribution import owner
-from tickplant.feeds.venues.coinbase_advanced.streams import StreamCodec, label_of, links
+from tickplant.feeds.venues.coinbase_advanced.streams import FIRST, HEARTBEATS, StreamCodec, label_of, links
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.batch import INSTRUMENT_MASK, PACKED, VENUE_SEQ, Rows
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
 VENUE: Final = "coinbase-advanced"
+STATUS_NS: Final = 10 * SECOND_NS
+"""A product whose instrument data have not come so long after they were asked for is not listed."""
+
 _SHAPES: Final = Shapes(shapes.SHAPES)
 _SIDES: Final = {"bid": Side.BID, "offer": Side.ASK}
 
@@ -56,6 +61,8 @@ class AdvancedAdapter(VenueAdapter):
         labels = {label_of(symbol): symbol for symbol in symbols if label_of(symbol) != symbol}
         self._twins = sorted(labels.keys() & set(symbols))  # whose data a feed cannot tell apart
         self._now_ns = 0
+        self._first_status = False  # the next instrument data are the first ones of their connection: those of all
+        self._expected: dict[str, int] = {}  # products that may be listed, and since when the venue is being asked
         self._counts: dict[str, int] = {}  # the newest count of each link
         self._quoted: set[Listing] = set()  # have had a quote
         self._codec = StreamCodec(symbols)
@@ -65,12 +72,20 @@ class AdvancedAdapter(VenueAdapter):
             VENUE,
             context,
             market,
-            Subscriptions(links(context), self._codec, silent_s=context.silent_s, halves=True),
+            Subscriptions(
+                links(context),
+                self._codec,
+                silent_s=context.silent_s,
+                symbols_per_link=facts.SYMBOLS_PER_LINK,
+                halves=True,
+                each_link=(HEARTBEATS,),
+            ),
             RequestBudget(1.0, 1),
             carried_by=lambda _: facts.STREAM_OF,
             use_shapes=use_shapes,
         )
         self._books = InBandBooks(market, self.subscriptions)
+        self.life.asks = True  # by name
 
     # Events and links.
 
@@ -95,8 +110,14 @@ class AdvancedAdapter(VenueAdapter):
     def opened(self, link: Link, now_ns: int) -> None:
         """Heartbeats and instrument data first; the rest when those are known. Each book comes with a snapshot."""
         self._books.opened(stream.symbol for stream in link.streams)
-        streams = [stream for stream in link.streams if self.life.ready or stream.symbol == FEED_SYMBOL]
-        self.effects += self.subscriptions.subscribe(link, now_ns, streams)
+        if link.spec.name == FIRST:
+            self._first_status = True
+            self._expected = dict.fromkeys(self._expected, now_ns)
+        super().opened(link, now_ns)
+
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """See VenueAdapter."""
+        return [stream for stream in streams if self.life.ready or stream.symbol == FEED_SYMBOL]
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """A snapshot comes with a new subscription."""
@@ -112,6 +133,49 @@ class AdvancedAdapter(VenueAdapter):
         super().on_second(now_ns)
         self._books.on_second(now_ns)
         self.follow_up()
+
+    # Symbols that come and go.
+
+    def why_not(self, symbol: str) -> str:
+        """A product in USDC has the data of its twin."""
+        mine = {*self._codec.symbols, *self.market.listings.by_symbol}
+        twin = self.market.listings.labels.get(symbol) or (mine & {label_of(symbol)} and label_of(symbol))
+        return f"it has the same data as {twin}, which the feed records" if twin else ""
+
+    def expect(self, symbol: str, now_ns: int) -> None:
+        """Ask for the instrument data of a product."""
+        self._codec.symbols.append(symbol)
+        self._expected[symbol] = now_ns
+        if (label := label_of(symbol)) != symbol:
+            self.market.listings.labels[label] = symbol
+        self._ask(symbol, now_ns)
+
+    def _ask(self, symbol: str, now_ns: int, *, subscribe: bool = True) -> None:
+        first = self.subscriptions.links.get(FIRST)
+        if first is not None and first.sockets and self.live:
+            status = [Stream(symbol, facts.STATUS)]
+            self.effects += self.subscriptions.request(first, status, now_ns, subscribe=subscribe)
+
+    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
+        """As the instrument data say, which the venue sends soon if there are any."""
+        del answers  # others are about other products
+        listed = self.life.lists(symbol, self.life.answers)
+        first = self.subscriptions.links.get(FIRST)
+        if listed is None and self.live and self.life.ready and first is not None and first.sockets:
+            listed = False if now_ns >= self._expected[symbol] + STATUS_NS else None
+        return listed
+
+    def follow(self, symbol: str, now_ns: int) -> None:
+        """It is listed."""
+        self._expected.pop(symbol, None)
+
+    def unfollow(self, symbol: str, now_ns: int) -> None:
+        """Neither data nor instrument data are wanted."""
+        self._expected.pop(symbol, None)
+        if symbol in self._codec.symbols:
+            self._codec.symbols.remove(symbol)
+            self._ask(symbol, now_ns, subscribe=False)
+        self.market.listings.labels.pop(label_of(symbol), None)
 
     # The count of a connection.
 
@@ -166,7 +230,9 @@ class AdvancedAdapter(VenueAdapter):
                     self.subscriptions.acknowledge_all(self.link, is_in, ts_recv)
             case messages.Products():
                 for products in message.events:
-                    self._on_products(products.products, ts_recv, whole=products.type == "snapshot")
+                    is_whole = products.type == "snapshot" and self._first_status
+                    self._first_status &= not is_whole
+                    self._on_products(products.products, ts_recv, whole=is_whole)
             case messages.Heartbeat():
                 count_name(self.counts.ignored_kinds, facts.HEARTBEATS)
             case messages.Ignored(kind):

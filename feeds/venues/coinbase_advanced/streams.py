@@ -15,6 +15,8 @@ from tickplant.venues import VENUES
 
 HEARTBEATS: Final = Stream(FEED_SYMBOL, facts.HEARTBEATS)
 STATUS: Final = Stream(FEED_SYMBOL, facts.STATUS)
+FIRST: Final = "public"
+"""Name of the link that carries the instrument data."""
 
 
 class StreamCodec:
@@ -23,9 +25,9 @@ class StreamCodec:
     streams_per_request = facts.STREAMS_PER_REQUEST
     busy: Collection[str] = frozenset({"book"})  # a ticker comes with a trade
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Iterable[str]) -> None:
         """Instrument data are asked for of all these symbols."""
-        self._symbols = symbols
+        self.symbols = list(symbols)
 
     def name(self, stream: Stream) -> str:
         """Such as `level2 BTC-USD`."""
@@ -40,7 +42,7 @@ class StreamCodec:
         del request
         symbols = [stream.symbol for stream in streams if stream.symbol != FEED_SYMBOL]
         if STATUS in streams:
-            symbols = [*self._symbols]
+            symbols = [*self.symbols]
         message: dict[str, object] = {
             "type": "subscribe" if subscribe else "unsubscribe",
             "channel": self.group(streams[0]),
@@ -68,7 +70,7 @@ def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
     plan: list[tuple[LinkSpec, list[Stream]]] = []
     for number, start in enumerate(range(0, len(symbols), facts.SYMBOLS_PER_LINK), 1):
         spec = LinkSpec(
-            name="public" if number == 1 else f"public-{number}",
+            name=FIRST if number == 1 else f"{FIRST}-{number}",
             url=url,
             compression=context.compression,
             overlap=False,  # each connection counts for itself

@@ -11,7 +11,7 @@ What is recorded where the protocol leaves room:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -108,11 +108,26 @@ class DxlinkAdapter(VenueAdapter):
 
     def opened(self, link: Link, now_ns: int) -> None:
         """Terms first; subscriptions follow when the channels are there."""
-        self.subscriptions.subscribe(link, now_ns, ())
         self._fields.clear()
         self._login.waits = False
         self._talk = Handshake(link.spec.name, self._numbers, now_ns)
+        super().opened(link, now_ns)
         self._do([self._talk.begin(now_ns)])
+
+    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
+        """The venue does not say which symbols there are."""
+        return True
+
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """What goes over channels that are open."""
+        del link
+        return [stream for stream in streams if number_of(stream) in self._talk.opened]
+
+    def follow(self, symbol: str, now_ns: int) -> None:
+        """Nothing answers the subscription of a symbol."""
+        del symbol
+        for link in self.subscriptions.links.values():
+            self._acknowledge(link, now_ns)
 
     def _do(self, effects: Iterable[Effect]) -> None:
         if not self.live:

@@ -33,6 +33,7 @@ class Handshake:
         self.link = link
         self.token_sent = False
         self.authorized = False
+        self.opened: set[int] = set()  # channels that take subscriptions
         self._channels = sorted(channels)
         self._awaited: dict[str, int] = {}  # answers, and until when
         self._again_at_ns: dict[int, int] = {}  # channels that were closed, and when to ask for them again
@@ -79,12 +80,14 @@ class Handshake:
         """A channel is there: say how its events are to come. None where it was not asked for."""
         if self._awaited.pop(f"CHANNEL_REQUEST {channel}", None) is None:
             return []
+        self.opened.add(channel)
         fields = {kind: names for kind, names in facts.FIELDS.items() if facts.NUMBER_OF[kind] == channel}
         setup = {"acceptAggregationPeriod": 0, "acceptDataFormat": "COMPACT", "acceptEventFields": fields}
         return [self._message("FEED_SETUP", channel, now_ns, **setup)]
 
     def on_closed(self, channel: int, now_ns: int) -> None:
         """The server has closed a channel: it is asked for again after a pause that doubles."""
+        self.opened.discard(channel)
         if channel not in self._channels or not self.authorized:
             return
         self._awaited.pop(f"CHANNEL_REQUEST {channel}", None)

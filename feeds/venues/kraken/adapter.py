@@ -122,14 +122,14 @@ class KrakenAdapter(VenueAdapter):
             self._renewals.pop(stream.symbol, None)
         if link.spec.name.startswith(ORDERS):
             self.effects += self._token.renew(now_ns)
-        self.effects += self.subscriptions.subscribe(link, now_ns, self._due(link))
+        super().opened(link, now_ns)
 
-    def _due(self, link: Link) -> list[Stream]:
-        """Streams of a link that can be subscribed to now."""
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """See VenueAdapter."""
         if not self.life.ready:
-            return [each for each in link.streams if each == INSTRUMENTS]
+            return [each for each in streams if each == INSTRUMENTS]
         self._codec.token = self._token.value
-        return [each for each in link.streams if each.channel != ORDERS or self._token.value]
+        return [each for each in streams if each.channel != ORDERS or self._token.value]
 
     def answered(self, answer: Answer, now_ns: int) -> None:
         """A token, or none."""
@@ -139,7 +139,7 @@ class KrakenAdapter(VenueAdapter):
                 self._codec.token = self._token.value
                 for link in self.subscriptions.links.values():
                     if link.sockets and link.spec.name.startswith(ORDERS) and not (link.pending or link.watched):
-                        self.effects += self.subscriptions.request(link, self._due(link), now_ns)
+                        self.effects += self.subscriptions.request(link, self.due(link, link.streams), now_ns)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """A snapshot comes with a new subscription."""
@@ -271,7 +271,7 @@ class KrakenAdapter(VenueAdapter):
         if self.life.ready and not was_ready:
             for link in self.subscriptions.links.values():
                 if link.sockets:
-                    streams = [each for each in self._due(link) if each != INSTRUMENTS]
+                    streams = [each for each in self.due(link, link.streams) if each != INSTRUMENTS]
                     self.effects += self.subscriptions.request(link, streams, ts_recv)
                     self.links.go_on(link, ts_recv)
 

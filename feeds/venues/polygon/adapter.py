@@ -135,6 +135,22 @@ class PolygonAdapter(VenueAdapter):
         link.watched.clear()
         self._login.opened(now_ns)
 
+    def why_not(self, symbol: str) -> str:
+        """One connection carries the quotes of so many symbols, and there is one."""
+        symbols = {stream.symbol for link in self.subscriptions.links.values() for stream in link.streams}
+        most = self._cluster.most_quotes
+        if most is None or not self._quoted or len(symbols) < most:
+            return ""
+        return f"one connection carries the quotes of {most} symbols"
+
+    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
+        """The venue does not say which symbols there are."""
+        return True
+
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """Nothing before the login."""
+        return streams if self._login.since_ns else ()
+
     def on_second(self, now_ns: int) -> None:
         """A login that is not answered in time needs another connection."""
         super().on_second(now_ns)

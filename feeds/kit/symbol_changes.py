@@ -9,7 +9,6 @@ behind GAPs, as after any interruption.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from tickplant.feeds.contract import Effect, FeedContext, Followed, Symbols
 from tickplant.feeds.kit.instrument_life import InstrumentLife
@@ -19,36 +18,50 @@ from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import StatusCode
 
 
-class Hooks(Protocol):
-    """What an adapter says of symbols, and does about them. See VenueAdapter."""
+class SymbolHooks:
+    """What a venue's adapter may say of symbols that come and go, and do about them."""
+
+    life: InstrumentLife
+    subscriptions: Subscriptions
+
+    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """Those of some streams that may be subscribed to now over an open link. All by default.
+
+        For the others the adapter asks when their time has come.
+        """
+        del link
+        return streams
 
     def why_not(self, symbol: str) -> str:
-        """What keeps a symbol from being recorded beside the others."""
-        ...
+        """A clause where a symbol cannot be recorded beside the others of the feed. Empty by default."""
+        del symbol
+        return ""
 
     def expect(self, symbol: str, now_ns: int) -> None:
-        """A symbol is to be recorded if the venue lists it."""
-        ...
+        """A symbol is to be recorded if the venue lists it. By default the instrument data are asked for if need be."""
+        if self.life.lists(symbol, self.life.answers) is None:
+            self.life.look_for(now_ns)
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """Whether the venue lists a symbol; None where that is not known yet."""
-        ...
+        """Whether the venue lists a symbol that came behind so many answers; None where that is not known yet.
+
+        True where the venue never says which instruments there are: such a feed takes any symbol.
+        """
+        del now_ns
+        return self.life.lists(symbol, answers)
 
     def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
         """Whether the venue has taken the subscriptions to a symbol."""
-        ...
-
-    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
-        """Those of some streams that may be subscribed to now."""
-        ...
+        del now_ns
+        return self.subscriptions.is_acknowledged(symbol)
 
     def follow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded from now on."""
-        ...
+        """A symbol is recorded from now on, and subscribed to. Nothing by default."""
+        del symbol, now_ns
 
     def unfollow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded no longer."""
-        ...
+        """A symbol is recorded no longer: let go of what is kept of it. Nothing by default."""
+        del symbol, now_ns
 
 
 class SymbolChanges:
@@ -60,7 +73,7 @@ class SymbolChanges:
         market: Market,
         subscriptions: Subscriptions,
         life: InstrumentLife,
-        hooks: Hooks,
+        hooks: SymbolHooks,
     ) -> None:
         """Nothing has changed yet."""
         self.effects: list[Effect] = []
@@ -88,8 +101,6 @@ class SymbolChanges:
                 self._tell(symbol, why)
             else:
                 self._unknown[symbol] = self._life.answers
-        for symbol in symbols.added:
-            if symbol in self._unknown:
                 self._hooks.expect(symbol, now_ns)
                 self._decide(symbol, now_ns)
         self._note()

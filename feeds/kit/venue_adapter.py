@@ -42,8 +42,8 @@ from tickplant.feeds.kit.past_trades import PastTrades
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.stream_links import StreamLinks
-from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
-from tickplant.feeds.kit.symbol_changes import SymbolChanges
+from tickplant.feeds.kit.subscriptions import Link, Subscriptions
+from tickplant.feeds.kit.symbol_changes import SymbolChanges, SymbolHooks
 from tickplant.feeds.kit.trade_backfill import TradeHistory
 from tickplant.feeds.rejections import TROUBLE_FRAMES
 from tickplant.records.batch import Rows
@@ -59,8 +59,8 @@ TRADES: Final = frozenset({"trade", "agg_trade"})
 Part = TypeVar("Part")
 
 
-class VenueAdapter(abc.ABC):
-    """Implements `tickplant.feeds.contract.Adapter` but for the hooks below."""
+class VenueAdapter(SymbolHooks, abc.ABC):
+    """Implements `tickplant.feeds.contract.Adapter` but for the hooks below and those of SymbolHooks."""
 
     def __init__(
         self,
@@ -127,48 +127,9 @@ class VenueAdapter(abc.ABC):
         """A socket is up: subscribe."""
         self.effects += self.subscriptions.subscribe(link, now_ns, self.due(link, link.streams))
 
-    def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
-        """Those of some streams that may be subscribed to now over an open link. All by default.
-
-        For the others the adapter asks when their time has come.
-        """
-        del link
-        return streams
-
     def answered(self, answer: Answer, now_ns: int) -> None:
         """The answer to a request that the venue's own adapter has made, or would have made. Nothing by default."""
         del answer, now_ns
-
-    def why_not(self, symbol: str) -> str:
-        """A clause where a symbol cannot be recorded beside the others of the feed. Empty by default."""
-        del symbol
-        return ""
-
-    def expect(self, symbol: str, now_ns: int) -> None:
-        """A symbol is to be recorded if the venue lists it. By default the instrument data are asked for if need be."""
-        if self.life.lists(symbol, self.life.answers) is None:
-            self.life.look_for(now_ns)
-
-    def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """Whether the venue lists a symbol that came behind so many answers; None where that is not known yet.
-
-        True where the venue never says which instruments there are: such a feed takes any symbol.
-        """
-        del now_ns
-        return self.life.lists(symbol, answers)
-
-    def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
-        """Whether the venue has taken the subscriptions to a symbol."""
-        del now_ns
-        return self.subscriptions.is_acknowledged(symbol)
-
-    def follow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded from now on, and subscribed to. Nothing by default."""
-        del symbol, now_ns
-
-    def unfollow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded no longer: let go of what is kept of it. Nothing by default."""
-        del symbol, now_ns
 
     def ended(self) -> None:
         """Nothing more comes for now. Nothing by default."""

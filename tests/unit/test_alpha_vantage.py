@@ -11,7 +11,7 @@ import pytest
 from venue_desk import SECOND, Record, VenueDesk
 
 from tickplant.errors import FeedError
-from tickplant.feeds.contract import Request
+from tickplant.feeds.contract import Followed, Request, Symbols
 from tickplant.feeds.last_ids import Continuity, LastIds, by_symbol
 from tickplant.feeds.venues.alpha_vantage import venue as facts
 from tickplant.feeds.venues.alpha_vantage.adapter import AlphaVantageAdapter
@@ -55,6 +55,11 @@ def daily(rows: dict[str, Any], symbol: str = "IBM") -> bytes:
 def asked(made: VenueDesk) -> Request:
     (request,) = made.take_requests()
     return request
+
+
+def asked_at(made: VenueDesk, ts: int) -> Request:
+    made.timer(ts)
+    return asked(made)
 
 
 def ns(text: str) -> int:
@@ -299,3 +304,60 @@ def test_the_newest_bars_of_a_feed_are_read_from_its_records() -> None:
     continuity.add(made.take_ticks())
     last = by_symbol(continuity.last, made.instruments)
     assert last["IBM"].bars == {MINUTE: ns("2026-09-01T12:58:00+00:00")}
+
+
+# Symbols that come and go.
+
+
+def followed(made: VenueDesk) -> list[Followed]:
+    made.take()
+    return [action for action in made.actions if isinstance(action, Followed)]
+
+
+def test_a_symbol_that_is_added_is_asked_for_and_taken_when_an_answer_has_come() -> None:
+    made = desk("IBM", requests_per_day="5000")
+    made.answer(asked(made), 200, daily({}), NOW)
+    made.event(Symbols(added=("MSFT",)), NOW)
+    made.answer(asked_at(made, NOW + SECOND), 200, intraday({}), NOW + SECOND)
+    assert followed(made) == []
+    request = asked_at(made, NOW + 2 * SECOND)
+    assert request.key == "daily MSFT"
+    made.answer(request, 200, daily({}, "MSFT"), NOW + 2 * SECOND)
+    assert followed(made) == [Followed("MSFT")]
+
+
+def test_a_symbol_that_is_added_and_refused_is_named() -> None:
+    made = desk("IBM", requests_per_day="5000")
+    made.answer(asked(made), 200, daily({}), NOW)
+    made.event(Symbols(added=("NOSUCH",)), NOW)
+    made.answer(asked_at(made, NOW + SECOND), 200, intraday({}), NOW + SECOND)
+    made.answer(asked_at(made, NOW + 2 * SECOND), 200, b'{"Error Message":"Invalid API call."}', NOW + 2 * SECOND)
+    (outcome,) = followed(made)
+    assert outcome.problem == "the venue refuses it: daily NOSUCH: Invalid API call."
+    made.event(Symbols(removed=("NOSUCH",)), NOW + 2 * SECOND)
+    for second in range(3, 200):
+        made.timer(NOW + second * SECOND)
+        for request in made.take_requests():
+            assert "NOSUCH" not in request.path
+            made.answer(request, 200, daily({}), NOW + second * SECOND)
+
+
+def test_a_symbol_is_taken_where_the_budget_has_no_request_left_for_it() -> None:
+    made = desk("IBM")
+    made.answer(asked(made), 429, b"", NOW)
+    made.event(Symbols(added=("MSFT",)), NOW)
+    made.timer(NOW + 59 * SECOND)
+    assert followed(made) == []
+    made.timer(NOW + 60 * SECOND)
+    assert followed(made) == [Followed("MSFT")]
+
+
+def test_the_answer_about_a_symbol_that_was_removed_meanwhile_holds_up_nothing() -> None:
+    made = desk("IBM", "MSFT", requests_per_day="5000")
+    request = asked(made)
+    assert request.key == "daily IBM"
+    made.event(Symbols(removed=("IBM",)), NOW)
+    made.take()
+    made.answer(request, 200, daily({"2026-08-31": bar()}), NOW)
+    assert closes(made.take()) == []
+    assert asked_at(made, NOW + SECOND).key == "daily MSFT"

@@ -9,6 +9,7 @@ from coinbase_tools import NOW, TIME, AdvancedDesk
 from venue_desk import SECOND
 
 from tickplant.errors import FeedError
+from tickplant.feeds.contract import Followed, Symbols
 from tickplant.feeds.venues.coinbase_advanced.attribution import owner
 from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, Side, StatusCode
 
@@ -167,3 +168,63 @@ def test_a_frame_of_several_products_has_no_owner() -> None:
     assert owner(one) == ("A", "trade")
     assert owner(one.replace(b'"A"}', b'"A"},{"product_id":"B"}')) is None
     assert owner(one.replace(b"market_trades", b"heartbeats")) is None
+
+
+# Symbols that come and go.
+
+
+def followed(one: AdvancedDesk) -> dict[str, str]:
+    """Problems by symbol."""
+    one.take()
+    return {action.symbol: action.problem for action in one.actions if isinstance(action, Followed)}
+
+
+def test_the_instrument_data_of_a_product_that_is_added_are_asked_for_by_name(desk: AdvancedDesk) -> None:
+    desk.event(Symbols(added=("SOL-USD",)), NOW)
+    assert [(sent["channel"], sent["product_ids"]) for sent in desk.sent()] == [("status", ["SOL-USD"])]
+    product = {"id": "SOL-USD", "base_increment": "0.0001", "quote_increment": "0.01"}
+    desk.feed(desk.frame("status", {"type": "snapshot", "products": [product]}), ts=NOW)
+    assert [(sent["channel"], sent["product_ids"]) for sent in desk.sent()] == [
+        (channel, ["SOL-USD"]) for channel in ("market_trades", "ticker", "level2")
+    ]
+    for _ in range(3):  # an answer about one product says nothing of the others
+        records = desk.feed(desk.frame("status", {"type": "snapshot", "products": [product]}), ts=NOW)
+        assert [one for one in records if one.price == StatusCode.DELISTED] == []
+    desk.open(ts=NOW + SECOND)
+    status = [sent["product_ids"] for sent in desk.sent() if sent["channel"] == "status"]
+    assert status == [[*SYMBOLS, "SOL-USD"]]
+
+
+def test_a_product_is_not_listed_that_is_not_named_soon(desk: AdvancedDesk) -> None:
+    desk.event(Symbols(added=("SOL-USDC",)), NOW)
+    desk.timer(NOW + 9 * SECOND)
+    assert followed(desk) == {}
+    desk.timer(NOW + 10 * SECOND)
+    assert followed(desk)["SOL-USDC"].startswith("there is no symbol SOL-USDC")
+
+
+@pytest.mark.parametrize(("followed_one", "other"), [("SOL-USD", "SOL-USDC"), ("SOL-USDC", "SOL-USD")])
+def test_a_product_is_not_recorded_beside_its_twin(followed_one: str, other: str) -> None:
+    one = AdvancedDesk((followed_one,))
+    one.begin()
+    one.take()
+    one.actions.clear()
+    one.event(Symbols(added=(other,)), NOW)
+    assert followed(one) == {other: f"it has the same data as {followed_one}, which the feed records"}
+
+
+def test_the_data_of_a_twin_stand_under_the_name_that_was_added_and_no_longer_when_it_is_removed() -> None:
+    one = AdvancedDesk(("BTC-USD",))
+    one.begin()
+    one.take()
+    for symbol in ("ETH-USDC", "ETH-USD", "ETH-USDC"):
+        one.event(Symbols(added=(symbol,)), NOW)
+        product = {"id": "ETH-USD", "base_increment": "0.0001", "quote_increment": "0.01"}
+        one.feed(one.frame("status", {"type": "snapshot", "products": [product]}), ts=NOW)
+        one.number = getattr(one, "number", 100) + 1
+        records = one.feed(one.frame("market_trades", trades((one.number, "ETH-USD"))), ts=NOW)
+        assert [each.symbol for each in records if each.kind == Kind.TRADE] == [symbol]
+        one.event(Symbols(removed=(symbol,)), NOW)
+        one.take()
+        records = one.feed(one.frame("market_trades", trades((one.number + 1, "ETH-USD"))), ts=NOW)
+        assert [each for each in records if each.kind == Kind.TRADE] == []

@@ -224,6 +224,17 @@ def test_a_symbol_that_is_added_is_subscribed_to_and_needs_no_answer() -> None:
     assert subscribed == [[{"type": "TimeAndSale", "symbol": "MSFT"}]]
 
 
+def test_a_symbol_that_is_added_before_a_channel_is_there_is_subscribed_to_over_it() -> None:
+    desk = running(make(channels=("trade", "quote")), 3)
+    desk.event(Symbols(added=("MSFT",)), 2 * SECOND)
+    desk.timer(2 * SECOND)
+    (now,) = [message for message in sent(desk) if message["type"] == "FEED_SUBSCRIPTION"]
+    assert (now["channel"], now["add"]) == (3, [{"type": "TimeAndSale", "symbol": "MSFT"}])
+    desk.feed(opened(1), ts=3 * SECOND)
+    (later,) = [message for message in sent(desk) if message["type"] == "FEED_SUBSCRIPTION"]
+    assert (later["channel"], [each["symbol"] for each in later["add"]]) == (1, ["AAPL", "MSFT"])
+
+
 def test_what_was_recorded_before_is_followed_by_a_gap() -> None:
     desk = make("AAPL")
     desk.resume({"AAPL": LastIds(trade=(7, 8), quote=(0, 9))}, ts=SECOND)

@@ -88,9 +88,9 @@ def test_what_cannot_be_is_refused(tmp_path: Path, feed: str, added: list[str], 
 
 
 def test_a_venue_whose_feeds_keep_their_symbols_says_so(tmp_path: Path) -> None:
-    text = TEXT + '[feeds.bars]\nvenue = "alpha-vantage"\nsymbols = ["IBM"]\nchannels = ["venue_bar"]\n'
-    said = FollowedSymbols(config(tmp_path, text)).why_not("bars", ["MSFT"], [])
-    assert said == "a feed of alpha-vantage keeps the symbols it begins with: change the configuration"
+    text = TEXT + '[feeds.futures]\nvenue = "databento"\nsymbols = ["GLBX.MDP3/ESH4"]\nchannels = ["trade"]\n'
+    said = FollowedSymbols(config(tmp_path, text)).why_not("futures", ["GLBX.MDP3/ESM4"], [])
+    assert said == "a feed of databento keeps the symbols it begins with: change the configuration"
 
 
 def test_an_instrument_that_another_feed_of_the_engine_records_is_refused(tmp_path: Path) -> None:

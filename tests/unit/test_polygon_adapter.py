@@ -11,7 +11,7 @@ import pytest
 from venue_desk import SECOND, Record, VenueDesk
 
 from tickplant.errors import FeedError
-from tickplant.feeds.contract import Effect, Fail, Frames, Hold, Resubscribe, Send, Symbols
+from tickplant.feeds.contract import Effect, Fail, Followed, Frames, Hold, Resubscribe, Send, Symbols
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.venues.polygon import adapter, messages
 from tickplant.feeds.venues.polygon import venue as facts
@@ -219,11 +219,10 @@ def test_a_restarted_feed_says_so_on_each_stream_when_its_link_opens() -> None:
 
 
 def test_a_symbol_can_be_added_and_removed_while_the_feed_runs() -> None:
-    desk = Desk().logged_in()
+    desk = Desk().logged_in(ts=SECOND)
     desk.sent()
-    desk.event(Symbols(added=("AAPL",)), SECOND)
-    for second in range(2, 13):  # the venue has no instrument data, and none is awaited any longer
-        desk.timer(second * SECOND)
+    desk.event(Symbols(added=("AAPL",)), SECOND)  # the venue has no instrument data, and none are awaited
+    desk.timer(2 * SECOND)
     assert desk.sent() == [
         {"action": "subscribe", "params": topics} for topics in ("T.AAPL", "Q.AAPL", "AM.AAPL,A.AAPL", "LULD.AAPL")
     ]
@@ -232,6 +231,35 @@ def test_a_symbol_can_be_added_and_removed_while_the_feed_runs() -> None:
     assert {each["action"] for each in desk.sent()} == {"unsubscribe"}
     desk.take()
     assert desk.feed([trade(sym="AAPL", q=10)]) == []
+
+
+def test_a_symbol_that_is_added_before_the_login_is_subscribed_to_behind_it() -> None:
+    desk = Desk(channels=("trade",))
+    desk.open(ts=SECOND)
+    desk.event(Symbols(added=("AAPL",)), SECOND)
+    desk.timer(2 * SECOND)
+    assert desk.sent() == []
+    desk.status("connected", ts=2 * SECOND)
+    assert [each["action"] for each in desk.sent()] == ["auth"]
+    desk.status("auth_success", ts=3 * SECOND)
+    assert desk.sent() == [{"action": "subscribe", "params": "T.MSFT,T.AAPL"}]
+
+
+def test_no_symbol_is_added_beyond_the_quotes_that_a_connection_carries() -> None:
+    contracts = [f"O:SPY261218C{strike:08d}" for strike in range(1001)]
+    most = VENUES["polygon-options"]
+    options = {"channels": ("quote",), "secrets": {"key": KEY}}
+    desk = VenueDesk(most.name, adapter.options, contracts[:999], **options)
+    desk.start()
+    desk.open(ts=SECOND)
+    desk.event(Symbols(added=tuple(contracts[999:])), SECOND)
+    desk.timer(2 * SECOND)
+    followed = [action for action in desk.actions if isinstance(action, Followed)]
+    assert {each.symbol: each.problem for each in followed}[contracts[1000]] == (
+        "one connection carries the quotes of 1000 symbols"
+    )
+    (link,) = desk.adapter.subscriptions.links.values()
+    assert [stream.symbol for stream in link.streams] == contracts[:1000]
 
 
 def test_a_refused_topic_is_asked_for_again_later() -> None:

@@ -147,7 +147,9 @@ _AGG_TRADE: Final = (
 def _binance_quotes(head: str, tail: str) -> Callable[[int], list[bytes]]:
     def frame(number: int) -> bytes:
         bid, ask = quote(number)
-        four = f'"b":"{_price(bid[1], _ZEROS)}","B":"{_size(bid[2])}","a":"{_price(ask[1], _ZEROS)}","A":"{_size(ask[2])}"'
+        four = (
+            f'"b":"{_price(bid[1], _ZEROS)}","B":"{_size(bid[2])}","a":"{_price(ask[1], _ZEROS)}","A":"{_size(ask[2])}"'
+        )
         ident, now_ms = 50_093_239_212 + 7 * number, _START_MS + number // 20
         times = tail.replace("TIME", str(now_ms))
         return _wrapped("bookTicker", f'{{{head}"u":{ident},"s":"BTCUSDT",{four}{times}}}')
@@ -237,7 +239,8 @@ def _kraken_quote(number: int) -> bytes:
 def _kraken_quote_1(number: int) -> bytes:
     bid, ask = quote(number)
     return (
-        f'[340,{{"a":["{_price(ask[1], _FIVE)}",0,"{_size(ask[2])}"],"b":["{_price(bid[1], _FIVE)}",0,"{_size(bid[2])}"],'
+        f'[340,{{"a":["{_price(ask[1], _FIVE)}",0,"{_size(ask[2])}"],'
+        f'"b":["{_price(bid[1], _FIVE)}",0,"{_size(bid[2])}"],'
         f'"c":["{_price(bid[1], _FIVE)}","0.01000000"],"v":["2163.75113298","4201.10233001"],"p":["61650.10000",'
         f'"61590.20000"],"t":[24966,46717],"l":["60800.00000","60800.00000"],"h":["62310.40000","62310.40000"],'
         f'"o":["62047.30000","61990.10000"]}},"ticker","XBT/USD"]'
@@ -288,12 +291,8 @@ def _each(frame: Callable[[int], bytes]) -> Callable[[int], list[bytes]]:
 STREAMS: Final = (
     *_binance("binance", futures=False),
     *_binance("binance-usdm", futures=True),
-    Stream(
-        "kraken", "trade", "BTC/USD", trade, _each(_kraken_trade), theirs=_each(_kraken_trade_1)
-    ),
-    Stream(
-        "kraken", "quote", "BTC/USD", quote, _each(_kraken_quote), theirs=_each(_kraken_quote_1)
-    ),
+    Stream("kraken", "trade", "BTC/USD", trade, _each(_kraken_trade), theirs=_each(_kraken_trade_1)),
+    Stream("kraken", "quote", "BTC/USD", quote, _each(_kraken_quote), theirs=_each(_kraken_quote_1)),
     Stream(
         "kraken",
         "diff of 20 levels",

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Protocol
 
-from bench.peer_frames import Stream, Values
+from bench.peer_frames import Stream
 
 Price = tuple[str, Decimal, Decimal]
 """Side, price, size; the size is 0 where the peer hands out none."""

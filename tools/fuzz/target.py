@@ -1,4 +1,4 @@
-"""`python -m fuzz.target VENUE FOLDER [libFuzzer's options]`: one venue's decoders, until the time is over or one fails.
+"""`python -m fuzz.target VENUE FOLDER [libFuzzer's options]`: a venue's decoders, until time is over or one fails.
 
 Each input goes through two new adapters, one that decodes by shapes, one by the reference decoder, and through one that
 lives on. What must hold of every input:
@@ -63,7 +63,7 @@ def size_of(root: object) -> int:
     left, total = [root], 0
     while left:
         what = left.pop()
-        if id(what) in seen or isinstance(what, type) or callable(what) and not hasattr(what, "__self__"):
+        if id(what) in seen or isinstance(what, type) or (callable(what) and not hasattr(what, "__self__")):
             continue
         seen.add(id(what))
         total += sys.getsizeof(what)
@@ -123,7 +123,9 @@ class Target:
             size = size_of(self.lasting)
             self.first_bytes = self.first_bytes or size
             if self.inputs % (20 * ROUND) == 0:
-                sys.stderr.write(f"after {self.inputs} inputs an adapter of {size} bytes, {self.first_bytes} at first\n")
+                sys.stderr.write(
+                    f"after {self.inputs} inputs an adapter of {size} bytes, {self.first_bytes} at first\n"
+                )
             assert size <= self.first_bytes + GROWTH, f"{size} bytes, {self.first_bytes} at first"
 
 

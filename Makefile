@@ -1,10 +1,11 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long kernels-plain kernels-checked cover kill chaos subscribers bench lock help clean
+.PHONY: run runtime development test check tests long kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+ALSO ?=
 CONFIG ?=
 MINUTES ?= 1
 TIMES ?= 20
@@ -22,10 +23,10 @@ define install
 endef
 
 runtime:  ## install what the plant needs, from requirements.lock
-	$(call install)
+	$(call install,$(ALSO))
 
 development:  ## the same, and what tests and checks need, from requirements-dev.lock
-	$(call install,--development)
+	$(call install,--development $(ALSO))
 
 run: runtime  ## launch the demo plant (CONFIG=file for another)
 	@$(BIN)/tickplant up $(if $(CONFIG),-c $(CONFIG))
@@ -80,21 +81,35 @@ subscribers: development  ## 50 subscribers at 20,000 ticks/s beside some that m
 bench: development  ## measure; writes bench/results/latest.json
 	$(BIN)/python -m bench
 
+# Environments of their own: what is in them is no part of the project.
+PEERS := $(VENV)-peers
+FUZZ := $(VENV)-fuzz
+
+bench-peers:  ## measure beside cryptofeed and NautilusTrader (some minutes to install); writes bench/results/peers.json
+	@$(MAKE) --no-print-directory runtime VENV=$(PEERS) ALSO="--also bench/peers.lock --also bench/peers-source.lock"
+	$(PEERS)/bin/python -m bench peers
+
+fuzz:  ## MINUTES of inputs that follow the coverage, for the decoders of VENUE (all of them if none is named)
+	@$(MAKE) --no-print-directory development VENV=$(FUZZ) ALSO="--also tools/fuzz/fuzz.lock"
+	PYTHONPATH=tests/support:tools $(FUZZ)/bin/python -m fuzz --minutes $(MINUTES) --seed $(SEED) $(VENUE)
+
 # pip-tools is no part of the locks, as it needs a pip of its own. The options of this machine's pip stay out of them.
-lock:  ## refresh both locks from pyproject.toml (UPGRADE=1: to the newest releases)
+lock:  ## refresh the locks from pyproject.toml and *.in (UPGRADE=1: to the newest releases)
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
 	$(PIP_COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
+	$(PIP_COMPILE) --output-file bench/peers.lock bench/peers.in
+	$(PIP_COMPILE) --output-file tools/fuzz/fuzz.lock tools/fuzz/fuzz.in
 	rm -rf $(VENV)-lock
 
 PIP_COMPILE = $(VENV)-lock/bin/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --no-strip-extras \
     --no-emit-options --no-header $(if $(UPGRADE),--upgrade)
 
 help:  ## list what make can do here
-	@sed -n 's/^\([a-z]*\):.*  ## /  \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## /  \1\t/p' Makefile | expand -t 16
 
 clean:  ## remove what was installed or generated here
-	rm -rf $(VENV) $(VENV)-lock build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
+	rm -rf $(VENV) $(VENV)-lock $(PEERS) $(FUZZ) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -34,7 +34,10 @@ MODULES: Final[dict[str, int]] = {
 }
 """Each benchmark and the cores that it keeps busy at once."""
 
-RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+ELSEWHERE: Final[dict[str, int]] = {"peers": 1}
+"""Likewise, those that need an environment of their own, so that they run only by name: `make bench-peers`."""
+
+RESULTS: Final = Path(__file__).parent / "results"
 README: Final = Path(__file__).parent / "README.md"
 DEFAULT_REPEATS: Final = 5
 
@@ -42,15 +45,21 @@ DEFAULT_REPEATS: Final = 5
 def main() -> int:
     """Exit status 0, or 1 where a benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all by default")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which of {', '.join(MODULES)}; all by default. Or {', '.join(ELSEWHERE)}",
+    )
     parser.add_argument("--repeats", type=int, default=DEFAULT_REPEATS, help="how often each number is measured")
     parser.add_argument("--readme", action="store_true", help="also put the table into bench/README.md")
     parser.add_argument("--quick", action="store_true", help="about a minute, to see that all runs: no good numbers")
     arguments = parser.parse_args()
     names = arguments.names or list(MODULES)
-    if unknown := [name for name in names if name not in MODULES]:
-        parser.error(f"there is no benchmark {unknown[0]}; choose from {', '.join(MODULES)}")
-    if arguments.readme and (arguments.quick or arguments.names):
+    section = names[0] if len(names) == 1 and names[0] in ELSEWHERE else "results"
+    if unknown := [name for name in names if name not in MODULES | ELSEWHERE]:
+        parser.error(f"there is no benchmark {unknown[0]}; choose from {', '.join(MODULES | ELSEWHERE)}")
+    if arguments.readme and (arguments.quick or (arguments.names and section == "results")):
         parser.error("--readme wants all benchmarks, in full")
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
@@ -83,16 +92,17 @@ def main() -> int:
     for word, reasons in (("skipped", skipped), ("FAILED", failed)):
         for name, reason in reasons.items():
             print(f"{word}: {name}: {reason}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    print(f"\nwritten to {RESULTS.relative_to(RESULTS.parents[2])}")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / ("latest.json" if section == "results" else f"{section}.json")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    print(f"\nwritten to {path.relative_to(README.parents[1])}")
     if arguments.readme and not failed and not skipped:
-        _write_readme(results, f"{machine}; load {load:.1f} at the start", repeats)
+        _write_readme(results, section, f"{machine}; load {load:.1f} at the start", repeats)
     return 1 if failed else 0
 
 
-def _write_readme(results: list[Result], machine: str, repeats: int) -> None:
-    """Put the results between the markers of bench/README.md."""
+def _write_readme(results: list[Result], section: str, machine: str, repeats: int) -> None:
+    """Put the results between the markers of their section in bench/README.md."""
     lines = [
         f"Medians of {repeats}. {machine}.",
         "",
@@ -103,8 +113,8 @@ def _write_readme(results: list[Result], machine: str, repeats: int) -> None:
         ratio = "" if result.ratio is None else f"{result.ratio:.3g}"
         value = f"{result.value:,.0f}" if result.value >= 1000 else f"{result.value:.3g}"
         lines.append(f"| {result.name} | {value} {result.unit} | {ratio} | {result.compared_with} |")
-    head, begin, rest = README.read_text().partition("<!-- results -->\n")
-    _, end, tail = rest.partition("<!-- end of results -->\n")
+    head, begin, rest = README.read_text().partition(f"<!-- {section} -->\n")
+    _, end, tail = rest.partition(f"<!-- end of {section} -->\n")
     README.write_text("".join([head, begin, *(f"{line}\n" for line in lines), end, tail]))
     print(f"and to {README.relative_to(README.parents[1])}")
 
@@ -112,7 +122,7 @@ def _write_readme(results: list[Result], machine: str, repeats: int) -> None:
 def _warn(names: list[str], load: float) -> None:
     """Say what this machine cannot measure well."""
     cores = len(os.sched_getaffinity(0))
-    if short := [name for name in names if MODULES[name] > cores]:
+    if short := [name for name in names if (MODULES | ELSEWHERE)[name] > cores]:
         print(f"warning: {cores} cores are too few for {', '.join(short)}: its processes wait for each other")
     if load > 0.5:
         print(f"warning: the machine is busy with something else, load {load:.1f}: everything will be slower")

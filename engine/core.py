@@ -22,7 +22,7 @@ from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
 from tickplant.records.arrays import grown
-from tickplant.records.channels import ALL_STREAMS
+from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side
 from tickplant.records.notes import make_gaps
 
@@ -202,7 +202,13 @@ class Engine:
 
     def _gaps(self, feed: Feed, position: int, ts_recv: int) -> Records:
         instruments = np.flatnonzero(feed.seen)
-        return make_gaps(instruments, GapCause.OVERRUN, ts_recv=ts_recv, flags=ALL_STREAMS, seq=position)
+        flags = np.full(len(instruments), COMMON_STREAMS, np.uint16)
+        others = OTHER_CHANNELS.intersection(TICK_CHANNELS)
+        for row, instrument in enumerate(instruments.tolist()):
+            flags[row] |= Flag.ON_ORDERS if feed.books.has_orders(instrument) else 0
+            has_other = any(self._publisher.has_channel(instrument, channel) for channel in others)
+            flags[row] |= Flag.ON_OTHER if has_other else 0
+        return make_gaps(instruments, GapCause.OVERRUN, ts_recv=ts_recv, flags=flags, seq=position)
 
     def book(self, instrument_id: int) -> Records:
         """Snapshot of the levels of a book: of the feed that has it in sync, else of any that has it."""

@@ -242,6 +242,10 @@ class Publisher:
             masks[bars["interval_s"] == interval_s] = 1 << i
         self._publish(self._bars, bars, masks, origin)
 
+    def has_channel(self, instrument_id: int, channel: str) -> bool:
+        """Whether there is such a topic of TICK records."""
+        return instrument_id * len(self._ticks.channels) + self._ticks.channels.index(channel) in self._ticks.routes
+
     def open_book(self, instrument_id: int) -> None:
         """Have the topic of a book, though it has no record yet."""
         topic, info = self._open(self._ticks, self._book_key(instrument_id))

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,12 +43,15 @@ class Environment:
     Args:
         folder: where the environment is, or will be.
         development: whether the development lock is part of it.
+        further: locks of what comes on top, installed in this order, which may replace versions of the others.
     """
 
-    def __init__(self, folder: Path, *, development: bool) -> None:
+    def __init__(self, folder: Path, *, development: bool, further: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()
         self.python = self.folder / "bin" / "python"
-        self.parts = [part for part in MADE_FROM if development or part != "development"]
+        self.made_from = {part: lock for part, lock in MADE_FROM.items() if development or part != "development"}
+        self.made_from |= {Path(lock).stem: lock for lock in further}
+        self.parts = list(self.made_from)
 
     def missing(self, interpreter: str | None = None) -> list[str]:
         """The parts to install: all of them where the environment has to be made from nothing.
@@ -116,14 +119,15 @@ class Environment:
                 self._pip("install", "--no-deps", "--no-build-isolation", "--editable", ROOT),
             )
             return
-        lock = ROOT / MADE_FROM[part]
+        lock = ROOT / self.made_from[part]
         pins = sum("==" in line for line in lock.read_text(encoding="utf-8").splitlines())
-        # The lock is complete, so pip need not look for more. Wheels alone: what a source distribution needs
-        # to be built is pinned nowhere.
+        # The lock is complete, so pip need not look for more. Wheels alone, but for what a further lock names as built
+        # here, with what an earlier one pins.
         words: list[str | Path] = [
             "--no-deps",
             "--require-hashes",
             "--only-binary=:all:",
+            "--no-build-isolation",
             "--progress-bar=off",
             "--requirement",
             lock,
@@ -138,7 +142,7 @@ class Environment:
         return self.folder / f".made-{part}"
 
     def _wanted(self, part: str, python: tuple[str, str, str] | None) -> str:
-        made_from = (*(python or ()), str(ROOT), (ROOT / MADE_FROM[part]).read_text(encoding="utf-8"))
+        made_from = (*(python or ()), str(ROOT), (ROOT / self.made_from[part]).read_text(encoding="utf-8"))
         return hashlib.sha256("\0".join(made_from).encode()).hexdigest()
 
 
@@ -253,10 +257,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the virtual environment")
     parser.add_argument("--development", action="store_true", help="with the development lock")
+    parser.add_argument("--also", action="append", default=[], metavar="LOCK", help="with this lock on top; repeatable")
     parser.add_argument("--python", help="the Python that the environment has to be made with (default: any)")
     parser.add_argument("--check", action="store_true", help="look only")
     options = parser.parse_args()
-    environment = Environment(options.folder, development=options.development)
+    environment = Environment(options.folder, development=options.development, further=options.also)
     try:
         if options.check:
             return 1 if environment.missing(options.python) else 0

@@ -34,7 +34,7 @@ def of_producers() -> None:
     ring_publisher.prepare_kernels()
     notes.prepare_kernels()
     checksums.prepare_kernels()
-    for venue in DIALECTS:
+    for venue in (name for name, entry in DIALECTS.items() if not entry.serves):
         dialect_of(parse_spec(msgspec.json.encode({"venue": venue}))).source.prepare()
 
 
@@ -45,7 +45,7 @@ def compile_kernels() -> None:
     """Both halves, side by side."""
     running = [subprocess.Popen([sys.executable, __file__, half]) for half in HALVES]
     for process in running:
-        process.wait()
+        assert process.wait() == 0, process.args
 
 
 if __name__ == "__main__":

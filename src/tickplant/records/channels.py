@@ -30,7 +30,10 @@ ON_CHANNEL: Final[dict[str, Flag]] = {
 OTHER_CHANNELS: Final = frozenset(channel for channel, flag in ON_CHANNEL.items() if flag == Flag.ON_OTHER)
 """Channels of a feed whose records have no ids and no state."""
 
-ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.ON_ORDERS | Flag.ON_OTHER
+COMMON_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+"""Those that an instrument has of which nothing else is known."""
+
+ALL_STREAMS: Final = COMMON_STREAMS | Flag.ON_ORDERS | Flag.ON_OTHER
 
 STREAM_NAMES: Final = {
     Flag.ON_TRADE: "trade",

@@ -1,0 +1,1 @@
+"""A search for input that a venue's decoders do not survive: `make fuzz`, see docs/venues.md."""

@@ -43,7 +43,12 @@ DEFAULT_REPEATS: Final = 5
 def main() -> int:
     """Exit status 0, or 1 where a benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MODULES)}; all by default. Or {', '.join(ELSEWHERE)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which of {', '.join(MODULES)}; all by default. Or {', '.join(ELSEWHERE)}",
+    )
     parser.add_argument("--repeats", type=int, default=DEFAULT_REPEATS, help="how often each number is measured")
     parser.add_argument("--readme", action="store_true", help="also put the table into bench/README.md")
     parser.add_argument("--quick", action="store_true", help="about a minute, to see that all runs: no good numbers")

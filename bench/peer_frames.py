@@ -147,7 +147,9 @@ _AGG_TRADE: Final = (
 def _binance_quotes(head: str, tail: str) -> Callable[[int], list[bytes]]:
     def frame(number: int) -> bytes:
         bid, ask = quote(number)
-        four = f'"b":"{_price(bid[1], _ZEROS)}","B":"{_size(bid[2])}","a":"{_price(ask[1], _ZEROS)}","A":"{_size(ask[2])}"'
+        four = (
+            f'"b":"{_price(bid[1], _ZEROS)}","B":"{_size(bid[2])}","a":"{_price(ask[1], _ZEROS)}","A":"{_size(ask[2])}"'
+        )
         ident, now_ms = 50_093_239_212 + 7 * number, _START_MS + number // 20
         times = tail.replace("TIME", str(now_ms))
         return _wrapped("bookTicker", f'{{{head}"u":{ident},"s":"BTCUSDT",{four}{times}}}')
@@ -288,12 +290,8 @@ def _each(frame: Callable[[int], bytes]) -> Callable[[int], list[bytes]]:
 STREAMS: Final = (
     *_binance("binance", futures=False),
     *_binance("binance-usdm", futures=True),
-    Stream(
-        "kraken", "trade", "BTC/USD", trade, _each(_kraken_trade), theirs=_each(_kraken_trade_1)
-    ),
-    Stream(
-        "kraken", "quote", "BTC/USD", quote, _each(_kraken_quote), theirs=_each(_kraken_quote_1)
-    ),
+    Stream("kraken", "trade", "BTC/USD", trade, _each(_kraken_trade), theirs=_each(_kraken_trade_1)),
+    Stream("kraken", "quote", "BTC/USD", quote, _each(_kraken_quote), theirs=_each(_kraken_quote_1)),
     Stream(
         "kraken",
         "diff of 20 levels",

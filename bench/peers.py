@@ -62,10 +62,16 @@ class Feed:
 
         self.publisher = FeedPublisher(producer, CAPACITY_RECORDS, 0.0)
         venue = find_venue(stream.venue)
-        context = FeedContext(symbols=None, channels=venue.channels, resolve=resolve, live=False, depth=max(venue.depths, default=0))
+        context = FeedContext(
+            symbols=None, channels=venue.channels, resolve=resolve, live=False, depth=max(venue.depths, default=0)
+        )
         self.adapter = venue.make_adapter(context)
         self._pipeline = FeedPipeline(
-            self.adapter, self.publisher, RejectLog(folder / "rejects", 1), resolve, lambda ident: table.by_id(ident).symbol
+            self.adapter,
+            self.publisher,
+            RejectLog(folder / "rejects", 1),
+            resolve,
+            lambda ident: table.by_id(ident).symbol,
         )
         if stream.asked:
             self._pipeline.deliver(Answer(Request(stream.asked, "/"), 200, stream.snapshot), time.time_ns())
@@ -109,16 +115,15 @@ def expected(stream: Stream, count: int) -> list[Record]:
     sides = _SIDES[kind_of(stream.content(0))]
     factor = 10 ** (SCALE - PRICE_DECIMALS)
     return [
-        (sides[side], price * factor, size)
-        for number in range(count)
-        for side, price, size in stream.content(number)
+        (sides[side], price * factor, size) for number in range(count) for side, price, size in stream.content(number)
     ]
 
 
 def as_prices(values: Sequence[Values]) -> list[Price]:
     """Exact, as the peers have them."""
     return [
-        (side, Decimal(price).scaleb(-PRICE_DECIMALS), Decimal(size).scaleb(-SIZE_DECIMALS)) for side, price, size in values
+        (side, Decimal(price).scaleb(-PRICE_DECIMALS), Decimal(size).scaleb(-SIZE_DECIMALS))
+        for side, price, size in values
     ]
 
 
@@ -139,7 +144,9 @@ def check_reader(label: str, reader: Reader, stream: Stream, count: int) -> None
 @contextmanager
 def ring_in(folder: Path) -> Iterator[tuple[Producer, Consumer]]:
     """Both ends of a ring that nobody waits for."""
-    ring = Ring.create(f"tickplant-bench-{folder.name[-8:]}", Schema.TICK, CAPACITY_RECORDS, epoch=1, doorbell_dir=folder)
+    ring = Ring.create(
+        f"tickplant-bench-{folder.name[-8:]}", Schema.TICK, CAPACITY_RECORDS, epoch=1, doorbell_dir=folder
+    )
     try:
         with ring.producer() as producer, ring.consumer("check", Mode.LOSSY) as consumer:
             yield producer, consumer

@@ -28,7 +28,12 @@ def main() -> int:
     for venue in options.venues or SAMPLES:
         folder = options.folder / venue
         folder.mkdir(parents=True, exist_ok=True)
-        limits = [f"-max_total_time={round(60 * options.minutes)}", "-timeout=60", "-rss_limit_mb=2048", "-max_len=8192"]
+        limits = [
+            f"-max_total_time={round(60 * options.minutes)}",
+            "-timeout=60",
+            "-rss_limit_mb=2048",
+            "-max_len=8192",
+        ]
         command = [sys.executable, "-m", "fuzz.target", venue, str(folder), *limits, f"-seed={options.seed}"]
         failed += [venue] if subprocess.run(command, check=False).returncode else []
     sys.stderr.write(f"failed: {', '.join(failed)}\n" if failed else "nothing found\n")

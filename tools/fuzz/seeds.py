@@ -22,7 +22,20 @@ SESSION_S: Final = 1.0
 WINDOW: Final = 8
 """Lines of an input that tells a story, such as a snapshot and the changes behind it."""
 
-ODD: Final = ("1e400", "1E-30", "-1", "9" * 30, "18446744073709551615", "NaN", "null", "\\u0041", "1e-11", "00", "[]", "{}")
+ODD: Final = (
+    "1e400",
+    "1E-30",
+    "-1",
+    "9" * 30,
+    "18446744073709551615",
+    "NaN",
+    "null",
+    "\\u0041",
+    "1e-11",
+    "00",
+    "[]",
+    "{}",
+)
 """Words that a search by single bytes would take long to find."""
 
 

@@ -14,6 +14,7 @@ Kernels run as plain Python, so that the search sees their branches.
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,10 @@ with atheris.instrument_imports(include=["tickplant.feeds", "tickplant.books", "
     from venue_samples import SAMPLES, VenueSample
 
     from tickplant.feeds.contract import Answer, Ended, Event, Frames, Request
-    from tickplant.venues import find_venue
+    from tickplant.venues import VENUES, find_venue
+
+    for row in VENUES.values():  # each venue's code is imported by its row alone
+        pkgutil.resolve_name(row.factory)
 
 from fuzz import seeds
 
@@ -123,7 +127,9 @@ class Target:
             size = size_of(self.lasting)
             self.first_bytes = self.first_bytes or size
             if self.inputs % (20 * ROUND) == 0:
-                sys.stderr.write(f"after {self.inputs} inputs an adapter of {size} bytes, {self.first_bytes} at first\n")
+                sys.stderr.write(
+                    f"after {self.inputs} inputs an adapter of {size} bytes, {self.first_bytes} at first\n"
+                )
             assert size <= self.first_bytes + GROWTH, f"{size} bytes, {self.first_bytes} at first"
 
 

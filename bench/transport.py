@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
 from websockets.asyncio.client import connect as rival_connect
 
 from bench.harness import Result, host, main
@@ -143,6 +144,9 @@ def _check(ids: list[int], count: int) -> None:
 
 RIVAL: Final = "websockets + json.loads"
 
+LOOPS: Final[dict[str, Callable[[], asyncio.AbstractEventLoop]]] = {RIVAL: asyncio.new_event_loop}
+"""Event loops: that of feeds but for the rival, which runs on what Python brings."""
+
 CLIENTS: Final[dict[str, Client]] = {
     "picows": _plant(picows_transport.connect),
     "websockets": _plant(websockets_transport.connect),
@@ -166,7 +170,8 @@ def run(repeats: int, quick: bool) -> list[Result]:
             for _ in range(repeats):
                 for load, (count, pace) in loads.items():
                     for name, client in CLIENTS.items():
-                        cpu_s = asyncio.run(client(f"ws://127.0.0.1:{port}/{count}/{pace}", count))
+                        with asyncio.Runner(loop_factory=LOOPS.get(name, uvloop.new_event_loop)) as runner:
+                            cpu_s = runner.run(client(f"ws://127.0.0.1:{port}/{count}/{pace}", count))
                         rates[load, name].append(count / cpu_s)
         finally:
             server.kill()

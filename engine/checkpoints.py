@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.level_books import Books
-from tickplant.records.layouts import CHECKPOINT
+from tickplant.records.layouts import CHECKPOINT, Kind
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
@@ -48,12 +47,19 @@ class Schedule:
         return (int(time_ns) // self._period_ns + 1) * self._period_ns
 
 
-def checkpoint(books: Books, instrument_id: int, tick: np.void) -> Records:
-    """The book that `tick` is about to meet, as CHECKPOINT records, `seq` 0: CLEAR, bids, asks, the last with LAST."""
-    ticks = books.snapshot(instrument_id)
+def checkpoint(ticks: Records, tick: np.void) -> Records:
+    """A book that `tick` is about to meet, as CHECKPOINT records, `seq` 0: CLEAR, bids, asks, the last with LAST.
+
+    Args:
+        ticks: its snapshot, from `MarketBooks.whole`.
+        tick: what comes next.
+    """
     records = np.zeros(len(ticks), CHECKPOINT)
     for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
         records[field] = ticks[field]
+    # The venue's id of the last tick is in the CLEAR, whatever is behind it.
+    orders = ticks["kind"] == Kind.ORDER_ADD
+    records["venue_seq"][orders] = ticks["order_id"][orders]
     for field in ("ts_event", "ts_recv", "seq"):
         records[f"book_{field}"] = ticks[field]
     records["ts_event"], records["ts_recv"], records["source_seq"] = tick["ts_event"], tick["ts_recv"], tick["seq"]

@@ -7,11 +7,14 @@ as it is, then what follows from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
-from tickplant.books.level_books import Books
+from tickplant.books.market_books import MarketBooks
+from tickplant.books.order_books import MAX_ORDERS
 from tickplant.engine import fanout, publisher
 from tickplant.engine.checkpoints import Schedule, checkpoint
 from tickplant.engine.derive.bars import Bars
@@ -32,17 +35,25 @@ CheckpointSink = Callable[[Iterable[Records]], None]
 """Takes the checkpoints of a feed's books at one tick, one array each, and stores them."""
 
 
+class FeedBooks(NamedTuple):
+    """What is kept of a feed."""
+
+    max_levels: int
+    bar_s: tuple[int, ...]
+    checkpoint_s: int = 0  # books are stored this often, with 0 never
+    max_orders: int = MAX_ORDERS
+    matching: bool = False  # crossed books of orders are resolved
+
+
 class Feed:
     """The state derived from one ring of ticks."""
 
-    def __init__(self, name: str, *, max_levels: int, bar_s: tuple[int, ...], checkpoint_s: int = 0) -> None:
+    def __init__(self, name: str, config: FeedBooks) -> None:
         self.origin = Origin(name)  # of what is published now: another one after each hole
-        self.max_levels = max_levels
-        self.bar_s = bar_s
-        self.checkpoint_s = checkpoint_s
-        self.schedule = Schedule(checkpoint_s)
-        self.books = Books(max_levels)
-        self.bars = Bars(bar_s)
+        self.config = config
+        self.schedule = Schedule(config.checkpoint_s)
+        self.books = MarketBooks(config.max_levels, config.max_orders, matching=config.matching)
+        self.bars = Bars(config.bar_s)
         self.seen = np.zeros(64, np.bool_)  # by instrument id
         self.ticks = 0
         self.lost = 0
@@ -86,17 +97,19 @@ class Engine:
         self._store_bbo = store_bbo
         self._store_bars = store_bars
         self._store_checkpoints = store_checkpoints
+        self._warned: set[tuple[str, int, Kind]] = set()
+        self._log = structlog.get_logger()
 
-    def add_feed(self, name: str, *, max_levels: int, bar_s: tuple[int, ...], checkpoint_s: int = 0) -> Feed:
-        """A ring of ticks to follow. Its books are stored every `checkpoint_s` seconds, with 0 never."""
-        feed = Feed(name, max_levels=max_levels, bar_s=bar_s, checkpoint_s=checkpoint_s)
+    def add_feed(self, name: str, config: FeedBooks) -> Feed:
+        """A ring of ticks to follow."""
+        feed = Feed(name, config)
         feed.reserve(self._known)
         self.feeds.append(feed)
         return feed
 
     def sketch(self, feed: Feed) -> Feed:
         """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
-        sketch = Feed(feed.origin.feed, max_levels=feed.max_levels, bar_s=feed.bar_s, checkpoint_s=feed.checkpoint_s)
+        sketch = Feed(feed.origin.feed, feed.config)
         sketch.reserve(self._known)
         self._sketches.append(sketch)
         return sketch
@@ -116,7 +129,9 @@ class Engine:
         """
         ticks = self._admitted(sketch, ticks)
         sketch.schedule.skip(ticks)
-        return sketch.books.apply(ticks), sketch.bars.apply(ticks)
+        bbo = sketch.books.apply(ticks)
+        self._warn(sketch)
+        return bbo, sketch.bars.apply(ticks)
 
     def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records]) -> None:
         """Let a sketch take its feed's place, and tell subscribers what its books are now."""
@@ -124,8 +139,10 @@ class Engine:
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
         for instrument in np.flatnonzero(sketch.seen).tolist():
+            if sketch.books.has_orders(instrument):
+                self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
-                self._publisher.publish_ticks(sketch.books.snapshot(instrument))
+                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
         for bbo in last_bbo:
             self._publisher.publish_bbo(bbo)
 
@@ -141,7 +158,7 @@ class Engine:
         while self._store_checkpoints and (due := feed.schedule.due(ticks)) < len(ticks):
             self._take(feed, ticks[:due])
             # What came of the ticks before is stored already: whoever finds the checkpoint needs nothing older.
-            self._store_checkpoints(checkpoint(feed.books, id_, ticks[due]) for id_ in feed.books.whole())
+            self._store_checkpoints(checkpoint(book, ticks[due]) for book in feed.books.whole())
             ticks = ticks[due:]
         self._take(feed, ticks)
 
@@ -151,6 +168,8 @@ class Engine:
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         bbo = feed.books.apply(ticks)
+        if feed.books.unknown:
+            self._warn(feed)
         if len(bbo):
             bbo, stored = self._store_bbo(bbo)
             self.bbo += len(bbo)
@@ -186,10 +205,27 @@ class Engine:
         return make_gaps(instruments, GapCause.OVERRUN, ts_recv=ts_recv, flags=ALL_STREAMS, seq=position)
 
     def book(self, instrument_id: int) -> Records:
-        """Snapshot of a book: of the feed that has it in sync, else of any that has it."""
+        """Snapshot of the levels of a book: of the feed that has it in sync, else of any that has it."""
+        return self._having(instrument_id).books.snapshot(instrument_id)
+
+    def orders(self, instrument_id: int) -> Records:
+        """Likewise of a book of orders."""
+        return self._having(instrument_id).books.of_orders.order_snapshot(instrument_id)
+
+    def _having(self, instrument_id: int) -> Feed:
         having = [feed for feed in self.feeds if instrument_id < len(feed.seen) and feed.seen[instrument_id]]
         having.sort(key=lambda feed: feed.books.is_stale(instrument_id))
-        return (having or self.feeds)[0].books.snapshot(instrument_id)
+        return (having or self.feeds)[0]
+
+    def _warn(self, feed: Feed) -> None:
+        """Say once that operations on unknown orders occur, of each cause and instrument."""
+        for unknown in feed.books.unknown:
+            if (key := (feed.origin.feed, *unknown)) not in self._warned:
+                self._warned.add(key)
+                row = self._table.by_id(unknown.instrument)
+                what = f"{row.venue} {row.symbol}"
+                kind = unknown.kind.name.lower()
+                self._log.warning("an unknown order is named; more are counted", instrument=what, kind=kind)
 
     def counters(self) -> dict[str, int]:
         """What was counted, over all feeds."""
@@ -237,12 +273,15 @@ class Engine:
 
 def warm_up() -> None:
     """Compile, or load, every kernel of the engine for this process: seconds at first, milliseconds later."""
-    ticks = np.zeros(3, TICK)
-    ticks["kind"] = Kind.CLEAR, Kind.LEVEL, Kind.TRADE
+    ticks = np.zeros(5, TICK)
+    ticks["kind"] = Kind.CLEAR, Kind.LEVEL, Kind.TRADE, Kind.CLEAR, Kind.ORDER_ADD
     ticks["side"] = Side.BID
     ticks["size"] = 1
     ticks["flags"] = Flag.LAST
+    ticks["flags"][3] |= Flag.ON_ORDERS
     ticks["ts_event"] = 1
-    Books().apply(ticks)
+    books = MarketBooks()
+    books.apply(ticks)
+    books.of_orders.order_snapshot(0)
     Bars((1,)).apply(ticks)
     publisher.warm_up()

@@ -17,7 +17,7 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.checkpoints import CheckpointOutput
-from tickplant.engine.core import Engine
+from tickplant.engine.core import Engine, FeedBooks
 from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
@@ -121,7 +121,7 @@ class EngineProcess:
             context,
             requests_address(config),
             self._publisher,
-            self._engine.book,
+            {"book": self._engine.book, "orders": self._engine.orders},
             recalls=self._recalls,
             guard=self._guard if requests_address(config).startswith("tcp://") else None,
             limits=config,
@@ -350,9 +350,13 @@ class EngineProcess:
         config = self.spec.config
         feed = self._engine.add_feed(
             ref.producer,
-            max_levels=config.max_levels,
-            bar_s=config.bar_s,
-            checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
+            FeedBooks(
+                max_levels=config.max_levels,
+                bar_s=config.bar_s,
+                checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
+                max_orders=config.max_orders,
+                matching=ref.producer in self.spec.matching,
+            ),
         )
         source = Input(ref, ring, feed)
         resources.callback(source.detach)

@@ -244,9 +244,20 @@ class Publisher:
 
     def open_book(self, instrument_id: int) -> None:
         """Have the topic of a book, though it has no record yet."""
-        channel = self._ticks.channels.index("book")
-        topic, info = self._open(self._ticks, instrument_id * len(self._ticks.channels) + channel)
+        topic, info = self._open(self._ticks, self._book_key(instrument_id))
         topic.info = info
+
+    def _book_key(self, instrument_id: int) -> int:
+        channels = self._ticks.channels
+        return instrument_id * len(channels) + channels.index("book")
+
+    def close_book(self, instrument_id: int) -> None:
+        """Take back a topic that `open_book` has opened and that no record came to: its book is one of orders."""
+        topic, _ = self._ticks.routes.get(self._book_key(instrument_id), (None, None))
+        if topic and not topic.next_seq:
+            del self.by_name[topic.info.topic]
+            for key in [key for key, (known, _) in self._ticks.routes.items() if known is topic]:
+                del self._ticks.routes[key]
 
     def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
         """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""

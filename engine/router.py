@@ -8,7 +8,7 @@ to another process (`history_requests.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -20,7 +20,7 @@ from tickplant.engine.guard import REQUEST_FRAMES, Guard
 from tickplant.engine.history_requests import REPLY_BYTES, Envelope, Parked, Recalls
 from tickplant.engine.publisher import Publisher, Topic, bind, descriptor, restrict
 from tickplant.errors import ConfigError
-from tickplant.records.layouts import DTYPES, Flag, Schema
+from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
     MESSAGE_RECORDS,
@@ -53,7 +53,7 @@ class Router:
         context: of ZeroMQ.
         address: to bind.
         publisher: whose topics these are.
-        book: gives the snapshot of an instrument's book, TICK records; see `Books.snapshot`.
+        books: by channel, what gives the snapshot of an instrument's book, TICK records; see `Engine.book`.
         recalls: who has the store read for ranges that the publisher has forgotten; without it they are gone.
         guard: is told of requests, and decides whether there is room for a reply.
         limits: on what a client may send.
@@ -64,7 +64,7 @@ class Router:
         context: zmq.Context[zmq.Socket[bytes]],
         address: str,
         publisher: Publisher,
-        book: Callable[[int], Records],
+        books: Mapping[str, Callable[[int], Records]],
         *,
         recalls: Recalls | None = None,
         guard: Guard | None = None,
@@ -75,7 +75,7 @@ class Router:
         self.recalled = 0  # ranges that came from the store
         self.unread = 0  # replies that a requester did not take
         self._publisher = publisher
-        self._book = book
+        self._books = books
         self._recalls = recalls
         self._guard = guard
         self._request_bytes = limits.request_kib << 10
@@ -157,6 +157,8 @@ class Router:
             infos = [topic.now() for name, topic in publisher.by_name.items() if name.startswith(request.prefix)]
             return Topics(request.id, publisher.epoch, infos), []
         topic = publisher.by_name.get(request.topic)
+        if topic is None and isinstance(request, GetSnapshot):
+            topic = self._orders_of(request.topic)
         if topic is None:
             return Refused(request.id, f"{request.topic}: no such topic, or it has had no record yet"), []
         if isinstance(request, GetSnapshot):
@@ -181,14 +183,19 @@ class Router:
     def _snapshot(self, request: GetSnapshot, topic: Topic) -> tuple[Reply, list[bytes]]:
         info = topic.now()
         channel = split_topic(request.topic)[2]
-        if channel == "book":
-            records = self._book(info.instrument)
-            stale = bool(records[-1]["flags"] & Flag.ON_BOOK)
+        if channel in self._books:
+            records = self._books[channel](info.instrument)
+            stale = bool(records[-1]["kind"] == Kind.GAP)
         else:
             records = topic.last_records(2 if channel == "quote" else 1)
             stale = info.schema == Schema.BBO and bool(records[-1]["flags"] & Flag.STALE)
         reply = Snapshot(request.id, self._publisher.epoch, info, len(records), stale)
         return reply, [records.tobytes()]
+
+    def _orders_of(self, book: str) -> Topic | None:
+        """The topic of the orders that the levels asked for are derived from: a book of orders has no other topic."""
+        base, _, channel = book.rpartition(".")
+        return self._publisher.by_name.get(f"{base}.orders") if channel == "book" else None
 
     def _range(self, request: GetRange, topic: Topic) -> tuple[Reply, list[bytes]]:
         # Messages hold at least one record, so the one with `first` is at most that many places from either end.

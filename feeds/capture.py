@@ -18,7 +18,7 @@ import structlog
 import zstandard
 
 from tickplant.feeds.capture_lines import line_of, lines_of
-from tickplant.feeds.contract import Answer, Closed, Opened, Resync, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Opened, Resync, Second, Send, Symbols
 from tickplant.runtime.redaction import redact_bytes
 
 SUFFIX: Final = ".rec.zst"
@@ -61,7 +61,7 @@ class Capture:
         self._add(lines_of(link, frames, ts_recv_ns))
         self._frames += len(frames)
 
-    def add_event(self, event: Opened | Closed | Answer | Second | Resync | Send, now_ns: int) -> None:
+    def add_event(self, event: Opened | Closed | Answer | Second | Resync | Symbols | Send, now_ns: int) -> None:
         """Keep what is not a frame; an answer to a secret request, and a secret message, is left out."""
         is_secret = (isinstance(event, Answer) and event.request.secret) or (isinstance(event, Send) and event.secret)
         if is_secret:

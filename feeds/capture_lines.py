@@ -11,6 +11,7 @@ A capture keeps all that an adapter was given and what it sent, so the adapter c
                         body is not JSON
     NS.                 a second passed
     NS*SYMBOL           the book was asked for again, at somebody's wish; all books where SYMBOL is empty
+    NS&JSON             symbols were added or removed, at somebody's wish: {"added":[…],"removed":[…]}
 
 NS is the receive time in ns since the epoch. Recordings of others are `NS FRAME`, also in µs, ms or s, and so are
 captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
@@ -26,7 +27,7 @@ from typing import Final
 
 import msgspec
 
-from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Resync, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Resync, Second, Send, Symbols
 
 LINE_BYTES: Final = 32 << 20
 """Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
@@ -36,7 +37,7 @@ LATEST_NS: Final = 4_102_444_800 * 10**9
 """Receive times of a recording: from the year 2000 to before 2100."""
 
 _FACTORS: Final = (1, 10**3, 10**6, 10**9)
-_MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*])([^ ]*) ?", re.DOTALL)
+_MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*&])([^ ]*) ?", re.DOTALL)
 
 
 class CutLine(bytes):
@@ -61,6 +62,7 @@ class _OldAnswer(msgspec.Struct):
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 _OLD_ANSWER: Final = msgspec.json.Decoder(_OldAnswer)
+_SYMBOLS: Final = msgspec.json.Decoder(Symbols)
 _OLD_ANSWER_START: Final = b'{"rest":'
 
 
@@ -71,20 +73,22 @@ def lines_of(link: str, frames: Sequence[bytes], ts_recv_ns: int) -> bytes:
     """
     stamp = b"%d<%s " % (ts_recv_ns, link.encode())
     text = (b"\n" + stamp).join(frames)
-    if not text.isascii() or text.count(b"\n") != len(frames) - 1:
+    if not text.isascii() or b"\0" in text or text.count(b"\n") != len(frames) - 1:
         return b"\n".join([_line_of(frame, stamp) for frame in frames])
     return stamp + text
 
 
 def _line_of(frame: bytes, stamp: bytes) -> bytes:
     try:
-        frame.decode()
+        is_text = b"\0" not in frame and frame.decode() is not None
     except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
         return stamp.replace(b"<", b"=", 1) + base64.b64encode(frame)
     return stamp + frame.replace(b"\n", b" ")
 
 
-def line_of(event: Opened | Closed | Answer | Second | Resync | Send, now_ns: int) -> bytes:
+def line_of(event: Opened | Closed | Answer | Second | Resync | Symbols | Send, now_ns: int) -> bytes:
     """The line, without its end, of anything but frames."""
     match event:
         case Opened(link):
@@ -97,6 +101,8 @@ def line_of(event: Opened | Closed | Answer | Second | Resync | Send, now_ns: in
             return b"%d." % now_ns
         case Resync(symbol):
             return b"%d*%s" % (now_ns, symbol.encode())
+        case Symbols():
+            return b"%d&%s" % (now_ns, msgspec.json.encode(event))
         case Answer(request, status, body, retry_after_s):
             answer = _Answer(request.key, status, request.method, request.endpoint, request.path, retry_after_s)
             try:
@@ -148,6 +154,8 @@ def _marked(line: bytes) -> tuple[int, Event | None] | None:
             body = answer.text.encode() if isinstance(answer.text, str) else bytes(answer.data or b"")
             request = Request(answer.key, answer.path, method=answer.method, endpoint=answer.endpoint)
             return now_ns, Answer(request, answer.status, body, answer.retry_after_s)
+        if mark == b"&":
+            return now_ns, _SYMBOLS.decode(line[match.start(3) :])
         link = match[3].decode()
         if mark == b"=":
             return now_ns, Frames(link, (base64.b64decode(rest, validate=True),))

@@ -88,11 +88,11 @@ def _begins(file: Path) -> tuple[int, str]:
 
 
 def _lines(file: Path) -> Iterator[list[bytes]]:
-    """Lines of one file. Raises what `_pieces` raises, and FeedError for text that is not UTF-8."""
+    """Lines of one file. Raises what `content_pieces` raises, and FeedError for text that is not UTF-8."""
     parts: list[bytes] = []  # of the line that goes on
     held = 0  # bytes of them, READ_BYTES less where more was dropped
     with file.open("rb") as raw:
-        for number, piece in enumerate(_pieces(raw)):
+        for number, piece in enumerate(content_pieces(raw)):
             data = piece
             if number == 0:
                 if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -113,7 +113,7 @@ def _lines(file: Path) -> Iterator[list[bytes]]:
         yield parts if len(parts) == 1 else [b"".join(parts)]
 
 
-def _pieces(raw: BinaryIO) -> Iterator[bytes]:
+def content_pieces(raw: BinaryIO) -> Iterator[bytes]:
     """The content of a file, decompressed, a bounded number of bytes at a time.
 
     Raises EOFError and the errors of zlib and zstandard where it is damaged.

@@ -12,6 +12,9 @@ recording, and in a unit test:
 While a link is replaced with overlap, two sockets bear its name. Opened of the new one comes before Closed of the old
 one, Frames of both come under the name, and a Send goes to the newer socket. The adapter counts: only when the last
 of them closes is the link lost.
+
+Where `connections` is 2, two links carry the same streams. Each has its name and its sockets, subscriptions and
+acknowledgements; a stream is lost when the last link that carries it is.
 """
 
 from __future__ import annotations
@@ -59,6 +62,8 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str] = {}  # of the configured credential, by name: for Send and Request with `secret`
     endpoints: Mapping[str, str] = {}  # addresses that replace the venue's own, by name
     depth: int = 0  # levels a side of a book, where the venue offers a choice; 0: the venue's default
+    connections: int = 1  # that carry each stream: what one repeats of the other is told by its id
+    compression: bool = False  # offer permessage-deflate to a venue that has it
     silent_s: float = 60.0  # a subscription that delivers nothing for so long has failed, unless its channel may rest
     rejects_kept: int = 100  # rejected frames handed out, per cause
     instrument_poll_s: float = 3600.0  # how often instrument data is asked for without an occasion
@@ -68,14 +73,15 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One WebSocket connection that an adapter needs."""
+    """One connection that an adapter needs: a WebSocket, or plain TCP, where what one read brings is one frame."""
 
     name: str  # in logs, captures and events, such as "public"
-    url: str
+    url: str  # ws://, wss:// or tcp://host:port
     headers: dict[str, str] = {}
     compression: bool = False  # offer permessage-deflate
     proxy: str | None = None
     max_age_s: float | None = None  # the venue cuts connections about this old: replaced before; None: it does not
+    age_share: float = 1.0  # of the age, whoever sets it: links that carry the same streams are not replaced together
     overlap: bool = True  # a replacement may open before the old one closes; False for one login at a time, or no ids
     pings: bool = True  # the venue answers WebSocket pings, so a quiet connection can be asked whether it lives
     send_interval_s: float = 0.0  # least time between two messages to the venue
@@ -107,7 +113,7 @@ class Resubscribe(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send this text frame."""
+    """Send this text frame; over TCP, these bytes."""
 
     link: str
     payload: bytes
@@ -148,7 +154,15 @@ class Notice(msgspec.Struct, frozen=True):
     fields: dict[str, str | int] = {}
 
 
-Effect = Open | Close | Resubscribe | Send | Request | Hold | Fail | Notice
+class Followed(msgspec.Struct, frozen=True):
+    """What has become of a symbol that was added or removed while the feed runs."""
+
+    symbol: str
+    added: bool = True
+    problem: str = ""  # why it is not recorded, as a clause; empty: it is as was wished
+
+
+Effect = Open | Close | Resubscribe | Send | Request | Hold | Fail | Notice | Followed
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -210,6 +224,13 @@ class Resync(msgspec.Struct, frozen=True):
     symbol: str
 
 
+class Symbols(msgspec.Struct, frozen=True):
+    """At somebody's wish these symbols are recorded from now on, and those no longer. Followed says what came of it."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class Resumed(msgspec.Struct, frozen=True):
     """An earlier process has recorded up to these ids, by symbol. What follows comes after an interruption."""
 
@@ -231,7 +252,7 @@ class Ended(msgspec.Struct, frozen=True):
     """Nothing more comes for now: what was held back, such as book changes that await a snapshot, is handed out."""
 
 
-Event = Frames | Opened | Closed | Answer | Second | Resync | Resumed | Continued | Ended
+Event = Frames | Opened | Closed | Answer | Second | Resync | Symbols | Resumed | Continued | Ended
 
 
 class FeedCounters(msgspec.Struct):

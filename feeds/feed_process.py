@@ -22,6 +22,8 @@ from tickplant.feeds import rest
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.contract import REST, WS, Adapter, FeedContext, LinkSpec
 from tickplant.feeds.file_feed import RecordedFeed
+from tickplant.feeds.imported_feed import ImportedFeed
+from tickplant.feeds.importers import open_import
 from tickplant.feeds.last_ids import LastIds, by_symbol, file_of, last_ids, load
 from tickplant.feeds.past import Past
 from tickplant.feeds.pipeline import Source
@@ -29,14 +31,14 @@ from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.feeds.ring_publisher import prepare_kernels as prepare_publisher
 from tickplant.feeds.runner import LiveFeed
-from tickplant.feeds.transports import picows_transport, websockets_transport
+from tickplant.feeds.transports import picows_transport, tcp_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, Listener, Transport
 from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
 from tickplant.records import notes
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
-from tickplant.runtime.control import Resync, Stop
+from tickplant.runtime.control import ChangeSymbols, Resync, Stop, SymbolChanged
 from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.job_specs import FeedSpec, Live
 from tickplant.shm.ring import Ring
@@ -97,6 +99,11 @@ class Directory:
         self._symbols |= {row.id: row.symbol for row in rows}
         return rows
 
+    def recorded(self) -> list[Instrument]:
+        """All ids of this venue that are registered already, oldest first. Raises StoreError."""
+        self._table.reload()
+        return [row for row in self._table if row.venue == self._venue]
+
     def symbol_of(self, instrument: int) -> str:
         """Symbol of an id that `resolve` or `former` gave."""
         return self._symbols[instrument]
@@ -123,7 +130,11 @@ def warm_up() -> None:
 def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
     """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
     # From here on nothing that this process writes can show a key.
-    secrets = credentials.load(spec.config.credentials) if spec.config.credentials else {}
+    secrets: Mapping[str, str] = {}
+    if spec.secrets:
+        secrets = credentials.hold(spec.secrets)
+    elif spec.config.credentials:
+        secrets = credentials.load(spec.config.credentials)
     for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -146,7 +157,7 @@ async def _run(spec: FeedSpec, secrets: Mapping[str, str], past: MakePast | None
         publisher = FeedPublisher(producer, ring.capacity_records, spec.config.full_wait_ms / 1000)
         last = last_ids(ring, load(file_of(Path(spec.plant.run_dir), spec.name)))
         source = _make_source(
-            spec, secrets, venue, publisher, Directory(client, spec), last, past(spec) if past else None
+            spec, secrets, venue, publisher, Directory(client, spec), client, last, past(spec) if past else None
         )
         client.hello()
         settle()
@@ -160,6 +171,7 @@ def _make_source(
     venue: Venue,
     publisher: FeedPublisher,
     directory: Directory,
+    client: ControlClient,
     last: Mapping[int, LastIds],
     past: Past | None,
 ) -> Source:
@@ -177,6 +189,8 @@ def _make_source(
         secrets=secrets,
         endpoints=endpoints,
         depth=config.book_depth,
+        connections=config.connections,
+        compression=config.compression,
         silent_s=config.silent_s,
         rejects_kept=config.rejects_kept,
         instrument_poll_s=config.instrument_poll_s,
@@ -187,15 +201,11 @@ def _make_source(
 
     rejects = RejectLog(data_dir / "rejects" / f"{spec.name}.jsonl", config.rejects_kept)
     if not isinstance(spec.source, Live):
-        return RecordedFeed(
-            make_adapter,
-            publisher,
-            rejects,
-            Path(spec.source.path),
-            resolve=directory.resolve,
-            symbol_of=directory.symbol_of,
-            past=past,
-        )
+        path, shared = Path(spec.source.path), (make_adapter, publisher, rejects)
+        if spec.source.imported:
+            file = open_import(config.venue, path)
+            return ImportedFeed(*shared, file, resolve=directory.resolve, symbol_of=directory.symbol_of, past=past)
+        return RecordedFeed(*shared, path, resolve=directory.resolve, symbol_of=directory.symbol_of, past=past)
     former = directory.former()
     return LiveFeed(
         make_adapter(),
@@ -207,14 +217,17 @@ def _make_source(
         endpoints={**venue.endpoints, **endpoints},
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
-        last_ids=by_symbol(last, former),
+        last_ids=by_symbol(last, directory.recorded()),  # a symbol that was recorded once may be added again
+        on_followed=lambda one: client.send(SymbolChanged(spec.name, one.symbol, one.added, one.problem)),
         former=[instrument.id for instrument in former],
     )
 
 
 async def _connect(configured: Connect, link: LinkSpec, listener: Listener, **options: float) -> Transport:
-    """Open a link by the configured transport, or by the one that can compress where the link wants that."""
+    """Open a link by the configured transport, or by the one that can do what the link wants."""
     connect = websockets_transport.connect if link.compression else configured
+    if link.url.startswith(tcp_transport.SCHEME):
+        connect = tcp_transport.connect
     return await connect(link, listener, **options)
 
 
@@ -228,6 +241,8 @@ async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: a
                     stop.set()
                 case Resync(symbol=symbol):
                     source.resync(symbol)
+                case ChangeSymbols(added=added, removed=removed):
+                    source.change_symbols(added, removed)
                 case _:
                     continue
 

@@ -15,28 +15,21 @@ from typing import Final
 from tickplant.errors import FeedError
 from tickplant.feeds.capture_lines import parse_line, why_not
 from tickplant.feeds.capture_reader import Recording
-from tickplant.feeds.contract import Adapter, Continued, Ended, Resolver
-from tickplant.feeds.past import Covered, Life, OtherRecordingError, Past, Repetition
-from tickplant.feeds.pipeline import FeedPipeline
+from tickplant.feeds.contract import Adapter, Ended, Resolver
+from tickplant.feeds.past import Covered, Life, Past, Records
+from tickplant.feeds.past_feed import PastFeed
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
-from tickplant.runtime.accounts import Account
-from tickplant.runtime.control import Counters
 
 LINES: Final = 2048
 """Lines between two publishes: enough to make both cheap, few enough that heartbeats go out in time."""
 
-ROOM_PAUSE_S: Final = 0.001
-"""Between two looks whether the ring has room for an account."""
-
 DAY_NS: Final = 86_400 * 10**9
 """A receive time that lies further before another one, or ahead of this machine's clock, is refused."""
 
-NOTHING_BEFORE: Final = Life(first_seq=0, before={}, before_ns=0)
 
-
-class RecordedFeed:
-    """A recording, as fast as its readers take it, without loss."""
+class RecordedFeed(PastFeed):
+    """A recording. A line that is not one of a recording counts as a rejected frame."""
 
     def __init__(
         self,
@@ -49,73 +42,30 @@ class RecordedFeed:
         symbol_of: Callable[[int], str],
         past: Past | None = None,
     ) -> None:
-        self._make_adapter = make_adapter
-        self._publisher = publisher
-        self._rejects = rejects
-        self._resolve = resolve
-        self._symbol_of = symbol_of
-        self._pipeline = self._make_pipeline()
+        super().__init__(make_adapter, publisher, rejects, resolve=resolve, symbol_of=symbol_of, past=past)
         self._recording = Recording(path)
-        self._past = past
-        self._life = NOTHING_BEFORE
         self._covered: Covered | None = None  # where the recording reaches back into what is stored
-        self._repetition: Repetition | None = None
-        self._begun = False  # in this process
-        self._lines = 0
         self._bad_lines = 0
         self._newest_ns = 0
-        self._late = 0
 
-    async def run(self) -> None:
-        """See Source. Raises FeedError where the file cannot be read, or holds no line of a recording."""
-        lives = iter(self._past.lives() if self._past else [NOTHING_BEFORE])
-        while life := await asyncio.to_thread(next, lives, None):  # it reads the store: heartbeats go on meanwhile
-            self._begin(life)
-            try:
-                await self._read()
-                break
-            except OtherRecordingError:
-                self._pipeline = self._make_pipeline()
-        if self._lines and self._lines == self._bad_lines:
-            raise FeedError(f"{self._recording.path}: not a recording: no line begins with a time in nanoseconds")
-        if self._covered:
-            await self._look_for_late(self._covered)
-        self._pipeline.on_second()
-        if self._recording.damage:
-            self._pipeline.log.error(
-                "the recording is damaged: what precedes that was read", where=self._recording.damage
-            )
-
-    def counters(self) -> Counters:
-        """See Source. A line that is not one of a recording counts as a rejected frame."""
-        repeated = self._life.count - self._repetition.left if self._repetition else 0
-        return self._pipeline.counters() | {
-            "damage": self._recording.damage,
-            "repeated": repeated,  # records that an earlier ingest of these lines has stored
-            "added": self._publisher.published - repeated,
-            "late": self._late,  # events older than what is stored, and not stored
-        }
-
-    def accounts(self, feed: str) -> list[Account]:
-        """See Source."""
-        return self._pipeline.accounts(feed)
-
-    def resync(self, symbol: str) -> None:
-        """See Source: a recording cannot."""
+    @property
+    def damage(self) -> str:
+        """See PastFeed."""
+        return self._recording.damage
 
     # -- one reading of the recording
 
-    def _make_pipeline(self) -> FeedPipeline:
-        return FeedPipeline(self._make_adapter(), self._publisher, self._rejects, self._resolve, self._symbol_of)
-
     def _begin(self, life: Life) -> None:
-        self._life = life
-        self._repetition = Repetition(life, self._past.records(life)) if self._past and life.count else None
-        self._publisher.repeat(self._repetition)
-        self._pipeline.deliver(Continued(life.before), 0)
-        self._lines = self._bad_lines = 0
+        super()._begin(life)
+        self._bad_lines = 0
         self._newest_ns = 0
         self._covered = None
+
+    async def _finish(self) -> None:
+        if self._taken and self._taken == self._bad_lines:
+            raise FeedError(f"{self._recording.path}: not a recording: no line begins with a time in nanoseconds")
+        if self._covered:
+            await self._look_for_late(self._covered)
 
     async def _read(self) -> None:
         last: list[bytes] = []  # line of a block: whether its time stands alone, the next one tells
@@ -129,18 +79,7 @@ class RecordedFeed:
             await asyncio.sleep(0)  # heartbeats and signals have their turn
         for step in self._feed([*last, b""], 0, len(last)):
             await step()
-        await self._publish()
-        ended = self._keep_end()
-        await self._pause()
-        if not ended:
-            self._keep_end()
-
-    def _keep_end(self) -> bool:
-        """Keep that the recording has ended here, if this is its life: before anything of the end is published."""
-        its_own = self._begun or (self._repetition is not None and not self._repetition.left)
-        if its_own and self._past:
-            self._past.end(self._life, self._lines)
-        return its_own
+        await self._end()
 
     def _feed(self, lines: list[bytes], start: int, stop: int) -> Iterator[Callable[[], Awaitable[None]]]:
         """Read lines from one to another; yields what is to be awaited between two of them. One more line is there."""
@@ -150,7 +89,7 @@ class RecordedFeed:
             line = lines[place]
             if not line or line == b"\r":
                 continue
-            self._lines += 1
+            self._taken += 1
             parsed = parse_line(line) if type(line) is bytes else None
             reason = ""
             if parsed is None:
@@ -170,7 +109,7 @@ class RecordedFeed:
                 pipeline.seen(ts_recv_ns)
                 if event is not None:
                     pipeline.deliver(event, ts_recv_ns)
-            if self._lines in ends:
+            if self._taken in ends:
                 yield self._pause
 
     def _why_not_then(self, ts_recv_ns: int, following: bytes, latest_ns: int) -> str:
@@ -184,35 +123,8 @@ class RecordedFeed:
             return "the receive time lies more than a day ahead of the line behind it"
         return ""
 
-    async def _publish(self) -> None:
-        ticks, _ = self._pipeline.take()  # a recording holds the answers to what would be asked
-        if self._covered:
-            new = self._covered.untold(ticks, first=not self._publisher.published)
-            self._pipeline.leave_out(len(ticks) - len(new))
-            ticks = new
-        if len(ticks) and self._past and not self._life.count and not self._begun:
-            self._past.begin(self._life)
-            self._begun = True
-        await self._publisher.publish_lossless(ticks)
-
-    async def _account(self) -> None:
-        """Write an account behind all that was made so far.
-
-        While a recording only repeats what is stored there is nothing to account for.
-        """
-        while True:
-            await self._publish()
-            if self._life.before and not self._publisher.published:
-                self._pipeline.skip_account()
-                return
-            if self._pipeline.write_account():
-                return
-            await asyncio.sleep(ROOM_PAUSE_S)
-
-    async def _pause(self) -> None:
-        """The recording has ended here, or an earlier ingest of it had: nothing is held back any more."""
-        self._pipeline.end()
-        await self._account()
+    def _fresh(self, ticks: Records) -> Records:
+        return self._covered.untold(ticks, first=not self._publisher.published) if self._covered else ticks
 
     # -- what is older than the store
 

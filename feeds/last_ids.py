@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, StatusCode
+from tickplant.records.venue_bars import FIELD_BITS, BarField
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 LABEL: Final = "restarted feed"
@@ -24,6 +25,12 @@ BATCH_RECORDS: Final = 1 << 16
 
 
 STREAMS: Final = ("trade", "agg_trade", "quote", "book")
+
+
+_BOOK: Final = (
+    *(Kind.LEVEL, Kind.CLEAR),
+    *(Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL),
+)
 
 
 class LastIds(msgspec.Struct):
@@ -35,6 +42,7 @@ class LastIds(msgspec.Struct):
     book: tuple[int, int] | None = None
     live: bool | None = None  # whether the book is in sync at its id; None where nothing tells
     snapshot: bool = False  # whether the book's newest record is of a snapshot
+    bars: dict[int, int] = {}  # by length of a bar of the venue that is over, ns: start of the newest one
 
 
 def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -48,7 +56,7 @@ def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool
     yield "trade", trade & ~aggregate
     yield "agg_trade", trade & aggregate
     yield "quote", kind == Kind.QUOTE
-    yield "book", ((kind == Kind.LEVEL) | (kind == Kind.CLEAR)) & (flags & Flag.PARTIAL == 0)
+    yield "book", np.isin(kind, _BOOK) & (flags & Flag.PARTIAL == 0)
 
 
 class Continuity:
@@ -68,13 +76,24 @@ class Continuity:
                 setattr(ids, stream, (int(record["venue_seq"]), int(record["ts_event"])))
                 if stream == "book":
                     ids.snapshot = bool(record["flags"] & Flag.SNAPSHOT)
+        for instrument, start, end in _whole_bars(records).tolist():
+            bars = self.last.setdefault(instrument, LastIds()).bars
+            bars[end - start] = max(start, bars.get(end - start, start))
         lost = (kind == Kind.GAP) | ((kind == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
-        lost &= flags & Flag.ON_BOOK != 0
+        lost &= flags & (Flag.ON_BOOK | Flag.ON_ORDERS) != 0
         cleared = (kind == Kind.CLEAR) & (flags & Flag.PARTIAL == 0)
         turns = records[cleared | lost][::-1]
         instruments, newest = np.unique(turns["instrument"], return_index=True)
         for instrument, record in zip(instruments.tolist(), turns[newest], strict=True):
             self.last.setdefault(instrument, LastIds()).live = bool(record["kind"] == Kind.CLEAR)
+
+
+def _whole_bars(records: NDArray[np.void]) -> NDArray[np.void]:
+    """Instrument, start and end of bars of the venue that are over."""
+    bars = records[(records["kind"] == Kind.VENUE_BAR) & (records["flags"] & Flag.PARTIAL == 0)]
+    closes = bars["order_id"] & ((1 << FIELD_BITS) - 1) == BarField.CLOSE
+    found: NDArray[np.void] = bars[closes][["instrument", "venue_seq", "ts_event"]]
+    return found
 
 
 def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) -> dict[str, LastIds]:
@@ -92,6 +111,8 @@ def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) ->
         for stream in STREAMS:
             newest = [one for one in (getattr(known, stream), getattr(ids, stream)) if one is not None]
             setattr(known, stream, max(newest, key=lambda one: (one[1], one[0]), default=None))
+        for length_ns, start in ids.bars.items():
+            known.bars[length_ns] = max(start, known.bars.get(length_ns, start))
     return found
 
 

@@ -245,7 +245,7 @@ class Link:
 
     def _max_age(self) -> float | None:
         age_s = self.spec.max_age_s if self._max_age_s is None else self._max_age_s
-        return None if age_s is None else age_s * self._age_share
+        return None if age_s is None else age_s * self._age_share * self.spec.age_share
 
     def _close(self, transport: Transport, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         task = asyncio.get_running_loop().create_task(transport.close(timeout_s))

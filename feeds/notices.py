@@ -26,6 +26,8 @@ _NORMAL: Final = (
     StatusCode.CIRCUIT_CLOSED,
     StatusCode.TRADING,
     StatusCode.LISTED,
+    StatusCode.ADDED,
+    StatusCode.REMOVED,
 )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.last_ids import LastIds, of_streams
+from tickplant.feeds.stored_spans import StoredSpans
 from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
 from tickplant.records.layouts import TICK, Flag, Kind
 from tickplant.records.notes import is_note
@@ -35,6 +36,7 @@ class Life(msgspec.Struct, frozen=True):
     ends: frozenset[int] = frozenset()  # numbers of lines after which an ingest has ended in order
     count: int = 0  # records stored
     newest: bool = True  # nothing else is stored behind it
+    instruments: int = 0  # ids up to this one had records before
 
 
 class Past(Protocol):
@@ -50,6 +52,10 @@ class Past(Protocol):
 
     def covered(self, life: Life) -> Covered:
         """What had been stored before a life. It reads all of that."""
+        ...
+
+    def spans(self, life: Life) -> StoredSpans:
+        """Likewise, as times: what each earlier life has. It reads all of that."""
         ...
 
     def begin(self, life: Life) -> None:

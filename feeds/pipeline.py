@@ -53,6 +53,10 @@ class Source(Protocol):
         """Fetch this book again, all books for an empty symbol; nothing where the source cannot."""
         ...
 
+    def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """Record these symbols from now on, and those no longer; nothing where the source cannot."""
+        ...
+
 
 _TOLD: Final = {
     "duplicates": "duplicates dropped",

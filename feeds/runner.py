@@ -23,6 +23,7 @@ from tickplant.feeds.contract import (
     Closed,
     Effect,
     Fail,
+    Followed,
     Frames,
     Hold,
     LinkSpec,
@@ -35,6 +36,7 @@ from tickplant.feeds.contract import (
     Resync,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.link import SHUTTING_DOWN, Link
@@ -79,6 +81,7 @@ class LiveFeed:
         capture: Capture | None = None,
         last_ids: Mapping[str, LastIds] | None = None,
         former: Sequence[int] = (),
+        on_followed: Callable[[Followed], object] = lambda _: None,
     ) -> None:
         """Nothing happens yet.
 
@@ -94,6 +97,7 @@ class LiveFeed:
             capture: takes all frames as they come.
             last_ids: what an earlier process recorded last, by symbol.
             former: ids of the instruments that an earlier process may have recorded.
+            on_followed: is given what has become of each symbol that was added or removed.
         """
         self._pipeline = FeedPipeline(adapter, publisher, rejects, resolve, symbol_of)
         self._adapter = adapter
@@ -105,6 +109,7 @@ class LiveFeed:
         self._capture = capture
         self._last_ids = last_ids or {}
         self._former = former
+        self._on_followed = on_followed
         self._clients: dict[str, RestClient] = {}  # by endpoint
         self._requests: dict[str, asyncio.Task[None]] = {}  # by key
         self._links: dict[str, Link] = {}
@@ -163,6 +168,10 @@ class LiveFeed:
         """See Source."""
         self._take(Resync(symbol))
 
+    def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        """See Source."""
+        self._take(Symbols(tuple(added), tuple(removed)))
+
     # -- what the links report
 
     def link_opened(self, name: str) -> None:
@@ -189,7 +198,7 @@ class LiveFeed:
 
     # -- inner
 
-    def _take(self, event: Opened | Closed | Second | Resync | Answer, now_ns: int | None = None) -> None:
+    def _take(self, event: Opened | Closed | Second | Resync | Symbols | Answer, now_ns: int | None = None) -> None:
         """Something other than frames has happened."""
         now_ns = now_ns or time.time_ns()
         if self._capture is not None:
@@ -220,6 +229,10 @@ class LiveFeed:
                 self._hold(name, reason, max(0.0, (until_ns - time.time_ns()) / 1e9))
             case Fail(reason):
                 self._fail(FeedError(reason))
+            case Followed(symbol, problem=problem):
+                self._on_followed(effect)
+                if problem:  # an event of its own, so that a capture says when it was given up
+                    self._take(Symbols(removed=(symbol,)))
             case Send(name) | Resubscribe(name) | Close(name):
                 link = self._links.get(name)
                 if link is None:
@@ -296,7 +309,7 @@ class LiveFeed:
             client = self._client(request.endpoint)
             answer, now_ns = await client.fetch(request)
             if answer.status != 200:
-                reason = answer.body[:200].decode(errors="replace")
+                reason = "" if request.secret and answer.status else answer.body[:200].decode(errors="replace")
                 self._log.warning("REST request failed", url=client.url(request), status=answer.status, reason=reason)
             # The request is done before the adapter has the answer, so that it can ask again under the same key.
             self._requests.pop(request.key, None)

@@ -33,6 +33,7 @@ class BookSync:
         self.held_limit = held_limit  # weight of the diffs held back; beyond it the oldest are recorded as they are
         self.held: deque[Diff] = deque()
         self._held_weight = 0
+        self._held_overlapping = False  # two connections have brought them
         self.live = False
         self.wants_snapshot = False
         self.duplicates = 0
@@ -119,6 +120,7 @@ class BookSync:
             gap = self._gap(diff, self.book_id)
             self._wait()
             self.wants_snapshot = True
+            self._held_overlapping = overlapping
             return [gap, *self._hold(diff)]
         outputs: list[Output] = []
         seen_id = self.seen_id
@@ -127,12 +129,13 @@ class BookSync:
                 self.duplicates += 1
                 return []
             self._after = None
-            if diff.previous != seen_id if self.chained else diff.first > seen_id + 1:
+            if self._is_hole(diff, seen_id, overlapping=overlapping):
                 # Told even where a snapshot is due anyway: each hole has a Gap of its own.
                 self._intact = False
                 outputs.append(self._gap(diff, seen_id))
         if not self.held and self._early is None:
             self.wants_snapshot = True
+        self._held_overlapping |= overlapping
         outputs += self._hold(diff)
         if self._early is not None:
             early, self._early = self._early, None
@@ -156,13 +159,14 @@ class BookSync:
             last_id, cause = self._lost
             outputs.append(Gap(last_id, max(snapshot.id, 0), UNKNOWN, cause))
         outputs.append(snapshot)
+        overlapping = self._held_overlapping
         self._wait()
         self.live = self._intact = True
         self._first_after_snapshot = True
         self.pending_cause = None
         self.book_id = snapshot.id
         for diff in newer:
-            outputs += self.on_diff(diff)
+            outputs += self.on_diff(diff, overlapping=overlapping)
         return outputs
 
     def reject(self, first: int, last: int, cause: Any) -> list[Output]:
@@ -253,6 +257,7 @@ class BookSync:
     def _drop_held(self) -> None:
         self.held.clear()
         self._held_weight = 0
+        self._held_overlapping = False
 
     def _wait(self) -> None:
         self.live = self._intact = False
@@ -264,6 +269,12 @@ class BookSync:
     def _gap(self, diff: Diff, last_id: int) -> Gap:
         cause, self.pending_cause = self.pending_cause, None
         return Gap(last_id, diff.first, UNKNOWN if self.chained else diff.first - last_id - 1, cause)
+
+    def _is_hole(self, diff: Diff, seen_id: int, *, overlapping: bool) -> bool:
+        # Whether changes are missing between an id and a diff that ends behind it.
+        if self.chained:
+            return diff.previous != seen_id and not (overlapping and diff.previous < seen_id)
+        return diff.first > seen_id + 1
 
     def _before(self, diff: Diff) -> int:
         # The id of the book to which a diff applies.

@@ -26,14 +26,23 @@ class DiffBooks:
         self._after_diff = after_diff
 
     def on_diff(
-        self, listing: Listing, first: int, last: int, previous: int, rows: Rows, ts_event: int, ts_recv: int
+        self,
+        listing: Listing,
+        first: int,
+        last: int,
+        previous: int,
+        rows: Rows,
+        ts_event: int,
+        ts_recv: int,
+        *,
+        kind: int | None = Kind.LEVEL,
     ) -> None:
-        """The LEVELs of a diff, now or when its snapshot has come."""
+        """The LEVELs of a diff, now or when its snapshot has come; records of several kinds where `kind` is None."""
         market, sync = self._market, cast("BookSync", listing.book)
         market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
-        market.rejects.end(listing, "book")
+        market.rejects.end(listing, market.book_channel)
         if sync.advance(first, last, previous, overlapping=self._links.overlapping):
-            market.batch.extend(rows, Kind.LEVEL)
+            market.batch.extend(rows, kind)
         else:
             diff = Diff(first, last, previous, rows.copy(), max(len(rows), 1))
             market.record(listing, sync.on_diff(diff, overlapping=self._links.overlapping), ts_event, ts_recv)

@@ -65,8 +65,12 @@ class InstrumentLife:
         """`source` is None where the venue pushes its instrument data: hand it to `take`."""
         self.ready = False  # the instrument data is there
         self.effects: list[Effect] = []
+        self.answers = 0  # of the venue that named all that it lists
+        self.asks = source is not None
+        self._infos: dict[str, SymbolInfo] = {}  # of all that the venue has named
         self._venue = venue
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
+        self._channels = context.channels
         self._market = market
         self._subscriptions = subscriptions
         self._source = source
@@ -116,6 +120,42 @@ class InstrumentLife:
         """Whether a symbol of this feed is not listed."""
         return symbol in self._gone
 
+    # Symbols that somebody adds or removes.
+
+    def lists(self, symbol: str) -> bool | None:
+        """Whether the venue lists a symbol; None where its last word says nothing of that symbol."""
+        info = self._infos.get(symbol)
+        return None if info is None else not info.closed
+
+    def look_for(self, now_ns: int) -> None:
+        """Ask whether the venue lists a symbol that its last answer did not name."""
+        if self.ready and not self._asked:
+            self._ask(now_ns, now_ns)
+
+    def why_unknown(self, symbol: str) -> str:
+        """A clause about a symbol that is not listed."""
+        info = self._infos.get(symbol)
+        return f"its status is {info.word}" if info is not None else _unknown_symbol(symbol, self._infos)
+
+    def follow(self, symbol: str) -> None:
+        """This symbol is recorded from now on."""
+        if symbol not in self._symbols and self._live:
+            self._symbols = (*self._symbols, symbol)
+
+    def unfollow(self, symbol: str) -> None:
+        """This symbol is recorded no longer."""
+        self._symbols = tuple(each for each in self._symbols if each != symbol)
+        self._missing.discard(symbol)
+        self._halted.discard(symbol)
+        self._gone.pop(symbol, None)
+        self._status.pop(symbol, None)
+        self._subscriptions.rest(symbol, 0, resting=False)
+
+    def review(self, symbol: str, now_ns: int) -> None:
+        """Record what the venue has said of a symbol before that was recorded."""
+        if (info := self._infos.get(symbol)) is not None:
+            self._apply(info, now_ns)
+
     def _ask(self, now_ns: int, at_ns: int) -> None:
         if self._source is not None:
             self._asked = True
@@ -151,6 +191,8 @@ class InstrumentLife:
     def take(self, infos: Sequence[SymbolInfo], now_ns: int, *, whole: bool) -> None:
         """Instrument data; `whole` where what it does not list is not listed."""
         listed = {each.symbol: each for each in infos}
+        self._infos = listed if whole else self._infos | listed
+        self.answers += whole
         for each in listed.values():
             self._state_scales(each)
         if self._symbols and not self.ready and self._live:
@@ -220,7 +262,8 @@ class InstrumentLife:
             del self._gone[symbol]
             market.status(StatusCode.LISTED, ts_ns, listing.instrument, flags=ALL_STREAMS)
             self.effects += self._subscriptions.join(symbol, ts_ns)
-            market.quotes_go_on(listing, ts_ns)
+            for channel in self._channels:
+                market.go_on(listing, channel, ts_ns)
             self._news(ts_ns)
             self._halted.discard(symbol)
             was_trading = True

@@ -62,6 +62,30 @@ def book_rows(
     return complete_book(instrument, rows, ts_event, ts_recv, book_id, flags)
 
 
+def change_rows(
+    instrument: Instrument, changes: Sequence[tuple[Side, str, str]], ts_event: int, ts_recv: int, flags: int = 0
+) -> Rows:
+    """LEVEL rows of one book event whose changes, of side, price and size, stand in one list. Raises RejectError."""
+    rows = np.zeros((len(changes), WORDS), np.int64)
+    words = {side: packed_word(instrument, Kind.LEVEL, side, flags) for side in (Side.BID, Side.ASK)}
+    scales = instrument.price_scale, instrument.size_scale
+    if changes:
+        rows[:, PRICE : SIZE + 1] = [
+            (price(number, scales[0]), size(amount, scales[1])) for _, number, amount in changes
+        ]
+        rows[:, PACKED] = [words[side] for side, _, _ in changes]
+    _stamp(rows, ts_event, ts_recv, 0)
+    return rows
+
+
+def whole_book(instrument: Instrument, levels: Rows, ts_event: int, ts_recv: int, book_id: int = 0) -> Rows:
+    """A CLEAR before LEVEL rows with flag SNAPSHOT, bids first, as one atomic event; a copy."""
+    sides = levels[:, PACKED] >> SIDE_SHIFT & 0xFF
+    rows = np.concatenate([np.zeros((1, WORDS), np.int64), levels[np.argsort(sides, kind="stable")]])
+    rows[:, PACKED] &= ~(Flag.LAST << FLAGS_SHIFT)
+    return complete_book(instrument, rows, ts_event, ts_recv, book_id, Flag.SNAPSHOT)
+
+
 def checked_rows(
     instrument: Instrument,
     bids: Levels,

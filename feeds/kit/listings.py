@@ -51,6 +51,8 @@ class Listings:
         """
         self.by_symbol: dict[str, Listing] = {}
         self.by_slot: list[Listing] = []
+        self.by_id: dict[int, Listing] = {}  # by id of the instrument
+        self.labels: dict[str, str] = {}  # names under which the venue sends the data of a symbol, where they differ
         self.stated_scales: dict[str, tuple[int | None, int | None]] = {}  # (price, size) in the instrument data
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
         self._table = SymbolTable()
@@ -58,6 +60,7 @@ class Listings:
         self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
         self.before: Mapping[str, tuple[int, LastIds]] = {}  # see Continued
         self._symbols = None if context.symbols is None else frozenset(context.symbols)
+        self._removed: dict[str, Listing | None] = {}  # symbols that are recorded no longer, at somebody's wish
         self._resolve = context.resolve
         self._new_book = new_book
 
@@ -72,7 +75,8 @@ class Listings:
         self.state[listing.slot, [sc.LAST_TRADE, sc.LAST_AGG, sc.LAST_QUOTE]] = sc.NONE
         self.by_symbol[symbol] = listing
         self.by_slot.append(listing)
-        self._table.add(symbol, listing.slot)
+        for name in (symbol, *(label for label, of in self.labels.items() if of == symbol)):
+            self._table.add(name, listing.slot)
         self._resume(listing)
         if symbol in self.before:
             self._go_on(listing, *self.before[symbol])
@@ -86,6 +90,7 @@ class Listings:
     def show(self, listing: Listing) -> None:
         """Let the kernel know the instrument of a listing."""
         instrument = listing.instrument
+        self.by_id[instrument.id] = listing
         self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
             instrument.id,
             instrument.price_scale,
@@ -94,12 +99,37 @@ class Listings:
 
     def get(self, symbol: str) -> Listing | None:
         """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
+        if self.labels:
+            symbol = self.labels.get(symbol, symbol)
         listing = self.by_symbol.get(symbol)
-        if listing is None and (self._symbols is None or symbol in self._symbols):
-            if _SYMBOL.match(symbol) is None:
+        if listing is None and (symbol not in self._removed if self._symbols is None else symbol in self._symbols):
+            if not self.is_symbol(symbol):
                 raise RejectError("value", f"{symbol[:100]!r} is not a symbol")
             listing = self.add(symbol)
         return listing
+
+    @staticmethod
+    def is_symbol(text: str) -> bool:
+        """Whether a text can name an instrument."""
+        return _SYMBOL.match(text) is not None
+
+    def follow(self, symbol: str) -> Listing:
+        """Record a symbol from now on. Its listing is the one of before where there was one."""
+        if self._symbols is not None:
+            self._symbols |= {symbol}
+        listing = self._removed.pop(symbol, None)
+        if listing is None:
+            return self.add(symbol)
+        self.by_symbol[symbol] = listing
+        self._table.add(symbol, listing.slot)
+        return listing
+
+    def unfollow(self, symbol: str) -> None:
+        """Record a symbol no longer: its messages are of no instrument from now on."""
+        if self._symbols is not None:
+            self._symbols -= {symbol}
+        self._removed[symbol] = self.by_symbol.pop(symbol, None) or self._removed.get(symbol)
+        self._table.remove(symbol)
 
     def in_any_case(self, symbol: str) -> Listing | None:
         """As `get`, where the venue writes the symbol in lower case."""

@@ -6,6 +6,7 @@ Knows nothing of messages, connections and requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.kit import state_table as sc
@@ -14,7 +15,7 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS, OtherStreams
+from tickplant.feeds.kit.other_streams import OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
@@ -24,8 +25,15 @@ from tickplant.feeds.kit.trade_backfill import IdRange
 from tickplant.feeds.last_ids import LastIds
 from tickplant.feeds.rejections import UNKNOWN_ID
 from tickplant.instruments import Instrument
-from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL
-from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.batch import INSTRUMENT_MASK, PACKED, TS_EVENT, VENUE_SEQ, Rows
+from tickplant.records.channels import ALL_STREAMS, ON_CHANNEL, OTHER_CHANNELS
+from tickplant.records.layouts import NO_PRICE, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode, TradeFlag
+
+_RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
+
+_AGGREGATE: Final = int(Flag.AGGREGATE)
+_LAST: Final = int(Flag.LAST)
+"""As integers: the arithmetic of flags costs a microsecond."""
 
 
 class Market:
@@ -39,6 +47,8 @@ class Market:
         owner: Owner,
         *,
         quotes_count: bool = True,
+        trades_count: bool = True,
+        trades_unique: bool = False,
     ) -> None:
         """Nothing happens yet.
 
@@ -48,6 +58,10 @@ class Market:
             new_book: makes what follows the book of an instrument.
             owner: whose a frame is that cannot be read.
             quotes_count: quotes have ids that grow.
+            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing: whatever
+                comes is recorded, and an interruption is a GAP when the stream goes on.
+            trades_unique: ids that do not count name a trade all the same, together with its time: a repeat of one of
+                the last few (state_table.RECENT_PAIRS) is dropped. Shapes say so by Fresh.
         """
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
@@ -60,7 +74,9 @@ class Market:
         self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
         self.resyncs = 0
         self.duplicates = 0
-        self.quotes_count = quotes_count
+        uncounted = ([] if quotes_count else [sc.LAST_QUOTE]) + ([] if trades_count else [sc.LAST_TRADE, sc.LAST_AGG])
+        self._trades_unique = trades_unique
+        self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
 
     @property
     def ts_recv(self) -> int:
@@ -74,6 +90,10 @@ class Market:
     def scan(self, frames: Sequence[bytes], ts_recv: int, refer: Callable[[bytes, int], None], give: Give) -> None:
         """Record frames by their shapes, in order; each that fits none goes to `refer`."""
         self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
+
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""
+        self.listings.reader.use_shapes(shapes)
 
     # Instruments.
 
@@ -109,20 +129,46 @@ class Market:
     def on_trade(self, listing: Listing, trade: VenueTrade, ts_recv: int, *, on_book: bool = True) -> bool:
         """One TRADE, unless it was not made on the book; returns whether its id is new. Raises RejectError."""
         instrument = listing.instrument
-        column = sc.LAST_AGG if trade.flags & Flag.AGGREGATE else sc.LAST_TRADE
-        if self._is_duplicate(listing, column, trade.id, trade.ts_event):
+        column = sc.LAST_AGG if trade.flags & _AGGREGATE else sc.LAST_TRADE
+        counted = column not in self.uncounted
+        if counted and self._is_duplicate(listing, column, trade.id, trade.ts_event):
+            return False
+        if not counted and self._is_repeat(listing, trade):
             return False
         mantissas = 0, 0
         try:
             if on_book:
                 mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
         except RejectError as rejected:
-            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id)
+            self.rejects.add(rejected, listing, CHANNEL[column], ts_recv, trade.id if counted else UNKNOWN_ID)
             raise
-        self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
+        if counted:
+            self._continue(listing, column, trade.id, trade.ts_event, ts_recv)
+        else:
+            self.rejects.end(listing, CHANNEL[column])
+            self._remember(listing, trade)
         if on_book:
-            self._add_trade(listing, trade, *mantissas, ts_recv, Flag.LAST)
+            self._add_trade(listing, trade, *mantissas, ts_recv, _LAST)
         return True
+
+    def on_trade_rows(self, rows: Rows, ts_recv: int) -> None:
+        """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
+        if not len(rows):
+            return
+        column, ids = sc.LAST_TRADE, rows[:, VENUE_SEQ].tolist()
+        listings = [self.listings.by_id[word & INSTRUMENT_MASK] for word in rows[:, PACKED].tolist()]
+        state = self.listings.state[listings[0].slot]
+        last, _, cause = state[column : column + 3].tolist()
+        if not cause and ids == [*range(last + 1, last + 1 + len(ids))] and listings.count(listings[0]) == len(ids):
+            # Nearly always: no hole, no repeat, one instrument.
+            state[column : column + 2] = ids[-1], rows[-1, TS_EVENT]
+            self.batch.extend(rows, Kind.TRADE)
+            return
+        rows = rows.copy()  # a GAP may come to lie where they lay
+        for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
+            if not self._is_duplicate(listing, column, ident, time):
+                self._continue(listing, column, ident, time, ts_recv)
+                self.batch.extend(rows[number : number + 1], Kind.TRADE)
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
         """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""
@@ -152,7 +198,8 @@ class Market:
     ) -> None:
         """Two QUOTE records of (price, size). An empty side, sent as zeros, has NO_PRICE. Raises RejectError."""
         instrument = listing.instrument
-        if self.quotes_count and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
+        counted = sc.LAST_QUOTE not in self.uncounted
+        if counted and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
             return
         sides = []
         try:
@@ -161,9 +208,9 @@ class Market:
                 amount = size(size_text, instrument.size_scale)
                 sides.append((side, NO_PRICE if mantissa == 0 and amount == 0 else mantissa, amount))
         except RejectError as rejected:
-            self.rejects.add(rejected, listing, "quote", ts_recv, ident if self.quotes_count else UNKNOWN_ID)
+            self.rejects.add(rejected, listing, "quote", ts_recv, ident if counted else UNKNOWN_ID)
             raise
-        if self.quotes_count:
+        if counted:
             self._continue(listing, sc.LAST_QUOTE, ident, ts_event, ts_recv)
         else:
             self.rejects.end(listing, "quote")
@@ -178,7 +225,7 @@ class Market:
                 size=amount,
                 venue_seq=ident,
                 side=side,
-                flags=Flag.LAST if side == Side.ASK else 0,
+                flags=_LAST if side == Side.ASK else 0,
             )
 
     # Books.
@@ -244,10 +291,30 @@ class Market:
             state[listing.slot, sc.SEEN_QUOTE] |= column == sc.LAST_QUOTE
         return not reset
 
+    def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
+        # Of one of the last trades, of ids that do not count. A correction has the id of what it restates.
+        if not (self._trades_unique and trade.id) or trade.flags & _RESTATES:
+            return False
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        repeats: bool = row[at : at + 2].tolist() == [trade.id, trade.ts_event]
+        self.duplicates += repeats
+        row[sc.SEEN_TRADE] |= repeats
+        return repeats
+
+    def _remember(self, listing: Listing, trade: VenueTrade) -> None:
+        row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
+        row[sc.SEEN_TRADE] = 1
+        if self._trades_unique and trade.id:
+            row[at : at + 2] = trade.id, trade.ts_event
+
     def _continue(self, listing: Listing, column: int, ident: int, ts_event: int, ts_recv: int) -> None:
         # The next id of a stream: a GAP first where something is missing before it.
         row = self.listings.state[listing.slot]
         last, _, cause = row[column : column + 3].tolist()
+        if not cause and (ident == last + 1 or column == sc.LAST_QUOTE) and not self.rejects.any_run:
+            row[column] = ident
+            row[column + 1] = ts_event
+            return
         symbol, channel = listing.instrument.symbol, CHANNEL[column]
         run = self.rejects.end(listing, channel)
         counted = column != sc.LAST_QUOTE and ident > last
@@ -280,12 +347,15 @@ class Market:
         """An earlier process has recorded up to these ids, by symbol."""
         self.listings.resume(last)
 
-    def quotes_go_on(self, listing: Listing, ts_ns: int) -> None:
-        """Quotes without ids are about to come again: the GAP of their interruption, if there was one, comes now."""
-        row = self.listings.state[listing.slot]
-        if not self.quotes_count and (cause := int(row[sc.CAUSE_QUOTE])):
-            self.gap(listing.instrument, GapCause(cause), 0, ts_ns, flags=Flag.ON_QUOTE)
-            row[sc.CAUSE_QUOTE] = 0
+    def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
+        """A channel is about to come again: the GAP of its interruption, if ids will not tell of that, comes now."""
+        if channel in OTHER_CHANNELS:
+            self.others.go_on(listing, channel, ts_ns)
+        elif (column := COLUMN.get(channel)) in self.uncounted:
+            row = self.listings.state[listing.slot]
+            if cause := int(row[column + CAUSE]):
+                self.gap(listing.instrument, GapCause(cause), 0, ts_ns, flags=ON_COLUMN[column])
+                row[column + CAUSE] = 0
 
     def doubt(self, listing: Listing, channel: str) -> None:
         """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
@@ -302,8 +372,7 @@ class Market:
             self.others.interrupt(listing, channel)
         elif channel in COLUMN:
             column = COLUMN[channel]
-            uncounted = column == sc.LAST_QUOTE and not self.quotes_count
-            if uncounted or self.listings.state[listing.slot, column] != sc.NONE:
+            if column in self.uncounted or self.listings.state[listing.slot, column] != sc.NONE:
                 self.listings.state[listing.slot, column + CAUSE] = GapCause.DISCONNECT
         elif channel == self.book_channel:
             self.record(listing, listing.book.give_up(GapCause.DISCONNECT), 0, ts_ns)

@@ -6,7 +6,7 @@ Whether one is missing nobody can see, so an interruption is a GAP (ON_OTHER) wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,15 +14,13 @@ from tickplant.feeds.kit.emitter import Emitter
 from tickplant.feeds.kit.numbers import price, size
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.instruments import parse_decimal
-from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.batch import Rows
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 from tickplant.records.statistics import StatisticCode
 from tickplant.records.venue_bars import FIELD_BITS, BarField
 
 if TYPE_CHECKING:
     from tickplant.feeds.kit.listings import Listing
-
-OTHER_CHANNELS: Final = frozenset(channel for channel, flag in ON_CHANNEL.items() if flag == Flag.ON_OTHER)
 
 
 class Ohlc(msgspec.Struct, frozen=True):
@@ -52,9 +50,16 @@ class OtherStreams:
         self._fresh: set[tuple[str, str]] = set()
 
     def on_statistics(
-        self, listing: Listing, numbers: Mapping[StatisticCode, str], ts_event: int, ts_recv: int, *, at_ns: int = 0
+        self,
+        listing: Listing,
+        numbers: Mapping[StatisticCode, str],
+        ts_event: int,
+        ts_recv: int,
+        *,
+        at_ns: int | Mapping[StatisticCode, int] = 0,
     ) -> None:
-        """Numbers of one message; `at_ns`: the time that they are for. Raises RejectError."""
+        """Numbers of one message; `at_ns`: the time that they are for, or that some are for. Raises RejectError."""
+        times = at_ns if isinstance(at_ns, Mapping) else dict.fromkeys(numbers, at_ns)
         parsed = [(code, *_number(text)) for code, text in numbers.items()]
         self._see(listing, "statistic", ts_recv)
         for index, (code, mantissa, decimals) in enumerate(parsed, 1):
@@ -65,7 +70,7 @@ class OtherStreams:
                 ts_recv=ts_recv,
                 price=decimals,
                 size=mantissa,
-                venue_seq=at_ns,
+                venue_seq=times.get(code, 0),
                 order_id=code,
                 flags=Flag.LAST if index == len(parsed) else 0,
             )
@@ -117,6 +122,11 @@ class OtherStreams:
             side=side,
             flags=Flag.LAST,
         )
+
+    def on_partial_book(self, listing: Listing, rows: Rows, ts_recv: int) -> None:
+        """The best levels of a book, whole: CLEAR and LEVEL rows with PARTIAL."""
+        self._see(listing, "partial_book", ts_recv)
+        self._emit.batch.extend(rows)
 
     # Interruptions.
 

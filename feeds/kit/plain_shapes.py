@@ -11,40 +11,34 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.kit.shapes import Each, Effect, Give, Ids, Last, Row, Seen, Shape, Stamp
-from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.feeds.kit.plain_values import NoFitError, Number, bytes_value, joined_value, mantissa_of, read_value
+from tickplant.feeds.kit.shapes import Each, Effect, Fresh, Give, Ids, Last, Row, Seen, Shape, Stamp
+from tickplant.feeds.kit.state_table import (
+    ID_RESET_NS,
+    INSTRUMENT,
+    NONE,
+    PRICE_SCALE,
+    RECENT,
+    RECENT_PAIRS,
+    SIZE_SCALE,
+)
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Flag, Kind
 
 _HOLE: Final = re.compile(r"<(?!\*)(?:([A-Za-z]\w*|_):)?([^<>*]+)>")
 _FURTHER: Final = re.compile(r"<\*(?: but ([\w, ]+))?>")
 _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
-_DECIMAL: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
-_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
-_MAX: Final = 2**63 - 1
 _LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
-_SIMPLE: Final = {"price": Decimal, "price+": Decimal, "size": Decimal, "size+": Decimal}
-
-
-class _NoFitError(Exception):
-    """The frame does not fit the shape."""
 
 
 class _RefusedError(Exception):
     """The frame fits, but what it says is for the reference decoder."""
-
-
-class _Number(str):
-    """A number of JSON as it is written."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -82,15 +76,15 @@ class PlainReader:
             if re.search(r"\s", _TEXT.sub("", text)):
                 return None
             message = json.loads(
-                text, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
+                text, object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_no_constant
             )
         except (ValueError, RecursionError):
             return None
-        for name, (shape, example, lists) in self._shapes.items():
+        for name, (shape, (example,), lists) in self._shapes.items():
             found = _Found({}, NONE, shape)
             try:
                 _Match(self._slots).value(example, message, found, iter(lists))
-            except _NoFitError:
+            except NoFitError:
                 continue
             state = self._state.copy()
             reading = Reading(name)
@@ -107,8 +101,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
-    """The text of parts as JSON, its holes as texts, and its lists."""
+def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
+    """The text of parts as JSON, its holes as texts, and its lists. It is one value, or several of a list."""
     text, lists = "", []
     for part in parts:
         if isinstance(part, str):
@@ -119,7 +113,8 @@ def _example(parts: Sequence[Any]) -> tuple[Any, list[Each]]:
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
     quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
-    return json.loads(quoted, object_pairs_hook=tuple, strict=False), lists
+    quoted = f"[{quoted}]"
+    return json.loads(quoted, object_pairs_hook=tuple, parse_int=Number, parse_float=Number, strict=False), lists
 
 
 class _Match:
@@ -129,9 +124,12 @@ class _Match:
         self._slots = slots
 
     def value(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
-        """Raises _NoFitError."""
+        """Raises NoFitError."""
         if example == _LIST:
             self._list(next(lists), message, found)
+        elif isinstance(example, Number | bool | None):
+            if type(message) is not type(example) or message != example:
+                raise NoFitError
         elif isinstance(example, str):
             self._scalar(example, message, found)
         elif isinstance(example, tuple) and isinstance(message, tuple):
@@ -140,27 +138,42 @@ class _Match:
             for inner, member in zip(example, message, strict=True):
                 self.value(inner, member, found, lists)
         else:
-            raise _NoFitError
+            raise NoFitError
 
     def _list(self, each: Each, message: Any, found: _Found) -> None:
         if not isinstance(message, list):
-            raise _NoFitError
-        example, lists = _example(each.parts)
+            raise NoFitError
+        choices = [(parts, *_example(parts)) for parts in each.choices]
         elements = []
-        for member in message:
-            inner = _Found(dict(found.names), found.slot, each.parts)
-            self.value(example, member, inner, iter(lists))
+        while message:
+            inner, width = self._element(choices, message, found)
             elements.append(inner)
+            message = message[width:]
+            found.slot = inner.slot
         found.lists.append(elements)
+
+    def _element(
+        self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
+    ) -> tuple[_Found, int]:
+        """The element that these members begin with, and how many of them it is."""
+        for parts, examples, lists in choices:
+            inner, inner_lists = _Found(dict(found.names), found.slot, parts), iter(lists)
+            try:
+                for example, member in zip(examples, members[: len(examples)], strict=True):
+                    self.value(example, member, inner, inner_lists)
+            except (NoFitError, ValueError):
+                continue
+            return inner, len(examples)
+        raise NoFitError
 
     def _object(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
         closed = dict(example).get("*")
         example = [member for member in example if member[0] != "*"]
-        known = {key for key, _ in example} | set((closed or "").split(", "))
+        known = {key for key, _ in example} | set(closed.split(", ") if closed else ())
         if closed is not None:
             message = [member for member in message if member[0] in known]
         if [key for key, _ in example] != [key for key, _ in message]:
-            raise _NoFitError
+            raise NoFitError
         for (_, inner), (_, value) in zip(example, message, strict=True):
             self.value(inner, value, found, lists)
 
@@ -169,23 +182,28 @@ class _Match:
             example = example[1:]
             if example.endswith("any\ue003"):
                 return
+            if isinstance(message, list) and "bytes" in example:
+                hole = _HOLE.fullmatch("<" + example[1:-1] + ">")
+                assert hole is not None
+                found.names[hole[1] or "bytes"] = bytes_value(hole[2], message)
+                return
             if isinstance(message, bool):
                 message = "true" if message else "false"
-            elif not isinstance(message, _Number):
-                raise _NoFitError
-        elif not isinstance(message, str) or isinstance(message, _Number):
-            raise _NoFitError
+            elif not isinstance(message, Number):
+                raise NoFitError
+        elif not isinstance(message, str) or isinstance(message, Number):
+            raise NoFitError
         pieces = re.split("\ue002([^\ue003]*)\ue003", example)
         at = 0
         for number, piece in enumerate(pieces):
             if number % 2 == 0:
                 if not message.startswith(piece, at):
-                    raise _NoFitError
+                    raise NoFitError
                 at += len(piece)
             else:
                 at = self._hole(piece, message, at, pieces[number + 1], found)
         if at != len(message):
-            raise _NoFitError
+            raise NoFitError
 
     def _hole(self, hole: str, message: str, at: int, following: str, found: _Found) -> int:
         # Where what stands in the hole ends.
@@ -196,69 +214,14 @@ class _Match:
         name = name or kind.rstrip("+")
         if kind in ("symbol", "text"):
             if not all(" " <= c <= "~" and c not in '"\\' for c in text):
-                raise _NoFitError
+                raise NoFitError
             if kind == "symbol":
                 if text not in self._slots:
-                    raise _NoFitError
+                    raise NoFitError
                 found.slot = self._slots[text]
             return end
-        found.names[name] = _read(kind, text)
+        found.names[name] = joined_value(kind, found.names.get(name), read_value(kind, text))
         return end
-
-
-def _read(kind: str, text: str) -> Any:
-    """Value of what stands in a hole: Decimal or int."""
-    if "|" in kind:
-        for number, choice in enumerate(kind.split("|")):
-            word, _, value = choice.partition("=")
-            if word == text:
-                return int(value) if value else number
-        raise _NoFitError
-    if kind == "number":
-        return 0
-    if kind == "rfc3339":
-        match = _TIME.match(text)
-        try:
-            when = datetime.fromisoformat(match[1] + "+00:00") if match else None
-        except ValueError:
-            when = None
-        if match is None or when is None or not 1970 <= when.year <= 2261:
-            raise _NoFitError
-        return int(when.timestamp()) * 10**9 + int((match[2] or "").ljust(9, "0"))
-    if not _DECIMAL.match(text) or sum(map(str.isdigit, text)) > 19 or int(text.replace(".", "")) > _MAX:
-        raise _NoFitError
-    if kind == "seconds":
-        return _mantissa(Decimal(text), 9, _NoFitError)
-    if kind in _SIMPLE:
-        if kind.endswith("+") and not Decimal(text):
-            raise _NoFitError
-        return Decimal(text)
-    if "." in text:
-        raise _NoFitError
-    return _epoch(int(text)) if kind == "epoch" else int(text)
-
-
-def _epoch(time: int) -> int:
-    for unit, least in ((1_000_000, 0), (1_000, 10**14), (1, 10**17)):
-        if least <= time <= _MAX // unit:
-            return time * unit
-    raise _NoFitError
-
-
-def _mantissa(value: Decimal, scale: int, error: type[Exception]) -> int:
-    digits = value.as_tuple()
-    number: int
-    shift = scale + int(digits.exponent)
-    number = int("".join(map(str, digits.digits)))
-    if shift < 0:
-        number, rest = divmod(number, 10**-shift)
-        if rest:
-            raise error
-    else:
-        number *= 10**shift
-    if number > _MAX:
-        raise error
-    return number
 
 
 class _Recorder:
@@ -287,12 +250,14 @@ class _Recorder:
         match effect:
             case Ids():
                 return self._continue(effect, state, names)
+            case Fresh():
+                return self._is_fresh(names[effect.id], names[effect.time], state)
             case Seen():
                 state[effect.column] = 1
             case Row():
                 side = names[effect.side] if isinstance(effect.side, str) and effect.side else effect.side or 0
                 price, size = (
-                    _mantissa(value, int(state[column]), _RefusedError) if isinstance(value, Decimal) else value
+                    mantissa_of(value, int(state[column]), _RefusedError) if isinstance(value, Decimal) else value
                     for value, column in ((names[effect.price], PRICE_SCALE), (names[effect.size], SIZE_SCALE))
                 )
                 packed = _packed(state, effect.kind, side, effect.flags)
@@ -311,6 +276,15 @@ class _Recorder:
             case Give():
                 values = [value if isinstance(value, int) else names[value] for value in effect.values]
                 self._reading.given.append((effect.number, found.slot, rows[mark:], values))
+        return True
+
+    def _is_fresh(self, ident: int, time: int, state: NDArray[np.int64]) -> bool:
+        at = RECENT + 2 * (ident % RECENT_PAIRS)
+        if ident and state[at : at + 2].tolist() == [ident, time]:
+            self._reading.duplicates += 1
+            return False
+        if ident:
+            state[at : at + 2] = ident, time
         return True
 
     def _continue(self, effect: Ids, state: NDArray[np.int64], names: dict[str, Any]) -> bool:

@@ -20,14 +20,22 @@ RAW: Final = -1
 EPOCH: Final = 0  # an integer in ms, us or ns
 SECONDS: Final = 1  # with a fraction
 RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fraction, of 1970 to 2261
+LATER: Final = 3  # as EPOCH; of this and the time before, the later one
+NANOS: Final = 4  # an integer of ns within the ms of the time before, 0 to 999999
+
+UUID: Final = 5
+"""Of no time, but read likewise: 3f6c0c1e-0000-4000-8000-000000000001, of which the first 16 digits are the number."""
 
 _NS_DECIMALS: Final = 9
+_MS_NS: Final = 1_000_000
 _EIGHT_DIGITS: Final = 100_000_000
 _DIGITS: Final = 19
 """No number of more digits fits 63 bits."""
 
 _POWERS: NDArray[np.int64] = 10 ** np.arange(19, dtype=np.int64)
-_ZERO, _DOT, _DASH, _COLON, _T, _Z = (ord(c) for c in "0.-:TZ")
+_ZERO, _DOT, _DASH, _COLON, _T, _Z, _OPEN_LIST, _CLOSE_LIST, _COMMA = (ord(c) for c in "0.-:TZ[],")
+_MOST_BYTE: Final = 255
+_LEFT_BITS: Final = 63
 _DAYS_BEFORE: NDArray[np.int64] = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 2261  # the last one whose nanoseconds fit
@@ -78,6 +86,28 @@ def int_at(at: int) -> tuple[int, int]:
     return end, value
 
 
+@part
+def bytes_at(at: int, left: int) -> tuple[int, int]:
+    """(end, value) of a list of at most 8 plain integers, a byte each; -1 where one of them is a bit of `left`."""
+    if byte_at(at) != _OPEN_LIST:
+        return -1, 0
+    at += 1
+    if byte_at(at) == _CLOSE_LIST:
+        return at + 1, 0
+    value = 0
+    for shift in range(0, 64, 8):
+        at, number = int_at(at)
+        if at < 0 or (number < _LEFT_BITS and left >> number & 1):
+            return -1, 0
+        value |= min(number, _MOST_BYTE) << shift
+        at += 1
+        if byte_at(at - 1) == _CLOSE_LIST:
+            return at, value
+        if byte_at(at - 1) != _COMMA:
+            return -1, 0
+    return -1, 0
+
+
 @inlined
 def rescale(mantissa: int, decimals: int, scale: int) -> int:
     """The mantissa at another scale, exactly; -1 where it does not fit. What has no scale stays as it is."""
@@ -92,17 +122,50 @@ def rescale(mantissa: int, decimals: int, scale: int) -> int:
 
 
 @inlined
+def _uuid_at(at: int) -> tuple[int, int]:
+    # (end, the first 64 bits, as a signed integer).
+    high = low = 0
+    for place in range(36):
+        c = byte_at(at + place)
+        if place in (8, 13, 18, 23):
+            if c != _DASH:
+                return -1, 0
+            continue
+        digit = c - 48 if 48 <= c <= 57 else c - 87 if 97 <= c <= 102 else c - 55 if 65 <= c <= 70 else -1
+        if digit < 0:
+            return -1, 0
+        if place < 8:
+            high = high << 4 | digit
+        elif place < 18:
+            low = low << 4 | digit
+    return at + 36, (high - (1 << 32) if high >> 31 else high) << 32 | low
+
+
+@inlined
 def time_at(at: int, form: int) -> tuple[int, int]:
     """(end, ns) of a time in one of the forms above."""
     if form == RFC3339:
         return _rfc3339_at(at)
+    if form == UUID:
+        return _uuid_at(at)
     if form == SECONDS:
         end, mantissa, decimals = decimal_at(at)
         time = rescale(mantissa, decimals, _NS_DECIMALS)
+    elif form == NANOS:
+        end, time = int_at(at)
+        time = time if time < _MS_NS else -1
     else:
         end, time = int_at(at)
         time = _epoch_ns(time)
     return end if time >= 0 else -1, time
+
+
+@inlined
+def joined(before: int, time: int, form: int) -> int:
+    """A time with the one before it, in ns, where its form says so; below 0 where that does not fit."""
+    if form == LATER:
+        return max(before, time)
+    return before + time if form == NANOS else time
 
 
 @inlined

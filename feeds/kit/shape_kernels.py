@@ -13,37 +13,28 @@ equal to a plain reading.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
-from tickplant.feeds.kit.raw_numbers import decimal_at, int_at, rescale, time_at
+from tickplant.feeds.kit.raw_numbers import UUID, bytes_at, decimal_at, int_at, joined, rescale, time_at
 from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
+from tickplant.feeds.kit.shape_events import ROW_BYTES, flag_last, put_gift, put_level, stamp, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
-from tickplant.feeds.kit.state_table import ID_RESET_NS, INSTRUMENT, NONE, PRICE_SCALE, SIZE_SCALE
+from tickplant.feeds.kit.state_table import (
+    ID_RESET_NS,
+    INSTRUMENT,
+    NONE,
+    PRICE_SCALE,
+    RECENT,
+    RECENT_PAIRS,
+    SIZE_SCALE,
+)
 from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
 from tickplant.feeds.kit.undo_log import change, undo
 from tickplant.kernels import kernel
-from tickplant.records.batch import (
-    FLAGS_SHIFT,
-    KIND_SHIFT,
-    ORDER_ID,
-    PACKED,
-    PRICE,
-    SIDE_SHIFT,
-    SIZE,
-    TS_EVENT,
-    TS_RECV,
-    VENUE_SEQ,
-    WORDS,
-)
-from tickplant.records.layouts import Flag, Kind
+from tickplant.records.batch import KIND_SHIFT, PACKED, SIDE_SHIFT
 
-_ROW_BYTES: Final = 8 * WORDS
-_LEVEL: Final = Kind.LEVEL << KIND_SHIFT
-_LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
 _COMMA, _OPEN_LIST, _CLOSE_LIST = (ord(c) for c in ",[]")
 
 
@@ -68,13 +59,13 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
     entries, mask = word_at(symbols), word_at(symbols + 8)
     state, state_row_bytes = word_at(context + 8 * prog.STATE), word_at(context + 8 * prog.STATE_ROW_BYTES)
     rows = word_at(context + 8 * prog.ROWS)
-    limit = rows + _ROW_BYTES * word_at(context + 8 * prog.CAPACITY)
+    limit = rows + ROW_BYTES * word_at(context + 8 * prog.CAPACITY)
     fields = context + 8 * prog.FIELDS
     shapes = word_at(code)
     stop = text + text_bytes
     frame = word_at(context + 8 * prog.FRAME)
     start = text + word_at(context + 8 * prog.POSITION)
-    done = rows + _ROW_BYTES * length
+    done = rows + ROW_BYTES * length
     row = done
     duplicates = given = 0
     outcome = prog.ALL_READ
@@ -85,20 +76,29 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
         outcome = prog.FOR_REFERENCE
         furthest = start - 1
         shared = 0
-        for shape in range(shapes):
-            pc = word_at(code + 16 + 16 * shape)
-            if pc == 0:
-                pc = word_at(code + 8 + 16 * shape)
-                at = start
-                shared = 0
-            elif shared == 0:
-                continue  # it fails where the shape before did
+        shape = -1
+        retry = 0  # where to go on with an element that does not fit; the state as it was before that element:
+        changes = kept_at = kept_row = kept_changes = kept_duplicates = kept_given = 0
+        while shape + 1 < shapes or retry != 0:
+            if retry != 0:
+                undo(context, kept_changes, changes)
+                at, row, changes, pc = kept_at, kept_row, kept_changes, retry
+                duplicates, given = kept_duplicates, kept_given
             else:
-                at = shared
+                shape += 1
+                pc = word_at(code + 16 + 16 * shape)
+                if pc == 0:
+                    pc = word_at(code + 8 + 16 * shape)
+                    at = start
+                    shared = 0
+                elif shared == 0:
+                    continue  # it fails where the shape before did
+                else:
+                    at = shared
+                row = mark = done
+                slot = NONE
+                changes = duplicates = given = 0
             pc = code + 8 * pc
-            row = mark = done
-            slot = NONE
-            changes = duplicates = given = 0
             ended = False  # the text has been read: what refuses now refuses the frame for every shape
             while True:
                 op = word_at(pc)
@@ -163,19 +163,23 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     choice = pc + 24
                     k = word_at(pc + 16)
                     while k > 0 and (word ^ word_at(choice + 8)) & word_at(choice + 16):
-                        choice += 32
+                        choice += 48
                         k -= 1
                     if k == 0:
                         break
+                    if word_at(choice) > 8 and (word_at(at + 8) ^ word_at(choice + 32)) & word_at(choice + 40):
+                        break
                     at += word_at(choice)
                     put_word(fields + word_at(pc + 8), word_at(choice + 24))
-                    pc += 24 + 32 * word_at(pc + 16)
+                    pc += 24 + 48 * word_at(pc + 16)
                 elif op == prog.TIME:
                     end, value = time_at(at, word_at(pc + 16))
-                    if end < 0:
+                    field = fields + word_at(pc + 8)
+                    value = joined(word_at(field), value, word_at(pc + 16))
+                    if end < 0 or (value < 0 and word_at(pc + 16) != UUID):
                         break
                     at = end
-                    put_word(fields + word_at(pc + 8), value)
+                    put_word(field, value)
                     pc += 24
                 elif op == prog.LEVELS:
                     state_row = state + state_row_bytes * slot
@@ -209,10 +213,8 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         if row >= limit:
                             outcome = prog.NO_ROOM
                             break
-                        put_word(row + 8 * PRICE, price)
-                        put_word(row + 8 * SIZE, size)
-                        put_word(row + 8 * PACKED, packed)
-                        row += _ROW_BYTES
+                        put_level(row, price, size, packed)
+                        row += ROW_BYTES
                         at = end + 1
                         if byte_at(end) != _COMMA:
                             break
@@ -235,15 +237,11 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     if mantissa < 0 or amount < 0:
                         break
                     side = word_at(fields + word_at(pc + 16))
-                    put_word(row + 8 * TS_EVENT, word_at(fields + word_at(pc + 56)))
-                    put_word(row + 8 * TS_RECV, ts_recv)
-                    put_word(row + 8 * PRICE, mantissa)
-                    put_word(row + 8 * SIZE, amount)
-                    put_word(row + 8 * VENUE_SEQ, word_at(fields + word_at(pc + 40)))
-                    put_word(row + 8 * ORDER_ID, word_at(fields + word_at(pc + 48)))
                     packed = word_at(pc + 8) | side << SIDE_SHIFT | word_at(state_row + 8 * INSTRUMENT)
-                    put_word(row + 8 * PACKED, packed)
-                    row += _ROW_BYTES
+                    put_level(row, mantissa, amount, packed)
+                    seq, order = word_at(fields + word_at(pc + 40)), word_at(fields + word_at(pc + 48))
+                    stamp(row, word_at(fields + word_at(pc + 56)), ts_recv, seq, order)
+                    row += ROW_BYTES
                     pc += 64
                 elif op == prog.IDS:
                     ids = state + state_row_bytes * slot + 8 * word_at(pc + 8)
@@ -265,11 +263,34 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     change(context, changes + 1, ids + 8, time)
                     changes += 2
                     pc += 56
-                elif op == prog.SEEN:
-                    if changes == prog.MAX_UNDO:
+                elif op == prog.FRESH:
+                    if changes + 2 > prog.MAX_UNDO:
                         break
-                    change(context, changes, state + state_row_bytes * slot + 8 * word_at(pc + 8), 1)
-                    changes += 1
+                    ident, time = word_at(fields + word_at(pc + 8)), word_at(fields + word_at(pc + 16))
+                    if ident != 0:
+                        recent = state + state_row_bytes * slot + 8 * RECENT + 16 * (ident & (RECENT_PAIRS - 1))
+                        if word_at(recent) == ident and word_at(recent + 8) == time:
+                            duplicates += 1
+                            pc = code + 8 * word_at(pc + 24)
+                            continue
+                        change(context, changes, recent, ident)
+                        change(context, changes + 1, recent + 8, time)
+                        changes += 2
+                    pc += 32
+                elif op == prog.BYTES:
+                    end, value = bytes_at(at, word_at(pc + 16))
+                    if end < 0:
+                        break
+                    at = end
+                    put_word(fields + word_at(pc + 8), value)
+                    pc += 24
+                elif op == prog.SEEN:
+                    seen = state + state_row_bytes * slot + 8 * word_at(pc + 8)
+                    if word_at(seen) != 1:
+                        if changes == prog.MAX_UNDO:
+                            break
+                        change(context, changes, seen, 1)
+                        changes += 1
                     pc += 16
                 elif op == prog.STAMP:
                     ts_event, seq = word_at(fields + word_at(pc + 8)), word_at(fields + word_at(pc + 16))
@@ -277,36 +298,18 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         if row >= limit:
                             outcome = prog.NO_ROOM
                             break
-                        put_word(row + 8 * PRICE, 0)
-                        put_word(row + 8 * SIZE, word_at(fields + word_at(pc + 32)))
-                        state_row = state + state_row_bytes * slot
-                        put_word(row + 8 * PACKED, word_at(pc + 24) | word_at(state_row + 8 * INSTRUMENT))
-                        row += _ROW_BYTES
-                    each = mark
-                    while each < row:
-                        put_word(each + 8 * TS_EVENT, ts_event)
-                        put_word(each + 8 * TS_RECV, ts_recv)
-                        put_word(each + 8 * VENUE_SEQ, seq)
-                        put_word(each + 8 * ORDER_ID, 0)
-                        each += _ROW_BYTES
-                    if row > mark:
-                        flagged = row - _ROW_BYTES + 8 * PACKED
-                        put_word(flagged, word_at(flagged) | _LAST_FLAG)
+                        packed = word_at(pc + 24) | word_at(state + state_row_bytes * slot + 8 * INSTRUMENT)
+                        put_level(row, 0, word_at(fields + word_at(pc + 32)), packed)
+                        row += ROW_BYTES
+                    stamp_rows(mark, row, ts_event, ts_recv, seq)
                     pc += 40
                 elif op == prog.GIVE:
                     if given == prog.MAX_GIFTS:
                         break
                     gift = context + 8 * prog.GIFTS + 8 * prog.GIFT_WORDS * given
+                    put_gift(gift, pc, slot, (mark - rows) // ROW_BYTES, (row - mark) // ROW_BYTES, fields)
                     given += 1
-                    put_word(gift, word_at(pc + 8))
-                    put_word(gift + 8, slot)
-                    put_word(gift + 16, (mark - rows) // _ROW_BYTES)
-                    put_word(gift + 24, (row - mark) // _ROW_BYTES)
-                    values = word_at(pc + 16)
-                    put_word(gift + 32, values)
-                    for k in range(values):
-                        put_word(gift + 40 + 8 * k, word_at(fields + word_at(pc + 24 + 8 * k)))
-                    pc += 24 + 8 * values
+                    pc += 24 + 8 * word_at(pc + 16)
                 elif op == prog.EACH:
                     if byte_at(at) != _OPEN_LIST:
                         break
@@ -315,7 +318,15 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     if byte_at(at) == _CLOSE_LIST:
                         at += 1
                         pc = code + 8 * word_at(pc - 8)
+                elif op == prog.CHOICE:
+                    retry = word_at(pc + 8)
+                    kept_at, kept_row, kept_changes = at, row, changes
+                    kept_duplicates, kept_given = duplicates, given
+                    pc += 16
+                elif op == prog.JUMP:
+                    pc = code + 8 * word_at(pc + 8)
                 elif op == prog.NEXT:
+                    retry = 0
                     c = byte_at(at)
                     at += 1
                     if c == _COMMA:
@@ -335,8 +346,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     pc += 8
                 elif op == prog.LAST:
                     if row > done:
-                        flagged = row - _ROW_BYTES + 8 * PACKED
-                        put_word(flagged, word_at(flagged) | _LAST_FLAG)
+                        flag_last(row - ROW_BYTES)
                     pc += 8
                 else:  # DONE
                     outcome = prog.FRAME_GIVEN if given else prog.ALL_READ
@@ -348,8 +358,10 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                 put_word(context + 8 * prog.REFUSED_AT, at - start)
                 put_word(context + 8 * prog.REFUSED_BY, (pc - code) >> 3)
                 put_word(context + 8 * prog.REFUSED_SHAPE, shape)
+            if outcome == prog.FOR_REFERENCE and retry != 0:
+                continue
             if outcome in (prog.FOR_REFERENCE, prog.NO_ROOM) and changes:
-                undo(context, changes)
+                undo(context, 0, changes)
             if outcome != prog.FOR_REFERENCE or ended:
                 break
 
@@ -368,12 +380,12 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
         while done < row:
             counter = context + 8 * prog.KINDS + 8 * (word_at(done + 8 * PACKED) >> KIND_SHIFT & 0xFF)
             put_word(counter, word_at(counter) + 1)
-            done += _ROW_BYTES
+            done += ROW_BYTES
         frame += 1
     following = frame + 1 if outcome in (prog.FOR_REFERENCE, prog.FRAME_GIVEN) else frame
     put_word(context + 8 * prog.FRAME, following if following < frames else 0)
     put_word(context + 8 * prog.POSITION, start - text if following < frames else 0)
-    return (done - rows) // _ROW_BYTES << prog.LENGTH_SHIFT | frame << prog.FRAME_SHIFT | outcome
+    return (done - rows) // ROW_BYTES << prog.LENGTH_SHIFT | frame << prog.FRAME_SHIFT | outcome
 
 
 def warm_up() -> None:

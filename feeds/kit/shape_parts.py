@@ -27,6 +27,17 @@ class Ids:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """Holes `id` and `time` name a trade whose ids have holes: a repeat of one of the last few is dropped and counted.
+
+    The effects behind this one are not carried out for a repeat. Id 0 names nothing.
+    """
+
+    id: str
+    time: str
+
+
+@dataclass(frozen=True)
 class Row:
     """Write one record of `kind`. Fields are names of holes; an empty one stands for 0. `side` may be a Side."""
 
@@ -81,7 +92,7 @@ class Give:
         object.__setattr__(self, "values", values)
 
 
-Effect = Ids | Row | Stamp | Seen | Last | Give
+Effect = Ids | Fresh | Row | Stamp | Seen | Last | Give
 
 
 class Each:
@@ -89,6 +100,15 @@ class Each:
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
+        self.choices: Sequence[Sequence[Part]] = (parts,)
+
+
+class OneOf(Each):
+    """A list of anything, each element of one of these shapes; see `one_of`."""
+
+    def __init__(self, choices: Sequence[Sequence[Part]]) -> None:
+        super().__init__(*choices[0])
+        self.choices = choices
 
 
 class Levels(Each):
@@ -105,8 +125,19 @@ Shape = Sequence[Part]
 
 
 def each(*parts: Part) -> Each:
-    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them."""
+    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them.
+
+    An element may be several values of the list, one behind the other: `each('"<symbol>",<price>,<size>', …)`.
+    """
     return Each(*parts)
+
+
+def one_of(*choices: Sequence[Part]) -> Each:
+    """`[…,…]`: none, one or more elements, each of one of these shapes, none of which has a list.
+
+    An element is tried against them in this order, and must fit one at the most.
+    """
+    return OneOf(choices)
 
 
 def levels(text: str, side: str | Side, flags: int = 0) -> Levels:

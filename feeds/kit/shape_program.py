@@ -27,8 +27,8 @@ REFUSED_SHAPE: Final = 14  # and that shape
 KINDS: Final = 16  # records written, by kind
 TAKEN: Final = 32  # frames, by shape
 UNDO: Final = 96  # pairs of an address and the word that stood there
-GIFTS: Final = 608
-FIELDS: Final = 800  # pairs of a value and its decimals
+GIFTS: Final = 2144
+FIELDS: Final = 2336  # pairs of a value and its decimals
 
 MAX_SHAPES: Final = UNDO - TAKEN
 MAX_UNDO: Final = (GIFTS - UNDO) // 2
@@ -62,19 +62,23 @@ OUTCOME_MASK: Final = 0xF
     INT,  # field
     TEXT,  # stop
     SHARED,  # up to here the next shape may be the same
-    WORD,  # field, how many, then length, word, mask, value of each
-    TIME,  # field, which of EPOCH, SECONDS, RFC3339
+    WORD,  # field, how many, then length, word, mask, value, rest, mask of each
+    TIME,  # field, which of EPOCH, SECONDS, RFC3339, LATER, NANOS
     NUMBER,
     ANY,
     LEVELS,  # packed, then length, word, mask, word, mask of each of three literals
     EACH,  # where to go on after an empty list
     NEXT,  # where the element begins
+    CHOICE,  # where to go on with an element that does not fit what follows; 0: nowhere
+    JUMP,  # where to go on
     MARK,
     IDS,  # column, id, time, whether by one, whether repeats are dropped, where to go on after one
+    FRESH,  # id, time, where to go on after a repeat
+    BYTES,  # field, a bit for each value that is left to the reference
     SEEN,  # column
     ROW,  # packed, side, price, size, seq, order, time
     STAMP,  # time, seq, packed word of a CHECKSUM (0: none), checksum
     LAST,
     GIVE,  # number, how many, fields
     DONE,  # the shape's number
-) = range(23)
+) = range(27)

@@ -8,6 +8,7 @@ frames ──> ShapeReader.read ──> rows of the batch
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -27,16 +28,17 @@ Refer = Callable[[bytes, int], object]
 """Takes a frame that no shape fits, and its receive time."""
 
 Give = Callable[[int, int, NDArray[np.int64], list[int], int], object]
-"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol),
-the rows, the values, the receive time. The rows lie behind `length` of the batch, where `TickBatch.extend` takes them
-from without a copy; they hold until something else is added."""
+"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol;
+that of the last element where symbols stand in a list alone), the rows, the values, the receive time. The rows lie
+behind `length` of the batch, where `TickBatch.extend` takes them from without a copy; they hold until something else is
+added."""
 
 _HEADER: Final = bytes.__basicsize__ - 1
 """Bytes of an object of type `bytes` before its content."""
 
 _SEPARATOR: Final = b"\0"
 _ROOM: Final = 1024
-"""Rows that room is made for, where the batch is full."""
+"""Rows that room is made for at the least, where the batch is full."""
 
 
 def _check_layout() -> None:
@@ -53,17 +55,27 @@ class ShapeReader:
 
     def __init__(self, shapes: Shapes, symbols: SymbolTable, state: NDArray[np.int64]) -> None:
         """Read `shapes`, of `symbols`, into `state`, a table of shape (instruments, columns): see state_table.py."""
-        self._shapes = shapes
         self._symbols = symbols
         self._array = np.zeros(prog.CONTEXT_WORDS, np.int64)
-        self._array[prog.CODE] = shapes.code.ctypes.data
         self._array[prog.SYMBOLS] = symbols.head.ctypes.data
-        self._array[prog.FIELDS :] = shapes.fields.ravel()
         self._context = self._array.ctypes.data
         self._words = self._array.data
         self._rows: NDArray[np.int64] | None = None
-        self._refused = [0] * (len(shapes.names) + 1)
+        self._former: Counter[str] = Counter()  # fallbacks from shapes that are no longer in use
+        self._refused: list[int] = []
+        self._shapes = shapes
+        self.use_shapes(shapes)
         self.use_state(state)
+
+    def use_shapes(self, shapes: Shapes) -> None:
+        """Use these shapes from the next frame on; `refer` may call this."""
+        self._former = Counter(self.fallbacks)
+        self._shapes = shapes
+        self._refused = [0] * (len(shapes.names) + 1)
+        self._array[prog.CODE] = shapes.code.ctypes.data
+        self._array[prog.TAKEN : prog.UNDO] = 0
+        self._array[prog.REFUSED_AT : prog.REFUSED_SHAPE + 1] = 0
+        self._array[prog.FIELDS :] = shapes.fields.ravel()
 
     def use_state(self, state: NDArray[np.int64]) -> None:
         """Use this state table from now on, for example a larger one. Raises ValueError for any other array."""
@@ -96,7 +108,7 @@ class ShapeReader:
             if outcome == prog.ALL_READ:
                 return
             if outcome == prog.NO_ROOM:
-                batch.reserve(_ROOM)
+                batch.reserve(len(batch.rows) - batch.length + _ROOM)  # the rows of this frame are not counted yet
                 continue
             if outcome == prog.NOT_SEPARATED:
                 for frame in frames:
@@ -160,7 +172,9 @@ class ShapeReader:
     @property
     def fallbacks(self) -> dict[str, int]:
         """Frames left to the reference, by the shape that was followed furthest; "" is for those that fit none."""
-        return {name: number for name, number in zip((*self._shapes.names, ""), self._refused, strict=True) if number}
+        names = (*self._shapes.names, "")
+        counts = self._former + Counter(dict(zip(names, self._refused, strict=False)))
+        return {name: number for name, number in counts.items() if number}
 
     @property
     def last_fallback(self) -> tuple[str, int]:

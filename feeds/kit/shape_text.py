@@ -9,12 +9,28 @@ from typing import Final
 from tickplant.feeds.kit.shape_literals import AFTER_OPENING, BEFORE_COMMA
 
 DECIMALS: Final = frozenset({"price", "price+", "size", "size+"})
-TYPES: Final = DECIMALS | {"symbol", "int", "epoch", "seconds", "rfc3339", "text", "number", "any"}
+TYPES: Final = DECIMALS | {
+    "symbol",
+    "int",
+    "epoch",
+    "seconds",
+    "rfc3339",
+    "uuid",
+    "later",
+    "nanos",
+    "text",
+    "number",
+    "any",
+    "bytes",
+}
 
 _HOLE: Final = re.compile(r"<([^<>]*)>")
 _FURTHER: Final = re.compile(r"\*(?: but (\w+(?:, \w+)*))?\Z")
-_NAMED: Final = re.compile(r"(?:([A-Za-z]\w*|_):)?(\w+\+?|\w+(?:=\d+)?(?:\|\w+(?:=\d+)?)+)\Z")
-WORD_BYTES: Final = 8
+_NAMED: Final = re.compile(r"(?:([A-Za-z]\w*|_):)?(\w+\+?|bytes(?:!\d\d?)+|\w+(?:=\d+)?(?:\|\w+(?:=\d+)?)+)\Z")
+WORD_BYTES: Final = 16
+TOLD_BYTES: Final = 8
+"""Words of one hole differ in so many bytes from their beginning on."""
+BITS: Final = 63
 
 
 @dataclass
@@ -39,7 +55,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Hole:
-    """What differs from message to message. `words` are those of an enumeration, with the number of each."""
+    """What differs from message to message. `words`: of an enumeration, or left to the reference, each a number."""
 
     name: str
     type: str
@@ -138,7 +154,14 @@ def _hole(text: str) -> Hole:
             words[word.encode()] = int(value) if value else number
         if max(map(len, words)) > WORD_BYTES:
             raise ValueError(f"<{text}>: a word is longer than {WORD_BYTES} bytes")
+        if len({word[:TOLD_BYTES] for word in words}) < len(words):
+            raise ValueError(f"<{text}>: two words begin with the same {TOLD_BYTES} bytes")
         return Hole(match[1] or "_", "word", words)
+    if kind.startswith("bytes!"):
+        left = [int(number) for number in kind.split("!")[1:]]
+        if max(left) >= BITS:
+            raise ValueError(f"<{text}>: only values below {BITS} can be left to the reference")
+        return Hole(match[1] or "_", "bytes", {b"%d" % number: number for number in left})
     if kind not in TYPES:
         raise ValueError(f"<{text}>: there is no type {kind}; there are {', '.join(sorted(TYPES))}")
     return Hole(match[1] or kind.rstrip("+"), kind)

@@ -16,9 +16,16 @@ A hole is `<name:type>`, or `<type>` where its name is that of its type; the nam
     int             an integer of 0 to 2**63 - 1
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
-    a=1|b=2         one of these words, of at most 8 bytes, and the number that it stands for
+    uuid            3f6c0c1e-0000-4000-8000-000000000001: its first 64 bits, as an order_id has them
+    later           as epoch; the hole has the later one of this and the time that it had before
+    nanos           ns within the ms of the time that the hole had before, added to that
+    a=1|b=2         one of these words, of at most 16 bytes, and the number that it stands for
+    bytes           a list of at most 8 integers as one: a byte each, the first one lowest, 255 for those above 254;
+                    `bytes!2!7` leaves lists with a 2 or a 7 in them to the reference
     text            plain ASCII up to the next character of the example
     number, any     a number, or any value, that nobody reads
+
+`each(…)` stands for a list of elements of one shape, `one_of(…, …)` for one of elements of several.
 
 `<*>` says that further members, which nobody reads, may stand anywhere in the object that it stands in;
 `<* but X, pu>` that those keys may not, since they change what the message says.
@@ -36,11 +43,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.kit import shape_program as prog
-from tickplant.feeds.kit.raw_numbers import EPOCH, RAW, RFC3339, SECONDS
+from tickplant.feeds.kit.raw_numbers import EPOCH, LATER, NANOS, RAW, RFC3339, SECONDS, UUID
 from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
     Each,
     Effect,
+    Fresh,
     Give,
     Ids,
     Last,
@@ -52,6 +60,7 @@ from tickplant.feeds.kit.shape_parts import (
     Stamp,
     each,
     levels,
+    one_of,
 )
 from tickplant.feeds.kit.shape_text import DECIMALS, Hole, Literal, TextReader
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
@@ -60,6 +69,7 @@ from tickplant.records.layouts import Kind
 __all__ = [
     "Each",
     "Effect",
+    "Fresh",
     "Give",
     "Ids",
     "Last",
@@ -72,6 +82,7 @@ __all__ = [
     "Stamp",
     "each",
     "levels",
+    "one_of",
 ]
 
 
@@ -88,8 +99,8 @@ class Shapes:
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        if not 0 < len(shapes) <= prog.MAX_SHAPES:
-            raise ValueError(f"{len(shapes)} shapes; a program has 1 to {prog.MAX_SHAPES}")
+        if len(shapes) > prog.MAX_SHAPES:
+            raise ValueError(f"{len(shapes)} shapes; a program has up to {prog.MAX_SHAPES}")
         self.names = tuple(shapes)
         self.fields: NDArray[np.int64] = np.zeros((prog.MAX_FIELDS, 2), np.int64)
         self.fields[:, 1] = RAW
@@ -158,15 +169,24 @@ class Shapes:
             else:
                 self._words += [prog.EACH, 0]
                 begin = len(self._words)
-                self._emit_group(piece, scope.inner(), further, shape, is_frame=False)
-                self._words += [prog.NEXT, begin]
-                self._words[begin - 1] = len(self._words)
+                ends = [begin - 1]
+                for choice in (piece, *piece.others):
+                    retry = len(self._words) + 1
+                    self._words += [prog.CHOICE, 0] if piece.others else []
+                    self._emit_group(choice, scope.inner(), further, shape, is_frame=False)
+                    self._words += [prog.NEXT, begin]
+                    if choice is not (piece, *piece.others)[-1]:
+                        self._words += [prog.JUMP, 0]
+                        ends.append(len(self._words) - 1)
+                        self._words[retry] = len(self._words)
+                for place in ends:
+                    self._words[place] = len(self._words)
         if is_frame:
             self._words.append(prog.ACCEPT)
         skips = []
         for effect in group.effects:
             self._emit_effect(effect, scope)
-            if isinstance(effect, Ids):
+            if isinstance(effect, Ids | Fresh):
                 skips.append(len(self._words) - 1)
         for place in skips:
             self._words[place] = len(self._words)
@@ -197,14 +217,20 @@ class Shapes:
         elif hole.type in ("number", "any"):
             words.append(prog.NUMBER if hole.type == "number" else prog.ANY)
         else:
+            if hole.type in ("later", "nanos") and hole.name not in scope.names:
+                raise ValueError(f"<{hole.name}:{hole.type}>: {hole.name!r} has no time before")
             field = 16 * self._number((hole.name, hole.type in DECIMALS))
             scope.names[hole.name] = field
             if hole.type in DECIMALS:
                 words += [prog.DECIMAL, field, int(hole.type.endswith("+"))]
+            elif hole.type == "bytes":
+                words += [prog.BYTES, field, sum(1 << number for number in hole.words.values())]
             elif hole.type == "word":
                 words += [prog.WORD, field, len(hole.words)]
                 for word in sorted(hole.words, key=len, reverse=True):
-                    words += [len(word), *_as_words(word, 1), _mask(len(word)), hole.words[word]]
+                    first, rest = _as_words(word, _WORD_WORDS)
+                    masks = _mask(min(len(word), 8)), _mask(max(len(word) - 8, 0))
+                    words += [len(word), first, masks[0], hole.words[word], rest, masks[1]]
             else:
                 words += [prog.INT, field] if hole.type == "int" else [prog.TIME, field, _TIMES[hole.type]]
 
@@ -216,6 +242,8 @@ class Shapes:
             case Ids():
                 words += [prog.IDS, effect.column, of(effect.id), of(effect.time)]
                 words += [int(effect.by_one), int(effect.drop_repeats), 0]
+            case Fresh():
+                words += [prog.FRESH, of(effect.id), of(effect.time), 0]
             case Row():
                 named = isinstance(effect.side, str)
                 packed = effect.kind << KIND_SHIFT | effect.flags << FLAGS_SHIFT
@@ -245,7 +273,15 @@ class Shapes:
         return self._numbers[key]
 
 
-_TIMES: Final = {"epoch": EPOCH, "seconds": SECONDS, "rfc3339": RFC3339}
+_TIMES: Final = {
+    "epoch": EPOCH,
+    "seconds": SECONDS,
+    "rfc3339": RFC3339,
+    "later": LATER,
+    "nanos": NANOS,
+    "uuid": UUID,
+}
+_WORD_WORDS: Final = 2  # of a word in WORD
 _LITERAL_WORDS: Final = 2  # of a literal in LEVELS
 
 
@@ -284,6 +320,7 @@ class _Group:
         self.pieces: list[Literal | Hole | _Group] = []
         self.effects = [part for part in parts if not isinstance(part, str | Each)]
         self.levels: Levels | None = None
+        self.others: list[_Group] = []  # what an element may be instead
         text = ""
         for part in [*parts, None]:
             if isinstance(part, str):
@@ -293,11 +330,14 @@ class _Group:
                     self.pieces += reader.read(text)
                 text = ""
             if isinstance(part, Each):
-                reader.enter_list()
-                group = _Group(part.parts, reader)
+                choices = []
+                for choice in part.choices:
+                    reader.enter_list()
+                    choices.append(_Group(choice, reader))
+                    reader.leave_list()
+                group, *group.others = choices
                 group.levels = part if isinstance(part, Levels) else None
                 self.pieces.append(group)
-                reader.leave_list()
 
     def literals(self) -> Iterator[Literal]:
         """Those of lists included."""
@@ -305,7 +345,9 @@ class _Group:
 
     def check(self, *, given: bool | None = None) -> None:
         """Raises ValueError where it is not clear which rows an event has, or whether rows are given."""
-        lists = [piece for piece in self.pieces if isinstance(piece, _Group)]
+        lists = [each for piece in self.pieces if isinstance(piece, _Group) for each in (piece, *piece.others)]
+        if any(len([*choice.groups()]) > 1 for piece in lists if piece.others for choice in (piece, *piece.others)):
+            raise ValueError("a list within a choice")
         gives = any(isinstance(effect, Give) for effect in self.effects)
         if given is None:
             given = any(isinstance(effect, Give) for group in self.groups() for effect in group.effects)
@@ -326,7 +368,8 @@ class _Group:
         yield self
         for piece in self.pieces:
             if isinstance(piece, _Group):
-                yield from piece.groups()
+                for choice in (piece, *piece.others):
+                    yield from choice.groups()
 
     def as_levels(self) -> list[int] | None:
         """The operands of LEVELS, which reads a list of plain levels faster than one operation after the other."""

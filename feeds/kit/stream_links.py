@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tickplant.feeds.contract import Effect
 from tickplant.feeds.kit import state_table
+from tickplant.feeds.kit.link_groups import group_of
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
-from tickplant.feeds.kit.other_streams import OTHER_CHANNELS
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
-from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import StatusCode
+
+SETTLED_NS: Final = 3_000_000_000
+"""How long a link has been open before it is taken to deliver all its streams."""
 
 _SEEN: Final = {
     "quote": state_table.SEEN_QUOTE,
@@ -32,6 +36,9 @@ class StreamLinks:
         self._subscriptions = subscriptions
         self._carried_by = carried_by
         self._live = live
+        self._seen = dict(_SEEN)  # by channel, the column that says whether something has come
+        if state_table.LAST_TRADE in market.uncounted:
+            self._seen |= dict.fromkeys(("trade", "agg_trade"), state_table.SEEN_TRADE)
         self.overlapping = False  # two sockets bear the same streams at the moment
         self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
 
@@ -39,51 +46,62 @@ class StreamLinks:
         """The link of a name; of a recording, whatever its name."""
         link = self._subscriptions.links.get(name)
         if link is None and not self._live:
-            return self._subscriptions.recorded(name, self._carried_by(name))
+            return self._subscriptions.recorded(name, self._carried_by(group_of(name)))
         return link
 
     def on_open(self, link: Link, now_ns: int) -> None:
         """A socket is up."""
         link.sockets += 1
+        link.opened_ns = now_ns
         self._note_overlap()
         link.replacing = False
-        self._clear_seen(link)
+        if not self._carrying(link):
+            self._clear_seen(link)
         self._market.status(StatusCode.CONNECTED, now_ns, flags=_flags(link))
         self.go_on(link, now_ns)
 
-    def go_on(self, link: Link, now_ns: int) -> None:
-        """The streams of a link are about to come, after an interruption perhaps."""
-        for stream in self._streams_of(link):
+    def go_on(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> None:
+        """The streams of a link, or these of them, are about to come, after an interruption perhaps."""
+        coming = self.streams_of(link) if streams is None else streams
+        # In the same order live and from a capture, which does not say how the feed was configured.
+        for stream in sorted(coming, key=lambda stream: stream.channel):
             listing = self._market.listings.by_symbol.get(stream.symbol)
-            if listing is None:
-                continue
-            if stream.channel == "quote":
-                self._market.quotes_go_on(listing, now_ns)
-            elif stream.channel in OTHER_CHANNELS:
-                self._market.others.go_on(listing, stream.channel, now_ns)
+            if listing is not None:
+                self._market.go_on(listing, stream.channel, now_ns)
 
     def on_close(self, link: Link, now_ns: int) -> None:
-        """A socket is gone; or the older one of two, and nothing is lost."""
+        """A socket is gone. Where another one carries its streams, nothing is lost."""
         if link.sockets == 0 and self._live:
             return
         link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
         self._note_overlap()
         if link.sockets:
-            self._clear_seen(link)
-            self._subscriptions.restart_watch(link, now_ns)
+            if not self._carrying(link):
+                self._clear_seen(link)
+                self._subscriptions.restart_watch(link, now_ns)
             self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
             return
         link.replacing = False
+        if carrying := self._carrying(link):
+            if not any(twin.opened_ns + SETTLED_NS <= now_ns for twin in carrying):
+                self._doubt(link)
+            self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
+            return
+        self.cut(link, self.streams_of(link), now_ns)
+
+    def cut(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
+        """These streams of a link come no longer, though the link itself may live."""
         lost: dict[Listing, int] = {}
-        for stream in self._streams_of(link):
+        for stream in streams:
+            link.watched.pop(stream, None)
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.interrupt(listing, stream.channel, now_ns)
                 lost[listing] = lost.get(listing, 0) | ON_CHANNEL[stream.channel]
         for listing, flags in lost.items():
             self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
 
-    def _streams_of(self, link: Link) -> Sequence[Stream]:
-        # Of a recording nobody knows which of the feed's streams a link carried.
+    def streams_of(self, link: Link) -> Sequence[Stream]:
+        """What a link carries; of a recording, where nobody knows that, all that it may have carried."""
         symbols = self._market.listings.by_symbol if not self._live else ()
         return link.streams or [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
 
@@ -92,7 +110,7 @@ class StreamLinks:
 
         Returns whether a link is replaced as well: the venue's instruments may have changed.
         """
-        effects: list[Effect] = [*self._subscriptions.again(now_ns)]
+        effects: list[Effect] = [*self._subscriptions.again(now_ns), *self._subscriptions.lagging(now_ns)]
         overdue = self._subscriptions.overdue(now_ns, self._delivered)
         for replacement, silent in overdue:
             self.tell_silent(silent, now_ns)
@@ -108,9 +126,22 @@ class StreamLinks:
                 self._market.status(code, now_ns, listing.instrument, flags=ON_CHANNEL[stream.channel])
                 self._market.doubt(listing, stream.channel)
 
+    def _carrying(self, link: Link) -> list[Link]:
+        # Other links that are open and carry the same streams.
+        return [twin for twin in self._subscriptions.twins(link) if twin.sockets]
+
+    def _doubt(self, link: Link) -> None:
+        # The link that is left may not have subscribed to all when this one broke. Ids show what trades and books lack.
+        for stream in self.streams_of(link):
+            if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
+                self._market.doubt(listing, stream.channel)
+
     def _note_overlap(self) -> None:
         # When a socket opens or closes, and not for each event of a book, which asks.
-        self.overlapping = any(link.sockets > 1 for link in self._subscriptions.links.values())
+        sockets = Counter[str]()
+        for link in self._subscriptions.links.values():
+            sockets[link.group] += link.sockets
+        self.overlapping = max(sockets.values(), default=0) > 1
 
     def _clear_seen(self, link: Link) -> None:
         for stream in link.streams:
@@ -122,10 +153,10 @@ class StreamLinks:
             return False
         if stream.channel in OTHER_CHANNELS:
             return self._market.others.take_delivered(stream.symbol, stream.channel)
-        if stream.channel not in _SEEN:
+        if stream.channel not in self._seen:
             before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
             return before != self._marks[stream]
-        row, column = self._market.listings.state[listing.slot], _SEEN[stream.channel]
+        row, column = self._market.listings.state[listing.slot], self._seen[stream.channel]
         seen, row[column] = bool(row[column]), 0
         return seen
 

@@ -27,7 +27,7 @@ CAUSE: Final = 2
 
 
 Owner = Callable[[bytes], tuple[str, str] | None]
-"""Of a frame that cannot be read: symbol and channel, or `partial`; None where neither can be known."""
+"""Of a frame that cannot be read: symbol and channel; None where neither can be known."""
 
 
 class StreamRejects:
@@ -65,9 +65,6 @@ class StreamRejects:
             # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
             if begins or listing.book.live:
                 market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
-        elif channel == "partial":
-            if begins:
-                market.gap(instrument, GapCause.REJECTED, 0, ts_recv, next_id=next_id, flags=Flag.PARTIAL)
         elif (column := COLUMN.get(channel)) is not None:
             row = market.listings.state[listing.slot]
             if ident != UNKNOWN_ID:
@@ -80,6 +77,11 @@ class StreamRejects:
                 market.gap(instrument, GapCause.REJECTED, 0, ts_recv, last_id=last_id, next_id=next_id, flags=flags)
         elif begins and channel in ON_CHANNEL:
             market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=ON_CHANNEL[channel])
+
+    @property
+    def any_run(self) -> bool:
+        """Whether messages of some stream are being rejected."""
+        return bool(self._runs.open)
 
     def end(self, listing: Listing, channel: str) -> Run | None:
         """A good message of a stream has come; the run of rejects that it ends."""
@@ -136,8 +138,8 @@ class StreamRejects:
     def _mark(self, listing: Listing, column: int) -> int:
         # What a good message of the stream changes.
         market = self._market
-        if column == sc.LAST_QUOTE and not market.quotes_count:
-            return market.listings.reader.kinds.get(Kind.QUOTE, 0)
+        if column in market.uncounted:
+            return market.listings.reader.kinds.get(Kind.QUOTE if column == sc.LAST_QUOTE else Kind.TRADE, 0)
         return int(market.listings.state[listing.slot, column])
 
     # Of frames that cannot be read.

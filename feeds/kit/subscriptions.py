@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
-import msgspec
+from tickplant.feeds.contract import LinkSpec, Open, Resubscribe, Send
+from tickplant.feeds.kit.link_groups import SECOND_NS, Link, LinkGroups, Pending, Stream
+from tickplant.instruments import FEED_SYMBOL
 
-from tickplant.feeds.contract import LinkSpec, Resubscribe, Send
+__all__ = ["BUSY", "Link", "Stream", "SubscribeCodec", "Subscriptions"]
 
-SECOND_NS: Final = 1_000_000_000
 ANSWER_NS: Final = 10 * SECOND_NS
 LONGEST_PAUSE_NS: Final = 60 * SECOND_NS
 BUSY: Final = frozenset({"quote", "book"})
 """Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
-
-
-class Stream(msgspec.Struct, frozen=True):
-    """One channel of one symbol."""
-
-    symbol: str
-    channel: str
 
 
 class SubscribeCodec(Protocol):
@@ -44,46 +39,74 @@ class SubscribeCodec(Protocol):
         ...
 
 
-class _Pending(msgspec.Struct):
-    """A request that is not answered in full."""
-
-    streams: list[Stream]  # to be subscribed to, and not acknowledged yet; none where subscriptions end
-    deadline_ns: int
-
-
-class Link:
-    """One connection, its streams and their state. While it is replaced with overlap, two sockets bear its name."""
-
-    def __init__(self, spec: LinkSpec, streams: Sequence[Stream], channels: Iterable[str] = ()) -> None:
-        self.spec = spec
-        self.streams = streams
-        self.channels = frozenset(channels) | {stream.channel for stream in streams}
-        self.sockets = 0
-        self.replacing = False  # a Resubscribe has been asked for
-        self.pending: dict[int, _Pending] = {}  # by request
-        self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to ask for them again
-        self.refusals = 0  # in a row
-        self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
-        self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
-
-
-class Subscriptions:
+class Subscriptions(LinkGroups):
     """All connections of a feed."""
 
     def __init__(
-        self, links: Iterable[tuple[LinkSpec, Sequence[Stream]]], codec: SubscribeCodec, *, silent_s: float = 60.0
+        self,
+        links: Iterable[tuple[LinkSpec, Sequence[Stream]]],
+        codec: SubscribeCodec,
+        *,
+        silent_s: float = 60.0,
+        streams_per_link: int = 0,
+        symbols_per_link: int = 0,
+        request_bytes: int | None = None,
+        secret: Collection[str] = (),
+        halves: bool = False,
     ) -> None:
-        self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
+        """Nothing is subscribed to yet.
+
+        Args:
+            links: what each link carries at first.
+            codec: how the venue words subscriptions.
+            silent_s: a stream that may not rest and is silent for so long has failed.
+            streams_per_link: most that a link carries, for symbols that are added while the feed runs; 0: any number.
+            symbols_per_link: likewise.
+            request_bytes: a longer request is taken apart; None where the venue has no such limit.
+            secret: names of the links whose requests hold a credential.
+            halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
+        """
+        super().__init__(links, silent_s, streams_per_link, symbols_per_link)
         self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
         self._codec = codec
+        self._request_bytes = request_bytes
+        for name in secret:
+            self.links[name].secret = True
+        self._halves = halves
         self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
         self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
-        self._silent_ns = int(silent_s * SECOND_NS)
         self._next_id = 1
 
-    def recorded(self, name: str, channels: Iterable[str]) -> Link:
-        """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
-        return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
+    def add(self, symbol: str, now_ns: int) -> list[Open | Send]:
+        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be."""
+        effects: list[Open | Send] = []
+        for streams, links, are_new in self.place(symbol):
+            effects += [Open(link.spec) for link in links if are_new]
+            for link in links:
+                if link.sockets:
+                    effects += self.request(link, streams, now_ns)
+        return effects
+
+    def remove(self, symbol: str, now_ns: int) -> list[Send]:
+        """End the subscriptions of a symbol for good. The link stays, empty perhaps: another symbol may come."""
+        sends = self.leave(symbol, now_ns)
+        self._left.pop(symbol, None)
+        for link in self.links.values():
+            others = [([one for one in streams if one.symbol != symbol], at_ns) for streams, at_ns in link.refused]
+            link.refused = [(streams, at_ns) for streams, at_ns in others if streams]
+            for pending in link.pending.values():
+                pending.streams = [stream for stream in pending.streams if stream.symbol != symbol]
+        return sends
+
+    def is_acknowledged(self, symbol: str) -> bool:
+        """Whether every link that is open has its subscriptions to a symbol acknowledged."""
+        return all(
+            stream in link.watched
+            for link in self.links.values()
+            if link.sockets
+            for stream in link.streams
+            if stream.symbol == symbol
+        )
 
     def subscribe(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> list[Send]:
         """Requests for all streams, or these, of a link that has just opened; their answers are awaited."""
@@ -143,12 +166,16 @@ class Subscriptions:
         sends: list[Send] = []
         interval_ns = int(link.spec.send_interval_s * SECOND_NS)
         for group in groups.values():
-            for start in range(0, len(group), most):
-                part = group[start : start + most]
-                deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
-                link.pending[self._next_id] = _Pending(part if subscribe else [], deadline_ns)
+            parts = deque(group[start : start + most] for start in range(0, len(group), most))
+            while parts:
+                part = parts.popleft()
                 payload = self._codec.request(part, self._next_id, subscribe=subscribe)
-                sends.append(Send(link.spec.name, payload))
+                if self._request_bytes is not None and len(payload) > self._request_bytes and len(part) > 1:
+                    parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+                    continue
+                deadline_ns = now_ns + len(sends) * interval_ns + ANSWER_NS
+                link.pending[self._next_id] = Pending(part if subscribe else [], deadline_ns)
+                sends.append(Send(link.spec.name, payload, link.secret))
                 self._next_id += 1
         return sends
 
@@ -158,6 +185,21 @@ class Subscriptions:
             if not isinstance(request, int) or (pending := link.pending.get(request)) is None:
                 continue
             done = [stream for stream in pending.streams if symbol in ("", stream.symbol)]
+            pending.streams = [stream for stream in pending.streams if stream not in done]
+            if not pending.streams:
+                del link.pending[request]
+            if done:
+                link.refusals = 0
+            self._watch(link, done, now_ns)
+
+    def acknowledge_all(self, connection: str, subscribed: Callable[[Stream], bool], now_ns: int) -> None:
+        """The venue has said what a connection is subscribed to, and not which request that answers."""
+        link = self.links.get(connection)
+        if link is None:
+            return
+        for request in list(link.pending):
+            pending = link.pending[request]
+            done = [stream for stream in pending.streams if subscribed(stream)]
             pending.streams = [stream for stream in pending.streams if stream not in done]
             if not pending.streams:
                 del link.pending[request]
@@ -181,7 +223,9 @@ class Subscriptions:
         if not pending.streams:
             del link.pending[known]
         if streams:
-            link.refused.append((streams, now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)))
+            half = len(streams) // 2 if self._halves else 0
+            again_ns = now_ns + min(SECOND_NS << link.refusals, LONGEST_PAUSE_NS)
+            link.refused += [(part, again_ns) for part in (streams[:half], streams[half:]) if part]
             link.refusals = min(link.refusals + 1, 16)
         return streams
 
@@ -203,7 +247,8 @@ class Subscriptions:
     def overdue(self, now_ns: int, delivered: Callable[[Stream], bool]) -> list[tuple[Resubscribe, list[Stream]]]:
         """Connections to replace, and those of their streams that were acknowledged but are silent.
 
-        `delivered` says whether a stream has brought anything since it was last asked about it.
+        `delivered` says whether a stream has brought anything since it was last asked about it, over whichever of the
+        links that carry it. So these are judged together, and replaced one after the other.
         """
         result: list[tuple[Resubscribe, list[Stream]]] = []
         for name, link in self.links.items():
@@ -211,8 +256,12 @@ class Subscriptions:
                 continue
             unanswered = [request for request, pending in link.pending.items() if pending.deadline_ns <= now_ns]
             silent: list[Stream] = []
+            twins = self.twins(link)
             for stream in [stream for stream, deadline_ns in link.watched.items() if deadline_ns <= now_ns]:
                 patience = link.patience.get(stream, 1)
+                for twin in twins:
+                    if stream in twin.watched:
+                        self._watch(twin, [stream], now_ns)
                 if stream.symbol in self._resting:
                     self._watch(link, [stream], now_ns)
                     continue
@@ -247,8 +296,8 @@ class Subscriptions:
 
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
-            if stream.symbol in self._left:
-                continue
+            if stream.symbol in self._left or stream.symbol == FEED_SYMBOL:
+                continue  # what is about no single symbol may rest
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
     def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:

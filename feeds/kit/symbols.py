@@ -44,6 +44,13 @@ class SymbolTable:
             self._enter(text, slot)
         return True
 
+    def remove(self, symbol: str) -> None:
+        """Leave frames of a symbol to the reference; nothing where it is not entered."""
+        if self._slots.pop(symbol.encode(errors="surrogatepass"), None) is not None:
+            self._allocate(len(self._entries))
+            for each, row in self._slots.items():
+                self._enter(each, row)
+
     def _allocate(self, entries: int) -> None:
         self._entries = np.zeros((entries, ENTRY_WORDS), np.int64)
         self.head[:] = self._entries.ctypes.data, entries - 1

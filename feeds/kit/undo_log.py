@@ -8,9 +8,9 @@ from tickplant.kernels import inlined, part
 
 
 @part
-def undo(context: int, changes: int) -> None:
-    """Take the first `changes` of a frame back, the newest first."""
-    for k in range(changes - 1, -1, -1):
+def undo(context: int, first: int, changes: int) -> None:
+    """Take the changes `first` … `changes - 1` of a frame back, the newest first."""
+    for k in range(changes - 1, first - 1, -1):
         entry = context + 8 * prog.UNDO + 16 * k
         put_word(word_at(entry), word_at(entry + 8))
 

@@ -3,8 +3,7 @@
     class MyAdapter(VenueAdapter):
         def read(self, frame, ts_recv): …             the reference decoder
         def give(self, number, slot, rows, values, ts_recv): …     what its shapes give
-        @abc.abstractmethod
-    def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
+        def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
         def answered(self, answer, now_ns): …         of requests of its own
 
 docs/venues.md goes through it with an example.
@@ -35,6 +34,7 @@ from tickplant.feeds.contract import (
     Resumed,
     Resync,
     Second,
+    Symbols,
 )
 from tickplant.feeds.kit.instrument_life import InstrumentLife, InstrumentSource
 from tickplant.feeds.kit.market_streams import Market
@@ -43,6 +43,7 @@ from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.stream_links import StreamLinks
 from tickplant.feeds.kit.subscriptions import Link, Subscriptions
+from tickplant.feeds.kit.symbol_changes import SymbolChanges
 from tickplant.feeds.kit.trade_backfill import TradeHistory
 from tickplant.feeds.rejections import TROUBLE_FRAMES
 from tickplant.records.batch import Rows
@@ -51,6 +52,9 @@ from tickplant.records.layouts import Kind, StatusCode
 REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
+
+TRADES: Final = frozenset({"trade", "agg_trade"})
+"""Channels of which the venue can be asked for the newest id."""
 
 Part = TypeVar("Part")
 
@@ -89,8 +93,10 @@ class VenueAdapter(abc.ABC):
         self.subscriptions = subscriptions
         self.budget = budget
         self.live = context.live
+        subscriptions.prepare(context.symbols or (), context.connections)
         self.links = StreamLinks(market, subscriptions, carried_by, live=context.live)
         self.life = InstrumentLife(venue, context, market, subscriptions, instruments)
+        self.changes = SymbolChanges(context, market, subscriptions, self.life, self.follow, self.unfollow)
         self.counts = FeedCounters()
         self.effects: list[Effect] = []
         self.link = ""  # the frame being read came over it
@@ -124,6 +130,14 @@ class VenueAdapter(abc.ABC):
     def answered(self, answer: Answer, now_ns: int) -> None:
         """The answer to a request that the venue's own adapter has made, or would have made. Nothing by default."""
         del answer, now_ns
+
+    def follow(self, symbol: str, now_ns: int) -> None:
+        """A symbol is recorded from now on, and subscribed to. Nothing by default."""
+        del symbol, now_ns
+
+    def unfollow(self, symbol: str, now_ns: int) -> None:
+        """A symbol is recorded no longer: let go of what is kept of it. Nothing by default."""
+        del symbol, now_ns
 
     def ended(self) -> None:
         """Nothing more comes for now. Nothing by default."""
@@ -192,6 +206,9 @@ class VenueAdapter(abc.ABC):
                         listing.book.refresh()
                         self.market.record(listing, (), 0, now_ns)
                 self.follow_up()
+            case Symbols():
+                self.changes.change(event, now_ns)
+                self.follow_up()
             case Resumed(last):
                 self.market.ts_recv = now_ns
                 self.market.resume(last)
@@ -209,10 +226,10 @@ class VenueAdapter(abc.ABC):
         """See the contract."""
         ticks = self.market.batch.take()
         self.counts.ticks += len(ticks)
-        if not (self.effects or self.life.effects or self._rejects):
+        if not (self.effects or self.life.effects or self.changes.effects or self._rejects):
             return Output(ticks)
-        effects, self.effects = self.effects + self.life.effects, []
-        self.life.effects = []
+        effects, self.effects = self.effects + self.life.effects + self.changes.effects, []
+        self.life.effects, self.changes.effects = [], []
         rejects, self._rejects = self._rejects, []
         return Output(ticks, effects, rejects)
 
@@ -224,6 +241,8 @@ class VenueAdapter(abc.ABC):
     def _on_frames(self, link: str, frames: Sequence[bytes], ts_recv: int) -> None:
         self.link = link
         self.counts.frames += len(frames)
+        if self.subscriptions.doubled and (known := self.subscriptions.links.get(link)) is not None:
+            known.frames += len(frames)
         self.market.ts_recv = ts_recv
         self.market.rejects.tell_unread(ts_recv)
         if self._use_shapes:
@@ -260,7 +279,9 @@ class VenueAdapter(abc.ABC):
         return recorded
 
     def follow_up(self) -> None:
-        """Ask for what the market wants."""
+        """Ask for what the market wants, decide on symbols."""
+        if self.changes.open:
+            self.changes.look(self.market.ts_recv)
         if self.market.snapshots_wanted:
             wanted, self.market.snapshots_wanted = self.market.snapshots_wanted, []
             for symbol, now_ns in wanted:
@@ -276,12 +297,16 @@ class VenueAdapter(abc.ABC):
         """The deadlines of subscriptions, probes and polls."""
         self.market.rejects.tell_unread(now_ns)
         self.life.on_second(now_ns)
+        if self.changes.open:
+            self.changes.look(now_ns)
         effects, replaced = self.links.on_second(now_ns)
         self.effects += effects
         if replaced:
             self.life.doubt(now_ns)
         if self._past is not None:
-            self.effects += [self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet]
+            self.effects += [
+                self._past.probe.ask(stream, now_ns) for stream in self.subscriptions.quiet if stream.channel in TRADES
+            ]
             if silent := self._past.probe.silent(now_ns, self.market.last_trade):
                 self.links.tell_silent(silent, now_ns)
                 self.effects += self.subscriptions.replace(silent)
@@ -330,6 +355,7 @@ class VenueAdapter(abc.ABC):
         """The venue has refused a subscription: returns what to raise."""
         streams = self.subscriptions.refuse(self.link, request, ts_recv, symbol=symbol)
         self.counts.refused += 1
+        self.changes.refused(streams, reason)
         self.life.doubt(ts_recv)
         self.market.status(StatusCode.SUBSCRIPTION_REFUSED, ts_recv)
         rejected = RejectError("subscription refused", f"{reason} {self.subscriptions.names(streams)}".rstrip())

@@ -22,9 +22,11 @@ import numba
 from numba.core import caching as untyped_caching
 from numba.core import event as untyped_event
 from numba.core import runtime as untyped_runtime
+from numba.extending import intrinsic
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
 
 JIT_ENABLED: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 STALE_CACHE_S: Final = 86_400.0
@@ -92,6 +94,30 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 def part(function: Callable[P, R]) -> Callable[P, R]:
     """A part of kernels that they call, kept with the machine code of each."""
     return cast("Callable[P, R]", numba.njit(nogil=True)(function))
+
+
+def _borrowed(_: Any, array: Any) -> Any:
+    """What numba compiles `borrowed` to."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        view.meminfo = view.meminfo.type(None)
+        view.parent = view.parent.type(None)
+        return view._getvalue()
+
+    return array(array), generate
+
+
+def _itself(array: A) -> A:
+    return array
+
+
+borrowed: Final[Callable[[A], A]] = cast("Callable[[A], A]", intrinsic(_borrowed)) if JIT_ENABLED else _itself
+"""An array without its reference count, inside a kernel whose caller holds on to it.
+
+numba counts an array up and down wherever a function with branches passes it on. That is atomic: twenty counts cost
+more than all else that an order does to a book. Measured, with `inlined`: 110 ns instead of 580 ns an order.
+"""
 
 
 @contextlib.contextmanager

@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from session_scripts import StreamRules, levels_of
-from venue_samples import SAMPLES, VenueSample
+from venue_samples import WITH_LIVES, VenueSample
 from venue_session import VenueSession
 
 from tickplant.feeds.contract import Closed
+from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import Flag, Kind, StatusCode
 
-VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-ALL = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.LAST
+VENUE = pytest.mark.parametrize("sample", WITH_LIVES.values(), ids=WITH_LIVES)
+ALL = ALL_STREAMS | Flag.LAST
 
 
 def session_of(sample: VenueSample) -> VenueSession:

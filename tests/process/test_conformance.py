@@ -1,7 +1,8 @@
 """What holds for every venue of the catalogue as real processes: a feed, its simulated venue, sockets between them.
 
 k. While links break, messages are lost and checksums are wrong, the records in the ring fold to the venue's book, lack
-   no trade beyond their GAPs, and the feed's accounts balance. `tickplant ingest` of its capture stores the same.
+   no trade beyond their GAPs, and the feed's accounts balance. `tickplant ingest` of its capture stores the same. The
+   values of its credential are nowhere in what it has written.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import pytest
 from feed_process import FeedProcess, feed_process
 from folded_book import FoldedBook
 from plant_process import tickplant
-from session_scripts import STREAMS, StreamRules, levels_of
+from session_scripts import StreamRules, levels_of
 from sim_process import SimProcess, sim_process
-from venue_samples import SAMPLES, Levels, VenueSample
+from venue_samples import WITH_LINKS, Levels, VenueSample
 
+from tickplant.feeds.capture_reader import Recording
 from tickplant.instruments import FEED_SYMBOL, Instrument
+from tickplant.records.channels import STREAM_OF_KIND
 from tickplant.records.layouts import TICK, GapCause, Kind, Schema, StatusCode
 from tickplant.runtime.job_specs import Live
 from tickplant.store.reader import Store
@@ -29,7 +32,7 @@ from tickplant.store.selection import Selection
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-VENUE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+VENUE = pytest.mark.parametrize("sample", WITH_LINKS.values(), ids=WITH_LINKS)
 FIELDS = [name for name in TICK.names or () if name not in ("seq", "instrument")]
 OF_A_PROCESS = {
     StatusCode.ACCOUNT_FRAMES,
@@ -46,11 +49,14 @@ class Books:
     def __init__(self, feed: FeedProcess, sample: VenueSample) -> None:
         self._feed, self._sample = feed, sample
         self._books: defaultdict[int, FoldedBook] = defaultdict(FoldedBook)
+        self._quoted: dict[int, bool] = {}  # by instrument, whether quotes have come since the link was lost
         self._read = 0
 
     def are_live(self) -> bool:
         self._follow()
         found = [self._feed.instruments.find(self._sample.venue, symbol) for symbol in self._sample.symbols]
+        if not self._sample.has_book:
+            return all(rows and self._quoted.get(rows[-1].id) for rows in found)
         return all(rows and self._books[rows[-1].id].live for rows in found)
 
     def of(self, symbol: str) -> Levels:
@@ -62,7 +68,12 @@ class Books:
         records = self._feed.records[self._read :]
         self._read += len(records)
         for ident in np.unique(records["instrument"]).tolist():
-            self._books[ident].apply_ticks(records[records["instrument"] == ident])
+            mine = records[records["instrument"] == ident]
+            self._books[ident].apply_ticks(mine)
+            lost = np.flatnonzero((mine["kind"] == Kind.STATUS) & (mine["price"] == StatusCode.DISCONNECTED))
+            since = mine["kind"][lost[-1] if len(lost) else 0 :]
+            before = not len(lost) and self._quoted.get(ident, False)
+            self._quoted[ident] = before or bool((since == Kind.QUOTE).any())
 
 
 def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Books, seconds: float) -> None:
@@ -70,7 +81,7 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
     end_s = time.monotonic() + seconds
     deeds: list[dict[str, Any]] = [
         {"fault": "disconnect"},
-        {"fault": "drop", "stream": "*", "count": 100},
+        {"fault": "drop", "stream": sample.lossy, "count": 100},
         {"fault": "disconnect", "close_frame": False},
         {"fault": "duplicate", "stream": "*", "count": 10},
     ]
@@ -85,6 +96,27 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
         feed.wait_for("live books", books.are_live)
 
 
+def credential(sample: VenueSample, folder: Path) -> dict[str, str] | None:
+    """The environment in which a feed finds the values of its credential."""
+    if not sample.secrets:
+        return None
+    (folder / "credentials").mkdir(mode=0o700)
+    path = folder / "credentials" / "venue"
+    path.write_text("".join(f'{name} = "{value}"\n' for name, value in sample.secrets.items()))
+    path.chmod(0o600)
+    return {"CREDENTIALS_DIRECTORY": str(path.parent)}
+
+
+def check_secrets(sample: VenueSample, feed: FeedProcess) -> None:
+    """What a feed has written holds none of them."""
+    capture = Recording(feed.data_dir / "capture" / feed.name)
+    written = [feed.errors.read_bytes(), *(b"\n".join(block) for block in capture.blocks())]
+    written += [path.read_bytes() for path in feed.data_dir.rglob("*") if path.is_file()]
+    assert len(b"".join(written)) > 10_000
+    for value in sample.secrets.values():
+        assert not any(value.encode() in text for text in written)
+
+
 def run(sample: VenueSample, folder: Path, seconds: float) -> FeedProcess:
     """A feed and its venue in trouble, then the books compared; returns the feed, stopped and closed."""
     market: dict[str, Any] = {"venue": sample.venue, "symbols": [*sample.symbols, sample.further]}
@@ -92,14 +124,16 @@ def run(sample: VenueSample, folder: Path, seconds: float) -> FeedProcess:
     patience = {"stall_s": 5.0, "reconnect_cap_s": 0.3}
     with sim_process(**market) as sim:
         source = Live(ws_url=sim.ws_url + sample.ws_path, rest_url=sim.rest_url)
-        config = {"venue": sample.venue, "symbols": sample.symbols, "capture": True} | patience
-        with feed_process(folder, source, **config) as feed:
+        config = {"venue": sample.venue, "symbols": sample.symbols, "capture": True, "channels": sample.channels}
+        config |= patience | ({"credentials": "venue"} if sample.secrets else {})
+        with feed_process(folder, source, environment=credential(sample, folder), **config) as feed:
             books = Books(feed, sample)
             feed.wait_for("live books", books.are_live)
             trouble(sample, sim, feed, books, seconds)
-            for symbol in sample.symbols:
+            feed.wait_for("data of each stream", lambda: all(begun(feed, sample, each) for each in sample.symbols))
+            for symbol in sample.symbols if sample.has_book else ():
                 sim.fault("halt", symbol=symbol)  # so that its book comes to rest
-            for symbol in sample.symbols:
+            for symbol in sample.symbols if sample.has_book else ():
 
                 def is_the_venues(symbol: str = symbol) -> bool:
                     return books.of(symbol) == sample.levels(sample.fetch_book(sim, symbol))
@@ -109,6 +143,13 @@ def run(sample: VenueSample, folder: Path, seconds: float) -> FeedProcess:
             return feed
 
 
+def begun(feed: FeedProcess, sample: VenueSample, symbol: str) -> bool:
+    """Whether a symbol has had data of each stream."""
+    ids = [row.id for row in feed.instruments.find(sample.venue, symbol)]
+    kinds = np.unique(feed.records["kind"][np.isin(feed.records["instrument"], ids)]).tolist()
+    return {STREAM_OF_KIND[kind] for kind in kinds if kind in STREAM_OF_KIND} >= sample.streams
+
+
 def check(sample: VenueSample, feed: FeedProcess) -> None:
     assert [account for account in feed.accounts if account.off] == []
     assert len(feed.accounts) == 3
@@ -116,11 +157,12 @@ def check(sample: VenueSample, feed: FeedProcess) -> None:
     records = feed.records
     assert records["seq"].tolist() == list(range(len(records)))
     lost = set(records["price"][records["kind"] == Kind.GAP].tolist())
-    assert lost >= {GapCause.DISCONNECT} | ({GapCause.CHECKSUM} if sample.corrupts else {GapCause.SEQUENCE})
+    holes = {GapCause.CHECKSUM} if sample.corrupts else {GapCause.SEQUENCE} if sample.in_line else set()
+    assert lost >= {GapCause.DISCONNECT} | holes
     for symbol in sample.symbols:
         ids = [row.id for row in feed.instruments.find(sample.venue, symbol)]
-        rules = StreamRules().check(records[np.isin(records["instrument"], ids)])
-        assert rules.begun == STREAMS.keys()
+        rules = StreamRules(in_line=sample.in_line).check(records[np.isin(records["instrument"], ids)])
+        assert rules.begun == sample.streams
         assert rules.disconnected >= 3  # and when the feed ended
 
 
@@ -151,7 +193,9 @@ def check_ingest(sample: VenueSample, feed: FeedProcess, folder: Path) -> None:
 
 @VENUE
 def test_a_feed_in_trouble_ends_with_the_venues_book(sample: VenueSample, tmp_path: Path) -> None:
-    check(sample, run(sample, tmp_path, 0.0))
+    feed = run(sample, tmp_path, 0.0)
+    check(sample, feed)
+    check_secrets(sample, feed)
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.feeds.capture_lines import LATEST_NS, CutLine, line_of, lines_of, parse_line, why_not
-from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Request, Resync, Second, Send
+from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Request, Resync, Second, Send, Symbols
 
 NAMES = st.text(st.characters(categories=("L", "N"), include_characters="-_/.:<>=+!"), min_size=1, max_size=12)
 TIMES = st.integers(10**17, LATEST_NS - 1).filter(lambda ns: ns >= 946_684_800 * 10**9)
@@ -47,6 +47,14 @@ def test_what_happens_to_a_link_comes_back(link: str, reason: str, now_ns: int) 
     assert parse_line(line_of(Send(link, reason.encode()), now_ns)) == (now_ns, None)
 
 
+@given(st.lists(st.text(max_size=8)), st.lists(st.text(max_size=8)), TIMES)
+def test_changes_of_symbols_come_back(added: list[str], removed: list[str], now_ns: int) -> None:
+    event = Symbols(tuple(added), tuple(removed))
+    line = line_of(event, now_ns)
+    assert b"\n" not in line
+    assert parse_line(line) == (now_ns, event)
+
+
 @given(
     st.builds(
         Request, st.text(min_size=1), st.text(), method=st.sampled_from(["GET", "POST"]), endpoint=st.sampled_from("ab")
@@ -77,6 +85,7 @@ def test_no_line_is_beyond_reading(line: bytes) -> None:
         (b"1700000000000000000=public ??", "its time or its content cannot be read"),
         (b"1700000000000000000!{", "its time or its content cannot be read"),
         (b"1700000000000000000?public {}", "does not begin"),
+        (b'1700000000000000000&{"added":"BTCUSDT"}', "its time or its content cannot be read"),
         (b"1000000000000000000 {}", ""),
         (b"99 {}", "between the years"),
         (b"1700000000000000000 ", "has no frame"),

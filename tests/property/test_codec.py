@@ -7,6 +7,7 @@ from random import Random
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import read_chunks
 from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
@@ -41,6 +42,19 @@ def test_any_records_come_back_from_a_chunk(drawn: tuple[Schema, NDArray[np.void
     decoded = decode_chunk(encode_chunk(made, schema, 0, level=level))[0]
     for name in COLUMN_IDS[schema]:
         assert np.array_equal(decoded[name], made[name]), name
+
+
+@given(records())
+@settings(max_examples=150, deadline=None)
+def test_the_stand_alone_reader_reads_the_same(drawn: tuple[Schema, NDArray[np.void]]) -> None:
+    schema, made = drawn
+    encoded = encode_chunk(made, schema, 7)
+    chunk, length = read_chunks.decode_chunk(memoryview(encoded + b"more"))
+    assert (chunk.schema, chunk.epoch, length) == (schema.name.lower(), 7, len(encoded))
+    assert list(chunk.columns) == list(COLUMN_IDS[schema])
+    for name, column in chunk.columns.items():
+        assert column.dtype == made.dtype[name]
+        assert np.array_equal(column, made[name]), name
 
 
 @given(words)

@@ -14,7 +14,7 @@ from tickplant.feeds.kit.json_values import value_end
 from tickplant.feeds.kit.raw_numbers import EPOCH, RFC3339, SECONDS, decimal_at, int_at, time_at
 from tickplant.feeds.kit.raw_text import PADDING
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.venues.binance.messages import to_ns as reference_to_ns
+from tickplant.feeds.venues.binance.wire_numbers import to_ns as reference_to_ns
 from tickplant.kernels import kernel
 
 pytestmark = pytest.mark.kernels

@@ -46,9 +46,7 @@ class Bench:
         self.publisher = Publisher(self.context, "inproc://publish", ROWS.__getitem__, recovery_bytes=10_000)
         self.asked = 0
         self.recalls = Recalls(self.context, "inproc://recall", "engine", ask=self.ask_for_reader)
-        self.router = Router(
-            self.context, "inproc://requests", self.publisher, lambda _: np.zeros(0, TICK), recalls=self.recalls
-        )
+        self.router = Router(self.context, "inproc://requests", self.publisher, {}, recalls=self.recalls)
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.connect("inproc://requests")
         self.reader = self.context.socket(zmq.DEALER)

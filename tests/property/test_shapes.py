@@ -12,10 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shape_tools import Pair, new_state
 
-from tickplant.feeds.kit.shapes import Give, Ids, Last, Row, Seen, Shape, Shapes, Stamp, each, levels
-from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
+from tickplant.feeds.kit.shapes import (
+    Fresh,
+    Give,
+    Ids,
+    Last,
+    Row,
+    Seen,
+    Shape,
+    Shapes,
+    Stamp,
+    each,
+    levels,
+    one_of,
+)
+from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.binance import shapes as binance
+from tickplant.feeds.venues.coinbase import shapes as coinbase
+from tickplant.feeds.venues.coinbase_advanced import shapes as advanced
+from tickplant.feeds.venues.dxlink import shapes as dxlink
 from tickplant.feeds.venues.kraken import shapes as kraken
+from tickplant.feeds.venues.polygon import shapes as polygon
 from tickplant.kernels import JIT_ENABLED
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -60,8 +77,50 @@ OTHERS: dict[str, Shape] = {
         '["<symbol>",<price>,<size>,<_:number>]',
         Row(Kind.QUOTE, price="price", size="size", flags=Flag.LAST),
     ),
+    "ids with holes, lists as bytes": (
+        "[",
+        '{"y":"<symbol>","i":<id:int>,"c":<why:bytes!2!60>,"d":<bytes>,"p":<price>,"q":<size>,"t":<time:epoch><*>}',
+        "]",
+        Seen(SEEN_TRADE),
+        Fresh("id", "time"),
+        Row(Kind.TRADE, price="price", size="size", seq="id", order="why", time="time", flags=Flag.LAST),
+        Row(Kind.TRADE, order="bytes"),
+    ),
 }
-VENUES = {"spot": binance.SPOT, "usdm": binance.USDM, "kraken": kraken.SHAPES, "others": OTHERS}
+_CHOSEN_TRADE = (
+    '{"y":"T","s":"<symbol>","i":<id:int>,"p":<price>,"q":<size>,"t":<time:epoch><*>}',
+    Seen(SEEN_TRADE),
+    Fresh("id", "time"),
+    Row(Kind.TRADE, price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+)
+_CHOSEN_QUOTE = (
+    '{"y":"Q","s":"<symbol>","i":<id:int>,"b":<bid:price+>,"a":<ask:price+>}',
+    Ids(LAST_QUOTE, "id", by_one=False),
+    Row(Kind.QUOTE, side=Side.BID, price="bid", seq="id"),
+    Row(Kind.QUOTE, side=Side.ASK, price="ask", seq="id", flags=Flag.LAST),
+)
+_CHOSEN_OTHER = ('{"y":"T","s":"<symbol>","i":"<_:text>"}', Row(Kind.TRADE))
+OTHERS["elements of several kinds"] = ('{"d":', one_of(_CHOSEN_TRADE, _CHOSEN_QUOTE, _CHOSEN_OTHER), "<*>}", Last())
+_QUOTE = "eventType eventSymbol eventTime sequence askTime askPrice askSize bidTime bidPrice bidSize"
+_SALE = "index time timeNanoPart exchangeCode size price aggressorSide spreadLeg validTick type eventFlags eventSymbol"
+DXLINK = dxlink.texts_of(
+    [
+        (1, "Quote", _QUOTE.split()),
+        (3, "TimeAndSale", _SALE.split()),
+        (5, "TimeAndSale", ["eventSymbol", "index", "price", "type"]),
+    ]
+)
+VENUES = {
+    "spot": binance.SPOT,
+    "usdm": binance.USDM,
+    "kraken": kraken.SHAPES,
+    "stocks": polygon.STOCKS,
+    "options": polygon.OPTIONS,
+    "pairs": polygon.CRYPTO,
+    "dxlink": DXLINK,
+    "others": OTHERS,
+}
+VENUES |= {"coinbase": {"match": coinbase.MATCH, **coinbase.ORDERS}, "coinbase-advanced": advanced.SHAPES}
 SYMBOLS = ("BTCUSDT", "A", "BTC/USD", "EIGHTLTR", "SIXTEEN-LETTERS-", "A-SYMBOL-OF-24-LETTERS-X")
 
 
@@ -107,8 +166,20 @@ VALUES = {
     "size+": number,
     "int": ident.map(str),
     "epoch": epoch.map(str),
+    "later": epoch.map(str),
+    "nanos": st.sampled_from(["0", "567890", "999999", "1000000", "-1", "1.5", "01"]),
     "seconds": st.one_of(plain_number, st.just("1616663618.123456789"), number),
     "rfc3339": clock,
+    "bytes": st.lists(st.sampled_from([0, 1, 2, 12, 37, 60, 62, 63, 254, 255, 256, 10**18]), max_size=9).map(
+        lambda numbers: json.dumps(numbers, separators=(",", ":"))
+    )
+    | st.sampled_from(["[-1]", "[1.5]", "[1e1]", "null", "[1,]", "[", "7", "[true]", "[01]", f"[{2**64}]", '["1"]']),
+    "uuid": st.one_of(
+        st.uuids().map(str),
+        st.uuids().map(lambda one: str(one).upper()),
+        st.sampled_from(["", "x", "3f6c0c1e-0000-4000-8000-00000000000g", "3f6c0c1e000040008000000000000001"]),
+        st.uuids().map(lambda one: str(one)[:35]),
+    ),
     "text": st.sampled_from(["btcusdt", "", "a@b", "limit", "a longer text of plain letters", "é", "\\n", "market"]),
     "number": st.sampled_from(["0", "-1.5e-3", "100.0", "-0", "1e999", "01", "1.", "1" * 40, "1" * 41, '"1"']),
     "any": st.recursive(
@@ -137,11 +208,11 @@ def example(draw: st.DrawFn, parts: Shape) -> str:
                     words = [word.partition("=")[0] for word in kind.split("|")]
                     value = st.sampled_from(words * 6 + ["other", "", words[0] + "s"])
                 else:
-                    value = VALUES[kind]
+                    value = VALUES[kind.partition("!")[0]]
                 frame += before + draw(value)
             frame += text
         elif hasattr(part, "parts"):
-            frame += "[" + ",".join(draw(st.lists(example(part.parts), max_size=4))) + "]"
+            frame += "[" + ",".join(draw(st.lists(st.sampled_from(part.choices).flatmap(example), max_size=4))) + "]"
     return frame
 
 
@@ -254,6 +325,37 @@ GOLDEN = {
     '"t":1788264000800}',
     ("others", "a bare quote"): '["A",1.5,0,-1e-3]',
 }
+GOLDEN["dxlink", "Quote 1"] = (
+    '{"type":"FEED_DATA","channel":1,"data":["Quote",["Quote","A",0,7,1788264000000,230.13,200,1788264001000,230.11,300,'
+    '"Quote","BTC/USD",null,8,0,1.5,2,0,1.25,0]]}'
+)
+GOLDEN["dxlink", "TimeAndSale 3"] = (
+    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",[7680535401890578439,1788264001234,567890,"Q",100.0,230.12,'
+    '"BUY",false,true,"NEW",0,"A",7680535401890578440,1788264001234,0,"Q",1,230.12,"UNDEFINED",false,true,"NEW",0,"A"]]}'
+)
+GOLDEN["dxlink", "TimeAndSale 5"] = (
+    '{"type":"FEED_DATA","channel":5,"data":["TimeAndSale",["A",768053540189057843,230.12,"NEW"]]}'
+)
+GOLDEN["others", "ids with holes, lists as bytes"] = (
+    '[{"y":"A","i":3681328,"c":[0,12,37],"d":[255,256,1,2,3,4,5,200],"p":414.125,"q":100,"t":1788267600784,"z":3}]'
+)
+GOLDEN["stocks", "events"] = (
+    '[{"ev":"T","sym":"A","x":4,"i":"12345","z":3,"p":414.125,"s":100,"c":[0,12],"t":1788267600784,"q":3681328},'
+    '{"ev":"Q","sym":"A","bx":4,"bp":1.5,"bs":2,"ax":7,"ap":1.75,"as":1,"c":0,"i":[604],"t":1788267600786,"q":5,"z":3},'
+    '{"ev":"T","sym":"A","x":4,"i":"7","z":3,"p":1.5,"s":3,"t":1788267600785,"q":3681330,"trfi":202}]'
+)
+GOLDEN["options", "events"] = (
+    '[{"ev":"Q","sym":"A","bx":302,"ax":302,"bp":9.71,"ap":9.81,"bs":17,"as":24,"t":1644506128351,"q":844090872},'
+    '{"ev":"T","sym":"A","x":65,"p":1.54,"s":1,"c":[233],"t":1629820676333,"q":651921857}]'
+)
+GOLDEN["pairs", "events"] = (
+    '[{"ev":"XT","pair":"A","p":33021.9,"t":1610462007425,"s":0.01616617,"c":[2],"i":14272084,"x":3,"r":1610462007576},'
+    '{"ev":"XQ","pair":"A","bp":1.5,"bs":0.48,"ap":1.75,"as":0.601,"t":1610462411115,"x":1,"r":1610462411128}]'
+)
+GOLDEN["others", "elements of several kinds"] = (
+    '{"d":[{"y":"Q","s":"A","i":7,"b":1.5,"a":1.75},{"y":"T","s":"BTC/USD","i":"x"},'
+    '{"y":"T","s":"A","i":9,"p":1.5,"q":3,"t":1788267600784,"z":3}]}'
+)
 for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spot", "usdm")]:
     if shape.endswith("of stream"):
         raw = GOLDEN[venue, shape].partition('"data":')[2][:-1]
@@ -261,7 +363,9 @@ for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spo
 
 
 def test_every_shape_has_a_golden_frame() -> None:
-    assert {(venue, shape) for venue, shapes in VENUES.items() for shape in shapes} == set(GOLDEN)
+    # Those of Coinbase stand in tests/unit/test_coinbase_*.py, by shape and by reference.
+    named = {venue: shapes for venue, shapes in VENUES.items() if not venue.startswith("coinbase")}
+    assert {(venue, shape) for venue, shapes in named.items() for shape in shapes} == set(GOLDEN)
 
 
 @pytest.mark.parametrize(("venue", "shape"), GOLDEN)

@@ -1,4 +1,4 @@
-"""Both Binance recordings through the adapter, against a second reading of them with json and Decimal alone."""
+"""The Binance recordings through the adapter, against a second reading of them with json and Decimal alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from binance_tools import Desk
 
+from tickplant.feeds.venues.binance.venue import COINM, SPOT, USDM
 from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests
@@ -28,24 +30,36 @@ RECORDINGS = {
         "binance_usdm_btcusdt_20240808.gz",
         {"trade": 21313, "quote": 2 * 66089, "level": 443521 + 2000, "clear": 1},
     ),
+    "coinm": (
+        "hftbacktest/binance-coinm-btcusd_perp_20240808.first8000.zst",
+        {"trade": 238, "quote": 2 * 3537, "level": 48154 + 2000, "clear": 1},
+    ),
 }
-TOUCHES = {"spot": 564, "usdm": 629}
+FRAMES = {"spot": 41249, "usdm": 93954, "coinm": 8000}
+SYMBOLS = {"spot": "BTCUSDT", "usdm": "BTCUSDT", "coinm": "BTCUSD_PERP"}
+RULES = {"spot": SPOT, "usdm": USDM, "coinm": COINM}
+TOUCHES = {"spot": 564, "usdm": 629, "coinm": 161}
 
 
 def read_lines(name: str) -> Iterator[tuple[int, bytes]]:
     path = DATA / RECORDINGS[name][0]
     if not path.exists():
         pytest.skip(f"the recording {path.name} is not beside the project")
-    with gzip.open(path) as file:
-        for line in file:
-            time_ns, _, body = line.rstrip(b"\n").partition(b" ")
-            yield int(time_ns), body
+    for line in unpacked(path).splitlines():
+        time_ns, _, body = line.partition(b" ")
+        yield int(time_ns), body
+
+
+def unpacked(path: Path) -> bytes:
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes())
+    return zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
 
 
 @pytest.fixture(scope="module", params=list(RECORDINGS))
 def recorded(request: pytest.FixtureRequest) -> tuple[str, Desk, np.ndarray]:
     """A recording's name, the adapter that has read it line by line, and all its ticks."""
-    desk = Desk(futures=request.param == "usdm", scale=SCALE)
+    desk = Desk(rules=RULES[request.param], scale=SCALE)
     chunks = []
     for ts, body in read_lines(request.param):
         desk.record(body, ts)
@@ -63,7 +77,7 @@ def test_every_record_comes_out_and_nothing_is_rejected(recorded: tuple[str, Des
     name, desk, ticks = recorded
     counters = desk.adapter.counters
     assert counters.kinds == RECORDINGS[name][1]
-    assert counters.frames == counters.parsed == {"spot": 41249, "usdm": 93954}[name]
+    assert counters.frames == counters.parsed == FRAMES[name]
     assert counters.ticks == len(ticks) == sum(counters.kinds.values())
     assert (counters.rejected, counters.ignored, counters.gaps, counters.duplicates, counters.resyncs) == (
         0,
@@ -73,7 +87,7 @@ def test_every_record_comes_out_and_nothing_is_rejected(recorded: tuple[str, Des
         0,
     )
     assert counters.fallbacks == 2  # the first message of an unknown symbol, and the snapshot
-    assert [instrument.symbol for instrument in desk.instruments] == ["BTCUSDT"]
+    assert [instrument.symbol for instrument in desk.instruments] == [SYMBOLS[name]]
 
 
 def test_every_field_equals_an_independent_reading(recorded: tuple[str, Desk, np.ndarray]) -> None:
@@ -160,7 +174,7 @@ def test_the_book_of_the_records_equals_a_book_kept_by_the_venues_procedure(
 
 def venue_books(name: str) -> Iterator[tuple]:
     """Best levels and number of levels after the snapshot and after each diff, as the venue tells to keep a book."""
-    futures = name == "usdm"
+    futures = name != "spot"
     held, book, last = [], None, None
     for _, body in read_lines(name):
         message = json.loads(body)
@@ -200,7 +214,7 @@ def test_the_scanner_in_batches_records_what_the_reference_decoder_records_frame
     frames = list(read_lines(name))[:20_000]
     outputs = []
     for use_shapes in (True, False):
-        desk = Desk(futures=name == "usdm", scale=SCALE, use_shapes=use_shapes)
+        desk = Desk(rules=RULES[name], scale=SCALE, use_shapes=use_shapes)
         chunks = []
         for start in range(0, len(frames), 64):
             part = frames[start : start + 64]

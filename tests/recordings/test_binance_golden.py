@@ -11,7 +11,8 @@ from folded_book import FoldedBook
 
 from tickplant.feeds.contract import Resubscribe
 from tickplant.feeds.venues.binance import messages
-from tickplant.feeds.venues.binance.messages import decode, to_ns
+from tickplant.feeds.venues.binance.messages import decode
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.instruments import format_decimal, to_mantissa
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
 

@@ -132,6 +132,6 @@ def test_checkpoints_are_the_fold_of_the_ticks_before_them(recorded: Recorded) -
     start = 0
     while (due := start + schedule.due(ticks[start:])) < len(ticks):
         books.apply(ticks[start:due])
-        made += [checkpoint(books, id_, ticks[due]) for id_ in books.whole()]
+        made += [checkpoint(books.snapshot(id_), ticks[due]) for id_ in books.whole()]
         start = due
     assert expect_as_folded(np.concatenate(made), ticks) > 5

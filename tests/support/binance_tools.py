@@ -11,7 +11,7 @@ from venue_desk import SECOND, Record, VenueDesk, as_bytes, words
 
 from tickplant.feeds.contract import Request
 from tickplant.feeds.venues.binance.adapter import BinanceAdapter
-from tickplant.feeds.venues.binance.venue import SPOT, USDM
+from tickplant.feeds.venues.binance.venue import SPOT, USDM, Rules
 
 __all__ = ["SECOND", "Record", "as_bytes", "words"]
 
@@ -19,8 +19,10 @@ __all__ = ["SECOND", "Record", "as_bytes", "words"]
 class Desk(VenueDesk):
     """An adapter of spot or futures."""
 
-    def __init__(self, symbols: Sequence[str] | None = None, *, futures: bool = False, **options: Any) -> None:
-        self.rules = USDM if futures else SPOT
+    def __init__(
+        self, symbols: Sequence[str] | None = None, *, futures: bool = False, rules: Rules | None = None, **options: Any
+    ) -> None:
+        self.rules = rules or (USDM if futures else SPOT)
         own = {name: options.pop(name) for name in ("held_records", "use_shapes") if name in options}
         super().__init__(self.rules.venue, partial(BinanceAdapter, self.rules, **own), symbols, **options)
 

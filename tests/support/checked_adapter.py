@@ -57,21 +57,23 @@ class Checked:
         discover: bool = False,
         table: Table | None = None,
         use_shapes: bool = True,
-        channels: tuple[str, ...] = ("trade", "quote", "book"),
+        channels: tuple[str, ...] | None = None,
+        symbols: tuple[str, ...] | None = None,
         **context: Any,
     ) -> None:
         self.sample = sample
+        self.channels = channels or sample.channels
         self.table = table or Table(sample.venue)
         factory = pkgutil.resolve_name(VENUES[sample.venue].factory)
         self.adapter: Adapter = factory(
             FeedContext(
-                symbols=None if discover else sample.symbols,
-                channels=channels,
+                symbols=None if discover else symbols or sample.symbols,
+                channels=self.channels,
                 resolve=self.table.resolve,
                 known=self.table.known,
                 live=live,
                 endpoints={"ws": "ws://venue" + sample.ws_path, "rest": "http://venue"},
-                **context,
+                **{"secrets": sample.secrets} | context,
             ),
             use_shapes=use_shapes,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,15 @@ DEADLINE_S = 60.0
 class FeedProcess:
     """One feed under test. `wait_for` keeps the supervisor's side and the reader going."""
 
-    def __init__(self, folder: Path, source: Live | Recording, config: FeedConfig, capacity_records: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Live | Recording,
+        config: FeedConfig,
+        capacity_records: int,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.environment = environment
         self.data_dir = folder / "data"
         self.run_dir = Path(tempfile.mkdtemp(prefix="tickplant-feed-"))  # a socket path must be short
         self.name = "feed"
@@ -67,7 +76,9 @@ class FeedProcess:
     def start(self, *, stderr: int | None = None) -> None:
         """Start the process, again after its end too; its log goes to `errors`, or to this descriptor."""
         with self.errors.open("ab") as file:
-            self.process = start_child("tickplant.feeds", self.spec, stderr=file if stderr is None else stderr)
+            options = {} if self.environment is None else {"env": os.environ | self.environment}
+            errors = file if stderr is None else stderr
+            self.process = start_child("tickplant.feeds", self.spec, stderr=errors, **options)
 
     def tell(self, message: Message) -> None:
         """Send a command to the feed."""
@@ -157,11 +168,17 @@ class FeedProcess:
 
 @contextlib.contextmanager
 def feed_process(
-    folder: Path, source: Live | Recording, *, capacity_records: int = 1 << 16, start: bool = True, **config: Any
+    folder: Path,
+    source: Live | Recording,
+    *,
+    capacity_records: int = 1 << 16,
+    start: bool = True,
+    environment: dict[str, str] | None = None,
+    **config: Any,
 ) -> Iterator[FeedProcess]:
-    """A running feed process; `config` are keys of FeedConfig."""
+    """A running feed process; `config` are keys of FeedConfig. With `environment` it is a new interpreter."""
     settings = FeedConfig(**{"venue": "binance", "symbols": ("BTCUSDT",), **config})
-    feed = FeedProcess(folder, source, settings, capacity_records)
+    feed = FeedProcess(folder, source, settings, capacity_records, environment)
     try:
         if start:
             feed.start()

@@ -54,7 +54,7 @@ class FoldedBook:
             if flags & Flag.ON_BOOK:
                 self.live = self._loading = False
             return
-        if kind not in (Kind.CLEAR, Kind.LEVEL, Kind.CHECKSUM) or flags & Flag.PARTIAL:
+        if kind not in (Kind.CLEAR, Kind.LEVEL, Kind.CHECKSUM) or flags & (Flag.PARTIAL | Flag.ON_ORDERS):
             return
         if kind == Kind.CLEAR:
             self.levels = {Side.BID: {}, Side.ASK: {}}

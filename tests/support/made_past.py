@@ -9,7 +9,7 @@ import zmq
 from engine_process import Market
 from numpy.typing import NDArray
 
-from tickplant.engine.core import Engine
+from tickplant.engine.core import Engine, FeedBooks
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import DTYPES, Flag, GapCause, Kind, Schema
@@ -22,11 +22,19 @@ BAR_S = (1, 60)
 
 
 def past_ticks(
-    instruments: list[int], count: int, *, seed: int = 1, start_ns: int, step_ns: int, resyncs: float = 0.02
+    instruments: list[int],
+    count: int,
+    *,
+    seed: int = 1,
+    start_ns: int,
+    step_ns: int,
+    resyncs: float = 0.02,
+    of_orders: frozenset[int] = frozenset(),
 ) -> Records:
     """Ticks of several books, cut into pieces anywhere, with gaps, new snapshots and receive times that step back.
 
-    `resyncs` is the share of pieces that begin with a gap; twice as many begin with a snapshot.
+    `resyncs` is the share of pieces that begin with a gap; twice as many begin with a snapshot. The books of
+    `of_orders` are books of orders.
     """
     random = np.random.default_rng(seed)
     markets = {instrument: Market(instrument, seed + instrument) for instrument in instruments}
@@ -43,6 +51,8 @@ def past_ticks(
             part["flags"][0] = Flag.ON_BOOK | Flag.LAST
         elif made and chance < 3 * resyncs:
             part["kind"][0], part["flags"][0] = Kind.CLEAR, Flag.SNAPSHOT
+        if instrument in of_orders:
+            as_orders(part, random)
         parts.append(part)
         made += len(part)
     ticks = np.concatenate(parts)
@@ -51,6 +61,16 @@ def past_ticks(
     ticks["ts_recv"] = start_ns + place * step_ns - random.integers(0, 4 * step_ns, len(ticks)) * (place > 10)
     ticks["ts_event"] = ticks["ts_recv"] - 10**7
     return ticks
+
+
+def as_orders(part: Records, random: np.random.Generator) -> None:
+    """Make operations on orders, known ones or not, of changes of levels."""
+    levels = part["kind"] == Kind.LEVEL
+    kinds = [Kind.ORDER_ADD] * 4 + [Kind.ORDER_MODIFY] * 2 + [Kind.ORDER_CANCEL] * 2 + [Kind.ORDER_FILL]
+    part["kind"] = np.where(levels, random.choice(kinds, len(part)), part["kind"])
+    part["order_id"] = np.where(levels, random.integers(1, 200, len(part)), 0)
+    part["flags"][part["kind"] == Kind.CLEAR] |= np.uint16(Flag.ON_ORDERS)
+    part["flags"][part["kind"] == Kind.GAP] ^= np.uint16(Flag.ON_BOOK | Flag.ON_ORDERS)
 
 
 def derive(
@@ -74,7 +94,7 @@ def derive(
             store,
             lambda books: kept[Schema.CHECKPOINT].extend(records.tobytes() for records in books),
         )
-        feed = engine.add_feed("feed", max_levels=20_000, bar_s=BAR_S, checkpoint_s=checkpoint_s)
+        feed = engine.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S, checkpoint_s=checkpoint_s))
         for start in range(0, len(ticks), batch):
             engine.take(feed, ticks[start : start + batch])
     finally:

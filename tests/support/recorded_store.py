@@ -13,8 +13,10 @@ import numpy as np
 from remains import ring_name
 
 from tickplant.errors import TickplantError
+from tickplant.feeds import importers
 from tickplant.feeds.contract import FeedContext
 from tickplant.feeds.file_feed import RecordedFeed
+from tickplant.feeds.imported_feed import ImportedFeed
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.instruments import FEED_SYMBOL, Instrument, InstrumentTable
@@ -57,11 +59,13 @@ def ingest(
         stack.callback(ring.unlink)
         consumer = stack.enter_context(ring.consumer("journal", Mode.GATING))
         producer = stack.enter_context(ring.producer())
-        feed = RecordedFeed(
+        source: Any = importers.open_import(venue, recording) if importers.find(recording) == venue else recording
+        make_feed: Any = RecordedFeed if source is recording else ImportedFeed
+        feed = make_feed(
             lambda: find_venue(venue).make_adapter(FeedContext(symbols=None, channels=(), resolve=resolve, live=False)),
             FeedPublisher(producer, capacity, 0.0),
             RejectLog(data_dir / "rejects.jsonl", 10),
-            recording,
+            source,
             resolve=resolve,
             symbol_of=lambda ident: table.by_id(ident).symbol,
             past=StoredPast(data_dir, FEED, venue, recording.name),

@@ -16,15 +16,24 @@ from tickplant.feeds.contract import Resync
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import UNKNOWN, Flag, Kind, Side, StatusCode
 
-STREAMS: Final = {Flag.ON_TRADE: "trade", Flag.ON_QUOTE: "quote", Flag.ON_BOOK: "book"}
+STREAMS: Final = {
+    Flag.ON_TRADE: "trade",
+    Flag.ON_QUOTE: "quote",
+    Flag.ON_BOOK: "book",
+    Flag.ON_OTHER: "what has no ids",
+}
 
 
 def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
     """Faults of all kinds, one after the other, each hitting something; the same ones for the same seed."""
     chance = random.Random(seed)
 
+    assert session.venue is not None
+    words = session.venue.dialect.words
+
     def on_frames(fault: str, most: int = 3) -> Callable[[], None]:
-        return lambda: session.fault(fault, stream="*", count=chance.randint(1, most), skip=chance.randint(0, 5))
+        stream = session.sample.lossy if fault in ("drop", "reorder") else "*"
+        return lambda: session.fault(fault, stream=stream, count=chance.randint(1, most), skip=chance.randint(0, 5))
 
     deeds: list[Callable[[], None]] = [
         on_frames("drop", 20),
@@ -33,16 +42,17 @@ def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
         on_frames("garbage"),
         on_frames("reorder"),
         lambda: session.fault("refuse-subscription", count=1),
-        lambda: session.fault("stale-snapshot"),
-        lambda: session.fault("stall", for_s=0.3),
+        *([lambda: session.fault("stall", for_s=0.3)] if "stall" in words.kinds else []),
         lambda: session.event(Resync(chance.choice(["", *session.sample.symbols]))),
         session.disconnect,
         session.disconnect,
         lambda: session.replace(overlap=True),
         lambda: session.replace(overlap=False),
     ]
+    if session.sample.has_book:
+        deeds.append(lambda: session.fault("stale-snapshot"))
     if session.sample.corrupts:
-        deeds.append(lambda: session.fault("corrupt", stream=session.venue.dialect.words.book_of("*")))
+        deeds.append(lambda: session.fault("corrupt", stream=words.book_of("*")))
     plan = [*deeds, *chance.choices(deeds, k=max(times - len(deeds), 0))][:times]
     chance.shuffle(plan)
     for deed in plan:
@@ -82,7 +92,9 @@ class Row(NamedTuple):
 class StreamRules:
     """The records of one symbol, in order: what an interruption, a hole and a repeat must look like."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_line: bool = True) -> None:
+        """`in_line`: the ids of trades have no holes, so they tell what is missing."""
+        self._in_line = in_line
         self.last: dict[int, int] = {}  # id of the newest trade, by whether it is an aggregate
         self.trades: set[tuple[int, int]] = set()
         self.begun: set[Flag] = set()  # streams that have had data
@@ -111,6 +123,8 @@ class StreamRules:
                     self._once(record, flags & Flag.AGGREGATE)
                 case Kind.QUOTE if record.side == Side.BID:
                     self._data(Flag.ON_QUOTE, record)
+                case Kind.VENUE_BAR | Kind.STATISTIC | Kind.LIQUIDATION:
+                    self._data(Flag.ON_OTHER, record)
                 case Kind.CLEAR if not flags & Flag.PARTIAL:
                     self._data(Flag.ON_BOOK, record)
                 case _:
@@ -131,7 +145,9 @@ class StreamRules:
     def _trade(self, record: Row, aggregate: int) -> None:
         ident, last, gap = record.venue_seq, self.last.get(aggregate), self.gaps.get(Flag.ON_TRADE)
         self._once(record, aggregate)
-        if last is not None and ident != last + 1:
+        if not self._in_line:
+            pass
+        elif last is not None and ident != last + 1:
             assert ident > last, f"behind {last}: {record}"
             assert gap is not None, f"a hole without a GAP before {record}"
             assert (gap.order_id, gap.venue_seq) == (last, ident), f"{gap} before {record}"

@@ -25,6 +25,7 @@ from tickplant.feeds.contract import (
     Ended,
     Event,
     Fail,
+    Followed,
     Frames,
     LinkSpec,
     Open,
@@ -35,6 +36,7 @@ from tickplant.feeds.contract import (
     Resumed,
     Second,
     Send,
+    Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
 from tickplant.sim.conversation import Close as SimClose
@@ -72,6 +74,8 @@ class Socket:
         session = venue.dialect.accept(path, {}, self._refusal)
         assert not isinstance(session, Refusal), session
         self.session: Session = session
+        session.say = self.say
+        self.end = ""  # why the venue closes it
         self.mask = venue.mask(session)
         venue.outlet.opened(self)  # type: ignore[arg-type]  # nothing here waits
         self.say(session.greetings())
@@ -84,7 +88,9 @@ class Socket:
 
     def say(self, replies: list[Reply]) -> None:
         for reply in replies:
-            assert not isinstance(reply, SimClose)
+            if isinstance(reply, SimClose):
+                self.end = reply.reason
+                return
             stream = self._venue.find(reply.stream) if isinstance(reply, Text) and reply.stream else None
             if stream is not None:
                 self._venue.outlet.push(self, reply.text, stream, reply.id)  # type: ignore[arg-type]
@@ -150,6 +156,7 @@ class VenueSession:
         self.sockets: list[Socket] = []
         self.links: dict[str, LinkSpec] = {}
         self.answered = 0
+        self.followed: list[Followed] = []
         self._opening: list[tuple[int, str]] = []
         self._closing: list[tuple[int, Socket]] = []
         self._requests: dict[str, Request] = {}
@@ -229,6 +236,7 @@ class VenueSession:
     def book(self, symbol: str) -> Levels:
         """The venue's own book, as deep as a feed follows it."""
         assert self.venue is not None
+        assert self.sample.levels is not None
         return self.sample.levels(self.venue.dialect.snapshots()[symbol](self.sample.depth))
 
     # Inner.
@@ -247,7 +255,7 @@ class VenueSession:
         self.source.step(self.now_ns - self.source._origin_ns)
         for key, request in list(self._requests.items()):
             if request.not_before_ns <= self.now_ns and self._requests.pop(key, None) is not None:
-                target = Get(request.path, request.headers, "")
+                target = Get(request.path, request.headers, "", request.method, request.body)
                 answer = at_once(self.venue.dialect.rest(target, None))  # type: ignore[arg-type]
                 self.answered += 1
                 self.event(Answer(request, answer.status, answer.body))
@@ -264,6 +272,9 @@ class VenueSession:
             self.event(Second())
         for socket in list(self.sockets):
             self._deliver(socket)
+            if socket.end and socket in self.sockets:
+                self._lose(socket, socket.end)
+                self._opening.append((self.now_ns + RECONNECT_NS, socket.link))
 
     def _deliver(self, socket: Socket) -> None:
         if socket.inbox:
@@ -310,6 +321,10 @@ class VenueSession:
                 case Close(link, reason):
                     for socket in [socket for socket in self.sockets if socket.link == link]:
                         self._lose(socket, reason)
+                case Followed(symbol, problem=problem):
+                    self.followed.append(effect)
+                    if problem:
+                        self.event(Symbols(removed=(symbol,)))
                 case Fail(reason):
                     raise AssertionError(reason)
 

@@ -694,14 +694,16 @@ def test_only_the_first_frames_of_each_cause_are_kept_but_all_are_counted() -> N
 
 def test_messages_of_other_kinds_are_ignored_and_counted() -> None:
     desk = opened()
-    assert desk.feed({"e": "kline", "s": "BNBBTC"}, wrapped("bnbbtc@new", {"x": 1}), {"result": None, "id": 99}) == []
+    assert (
+        desk.feed({"e": "24hrTicker", "s": "BNBBTC"}, wrapped("bnbbtc@new", {"x": 1}), {"result": None, "id": 99}) == []
+    )
     counters = desk.adapter.counters
     assert (counters.ignored, counters.frames, counters.rejected) == (3, 3, 0)
 
 
 def test_the_counters_add_up() -> None:
     desk = opened()
-    desk.feed(trade(1), trade(1), quote(1), b"", b"nonsense", diff(1, 2, LEVEL_A), {"e": "kline"}, trade(9))
+    desk.feed(trade(1), trade(1), quote(1), b"", b"nonsense", diff(1, 2, LEVEL_A), {"e": "24hrTicker"}, trade(9))
     counters = desk.adapter.counters
     assert counters.frames == counters.parsed + counters.ignored + counters.rejected == 8
     assert counters.kinds == {"trade": 2, "quote": 2, "status": 1, "gap": 3}
@@ -733,7 +735,7 @@ def test_every_venue_makes_an_adapter_of_its_name() -> None:
     for name, venue in VENUES.items():
         adapter = venue.make_adapter(FeedContext(symbols=None, channels=("trade",), resolve=Desk().resolve))
         assert adapter.venue == name
-        assert venue.endpoints["ws"].startswith("wss://")
+        assert all(address.startswith(("wss://", "https://", "tcp://")) for address in venue.endpoints.values())
 
 
 def test_a_warmed_up_venue_compiles_nothing_more() -> None:

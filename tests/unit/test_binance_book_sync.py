@@ -176,6 +176,17 @@ def test_a_futures_diff_that_reaches_back_is_a_gap_unless_two_connections_overla
     assert sync.on_diff(futures(104, 120, 103)) == [Gap(115, 104, UNKNOWN)]
 
 
+def test_diffs_of_two_connections_that_are_cut_at_different_ids_leave_no_hole_while_they_wait() -> None:
+    sync = BookSync(chained=True, held_limit=100)
+    diffs = [futures(101, 110, 100), futures(104, 115, 103), futures(111, 120, 110), futures(116, 125, 115)]
+    for diff in diffs:
+        assert sync.on_diff(diff, overlapping=True) == []
+    assert sync.on_diff(futures(104, 115, 103), overlapping=True) == []
+    assert sync.duplicates == 1
+    assert sync.on_snapshot(Snapshot(105, "book")) == [Snapshot(105, "book"), *diffs]
+    assert sync.on_diff(futures(131, 140, 130), overlapping=True) == [Gap(125, 131, UNKNOWN)]
+
+
 def test_the_first_futures_diff_after_a_snapshot_must_reach_it() -> None:
     for diff in (futures(95, 105, 80), futures(101, 105, 100), futures(90, 100, 80)):
         sync = BookSync(chained=True, held_limit=100)

@@ -20,8 +20,8 @@ from tickplant.feeds.venues.binance.messages import (
     Snapshot,
     Trade,
     decode,
-    to_ns,
 )
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 
 
 def test_times_are_read_as_ms_us_or_ns_by_their_magnitude() -> None:
@@ -96,8 +96,8 @@ def test_refusals_are_understood_in_both_forms() -> None:
 
 
 def test_kinds_that_are_not_recorded_are_named() -> None:
-    assert decode(b'{"e":"kline","E":1}') == Ignored("kline")
-    assert decode(b'{"stream":"bnbbtc@kline_1m@+08:00","data":{"e":"kline","E":1}}') == Ignored("kline_1m")
+    assert decode(b'{"e":"24hrTicker","E":1}') == Ignored("24hrTicker")
+    assert decode(b'{"stream":"bnbbtc@ticker_1h@x","data":{"e":"1hTicker","E":1}}') == Ignored("ticker_1h")
     assert decode(b'{"stream":"bnbbtc@novelty","data":{"v":1}}') == Ignored("novelty")
     assert decode(b'{"stream":"!markPrice@arr@1s","data":[{"e":"markPriceUpdate"}]}') == Ignored("!markPrice")
     assert decode(b' [{"e":"24hrTicker","s":"A"},{"e":"24hrTicker","s":"B"}]') == Ignored("24hrTicker")

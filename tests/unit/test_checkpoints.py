@@ -98,7 +98,7 @@ TICK_AFTER = book((Kind.TRADE, Side.BUY, 1, 1, Flag.LAST))[0]
 def test_a_checkpoint_holds_the_levels_and_the_last_tick_that_the_book_took_in() -> None:
     books = Books()
     books.apply(SNAPSHOT)
-    made = checkpoint(books, 1, TICK_AFTER)
+    made = checkpoint(books.snapshot(1), TICK_AFTER)
     names = ["kind", "side", "price", "size"]
     assert made[names].tolist() == [(Kind.CLEAR, 0, 0, 0), *SNAPSHOT[names][1:].tolist()]
     assert made["flags"].tolist() == [Flag.SNAPSHOT] * 3 + [Flag.SNAPSHOT | Flag.LAST]
@@ -109,7 +109,7 @@ def test_a_checkpoint_holds_the_levels_and_the_last_tick_that_the_book_took_in()
 def test_an_empty_book_in_sync_has_one_as_well() -> None:
     books = Books()
     books.apply(book((Kind.CLEAR, Side.NONE, 0, 0, Flag.LAST)))
-    made = checkpoint(books, 1, TICK_AFTER)
+    made = checkpoint(books.snapshot(1), TICK_AFTER)
     assert made[["kind", "flags"]].tolist() == [(Kind.CLEAR, Flag.SNAPSHOT | Flag.LAST)]
 
 

@@ -74,14 +74,14 @@ VALUES += ["\udcff", HOSTILE_SYMBOL, "/", "/dev/null", "/dev/full", "日本", "[
 OPTIONS = {
     "query": ["--config", "--data", "--kind", "--schema", "--start", "--end", "--clock", "-o"],
     "verify": ["--config", "--data"],
-    "book": ["--config", "--data", "--at", "--depth"],
+    "book": ["--config", "--data", "--at", "--depth", "--orders", "--crossed"],
     "tail": ["--config", "--address", "--count", "--timeout"],
     "status": ["--config", "--data"],
     "stop": ["--config", "--data"],
     "restart": ["--config", "--data"],
     "resync": ["--config", "--data"],
     "sim": ["--venue", "--port", "--speed", "--seed", "--rate"],
-    "ingest": ["--venue", "--data"],
+    "ingest": ["--venue", "--data", "--crossed"],
     "up": ["--config"],
 }
 ARGUMENTS = {"query": 2, "book": 2, "restart": 1, "resync": 2, "ingest": 1}

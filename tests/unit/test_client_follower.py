@@ -263,13 +263,15 @@ def test_a_stale_snapshot_says_so() -> None:
     assert (message.kind, message.stale) == ("snapshot", True)
 
 
-def test_a_book_that_lost_something_for_good_begins_anew() -> None:
-    follower = book()
+@pytest.mark.parametrize("channel", ["book", "orders"])
+def test_a_book_that_lost_something_for_good_begins_anew(channel: str) -> None:
+    topic = f"binance.X.{channel}"
+    follower = Follower(topic, snapshot=True, recover=True)
     live(follower, 0)
     live(follower, 10)
     follower.take_request()
-    assert given(follower.on_reply(wire.Gone(1, EPOCH, "binance.X.book", 6, 11), [])) == [("lost", 1, 5)]
-    assert follower.take_request() == wire.GetSnapshot("binance.X.book")
+    assert given(follower.on_reply(wire.Gone(1, EPOCH, topic, 6, 11), [])) == [("lost", 1, 5)]
+    assert follower.take_request() == wire.GetSnapshot(topic)
     live(follower, 11, 2)
     assert given(follower.on_reply(*snapshot(12))) == [("snapshot", 12, 2), ("live", 12, 1)]
 

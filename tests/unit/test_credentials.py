@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,36 @@ def test_a_folder_is_not_a_credential(own: Path) -> None:
     (own / "venue").mkdir()
     with pytest.raises(ConfigError, match="must be a file"):
         credentials.find("venue")
+
+
+def test_the_environment_comes_first_and_shows_nothing_afterwards(own: Path) -> None:
+    write(own)
+    program = """
+import os, pathlib, subprocess, sys
+from tickplant.runtime import credentials, redaction
+credentials.check("my-venue")
+credentials.take_environment()
+credentials.check("my-venue")
+credentials.check("venue")
+assert credentials.from_environment("my-venue") == {"key": os.environ["KEY"], "the_other": "second-value"}
+assert credentials.from_environment("venue") == {}
+assert redaction.redact("second-value") == "***"
+shown = pathlib.Path("/proc/self/environ").read_bytes()
+assert b"TICKPLANT_SECRET_MY_VENUE__KEY=" in shown and b"second-value" not in shown
+assert shown.count(os.environ["KEY"].encode()) == 1, shown
+assert pathlib.Path("/proc/self/coredump_filter").read_text().strip("0\\n") == ""
+child = subprocess.run([sys.executable, "-c", "import os; print(*os.environ)"], capture_output=True, check=True)
+assert b"TICKPLANT_SECRET" not in child.stdout
+"""
+    given = {"TICKPLANT_SECRET_MY_VENUE__KEY": VALUE, "TICKPLANT_SECRET_MY_VENUE__THE_OTHER": "second-value"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | given | {"KEY": VALUE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_service_manager_passes_comes_first(

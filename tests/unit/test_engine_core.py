@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from structlog.testing import capture_logs
 
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine, Feed, FeedBooks
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.kernels import JIT_ENABLED
@@ -30,7 +31,9 @@ class Bench:
         self.stored: list[np.ndarray] = []
         self.room = 1000  # records that are stored of those that follow from one batch
         self.engine = Engine(self.table, self.publisher, self.store, self.store)
-        self.one, self.other = (self.engine.add_feed(name, max_levels=100, bar_s=(1,)) for name in ("one", "other"))
+        self.one, self.other = (
+            self.engine.add_feed(name, FeedBooks(max_levels=100, bar_s=(1,))) for name in ("one", "other")
+        )
 
     def store(self, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored.append(records)
@@ -191,7 +194,7 @@ from tickplant.books import level_kernels, level_runs
 from tickplant.engine import fanout
 from tickplant.engine.derive import bar_kernels
 from tickplant.records import channel_masks
-from tickplant.engine.core import warm_up
+from tickplant.engine.core import FeedBooks, warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import Bench, every_size
 
@@ -273,7 +276,7 @@ def test_what_is_derived_from_the_ticks_before_a_checkpoint_is_stored_before_it(
         return records, len(records)
 
     engine = Engine(bench.table, bench.publisher, store, store, stored.extend)
-    feed = engine.add_feed("feed", max_levels=100, bar_s=(1,), checkpoint_s=10)
+    feed = engine.add_feed("feed", FeedBooks(max_levels=100, bar_s=(1,), checkpoint_s=10))
     rows = np.concatenate([book(a, 10), book(b, 20), book(a, 11), book(b, 21), book(a, 12)])
     rows["seq"] = np.arange(len(rows))
     rows["ts_recv"] = (10**9 * 7) * (rows["seq"] // 4).astype(np.int64)
@@ -286,3 +289,44 @@ def test_what_is_derived_from_the_ticks_before_a_checkpoint_is_stored_before_it(
         ("bid_price", [9], a),
     ]
     assert stored[1]["price"].tolist() == [0, 11]
+
+
+def orders(instrument: int, *kinds: Kind) -> np.ndarray:
+    records = ticks(
+        (instrument, Kind.CLEAR, 0, LAST | Flag.ON_ORDERS), *((instrument, kind, 10, LAST) for kind in kinds)
+    )
+    records["order_id"] = 7
+    return records
+
+
+def test_unknown_orders_are_warned_of_once_per_cause_and_instrument(bench: Bench) -> None:
+    a, b = bench.register("A", "B")
+    with capture_logs() as logs:
+        for instrument in (a, a, b):
+            bench.engine.take(bench.one, orders(instrument, Kind.ORDER_CANCEL, Kind.ORDER_CANCEL))
+        bench.engine.take(bench.one, orders(a, Kind.ORDER_FILL))
+        bench.engine.fold(bench.engine.sketch(bench.one), orders(a, Kind.ORDER_CANCEL))
+    said = [(entry["instrument"], entry["kind"]) for entry in logs if "unknown order" in entry["event"]]
+    assert said == [("binance A", "order_cancel"), ("binance B", "order_cancel"), ("binance A", "order_fill")]
+    assert bench.engine.counters()["orders_unknown_cancel"] == 6
+
+
+def test_a_book_of_orders_has_a_topic_a_best_and_both_snapshots(bench: Bench) -> None:
+    (a,) = bench.register("A")
+    bench.engine.take(bench.one, orders(a, Kind.ORDER_ADD))
+    assert bench.sequences() == {"binance.A.orders": 2, "binance.A.bbo": 2}
+    assert bench.stored[-1][["bid_price", "bid_size", "flags"]].tolist() == [(-(2**63), 0, 0), (10, 1, 0)]
+    assert bench.engine.book(a)[["kind", "price"]].tolist() == [(Kind.CLEAR, 0), (Kind.LEVEL, 10)]
+    assert bench.engine.orders(a)[["kind", "order_id"]].tolist() == [(Kind.CLEAR, 0), (Kind.ORDER_ADD, 7)]
+    sketch = bench.engine.sketch(bench.one)
+    bench.engine.announce([a])
+    assert "binance.A.book" in bench.sequences()
+    bench.engine.fold(sketch, orders(a, Kind.ORDER_ADD))
+    bench.engine.replace(bench.one, sketch, [])
+    sequences = {"binance.A.orders": 4, "binance.A.bbo": 2}
+    assert bench.sequences() == sequences, "the book as orders, after it was made anew; no topic of levels"
+    bench.engine.overrun(sketch, 5, 7, 99)
+    assert bench.engine.orders(a)[-1][["kind", "flags"]].tolist() == (
+        Kind.GAP,
+        Flag.ON_ORDERS | Flag.SNAPSHOT | LAST,
+    )

@@ -49,13 +49,17 @@ def test_whether_a_book_is_in_sync_is_what_its_records_say() -> None:
         continuity.add(ticks(*rows))
         return continuity.last[1].live, continuity.last[1].snapshot
 
-    snapshot, on_book = Flag.SNAPSHOT, Flag.ON_BOOK
+    snapshot, on_book, on_orders = Flag.SNAPSHOT, Flag.ON_BOOK, Flag.ON_ORDERS
     assert after((Kind.LEVEL, 1, 5, 0)) == (None, False)
     assert after((Kind.CLEAR, 1, 7, snapshot), (Kind.LEVEL, 1, 7, snapshot)) == (True, True)
     assert after((Kind.LEVEL, 1, 8, 0), (Kind.GAP, 1, 9, Flag.ON_TRADE)) == (True, False)
     assert after((Kind.CLEAR, 1, 9, snapshot | Flag.PARTIAL)) == (True, False)
     assert after((Kind.GAP, 1, 9, on_book), (Kind.LEVEL, 1, 10, 0)) == (False, False)
     assert after((Kind.GAP, 1, 9, on_book), (Kind.CLEAR, 1, 11, snapshot)) == (True, True)
+    assert after((Kind.CLEAR, 1, 12, on_orders), (Kind.ORDER_ADD, 1, 13, 0)) == (True, False)
+    assert continuity.last[1].book == (13, 130)
+    assert after((Kind.GAP, 1, 14, on_orders), (Kind.ORDER_ADD, 1, 15, 0)) == (False, False)
+    assert after((Kind.CLEAR, 1, 16, on_orders | snapshot)) == (True, True)
     lost = ticks((Kind.STATUS, 1, 0, on_book))
     lost["price"] = StatusCode.DISCONNECTED
     continuity.add(lost)

@@ -45,7 +45,7 @@ class Pair:
         self.address = f"ipc://{folder}/publish"
         self.books = Books()
         self.publisher = Publisher(self.context, self.address, ROWS.__getitem__, **options)
-        self.router = Router(self.context, f"{self.address}.requests", self.publisher, self.books.snapshot)
+        self.router = Router(self.context, f"{self.address}.requests", self.publisher, {"book": self.books.snapshot})
         self.outside: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sub = self.outside.socket(zmq.SUB)
         self.sub.connect(self.address)
@@ -385,7 +385,7 @@ def test_an_address_in_use_is_named(pair: Pair) -> None:
     with pytest.raises(ConfigError, match=f"{address}: is already in use"):
         Publisher(pair.context, address, ROWS.__getitem__)
     with pytest.raises(ConfigError, match=f"{address}: is already in use"):
-        Router(pair.context, address, pair.publisher, pair.books.snapshot)
+        Router(pair.context, address, pair.publisher, {"book": pair.books.snapshot})
     holder.close(0)
 
 

@@ -12,7 +12,7 @@ import zmq
 from made_past import BAR_S, derive, fill, past_ticks
 from remains import ring_name
 
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine, Feed, FeedBooks
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.instruments import InstrumentTable
@@ -38,7 +38,7 @@ class Engines:
         self.publisher = Publisher(self.context, f"ipc://{folder}/publish", table.by_id, bar_s=BAR_S)
         self.stored: dict[Schema, list[bytes]] = {Schema.BBO: [], Schema.BAR: []}
         self.engine = Engine(table, self.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
-        self.feed = self.engine.add_feed("feed", max_levels=20_000, bar_s=BAR_S)
+        self.feed = self.engine.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S))
 
     def keep(self, schema: Schema, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored[schema].append(records.tobytes())
@@ -93,7 +93,15 @@ class Past:
         self.folder = folder
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.ids = [self.table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
-        self.ticks = past_ticks(self.ids, 12_000, seed=seed, start_ns=START_NS, step_ns=SECOND // 10, resyncs=0.002)
+        self.ticks = past_ticks(
+            self.ids,
+            12_000,
+            seed=seed,
+            start_ns=START_NS,
+            step_ns=SECOND // 10,
+            resyncs=0.002,
+            of_orders=frozenset(self.ids[2:]),
+        )
         self.derived = derive(self.table, folder, self.ticks, checkpoint_s=30)
 
     def store(self, folder: Path, **upto: int) -> Beginning:
@@ -147,12 +155,13 @@ def test_nothing_is_missing_and_nothing_double_after_coming_back(
         before = made[made["source_seq"] < upto[schema.name.lower()]]
         assert rows(before, *engines.stored[schema], dtype=made.dtype) == rows(made, dtype=made.dtype)
     never_away = Engine(past.table, engines.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
-    whole = never_away.add_feed("feed", max_levels=20_000, bar_s=BAR_S)
+    whole = never_away.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S))
     never_away.fold(whole, past.ticks)
     for id_ in past.ids:
         assert feed.books.is_stale(id_) == whole.books.is_stale(id_)
         if not whole.books.is_stale(id_):
-            assert feed.books.snapshot(id_).tobytes() == whole.books.snapshot(id_).tobytes()
+            assert feed.books.own_snapshot(id_).tobytes() == whole.books.own_snapshot(id_).tobytes()
+            assert len(whole.books.own_snapshot(id_)) > 10
 
 
 def test_it_begins_with_checkpoints_before_the_bars_that_are_open(past: Past, tmp_path: Path) -> None:

@@ -183,8 +183,11 @@ def test_the_pacer_tells_of_every_frame_once_and_seldom(steps: list[tuple[int, i
     [
         (b'{"stream":"btcusdt@trade","data":<html>', ("btcusdt", "trade")),
         (b' { "stream" : "btcusdt@depth@100ms", "da', ("btcusdt", "book")),
-        (b'{"stream":"btcusdt@depth20@100ms","data":{', ("btcusdt", "partial")),
-        (b'{"stream":"btcusdt@kline_1m","data":{', None),
+        (b'{"stream":"btcusdt@depth20@100ms","data":{', ("btcusdt", "partial_book")),
+        (b'{"stream":"btcusdt@kline_1m","data":{', ("btcusdt", "venue_bar")),
+        (b'{"stream":"btcusdt@markPrice@1s","data":{', ("btcusdt", "statistic")),
+        (b'{"e":"forceOrder","E":1,"o":{"s":"BTCUSDT",', ("BTCUSDT", "liquidation")),
+        (b'{"stream":"btcusdt@ticker_1h","data":{', None),
         (b'{"stream":"!miniTicker@arr","data":{', None),
         ('{"stream":"币安@aggTrade","data":{'.encode(), ("币安", "agg_trade")),
         (b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":', ("BTCUSDT", "book")),

@@ -14,7 +14,7 @@ from tickplant.feeds.kit.shapes import Give, Ids, Row, Seen, Shapes, Stamp, each
 from tickplant.feeds.kit.state_table import CAUSE_TRADE, LAST_TRADE, LAST_TRADE_NS, NONE, SEEN_BOOK
 from tickplant.feeds.kit.symbols import SymbolTable, find_symbol
 from tickplant.kernels import kernel
-from tickplant.records.batch import PRICE, VENUE_SEQ, TickBatch
+from tickplant.records.batch import PRICE, TS_EVENT, VENUE_SEQ, TickBatch
 from tickplant.records.layouts import Flag, Kind, Side
 
 pytestmark = pytest.mark.kernels
@@ -66,7 +66,7 @@ def bench() -> Bench:
         (('{"a":"é"}',), "compact"),
         (("<*>[]",), "in no object"),
         (('{"a":<b c>}',), "no hole"),
-        (('{"a":<b:amuchtoolongword=1|no=2>}',), "longer than 8"),
+        (('{"a":<b:amuchmuchtoolongword=1|no=2>}',), "longer than 16"),
         (('{"a":<price>}', Row(Kind.TRADE, price="price")), "no <symbol>"),
         (('{"a":"<symbol>"}', Row(Kind.TRADE, price="price")), "no hole named 'price'"),
         (('{"a":"<symbol>","b":"<symbol>"}',), "another symbol"),
@@ -92,8 +92,7 @@ def test_a_program_has_room_for_so_many_shapes_and_names() -> None:
         Shapes(many)
     with pytest.raises(ValueError, match="65 shapes"):
         Shapes({str(number): ("[]",) for number in range(65)})
-    with pytest.raises(ValueError, match="0 shapes"):
-        Shapes({})
+    assert Shapes({}).names == ()
     with pytest.raises(ValueError, match="no more than 7"):
         Give(0, *range(8))
 
@@ -293,3 +292,61 @@ def test_a_batch_is_not_kept_alive_for_its_rows(bench: Bench) -> None:
     bench.reader.read((trade(2),), 1, other, lambda *_: None, lambda *_: None)
     assert other.length == 1
     assert len(bench.read(trade(3))) == 1
+
+
+def test_shapes_are_exchanged_between_two_frames_of_one_read() -> None:
+    def shape(key: str) -> Shapes:
+        return Shapes({key: (f'{{"{key}":"<symbol>","p":<price>}}', Row(Kind.TRADE, price="price"))})
+
+    def frame(key: str) -> bytes:
+        return f'{{"{key}":"A","p":1.5}}'.encode()
+
+    class Exchanging(Bench):
+        def _refer(self, frame: bytes, ts: int) -> None:
+            super()._refer(frame, ts)
+            if frame == b"exchange":
+                self.reader.use_shapes(shape("second"))
+
+    bench = Exchanging(shape("first"), ("A",))
+    rows = bench.read(frame("first"), frame("second"), b"exchange", frame("first"), frame("second"), frame("second"))
+    assert len(rows) == 3
+    assert bench.referred == [frame("second"), b"exchange", frame("first")]
+    assert bench.reader.taken == {"second": 2}
+    assert bench.reader.parsed == 3
+    assert sum(bench.reader.fallbacks.values()) == 3
+
+
+def test_an_element_may_be_several_values_of_the_list() -> None:
+    rows = each('"<symbol>",<price>,<size>', Row(Kind.TRADE, price="price", size="size"))
+    bench = Bench(Shapes({"rows": ('{"n":3,"rows":', rows, "}")}), ("A", "B"))
+    assert [row[PRICE] for row in bench.read(b'{"n":3,"rows":["A",1,2,"B",3,4]}')] == [10**8, 3 * 10**8]
+    assert bench.read(b'{"n":3,"rows":[]}') == []
+    assert not bench.referred
+    for spoilt in (b'{"n":3,"rows":["A",1,2,"B",3]}', b'{"n":3,"rows":["A",1]}', b'{"n":4,"rows":["A",1,2]}'):
+        assert bench.read(spoilt) == []
+        assert bench.referred.pop() == spoilt
+
+
+@pytest.mark.parametrize("times", ["1788264000000,1788264001000", "1788264001000,0"])
+def test_the_later_of_two_times_and_a_part_of_the_ms_are_the_time_of_the_row(times: str) -> None:
+    text = '{"s":"<symbol>","t":[<time:epoch>,<time:later>],"n":<time:nanos>}'
+    bench = Bench(Shapes({"one": (text, Row(Kind.TRADE, time="time"))}), ("A",))
+    frame = f'{{"s":"A","t":[{times}],"n":999999}}'
+    (row,) = bench.read(frame.encode())
+    assert row[TS_EVENT] == 1_788_264_001_000_999_999
+    for wrong in ("1000000", "-1", "1.5", "9223372036854775807"):
+        assert bench.read(frame.replace("999999", wrong).encode()) == []
+
+
+@pytest.mark.parametrize("hole", ["<other:later>", "<other:nanos>", "<w:UNDEFINED=0|UNDEFINEDTOO=1>"])
+def test_a_time_without_one_before_and_words_that_begin_alike_are_errors(hole: str) -> None:
+    with pytest.raises(ValueError, match="no time before|same 8 bytes"):
+        Shapes({"one": (f'{{"s":"<symbol>","t":<time:epoch>,"n":{hole}}}', Row(Kind.TRADE, time="time"))})
+
+
+def test_words_of_up_to_16_bytes_are_told_apart() -> None:
+    text = '{"s":"<symbol>","w":"<w:BUY=1|UNDEFINED=2|SIXTEENLETTERSXY=3>"}'
+    bench = Bench(Shapes({"one": (text, Row(Kind.TRADE, seq="w"))}), ("A",))
+    words = ["BUY", "UNDEFINED", "SIXTEENLETTERSXY", "UNDEFINEX", "SIXTEENLETTERSXZ", "UNDEFINE", "BUYS"]
+    found = [[row[VENUE_SEQ] for row in bench.read(f'{{"s":"A","w":"{word}"}}'.encode())] for word in words]
+    assert found == [[1], [2], [3], [], [], [], []]

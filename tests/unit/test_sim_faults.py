@@ -197,7 +197,7 @@ def test_a_post_is_read_whatever_its_pieces(piece_bytes: int) -> None:
     data = b"POST /sim/fault HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
     post = Post()
     answers = [post.feed(data[start : start + piece_bytes]) for start in range(0, len(data), piece_bytes)]
-    assert answers[-1] == ("/sim/fault", b"hello")
+    assert answers[-1] == ("/sim/fault", {"Host": "x", "Content-Length": "5"}, b"hello")
     assert not any(answers[:-1])
 
 

@@ -3,11 +3,11 @@
 A column of `n` rows is always worked on as 64-bit words, all arithmetic modulo 2**64, so every value of every integer
 type survives. In order:
 
-1. residual   value minus a prediction: a base, or the value of an earlier row 2. order      rows in stored order, or
-stably sorted by group, which puts like beside like 3. divisor    residuals are divided by their greatest common
-divisor (Binance sizes are multiples of 1000 at scale 8) 4. zigzag     signed residuals become small unsigned numbers:
-0, -1, 1, -2 … -> 0, 1, 2, 3 … 5. planes     the narrowest width in bytes that holds them all, byte by byte: all
-lowest bytes first, then the next
+1. residual   value minus a prediction: a base, or the value of an earlier row
+2. order      rows in stored order, or stably sorted by group, which puts like beside like
+3. divisor    residuals over their greatest common divisor (Binance sizes are multiples of 1000 at scale 8)
+4. zigzag     signed residuals become small unsigned numbers: 0, -1, 1, -2 … -> 0, 1, 2, 3 …
+5. planes     the narrowest width in bytes that holds them all, byte by byte: all lowest bytes first, then the next
 
 Each kernel has a plain reference beside it, `…_reference`; the property tests hold them equal. Outside numba a
 wrapping operation warns, so callers run under `np.errstate(over="ignore")`.

@@ -8,7 +8,7 @@ What is recorded where the venue leaves room:
 * A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
 * Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
   connection, a futures partial book cannot be told from a diff, and one of spot not from a small snapshot (see
-  unnamed.py); this adapter subscribes to neither.
+  unnamed.py); this adapter uses combined streams.
 * Fills that were not made on the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
 * A rejected frame is a GAP (REJECTED) at once, on its stream where that is known, else on `*` (feeds/rejections.py).
 * What the venue changes about its instruments while the feed runs is recorded and followed (kit/instrument_life.py).
@@ -34,7 +34,8 @@ from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.subscriptions import Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
-from tickplant.feeds.venues.binance import attribution, messages, shapes
+from tickplant.feeds.venues.binance import attribution, messages, other_events, shapes
+from tickplant.feeds.venues.binance.other_messages import Kline, Liquidation, MarkPrice
 from tickplant.feeds.venues.binance.rest_api import (
     DEPTH,
     TradeArchive,
@@ -46,9 +47,11 @@ from tickplant.feeds.venues.binance.rest_api import (
 from tickplant.feeds.venues.binance.snapshot_rows import snapshot_rows
 from tickplant.feeds.venues.binance.streams import StreamCodec, channels_of, links
 from tickplant.feeds.venues.binance.unnamed import Unnamed, UnnamedSnapshots
-from tickplant.feeds.venues.binance.venue import SPOT, USDM, Rules
+from tickplant.feeds.venues.binance.venue import COINM, REQUEST_BYTES, SPOT, STREAMS_PER_CONNECTION, USDM, Rules
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.records.batch import Rows
 from tickplant.records.layouts import Flag, StatusCode
+from tickplant.venues import VENUES
 
 SYMBOL_REFUSED: Final = (400, 404)
 """HTTP status of an answer about a symbol that the venue does not have."""
@@ -59,11 +62,13 @@ DISCOVERED: Final = 16
 LEAST_HELD: Final = 4096
 """Records held back for one book at the least, however many books share."""
 
-_SHAPES: Final = {False: Shapes(shapes.SPOT), True: Shapes(shapes.USDM)}
+_SHAPES: Final = {
+    rules.venue: Shapes(those) for rules, those in ((SPOT, shapes.SPOT), (USDM, shapes.USDM), (COINM, shapes.COINM))
+}
 
 
 class BinanceAdapter(VenueAdapter):
-    """One feed of spot or USD-M futures."""
+    """One feed of spot, USD-M or COIN-M futures."""
 
     def __init__(
         self, rules: Rules, context: FeedContext, *, held_records: int = 1 << 20, use_shapes: bool = True
@@ -81,7 +86,7 @@ class BinanceAdapter(VenueAdapter):
         held_limit = max(held_records // (len(symbols) if symbols else DISCOVERED), LEAST_HELD)
         market = Market(
             context,
-            _SHAPES[rules.futures],
+            _SHAPES[rules.venue],
             lambda _: BookSync(chained=rules.futures, held_limit=held_limit),
             attribution.owner,
         )
@@ -91,7 +96,13 @@ class BinanceAdapter(VenueAdapter):
             rules.venue,
             context,
             market,
-            Subscriptions(plan, StreamCodec(), silent_s=context.silent_s),
+            Subscriptions(
+                plan,
+                StreamCodec(context.depth or VENUES[rules.venue].depths[0]),
+                silent_s=context.silent_s,
+                streams_per_link=STREAMS_PER_CONNECTION,
+                request_bytes=REQUEST_BYTES,
+            ),
             budget,
             carried_by=lambda name: channels_of(name, rules),
             instruments=instrument_source(rules, budget),
@@ -117,11 +128,13 @@ class BinanceAdapter(VenueAdapter):
                 return self._on_diff(message, ts_recv)
             case messages.PartialDepth():
                 return self._on_partial(message, ts_recv)
+            case Kline() | MarkPrice() | Liquidation():
+                return other_events.record(self.market, message, ts_recv)
             case messages.Snapshot():
                 self._unnamed.add(Unnamed(message, frame, ts_recv))
                 return True
             case messages.NamedSnapshot():
-                listing = self.market.listings.in_any_case(message.stream_symbol)
+                listing = self.market.listings.in_any_case(message.symbol)
                 return listing is not None and self._on_snapshot(listing, message.body, ts_recv)
             case messages.Answer():
                 self.subscriptions.acknowledge(message.id, ts_recv)
@@ -165,7 +178,7 @@ class BinanceAdapter(VenueAdapter):
         if listing is None:
             return False
         try:
-            ts_event = messages.to_ns(quote.time)
+            ts_event = to_ns(quote.time)
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "quote", ts_recv, quote.id)
             raise
@@ -180,7 +193,7 @@ class BinanceAdapter(VenueAdapter):
         if listing is None:
             return False
         try:
-            ts_event = messages.to_ns(diff.time)
+            ts_event = to_ns(diff.time)
             rows = event_rows(listing.instrument, diff.bids, diff.asks, ts_event, ts_recv, diff.last)
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
@@ -195,13 +208,12 @@ class BinanceAdapter(VenueAdapter):
             return False
         flags = Flag.SNAPSHOT | Flag.PARTIAL
         try:
-            ts_event = messages.to_ns(book.time)
+            ts_event = to_ns(book.time)
             rows = book_rows(listing.instrument, book.bids, book.asks, ts_event, ts_recv, book.id, flags)
         except RejectError as rejected:
-            self.market.rejects.add(rejected, listing, "partial", ts_recv, book.id)
+            self.market.rejects.add(rejected, listing, "partial_book", ts_recv, book.id)
             raise
-        self.market.rejects.end(listing, "partial")
-        self.market.batch.extend(rows)
+        self.market.others.on_partial_book(listing, rows, ts_recv)
         return True
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
@@ -258,7 +270,7 @@ class BinanceAdapter(VenueAdapter):
         self._unnamed.finish()
 
     def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
-        self.market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=messages.to_ns(notice.time))
+        self.market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=to_ns(notice.time))
         link = self.subscriptions.links.get(self.link)
         if link is not None and not link.replacing:
             link.replacing = True
@@ -270,5 +282,8 @@ spot: Final = partial(BinanceAdapter, SPOT)
 
 usdm: Final = partial(BinanceAdapter, USDM)
 """Makes the adapter of a USD-M futures feed."""
+
+coinm: Final = partial(BinanceAdapter, COINM)
+"""Makes the adapter of a COIN-M futures feed."""
 
 warm_up: Final = shape_kernels.warm_up

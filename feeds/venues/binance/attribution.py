@@ -20,15 +20,20 @@ _CHANNELS: Final = {
     "bookTicker": "quote",
     "depth": "book",
     "depthUpdate": "book",
+    "markPrice": "statistic",
+    "markPriceUpdate": "statistic",
+    "forceOrder": "liquidation",
+    "kline": "venue_bar",
 }
 
 
 def owner(body: bytes) -> tuple[str, str] | None:
-    """Symbol, in the case in which the frame has it, and channel (or `partial`); None where neither can be known."""
+    """Symbol, in the case in which the frame has it, and channel; None where neither can be known."""
     head = body[:HEAD_BYTES]
     if named := _STREAM.match(head):
         name = named[2].decode(errors="replace")
-        channel = "partial" if _PARTIAL.match(name) else _CHANNELS.get(name)
+        name = "kline" if name.startswith("kline_") else name
+        channel = "partial_book" if _PARTIAL.match(name) else _CHANNELS.get(name)
         symbol = named[1]
     else:
         event, found = _EVENT.search(head), _SYMBOL.search(head)

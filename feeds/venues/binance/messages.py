@@ -17,11 +17,10 @@ from typing import Annotated, Final
 import msgspec
 
 from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.venues.binance.other_messages import Kline, Liquidation, MarkPrice
+from tickplant.feeds.venues.binance.wire_numbers import MAX_ID, Id
 
-MAX_ID: Final = 2**63 - 1
 MARKET: Final = "MARKET"
-
-Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
 
 class Level(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -37,8 +36,11 @@ Levels = list[Level]
 _DIFF: Final = "depthUpdate"
 _PARTIAL: Final = "partial"
 _SNAPSHOT_STREAM: Final = "depthSnapshot"
+_MARK: Final = "markPriceUpdate"
 _STREAM: Final = re.compile(
-    r"[^@]*@(trade|aggTrade|bookTicker|depthSnapshot|(?:(depth)|(depth(?:5|10|20)))(?:@\d+ms)?)\Z", re.ASCII
+    r"[^@]*@(?:(trade|aggTrade|bookTicker|depthSnapshot|forceOrder|(?:(depth)|(depth(?:5|10|20)))(?:@\d+ms)?)"
+    r"|(markPrice)(?:@1s)?|(kline)_\w+(?:@\+08:00)?)\Z",
+    re.ASCII,
 )
 _NAMES_KEPT: Final = 8192
 _FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
@@ -130,9 +132,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class NamedSnapshot(msgspec.Struct, frozen=True):
-    """A whole book that a recorder filed under a stream's name; `body` is what REST answered."""
+    """A whole book that names its symbol, or that a recorder filed under a stream's name; `body` is REST's answer."""
 
-    stream_symbol: str  # lower case, as in the stream's name
+    symbol: str  # in lower case where the stream's name has it
     body: bytes
 
 
@@ -179,6 +181,7 @@ class SymbolInfo(msgspec.Struct, frozen=True):
 
     symbol: str
     status: str | None = None
+    contractStatus: str | None = None  # noqa: N815 -- of COIN-M
     filters: list[SymbolFilter] = []
     quotePrecision: int | None = None  # noqa: N815 -- the venue's names
     baseAssetPrecision: int | None = None  # noqa: N815
@@ -206,12 +209,18 @@ Message = (
     | Snapshot
     | NamedSnapshot
     | PartialDepth
+    | Kline
+    | MarkPrice
+    | Liquidation
     | Shutdown
     | Answer
     | Refusal
     | ExchangeInfo
     | Ignored
 )
+
+
+_Event = Trade | AggTrade | BookTicker | Diff | Kline | MarkPrice | Liquidation | Shutdown
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -225,6 +234,7 @@ class _Head(msgspec.Struct, frozen=True):
     code: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
     symbols: msgspec.Raw = msgspec.Raw()
+    symbol: str = ""
 
 
 class _RawExchangeInfo(msgspec.Struct, frozen=True):
@@ -260,14 +270,18 @@ _ANSWER: Final = msgspec.json.Decoder(Answer)
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal)
 _PAST_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
 _PAST_AGG_TRADES: Final = msgspec.json.Decoder(list[PastAggTrade])
-_EVENTS: Final[dict[str, msgspec.json.Decoder[Trade | AggTrade | BookTicker | Diff | Shutdown]]] = {
+_EVENTS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
     "trade": msgspec.json.Decoder(Trade),
     "aggTrade": msgspec.json.Decoder(AggTrade),
     "bookTicker": msgspec.json.Decoder(BookTicker),
     _DIFF: msgspec.json.Decoder(Diff),
+    "kline": msgspec.json.Decoder(Kline),
+    _MARK: msgspec.json.Decoder(MarkPrice),
+    "forceOrder": msgspec.json.Decoder(Liquidation),
     "serverShutdown": msgspec.json.Decoder(Shutdown),
 }
-_RECORDED: Final = frozenset(_EVENTS)
+_NOT_LISTED: Final = frozenset(_EVENTS) - {_MARK}
+"""Events that no stream sends in lists."""
 
 
 def decode(body: bytes) -> Message:
@@ -286,7 +300,7 @@ def decode(body: bytes) -> Message:
 def _decode_list(heads: list[_Head]) -> Message:
     # Only the `!…@arr` streams send lists, of statistics: a list is ignored if each of its members says such a kind.
     kinds = {head.e for head in heads}
-    if not kinds or None in kinds or kinds & _RECORDED:
+    if not kinds or None in kinds or kinds & _NOT_LISTED:
         raise RejectError("schema", "a list that is not one of events of a kind that is not recorded")
     return Ignored(", ".join(sorted(kind for kind in kinds if kind is not None)))
 
@@ -325,6 +339,8 @@ def stream_kind(name: str) -> str | None:
     match = _STREAM.match(name)
     if match is None:
         return None
+    if match[4] or match[5]:
+        return _MARK if match[4] else match[5]
     return _DIFF if match[2] else _PARTIAL if match[3] else match[1]
 
 
@@ -334,7 +350,8 @@ def _decode(head: _Head, payload: bytes | msgspec.Raw) -> Message:
         decoder = _EVENTS.get(head.e)
         return decoder.decode(payload) if decoder is not None else Ignored(head.e)
     if head.lastUpdateId:
-        return _SNAPSHOT.decode(payload)
+        # COIN-M names the symbol in the answer of REST.
+        return NamedSnapshot(head.symbol, bytes(payload)) if head.symbol else _SNAPSHOT.decode(payload)
     if head.u:
         return _BOOK_TICKER.decode(payload)
     if head.code or head.error:
@@ -372,14 +389,3 @@ def decode_past(body: bytes, symbol: str, *, aggregate: bool) -> list[Trade | Ag
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectError("not json", str(error)) from None
     return [Trade(symbol, row.id, row.price, row.qty, row.time, row.isBuyerMaker) for row in rows]
-
-
-def to_ns(time: int) -> int:
-    """Nanoseconds of a venue time in ms, us or ns, told apart by magnitude; 0 stays 0. Raises RejectError."""
-    if time <= MAX_ID // 1_000_000:
-        return time * 1_000_000
-    if 10**14 <= time <= MAX_ID // 1_000:
-        return time * 1_000
-    if time >= 10**17:
-        return time
-    raise RejectError("time", f"{time} is neither milliseconds nor microseconds of our time")

@@ -13,6 +13,7 @@ from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget
 from tickplant.feeds.venues.binance import messages
 from tickplant.feeds.venues.binance.venue import Rules
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.records.layouts import Flag, Side
 
 INSTRUMENTS: Final = "exchangeInfo"
@@ -46,7 +47,7 @@ def symbol_infos(info: messages.ExchangeInfo, rules: Rules) -> list[SymbolInfo]:
     """
     infos = []
     for each in info.symbols:
-        word = each.status or TRADING
+        word = getattr(each, rules.status) or TRADING
         infos.append(
             SymbolInfo(
                 each.symbol,
@@ -109,10 +110,10 @@ def trade_event(trade: messages.Trade | messages.AggTrade) -> VenueTrade:
     return VenueTrade(
         trade.symbol,
         trade.id,
-        messages.to_ns(trade.time),
+        to_ns(trade.time),
         trade.price,
         trade.size,
         Side.SELL if trade.buyer_is_maker else Side.BUY,
         trade.first_trade if isinstance(trade, messages.AggTrade) else 0,
-        Flag.AGGREGATE if aggregate else 0,
+        int(Flag.AGGREGATE) if aggregate else 0,
     )

@@ -73,9 +73,13 @@ _SPOT_DIFF: Final = '{"e":"depthUpdate","E":<time:epoch>,"s":"<symbol>","U":<fir
 _USDM_DIFF: Final = (
     '{"e":"depthUpdate","E":<_:int>,"T":<time:epoch>,"s":"<symbol>","U":<first:int>,"u":<last:int>,"pu":<previous:int>,'
 )
+_COINM_DIFF: Final = _USDM_DIFF.replace('"s":"<symbol>"', '"s":"<symbol>","ps":"<_:text>"')
 _SPOT_QUOTE: Final = f'{{"u":<id:int>,"s":"<symbol>",{_FOUR}'
 # The venue sends the first and documents the second.
 _USDM_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"s":"<symbol>",{_FOUR},"T":<time:epoch>,"E":<_:int>'
+_COINM_QUOTE: Final = (
+    f'{{"u":<id:int>,"e":"bookTicker","s":"<symbol>","ps":"<_:text>",{_FOUR},"T":<time:epoch>,"E":<_:int>'
+)
 _DOCUMENTED_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"E":<_:int>,"T":<time:epoch>,"s":"<symbol>",{_FOUR}'
 
 # Of each message: what its stream is called, its text up to the end, further keys that would change it, effects.
@@ -98,6 +102,13 @@ _USDM: Final[dict[str, _Message]] = {
     "aggregate trade": (_AGG_TRADES, (_USDM_AGG_TRADE,), "", _AGG_TRADE),
     "other aggregate trade": (_AGG_TRADES, (_OTHER_AGG_TRADE,), "", _AGG_TRADE),
     "documented quote": (_QUOTES, (_DOCUMENTED_QUOTE,), "", _quote("time")),
+}
+# COIN-M names the pair as well, in `ps`, and its quotes begin with their id.
+_COINM: Final[dict[str, _Message]] = {
+    "quote": (_QUOTES, (_COINM_QUOTE,), "", _quote("time")),
+    "trade": _USDM["trade"],
+    "diff": (_DEPTH, (_COINM_DIFF, *_SIDES), "", _diff("previous")),
+    "aggregate trade": _USDM["other aggregate trade"],
 }
 
 
@@ -133,7 +144,9 @@ def _snapshot(head: str, closed: str, time: str) -> Shape:
 
 SPOT: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_SPOT))
 USDM: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_USDM))
+COINM: Final[dict[str, Shape]] = dict(_wrapped_and_raw(_COINM))
 SNAPSHOTS: Final[dict[str, Shape]] = {
     "spot": _snapshot("", "T, lastUpdateId", ""),
     "usdm": _snapshot(',"E":<_:int>,"T":<time:epoch>', "lastUpdateId", "time"),
+    "coinm": _snapshot(',"E":<_:int>,"T":<time:epoch>,"symbol":"<_:text>","pair":"<_:text>"', "lastUpdateId", "time"),
 }

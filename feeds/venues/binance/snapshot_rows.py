@@ -14,7 +14,8 @@ from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.state_table import INSTRUMENT, PRICE_SCALE, SIZE_SCALE, STATE_COLUMNS
 from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.venues.binance import shapes
-from tickplant.feeds.venues.binance.messages import Snapshot, to_ns
+from tickplant.feeds.venues.binance.messages import Snapshot
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.instruments import Instrument
 from tickplant.records.batch import WORDS, Rows, TickBatch
 from tickplant.records.layouts import Flag

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from tickplant.feeds.contract import LinkSpec
+from tickplant.feeds.kit.link_groups import link_name, split_link_name
 from tickplant.feeds.kit.subscriptions import BUSY, Stream
 from tickplant.feeds.venues.binance.venue import (
     MAX_AGE_S,
@@ -16,6 +17,7 @@ from tickplant.feeds.venues.binance.venue import (
     STREAMS_PER_REQUEST,
     Rules,
 )
+from tickplant.records.channels import OTHER_CHANNELS
 from tickplant.venues import VENUES
 
 
@@ -25,9 +27,13 @@ class StreamCodec:
     streams_per_request = STREAMS_PER_REQUEST
     busy: Collection[str] = BUSY
 
+    def __init__(self, depth: int) -> None:
+        """`depth`: levels a side of partial books."""
+        self._depth = depth
+
     def name(self, stream: Stream) -> str:
         """Symbols are in lower case."""
-        return f"{stream.symbol.lower()}@{STREAM_OF[stream.channel]}"
+        return f"{stream.symbol.lower()}@{STREAM_OF[stream.channel].format(depth=self._depth)}"
 
     def group(self, stream: Stream) -> str:
         """All streams of a link go in one request."""
@@ -54,19 +60,21 @@ def links(
         streams += [Stream(symbol, channel) for symbol in dict.fromkeys(symbols)]
     result = []
     for path, streams in by_path.items():
-        name, url = path.strip("/") or "stream", f"{base}{path}/stream{rules.ws_query}"
+        stem, url = path.strip("/") or "stream", f"{base}{path}/stream{rules.ws_query}"
         for number, start in enumerate(range(0, len(streams), STREAMS_PER_CONNECTION), 1):
+            part = streams[start : start + STREAMS_PER_CONNECTION]
             spec = LinkSpec(
-                name=name if number == 1 else f"{name}-{number}",
+                name=link_name(stem, (stream.channel for stream in part), number),
                 url=url,
                 max_age_s=MAX_AGE_S,
                 send_interval_s=SEND_INTERVAL_S,
             )
-            result.append((spec, streams[start : start + STREAMS_PER_CONNECTION]))
+            result.append((spec, part))
     return result
 
 
 def channels_of(link: str, rules: Rules) -> list[str]:
     """Channels that a link of this name carries."""
-    stem = link.partition("-")[0]
-    return [channel for channel, path in rules.paths.items() if stem in ("stream", path.strip("/"))]
+    stem, others = split_link_name(link)
+    here = [channel for channel, path in rules.paths.items() if stem in ("stream", path.strip("/"))]
+    return [channel for channel in here if channel not in OTHER_CHANNELS or channel in others]

@@ -1,4 +1,4 @@
-"""In what Binance spot and USD-M futures differ: addresses, paths, limits, streams. Data only."""
+"""In what Binance spot, USD-M and COIN-M futures differ: addresses, paths, limits, streams. Data only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Final
 import msgspec
 
 STREAMS_PER_REQUEST: Final = 150
+REQUEST_BYTES: Final = 4000
+"""Of a request of 4,088 bytes the venue takes notice, of one of 4,106 it does not: with its frame, 4,096 are read."""
+
 STREAMS_PER_CONNECTION: Final = 1024
 SEND_INTERVAL_S: Final = 0.3
 """Spot allows 5 messages a second, pings and pongs included; past it the connection is cut, then the address banned."""
@@ -14,8 +17,20 @@ SEND_INTERVAL_S: Final = 0.3
 MAX_AGE_S: Final = 85_800.0
 """The venue cuts connections at 24 h."""
 
-STREAM_OF: Final = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book": "depth@100ms"}
+STREAM_OF: Final = {
+    "trade": "trade",
+    "agg_trade": "aggTrade",
+    "quote": "bookTicker",
+    "book": "depth@100ms",
+    "partial_book": "depth{depth}@100ms",
+    "venue_bar": "kline_1m",
+    "statistic": "markPrice@1s",
+    "liquidation": "forceOrder",
+}
 """Stream behind each channel of the configuration, after `<symbol>@`."""
+
+_PUBLIC: Final = ("quote", "book", "partial_book")
+"""Channels that USD-M futures serve below /public; the others are below /market."""
 
 
 class PastTrades(msgspec.Struct, frozen=True):
@@ -31,10 +46,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     rest_prefix: str
+    status: str  # field of the instrument data
     exchange_info: str  # query of the instrument data request
     exchange_info_weight: int
     closed_statuses: frozenset[str]  # in which an instrument is not coming back
-    futures: bool  # diffs chain by `pu`
+    futures: bool  # diffs chain by `pu`; events have types and the matching engine's time
     paths: dict[str, str]  # of the WebSocket address, for each channel
     ws_query: str
     price_digits: str  # field of the instrument data that says how many decimals are printed
@@ -50,6 +66,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 SPOT: Final = Rules(
     venue="binance",
     rest_prefix="/api/v3",
+    status="status",
     exchange_info="?showPermissionSets=false",
     exchange_info_weight=20,
     closed_statuses=frozenset(),  # what is delisted here is BREAK for a while, then gone
@@ -72,11 +89,12 @@ SPOT: Final = Rules(
 USDM: Final = Rules(
     venue="binance-usdm",
     rest_prefix="/fapi/v1",
+    status="status",
     exchange_info="",
     exchange_info_weight=1,
     closed_statuses=frozenset({"CLOSE", "DELIVERED"}),
     futures=True,
-    paths={"trade": "/market", "agg_trade": "/market", "quote": "/public", "book": "/public"},
+    paths={channel: "/public" if channel in _PUBLIC else "/market" for channel in STREAM_OF},
     ws_query="",
     price_digits="pricePrecision",
     size_digits="quantityPrecision",
@@ -90,3 +108,12 @@ USDM: Final = Rules(
     snapshot_interval_s=0.6,
     snapshot_burst=20,
 )
+
+COINM: Final = msgspec.structs.replace(
+    USDM,
+    venue="binance-coinm",
+    rest_prefix="/dapi/v1",
+    status="contractStatus",
+    paths=dict.fromkeys(STREAM_OF, ""),
+)
+"""Sizes are numbers of contracts."""

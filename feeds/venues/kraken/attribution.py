@@ -8,9 +8,15 @@ from typing import Final
 HEAD_BYTES: Final = 4096
 """How much of a frame is looked at."""
 
-_HEAD = re.compile(rb'\s*\{\s*"channel"\s*:\s*"(trade|ticker|book)"')
+_HEAD = re.compile(rb'\s*\{\s*"channel"\s*:\s*"(trade|ticker|book|level3|ohlc)"')
 _SYMBOL = re.compile(rb'"symbol"\s*:\s*"([^"\\]{1,64})"')
-_CHANNELS: Final = {b"trade": "trade", b"ticker": "quote", b"book": "book"}
+_CHANNELS: Final = {
+    b"trade": "trade",
+    b"ticker": "quote",
+    b"book": "book",
+    b"level3": "orders",
+    b"ohlc": "venue_bar",
+}
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:

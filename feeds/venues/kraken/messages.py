@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from tickplant.feeds.kit.numbers import rfc3339_ns, wire_decimal
 from tickplant.feeds.kit.rejected import RejectError
+
+MINUTE_NS: Final = 60 * 10**9
 
 
 class _Numbers(msgspec.Struct, frozen=True):
@@ -89,6 +91,82 @@ class Book(msgspec.Struct, frozen=True):
     snapshot: bool
 
 
+class _Order(msgspec.Struct, frozen=True):
+    order_id: str
+    limit_price: msgspec.Raw
+    order_qty: msgspec.Raw
+    timestamp: str = ""
+    event: Literal["add", "modify", "delete"] = "add"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order of a book, or what has become of it; numbers as on the wire."""
+
+    id: str
+    price: str
+    size: str
+    time: int  # ns; 0 where the venue gives none
+    event: str  # add, modify or delete
+
+
+class _OrderBook(msgspec.Struct, frozen=True):
+    symbol: str
+    bids: list[_Order]
+    asks: list[_Order]
+    checksum: int
+
+
+class OrderBook(msgspec.Struct, frozen=True):
+    """A whole book of orders, or one event of it. Those of one price stand in their queue's order."""
+
+    symbol: str
+    bids: list[Order]
+    asks: list[Order]
+    checksum: int
+    snapshot: bool
+
+
+class OrderBooks(msgspec.Struct, frozen=True):
+    """The books of orders, or their events, of a frame."""
+
+    books: list[OrderBook]
+
+
+class _Bar(msgspec.Struct, frozen=True):
+    symbol: str
+    open: msgspec.Raw
+    high: msgspec.Raw
+    low: msgspec.Raw
+    close: msgspec.Raw
+    volume: msgspec.Raw
+    vwap: msgspec.Raw
+    trades: Annotated[int, msgspec.Meta(ge=0)]
+    interval_begin: str
+    interval: Annotated[int, msgspec.Meta(gt=0, le=21_600)]  # minutes
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A bar as it stands. The venue does not say when it is over: a later one does."""
+
+    symbol: str
+    begin: int  # ns
+    end: int  # exclusive
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    vwap: str
+    trades: int
+
+
+class Bars(msgspec.Struct, frozen=True):
+    """The bars of a frame: those of each symbol by rising time."""
+
+    bars: dict[str, list[Bar]]
+    snapshot: bool
+
+
 class Quotes(msgspec.Struct, frozen=True):
     """The quotes of a frame."""
 
@@ -146,7 +224,7 @@ class Ignored(msgspec.Struct, frozen=True):
     kind: str
 
 
-Message = Trades | Quotes | Books | Pairs | Answer | Status | Ignored
+Message = Trades | Quotes | Books | OrderBooks | Bars | Pairs | Answer | Status | Ignored
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -166,6 +244,8 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 _TRADES: Final = msgspec.json.Decoder(list[_Trade])
 _QUOTES: Final = msgspec.json.Decoder(list[_Quote])
 _BOOKS: Final = msgspec.json.Decoder(list[_Book])
+_ORDERS: Final = msgspec.json.Decoder(list[_OrderBook])
+_BARS: Final = msgspec.json.Decoder(list[_Bar])
 _STATUS: Final = msgspec.json.Decoder(list[_SystemStatus])
 
 
@@ -174,6 +254,10 @@ class _Instruments(msgspec.Struct, frozen=True):
 
 
 _PAIRS: Final = msgspec.json.Decoder(_Instruments)
+
+
+_TYPED: Final = frozenset({"trade", "ticker", "book", "level3", "ohlc"})
+"""Channels whose messages are snapshots or updates."""
 
 
 def decode(frame: bytes) -> Message:
@@ -202,7 +286,7 @@ def _decode(head: _Head) -> Message:
             depth if isinstance(depth, int) else 0,
         )
     snapshot = head.type == "snapshot"
-    if head.channel in ("trade", "ticker", "book") and head.type not in ("snapshot", "update"):
+    if head.channel in _TYPED and head.type not in ("snapshot", "update"):
         raise RejectError("unknown message", f"{head.channel} of type {head.type[:100]!r}")
     match head.channel:
         case "trade":
@@ -212,6 +296,13 @@ def _decode(head: _Head) -> Message:
             return Quotes([_quote(quote) for quote in _QUOTES.decode(head.data)])
         case "book":
             return Books([_book(book, snapshot=snapshot) for book in _BOOKS.decode(head.data)])
+        case "level3":
+            return OrderBooks([_order_book(book, snapshot=snapshot) for book in _ORDERS.decode(head.data)])
+        case "ohlc":
+            bars: dict[str, list[Bar]] = {}
+            for bar in sorted(map(_bar, _BARS.decode(head.data)), key=lambda bar: bar.begin):
+                bars.setdefault(bar.symbol, []).append(bar)
+            return Bars(bars, snapshot)
         case "instrument":
             return Pairs(_PAIRS.decode(head.data).pairs, snapshot)
         case "status":
@@ -236,10 +327,41 @@ def _quote(raw: _Quote) -> Quote:
 
 
 def _book(raw: _Book, *, snapshot: bool) -> Book:
-    if not 0 <= raw.checksum < 2**32:
-        raise RejectError("schema", f"checksum {raw.checksum}")
+    _check(raw.checksum)
     bids, asks = [Level(level) for level in raw.bids], [Level(level) for level in raw.asks]
     return Book(raw.symbol, bids, asks, raw.checksum, _time(raw.timestamp), snapshot)
+
+
+def _order_book(raw: _OrderBook, *, snapshot: bool) -> OrderBook:
+    _check(raw.checksum)
+    bids, asks = ([_order(order, snapshot=snapshot) for order in side] for side in (raw.bids, raw.asks))
+    return OrderBook(raw.symbol, bids, asks, raw.checksum, snapshot)
+
+
+def _order(raw: _Order, *, snapshot: bool) -> Order:
+    price, size = wire_decimal(raw.limit_price), wire_decimal(raw.order_qty)
+    return Order(raw.order_id, price, size, _time(raw.timestamp), "add" if snapshot else raw.event)
+
+
+def _bar(raw: _Bar) -> Bar:
+    begin = rfc3339_ns(raw.interval_begin)
+    return Bar(
+        raw.symbol,
+        begin,
+        begin + raw.interval * MINUTE_NS,
+        wire_decimal(raw.open),
+        wire_decimal(raw.high),
+        wire_decimal(raw.low),
+        wire_decimal(raw.close),
+        wire_decimal(raw.volume),
+        wire_decimal(raw.vwap),
+        raw.trades,
+    )
+
+
+def _check(checksum: int) -> None:
+    if not 0 <= checksum < 2**32:
+        raise RejectError("schema", f"checksum {checksum}")
 
 
 def _time(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-STREAM_OF: Final = {"trade": "trade", "quote": "ticker", "book": "book"}
+STREAM_OF: Final = {"trade": "trade", "quote": "ticker", "book": "book", "orders": "level3", "venue_bar": "ohlc"}
 """Channel of the venue behind each channel of the configuration."""
 
 INSTRUMENT: Final = "instrument"
@@ -12,9 +12,31 @@ WS_PATH: Final = "/v2"
 SYMBOLS_PER_REQUEST: Final = 50
 SYMBOLS_PER_LINK: Final = 100
 SEND_INTERVAL_S: Final = 0.2
+BAR_MINUTES: Final = 1
+
+ORDERS_ENDPOINT: Final = "ws_orders"
+ORDER_DEPTHS: Final = (10, 100, 1000)
+"""Levels a side of a book of orders."""
+
+SYMBOLS_PER_ORDERS_REQUEST: Final = 20
+ORDERS_SEND_INTERVAL_S: Final = 1.0
+"""A book of 10 levels counts 5, one of 100 levels 25, one of 1,000 levels 100; in a second 200 may be asked for."""
+
+LOGIN: Final = "GetWebSocketsToken"
+LOGIN_PATH: Final = f"/0/private/{LOGIN}"
+TRADES_PATH: Final = "/0/public/Trades"
+PAST_TRADES: Final = 1000
+REST_INTERVAL_S: Final = 1.0
+TOKEN_RETRY_S: Final = 5.0
+
+USELESS_KEY: Final = ("EAPI:Invalid key", "EAPI:Invalid signature", "EGeneral:Permission denied")
+"""Errors of REST that no repetition mends."""
 
 LATE_TRADES: Final = 256
-"""Missing trades of a symbol that are waited for: those of one instant may come out of order."""
+"""Of the missing trades of a symbol the newest ones, which are waited for: those of one instant come out of order."""
+
+LATE_S: Final = 2.0
+"""So long. What has not come by then is asked for."""
 
 TRADING: Final = frozenset({"online", "limit_only", "post_only"})
 """Status of a pair in which its book moves."""

@@ -10,22 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.checksums import checks
-from tickplant.books.level_books import Books
 from tickplant.books.level_runs import UNBOUNDED
+from tickplant.books.market_books import MarketBooks
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 
-BOOK_KINDS: Final = frozenset({Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.GAP, Kind.STATUS})
+BOOK_KINDS: Final = frozenset(
+    {Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.GAP, Kind.STATUS}
+    | {Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL}
+)
 """Kinds of records that a fold looks at."""
 
 _ONLY: Final = 1  # id of the one book: memory follows the ids, and a store may have a million
 
 
 class Book(msgspec.Struct, frozen=True):
-    """A book of price levels. Prices and sizes are mantissas at the scales of `instrument`."""
+    """A book of price levels, and of orders where it has them. Prices and sizes are mantissas at `instrument`'s scales.
+
+    The orders, dtype `order_queues.QUEUED`, are in price-time priority; None where the book is by level, or where
+    they were not asked for.
+    """
 
     instrument: Instrument
     bids: NDArray[np.int64]  # shape (n, 2): price, size; best first
@@ -33,14 +40,21 @@ class Book(msgspec.Struct, frozen=True):
     ts_event: int  # times of the last record that the book took in; 0 where there was none
     ts_recv: int
     stale: bool  # not in sync with the venue: a gap since, or no snapshot yet
+    bid_orders: Records | None = None
+    ask_orders: Records | None = None
 
 
 class Fold:
-    """Folds TICK records of one instrument into a book."""
+    """Folds TICK records of one instrument into a book.
 
-    def __init__(self, instrument_id: int) -> None:
+    Args:
+        instrument_id: which.
+        matching: a crossed book of orders is resolved at the end of each event, see `OrderBooks`.
+    """
+
+    def __init__(self, instrument_id: int, *, matching: bool = False) -> None:
         self.instrument_id = instrument_id
-        self._books = Books(UNBOUNDED)
+        self._books = MarketBooks(UNBOUNDED, UNBOUNDED, matching=matching)
 
     def apply(self, records: Records) -> None:
         """Take in records, in stored order. Others than this book's are passed over."""
@@ -50,10 +64,11 @@ class Fold:
 
     def lose(self) -> None:
         """Records are missing here: the book is stale from here on, up to the next CLEAR."""
-        self._books.apply(make_gaps(_ONLY, GapCause.DAMAGE, flags=Flag.ON_BOOK))
+        self._books.apply(make_gaps(_ONLY, GapCause.DAMAGE, flags=Flag.ON_BOOK | Flag.ON_ORDERS))
 
-    def book(self, instrument: Instrument) -> Book:
-        """The book as it stands."""
+    def book(self, instrument: Instrument, *, orders: bool = False) -> Book:
+        """The book as it stands; with `orders` each of them, where it has any."""
+        orders = orders and self._books.has_orders(_ONLY)
         ts_event, ts_recv = self._books.times(_ONLY)
         return Book(
             instrument=instrument,
@@ -62,6 +77,8 @@ class Fold:
             ts_event=ts_event,
             ts_recv=ts_recv,
             stale=self._books.is_stale(_ONLY),
+            bid_orders=self._books.of_orders.orders(_ONLY, Side.BID) if orders else None,
+            ask_orders=self._books.of_orders.orders(_ONLY, Side.ASK) if orders else None,
         )
 
 
@@ -76,6 +93,7 @@ def wrong_checksums(parts: Iterable[Records], instrument: Instrument) -> Iterato
     for records in parts:
         start = 0
         mine = (records["instrument"] == instrument.id) & (records["kind"] == Kind.CHECKSUM)
+        mine &= records["flags"] & Flag.ON_ORDERS == 0
         for place in np.flatnonzero(mine).tolist():
             fold.apply(records[start : place + 1])
             start = place + 1

@@ -37,8 +37,9 @@ BOOK: Final = np.dtype(
         ("flags", "<u2"),
         ("state", "u1"),
         ("inside", "u1"),  # an atomic event has begun and its LAST has not come
-        ("evicted", "u1"),  # a level was given up since the last CLEAR
+        ("evicted", "u1"),  # since the last CLEAR a level was given up, or an order refused or matched
         ("cause", "u1"),  # the GapCause that made it stale
+        ("unknown", "u1"),  # of a book of orders: which of order_kernels.UNKNOWN_CAUSES it has had, a bit each
     ],
     align=True,
 )
@@ -57,9 +58,13 @@ INVALID: Final = 2  # levels without a side or a price, or of negative size
 EVICTED: Final = 3  # worst levels given up because a side had `max_levels`
 CROSSED: Final = 4  # events after which bid >= ask
 WENT_STALE: Final = 5
+ELSEWHERE: Final = 6  # records that concern books of orders
 TALLY: Final = ("levels", "levels_ignored", "levels_invalid", "levels_evicted", "crossed", "went_stale")
+"""Names of the positions; the last one has none."""
 
 _LEVEL: Final = int(Kind.LEVEL)
+_FIRST_ORDER: Final = int(Kind.ORDER_ADD)
+_LAST_ORDER: Final = int(Kind.ORDER_FILL)
 _CLEAR: Final = int(Kind.CLEAR)
 _CHECKSUM: Final = int(Kind.CHECKSUM)
 _STATUS: Final = int(Kind.STATUS)
@@ -69,6 +74,9 @@ _ASK: Final = int(Side.ASK)
 _LAST: Final = int(Flag.LAST)
 _PARTIAL: Final = int(Flag.PARTIAL)
 _ON_BOOK: Final = int(Flag.ON_BOOK)
+_ON_ORDERS: Final = int(Flag.ON_ORDERS)
+_NOT_HERE: Final = _PARTIAL | _ON_ORDERS
+_ON_ANY: Final = _ON_BOOK | _ON_ORDERS
 _FLAG_STALE: Final = int(Flag.STALE)
 _FLAG_CROSSED: Final = int(Flag.CROSSED)
 _DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
@@ -119,6 +127,12 @@ def refresh(book: Any, bid: Any, ask: Any, keys: Integers, sizes: Integers, tall
     if bid["count"] and ask["count"] and bid_price >= ask_price:
         flags = _FLAG_CROSSED
         tally[CROSSED] += 1
+    return say(book, bid_price, bid_size, ask_price, ask_size, flags)
+
+
+@kernel
+def say(book: Any, bid_price: int, bid_size: int, ask_price: int, ask_size: int, flags: int) -> bool:
+    """Note what there is to say of a live book. Returns whether that is news, so that a BBO is due."""
     if (
         bid_price == book["bid_price"]
         and bid_size == book["bid_size"]
@@ -132,6 +146,21 @@ def refresh(book: Any, bid: Any, ask: Any, keys: Integers, sizes: Integers, tall
     book["ask_price"] = ask_price
     book["ask_size"] = ask_size
     book["flags"] = flags
+    return True
+
+
+@kernel
+def note(book: Any, tick: Any) -> bool:
+    """A book has taken a record in. Returns whether that ends an atomic event, after which the book is live."""
+    book["ts_event"] = tick["ts_event"]
+    book["ts_recv"] = tick["ts_recv"]
+    book["venue_seq"] = tick["venue_seq"]
+    book["seq"] = tick["seq"]
+    if not tick["flags"] & _LAST:
+        book["inside"] = 1
+        return False
+    book["inside"] = 0
+    book["state"] = LIVE
     return True
 
 
@@ -173,7 +202,8 @@ def apply_ticks(
         if kind in (_LEVEL, _CLEAR, _CHECKSUM):
             flags = tick["flags"]
             book = books[instrument]
-            if flags & _PARTIAL:
+            if flags & _NOT_HERE:
+                tally[ELSEWHERE] += flags & _ON_ORDERS != 0
                 continue
             if written == len(out):
                 return i, written, OUTPUT_FULL
@@ -202,19 +232,17 @@ def apply_ticks(
                         tally[EVICTED] += evicted
                         book["evicted"] = 1
                     tally[LEVELS] += 1
-            book["ts_event"] = tick["ts_event"]
-            book["ts_recv"] = tick["ts_recv"]
-            book["venue_seq"] = tick["venue_seq"]
-            book["seq"] = tick["seq"]
-            if not flags & _LAST:
-                book["inside"] = 1
+            if not note(book, tick):
                 continue
-            book["inside"] = 0
-            book["state"] = LIVE
             if refresh(book, sides[instrument, 0], sides[instrument, 1], keys, sizes, tally):
                 write_bbo(out[written], book, tick, instrument)
                 written += 1
-        elif tick["flags"] & _ON_BOOK and (kind == _GAP or (kind == _STATUS and tick["price"] == _DISCONNECTED)):
+        elif _FIRST_ORDER <= kind <= _LAST_ORDER:
+            tally[ELSEWHERE] += 1
+        elif tick["flags"] & _ON_ANY and (kind == _GAP or (kind == _STATUS and tick["price"] == _DISCONNECTED)):
+            tally[ELSEWHERE] += tick["flags"] & _ON_ORDERS != 0
+            if not tick["flags"] & _ON_BOOK:
+                continue
             if written == len(out):
                 return i, written, OUTPUT_FULL
             book = books[instrument]

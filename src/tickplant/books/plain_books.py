@@ -72,7 +72,7 @@ class DictBooks:
             if flags & Flag.ON_BOOK and self._stale(book):
                 yield instrument, book
             return
-        if kind not in (Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM) or flags & Flag.PARTIAL:
+        if kind not in (Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM) or flags & (Flag.PARTIAL | Flag.ON_ORDERS):
             return
         if kind == Kind.CLEAR:
             book.bids.clear()

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "stop": ("plant", "Drain the plant into the store and end it."),
     "restart": ("plant", "Restart the process NAME; it goes on where it was."),
     "resync": ("plant", "Fetch the book of SYMBOL (or of all symbols) of FEED again."),
+    "symbols": ("feed_symbols", "Add symbols to a feed that runs, remove some, or list them."),
     "config": ("plant", "Look at the configuration."),
     "tail": ("live", "Attach and print live records of TOPICS."),
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 import click
 
 from tickplant.cli.options import config_option, load_config
 from tickplant.plant.launcher import LIVE_MODULES, ForkServer
+
+PREFIX: Final = "TICKPLANT_SECRET_"  # how the variables begin of which `runtime.credentials` speaks
 
 
 @click.command()
@@ -18,6 +22,10 @@ def up(file: Path | None, plain: bool) -> int:
 
     Without a configuration file it is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
+    if any(name.startswith(PREFIX) for name in os.environ):
+        from tickplant.runtime.credentials import take_environment  # noqa: PLC0415  # seldom needed
+
+        take_environment()
     # First of all: it imports what the children run while this process reads the configuration.
     server = ForkServer()
     server.warm(LIVE_MODULES)

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from tickplant.cli.options import (
     Number,
     Time,
     config_option,
+    crossed_option,
     data_dir_of,
     data_option,
     json_option,
@@ -24,15 +26,15 @@ from tickplant.cli.options import (
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
-from tickplant.client.book_request import Book, fetch_book
+from tickplant.client.book_request import Book, QueuedOrder, fetch_book
 from tickplant.client.follower import Message, decimals
 from tickplant.client.subscription import Subscription, subscribe
-from tickplant.errors import SubscribeError
+from tickplant.errors import StoreError, SubscribeError
 from tickplant.instruments import format_decimal
 from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.statistics import StatisticCode
-from tickplant.runtime.config import DEFAULT_PUBLISH
+from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
 from tickplant.times import format_time
 from tickplant.wire import BBO_CHANNEL, TICK_CHANNELS
 
@@ -105,7 +107,8 @@ def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
         parts = wanted.split(".")
         last = parts[-1]
         known = last in (*TICK_CHANNELS, BBO_CHANNEL) or _BARS.fullmatch(last) or "*" in last
-        if not all(parts) or (len(parts) > 2 and not known):
+        symbol = ".".join(parts[1:-1])  # which may have dots itself: .SPY261218C700
+        if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
             channels = ", ".join((*TICK_CHANNELS, BBO_CHANNEL, "bar_1s", "bar_1m", "…"))
             raise SubscribeError(
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
@@ -191,6 +194,8 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
 @json_option
 @click.option("--at", type=Time(), help="As it was after every record received up to this time; from the store.")
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of each side.  [default: all]")
+@click.option("--orders", is_flag=True, help="Each order with its id and its place in the queue at its price.")
+@crossed_option
 @skip_damage_option
 def book(
     venue: str,
@@ -201,19 +206,28 @@ def book(
     as_json: bool,
     at: int | None,
     depth: int | None,
+    orders: bool,
+    crossed: Crossed,
     skip_damage: bool,
 ) -> None:
     """Show the book of SYMBOL: of the running plant, or with --at or --data of the store."""
     if at is not None or data_dir is not None:
-        found = _stored_book(data_dir_of(data_dir, file), venue, symbol, at, skip_damage=skip_damage)
+        folder = data_dir_of(data_dir, file)
+        found = _stored_book(folder, venue, symbol, at, skip_damage=skip_damage, orders=orders, crossed=crossed)
+    elif crossed == "match":
+        raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
     else:
-        found = fetch_book(venue, symbol, address=_address(address, file))
+        found = fetch_book(venue, symbol, address=_address(address, file), orders=orders)
     shown = {side: _levels(found, levels[:depth]) for side, levels in (("bids", found.bids), ("asks", found.asks))}
     if as_json:
         times = {"ts_event": _time(found.ts_event), "ts_recv": _time(found.ts_recv)}
-        say_json({"venue": venue, "symbol": symbol, **times, "stale": found.stale, **shown})
+        queues = {f"{side}_orders": list(_orders(found, side, depth)) for side in ("bid", "ask") if orders}
+        say_json({"venue": venue, "symbol": symbol, **times, "stale": found.stale, **shown, **queues})
         return
     say(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
+    if orders:
+        _say_orders(found, depth or 10)
+        return
     widths = [max((len(row[i]) for rows in shown.values() for row in rows), default=1) for i in (0, 1)]
     for price, size in reversed(shown["asks"][: depth or 10]):
         say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  ask")
@@ -222,9 +236,21 @@ def book(
         say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  bid")
 
 
-def _stored_book(data_dir: Path, venue: str, symbol: str, at: int | None, *, skip_damage: bool) -> Book:
+def _stored_book(
+    data_dir: Path,
+    venue: str,
+    symbol: str,
+    at: int | None,
+    *,
+    skip_damage: bool,
+    orders: bool,
+    crossed: Crossed,
+) -> Book:
+    at_ns = time.time_ns() if at is None else at
     with open_store(data_dir, skip_damage=skip_damage) as store:
-        stored = store.book(venue, symbol, time.time_ns() if at is None else at)
+        stored = store.book(venue, symbol, at_ns, orders=orders, crossed=crossed)
+    if orders and (stored.bid_orders is None or stored.ask_orders is None):
+        raise StoreError(f"no book of orders of {venue} {symbol} had begun by then", path=data_dir)
     return Book(
         venue=venue,
         symbol=symbol,
@@ -235,7 +261,42 @@ def _stored_book(data_dir: Path, venue: str, symbol: str, at: int | None, *, ski
         size_scale=stored.instrument.size_scale,
         bids=[(price, size) for price, size in stored.bids.tolist()],
         asks=[(price, size) for price, size in stored.asks.tolist()],
+        bid_orders=None if stored.bid_orders is None else [QueuedOrder(*row) for row in stored.bid_orders.tolist()],
+        ask_orders=None if stored.ask_orders is None else [QueuedOrder(*row) for row in stored.ask_orders.tolist()],
     )
+
+
+def _orders(found: Book, side: str, depth: int | None) -> Iterator[dict[str, str | int]]:
+    """The orders at so many of the best prices, as they are shown; ids as text, since JSON readers cut long numbers."""
+    levels = 0
+    for order in (found.bid_orders if side == "bid" else found.ask_orders) or ():
+        levels += not order.orders_ahead
+        if depth and levels > depth:
+            return
+        yield {
+            "order_id": str(order.order_id),
+            "price": format_decimal(order.price, found.price_scale),
+            "size": format_decimal(order.size, found.size_scale),
+            "orders_ahead": order.orders_ahead,
+            "size_ahead": format_decimal(order.size_ahead, found.size_scale),
+        }
+
+
+def _say_orders(found: Book, depth: int) -> None:
+    """The best prices of each side, the best bid below the best ask, and at each price the first order first."""
+    rows = {side: list(_orders(found, side, depth)) for side in ("ask", "bid")}
+    widths = {
+        name: max((len(str(row[name])) for side in rows.values() for row in side), default=1)
+        for name in ("price", "size", "order_id", "orders_ahead")
+    }
+    asks = groupby(rows["ask"], key=lambda row: row["price"])
+    rows["ask"] = [row for queue in reversed([list(queue) for _, queue in asks]) for row in queue]
+    for side in ("ask", "bid"):
+        for row in rows[side]:
+            cells = "  ".join(f"{row[name]:>{width}}" for name, width in widths.items())
+            say(f"{cells} ahead: {row['size_ahead']}  {side}")
+        if side == "ask":
+            say("-" * (sum(widths.values()) + 20))
 
 
 def _time(time_ns: int) -> str | None:

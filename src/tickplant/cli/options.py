@@ -89,6 +89,15 @@ def data_option(function: F) -> F:
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
 
+crossed_option = click.option(
+    "--crossed",
+    type=click.Choice(["flag", "match"]),
+    default="flag",
+    show_default=True,
+    help="Books of orders that cross are flagged, or resolved by matching.",
+)
+
+
 def load_config(file: Path | None) -> Config:
     """The configuration that a command without `-c` means."""
     from tickplant.runtime import config  # noqa: PLC0415  # slow to import: `up` starts the fork server first

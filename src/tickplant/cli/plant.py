@@ -32,7 +32,8 @@ def _run_dir(data_dir: Path) -> Path:
     return folder
 
 
-def _ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
+def ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
+    """What the plant of a data directory answers. Raises ControlError."""
     client = ControlClient(cfg.control_address(_run_dir(data_dir)), "command")
     try:
         return client.request(message, timeout_s=timeout_s)
@@ -46,7 +47,7 @@ def _ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message
 @json_option
 def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     """Show how the plant is. Exit code 1 where it is not well."""
-    reply = _ask(data_dir_of(data_dir, file), GetStatus())
+    reply = ask(data_dir_of(data_dir, file), GetStatus())
     if not isinstance(reply, Status):
         raise ControlError(f"the plant answered {type(reply).__name__} instead of its status")
     if as_json:
@@ -65,7 +66,7 @@ def stop(file: Path | None, data_dir: Path | None, wait: bool, timeout: float | 
     """Drain the plant into the store and end it. Exit code 1 where not everything could be stored."""
     data_dir = data_dir_of(data_dir, file)
     began, _ = last_holder(data_dir)
-    _ask(data_dir, Stop())
+    ask(data_dir, Stop())
     limit_s = (began.stop_s or STOP_S) if timeout is None else timeout
     deadline_s = time.monotonic() + limit_s
     while wait:
@@ -93,7 +94,7 @@ def stop(file: Path | None, data_dir: Path | None, wait: bool, timeout: float | 
 @data_option
 def restart(name: str, file: Path | None, data_dir: Path | None) -> None:
     """Restart the process NAME; it goes on where it was."""
-    _expect_accepted(_ask(data_dir_of(data_dir, file), Restart(name)))
+    _expect_accepted(ask(data_dir_of(data_dir, file), Restart(name)))
 
 
 @click.command()
@@ -103,7 +104,7 @@ def restart(name: str, file: Path | None, data_dir: Path | None) -> None:
 @data_option
 def resync(feed: str, symbol: str, file: Path | None, data_dir: Path | None) -> None:
     """Fetch the book of SYMBOL (or of all symbols) of FEED again."""
-    _expect_accepted(_ask(data_dir_of(data_dir, file), Resync(feed, symbol)))
+    _expect_accepted(ask(data_dir_of(data_dir, file), Resync(feed, symbol)))
 
 
 def _expect_accepted(reply: Message) -> None:

@@ -10,22 +10,35 @@ from pathlib import Path
 import click
 import msgspec
 
-from tickplant.cli.options import Number, Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import (
+    Number,
+    Time,
+    check_range,
+    config_option,
+    crossed_option,
+    data_dir_of,
+    data_option,
+    json_option,
+)
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
+from tickplant.feeds import importers
 from tickplant.feeds.capture_reader import Recording
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
 from tickplant.plant.ingest import names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
-from tickplant.runtime.config import EngineConfig, PlantConfig
+from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
 from tickplant.venues import VENUES
+
+DEFAULT_RATE = 200.0
+"""Messages per second of a synthetic market."""
 
 REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
 """Not the live plant's: both may run at once."""
@@ -50,7 +63,7 @@ class Speed(click.ParamType[float | str]):
 
 
 venue_option = click.option(
-    "--venue", required=True, type=click.Choice(sorted(VENUES)), help="Whose messages these are."
+    "--venue", type=click.Choice(sorted(VENUES)), help="Whose messages these are; a file of DBN says so itself."
 )
 speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
 
@@ -63,19 +76,36 @@ _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_
 @click.argument("recording", type=click.Path(path_type=Path))
 @venue_option
 @click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
+@crossed_option
 @json_option
-def ingest(recording: Path, venue: str, data_dir: Path, as_json: bool) -> int:
+def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, as_json: bool) -> int:
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
-    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. What
-    is stored already is left out: an ingest that was cut short is continued when it is repeated, and a recording that
-    follows another one is joined to it.
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. Or
+    RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
+    short is continued when it is repeated, and a recording that follows another one is joined to it.
     """
     Recording(recording)  # there is something to read
+    importer = importers.find(recording)
+    if importer and venue in (None, importer):
+        importers.open_import(importer, recording)  # and it can be read
+    elif importer:
+        raise FeedError(f"{recording}: a file of {importer}, not of {venue}: leave --venue out")
+    elif venue is None:
+        raise FeedError(f"{recording}: not a file that says whose it is: name the venue of its messages with --venue")
+    venue = importer or venue or ""
     started_s = time.monotonic()
     with Progress(f"storing {recording.name}", unit="frames") as progress:
         names = names_in(data_dir.resolve(), venue)
-        plan = plans.ingest(recording, venue, data_dir.resolve(), names, settings=PlantConfig())
+        plan = plans.ingest(
+            recording,
+            venue,
+            data_dir.resolve(),
+            names,
+            settings=PlantConfig(),
+            crossed=crossed,
+            imported=bool(importer),
+        )
         supervisor = Supervisor(plan, report=progress.report)
         code = supervisor.run(lambda: progress.show(supervisor.children[names.feed].counters.get("frames", 0)))
     if code or names.feed not in supervisor.done:
@@ -139,6 +169,7 @@ def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
 @click.option("--end", type=Time(), help="Last receive time, exclusive.")
 @speed_option
 @skip_damage_option
+@crossed_option
 @click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
 def replay(
     file: Path | None,
@@ -149,6 +180,7 @@ def replay(
     end: int | None,
     speed: float | str,
     skip_damage: bool,
+    crossed: Crossed,
     bind: str,
 ) -> int:
     """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
@@ -170,7 +202,8 @@ def replay(
         speed="max" if speed == "max" else float(speed),
         skip_damage=skip_damage,
     )
-    plan = plans.replay(spec, EngineConfig(publish=bind), plant_id=plant_id, settings=PlantConfig())
+    engine = EngineConfig(publish=bind)
+    plan = plans.replay(spec, engine, plant_id=plant_id, settings=PlantConfig(), crossed=crossed)
     say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)
@@ -200,11 +233,11 @@ def replay(
 )
 @click.option(
     "--rate",
-    type=Number(0, 1e6, above=True),
-    default=200.0,
-    show_default=True,
-    help="Messages per second of the synthetic market.",
+    type=Number(0, 1e7, above=True),
+    help="Messages per second: of the synthetic market (200 by default), or of FILE, whatever its times (databento).",
 )
+@click.option("--loop", is_flag=True, help="Play FILE again and again, each time with other ids (databento).")
+@click.option("--key", default="", help="What a client must know to log in (databento).")
 def sim(
     file: Path | None,
     venue: str,
@@ -213,7 +246,9 @@ def sim(
     speed: float | str,
     symbols: tuple[str, ...],
     seed: int,
-    rate: float,
+    rate: float | None,
+    loop: bool,
+    key: str,
 ) -> None:
     """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
     if file is not None and not file.is_file():
@@ -226,7 +261,10 @@ def sim(
         "speed": speed,
         "symbols": symbols,
         "seed": seed,
-        "messages_per_s": rate,
+        "messages_per_s": rate or DEFAULT_RATE,
+        "recording_per_s": rate if file else None,
+        "loop": loop,
+        "key": key,
     }
     spec = parse_spec(msgspec.json.encode(wanted))
     run_sim(spec, lambda at, number: say(f"{venue} is simulated at {at}:{number}; Ctrl-C ends it", err=True))

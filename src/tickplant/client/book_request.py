@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from tickplant.client.request_line import CONNECT_TIMEOUT_S, RequestLine
 from tickplant.errors import SubscribeError
 from tickplant.records.layouts import DTYPES, Kind, Schema, Side
 from tickplant.runtime.config import DEFAULT_PUBLISH, beside
 from tickplant.wire import GetSnapshot, Snapshot, make_topic
+
+
+class QueuedOrder(NamedTuple):
+    """An order and its place. Price and size are mantissas."""
+
+    order_id: int  # 0 where it has none
+    price: int
+    size: int
+    orders_ahead: int  # at its price
+    size_ahead: int
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -24,14 +37,25 @@ class Book(msgspec.Struct, frozen=True):
     size_scale: int
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
+    bid_orders: list[QueuedOrder] | None = None  # in price-time priority; None where they were not asked for
+    ask_orders: list[QueuedOrder] | None = None
 
 
 def fetch_book(
-    venue: str, symbol: str, *, address: str = DEFAULT_PUBLISH, requests: str = "", timeout: float = CONNECT_TIMEOUT_S
+    venue: str,
+    symbol: str,
+    *,
+    address: str = DEFAULT_PUBLISH,
+    requests: str = "",
+    timeout: float = CONNECT_TIMEOUT_S,
+    orders: bool = False,
 ) -> Book:
-    """The book of an instrument as it is now. Raises SubscribeError: no engine answers, or it has no such book."""
+    """The book of an instrument as it is now: its levels, and with `orders` each order as well.
+
+    Raises SubscribeError: no engine answers, or it has no such book.
+    """
     try:
-        topic = make_topic(venue, symbol, "book")
+        topic = make_topic(venue, symbol, "orders" if orders else "book")
     except ValueError as error:
         raise SubscribeError(str(error)) from None
     line = RequestLine(address, requests or beside(address))
@@ -46,10 +70,15 @@ def fetch_book(
         first = records[0]
     except (IndexError, ValueError) as error:
         raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
-    levels = {}
+    levels: dict[Side, list[tuple[int, int]]] = {}
+    queues: dict[Side, list[QueuedOrder]] = {}
     for side in (Side.BID, Side.ASK):
-        chosen = records[(records["kind"] == Kind.LEVEL) & (records["side"] == side)]
-        levels[side] = list(zip(chosen["price"].tolist(), chosen["size"].tolist(), strict=True))
+        chosen = records[(records["side"] == side) & np.isin(records["kind"], (Kind.LEVEL, Kind.ORDER_ADD))]
+        if orders:
+            queues[side] = _queue(chosen)
+            levels[side] = _levels(queues[side])
+        else:
+            levels[side] = list(zip(chosen["price"].tolist(), chosen["size"].tolist(), strict=True))
     return Book(
         venue=venue,
         symbol=symbol,
@@ -60,4 +89,22 @@ def fetch_book(
         size_scale=reply.info.size_scale,
         bids=levels[Side.BID],
         asks=levels[Side.ASK],
+        bid_orders=queues.get(Side.BID),
+        ask_orders=queues.get(Side.ASK),
     )
+
+
+def _queue(orders: NDArray[np.void]) -> list[QueuedOrder]:
+    """Places of orders that are given in price-time priority."""
+    placed: list[QueuedOrder] = []
+    for order_id, price, size in orders[["order_id", "price", "size"]].tolist():
+        before = placed[-1] if placed and placed[-1].price == price else None
+        ahead = (before.orders_ahead + 1, before.size_ahead + before.size) if before else (0, 0)
+        placed.append(QueuedOrder(order_id, price, size, *ahead))
+    return placed
+
+
+def _levels(orders: list[QueuedOrder]) -> list[tuple[int, int]]:
+    """Price and size of the levels that these orders make: the last one of each price has all others ahead."""
+    sizes = {order.price: order.size_ahead + order.size for order in orders}
+    return list(sizes.items())

@@ -32,8 +32,11 @@ from tickplant.wire import (
 Records = NDArray[np.void]
 MessageKind = Literal["live", "snapshot", "recovered", "lost"]
 
-SNAPSHOT_CHANNELS: Final = ("book", "bbo", "quote")
+SNAPSHOT_CHANNELS: Final = ("book", "orders", "bbo", "quote")
 """Channels whose last value says how things are now. On the others a record is an event, and what is past is past."""
+
+BOOK_CHANNELS: Final = ("book", "orders")
+"""Those whose last values are of no use where one is missing."""
 
 BACKLOG_BYTES: Final = 64 << 20
 """Live messages held back for one topic. Beyond it the oldest go, and are asked for later like any that were missed."""
@@ -229,7 +232,7 @@ class Follower:
         if until > self.expected:
             out.append(self._message("lost", None, b"", self.expected, lost=until - self.expected))
             self.expected = until
-            if self._snapshot and self.channel == "book":
+            if self._snapshot and self.channel in BOOK_CHANNELS:
                 self._ask_for_snapshot()
 
     def _work_off(self, out: list[Message]) -> None:

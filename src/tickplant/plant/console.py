@@ -168,6 +168,12 @@ def print_status(status: Status) -> None:
         console.print(
             Text(f"ring {ring.producer}.{ring.schema}: {ring.head:,} records; {readers or 'no reader'}", style="dim")
         )
+    for feed, one in status.symbols.items():
+        changes = [
+            f"{verb} {', '.join(each)}" for verb, each in (("added", one.added), ("removed", one.removed)) if each
+        ]
+        if changes:
+            console.print(Text(printable(f"{feed}: {len(one.symbols)} symbols; {'; '.join(changes)}"), style="dim"))
     for producer in dict.fromkeys(account.producer for account in status.accounts):
         console.print(_balance(producer, status.accounts), soft_wrap=True)
 

@@ -13,8 +13,10 @@ from tickplant.plant.child import Child
 from tickplant.plant.plans import Plan
 from tickplant.plant.pool import Pool
 from tickplant.plant.store_helpers import StoreHelpers
+from tickplant.plant.symbol_requests import SymbolRequests
 from tickplant.runtime.control import (
     Accepted,
+    ChangeSymbols,
     Done,
     GetStatus,
     Heartbeat,
@@ -31,6 +33,7 @@ from tickplant.runtime.control import (
     Resync,
     Status,
     Stop,
+    SymbolChanged,
     duty,
     trouble_sentence,
 )
@@ -51,6 +54,7 @@ class ControlDesk:
         status: Callable[[], Status],
     ) -> None:
         self.done: dict[str, Done] = {}
+        self.symbols = SymbolRequests(plan.symbols, pool)
         self._plan = plan
         self._pool = pool
         self._helpers = helpers
@@ -68,7 +72,10 @@ class ControlDesk:
                 if isinstance(message, Register):
                     registrations.append((line, message))
                     continue
-                reply = None if message is None else self._answer(message)
+                if isinstance(message, ChangeSymbols):
+                    reply = self.symbols.ask(line, message)
+                else:
+                    reply = None if message is None else self._answer(message)
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
             except Exception as error:
@@ -112,6 +119,8 @@ class ControlDesk:
                 reply = Accepted()
             case Resync(feed=name) if name in self._pool.children:
                 reply = self._resync(self._pool.children[name], message)
+            case SymbolChanged():
+                self.symbols.heard(message)
             case Restore() | Restored() | Restoring():
                 self._helpers.restore(message)
             case Recall(engine=name) if name in self._plan.recalls:

@@ -6,7 +6,7 @@ in `<data>/ingests.jsonl`: one row for each life of a feed that began, and for e
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from tickplant.feeds.feed_process import run_feed
 from tickplant.feeds.feed_process import warm_up as warm_up_feeds
 from tickplant.feeds.last_ids import Continuity, LastIds, by_symbol
 from tickplant.feeds.past import Covered, Life
+from tickplant.feeds.stored_spans import StoredSpans
+from tickplant.plant.durable_file import write_durably
 from tickplant.plant.plans import Names
 from tickplant.records.layouts import Schema
 from tickplant.runtime.child_process import child_process
@@ -42,6 +44,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     recording: str = ""  # its name, for a human reader
     before_ns: int = 0  # newest receive time that was stored before
     last: dict[int, LastIds] = {}  # newest ids by instrument
+    instruments: int = 0  # newest one that had records
 
 
 class StoredPast:
@@ -52,7 +55,7 @@ class StoredPast:
         self._feed = feed
         self._recording = recording
         self._path = data_dir / FILE
-        self._end: tuple[dict[int, LastIds], int] | None = None
+        self._end: tuple[dict[int, LastIds], int, int] | None = None
         self._next_seq = self._store.next_seq(feed, Schema.TICK)
         self._instruments = [row for row in self._store.instruments if row.venue == venue]
         # What a power cut took from the journal was never stored: a life that had begun behind its end did not begin.
@@ -72,10 +75,12 @@ class StoredPast:
                     ends=frozenset(row.lines for row in self._mine() if row.lines and row.seq == seq),
                     count=until - seq,
                     newest=until == self._next_seq,
+                    instruments=row.instruments,
                 )
             until = seq
-        last, before_ns = self._last()
-        yield Life(first_seq=self._next_seq, before=self._by_symbol(last), before_ns=before_ns)
+        last, before_ns, instruments = self._last()
+        before = self._by_symbol(last)
+        yield Life(first_seq=self._next_seq, before=before, before_ns=before_ns, instruments=instruments)
 
     def records(self, life: Life) -> Iterator[Records]:
         """See Past."""
@@ -91,11 +96,31 @@ class StoredPast:
                 covered.add(records)
         return covered
 
+    def spans(self, life: Life) -> StoredSpans:
+        """See Past."""
+        spans = StoredSpans()
+        begins = sorted({0, *(row.seq for row in self._mine() if not row.lines and row.seq < life.first_seq)})
+        for first, until in itertools.pairwise([*begins, life.first_seq]):
+            spans.begin_life()
+            if first < until:
+                for records in self._store.read(
+                    self._feed, Schema.TICK, Selection(), first_seq=first, last_seq=until - 1
+                ):
+                    spans.add(records)
+        return spans
+
     def begin(self, life: Life) -> None:
         """See Past."""
-        last, before_ns = self._last()
+        last, before_ns, instruments = self._last()
         rows = [row for row in self._rows if row.feed != self._feed or row.seq < life.first_seq]
-        row = Row(self._feed, life.first_seq, recording=self._recording, before_ns=before_ns, last=last)
+        row = Row(
+            self._feed,
+            life.first_seq,
+            recording=self._recording,
+            before_ns=before_ns,
+            last=last,
+            instruments=instruments,
+        )
         self._save([*rows, row])
 
     def end(self, life: Life, lines: int) -> None:
@@ -106,23 +131,24 @@ class StoredPast:
     def _mine(self) -> list[Row]:
         return [row for row in self._rows if row.feed == self._feed]
 
-    def _last(self) -> tuple[dict[int, LastIds], int]:
-        """Newest ids and receive time at the end of the store: those of the newest life's beginning, and since."""
+    def _last(self) -> tuple[dict[int, LastIds], int, int]:
+        """Newest ids, receive time and instrument at the end of the store: from the newest life's beginning on."""
         if self._end is None:
             self._end = self._read_last()
         return self._end
 
-    def _read_last(self) -> tuple[dict[int, LastIds], int]:
+    def _read_last(self) -> tuple[dict[int, LastIds], int, int]:
         begins = [row for row in self._mine() if not row.lines]
         known = max(begins, key=lambda row: row.seq, default=Row(self._feed, 0))
         continuity = Continuity()
         continuity.last = {id_: msgspec.structs.replace(ids) for id_, ids in known.last.items()}
-        newest_ns = known.before_ns
+        newest_ns, instruments = known.before_ns, known.instruments
         if self._next_seq > known.seq:
             for records in self._store.read(self._feed, Schema.TICK, Selection(), first_seq=known.seq):
                 continuity.add(records)
                 newest_ns = max(newest_ns, int(records["ts_recv"].max()))
-        return continuity.last, newest_ns
+                instruments = max(instruments, int(records["instrument"].max()))
+        return continuity.last, newest_ns, instruments
 
     def _by_symbol(self, last: dict[int, LastIds]) -> dict[str, tuple[int, LastIds]]:
         newest = {row.symbol: row.id for row in self._instruments if row.id in last}
@@ -131,16 +157,8 @@ class StoredPast:
     def _save(self, rows: list[Row]) -> None:
         self._rows = rows
         text = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-        scratch = self._path.with_suffix(".new")
         try:
-            with scratch.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            write_durably(self._path, text)
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}", path=self._path) from error
 

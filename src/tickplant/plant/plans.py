@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from tickplant.plant.child import ChildPlan
+from tickplant.plant.followed_symbols import FollowedSymbols
 from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
 from tickplant.runtime import credentials
-from tickplant.runtime.config import Config, EngineConfig, FeedConfig, PlantConfig, WriterConfig
+from tickplant.runtime.config import Config, Crossed, EngineConfig, FeedConfig, PlantConfig, WriterConfig
 from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
@@ -61,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
     restores: list[RestorePlan] = []
+    symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
 
 
@@ -109,11 +113,12 @@ def _engine(
     waits: bool,
     restores: bool = False,
     recall: str = "",
+    matching: tuple[str, ...] = (),
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
     `restores`: it cannot, and what the engine has missed it makes up for from the store. `recall`: where it awaits who
-    reads there what it has forgotten.
+    reads there what it has forgotten. `matching`: feeds whose crossed books of orders are resolved.
     """
     spec = EngineSpec(
         name=name,
@@ -125,8 +130,13 @@ def _engine(
         wait_for_subscriber=waits and not outputs,
         restores=restores,
         recall=recall,
+        matching=matching,
     )
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
+
+
+def _matching(feed: str, crossed: Crossed) -> tuple[str, ...]:
+    return (feed,) if crossed == "match" else ()
 
 
 def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]) -> ChildPlan:
@@ -135,10 +145,8 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file. Raises ConfigError where a feed's credentials are not in order."""
-    for feed in config.feeds.values():
-        if feed.credentials:
-            credentials.find(feed.credentials)
+    """The plant of a configuration file. Raises ConfigError where the changes of its symbols cannot be read."""
+    followed = FollowedSymbols(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
@@ -157,14 +165,28 @@ def live(config: Config, addresses: Addresses) -> Plan:
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
         # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
-        series = [(config.feeds[feed].venue, symbol) for feed in taken for symbol in config.feeds[feed].symbols]
-        alone = len(set(series)) == len(series)
+        alone = followed.are_alone(taken)
         inputs = [ticks[feed] for feed in taken]
         recall = f"ipc://{plant.run_dir}/{name}-recall"
-        engines.append(_engine(plant, name, engine, inputs, derived[name], waits=False, restores=alone, recall=recall))
+        matching = tuple(feed for feed in taken if config.feeds[feed].crossed == "match")
+        engines.append(
+            _engine(
+                plant,
+                name,
+                engine,
+                inputs,
+                derived[name],
+                waits=False,
+                restores=alone,
+                recall=recall,
+                matching=matching,
+            )
+        )
         recalls[name] = _recall(plant, name, recall)
         restores += [
-            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed]) for feed in taken if alone
+            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed], partial(followed.ever, feed))
+            for feed in taken
+            if alone
         ]
     writers = []
     for name, writer in config.writers.items():
@@ -175,7 +197,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
             if (engine.feeds or tuple(config.feeds))[0] in taken:
                 inputs += derived[engine_name]
         writers.append(_writer(plant, name, writer, inputs))
-    feeds = [_feed(plant, name, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
+    feeds = [_feed(plant, name, followed, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
     return Plan(
         plant=plant,
         plant_id=plant_id,
@@ -185,6 +207,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
         publish=[engine.publish for engine in config.engines.values()],
         restores=restores,
         recalls=recalls,
+        symbols=followed,
     )
 
 
@@ -199,26 +222,31 @@ def _restore(
     engine: EngineConfig,
     feed: FeedConfig,
     live: RingRef,
+    symbols: Callable[[], tuple[str, ...]] = tuple,
     *,
     whole: bool = False,
 ) -> RestorePlan:
+    """`symbols`: of the feed when it is restored; all of the venue where there are none."""
     label = f"{name}-{live.producer}-restore"
     ring = RingRef(
         name=cfg.restore_ring_name(plant_id, name, live.producer), schema=live.schema, producer=live.producer
     )
-    spec = RestoreSpec(
-        name=label,
-        plant=plant,
-        engine=name,
-        feed=live.producer,
-        venue=feed.venue,
-        symbols=feed.symbols,
-        bar_s=engine.bar_s,
-        live=live,
-        ring=ring,
-        whole=whole,
-    )
-    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=lambda: spec)
+
+    def spec() -> RestoreSpec:
+        return RestoreSpec(
+            name=label,
+            plant=plant,
+            engine=name,
+            feed=live.producer,
+            venue=feed.venue,
+            symbols=symbols(),
+            bar_s=engine.bar_s,
+            live=live,
+            ring=ring,
+            whole=whole,
+        )
+
+    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=spec)
     return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
 
 
@@ -246,28 +274,46 @@ def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> Child
     return ChildPlan(name=name, role="sim", module="tickplant.sim", spec=spec)
 
 
-def _feed(plant: Plant, name: str, feed: FeedConfig, ring: RingRef, addresses: Addresses) -> ChildPlan:
+def _feed(
+    plant: Plant, name: str, followed: FollowedSymbols, feed: FeedConfig, ring: RingRef, addresses: Addresses
+) -> ChildPlan:
     def spec() -> FeedSpec:
         source = Live(ws_url=feed.ws_url, rest_url=feed.rest_url)
         if feed.sim:
             host = f"127.0.0.1:{addresses.ports[feed.sim]}"
-            source = Live(ws_url=f"ws://{host}", rest_url=f"http://{host}")
-        return FeedSpec(name=name, plant=plant, config=feed, ring=ring, source=source)
+            scheme = "tcp" if find_venue(feed.venue).transport == "tcp" else "ws"
+            source = Live(ws_url=f"{scheme}://{host}", rest_url=f"http://{host}")
+        secrets = credentials.from_environment(feed.credentials) if feed.credentials else {}
+        return FeedSpec(
+            name=name, plant=plant, config=followed.config_of(name), ring=ring, source=source, secrets=secrets
+        )
 
     warms = (find_venue(feed.venue).kernels,)
     return ChildPlan(name=name, role="feed", module="tickplant.plant.continuation", spec=spec, warms=warms)
 
 
-def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: PlantConfig) -> Plan:
-    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there."""
+def ingest(
+    file: Path,
+    venue: str,
+    data_dir: Path,
+    names: Names,
+    *,
+    settings: PlantConfig,
+    crossed: Crossed = "flag",
+    imported: bool = False,
+) -> Plan:
+    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there.
+
+    `imported`: the file is one of others, for the venue's importer.
+    """
     plant_id = cfg.plant_id(data_dir)
     plant = _plant(data_dir, plant_id, settings)
-    feed = FeedConfig(venue=venue, symbols=())
+    feed = FeedConfig(venue=venue, symbols=(), crossed=crossed)
+    matching = _matching(names.feed, crossed)
     engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
     ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
-    spec = FeedSpec(
-        name=names.feed, plant=plant, config=feed, ring=ring, source=Recording(str(file.resolve())), discover=True
-    )
+    source = Recording(str(file.resolve()), imported=imported)
+    spec = FeedSpec(name=names.feed, plant=plant, config=feed, ring=ring, source=source, discover=True)
     return Plan(
         plant=plant,
         plant_id=plant_id,
@@ -275,7 +321,9 @@ def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: Pl
         rings=[RingPlan(ring, feed.ring_records), *(RingPlan(ref, engine.ring_records) for ref in derived)],
         children=[
             _writer(plant, "writer", WriterConfig(), [ring, *derived]),
-            _engine(plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores),
+            _engine(
+                plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores, matching=matching
+            ),
             ChildPlan(
                 name=names.feed,
                 role="feed",
@@ -289,7 +337,9 @@ def ingest(file: Path, venue: str, data_dir: Path, names: Names, *, settings: Pl
     )
 
 
-def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig) -> Plan:
+def replay(
+    spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig, crossed: Crossed = "flag"
+) -> Plan:
     """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring."""
     plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
     ring = _ring(plant_id, spec.name, Schema.TICK)
@@ -300,7 +350,7 @@ def replay(spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: P
         settings=settings,
         rings=[RingPlan(ring, 1 << 18, stored=False)],
         children=[
-            _engine(plant, "engine", engine, [ring], [], waits=True),
+            _engine(plant, "engine", engine, [ring], [], waits=True, matching=_matching(spec.name, crossed)),
             ChildPlan(name=spec.name, role="replay", module="tickplant.store.replay", spec=lambda: whole, finite=True),
         ],
         exclusive=False,

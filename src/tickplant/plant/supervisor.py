@@ -159,6 +159,7 @@ class Supervisor:
             if child.state in ("backoff", "fatal") and now_s >= child.retry_s:
                 self._helpers.start(child)
         self._pool.kill_hung(now_s)
+        self._desk.symbols.look()
         while not self.running:
             stage = [child for child in self.children.values() if ROLES[child.plan.role].stage == self._stage]
             for child in stage:
@@ -269,6 +270,7 @@ class Supervisor:
             processes=processes,
             rings=self._rings.status(self.plan.rings),
             accounts=accounts,
+            symbols=self.plan.symbols.report() if self.plan.symbols else {},
         )
 
     # ------------------------------------------------------------------------------------------------ before and after

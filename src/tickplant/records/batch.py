@@ -23,6 +23,7 @@ VENUE_SEQ: Final = 4
 ORDER_ID: Final = 5
 PACKED: Final = 6  # instrument | kind << 32 | side << 40 | flags << 48
 
+INSTRUMENT_MASK: Final = (1 << 32) - 1
 KIND_SHIFT: Final = 32
 SIDE_SHIFT: Final = 40
 FLAGS_SHIFT: Final = 48

@@ -27,6 +27,9 @@ ON_CHANNEL: Final[dict[str, Flag]] = {
 }
 """By channel of a feed, the flag of a STATUS or GAP that concerns it."""
 
+OTHER_CHANNELS: Final = frozenset(channel for channel, flag in ON_CHANNEL.items() if flag == Flag.ON_OTHER)
+"""Channels of a feed whose records have no ids and no state."""
+
 ALL_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK | Flag.ON_ORDERS | Flag.ON_OTHER
 
 STREAM_NAMES: Final = {

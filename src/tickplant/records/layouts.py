@@ -114,7 +114,7 @@ class StatusCode(IntEnum):
     RESYNC = 6  # the book of this instrument is being fetched again
     CIRCUIT_OPEN = 7  # an endpoint failed too often and is left alone for a while
     CIRCUIT_CLOSED = 8
-    HANDOVER = 9  # a replacement connection took over as planned
+    HANDOVER = 9  # another connection carries on: a replacement as planned, or the other one of two
     # Counted since the feed began: size received or made, venue_seq parsed or published, order_id rejected or dropped.
     ACCOUNT_FRAMES = 10
     ACCOUNT_TICKS = 11  # right behind its ACCOUNT_FRAMES; it counts itself as well
@@ -124,6 +124,9 @@ class StatusCode(IntEnum):
     TRADING = 14  # after a HALTED
     DELISTED = 15  # no longer listed, or closed for good: its subscriptions end
     LISTED = 16  # after a DELISTED: subscribed again
+    # The plant's user, while the feed runs.
+    ADDED = 17  # recorded from here on
+    REMOVED = 18  # recorded no longer, though the venue has it; behind a DISCONNECTED
 
 
 def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:
@@ -198,13 +201,13 @@ CHECKPOINT: Final = _layout(
         ("ts_recv", "<i8", 8),
         ("price", "<i8", 16),
         ("size", "<i8", 24),
-        ("venue_seq", "<u8", 32),  # of the last tick that the book took in
+        ("venue_seq", "<u8", 32),  # of the last tick that the book took in; of an ORDER_ADD its order_id
         ("source_seq", "<u8", 40),  # seq of the tick before which the book stood so
         ("book_ts_event", "<i8", 48),  # times and seq of the last tick that the book took in
         ("book_ts_recv", "<i8", 56),
         ("book_seq", "<u8", 64),
         ("instrument", "<u4", 72),
-        ("kind", "u1", 76),  # CLEAR, then LEVELs, the last with LAST: folded like ticks they give the book
+        ("kind", "u1", 76),  # CLEAR, then LEVELs or ORDER_ADDs, the last with LAST: folded like ticks, the book
         ("side", "u1", 77),
         ("flags", "<u2", 78),
         ("seq", "<u8", 80),

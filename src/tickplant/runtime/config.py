@@ -29,6 +29,9 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Scale = Annotated[int, msgspec.Meta(ge=0, le=18)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
+Crossed = Literal["flag", "match"]
+"""What is done with crossed books of orders: they are flagged, or resolved by matching in price-time priority."""
+
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
 FILE_BYTES: Final = 1 << 20
@@ -57,6 +60,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     symbols: tuple[str, ...]
     channels: tuple[Channel, ...] = ("trade", "quote", "book")
     book_depth: NotNegative = 0  # levels a side of books, where the venue offers a choice; 0: the venue's default
+    connections: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1  # that carry each stream, so that either may be lost
+    crossed: Crossed = "flag"  # books of orders that cross
     sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
     ws_url: str = ""  # instead of the venue's own addresses
     rest_url: str = ""
@@ -69,6 +74,7 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     capture: bool = False  # also keep every frame as received
     rejects_kept: Positive = 100  # raw frames kept per cause in the reject log
     stall_s: Seconds = 30.0  # a connection without any frame for this long is replaced
+    compression: bool = False  # ask the venue to compress what it sends, where its adapter knows that it can
     silent_s: Seconds = 60.0  # a book or quote subscription that never delivers for this long is renewed
     instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data, without an occasion
     handover_s: Seconds | None = None  # age at which a connection is replaced; default: before the venue cuts it
@@ -86,6 +92,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
     max_levels: Positive = 20_000  # per side of one book
+    max_orders: Positive = 2_000_000  # of all books of orders of one feed; 96 bytes each, doubling as they come
     checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
     restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
     insecure: bool = False  # allow unencrypted sockets beyond loopback

@@ -35,6 +35,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "engines.recovery_mib": (1, 1 << 16),
     "engines.high_water_messages": (1, 10_000_000),
     "engines.max_levels": (10, 1 << 20),
+    "engines.max_orders": (1000, 1 << 28),
     "engines.restore_s": (0.5, 86_400),
     "writers.flush_s": (0.02, 3600),
     "writers.chunk_records": (1, 1 << 20),
@@ -148,12 +149,16 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
         raise wrong(key, f"something is listed twice in {feed.channels}")
     if unknown := [channel for channel in feed.channels if channel not in venue.channels]:
         raise wrong(f"{key}.channels", f"{venue.name} has no {unknown[0]}: it has {', '.join(venue.channels)}")
+    if feed.crossed == "match" and "orders" not in feed.channels:
+        raise wrong(f"{key}.crossed", "is about books of orders: the feed does not take orders")
     if feed.book_depth and feed.book_depth not in venue.depths:
         offered = f"one of {', '.join(map(str, venue.depths))}" if venue.depths else "a whole book only"
         raise wrong(f"{key}.book_depth", f"{venue.name} offers {offered}")
     for group in venue.exclusive:
         if len(same := [channel for channel in group if channel in feed.channels]) > 1:
-            raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same trades: choose one")
+            raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same data: choose one")
+    if feed.connections > 1 and (reason := venue.why_single(feed.channels)):
+        raise wrong(f"{key}.connections", f"must be 1: {reason}")
     if feed.sim and (feed.ws_url or feed.rest_url):
         raise wrong(f"{key}.sim", "does not go with ws_url or rest_url")
     if feed.sim:
@@ -167,7 +172,8 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
             raise wrong(
                 f"{key}.symbols", f"[sims.{feed.sim}] does not have {missing[0]}: it has {', '.join(sim.symbols)}"
             )
-    for option, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
+    sockets = ("tcp", "tcp") if venue.transport == "tcp" else ("ws", "wss")
+    for option, schemes in (("ws_url", sockets), ("rest_url", ("http", "https"))):
         if url := getattr(feed, option):
             _check_url(f"{key}.{option}", url, schemes, wrong)
     _power_of_two(f"{key}.ring_records", feed.ring_records, wrong)

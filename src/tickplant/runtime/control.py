@@ -85,6 +85,37 @@ class Resync(msgspec.Struct, tag="resync"):
     symbol: str = ""
 
 
+class ChangeSymbols(msgspec.Struct, tag="change_symbols"):
+    """Command line, passed on to the feed: record these symbols from now on, and those no longer."""
+
+    feed: str
+    added: list[str] = []
+    removed: list[str] = []
+
+
+class SymbolChanged(msgspec.Struct, tag="symbol_changed"):
+    """Feed: what I have made of a symbol that was to be added, or removed."""
+
+    feed: str
+    symbol: str
+    added: bool
+    problem: str = ""  # why not, as a clause; empty: done
+
+
+class SymbolsChanged(msgspec.Struct, tag="symbols_changed"):
+    """Supervisor: what has become of a ChangeSymbols; by symbol the problem, empty where there is none."""
+
+    outcomes: dict[str, str]
+
+
+class FeedSymbols(msgspec.Struct):
+    """What a feed records."""
+
+    symbols: list[str]
+    added: list[str] = []  # of them, those that the configuration does not name
+    removed: list[str] = []  # that the configuration names, and that are not recorded
+
+
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
 
@@ -177,9 +208,10 @@ class Status(msgspec.Struct, tag="status"):
     processes: list[ProcessStatus]
     rings: list[RingStatus]
     accounts: list[Account]  # of every process, each as it last reported them
+    symbols: dict[str, FeedSymbols] = {}  # by feed
 
 
-Command = GetStatus | Stop | Restart | Resync
+Command = GetStatus | Stop | Restart | Resync | ChangeSymbols
 """What anybody may say who reaches the socket: this user alone. All else is between supervisor and children."""
 
 Message = (
@@ -192,6 +224,9 @@ Message = (
     | Stop
     | Restart
     | Resync
+    | ChangeSymbols
+    | SymbolChanged
+    | SymbolsChanged
     | Restore
     | Restoring
     | Restored

@@ -24,6 +24,7 @@ from tickplant.runtime.control import (
     Register,
     Registered,
     Status,
+    SymbolsChanged,
     decode,
     encode,
 )
@@ -92,7 +93,7 @@ class ControlClient:
     def request(self, message: Message, *, timeout_s: float = 5.0) -> Message:
         """Send a command and wait for its answer. Raises ControlError where none comes or it is refused."""
         self.send(message)
-        reply = self._wait_for((Accepted, Status, Refused), timeout_s, type(message).__name__)
+        reply = self._wait_for((Accepted, Status, SymbolsChanged, Refused), timeout_s, type(message).__name__)
         if isinstance(reply, Refused):
             raise ControlError(reply.reason)
         return reply

@@ -1,24 +1,94 @@
 """Credentials by name: a configuration and a spec say which, the process that needs them reads them itself.
 
 A credential is a TOML file of texts, `key = "…"`, that nobody but its owner may read. It is looked for where systemd
-passes credentials (LoadCredential), then in the user's own configuration folder. Environment variables would be shown
-by /proc of every process of the plant. Each value is registered with `redaction`, which masks it in all that is
-written.
+passes credentials (LoadCredential), then in the user's own configuration folder. Where the environment has variables
+`TICKPLANT_SECRET_NAME__KEY`, they come before any file: `tickplant up` takes them out of its environment before it
+starts a process, and hands each feed its own. Each value is registered with `redaction`, which masks it in all that is
+written, and a process that holds one leaves no core dump.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import resource
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from tickplant.errors import ConfigError
 from tickplant.runtime import redaction
 
+PREFIX: Final = "TICKPLANT_SECRET_"
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_VARIABLE: Final = re.compile(re.escape(PREFIX) + r"([A-Z0-9][A-Z0-9_]*?)__([A-Z0-9][A-Z0-9_]*)\Z")
+
+_taken: dict[str, dict[str, str]] = {}
+"""What the environment held, by the name that variables write; values by key."""
+
+
+def take_environment() -> None:
+    """Take all credentials out of the environment, for `from_environment`; before any process is started.
+
+    Neither this process nor one that it starts shows them in /proc from then on.
+    """
+    found = {name: match for name in os.environ if (match := _VARIABLE.match(name))}
+    if not found:
+        return
+    protect()
+    for name, match in found.items():
+        value = os.environ.pop(name)
+        redaction.register(value)
+        _taken.setdefault(match[1], {})[match[2].lower()] = value
+    _wipe_environment()
+
+
+def from_environment(name: str) -> dict[str, str]:
+    """The values of a credential that the environment held, by key; none where it held none."""
+    return dict(_taken.get(_as_variable(name), {}))
+
+
+def _as_variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _wipe_environment() -> None:
+    # Of the memory that /proc/PID/environ shows: the environment as this process was started with.
+    fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    at = start
+    for entry in ctypes.string_at(start, end - start).split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals and name.startswith(PREFIX.encode()):
+            ctypes.memset(at + len(name) + 1, ord("*"), len(value))
+        at += len(entry) + 1
+
+
+def protect() -> None:
+    """Have no core dump show a secret: no file is written, and one that goes to a program has no memory in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    Path("/proc/self/coredump_filter").write_text("0", encoding="ascii")
+
+
+def hold(values: Mapping[str, str]) -> dict[str, str]:
+    """Have these values masked from now on, in all that this process writes, and in no core dump."""
+    protect()
+    for value in values.values():
+        redaction.register(value)
+    return dict(values)
+
+
+def check(name: str) -> None:
+    """Whether there is a credential of that name. Raises ConfigError; reads none."""
+    if not _NAME.match(name):
+        raise ConfigError(f"{name!r} is not the name of a credential: letters, digits, _, - and .", key="credentials")
+    variables = (match[1] for each in os.environ if (match := _VARIABLE.match(each)))
+    if _as_variable(name) not in {*_taken, *variables}:
+        find(name)
 
 
 def folders() -> list[Path]:
@@ -49,15 +119,19 @@ def find(name: str) -> Path:
             raise ConfigError(f"may be read or changed by others: run chmod 600 {path}", file=str(path))
         return path
     looked = " or ".join(str(folder / name) for folder in folders())
-    raise ConfigError(f'there is no credential "{name}": write it to {looked}, mode 600', key="credentials")
+    raise ConfigError(
+        f'there is no credential "{name}": write it to {looked}, mode 600, or set {PREFIX}{_as_variable(name)}__KEY',
+        key="credentials",
+    )
 
 
 def load(name: str) -> dict[str, str]:
-    """The values of a credential, masked from now on in all that this process writes. Raises ConfigError.
+    """The values of a credential's file, masked from now on in all that this process writes. Raises ConfigError.
 
     No error holds any of the file's text.
     """
     path = find(name)
+    protect()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,8 +142,7 @@ def load(name: str) -> dict[str, str]:
     for key, value in table.items():
         if not isinstance(value, str) or not value:
             raise ConfigError("must be a text, in quotes", file=str(path), key=key)
-        redaction.register(value)
         values[key] = value
     if not values:
         raise ConfigError('is empty: write each value as a line, key = "value"', file=str(path))
-    return values
+    return hold(values)

@@ -38,6 +38,7 @@ class Recording(msgspec.Struct, frozen=True, tag="recording"):
     """Source: a file of `<receive time, ns> <frame>` lines, read without loss and as fast as possible."""
 
     path: str
+    imported: bool = False  # a file of others: the venue's importer reads it
 
 
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,7 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: FeedConfig
     ring: RingRef
     source: Live | Recording
+    secrets: dict[str, str] = {}  # of its credential, where that came by the environment of `tickplant up`
     discover: bool = False  # take every symbol that occurs, not only the configured ones
 
 
@@ -62,6 +64,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+    matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
 
 

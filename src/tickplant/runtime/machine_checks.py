@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from tickplant.runtime import credentials
 from tickplant.runtime.config import Config
 from tickplant.runtime.endpoints import Endpoint, Wrong, address_of, endpoints
 
@@ -26,6 +27,9 @@ def check_machine(config: Config) -> None:
         raise wrong("engines", "no engine is configured, so nothing would be published: add a table [engines.engine]")
     if left := [feed for feed in config.feeds if feed not in stored]:
         raise wrong(f"feeds.{left[0]}", "no writer stores this feed: name it in the feeds of one")
+    for feed in config.feeds.values():
+        if feed.credentials:
+            credentials.check(feed.credentials)
     _check_data(config, wrong)
     _check_memory(config, wrong)
     for endpoint in endpoints(config):

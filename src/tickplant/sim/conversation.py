@@ -19,11 +19,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Get(NamedTuple):
-    """A REST request."""
+    """A REST request, a GET unless it says otherwise."""
 
     target: str  # path and query
     headers: Mapping[str, str]
     peer: str  # address of the client
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Refusal(NamedTuple):
@@ -73,6 +75,9 @@ class Session(Protocol):
 
     own: Callable[[bytes], bytes] | None = None
     """Makes this connection's text of a shared frame, called once for each in sending order: a counter, for example."""
+
+    say: Callable[[list[Reply]], None] | None = None
+    """Sends something out of turn, such as the end that a login elsewhere brings; the server sets it."""
 
     def names(self) -> Iterable[str]:
         """The streams that it is subscribed to; names that the source does not know deliver nothing."""

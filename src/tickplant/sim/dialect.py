@@ -52,6 +52,8 @@ class Dialect(Protocol):
     limits: Limits
     words: FaultWords
     heartbeat_s: float | None
+    posts: bool = False
+    """Whether clients post something to the venue; else a POST is refused."""
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
         """Before the first client. `stale` gives the old snapshot of a symbol that a fault wants shown, or None."""

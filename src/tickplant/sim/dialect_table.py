@@ -7,8 +7,12 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from tickplant.sim.dialect import Dialect
     from tickplant.sim.spec import SimSpec
+
+    Serve = Callable[[SimSpec, Callable[[str, int], object]], Coroutine[object, object, None]]
 
 
 class Entry(NamedTuple):
@@ -17,6 +21,7 @@ class Entry(NamedTuple):
     module: str
     symbols: tuple[str, ...]  # of the synthetic market, unless the spec names others
     pattern: str  # that a symbol must match
+    serves: bool = False  # its protocol is its own: `module` has `serve(spec, on_ready)` in place of `dialect`
 
     def is_symbol(self, text: str) -> bool:
         """Whether a synthetic market can have a symbol of this name."""
@@ -24,14 +29,42 @@ class Entry(NamedTuple):
 
 
 _BINANCE: Final = Entry("tickplant.sim.dialects.binance.venue", ("BTCUSDT", "ETHUSDT", "BNBUSDT"), r"[A-Z0-9]+")
+_POLYGON: Final = "tickplant.sim.dialects.polygon.venue"
+
+_DXLINK: Final = Entry(
+    "tickplant.sim.dialects.dxlink.venue", ("AAPL", "MSFT", "SPY"), r"[./$]{0,2}[A-Z0-9][A-Z0-9./:]*"
+)
+
+_PRODUCTS: Final = ("BTC-USD", "ETH-USD", "SOL-USD")
+_PRODUCT: Final = r"[A-Z0-9]+-[A-Z0-9]+"
 
 DIALECTS: Final[dict[str, Entry]] = {
     "binance": _BINANCE,
     "binance-usdm": _BINANCE,
+    "binance-coinm": Entry(_BINANCE.module, ("BTCUSD_PERP", "ETHUSD_PERP", "BNBUSD_PERP"), r"[A-Z0-9]+_[A-Z0-9]+"),
+    "alpha-vantage": Entry(
+        "tickplant.sim.dialects.alpha_vantage.venue", ("IBM", "MSFT", "TSCO.LON"), r"[A-Z0-9][A-Z0-9.-]*"
+    ),
+    "polygon": Entry(_POLYGON, ("MSFT", "AAPL", "BRK.B"), r"[A-Za-z0-9][A-Za-z0-9.]*"),
+    "polygon-options": Entry(
+        _POLYGON, ("O:SPY261218C00700000", "O:SPY261218P00700000", "O:MSFT261218C00400000"), r"O:[A-Z0-9]+"
+    ),
+    "polygon-crypto": Entry(_POLYGON, ("BTC-USD", "ETH-USD", "SHIB-USD"), r"[A-Z0-9]+-[A-Z0-9]+"),
     "kraken": Entry("tickplant.sim.dialects.kraken.venue", ("BTC/USD", "ETH/USD", "SHIB/USD"), r"[A-Z0-9]+/[A-Z0-9]+"),
+    "dxlink": _DXLINK,
+    "tastytrade": _DXLINK,
+    "coinbase": Entry("tickplant.sim.dialects.coinbase.venue", _PRODUCTS, _PRODUCT),
+    "coinbase-advanced": Entry("tickplant.sim.dialects.coinbase_advanced.venue", _PRODUCTS, _PRODUCT),
+    "databento": Entry("tickplant.sim.dialects.databento.venue", (), r".+", serves=True),
 }
 
 
 def dialect_of(spec: SimSpec) -> Dialect:
     """The dialect of a spec's venue, with its source. Raises FeedError where a recording cannot be played."""
     return cast("Dialect", importlib.import_module(DIALECTS[spec.venue].module).dialect(spec))
+
+
+def server_of(spec: SimSpec) -> Serve | None:
+    """What serves a venue whose protocol is its own; None where `server` does."""
+    entry = DIALECTS[spec.venue]
+    return cast("Serve", importlib.import_module(entry.module).serve) if entry.serves else None

@@ -228,6 +228,7 @@ class FaultWords(NamedTuple):
     endpoints: tuple[str, ...]  # patterns over the last part of REST paths
     book_of: Callable[[str], str]  # the book's stream of the symbol of a stream
     with_ids: Callable[[str], str]  # a stream of the same symbol of which no message can be missed unnoticed
+    loses: Callable[[str], str] = lambda stream: stream  # the same, or another one where it cannot lose a message
 
     def complete(self, fault: Fault) -> Fault:
         """The fault, with the venue's words where it has none of its own."""
@@ -286,7 +287,9 @@ def _silent(chance: random.Random, stream: str, words: FaultWords) -> Silent:
 _MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str, FaultWords], Fault]]]] = {
     "drop": (
         5,
-        lambda chance, stream, words: Drop(stream=stream, count=chance.randint(1, 3), skip=chance.randint(0, 20)),
+        lambda chance, stream, words: Drop(
+            stream=words.loses(stream), count=chance.randint(1, 3), skip=chance.randint(0, 20)
+        ),
     ),
     "duplicate": (3, lambda chance, stream, words: Duplicate(stream=stream, count=chance.randint(1, 3))),
     "reorder": (3, lambda chance, stream, words: Reorder(stream=words.with_ids(stream))),

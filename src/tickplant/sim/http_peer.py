@@ -22,7 +22,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from tickplant.sim.conversation import Answer, Close, Refusal, Refused, Reply, Session, Text
+from tickplant.sim.conversation import Answer, Close, Get, Refusal, Refused, Reply, Session, Text
 from tickplant.sim.dialect import Dialect
 from tickplant.sim.outlet import Outlet
 from tickplant.sim.post import Post
@@ -55,12 +55,8 @@ class Venue(Protocol):
         """Some session's mask has changed."""
         ...
 
-    async def rest(self, link: Link, request: Request) -> Answer:
+    async def rest(self, link: Link, request: Get) -> Answer:
         """Answer a REST request."""
-        ...
-
-    def posted(self, path: str, body: bytes) -> Answer:
-        """Answer a POST."""
         ...
 
 
@@ -124,11 +120,10 @@ class Link(asyncio.Protocol):
 
     def _on_post(self, data: bytes) -> None:
         self._post = self._post or Post()
-        request = self._post.feed(data)
-        if request is not None:
-            answer = msgspec.structs.replace(self._venue.posted(*request), close=True)
-            self._venue.outlet.answer(self, request[0], answer)
-            self._timer("close", CLOSE_TIMEOUT_S, self._transport.close)
+        posted = self._post.feed(data)
+        if posted is not None and self._answering is None:
+            request = Get(posted.path, posted.headers, self.peer, "POST", posted.body)
+            self._answering = asyncio.get_running_loop().create_task(self._answer(request, keep=False))
 
     def eof_received(self) -> bool:
         """The client will send no more."""
@@ -163,7 +158,9 @@ class Link(asyncio.Protocol):
 
     def _on_request(self, request: Request) -> None:
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            self._answering = asyncio.get_running_loop().create_task(self._answer(request))
+            get = Get(request.path, request.headers, self.peer)
+            keep = request.headers.get("Connection", "").lower() != "close"
+            self._answering = asyncio.get_running_loop().create_task(self._answer(get, keep=keep))
             return
         session = self._venue.dialect.accept(request.path, request.headers, self._refusal)
         refused = self._venue.outlet.faults.take_refused_connection(time.time_ns())
@@ -180,18 +177,20 @@ class Link(asyncio.Protocol):
             if self._protocol.state is OPEN:
                 self._open(request.path, session)
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: Get, *, keep: bool) -> None:
+        path = request.target.partition("?")[0]
         try:
             answer = await self._venue.rest(self, request)
         except Exception:
             # A fault of ours must not leave the client waiting.
-            structlog.get_logger("sim").exception("a REST request failed", path=request.path)
+            structlog.get_logger("sim").exception("a REST request failed", path=path)
             answer = Answer(500, self._venue.dialect.rest_refusal(500))
-        keep_alive = request.headers.get("Connection", "").lower() != "close"
-        self._venue.outlet.answer(self, request.path.partition("?")[0], answer)
+        if request.method == "POST":
+            answer = msgspec.structs.replace(answer, close=True)
+        self._venue.outlet.answer(self, path, answer)
         if answer.close:  # the client does it, once it has read the answer
             self._timer("close", CLOSE_TIMEOUT_S, self._transport.close)
-        elif keep_alive:
+        elif keep:
             self._protocol = ServerProtocol()
         else:
             self._transport.close()
@@ -199,6 +198,7 @@ class Link(asyncio.Protocol):
     def _open(self, path: str, session: Session) -> None:
         venue = self._venue
         self.session = session
+        session.say = self._say
         self.path = path
         self.number = venue.next_number()
         self._timer("life", venue.life_s, lambda: venue.outlet.close(self, 1001, "the connection is too old"))

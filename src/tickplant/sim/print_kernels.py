@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.kernels import JIT_ENABLED, kernel
+
+_MOST_DIGITS: Final = 19  # of 2**63 - 1
 
 
 @kernel
@@ -34,7 +38,7 @@ def print_integer(value: int, out: NDArray[np.uint8], at: int) -> int:
     """Print a number that is not negative; returns where it ends."""
     digits = 1
     power = 10
-    while value >= power and digits < 18:
+    while digits < _MOST_DIGITS and value >= power:
         power *= 10
         digits += 1
     return print_digits(value, digits, out, at)

@@ -12,11 +12,10 @@ import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from websockets.http11 import Request
 
 from tickplant.errors import FeedError
 from tickplant.sim.conversation import Answer, Get, Session
-from tickplant.sim.dialect_table import dialect_of
+from tickplant.sim.dialect_table import dialect_of, server_of
 from tickplant.sim.faults import parse_fault
 from tickplant.sim.http_peer import Link
 from tickplant.sim.injector import Injector
@@ -63,20 +62,23 @@ class Venue:
         """Some session's mask has changed."""
         self.source.on_subscriptions()
 
-    async def rest(self, link: Link, request: Request) -> Answer:
+    async def rest(self, link: Link, request: Get) -> Answer:
         """Answer a REST request; what is below /sim/ is the simulation's own."""
-        path = request.path.partition("?")[0]
+        path = request.target.partition("?")[0]
         if path == "/sim/ledger":
             return Answer(200, msgspec.json.encode(self.ledger()))
-        get = Get(request.path, request.headers, link.peer)
+        if path.startswith("/sim/") and request.method == "POST":
+            return self._posted(path, request.body)
+        if request.method == "POST" and not self.dialect.posts:
+            return Answer(400, b"this is not an HTTP GET request\n")
 
         def ask() -> Awaitable[Answer]:
-            return self.dialect.rest(get, link)
+            return self.dialect.rest(request, link)
 
         return await self.injector.answer(path.rpartition("/")[2], ask)
 
-    def posted(self, path: str, body: bytes) -> Answer:
-        """Answer a POST: to /sim/fault, a fault."""
+    def _posted(self, path: str, body: bytes) -> Answer:
+        # To /sim/fault, a fault.
         if path != "/sim/fault":
             return Answer(404, msgspec.json.encode({"error": f"there is nothing to post to at {path}"}))
         try:
@@ -125,7 +127,8 @@ async def serve(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
 
 def run(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
     """`serve` as the whole work of a process: returns on SIGTERM and SIGINT. Raises FeedError."""
-    asyncio.run(_until_signal(serve(spec, on_ready)))
+    own = server_of(spec) or serve
+    asyncio.run(_until_signal(own(spec, on_ready)))
 
 
 async def _until_signal(serving: Awaitable[None]) -> None:

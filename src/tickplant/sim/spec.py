@@ -29,6 +29,9 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # A recording, played to whoever has subscribed.
     recording: str | None = None
     speed: Positive | Literal["max"] = 1.0
+    recording_per_s: Positive | None = None  # play so many of its records a second instead; databento alone
+    loop: bool = False  # … again and again; likewise
+    key: str = ""  # that a client must have; likewise
     settle_s: NotNegative = 0.2  # from the moment every recorded stream has a subscriber to the first frame
     settle_partial_s: NotNegative = 2.0  # the same where some recorded streams find no subscriber
     hold_s: NotNegative = 10.0  # longest wait at the snapshot line for a client to ask for it

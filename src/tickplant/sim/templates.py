@@ -32,15 +32,16 @@ STAMP: Final = 5  # ns since the market opened, as RFC 3339 in UTC with microsec
 HUNDREDTHS: Final = 6  # with two decimals
 BIDS: Final = 7  # the levels of the row
 ASKS: Final = 8
-_WORD: Final = 9
-_EACH: Final = 10
-_NEXT: Final = 11
-_END: Final = 12
+CHANGES: Final = 9  # all of them, bids first
+_WORD: Final = 10
+_EACH: Final = 11
+_NEXT: Final = 12
+_END: Final = 13
 
 _HOLE: Final = re.compile(r"<([^<>]*)>")
 
-_FIXED_BYTES: Final = 640  # more than any message without its levels
-_LEVEL_BYTES: Final = 80  # more than any level: two numbers of at most 20 digits and what is around them
+_FIXED_BYTES: Final = 800  # more than any message without its levels
+_LEVEL_BYTES: Final = 160  # more than any level: two numbers of at most 20 digits and what is around them
 
 
 class Style(NamedTuple):
@@ -49,6 +50,7 @@ class Style(NamedTuple):
     dtype: np.dtype[Any]  # begins with the fields of order_flow.MESSAGE
     modes: Mapping[str, int]
     level: tuple[str, str, str]  # text before the price of a level, between price and size, after the size
+    ask: tuple[str, str, str] | None = None  # the same of an ask, where it differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Templates:
     texts: list[str]  # messages with their holes
     pool: NDArray[np.uint8]
     parts: NDArray[np.int64]  # [streams, holes + 1, 5]: start, end, then mode, column and word of the hole after it
-    words: NDArray[np.int64]  # [words + 3, 2] start and end; the last three are around a level
+    words: NDArray[np.int64]  # [words + 6, 2] start and end; the last six are around a bid and around an ask
     heads: NDArray[np.int64]  # [streams] bytes before the second form
     tail: int  # bytes after it; 0 where there is but one form
     kinds: int
@@ -97,7 +99,7 @@ def templates(style: Style, shapes: Callable[[Traded], Sequence[Shape]], instrum
             words.extend(put(word) for word in options.split("|"))
             return _WORD, column(field), first
         mode = style.modes[field]
-        return mode, (0 if mode in (SENT, BIDS, ASKS) else column(field)), 0
+        return mode, (0 if mode in (SENT, BIDS, ASKS, CHANGES) else column(field)), 0
 
     kinds = 0
     for one in instruments:
@@ -110,7 +112,7 @@ def templates(style: Style, shapes: Callable[[Traded], Sequence[Shape]], instrum
             cut.append([(*put(piece), *one_hole) for piece, one_hole in zip(pieces[::2], after, strict=True)])
             texts.append(whole)
             heads.append(len(head.replace("<symbol>", one.symbol).encode()))
-    words.extend(map(put, style.level))
+    words.extend(map(put, (*style.level, *(style.ask or style.level))))
     parts = np.zeros((len(cut), max(map(len, cut)), 5), np.int64)
     for stream, rows in enumerate(cut):
         parts[stream, : len(rows)] = rows
@@ -156,7 +158,8 @@ def render_rows(
     at = 0
     messages = 0
     i = 0
-    around = words[words.shape[0] - 3 :]
+    around_ask = words[words.shape[0] - 3 :]
+    around = words[words.shape[0] - 6 : words.shape[0] - 3]
     while i < rows.shape[0]:
         symbol = rows[i, SYMBOL]
         stream = symbol * kinds + rows[i, KIND]
@@ -191,7 +194,15 @@ def render_rows(
                 at = print_levels(levels, first, first + rows[i, LEVELS_BIDS], decimals, pool, around, out, at)
             elif mode == ASKS:
                 first = rows[i, LEVELS] + rows[i, LEVELS_BIDS]
-                at = print_levels(levels, first, first + rows[i, LEVELS_ASKS], decimals, pool, around, out, at)
+                at = print_levels(levels, first, first + rows[i, LEVELS_ASKS], decimals, pool, around_ask, out, at)
+            elif mode == CHANGES:
+                first = rows[i, LEVELS]
+                split = first + rows[i, LEVELS_BIDS]
+                at = print_levels(levels, first, split, decimals, pool, around, out, at)
+                if split > first and rows[i, LEVELS_ASKS] > 0:
+                    out[at] = 44
+                    at += 1
+                at = print_levels(levels, split, split + rows[i, LEVELS_ASKS], decimals, pool, around_ask, out, at)
             elif mode == _WORD:
                 word = parts[stream, part, 4] + value
                 at = copy_text(pool, words[word, 0], words[word, 1], out, at)
@@ -283,8 +294,8 @@ def render_one(
     """The message that begins with the first row: what `render_rows` must print."""
     symbol = int(rows[0]["symbol"])
 
-    def book(row: NDArray[np.void], start: int, count: int) -> str:
-        before, between, after = made.style.level
+    def book(start: int, count: int, text: tuple[str, str, str] = made.style.level) -> str:
+        before, between, after = text
         return ",".join(
             f"{before}{print_price(decimals, symbol, tick)}{between}{print_size(decimals, symbol, lots)}{after}"
             for tick, lots in levels[start : start + count].tolist()
@@ -294,7 +305,8 @@ def render_one(
         field, mark, options = name.partition("?")
         if mark:
             return options.split("|")[int(row[field])]
-        bids, first = int(row["bids"]), int(row["levels"])
+        bids, asks, first = (int(row[name]) for name in ("bids", "asks", "levels"))
+        ask = made.style.ask or made.style.level
         value = int(row[field]) if field in (made.style.dtype.names or ()) else 0
         printed: dict[int, Callable[[], str]] = {
             NUMBER: lambda: str(value),
@@ -304,8 +316,9 @@ def render_one(
             SENT: lambda: str(sent_ns // unit_ns),
             STAMP: lambda: stamp(origin_ns + value),
             HUNDREDTHS: lambda: format_decimal(value, 2),
-            BIDS: lambda: book(row, first, bids),
-            ASKS: lambda: book(row, first + bids, int(row["asks"])),
+            BIDS: lambda: book(first, bids),
+            ASKS: lambda: book(first + bids, asks, ask),
+            CHANGES: lambda: ",".join(filter(None, (book(first, bids), book(first + bids, asks, ask)))),
         }
         return printed[made.style.modes[field]]()
 

@@ -23,6 +23,7 @@ from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
+from tickplant.runtime.config import Crossed
 from tickplant.store import stored_checkpoints
 from tickplant.store.selection import Clock, Selection
 from tickplant.writer.format.chunk_layout import HEADER, read_header
@@ -45,6 +46,7 @@ class _Clear(NamedTuple):
     instrument: Instrument
     producer: str
     seq: int
+    of_orders: bool
 
 
 class Store:
@@ -226,12 +228,19 @@ class Store:
             for part in damage:
                 self._report(part)
 
-    def book(self, venue: str, symbol: str, at_ns: int) -> Book:
+    def book(self, venue: str, symbol: str, at_ns: int, *, orders: bool = False, crossed: Crossed = "flag") -> Book:
         """The book after every record received up to and including `at_ns`.
 
         Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
         there. Without any snapshot the book is empty and stale, and behind damage that was reported it is stale up to
         the next snapshot. Raises StoreError for an unknown symbol, DamageError.
+
+        Args:
+            venue: of the symbol.
+            symbol: whose book.
+            at_ns: nanoseconds since the Unix epoch.
+            orders: with each order, where it is a book of orders.
+            crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
         instruments = self.find(venue, symbol)
         clears = [
@@ -244,10 +253,12 @@ class Store:
             return Fold(instruments[-1].id).book(instruments[-1])
         start = max(clears, key=lambda clear: clear.ts_recv)
         instrument = start.instrument
-        fold = Fold(instrument.id)
+        matching = start.of_orders and crossed == "match"
+        fold = Fold(instrument.id, matching=matching)
         selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
         first_seq = start.seq
-        if checkpoint := self._checkpoint(start, at_ns):
+        # A book that was ever resolved has no checkpoints; those of an engine that did not resolve it lead elsewhere.
+        if not matching and (checkpoint := self._checkpoint(start, at_ns)):
             fold.apply(checkpoint.ticks)
             first_seq = checkpoint.source_seq
         damages = self._damages
@@ -258,7 +269,7 @@ class Store:
             fold.apply(records)
         if self._damages > damages:
             fold.lose()
-        return fold.book(instrument)
+        return fold.book(instrument, orders=orders)
 
     def _checkpoint(self, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:
         """What shortens the fold from a snapshot to a time, if anything does."""
@@ -267,6 +278,7 @@ class Store:
                 self,
                 start.producer,
                 start.instrument.id,
+                of_orders=start.of_orders,
                 after_seq=start.seq,
                 after_ns=start.ts_recv,
                 at_ns=at_ns,
@@ -282,7 +294,9 @@ class Store:
                 clears = wanted.records(self.chunk(path, entry, Schema.TICK))
                 clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
                 if len(clears):
-                    return _Clear(int(clears[-1]["ts_recv"]), instrument, producer, int(clears[-1]["seq"]))
+                    last = clears[-1]
+                    of_orders = bool(last["flags"] & Flag.ON_ORDERS)
+                    return _Clear(int(last["ts_recv"]), instrument, producer, int(last["seq"]), of_orders)
         return None
 
     def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:

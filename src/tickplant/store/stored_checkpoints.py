@@ -30,11 +30,18 @@ class Checkpoint(NamedTuple):
     """Books before a tick."""
 
     source_seq: int  # of that tick: folding goes on with it
-    ticks: Records  # CLEAR, LEVEL …, LAST of each book, with the times and the seq of the last tick that it took in
+    ticks: Records  # CLEAR, LEVEL or ORDER_ADD …, LAST of each book; times, seq and venue's id are of its last tick
 
 
 def newest(
-    store: Store, feed: str, instrument_id: int, *, after_seq: int, after_ns: int, at_ns: int
+    store: Store,
+    feed: str,
+    instrument_id: int,
+    *,
+    of_orders: bool = False,
+    after_seq: int,
+    after_ns: int,
+    at_ns: int,
 ) -> Checkpoint | None:
     """The newest checkpoint of a book that a fold up to a time may begin with instead of with a snapshot.
 
@@ -45,6 +52,7 @@ def newest(
         store: where.
         feed: producer of the ticks.
         instrument_id: of the book.
+        of_orders: whether it is one of orders.
         after_seq: the feed's tick that the fold would begin with.
         after_ns: when that was received.
         at_ns: the time up to which is folded.
@@ -59,6 +67,8 @@ def newest(
     for engine in store.producers(Schema.CHECKPOINT):
         for head in _heads(store, engine, wanted):
             seq = int(head["source_seq"])
+            if bool(head["flags"] & Flag.ON_ORDERS) is not of_orders:
+                continue
             if seq > after_seq and _is_of(store, feed, head) and (ticks := _ticks(store, engine, head)) is not None:
                 found.append(Checkpoint(seq, ticks))
                 break
@@ -92,13 +102,13 @@ def newest_of_all(
     """
     wanted = Selection(ids=ids, kinds=frozenset({Kind.CLEAR}))
     for seq, group in groupby(_heads(store, engine, wanted), key=lambda head: int(head["source_seq"])):
-        books = {int(head["instrument"]): head for head in group}
+        heads = list(group)
         if seq <= after_seq:
             return None
         needed = {id_ for id_, begin in begins.items() if begin < seq}
-        if seq > until_seq or needed - books.keys() or not _is_of(store, feed, next(iter(books.values()))):
+        if seq > until_seq or needed - {int(head["instrument"]) for head in heads} or not _is_of(store, feed, heads[0]):
             continue
-        ticks = [_ticks(store, engine, head) for head in books.values()]
+        ticks = [_ticks(store, engine, head) for head in heads]
         whole = [part for part in ticks if part is not None]
         if len(whole) == len(ticks):
             return Checkpoint(seq, join_records(whole))
@@ -141,4 +151,7 @@ def _ticks(store: Store, engine: str, head: np.void) -> Records | None:
         ticks[field] = records[field]
     for field in ("ts_event", "ts_recv", "seq"):
         ticks[field] = records[f"book_{field}"]
+    orders = ticks["kind"] == Kind.ORDER_ADD
+    ticks["order_id"][orders] = records["venue_seq"][orders]
+    ticks["venue_seq"] = head["venue_seq"]
     return ticks

@@ -3,7 +3,8 @@
 Whole means that every byte of every journal belongs to a valid chunk whose header describes its records. Complete
 means that `seq` runs without a hole from the first record of a producer to its last; what the venue or the plant lost
 before a record got its seq is in the data as a GAP, and listed here by symbol and day. What a feed has counted is in
-the data as well: `src/tickplant/store/reconcile.py` holds it against what is stored.
+the data as well: `src/tickplant/store/reconcile.py` holds it against what is stored. So are the checksums that a venue
+sends with its books: `src/tickplant/store/book_checks.py` holds the books as stored against them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
+from tickplant.store.book_checks import StoredChecksums
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
 from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
@@ -32,7 +34,7 @@ Ledger = dict[tuple[int, int, int, int], tuple[int, int, int]]
 """(day, instrument, cause, streams) to (gaps, records missing, gaps of unknown size)."""
 
 ProblemKind = Literal[
-    "damage", "hole", "double", "header", "account", "instrument", "time", "clock", "torn", "aside", "start"
+    "damage", "hole", "double", "header", "account", "checksum", "instrument", "time", "clock", "torn", "aside", "start"
 ]
 
 HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "start"})
@@ -68,6 +70,7 @@ class JournalSummary(msgspec.Struct):
     ts_recv_min: int | None = None
     ts_recv_max: int | None = None
     kinds: dict[str, int] = msgspec.field(default_factory=dict)
+    checksums: int = 0  # of books, as their venue sent them, with which the books as stored agree
 
 
 class GapSummary(msgspec.Struct, frozen=True):
@@ -118,16 +121,20 @@ def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
     summaries, feeds = [], []
     for producer, schema in journals:
         check = _JournalCheck(store, producer, schema, problems)
-        reconciliation = Reconciliation(producer)
+        reconciliation, checksums = Reconciliation(producer), StoredChecksums(store.instruments)
         for path in store.files(producer, schema):
             for records, offset, end in check.file(path):
                 if schema == Schema.TICK:
                     _count_gaps(records, ledger)
                     problems += [Problem("account", str(path), offset, *flaw) for flaw in reconciliation.add(records)]
+                    checksums.add(records, str(path), offset)
                 if progress:
                     progress(done + end, total)
             done += sizes.get(path, 0)
         check.finish()
+        for book, at in checksums.wrong():
+            problems.append(Problem("checksum", at.path, at.offset, str(book), at.seq, book.last_seq))
+        check.summary.checksums = checksums.agreed
         if schema == Schema.TICK:
             feeds.append(reconciliation.summary)
         summaries.append(check.summary)

@@ -10,6 +10,7 @@ import msgspec
 
 from tickplant.sim.conversation import Answer
 from tickplant.sim.dialect import Snapshot
+from tickplant.sim.dialects.binance.families import Family, pair_of
 from tickplant.sim.dialects.binance.session import MILLISECOND_NS
 from tickplant.sim.live_market import LiveMarket
 from tickplant.sim.sim_source import Asker, Book, Listed, Trade
@@ -47,9 +48,9 @@ class Desk(Protocol):
 class MarketDesk(Desk):
     """Of a synthetic market."""
 
-    def __init__(self, market: LiveMarket, *, futures: bool) -> None:
+    def __init__(self, market: LiveMarket, family: Family) -> None:
         self._market = market
-        self._futures = futures
+        self._family = family
 
     @property
     def listed(self) -> dict[str, Listed]:
@@ -58,20 +59,21 @@ class MarketDesk(Desk):
 
     async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
         """The book as it is now."""
-        return Answer(200, self._body(self._market.book(symbol, limit), time.time_ns() // unit_ns, limit))
+        return Answer(200, self._body(symbol, self._market.book(symbol, limit), time.time_ns() // unit_ns, limit))
 
     def snapshots(self) -> dict[str, Snapshot]:
         """The books as they are now."""
         now = time.time_ns() // MILLISECOND_NS
         return {
-            symbol: functools.partial(self._body, self._market.book(symbol, SNAPSHOT_LEVELS), now)
+            symbol: functools.partial(self._body, symbol, self._market.book(symbol, SNAPSHOT_LEVELS), now)
             for symbol in self.listed
         }
 
-    def _body(self, book: Book, now: int, limit: int) -> bytes:
-        times = {"E": now, "T": now} if self._futures else {}
+    def _body(self, symbol: str, book: Book, now: int, limit: int) -> bytes:
+        more: dict[str, object] = {"E": now, "T": now} if self._family.futures else {}
+        more |= {"symbol": symbol, "pair": pair_of(symbol)} if self._family.by_contract else {}
         sides = {"bids": book.bids[:limit], "asks": book.asks[:limit]}
-        return msgspec.json.encode({"lastUpdateId": book.update_id} | times | sides)
+        return msgspec.json.encode({"lastUpdateId": book.update_id} | more | sides)
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
         """Kept trades from an id on, or the newest; oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from tickplant.sim.dialects.binance.families import pair_of
 from tickplant.sim.sim_source import Traded
 
 # symbol: first price; decimals of the tick on spot, on futures; decimals of the lot on spot, on futures
@@ -43,3 +44,10 @@ def traded(symbol: str, *, futures: bool) -> Traded:
         size_digits,
         typical_lots,
     )
+
+
+def contract(symbol: str) -> Traded:
+    """Facts of a COIN-M contract, `BTCUSD_PERP`: sizes are whole contracts, of 10 or 100 of the quote currency."""
+    base, quote = pair_of(symbol).removesuffix("USD"), "USD"
+    price, *_, digits, _, _ = _KNOWN.get(f"{base}USDT", (20 + zlib.crc32(symbol.encode()) % 980, 3, 3, 0, 0))
+    return Traded(symbol, base, quote, price * 10**digits, 1, digits, 1, 0, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.sim.dialect import Events, Printer
-from tickplant.sim.dialects.binance.instruments import traded
+from tickplant.sim.dialects.binance.families import FAMILIES, pair_of
+from tickplant.sim.dialects.binance.instruments import contract, traded
 from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
 from tickplant.sim.frames import Batch
 from tickplant.sim.market import Market
@@ -64,11 +66,15 @@ _FUTURES: Final = {
     DEPTH: '{"e":"depthUpdate","E":<sent>,"T":<time>,"s":"<symbol>","U":<first>,"u":<id>,"pu":<last>,'
     '"b":[<bids>],"a":[<asks>]}',
 }
-SPEEDS: Final = {
-    # Suffix of each depth stream and its interval in milliseconds; the first one is what a feed subscribes to.
-    "binance": (("@100ms", 100), ("", 1000)),
-    "binance-usdm": (("@100ms", 100), ("", 250), ("@500ms", 500)),
+# COIN-M names the pair as well, and its quotes begin with their id.
+_COINM: Final = {
+    TRADE: _FUTURES[TRADE],
+    AGGREGATE: _FUTURES[AGGREGATE],
+    TICKER: '{"u":<id>,"e":"bookTicker","s":"<symbol>","ps":"<pair>","b":"<price>","B":"<size>","a":"<ask>",'
+    '"A":"<ask_size>","T":<time>,"E":<sent>}',
+    DEPTH: _FUTURES[DEPTH].replace('"s":"<symbol>"', '"s":"<symbol>","ps":"<pair>"'),
 }
+SPEEDS: Final = {venue: family.speeds for venue, family in FAMILIES.items()}
 
 
 def stream_names(venue: str, symbol: str) -> list[str]:
@@ -79,11 +85,13 @@ def stream_names(venue: str, symbol: str) -> list[str]:
 
 def binance_templates(venue: str, instruments: list[Traded]) -> Templates:
     """Templates of every stream of every instrument, as this venue writes them, in combined and raw form."""
-    texts = _FUTURES if venue == "binance-usdm" else _SPOT
+    family = FAMILIES[venue]
+    texts = _COINM if family.by_contract else _FUTURES if family.futures else _SPOT
 
     def shapes(one: Traded) -> list[Shape]:
+        own = {kind: text.replace("<pair>", pair_of(one.symbol)) for kind, text in texts.items()}
         names = stream_names(venue, one.symbol)
-        return [Shape(texts[min(kind, DEPTH)], f'{{"stream":"{name}","data":') for kind, name in enumerate(names)]
+        return [Shape(own[min(kind, DEPTH)], f'{{"stream":"{name}","data":') for kind, name in enumerate(names)]
 
     return templates(STYLE, shapes, instruments)
 
@@ -92,11 +100,12 @@ class BinancePrinter(Printer):
     """Rows of the market are messages, one for one; a variant is a unit of time, in ns."""
 
     def __init__(self, venue: str, symbols: tuple[str, ...]) -> None:
-        futures = venue == "binance-usdm"
-        self.instruments = [traded(symbol, futures=futures) for symbol in symbols]
+        family = FAMILIES[venue]
+        known = contract if family.by_contract else functools.partial(traded, futures=family.futures)
+        self.instruments = [known(symbol) for symbol in symbols]
         self.streams = [name for symbol in symbols for name in stream_names(venue, symbol)]
         self.intervals_ns = [interval_ms * MILLISECOND_NS for _, interval_ms in SPEEDS[venue]]
-        self.id_step = 40 if futures else 1
+        self.id_step = 40 if family.futures else 1
         self.decimals = decimals_of(self.instruments)
         made = binance_templates(venue, self.instruments)
         self._kinds = made.kinds

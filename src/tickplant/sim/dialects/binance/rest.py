@@ -1,7 +1,7 @@
 """The venue's REST endpoints: parameters, weights, answers and errors as Binance words them. No sockets.
 
-Spot is below /api/v3, futures are below /fapi/v1. Facts: Binance's rest-api documentation (general information,
-market data endpoints, errors).
+Spot is below /api/v3, futures are below /fapi/v1 and /dapi/v1. Facts: Binance's rest-api documentation (general
+information, market data endpoints, errors).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from tickplant.sim.conversation import Answer, Get
 from tickplant.sim.dialect import Snapshot
 from tickplant.sim.dialects.binance.desk import Desk
+from tickplant.sim.dialects.binance.families import Family, pair_of
 from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
 from tickplant.sim.sim_source import Asker, Listed, Trade
 
@@ -35,10 +36,11 @@ class Rest:
     stale: Callable[[str], Snapshot | None] = staticmethod(lambda symbol: None)
     """The old snapshot of a symbol where it is to be shown instead of a fresh one."""
 
-    def __init__(self, desk: Desk, *, futures: bool, weight_per_minute: int) -> None:
+    def __init__(self, desk: Desk, family: Family, *, weight_per_minute: int) -> None:
         self._desk = desk
-        self._futures = futures
-        self._prefix = "/fapi/v1/" if futures else "/api/v3/"
+        self._family = family
+        self._futures = family.futures
+        self._prefix = family.rest_prefix
         self._weight_per_minute = weight_per_minute
         self._used: dict[str, int] = {}
         self._minute = 0
@@ -155,14 +157,16 @@ class Rest:
         )
 
     def _listing(self, one: Listed) -> dict[str, object]:
-        shown: dict[str, object] = {"symbol": one.symbol, "status": one.status}
+        by_contract = self._family.by_contract
+        shown: dict[str, object] = {"symbol": one.symbol, "contractStatus" if by_contract else "status": one.status}
         if self._futures:
+            shown |= {"contractSize": 100} if by_contract else {}
             shown |= {
-                "pair": one.symbol,
+                "pair": pair_of(one.symbol),
                 "contractType": "PERPETUAL",
                 "baseAsset": one.base,
                 "quoteAsset": one.quote,
-                "marginAsset": one.quote,
+                "marginAsset": one.base if by_contract else one.quote,
                 "pricePrecision": one.price_digits,
                 "quantityPrecision": one.size_digits,
                 "baseAssetPrecision": 8,

@@ -14,6 +14,7 @@ import msgspec
 
 from tickplant.sim.conversation import Refused, Reply, Text
 from tickplant.sim.conversation import Session as BaseSession
+from tickplant.sim.dialects.binance.families import FAMILIES
 
 MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
@@ -22,14 +23,11 @@ COMBINED: Final = 0
 """Form of a frame with its stream's name; the other one, RAW, is the inner part."""
 RAW: Final = 1
 
-BASE_PATHS: Final = {"binance": ("",), "binance-usdm": ("", "/public", "/market")}
-"""Paths below which /ws and /stream live."""
-
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _SERVED_BELOW: Final = {
     # What the futures paths serve; other paths serve everything.
     "/public": ("depth", "bookTicker"),
-    "/market": ("trade", "aggTrade"),
+    "/market": ("trade", "aggTrade", "kline_1m", "markPrice", "forceOrder"),
 }
 
 
@@ -58,7 +56,7 @@ def parse_target(target: str, venue: str) -> Target | None:
     query = parse_qs(url.query)
     unit = query.get("timeUnit", [""])[0].upper()
     unit_ns = {"MICROSECOND": MICROSECOND_NS, "MILLISECOND": MILLISECOND_NS}.get(unit)
-    for base in sorted(BASE_PATHS[venue], key=len, reverse=True):
+    for base in sorted(FAMILIES[venue].base_paths, key=len, reverse=True):
         rest = url.path.removeprefix(base)
         if not url.path.startswith(base):
             continue

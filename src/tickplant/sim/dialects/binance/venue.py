@@ -1,4 +1,4 @@
-"""Binance: spot, and USD-M futures as `binance-usdm`."""
+"""Binance: spot, USD-M futures as `binance-usdm`, COIN-M futures as `binance-coinm`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tickplant.sim.conversation import Answer, Get, Refusal, Refused
-from tickplant.sim.dialect import Dialect, Limits, Snapshot
+from tickplant.sim.dialect import Dialect, Snapshot
 from tickplant.sim.dialects.binance.desk import Desk, MarketDesk
+from tickplant.sim.dialects.binance.families import FAMILIES, Family
 from tickplant.sim.dialects.binance.printer import BinancePrinter
 from tickplant.sim.dialects.binance.recorded import BinanceRecording, RecordingDesk
 from tickplant.sim.dialects.binance.rest import Rest
@@ -33,9 +34,6 @@ WORDS: Final = FaultWords(
     with_ids=lambda stream: stream.replace("@bookTicker", "@trade"),
 )
 
-_LIMITS: Final = {"binance": Limits(20.0, 60.0, 5), "binance-usdm": Limits(180.0, 600.0, 10)}
-_WEIGHT_PER_MINUTE: Final = {"binance": 6000, "binance-usdm": 2400}
-
 _REFUSALS: Final = {
     418: b'{"code":-1003,"msg":"Way too much request weight used; IP banned until it has cooled down."}',
     429: b'{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE."}',
@@ -51,16 +49,12 @@ class Binance(Dialect):
 
     def __init__(self, spec: SimSpec) -> None:
         self._venue = spec.venue
-        futures = spec.venue == "binance-usdm"
-        self.limits = _LIMITS[spec.venue].with_spec(spec)
+        family = FAMILIES[spec.venue]
+        self.limits = family.limits.with_spec(spec)
         self._max_streams = spec.max_streams
         self._default_unit_ns = MICROSECOND_NS if spec.microseconds else MILLISECOND_NS
-        self.source, self._desk = _sources(spec, futures=futures)
-        self._rest = Rest(
-            self._desk,
-            futures=futures,
-            weight_per_minute=spec.weight_per_minute or _WEIGHT_PER_MINUTE[spec.venue],
-        )
+        self.source, self._desk = _sources(spec, family)
+        self._rest = Rest(self._desk, family, weight_per_minute=spec.weight_per_minute or family.weight_per_minute)
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
         """Depth answers are the snapshots."""
@@ -90,15 +84,15 @@ class Binance(Dialect):
         return self._desk.snapshots()
 
 
-def _sources(spec: SimSpec, *, futures: bool) -> tuple[Source, Desk]:
+def _sources(spec: SimSpec, family: Family) -> tuple[Source, Desk]:
     if spec.recording is not None:
         recorded = BinanceRecording(spec.venue, kept_trades=spec.history_trades)
         player = Player(spec, recorded)
         return player, RecordingDesk(player, recorded)
     market = LiveMarket(spec, lambda: BinancePrinter(spec.venue, spec.symbols), trading=WORDS.trading)
-    return market, MarketDesk(market, futures=futures)
+    return market, MarketDesk(market, family)
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec for one of the two. Raises FeedError where a recording cannot be played."""
+    """Of a spec for one of the three. Raises FeedError where a recording cannot be played."""
     return Binance(spec)

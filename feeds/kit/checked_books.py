@@ -1,0 +1,65 @@
+"""Books of venues that send snapshots in band and a checksum with each change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from tickplant.books.checksums import Digits
+from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.book_tracker import Output
+from tickplant.feeds.kit.checked_book import CheckedBook
+from tickplant.feeds.kit.level_rows import TextLevel
+from tickplant.feeds.kit.listings import Listing
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.numbers import decimals
+from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
+from tickplant.instruments import Instrument
+from tickplant.records.batch import Rows
+
+
+class CheckedBooks:
+    """The books of a market whose listings have an UnnumberedBook each, mostly a CheckedBook."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+
+    def on_snapshot(
+        self, listing: Listing, rows: Rows, digits: Digits, depth: int, ts_event: int, ts_recv: int
+    ) -> None:
+        """A whole book of levels, as it comes with a subscription: rows of `level_rows.checked_rows`."""
+        outputs = cast("CheckedBook", listing.book).on_snapshot(rows, digits, depth)
+        self.record(listing, outputs, ts_event, ts_recv, snapshot=True)
+
+    def on_update(self, listing: Listing, rows: Rows, ts_event: int, ts_recv: int) -> None:
+        """The LEVELs of one event, then its CHECKSUM."""
+        outputs = cast("CheckedBook", listing.book).on_update(rows)
+        self.record(listing, outputs, ts_event, ts_recv, snapshot=False)
+
+    def record(
+        self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int, *, snapshot: bool
+    ) -> None:
+        """What has come of an event of a book."""
+        market = self._market
+        market.rejects.end(listing, market.book_channel)
+        if snapshot:
+            listing.snapshots_asked = listing.snapshots_asked or 1  # the first one came with the subscription
+        else:
+            market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
+        market.record(listing, outputs, ts_event, ts_recv)
+
+    def checksums(self) -> tuple[int, int]:
+        """With how many checksums the books agreed, and with how many they did not."""
+        books = [cast("UnnumberedBook", each.book) for each in self._market.listings.by_slot]
+        return sum(book.agreed for book in books), sum(book.failed for book in books)
+
+
+def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digits:
+    """How a venue prints a book: with as many decimals as a snapshot has. Raises RejectError."""
+    printed = [(decimals(level.price), decimals(level.size)) for level in levels]
+    return Digits(
+        instrument.price_scale,
+        instrument.size_scale,
+        max((price for price, _ in printed), default=0),
+        max((size for _, size in printed), default=0),
+    )

@@ -1,0 +1,1 @@
+"""Alpha Vantage: bars of stocks, asked for over REST."""

@@ -1,0 +1,284 @@
+"""The adapter of Coinbase Advanced Trade: what is particular about this venue, in the hooks of kit.venue_adapter.
+
+What is recorded where the venue leaves room:
+
+* Messages are counted per connection, over all channels. Where the count jumps something is missing, of what nobody
+  knows: all books of the connection are given up and asked for, and there is a GAP on its quotes. Trades show by their
+  own ids what is missing of them. A message whose count is not above the last one is a repeat and dropped.
+* The side of a trade on the wire is the maker's; recorded is the aggressor's.
+* Past trades, which come after each subscription, are recorded with flag SNAPSHOT unless they are known.
+* A product in USDC has the data of its twin in USD, labelled so; they stand under the symbol that the feed names.
+* Levels far from the market have odd times, so that of the message stands for all.
+* Instrument data come in band, on the first link; the other subscriptions follow when they are there.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final, cast
+
+import numpy as np
+
+from tickplant.feeds.contract import Closed, Event, Fail, FeedContext, Opened
+from tickplant.feeds.kit import shape_kernels
+from tickplant.feeds.kit.emitter import count_name
+from tickplant.feeds.kit.events import VenueTrade
+from tickplant.feeds.kit.in_band_books import InBandBook, InBandBooks
+from tickplant.feeds.kit.instrument_life import SymbolInfo, decimals
+from tickplant.feeds.kit.level_rows import change_rows, whole_book
+from tickplant.feeds.kit.listings import Listing
+from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.numbers import rfc3339_ns
+from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.request_budget import RequestBudget
+from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.subscriptions import Link, Subscriptions
+from tickplant.feeds.kit.venue_adapter import VenueAdapter
+from tickplant.feeds.venues.coinbase_advanced import messages, shapes
+from tickplant.feeds.venues.coinbase_advanced import venue as facts
+from tickplant.feeds.venues.coinbase_advanced.attribution import owner
+from tickplant.feeds.venues.coinbase_advanced.streams import StreamCodec, label_of, links
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.batch import INSTRUMENT_MASK, PACKED, VENUE_SEQ, Rows
+from tickplant.records.layouts import Flag, GapCause, Kind, Side
+
+VENUE: Final = "coinbase-advanced"
+_SHAPES: Final = Shapes(shapes.SHAPES)
+_SIDES: Final = {"bid": Side.BID, "offer": Side.ASK}
+
+
+class AdvancedAdapter(VenueAdapter):
+    """One feed of products."""
+
+    def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
+        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        symbols = tuple(dict.fromkeys(context.symbols or ()))
+        labels = {label_of(symbol): symbol for symbol in symbols if label_of(symbol) != symbol}
+        self._twins = sorted(labels.keys() & set(symbols))  # whose data a feed cannot tell apart
+        self._now_ns = 0
+        self._counts: dict[str, int] = {}  # the newest count of each link
+        self._quoted: set[Listing] = set()  # have had a quote
+        self._codec = StreamCodec(symbols)
+        market = Market(context, _SHAPES, lambda _: InBandBook(), owner, quotes_count=False)
+        market.listings.labels = labels
+        super().__init__(
+            VENUE,
+            context,
+            market,
+            Subscriptions(links(context), self._codec, silent_s=context.silent_s, halves=True),
+            RequestBudget(1.0, 1),
+            carried_by=lambda _: facts.STREAM_OF,
+            use_shapes=use_shapes,
+        )
+        self._books = InBandBooks(market, self.subscriptions)
+
+    # Events and links.
+
+    def start(self, now_ns: int) -> None:
+        """Fail at once where two symbols have the same data."""
+        if self._twins:
+            names = ", ".join(self._twins)
+            ending = facts.ALIAS[0]
+            self.effects.append(
+                Fail(f"{VENUE}: products that end with {ending} have the data of {names}: leave those out")
+            )
+        else:
+            super().start(now_ns)
+
+    def on_event(self, event: Event, now_ns: int) -> None:
+        """See the contract. Each connection counts its messages from 0 on."""
+        self._now_ns = now_ns
+        if isinstance(event, Opened | Closed):
+            self._counts.pop(event.link, None)
+        super().on_event(event, now_ns)
+
+    def opened(self, link: Link, now_ns: int) -> None:
+        """Heartbeats and instrument data first; the rest when those are known. Each book comes with a snapshot."""
+        self._books.opened(stream.symbol for stream in link.streams)
+        streams = [stream for stream in link.streams if self.life.ready or stream.symbol == FEED_SYMBOL]
+        self.effects += self.subscriptions.subscribe(link, now_ns, streams)
+
+    def fetch_book(self, symbol: str, now_ns: int) -> None:
+        """A snapshot comes with a new subscription."""
+        self._books.fetch(symbol, now_ns)
+
+    def follow_up(self) -> None:
+        """Ask for what the market wants, as far as its time has come."""
+        super().follow_up()
+        self.effects += self._books.renew(self._now_ns)
+
+    def on_second(self, now_ns: int) -> None:
+        """What had to wait, and what did not come."""
+        super().on_second(now_ns)
+        self._books.on_second(now_ns)
+        self.follow_up()
+
+    # The count of a connection.
+
+    def _is_new(self, count: int | None, ts_recv: int) -> bool:
+        """Whether a message of this count has not been read yet; tells of what is missing before it."""
+        if count is None:
+            return True
+        last = self._counts.get(self.link)
+        if last is not None and count <= last:
+            self.market.duplicates += 1
+            return False
+        self._counts[self.link] = count
+        if last is not None and count > last + 1:
+            self._on_loss(ts_recv)
+        return True
+
+    def _on_loss(self, ts_recv: int) -> None:
+        known, link = self.market.listings.by_symbol, self.subscriptions.links.get(self.link)
+        symbols = {stream.symbol for stream in link.streams} if link is not None and link.streams else known.keys()
+        listings = [known[symbol] for symbol in known if symbol in symbols]
+        for listing in listings:
+            if listing in self._quoted:
+                self.market.gap(listing.instrument, GapCause.SEQUENCE, 0, ts_recv, flags=Flag.ON_QUOTE)
+        self._books.suspect((one for one in listings if one.snapshots_asked), ts_recv)
+
+    # Messages.
+
+    def read(self, frame: bytes, ts_recv: int) -> bool:
+        """Record one frame by the reference decoder. Raises RejectError."""
+        try:
+            message = messages.decode(frame)
+        except RejectError:
+            self._is_new(messages.number_of(frame), ts_recv)
+            raise
+        if isinstance(message, messages.Refusal):
+            self._on_refusal(message, ts_recv)
+        elif not self._is_new(message.sequence_num, ts_recv):
+            return True
+        match message:
+            case messages.Trades():
+                trades = [(one, event.type == "snapshot") for event in message.events for one in event.trades]
+                trades.sort(key=lambda each: int(each[0].trade_id))
+                return self.each(trades, lambda each: self._on_trade(*each, ts_recv))
+            case messages.Books():
+                return self.each(message.events, lambda book: self._on_book(book, message.timestamp, ts_recv))
+            case messages.Tickers():
+                tickers = [one for event in message.events for one in event.tickers]
+                return self.each(tickers, lambda one: self._on_ticker(one, message.timestamp, ts_recv))
+            case messages.Subscriptions():
+                for event in message.events:
+                    is_in = functools.partial(self._codec.is_in, state=event.subscriptions)
+                    self.subscriptions.acknowledge_all(self.link, is_in, ts_recv)
+            case messages.Products():
+                for products in message.events:
+                    self._on_products(products.products, ts_recv, whole=products.type == "snapshot")
+            case messages.Heartbeat():
+                count_name(self.counts.ignored_kinds, facts.HEARTBEATS)
+            case messages.Ignored(kind):
+                count_name(self.counts.ignored_kinds, kind)
+        return False
+
+    def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
+        """What a shape has read."""
+        count, ts_event = values
+        if count != self._counts.get(self.link, -1) + 1:
+            rows = rows.copy()  # what is missing before it may come to lie where they lie
+        if not self._is_new(count, ts_recv):
+            return
+        market = self.market
+        if number == shapes.UPDATE:
+            self._books.on_update(market.listings.by_slot[slot], rows)
+        elif number == shapes.TRADES:
+            if len(rows) > 1:
+                rows = rows[np.argsort(rows[:, VENUE_SEQ], kind="stable")]
+            market.on_trade_rows(rows, ts_recv)
+        elif number == shapes.QUOTES:
+            for word in rows[::2, PACKED].tolist():
+                self._see_quote(market.listings.by_id[word & INSTRUMENT_MASK])
+            market.batch.extend(rows, Kind.QUOTE)
+        else:
+            self._record_book(market.listings.by_slot[slot], rows, ts_event, ts_recv)
+
+    def _on_trade(self, trade: messages.Trade, is_past: bool, ts_recv: int) -> bool:
+        listing = self.market.listings.get(trade.product_id)
+        if listing is None:
+            return False
+        ident, side = int(trade.trade_id), Side.BUY if trade.side == "SELL" else Side.SELL
+        try:
+            time_ns, flags = rfc3339_ns(trade.time), Flag.SNAPSHOT if is_past else 0
+            event = VenueTrade(trade.product_id, ident, time_ns, trade.price, trade.size, side, flags=flags)
+            self.market.on_trade(listing, event, ts_recv)
+        except RejectError as rejected:
+            if not rejected.accounted:
+                self.market.rejects.add(rejected, listing, "trade", ts_recv, ident)
+            raise
+        return True
+
+    def _on_ticker(self, ticker: messages.Ticker, timestamp: str, ts_recv: int) -> bool:
+        listing = self.market.listings.get(ticker.product_id)
+        if listing is None:
+            return False
+        try:
+            bid = ticker.best_bid or "0", ticker.best_bid_quantity or "0"
+            ask = ticker.best_ask or "0", ticker.best_ask_quantity or "0"
+            self.market.on_quote(listing, 0, bid, ask, rfc3339_ns(timestamp), ts_recv)
+        except RejectError as rejected:
+            if not rejected.accounted:
+                self.market.rejects.add(rejected, listing, "quote", ts_recv)
+            raise
+        self._see_quote(listing)
+        return True
+
+    def _see_quote(self, listing: Listing) -> None:
+        self._quoted.add(listing)
+        self.market.rejects.end(listing, "quote")
+
+    def _on_book(self, book: messages.Book, timestamp: str, ts_recv: int) -> bool:
+        listing = self.market.listings.get(book.product_id)
+        if listing is None:
+            return False
+        flags = Flag.SNAPSHOT if book.type == "snapshot" else 0
+        try:
+            ts_event = rfc3339_ns(timestamp)
+            changes = [(_SIDES[one.side], one.price_level, one.new_quantity) for one in book.updates]
+            rows = change_rows(listing.instrument, changes, ts_event, ts_recv, flags)
+        except RejectError as rejected:
+            self.market.rejects.add(rejected, listing, "book", ts_recv)
+            raise
+        if flags:
+            self._record_book(listing, rows, ts_event, ts_recv)
+        else:
+            self._books.on_update(listing, rows)
+        return True
+
+    def _record_book(self, listing: Listing, levels: Rows, ts_event: int, ts_recv: int) -> None:
+        rows = whole_book(listing.instrument, levels, ts_event, ts_recv)
+        self._books.on_snapshot(listing, cast("InBandBook", listing.book), rows, ts_event, ts_recv)
+
+    # Instruments and answers.
+
+    def _on_products(self, products: list[messages.Product], ts_recv: int, *, whole: bool) -> None:
+        was_ready, labels = self.life.ready, self.market.listings.labels
+        infos = [
+            SymbolInfo(
+                labels.get(each.id, each.id),
+                each.status,
+                trading=each.status == facts.ONLINE,
+                closed=each.status in facts.CLOSED,
+                price_scales=(decimals(each.quote_increment),),
+                size_scales=(decimals(each.base_increment),),
+            )
+            for each in products
+        ]
+        self.life.take(infos, ts_recv, whole=whole)
+        if self.life.ready and not was_ready:
+            for link in self.subscriptions.links.values():
+                if link.sockets:
+                    streams = [stream for stream in link.streams if stream.symbol != FEED_SYMBOL]
+                    self.effects += self.subscriptions.request(link, streams, ts_recv)
+                    self.links.go_on(link, ts_recv)
+
+    def _on_refusal(self, refusal: messages.Refusal, ts_recv: int) -> None:
+        if "authenticat" in refusal.message.lower():
+            # No other try would end otherwise.
+            self.effects.append(Fail(f"{VENUE}: the venue refuses: {refusal.message[:200]}"))
+        raise self.refused(None, refusal.message, ts_recv)
+
+
+warm_up: Final = shape_kernels.warm_up
+"""Compile, or load, all kernels of this venue."""

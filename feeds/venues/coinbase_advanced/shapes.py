@@ -1,0 +1,79 @@
+"""The frequent messages of Coinbase Advanced Trade as shapes: trades, tickers, changes of books, whole books.
+
+All are given to the adapter, which counts the messages of a connection first. Frames of several events are for the
+reference decoder.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tickplant.feeds.kit.shapes import Give, Part, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.state_table import SEEN_QUOTE
+from tickplant.records.layouts import Flag, Kind, Side
+
+# Numbers of what is given; the first value is the count of the message, the second its time in ns.
+UPDATE: Final = 0  # LEVEL rows of a change of a book, complete
+SNAPSHOT: Final = 1  # LEVEL rows of a whole book
+TRADES: Final = 2  # TRADE rows, complete, the newest first
+QUOTES: Final = 3  # QUOTE rows in pairs, complete
+
+_HEAD: Final = '"timestamp":"<time:rfc3339>","sequence_num":<seq:int>,"events":[{"type":"'
+_TAIL: Final = "<*>}]<*>}"
+
+
+def _book(kind: str, number: int, flags: int) -> Shape:
+    level = '{"side":"<side:bid=1|offer=2>","event_time":"<_:text>","price_level":"<price>","new_quantity":"<size>"}'
+    return (
+        f'{{"channel":"l2_data",{_HEAD}{kind}","product_id":"<symbol>","updates":',
+        levels(level, "side", flags),
+        _TAIL,
+        Stamp(time="time"),
+        Give(number, "seq", "time"),
+    )
+
+
+def _trades(text: str) -> Shape:
+    return (
+        # The name of a hole stands for one thing in a frame and its lists: the time of the message is another one.
+        f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:"),
+        each(
+            text,
+            Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+        ),
+        _TAIL,
+        Give(TRADES, "seq", "sent"),
+    )
+
+
+_QUOTE_TEXT: Final = (
+    '{"type":"ticker","product_id":"<symbol>","price":"<_:text>","volume_24_h":"<_:text>","low_24_h":"<_:text>",'
+    '"high_24_h":"<_:text>","low_52_w":"<_:text>","high_52_w":"<_:text>","price_percent_chg_24_h":"<_:text>",'
+    '"best_bid":"<bid:price+>","best_bid_quantity":"<bid_size:size>","best_ask":"<ask:price+>",'
+    '"best_ask_quantity":"<ask_size:size>"<*>}'
+)
+_QUOTES: Final[tuple[Part, ...]] = (
+    _QUOTE_TEXT,
+    Seen(SEEN_QUOTE),
+    Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time="time"),
+    Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time="time", flags=Flag.LAST),
+)
+
+# The side of a trade is the maker's.
+_SIDE: Final = '"side":"<side:BUY=2|SELL=1>"'
+_FIRST: Final = '"trade_id":"<id:int>"', '"product_id":"<symbol>"'
+_NUMBERS: Final = '"price":"<price>","size":"<size>"'
+_TIME: Final = '"time":"<time:rfc3339>"'
+
+SHAPES: Final[dict[str, Shape]] = {
+    "l2_data": _book("update", UPDATE, 0),
+    "market_trades": _trades(f"{{{_FIRST[1]},{_FIRST[0]},{_NUMBERS},{_TIME},{_SIDE}<*>}}"),
+    "documented market_trades": _trades(f"{{{_FIRST[0]},{_FIRST[1]},{_NUMBERS},{_SIDE},{_TIME}<*>}}"),
+    "ticker": (
+        f'{{"channel":"ticker",{_HEAD}update","tickers":',
+        each(*_QUOTES),
+        _TAIL,
+        Give(QUOTES, "seq", "time"),
+    ),
+    "l2_data snapshot": _book("snapshot", SNAPSHOT, Flag.SNAPSHOT),
+}

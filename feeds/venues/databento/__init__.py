@@ -1,0 +1,1 @@
+"""Databento: DBN files, and the live gateway."""

@@ -1,0 +1,103 @@
+"""Which instrument a record is of: publisher and instrument id, on a day, to a symbol, to an instrument of the plant.
+
+Instrument ids are given anew, some of them daily, so a mapping holds for some days only. Symbols come from the
+metadata of a file, or in band from the gateway; a definition names its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.feeds.venues.databento import venue as facts
+from tickplant.feeds.venues.databento.dbn import NO_MAPPINGS, Metadata
+
+DAY_NS: Final = 86_400 * 10**9
+ID_BITS: Final = 32
+
+Keys = NDArray[np.uint64]
+"""Publisher (16 bits), instrument id (32) and day since the epoch (16) of each record."""
+
+
+class Symbology:
+    """The mappings of one stream. `find` is for the hot path; it asks `resolve` for what it has not seen."""
+
+    def __init__(self, resolve: Callable[[str], int]) -> None:
+        """`resolve` gives the instrument of a symbol such as GLBX.MDP3/ESH4; 0 where it is not recorded."""
+        self.dataset = ""
+        self._resolve = resolve
+        self._mappings = NO_MAPPINGS
+        self._in_band: dict[int, str] = {}  # in place of these
+        self._names: dict[int, str] = {}  # that definitions give, where nothing else does
+        self._keys: Keys = np.zeros(0, np.uint64)
+        self._instruments: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._last = (0, 0)  # the newest key that was alone, and its instrument
+
+    def begin(self, metadata: Metadata) -> None:
+        """A stream begins: mappings of an earlier one no longer hold."""
+        self.dataset = metadata.dataset
+        self._mappings = metadata.mappings
+        self._in_band, self._names = {}, {}
+        self._forget()
+
+    def map(self, ident: int, symbol: str) -> None:
+        """From here on, an instrument id means this symbol."""
+        if self._in_band.get(ident) != symbol:
+            self._in_band[ident] = symbol
+            self._forget()
+
+    def name(self, ident: int, symbol: str) -> None:
+        """A definition calls an instrument id so."""
+        if self._names.get(ident) != symbol:
+            self._names[ident] = symbol
+            self._forget()
+
+    def find(self, heads: NDArray[np.uint64], times: NDArray[np.int64]) -> NDArray[np.int64] | int:
+        """The instruments of records, one for all of them where they are of one.
+
+        Args:
+            heads: first eight bytes of each, shape (n,).
+            times: in ns since the epoch, by which the day is told, shape (n,).
+        """
+        keys = heads >> np.uint64(16)
+        first_day, last_day = int(times.min()) // DAY_NS, int(times.max()) // DAY_NS
+        if first_day == last_day:
+            keys |= np.uint64((first_day & 0xFFFF) << 48)
+        else:
+            keys |= (times // DAY_NS).astype(np.uint64) << np.uint64(48)
+        first = int(keys[0])
+        if first == self._last[0] and bool((keys == keys[0]).all()):
+            return self._last[1]
+        places = np.searchsorted(self._keys, keys)
+        known = places < len(self._keys)
+        known[known] = self._keys[places[known]] == keys[known]
+        if not known.all():
+            self._learn(np.unique(keys[~known]))
+            places = np.searchsorted(self._keys, keys)
+        found = self._instruments[places]
+        if bool((keys == keys[0]).all()):
+            self._last = first, int(found[0])
+        return found
+
+    def symbol(self, ident: int, day: int) -> str:
+        """What an instrument id means on a day."""
+        if ident in self._in_band:
+            return self._in_band[ident]
+        date = int(str(np.datetime64(day, "D")).replace("-", ""))
+        return self._mappings.symbol(ident, date) or self._names.get(ident) or f"id:{ident}"
+
+    def _learn(self, keys: Keys) -> None:
+        found = []
+        for key in keys.tolist():
+            publisher, ident, day = key & 0xFFFF, key >> 16 & (1 << ID_BITS) - 1, key >> 48
+            symbol = facts.instrument_symbol(self.dataset, self.symbol(ident, day), publisher)
+            found.append(self._resolve(symbol))
+        places = np.searchsorted(self._keys, keys)
+        self._keys = np.insert(self._keys, places, keys)
+        self._instruments = np.insert(self._instruments, places, found)
+
+    def _forget(self) -> None:
+        self._keys, self._instruments, self._last = np.zeros(0, np.uint64), np.zeros(0, np.int64), (0, 0)

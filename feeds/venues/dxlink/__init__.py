@@ -1,0 +1,1 @@
+"""dxFeed over dxLink, and the same through tastytrade."""

@@ -1,0 +1,118 @@
+"""The books of a stream of ticks, by level or of orders, whichever an instrument has.
+
+A feed takes `book` or `orders` of an instrument, not both, so each instrument has one book; its levels, its best and
+its state are asked for in the same way. Where there were both, at different times, the one counts that is in sync, and
+of two the newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.book_states import BookStates
+from tickplant.books.level_books import Books
+from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
+from tickplant.records.arrays import joined
+from tickplant.records.layouts import BBO, Side
+
+Records = NDArray[np.void]
+
+
+class MarketBooks:
+    """Books by level and books of orders. Ticks without orders pass the kernel of levels alone.
+
+    Args:
+        max_levels: see `Books`.
+        max_orders: see `OrderBooks`.
+        matching: likewise.
+    """
+
+    def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
+        self.by_level = Books(max_levels)
+        self.of_orders = OrderBooks(max_orders, matching=matching)
+        self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`
+        self._elsewhere = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What has been counted."""
+        total = self.by_level.counters
+        for name, value in self.of_orders.counters.items():
+            total[name] = total.get(name, 0) + value
+        return total | {"orders": self.of_orders.alive}
+
+    @property
+    def stale(self) -> int:
+        """Books that had content once and are out of sync with their venue now."""
+        return self.by_level.stale + self.of_orders.stale
+
+    @property
+    def live(self) -> int:
+        """Books in sync with their venue."""
+        return self.by_level.live + self.of_orders.live
+
+    @property
+    def memory_bytes(self) -> int:
+        """Allocated."""
+        return self.by_level.memory_bytes + self.of_orders.memory_bytes
+
+    def reserve(self, instrument_id: int) -> None:
+        """Have books for every id up to this one."""
+        self.by_level.reserve(instrument_id)
+        self.of_orders.reserve(instrument_id)
+
+    def apply(self, ticks: Records) -> Records:
+        """Fold TICK records, in stored order, into the books; returns BBO records as `BookStates.apply` does."""
+        by_level = self.by_level.apply(ticks)
+        if (elsewhere := self.by_level.elsewhere) == self._elsewhere:
+            return by_level
+        self._elsewhere = elsewhere
+        of_orders = self.of_orders.apply(ticks)
+        self.unknown = self.of_orders.news()
+        if not len(of_orders) or not len(by_level):
+            return of_orders if len(of_orders) else by_level
+        both = joined([by_level, of_orders], BBO)
+        return both.take(np.argsort(both["source_seq"], kind="stable"))
+
+    def has_orders(self, instrument_id: int) -> bool:
+        """Whether the book of an instrument is one of orders."""
+        return self._of(instrument_id) is self.of_orders
+
+    def is_stale(self, instrument_id: int) -> bool:
+        """Whether the book is out of sync, or was never described."""
+        return self._of(instrument_id).is_stale(instrument_id)
+
+    def times(self, instrument_id: int) -> tuple[int, int]:
+        """`ts_event` and `ts_recv` of the last record that the book took in; 0 where there was none."""
+        return self._of(instrument_id).times(instrument_id)
+
+    def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
+        """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
+        return self._of(instrument_id).levels(instrument_id, side)
+
+    def snapshot(self, instrument_id: int) -> Records:
+        """The levels of a book, as `BookStates.snapshot` has them."""
+        return self._of(instrument_id).snapshot(instrument_id)
+
+    def own_snapshot(self, instrument_id: int) -> Records:
+        """The book as records of its own kind: a book of orders is folded from orders."""
+        if self.has_orders(instrument_id):
+            return self.of_orders.order_snapshot(instrument_id)
+        return self.by_level.snapshot(instrument_id)
+
+    def whole(self) -> Iterator[Records]:
+        """Snapshots, as records of their own kind, of the books that are all that the records say."""
+        yield from (self.by_level.snapshot(id_) for id_ in self.by_level.whole())
+        yield from (self.of_orders.order_snapshot(id_) for id_ in self.of_orders.whole())
+
+    def _of(self, instrument_id: int) -> BookStates:
+        """Where the book of an instrument is."""
+        levels, orders = self.by_level, self.of_orders
+        if not orders.is_described(instrument_id):
+            return levels
+        if not levels.is_described(instrument_id):
+            return orders
+        return max((orders, levels), key=lambda books: (not books.is_stale(instrument_id), books.seq(instrument_id)))

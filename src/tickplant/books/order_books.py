@@ -1,0 +1,143 @@
+"""Books of orders of many instruments: feed them ticks, get best bids and offers, levels, orders and their places.
+
+`OrderBooks` owns the memory that the kernels work in. It grows on demand, 96 bytes an order, doubling, up to
+`max_orders`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books import order_kernels as k
+from tickplant.books.book_states import BookStates
+from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
+from tickplant.books.order_table import ENTRY, refill
+from tickplant.records.arrays import grown
+from tickplant.records.layouts import Flag, Kind, Side
+
+Records = NDArray[np.void]
+
+MAX_ORDERS: Final = 2_000_000
+_FIRST_ORDERS: Final = 64  # a power of two
+
+
+class Unknown(NamedTuple):
+    """Records of this kind have named an order of this instrument that was never added."""
+
+    instrument: int
+    kind: Kind
+
+
+class OrderBooks(BookStates):
+    """Books of orders: see `BookStates`.
+
+    Args:
+        max_orders: of all books together. Those beyond are refused and counted as `orders_refused`; their books are
+            then not what the records say, and not among `whole()`, until the next CLEAR.
+        matching: books that are crossed at the end of an event are resolved by trading the best orders against each
+            other, first come first. Otherwise their BBO has the flag CROSSED.
+    """
+
+    def __init__(self, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
+        if max_orders < 1:
+            raise ValueError(f"max_orders is {max_orders}; there is at least one")
+        self.max_orders = max_orders
+        self.matching = matching
+        self._orders = np.zeros(_FIRST_ORDERS, NODE)
+        self._prices = np.zeros(_FIRST_ORDERS, PRICE)
+        self._table = np.zeros(2 * _FIRST_ORDERS, ENTRY)
+        self._used = np.zeros(USED, np.int64)
+        self._news = 0
+        super().__init__(k.ORDER_TALLY)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Allocated for books and what is in them."""
+        return super().memory_bytes + self._orders.nbytes + self._prices.nbytes + self._table.nbytes
+
+    @property
+    def alive(self) -> int:
+        """Orders in all books."""
+        return int(self._used[ALIVE])
+
+    def news(self) -> list[Unknown]:
+        """Which causes of operations on unknown orders any book has had, where there is a new one since the last call.
+
+        Those of the past are among them.
+        """
+        if self._tally[k.NEWS] == self._news:
+            return []
+        self._news = int(self._tally[k.NEWS])
+        unknown = self._books["unknown"]
+        return [
+            Unknown(instrument, kind)
+            for instrument in np.flatnonzero(unknown).tolist()
+            for kind in k.UNKNOWN_CAUSES
+            if unknown[instrument] >> (kind - Kind.ORDER_MODIFY) & 1
+        ]
+
+    def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
+        """See `BookStates`: of each price the size of all its orders."""
+        if instrument_id >= len(self._books):
+            return np.zeros((0, 2), np.int64)
+        keys, places = self._runs.entries(instrument_id, side - 1)
+        return np.stack([keys if side == Side.BID else -keys, self._prices["size"][places]], axis=1)
+
+    def orders(self, instrument_id: int, side: Side, levels: int | None = None) -> Records:
+        """The orders of one side, dtype QUEUED, best price first and each queue in its order.
+
+        Args:
+            instrument_id: of the book.
+            side: BID or ASK.
+            levels: only those at so many of the best prices; None: all.
+        """
+        if instrument_id >= len(self._books):
+            return np.zeros(0, QUEUED)
+        _, places = self._runs.entries(instrument_id, side - 1)
+        out = np.zeros(int(self._prices["count"][places[:levels]].sum()), QUEUED)
+        runs = self._runs
+        copy_orders(runs.sides, runs.values, self._prices, self._orders, instrument_id, side - 1, out)
+        return out
+
+    def order_snapshot(self, instrument_id: int) -> Records:
+        """The book as `snapshot` has it, but as orders: an ORDER_ADD of each, in price-time priority."""
+        self.reserve(instrument_id)
+        bids, asks = self.orders(instrument_id, Side.BID), self.orders(instrument_id, Side.ASK)
+        records = self._framed(instrument_id, len(bids), len(asks), Flag.ON_ORDERS)
+        records[0]["flags"] |= Flag.ON_ORDERS
+        rows = records[1 : 1 + len(bids) + len(asks)]
+        rows["kind"] = Kind.ORDER_ADD
+        for field in ("price", "size", "order_id"):
+            rows[field] = np.concatenate([bids[field], asks[field]])
+        return records
+
+    def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
+        runs = self._runs
+        return k.apply_orders(
+            ticks,
+            position,
+            self._books,
+            runs.sides,
+            runs.keys,
+            runs.values,
+            self._prices,
+            self._orders,
+            self._table,
+            self._used,
+            self.max_orders,
+            self.matching,
+            self._out,
+            self._tally,
+        )
+
+    def _make_room(self) -> None:
+        """Twice as many orders; a price more than orders is in use for a moment, and the table is half full at most."""
+        count = 2 * len(self._orders)
+        self._orders = grown(self._orders, count)
+        self._prices = grown(self._prices, count)
+        table = np.zeros(2 * count, ENTRY)
+        refill(self._table, table)
+        self._table = table

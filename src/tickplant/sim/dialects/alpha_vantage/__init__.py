@@ -1,0 +1,1 @@
+"""Alpha Vantage's REST."""

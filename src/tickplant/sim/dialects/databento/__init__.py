@@ -1,0 +1,1 @@
+"""A simulated live gateway of Databento's."""

@@ -1,0 +1,1 @@
+"""Polygon.io's WebSockets: stocks, options, crypto."""

@@ -1,0 +1,68 @@
+"""A feed with `connections = 2` whose connections are cut one after the other: not one trade is missing or doubled."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from feed_process import FeedProcess, feed_process
+from sim_process import SimProcess, sim_process
+
+from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
+from tickplant.runtime.job_specs import Live
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+EVERY_S = 1.0
+
+
+def open_connections(sim: SimProcess) -> list[int]:
+    """Numbers of the sockets that are open, the oldest first."""
+    return [each["connection"] for each in sim.ledger()["connections"] if each["closed_ns"] is None]
+
+
+def cut_one_after_the_other(sim: SimProcess, feed: FeedProcess, cuts: int) -> None:
+    """The older connection of the two is cut, so many times, once a second."""
+    for number in range(cuts):
+        began_s = time.monotonic()
+        feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
+        sim.fault("disconnect", connection=open_connections(sim)[0], close_frame=number % 2 == 0)
+        feed.wait_for("the next second", lambda began_s=began_s: time.monotonic() > began_s + EVERY_S)
+
+
+@pytest.mark.parametrize("venue", ["binance", "binance-usdm"])
+@pytest.mark.parametrize("cuts", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_not_one_trade_is_missing_or_doubled(venue: str, cuts: int, tmp_path: Path) -> None:
+    with sim_process(venue=venue, symbols=SYMBOLS, messages_per_s=2000.0, depth_levels=50) as sim:
+        source = Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
+        config = {"venue": venue, "symbols": SYMBOLS, "connections": 2, "reconnect_cap_s": 0.2}
+        with feed_process(tmp_path, source, capacity_records=1 << 18, **config) as feed:
+            feed.wait_for("books", lambda: (feed.of_kind(Kind.CLEAR)["flags"] & Flag.PARTIAL == 0).sum() >= 2)
+            feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
+            before = time.monotonic()
+            feed.wait_for("some time", lambda: time.monotonic() > before + 0.5)
+            told_before = len(feed.records)
+            cut_one_after_the_other(sim, feed, cuts)
+            feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
+            told = feed.records[told_before:]
+            assert feed.stop() == 0
+    codes = told["price"][told["kind"] == Kind.STATUS].tolist()
+    assert StatusCode.DISCONNECTED not in codes
+    assert codes.count(StatusCode.HANDOVER) >= cuts
+    gaps = told[told["kind"] == Kind.GAP]
+    assert not (gaps["flags"] & (Flag.ON_TRADE | Flag.ON_BOOK)).any(), [GapCause(cause) for cause in gaps["price"]]
+    for symbol in SYMBOLS:
+        (instrument,) = feed.instruments.find(venue, symbol)
+        trades = feed.records[(feed.records["instrument"] == instrument.id) & (feed.records["kind"] == Kind.TRADE)]
+        assert not (trades["flags"] & Flag.BACKFILL).any()
+        ids = trades["venue_seq"].tolist()
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+        assert len(ids) > 20 * cuts
+    counters = feed.counters
+    assert counters["connections"] == 2
+    assert counters["connections_lost"] >= cuts
+    assert counters["duplicates"] > counters["published"] / 10
+    assert [account for account in feed.accounts if account.off] == []
+    assert counters["frames"] == counters["parsed"] + counters["ignored"] + counters["rejected"]

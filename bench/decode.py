@@ -5,7 +5,8 @@
                     └──> json or msgspec, Decimal ──> tuples
 
 Shapes and adapters also keep ids in line, look symbols up and scale prices exactly; the rivals only parse. All are
-checked to give the same prices, sizes, ids and times before anything is timed.
+checked to give the same prices, sizes, ids and times before anything is timed. In the environment of `make bench-peers`
+cryptofeed's handler is one more rival, with frames of its protocol where it speaks an older one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.decode_frames import CASES, RIVALS, Case, Row
+from bench.decode_frames import CASES, RIVALS, Case, Row, empty_book, kraken_1
 from bench.harness import Result, host, main, median_of
+from bench.peer_frames import Stream
+from bench.peer_readers import Reader, readers
 from tickplant.feeds.contract import FeedContext, Frames
 from tickplant.feeds.kit.level_rows import event_rows
 from tickplant.feeds.kit.shape_reader import ShapeReader
@@ -27,7 +30,8 @@ from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NO
 from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.binance.adapter import spot, warm_up
-from tickplant.feeds.venues.binance.messages import Diff, decode, to_ns
+from tickplant.feeds.venues.binance.messages import Diff, decode
+from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.instruments import Instrument
 from tickplant.records.batch import PACKED, PRICE, SIDE_SHIFT, SIZE, TS_EVENT, VENUE_SEQ, Rows, TickBatch
@@ -36,6 +40,8 @@ from tickplant.records.layouts import Kind
 SCALE: Final = 8
 FRAMES_PER_READ: Final = (1, 50)
 """One frame a read is a quiet market; fifty is a burst, which is when it counts."""
+
+JSON: Final = "json.loads + Decimal"
 
 Output = list[Any]
 """The records of each read: rows of integers."""
@@ -106,6 +112,37 @@ def parse(frames: Sequence[bytes], loads: Callable[[bytes], Any], rows: Callable
     return [row for frame in frames for row in rows(loads(frame))]
 
 
+def peers(case: Case, frames: Sequence[bytes]) -> dict[str, tuple[Callable[[], Reader], Sequence[Any]]]:
+    """What makes cryptofeed's handler, and the frames for it; empty where it is not installed."""
+    kraken = case.symbol == "BTC/USD"
+    answer, first = empty_book(case.name) if case.sides[0] == "bid" and case.name != "quotes" else (b"", b"")
+    stream = Stream(
+        "kraken" if kraken else "binance",
+        case.name,
+        case.symbol,
+        content=lambda _: [],
+        frames=lambda _: list(frames),
+        snapshot=answer or first,
+        asked="depth" if answer else "",
+        theirs=(lambda _: [kraken_1(parse([frame], RIVALS[JSON], case.rows)) for frame in frames]) if kraken else None,
+    )
+    return {
+        f"{label}'s handler": (partial(make, stream), make(stream).frames(stream, len(frames)))
+        for label, make in (readers(stream).items() if case.peers else ())
+        if label.startswith("cryptofeed")
+    }
+
+
+def by_peer(make: Callable[[], Reader], frames: Sequence[Any], last: Row) -> None:
+    """All frames through a new reader, which must have found the last row."""
+    reader = make()
+    reader.read(frames)
+    prices = {(side, price) for side, price, _ in reader.found()}
+    if reader.count < len(frames) or (last[2] and (last[0], last[1]) not in prices):
+        raise AssertionError(f"{reader.count} of {len(frames)} read, or wrongly")
+    reader.close()
+
+
 def as_rows(output: Output, sides: tuple[str, str]) -> list[tuple[str, int, int, int, int]]:
     """Records but checksums as rows, prices and sizes in units of 10**-SCALE."""
     words = np.frombuffer(b"".join(output), np.int64).reshape(-1, 8)
@@ -134,12 +171,15 @@ def run(repeats: int, quick: bool) -> list[Result]:
     for case in CASES:
         count = 500 if quick else 5_000 if "depth" in case.name else 20_000
         frames = [case.make(number) for number in range(count)]
+        rows = parse(frames, RIVALS[JSON], case.rows)
         expected = [
             (side, int(price.scaleb(SCALE)), int(size.scaleb(SCALE)), ident, ns)
-            for side, price, size, ident, ns in parse(frames, RIVALS["json.loads + Decimal"], case.rows)
+            for side, price, size, ident, ns in rows
         ]
         timed = partial(microseconds, repeats, count)
         by_rival = {label: timed(partial(parse, frames, loads, case.rows)) for label, loads in RIVALS.items()}
+        for label, (make, theirs) in peers(case, frames).items():
+            by_rival[label] = timed(partial(by_peer, make, theirs, rows[-1]))
         best, rival = min((value, label) for label, value in by_rival.items())
         for label, value in by_rival.items():
             results.append(Result(name=f"decode: {case.name}, {label}", value=value, unit="µs/message", host=host()))

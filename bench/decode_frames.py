@@ -42,6 +42,12 @@ def extended_trade(number: int) -> bytes:
     return trade(number)[:-2] + b',"st":1,"ps":"BTCUSDT"}}'
 
 
+def aggregate_trade(number: int) -> bytes:
+    """An aggregate, which is how cryptofeed has its trades from Binance."""
+    first = b'"f":%d,"l":%d,"T":' % (2 * number, 2 * number + 1)
+    return trade(number).replace(b"trade", b"aggTrade").replace(b'"t":', b'"a":').replace(b'"T":', first)
+
+
 def depth(number: int) -> bytes:
     """A depth diff of Binance spot, of 30 levels."""
     bids, asks = (
@@ -79,8 +85,8 @@ def kraken_book(number: int) -> bytes:
 
 def _trade_rows(message: Any) -> list[Row]:
     data = message["data"]
-    side = "sell" if data["m"] else "buy"
-    return [(side, Decimal(data["p"]), Decimal(data["q"]), data["t"], data["T"] * 1_000_000)]
+    side, ident = "sell" if data["m"] else "buy", data["a"] if "a" in data else data["t"]
+    return [(side, Decimal(data["p"]), Decimal(data["q"]), ident, data["T"] * 1_000_000)]
 
 
 def _quote_rows(message: Any) -> list[Row]:
@@ -121,6 +127,26 @@ def _kraken_book_rows(message: Any) -> list[Row]:
     return rows
 
 
+def kraken_1(rows: list[Row]) -> bytes:
+    """The content of a Kraken message in version 1 of the protocol, which is what cryptofeed reads."""
+    if rows[0][0] in ("buy", "sell"):
+        trades = [[f"{row[1]:.5f}", f"{row[2]:.8f}", f"{row[4] / 1e9:.6f}", row[0][0], "l", ""] for row in rows]
+        return json.dumps([337, trades, "trade", "XBT/USD"], separators=(",", ":")).encode()
+    bids, asks = (
+        [[f"{row[1]:.5f}", f"{row[2]:.8f}", f"{row[4] / 1e9:.6f}"] for row in rows if row[0] == side]
+        for side in ("bid", "ask")
+    )
+    sides = [336, {"a": asks}, {"b": bids, "c": "974947235"}, "book-1000", "XBT/USD"]
+    return json.dumps(sides, separators=(",", ":")).encode()
+
+
+def empty_book(name: str) -> tuple[bytes, bytes]:
+    """What a peer has to know before the changes of a book: as an answer of Binance, and as a message of Kraken."""
+    if "Kraken" in name:
+        return b"", b'[336,{"as":[],"bs":[]},"book-1000","XBT/USD"]'
+    return b'{"lastUpdateId":0,"bids":[],"asks":[]}', b""
+
+
 class Case(NamedTuple):
     """A kind of message. Numbers of Binance are text, of Kraken bare, so both rivals make each a Decimal."""
 
@@ -129,11 +155,13 @@ class Case(NamedTuple):
     rows: Callable[[Any], list[Row]]
     sides: tuple[str, str]
     symbol: str = "BTCUSDT"
+    peers: bool = True  # cryptofeed reads it
 
 
 CASES: Final = (
-    Case("trades", trade, _trade_rows, ("buy", "sell")),
-    Case("trades with further fields", extended_trade, _trade_rows, ("buy", "sell")),
+    Case("trades", trade, _trade_rows, ("buy", "sell"), peers=False),
+    Case("trades with further fields", extended_trade, _trade_rows, ("buy", "sell"), peers=False),
+    Case("aggregate trades", aggregate_trade, _trade_rows, ("buy", "sell")),
     Case("quotes", quote, _quote_rows, ("bid", "ask")),
     Case("depth of 30 levels", depth, _depth_rows, ("bid", "ask")),
     Case("Kraken trades", kraken_trade, _kraken_trade_rows, ("buy", "sell"), "BTC/USD"),

@@ -96,6 +96,8 @@ class Stream(NamedTuple):
     asked: str = ""  # key of the request that the snapshot answers; empty where it comes in band
     theirs: Callable[[int], list[bytes]] | None = None  # the same content in another protocol, which cryptofeed reads
     their_snapshot: bytes = b""
+    makers: bool = False  # the side of a trade is the maker's on the wire, and cryptofeed leaves it so
+    lacks: str = ""  # a side of the snapshot that cryptofeed passes over, since it knows it by another word
     checksums: bool = False  # the venue sends some, which the project always checks, and cryptofeed on request
 
 
@@ -288,6 +290,35 @@ def _each(frame: Callable[[int], bytes]) -> Callable[[int], list[bytes]]:
     return lambda count: [frame(number) for number in range(count)]
 
 
+# Coinbase Advanced Trade.
+
+_LEVEL: Final = '{"side":"%s","event_time":"2026-09-01T12:00:00.000037Z","price_level":"%s","new_quantity":"%s"}'
+
+
+def _coinbase(channel: str, number: int, event: str) -> bytes:
+    return (
+        f'{{"channel":"{channel}","client_id":"","timestamp":"{_rfc3339(number)}","sequence_num":{number},'
+        f'"events":[{{{event}}}]}}'
+    ).encode()
+
+
+def _coinbase_trade(number: int) -> bytes:
+    ((side, price, size),) = trade(number)
+    maker = "SELL" if side == "buy" else "BUY"
+    return _coinbase(
+        "market_trades",
+        number,
+        f'"type":"update","trades":[{{"product_id":"BTC-USD","trade_id":"{43736593 + number}",'
+        f'"price":"{_price(price)}","size":"{_size(size)}","time":"{_rfc3339(number)}","side":"{maker}"}}]',
+    )
+
+
+def _coinbase_book(kind: str, number: int, values: Sequence[Values]) -> bytes:
+    names = {"bid": "bid", "ask": "offer"}
+    levels = ",".join(_LEVEL % (names[side], _price(price), _size(size)) for side, price, size in values)
+    return _coinbase("l2_data", number, f'"type":"{kind}","product_id":"BTC-USD","updates":[{levels}]')
+
+
 STREAMS: Final = (
     *_binance("binance", futures=False),
     *_binance("binance-usdm", futures=True),
@@ -304,4 +335,16 @@ STREAMS: Final = (
         their_snapshot=_kraken_snapshot_1(),
         checksums=True,
     ),
+    Stream("coinbase-advanced", "trade", "BTC-USD", trade, _each(_coinbase_trade), makers=True),
+    Stream(
+        "coinbase-advanced",
+        "diff of 20 levels",
+        "BTC-USD",
+        diff,
+        _each(lambda number: _coinbase_book("update", number + 1, diff(number))),
+        _coinbase_book("snapshot", 0, whole()),
+        lacks="ask",
+    ),
 )
+"""What no peer reads from Python is not here: cryptofeed 2.4.1 has no Coinbase Exchange, Polygon, dxLink or Databento,
+and no orders of Coinbase or Kraken. COIN-M of Binance takes the same way as USD-M."""

@@ -49,17 +49,20 @@ _FEEDS: Final = {
     "binance": ("Binance", "BTC-USDT", "BTCUSDT"),
     "binance-usdm": ("BinanceFutures", "BTC-USDT-PERP", "BTCUSDT"),
     "kraken": ("Kraken", "BTC-USD", "XBT/USD"),
+    "coinbase-advanced": ("Coinbase", "BTC-USD", "BTC-USD"),
 }
 """By venue: the class, the symbol there, and the venue's."""
 
 
 class _Answer:
-    """In place of a connection for requests: every answer is this one."""
+    """In place of a connection for requests."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
 
     async def read(self, address: str) -> str:
+        """Every answer is this one."""
+        del address
         return self.body.decode()
 
 
@@ -76,16 +79,17 @@ class CryptofeedReader:
         Symbols.set(feed_class.id, {symbol: venue_symbol}, {"instrument_type": {}})
         self.count = 0
         self.last: Any = None
-        self._channels = {"trade": TRADES, "quote": TICKER}
         callbacks = dict.fromkeys((L2_BOOK, TICKER, TRADES), self._take)
-        self._feed = feed_class(symbols=[symbol], channels=[TRADES, TICKER, L2_BOOK], callbacks=callbacks, **options)
+        channels = [channel for channel in callbacks if channel in feed_class.websocket_channels]
+        self._feed = feed_class(symbols=[symbol], channels=channels, callbacks=callbacks, **options)
         self._feed.http_conn = _Answer(stream.snapshot)
         self._loop = asyncio.new_event_loop()
-        if stream.their_snapshot:
-            self.read([stream.their_snapshot.decode()])
+        if stream.snapshot and not stream.asked:
+            self.read([(stream.their_snapshot or stream.snapshot).decode()])
             self.count = 0
 
     async def _take(self, what: Any, ts_recv: float) -> None:
+        del ts_recv
         self.count += 1
         self.last = what
 

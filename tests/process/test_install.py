@@ -109,6 +109,14 @@ def test_an_environment_is_complete_or_made_anew(tmp_path: Path) -> None:
             assert not checkout.complete()
     assert checkout.complete("--development")
 
+    (checkout.folder / "more.lock").write_text("")
+    more = ("--also", "more.lock")
+    assert not checkout.complete(*more)
+    assert checkout.run(*more) == 0
+    with changed(checkout.folder / "more.lock"):
+        assert checkout.complete() and not checkout.complete(*more)
+    assert checkout.complete(*more)
+
     python = checkout.venv / "bin" / "python"
     behind = python.readlink()
     python.unlink()

@@ -1,11 +1,11 @@
-"""`python -m fuzz.target VENUE FOLDER [libFuzzer's options]`: a venue's decoders, until time is over or one fails.
+"""`python -m fuzz.target VENUE FOLDER [libFuzzer's options]`: one venue's decoders, until time is over or one fails.
 
 Each input goes through two new adapters, one that decodes by shapes, one by the reference decoder, and through one that
 lives on. What must hold of every input:
 
 * no exception;
 * frames = parsed + ignored + rejected, and what was counted was handed out (tests/support/checked_adapter.py);
-* both decoders record the same, and count the same;
+* both decoders record the same, and count the same, but for how often a run of rejects is told;
 * the adapter that lives on is, each time it has let go of what it holds back, no larger than at first.
 
 Kernels run as plain Python, so that the search sees their branches.
@@ -14,10 +14,9 @@ Kernels run as plain Python, so that the search sees their branches.
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 
@@ -25,108 +24,14 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["tickplant.feeds", "tickplant.books", "tickplant.records"]):
-    from checked_adapter import Checked
-    from venue_samples import SAMPLES, VenueSample
+    from venue_samples import SAMPLES
 
-    from tickplant.feeds.contract import Answer, Ended, Event, Frames, Request
-    from tickplant.venues import find_venue
+    from fuzz.trial import Trial
+    from tickplant.venues import VENUES
+
+    pkgutil.resolve_name(VENUES[sys.argv[1]].factory)  # which nothing else imports
 
 from fuzz import seeds
-
-LINES: Final = 16
-NOW_NS: Final = 1_788_264_000 * 10**9
-ROUND: Final = 500
-"""Inputs between two looks at the size of the adapter that lives on."""
-
-GROWTH: Final = 1 << 20
-"""Bytes that it may be larger by than after its first round: books differ in how many levels they have."""
-
-
-def events(content: bytes) -> Iterator[Event]:
-    """What happens by an input; see seeds.py. Frames that follow each other come with one read."""
-    frames: list[bytes] = []
-    for line in content.split(b"\n", LINES - 1):
-        if line[:1] == b"=":
-            if frames:
-                yield Frames("", frames)
-                frames = []
-            key, _, body = line[1:].partition(b" ")
-            yield Answer(Request(key.decode(errors="replace").replace("_", " "), "/"), 200, body)
-        else:
-            frames.append(line)
-    yield Frames("", frames)
-
-
-def size_of(root: object) -> int:
-    """Bytes of all that an object leads to, but for code."""
-    seen: set[int] = set()
-    left, total = [root], 0
-    while left:
-        what = left.pop()
-        if id(what) in seen or isinstance(what, type) or (callable(what) and not hasattr(what, "__self__")):
-            continue
-        seen.add(id(what))
-        total += sys.getsizeof(what)
-        if isinstance(what, dict):
-            left += [*what, *what.values()]
-        elif isinstance(what, list | tuple | set | frozenset):
-            left += what
-        elif not isinstance(what, str | bytes | int | float | np.ndarray):
-            left += vars(what).values() if hasattr(what, "__dict__") else ()
-            slots = [name for kind in type(what).__mro__ for name in getattr(kind, "__slots__", ())]
-            left += [getattr(what, name) for name in slots if hasattr(what, name)]
-            left += [what.__self__] if hasattr(what, "__self__") else []
-    return total
-
-
-class Target:
-    """What is done with an input."""
-
-    def __init__(self, sample: VenueSample) -> None:
-        self.sample = sample
-        self.channels = self._channels()
-        self.lasting = Checked(sample, channels=self.channels).adapter
-        self.lasting.start(NOW_NS)
-        self.lasting.take()
-        self.inputs = 0
-        self.first_bytes = 0
-
-    def _channels(self) -> tuple[str, ...]:
-        """All that one feed can take."""
-        venue = find_venue(self.sample.venue)
-        left_out = {channel for group in venue.exclusive for channel in group[1:]}
-        return tuple(channel for channel in venue.channels if channel not in left_out)
-
-    def _read(self, what: Sequence[Event], *, use_shapes: bool) -> tuple[bytes, list[int]]:
-        feed = Checked(self.sample, live=False, discover=True, use_shapes=use_shapes, channels=self.channels)
-        for event in what:
-            feed.on(event, NOW_NS)
-        feed.on(Ended(), NOW_NS)
-        counters = feed.adapter.counters
-        return feed.records.tobytes(), [counters.frames, counters.parsed, counters.ignored, counters.rejected]
-
-    def __call__(self, content: bytes) -> None:
-        """Raises whatever is found."""
-        what = list(events(content))
-        by_shapes, by_reference = self._read(what, use_shapes=True), self._read(what, use_shapes=False)
-        assert by_shapes == by_reference, "shapes and reference decoder differ"
-        self._live_on(what)
-
-    def _live_on(self, what: Sequence[Event]) -> None:
-        for event in what:
-            self.lasting.on_event(event, NOW_NS + self.inputs)
-            self.lasting.take()
-        self.inputs += 1
-        if self.inputs % ROUND == 0:
-            self.lasting.on_event(Ended(), NOW_NS + self.inputs)
-            self.lasting.take()
-            size = size_of(self.lasting)
-            self.first_bytes = self.first_bytes or size
-            if self.inputs % (20 * ROUND) == 0:
-                sys.stderr.write(
-                    f"after {self.inputs} inputs an adapter of {size} bytes, {self.first_bytes} at first\n"
-                )
-            assert size <= self.first_bytes + GROWTH, f"{size} bytes, {self.first_bytes} at first"
 
 
 def main(arguments: list[str]) -> None:
@@ -137,8 +42,8 @@ def main(arguments: list[str]) -> None:
     corpus = Path(folder, "corpus")
     seeds.write(corpus, inputs)
     seeds.write_words(Path(folder, "words"), inputs)
-    words: list[Any] = [f"-dict={folder}/words", f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)]
-    atheris.Setup([sys.argv[0], *options, *words], Target(SAMPLES[venue]))
+    words = [f"-dict={folder}/words", f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)]
+    atheris.Setup([sys.argv[0], *options, *words], Trial(SAMPLES[venue]))
     atheris.Fuzz()
 
 

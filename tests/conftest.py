@@ -9,11 +9,26 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from compile_kernels import compile_kernels
+from hypothesis import settings
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
+
+AGAIN: Final = bool(os.environ.get("NUMBA_DISABLE_JIT") or os.environ.get("NUMBA_BOUNDSCHECK"))
+"""The kernels are tested once more, as plain Python or with bounds checks: slowly, so with fewer examples each."""
+
+SHARE: Final = 4
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A quarter of the examples where kernels are tested again; `make long` has all, with the kernels as released."""
+    for test in {getattr(item, "obj", None) for item in items} if AGAIN else ():
+        drawn = getattr(test, "_hypothesis_internal_use_settings", None)
+        if drawn is not None:
+            test._hypothesis_internal_use_settings = settings(drawn, max_examples=max(drawn.max_examples // SHARE, 10))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the processes that run the tests are started

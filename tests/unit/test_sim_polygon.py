@@ -158,7 +158,9 @@ def test_errors_come_with_status_200_and_a_key_has_its_limit() -> None:
 
 
 def test_a_feed_records_the_bars_of_its_simulated_venue() -> None:
-    with VenueSession(SAMPLES["alpha-vantage"], messages_per_s=40.0) as session:
+    sample = SAMPLES["alpha-vantage"]
+    free = {"key": sample.secrets["key"]}
+    with VenueSession(sample, messages_per_s=40.0, secrets=free) as session:
         session.run(200.0, step_ms=500)
         bars = session.feed.of("IBM")
         assert session.answered == 5  # the burst

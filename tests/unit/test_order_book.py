@@ -50,6 +50,13 @@ def folded(*rows: Row) -> OrderBooks:
 QUEUE = ((ADD, 1, BID, 100, 5), (ADD, 2, BID, 100, 6), (ADD, 3, BID, 100, 7), (ADD, 4, BID, 99, 8))
 
 
+@pytest.mark.parametrize("ident", [2**53 + 1, 2**63 - 1, 2**63 + 1, 2**64 - 1])
+def test_ids_keep_every_digit(ident: int) -> None:
+    books = folded((ADD, ident, BID, 100, 5), (ADD, ident - 1, BID, 100, 6))
+    assert [number for number, *_ in orders(books)] == [ident, ident - 1]
+    assert books.order_snapshot(1)["order_id"][1:].tolist() == [ident, ident - 1]
+
+
 def test_orders_stand_in_price_time_priority_and_know_what_is_ahead() -> None:
     books = folded(*QUEUE, (ADD, 9, ASK, 103, 1), (ADD, 8, ASK, 102, 2))
     assert books.orders(1, BID).tolist() == [(1, 100, 5, 0, 0), (2, 100, 6, 1, 5), (3, 100, 7, 2, 11), (4, 99, 8, 0, 0)]

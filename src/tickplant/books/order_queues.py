@@ -320,7 +320,8 @@ def copy_orders(
                 return written
             order = orders[slot]
             row = out[written]
-            row["order_id"] = 0 if order["owner"] >> SIDE_SHIFT else order["name"]
+            # Of one type, else the two would meet in a float, which has not all digits of an id.
+            row["order_id"] = np.uint64(0) if order["owner"] >> SIDE_SHIFT else order["name"]
             row["price"] = -price["key"] if side else price["key"]
             row["size"] = order["size"]
             row["orders_ahead"] = ahead

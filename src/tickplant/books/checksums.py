@@ -63,7 +63,11 @@ ALGORITHMS: Final = MappingProxyType(
         "bitget": Algorithm(25, Order.INTERLEAVED, Form.FIXED, ":", signed=True),
     }
 )
-"""By the name of a venue. Others send none: Binance, Bybit and Coinbase number their updates."""
+"""By the name of a venue, of its books by level. Others send none: Binance, Bybit and Coinbase number their updates."""
+
+
+ORDERS_LEVELS: Final = MappingProxyType({"kraken": 10})
+"""By the name of a venue that sends checksums of books of orders too: over the orders of so many levels a side."""
 
 
 class Digits(NamedTuple):
@@ -246,12 +250,32 @@ def checks(record: Any, instrument: Instrument, bids: Integers, asks: Integers) 
     return None if computer is None else computer.of_levels(bids, asks) == int(record["size"])
 
 
+def checks_orders(record: Any, instrument: Instrument, bids: Integers, asks: Integers) -> bool | None:
+    """The same of a book of orders: a checksum over all orders of the best levels, as `ORDERS_LEVELS` has them.
+
+    Args:
+        record: as in `checks`, with ON_ORDERS.
+        instrument: likewise.
+        bids: price and size of the orders at the best levels, in price-time priority.
+        asks: likewise.
+
+    Returns:
+        None where nobody can say: also where the venue did not print all numbers alike.
+    """
+    if instrument.venue not in ORDERS_LEVELS:
+        return None
+    price, size = unpack_decimals(int(record["order_id"]))
+    room = 1 << max(len(bids), len(asks), 1).bit_length()
+    computer = _computer(instrument.venue, Digits(instrument.price_scale, instrument.size_scale, price, size), room)
+    return None if computer is None else computer.of_levels(bids, asks) == int(record["size"])
+
+
 @functools.lru_cache(maxsize=1024)
-def _computer(venue: str, digits: Digits) -> BookChecksum | None:
+def _computer(venue: str, digits: Digits, levels: int | None = None) -> BookChecksum | None:
     algorithm = ALGORITHMS.get(venue)
     if algorithm is None or not all(number <= MAX_SCALE for number in digits):
         return None
-    return BookChecksum(algorithm, digits)
+    return BookChecksum(algorithm if levels is None else algorithm._replace(levels=levels), digits)
 
 
 def prepare_kernels() -> None:

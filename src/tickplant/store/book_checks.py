@@ -6,15 +6,18 @@ was stored wrongly, or lost without a GAP, shows. Memory follows the instruments
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+import abc
+from collections.abc import Collection, Iterator
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.checksums import ALGORITHMS, checks
+from tickplant.books.book_states import BookStates
+from tickplant.books.checksums import ALGORITHMS, ORDERS_LEVELS, checks, checks_orders
 from tickplant.books.level_books import Books
+from tickplant.books.order_books import OrderBooks
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -22,6 +25,11 @@ Records = NDArray[np.void]
 
 MOST_LEVELS: Final = 20_000
 """Of a side; a checksum is over the best few."""
+
+MOST_ORDERS: Final = 1 << 20
+"""Of all books together. Where there are more, a book that is short of some is not said to be wrong."""
+
+B = TypeVar("B", bound=BookStates)
 
 
 class Place(NamedTuple):
@@ -54,55 +62,106 @@ class StoredChecksums:
 
     def __init__(self, instruments: InstrumentTable) -> None:
         self._instruments = instruments
-        self._books = Books(MOST_LEVELS)
-        self._checks: dict[int, BookChecks] = {}
+        self._kinds = (_LevelChecks(), _OrderChecks())
         self._next_seq = 0
 
     def add(self, records: Records, path: str, offset: int) -> None:
         """The records of one chunk. Where records are missing before it, each book is compared from its next CLEAR."""
         if not len(records):
             return
-        if int(records["seq"][0]) != self._next_seq:
-            self._books = Books(MOST_LEVELS)
+        missing = int(records["seq"][0]) != self._next_seq
         self._next_seq = int(records["seq"][-1]) + 1
-        of_levels = records["flags"] & Flag.ON_ORDERS == 0
-        for ident in np.unique(records["instrument"][(records["kind"] == Kind.CLEAR) & of_levels]).tolist():
-            if ident not in self._checks and 1 <= ident <= len(self._instruments):
-                instrument = self._instruments.by_id(ident)
-                if instrument.venue in ALGORITHMS:
-                    self._checks[ident] = BookChecks(instrument)
-        if not self._checks:
-            return
-        mine = np.isin(records["instrument"], [*self._checks]) & of_levels
-        records = records[mine]
-        is_checksum = records["kind"] == Kind.CHECKSUM
-        start = 0
-        for place in np.flatnonzero(is_checksum).tolist():
-            self._books.apply(records[start : place + 1])
-            start = place + 1
-            self._compare(records[place], path, offset)
-        self._books.apply(records[start:])
-
-    def _compare(self, record: np.void, path: str, offset: int) -> None:
-        ident, books = int(record["instrument"]), self._books
-        if books.is_stale(ident):
-            return
-        found = self._checks[ident]
-        agrees = checks(record, found.instrument, books.levels(ident, Side.BID), books.levels(ident, Side.ASK))
-        if agrees:
-            found.agreed += 1
-        elif agrees is False:
-            found.wrong += 1
-            found.last_seq = int(record["seq"])
-            found.first = found.first or Place(path, offset, found.last_seq)
+        for kind in self._kinds:
+            if missing:
+                kind.books = None
+            kind.add(records, self._instruments, path, offset)
 
     @property
     def agreed(self) -> int:
         """Checksums with which the books agree."""
-        return sum(each.agreed for each in self._checks.values())
+        return sum(each.agreed for kind in self._kinds for each in kind.checks.values())
 
     def wrong(self) -> Iterator[tuple[BookChecks, Place]]:
         """Books that disagree with a checksum, and where they do first."""
-        for each in self._checks.values():
-            if each.first is not None:
-                yield each, each.first
+        for kind in self._kinds:
+            for each in kind.checks.values():
+                if each.first is not None:
+                    yield each, each.first
+
+
+class _Checks(abc.ABC, Generic[B]):
+    """The books of one kind; made when there is one to compare."""
+
+    on_orders = 0  # the flag of its CLEAR and CHECKSUM
+    venues: Collection[str] = ()
+
+    def __init__(self) -> None:
+        self.books: B | None = None
+        self.checks: dict[int, BookChecks] = {}
+
+    @abc.abstractmethod
+    def _make(self) -> B: ...
+
+    @abc.abstractmethod
+    def _agrees(self, books: B, record: np.void, instrument: Instrument) -> bool | None: ...
+
+    def add(self, records: Records, table: InstrumentTable, path: str, offset: int) -> None:
+        """The records of one chunk."""
+        own = records["flags"] & Flag.ON_ORDERS == self.on_orders
+        for ident in np.unique(records["instrument"][(records["kind"] == Kind.CLEAR) & own]).tolist():
+            if ident not in self.checks and 1 <= ident <= len(table):
+                instrument = table.by_id(ident)
+                if instrument.venue in self.venues:
+                    self.checks[ident] = BookChecks(instrument)
+        if not self.checks:
+            return
+        if self.books is None:
+            self.books = self._make()
+        mine = np.isin(records["instrument"], [*self.checks])
+        records, own = records[mine], own[mine]
+        start = 0
+        for place in np.flatnonzero((records["kind"] == Kind.CHECKSUM) & own).tolist():
+            self.books.apply(records[start : place + 1])
+            start = place + 1
+            self._compare(self.books, records[place], path, offset)
+        self.books.apply(records[start:])
+
+    def _compare(self, books: B, record: np.void, path: str, offset: int) -> None:
+        ident = int(record["instrument"])
+        if books.is_stale(ident):
+            return
+        found = self.checks[ident]
+        agrees = self._agrees(books, record, found.instrument)
+        if agrees:
+            found.agreed += 1
+        elif agrees is False and ident in books.whole():
+            found.wrong += 1
+            found.last_seq = int(record["seq"])
+            found.first = found.first or Place(path, offset, found.last_seq)
+
+
+class _LevelChecks(_Checks[Books]):
+    venues = ALGORITHMS.keys()
+
+    def _make(self) -> Books:
+        return Books(MOST_LEVELS)
+
+    def _agrees(self, books: Books, record: np.void, instrument: Instrument) -> bool | None:
+        return checks(record, instrument, *(books.levels(instrument.id, side) for side in (Side.BID, Side.ASK)))
+
+
+class _OrderChecks(_Checks[OrderBooks]):
+    on_orders = int(Flag.ON_ORDERS)
+    venues = ORDERS_LEVELS.keys()
+
+    def _make(self) -> OrderBooks:
+        return OrderBooks(MOST_ORDERS)
+
+    def _agrees(self, books: OrderBooks, record: np.void, instrument: Instrument) -> bool | None:
+        levels = ORDERS_LEVELS[instrument.venue]
+        bids, asks = (books.orders(instrument.id, side, levels) for side in (Side.BID, Side.ASK))
+        return checks_orders(record, instrument, _pairs(bids), _pairs(asks))
+
+
+def _pairs(orders: Records) -> NDArray[np.int64]:
+    return np.stack([orders["price"], orders["size"]], axis=1)

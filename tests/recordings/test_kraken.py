@@ -16,7 +16,10 @@ from folded_book import FoldedBook
 from independent import recording
 from kraken_tools import KrakenDesk
 
+from tickplant.books.checksums import checks_orders
 from tickplant.books.fold import wrong_checksums
+from tickplant.books.order_books import OrderBooks
+from tickplant.feeds.kit.order_ids import order_id
 from tickplant.feeds.venues.kraken import messages
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
@@ -101,6 +104,34 @@ def test_one_digit_of_one_update_changed_resyncs_that_pair_and_only_that_pair(na
     assert counters.checksums_failed == 1
     assert {symbol for symbol, fold in folds.items() if not fold.live and symbol != "*"} == {changed}
     assert counters.checksums_ok < checksums
+
+
+def test_the_recorded_book_of_orders_has_the_venues_checksum_and_its_queues(shapes: bool) -> None:
+    # Prices stand as text in this one.
+    text = recording("kraken/kraken_level3_snapshot_2024-01-08.json").read_bytes()
+    desk = KrakenDesk(scale=SCALE, use_shapes=shapes)
+    desk.record(text, 1)
+    ticks = desk.take_ticks()
+    counters = desk.adapter.counters
+    assert (counters.checksums_ok, counters.checksums_failed, counters.rejected) == (1, 0, 0)
+    (book,) = json.loads(text)["data"]
+    orders = ticks[ticks["kind"] == Kind.ORDER_ADD]
+    expected = [
+        (order_id(one["order_id"]), int(Decimal(one["limit_price"]).scaleb(SCALE)), side)
+        for side, name in ((Side.BID, "bids"), (Side.ASK, "asks"))
+        for one in book[name]
+    ]
+    assert len(expected) == 35
+    assert orders[["order_id", "price", "side"]].tolist() == expected
+    assert int(ticks["size"][-1]) == book["checksum"] == 1063832831
+    (instrument,) = [row for row in desk.instruments if row.symbol == "BTC/USD"]
+    books = OrderBooks()
+    books.apply(ticks)
+    sides = [books.orders(instrument.id, side, 10) for side in (Side.BID, Side.ASK)]
+    rows = [np.stack([side["price"], side["size"]], axis=1) for side in sides]
+    assert checks_orders(ticks[-1], instrument, *rows) is True
+    rows[0][0, 1] += 1
+    assert checks_orders(ticks[-1], instrument, *rows) is False
 
 
 def golden() -> list[dict[str, Any]]:

@@ -127,18 +127,23 @@ def has_key(secrets: Mapping[str, str]) -> bool:
 def token_request(secrets: Mapping[str, str], now_ns: int, not_before_ns: int) -> Request:
     """A signed request for a token. Raises ValueError where the secret is not base64."""
     nonce = str(now_ns // 1000)
-    body = f"nonce={nonce}".encode()
-    try:
-        secret = base64.b64decode(secrets["secret"], validate=True)
-    except binascii.Error:
-        raise ValueError("the secret is not base64") from None
-    message = LOGIN_PATH.encode() + hashlib.sha256(nonce.encode() + body).digest()
+    body = f"nonce={nonce}"
     headers = {
         "API-Key": secrets["key"],
-        "API-Sign": base64.b64encode(hmac.digest(secret, message, "sha512")).decode(),
+        "API-Sign": signature(secrets["secret"], LOGIN_PATH, nonce, body),
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    return Request(LOGIN, LOGIN_PATH, not_before_ns, headers, "POST", body, secret=True)
+    return Request(LOGIN, LOGIN_PATH, not_before_ns, headers, "POST", body.encode(), secret=True)
+
+
+def signature(secret: str, path: str, nonce: str, body: str) -> str:
+    """Of a request to a private path; `body` holds the nonce. Raises ValueError where the secret is not base64."""
+    try:
+        key = base64.b64decode(secret, validate=True)
+    except binascii.Error:
+        raise ValueError("the secret is not base64") from None
+    message = path.encode() + hashlib.sha256((nonce + body).encode()).digest()
+    return base64.b64encode(hmac.digest(key, message, "sha512")).decode()
 
 
 def read_token(body: bytes) -> str:

@@ -29,7 +29,7 @@ def token(number: str) -> str:
 
 
 class QueuedOrders:
-    """One book. What an operation on an unknown order changes, the checksum says."""
+    """One book, by the rules of the records: a modified order that is not known is a new one."""
 
     def __init__(self) -> None:
         self._orders: dict[int, Queued] = {}
@@ -45,15 +45,17 @@ class QueuedOrders:
     def add(self, ident: int, order: Queued) -> None:
         """A new order, behind all others at its price."""
         self.remove(ident)
+        if order.size == 0:
+            return
         self._orders[ident] = order
         self._queues[order.side].setdefault(order.price, {})[ident] = None
 
     def modify(self, ident: int, order: Queued) -> None:
         """An order as it is now; it keeps its place unless its price has moved or its size has grown."""
         old = self._orders.get(ident)
-        if old is not None and (old.side, old.price) == (order.side, order.price) and order.size <= old.size:
+        if old is not None and old[:2] == order[:2] and 0 < order.size <= old.size:
             self._orders[ident] = order
-        elif old is not None:
+        else:
             self.add(ident, order)
 
     def remove(self, ident: int) -> None:

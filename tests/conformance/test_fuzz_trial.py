@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from venue_samples import SAMPLES
 
 VENUE: Final = pytest.mark.parametrize("venue", SAMPLES)
-EXAMPLES: Final = pytest.mark.parametrize("examples", [10, pytest.param(400, marks=pytest.mark.long)])
+EXAMPLES: Final = pytest.mark.parametrize("examples", [30, pytest.param(400, marks=pytest.mark.long)])
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def inputs(venue: str) -> list[bytes]:
 @VENUE
 @EXAMPLES
 def test_both_decoders_record_the_same_of_frames_that_are_joined_anew(venue: str, examples: int) -> None:
-    trial, found = Trial(SAMPLES[venue]), inputs(venue)
+    trial, found = Trial(SAMPLES[venue], seeds.session(venue)), inputs(venue)
     piece = st.builds(
         lambda content, first, last: content[min(first, last) : max(first, last)],
         st.sampled_from(found),
@@ -46,7 +46,7 @@ def test_both_decoders_record_the_same_of_frames_that_are_joined_anew(venue: str
 
 
 def test_an_adapter_that_grows_is_found() -> None:
-    trial = Trial(SAMPLES["kraken"])
+    trial = Trial(SAMPLES["kraken"], seeds.session("kraken"))
     kept: list[bytes] = []
     trial.lasting.kept = kept  # type: ignore[attr-defined]
     size = size_of(trial.lasting)

@@ -30,7 +30,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         limits = [
             f"-max_total_time={round(60 * options.minutes)}",
-            "-timeout=60",
+            "-timeout=900",  # of wall time, which an input may spend waiting for a core
             "-rss_limit_mb=2048",
             "-max_len=8192",
         ]

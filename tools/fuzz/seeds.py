@@ -5,6 +5,7 @@ An input is a few lines: a frame, or `=KEY BODY`, the answer to a request. They 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from venue_samples import SAMPLES
-from venue_session import VenueSession
+from venue_session import Happened, VenueSession
 
 from tickplant.feeds.contract import Answer, Frames
 
@@ -50,13 +51,19 @@ def seeds(venue: str) -> list[bytes]:
     return [*dict.fromkeys([*singles, *(b"\n".join(run) for run in runs)])]
 
 
+@functools.cache
+def session(venue: str) -> list[Happened]:
+    """A second of the simulated venue, and the begin of another connection."""
+    with VenueSession(SAMPLES[venue], messages_per_s=150.0) as talk:
+        talk.run(SESSION_S, step_ms=25)
+        talk.disconnect()
+        talk.run(0.2, step_ms=25)
+    return talk.happened
+
+
 def _told(venue: str) -> Iterator[bytes]:
-    """What the simulated venue says in a second, over links and as answers."""
-    with VenueSession(SAMPLES[venue], messages_per_s=150.0) as session:
-        session.run(SESSION_S, step_ms=25)
-        session.disconnect()
-        session.run(0.2, step_ms=25)
-    for _, what in session.happened:
+    """What the venue says in it, over links and as answers."""
+    for _, what in session(venue):
         match what:
             case Frames(_, frames):
                 yield from frames

@@ -42,8 +42,10 @@ def main(arguments: list[str]) -> None:
     corpus = Path(folder, "corpus")
     seeds.write(corpus, inputs)
     seeds.write_words(Path(folder, "words"), inputs)
-    words = [f"-dict={folder}/words", f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)]
-    atheris.Setup([sys.argv[0], *options, *words], Trial(SAMPLES[venue]))
+    words = [f"-dict={folder}/words", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
+    if not any(Path(option).is_file() for option in options):  # else these are tried, and nothing is searched
+        words.append(str(corpus))
+    atheris.Setup([sys.argv[0], *options, *words], Trial(SAMPLES[venue], seeds.session(venue)))
     atheris.Fuzz()
 
 

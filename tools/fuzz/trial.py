@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from checked_adapter import Checked
 from venue_samples import VenueSample
+from venue_session import Happened
 
-from tickplant.feeds.contract import Answer, Ended, Event, Frames, Request
+from tickplant.feeds.contract import Answer, Ended, Event, Frames, Request, Send
 from tickplant.records.layouts import GapCause, Kind
 from tickplant.venues import find_venue
 
 LINES: Final = 16
-NOW_NS: Final = 1_788_264_000 * 10**9
 ROUND: Final = 500
 """Inputs between two looks at the size of the adapter that lives on."""
 
@@ -23,19 +23,19 @@ GROWTH: Final = 1 << 20
 """Bytes that it may be larger by than after its first round: books differ in how many levels they have."""
 
 
-def events(content: bytes) -> Iterator[Event]:
+def events(content: bytes, link: str) -> Iterator[Event]:
     """What happens by an input; see seeds.py. Frames that follow each other come with one read."""
     frames: list[bytes] = []
     for line in content.split(b"\n", LINES - 1):
         if line[:1] == b"=":
             if frames:
-                yield Frames("", frames)
+                yield Frames(link, frames)
                 frames = []
             key, _, body = line[1:].partition(b" ")
             yield Answer(Request(key.decode(errors="replace").replace("_", " "), "/"), 200, body)
         else:
             frames.append(line)
-    yield Frames("", frames)
+    yield Frames(link, frames)
 
 
 def size_of(root: object) -> int:
@@ -61,28 +61,29 @@ def size_of(root: object) -> int:
 
 
 class Trial:
-    """What is done with an input."""
+    """What is done with an input; `happened` is what an adapter of the venue that lives on has seen before."""
 
-    def __init__(self, sample: VenueSample) -> None:
+    def __init__(self, sample: VenueSample, happened: Sequence[Happened]) -> None:
         self.sample = sample
-        self.channels = self._channels()
-        self.lasting = Checked(sample, channels=self.channels).adapter
-        self.lasting.start(NOW_NS)
-        self.lasting.take()
+        self.ways = [sample.channels]  # of decoding a book, where there are several
+        if {"book", "orders"} <= {*find_venue(sample.venue).channels}:
+            self.ways.append(tuple("orders" if channel == "book" else channel for channel in sample.channels))
+        self.lasting = Checked(sample).adapter
+        self.now_ns = happened[0].now_ns
+        self.link = next((what.link for _, what in happened if isinstance(what, Frames)), "")
+        self.lasting.start(self.now_ns)
+        for self.now_ns, what in happened:
+            if not isinstance(what, Send):
+                self.lasting.on_event(what, self.now_ns)
+                self.lasting.take()
         self.inputs = 0
         self.first_bytes = 0
 
-    def _channels(self) -> tuple[str, ...]:
-        """All that one feed can take."""
-        venue = find_venue(self.sample.venue)
-        left_out = {channel for group in venue.exclusive for channel in group[1:]}
-        return tuple(channel for channel in venue.channels if channel not in left_out)
-
-    def _read(self, what: Sequence[Event], *, use_shapes: bool) -> tuple[bytes, list[int]]:
-        feed = Checked(self.sample, live=False, discover=True, use_shapes=use_shapes, channels=self.channels)
+    def _read(self, what: Sequence[Event], channels: tuple[str, ...], *, use_shapes: bool) -> tuple[bytes, list[int]]:
+        feed = Checked(self.sample, live=False, discover=True, use_shapes=use_shapes, channels=channels)
         for event in what:
-            feed.on(event, NOW_NS)
-        feed.on(Ended(), NOW_NS)
+            feed.on(event, self.now_ns)
+        feed.on(Ended(), self.now_ns)
         counters, records = feed.adapter.counters, feed.records
         # Of streams without ids, a good record of one symbol that a shape has taken ends the runs of all.
         told = (records["kind"] == Kind.GAP) & (records["price"] == GapCause.REJECTED)
@@ -90,18 +91,19 @@ class Trial:
 
     def __call__(self, content: bytes) -> None:
         """Raises whatever is found."""
-        what = list(events(content))
-        by_shapes, by_reference = self._read(what, use_shapes=True), self._read(what, use_shapes=False)
-        assert by_shapes == by_reference, "shapes and reference decoder differ"
+        what = list(events(content, self.link))
+        for channels in self.ways:
+            by_shapes, by_reference = (self._read(what, channels, use_shapes=shapes) for shapes in (True, False))
+            assert by_shapes == by_reference, "shapes and reference decoder differ"
         self._live_on(what)
 
     def _live_on(self, what: Sequence[Event]) -> None:
         for event in what:
-            self.lasting.on_event(event, NOW_NS + self.inputs)
+            self.lasting.on_event(event, self.now_ns + self.inputs)
             self.lasting.take()
         self.inputs += 1
         if self.inputs % ROUND == 0:
-            self.lasting.on_event(Ended(), NOW_NS + self.inputs)
+            self.lasting.on_event(Ended(), self.now_ns + self.inputs)
             self.lasting.take()
             size = size_of(self.lasting)
             self.first_bytes = self.first_bytes or size

@@ -134,6 +134,8 @@ class DxlinkAdapter(VenueAdapter):
             return
         for effect in effects:
             if isinstance(effect, Resubscribe):
+                if effect.link not in self.subscriptions.links:
+                    continue  # said before any link was open
                 self.subscriptions.links[effect.link].replacing = True
             self.effects.append(effect)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Books:
 
 
 def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Books, seconds: float) -> None:
-    """Faults, one a second, each followed by books that are live again."""
+    """Faults, each followed by the GAP that it must leave and by books that are live again."""
     end_s = time.monotonic() + seconds
     deeds: list[dict[str, Any]] = [
         {"fault": "disconnect"},
@@ -93,7 +94,25 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
         sim.fault(fault.pop("fault"), **fault)
         number += 1
         feed.wait_for("what the fault took", lambda: not sim.ledger()["faults"][-1]["left"])
+        # Only the message behind a hole shows it: a link that breaks before that message leaves another cause.
+        feed.wait_for("the fault's GAP", lambda: causes(feed) >= left_by(sample, deeds[:number]))
         feed.wait_for("live books", books.are_live)
+
+
+def left_by(sample: VenueSample, deeds: Iterable[dict[str, Any]]) -> set[GapCause]:
+    """The causes of the GAPs that some faults leave at a venue of this kind."""
+    causes = {
+        "disconnect": {GapCause.DISCONNECT},
+        "drop": {GapCause.SEQUENCE} if sample.in_line and not sample.corrupts else set(),
+        "corrupt": {GapCause.CHECKSUM},
+    }
+    return set().union(*(causes.get(deed["fault"], set()) for deed in deeds))
+
+
+def causes(feed: FeedProcess) -> set[int]:
+    """Of the GAPs that a feed has published."""
+    records = feed.records
+    return set(records["price"][records["kind"] == Kind.GAP].tolist())
 
 
 def credential(sample: VenueSample, folder: Path) -> dict[str, str] | None:
@@ -156,9 +175,6 @@ def check(sample: VenueSample, feed: FeedProcess) -> None:
     assert not feed.counters["adapter_failures"]
     records = feed.records
     assert records["seq"].tolist() == list(range(len(records)))
-    lost = set(records["price"][records["kind"] == Kind.GAP].tolist())
-    holes = {GapCause.CHECKSUM} if sample.corrupts else {GapCause.SEQUENCE} if sample.in_line else set()
-    assert lost >= {GapCause.DISCONNECT} | holes
     for symbol in sample.symbols:
         ids = [row.id for row in feed.instruments.find(sample.venue, symbol)]
         rules = StreamRules(in_line=sample.in_line).check(records[np.isin(records["instrument"], ids)])

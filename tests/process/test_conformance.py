@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,31 +87,32 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
     ]
     if sample.corrupts:
         deeds.insert(1, {"fault": "corrupt"})
-    number = 0
+    number, due = 0, set[GapCause]()
     while number < len(deeds) or time.monotonic() < end_s:
         fault = dict(deeds[number % len(deeds)])
+        due |= left_by(sample, fault["fault"])
         sim.fault(fault.pop("fault"), **fault)
         number += 1
         feed.wait_for("what the fault took", lambda: not sim.ledger()["faults"][-1]["left"])
-        # Only the message behind a hole shows it: a link that breaks before that message leaves another cause.
-        feed.wait_for("the fault's GAP", lambda: causes(feed) >= left_by(sample, deeds[:number]))
+        wait_for_gaps(feed, due)
         feed.wait_for("live books", books.are_live)
 
 
-def left_by(sample: VenueSample, deeds: Iterable[dict[str, Any]]) -> set[GapCause]:
-    """The causes of the GAPs that some faults leave at a venue of this kind."""
-    causes = {
-        "disconnect": {GapCause.DISCONNECT},
-        "drop": {GapCause.SEQUENCE} if sample.in_line and not sample.corrupts else set(),
-        "corrupt": {GapCause.CHECKSUM},
-    }
-    return set().union(*(causes.get(deed["fault"], set()) for deed in deeds))
+def left_by(sample: VenueSample, fault: str) -> set[GapCause]:
+    """The causes of the GAPs that a fault leaves at a venue of this kind."""
+    if fault == "drop":
+        return {GapCause.SEQUENCE} if sample.in_line and not sample.corrupts else set()
+    return {"disconnect": {GapCause.DISCONNECT}, "corrupt": {GapCause.CHECKSUM}}.get(fault, set())
 
 
-def causes(feed: FeedProcess) -> set[int]:
-    """Of the GAPs that a feed has published."""
-    records = feed.records
-    return set(records["price"][records["kind"] == Kind.GAP].tolist())
+def wait_for_gaps(feed: FeedProcess, due: set[GapCause]) -> None:
+    """Only the message behind a hole shows the hole: a link that breaks before that message leaves another cause."""
+
+    def causes() -> set[int]:
+        records = feed.records
+        return set(records["price"][records["kind"] == Kind.GAP].tolist())
+
+    feed.wait_for(f"GAPs of {due}", lambda: causes() >= due)
 
 
 def credential(sample: VenueSample, folder: Path) -> dict[str, str] | None:

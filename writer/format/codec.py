@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import zstandard
@@ -135,23 +135,49 @@ class ChunkDecoder:
             StoreError: it is of a later version.
             ValueError: the schema has no such column.
         """
+        layout, header, decoded = self._decoded(buffer, offset, columns, path, origin)
+        dtype = layout.dtype
+        if columns is not None:
+            dtype = np.dtype([(name, dtype[name]) for name in columns])
+        return _assemble(decoded, dtype, header.rows), header, offset + header.length_bytes
+
+    def columns(
+        self,
+        buffer: Buffer,
+        offset: int = 0,
+        names: Sequence[str] | None = None,
+        *,
+        path: Path | str = "chunk",
+        origin: int = 0,
+    ) -> tuple[dict[str, NDArray[Any]], ChunkHeader, int]:
+        """Decode the chunk at `offset` to columns, by name: as `decode`, but no records are put together.
+
+        Each array has shape (rows,) and the dtype of its field of `DTYPES[schema]`, and is the caller's own.
+        """
+        layout, header, decoded = self._decoded(buffer, offset, names, path, origin)
+        dtype = layout.dtype
+        found = {
+            name: decoded[name].astype(dtype[name]) if name in decoded else np.zeros(header.rows, dtype[name])
+            for name in (layout.dtype.names or () if names is None else names)
+        }
+        return found, header, offset + header.length_bytes
+
+    def _decoded(
+        self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
+    ) -> tuple[_Layout, ChunkHeader, dict[str, Words]]:
+        """The words of the wanted columns, which the next chunk overwrites."""
         header = read_header(buffer, offset, path=path, origin=origin)
         check_payload(buffer, offset, header, path=path, origin=origin)
         layout = _LAYOUTS[header.schema]
-        dtype = layout.dtype
-        if columns is not None:
-            unknown = set(columns) - set(COLUMN_IDS[layout.schema])
-            if unknown:
-                raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
-            dtype = np.dtype([(name, dtype[name]) for name in columns])
+        if unknown := set(wanted or ()) - set(COLUMN_IDS[layout.schema]):
+            raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
         try:
             with np.errstate(over="ignore"):
-                decoded = self._decode_columns(buffer, offset, header, layout, columns)
+                return layout, header, self._decode_columns(buffer, offset, header, layout, wanted)
         except (ValueError, KeyError, zstandard.ZstdError) as error:
             # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
             why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
-        return _assemble(decoded, dtype, header.rows), header, offset + header.length_bytes
 
     def _decode_columns(
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Sequence[str] | None

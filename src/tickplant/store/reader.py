@@ -11,22 +11,23 @@ record without a venue time (`ts_event` 0) is in no range that has a start or an
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.fold import BOOK_KINDS, Book, Fold
+from tickplant.books.fold import Book
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
+from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
-from tickplant.store import stored_checkpoints
+from tickplant.store import stored_books
 from tickplant.store.selection import Clock, Selection
-from tickplant.writer.format.chunk_layout import HEADER, read_header
+from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
 from tickplant.writer.journal import journal_dir, journal_root
@@ -39,14 +40,30 @@ SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
 """What the errors of commands say of damage; in Python that is `on_damage`."""
 
 
-class _Clear(NamedTuple):
-    """Where a book begins."""
+Found_co = TypeVar("Found_co", covariant=True)
 
-    ts_recv: int
-    instrument: Instrument
+
+class Decode(Protocol[Found_co]):
+    """A method of ChunkDecoder."""
+
+    def __call__(self, buffer: bytes, /, *, path: Path, origin: int) -> tuple[Found_co, ChunkHeader, int]:
+        """What a chunk holds, its header, the offset behind it."""
+
+
+class ColumnBlock(NamedTuple):
+    """Columns of consecutive selected records of one producer, in stored order.
+
+    Attributes:
+        schema: of the records.
+        producer: who recorded them.
+        rows: how many records; at least 1.
+        columns: by name, arrays of shape (rows,) and the dtype of that field of `DTYPES[schema]`, read-only to callers.
+    """
+
+    schema: Schema
     producer: str
-    seq: int
-    of_orders: bool
+    rows: int
+    columns: dict[str, NDArray[Any]]
 
 
 class Store:
@@ -69,7 +86,7 @@ class Store:
         self.data_dir = Path(data_dir)
         self.on_damage = on_damage
         self._while_reading = while_reading
-        self._damages = 0  # reported so far
+        self.damages = 0  # reported so far
         self._decoder = ChunkDecoder()
         self._indexes: dict[Path, tuple[tuple[int, int], FileIndex]] = {}
 
@@ -192,6 +209,53 @@ class Store:
         Raises DamageError.
         """
         decoder = ChunkDecoder()  # one of its own, since several of these run interleaved
+        for fd, path, entry in self._wanted(producer, schema, selection, first_seq, last_seq):
+            records = self._decode(fd, path, entry, schema, decoder.decode)
+            if records is None:
+                continue
+            if entry["header"]["first_seq"] < first_seq:
+                records = records[records["seq"] >= first_seq]
+            if last_seq is not None and entry["header"]["last_seq"] > last_seq:
+                records = records[records["seq"] <= last_seq]
+            if len(selected := selection.records(records)):
+                yield selected
+
+    def blocks(
+        self,
+        producer: str,
+        schema: Schema,
+        selection: Selection,
+        columns: Sequence[str] | None = None,
+        *,
+        first_seq: int = 0,
+        last_seq: int | None = None,
+    ) -> Iterator[ColumnBlock]:
+        """The same records as `read`, as columns: only those named, and those that the selection looks at, are decoded.
+
+        Raises DamageError; ValueError where the schema has no such column.
+        """
+        names = DTYPES[schema].names or () if columns is None else tuple(columns)
+        decoder = ChunkDecoder()
+        for fd, path, entry in self._wanted(producer, schema, selection, first_seq, last_seq):
+            header = entry["header"]
+            cut = header["first_seq"] < first_seq or (last_seq is not None and header["last_seq"] > last_seq)
+            needed = dict.fromkeys((*names, *sorted(selection.columns), *(("seq",) if cut else ())))
+            found = self._decode(fd, path, entry, schema, partial(decoder.columns, names=tuple(needed)))
+            if found is None:
+                continue
+            wanted = selection.rows(found)
+            if cut:
+                seq = found["seq"]
+                within = (seq >= first_seq) & (seq <= (header["last_seq"] if last_seq is None else last_seq))
+                wanted = within if wanted is None else wanted & within
+            block = {name: found[name] if wanted is None else found[name][wanted] for name in names}
+            if count := int(header["rows"]) if wanted is None else int(np.count_nonzero(wanted)):
+                yield ColumnBlock(schema, producer, count, block)
+
+    def _wanted(
+        self, producer: str, schema: Schema, selection: Selection, first_seq: int, last_seq: int | None
+    ) -> Iterator[tuple[int, Path, np.void]]:
+        """Open file, its path and index entry of each chunk that may hold such records; damage between is reported."""
         paths = self.files(producer, schema)
         for number, path in enumerate(paths):
             if number + 1 < len(paths) and int(paths[number + 1].stem) <= first_seq:
@@ -203,7 +267,6 @@ class Store:
             within = headers["last_seq"] >= first_seq
             if last_seq is not None:
                 within &= headers["first_seq"] <= last_seq
-            wanted = index.entries[selection.chunks(index.entries) & within]
             damage = [
                 part
                 for part in index.damage
@@ -213,18 +276,10 @@ class Store:
                 and selection.concerns(*self._around(paths, number, part))
             ]
             with opened(path) as fd:
-                for entry in wanted:
+                for entry in index.entries[selection.chunks(index.entries) & within]:
                     while damage and damage[0].offset < entry["offset"]:
                         self._report(damage.pop(0))
-                    records = self._decode(fd, path, entry, schema, decoder)
-                    if records is None:
-                        continue
-                    if entry["header"]["first_seq"] < first_seq:
-                        records = records[records["seq"] >= first_seq]
-                    if last_seq is not None and entry["header"]["last_seq"] > last_seq:
-                        records = records[records["seq"] <= last_seq]
-                    if len(selected := selection.records(records)):
-                        yield selected
+                    yield fd, path, entry
             for part in damage:
                 self._report(part)
 
@@ -242,62 +297,7 @@ class Store:
             orders: with each order, where it is a book of orders.
             crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
-        instruments = self.find(venue, symbol)
-        clears = [
-            found
-            for instrument in instruments
-            for producer in self.producers()
-            if (found := self._last_clear(producer, instrument, at_ns))
-        ]
-        if not clears:
-            return Fold(instruments[-1].id).book(instruments[-1])
-        start = max(clears, key=lambda clear: clear.ts_recv)
-        instrument = start.instrument
-        matching = start.of_orders and crossed == "match"
-        fold = Fold(instrument.id, matching=matching)
-        selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
-        first_seq = start.seq
-        # A book that was ever resolved has no checkpoints; those of an engine that did not resolve it lead elsewhere.
-        if not matching and (checkpoint := self._checkpoint(start, at_ns)):
-            fold.apply(checkpoint.ticks)
-            first_seq = checkpoint.source_seq
-        damages = self._damages
-        for records in self.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
-            if self._damages > damages:
-                fold.lose()
-                damages = self._damages
-            fold.apply(records)
-        if self._damages > damages:
-            fold.lose()
-        return fold.book(instrument, orders=orders)
-
-    def _checkpoint(self, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:
-        """What shortens the fold from a snapshot to a time, if anything does."""
-        try:
-            return stored_checkpoints.newest(
-                self,
-                start.producer,
-                start.instrument.id,
-                of_orders=start.of_orders,
-                after_seq=start.seq,
-                after_ns=start.ts_recv,
-                at_ns=at_ns,
-            )
-        except DamageError:
-            return None  # the ticks themselves are what counts; `verify` tells of it
-
-    def _last_clear(self, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
-        """The newest CLEAR of an instrument that was received by `at_ns`."""
-        wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=at_ns + 1)
-        for path, entries in self.entries(producer, Schema.TICK):
-            for entry in entries[wanted.chunks(entries)][::-1]:
-                clears = wanted.records(self.chunk(path, entry, Schema.TICK))
-                clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
-                if len(clears):
-                    last = clears[-1]
-                    of_orders = bool(last["flags"] & Flag.ON_ORDERS)
-                    return _Clear(int(last["ts_recv"]), instrument, producer, int(last["seq"]), of_orders)
-        return None
+        return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
 
     def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:
         """Headers of the chunks before and after a damaged stretch of a file, which may be in the files beside it."""
@@ -331,10 +331,10 @@ class Store:
     def chunk(self, path: Path, entry: np.void, schema: Schema) -> Records:
         """The records of one chunk; empty where it is damaged and that was reported."""
         with opened(path) as fd:
-            records = self._decode(fd, path, entry, schema, self._decoder)
+            records = self._decode(fd, path, entry, schema, self._decoder.decode)
         return np.zeros(0, DTYPES[schema]) if records is None else records
 
-    def _decode(self, fd: int, path: Path, entry: np.void, schema: Schema, decoder: ChunkDecoder) -> Records | None:
+    def _decode(self, fd: int, path: Path, entry: np.void, schema: Schema, decode: Decode[Found_co]) -> Found_co | None:
         offset, header = int(entry["offset"]), entry["header"]
         self._while_reading()
         try:
@@ -344,7 +344,7 @@ class Store:
                 raise DamageError(why, path=path, offset=offset)
             if read_header(data, path=path, origin=offset).schema != schema:
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
-            return decoder.decode(data, path=path, origin=offset)[0]
+            return decode(data, path=path, origin=offset)[0]
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
         except DamageError as error:
@@ -369,7 +369,7 @@ class Store:
             raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
 
     def _report(self, damage: Damage) -> None:
-        self._damages += 1
+        self.damages += 1
         if self.on_damage is None:
             seqs = ""
             if damage.first_seq is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -39,21 +39,39 @@ class Selection(msgspec.Struct, frozen=True):
             wanted &= (headers["kinds"] & np.uint32(_bits(self.kinds, 32))) != 0
         return wanted
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """What `rows` looks at."""
+        bounded = (self.start_ns, self.end_ns) != (None, None)
+        looked_at = {f"ts_{self.clock}": bounded, "instrument": self.ids is not None, "kind": self.kinds is not None}
+        return frozenset(name for name, needed in looked_at.items() if needed)
+
+    def rows(self, columns: Mapping[str, NDArray[Any]] | Records) -> NDArray[np.bool_] | None:
+        """Which rows of these columns, or of these records, are wanted; None where all of them are."""
+        masks: list[NDArray[np.bool_]] = []
+        if (self.start_ns, self.end_ns) != (None, None):
+            times = columns[f"ts_{self.clock}"]
+            if self.start_ns is not None:
+                masks.append(times >= self.start_ns)
+            if self.end_ns is not None:
+                masks.append(times < self.end_ns)
+            if self.clock == "event":
+                masks.append(times != 0)
+        if self.ids is not None:
+            masks.append(_is_one_of(columns["instrument"], self.ids))
+        if self.kinds is not None:
+            masks.append(_is_one_of(columns["kind"], self.kinds))
+        if not masks:
+            return None
+        wanted = masks[0]
+        for mask in masks[1:]:
+            wanted &= mask
+        return None if wanted.all() else wanted
+
     def records(self, records: Records) -> Records:
         """Those of these records; the array itself where it is all of them."""
-        wanted = np.ones(len(records), np.bool_)
-        times = records[f"ts_{self.clock}"]
-        if self.start_ns is not None:
-            wanted &= times >= self.start_ns
-        if self.end_ns is not None:
-            wanted &= times < self.end_ns
-        if self.clock == "event" and (self.start_ns, self.end_ns) != (None, None):
-            wanted &= times != 0
-        if self.ids is not None:
-            wanted &= _is_one_of(records["instrument"], self.ids)
-        if self.kinds is not None:
-            wanted &= _is_one_of(records["kind"], self.kinds)
-        return records if wanted.all() else records[wanted]
+        wanted = self.rows(records)
+        return records if wanted is None else records[wanted]
 
     def concerns(self, before: np.void | None, after: np.void | None) -> bool:
         """Whether such records may have been in a damaged stretch, by the headers of the chunks around it, if any."""

@@ -1,0 +1,88 @@
+"""The book of a symbol at any stored instant: its last snapshot, or a checkpoint since, and the ticks behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tickplant.books.fold import BOOK_KINDS, Book, Fold
+from tickplant.errors import DamageError
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.runtime.config import Crossed
+from tickplant.store import stored_checkpoints
+from tickplant.store.selection import Selection
+
+if TYPE_CHECKING:  # the reader offers this as a method
+    from tickplant.store.reader import Store
+
+
+class _Clear(NamedTuple):
+    """Where a book begins."""
+
+    ts_recv: int
+    instrument: Instrument
+    producer: str
+    seq: int
+    of_orders: bool
+
+
+def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orders: bool, crossed: Crossed) -> Book:
+    """The book of a symbol, all of whose instruments these are, as `Store.book` describes."""
+    clears = [
+        found
+        for instrument in instruments
+        for producer in store.producers()
+        if (found := _last_clear(store, producer, instrument, at_ns))
+    ]
+    if not clears:
+        return Fold(instruments[-1].id).book(instruments[-1])
+    start = max(clears, key=lambda clear: clear.ts_recv)
+    instrument = start.instrument
+    matching = start.of_orders and crossed == "match"
+    fold = Fold(instrument.id, matching=matching)
+    selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
+    first_seq = start.seq
+    # A book that was ever resolved has no checkpoints; those of an engine that did not resolve it lead elsewhere.
+    if not matching and (checkpoint := _checkpoint(store, start, at_ns)):
+        fold.apply(checkpoint.ticks)
+        first_seq = checkpoint.source_seq
+    damages = store.damages
+    for records in store.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
+        if store.damages > damages:
+            fold.lose()
+            damages = store.damages
+        fold.apply(records)
+    if store.damages > damages:
+        fold.lose()
+    return fold.book(instrument, orders=orders)
+
+
+def _checkpoint(store: Store, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:
+    """What shortens the fold from a snapshot to a time, if anything does."""
+    try:
+        return stored_checkpoints.newest(
+            store,
+            start.producer,
+            start.instrument.id,
+            of_orders=start.of_orders,
+            after_seq=start.seq,
+            after_ns=start.ts_recv,
+            at_ns=at_ns,
+        )
+    except DamageError:
+        return None  # the ticks themselves are what counts; `verify` tells of it
+
+
+def _last_clear(store: Store, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
+    """The newest CLEAR of an instrument that was received by `at_ns`."""
+    wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=at_ns + 1)
+    for path, entries in store.entries(producer, Schema.TICK):
+        for entry in entries[wanted.chunks(entries)][::-1]:
+            clears = wanted.records(store.chunk(path, entry, Schema.TICK))
+            clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
+            if len(clears):
+                last = clears[-1]
+                of_orders = bool(last["flags"] & Flag.ON_ORDERS)
+                return _Clear(int(last["ts_recv"]), instrument, producer, int(last["seq"]), of_orders)
+    return None

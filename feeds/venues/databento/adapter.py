@@ -35,7 +35,7 @@ from tickplant.feeds.venues.databento import venue as facts
 from tickplant.feeds.venues.databento.dbn import MAGIC, DamageError, RecordType
 from tickplant.feeds.venues.databento.stream_reader import Recorder, StreamReader
 from tickplant.records.channels import ON_CHANNEL
-from tickplant.records.layouts import GapCause, Kind, StatusCode
+from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 
 KEY_NAME: Final = "key"
@@ -255,7 +255,10 @@ class DatabentoAdapter:
             self._counts.refused += 1
             self._recorder.emit.status(StatusCode.SUBSCRIPTION_REFUSED, self._now_ns)
         elif code == SKIPPED:
-            self._links[name].reader.lost(self._now_ns)
+            reader = self._links[name].reader
+            reader.lost(self._now_ns)
+            if self._context.live and any(flags & Flag.ON_ORDERS for flags in reader.streams.values()):
+                self._effects.append(Resubscribe(name, "records were skipped: books of orders begin with a session"))
 
 
 def warm_up() -> None:

@@ -30,6 +30,7 @@ OnNotice = Callable[[int, int, str], None]
 CAUSE: Final = "unknown action"
 _SECOND_NS: Final = 10**9
 _NO_CODE: Final = 255
+_ON_ORDERS: Final = int(Flag.ON_ORDERS | Flag.ON_TRADE)  # of mbo; made once, since it is wanted at each read
 
 
 class Recorder:
@@ -217,7 +218,7 @@ class StreamReader:
     def _orders(self, rows: Rows, stamp: Stamp) -> None:
         recorder = self._recorder
         found = ticks.order_ticks(rows, stamp)
-        self._see(stamp.instruments, Flag.ON_ORDERS | Flag.ON_TRADE)
+        self._see(stamp.instruments, _ON_ORDERS)
         start = 0
         for place in np.flatnonzero(found["kind"] == 0).tolist():
             self._add_orders(found[start:place], stamp)
@@ -307,7 +308,7 @@ class StreamReader:
             found, name = ticks.statistic_ticks(rows, stamp), "statistic without a code"
         elif kind == RecordType.DEFINITION:
             recorder.counts.parsed += len(rows)
-            recorder.add(ticks.limit_ticks(rows, stamp))
+            recorder.add(ticks.definition_ticks(rows, stamp))
             recorder.add(ticks.delisted_ticks(rows, stamp))
             return
         else:

@@ -6,8 +6,8 @@
 A future of CME, played in a loop, each turn with other order ids; a writer stores meanwhile. Latency is `received -
 ts_event` of each change of the best, behind a second of warming up; the gateway sends every 2 ms, which it includes. A
 gateway waits for a client that is slow. So above its knee a plant first is later and later and takes fewer records a
-second than it is offered; a ring that stays full for `full_wait_ms` then costs a GAP and a new session. The ring here
-holds 4 s of the highest rate, in place of half a second.
+second than it is offered; a ring that stays full for `full_wait_ms` then costs a GAP. The ring here holds 4 s of the
+highest rate, in place of half a second.
 
 The check: each record was decoded, and reached the engine and the journal; what is lost is a GAP, and is reported.
 """

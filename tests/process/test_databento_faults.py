@@ -107,6 +107,7 @@ def run(folder: Path, faults: list[dict[str, Any]], due: set[GapCause], sessions
     return feed
 
 
+@pytest.mark.long
 def test_every_fault_of_a_gateway_is_gone_through(tmp_path: Path) -> None:
     moments = [faults for faults, _, _ in FAULTS.values()]
     due = set().union(*(causes for _, causes, _ in FAULTS.values()))

@@ -253,7 +253,7 @@ def left_in(records: Any) -> list[str]:
             add(f"STATUS {StatusCode(code).name.lower()}")
     if late := int(((records["kind"] == Kind.TRADE) & (records["flags"] & Flag.BACKFILL != 0)).sum()):
         add("TRADE backfill", late)
-    if clears := int((records["kind"] == Kind.CLEAR).sum()):
+    if clears := int(((records["kind"] == Kind.CLEAR) & (records["flags"] & Flag.PARTIAL == 0)).sum()):
         add("CLEAR", clears)
     return [f"{times} {text}" for text, times in sorted(found.items())]
 

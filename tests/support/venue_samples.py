@@ -477,7 +477,7 @@ _BINANCE: Final = VenueSample(
     fetch_book=_binance_book("/api/v3"),
     depth=5000,
     frames=_BINANCE_FRAMES,
-    streams_named={"trade": "{lower}@trade", "quote": "{lower}@bookTicker", "book": "{lower}@depth*"},
+    streams_named={"trade": "{lower}@trade", "quote": "{lower}@bookTicker", "book": "{lower}@depth@*"},
     counted=frozenset({"trade", "agg_trade", "quote", "book"}),
 )
 
@@ -503,7 +503,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
         msgspec.structs.replace(
             _BINANCE,
             venue="binance-coinm",
-            channels=_FUTURES,
+            channels=("trade", "quote", "book"),  # what is on request is that of binance-usdm
             symbols=("BTCUSD_PERP", "ETHUSD_PERP"),
             further="BNBUSD_PERP",
             fetch_book=_binance_book("/dapi/v1"),

@@ -104,6 +104,20 @@ def test_each_symbol_is_acknowledged_and_one_that_is_not_replaces_the_connection
     assert "no answer" in replacement.reason
 
 
+def test_a_subscription_that_the_venue_bears_already_is_ended_before_the_next_try() -> None:
+    desk = opened()
+    desk.close()
+    desk.open()
+    book_request = desk.sent()[-1]
+    refusal = {"method": "subscribe", "error": "Already subscribed", "success": False, "symbol": BTC}
+    desk.feed(refusal | {"req_id": book_request["req_id"]}, ts=SECOND)
+    (end,) = desk.sent()
+    assert (end["method"], end["params"]["channel"], end["params"]["symbol"]) == ("unsubscribe", "book", [BTC])
+    desk.timer(2 * SECOND)
+    (again,) = desk.sent()
+    assert (again["method"], again["params"]) == ("subscribe", book_request["params"])
+
+
 def test_a_refused_symbol_is_recorded_and_asked_for_again_alone() -> None:
     desk = KrakenDesk((BTC, ETH), channels=("book",))
     desk.start()

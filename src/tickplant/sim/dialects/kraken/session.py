@@ -127,7 +127,7 @@ class Session(BaseSession):
     def _change(self, method: str, channel: str, symbol: str, params: Mapping[str, object]) -> str:
         """Subscribe to a channel of a symbol, or end that; returns what is wrong."""
         depth, trigger = params.get("depth", DEPTHS[0]), params.get("event_trigger", "trades")
-        if symbol and not self._desk.lists(symbol):
+        if symbol and method == "subscribe" and not self._desk.lists(symbol):
             return f"Currency pair not supported {symbol}"
         if channel == "book" and (depth not in DEPTHS or not self._desk.offers(symbol, DEPTHS[DEPTHS.index(depth)])):
             return "Subscription depth not supported"

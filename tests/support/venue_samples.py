@@ -146,7 +146,8 @@ _BINANCE_FRAMES: Final = (
 
 def _kraken_owner(frame: bytes) -> tuple[str, str] | None:
     message = json.loads(frame)
-    channel = {"ticker": "quote", "trade": "trade", "book": "book"}.get(message.get("channel"))
+    channels = {"ticker": "quote", "trade": "trade", "book": "book", "ohlc": "venue_bar"}
+    channel = channels.get(message.get("channel"))
     symbols = {entry["symbol"] for entry in message["data"]} if channel else set()
     return (symbols.pop(), channel) if channel and len(symbols) == 1 else None
 
@@ -511,6 +512,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
         ),
         VenueSample(
             venue="kraken",
+            channels=("trade", "quote", "book", "venue_bar"),
             symbols=("BTC/USD", "ETH/USD"),
             further="SHIB/USD",
             owner=_kraken_owner,

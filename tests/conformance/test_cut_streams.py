@@ -22,7 +22,7 @@ from venue_samples import SAMPLES, VenueSample
 from venue_session import RECONNECT_NS, VenueSession
 
 from tickplant.feeds.contract import Followed, Symbols
-from tickplant.records.layouts import Flag, StatusCode
+from tickplant.records.layouts import Flag, GapCause, StatusCode
 from tickplant.venues import VENUES
 
 CUTS = 50
@@ -36,6 +36,10 @@ def with_trades() -> list[Any]:
 
 def doubled() -> list[VenueSample]:
     return [sample for sample in SAMPLES.values() if VENUES[sample.venue].numbered and not VENUES[sample.venue].single]
+
+
+def with_quotes() -> list[VenueSample]:
+    return [sample for sample in doubled() if "quote" in VENUES[sample.venue].numbered]
 
 
 def names(samples: list[VenueSample]) -> list[str]:
@@ -123,6 +127,23 @@ def test_one_of_two_connections_may_die_without_a_gap(sample: VenueSample, tmp_p
     found, expected = readable(again), readable(session.feed)
     for symbol in sample.symbols:  # which channels a link has carried, the capture of a feed with fewer does not say
         assert found[symbol] == expected[symbol]
+
+
+@pytest.mark.parametrize("sample", with_quotes(), ids=names(with_quotes()))
+def test_a_stalled_connection_that_breaks_may_have_lost_quotes_of_before_the_other_one(sample: VenueSample) -> None:
+    with doubled_session(sample) as session:
+        session.run_until(lambda: books_are_live(session))
+        session.run(1.0)
+        first, second = session.sockets
+        session.fault("stall", connection=first.number)
+        cut_one(session, second.link)
+        session.run(4.0, step_ms=50)
+        before = len(session.feed.records)
+        cut_one(session, first.link)
+        session.run(0.3)
+        records = session.feed.records[before:]
+        assert len(status(records, StatusCode.HANDOVER)) == 1
+        assert set(gaps(records, Flag.ON_QUOTE)["price"].tolist()) == {GapCause.SEQUENCE}
 
 
 @pytest.mark.parametrize("sample", doubled(), ids=names(doubled()))

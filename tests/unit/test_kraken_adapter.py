@@ -13,6 +13,7 @@ from venue_desk import SECOND, Record
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import Resubscribe
+from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.last_ids import LastIds
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
@@ -116,6 +117,24 @@ def test_a_subscription_that_the_venue_bears_already_is_ended_before_the_next_tr
     desk.timer(2 * SECOND)
     (again,) = desk.sent()
     assert (again["method"], again["params"]) == ("subscribe", book_request["params"])
+
+
+def test_of_the_rejected_parts_of_a_frame_the_one_that_no_gap_tells_of_comes_first() -> None:
+    told = RejectError("scale", "too fine")
+    told.accounted = True
+    parts = [told, RejectError("value", "no number"), RejectError("time", "no time")]
+
+    def record(part: RejectError | None) -> bool:
+        if part is not None:
+            raise part
+        return True
+
+    adapter = opened().adapter
+    assert adapter.each([None], record)
+    with pytest.raises(RejectError) as raised:
+        adapter.each([None, *parts], record)
+    assert (raised.value.cause, raised.value.accounted) == ("value", False)
+    assert raised.value.detail == "no number; scale: too fine; time: no time"
 
 
 def test_a_refused_symbol_is_recorded_and_asked_for_again_alone() -> None:

@@ -95,6 +95,12 @@ def test_a_gap_goes_to_the_channels_that_have_carried_something() -> None:
     ]
 
 
+def test_an_instrument_has_books_of_one_kind(market: Market) -> None:
+    assert not market.streams & Flag.ON_ORDERS and market.streams & Flag.ON_BOOK
+    market.book_channel = "orders"
+    assert not market.streams & Flag.ON_BOOK and market.streams & Flag.ON_ORDERS
+
+
 def test_the_gap_of_a_partial_book_goes_where_that_is_published(market: Market) -> None:
     listing = market.listings.add("A")
     market.others.on_partial_book(listing, np.zeros((0, 8), np.int64), 1)

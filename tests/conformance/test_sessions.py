@@ -98,7 +98,8 @@ def test_reads_and_decoders_make_no_difference(sample: VenueSample, seed: int) -
     fast, slow = session.feed.adapter.counters, reference.adapter.counters
     for name in ("frames", "parsed", "ignored", "rejected", "ticks", "kinds", "duplicates", "gaps", "refused"):
         assert getattr(fast, name) == getattr(slow, name), name
-    assert fast.fallbacks < fast.frames / 10
+    bars = fast.kinds.get("venue_bar", 0) / 4  # each of them at least four records: they have no shape
+    assert fast.fallbacks < fast.frames / 10 + bars
 
 
 # e.

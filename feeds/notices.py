@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from tickplant.kernels import direct
 from tickplant.records.channels import streams_of
 from tickplant.records.layouts import UNKNOWN, GapCause, Kind, StatusCode
 from tickplant.records.notes import first_note, is_note
@@ -38,12 +39,15 @@ class Anomalies:
         self.statuses: Counter[str] = Counter()
         self.gap_causes: Counter[str] = Counter()
         self._symbol_of = symbol_of
+        self._first_note = direct(first_note, np.empty(0, np.int64))
         self._lines = 0
         self._log: Any = structlog.get_logger()
 
     def note(self, records: NDArray[np.void]) -> None:
         """Look through records (n,), dtype TICK, contiguous."""
-        first = first_note(records.view(np.int64))
+        if not len(records):
+            return
+        first = self._first_note(np.frombuffer(records, np.int64))
         if first >= 0:
             tail = records[first:]
             for record in tail[is_note(tail)]:

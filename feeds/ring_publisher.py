@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import direct, kernel
 from tickplant.records.channels import STREAM_NAMES, STREAM_OF_KIND
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind
 from tickplant.records.notes import is_note, is_note_word, make_gaps
@@ -163,6 +163,8 @@ class FeedPublisher:
         self.told = 0  # of these, how many the RING_FULL records speak of
         self.gaps = 0  # RING_FULL records made here
         self._producer = producer
+        self._stamp = direct(stamp, np.empty(0, np.int64), 0)
+        self._note_last = direct(note_last, np.empty(0, np.int64), np.empty((0, 0), np.int64))
         self._capacity_records = capacity_records
         self._room = 0  # at least; consumers only make more
         self._resume_room = max(1, capacity_records // RESUME_SHARE)
@@ -262,19 +264,19 @@ class FeedPublisher:
         return rest
 
     def _put(self, records: Records, timeout_s: float) -> int:
-        words = np.frombuffer(records, np.int64)
-        stamp(words, self._producer.position)
-        if len(records) > self._room:
+        words, count = np.frombuffer(records, np.int64), len(records)
+        if count > self._room:
             self._room = self._producer.room()
-        if len(records) <= self._room:
-            done = self._producer.publish(records, timeout_s=0.0)
+        self._stamp(words, self._producer.position)
+        if count <= self._room:
+            done = self._producer.publish_words(words, count)
             self._room -= done
         else:
             done = self._put_events(records, words, timeout_s)
         self.published += done
-        if done < len(records):
+        if done < count:
             words = words[: done * 8]
-        while instrument := note_last(words, self._last):
+        while instrument := self._note_last(words, self._last):
             self._grow(instrument)
         return done
 

@@ -17,7 +17,6 @@ from tickplant.feeds.kit.listings import Listing, Listings
 from tickplant.feeds.kit.numbers import price, size
 from tickplant.feeds.kit.other_streams import OtherStreams
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.kit.shape_reader import Give
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.stream_rejects import CAUSE, CHANNEL, COLUMN, ON_COLUMN, Owner, StreamRejects, unrecorded
 from tickplant.feeds.kit.subscriptions import Stream
@@ -91,10 +90,6 @@ class Market:
     @ts_recv.setter
     def ts_recv(self, ts_recv: int) -> None:
         self.emit.ts_recv = ts_recv
-
-    def scan(self, frames: Sequence[bytes], ts_recv: int, refer: Callable[[bytes, int], None], give: Give) -> None:
-        """Record frames by their shapes, in order; each that fits none goes to `refer`."""
-        self.listings.reader.read(frames, ts_recv, self.batch, refer, give)
 
     def use_shapes(self, shapes: Shapes) -> None:
         """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""

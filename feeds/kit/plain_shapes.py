@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.feeds.kit.plain_values import NoFitError, Number, bytes_value, joined_value, mantissa_of, read_value
-from tickplant.feeds.kit.shapes import Each, Effect, Fresh, Give, Ids, Last, Row, Seen, Shape, Stamp
+from tickplant.feeds.kit.shapes import Count, Each, Effect, Fresh, Give, Ids, Last, Row, Seen, Shape, Stamp
 from tickplant.feeds.kit.state_table import (
     ID_RESET_NS,
     INSTRUMENT,
@@ -68,6 +68,7 @@ class PlainReader:
         self._shapes = {name: (shape, *_example(shape)) for name, shape in shapes.items()}
         self._slots = slots
         self._state = state
+        self.counted = NONE  # number of the last frame of the connection
 
     def read(self, frame: bytes, ts_recv: int) -> Reading | None:
         """What a frame says; None where it is for the reference decoder."""
@@ -88,11 +89,13 @@ class PlainReader:
                 continue
             state = self._state.copy()
             reading = Reading(name)
+            recorder = _Recorder(reading, state, ts_recv, self.counted)
             try:
-                _Recorder(reading, state, ts_recv).group(found)
+                recorder.group(found)
             except _RefusedError:
                 return None
             self._state[:] = state
+            self.counted = recorder.counted
             return reading
         return None
 
@@ -227,7 +230,8 @@ class _Match:
 class _Recorder:
     """Carries effects out."""
 
-    def __init__(self, reading: Reading, state: NDArray[np.int64], ts_recv: int) -> None:
+    def __init__(self, reading: Reading, state: NDArray[np.int64], ts_recv: int, counted: int) -> None:
+        self.counted = counted
         self._reading = reading
         self._state = state
         self._ts_recv = ts_recv
@@ -254,6 +258,10 @@ class _Recorder:
                 return self._is_fresh(names[effect.id], names[effect.time], state)
             case Seen():
                 state[effect.column] = 1
+            case Count():
+                self.counted += 1
+                if names[effect.number] != self.counted:
+                    raise _RefusedError
             case Row():
                 side = names[effect.side] if isinstance(effect.side, str) and effect.side else effect.side or 0
                 price, size = (

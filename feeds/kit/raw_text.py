@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils as untyped_cgutils
 from numba.extending import intrinsic, overload
 
-from tickplant.kernels import part
+from tickplant.kernels import inlined, part
 
 _cgutils: Any = untyped_cgutils  # numba's builder helpers carry no types
 
@@ -210,6 +210,12 @@ def _in_kernel_mix(first: Any, second: Any, third: Any) -> Emitter:
         return np.int64(((code ^ code >> _SHIFT_29) * _FACTOR_3) >> _SHIFT_33)
 
     return mixed
+
+
+@inlined
+def add_to_word(address: int, value: int) -> None:
+    """Add to a signed integer at an address."""
+    put_word(address, word_at(address) + value)
 
 
 @part

@@ -18,7 +18,7 @@ import numpy as np
 from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.json_values import number_end, plain_end, value_end
 from tickplant.feeds.kit.raw_numbers import UUID, bytes_at, decimal_at, int_at, joined, rescale, time_at
-from tickplant.feeds.kit.raw_text import PADDING, byte_at, frame_end, is_separated, put_word, word_at
+from tickplant.feeds.kit.raw_text import PADDING, add_to_word, byte_at, frame_end, is_separated, put_word, word_at
 from tickplant.feeds.kit.shape_events import ROW_BYTES, flag_last, put_gift, put_level, stamp, stamp_rows
 from tickplant.feeds.kit.shape_literals import literal_end, literal_with_further
 from tickplant.feeds.kit.state_table import (
@@ -31,7 +31,7 @@ from tickplant.feeds.kit.state_table import (
     SIZE_SCALE,
 )
 from tickplant.feeds.kit.symbols import SYMBOL_BYTES, find_symbol
-from tickplant.feeds.kit.undo_log import change, undo
+from tickplant.feeds.kit.undo_log import change, count_on, undo
 from tickplant.kernels import kernel
 from tickplant.records.batch import KIND_SHIFT, PACKED, SIDE_SHIFT
 
@@ -292,6 +292,11 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                         change(context, changes, seen, 1)
                         changes += 1
                     pc += 16
+                elif op == prog.COUNT:
+                    if not count_on(context, changes, word_at(fields + word_at(pc + 8))):
+                        break
+                    changes += 1
+                    pc += 16
                 elif op == prog.STAMP:
                     ts_event, seq = word_at(fields + word_at(pc + 8)), word_at(fields + word_at(pc + 16))
                     if word_at(pc + 24) != 0:
@@ -350,8 +355,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     pc += 8
                 else:  # DONE
                     outcome = prog.FRAME_GIVEN if given else prog.ALL_READ
-                    taken = context + 8 * prog.TAKEN + 8 * word_at(pc + 8)
-                    put_word(taken, word_at(taken) + 1)
+                    add_to_word(context + 8 * prog.TAKEN + 8 * word_at(pc + 8), 1)
                     break
             if outcome == prog.FOR_REFERENCE and at > furthest:
                 furthest = at
@@ -371,15 +375,13 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
             start = (frame_end(start) if frames > 1 else stop) + 1
             break
         start = at + 1
-        put_word(context + 8 * prog.PARSED, word_at(context + 8 * prog.PARSED) + 1)
-        if duplicates:
-            put_word(context + 8 * prog.DUPLICATES, word_at(context + 8 * prog.DUPLICATES) + duplicates)
+        add_to_word(context + 8 * prog.PARSED, 1)
+        add_to_word(context + 8 * prog.DUPLICATES, duplicates)
         if given:
             put_word(context + 8 * prog.GIVEN, given)
             break
         while done < row:
-            counter = context + 8 * prog.KINDS + 8 * (word_at(done + 8 * PACKED) >> KIND_SHIFT & 0xFF)
-            put_word(counter, word_at(counter) + 1)
+            add_to_word(context + 8 * prog.KINDS + 8 * (word_at(done + 8 * PACKED) >> KIND_SHIFT & 0xFF), 1)
             done += ROW_BYTES
         frame += 1
     following = frame + 1 if outcome in (prog.FOR_REFERENCE, prog.FRAME_GIVEN) else frame

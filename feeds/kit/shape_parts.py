@@ -71,6 +71,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Count:
+    """Hole `number` counts the frames of a connection: what is not the next one is left to the reference.
+
+    `ShapeReader.counted` is the number of the last one. A part of the frame, not of a list in it.
+    """
+
+    number: str
+
+
+@dataclass(frozen=True)
 class Last:
     """Flag the last row of the frame with LAST."""
 
@@ -92,7 +102,7 @@ class Give:
         object.__setattr__(self, "values", values)
 
 
-Effect = Ids | Fresh | Row | Stamp | Seen | Last | Give
+Effect = Ids | Fresh | Row | Stamp | Seen | Count | Last | Give
 
 
 class Each:

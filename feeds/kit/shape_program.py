@@ -16,6 +16,7 @@ STATE: Final = 2
 ROWS: Final = 3
 STATE_ROW_BYTES: Final = 4
 CAPACITY: Final = 5  # rows that there is room for
+COUNTED: Final = 6  # number of the last frame of the connection, NONE before the first one
 FRAME: Final = 7  # the next one to read, 0 when all have been
 POSITION: Final = 8  # byte of the text where it begins
 PARSED: Final = 9  # frames
@@ -76,9 +77,10 @@ OUTCOME_MASK: Final = 0xF
     FRESH,  # id, time, where to go on after a repeat
     BYTES,  # field, a bit for each value that is left to the reference
     SEEN,  # column
+    COUNT,  # number
     ROW,  # packed, side, price, size, seq, order, time
     STAMP,  # time, seq, packed word of a CHECKSUM (0: none), checksum
     LAST,
     GIVE,  # number, how many, fields
     DONE,  # the shape's number
-) = range(27)
+) = range(28)

@@ -19,8 +19,9 @@ from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.raw_text import PADDING
 from tickplant.feeds.kit.shape_kernels import walk
 from tickplant.feeds.kit.shapes import Shapes
-from tickplant.feeds.kit.state_table import STATE_COLUMNS
+from tickplant.feeds.kit.state_table import NONE, STATE_COLUMNS
 from tickplant.feeds.kit.symbols import SymbolTable
+from tickplant.kernels import direct
 from tickplant.records.batch import TickBatch
 from tickplant.records.layouts import Kind
 
@@ -60,7 +61,9 @@ class ShapeReader:
         self._array[prog.SYMBOLS] = symbols.head.ctypes.data
         self._context = self._array.ctypes.data
         self._words = self._array.data
+        self.counted = NONE
         self._rows: NDArray[np.int64] | None = None
+        self._walk = walk
         self._former: Counter[str] = Counter()  # fallbacks from shapes that are no longer in use
         self._refused: list[int] = []
         self._shapes = shapes
@@ -102,7 +105,7 @@ class ShapeReader:
         while True:
             if batch.rows is not self._rows:
                 self._use_rows(batch.rows)
-            result = walk(self._context, address, length, count, ts_recv, batch.length)
+            result = self._walk(self._context, address, length, count, ts_recv, batch.length)
             batch.length = result >> prog.LENGTH_SHIFT
             outcome = result & prog.OUTCOME_MASK
             if outcome == prog.ALL_READ:
@@ -129,6 +132,7 @@ class ShapeReader:
 
     def _use_rows(self, rows: NDArray[np.int64]) -> None:
         self._rows = rows
+        self._walk = direct(walk, 0, 0, 0, 0, 0, 0)
         self._words[prog.ROWS] = rows.ctypes.data
         self._words[prog.CAPACITY] = len(rows)
 
@@ -148,6 +152,15 @@ class ShapeReader:
             give(*each, ts_recv)
 
     # What has been read so far.
+
+    @property
+    def counted(self) -> int:
+        """Number of the last frame of the connection, for shapes with Count; NONE before the first one. To be set."""
+        return self._words[prog.COUNTED]
+
+    @counted.setter
+    def counted(self, number: int) -> None:
+        self._words[prog.COUNTED] = number
 
     @property
     def parsed(self) -> int:

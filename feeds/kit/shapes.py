@@ -46,6 +46,7 @@ from tickplant.feeds.kit import shape_program as prog
 from tickplant.feeds.kit.raw_numbers import EPOCH, LATER, NANOS, RAW, RFC3339, SECONDS, UUID
 from tickplant.feeds.kit.shape_literals import KNOWN_SHIFT, PLACE_SHIFT
 from tickplant.feeds.kit.shape_parts import (
+    Count,
     Each,
     Effect,
     Fresh,
@@ -67,6 +68,7 @@ from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Kind
 
 __all__ = [
+    "Count",
     "Each",
     "Effect",
     "Fresh",
@@ -236,7 +238,7 @@ class Shapes:
 
     def _emit_effect(self, effect: Effect, scope: _Scope) -> None:
         words, of = self._words, scope.field
-        if not isinstance(effect, Last | Give):
+        if not isinstance(effect, Last | Give | Count):
             scope.check_symbol(type(effect).__name__)
         match effect:
             case Ids():
@@ -255,6 +257,8 @@ class Shapes:
                 words += [prog.STAMP, of(effect.time), of(effect.seq), packed, of(effect.checksum)]
             case Seen():
                 words += [prog.SEEN, effect.column]
+            case Count():
+                words += [prog.COUNT, of(effect.number)]
             case Last():
                 words.append(prog.LAST)
             case Give():
@@ -281,8 +285,7 @@ _TIMES: Final = {
     "nanos": NANOS,
     "uuid": UUID,
 }
-_WORD_WORDS: Final = 2  # of a word in WORD
-_LITERAL_WORDS: Final = 2  # of a literal in LEVELS
+_WORD_WORDS: Final = 2  # of a word in WORD, and of a literal in LEVELS
 
 
 class _Scope:
@@ -381,7 +384,7 @@ class _Group:
             return None
         words = [Kind.LEVEL << KIND_SHIFT | self.levels.side << SIDE_SHIFT | self.levels.flags << FLAGS_SHIFT]
         for literal in literals:
-            first, second = _as_words(literal.text, _LITERAL_WORDS)
+            first, second = _as_words(literal.text, _WORD_WORDS)
             length = len(literal.text)
             words += [length, first, _mask(min(length, 8)), second, _mask(max(length - 8, 0))]
         return words

@@ -41,7 +41,7 @@ class StreamRejects:
         self._market = market
         self._owner = owner
         self._runs = Runs()
-        self._unread = Pacer()
+        self.unread = Pacer()
 
     # By stream.
 
@@ -163,17 +163,17 @@ class StreamRejects:
             if listing is not None:
                 self.add(rejected, listing, channel, ts_recv)
                 return True
-        self._tell_unread(self._unread.add(ts_recv), ts_recv)
+        self._tell_unread(self.unread.add(ts_recv), ts_recv)
         return False
 
     def tell_unread(self, ts_ns: int) -> None:
         """Tell of frames of no stream that were rejected meanwhile, where that is due."""
-        if self._unread.waiting:
-            self._tell_unread(self._unread.due(ts_ns), ts_ns)
+        if self.unread.waiting:
+            self._tell_unread(self.unread.due(ts_ns), ts_ns)
 
     def release_unread(self) -> None:
         """Tell of all frames of no stream that were rejected."""
-        self._tell_unread(self._unread.rest(), self._market.ts_recv)
+        self._tell_unread(self.unread.rest(), self._market.ts_recv)
 
     def _tell_unread(self, frames: int, ts_recv: int) -> None:
         if frames:

@@ -22,3 +22,13 @@ def change(context: int, changes: int, address: int, value: int) -> None:
     put_word(entry, address)
     put_word(entry + 8, word_at(address))
     put_word(address, value)
+
+
+@inlined
+def count_on(context: int, changes: int, number: int) -> bool:
+    """Whether the frame is the next one of its connection; then that is change number `changes`, for which is room."""
+    counted = context + 8 * prog.COUNTED
+    if number != word_at(counted) + 1 or changes == prog.MAX_UNDO:
+        return False
+    change(context, changes, counted, number)
+    return True

@@ -106,6 +106,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self._past = None if history is None else PastTrades(history, budget, market, self.counts, self.reject)
         self._instruments = instruments
         self._use_shapes = use_shapes
+        self._scan, self._refer, self._give = market.listings.reader.read, self.refer, self.give
         self._rejects: list[Reject] = []
         self._rejects_kept = context.rejects_kept
         self._rejects_of: dict[str, int] = {}
@@ -181,9 +182,10 @@ class VenueAdapter(SymbolHooks, abc.ABC):
 
     def on_event(self, event: Event, now_ns: int) -> None:
         """See the contract."""
+        if isinstance(event, Frames):  # nearly always, and cheaper than a pattern
+            self._on_frames(event.link, event.frames, now_ns)
+            return
         match event:
-            case Frames(link, frames):
-                self._on_frames(link, frames, now_ns)
             case Second():
                 self.on_second(now_ns)
             case Answer():
@@ -240,10 +242,12 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         if (known := self.subscriptions.links.get(link)) is not None:
             known.heard_ns = ts_recv
             known.frames += len(frames)
-        self.market.ts_recv = ts_recv
-        self.market.rejects.tell_unread(ts_recv)
+        market = self.market
+        market.emit.ts_recv = ts_recv
+        if market.rejects.unread.waiting:
+            market.rejects.tell_unread(ts_recv)
         if self._use_shapes:
-            self.market.scan(frames, ts_recv, self.refer, self.give)
+            self._scan(frames, ts_recv, market.batch, self._refer, self._give)
         else:
             for frame in frames:
                 self.refer(frame, ts_recv)

@@ -268,7 +268,7 @@ def live(kind: type[ExchangeDesk | AdvancedDesk], *, use_shapes: bool) -> Exchan
     desk.take()
     desk.actions.clear()
     if isinstance(desk, AdvancedDesk):
-        desk.adapter._counts.clear()  # the golden connection begins to count anew
+        desk.adapter.market.listings.reader.counted = -1  # the golden connection begins to count anew
     return desk
 
 

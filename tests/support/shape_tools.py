@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from tickplant.feeds.kit.state_table import (
 from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.records.batch import TickBatch
 
+_NUMBER = re.compile(rb'"sequence_num":(\d{1,9})\b')
 WORDS_COMPARED = 7  # the eighth is set by the ring
 
 
@@ -77,6 +79,9 @@ class Pair:
         bench = self.bench
         before = bench.reader.duplicates
         taken = bench.reader.taken
+        if (number := _NUMBER.search(frame)) is not None:  # nearly always the next one: else Count takes nothing
+            bench.reader.counted = self.plain.counted = int(number[1]) - 1
+        counted = bench.reader.counted
         bench.given.clear()
         bench.referred.clear()
         rows = bench.read(frame)
@@ -85,6 +90,7 @@ class Pair:
             assert not rows
             assert not bench.given
             assert (bench.state == self.state).all(), "not undone"
+            assert bench.reader.counted == counted, "not undone"
             return None
         reading = self.plain.read(frame, 7)
         assert reading is not None, f"the kernel takes what does not fit: {frame!r}"
@@ -94,4 +100,5 @@ class Pair:
         assert rows == ([] if reading.given else reading.rows)
         assert bench.reader.duplicates - before == reading.duplicates
         assert (bench.state == self.state).all()
+        assert bench.reader.counted == self.plain.counted
         return reading

@@ -228,3 +228,21 @@ def test_the_data_of_a_twin_stand_under_the_name_that_was_added_and_no_longer_wh
         one.take()
         records = one.feed(one.frame("market_trades", trades((one.number + 1, "ETH-USD"))), ts=NOW)
         assert [each for each in records if each.kind == Kind.TRADE] == []
+
+
+def test_one_trade_and_changes_of_a_book_are_recorded_by_shape_alone_where_nothing_is_missing() -> None:
+    one = AdvancedDesk(SYMBOLS)
+    one.begin()
+    one.feed(one.frame("market_trades", trades((10, "BTC-USD"), kind="snapshot")), ts=NOW)
+    reader = one.adapter.market.listings.reader
+    before = reader.taken
+    (trade,) = one.feed(one.frame("market_trades", trades((11, "BTC-USD"))), ts=NOW)
+    (level,) = one.feed(one.book("update", ("bid", "1.5", "1")), ts=NOW)
+    assert (trade.venue_seq, trade.side, level.kind) == (11, Side.BUY, Kind.LEVEL)
+    taken = {name: number - before[name] for name, number in reader.taken.items() if number != before[name]}
+    assert sum(number for name, number in taken.items() if name.endswith("market_trades of one")) == 1
+    assert taken["l2_data"] == 1
+    assert reader.counted == one.count
+    one.count += 1  # one is missing
+    gap, _ = one.feed(one.frame("market_trades", trades((13, "BTC-USD"))), ts=NOW)
+    assert (gap.kind, gap.size, reader.counted) == (Kind.GAP, 1, one.count)

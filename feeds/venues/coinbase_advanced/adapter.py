@@ -21,7 +21,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from tickplant.feeds.contract import Closed, Event, Fail, FeedContext, Opened
+from tickplant.feeds.contract import Closed, Event, Fail, FeedContext, Frames, Opened
 from tickplant.feeds.kit import shape_kernels
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
@@ -34,6 +34,7 @@ from tickplant.feeds.kit.numbers import rfc3339_ns
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.shapes import Shapes
+from tickplant.feeds.kit.state_table import NONE
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
 from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.coinbase_advanced import messages, shapes
@@ -63,11 +64,12 @@ class AdvancedAdapter(VenueAdapter):
         self._now_ns = 0
         self._first_status = False  # the next instrument data are the first ones of their connection: those of all
         self._expected: dict[str, int] = {}  # products that may be listed, and since when the venue is being asked
-        self._counts: dict[str, int] = {}  # the newest count of each link
+        self._counts: dict[str, int] = {}  # the newest count of each link but the one that is being read
         self._quoted: set[Listing] = set()  # have had a quote
         self._codec = StreamCodec(symbols)
         market = Market(context, _SHAPES, lambda _: InBandBook(), owner, quotes_count=False)
         market.listings.labels = labels
+        self._reader = market.listings.reader  # which counts the messages of the link that is being read
         super().__init__(
             VENUE,
             context,
@@ -103,8 +105,14 @@ class AdvancedAdapter(VenueAdapter):
     def on_event(self, event: Event, now_ns: int) -> None:
         """See the contract. Each connection counts its messages from 0 on."""
         self._now_ns = now_ns
-        if isinstance(event, Opened | Closed):
+        if isinstance(event, Frames):
+            if event.link != self.link:
+                self._counts[self.link] = self._reader.counted
+                self._reader.counted = self._counts.get(event.link, NONE)
+        elif isinstance(event, Opened | Closed):
             self._counts.pop(event.link, None)
+            if event.link == self.link:
+                self._reader.counted = NONE
         super().on_event(event, now_ns)
 
     def opened(self, link: Link, now_ns: int) -> None:
@@ -183,12 +191,12 @@ class AdvancedAdapter(VenueAdapter):
         """Whether a message of this count has not been read yet; tells of what is missing before it."""
         if count is None:
             return True
-        last = self._counts.get(self.link)
-        if last is not None and count <= last:
+        last = self._reader.counted
+        if count <= last:
             self.market.duplicates += 1
             return False
-        self._counts[self.link] = count
-        if last is not None and count > last + 1:
+        self._reader.counted = count
+        if last != NONE and count > last + 1:
             self._on_loss(ts_recv)
         return True
 
@@ -242,14 +250,12 @@ class AdvancedAdapter(VenueAdapter):
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
         """What a shape has read."""
         count, ts_event = values
-        if count != self._counts.get(self.link, -1) + 1:
+        if count != self._reader.counted + 1:
             rows = rows.copy()  # what is missing before it may come to lie where they lie
         if not self._is_new(count, ts_recv):
             return
         market = self.market
-        if number == shapes.UPDATE:
-            self._books.on_update(market.listings.by_slot[slot], rows)
-        elif number == shapes.TRADES:
+        if number == shapes.TRADES:
             if len(rows) > 1:
                 rows = rows[np.argsort(rows[:, VENUE_SEQ], kind="stable")]
             market.on_trade_rows(rows, ts_recv)

@@ -1,49 +1,48 @@
 """The frequent messages of Coinbase Advanced Trade as shapes: trades, tickers, changes of books, whole books.
 
-All are given to the adapter, which counts the messages of a connection first. Frames of several events are for the
-reference decoder.
+A trade and changes of a book are recorded where their message is the next one of the connection. The others are given
+to the adapter, which counts those itself. Frames of several events are for the reference decoder.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Give, Part, Row, Seen, Shape, Stamp, each, levels
-from tickplant.feeds.kit.state_table import SEEN_QUOTE
+from tickplant.feeds.kit.shapes import Count, Effect, Give, Ids, Part, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
 from tickplant.records.layouts import Flag, Kind, Side
 
 # Numbers of what is given; the first value is the count of the message, the second its time in ns.
-UPDATE: Final = 0  # LEVEL rows of a change of a book, complete
-SNAPSHOT: Final = 1  # LEVEL rows of a whole book
-TRADES: Final = 2  # TRADE rows, complete, the newest first
-QUOTES: Final = 3  # QUOTE rows in pairs, complete
+SNAPSHOT: Final = 0  # LEVEL rows of a whole book
+TRADES: Final = 1  # TRADE rows, complete, the newest first
+QUOTES: Final = 2  # QUOTE rows in pairs, complete
 
 _HEAD: Final = '"timestamp":"<time:rfc3339>","sequence_num":<seq:int>,"events":[{"type":"'
 _TAIL: Final = "<*>}]<*>}"
 
 
-def _book(kind: str, number: int, flags: int) -> Shape:
+def _book(kind: str, flags: int, *effects: Effect) -> Shape:
     level = '{"side":"<side:bid=1|offer=2>","event_time":"<_:text>","price_level":"<price>","new_quantity":"<size>"}'
     return (
         f'{{"channel":"l2_data",{_HEAD}{kind}","product_id":"<symbol>","updates":',
         levels(level, "side", flags),
         _TAIL,
         Stamp(time="time"),
-        Give(number, "seq", "time"),
+        *effects,
     )
+
+
+# The name of a hole stands for one thing in a frame and its lists: the time of the message is another one.
+_TRADES: Final = f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:")
+_TRADE: Final = Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST)
+
+
+def _trade(text: str) -> Shape:
+    return (f"{_TRADES}[{text}]{_TAIL}", Count("seq"), Ids(LAST_TRADE, "id", "time"), _TRADE)
 
 
 def _trades(text: str) -> Shape:
-    return (
-        # The name of a hole stands for one thing in a frame and its lists: the time of the message is another one.
-        f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:"),
-        each(
-            text,
-            Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
-        ),
-        _TAIL,
-        Give(TRADES, "seq", "sent"),
-    )
+    return (_TRADES, each(text, _TRADE), _TAIL, Give(TRADES, "seq", "sent"))
 
 
 _QUOTE_TEXT: Final = (
@@ -65,15 +64,20 @@ _FIRST: Final = '"trade_id":"<id:int>"', '"product_id":"<symbol>"'
 _NUMBERS: Final = '"price":"<price>","size":"<size>"'
 _TIME: Final = '"time":"<time:rfc3339>"'
 
+_ONE: Final = f"{{{_FIRST[1]},{_FIRST[0]},{_NUMBERS},{_TIME},{_SIDE}<*>}}"
+_DOCUMENTED: Final = f"{{{_FIRST[0]},{_FIRST[1]},{_NUMBERS},{_SIDE},{_TIME}<*>}}"
+
 SHAPES: Final[dict[str, Shape]] = {
-    "l2_data": _book("update", UPDATE, 0),
-    "market_trades": _trades(f"{{{_FIRST[1]},{_FIRST[0]},{_NUMBERS},{_TIME},{_SIDE}<*>}}"),
-    "documented market_trades": _trades(f"{{{_FIRST[0]},{_FIRST[1]},{_NUMBERS},{_SIDE},{_TIME}<*>}}"),
+    "l2_data": _book("update", 0, Count("seq"), Seen(SEEN_BOOK)),
+    "market_trades of one": _trade(_ONE),
+    "documented market_trades of one": _trade(_DOCUMENTED),
+    "market_trades": _trades(_ONE),
+    "documented market_trades": _trades(_DOCUMENTED),
     "ticker": (
         f'{{"channel":"ticker",{_HEAD}update","tickers":',
         each(*_QUOTES),
         _TAIL,
         Give(QUOTES, "seq", "time"),
     ),
-    "l2_data snapshot": _book("snapshot", SNAPSHOT, Flag.SNAPSHOT),
+    "l2_data snapshot": _book("snapshot", Flag.SNAPSHOT, Give(SNAPSHOT, "seq", "time")),
 }

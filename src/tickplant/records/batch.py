@@ -27,6 +27,7 @@ INSTRUMENT_MASK: Final = (1 << 32) - 1
 KIND_SHIFT: Final = 32
 SIDE_SHIFT: Final = 40
 FLAGS_SHIFT: Final = 48
+_KIND_BYTE: Final = 8 * PACKED + KIND_SHIFT // 8
 
 Rows = NDArray[np.int64]
 """Ticks as integers, shape (n, 8); `rows.view(TICK)` are the same ticks as records."""
@@ -87,8 +88,9 @@ class TickBatch:
         if kind is not None:
             self.kinds[kind] += len(rows)
         else:
-            for each, number in enumerate(np.bincount(rows[:, PACKED] >> KIND_SHIFT & 0xFF).tolist()):
-                self.kinds[each] += number
+            kinds = rows.view(np.uint8)[:, _KIND_BYTE].tobytes()  # a bincount of the words costs five times as much
+            for each in set(kinds):
+                self.kinds[each] += kinds.count(each)
 
     def take(self) -> NDArray[np.void]:
         """The ticks so far, shape (n,), dtype TICK, valid until something is added; the batch is empty then."""

@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from made_records import START_NS, make_records, make_ticks
+from made_records import START_NS, make_records
+from small_store import RECORDS, make_store
 
 from tickplant.errors import StoreError, TickplantError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, UNKNOWN, GapCause, Kind, Schema, Side
 from tickplant.records.merge import join_records
 from tickplant.store.arrow_columns import ArrowColumns
-from tickplant.store.pruning import narrow
+from tickplant.store.pruning import ArrowJudge, narrow
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows
 from tickplant.store.selection import Selection
@@ -28,25 +29,10 @@ from tickplant.store.where import WhereError, parse_where
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.journal import Journal
 
-RECORDS = 1200
-
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ticks of three symbols by two feeds, bbo and bars."""
-    folder = tmp_path_factory.mktemp("store")
-    table = InstrumentTable.load(folder / "instruments.jsonl")
-    for symbol in ("AAA", "BBB", "CCC"):
-        table.register("venue", symbol, 8, 8)
-    parts = [("feed", Schema.TICK, make_ticks(RECORDS)), ("other", Schema.TICK, make_ticks(300, start_ns=START_NS + 7))]
-    parts += [("engine", schema, make_records(schema, 100)) for schema in (Schema.BBO, Schema.BAR)]
-    for producer, schema, records in parts:
-        journal = Journal(folder, schema, producer)
-        for start in range(0, len(records), 50):
-            journal.append(records[start : start + 50])
-            journal.flush()
-        journal.close()
-    return folder
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
@@ -183,7 +169,7 @@ def test_a_filter_on_names_is_a_selection_of_ids_and_kinds(store: Store) -> None
         ("symbol = CCC or price > 3", None, None),
         ("venue = nowhere", set(), None),
     ):
-        found = narrow(Selection(), parse_where(text, whole), whole, Schema.TICK, arrow.instruments)
+        found = narrow(Selection(), ArrowJudge(parse_where(text, whole), whole), Schema.TICK, arrow.instruments)
         assert (found.ids, found.kinds) == (ids, kinds), text
 
 

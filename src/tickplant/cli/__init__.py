@@ -28,6 +28,10 @@ COMMANDS: Final = {
     "tail": ("live", "Attach and print live records of TOPICS."),
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
+    "sql": (
+        "statement",
+        "Answer a STATEMENT of SQL over the tables ticks, bbo and bars, or write the answer to a file.",
+    ),
     "verify": (
         "data",
         "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",

@@ -1,16 +1,16 @@
-"""Which instruments, kinds and chunks an Arrow expression leaves, by what is known before anything is decoded.
+"""Which instruments, kinds and chunks a filter leaves, by what is known before anything is decoded.
 
-Arrow itself decides: each candidate is a fragment of a data set with what holds for all its rows as its partition
-expression, and `get_fragments(filter)` drops those in which no row can fit. So there is no second evaluator here
-that could disagree with the one that filters the rows.
+The library that filters the rows decides here as well, from bounds of the columns, so that no second evaluator could
+disagree with it: a `Judge`. Arrow's takes each candidate as a fragment of a data set whose partition expression is
+what holds for all its rows, and `get_fragments(filter)` drops those in which no row can fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store.arrow_columns import KIND_WORDS, VENUE_TIMES
+from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES
 from tickplant.store.selection import Selection
 
 Expression: TypeAlias = Any  # pc.Expression, which has no types
@@ -29,8 +29,62 @@ _FAN: Final = 32
 """Chunks are asked about in groups of so many, then one by one where their group is left: a few of many is cheap."""
 
 
+class Bounds(NamedTuple):
+    """What holds for a column in all rows of a candidate: values of Arrow, both included, or null where it may be."""
+
+    low: pa.Scalar
+    high: pa.Scalar
+    nulls: bool = False
+
+
+Facts: TypeAlias = Mapping[str, Bounds | None]
+"""Bounds by column; None where all values are null. Of other columns nothing is known."""
+
+
+class Judge(Protocol):
+    """A filter that can tell where no row fits."""
+
+    def surviving(self, candidates: Sequence[Facts]) -> list[int]:
+        """Places of the candidates in which a row may fit; all of them where it cannot tell."""
+        ...
+
+
+class ArrowJudge:
+    """An Arrow expression over the columns of a schema."""
+
+    def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
+        self._filter_by = filter_by
+        self._schema = schema
+        self._form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
+        self._filesystem = pa.fs.LocalFileSystem()
+
+    def surviving(self, candidates: Sequence[Facts]) -> list[int]:
+        """Places of the candidates in which a row may fit."""
+        fragments = [
+            self._form.make_fragment(str(place), self._filesystem, partition_expression=_known(facts))
+            for place, facts in enumerate(candidates)
+        ]
+        dataset = ds.FileSystemDataset(fragments, self._schema, self._form, self._filesystem)
+        return [int(fragment.path) for fragment in dataset.get_fragments(self._filter_by)]
+
+
+def _known(facts: Facts) -> Expression:
+    """An expression that is true for every row of a candidate."""
+    parts = []
+    for name, bounds in facts.items():
+        field = pc.field(name)
+        if bounds is None:
+            parts.append(field.is_null())
+        elif bounds.low == bounds.high and not bounds.nulls:
+            parts.append(field == bounds.low)
+        else:
+            either = field >= bounds.low, field <= bounds.high
+            parts += [each | field.is_null() for each in either] if bounds.nulls else either
+    return reduce(and_, parts)
+
+
 def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
-    """Columns that an expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
+    """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
     ds.Scanner.from_batches([], schema=schema, filter=filter_by)
     found = []
     for place, name in enumerate(schema.names):
@@ -41,22 +95,10 @@ def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
     return found
 
 
-def surviving(filter_by: Expression, known: Sequence[Expression], schema: pa.Schema) -> list[int]:
-    """Places of those facts, each true for all rows of a candidate, beside which the filter may be true."""
-    form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
-    filesystem = pa.fs.LocalFileSystem()
-    fragments = [
-        form.make_fragment(str(place), filesystem, partition_expression=fact) for place, fact in enumerate(known)
-    ]
-    dataset = ds.FileSystemDataset(fragments, schema, form, filesystem)
-    return [int(fragment.path) for fragment in dataset.get_fragments(filter_by)]
-
-
 class PrunedSelection(Selection, frozen=True):
-    """A selection that also leaves out chunks in which, by their headers, no row fits the filter."""
+    """A selection that also leaves out chunks in which, by their headers, no row fits a filter."""
 
-    filter_by: Any = None
-    schema: Any = None  # of Arrow, of the filter's columns and the times
+    judge: Any = None  # Judge
 
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these index entries may hold such records."""
@@ -65,71 +107,62 @@ class PrunedSelection(Selection, frozen=True):
         headers = entries["header"]
         for fan in (_FAN, 1):
             groups = [places[start : start + fan] for start in range(0, len(places), fan)]
-            left = surviving(self.filter_by, [self._known(headers[group]) for group in groups], self.schema)
+            left = self.judge.surviving([_facts(headers[group]) for group in groups]) if groups else []
             places = np.concatenate([groups[place] for place in left]) if left else places[:0]
         wanted[:] = False
         wanted[places] = True
         return wanted
 
-    def _known(self, headers: NDArray[np.void]) -> Expression:
-        """What holds for all rows of these chunks."""
-        facts = [
-            _within("seq", pa.scalar(int(headers["first_seq"].min()), pa.uint64()), int(headers["last_seq"].max()))
-        ]
-        for name in ("ts_recv", "ts_event"):
-            kind = pa.timestamp("ns", "UTC")
-            low, high = int(headers[f"{name}_min"].min()), int(headers[f"{name}_max"].max())
-            if name in VENUE_TIMES:  # 0 in a header where the chunk has no time, and a time may be missing in any
-                times = headers[f"{name}_min"]
-                low = int(times[times != 0].min()) if times.any() else 0
-            facts.append(_within(name, pa.scalar(low, kind), high))
-            facts.append(
-                _within(_INTEGERS[name], pa.scalar(min(0, low) if name in VENUE_TIMES else low, pa.int64()), high)
-            )
-        return reduce(and_, facts)
+
+def _facts(headers: NDArray[np.void]) -> Facts:
+    """What holds for all rows of chunks with these headers."""
+    facts = {"seq": _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())}
+    for integers, name in INTEGER_TIMES.items():
+        low, high = headers[f"{name}_min"], headers[f"{name}_max"]
+        if name in VENUE_TIMES:
+            # A time may be missing in any row; a header has 0 where no row has one.
+            facts[integers] = _bounds(np.minimum(low, 0), np.maximum(high, 0), pa.int64())
+            there = low != 0
+            low, high = (low[there], high[there]) if there.any() else (low, high)
+        else:
+            facts[integers] = _bounds(low, high, pa.int64())
+        facts[name] = _bounds(low, high, pa.timestamp("ns", "UTC"))._replace(nulls=name in VENUE_TIMES)
+    return facts
 
 
-_INTEGERS: Final = {"ts_recv": "recv_ns", "ts_event": "event_ns"}
+def _bounds(low: NDArray[Any], high: NDArray[Any], kind: pa.DataType) -> Bounds:
+    return Bounds(pa.scalar(int(low.min()), kind), pa.scalar(int(high.max()), kind))
 
 
-def _within(name: str, low: pa.Scalar, high: int) -> Expression:
-    field = pc.field(name)
-    bounds = field >= low, field <= pa.scalar(high, low.type)
-    if name in VENUE_TIMES:
-        return (bounds[0] | field.is_null()) & (bounds[1] | field.is_null())
-    return bounds[0] & bounds[1]
-
-
-def narrow(
-    selection: Selection, filter_by: Expression, schema: pa.Schema, of: Schema, instruments: Sequence[Instrument]
-) -> Selection:
+def narrow(selection: Selection, judge: Judge, of: Schema, instruments: Sequence[Instrument]) -> Selection:
     """The selection with what the filter says of instruments, kinds and chunks: it may let more through than fits.
 
     Args:
         selection: to narrow.
-        filter_by: an Arrow expression over the columns of `schema`.
-        schema: of all columns that there are.
+        judge: of the filter.
         of: of the records.
-        instruments: all that the selection lets through.
+        instruments: all that there are.
     """
     rows = [row for row in instruments if selection.ids is None or row.id in selection.ids]
-    names = [(pc.field("venue") == row.venue) & (pc.field("symbol") == row.symbol) for row in rows]
-    ids = frozenset(rows[place].id for place in surviving(filter_by, names, schema))
+    names = [{"venue": _same(row.venue), "symbol": _same(row.symbol)} for row in rows]
+    ids = frozenset(rows[place].id for place in judge.surviving(names))
     kinds = selection.kinds
     if of == Schema.TICK:
         # Behind the words stands what has none: kinds of a later version.
-        facts = [pc.field("kind") == word for word in KIND_WORDS] + [pc.field("kind").is_null()]
-        left = surviving(filter_by, facts, schema)
-        if len(left) < len(facts) and len(KIND_WORDS) not in left:
+        words: list[Facts] = [{"kind": _same(word)} for word in KIND_WORDS]
+        left = judge.surviving([*words, {"kind": None}])
+        if len(left) <= len(words) and len(words) not in left:
             found = frozenset(int(Kind[KIND_WORDS[place].upper()]) for place in left)
             kinds = found if kinds is None else kinds & found
-    whole = len(ids) == len(rows) and selection.ids is None
     return PrunedSelection(
-        ids=None if whole else ids,
+        ids=None if len(ids) == len(rows) and selection.ids is None else ids,
         kinds=kinds,
         start_ns=selection.start_ns,
         end_ns=selection.end_ns,
         clock=selection.clock,
-        filter_by=filter_by,
-        schema=schema,
+        judge=judge,
     )
+
+
+def _same(text: str) -> Bounds:
+    return Bounds(pa.scalar(text), pa.scalar(text))

@@ -22,7 +22,7 @@ from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
 from tickplant.store import coverage
 from tickplant.store.arrow_columns import ArrowColumns, Prices
-from tickplant.store.pruning import Expression, narrow
+from tickplant.store.pruning import ArrowJudge, Expression, Judge, narrow
 from tickplant.store.rows import Rows
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.where import parse_where
@@ -113,8 +113,12 @@ class Readings:
         columns: Sequence[str] | None = None,
         where: str | Expression | None = None,
         prices: Prices = "decimal",
+        judge: Judge | None = None,
     ) -> Rows:
-        """Rows of any schema and kinds, which the methods above select by name."""
+        """Rows of any schema and kinds, which the methods above select by name.
+
+        A reader that filters the rows itself names in `judge` the chunks that it needs.
+        """
         instruments = self._found(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
@@ -123,7 +127,9 @@ class Readings:
         if where is not None:
             whole = arrow.schema(arrow.all)
             filter_by = parse_where(where, whole) if isinstance(where, str) else where
-            selection = narrow(selection, filter_by, whole, schema, instruments)
+            judge = ArrowJudge(filter_by, whole)
+        if judge is not None:
+            selection = narrow(selection, judge, schema, instruments)
         return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by)
 
     def _rows(

@@ -145,3 +145,34 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
 def _csv_field(text: str) -> str:
     """RFC 4180: quoted where it has to be."""
     return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\r\n') else text
+
+
+def write_arrow_text(
+    file: TextFile, text_format: TextFormat, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> int:
+    """Write any Arrow batches as CSV with a header line, or as JSON lines; returns the number of rows.
+
+    Times are RFC 3339 to the nanosecond in UTC; decimals have all their digits, and are text in JSON.
+    """
+    rows = 0
+    if text_format == "csv":
+        file.write(",".join(_csv_field(name) for name in schema.names).encode() + b"\n")
+    for batch in batches:
+        texts = [_shown(column).to_pylist() for column in batch.columns]
+        if text_format == "csv":
+            lines = (",".join("" if v is None else _csv_field(str(v)) for v in row) for row in zip(*texts, strict=True))
+        else:
+            lines = (
+                msgspec.json.encode(dict(zip(schema.names, row, strict=True))).decode()
+                for row in zip(*texts, strict=True)
+            )
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        rows += batch.num_rows
+    return rows
+
+
+def _shown(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        text = column.cast(pa.timestamp("ns")).cast(pa.string())
+        return pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
+    return column.cast(pa.string()) if pa.types.is_decimal(column.type) or pa.types.is_date(column.type) else column

@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
     "sql": (
         "statement",
-        "Answer a STATEMENT of SQL over the tables ticks, bbo and bars, or write the answer to a file.",
+        "Answer a STATEMENT of SQL, in DuckDB's dialect.",
     ),
     "verify": (
         "data",

@@ -94,7 +94,7 @@ class Readings:
         `missing` counts records that gaps say are missing, null where one does not know how many; `state` is
         complete, gaps, or, of a day between others that holds no record, missing.
         """
-        ids = [row for row in self._found(venue, symbol) if row.symbol != "*"]
+        ids = [row for row in self.select(venue, symbol) if row.symbol != "*"]
         selection = self._selection(Schema.TICK, [row.id for row in ids], None, _ns(start), _ns(end), "recv")
         return coverage.table(self._fields(Schema.TICK, selection)(coverage.FIELDS), ids)
 
@@ -119,7 +119,7 @@ class Readings:
 
         A reader that filters the rows itself names in `judge` the chunks that it needs.
         """
-        instruments = self._found(venue, symbol)
+        instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
         arrow = ArrowColumns(instruments, schema, prices=prices)
@@ -156,7 +156,7 @@ class Readings:
 
         return read
 
-    def _found(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
+    def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""
         store = cast("Store", self)
         if isinstance(venue, str) and isinstance(symbol, str):

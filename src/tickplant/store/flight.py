@@ -112,7 +112,8 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         """The rows that a ticket asks for."""
         del context
         rows = self._rows(ticket.ticket)
-        return fl.GeneratorStream(rows.schema, self._batches(rows))
+        # Not a GeneratorStream, which sends no dictionaries.
+        return fl.RecordBatchStream(pa.RecordBatchReader.from_batches(rows.schema, self._batches(rows)))
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Schema and ticket of a question, which is the command of the descriptor."""

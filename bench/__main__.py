@@ -31,6 +31,7 @@ MODULES: Final[dict[str, int]] = {
     "codec": 1,
     "queries": 1,
     "latency": 5,
+    "order_plant": 5,
     "idle": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""

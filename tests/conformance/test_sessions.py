@@ -48,8 +48,7 @@ OF_IDS = (Flag.ON_TRADE, Flag.ON_QUOTE, Flag.ON_BOOK)
 
 
 def test_every_venue_of_the_catalogue_has_its_sample() -> None:
-    # What speaks a protocol of its own over TCP has tests of its own: tests/unit/test_databento_adapter.py.
-    assert SAMPLES.keys() == {name for name, venue in VENUES.items() if venue.transport == "websocket"}
+    assert SAMPLES.keys() == VENUES.keys()
 
 
 @functools.cache

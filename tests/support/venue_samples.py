@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+import dbn_sample
 import msgspec
 from sim_process import SimProcess
 from websockets.sync.client import connect
 
+from tickplant.feeds.contract import Event
 from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import Flag, Side
 
@@ -49,6 +51,8 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     polled: bool = True  # instrument data is asked for; else the venue pushes them
     by_name: bool = False  # it says of its instruments what it is asked by name
     acknowledges: bool = True  # it says whether it takes a subscription
+    told: Callable[[], Iterator[tuple[int, Event]]] | None = None  # a session of a venue that has no simulated dialect
+    stream: bool = False  # a link brings bytes that a read cuts anywhere, not frames
 
     @property
     def has_book(self) -> bool:
@@ -553,9 +557,23 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             further="O:MSFT261218C00400000",
         ),
         msgspec.structs.replace(_POLYGON, venue="polygon-crypto", symbols=("BTC-USD", "ETH-USD"), further="SHIB-USD"),
+        VenueSample(
+            venue="databento",
+            symbols=dbn_sample.SYMBOLS,
+            further="GLBX.MDP3/NONE",
+            owner=dbn_sample.owner,
+            channels=("orders", "trade"),
+            frames=tuple(dbn_sample.layouts(1)),
+            in_line=False,
+            has_life=False,
+            secrets=dbn_sample.SECRETS,
+            told=dbn_sample.session,
+            stream=True,
+        ),
     )
 }
 
-WITH_LINKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_links}
+WITH_FRAMES: Final = {name: sample for name, sample in SAMPLES.items() if not sample.stream}
+WITH_LINKS: Final = {name: sample for name, sample in WITH_FRAMES.items() if sample.has_links}
 WITH_BOOKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_book}
 WITH_LIVES: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_life}

@@ -20,7 +20,6 @@ ROLES: Final[dict[Role, Traits]] = {
     "survey": Traits(prints="ends"),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
-    "restore": Traits(),
     "recall": Traits(),
     "engine": Traits(stage=1),
     "writer": Traits(stage=0, stores=True),

@@ -98,7 +98,6 @@ def _check_names(config: Config, wrong: Wrong) -> None:
         if names.count(name) > 1:
             raise wrong(name, "two processes have this name; names are unique across feeds, engines, writers and sims")
     helpers = {f"{engine}-recall" for engine in config.engines}
-    helpers |= {f"{engine}-{feed}-restore" for engine in config.engines for feed in config.feeds}
     for section in ("feeds", "engines", "writers", "sims"):
         for name in getattr(config, section):
             if name in _INTERNAL or name in helpers:

@@ -9,11 +9,13 @@ import click
 from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.instruments import MAX_SCALE
 from tickplant.plant.console import Progress
 from tickplant.plant.lock_file import locked
-from tickplant.records.layouts import Schema
+from tickplant.records.layouts import Kind, Schema
 from tickplant.store.parquet_set import export_set
 from tickplant.store.set_import import import_set
+from tickplant.store.table_import import FIELDS, KINDS, UNITS_NS, import_table
 
 
 @click.command()
@@ -63,18 +65,64 @@ def export(
 
 
 @click.command("import")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
 @config_option
 @data_option
+@click.option("--venue", help="Of a file's rows.")
+@click.option("--symbol", help="Of a file's rows.")
+@click.option(
+    "--map", "mapped", multiple=True, metavar="FIELD=COLUMN", help=f"A file's column for one of {', '.join(FIELDS)}."
+)
+@click.option(
+    "--kind",
+    type=click.Choice([kind.name.lower() for kind in KINDS]),
+    default="trade",
+    show_default=True,
+    help="Of a file's rows.",
+)
+@click.option("--time-unit", type=click.Choice(list(UNITS_NS)), help="Of a file's times that are whole numbers.")
+@click.option("--price-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
+@click.option("--size-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
 @json_option
-def import_(folder: Path, file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+def import_(
+    source: Path,
+    file: Path | None,
+    data_dir: Path | None,
+    venue: str | None,
+    symbol: str | None,
+    mapped: tuple[str, ...],
+    kind: str,
+    time_unit: str | None,
+    price_scale: int,
+    size_scale: int,
+    as_json: bool,
+) -> None:
     """Store the records of a Parquet data set that `tickplant export` wrote.
 
-    What is stored already is compared and not stored again: so an import that was stopped goes on.
+    Or the rows of a Parquet or CSV file, with --venue, --symbol and a --map for price, size and a time. What is stored
+    already is compared and not stored again: so an import that was stopped goes on.
     """
     target = data_dir_of(data_dir, file)
-    with locked(target), Progress(f"storing {folder}", unit="records") as progress:
-        count = import_set(folder, target, progress=progress.show)
+    pairs = [text.partition("=")[::2] for text in mapped]
+    if not source.is_dir() and (venue is None or symbol is None or not all(column for _, column in pairs)):
+        raise click.UsageError("a file needs --venue, --symbol and --map FIELD=COLUMN for price, size and a time")
+    with locked(target), Progress(f"storing {source}", unit="records") as progress:
+        if source.is_dir():
+            count = import_set(source, target, progress=progress.show)
+        else:
+            count = import_table(
+                source,
+                target,
+                venue or "",
+                symbol or "",
+                dict(pairs),
+                producer=f"import-{source.stem}",
+                kind=Kind[kind.upper()],
+                time_unit=time_unit,
+                price_scale=price_scale,
+                size_scale=size_scale,
+                progress=progress.show,
+            )
     _tell(target, count, "stored", as_json=as_json)
 
 

@@ -68,14 +68,14 @@ def import_set(folder: Path, data_dir: Path, *, progress: Callable[[int], None] 
                 if anew:
                     records["seq"] = np.arange(number, number + len(records), dtype=np.uint64)
                     number += len(records)
-                added += _append(journal, held, records)
+                added += append_new(journal, held, records)
                 progress(added)
         finally:
             journal.close()
     return added
 
 
-def _append(journal: Journal, store: Store, records: Records) -> int:
+def append_new(journal: Journal, store: Store, records: Records) -> int:
     """Add what the journal does not hold yet, having compared what it does."""
     known = int(np.searchsorted(records["seq"], np.uint64(journal.durable_seq)))
     if known:

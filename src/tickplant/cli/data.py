@@ -9,7 +9,7 @@ import click
 
 from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
 from tickplant.cli.output import TerminalText, say, say_json
-from tickplant.cli.stored import check_store, open_store, skip_damage_option
+from tickplant.cli.stored import check_store, open_store, schema_option, skip_damage_option
 from tickplant.plant.console import Progress
 from tickplant.records.layouts import Kind, Schema
 from tickplant.store.export import export
@@ -32,13 +32,7 @@ from tickplant.store.verify import verify as verify_store
     type=click.Choice([kind.name.lower() for kind in Kind]),
     help="Only this kind of tick; may be given more than once.",
 )
-@click.option(
-    "--schema",
-    type=click.Choice([schema.name.lower() for schema in Schema]),
-    default="tick",
-    show_default=True,
-    help="Ticks, or what the engine derived from them.",
-)
+@schema_option
 @click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")
 @click.option("--end", type=Time(), help="Last time, exclusive.")
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
 from tickplant.cli.output import say, say_json
-from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.cli.stored import open_store, schema_option, skip_damage_option
 from tickplant.instruments import MAX_SCALE
 from tickplant.plant.console import Progress
 from tickplant.plant.lock_file import locked
@@ -24,13 +24,7 @@ from tickplant.store.table_import import FIELDS, KINDS, UNITS_NS, import_table
 @data_option
 @click.option("--venue", help="Only of this venue.")
 @click.option("--symbol", help="Only this symbol.")
-@click.option(
-    "--schema",
-    type=click.Choice([schema.name.lower() for schema in Schema]),
-    default="tick",
-    show_default=True,
-    help="Ticks, or what the engine derived from them.",
-)
+@schema_option
 @click.option("--start", type=Time(), help="First day: RFC 3339 or integer nanoseconds.")
 @click.option("--end", type=Time(), help="Last time, exclusive; its day is written whole.")
 @skip_damage_option

@@ -248,9 +248,15 @@ SPOILT: Final = {
 
 
 @pytest.mark.parametrize(
-    ("venue", "channel"), [(name, channel) for name, sample in WITH_LINKS.items() for channel in sample.channels]
+    ("venue", "channel", "how"),
+    [
+        (name, channel, how)
+        for name, sample in WITH_LINKS.items()
+        for channel in sample.channels
+        for how in SPOILT
+        if (channel, how) != ("statistic", "too fine")  # each statistic has its own decimals
+    ],
 )
-@pytest.mark.parametrize("how", SPOILT)
 def test_a_rejected_frame_is_a_gap_on_its_stream_at_once(venue: str, channel: str, how: str) -> None:
     sample = SAMPLES[venue]
     feed, now_ns = steady(sample)

@@ -29,6 +29,7 @@ MODULES: Final[dict[str, int]] = {
     "books": 1,
     "orders": 1,
     "codec": 1,
+    "queries": 1,
     "latency": 5,
     "order_plant": 5,
     "idle": 2,

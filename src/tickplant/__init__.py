@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         StatusCode,
     )
     from tickplant.store.reader import Store
+    from tickplant.store.tables import duckdb, polars
 
     __version__: str
 
@@ -72,8 +73,10 @@ __all__ = [
     "Subscription",
     "TickplantError",
     "__version__",
+    "duckdb",
     "fetch_book",
     "format_decimal",
+    "polars",
     "subscribe",
 ]
 
@@ -84,6 +87,7 @@ _HOMES = {
     "client.follower": ("Message",),
     "instruments": ("Instrument", "format_decimal"),
     "store.reader": ("Store",),
+    "store.tables": ("duckdb", "polars"),
     "errors": (
         "ConfigError",
         "ControlError",

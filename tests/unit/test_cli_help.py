@@ -9,13 +9,13 @@ from importlib import import_module
 import click
 import pytest
 
-from tickplant.cli import COMMANDS
+from tickplant.cli import COMMANDS, NAMES
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
     module, sentence = COMMANDS[name]
-    command = getattr(import_module(f"tickplant.cli.{module}"), name)
+    command = getattr(import_module(f"tickplant.cli.{module}"), NAMES.get(name, name))
     assert isinstance(command, click.Command) and command.help
     assert command.help.partition("\n\n")[0].replace("\n", " ").startswith(sentence)
     assert sentence.endswith(".") and sentence.count(". ") == 0

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument, InstrumentTable, format_decimal
 from tickplant.records.layouts import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
-from tickplant.store import export as export_module
-from tickplant.store.export import COLUMNS, Export, export
+from tickplant.store import rows as rows_module
+from tickplant.store.arrow_columns import COLUMNS
+from tickplant.store.export import Export, export
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
 
@@ -208,7 +209,7 @@ def store(tmp_path: Path) -> Store:
 def test_files_hold_every_row_in_groups_of_bounded_size(
     store: Store, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "BATCH_ROWS", 128)
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 128)
     path = tmp_path / f"out{suffix}"
     expected = [row["seq"] for row in values(export(store, "venue", "BBB").table())]
     assert len(expected) == 334
@@ -269,7 +270,7 @@ def test_records_of_an_unnamed_instrument_are_refused() -> None:
 def test_a_symbol_of_several_scales_is_one_value_of_its_dictionary(
     schema: Schema, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "BATCH_ROWS", 50)
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 50)
     blocks = [make_records(schema, 180), make_records(schema, 20, first_seq=180)]
     rows = Export(blocks, INSTRUMENTS, schema=schema)
     path = tmp_path / f"out{suffix}"

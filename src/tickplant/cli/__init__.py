@@ -28,6 +28,13 @@ COMMANDS: Final = {
     "tail": ("live", "Attach and print live records of TOPICS."),
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
+    "sql": (
+        "statement",
+        "Answer a STATEMENT of SQL, in DuckDB's dialect.",
+    ),
+    "export": ("exchange", "Write the store as a Parquet data set: a file per venue, symbol and day of UTC."),
+    "import": ("exchange", "Store the records of a Parquet data set that `tickplant export` wrote."),
+    "serve": ("serving", "Serve the store to readers on other machines, over Arrow Flight."),
     "verify": (
         "data",
         "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
@@ -48,6 +55,9 @@ COMMANDS: Final = {
 """Command to module of this package, and the first sentence of its help: a command imports only what it needs."""
 
 
+NAMES: Final = {"import": "import_"}
+"""Commands whose function cannot have their name."""
+
 _COMPLETE: Final = "_TICKPLANT_COMPLETE"
 
 
@@ -63,7 +73,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"tickplant.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, NAMES.get(cmd_name, cmd_name))
         if not isinstance(command, click.Command):
             raise TypeError(f"{module.__name__}.{cmd_name} is not a command")
         return command

@@ -9,11 +9,12 @@ import click
 
 from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
 from tickplant.cli.output import TerminalText, say, say_json
-from tickplant.cli.stored import check_store, open_store, skip_damage_option
+from tickplant.cli.stored import check_store, open_store, schema_option, skip_damage_option
 from tickplant.plant.console import Progress
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store.export import SUFFIXES, export
+from tickplant.store.export import export
 from tickplant.store.reconcile import FeedSummary
+from tickplant.store.row_files import SUFFIXES
 from tickplant.store.selection import Clock
 from tickplant.store.verify import Report
 from tickplant.store.verify import verify as verify_store
@@ -31,13 +32,7 @@ from tickplant.store.verify import verify as verify_store
     type=click.Choice([kind.name.lower() for kind in Kind]),
     help="Only this kind of tick; may be given more than once.",
 )
-@click.option(
-    "--schema",
-    type=click.Choice([schema.name.lower() for schema in Schema]),
-    default="tick",
-    show_default=True,
-    help="Ticks, or what the engine derived from them.",
-)
+@schema_option
 @click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")
 @click.option("--end", type=Time(), help="Last time, exclusive.")
 @click.option(
@@ -47,6 +42,8 @@ from tickplant.store.verify import verify as verify_store
     show_default=True,
     help="The clock of --start and --end: when a record was received, or the venue's own time.",
 )
+@click.option("--where", help='Only rows that fit, such as "price > 60000 and kind = trade".')
+@click.option("--columns", help="Only these columns, with commas between them.")
 @click.option("--float", "as_float", is_flag=True, help="Prices and sizes as float64 instead of exact decimals.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
 @skip_damage_option
@@ -61,6 +58,8 @@ def query(
     start: int | None,
     end: int | None,
     clock: Clock,
+    where: str | None,
+    columns: str | None,
     as_float: bool,
     out: Path | None,
     skip_damage: bool,
@@ -79,6 +78,8 @@ def query(
             start_ns=start,
             end_ns=end,
             clock=clock,
+            where=where,
+            columns=None if columns is None else [name.strip() for name in columns.split(",")],
         )
         if out is None:
             stdout = sys.stdout.buffer
@@ -86,8 +87,8 @@ def query(
             count = rows.write_text(shown, "jsonl" if as_json else "csv")
             stdout.flush()
         else:
-            with Progress(f"writing {out}", unit="rows"):
-                count = rows.write(out)
+            with Progress(f"writing {out}", unit="rows") as progress:
+                count = rows.write(out, progress=progress.show)
     if not count:
         say(f"nothing of {venue} {symbol} is stored that fits", err=True)
     if out is not None and as_json:

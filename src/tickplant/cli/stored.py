@@ -11,6 +11,7 @@ import click
 from tickplant.cli.options import F
 from tickplant.cli.output import say
 from tickplant.errors import DamageError, StoreError, TickplantError
+from tickplant.records.layouts import Schema
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.writer.index import Damage
 from tickplant.writer.journal import journal_root
@@ -21,6 +22,15 @@ def skip_damage_option(function: F) -> F:
     return click.option(
         "--skip-damage", is_flag=True, help="Leave out what is damaged, and say what, instead of ending there."
     )(function)
+
+
+schema_option = click.option(
+    "--schema",
+    type=click.Choice([schema.name.lower() for schema in Schema]),
+    default="tick",
+    show_default=True,
+    help="Ticks, or what the engine derived from them.",
+)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Records = NDArray[np.void]
+Columns: TypeAlias = Mapping[str, NDArray[Any]]
+"""Arrays of one length, by name."""
 
 
 def join_records(parts: Sequence[Records]) -> Records:
@@ -16,14 +18,25 @@ def join_records(parts: Sequence[Records]) -> Records:
     return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(parts[0].dtype)
 
 
+def join_columns(parts: Sequence[Columns]) -> Columns:
+    """The same columns of several blocks, one behind the other; a single block as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: _join([part[name] for part in parts]) for name in parts[0]}
+
+
+def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return join_records(parts) if parts[0].dtype.names else np.concatenate(parts)
+
+
 class _Source:
     """One producer's blocks, and how far the current one has been taken."""
 
-    def __init__(self, rank: int, blocks: Iterator[Records]) -> None:
+    def __init__(self, rank: int, blocks: Iterator[Columns]) -> None:
         self.rank = rank
         self._blocks = blocks
         self._latest = np.int64(np.iinfo(np.int64).min)
-        self.records: Records = np.zeros(0, np.void)
+        self.columns: Columns = {}
         self.times = np.zeros(0, np.int64)
 
     def refill(self) -> bool:
@@ -32,21 +45,22 @@ class _Source:
             block = next(self._blocks, None)
             if block is None:
                 return False
-            self.records = block
+            self.columns = block
             # A step back in time within a producer must not reorder it: time stands still until it has caught up.
             self.times = np.maximum.accumulate(np.maximum(block["ts_recv"], self._latest))
             if len(self.times):
                 self._latest = self.times[-1]
         return True
 
-    def take(self, count: int) -> tuple[Records, NDArray[np.int64]]:
+    def take(self, count: int) -> tuple[Columns, NDArray[np.int64]]:
         """The next `count` records and their times."""
-        taken = self.records[:count], self.times[:count]
-        self.records, self.times = self.records[count:], self.times[count:]
+        taken = {name: values[:count] for name, values in self.columns.items()}, self.times[:count]
+        self.columns = {name: values[count:] for name, values in self.columns.items()}
+        self.times = self.times[count:]
         return taken
 
 
-def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]:
+def merge_columns(streams: list[Iterator[Columns]]) -> Iterator[Columns]:
     """One stream by `ts_recv`; records of a stream stay in its order; at equal times the earlier stream comes first.
 
     The result does not depend on how the streams are cut into blocks. Holds one block of each stream.
@@ -64,8 +78,16 @@ def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]
             side: Literal["left", "right"] = "right" if source.rank <= limit.rank else "left"
             taken.append(source.take(int(np.searchsorted(source.times, bound, side=side))))
         order = np.argsort(np.concatenate([times for _, times in taken]), kind="stable")
-        yield join_records([records for records, _ in taken])[order]
+        yield {name: values[order] for name, values in join_columns([part for part, _ in taken]).items()}
         sources = [source for source in sources if source.refill()]
     for source in sources:
         while source.refill():
             yield source.take(len(source.times))[0]
+
+
+def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]:
+    """`merge_columns` of arrays of records."""
+    if len(streams) == 1:
+        return streams[0]
+    merged = merge_columns([({"ts_recv": part["ts_recv"], "": part} for part in stream) for stream in streams])
+    return (columns[""] for columns in merged)

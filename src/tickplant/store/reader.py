@@ -26,6 +26,7 @@ from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
+from tickplant.store.readings import Readings
 from tickplant.store.selection import Clock, Selection
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
@@ -66,7 +67,7 @@ class ColumnBlock(NamedTuple):
     columns: dict[str, NDArray[Any]]
 
 
-class Store:
+class Store(Readings):
     """One data directory. Cheap to make; not thread-safe, but any number of them may read at the same time.
 
     Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is
@@ -183,15 +184,7 @@ class Store:
         Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
         are never reordered for that. Raises DamageError.
         """
-        if kinds is not None and schema != Schema.TICK:
-            raise StoreError(f"records of schema {schema.name.lower()} have no kind to select by", path=self.data_dir)
-        selection = Selection(
-            ids=None if ids is None else frozenset(ids),
-            kinds=None if kinds is None else frozenset(self._kind(kind) for kind in kinds),
-            start_ns=start_ns,
-            end_ns=end_ns,
-            clock=clock,
-        )
+        selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
         names = self.producers(schema) if producers is None else list(producers)
         return merge_by_receive_time([self.read(name, schema, selection) for name in names])
 
@@ -360,13 +353,6 @@ class Store:
                 )
             )
             return None
-
-    def _kind(self, kind: Kind | str) -> int:
-        try:
-            return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
-        except (KeyError, ValueError):
-            names = ", ".join(known.name.lower() for known in Kind)
-            raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
 
     def _report(self, damage: Damage) -> None:
         self.damages += 1

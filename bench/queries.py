@@ -1,0 +1,113 @@
+"""DuckDB over a store, beside DuckDB over Parquet with the same columns: VWAP per minute and symbol.
+
+    recording, COPIES times one after another ──> journal, chunks of 64 Ki ──> tickplant.duckdb ──┐
+                                              └──> Parquet, zstd, row groups of 1 Mi ──> DuckDB ──┴─> compared
+
+Both have the same rows, columns and types (prices as float64, then as decimals), one thread, and are read from the
+page cache. The answers are compared before anything is timed. Times are CPU time of this process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+
+import tickplant
+from bench.codec import recorded_ticks
+from bench.harness import Result, main, median_of
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import Schema
+from tickplant.records.merge import join_records
+from tickplant.store.arrow_columns import Prices
+from tickplant.store.reader import INSTRUMENTS_FILE, Store
+from tickplant.store.tables import columns_of
+from tickplant.writer.journal import Journal
+
+COPIES: Final = 10
+QUICK_COPIES: Final = 1
+ROW_GROUP: Final = 1 << 20
+
+VWAP: Final = """
+    select recv_ns // 60000000000 as minute, symbol, sum(price * size) / sum(size) as vwap, count(*) as trades
+    from {} where kind = 'trade' group by all order by all
+"""
+RANGE: Final = "select count(*), max(price) from {} where recv_ns >= {} and recv_ns < {}"
+
+
+def run(repeats: int, quick: bool) -> list[Result]:
+    """Measure both."""
+    with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as folder:
+        store, count, middle = _fill(Path(folder) / "data", QUICK_COPIES if quick else COPIES)
+        results = []
+        kinds: tuple[Prices, ...] = ("float", "decimal")
+        for prices in kinds:
+            path = Path(folder) / f"{prices}.parquet"
+            rows = store.ticks(columns=columns_of("ticks"), prices=prices)
+            pq.write_table(rows.arrow(), path, compression="zstd", row_group_size=ROW_GROUP)
+            ours, theirs = tickplant.duckdb(store.data_dir, prices=prices), duckdb.connect()
+            for connection in (ours, theirs):
+                connection.execute("SET threads = 1")
+            for name, question in (
+                ("VWAP per minute and symbol", VWAP.format("{}")),
+                ("a second out of all", RANGE.format("{}", middle, middle + 10**9)),
+            ):
+                results.append(
+                    _compare(f"queries: DuckDB, {name}, {prices}", ours, theirs, question, path, repeats, count)
+                )
+        return results
+
+
+def _compare(name: str, ours: Any, theirs: Any, question: str, path: Path, repeats: int, count: int) -> Result:
+    mine = question.format("ticks")
+    other = question.format(f"read_parquet('{path}')")
+    expected = theirs.sql(other).fetchall()
+    found = ours.sql(mine).fetchall()
+    assert len(found) == len(expected), f"{name}: {len(found)} rows, not {len(expected)}"
+    for one, two in zip(found, expected, strict=True):
+        for left, right in zip(one, two, strict=True):
+            same = np.isclose(left, right, rtol=1e-12) if isinstance(left, float) else left == right
+            assert same, f"{name}: {one}, not {two}"
+    taken_s = median_of(repeats, lambda: _cpu_s(lambda: ours.sql(mine).fetchall()))
+    parquet_s = median_of(repeats, lambda: _cpu_s(lambda: theirs.sql(other).fetchall()))
+    return Result(
+        name=f"{name}, {count:,} ticks",
+        value=taken_s * 1e3,
+        unit="ms CPU",
+        compared_with=f"Parquet, zstd ({parquet_s * 1e3:.1f} ms)",
+        ratio=parquet_s / taken_s,
+    )
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    start_s = time.process_time()
+    work()
+    return time.process_time() - start_s
+
+
+def _fill(data_dir: Path, copies: int) -> tuple[Store, int, int]:
+    """A store with the recording so many times; how many records it has, and a time in its middle."""
+    ticks = recorded_ticks("binance", "binance_spot_btcusdt_20240808.gz")
+    InstrumentTable.load(data_dir / INSTRUMENTS_FILE).register("binance", "BTCUSDT", 8, 8)
+    length_ns = int(ticks["ts_recv"].max() - ticks["ts_recv"].min()) + 1
+    parts = []
+    for copy in range(copies):
+        part = ticks.copy()
+        part["seq"] = np.arange(copy * len(ticks), (copy + 1) * len(ticks))
+        for name in ("ts_recv", "ts_event"):
+            part[name] = np.where(part[name], part[name] + copy * length_ns, 0)
+        parts.append(part)
+    journal = Journal(data_dir, Schema.TICK, "bench")
+    journal.append(join_records(parts))
+    journal.close()
+    return Store(data_dir), copies * len(ticks), int(ticks["ts_recv"].min()) + copies * length_ns // 2
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,127 @@
+"""Commands that move whole stores out of tickplant and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.output import say, say_json
+from tickplant.cli.stored import open_store, schema_option, skip_damage_option
+from tickplant.instruments import MAX_SCALE
+from tickplant.plant.console import Progress
+from tickplant.plant.lock_file import locked
+from tickplant.records.layouts import Kind, Schema
+from tickplant.store.parquet_set import export_set
+from tickplant.store.set_import import import_set
+from tickplant.store.table_import import FIELDS, KINDS, UNITS_NS, import_table
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@config_option
+@data_option
+@click.option("--venue", help="Only of this venue.")
+@click.option("--symbol", help="Only this symbol.")
+@schema_option
+@click.option("--start", type=Time(), help="First day: RFC 3339 or integer nanoseconds.")
+@click.option("--end", type=Time(), help="Last time, exclusive; its day is written whole.")
+@skip_damage_option
+@json_option
+def export(
+    folder: Path,
+    file: Path | None,
+    data_dir: Path | None,
+    venue: str | None,
+    symbol: str | None,
+    schema: str,
+    start: int | None,
+    end: int | None,
+    skip_damage: bool,
+    as_json: bool,
+) -> None:
+    """Write the store as a Parquet data set: a file per venue, symbol and day of UTC.
+
+    Days that are in FOLDER already, with all their records, are left alone: so an export that was stopped goes on, and
+    one that is repeated adds what is new.
+    """
+    check_range(start, end)
+    with (
+        open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store,
+        Progress(f"writing {folder}", unit="records") as progress,
+    ):
+        ids = None if venue is None and symbol is None else frozenset(row.id for row in store.select(venue, symbol))
+        count = export_set(
+            store, folder, schema=Schema[schema.upper()], ids=ids, start_ns=start, end_ns=end, progress=progress.show
+        )
+    _tell(folder, count, "written", as_json=as_json)
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@config_option
+@data_option
+@click.option("--venue", help="Of a file's rows.")
+@click.option("--symbol", help="Of a file's rows.")
+@click.option(
+    "--map", "mapped", multiple=True, metavar="FIELD=COLUMN", help=f"A file's column for one of {', '.join(FIELDS)}."
+)
+@click.option(
+    "--kind",
+    type=click.Choice([kind.name.lower() for kind in KINDS]),
+    default="trade",
+    show_default=True,
+    help="Of a file's rows.",
+)
+@click.option("--time-unit", type=click.Choice(list(UNITS_NS)), help="Of a file's times that are whole numbers.")
+@click.option("--price-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
+@click.option("--size-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
+@json_option
+def import_(
+    source: Path,
+    file: Path | None,
+    data_dir: Path | None,
+    venue: str | None,
+    symbol: str | None,
+    mapped: tuple[str, ...],
+    kind: str,
+    time_unit: str | None,
+    price_scale: int,
+    size_scale: int,
+    as_json: bool,
+) -> None:
+    """Store the records of a Parquet data set that `tickplant export` wrote.
+
+    Or the rows of a Parquet or CSV file, with --venue, --symbol and a --map for price, size and a time. What is stored
+    already is compared and not stored again: so an import that was stopped goes on.
+    """
+    target = data_dir_of(data_dir, file)
+    pairs = [text.partition("=")[::2] for text in mapped]
+    if not source.is_dir() and (venue is None or symbol is None or not all(column for _, column in pairs)):
+        raise click.UsageError("a file needs --venue, --symbol and --map FIELD=COLUMN for price, size and a time")
+    with locked(target), Progress(f"storing {source}", unit="records") as progress:
+        if source.is_dir():
+            count = import_set(source, target, progress=progress.show)
+        else:
+            count = import_table(
+                source,
+                target,
+                venue or "",
+                symbol or "",
+                dict(pairs),
+                producer=f"import-{source.stem}",
+                kind=Kind[kind.upper()],
+                time_unit=time_unit,
+                price_scale=price_scale,
+                size_scale=size_scale,
+                progress=progress.show,
+            )
+    _tell(target, count, "stored", as_json=as_json)
+
+
+def _tell(path: Path, count: int, done: str, *, as_json: bool) -> None:
+    if as_json:
+        say_json({"path": str(path), "records": count})
+    else:
+        say(f"{path}: {count:,} records {done}")

@@ -1,0 +1,59 @@
+"""The command that serves a store to other machines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tickplant.cli.options import config_option, data_dir_of, data_option
+from tickplant.cli.output import say
+from tickplant.cli.stored import check_store
+from tickplant.errors import TickplantError
+
+TOKEN_VARIABLE: Final = "TICKPLANT_FLIGHT_TOKEN"  # noqa: S105  # where the token is, not the token
+
+
+@click.command()
+@config_option
+@data_option
+@click.option("--flight", "address", default="127.0.0.1:8815", show_default=True, help="HOST:PORT to listen on.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM.")
+def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Serve the store to readers on other machines, over Arrow Flight.
+
+    Readers must send the token that TICKPLANT_FLIGHT_TOKEN holds. Without a token, or without TLS, only this machine
+    is served.
+    """
+    from tickplant.store.flight import FlightServer  # noqa: PLC0415  # slow to import
+
+    store = data_dir_of(data_dir, file)
+    check_store(store)
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise click.UsageError(f"--flight {address!r} is not HOST:PORT")
+    local = host in ("127.0.0.1", "localhost", "[::1]")
+    if not local and token is None:
+        raise click.UsageError(f"{address} can be reached from elsewhere: put a token into {TOKEN_VARIABLE}")
+    if not local and tls_cert is None:
+        raise click.UsageError(f"{address} can be reached from elsewhere: give --tls-cert and --tls-key")
+    pair = None if tls_cert is None or tls_key is None else (tls_cert.read_bytes(), tls_key.read_bytes())
+    scheme = "grpc" if pair is None else "grpc+tls"
+    try:
+        server = FlightServer(store, f"{scheme}://{address}", token=token, certificate=pair)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TickplantError(f"{address}: cannot be listened on: {error}") from error
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    say(f"serving {store} on {scheme}://{host}:{server.port}")
+    done.wait()
+    server.shutdown()

@@ -1,0 +1,242 @@
+"""Columns of records as Arrow arrays: one rule for files, queries, DuckDB, polars and Flight.
+
+Prices and sizes are decimal128(38, s), s being the largest scale among the instruments: 19 digits of a mantissa and
+up to 18 more from a smaller scale always fit 38. On request they are float64, the nearest one, or int64, the integers
+as stored, to be read with `price_scale` and `size_scale`, the decimals of each. A price that does not exist is null,
+as is the venue time where the venue gives none. GAP and STATUS rows carry their cause or code, a whole number, as
+price; GAP rows the number missing as size, null where nobody knows.
+
+Names and words are dictionaries whose values are unique, the same in every batch: readers group by their indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
+from tickplant.records.merge import Columns
+
+Prices = Literal["decimal", "float", "integer"]
+"""How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
+
+PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
+SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume"})
+TIMES: Final = frozenset({"ts_event", "ts_recv", "ts_open", "book_ts_event", "book_ts_recv"})
+VENUE_TIMES: Final = frozenset({"ts_event", "book_ts_event"})  # 0 where the venue gave none
+COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
+    Schema.TICK: (
+        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size"),
+        *("venue_seq", "order_id", "flags", "seq"),
+    ),
+    Schema.BBO: (
+        *("ts_event", "ts_recv", "venue", "symbol", "bid_price", "bid_size", "ask_price", "ask_size"),
+        *("source_seq", "flags", "seq"),
+    ),
+    Schema.BAR: (
+        *("ts_event", "ts_recv", "venue", "symbol", "ts_open", "interval_s", "open", "high", "low", "close"),
+        *("volume", "buy_volume", "trades", "source_seq", "flags", "seq"),
+    ),
+    Schema.CHECKPOINT: (
+        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size", "venue_seq", "source_seq"),
+        *("book_ts_event", "book_ts_recv", "book_seq", "flags", "seq"),
+    ),
+}
+"""Columns of the result, in order."""
+
+SCALES: Final = ("price_scale", "size_scale")
+"""Columns on request: the decimals of the integers of a row, 0 where they are plain numbers."""
+INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
+"""Columns on request: those times as int64 nanoseconds, 0 where the venue gave none."""
+
+KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
+SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
+_NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)  # price and size are numbers, not decimals
+
+
+class ArrowColumns:
+    """Makes Arrow arrays of columns of one schema."""
+
+    def __init__(self, instruments: Iterable[Instrument], schema: Schema, *, prices: Prices = "decimal") -> None:
+        """Take what the columns cannot say.
+
+        Args:
+            instruments: all that occur.
+            schema: of the records.
+            prices: how prices and sizes come.
+        """
+        self.record_schema = schema
+        self.prices: Prices = prices
+        self._dtype = DTYPES[schema]
+        self.instruments = list(instruments)
+        rows = self.instruments
+        count = max((row.id for row in rows), default=0) + 1
+        self._known = np.zeros(count, np.bool_)
+        self._scales = {name: np.zeros(count, np.uint8) for name in SCALES}
+        # A symbol may have had several ids, but a dictionary holds each name once.
+        self.names = {name: sorted({getattr(row, name) for row in rows}) for name in ("venue", "symbol")}
+        places = {name: {word: place for place, word in enumerate(words)} for name, words in self.names.items()}
+        self._name_of = {name: np.zeros(count, np.int32) for name in self.names}  # place in those, by id
+        for row in rows:
+            self._known[row.id] = True
+            for name, scales in self._scales.items():
+                scales[row.id] = getattr(row, name)
+            for name, of_id in self._name_of.items():
+                of_id[row.id] = places[name][getattr(row, name)]
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Columns where none are named."""
+        return COLUMNS[self.record_schema] + (SCALES if self.prices == "integer" else ())
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that can be asked for."""
+        return (*COLUMNS[self.record_schema], *SCALES, *INTEGER_TIMES, "instrument")
+
+    @property
+    def nothing(self) -> Columns:
+        """No rows."""
+        return {name: np.zeros(0, self._dtype[name]) for name in self._dtype.names or ()}
+
+    def sources(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Fields of the records that these columns are made of, the instrument included."""
+        needed = {"instrument": None}
+        for name in names:
+            if name in PRICES or name in SIZES or name in SCALES or name in ("kind", "side"):
+                needed |= dict.fromkeys(("kind",) if "kind" in (self._dtype.names or ()) else ())
+            if name not in ("venue", "symbol", *SCALES):
+                needed[INTEGER_TIMES.get(name, name)] = None
+        return tuple(needed)
+
+    def type(self, name: str) -> pa.DataType:
+        """Of a column of `all`."""
+        if name in TIMES:
+            return pa.timestamp("ns", "UTC")
+        if name in ("venue", "symbol"):
+            return pa.dictionary(pa.int32(), pa.string())
+        if name in ("kind", "side"):
+            return pa.dictionary(pa.int8(), pa.string())
+        if name in SCALES:
+            return pa.uint8()
+        if name in INTEGER_TIMES:
+            return pa.int64()
+        if name in PRICES or name in SIZES:
+            scales = self._scales[_scale_of(name)]
+            exact = pa.int64() if self.prices == "integer" else pa.decimal128(38, int(scales.max()))
+            return pa.float64() if self.prices == "float" else exact
+        return pa.from_numpy_dtype(self._dtype[name])
+
+    def schema(self, names: Sequence[str]) -> pa.Schema:
+        """Of these columns."""
+        return pa.schema([(name, self.type(name)) for name in names])
+
+    def check(self, columns: Columns) -> None:
+        """Raises ValueError for a record of an instrument that was not named."""
+        ids = columns["instrument"]
+        if len(ids) and (int(ids.max()) >= len(self._known) or not self._known[ids].all()):
+            raise ValueError("a record is of an instrument that was not named to the export")
+
+    def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
+        """These columns, made of the fields that `sources` names."""
+        arrays = [self.array(name, columns) for name in names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema(names))
+
+    def array(self, name: str, columns: Columns) -> pa.Array:
+        """One column."""
+        kind = self.type(name)
+        if name in TIMES:
+            times = np.ascontiguousarray(columns[name])
+            return pa.array(times, mask=times == 0 if name in VENUE_TIMES else None).cast(kind)
+        if name in PRICES or name in SIZES:
+            mantissas, scales, valid = self.numbers(name, columns)
+            if self.prices == "float":
+                return pa.array(mantissas / 10.0**scales, mask=~valid)
+            if self.prices == "integer":
+                return pa.array(mantissas, mask=~valid)
+            return _decimals(mantissas, scales, valid, kind)
+        if name in SCALES:
+            return pa.array(self.scales(name, columns))
+        if name in ("venue", "symbol", "kind", "side"):
+            indices, words = self.labels(name, columns)
+            return pa.DictionaryArray.from_arrays(indices.cast(kind.index_type), pa.array(words))
+        return pa.array(np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)]))
+
+    def labels(self, name: str, columns: Columns) -> tuple[pa.Array, list[str]]:
+        """Indices into a list of names; null where there is no name."""
+        if name in self.names:
+            return pa.array(self._name_of[name][columns["instrument"]]), self.names[name]
+        kinds = columns["kind"]
+        if name == "kind":
+            words, indices = KIND_WORDS, kinds.astype(np.int16) - 1
+            missing = (indices < 0) | (indices >= len(KIND_WORDS))
+        else:
+            words, sides = SIDE_WORDS, columns["side"].astype(np.int16) - 1
+            missing = (sides < 0) | (sides > 1)
+            indices = np.where(kinds == Kind.TRADE, sides + Side.ASK, sides)
+        # Some readers look at the index of a null, too.
+        return pa.array(np.where(missing, 0, indices).astype(np.int8), mask=missing), list(words)
+
+    def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
+        """The decimals of each row: of its prices or of its sizes."""
+        scales = self._scales[name][columns["instrument"]]
+        if "kind" in columns:
+            scales[np.isin(columns["kind"], _NOTES)] = 0
+        return scales
+
+    def numbers(self, name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
+        """Mantissas, the scale of each, and which of them there are."""
+        mantissas = np.ascontiguousarray(columns[name])
+        valid = mantissas != NO_PRICE if name in PRICES else np.ones(len(mantissas), np.bool_)
+        if "kind" in columns:
+            kinds = columns["kind"]
+            valid &= kinds != Kind.CLEAR
+            if name == "price":
+                valid &= kinds != Kind.CHECKSUM
+            else:
+                valid &= (kinds != Kind.STATUS) & ~((kinds == Kind.GAP) & (mantissas == UNKNOWN))
+        return mantissas, self.scales(_scale_of(name), columns), valid
+
+    def plain(self, name: str, columns: Columns) -> NDArray[Any]:
+        """One column as numpy: what is stored, but for names, which are text, and prices as float64 on request."""
+        if name in self.names:
+            indices, words = self.labels(name, columns)
+            named: NDArray[np.str_] = np.array(words, np.str_)[indices.to_numpy()]
+            return named
+        if name in SCALES:
+            return self.scales(name, columns)
+        if self.prices == "float" and (name in PRICES or name in SIZES):
+            mantissas, scales, valid = self.numbers(name, columns)
+            return np.where(valid, mantissas / 10.0**scales, np.nan)
+        return np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)])
+
+
+def _scale_of(name: str) -> str:
+    return "price_scale" if name in PRICES else "size_scale"
+
+
+def bitmap(valid: NDArray[np.bool_]) -> pa.Buffer:
+    """As Arrow keeps which values there are."""
+    return pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def _decimals(
+    mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid: NDArray[np.bool_], kind: pa.DataType
+) -> pa.Array:
+    """Decimals at the scale of `kind` from mantissas at scales of their own, none of them larger."""
+    words = np.empty((len(mantissas), 2), np.int64)  # a decimal128 is a 128-bit integer: low word, high word
+    words[:, 0] = mantissas
+    words[:, 1] = mantissas >> 63
+    words[~valid] = 0
+    for scale in np.unique(scales[valid]).tolist():
+        if scale != kind.scale:
+            rows = np.flatnonzero(valid & (scales == scale))
+            own = pa.decimal128(38, scale)
+            part = pa.Array.from_buffers(own, len(rows), [None, pa.py_buffer(words[rows])])
+            words[rows] = np.frombuffer(part.cast(kind).buffers()[1], np.int64).reshape(-1, 2)
+    return pa.Array.from_buffers(kind, len(mantissas), [bitmap(valid), pa.py_buffer(words)])

@@ -1,0 +1,148 @@
+"""The store for readers on other machines: Arrow Flight, with a token and TLS.
+
+    client = pyarrow.flight.FlightClient("grpc+tls://host:8815", tls_root_certs=…)
+    options = pyarrow.flight.FlightCallOptions(headers=[(b"authorization", b"Bearer TOKEN")])
+    reader = client.do_get(pyarrow.flight.Ticket(b'{"table": "trades", "symbol": "BTCUSDT"}'), options)
+
+A ticket is a `Question` as JSON. The answer streams: a batch is made when the one before was taken by the transport,
+so a client costs the server a few batches, however slow it is and however much it asks for. More than MAX_ANSWERS
+answers at a time are refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from tickplant.errors import TickplantError
+from tickplant.store.arrow_columns import Prices
+from tickplant.store.reader import Store
+from tickplant.store.rows import Rows
+from tickplant.store.selection import Clock
+
+TABLES: Final = ("ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars")
+MAX_ANSWERS: Final = 16
+"""Answers that stream at the same time: each holds a few batches."""
+MAX_TICKET_BYTES: Final = 1 << 16
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a ticket asks for, as the methods of `Store` take it."""
+
+    table: str = "ticks"
+    venue: str | list[str] | None = None
+    symbol: str | list[str] | None = None
+    start: int | str | None = None
+    end: int | str | None = None
+    clock: Clock = "recv"
+    columns: list[str] | None = None
+    where: str | None = None
+    prices: Prices = "decimal"
+
+    def rows(self, store: Store) -> Rows:
+        """The rows. Raises TickplantError or ValueError for what cannot be answered."""
+        if self.table not in TABLES:
+            raise TickplantError(f"there is no table {self.table!r}; there are {', '.join(TABLES)}")
+        rows: Rows = getattr(store, self.table)(
+            self.venue,
+            self.symbol,
+            self.start,
+            self.end,
+            clock=self.clock,
+            columns=self.columns,
+            where=self.where,
+            prices=self.prices,
+        )
+        return rows
+
+
+class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has no types
+    """Refuses calls without the token."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._wanted = f"Bearer {token}".encode()
+
+    def start_call(self, info: Any, headers: dict[str, list[str | bytes]]) -> None:
+        """Raises FlightUnauthenticatedError."""
+        del info
+        values = [value for name, found in headers.items() if name.lower() == "authorization" for value in found]
+        given = values[0] if values else b""
+        if not hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._wanted):
+            raise fl.FlightUnauthenticatedError("the header authorization must be: Bearer and the server's token")
+
+
+class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
+    """Answers tickets from a store. `port` tells where; `serve` waits until `shutdown`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        location: str,
+        *,
+        token: str | None = None,
+        certificate: tuple[bytes, bytes] | None = None,
+        max_answers: int = MAX_ANSWERS,
+    ) -> None:
+        """Listen.
+
+        Args:
+            data_dir: the store.
+            location: such as grpc+tls://0.0.0.0:8815, or grpc://127.0.0.1:0.
+            token: that clients must send; None lets everybody read.
+            certificate: PEM of the chain, and of its key, for TLS.
+            max_answers: that stream at the same time.
+        """
+        self._data_dir = data_dir
+        self._places = threading.BoundedSemaphore(max_answers)
+        super().__init__(
+            location,
+            tls_certificates=None if certificate is None else [certificate],
+            middleware={} if token is None else {"token": _Token(token)},
+        )
+
+    def do_get(self, context: Any, ticket: Any) -> Any:
+        """The rows that a ticket asks for."""
+        del context
+        rows = self._rows(ticket.ticket)
+        # Not a GeneratorStream, which sends no dictionaries.
+        return fl.RecordBatchStream(pa.RecordBatchReader.from_batches(rows.schema, self._batches(rows)))
+
+    def get_flight_info(self, context: Any, descriptor: Any) -> Any:
+        """Schema and ticket of a question, which is the command of the descriptor."""
+        del context
+        rows = self._rows(descriptor.command or b"{}")
+        endpoint = fl.FlightEndpoint(descriptor.command, [])
+        return fl.FlightInfo(rows.schema, descriptor, [endpoint], -1, -1)
+
+    def list_flights(self, context: Any, criteria: Any) -> Iterator[Any]:
+        """A question for each table."""
+        for table in TABLES:
+            command = msgspec.json.encode({"table": table})
+            yield self.get_flight_info(context, fl.FlightDescriptor.for_command(command))
+        del criteria
+
+    def _rows(self, ticket: bytes) -> Rows:
+        try:
+            if len(ticket) > MAX_TICKET_BYTES:
+                raise ValueError(f"a ticket has at most {MAX_TICKET_BYTES} bytes")
+            # A store of its own for each answer: they stream in threads of their own.
+            return msgspec.json.decode(ticket, type=Question).rows(Store(self._data_dir))
+        except (TickplantError, ValueError, pa.ArrowException, RecursionError) as error:
+            raise fl.FlightServerError(f"the ticket cannot be answered: {error}") from error
+
+    def _batches(self, rows: Rows) -> Iterator[pa.RecordBatch]:
+        # Here and not in do_get: an answer that is never taken does not begin, and so could not give its place back.
+        if not self._places.acquire(blocking=False):
+            raise fl.FlightUnavailableError("too many answers stream already; try again")
+        try:
+            yield from rows.batches()
+        finally:
+            self._places.release()

@@ -1,0 +1,168 @@
+"""Which instruments, kinds and chunks a filter leaves, by what is known before anything is decoded.
+
+The library that filters the rows decides here as well, from bounds of the columns, so that no second evaluator could
+disagree with it: a `Judge`. Arrow's takes each candidate as a fragment of a data set whose partition expression is
+what holds for all its rows, and `get_fragments(filter)` drops those in which no row can fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import Kind, Schema
+from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES
+from tickplant.store.selection import Selection
+
+Expression: TypeAlias = Any  # pc.Expression, which has no types
+
+_FAN: Final = 32
+"""Chunks are asked about in groups of so many, then one by one where their group is left: a few of many is cheap."""
+
+
+class Bounds(NamedTuple):
+    """What holds for a column in all rows of a candidate: values of Arrow, both included, or null where it may be."""
+
+    low: pa.Scalar
+    high: pa.Scalar
+    nulls: bool = False
+
+
+Facts: TypeAlias = Mapping[str, Bounds | None]
+"""Bounds by column; None where all values are null. Of other columns nothing is known."""
+
+
+class Judge(Protocol):
+    """A filter that can tell where no row fits."""
+
+    def surviving(self, candidates: Sequence[Facts]) -> list[int]:
+        """Places of the candidates in which a row may fit; all of them where it cannot tell."""
+        ...
+
+
+class ArrowJudge:
+    """An Arrow expression over the columns of a schema."""
+
+    def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
+        self._filter_by = filter_by
+        self._schema = schema
+        self._form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
+        self._filesystem = pa.fs.LocalFileSystem()
+
+    def surviving(self, candidates: Sequence[Facts]) -> list[int]:
+        """Places of the candidates in which a row may fit."""
+        fragments = [
+            self._form.make_fragment(str(place), self._filesystem, partition_expression=_known(facts))
+            for place, facts in enumerate(candidates)
+        ]
+        dataset = ds.FileSystemDataset(fragments, self._schema, self._form, self._filesystem)
+        return [int(fragment.path) for fragment in dataset.get_fragments(self._filter_by)]
+
+
+def _known(facts: Facts) -> Expression:
+    """An expression that is true for every row of a candidate."""
+    parts = []
+    for name, bounds in facts.items():
+        field = pc.field(name)
+        if bounds is None:
+            parts.append(field.is_null())
+        elif bounds.low == bounds.high and not bounds.nulls:
+            parts.append(field == bounds.low)
+        else:
+            either = field >= bounds.low, field <= bounds.high
+            parts += [each | field.is_null() for each in either] if bounds.nulls else either
+    return reduce(and_, parts)
+
+
+def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
+    """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
+    ds.Scanner.from_batches([], schema=schema, filter=filter_by)
+    found = []
+    for place, name in enumerate(schema.names):
+        try:
+            ds.Scanner.from_batches([], schema=schema.remove(place), filter=filter_by)
+        except pa.ArrowInvalid:
+            found.append(name)
+    return found
+
+
+class PrunedSelection(Selection, frozen=True):
+    """A selection that also leaves out chunks in which, by their headers, no row fits a filter."""
+
+    judge: Any = None  # Judge
+
+    def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of these index entries may hold such records."""
+        wanted = super().chunks(entries)
+        places = np.flatnonzero(wanted)
+        headers = entries["header"]
+        for fan in (_FAN, 1):
+            groups = [places[start : start + fan] for start in range(0, len(places), fan)]
+            left = self.judge.surviving([_facts(headers[group]) for group in groups]) if groups else []
+            places = np.concatenate([groups[place] for place in left]) if left else places[:0]
+        wanted[:] = False
+        wanted[places] = True
+        return wanted
+
+
+def _facts(headers: NDArray[np.void]) -> Facts:
+    """What holds for all rows of chunks with these headers."""
+    facts = {"seq": _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())}
+    for integers, name in INTEGER_TIMES.items():
+        low, high = headers[f"{name}_min"], headers[f"{name}_max"]
+        if name in VENUE_TIMES:
+            # A time may be missing in any row; a header has 0 where no row has one.
+            facts[integers] = _bounds(np.minimum(low, 0), np.maximum(high, 0), pa.int64())
+            there = low != 0
+            low, high = (low[there], high[there]) if there.any() else (low, high)
+        else:
+            facts[integers] = _bounds(low, high, pa.int64())
+        facts[name] = _bounds(low, high, pa.timestamp("ns", "UTC"))._replace(nulls=name in VENUE_TIMES)
+    return facts
+
+
+def _bounds(low: NDArray[Any], high: NDArray[Any], kind: pa.DataType) -> Bounds:
+    return Bounds(pa.scalar(int(low.min()), kind), pa.scalar(int(high.max()), kind))
+
+
+def narrow(selection: Selection, judge: Judge, of: Schema, instruments: Sequence[Instrument]) -> Selection:
+    """The selection with what the filter says of instruments, kinds and chunks: it may let more through than fits.
+
+    Args:
+        selection: to narrow.
+        judge: of the filter.
+        of: of the records.
+        instruments: all that there are.
+    """
+    rows = [row for row in instruments if selection.ids is None or row.id in selection.ids]
+    names = [{"venue": _same(row.venue), "symbol": _same(row.symbol)} for row in rows]
+    ids = frozenset(rows[place].id for place in judge.surviving(names))
+    kinds = selection.kinds
+    if of == Schema.TICK:
+        # Behind the words stands what has none: kinds of a later version.
+        words: list[Facts] = [{"kind": _same(word)} for word in KIND_WORDS]
+        left = judge.surviving([*words, {"kind": None}])
+        if len(left) <= len(words) and len(words) not in left:
+            found = frozenset(int(Kind[KIND_WORDS[place].upper()]) for place in left)
+            kinds = found if kinds is None else kinds & found
+    return PrunedSelection(
+        ids=None if len(ids) == len(rows) and selection.ids is None else ids,
+        kinds=kinds,
+        start_ns=selection.start_ns,
+        end_ns=selection.end_ns,
+        clock=selection.clock,
+        judge=judge,
+    )
+
+
+def _same(text: str) -> Bounds:
+    return Bounds(pa.scalar(text), pa.scalar(text))

@@ -1,0 +1,226 @@
+"""What a store is asked for by name: ticks, trades, quotes, levels, orders, bars, bbo, gaps and coverage, as rows.
+
+    trades = Store("data").trades("binance", "BTCUSDT", "2024-08-08", "2024-08-09")
+    trades.numpy(); trades.arrow(); trades.pandas(); trades.polars(); trades.batches()
+
+Nothing is read before one of those is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+
+from tickplant.errors import StoreError
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import Kind, Schema
+from tickplant.records.merge import Columns, merge_columns
+from tickplant.store import coverage
+from tickplant.store.arrow_columns import ArrowColumns, Prices
+from tickplant.store.pruning import ArrowJudge, Expression, Judge, narrow
+from tickplant.store.rows import Rows
+from tickplant.store.selection import Clock, Selection
+from tickplant.store.where import parse_where
+from tickplant.times import parse_time
+
+if TYPE_CHECKING:  # the reader has these as methods
+    from tickplant.store.reader import Store
+
+Time: TypeAlias = int | str | datetime | np.datetime64
+"""Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
+Names: TypeAlias = str | Iterable[str]
+
+_ORDERS: Final = (Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
+
+
+class Readings:
+    """Methods of `Store`. Each returns rows that are read when they are needed.
+
+    All of them take: `venue` and `symbol`, a name, several, or None for all; `start` and `end`, of the half-open range
+    by `clock`; `columns`, in order; `where`, a predicate as `tickplant.store.where` describes or an Arrow expression;
+    `prices`, "decimal", "float" or "integer". They raise StoreError for what is not stored, WhereError for a predicate
+    that cannot be understood, and, while rows are read, DamageError.
+    """
+
+    data_dir: Path
+
+    def ticks(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Everything that a feed recorded, in stored order."""
+        return self._rows(venue, symbol, range_, how)
+
+    def trades(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Trades; their side is the aggressor's."""
+        return self._rows(venue, symbol, range_, how, kinds=(Kind.TRADE,))
+
+    def quotes(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Best bids and offers as the venue sent them, a row a side; `bbo` has those of the book."""
+        return self._rows(venue, symbol, range_, how, kinds=(Kind.QUOTE,))
+
+    def levels(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Changes of books by level, and the CLEARs between."""
+        return self._rows(venue, symbol, range_, how, kinds=(Kind.LEVEL, Kind.CLEAR))
+
+    def orders(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Changes of books of orders, and the CLEARs between."""
+        return self._rows(venue, symbol, range_, how, kinds=(*_ORDERS, Kind.CLEAR))
+
+    def gaps(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """What is missing: price is the GapCause, size how many records, order_id and venue_seq the ids around."""
+        return self._rows(venue, symbol, range_, how, kinds=(Kind.GAP,))
+
+    def bbo(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Best bids and offers of the books that the engine kept."""
+        return self._rows(venue, symbol, range_, how, schema=Schema.BBO)
+
+    def bars(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
+        return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
+
+    def coverage(
+        self,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> pa.Table:
+        """What there is of each symbol on each day, UTC by receive time.
+
+        Columns are venue, symbol, day, records, gaps, missing and state.
+        `missing` counts records that gaps say are missing, null where one does not know how many; `state` is
+        complete, gaps, or, of a day between others that holds no record, missing.
+        """
+        ids = [row for row in self.select(venue, symbol) if row.symbol != "*"]
+        selection = self._selection(Schema.TICK, [row.id for row in ids], None, _ns(start), _ns(end), "recv")
+        return coverage.table(self._fields(Schema.TICK, selection)(coverage.FIELDS), ids)
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def rows(
+        self,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        *,
+        schema: Schema = Schema.TICK,
+        kinds: Iterable[Kind | str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        clock: Clock = "recv",
+        columns: Sequence[str] | None = None,
+        where: str | Expression | None = None,
+        prices: Prices = "decimal",
+        judge: Judge | None = None,
+    ) -> Rows:
+        """Rows of any schema and kinds, which the methods above select by name.
+
+        A reader that filters the rows itself names in `judge` the chunks that it needs.
+        """
+        instruments = self.select(venue, symbol)
+        ids = None if venue is None and symbol is None else [row.id for row in instruments]
+        selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
+        arrow = ArrowColumns(instruments, schema, prices=prices)
+        filter_by = where
+        if where is not None:
+            whole = arrow.schema(arrow.all)
+            filter_by = parse_where(where, whole) if isinstance(where, str) else where
+            judge = ArrowJudge(filter_by, whole)
+        if judge is not None:
+            selection = narrow(selection, judge, schema, instruments)
+        return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by)
+
+    def _rows(
+        self,
+        venue: Names | None,
+        symbol: Names | None,
+        range_: tuple[Time | None, ...],
+        how: dict[str, Any],
+        **what: Any,
+    ) -> Rows:
+        start, end = _bounds(range_, how)
+        return self.rows(venue, symbol, start_ns=start, end_ns=end, **what, **how)
+
+    def _fields(self, schema: Schema, selection: Selection) -> Any:
+        store = cast("Store", self)
+
+        def blocks(producer: str, names: Sequence[str]) -> Iterator[Columns]:
+            return (block.columns for block in store.blocks(producer, schema, selection, names))
+
+        def read(names: Sequence[str]) -> Iterator[Columns]:
+            producers = store.producers(schema)
+            needed = tuple(dict.fromkeys((*names, "ts_recv"))) if len(producers) > 1 else tuple(names)
+            return merge_columns([blocks(producer, needed) for producer in producers])
+
+        return read
+
+    def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
+        """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""
+        store = cast("Store", self)
+        if isinstance(venue, str) and isinstance(symbol, str):
+            return store.find(venue, symbol)
+        found = list(store.instruments)
+        for key, wanted in (("venue", venue), ("symbol", symbol)):
+            if wanted is None:
+                continue
+            names = {wanted} if isinstance(wanted, str) else set(wanted)
+            known = {getattr(row, key) for row in found}
+            if missing := sorted(names - known):
+                there = ", ".join(sorted(known)[:20]) or "nothing"
+                raise StoreError(f"no {key} {missing[0]!r} is stored; there is {there}", path=self.data_dir)
+            found = [row for row in found if getattr(row, key) in names]
+        return found
+
+    def _selection(
+        self,
+        schema: Schema,
+        ids: Iterable[int] | None,
+        kinds: Iterable[Kind | str] | None,
+        start_ns: int | None,
+        end_ns: int | None,
+        clock: Clock,
+    ) -> Selection:
+        if kinds is not None and schema != Schema.TICK:
+            raise StoreError(f"records of schema {schema.name.lower()} have no kind to select by", path=self.data_dir)
+        return Selection(
+            ids=None if ids is None else frozenset(ids),
+            kinds=None if kinds is None else frozenset(self._kind(kind) for kind in kinds),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            clock=clock,
+        )
+
+    def _kind(self, kind: Kind | str) -> int:
+        try:
+            return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
+        except (KeyError, ValueError):
+            names = ", ".join(known.name.lower() for known in Kind)
+            raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
+
+
+def _ns(time: Time | None) -> int | None:
+    """Nanoseconds since the epoch. Raises ValueError for what is no time."""
+    if time is None or isinstance(time, int):
+        return time
+    if isinstance(time, str):
+        return parse_time(time)
+    if isinstance(time, np.datetime64):
+        return int(time.astype("M8[ns]").astype(np.int64))
+    moment = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    whole = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return whole * 1000 + int(getattr(time, "nanosecond", 0))  # pandas' times have them
+
+
+def _bounds(range_: tuple[Time | None, ...], how: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Start and end, by place or by name, which are taken out of `how`."""
+    if len(range_) > 2:
+        raise TypeError(f"start and end are two times, not {len(range_)}")
+    given = dict(zip(("start", "end"), range_, strict=False))
+    for name in ("start", "end"):
+        if name in how:
+            if name in given:
+                raise TypeError(f"{name} is given twice")
+            given[name] = how.pop(name)
+    return _ns(given.get("start")), _ns(given.get("end"))

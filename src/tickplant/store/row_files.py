@@ -1,0 +1,178 @@
+"""Rows written to files: Arrow, Parquet, CSV and JSON lines. A file appears whole or not at all.
+
+Arrow and Parquet hold what `arrow_columns` says. Text prints each price and size at its own instrument's scale, all
+decimals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, Literal, Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tickplant.errors import StoreError
+from tickplant.records.merge import Columns
+from tickplant.store.arrow_columns import PRICES, SIZES, TIMES, ArrowColumns, bitmap
+from tickplant.store.decimals import format_decimals
+
+TextFormat = Literal["csv", "jsonl"]
+Progress = Callable[[int], None]
+"""Called with the number of rows written so far."""
+
+SUFFIXES: Final = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+
+
+class TextFile(Protocol):
+    """What text can be written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Write whole lines of UTF-8."""
+        ...
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix of a file names. Raises StoreError where it names none."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise StoreError(f"has no suffix that names a format: {', '.join(SUFFIXES)}", path=path)
+    return kind
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under its name, durable, when the block ends well, and else not at all.
+
+    Raises StoreError where it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot be written: {error.strerror or error}", path=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_batches(
+    file: IO[bytes], kind: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], progress: Progress
+) -> int:
+    """Write Parquet (zstd, a row group a batch) or an Arrow file; returns the number of rows."""
+    if kind == "parquet":
+        writer: Any = pq.ParquetWriter(file, schema, compression="zstd")
+    else:
+        writer = pa.ipc.new_file(file, schema)
+    rows = 0
+    with writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            progress(rows)
+    return rows
+
+
+def write_text(
+    file: TextFile,
+    text_format: TextFormat,
+    arrow: ArrowColumns,
+    names: Sequence[str],
+    blocks: Iterable[Columns],
+    progress: Progress,
+) -> int:
+    """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
+    rows = 0
+    if text_format == "csv":
+        file.write(",".join(names).encode() + b"\n")
+    for block in blocks:
+        texts = [_text(arrow, name, block, text_format) for name in names]
+        parts: list[Any] = []
+        for place, (name, text) in enumerate(zip(names, texts, strict=True)):
+            if text_format == "csv":
+                parts += [",", text] if place else [text]
+            else:
+                parts += [f'{"," if place else "{"}"{name}":', text]
+        lines = pc.binary_join_element_wise(*parts, "\n" if text_format == "csv" else "}\n", "")
+        # Each line ends with its newline, so the joined text is the file.
+        _, offsets, text = lines.buffers()
+        file.write(memoryview(text)[: np.frombuffer(offsets, np.int32)[len(lines)]])
+        rows += len(lines)
+        progress(rows)
+    return rows
+
+
+def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat) -> pa.Array:
+    """A column as the text that stands in the file."""
+    quoted = text_format == "jsonl"
+    if name in ("venue", "symbol", "kind", "side"):
+        indices, names = arrow.labels(name, block)
+        literals = [msgspec.json.encode(text).decode() if quoted else _csv_field(text) for text in names]
+        text = pa.DictionaryArray.from_arrays(indices, pa.array(literals)).cast(pa.string())
+        quoted = False
+    elif name in TIMES:
+        text = arrow.array(name, block).cast(pa.timestamp("ns")).cast(pa.string())
+        text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
+    elif name in PRICES or name in SIZES:
+        mantissas, scales, valid = arrow.numbers(name, block)
+        offsets, data = format_decimals(mantissas, scales, valid)
+        buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
+        text = pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
+    else:
+        text, quoted = arrow.array(name, block).cast(pa.string()), False
+    if quoted:
+        text = pc.binary_join_element_wise('"', text, '"', "")
+    return text.fill_null("null" if text_format == "jsonl" else "")
+
+
+def _csv_field(text: str) -> str:
+    """RFC 4180: quoted where it has to be."""
+    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\r\n') else text
+
+
+def write_arrow_text(
+    file: TextFile, text_format: TextFormat, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> int:
+    """Write any Arrow batches as CSV with a header line, or as JSON lines; returns the number of rows.
+
+    Times are RFC 3339 to the nanosecond in UTC; decimals have all their digits, and are text in JSON.
+    """
+    rows = 0
+    if text_format == "csv":
+        file.write(",".join(_csv_field(name) for name in schema.names).encode() + b"\n")
+    for batch in batches:
+        texts = [_shown(column).to_pylist() for column in batch.columns]
+        if text_format == "csv":
+            lines = (",".join("" if v is None else _csv_field(str(v)) for v in row) for row in zip(*texts, strict=True))
+        else:
+            lines = (
+                msgspec.json.encode(dict(zip(schema.names, row, strict=True))).decode()
+                for row in zip(*texts, strict=True)
+            )
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        rows += batch.num_rows
+    return rows
+
+
+def _shown(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        text = column.cast(pa.timestamp("ns")).cast(pa.string())
+        return pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
+    return column.cast(pa.string()) if pa.types.is_decimal(column.type) or pa.types.is_date(column.type) else column

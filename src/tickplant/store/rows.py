@@ -1,0 +1,199 @@
+"""What was asked of a store, not yet read: rows as numpy, Arrow, pandas, polars or batches, in bounded memory.
+
+Columns go through as columns: those asked for, and those that the filter looks at, are decoded chunk by chunk, joined
+to blocks of BATCH_ROWS, filtered, and handed on. Nothing here makes records.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tickplant.errors import TickplantError
+from tickplant.records.merge import Columns, join_columns
+from tickplant.store.arrow_columns import ArrowColumns
+from tickplant.store.pruning import Expression, needed_columns
+from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches, write_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as PandasFrame
+    from polars import DataFrame as PolarsFrame
+
+BATCH_ROWS: Final = 1 << 17
+"""Rows in a record batch and in a Parquet row group."""
+
+Source = Callable[[Sequence[str]], Iterable[Columns]]
+"""Gives the named fields of the records, block by block, from the beginning at each call."""
+
+
+class Rows:
+    """Rows of one schema, to be read as often as wanted: each call reads them anew, as they are then.
+
+    Attributes:
+        columns: names, in order.
+        schema: of Arrow.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        arrow: ArrowColumns,
+        *,
+        columns: Sequence[str] | None = None,
+        filter_by: Expression | None = None,
+    ) -> None:
+        """Take where the rows come from and how they become Arrow.
+
+        Args:
+            source: of the fields.
+            arrow: makes the columns.
+            columns: those wanted, of `ArrowColumns.all`; None takes the usual ones.
+            filter_by: an Arrow expression over columns of `ArrowColumns.all`; rows for which it is true are wanted.
+        """
+        self._source = source
+        self._arrow = arrow
+        self._named = columns is not None
+        self._filter_by = filter_by
+        self.columns = arrow.default if columns is None else tuple(columns)
+        if unknown := [name for name in self.columns if name not in arrow.all]:
+            raise TickplantError(f"there is no column {unknown[0]}; there are {', '.join(arrow.all)}")
+        self.schema: pa.Schema = arrow.schema(self.columns)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # All at once
+
+    def numpy(self) -> dict[str, NDArray[Any]]:
+        """Arrays of shape (rows,) by name, as stored: no row is converted.
+
+        Times are int64 nanoseconds (`.view("M8[ns]")` makes them times), 0 where the venue gave none; kind and side
+        the numbers of `Kind` and `Side`; prices and sizes the int64 integers, to be divided by 10 to the power of
+        `price_scale` and `size_scale`, or float64 where the rows were asked for with `prices="float"`. Where no
+        columns were named, `instrument`, the id, stands in place of venue and symbol.
+        """
+        names = self.columns
+        if not self._named:
+            names = tuple(dict.fromkeys("instrument" if name in ("venue", "symbol") else name for name in names))
+            names += tuple(name for name in ("price_scale", "size_scale") if self._arrow.prices == "decimal")
+        blocks = self.blocks(names, rows=1)
+        parts = [{name: self._arrow.plain(name, block) for name in names} for block in blocks]
+        return dict(join_columns(parts or [{name: self._arrow.plain(name, self._arrow.nothing) for name in names}]))
+
+    def arrow(self) -> pa.Table:
+        """Everything as one Arrow table."""
+        return pa.Table.from_batches(self.batches(), self.schema)
+
+    table = arrow
+
+    def pandas(self) -> PandasFrame:
+        """A frame with Arrow's exact decimals, times in UTC to the nanosecond, and names as categories."""
+        pandas = need("pandas")
+
+        def types(kind: pa.DataType) -> Any:
+            return pandas.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
+
+        frame: PandasFrame = self.arrow().to_pandas(types_mapper=types)
+        return frame
+
+    def polars(self) -> PolarsFrame:
+        """A frame with exact decimals, times in UTC to the nanosecond, and names as categories."""
+        frame: PolarsFrame = need("polars").from_arrow(self.arrow())
+        return frame
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Bit by bit
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Arrow record batches of up to BATCH_ROWS rows, none of them empty."""
+        for block in self.blocks(self.columns):
+            yield self._arrow.batch(self.columns, block)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """A streaming Arrow reader, which DuckDB, polars and others consume without holding everything.
+
+        It reads when it is asked for the next batch, in the thread that asks: abandoned, it does nothing more.
+        """
+        return pa.RecordBatchReader.from_batches(self.schema, self.batches())
+
+    def blocks(self, names: Sequence[str], *, rows: int | None = None) -> Iterator[Columns]:
+        """Fields of the records, as `ArrowColumns.sources` names them for these columns, and filtered.
+
+        Args:
+            names: of columns.
+            rows: join blocks until so many rows are in one; None joins up to BATCH_ROWS.
+        """
+        looked_at = [] if self._filter_by is None else needed_columns(self._filter_by, self._whole)
+        fields = self._arrow.sources([*names, *looked_at])
+        for block in _joined(self._source(fields), BATCH_ROWS if rows is None else rows):
+            self._arrow.check(block)
+            kept = block if self._filter_by is None else self._kept(block, looked_at, self._filter_by)
+            if len(kept["instrument"]):
+                yield kept
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Files
+
+    def write(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Write a file in the format that its suffix names; returns the number of rows.
+
+        It is written beside the path and appears there whole or not at all. `progress` is called with the rows so
+        far. Raises StoreError for an unknown suffix and where it cannot be written.
+        """
+        kind = format_of(path)
+        with whole_file(path) as file:
+            if kind in ("csv", "jsonl"):
+                return self.write_text(file, "csv" if kind == "csv" else "jsonl", progress=progress)
+            return write_batches(file, kind, self.schema, self.batches(), progress)
+
+    def write_text(
+        self, file: TextFile, text_format: TextFormat, *, progress: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
+        return write_text(file, text_format, self._arrow, self.columns, self.blocks(self.columns), progress)
+
+    @property
+    def _whole(self) -> pa.Schema:
+        return self._arrow.schema(self._arrow.all)
+
+    def _kept(self, block: Columns, looked_at: Sequence[str], filter_by: Expression) -> Columns:
+        """The rows for which the filter is true: only what it looks at becomes Arrow before."""
+        rows = pa.array(np.arange(len(block["instrument"]), dtype=np.int32))
+        batch = pa.RecordBatch.from_arrays(
+            [*(self._arrow.array(name, block) for name in looked_at), rows], names=[*looked_at, "row"]
+        )
+        places = batch.filter(filter_by)["row"].to_numpy()
+        if len(places) == len(rows):
+            return block
+        return {name: values[places] for name, values in block.items()}
+
+
+def _joined(blocks: Iterable[Columns], rows: int) -> Iterator[Columns]:
+    held: list[Columns] = []
+    count = 0
+    for block in blocks:
+        length = len(block["instrument"])
+        for start in range(0, length, BATCH_ROWS):
+            part = block if length <= BATCH_ROWS else {n: v[start : start + BATCH_ROWS] for n, v in block.items()}
+            size = min(length - start, BATCH_ROWS)
+            if held and count + size > rows:
+                yield join_columns(held)
+                held, count = [], 0
+            held.append(part)
+            count += size
+    if held:
+        yield join_columns(held)
+
+
+def need(name: str) -> Any:
+    """A package of the extra `readers`. Raises TickplantError, which names the extra, where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise TickplantError(f"{name} is not installed: pip install 'tickplant[readers]'") from None

@@ -1,0 +1,157 @@
+"""Trades or levels of one symbol from a table of somebody else's, Parquet or CSV, by a mapping of its columns.
+
+Nothing is guessed: a whole number as a time needs its unit, a value with more decimals than the scale is refused with
+its column, and so is a row without a time or price. Where no receive time is mapped, that of the venue stands in its
+place, with BACKFILL: it says nothing about latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from tickplant.errors import StoreError
+from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.records.layouts import TICK, Flag, Kind, Schema
+from tickplant.store.reader import INSTRUMENTS_FILE, Store
+from tickplant.store.set_import import append_new
+from tickplant.times import parse_time
+from tickplant.writer.journal import Journal
+
+FIELDS: Final = ("ts_event", "ts_recv", "price", "size", "side", "venue_seq")
+"""What a column can be mapped to."""
+UNITS_NS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+KINDS: Final = (Kind.TRADE, Kind.LEVEL, Kind.LIQUIDATION)
+_SIDES: Final = {"buy": 1, "b": 1, "bid": 1, "sell": 2, "s": 2, "ask": 2, "a": 2, "": 0}
+
+
+def import_table(
+    path: Path,
+    data_dir: Path,
+    venue: str,
+    symbol: str,
+    columns: Mapping[str, str],
+    *,
+    producer: str,
+    kind: Kind = Kind.TRADE,
+    time_unit: str | None = None,
+    price_scale: int = 8,
+    size_scale: int = 8,
+    progress: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Store a file's rows, in its order; returns how many were added. A run that was stopped goes on.
+
+    Args:
+        path: .parquet or .csv, with a header line.
+        data_dir: the store, made where it is missing. Nobody else may write to it.
+        venue: of all rows.
+        symbol: of all rows.
+        columns: the file's column for each of FIELDS; price, size and a time at least.
+        producer: under whose name the records are stored; one for each file.
+        kind: of all rows, of KINDS.
+        time_unit: of times that are whole numbers: s, ms, us or ns.
+        price_scale: decimals of prices.
+        size_scale: decimals of sizes.
+        progress: called with the records added so far.
+
+    Raises:
+        StoreError: the file does not fit this, or the store holds other records of this producer.
+    """
+    if unknown := [name for name in columns if name not in FIELDS]:
+        raise StoreError(f"{unknown[0]} is nothing to map to; there are {', '.join(FIELDS)}", path=path)
+    if not {"price", "size"} <= set(columns) or not {"ts_event", "ts_recv"} & set(columns):
+        raise StoreError("price, size and ts_event or ts_recv must be mapped to columns", path=path)
+    table = InstrumentTable.load(data_dir / INSTRUMENTS_FILE)
+    instrument = table.register(venue, symbol, price_scale, size_scale)
+    journal = Journal(data_dir, Schema.TICK, producer)
+    added = first = 0
+    try:
+        held = Store(data_dir)
+        for batch in _batches(path, columns):
+            ticks = _ticks(batch, path, columns, instrument, kind, time_unit)
+            ticks["seq"] = np.arange(first, first + len(ticks))
+            first += len(ticks)
+            added += append_new(journal, held, ticks)
+            progress(added)
+    finally:
+        journal.close()
+    return added
+
+
+def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    try:
+        if path.suffix.lower() == ".csv":
+            text = pacsv.ConvertOptions(column_types=dict.fromkeys(columns.values(), pa.string()))
+            form: Any = ds.CsvFileFormat(convert_options=text)
+        elif path.suffix.lower() == ".parquet":
+            form = ds.ParquetFileFormat()
+        else:
+            raise StoreError("is neither .parquet nor .csv", path=path)
+        dataset = ds.dataset(path, format=form)
+        if missing := [name for name in columns.values() if name not in dataset.schema.names]:
+            there = ", ".join(dataset.schema.names)
+            raise StoreError(f"has no column {missing[0]!r}; there are {there}", path=path)
+        yield from (batch for batch in dataset.to_batches(columns=list(columns.values())) if batch.num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"cannot be read: {error}", path=path) from error
+
+
+def _ticks(
+    batch: pa.RecordBatch,
+    path: Path,
+    columns: Mapping[str, str],
+    instrument: Instrument,
+    kind: Kind,
+    time_unit: str | None,
+) -> NDArray[np.void]:
+    ticks = np.zeros(batch.num_rows, TICK)
+    ticks["instrument"], ticks["kind"], ticks["flags"] = instrument.id, kind, Flag.LAST
+    for field, name in columns.items():
+        try:
+            ticks[field] = _values(field, batch[name], instrument, time_unit)
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise StoreError(f"column {name!r} is no {field}: {error}", path=path) from error
+    if "ts_recv" not in columns:
+        ticks["ts_recv"] = ticks["ts_event"]
+        ticks["flags"] |= np.uint16(Flag.BACKFILL)
+    return ticks
+
+
+def _values(field: str, column: pa.Array, instrument: Instrument, time_unit: str | None) -> NDArray[Any]:
+    if field == "side":
+        return np.array([_SIDES[(word or "").lower()] for word in column.cast(pa.string()).to_pylist()], np.uint8)
+    if column.null_count:
+        raise ValueError(f"{column.null_count} rows have none")
+    if field == "venue_seq":
+        found: NDArray[Any] = column.cast(pa.uint64()).to_numpy()
+        return found
+    if field in ("price", "size"):
+        scale = instrument.price_scale if field == "price" else instrument.size_scale
+        text = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
+        words = np.frombuffer(_decimals(text, scale).buffers()[1], np.int64).reshape(-1, 2)[: len(column)]
+        if (words[:, 1] != words[:, 0] >> 63).any():
+            raise ValueError(f"a value does not fit 63 bits at scale {scale}")
+        return words[:, 0]
+    if pa.types.is_timestamp(column.type):
+        moments: NDArray[Any] = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64()).to_numpy()
+        return moments
+    if time_unit is not None:
+        scaled: NDArray[Any] = pc.multiply_checked(column.cast(pa.int64()), UNITS_NS[time_unit]).to_numpy()
+        return scaled
+    texts = column.cast(pa.string()).to_pylist()
+    if pa.types.is_integer(column.type) or any(text.lstrip("-").isdigit() for text in texts):
+        raise ValueError(f"whole numbers need a unit, one of {', '.join(UNITS_NS)}")
+    return np.array([parse_time(text) for text in texts], np.int64)
+
+
+def _decimals(column: pa.Array, scale: int) -> pa.Array:
+    whole = column.cast(pa.decimal128(38, scale))
+    return whole if not whole.offset else pa.concat_arrays([whole, whole[:0]])

@@ -1,0 +1,98 @@
+"""The store over Arrow Flight, by pyarrow's own client: token, TLS, streaming, limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.flight as fl
+import pytest
+import trustme
+from small_store import RECORDS, make_store
+
+from tickplant.store.flight import FlightServer
+from tickplant.store.reader import Store
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[FlightServer]:
+    with FlightServer(data_dir, "grpc://127.0.0.1:0", max_answers=2) as server:
+        yield server
+
+
+def client_of(server: FlightServer) -> Any:
+    return fl.connect(f"grpc://127.0.0.1:{server.port}")
+
+
+def test_a_ticket_is_answered_as_the_store_does(server: FlightServer, data_dir: Path) -> None:
+    (ticket,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    with client_of(server) as client:
+        found = client.do_get(fl.Ticket(ticket.encode())).read_all()
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(ticket.encode()))
+        tables = [json.loads(flight.descriptor.command)["table"] for flight in client.list_flights()]
+    expected = Store(data_dir).trades("venue", "AAA", "2023-11-14", columns=["ts_recv", "price"], where="price > 59000")
+    assert found.equals(expected.arrow())
+    assert info.schema.equals(expected.schema)
+    assert found.num_rows > 50
+    assert tables[:2] == ["ticks", "trades"]
+
+
+@pytest.mark.parametrize(
+    ("ticket", "words"),
+    [
+        (b"{", "cannot be answered"),
+        (b'{"tabel": "ticks"}', "unknown field"),
+        (b'{"table": "tick"}', "there is no table 'tick'; there are ticks"),
+        (b'{"symbol": "ZZZ"}', "no symbol 'ZZZ' is stored"),
+        (b'{"where": "price >"}', "expected a value"),
+        (b'{"start": "yesterday"}', "neither a time"),
+        (b'{"columns": ["x"]}', "there is no column x"),
+        (b'{"where": "' + b"(" * 70_000 + b'"}', "at most 65536 bytes"),
+    ],
+)
+def test_a_wrong_ticket_is_refused_with_the_reason(server: FlightServer, ticket: bytes, words: str) -> None:
+    with client_of(server) as client, pytest.raises(fl.FlightError) as caught:
+        client.do_get(fl.Ticket(ticket)).read_all()
+    assert words in str(caught.value)
+    assert "Traceback" not in str(caught.value).split("Detail")[0]
+
+
+def test_an_answer_streams_and_too_many_are_refused(server: FlightServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickplant.store.rows.BATCH_ROWS", 10)
+    with client_of(server) as client:
+        readers = [client.do_get(fl.Ticket(b"{}")) for _ in range(2)]
+        counts = [reader.read_chunk().data.num_rows for reader in readers]
+        assert 0 < max(counts) <= 10
+        with pytest.raises(fl.FlightServerError, match="too many answers stream already; try again"):
+            client.do_get(fl.Ticket(b"{}")).read_all()
+        for count, reader in zip(counts, readers, strict=True):
+            assert count + sum(part.data.num_rows for part in reader) == RECORDS + 300
+        assert client.do_get(fl.Ticket(b"{}")).read_all().num_rows == RECORDS + 300
+
+
+def test_without_the_token_nothing_is_answered_and_tls_is_checked(data_dir: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    chain = b"".join(part.bytes() for part in certificate.cert_chain_pems)
+    pair = chain, certificate.private_key_pem.bytes()
+    with FlightServer(data_dir, "grpc+tls://127.0.0.1:0", token="secret", certificate=pair) as server:
+        where = f"grpc+tls://localhost:{server.port}"
+        with fl.connect(where, tls_root_certs=authority.cert_pem.bytes()) as client:
+            for headers in ([], [(b"authorization", b"Bearer wrong")], [(b"authorization", b"secret")]):
+                with pytest.raises(fl.FlightUnauthenticatedError, match="authorization must be"):
+                    client.do_get(fl.Ticket(b"{}"), fl.FlightCallOptions(headers=headers)).read_all()
+            options = fl.FlightCallOptions(headers=[(b"authorization", b"Bearer secret")])
+            assert client.do_get(fl.Ticket(b'{"table": "bars"}'), options).read_all().num_rows == 100
+        stranger = fl.connect(where, tls_root_certs=trustme.CA().cert_pem.bytes())
+        with stranger, pytest.raises(fl.FlightError):
+            stranger.do_get(fl.Ticket(b"{}"), options).read_all()

@@ -357,7 +357,19 @@ GOLDEN["others", "elements of several kinds"] = (
     '{"d":[{"y":"Q","s":"A","i":7,"b":1.5,"a":1.75},{"y":"T","s":"BTC/USD","i":"x"},'
     '{"y":"T","s":"A","i":9,"p":1.5,"q":3,"t":1788267600784,"z":3}]}'
 )
-for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spot", "usdm")]:
+for shape, of_usdm in (
+    ("quote of stream", "quote of stream"),
+    ("quote of !bookTicker", "quote of !bookTicker"),
+    ("trade of stream", "trade of stream"),
+    ("diff of stream", "diff of stream"),
+    ("diff of @depth", "diff of @depth"),
+    ("aggregate trade of stream", "other aggregate trade of stream"),
+):
+    named = GOLDEN["usdm", of_usdm]
+    if shape.startswith(("quote", "diff")):  # which name the pair as well
+        named = named.replace('"s":"BTCUSDT"', '"s":"BTCUSDT","ps":"BTCUSD"')
+    GOLDEN["coinm", shape] = named.replace('{"e":"bookTicker","u":5123107839020', '{"u":5123107839020,"e":"bookTicker"')
+for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spot", "usdm", "coinm")]:
     if shape.endswith("of stream"):
         raw = GOLDEN[venue, shape].partition('"data":')[2][:-1]
         GOLDEN[venue, f"raw {shape.removesuffix(' of stream')}"] = raw

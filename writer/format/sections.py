@@ -81,7 +81,7 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "ask_size": _AMOUNT,
     "order_id": ((GROUP, True), (ROW, False)),
     "ts_recv": ((ROW, True), (STREAM, True)),
-    "ts_event": ((STREAM, True),),
+    "ts_event": ((STREAM, True), (ROW, True)),
     "venue_seq": ((STREAM, True),),
     "seq": ((ROW, False),),
 }

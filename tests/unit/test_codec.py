@@ -141,9 +141,12 @@ def test_constants_and_counters_take_no_room() -> None:
     assert widths[ids["instrument"]] == widths[ids["seq"]] == 0  # a constant, a counter
 
 
-@pytest.mark.parametrize("rows", [sections.SMALL_ROWS - 1, sections.SMALL_ROWS, 20_000])
-def test_columns_of_small_and_large_chunks_come_back_alone_and_together(rows: int) -> None:
-    ticks = make_ticks(rows)
+@pytest.mark.parametrize("small_rows", [1, 500, 501])
+def test_columns_of_small_and_large_chunks_come_back_alone_and_together(
+    small_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_ROWS", small_rows)
+    ticks = make_ticks(500)
     ticks["kind"][5], ticks["price"][5] = Kind.GAP, 7
     chunk = encode_chunk(ticks, Schema.TICK, 0)
     names = ticks.dtype.names or ()
@@ -234,7 +237,7 @@ def test_a_later_version_is_named_and_not_called_damage() -> None:
 
 def test_a_column_of_an_unknown_id_is_skipped_and_a_missing_one_is_zero() -> None:
     """So that a field can be added: an older reader meets a new id, a newer one an old chunk."""
-    ticks = make_ticks(sections.SMALL_ROWS)
+    ticks = make_ticks(sections.SMALL_ROWS)  # each column has a section
     chunk = bytearray(encode_chunk(ticks, Schema.TICK, 0))
     entry = HEADER.itemsize + 3 * COLUMN.itemsize
     assert chunk[entry] == columns.COLUMN_IDS[Schema.TICK]["price"]
@@ -269,8 +272,11 @@ SECTION = HEADER.itemsize + 8 * COLUMN.itemsize
         (SECTION + 2, 2, "instead of"),  # more bytes a row
     ],
 )
-def test_nonsense_under_a_right_checksum_is_damage_and_no_crash(offset: int, value: int, reason: str) -> None:
-    chunk = bytearray(encode_chunk(make_ticks(sections.SMALL_ROWS), Schema.TICK, 0))
+def test_nonsense_under_a_right_checksum_is_damage_and_no_crash(
+    offset: int, value: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_ROWS", 1)
+    chunk = bytearray(encode_chunk(make_ticks(50), Schema.TICK, 0))
     if offset == 16:
         chunk[16:20] = bytes(4)
     else:

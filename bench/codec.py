@@ -5,15 +5,16 @@
 
 Both hold all eleven fields, in memory, on one core, in chunks or row groups of the same size; both are read back and
 compared with the records before anything is timed. Parquet is written as pyarrow does by default, but for zstd as its
-codec: what a user would pick instead. Chunks of CHUNK_RECORDS are what a busy feed or a compaction writes; of
-FLUSH_RECORDS, what a feed of the recording's rate flushes every second.
+codec: what a user would pick instead. Chunks of CHUNK_RECORDS are what a busy feed writes; of FLUSH_RECORDS,
+what a feed of the recording's rate flushes every second; of DAILY_RECORDS, at a level of zstd that takes its time, what
+a compaction may write. Quotes and bars of a second are made of the same records, without the engine.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from tickplant.feeds.capture_lines import parse_line
 from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import Ended, FeedContext
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import Schema
+from tickplant.records.layouts import DTYPES, Kind, Schema, Side
 from tickplant.records.merge import join_records
 from tickplant.venues import find_venue
 from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
@@ -42,6 +43,9 @@ RECORDINGS: Final = {
 }
 CHUNK_RECORDS: Final = 1 << 16
 FLUSH_RECORDS: Final = 550
+DAILY_RECORDS: Final = 1 << 20
+DAILY_LEVEL: Final = 19
+TWO_COLUMNS: Final = ("ts_recv", "price")
 QUICK_RECORDS: Final = 20_000
 
 
@@ -68,15 +72,55 @@ def recorded_ticks(venue: str, name: str) -> Records:
     return ticks
 
 
-def encode(ticks: Records, size: int) -> list[bytes]:
+def quotes_of(ticks: Records) -> Records:
+    """A BBO for each pair of QUOTE ticks."""
+    quotes = ticks[ticks["kind"] == Kind.QUOTE]
+    bids, asks = quotes[:-1:2], quotes[1::2]
+    made = np.zeros(len(bids), DTYPES[Schema.BBO])
+    for name in ("ts_event", "ts_recv", "instrument"):
+        made[name] = asks[name]
+    made["bid_price"], made["bid_size"] = bids["price"], bids["size"]
+    made["ask_price"], made["ask_size"] = asks["price"], asks["size"]
+    made["source_seq"], made["seq"] = asks["seq"], np.arange(len(made))
+    return made
+
+
+def bars_of(ticks: Records) -> Records:
+    """Bars of a second of the trades."""
+    trades = ticks[ticks["kind"] == Kind.TRADE]
+    starts = np.flatnonzero(np.diff(trades["ts_event"] // 10**9, prepend=-1))
+    ends = np.append(starts[1:], len(trades))
+    made = np.zeros(len(starts), DTYPES[Schema.BAR])
+    made["ts_open"] = trades["ts_event"][starts] // 10**9 * 10**9
+    made["ts_event"], made["ts_recv"] = made["ts_open"] + 10**9, trades["ts_recv"][ends - 1]
+    made["open"], made["close"] = trades["price"][starts], trades["price"][ends - 1]
+    made["high"] = np.maximum.reduceat(trades["price"], starts)
+    made["low"] = np.minimum.reduceat(trades["price"], starts)
+    made["volume"] = np.add.reduceat(trades["size"], starts)
+    made["buy_volume"] = np.add.reduceat(np.where(trades["side"] == Side.BUY, trades["size"], 0), starts)
+    made["trades"], made["source_seq"] = ends - starts, trades["seq"][ends - 1]
+    made["instrument"], made["interval_s"], made["seq"] = 1, 1, np.arange(len(made))
+    return made
+
+
+def encode(records: Records, size: int, schema: Schema = Schema.TICK, level: int = 3) -> list[bytes]:
     """Chunks of `size` records."""
-    return [encode_chunk(ticks[start : start + size], Schema.TICK, 0) for start in range(0, len(ticks), size)]
+    return [
+        encode_chunk(records[start : start + size], schema, 0, level=level) for start in range(0, len(records), size)
+    ]
 
 
 def decode(chunks: list[bytes]) -> list[Records]:
     """All records of all chunks."""
     decoder = ChunkDecoder()
     return [decoder.decode(chunk)[0] for chunk in chunks]
+
+
+def decode_columns(chunks: list[bytes], names: Sequence[str] | None = None) -> None:
+    """These columns of all chunks, or all of them, as columns."""
+    decoder = ChunkDecoder()
+    for chunk in chunks:
+        decoder.columns(chunk, names=names)
 
 
 def write_parquet(ticks: Records, size: int) -> bytes:
@@ -87,9 +131,9 @@ def write_parquet(ticks: Records, size: int) -> bytes:
     return file.getvalue()
 
 
-def read_parquet(data: bytes) -> pa.Table:
-    """All columns, on one core like the chunks."""
-    return pq.read_table(io.BytesIO(data), use_threads=False)
+def read_parquet(data: bytes, names: Sequence[str] | None = None) -> pa.Table:
+    """These columns, or all of them, on one core like the chunks."""
+    return pq.read_table(io.BytesIO(data), columns=names and list(names), use_threads=False)
 
 
 def check(ticks: Records, chunks: list[bytes], parquet: bytes) -> None:
@@ -137,6 +181,12 @@ def run(repeats: int, quick: bool) -> list[Result]:
             for verb, ours, theirs in (
                 ("encode", partial(encode, ticks, size), partial(write_parquet, ticks, size)),
                 ("decode", partial(decode, chunks), partial(read_parquet, parquet)),
+                ("decode to columns", partial(decode_columns, chunks), partial(read_parquet, parquet)),
+                (
+                    "decode two columns",
+                    partial(decode_columns, chunks, TWO_COLUMNS),
+                    partial(read_parquet, parquet, TWO_COLUMNS),
+                ),
             ):
                 rate, rival_rate = (records_per_s(work, count, repeats) for work in (ours, theirs))
                 results.append(
@@ -148,7 +198,22 @@ def run(repeats: int, quick: bool) -> list[Result]:
                         ratio=rate / rival_rate,
                     )
                 )
+        for records, schema, size, level, what in (
+            (ticks, Schema.TICK, DAILY_RECORDS, DAILY_LEVEL, "daily ticks, chunks of 1 Mi, level 19"),
+            (quotes_of(ticks), Schema.BBO, 81 if market == "spot" else 200, 3, "quotes, chunks of a second"),
+            *((bars_of(ticks), Schema.BAR, size, 3, f"bars, chunks of {size}") for size in (1, 4, 10, 20)),
+        ):
+            results.append(size_of(records, schema, size, level, f"codec: bytes a record, Binance {market}, {what}"))
     return results
+
+
+def size_of(records: Records, schema: Schema, size: int, level: int, name: str) -> Result:
+    """Bytes a record in chunks of so many, beside records as they are."""
+    chunks = encode(records, size, schema, level)
+    assert join_records(decode(chunks)).tobytes() == records.tobytes(), "the chunks differ from the records"
+    stored = sum(map(len, chunks)) / len(records)
+    whole = records.dtype.itemsize
+    return Result(name=name, value=stored, unit="bytes", compared_with=f"as they are, {whole}", ratio=whole / stored)
 
 
 if __name__ == "__main__":

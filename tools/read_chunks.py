@@ -24,7 +24,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-MAGIC, MARK, VERSION = b"\xf7TPC", b"TPCOMMIT", 1
+MAGIC, MARK, VERSION = b"\xf7TPC", b"TPCOMMIT", 2
 HEADER_BYTES, COLUMN_BYTES, TRAILER_BYTES = 104, 8, 12
 MAX_ROWS, MAX_COLUMNS, MAX_CHUNK_BYTES = 1 << 20, 255, 1 << 28
 STATUS, GAP = 10, 11
@@ -49,6 +49,18 @@ KEYS = {
 
 STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8}
 """Bits of a group's key that its stream leaves out."""
+
+BASE_FROM = {
+    "high": "open",
+    "low": "open",
+    "close": "open",
+    "buy_volume": "volume",
+    "ask_price": "bid_price",
+    "ask_size": "bid_size",
+}
+"""Version 2: whose base another column's base is stored as the difference from."""
+
+MASK = 2**64 - 1
 
 Column = NDArray[np.integer]
 Words = NDArray[np.uint64]
@@ -93,8 +105,8 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
     head = zlib.crc32(data[HEADER_BYTES:sections], zlib.crc32(data[: HEADER_BYTES - 4]))
     if head.to_bytes(4, "little") != data[100:104]:
         raise ValueError("the header does not match its checksum")
-    if version > VERSION or schema not in SCHEMAS or not 1 <= rows <= MAX_ROWS:
-        raise ValueError(f"format {version}, schema {schema}, {rows} rows: this reader knows format {VERSION}")
+    if version not in (1, VERSION) or schema not in SCHEMAS or not 1 <= rows <= MAX_ROWS:
+        raise ValueError(f"format {version}, schema {schema}, {rows} rows: this reader knows formats 1 and {VERSION}")
     if data[length - TRAILER_BYTES : length] != length.to_bytes(4, "little") + MARK:
         raise ValueError("the chunk has no commit mark")
     if zlib.crc32(data[sections : length - TRAILER_BYTES]).to_bytes(4, "little") != data[96:100]:
@@ -103,17 +115,70 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
     names = dict(enumerate(words.split(), 1))
     columns: dict[str, Column] = {}
     contexts = _Contexts(name, columns, rows)
+    first_seq, ts_recv = (int.from_bytes(data[at : at + 8], "little") for at in (40, 72))
     start = sections
     for place in range(HEADER_BYTES, sections, COLUMN_BYTES):
         number, code, bits, width = data[place : place + 4]
         end = start + int.from_bytes(data[place + 4 : place + 8], "little")
         if end > length - TRAILER_BYTES:
             raise ValueError("the columns do not fill the chunk")
-        if number in names:  # a later program may store more
+        if version == 2 and number in names:
+            _columns(bytes(data[start:end]), code, width, names, contexts, first_seq, ts_recv)
+        elif number in names:  # a later program may store more
             values = _section(bytes(data[start:end]), bits, width, rows, contexts)
             columns[names[number]] = values.view(np.int64).astype(f"{'i' if code & 0x80 else 'u'}{code & 0x7F}")
         start = end
+    if version == 2:  # what is 0 in every row is not stored
+        stored = dict(columns)
+        columns = {each: stored.get(each, np.zeros(rows, column_type(each))) for each in names.values()}
     return Chunk(name, epoch, columns), length
+
+
+def column_type(name: str) -> str:
+    """The numpy type of a column of any schema."""
+    narrow = {"instrument": "u4", "interval_s": "u4", "trades": "u4", "kind": "u1", "side": "u1", "flags": "u2"}
+    return narrow.get(name, "u8" if name.endswith("seq") or name == "order_id" else "i8")
+
+
+def _columns(
+    data: bytes, kind: int, count: int, names: dict[int, str], contexts: _Contexts, first_seq: int, ts_recv: int
+) -> None:
+    """Version 2: the columns of a section go into those of `contexts`."""
+    told, bases, at, size = [], {}, 0, 0
+    for _ in range(count):
+        number, bits, width = data[at : at + 3]
+        at, parts = at + 3, [0, 0, 0]  # base, divisor, rows apart
+        for place in range(3):
+            if bits >> (4 + place) & 1:
+                parts[place], at = _varint(data, at)
+        name = names.get(number, "")
+        if bits >> 4 & 1:
+            near = first_seq if name == "seq" else bases.get(BASE_FROM.get(name, ""), 0)
+            near = ts_recv if name.startswith(("ts_", "book_ts_")) else near
+            parts[0] = near + (parts[0] >> 1 ^ -(parts[0] & 1)) & MASK
+        bases[name] = parts[0]
+        told.append((name, bits, width, parts))
+        size += width * contexts.rows + 8 * parts[2]
+    planes = data[at:]
+    if kind == 1:
+        planes = zstandard.ZstdDecompressor().decompress(planes, max_output_size=size)
+    if kind > 1 or len(planes) != size:
+        raise ValueError(f"a section of type {kind} holds {len(planes)} bytes instead of {size}")
+    start = 0
+    for name, bits, width, (base, divisor, apart) in told:
+        end = start + width * contexts.rows + 8 * apart
+        if name:  # a later program may store more
+            values = _values(planes[start:end], bits, width, base, divisor, contexts, version=2)
+            contexts.columns[name] = values.view(np.int64).astype(column_type(name))
+        start = end
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the lowest first, and where it ends."""
+    number = shift = 0
+    while data[at] & 0x80:
+        number, shift, at = number | (data[at] & 0x7F) << shift, shift + 7, at + 1
+    return number | data[at] << shift, at + 1
 
 
 class _Contexts:
@@ -126,31 +191,39 @@ class _Contexts:
         """The group of each row, numbered by first appearance; its stream with the shift."""
         keys = np.zeros(self.rows, np.uint64)
         for name, bits in KEYS[self.schema]:
-            keys = keys << np.uint64(bits) | self.columns[name].astype(np.uint64)
+            keys <<= np.uint64(bits)
+            if name in self.columns:
+                keys |= self.columns[name].astype(np.uint64)
         _, first, inverse = np.unique(keys >> np.uint64(shift), return_index=True, return_inverse=True)
         numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse.reshape(-1)]
         return numbers
 
     def apart(self) -> NDArray[np.intp]:
         """Rows that are no market data: STATUS and GAP."""
-        return np.flatnonzero(np.isin(self.columns["kind"], (STATUS, GAP)))
+        return np.flatnonzero(np.isin(self.columns.get("kind", np.empty(0)), (STATUS, GAP)))
 
 
 def _section(data: bytes, bits: int, width: int, rows: int, contexts: _Contexts) -> Words:
-    predictor, grouped, signed = bits & 3, bits >> 2 & 1, bits >> 3 & 1
-    has_base, has_divisor, has_apart = bits >> 4 & 1, bits >> 5 & 1, bits >> 6 & 1
+    """Version 1: the one column of a section."""
+    has_base, has_divisor = bits >> 4 & 1, bits >> 5 & 1
     numbers = [int.from_bytes(data[at : at + 8], "little") for at in range(0, 8 * (has_base + has_divisor), 8)]
-    base = np.uint64(numbers[0] if has_base else 0)
-    divisor = np.uint64(numbers[-1] if has_divisor else 0)
-    with np.errstate(over="ignore"):
-        if width == 0:
-            return base + np.arange(rows, dtype=np.uint64) * divisor
-        apart = contexts.apart() if has_apart else np.empty(0, np.intp)
-        size = width * rows + 8 * len(apart)
-        frame = data[8 * len(numbers) :]
-        planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(frame, max_output_size=size), np.uint8)
+    base, divisor = numbers[0] if has_base else 0, numbers[-1] if has_divisor else 0
+    planes = b""
+    if width:
+        size = width * rows + 8 * (len(contexts.apart()) if bits >> 6 & 1 else 0)
+        planes = zstandard.ZstdDecompressor().decompress(data[8 * len(numbers) :], max_output_size=size)
         if len(planes) != size:
             raise ValueError(f"a column holds {len(planes)} bytes instead of {size}")
+    return _values(planes, bits, width, base, divisor, contexts, version=1)
+
+
+def _values(data: bytes, bits: int, width: int, base: int, divisor: int, contexts: _Contexts, *, version: int) -> Words:
+    """The words of a column from its planes."""
+    rows, predictor, grouped, signed = contexts.rows, bits & 3, bits >> 2 & 1, bits >> 3 & 1
+    with np.errstate(over="ignore"):
+        if width == 0:
+            return np.uint64(base) + np.arange(rows, dtype=np.uint64) * np.uint64(divisor)
+        planes = np.frombuffer(data, np.uint8)
         residuals = np.zeros(rows, np.uint64)
         for byte in range(width):
             residuals |= planes[byte * rows : (byte + 1) * rows].astype(np.uint64) << np.uint64(8 * byte)
@@ -158,12 +231,15 @@ def _section(data: bytes, bits: int, width: int, rows: int, contexts: _Contexts)
             odd = residuals & np.uint64(1)
             magnitude = (residuals >> np.uint64(1)) + odd
             residuals = np.where(odd == 1, ~magnitude + np.uint64(1), magnitude)
-        residuals *= divisor or np.uint64(1)
-        if grouped:
+        residuals *= np.uint64(divisor or 1)
+        if grouped:  # in version 2, what is predicted from its stream is sorted by that
+            by_stream = version == 2 and predictor == 2
             stored = residuals.copy()
-            residuals[np.argsort(contexts.numbers(0), kind="stable")] = stored
-        values = _predict(residuals, predictor, base, contexts)
-        values[apart] = planes[width * rows :].view(np.uint64)
+            shift = STREAM_SHIFT[contexts.schema] if by_stream else 0
+            residuals[np.argsort(contexts.numbers(shift), kind="stable")] = stored
+        values = _predict(residuals, predictor, np.uint64(base), contexts)
+        if bits >> 6 & 1:
+            values[contexts.apart()] = planes[width * rows :].view(np.uint64)
     return values
 
 

@@ -71,8 +71,8 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     transform.link_rows(numbers, count, previous)
     transform.link_rows_reference(numbers, count, expected_previous)
     assert np.array_equal(previous, expected_previous)
-    transform.order_by_group(numbers, count, order)
-    transform.order_by_group_reference(numbers, count, expected_order)
+    ends = transform.order_by_group(numbers, count, order)
+    assert np.array_equal(ends, transform.order_by_group_reference(numbers, count, expected_order))
     assert np.array_equal(order, expected_order)
 
 
@@ -111,6 +111,26 @@ def test_residuals_equal_the_reference_and_restore_the_values(
         assert np.array_equal(made, expected)
         transform.restore_values(made, predictor, np.uint64(base), previous, order, restored)
         transform.restore_values_reference(expected, predictor, base, previous, order, expected_restored)
+    assert np.array_equal(restored, values)
+    assert np.array_equal(expected_restored, values)
+
+
+@given(words, word, st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_grouped_residuals_equal_the_reference_and_restore_the_values(
+    values: NDArray[np.uint64], base: int, random: Random
+) -> None:
+    rows = len(values)
+    numbers, order = np.empty((2, rows), np.int32)
+    count = transform.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
+    ends = transform.order_by_group_reference(numbers, count, order)
+    made, expected, restored, expected_restored = np.empty((4, rows), np.uint64)
+    with np.errstate(over="ignore"):
+        transform.make_grouped_residuals(values, np.uint64(base), order, ends, made)
+        transform.make_grouped_residuals_reference(values, base, order, ends, expected)
+        assert np.array_equal(made, expected)
+        transform.restore_grouped_values(made, np.uint64(base), order, ends, restored)
+        transform.restore_grouped_values_reference(expected, base, order, ends, expected_restored)
     assert np.array_equal(restored, values)
     assert np.array_equal(expected_restored, values)
 

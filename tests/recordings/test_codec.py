@@ -21,8 +21,8 @@ CHUNK_RECORDS = 1 << 16
 @pytest.mark.parametrize(
     ("venue", "name", "most_bytes"),
     [
-        ("binance", "binance_spot_btcusdt_20240808.gz", 5.2),
-        ("binance-usdm", "binance_usdm_btcusdt_20240808.gz", 3.7),
+        ("binance", "binance_spot_btcusdt_20240808.gz", 4.0),
+        ("binance-usdm", "binance_usdm_btcusdt_20240808.gz", 3.1),
     ],
 )
 def test_a_recording_takes_few_bytes_a_record_and_comes_back_whole(venue: str, name: str, most_bytes: float) -> None:

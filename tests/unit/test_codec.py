@@ -10,7 +10,7 @@ from made_records import make_records, make_ticks
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import DTYPES, TICK, Flag, Kind, Schema
-from tickplant.writer.format import codec, columns, transform
+from tickplant.writer.format import codec, columns, sections, transform
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
@@ -126,12 +126,53 @@ def test_chunks_follow_one_another_and_a_decoder_is_reused() -> None:
 def test_constants_and_counters_take_no_room() -> None:
     ticks = make_ticks(1000)
     ticks["instrument"] = 9
-    directory = np.frombuffer(encode_chunk(ticks, Schema.TICK, 0), COLUMN, 11, HEADER.itemsize)
-    stored = dict(zip(directory["id"].tolist(), directory["stored_bytes"].tolist(), strict=True))
+    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    (section,) = np.frombuffer(chunk, COLUMN, 1, HEADER.itemsize)
+    described, _, _ = sections.read_section(
+        memoryview(chunk)[HEADER.itemsize + COLUMN.itemsize :],
+        int(section["width"]),
+        1000,
+        {number: name for name, number in columns.COLUMN_IDS[Schema.TICK].items()},
+        sections.Origins(0, 0),
+    )
+    widths = {column.number: column.width for column in described}
     ids = columns.COLUMN_IDS[Schema.TICK]
-    assert stored[ids["order_id"]] == 0  # all zero
-    assert stored[ids["instrument"]] == 8  # a constant
-    assert stored[ids["seq"]] <= 16  # a counter
+    assert ids["order_id"] not in widths  # all zero
+    assert widths[ids["instrument"]] == widths[ids["seq"]] == 0  # a constant, a counter
+
+
+@pytest.mark.parametrize("small_rows", [1, 500, 501])
+def test_columns_of_small_and_large_chunks_come_back_alone_and_together(
+    small_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_ROWS", small_rows)
+    ticks = make_ticks(500)
+    ticks["kind"][5], ticks["price"][5] = Kind.GAP, 7
+    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    names = ticks.dtype.names or ()
+    together = ChunkDecoder().columns(chunk)[0]
+    assert tuple(together) == names
+    for name in names:
+        (alone,) = ChunkDecoder().columns(chunk, names=[name])[0].values()
+        assert alone.dtype == together[name].dtype == ticks.dtype[name]
+        assert np.array_equal(alone, ticks[name])
+        assert np.array_equal(together[name], ticks[name])
+    assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
+
+
+def test_columns_are_the_callers_own_and_stay_when_the_next_chunk_is_decoded() -> None:
+    decoder, parts = ChunkDecoder(), [make_ticks(300), make_ticks(300, first_seq=300, start_ns=5)]
+    kept = [decoder.columns(encode_chunk(part, Schema.TICK, 0))[0] for part in parts]
+    for found, part in zip(kept, parts, strict=True):
+        for name, column in found.items():
+            assert column.flags.writeable
+            assert np.array_equal(column, part[name])
+
+
+@pytest.mark.parametrize(("schema", "rows", "most_bytes"), [(Schema.BBO, 80, 21), (Schema.BAR, 20, 40)])
+def test_small_chunks_of_quotes_and_bars_take_few_bytes(schema: Schema, rows: int, most_bytes: int) -> None:
+    records = make_records(schema, rows)
+    assert len(encode_chunk(records, schema, 0)) / rows <= most_bytes
 
 
 def test_a_realistic_chunk_is_many_times_smaller_than_its_records() -> None:
@@ -196,10 +237,9 @@ def test_a_later_version_is_named_and_not_called_damage() -> None:
 
 def test_a_column_of_an_unknown_id_is_skipped_and_a_missing_one_is_zero() -> None:
     """So that a field can be added: an older reader meets a new id, a newer one an old chunk."""
-    ticks = make_ticks(50)
+    ticks = make_ticks(sections.SMALL_ROWS)  # each column has a section
     chunk = bytearray(encode_chunk(ticks, Schema.TICK, 0))
-    place = list(columns.COLUMN_IDS[Schema.TICK]).index("price")
-    entry = HEADER.itemsize + place * COLUMN.itemsize
+    entry = HEADER.itemsize + 3 * COLUMN.itemsize
     assert chunk[entry] == columns.COLUMN_IDS[Schema.TICK]["price"]
     chunk[entry] = 99
     decoded, _, _ = decode_chunk(reseal(chunk))
@@ -208,23 +248,35 @@ def test_a_column_of_an_unknown_id_is_skipped_and_a_missing_one_is_zero() -> Non
         assert np.array_equal(decoded[name], ticks[name])
 
 
+ENTRY = HEADER.itemsize + 3 * COLUMN.itemsize
+"""In the directory, of the section of the price, in a large chunk."""
+SECTION = HEADER.itemsize + 8 * COLUMN.itemsize
+"""The first section there, which begins with the instrument."""
+
+
 @pytest.mark.parametrize(
     ("offset", "value", "reason"),
     [
         (10, 77, "schema 77"),  # header.schema
         (16, 0, "0 rows"),  # header.rows, below
-        (HEADER.itemsize + 3 * 8 + 1, 0x44, "does not know"),  # a column's type
-        (HEADER.itemsize + 3 * 8 + 2, 0xC0, "does not know"),  # its transform
-        (HEADER.itemsize + 3 * 8 + 3, 9, "does not know"),  # its width
-        (HEADER.itemsize + 3 * 8 + 7, 0x7F, "do not fill"),  # its length
-        (HEADER.itemsize + 3 * 8 + 0, 3, "occurs twice"),  # its id
-        (HEADER.itemsize + 10 * 8 + 4, 0, "do not fill"),  # the last one's length
-        (HEADER.itemsize + 0 * 8 + 0, 50, "cannot be decoded"),  # a key column is missing
-        (HEADER.itemsize + 3 * 8 + 3, 1, "instead of|max_output|too small|decompress"),  # fewer bytes a row
+        (ENTRY + 0, 4, "occurs twice"),  # a section's id
+        (ENTRY + 1, 2, "type 2, which this program does not know"),  # its type
+        (ENTRY + 3, 2, "cannot be decoded"),  # how many columns it has
+        (ENTRY + 7, 0x7F, "do not fill"),  # its length
+        (HEADER.itemsize + 7 * 8 + 4, 0, "do not fill"),  # the last one's length
+        (SECTION + 0, 2, "kind occurs twice"),  # a column's id
+        (SECTION + 1, 0x80, "does not know"),  # its transform
+        (SECTION + 1, 0x13, "not sorted by"),  # predicted from a group, and in stored order
+        (SECTION + 1, 0x50, "rows apart|are said to be apart|instead of"),  # rows apart, which an id has not
+        (SECTION + 2, 9, "does not know"),  # its width
+        (SECTION + 2, 2, "instead of"),  # more bytes a row
     ],
 )
-def test_nonsense_under_a_right_checksum_is_damage_and_no_crash(offset: int, value: int, reason: str) -> None:
-    chunk = bytearray(encode_chunk(make_ticks(12), Schema.TICK, 0))
+def test_nonsense_under_a_right_checksum_is_damage_and_no_crash(
+    offset: int, value: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_ROWS", 1)
+    chunk = bytearray(encode_chunk(make_ticks(50), Schema.TICK, 0))
     if offset == 16:
         chunk[16:20] = bytes(4)
     else:

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import read_chunks
+from made_records import make_ticks
 
-from tickplant.records.layouts import TICK, Kind, Schema
-from tickplant.writer.format.chunk_layout import HEADER
-from tickplant.writer.format.codec import encode_chunk
+from tickplant.records.layouts import DTYPES, TICK, Kind, Schema
+from tickplant.writer.format.chunk_layout import HEADER, VERSION
+from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS, KEYS, STREAM_SHIFT
+from tickplant.writer.format.sections import BASE_FROM, SMALL_ROWS
 
 
 @pytest.fixture
@@ -69,6 +71,34 @@ def test_a_journal_is_printed_record_by_record(journal: Path) -> None:
         "seq": 3,
     }
     assert "tickplant" not in Path(read_chunks.__file__).read_text().partition("from __future__")[2]
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+def test_chunks_of_every_version_are_read_as_the_package_reads_them(version: int) -> None:
+    path = Path(__file__).parents[1] / "golden" / f"chunks-v{version}.tpj"
+    data, offset, count = path.read_bytes(), 0, 0
+    for chunk in read_chunks.read_chunks(path):
+        records, _, offset = decode_chunk(data, offset)
+        for name, column in chunk.columns.items():
+            assert column.dtype == records.dtype[name]
+            assert np.array_equal(column, records[name]), (chunk.schema, name)
+        count += 1
+    assert (count, offset) == (4, len(data))
+
+
+@pytest.mark.parametrize("schema", list(Schema))
+def test_it_knows_the_type_of_every_column(schema: Schema) -> None:
+    for name in COLUMN_IDS[schema]:
+        assert np.dtype(read_chunks.column_type(name)) == DTYPES[schema][name], name
+    assert read_chunks.BASE_FROM == BASE_FROM
+
+
+def test_a_large_chunk_with_a_section_for_each_column_is_read() -> None:
+    ticks = make_ticks(SMALL_ROWS)
+    ticks["kind"][9] = Kind.STATUS
+    chunk, _ = read_chunks.decode_chunk(memoryview(encode_chunk(ticks, Schema.TICK, 1)))
+    for name, column in chunk.columns.items():
+        assert np.array_equal(column, ticks[name]), name
 
 
 @pytest.mark.parametrize("cut", [1, 100, 10_000])

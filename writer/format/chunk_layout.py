@@ -5,8 +5,8 @@ A file holds chunks one after another and nothing else. All numbers are little-e
     offset           bytes   what
     0                4       length_bytes, of the whole chunk, this field and the trailer included
     4                100     the rest of `HEADER`: magic, version, schema, rows, ranges, checksums
-    104              8 c     the directory: one `COLUMN` for each of c columns
-    104 + 8 c        ...     one section per column, in the order of the directory
+    104              8 c     the directory: one `COLUMN` for each of c sections
+    104 + 8 c        ...     the sections, in the order of the directory
     length - 12      4       length_bytes again, so that a file can be walked backwards
     length - 8       8       the commit mark
 
@@ -24,13 +24,25 @@ How a reader walks a file: from offset 0, chunk by chunk, by length_bytes. Where
 it for the next magic at whose place, less 4 bytes, a valid chunk begins. What it skipped is damage or, at the end of
 a file that is being written, a chunk that is not committed yet. `HEADER` alone answers most range questions.
 
-A section is `[base u8] [divisor u8] [zstd frame]`, the parts named by the column's transform and width. Values are
-64-bit words, signed types sign-extended. With width 0 there is no frame: row i is base + i * divisor modulo 2**64
-(what is absent is 0), which stores a constant in 8 bytes and a counter in 16. Otherwise the frame holds `width *
-rows` bytes, made by the steps in `transform.py` with the predictor and order in the column's transform; an absent
-divisor is 1. Where the transform says so, the frame goes on after its planes: with the values, 8 bytes each, of the
-rows that are no market data (STATUS and GAP), in stored order. The planes have a stand-in for those. Nothing else is
-in a section.
+A section of version 2 holds one or more columns of the schema: all of them in a small chunk, where one frame for all
+costs far less than one for each, else mostly one alone, so that it can be read alone. In the directory `id` is that of
+the section's first column, or of one that would be first if it were not 0 in every row; `type` is 0 where the planes
+stand as they are and 1 where they are a zstd frame; `transform` is 0; `width` is the number of columns. A section is
+
+    for each column   [id u1] [transform u1] [width u1] [base] [divisor] [apart]   the latter as transform says, LEB128
+    then              the planes of all these columns, one column behind the other: or the zstd frame of them
+
+Values are 64-bit words, signed types sign-extended. `base` is stored as the zigzag of its difference from an origin:
+ts_recv_min for times, first_seq for seq, the base of another column for those in `sections.BASE_FROM` where that is
+before it in the same section, else 0. With width 0 there are no planes: row i is base + i * divisor modulo 2**64 (what
+is absent is 0). Otherwise the planes of a column are `width * rows` bytes, made by the steps in `transform.py`; an
+absent divisor is 1. With predictor STREAM or GROUP the rows are always sorted by that, and each is predicted from the
+one before it there. `apart` counts the rows that are no market data (STATUS and GAP), whose values, 8 bytes each, stand
+behind the planes, in stored order; the planes have a stand-in for those. A column in no section is 0 in every row.
+
+A section of version 1 is one column, `[base u8] [divisor u8] [zstd frame]`, with `id`, `type` (bytes a value, 0x80:
+signed), `transform` and `width` in the directory. Its frame holds planes and rows apart as above. Its grouped order is
+by group for every predictor.
 
 Contexts are equal values of the schema's key columns (`KEYS`): a *group* has all of them equal (for ticks instrument,
 kind and side), a *stream* all but the `STREAM_SHIFT` lowest bits of the key (for ticks instrument and kind). The key
@@ -57,7 +69,7 @@ from tickplant.records.layouts import Schema
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAGIC: Final = b"\xf7TPC"
 COMMIT_MARK: Final = b"TPCOMMIT"
 MAX_ROWS: Final = 1 << 20
@@ -100,8 +112,8 @@ COLUMN: Final = np.dtype(
     ]
 )
 TRAILER_BYTES: Final = 12
-MAX_FRAME_BYTES: Final = 16 * MAX_ROWS
-"""Most that a section's frame holds: planes of 8 bytes a row, and as many again where all rows are apart."""
+MAX_FRAME_BYTES: Final = 128 * MAX_ROWS
+"""Most that a section's frame holds: several columns of 8 bytes a row, and as many again where all rows are apart."""
 HEAD_BYTES: Final = HEADER.itemsize + MAX_COLUMNS * COLUMN.itemsize
 """Header and directory of any chunk are within this many bytes."""
 
@@ -204,6 +216,14 @@ def read_head(head: Buffer, left_bytes: int, *, path: Path | str, offset: int) -
     if int(directory["stored_bytes"].sum(dtype=np.uint64)) != header.length_bytes - directory_end - TRAILER_BYTES:
         raise damage("the columns do not fill the chunk")
     return header
+
+
+def directory_of(buffer: Buffer, offset: int, header: ChunkHeader) -> list[tuple[int, int, int, int, int]]:
+    """The fields of each `COLUMN` of the directory of the chunk at `offset`."""
+    directory: list[tuple[int, int, int, int, int]] = np.frombuffer(
+        buffer, COLUMN, header.columns, offset + HEADER.itemsize
+    ).tolist()
+    return directory
 
 
 def check_trailer(trailer: Buffer, header: ChunkHeader, *, path: Path | str, offset: int) -> None:

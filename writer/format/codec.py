@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +26,7 @@ from tickplant.writer.format.chunk_layout import (
     Buffer,
     ChunkHeader,
     check_payload,
+    directory_of,
     header_checksum,
     instrument_bits,
     kind_bits,
@@ -37,9 +39,20 @@ from tickplant.writer.format.columns import (
     Contexts,
     Scratch,
     decode_column,
-    encode_column,
+    narrowed,
     to_words,
     type_code,
+)
+from tickplant.writer.format.sections import (
+    Origins,
+    decompress,
+    encode_section,
+    plain_column,
+    planes_of,
+    read_section,
+    restore_column,
+    shared_sections,
+    split_planes,
 )
 from tickplant.writer.format.transform import Words
 
@@ -66,23 +79,25 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
         raise ValueError(f"a chunk holds 1 to {MAX_ROWS} records, not {rows}")
     ids = COLUMN_IDS[schema]
     columns = {name: np.ascontiguousarray(records[name]) for name in ids}
-    directory = np.zeros(len(ids), COLUMN)
+    directory: list[tuple[int, int, int, int, int]] = []
     sections: list[bytes] = []
+    origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
     with np.errstate(over="ignore"):
         contexts = Contexts(schema, {name: to_words(columns[name]) for name, _ in KEYS[schema]}, rows, Scratch())
         compressor = zstandard.ZstdCompressor(level=level)
-        for place, (name, number) in enumerate(ids.items()):
-            section = encode_column(name, columns[name], contexts, compressor)
-            code = type_code(columns[name].dtype)
-            directory[place] = (number, code, section.bits, section.width, len(section.data))
-            sections.append(section.data)
+        for names in shared_sections(schema, rows):
+            chosen = {name: columns[name] for name in names}
+            kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
+            directory.append((ids[names[0]], kind, 0, count, len(data)))
+            sections.append(data)
+    table = np.array(directory, COLUMN)
     payload = b"".join(sections)
-    length = HEADER.itemsize + directory.nbytes + len(payload) + TRAILER_BYTES
+    length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
 
     event_times = columns["ts_event"][columns["ts_event"] != 0]
     header = np.zeros((), HEADER)
     header["length_bytes"], header["magic"], header["version"] = length, np.void(MAGIC), VERSION
-    header["schema"], header["columns"], header["rows"] = schema, len(ids), rows
+    header["schema"], header["columns"], header["rows"] = schema, len(table), rows
     header["producer"], header["epoch"] = producer, epoch
     header["first_seq"], header["last_seq"] = columns["seq"][0], columns["seq"][-1]
     if len(event_times):
@@ -91,8 +106,8 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     header["instruments"] = instrument_bits(columns["instrument"])
     header["kinds"] = kind_bits(columns["kind"]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)
-    header["header_checksum"] = header_checksum(header.tobytes() + directory.tobytes())
-    return header.tobytes() + directory.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+    header["header_checksum"] = header_checksum(header.tobytes() + table.tobytes())
+    return header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
 
 
 def decode_chunk(
@@ -135,7 +150,7 @@ class ChunkDecoder:
             StoreError: it is of a later version.
             ValueError: the schema has no such column.
         """
-        layout, header, decoded = self._decoded(buffer, offset, columns, path, origin)
+        layout, header, decoded = self._decoded(buffer, offset, columns, path, origin, self._kept)
         dtype = layout.dtype
         if columns is not None:
             dtype = np.dtype([(name, dtype[name]) for name in columns])
@@ -154,55 +169,117 @@ class ChunkDecoder:
 
         Each array has shape (rows,) and the dtype of its field of `DTYPES[schema]`, and is the caller's own.
         """
-        layout, header, decoded = self._decoded(buffer, offset, names, path, origin)
+        layout, header, decoded = self._decoded(buffer, offset, names, path, origin, _fresh)
         dtype = layout.dtype
-        found = {
-            name: decoded[name].astype(dtype[name]) if name in decoded else np.zeros(header.rows, dtype[name])
-            for name in (layout.dtype.names or () if names is None else names)
-        }
+        found = {}
+        for name in dtype.names or () if names is None else names:
+            column = decoded.get(name)
+            found[name] = np.zeros(header.rows, dtype[name]) if column is None else column.view(dtype[name])
         return found, header, offset + header.length_bytes
 
+    def _kept(self, header: ChunkHeader, layout: _Layout) -> Iterator[Words]:
+        """Arrays that the next chunk uses again."""
+        # By what this program knows, not by what the chunk declares: only known columns are decoded.
+        return iter(self._scratch.words(len(layout.names) + 1, header.rows)[1:])
+
     def _decoded(
-        self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
-    ) -> tuple[_Layout, ChunkHeader, dict[str, Words]]:
-        """The words of the wanted columns, which the next chunk overwrites."""
+        self,
+        buffer: Buffer,
+        offset: int,
+        wanted: Sequence[str] | None,
+        path: Path | str,
+        origin: int,
+        arrays: Callable[[ChunkHeader, _Layout], Iterator[Words]],
+    ) -> tuple[_Layout, ChunkHeader, dict[str, NDArray[Any]]]:
+        """The wanted columns, by name: of their own width, or of 8 bytes; those of 8 bytes are in `arrays`."""
         header = read_header(buffer, offset, path=path, origin=origin)
         check_payload(buffer, offset, header, path=path, origin=origin)
         layout = _LAYOUTS[header.schema]
         if unknown := set(wanted or ()) - set(COLUMN_IDS[layout.schema]):
             raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
+        made = arrays(header, layout)
         try:
             with np.errstate(over="ignore"):
-                return layout, header, self._decode_columns(buffer, offset, header, layout, wanted)
+                decode = self._decode_columns if header.version == 1 else self._decode_sections
+                return layout, header, decode(buffer, offset, header, layout, wanted, made)
         except (ValueError, KeyError, zstandard.ZstdError) as error:
             # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
             why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
 
+    def _decode_sections(
+        self,
+        buffer: Buffer,
+        offset: int,
+        header: ChunkHeader,
+        layout: _Layout,
+        wanted: Sequence[str] | None,
+        arrays: Iterator[Words],
+    ) -> dict[str, NDArray[Any]]:
+        """The wanted columns of a chunk of version 2, and the keys."""
+        rows, payload = header.rows, memoryview(buffer)
+        origins = Origins(header.first_seq, header.ts_recv_min)
+        (residuals,) = self._scratch.words(1, rows)
+        decoded: dict[str, NDArray[Any]] = {}
+        contexts = Contexts(layout.schema, decoded, rows, self._scratch)
+        start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
+        for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
+            data, start = payload[start : start + stored_bytes], start + stored_bytes
+            if number not in layout.names:
+                continue
+            columns, stored, size = read_section(data, count, rows, layout.names, origins)
+            names = [layout.names.get(column.number) for column in columns]
+            if wanted is not None and not any(name in wanted or name in layout.keys for name in names):
+                continue
+            planes = planes_of(stored, kind, size, self._decompressor)
+            for name, column, part in zip(names, columns, split_planes(columns, planes, rows), strict=True):
+                if name is None or not (wanted is None or name in wanted or name in layout.keys):
+                    continue
+                if name in decoded:
+                    raise ValueError(f"column {name} occurs twice")
+                dtype = layout.dtype[name]
+                if dtype.itemsize < 8 and (plain := plain_column(column, part, rows, dtype)) is not None:
+                    decoded[name] = plain
+                else:
+                    values = next(arrays)
+                    restore_column(column, part, contexts, residuals, values)
+                    decoded[name] = narrowed(values, dtype, name)
+        return decoded
+
     def _decode_columns(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Sequence[str] | None
-    ) -> dict[str, Words]:
-        """The wanted columns and the keys they need, by name. The arrays are reused by the next chunk."""
-        directory = np.frombuffer(buffer, COLUMN, header.columns, offset + HEADER.itemsize).tolist()
+        self,
+        buffer: Buffer,
+        offset: int,
+        header: ChunkHeader,
+        layout: _Layout,
+        wanted: Sequence[str] | None,
+        arrays: Iterator[Words],
+    ) -> dict[str, NDArray[Any]]:
+        """The wanted columns of a chunk of version 1, and the keys."""
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         payload = memoryview(buffer)
-        # By what this program knows, not by what the chunk declares: only known columns are decoded.
-        residuals, *arrays = self._scratch.words(len(layout.names) + 1, header.rows)
-        decoded: dict[str, Words] = {}
+        (residuals,) = self._scratch.words(1, header.rows)
+        decoded: dict[str, NDArray[Any]] = {}
         contexts = Contexts(layout.schema, decoded, header.rows, self._scratch)
-        for number, code, bits, width, stored_bytes in directory:
+        decompress_frame = partial(decompress, decompressor=self._decompressor)
+        for number, code, bits, width, stored_bytes in directory_of(buffer, offset, header):
             name = layout.names.get(number)
             if name is not None and (wanted is None or name in wanted or name in layout.keys):
                 if code != layout.codes[number] or bits & ~KNOWN_BITS or width > 8:
                     raise ValueError(f"column {name} is stored in a way that this program does not know")
-                values = arrays[len(decoded)]
+                values = next(arrays)
                 data = payload[start : start + stored_bytes]
-                decode_column(data, bits, width, contexts, self._decompressor, residuals, values)
-                if (limit := layout.limits[number]) and (values > limit).any():
-                    raise ValueError(f"column {name} holds a number that is too large for it")
-                decoded[name] = values
+                decode_column(data, bits, width, contexts, decompress_frame, residuals, values)
+                decoded[name] = narrowed(values, layout.dtype[name], name)
             start += stored_bytes
+        if missing := layout.keys - set(decoded):
+            raise KeyError(*sorted(missing)[:1])
         return decoded
+
+
+def _fresh(header: ChunkHeader, layout: _Layout) -> Iterator[Words]:
+    """Arrays for the caller to keep."""
+    return (np.empty(header.rows, np.uint64) for _ in layout.names)
 
 
 def warm_up() -> None:
@@ -222,17 +299,12 @@ class _Layout:
         self.names = {number: name for name, number in COLUMN_IDS[schema].items()}
         self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
         self.keys = frozenset(name for name, _ in KEYS[schema])
-        # Largest word of each column that is narrower than a word: all of those are unsigned.
-        self.limits = {
-            number: np.uint64(256 ** self.dtype[name].itemsize - 1) if self.dtype[name].itemsize < 8 else None
-            for number, name in self.names.items()
-        }
 
 
 _LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}
 
 
-def _assemble(columns: dict[str, Words], dtype: np.dtype[np.void], rows: int) -> Records:
+def _assemble(columns: dict[str, NDArray[Any]], dtype: np.dtype[np.void], rows: int) -> Records:
     """Interleave columns into records, block by block, so that a block's cache lines are filled while they are near."""
     records = np.empty(rows, dtype)
     block_records = 4096

@@ -1,15 +1,14 @@
-"""One column of a chunk: which ids columns have, how one becomes a section of bytes and comes back. Does no I/O.
+"""The columns of a chunk: their ids, what predicts their rows, and how a section of version 1 is read. Does no I/O.
 
-`chunk_layout.py` describes the format of a section, `codec.py` puts sections into chunks, `transform.py` has the steps.
+`chunk_layout.py` describes the format, `sections.py` has the sections of version 2, `transform.py` the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Kind, Schema
@@ -103,44 +102,9 @@ HAS_DIVISOR: Final = 1 << 5
 APART: Final = 1 << 6  # what is no market data is stored behind the planes, as it is
 KNOWN_BITS: Final = 0x7F
 
-# Predictor and order to try for a column; the smallest result is stored. Measured on the recordings: sizes of levels do
-# better as they are, since a deletion is a 0; for sizes of quotes and for order ids it depends on the venue.
-_AS_IT_IS: Final = ((BASE, False),)
-_AMOUNT: Final = ((BASE, True), (GROUP, True))
-_OTHERWISE: Final = ((GROUP, True),)
-_CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
-    "instrument": _AS_IT_IS,
-    "kind": _AS_IT_IS,
-    "side": _AS_IT_IS,
-    "interval_s": _AS_IT_IS,
-    "flags": ((BASE, True),),
-    "trades": ((BASE, True),),
-    "volume": ((BASE, True),),
-    "buy_volume": ((BASE, True),),
-    "size": _AMOUNT,
-    "bid_size": _AMOUNT,
-    "ask_size": _AMOUNT,
-    "order_id": ((GROUP, True), (ROW, False)),
-    "ts_recv": ((ROW, True), (STREAM, True)),
-    "ts_event": ((STREAM, True),),
-    "venue_seq": ((STREAM, True),),
-    "seq": ((ROW, False),),
-}
-
-_APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
-"""Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
-
 _NO_ROWS: Final = np.empty(0, np.int32)
-_NONE_APART: Final = np.empty(0, np.int64)
-_MASK: Final = 2**64 - 1
-
-
-class Section(NamedTuple):
-    """An encoded column: its bytes, the bits of its `transform`, its bytes a row before zstd (0: no frame)."""
-
-    data: bytes
-    bits: int
-    width: int
+_NO_ENDS: Final = np.empty(0, np.int64)
+_NONE_APART: Final = _NO_ENDS
 
 
 def type_code(dtype: np.dtype[np.void] | np.dtype[np.integer]) -> int:
@@ -155,12 +119,22 @@ def to_words(column: NDArray[np.integer]) -> transform.Words:
     return column.astype(np.uint64, copy=False)
 
 
+def narrowed(words: transform.Words, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Words as a column of a type, without a copy where that has 8 bytes. Raises ValueError where one is too large."""
+    if dtype.itemsize == 8:
+        return words.view(dtype)
+    # All types that are narrower are unsigned.
+    if (words > np.uint64(256**dtype.itemsize - 1)).any():
+        raise ValueError(f"column {name} holds a number that is too large for it")
+    return words.astype(dtype)
+
+
 class Scratch:
     """Arrays kept from chunk to chunk: fresh memory would cost more, page by page, than what is done in it."""
 
     def __init__(self) -> None:
         self._words = np.empty((0, 0), np.uint64)
-        self._rows = np.empty((5, 0), np.int32)
+        self._rows = np.empty((6, 0), np.int32)
 
     def words(self, count: int, rows: int) -> transform.Words:
         """Shape (count, rows), to be overwritten."""
@@ -169,72 +143,79 @@ class Scratch:
         return self._words[:count, :rows]
 
     def rows(self, rows: int) -> transform.Rows:
-        """Shape (5, rows), to be overwritten."""
+        """Shape (6, rows), to be overwritten."""
         if self._rows.shape[1] < rows:
-            self._rows = np.empty((5, rows), np.int32)
+            self._rows = np.empty((6, rows), np.int32)
         return self._rows[:, :rows]
 
 
 class Contexts:
-    """Predecessors and order of the rows of one chunk, worked out when a column first asks for them."""
+    """Predecessors and order of the rows of one chunk, worked out when a column first asks for them.
 
-    def __init__(self, schema: Schema, columns: Mapping[str, transform.Words], rows: int, scratch: Scratch) -> None:
+    `columns` has the keys, by name; a key that is not there is 0 in every row.
+    """
+
+    def __init__(self, schema: Schema, columns: Mapping[str, NDArray[Any]], rows: int, scratch: Scratch) -> None:
         self._schema = schema
         self._columns = columns
         self._rows = rows
-        self._scratch = scratch
-        self._known = False
-        self._in_stream = self._in_group = self._order = _NO_ROWS
+        self._scratch = scratch.rows(rows)
+        self._numbered: dict[int, int] = {}  # how many groups there are, by shift; the numbers stand in the scratch
+        self._keys: transform.Words | None = None
+        self._linked: set[int] = set()
+        self._sorted: dict[int, tuple[transform.Rows, NDArray[np.int64]]] = {}
         self._apart: NDArray[np.int64] | None = None
 
-    def _find(self) -> None:
+    def _numbers(self, predictor: int) -> tuple[transform.Rows, int, int]:
+        """The number of each row's stream or group, how many there are, and 0 for groups, 1 for streams."""
+        shift = STREAM_SHIFT[self._schema] if predictor == STREAM else 0
+        place = int(shift > 0)
+        numbers = self._scratch[place]
+        if place not in self._numbered:
+            if self._keys is None:
+                self._keys = self._join_keys()
+            self._numbered[place] = _number(self._keys >> np.uint64(shift) if shift else self._keys, numbers)
+        return numbers, self._numbered[place], place
+
+    def _join_keys(self) -> transform.Words:
         keys = np.zeros(self._rows, np.uint64)
         for name, bits in KEYS[self._schema]:
             keys <<= np.uint64(bits)
-            keys |= self._columns[name]
-        group, stream, in_group, in_stream, order = self._scratch.rows(self._rows)
-        groups = _number(keys, group)
-        transform.link_rows(group, groups, in_group)
-        self._in_stream = self._in_group = in_group
-        if STREAM_SHIFT[self._schema]:
-            keys >>= np.uint64(STREAM_SHIFT[self._schema])
-            transform.link_rows(stream, _number(keys, stream), in_stream)
-            self._in_stream = in_stream
-        if groups > 1:
-            transform.order_by_group(group, groups, order)
-            self._order = order
-        self._known = True
+            if name in self._columns:
+                keys |= self._columns[name].astype(np.uint64, copy=False)  # quicker than a mixed operation
+        return keys
 
     def previous(self, predictor: int) -> transform.Rows:
-        """Row that predicts each row; empty for predictors that need none."""
+        """Row that predicts each row, in version 1; empty for predictors that need none."""
         if predictor < STREAM:
             return _NO_ROWS
-        if not self._known:
-            self._find()
-        return self._in_stream if predictor == STREAM else self._in_group
+        numbers, count, place = self._numbers(predictor)
+        previous: transform.Rows = self._scratch[2 + place]
+        if place not in self._linked:
+            transform.link_rows(numbers, count, previous)
+            self._linked.add(place)
+        return previous
 
-    def order(self, grouped: int) -> transform.Rows:
-        """Row at each position of the grouped order; empty where that is the stored order."""
-        if not grouped:
-            return _NO_ROWS
-        if not self._known:
-            self._find()
-        return self._order
+    def sorted_by(self, predictor: int) -> tuple[transform.Rows, NDArray[np.int64]]:
+        """Row at each position of the order by stream or group, and where each of those ends.
+
+        Both are empty where there is only one, so that the order is the stored one.
+        """
+        numbers, count, place = self._numbers(predictor)
+        if place not in self._sorted:
+            if count > 1:
+                order = self._scratch[4 + place]
+                self._sorted[place] = order, transform.order_by_group(numbers, count, order)
+            else:
+                self._sorted[place] = _NO_ROWS, _NO_ENDS
+        return self._sorted[place]
 
     def apart(self) -> NDArray[np.int64]:
         """Rows of ticks that are no market data."""
         if self._apart is None:
-            kinds = self._columns["kind"] if self._schema is Schema.TICK else np.empty(0, np.uint64)
+            kinds = self._columns.get("kind", _NO_ROWS) if self._schema is Schema.TICK else _NO_ROWS
             self._apart = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.GAP))
         return self._apart
-
-
-def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Words:
-    """A copy in which the rows apart, which are not all, have the value of the nearest other row before, else after."""
-    nearest = np.arange(len(values))
-    nearest[apart] = -1
-    first = int(np.argmax(nearest >= 0))
-    return values[np.maximum(np.maximum.accumulate(nearest), first)]
 
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
@@ -253,55 +234,19 @@ def _number(keys: transform.Words, numbers: transform.Rows) -> int:
     return len(firsts)
 
 
-def encode_column(
-    name: str, column: NDArray[np.integer], contexts: Contexts, compressor: zstandard.ZstdCompressor
-) -> Section:
-    """The smallest section that the candidates for this column give."""
-    values = to_words(column)
-    if transform.is_progression(values):
-        step = int(values[1] - values[0]) if len(values) > 1 else 0
-        return _section(int(values[0]), step, b"", 0, 0)
-    apart = contexts.apart() if name in _APART_COLUMNS else _NONE_APART
-    kept = values[apart].view(np.uint8)
-    if 0 < len(apart) < len(values):
-        values = _without(values, apart)
-        column = values.view(np.int64) if column.dtype.kind == "i" else values
-    else:
-        kept = kept[:0]
-    residuals = np.empty(len(values), np.uint64)
-    sections = []
-    for predictor, grouped in _CANDIDATES.get(name, _OTHERWISE):
-        order, previous = contexts.order(grouped), contexts.previous(predictor)
-        base = int(column.min() if predictor == BASE else column[0]) & _MASK
-        transform.make_residuals(values, min(predictor, STREAM), np.uint64(base), previous, order, residuals)
-        divisor, largest, signed = transform.measure(residuals)
-        width = transform.width_of(int(largest), int(divisor), signed=bool(signed))
-        planes = np.empty(width * len(values) + len(kept), np.uint8)
-        planes[width * len(values) :] = kept
-        transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes[: width * len(values)])
-        bits = predictor | (GROUPED if len(order) else 0) | (SIGNED if signed else 0) | (APART if len(kept) else 0)
-        step = int(divisor) if divisor != 1 else 0
-        sections.append(_section(base, step, compressor.compress(planes.data), bits, width))
-    return min(sections, key=lambda section: len(section.data))
-
-
-def _section(base: int, divisor: int, frame: bytes, bits: int, width: int) -> Section:
-    """Put a base and a divisor that are not 0 in front of the frame, and say so."""
-    numbers = b"".join(number.to_bytes(8, "little") for number in (base, divisor) if number)
-    bits |= (HAS_BASE if base else 0) | (HAS_DIVISOR if divisor else 0)
-    return Section(numbers + frame, bits, width)
-
-
 def decode_column(
     data: memoryview,
     bits: int,
     width: int,
     contexts: Contexts,
-    decompressor: zstandard.ZstdDecompressor,
+    decompress: Callable[[memoryview, int], transform.Bytes],
     residuals: transform.Words,
     values: transform.Words,
 ) -> None:
-    """Decode a section into `values`; `residuals` is scratch of the same length. Raises ValueError, ZstdError."""
+    """Decode a section of version 1 into `values`; `residuals` is scratch of the same length.
+
+    `decompress` gives the bytes of a frame, of a size. Raises ValueError, ZstdError.
+    """
     rows = len(values)
     base = divisor = start = 0
     if len(data) < 8 * (bool(bits & HAS_BASE) + bool(bits & HAS_DIVISOR)):
@@ -318,24 +263,12 @@ def decode_column(
             values += np.arange(rows, dtype=np.uint64) * np.uint64(divisor)
         return
     apart = contexts.apart() if bits & APART else _NONE_APART
-    planes = _decompress(data[start:], width * rows + 8 * len(apart), decompressor)
+    planes = decompress(data[start:], width * rows + 8 * len(apart))
     planes, kept = planes[: width * rows], planes[width * rows :]
     predictor = bits & PREDICTOR_BITS
-    order, previous = contexts.order(bits & GROUPED), contexts.previous(predictor)
+    order, previous = contexts.sorted_by(GROUP)[0] if bits & GROUPED else _NO_ROWS, contexts.previous(predictor)
     unpacked = residuals if len(order) else values
     transform.unpack(planes, np.uint64(divisor or 1), bool(bits & SIGNED), width, unpacked)
     transform.restore_values(unpacked, min(predictor, STREAM), np.uint64(base), previous, order, values)
     if len(apart):
         values[apart] = np.frombuffer(kept.tobytes(), np.uint64)
-
-
-def _decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
-    """The `size` bytes of a frame. Raises ValueError, ZstdError before more than that is allocated."""
-    # zstd allocates what the frame itself declares, whatever limit it is given.
-    declared = zstandard.frame_content_size(frame)
-    if declared not in (-1, size):
-        raise ValueError(f"a frame declares {declared} bytes instead of {size}")
-    planes = np.frombuffer(decompressor.decompress(frame, max_output_size=size, allow_extra_data=False), np.uint8)
-    if len(planes) != size:
-        raise ValueError(f"a frame holds {len(planes)} bytes instead of {size}")
-    return planes

@@ -102,8 +102,8 @@ def link_rows_reference(numbers: Rows, count: int, previous: Rows) -> None:
 
 
 @kernel
-def order_by_group(group: Rows, groups: int, order: Rows) -> None:
-    """Rows sorted by group, stably: `order[position]` becomes the row at that position."""
+def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
+    """Rows sorted by group, stably: `order[position]` becomes the row at that position. Returns where groups end."""
     starts = np.zeros(groups + 1, np.int64)
     for row in range(len(group)):
         starts[group[row] + 1] += 1
@@ -113,12 +113,13 @@ def order_by_group(group: Rows, groups: int, order: Rows) -> None:
         position = starts[group[row]]
         order[position] = row
         starts[group[row]] = position + 1
+    return starts[:groups]
 
 
-def order_by_group_reference(group: Rows, groups: int, order: Rows) -> None:
+def order_by_group_reference(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
     """Plain `order_by_group`."""
-    assert group.max() < groups
     order[:] = np.argsort(group, kind="stable")
+    return np.cumsum(np.bincount(group, minlength=groups))
 
 
 @kernel
@@ -208,6 +209,63 @@ def restore_values_reference(
             prediction = words[row - 1 if predictor == ROW else int(previous[row])]
         words[row] = (words[row] + prediction) & _MASK
     values[:] = words
+
+
+@kernel
+def make_grouped_residuals(
+    values: Words, base: np.uint64, order: Rows, ends: NDArray[np.int64], residuals: Words
+) -> None:
+    """Steps 1 and 2 of a chunk of version 2: each row less the one before in its group, in the grouped order.
+
+    The first row of a group is predicted by the row before it, row 0 by the base.
+    """
+    position = 0
+    for group in range(len(ends)):
+        row = order[position]
+        before = values[row - 1] if row > 0 else base
+        while position < ends[group]:
+            value = values[order[position]]
+            residuals[position] = value - before
+            before = value
+            position += 1
+
+
+def make_grouped_residuals_reference(
+    values: Words, base: int, order: Rows, ends: NDArray[np.int64], residuals: Words
+) -> None:
+    """Plain `make_grouped_residuals`."""
+    words, rows, starts = values.tolist(), order.tolist(), {0, *ends.tolist()}
+    for position, row in enumerate(rows):
+        before = rows[position - 1] if position not in starts else row - 1
+        residuals[position] = (words[row] - (words[before] if before >= 0 else int(base))) & _MASK
+
+
+@kernel
+def restore_grouped_values(
+    residuals: Words, base: np.uint64, order: Rows, ends: NDArray[np.int64], values: Words
+) -> None:
+    """The inverse of `make_grouped_residuals`: one running sum for each group, since groups are in order of their rows.
+
+    So the row before a group's first one is of an earlier group, and there already.
+    """
+    position = 0
+    for group in range(len(ends)):
+        row = order[position]
+        total = values[row - 1] if row > 0 else base
+        while position < ends[group]:
+            total += residuals[position]
+            values[order[position]] = total
+            position += 1
+
+
+def restore_grouped_values_reference(
+    residuals: Words, base: int, order: Rows, ends: NDArray[np.int64], values: Words
+) -> None:
+    """Plain `restore_grouped_values`."""
+    words, rows, starts = residuals.tolist(), order.tolist(), {0, *ends.tolist()}
+    for position, row in enumerate(rows):
+        before = rows[position - 1] if position not in starts else row - 1
+        values[row] = (words[position] + (int(values[before]) if before >= 0 else int(base))) & _MASK
 
 
 @kernel

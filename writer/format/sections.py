@@ -1,0 +1,357 @@
+"""Sections of a chunk of version 2: columns that share a zstd frame. Does no I/O.
+
+`chunk_layout.py` describes the format of a section, `columns.py` the columns and what predicts their rows,
+`transform.py` has the steps, `codec.py` puts sections into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from tickplant.records.layouts import Schema
+from tickplant.writer.format import transform
+from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
+from tickplant.writer.format.columns import (
+    APART,
+    BASE,
+    COLUMN_IDS,
+    GROUP,
+    GROUPED,
+    HAS_BASE,
+    HAS_DIVISOR,
+    KNOWN_BITS,
+    PREDICTOR_BITS,
+    ROW,
+    SIGNED,
+    STREAM,
+    Contexts,
+    to_words,
+)
+
+Column = NDArray[Any]
+
+RAW: Final = 0
+"""`type` of a section whose planes stand as they are."""
+ZSTD: Final = 1
+"""`type` of a section whose planes are a zstd frame."""
+
+SMALL_ROWS: Final = 8192
+"""Chunks of fewer rows are one section: tables of codes for each column would cost more than what they save."""
+
+BASE_FROM: Final = {
+    "high": "open",
+    "low": "open",
+    "close": "open",
+    "buy_volume": "volume",
+    "ask_price": "bid_price",
+    "ask_size": "bid_size",
+}
+"""Whose base a base is stored as the difference from, where that column is in the same section."""
+
+# Columns that share a section of a large chunk. Those of one event have the same pattern in the grouped order, which
+# zstd finds; ids and flags cost little to read beside the keys.
+_TOGETHER: Final[dict[Schema, tuple[str, ...]]] = {
+    Schema.TICK: ("instrument", "kind", "side", "flags"),
+    Schema.BBO: ("instrument", "flags", "seq"),
+    Schema.BAR: ("instrument", "interval_s", "flags", "seq"),
+    Schema.CHECKPOINT: ("instrument", "kind", "side", "flags"),
+}
+
+# Predictor and order to try for a column; what gives the smallest frame is stored. Measured on the recordings: sizes of
+# levels do better as they are, since a deletion is a 0; for sizes of quotes and for order ids it depends on the venue.
+_AS_IT_IS: Final = ((BASE, False),)
+_AMOUNT: Final = ((BASE, True), (GROUP, True))
+_OTHERWISE: Final = ((GROUP, True),)
+_CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
+    "instrument": _AS_IT_IS,
+    "kind": _AS_IT_IS,
+    "side": _AS_IT_IS,
+    "interval_s": _AS_IT_IS,
+    "flags": ((BASE, True),),
+    "trades": ((BASE, True),),
+    "volume": ((BASE, True),),
+    "buy_volume": ((BASE, True),),
+    "size": _AMOUNT,
+    "bid_size": _AMOUNT,
+    "ask_size": _AMOUNT,
+    "order_id": ((GROUP, True), (ROW, False)),
+    "ts_recv": ((ROW, True), (STREAM, True)),
+    "ts_event": ((STREAM, True), (ROW, True)),
+    "venue_seq": ((STREAM, True),),
+    "seq": ((ROW, False),),
+}
+
+_APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
+"""Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
+
+_NO_ROWS: Final = np.empty(0, np.int32)
+_MASK: Final = 2**64 - 1
+
+
+class Described(NamedTuple):
+    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart."""
+
+    number: int
+    bits: int
+    width: int
+    base: int
+    divisor: int
+    apart: int
+
+
+class Origins(NamedTuple):
+    """What bases are near, from the header of the chunk."""
+
+    first_seq: int
+    ts_recv: int
+
+    def of(self, name: str, bases: Mapping[str, int]) -> int:
+        """The number that a column's base is stored as the difference from; `bases` are those before it."""
+        if name.startswith(("ts_", "book_ts_")):
+            return self.ts_recv
+        return self.first_seq if name == "seq" else bases.get(BASE_FROM.get(name, ""), 0)
+
+
+def shared_sections(schema: Schema, rows: int) -> list[list[str]]:
+    """The columns of each section of a chunk of so many rows; the keys are in the first."""
+    names = list(COLUMN_IDS[schema])
+    if rows < SMALL_ROWS:
+        return [names]
+    first = [name for name in names if name in _TOGETHER[schema]]
+    return [first, *([name] for name in names if name not in first)]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Encoding
+
+
+def encode_section(
+    schema: Schema,
+    columns: Mapping[str, NDArray[np.integer]],
+    contexts: Contexts,
+    origins: Origins,
+    compressor: zstandard.ZstdCompressor,
+) -> tuple[int, int, bytes]:
+    """`(type, columns, bytes)` of a section of these columns; those that are 0 in every row are left out."""
+    told, frames, bases, count = bytearray(), [], dict[str, int](), 0
+    for name, column in columns.items():
+        described, planes = _describe(schema, name, column, contexts, compressor)
+        if described.bits or described.width:
+            bases[name] = described.base
+            told += _tell(described, origins.of(name, bases))
+            frames.append(planes)
+            count += 1
+    planes = b"".join(frames)
+    frame = compressor.compress(planes) if planes else b""
+    packed = len(frame) < len(planes)
+    return (ZSTD if packed else RAW), count, bytes(told) + (frame if packed else planes)
+
+
+def _tell(column: Described, origin: int) -> bytes:
+    told = bytearray((column.number, column.bits, column.width))
+    if column.bits & HAS_BASE:
+        offset = (column.base - origin) & _MASK
+        told += _varint(2 * offset if offset < 2**63 else 2 * (2**64 - offset) - 1)
+    if column.bits & HAS_DIVISOR:
+        told += _varint(column.divisor)
+    if column.bits & APART:
+        told += _varint(column.apart)
+    return bytes(told)
+
+
+def _varint(number: int) -> bytes:
+    """LEB128: seven bits a byte, the lowest first, 0x80 where more follow."""
+    made = bytearray()
+    while number >= 0x80:
+        made.append(number & 0x7F | 0x80)
+        number >>= 7
+    made.append(number)
+    return bytes(made)
+
+
+def _describe(
+    schema: Schema, name: str, column: NDArray[np.integer], contexts: Contexts, compressor: zstandard.ZstdCompressor
+) -> tuple[Described, bytes]:
+    """The description and the planes of the candidate for this column that becomes smallest."""
+    values, number = to_words(column), COLUMN_IDS[schema][name]
+    if transform.is_progression(values):
+        step = int(values[1] - values[0]) if len(values) > 1 else 0
+        return _described(number, 0, 0, int(values[0]), step, 0), b""
+    apart = contexts.apart() if name in _APART_COLUMNS else ()
+    kept = b""
+    if 0 < len(apart) < len(values):
+        kept = values[apart].tobytes()
+        values = _without(values, contexts.apart())
+        column = values.view(np.int64) if column.dtype.kind == "i" else values
+    residuals = np.empty(len(values), np.uint64)
+    found: list[tuple[Described, bytes]] = []
+    for predictor, grouped in _CANDIDATES.get(name, _OTHERWISE):
+        base = int(column.min() if predictor == BASE else column[0]) & _MASK
+        bits = _residuals(values, predictor, grouped=grouped, base=base, contexts=contexts, residuals=residuals)
+        divisor, largest, signed = transform.measure(residuals)
+        width = transform.width_of(int(largest), int(divisor), signed=bool(signed))
+        planes = np.empty(width * len(values), np.uint8)
+        transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes)
+        bits |= (SIGNED if signed else 0) | (APART if kept else 0)
+        step = int(divisor) if divisor != 1 else 0
+        found.append((_described(number, bits, width, base, step, len(kept) // 8), planes.tobytes() + kept))
+    if len(found) == 1 or found[0] == found[1]:
+        return found[0]
+    return min(found, key=lambda candidate: len(compressor.compress(candidate[1])))
+
+
+def _described(number: int, bits: int, width: int, base: int, divisor: int, apart: int) -> Described:
+    bits |= (HAS_BASE if base else 0) | (HAS_DIVISOR if divisor else 0)
+    return Described(number, bits, width, base, divisor, apart)
+
+
+def _residuals(
+    values: transform.Words, predictor: int, *, grouped: bool, base: int, contexts: Contexts, residuals: transform.Words
+) -> int:
+    """Steps 1 and 2, into `residuals`; returns the bits that say which."""
+    order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if grouped else (_NO_ROWS, None)
+    if ends is None or not len(order):  # of a single group, the one before is the row before
+        predictor = min(predictor, ROW)
+        transform.make_residuals(values, predictor, np.uint64(base), _NO_ROWS, _NO_ROWS, residuals)
+        return predictor
+    if predictor < STREAM:
+        transform.make_residuals(values, predictor, np.uint64(base), _NO_ROWS, order, residuals)
+    else:
+        transform.make_grouped_residuals(values, np.uint64(base), order, ends, residuals)
+    return predictor | GROUPED
+
+
+def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Words:
+    """A copy in which the rows apart, which are not all, have the value of the nearest other row before, else after."""
+    nearest = np.arange(len(values))
+    nearest[apart] = -1
+    first = int(np.argmax(nearest >= 0))
+    return values[np.maximum(np.maximum.accumulate(nearest), first)]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Decoding
+
+
+def read_section(
+    data: memoryview, count: int, rows: int, names: Mapping[int, str], origins: Origins
+) -> tuple[list[Described], memoryview, int]:
+    """What a section says of its `count` columns, its planes as stored, and how many bytes those are without zstd.
+
+    Raises ValueError.
+    """
+    found, bases, start, size = [], dict[str, int](), 0, 0
+    for _ in range(count):
+        if len(data) < start + 3:
+            raise ValueError("a section ends in the middle of what it says of its columns")
+        number, bits, width = data[start : start + 3]
+        start += 3
+        base = divisor = apart = 0
+        name = names.get(number, "")
+        if bits & ~KNOWN_BITS or width > 8:
+            raise ValueError(f"column {name or number} is stored in a way that this program does not know")
+        if bits & HAS_BASE:
+            offset, start = _read_varint(data, start)
+            base = ((offset >> 1) ^ -(offset & 1)) + origins.of(name, bases) & _MASK
+        if bits & HAS_DIVISOR:
+            divisor, start = _read_varint(data, start)
+        if bits & APART:
+            apart, start = _read_varint(data, start)
+        bases[name] = base
+        size += width * rows + 8 * apart
+        found.append(Described(number, bits, width, base, divisor, apart))
+    if size > MAX_FRAME_BYTES:
+        raise ValueError(f"a section declares {size} bytes, more than {MAX_FRAME_BYTES}")
+    return found, data[start:], size
+
+
+def _read_varint(data: memoryview, start: int) -> tuple[int, int]:
+    number = 0
+    for place, byte in enumerate(data[start : start + 10]):
+        number |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return number & _MASK, start + place + 1
+    raise ValueError("a number in a section has no end")
+
+
+def planes_of(stored: memoryview, kind: int, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
+    """The `size` bytes of planes of a section of type `kind`. Raises ValueError, ZstdError before more is allocated."""
+    if kind == RAW:
+        planes = np.frombuffer(stored, np.uint8)
+    elif kind == ZSTD:
+        planes = decompress(stored, size, decompressor)
+    else:
+        raise ValueError(f"a section has type {kind}, which this program does not know")
+    if len(planes) != size:
+        raise ValueError(f"a section holds {len(planes)} bytes instead of {size}")
+    return planes
+
+
+def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
+    """The `size` bytes of a frame. Raises ValueError, ZstdError before more than that is allocated."""
+    # zstd allocates what the frame itself declares, whatever limit it is given.
+    declared = zstandard.frame_content_size(frame)
+    if declared not in (-1, size):
+        raise ValueError(f"a frame declares {declared} bytes instead of {size}")
+    planes = np.frombuffer(decompressor.decompress(frame, max_output_size=size, allow_extra_data=False), np.uint8)
+    if len(planes) != size:
+        raise ValueError(f"a frame holds {len(planes)} bytes instead of {size}")
+    return planes
+
+
+def split_planes(columns: Sequence[Described], planes: transform.Bytes, rows: int) -> Iterator[transform.Bytes]:
+    """The planes of each column, with the values of its rows apart behind them."""
+    start = 0
+    for column in columns:
+        end = start + column.width * rows + 8 * column.apart
+        yield planes[start:end]
+        start = end
+
+
+def plain_column(column: Described, planes: transform.Bytes, rows: int, dtype: np.dtype[Any]) -> Column | None:
+    """A narrow unsigned column that is constant, or one plane of plain bytes; None where it takes more to decode."""
+    largest = 256**dtype.itemsize - 1
+    if column.width == 0 and column.divisor == 0 and column.base <= largest:
+        return np.full(rows, column.base, dtype)
+    if column.width == 1 and not column.bits & ~HAS_BASE and column.base + int(planes.max()) <= largest:
+        plain = planes.astype(dtype)
+        plain += dtype.type(column.base)
+        return plain
+    return None
+
+
+def restore_column(
+    column: Described,
+    planes: transform.Bytes,
+    contexts: Contexts,
+    residuals: transform.Words,
+    values: transform.Words,
+) -> None:
+    """Decode a column of a section into `values`; `residuals` is scratch of the same length. Raises ValueError."""
+    rows, width, bits = len(values), column.width, column.bits
+    base, divisor = np.uint64(column.base), np.uint64(column.divisor)
+    if width == 0:
+        values[:] = base
+        if divisor:
+            values += np.arange(rows, dtype=np.uint64) * divisor
+        return
+    predictor = bits & PREDICTOR_BITS
+    order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if bits & GROUPED else (_NO_ROWS, None)
+    unpacked = residuals if len(order) else values
+    transform.unpack(planes[: width * rows], divisor or np.uint64(1), bool(bits & SIGNED), width, unpacked)
+    if predictor < STREAM:
+        transform.restore_values(unpacked, predictor, base, _NO_ROWS, order, values)
+    elif ends is None or not len(order):
+        raise ValueError("a column is predicted from groups that it is not sorted by")
+    else:
+        transform.restore_grouped_values(unpacked, base, order, ends, values)
+    if bits & APART:
+        apart = contexts.apart()
+        if len(apart) != column.apart:
+            raise ValueError(f"{column.apart} rows are said to be apart, of which there are {len(apart)}")
+        values[apart] = np.frombuffer(planes[width * rows :].tobytes(), np.uint64)

@@ -26,6 +26,7 @@ from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
+from tickplant.store.coverage import CoverageRow, coverage
 from tickplant.store.selection import Clock, Selection
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
@@ -298,6 +299,19 @@ class Store:
             crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
+
+    def coverage(
+        self, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[CoverageRow]:
+        """What is stored of each symbol and UTC day, by receive time, and what is not: gaps, and days that are missing.
+
+        Rows are sorted by venue, symbol and day; empty names mean all. Damage does not end this: it is a gap of cause
+        `damage` of every symbol whose producer lost records there. Raises StoreError where both names are given and
+        nothing is known of the symbol, or a file cannot be read.
+        """
+        if venue and symbol:
+            self.find(venue, symbol)
+        return coverage(self, venue, symbol, start_ns=start_ns, end_ns=end_ns)
 
     def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:
         """Headers of the chunks before and after a damaged stretch of a file, which may be in the files beside it."""

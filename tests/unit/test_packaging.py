@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "feeds": {"runtime", "shm", "records", "books", "kernels", "venues"},
     "engine": {"runtime", "shm", "records", "books", "wire", "kernels"},
     "writer": {"runtime", "shm", "records", "kernels"},
-    "store": {"runtime", "shm", "records", "books", "wire", "writer", "kernels"},
+    "store": {"runtime", "shm", "records", "books", "wire", "writer", "client", "kernels"},
     "client": {"runtime", "records", "wire"},
     "sim": {"runtime", "records", "books", "kernels"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},

@@ -19,8 +19,9 @@ def join_records(parts: Sequence[Records]) -> Records:
 class _Source:
     """One producer's blocks, and how far the current one has been taken."""
 
-    def __init__(self, rank: int, blocks: Iterator[Records]) -> None:
+    def __init__(self, rank: int, blocks: Iterator[Records], clock: str) -> None:
         self.rank = rank
+        self._clock = clock
         self._blocks = blocks
         self._latest = np.int64(np.iinfo(np.int64).min)
         self.records: Records = np.zeros(0, np.void)
@@ -34,7 +35,7 @@ class _Source:
                 return False
             self.records = block
             # A step back in time within a producer must not reorder it: time stands still until it has caught up.
-            self.times = np.maximum.accumulate(np.maximum(block["ts_recv"], self._latest))
+            self.times = np.maximum.accumulate(np.maximum(block[self._clock], self._latest))
             if len(self.times):
                 self._latest = self.times[-1]
         return True
@@ -46,15 +47,16 @@ class _Source:
         return taken
 
 
-def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]:
+def merge_by_receive_time(streams: list[Iterator[Records]], clock: str = "ts_recv") -> Iterator[Records]:
     """One stream by `ts_recv`; records of a stream stay in its order; at equal times the earlier stream comes first.
 
+    With another `clock` likewise by that field; a record without such a time comes right behind the one before it.
     The result does not depend on how the streams are cut into blocks. Holds one block of each stream.
     """
     if len(streams) == 1:
         yield from streams[0]
         return
-    sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream)).refill()]
+    sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream, clock)).refill()]
     while len(sources) > 1:
         # Up to the end of the block that ends first, nothing can come in between any more.
         limit = min(sources, key=lambda source: (source.times[-1], source.rank))

@@ -20,13 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.fold import Book
+from tickplant.client.follower import Message
+from tickplant.client.subscription import subscribe
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
-from tickplant.runtime.config import Crossed
+from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
 from tickplant.store import stored_books
 from tickplant.store.coverage import CoverageRow, coverage
+from tickplant.store.following import Following
+from tickplant.store.pacing import Speed
+from tickplant.store.playback import Playback
 from tickplant.store.selection import Clock, Selection
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
@@ -299,6 +304,67 @@ class Store:
             crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
+
+    def play(
+        self,
+        *topics: str,
+        speed: Speed = "max",
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        clock: Clock = "recv",
+        snapshot: bool = True,
+        loop: bool = False,
+    ) -> Playback:
+        """An iterator over what is stored as the messages that a live subscriber had: ticks, and what was derived.
+
+        Args:
+            topics: as for `tickplant.subscribe`; none means everything.
+            speed: times real time, or "max".
+            start_ns: first time, inclusive; books begin there with a snapshot, unless `snapshot` is False.
+            end_ns: last time, exclusive.
+            clock: by which the producers are merged and the messages are due.
+            snapshot: see `start_ns`.
+            loop: begin again at the end.
+
+        Messages have kind `live` or `snapshot`, epoch 0 and topic sequences from 0 on; at full speed they are as long
+        as the chunks of the store. Damage raises DamageError while iterating, unless `on_damage` takes it.
+        """
+        return Playback(
+            self,
+            topics,
+            speed=speed,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            clock=clock,
+            snapshot=snapshot,
+            loop=loop,
+        )
+
+    def follow(
+        self,
+        *topics: str,
+        address: str = DEFAULT_PUBLISH,
+        requests: str = "",
+        start_ns: int | None = None,
+        timeout: float = 60.0,
+    ) -> Iterator[Message]:
+        """History from a receive time on, then the live stream of the plant that writes this store, without a seam.
+
+        Messages that were read from the store have kind `stored`, the others `live` or `recovered`; of each topic every
+        record comes once, in stored order, whatever is killed meanwhile. Never ends.
+
+        Args:
+            topics: as for `tickplant.subscribe`.
+            address: where the engine publishes.
+            requests: where it answers requests.
+            start_ns: where history begins; None: at its beginning.
+            timeout: seconds to wait for the engine, and for the writer to store what has come live.
+
+        Raises:
+            SubscribeError: no engine answers, or it is not the one of this store.
+        """
+        live = subscribe(*topics, address=address, requests=requests, snapshot=False, timeout=timeout)
+        return Following(self, topics, live, timeout_s=timeout).messages(start_ns)
 
     def coverage(
         self, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tickplant.client.follower import Message, MessageKind
 from tickplant.client.topic_patterns import Pattern
 from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.channels import BBO_CHANNEL, TICK_CHANNELS, bar_channel
@@ -71,6 +72,7 @@ class TopicSplitter:
         self._topics: dict[tuple[int, str], _Topic | None] = {}
         self._counts: dict[str, _Topic] = {}
         self._trade_bits = np.zeros(64, np.uint32)
+        self._slots = np.full(0, -1, np.int32)
 
     def wanted(self) -> Wanted:
         """What the topics are made of."""
@@ -109,15 +111,13 @@ class TopicSplitter:
                 self._trade_bits = grown(self._trade_bits, 2 * highest)
             masks = np.zeros(len(records), np.uint32)
             tick_channels(records, masks, self._trade_bits)
-            every = int(np.bitwise_or.reduce(masks))
-            for bit, channel in enumerate(TICK_CHANNELS):
-                if every >> bit & 1:
-                    yield from self._of(schema, channel, records[masks >> np.uint32(bit) & np.uint32(1) != 0])
+            yield from self._of(schema, TICK_CHANNELS, records, masks)
         elif schema == Schema.BBO:
-            yield from self._of(schema, BBO_CHANNEL, records)
+            yield from self._of(schema, (BBO_CHANNEL,), records, np.ones(len(records), np.uint32))
         else:
-            for interval_s in np.unique(records["interval_s"]).tolist():
-                yield from self._of(schema, bar_channel(interval_s), records[records["interval_s"] == interval_s])
+            lengths, places = np.unique(records["interval_s"], return_inverse=True)
+            masks = np.uint32(1) << places.astype(np.uint32)
+            yield from self._of(schema, [bar_channel(length) for length in lengths.tolist()], records, masks)
 
     def message(self, kind: MessageKind, id_: int, channel: str, records: Records, *, stale: bool = False) -> Message:
         """One message of a topic that is wanted, without counting its records."""
@@ -130,20 +130,23 @@ class TopicSplitter:
         """Whether such messages are wanted."""
         return self._topic(id_, channel) is not None
 
-    def _of(self, schema: Schema, channel: str, records: Records) -> Iterator[Message]:
-        """One channel of several instruments."""
+    def _of(
+        self, schema: Schema, channels: Sequence[str], records: Records, masks: NDArray[np.uint32]
+    ) -> Iterator[Message]:
+        """Messages of several instruments and channels, whose bits are in `masks`."""
         ids = records["instrument"]
-        if (ids == ids[0]).all():
-            parts = [records]
-        else:
-            order = np.argsort(ids.astype(np.uint16) if int(ids.max()) < 1 << 16 else ids, kind="stable")
-            records = records[order]
-            ids = records["instrument"]
-            cuts = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
-            parts = [records[cuts[place] : cuts[place + 1]] for place in range(len(cuts) - 1)]
-        for part in parts:
-            topic = self._topic(int(part["instrument"][0]), channel)
+        slots = (int(ids.max()) + 1) * len(channels)
+        if slots > len(self._slots):
+            self._slots = np.full(2 * slots, -1, np.int32)
+        words = np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
+        rows, keys, starts = fanout.group(words, ids, masks, len(channels), self._slots)
+        grouped = rows.reshape(-1).view(records.dtype)
+        bounds = starts.tolist()
+        for place, key in enumerate(keys.tolist()):
+            id_, channel = divmod(key, len(channels))
+            topic = self._topic(id_, channels[channel])
             if topic is not None:
+                part = grouped[bounds[place] : bounds[place + 1]]
                 yield self._message(self._kind, topic, schema, part)
                 self._counts[topic.name].next_seq += len(part)
 

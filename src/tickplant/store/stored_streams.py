@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tickplant.client.follower import Message
 from tickplant.client.subscription import subscribe
@@ -21,8 +21,12 @@ if TYPE_CHECKING:  # the class that has these methods
 class StoredStreams:
     """Methods of `Store`, which alone derives from this."""
 
+    @property
+    def _store(self) -> Store:
+        return cast("Store", self)
+
     def play(
-        self: Store,
+        self,
         *topics: str,
         speed: Speed = "max",
         start_ns: int | None = None,
@@ -46,7 +50,7 @@ class StoredStreams:
         as the chunks of the store. Damage raises DamageError while iterating, unless `on_damage` takes it.
         """
         return Playback(
-            self,
+            self._store,
             topics,
             speed=speed,
             start_ns=start_ns,
@@ -57,7 +61,7 @@ class StoredStreams:
         )
 
     def follow(
-        self: Store,
+        self,
         *topics: str,
         address: str = DEFAULT_PUBLISH,
         requests: str = "",
@@ -80,10 +84,10 @@ class StoredStreams:
             SubscribeError: no engine answers, or it is not the one of this store.
         """
         live = subscribe(*topics, address=address, requests=requests, snapshot=False, timeout=timeout)
-        return Following(self, topics, live, timeout_s=timeout).messages(start_ns)
+        return Following(self._store, topics, live, timeout_s=timeout).messages(start_ns)
 
     def coverage(
-        self: Store, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
+        self, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
     ) -> list[CoverageRow]:
         """What is stored of each symbol and UTC day, by receive time, and what is not: gaps, and days that are missing.
 
@@ -92,5 +96,5 @@ class StoredStreams:
         nothing is known of the symbol, or a file cannot be read.
         """
         if venue and symbol:
-            self.find(venue, symbol)
-        return coverage(self, venue, symbol, start_ns=start_ns, end_ns=end_ns)
+            self._store.find(venue, symbol)
+        return coverage(self._store, venue, symbol, start_ns=start_ns, end_ns=end_ns)

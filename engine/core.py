@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from tickplant.books.market_books import MarketBooks
 from tickplant.books.order_books import MAX_ORDERS
-from tickplant.engine import fanout, publisher
+from tickplant.engine import publisher
 from tickplant.engine.checkpoints import Schedule, checkpoint
 from tickplant.engine.derive.bars import Bars
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
+from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side

@@ -15,11 +15,11 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.engine import fanout
 from tickplant.engine.guard import RECEIVE_BUFFER_BYTES, Guard
 from tickplant.engine.retention import Origin, Past, Source
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
+from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Schema

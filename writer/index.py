@@ -48,6 +48,9 @@ ENTRY: Final = np.dtype(
 JOURNAL_SUFFIX: Final = ".tpj"
 INDEX_SUFFIX: Final = ".tpx"
 
+LISTED_BEYOND: Final = "the file ends before"
+"""How the reason of such damage begins."""
+
 _WORDS: Final = ENTRY.itemsize // 8
 _WEIGHTS: Final = np.cumprod(np.full(_WORDS - 1, 0x9E3779B97F4A7C15, np.uint64)) | np.uint64(1)
 _SEARCH_BYTES: Final = 1 << 20
@@ -171,7 +174,7 @@ def load_index(path: Path, *, use_index: bool = True, while_reading: WhileReadin
         first, last = int(beyond[0]["header"]["first_seq"]), int(beyond[-1]["header"]["last_seq"])
         start = int(_ends(entries)[-1]) if len(entries) else 0
         damage = [part for part in damage if part.offset < start]
-        reason = f"the file ends before {len(beyond)} chunks that its index lists"
+        reason = f"{LISTED_BEYOND} {len(beyond)} chunks that its index lists"
         damage.append(Damage(str(path), start, size - start, reason, first, last))
     return FileIndex(path, entries, damage, size, len(known))
 

@@ -24,8 +24,9 @@ from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
+from tickplant.store.pacing import Pacer
 from tickplant.store.reader import Store
-from tickplant.store.replay import Pacer, wanted_ids
+from tickplant.store.replay import wanted_ids
 from tickplant.writer.journal import Journal
 
 pytestmark = pytest.mark.usefixtures("unmeasured")

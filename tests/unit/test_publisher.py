@@ -12,12 +12,12 @@ from plant_process import free_port, wait_for
 
 from tickplant import wire
 from tickplant.books.level_books import Books
-from tickplant.engine import fanout
 from tickplant.engine import publisher as publisher_module
 from tickplant.engine.publisher import Publisher, check_exposed
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
+from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
 

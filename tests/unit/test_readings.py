@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from made_records import START_NS, make_records
 from small_store import RECORDS, make_store
 
 from tickplant.errors import StoreError, TickplantError
-from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import TICK, UNKNOWN, GapCause, Kind, Schema, Side
+from tickplant.records.layouts import TICK, Kind, Schema, Side
 from tickplant.records.merge import join_records
 from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.pruning import ArrowJudge, narrow
@@ -27,7 +26,6 @@ from tickplant.store.rows import Rows
 from tickplant.store.selection import Selection
 from tickplant.store.where import WhereError, parse_where
 from tickplant.writer.format.codec import ChunkDecoder
-from tickplant.writer.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -253,33 +251,6 @@ def test_batches_are_bounded_and_lazy(store: Store, decoded: list[int], monkeypa
     assert first.num_rows <= 128
     assert len(decoded) < 12
     assert first.num_rows + sum(batch.num_rows for batch in batches) == RECORDS + 300
-
-
-def test_coverage_tells_days_gaps_and_holes(tmp_path: Path) -> None:
-    InstrumentTable.load(tmp_path / "instruments.jsonl").register_all(
-        [("v", "A", 8, 8), ("v", "B", 8, 8), ("v", "*", 0, 0)]
-    )
-    day = 86_400 * 10**9
-    rows = [
-        (1, 0, Kind.TRADE, 0), (1, 0, Kind.TRADE, 0), (2, 0, Kind.GAP, 7), (2, 0, Kind.LEVEL, 0),
-        (2, 0, Kind.GAP, UNKNOWN), (1, 2, Kind.TRADE, 0), (3, 2, Kind.STATUS, 0), (1, 2, Kind.GAP, 5),
-    ]  # fmt: skip
-    ticks = np.zeros(len(rows), TICK)
-    for place, (ident, number, kind, size) in enumerate(rows):
-        ticks[place]["instrument"], ticks[place]["ts_recv"], ticks[place]["kind"] = ident, number * day + 5, kind
-        ticks[place]["size"], ticks[place]["seq"], ticks[place]["price"] = size, place, GapCause.SEQUENCE
-    journal = Journal(tmp_path, Schema.TICK, "feed")
-    journal.append(ticks)
-    journal.flush()
-    journal.close()
-    found = Store(tmp_path).coverage()
-    assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("v", "A", date(1970, 1, 1), 2, 0, 0, "complete"),
-        ("v", "A", date(1970, 1, 2), 0, 0, 0, "missing"),
-        ("v", "A", date(1970, 1, 3), 1, 1, 5, "gaps"),
-        ("v", "B", date(1970, 1, 1), 1, 2, None, "gaps"),
-    ]
-    assert Store(tmp_path).coverage("v", "B", end=day).num_rows == 1
 
 
 def test_files_say_the_same_as_the_table(store: Store, tmp_path: Path) -> None:

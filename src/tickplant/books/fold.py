@@ -66,6 +66,17 @@ class Fold:
         """Records are missing here: the book is stale from here on, up to the next CLEAR."""
         self._books.apply(make_gaps(_ONLY, GapCause.DAMAGE, flags=Flag.ON_BOOK | Flag.ON_ORDERS))
 
+    @property
+    def of_orders(self) -> bool:
+        """Whether it is a book of orders."""
+        return self._books.has_orders(_ONLY)
+
+    def snapshot(self) -> Records:
+        """The book as TICK records that fold into it, see `BookStates.snapshot`; a book of orders as orders."""
+        records = self._books.own_snapshot(_ONLY)
+        records["instrument"] = self.instrument_id
+        return records
+
     def book(self, instrument: Instrument, *, orders: bool = False) -> Book:
         """The book as it stands; with `orders` each of them, where it has any."""
         orders = orders and self._books.has_orders(_ONLY)

@@ -11,18 +11,22 @@ from tickplant.cli.options import Time, check_range, config_option, data_dir_of,
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import check_store, open_store, schema_option, skip_damage_option
 from tickplant.plant.console import Progress
+from tickplant.plant.repair import repair as repair_store
 from tickplant.records.layouts import Kind, Schema
+from tickplant.store.coverage import CoverageRow
+from tickplant.store.deep_checks import DeepSummary
 from tickplant.store.export import export
 from tickplant.store.reconcile import FeedSummary
 from tickplant.store.row_files import SUFFIXES
 from tickplant.store.selection import Clock
 from tickplant.store.verify import Report
 from tickplant.store.verify import verify as verify_store
+from tickplant.times import format_time
 
 
 @click.command()
-@click.argument("venue")
-@click.argument("symbol")
+@click.argument("venue", default="")
+@click.argument("symbol", default="")
 @config_option
 @data_option
 @click.option(
@@ -45,6 +49,9 @@ from tickplant.store.verify import verify as verify_store
 @click.option("--where", help='Only rows that fit, such as "price > 60000 and kind = trade".')
 @click.option("--columns", help="Only these columns, with commas between them.")
 @click.option("--float", "as_float", is_flag=True, help="Prices and sizes as float64 instead of exact decimals.")
+@click.option(
+    "--coverage", "covered", is_flag=True, help="What is stored of each symbol and day, and what is missing, instead."
+)
 @click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
 @skip_damage_option
 @json_option
@@ -61,12 +68,25 @@ def query(
     where: str | None,
     columns: str | None,
     as_float: bool,
+    covered: bool,
     out: Path | None,
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."""
+    """Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines.
+
+    With --coverage, VENUE and SYMBOL may be left out: a line for each symbol and day says whether it is complete, which
+    gaps it has, or that nothing is stored of it.
+    """
     check_range(start, end)
+    if covered:
+        if kinds or out or as_float or schema != "tick" or clock != "recv":
+            raise click.UsageError("--coverage goes with VENUE, SYMBOL, --start, --end and --json alone")
+        with open_store(data_dir_of(data_dir, file), skip_damage=True) as store:
+            _print_coverage(store.coverage(venue, symbol, start_ns=start, end_ns=end), as_json=as_json)
+        return
+    if not symbol:
+        raise click.UsageError("name VENUE and SYMBOL; without them, --coverage says what there is")
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
         rows = export(
             store,
@@ -97,19 +117,41 @@ def query(
         say(f"{out}: {count:,} rows")
 
 
+def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
+    """A line for each symbol and day."""
+    for row in rows:
+        if as_json:
+            say_json(row)
+            continue
+        what = f"{row.records:,} records" if row.records else "nothing is stored"
+        if row.records:
+            what += f" from {format_time(row.first_ns)[11:19]} to {format_time(row.last_ns)[11:19]}"
+        for gap in row.gaps:
+            size = f"at least {gap.missing:,}" if gap.unknown else f"{gap.missing:,}"
+            what += f"; {gap.gaps:,} x {gap.cause} of {gap.stream}, {gap.length_ns / 1e9:,.3f} s, {size} missing"
+        say(f"{row.day} {row.venue} {row.symbol} {row.state}: {what}")
+
+
 @click.command()
 @config_option
 @data_option
+@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold checkpoints, bbo and bars against them.")
+@click.option(
+    "--repair", "mend", is_flag=True, help="First mend what can be mended, and say what was done. No plant may run."
+)
 @json_option
-def verify(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
+def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_json: bool) -> int:
     """Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.
 
-    Exit code 1 on damage, and where counts do not add up.
+    Exit code 1 on damage, and where counts do not add up or a derived record is not what the ticks lead to.
     """
     store = data_dir_of(data_dir, file)
     check_store(store)
+    if mend:
+        for repair in repair_store(store):
+            say(str(repair), err=True)
     with Progress("checking", unit="bytes") as progress:
-        report = verify_store(store, progress=lambda done, _: progress.show(done))
+        report = verify_store(store, deep=deep, progress=lambda done, _: progress.show(done))
     if as_json:
         say_json(report)
     else:
@@ -126,13 +168,29 @@ def _print(report: Report) -> None:
         )
     for feed in report.feeds:
         say(_verdict(feed))
+    for summary in report.deep:
+        _print_deep(summary)
     for gap in report.gaps:
         count = f"{gap.missing:,} records" if not gap.unknown else f"at least {gap.missing:,} records"
         say(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
     for problem in report.problems:
         say(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
-    verdict = "whole" if report.ok else "DAMAGED" if report.reconciled else "MISCOUNTED"
+    wrong = any(summary.wrong for summary in report.deep)
+    verdict = "whole" if report.ok else "WRONG" if wrong else "DAMAGED" if report.reconciled else "MISCOUNTED"
     say(f"{report.data_dir}: {verdict}, {report.records:,} records, {len(report.gaps)} kinds of gaps")
+
+
+def _print_deep(summary: DeepSummary) -> None:
+    """What was proved of the records that come from one feed, and what was not."""
+    proved = f"{summary.checkpoints:,} checkpoints, {summary.bbo:,} bbo, {summary.bars:,} bars"
+    say(
+        f"{summary.feed}: {summary.ticks:,} ticks folded again: {proved} agree, {summary.wrong:,} do not, "
+        f"{summary.unproved:,} cannot be proved; {summary.lacking:,} that the ticks lead to are not stored"
+    )
+    for flaw in summary.flaws:
+        say(f"derived: {flaw.engine} {flaw.schema} seq {flaw.seq}: {flaw.text}")
+    if summary.stopped:
+        say(f"{summary.feed}: nothing was folded behind damage: {summary.stopped}")
 
 
 def _verdict(feed: FeedSummary) -> str:

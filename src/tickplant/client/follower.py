@@ -30,7 +30,7 @@ from tickplant.wire import (
 )
 
 Records = NDArray[np.void]
-MessageKind = Literal["live", "snapshot", "recovered", "lost"]
+MessageKind = Literal["live", "snapshot", "recovered", "lost", "stored"]
 
 SNAPSHOT_CHANNELS: Final = ("book", "orders", "bbo", "quote")
 """Channels whose last value says how things are now. On the others a record is an event, and what is past is past."""
@@ -49,7 +49,8 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     `kind` says how they came: `live`; `snapshot`, the state just before topic sequence `first_seq`; `recovered`, missed
     at first and fetched since; `lost`, without records: `lost` of them, from `first_seq` on, are missing for good
-    (UNKNOWN: nobody knows how many, since the engine was restarted).
+    (UNKNOWN: nobody knows how many, since the engine was restarted). `stored`: read from a store, see `Store.play`
+    and `Store.follow`, whose topic sequences count from 0 on and whose `epoch` is 0.
     """
 
     kind: MessageKind

@@ -32,8 +32,9 @@ def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 class _Source:
     """One producer's blocks, and how far the current one has been taken."""
 
-    def __init__(self, rank: int, blocks: Iterator[Columns]) -> None:
+    def __init__(self, rank: int, blocks: Iterator[Columns], clock: str) -> None:
         self.rank = rank
+        self._clock = clock
         self._blocks = blocks
         self._latest = np.int64(np.iinfo(np.int64).min)
         self.columns: Columns = {}
@@ -47,7 +48,7 @@ class _Source:
                 return False
             self.columns = block
             # A step back in time within a producer must not reorder it: time stands still until it has caught up.
-            self.times = np.maximum.accumulate(np.maximum(block["ts_recv"], self._latest))
+            self.times = np.maximum.accumulate(np.maximum(block[self._clock], self._latest))
             if len(self.times):
                 self._latest = self.times[-1]
         return True
@@ -60,15 +61,16 @@ class _Source:
         return taken
 
 
-def merge_columns(streams: list[Iterator[Columns]]) -> Iterator[Columns]:
+def merge_columns(streams: list[Iterator[Columns]], clock: str = "ts_recv") -> Iterator[Columns]:
     """One stream by `ts_recv`; records of a stream stay in its order; at equal times the earlier stream comes first.
 
+    With another `clock` likewise by that field; a record without such a time comes right behind the one before it.
     The result does not depend on how the streams are cut into blocks. Holds one block of each stream.
     """
     if len(streams) == 1:
         yield from streams[0]
         return
-    sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream)).refill()]
+    sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream, clock)).refill()]
     while len(sources) > 1:
         # Up to the end of the block that ends first, nothing can come in between any more.
         limit = min(sources, key=lambda source: (source.times[-1], source.rank))
@@ -85,9 +87,9 @@ def merge_columns(streams: list[Iterator[Columns]]) -> Iterator[Columns]:
             yield source.take(len(source.times))[0]
 
 
-def merge_by_receive_time(streams: list[Iterator[Records]]) -> Iterator[Records]:
+def merge_by_receive_time(streams: list[Iterator[Records]], clock: str = "ts_recv") -> Iterator[Records]:
     """`merge_columns` of arrays of records."""
     if len(streams) == 1:
         return streams[0]
-    merged = merge_columns([({"ts_recv": part["ts_recv"], "": part} for part in stream) for stream in streams])
+    merged = merge_columns([({clock: part[clock], "": part} for part in stream) for stream in streams], clock)
     return (columns[""] for columns in merged)

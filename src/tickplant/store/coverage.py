@@ -1,67 +1,193 @@
-"""What there is of each symbol on each day."""
+"""What is stored of each symbol and day, and what is not: the rows of `Store.coverage`.
+
+A day is one of UTC, by receive time. What the venue or the plant lost is in the data as a GAP; what the store lost is
+a hole in the seqs of a producer, or damage, and belongs to nobody in particular: so to each symbol that the producer
+recorded. A day between the first and the last one of a symbol, of which nothing is stored, is missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
-from tickplant.instruments import Instrument
-from tickplant.records.layouts import UNKNOWN, Kind
-from tickplant.records.merge import Columns
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.channels import ALL_STREAMS, streams_of
+from tickplant.records.layouts import GapCause, Kind, Schema
+from tickplant.records.notes import NOTE_KINDS
+from tickplant.store.selection import Selection
+from tickplant.writer.index import Damage
 
-FIELDS: Final = ("ts_recv", "instrument", "kind", "size")
+if TYPE_CHECKING:  # the reader offers this as a method
+    from tickplant.store.reader import Store
+
 DAY_NS: Final = 86_400 * 10**9
-SCHEMA: Final = pa.schema(
-    [
-        ("venue", pa.string()),
-        ("symbol", pa.string()),
-        ("day", pa.date32()),
-        ("records", pa.int64()),
-        ("gaps", pa.int64()),
-        ("missing", pa.int64()),
-        ("state", pa.string()),
-    ]
-)
-_MARKET: Final = np.array([kind not in (Kind.GAP, Kind.STATUS) for kind in range(256)])
+CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
+"""Names of causes by the number in `price` of a GAP."""
+
+_LOST: Final = CAUSES[GapCause.DAMAGE]
+_COLUMNS: Final = ("ts_recv", "instrument", "kind", "price", "size", "flags")
+_NEVER: Final = np.iinfo(np.int64).max
 
 
-class _Day:
-    """Counts of one symbol on one day."""
+class CoverageGap(msgspec.Struct, omit_defaults=True):
+    """Gaps of one cause and stream on one day."""
+
+    cause: str
+    stream: str  # trade, book, a combination such as trade+quote; or all, where nobody knows
+    gaps: int = 0
+    missing: int = 0  # records known to be missing
+    unknown: int = 0  # gaps of which nobody knows how many records are missing
+    length_ns: int = 0  # sum, on this day; a gap is from the last data before it to its record
+
+
+class CoverageRow(msgspec.Struct):
+    """One symbol and day."""
+
+    venue: str
+    symbol: str
+    day: str  # 2026-03-01
+    state: Literal["complete", "gaps", "missing"]
+    records: int = 0  # of data: neither GAP nor STATUS
+    first_ns: int = 0  # receive times of the first and last of them; 0 where there is none
+    last_ns: int = 0
+    gaps: list[CoverageGap] = []
+
+
+def day_name(day: int) -> str:
+    """A day since the epoch as text."""
+    return f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}"
+
+
+class _Gap(NamedTuple):
+    """One of them, in nanoseconds of receive time."""
+
+    cause: str
+    stream: str
+    start_ns: int
+    end_ns: int
+    missing: int  # negative: unknown
+
+
+class _Symbol:
+    """What is known of one symbol so far."""
 
     def __init__(self) -> None:
-        self.records = 0  # of the market: neither gaps nor statuses
-        self.gaps = 0
-        self.missing: int | None = 0  # None once a gap does not know
+        self.days: dict[int, tuple[int, int, int]] = {}  # records, first and last time
+        self.gaps: dict[int, dict[tuple[str, str], CoverageGap]] = {}
+
+    def count(self, day: int, records: int, first_ns: int, last_ns: int) -> None:
+        """So many records of data are stored of a day."""
+        known, first, last = self.days.get(day, (0, _NEVER, 0))
+        self.days[day] = known + records, min(first, first_ns), max(last, last_ns)
+
+    def add(self, gap: _Gap) -> None:
+        """Count a gap on each day that it is of: as missing what it says on the last one."""
+        last = gap.end_ns // DAY_NS
+        for day in range(min(gap.start_ns // DAY_NS, last), last + 1):
+            of_day = self.gaps.setdefault(day, {})
+            entry = of_day.setdefault((gap.cause, gap.stream), CoverageGap(gap.cause, gap.stream))
+            entry.gaps += 1
+            entry.length_ns += max(0, min(gap.end_ns, (day + 1) * DAY_NS) - max(gap.start_ns, day * DAY_NS))
+            if day == last:
+                entry.missing += max(0, gap.missing)
+                entry.unknown += gap.missing < 0
 
 
-def table(blocks: Iterable[Columns], instruments: Sequence[Instrument]) -> pa.Table:
-    """The table that `Store.coverage` describes, from FIELDS of ticks of these instruments."""
-    symbols = {row.id: (row.venue, row.symbol) for row in instruments}
-    days: dict[tuple[str, str], dict[int, _Day]] = {}
-    for block in blocks:
-        numbers = block["ts_recv"] // DAY_NS
-        gaps = block["kind"] == Kind.GAP
-        keys, places = np.unique(np.stack([block["instrument"].astype(np.int64), numbers]), axis=1, return_inverse=True)
-        counts = np.bincount(places.ravel(), weights=_MARKET[block["kind"]], minlength=keys.shape[1])
-        for (ident, number), count in zip(keys.T.tolist(), counts.tolist(), strict=True):
-            days.setdefault(symbols[ident], {}).setdefault(number, _Day()).records += int(count)
-        for ident, number, size in zip(
-            *(column[gaps].tolist() for column in (block["instrument"], numbers, block["size"])), strict=True
-        ):
-            day = days[symbols[ident]][number]
-            day.gaps += 1
-            day.missing = None if day.missing is None or size == UNKNOWN else day.missing + size
-    rows = []
-    for venue, symbol in sorted(days):
-        found = days[venue, symbol]
-        for number in range(min(found), max(found) + 1):
-            day = found.get(number, _Day())
-            state = "missing" if not day.records else "gaps" if day.gaps else "complete"
-            rows.append((venue, symbol, number, day.records, day.gaps, day.missing, state))
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(SCHEMA)
-    days_at = SCHEMA.names.index("day")
-    columns[days_at] = pa.array(columns[days_at], pa.int32()).cast(pa.date32())
-    return pa.Table.from_arrays([pa.array(*pair) for pair in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+def coverage(
+    store: Store, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
+) -> list[CoverageRow]:
+    """The rows, as `Store.coverage` describes them; `store` reports its damage to `on_damage` while this reads."""
+    rows = [
+        row
+        for row in store.instruments
+        if row.symbol != FEED_SYMBOL and venue in ("", row.venue) and symbol in ("", row.symbol)
+    ]
+    names = {row.id: (row.venue, row.symbol) for row in rows}
+    symbols: dict[tuple[str, str], _Symbol] = {}
+    selection = Selection(ids=frozenset(names), start_ns=start_ns, end_ns=end_ns)
+    for producer in store.producers():
+        seen: set[tuple[str, str]] = set()
+        damaged: list[Damage] = []
+        told, store.on_damage = store.on_damage, damaged.append
+        try:
+            for id_, found in _of_producer(store, producer, selection):
+                name = names[id_]
+                seen.add(name)
+                known = symbols.setdefault(name, _Symbol())
+                known.add(found) if isinstance(found, _Gap) else known.count(*found)
+        finally:
+            store.on_damage = told
+        for gap in _lost(store, producer, damaged):
+            if (start_ns is None or gap.end_ns >= start_ns) and (end_ns is None or gap.start_ns < end_ns):
+                for name in seen:
+                    symbols[name].add(gap)
+    return [row for name, known in sorted(symbols.items()) for row in _rows(*name, known)]
+
+
+def _rows(venue: str, symbol: str, known: _Symbol) -> Iterator[CoverageRow]:
+    days = known.days.keys() | known.gaps.keys()
+    for day in range(min(days), max(days) + 1) if days else ():
+        records, first_ns, last_ns = known.days.get(day, (0, 0, 0))
+        gaps = [gap for _, gap in sorted(known.gaps.get(day, {}).items())]
+        state: Literal["complete", "gaps", "missing"] = "missing" if not records else "gaps" if gaps else "complete"
+        yield CoverageRow(venue, symbol, day_name(day), state, records, first_ns, last_ns, gaps)
+
+
+def _of_producer(
+    store: Store, producer: str, selection: Selection
+) -> Iterator[tuple[int, _Gap | tuple[int, int, int, int]]]:
+    """By instrument id: the gaps, and of each part of the journal the day, records, first and last time."""
+    latest: dict[int, int] = {}  # receive time of the last data
+    for block in store.blocks(producer, Schema.TICK, selection, _COLUMNS):
+        columns = block.columns
+        data = ~np.isin(columns["kind"], NOTE_KINDS)
+        for place in np.flatnonzero(columns["kind"] == Kind.GAP).tolist():
+            id_ = int(columns["instrument"][place])
+            before = np.flatnonzero(data[:place] & (columns["instrument"][:place] == id_))
+            end_ns = int(columns["ts_recv"][place])
+            start_ns = int(columns["ts_recv"][before[-1]]) if len(before) else latest.get(id_, end_ns)
+            stream = "+".join(streams_of(int(columns["flags"][place]) & ALL_STREAMS))
+            cause = int(columns["price"][place])
+            size = int(columns["size"][place])
+            yield id_, _Gap(CAUSES.get(cause, str(cause)), stream or "none", min(start_ns, end_ns), end_ns, size)
+        for id_, day, records, first_ns, last_ns in _counts(columns["instrument"][data], columns["ts_recv"][data]):
+            latest[id_] = max(latest.get(id_, 0), last_ns)
+            yield id_, (day, records, first_ns, last_ns)
+
+
+def _counts(ids: NDArray[Any], times: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int, int]]:
+    """Instrument, day, records, first and last time."""
+    days = times // DAY_NS
+    for day in np.unique(days).tolist():
+        chosen = days == day
+        own, at = ids[chosen], times[chosen]
+        numbers = np.bincount(own)
+        first, last = np.full(len(numbers), _NEVER), np.zeros(len(numbers), np.int64)
+        np.minimum.at(first, own, at)
+        np.maximum.at(last, own, at)
+        for id_ in np.flatnonzero(numbers).tolist():
+            yield id_, day, int(numbers[id_]), int(first[id_]), int(last[id_])
+
+
+def _lost(store: Store, producer: str, damaged: list[Damage]) -> Iterator[_Gap]:
+    """Stretches of a producer's seqs that are not stored, or not readable, as gaps of all that it recorded."""
+    unreadable = {part.first_seq for part in damaged}
+    end: np.void | None = None  # header of the last chunk that can be read
+    for _, entries in reversed(list(store.entries(producer, Schema.TICK))):
+        for header in entries["header"]:
+            if int(header["first_seq"]) in unreadable:
+                continue
+            if end is not None and (missing := int(header["first_seq"]) - int(end["last_seq"]) - 1) > 0:
+                bounds = int(end["ts_recv_max"]), int(header["ts_recv_min"])
+                yield _Gap(_LOST, "all", min(bounds), max(bounds), missing)
+            end = header
+    tail = [part for part in damaged if end is None or (part.first_seq or 0) > int(end["last_seq"])]
+    for part in tail:
+        if end is not None and not part.torn:
+            missing = -1 if part.last_seq is None or part.first_seq is None else part.last_seq - part.first_seq + 1
+            yield _Gap(_LOST, "all", int(end["ts_recv_max"]), int(end["ts_recv_max"]), missing)

@@ -28,6 +28,7 @@ from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.readings import Readings
 from tickplant.store.selection import Clock, Selection
+from tickplant.store.stored_streams import StoredStreams
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
@@ -67,7 +68,7 @@ class ColumnBlock(NamedTuple):
     columns: dict[str, NDArray[Any]]
 
 
-class Store(Readings):
+class Store(Readings, StoredStreams):
     """One data directory. Cheap to make; not thread-safe, but any number of them may read at the same time.
 
     Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is

@@ -1,4 +1,4 @@
-"""What a store is asked for by name: ticks, trades, quotes, levels, orders, bars, bbo, gaps and coverage, as rows.
+"""What a store is asked for by name: ticks, trades, quotes, levels, orders, bars, bbo and gaps, as rows.
 
     trades = Store("data").trades("binance", "BTCUSDT", "2024-08-08", "2024-08-09")
     trades.numpy(); trades.arrow(); trades.pandas(); trades.polars(); trades.batches()
@@ -14,22 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
-import pyarrow as pa
 
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
-from tickplant.store import coverage
-from tickplant.store.arrow_columns import ArrowColumns, Prices
-from tickplant.store.pruning import ArrowJudge, Expression, Judge, narrow
-from tickplant.store.rows import Rows
 from tickplant.store.selection import Clock, Selection
-from tickplant.store.where import parse_where
 from tickplant.times import parse_time
 
-if TYPE_CHECKING:  # the reader has these as methods
-    from tickplant.store.reader import Store
+if TYPE_CHECKING:
+    from tickplant.store.arrow_columns import Prices
+    from tickplant.store.pruning import Expression, Judge
+    from tickplant.store.reader import Store  # which has these as methods
+    from tickplant.store.rows import Rows
 
 Time: TypeAlias = int | str | datetime | np.datetime64
 """Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
@@ -81,23 +78,6 @@ class Readings:
         """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
-    def coverage(
-        self,
-        venue: Names | None = None,
-        symbol: Names | None = None,
-        start: Time | None = None,
-        end: Time | None = None,
-    ) -> pa.Table:
-        """What there is of each symbol on each day, UTC by receive time.
-
-        Columns are venue, symbol, day, records, gaps, missing and state.
-        `missing` counts records that gaps say are missing, null where one does not know how many; `state` is
-        complete, gaps, or, of a day between others that holds no record, missing.
-        """
-        ids = [row for row in self.select(venue, symbol) if row.symbol != "*"]
-        selection = self._selection(Schema.TICK, [row.id for row in ids], None, _ns(start), _ns(end), "recv")
-        return coverage.table(self._fields(Schema.TICK, selection)(coverage.FIELDS), ids)
-
     # -----------------------------------------------------------------------------------------------------------
 
     def rows(
@@ -119,6 +99,12 @@ class Readings:
 
         A reader that filters the rows itself names in `judge` the chunks that it needs.
         """
+        # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
+        from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
+        from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
+        from tickplant.store.rows import Rows  # noqa: PLC0415
+        from tickplant.store.where import parse_where  # noqa: PLC0415
+
         instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)

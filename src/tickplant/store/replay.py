@@ -10,9 +10,8 @@ on and names what it left out.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import structlog
@@ -25,6 +24,7 @@ from tickplant.records.layouts import GapCause
 from tickplant.records.notes import make_gaps
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import ReplaySpec
+from tickplant.store.pacing import Pacer
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.store.stored_source import Stopped, StoredSource, run_source
 from tickplant.writer.index import Damage
@@ -48,32 +48,6 @@ def wanted_ids(store: Store, venue: str, symbols: Sequence[str]) -> list[int] | 
         raise StoreError(f"does not hold {names}{f' of {venue}' if venue else ''}", path=store.data_dir)
     venues = {row.venue for row in found}
     return [row.id for row in rows if row in found or (row.symbol == FEED_SYMBOL and row.venue in venues)]
-
-
-class Pacer:
-    """Says when records are due: as far apart as they were received, divided by the speed."""
-
-    def __init__(self, speed: float | Literal["max"], clock: Callable[[], float] = time.monotonic) -> None:
-        self._speed = speed
-        self._clock = clock
-        self._first_ns: int | None = None
-        self._started_s = 0.0
-
-    def due(self, times: NDArray[np.int64]) -> int:
-        """How many of these receive times, in order, have come. The first one ever asked for has come at once."""
-        if self._speed == "max":
-            return len(times)
-        if self._first_ns is None:
-            self._first_ns, self._started_s = int(times[0]), self._clock()
-        played_ns = int((self._clock() - self._started_s) * 1e9 * self._speed)
-        return int(np.searchsorted(times, self._first_ns + played_ns, side="right"))
-
-    def wait_s(self, time_ns: int) -> float:
-        """How long until a receive time comes, 0 where it has."""
-        if self._speed == "max" or self._first_ns is None:
-            return 0.0
-        due_s = self._started_s + (time_ns - self._first_ns) / 1e9 / self._speed
-        return max(0.0, due_s - self._clock())
 
 
 class ReplayProcess(StoredSource):

@@ -29,6 +29,14 @@ class _Clear(NamedTuple):
 
 def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orders: bool, crossed: Crossed) -> Book:
     """The book of a symbol, all of whose instruments these are, as `Store.book` describes."""
+    fold, instrument = fold_at(store, instruments, at_ns, crossed=crossed)
+    return fold.book(instrument, orders=orders)
+
+
+def fold_at(
+    store: Store, instruments: Sequence[Instrument], at_ns: int, *, crossed: Crossed = "flag"
+) -> tuple[Fold, Instrument]:
+    """The same book as a fold that can go on, and the one of the instruments that it is of."""
     clears = [
         found
         for instrument in instruments
@@ -36,7 +44,7 @@ def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orde
         if (found := _last_clear(store, producer, instrument, at_ns))
     ]
     if not clears:
-        return Fold(instruments[-1].id).book(instruments[-1])
+        return Fold(instruments[-1].id), instruments[-1]
     start = max(clears, key=lambda clear: clear.ts_recv)
     instrument = start.instrument
     matching = start.of_orders and crossed == "match"
@@ -55,7 +63,7 @@ def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orde
         fold.apply(records)
     if store.damages > damages:
         fold.lose()
-    return fold.book(instrument, orders=orders)
+    return fold, instrument
 
 
 def _checkpoint(store: Store, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:

@@ -69,7 +69,7 @@ def newest(
             seq = int(head["source_seq"])
             if bool(head["flags"] & Flag.ON_ORDERS) is not of_orders:
                 continue
-            if seq > after_seq and _is_of(store, feed, head) and (ticks := _ticks(store, engine, head)) is not None:
+            if seq > after_seq and _is_of(store, feed, head) and (ticks := ticks_of(store, engine, head)) is not None:
                 found.append(Checkpoint(seq, ticks))
                 break
     return max(found, key=lambda checkpoint: checkpoint.source_seq, default=None)
@@ -108,7 +108,7 @@ def newest_of_all(
         needed = {id_ for id_, begin in begins.items() if begin < seq}
         if seq > until_seq or needed - {int(head["instrument"]) for head in heads} or not _is_of(store, feed, heads[0]):
             continue
-        ticks = [_ticks(store, engine, head) for head in heads]
+        ticks = [ticks_of(store, engine, head) for head in heads]
         whole = [part for part in ticks if part is not None]
         if len(whole) == len(ticks):
             return Checkpoint(seq, join_records(whole))
@@ -129,8 +129,8 @@ def _is_of(store: Store, feed: str, head: np.void) -> bool:
     return tick is not None and tick[["ts_event", "ts_recv"]] == head[["ts_event", "ts_recv"]]
 
 
-def _ticks(store: Store, engine: str, head: np.void) -> Records | None:
-    """The checkpoint that begins with this record, as ticks; None where its end is missing."""
+def ticks_of(store: Store, engine: str, head: np.void) -> Records | None:
+    """The checkpoint that begins with this record, as ticks; None where its end is missing. Raises DamageError."""
     parts: list[Records] = []
     expected = int(head["seq"])
     for records in store.read(engine, Schema.CHECKPOINT, Selection(), first_seq=expected):

@@ -23,6 +23,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.book_checks import StoredChecksums
+from tickplant.store.deep_checks import DeepCheck, DeepSummary
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
 from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
@@ -98,13 +99,15 @@ class Report(msgspec.Struct):
     problems: list[Problem]
     feeds: list[FeedSummary]
     gaps: list[GapSummary]
+    deep: list[DeepSummary] = []  # by feed, where asked for
 
 
-def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
+def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | None = None) -> Report:
     """Read everything that is stored and check it. Safe while a plant is writing.
 
     Args:
         data_dir: the store.
+        deep: fold all ticks once more and hold checkpoints, bbo and bars against them.
         progress: called with the bytes checked so far and the bytes there are.
 
     Raises:
@@ -138,9 +141,11 @@ def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
         if schema == Schema.TICK:
             feeds.append(reconciliation.summary)
         summaries.append(check.summary)
+    checked = [DeepCheck(store, feed) for feed in store.producers()] if deep else []
+    derived = [check.run(lambda: progress(done, total) if progress else None) for check in checked]
     return Report(
         data_dir=str(store.data_dir),
-        ok=all(problem.kind in HARMLESS for problem in problems),
+        ok=all(problem.kind in HARMLESS for problem in problems) and not any(summary.wrong for summary in derived),
         reconciled=all(feed.reconciled for feed in feeds),
         records=sum(summary.records for summary in summaries),
         bytes=sum(summary.bytes for summary in summaries),
@@ -148,6 +153,7 @@ def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
         problems=problems,
         feeds=feeds,
         gaps=_gap_table(store.instruments, ledger),
+        deep=derived,
     )
 
 

@@ -1,0 +1,103 @@
+"""Mending what can be mended of a store, and saying what was done. No plant may write to the store meanwhile.
+
+Nothing is deleted: a torn tail is copied to a file beside its journal, durably, and cut off then; so does the recovery
+of a journal, which meets its last file alone. An index that does not say what its file holds is made anew. What is
+damaged in the middle of a file stays as it is: readers name it, and its records cannot be made again.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from tickplant.errors import StoreError
+from tickplant.plant.durable_file import sync_folder, write_durably
+from tickplant.plant.lock_file import locked
+from tickplant.records.layouts import Schema
+from tickplant.store.reader import Store
+from tickplant.writer.index import LISTED_BEYOND, FileIndex, index_path, load_index
+
+_COPY_BYTES: Final = 1 << 20
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """One thing that was done, or that cannot be."""
+
+    kind: Literal["index", "torn", "left"]
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'not mended' if self.kind == 'left' else 'mended'}: {self.path}: {self.text}"
+
+
+def repair(data_dir: Path | str) -> Iterator[Repair]:
+    """Mend the journals, file by file, as this is iterated over, and hold the lock of the data directory meanwhile.
+
+    Doing so twice, or being killed in the middle of it, changes nothing. Raises StoreError: a plant writes here, or a
+    file cannot be read or written.
+    """
+    store = Store(data_dir)
+    with locked(store.data_dir):
+        for schema in Schema:
+            for producer in store.producers(schema):
+                for path in store.files(producer, schema):
+                    try:
+                        yield from _mend(path)
+                    except OSError as error:
+                        why = f"cannot be mended: {error.strerror}"
+                        raise StoreError(why, path=error.filename or path) from error
+
+
+def _mend(path: Path) -> Iterator[Repair]:
+    """One file: every byte is scanned, whatever its index says."""
+    scanned, listed = load_index(path, use_index=False), load_index(path)
+    whole = True
+    for part in listed.damage or scanned.damage:
+        # What the index lists was durable once: to cut that off would be to forget it.
+        if part.offset == scanned.end == listed.end and not part.reason.startswith(LISTED_BEYOND):
+            target = _move_aside(path, scanned)
+            yield Repair("torn", str(path), f"a torn tail of {part.length_bytes:,} bytes is in {target.name} now")
+        else:
+            whole = False
+            yield Repair("left", str(path), str(part).removeprefix(f"{path}: "))
+    for entry in listed.entries[~np.isin(listed.entries["offset"], scanned.entries["offset"])]:
+        whole = False
+        header = entry["header"]
+        text = f"the chunk at {entry['offset']} is damaged; seq {header['first_seq']} to {header['last_seq']}"
+        yield Repair("left", str(path), text)
+    index, entries = index_path(path), scanned.entries.tobytes()
+    found = index.read_bytes() if index.exists() else b""
+    if whole and found != entries:
+        write_durably(index, entries)
+        was = "did not say what the file holds" if found else "was missing"
+        yield Repair("index", str(index), f"{was}: made anew, {len(scanned.entries):,} chunks")
+
+
+def _move_aside(path: Path, scanned: FileIndex) -> Path:
+    """Copy what is behind the last chunk to a file of its own, then cut it off."""
+    start = scanned.end
+    temporary = path.with_suffix(".torn.new")
+    with path.open("r+b") as file:
+        file.seek(start)
+        with temporary.open("wb") as copy:
+            while data := file.read(_COPY_BYTES):
+                copy.write(data)
+            copy.flush()
+            os.fsync(copy.fileno())
+        number = 0
+        while (target := path.with_suffix(f".{start}.{number}.torn")).exists():
+            if filecmp.cmp(temporary, target, shallow=False):
+                break  # an earlier repair was killed before it had cut
+            number += 1
+        temporary.replace(target)
+        sync_folder(path.parent)
+        file.truncate(start)
+        os.fsync(file.fileno())
+    return target

@@ -1,0 +1,343 @@
+"""Proving what was derived: every tick is folded once more, and what an engine has stored is held against that.
+
+Of each feed, in one pass: its books, against the checkpoints that engines wrote of them; best bids and offers, and
+bars, against the records that engines made of its ticks. Bars are derived by the plain rules (`PlainBars`), not by the
+engine's kernel.
+
+Nothing can be said of some records. Each is counted as unproved, never as right: those of an instrument that several
+feeds recorded, since a derived record names its tick by seq alone; those before the first snapshot of a book, or
+before what retention has left; of a book of orders that was crossed, which an engine may have resolved; and everything
+behind damaged ticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from math import gcd
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.level_runs import UNBOUNDED
+from tickplant.books.market_books import MarketBooks
+from tickplant.books.plain_books import PlainBars
+from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.layouts import BBO, Flag, Kind, Schema
+from tickplant.records.merge import join_records
+from tickplant.store import stored_checkpoints
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+
+Records = NDArray[np.void]
+
+FLAWS: Final = 100
+_BBO_VALUES: Final = ("bid_price", "bid_size", "ask_price", "ask_size", "flags")
+_BOOK_VALUES: Final = ("kind", "side", "price", "size", "order_id")
+_NS: Final = 10**9
+
+
+class Flaw(msgspec.Struct, frozen=True):
+    """A stored record that its feed's ticks do not lead to."""
+
+    engine: str
+    schema: str
+    seq: int  # of the stored record
+    text: str
+
+
+class DeepSummary(msgspec.Struct):
+    """What was proved of what engines derived from one feed."""
+
+    feed: str
+    ticks: int = 0
+    checkpoints: int = 0  # books that agree
+    bbo: int = 0
+    bars: int = 0
+    unproved: int = 0  # records of which nothing can be said
+    lacking: int = 0  # that the ticks lead to, up to the last one stored, and that are not stored
+    wrong: int = 0
+    stopped: str = ""  # the damage behind which nothing was checked
+    flaws: list[Flaw] = []  # the first FLAWS of those that are wrong
+
+
+class DeepCheck:
+    """Folds one feed, once."""
+
+    def __init__(self, store: Store, feed: str) -> None:
+        self.summary = DeepSummary(feed)
+        self._store = Store(store.data_dir)  # damage ends the fold
+        self._feed = feed
+        self._books = MarketBooks(UNBOUNDED, UNBOUNDED)
+        self._ids = _only_of(self._store, feed)
+        self._heads = _heads(self._store, self._ids)
+        self._crossed: set[int] = set()  # books of orders that an engine may have resolved
+        self._bbo = [_StoredBbo(self._store, engine, self._ids) for engine in self._store.producers(Schema.BBO)]
+        self._bars = [_StoredBars(self._store, engine, self._ids) for engine in self._store.producers(Schema.BAR)]
+
+    def run(self, while_folding: Callable[[], object] = lambda: None) -> DeepSummary:
+        """Fold all ticks of the feed; `while_folding` is called for each chunk. Raises StoreError."""
+        for flaw in self._flaws(while_folding):
+            if len(self.summary.flaws) < FLAWS:
+                self.summary.flaws.append(flaw)
+        return self.summary
+
+    def _flaws(self, while_folding: Callable[[], object]) -> Iterator[Flaw]:
+        summary = self.summary
+        damages: list[str] = []
+        self._store.on_damage = lambda damage: damages.append(str(damage))
+        for records in self._store.read(self._feed, Schema.TICK, Selection()):
+            if damages:
+                break
+            while_folding()
+            derived = []
+            for ticks in self._between_checkpoints(records):
+                if len(ticks) and (head := self._heads.pop(int(ticks[0]["seq"]), None)) is not None:
+                    yield from self._check_books(head, ticks[0])
+                derived.append(self._books.apply(ticks))
+            bbo = join_records(derived) if derived else np.zeros(0, BBO)
+            self._look_for_crossed(bbo)
+            first, last = int(records["seq"][0]), int(records["seq"][-1])
+            for stored_bbo in self._bbo:
+                yield from stored_bbo.compare(bbo, first, last, summary, self._crossed)
+            for stored_bars in self._bars:
+                yield from stored_bars.compare(records, last, summary)
+            summary.ticks += len(records)
+        summary.stopped = damages[0] if damages else ""
+        for stored in (*self._bbo, *self._bars):
+            summary.unproved += stored.rest()
+
+    def _between_checkpoints(self, records: Records) -> Iterator[Records]:
+        first, last = int(records["seq"][0]), int(records["seq"][-1])
+        seqs = sorted(seq for seq in self._heads if first <= seq <= last)
+        cuts = np.searchsorted(records["seq"], np.array(seqs, np.uint64)).tolist()
+        for start, stop in zip([0, *cuts], [*cuts, len(records)], strict=True):
+            if start < stop:
+                yield records[start:stop]
+
+    def _check_books(self, heads: list[tuple[str, np.void]], tick: np.void) -> Iterator[Flaw]:
+        """Hold the checkpoints before one tick against the books as folded."""
+        for engine, head in heads:
+            id_ = int(head["instrument"])
+            if head[["ts_event", "ts_recv"]] != tick[["ts_event", "ts_recv"]]:
+                continue  # of a tick of this seq that was lost, see `stored_checkpoints`
+            ticks = stored_checkpoints.ticks_of(self._store, engine, head)
+            if ticks is None or id_ in self._crossed or self._books.is_stale(id_):
+                self.summary.unproved += 1
+                continue
+            folded = self._books.own_snapshot(id_)
+            if len(ticks) == len(folded) and all((ticks[name] == folded[name]).all() for name in _BOOK_VALUES):
+                self.summary.checkpoints += 1
+            else:
+                self.summary.wrong += 1
+                text = f"the checkpoint of instrument {id_} before seq {head['source_seq']} of {self._feed}"
+                yield Flaw(engine, "checkpoint", int(head["seq"]), f"{text} is not the book that the ticks lead to")
+
+    def _look_for_crossed(self, bbo: Records) -> None:
+        for id_ in np.unique(bbo["instrument"][bbo["flags"] & Flag.CROSSED != 0]).tolist():
+            if self._books.has_orders(id_):
+                self._crossed.add(id_)
+
+
+class _Stored:
+    """Derived records of one engine and feed, taken in the order of the ticks that made them."""
+
+    def __init__(self, store: Store, engine: str, schema: Schema, ids: frozenset[int]) -> None:
+        self.engine = engine
+        self._blocks = store.read(engine, schema, Selection(ids=ids)) if ids else iter(())
+        self._held: Records | None = next(self._blocks, None)
+
+    def until(self, last: int) -> Records | None:
+        """Those that ticks up to this seq made; None where there is none."""
+        taken = []
+        while self._held is not None:
+            place = int(np.searchsorted(np.maximum.accumulate(self._held["source_seq"]), last, side="right"))
+            taken.append(self._held[:place])
+            if place < len(self._held):
+                self._held = self._held[place:]
+                break
+            self._held = next(self._blocks, None)
+        return join_records(taken) if any(map(len, taken)) else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left."""
+        return self._held is None
+
+    def rest(self) -> int:
+        """How many were not taken."""
+        count = 0
+        while self._held is not None:
+            count += len(self._held)
+            self._held = next(self._blocks, None)
+        return count
+
+
+class _StoredBbo(_Stored):
+    """Best bids and offers."""
+
+    def __init__(self, store: Store, engine: str, ids: frozenset[int]) -> None:
+        super().__init__(store, engine, Schema.BBO, ids)
+        self._last: dict[int, np.void] = {}  # by instrument: what the ticks have led to so far
+        self._live: set[int] = set()  # instruments whose books had a snapshot
+
+    def compare(
+        self, derived: Records, first: int, last: int, summary: DeepSummary, crossed: set[int]
+    ) -> Iterator[Flaw]:
+        """Hold what ticks from `first` to `last` have made against what is stored of that."""
+        stored = self.until(last)
+        if stored is not None:
+            yield from self._hold(stored, derived, first, summary, crossed)
+        if not self.ended and len(derived):
+            found = _keys(derived, first)
+            kept = np.isin(found, _keys(stored, first)) if stored is not None else np.zeros(len(found), np.bool_)
+            live = derived["flags"] & Flag.STALE == 0
+            summary.lacking += int(np.count_nonzero(~kept & live & np.isin(derived["instrument"], list(self._live))))
+        for place in _last_of_each(derived["instrument"]):
+            self._last[int(derived[place]["instrument"])] = derived[place]
+        self._live |= set(np.unique(derived["instrument"][derived["flags"] & Flag.STALE == 0]).tolist())
+
+    def _hold(
+        self, stored: Records, derived: Records, first: int, summary: DeepSummary, crossed: set[int]
+    ) -> Iterator[Flaw]:
+        # What is stored must be what the ticks up to its own one have led to, whether that changed there or before.
+        known = [row.reshape(1) for row in self._last.values()]
+        before = join_records(known) if known else derived[:0]
+        truth = join_records([before, derived])
+        keys = np.concatenate([before["instrument"].astype(np.uint64) << np.uint64(32), _keys(derived, first)])
+        order = np.argsort(keys, kind="stable")
+        place = np.searchsorted(keys[order], _keys(stored, first), side="right") - 1
+        match = truth[order[np.maximum(place, 0)]] if len(truth) else np.zeros(len(stored), BBO)
+        proved = (place >= 0) & (match["instrument"] == stored["instrument"]) & (stored["source_seq"] >= first)
+        # Before its first snapshot, or the first one that retention has left, a book says nothing.
+        began = derived["flags"] & Flag.STALE == 0
+        begins = dict.fromkeys(self._live, 0)
+        for row in derived[began][::-1]:
+            if int(row["instrument"]) not in self._live:
+                begins[int(row["instrument"])] = int(row["source_seq"])
+        never = np.iinfo(np.int64).max
+        start = np.array([begins.get(id_, never) for id_ in stored["instrument"].tolist()], np.uint64)
+        proved &= (stored["source_seq"] >= start) & ~np.isin(stored["instrument"], list(crossed))
+        right = proved & np.logical_and.reduce([match[name] == stored[name] for name in _BBO_VALUES])
+        summary.bbo += int(np.count_nonzero(right))
+        summary.unproved += int(np.count_nonzero(~proved))
+        for row in stored[proved & ~right]:
+            summary.wrong += 1
+            text = f"the best bid and offer of instrument {row['instrument']} at seq {row['source_seq']} of"
+            yield Flaw(self.engine, "bbo", int(row["seq"]), f"{text} {summary.feed} is not what the ticks lead to")
+
+
+class _StoredBars(_Stored):
+    """Bars."""
+
+    def __init__(self, store: Store, engine: str, ids: frozenset[int]) -> None:
+        super().__init__(store, engine, Schema.BAR, ids)
+        self._lengths = _lengths(store, engine, ids)
+        self._plain = PlainBars(self._lengths)
+        self._bucket_ns = _NS * gcd(*self._lengths) if self._lengths else _NS
+        self._first: int | None = None  # seq of the first tick
+        self._begun: set[tuple[int, int]] = set()  # instruments and lengths of which a bar has closed
+
+    def compare(self, ticks: Records, last: int, summary: DeepSummary) -> Iterator[Flaw]:
+        """Derive the bars of these ticks, up to the seq `last`, and hold them against what is stored."""
+        if self._first is None:
+            self._first = int(ticks["seq"][0])
+        derived = self._plain.apply(_that_matter(ticks, self._bucket_ns))
+        truth = {_bar_key(row): row for row in derived}
+        stored = self.until(last)
+        for row in stored if stored is not None else ():
+            found = truth.pop(_bar_key(row), None)
+            if found is not None and self._is_first(row):
+                summary.unproved += 1  # what it began with is not stored any more
+            elif found is not None and _values(found) == _values(row):
+                summary.bars += 1
+            elif found is None and self._first and not self._has_begun(row):
+                summary.unproved += 1
+            else:
+                summary.wrong += 1
+                text = f"the bar of {row['interval_s']} s of instrument {row['instrument']} that seq"
+                text += f" {row['source_seq']} of {summary.feed} closed is not what the ticks lead to"
+                yield Flaw(self.engine, "bar", int(row["seq"]), text)
+        self._begun |= {(int(row["instrument"]), int(row["interval_s"])) for row in derived}
+        if not self.ended:
+            summary.lacking += len(truth)
+
+    def _has_begun(self, row: np.void) -> bool:
+        return (int(row["instrument"]), int(row["interval_s"])) in self._begun
+
+    def _is_first(self, row: np.void) -> bool:
+        """Whether this is the first bar of a feed whose oldest ticks were removed."""
+        if not self._first or self._has_begun(row):
+            return False
+        self._begun.add((int(row["instrument"]), int(row["interval_s"])))
+        return True
+
+
+def _bar_key(row: np.void) -> tuple[int, int, int]:
+    return int(row["instrument"]), int(row["interval_s"]), int(row["source_seq"])
+
+
+def _values(row: np.void) -> tuple[int, ...]:
+    return tuple(int(row[name]) for name in row.dtype.names or () if name not in ("seq", "reserved"))
+
+
+def _keys(records: Records, first: int) -> NDArray[np.uint64]:
+    """Instrument, and the place of the tick within this block, from 1 on: 0 is whatever was before."""
+    place = records["source_seq"].astype(np.int64) - first + 1
+    return records["instrument"].astype(np.uint64) << np.uint64(32) | np.maximum(place, 0).astype(np.uint64)
+
+
+def _last_of_each(ids: NDArray[np.uint32]) -> Iterable[int]:
+    """Place of the last record of each instrument."""
+    _, places = np.unique(ids[::-1], return_index=True)
+    return (len(ids) - 1 - place for place in places.tolist())
+
+
+def _that_matter(ticks: Records, bucket_ns: int) -> Records:
+    """The ticks that bars depend on: trades, and those that pass the end of a bar which the tick before has not."""
+    timed = ticks[ticks["ts_event"] > 0]
+    order = np.argsort(timed["instrument"], kind="stable")
+    own = timed[["instrument", "ts_event"]][order]
+    buckets = own["ts_event"] // bucket_ns
+    passes = np.ones(len(timed), np.bool_)
+    passes[1:] = (buckets[1:] > buckets[:-1]) | (own["instrument"][1:] != own["instrument"][:-1])
+    wanted = timed["kind"] == Kind.TRADE
+    wanted[order] |= passes
+    chosen: Records = timed[wanted]
+    return chosen
+
+
+def _only_of(store: Store, feed: str) -> frozenset[int]:
+    """Instruments that this feed alone has recorded."""
+    recorded = {name: _recorded(store, name) for name in store.producers()}
+    others = set().union(*(ids for name, ids in recorded.items() if name != feed))
+    return frozenset(recorded[feed] - others)
+
+
+def _recorded(store: Store, feed: str) -> set[int]:
+    feeds = {row.id for row in store.instruments if row.symbol == FEED_SYMBOL}
+    reader = Store(store.data_dir, on_damage=lambda _: None)
+    found: set[int] = set()
+    for block in reader.blocks(feed, Schema.TICK, Selection(), ("instrument",)):
+        found.update(np.unique(block.columns["instrument"]).tolist())
+    return found - feeds
+
+
+def _lengths(store: Store, engine: str, ids: frozenset[int]) -> tuple[int, ...]:
+    """Lengths of the bars that are stored, in seconds."""
+    found: set[int] = set()
+    for block in store.blocks(engine, Schema.BAR, Selection(ids=ids), ("interval_s",)) if ids else ():
+        found.update(np.unique(block.columns["interval_s"]).tolist())
+    return tuple(sorted(found))
+
+
+def _heads(store: Store, ids: frozenset[int]) -> dict[int, list[tuple[str, np.void]]]:
+    """By the seq of the tick that they stand before: the first records of all checkpoints."""
+    heads: dict[int, list[tuple[str, np.void]]] = {}
+    for engine in store.producers(Schema.CHECKPOINT):
+        wanted = Selection(ids=ids, kinds=frozenset({Kind.CLEAR}))
+        for records in store.read(engine, Schema.CHECKPOINT, wanted) if ids else ():
+            for head in records:
+                heads.setdefault(int(head["source_seq"]), []).append((engine, head))
+    return heads

@@ -1,0 +1,181 @@
+"""Stored records as a subscriber gets them: messages of topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.client.follower import Message, MessageKind
+from tickplant.client.topic_patterns import Pattern
+from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.records import fanout
+from tickplant.records.arrays import grown
+from tickplant.records.channel_masks import tick_channels
+from tickplant.records.channels import BBO_CHANNEL, TICK_CHANNELS, bar_channel
+from tickplant.records.layouts import Kind, Schema
+from tickplant.store.selection import Selection
+from tickplant.wire import make_topic
+
+if TYPE_CHECKING:
+    from tickplant.store.reader import Store
+
+Records = NDArray[np.void]
+
+_KINDS: Final = {"trade": Kind.TRADE, "agg_trade": Kind.TRADE, "quote": Kind.QUOTE}
+"""Channels that one kind of data and the notes make up."""
+
+_NAMED: Final = (*TICK_CHANNELS, BBO_CHANNEL)
+
+
+class _Topic:
+    """One topic of one instrument."""
+
+    __slots__ = ("channel", "name", "next_seq", "row")
+
+    def __init__(self, row: Instrument, channel: str) -> None:
+        self.row = row
+        self.channel = channel
+        self.name = make_topic(row.venue, row.symbol, channel)
+        self.next_seq = 0
+
+
+class Wanted(NamedTuple):
+    """What has to be read of the store for some topics."""
+
+    schemas: tuple[Schema, ...]
+    ids: frozenset[int] | None  # None: all
+    kinds: frozenset[int] | None
+
+    def selection(self, schema: Schema, **bounds: Any) -> Selection:
+        """Of one schema; `bounds` as Selection has them."""
+        return Selection(ids=self.ids, kinds=self.kinds if schema == Schema.TICK else None, **bounds)
+
+
+class TopicSplitter:
+    """Sorts blocks of records into messages; counts the records of each topic from 0 on.
+
+    Args:
+        store: whose instruments these are.
+        topics: as for `tickplant.subscribe`.
+        kind: of the messages.
+    """
+
+    def __init__(self, store: Store, topics: Sequence[str], kind: MessageKind) -> None:
+        self._store = store
+        self._texts = tuple(topics) or ("*",)
+        self._patterns = [Pattern(text) for text in self._texts]
+        self._kind = kind
+        self._table: InstrumentTable = store.instruments
+        self._topics: dict[tuple[int, str], _Topic | None] = {}
+        self._counts: dict[str, _Topic] = {}
+        self._trade_bits = np.zeros(64, np.uint32)
+        self._slots = np.full(0, -1, np.int32)
+
+    def wanted(self) -> Wanted:
+        """What the topics are made of."""
+        table = self._store.instruments
+        channels = {
+            (row.id, channel)
+            for row in table
+            for channel in (*_NAMED, "bar_1s")
+            if self._matches(make_topic(row.venue, row.symbol, channel)) or (channel == "bar_1s" and self._bars(row))
+        }
+        ticks = {channel for _, channel in channels} & set(TICK_CHANNELS)
+        schemas = [Schema.TICK] * bool(ticks)
+        schemas += [Schema.BBO] * any(channel == BBO_CHANNEL for _, channel in channels)
+        schemas += [Schema.BAR] * any(channel == "bar_1s" for _, channel in channels)
+        kinds = None
+        if ticks <= _KINDS.keys():
+            kinds = frozenset({int(_KINDS[channel]) for channel in ticks} | {int(Kind.GAP), int(Kind.STATUS)})
+        ids = {id_ for id_, _ in channels}
+        return Wanted(tuple(schemas), None if len(ids) == len(table) else frozenset(ids), kinds)
+
+    def _bars(self, row: Instrument) -> bool:
+        """Whether bars of any length may be wanted: a topic names a length, which may be any."""
+        lengths = [text.rpartition(".")[2] for text in self._texts]
+        return any(
+            name.startswith("bar_") and self._matches(make_topic(row.venue, row.symbol, name)) for name in lengths
+        )
+
+    def _matches(self, topic: str) -> bool:
+        return any(pattern.matches(topic) for pattern in self._patterns)
+
+    def split(self, schema: Schema, records: Records) -> Iterator[Message]:
+        """The messages of a block, each in stored order; the block's own order across topics is not kept."""
+        if schema == Schema.TICK:
+            highest = int(records["instrument"].max())
+            if highest >= len(self._trade_bits):
+                self._trade_bits = grown(self._trade_bits, 2 * highest)
+            masks = np.zeros(len(records), np.uint32)
+            tick_channels(records, masks, self._trade_bits)
+            yield from self._of(schema, TICK_CHANNELS, records, masks)
+        elif schema == Schema.BBO:
+            yield from self._of(schema, (BBO_CHANNEL,), records, np.ones(len(records), np.uint32))
+        else:
+            lengths, places = np.unique(records["interval_s"], return_inverse=True)
+            masks = np.uint32(1) << places.astype(np.uint32)
+            yield from self._of(schema, [bar_channel(length) for length in lengths.tolist()], records, masks)
+
+    def message(self, kind: MessageKind, id_: int, channel: str, records: Records, *, stale: bool = False) -> Message:
+        """One message of a topic that is wanted, without counting its records."""
+        topic = self._topic(id_, channel)
+        if topic is None:
+            raise ValueError(f"channel {channel} of instrument {id_} is not wanted")
+        return self._message(kind, topic, Schema.TICK, records, stale=stale)
+
+    def wants(self, id_: int, channel: str) -> bool:
+        """Whether such messages are wanted."""
+        return self._topic(id_, channel) is not None
+
+    def _of(
+        self, schema: Schema, channels: Sequence[str], records: Records, masks: NDArray[np.uint32]
+    ) -> Iterator[Message]:
+        """Messages of several instruments and channels, whose bits are in `masks`."""
+        ids = records["instrument"]
+        slots = (int(ids.max()) + 1) * len(channels)
+        if slots > len(self._slots):
+            self._slots = np.full(2 * slots, -1, np.int32)
+        words = np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
+        rows, keys, starts = fanout.group(words, ids, masks, len(channels), self._slots)
+        grouped = rows.reshape(-1).view(records.dtype)
+        bounds = starts.tolist()
+        for place, key in enumerate(keys.tolist()):
+            id_, channel = divmod(key, len(channels))
+            topic = self._topic(id_, channels[channel])
+            if topic is not None:
+                part = grouped[bounds[place] : bounds[place + 1]]
+                yield self._message(self._kind, topic, schema, part)
+                self._counts[topic.name].next_seq += len(part)
+
+    def _topic(self, id_: int, channel: str) -> _Topic | None:
+        key = id_, channel
+        if key not in self._topics:
+            if id_ > len(self._table):
+                self._table.reload()
+            topic = _Topic(self._table.by_id(id_), channel)
+            self._topics[key] = topic if self._matches(topic.name) else None
+            self._counts.setdefault(topic.name, topic)
+        return self._topics[key]
+
+    def _message(
+        self, kind: MessageKind, topic: _Topic, schema: Schema, records: Records, *, stale: bool = False
+    ) -> Message:
+        row = topic.row
+        return Message(
+            kind=kind,
+            topic=topic.name,
+            venue=row.venue,
+            symbol=row.symbol,
+            channel=topic.channel,
+            schema=schema,
+            records=records,
+            instrument=row.id,
+            price_scale=row.price_scale,
+            size_scale=row.size_scale,
+            epoch=0,
+            first_seq=self._counts[topic.name].next_seq,
+            stale=stale,
+        )

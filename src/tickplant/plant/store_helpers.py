@@ -1,12 +1,19 @@
-"""Processes that read the store for an engine, started when the engine asks for one: restore and recall."""
+"""Processes that come and go: restore and recall, which read the store for an engine that asks, and the compactor."""
 
 from __future__ import annotations
+
+import time
+from typing import Final
 
 from tickplant.plant.child import Child
 from tickplant.plant.plans import Plan
 from tickplant.plant.pool import Pool
 from tickplant.plant.rings import Rings
+from tickplant.runtime.config import COMPACTOR
 from tickplant.runtime.control import Recall, Restore, Restored, Restoring
+
+COMPACT_FIRST_S: Final = 60.0
+"""A plant that has just begun has better things to do."""
 
 
 class StoreHelpers:
@@ -18,6 +25,9 @@ class StoreHelpers:
         self._rings = rings
         self._restores = {restore.child.name: restore for restore in plan.restores}
         self._recalls = {recall.name: recall for recall in plan.recalls.values()}
+        self._compact_s = time.monotonic() + COMPACT_FIRST_S  # when it is due
+        if plan.compactor:
+            self._compact_s = time.monotonic() + min(plan.compactor[1], COMPACT_FIRST_S)
         self._again: set[str] = set()  # restores that were killed to make place for another
 
     def start(self, child: Child) -> None:
@@ -57,14 +67,24 @@ class StoreHelpers:
             child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
             self.start(child)
 
+    def compact(self) -> None:
+        """Start the compactor where it is due; call it often."""
+        if self._plan.compactor is None or self._pool.stopping or time.monotonic() < self._compact_s:
+            return
+        plan, every_s = self._plan.compactor
+        self._compact_s = time.monotonic() + every_s
+        if plan.name not in self._pool.children:
+            child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
+            self.start(child)
+
     def is_optional(self, name: str) -> bool:
-        """Whether a plant is well without this process: it comes and goes with the requests for it."""
-        return name in self._recalls
+        """Whether a plant is well without this process: it comes and goes."""
+        return name in self._recalls or name == COMPACTOR
 
     def ended(self, child: Child, *, in_order: bool, why: str) -> bool:
         """Whether the end of this child is a helper's that nothing has to be done about any more."""
-        if child.name in self._recalls:
-            # Nothing depends on it: whoever still needs one asks again.
+        if self.is_optional(child.name):
+            # Nothing depends on it: whoever still needs one asks again, and the next compaction goes on.
             del self._pool.children[child.name]
             if not in_order:
                 self._pool.tell("warning", f"{child.name} ended with {why}")

@@ -168,7 +168,7 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "survey"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "compactor", "survey"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 

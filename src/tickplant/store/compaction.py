@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.records.layouts import Schema
+from tickplant.runtime.config import RetentionConfig
 from tickplant.store.chunk_files import ChunkFiles, in_order, within
 from tickplant.store.daily_files import daily_dir, daily_root, superseded
 from tickplant.store.day_split import Part, Target, parts_of, targets
 from tickplant.store.reader import Store
+from tickplant.store.removal import Removal
 from tickplant.store.segments import Range, Segment, Stretch, stretches
 from tickplant.store.selection import Selection
 from tickplant.store.span_writer import NEW, OLD, SpanWriter, remove_folder, remove_span
@@ -54,6 +56,8 @@ class Compacted(msgspec.Struct):
     doubles: int = 0  # trades in them whose venue id another trade of the symbol has had
     journal_files: int = 0  # removed
     journal_bytes: int = 0
+    removed: int = 0  # records removed by rules of retention
+    removed_bytes: int = 0
     damage: list[str] = []  # what stays in the journal for that
     trouble: list[str] = []  # what could not be done; the next run tries again
 
@@ -64,6 +68,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     open_days: bool = False  # also what is there of a day that is not over
     keep_journal_ns: int = 0  # a journal file stays for so long after it was written
     level: int = LEVEL
+    retention: tuple[RetentionConfig, ...] = ()  # rules, each applied once the days are compacted
 
 
 @contextlib.contextmanager
@@ -118,7 +123,27 @@ class Compaction:
                     self._remove_journal(producer, schema)
                 except OSError as error:
                     self.done.trouble.append(str(_refused(daily_dir(self._data_dir, producer, schema), error)))
+        self._retain()
         return self.done
+
+    def removal(self) -> Removal:
+        """What removes daily files of the store."""
+        producers = {schema: self._store.producers(schema) for schema in Schema}
+        level = self._policy.level
+        return Removal(self._data_dir, producers, files=self._files, beat=self._beat, level=level)
+
+    def _retain(self) -> None:
+        removal = self.removal()
+        try:
+            removal.clean()
+            for rule in self._policy.retention:
+                records, size = removal.apply(rule, self._now_ns())
+                self.done.removed += records
+                self.done.removed_bytes += size
+        except OSError as error:
+            self.done.trouble.append(str(_refused(daily_root(self._data_dir), error)))
+        except StoreError as error:
+            self.done.trouble.append(str(error))
 
     # ------------------------------------------------------------------------------------------------ spans
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import structlog
 from tickplant.errors import TickplantError
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.config import StoreConfig
+from tickplant.runtime.config import RetentionConfig, StoreConfig
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import CompactSpec
 from tickplant.store.compaction import Compaction, Policy, compaction_lock
@@ -34,12 +35,13 @@ class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever is 
     """This process is to end."""
 
 
-def policy_of(config: StoreConfig) -> Policy:
+def policy_of(config: StoreConfig, retention: Mapping[str, RetentionConfig]) -> Policy:
     """How a configuration wants it."""
     return Policy(
         open_days=config.open_days,
         keep_journal_ns=config.keep_journal_h * HOUR_NS,
         level=config.compact_level,
+        retention=tuple(retention.values()),
     )
 
 
@@ -51,7 +53,9 @@ class CompactorProcess:
         self._records = 0
         self._log = structlog.get_logger()
         self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self._counters(), [])))
-        self._compaction = Compaction(self._data_dir, policy_of(spec.config), beat=self._beat, progress=self._count)
+        self._compaction = Compaction(
+            self._data_dir, policy_of(spec.config, spec.retention), beat=self._beat, progress=self._count
+        )
 
     def run(self) -> None:
         """Compact. Raises TickplantError where something could not be done."""
@@ -59,7 +63,7 @@ class CompactorProcess:
         files = Files()
         with contextlib.suppress(Stopped), compaction_lock(self._data_dir, files):
             done = self._compaction.run()
-            if done.spans or done.journal_files:
+            if done.spans or done.journal_files or done.removed:
                 self._log.info("compacted", **{name: getattr(done, name) for name in done.__struct_fields__})
             for text in done.damage:
                 self._log.warning("damage stays in the journal", damage=text)

@@ -60,8 +60,8 @@ class DailyFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ts_recv_max: int = 0
     doubles: Count = 0  # trades whose venue id another trade of the symbol has had: kept, and counted here
     removed: Count = 0  # records removed on purpose
-    removed_kinds: tuple[Count, ...] = ()  # of these kinds; empty: of all
-    exported: bool = False  # `Retention` may ask for this
+    removed_channels: tuple[str, ...] = ()  # those of these channels; none: all of them
+    exported: bool = False  # a rule of retention may ask for this
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

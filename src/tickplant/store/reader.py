@@ -43,6 +43,9 @@ INSTRUMENTS_FILE: Final = "instruments.jsonl"
 SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
 """What the errors of commands say of damage; in Python that is `on_damage`."""
 
+TRIES: Final = 3
+"""How often a file that is gone is looked for where a compaction may have put its records."""
+
 
 class ColumnBlock(NamedTuple):
     """Columns of consecutive selected records of one producer, in stored order.
@@ -263,7 +266,7 @@ class Store:
         `with_seq` decodes chunks whose rows must be told apart by their seq. What a compaction moves meanwhile is
         looked for where it is then.
         """
-        segments = self.segments(asked.producer, asked.schema)
+        segments, tries = self.segments(asked.producer, asked.schema), 0
         with ChunkFiles(self._while_reading) as files:
             while True:
                 try:
@@ -272,13 +275,15 @@ class Store:
                         how = with_seq if with_seq and apart else decode
                         found = [files.decode(chunk, asked.schema, how) for chunk in stretch.chunks]
                         asked = asked._replace(first_seq=max(asked.first_seq, stretch.last_seq + 1))
+                        tries = 0
                         wounds = [*stretch.damage, *(part for part in found if isinstance(part, Damage))]
                         wounds.sort(key=lambda part: part.first_seq or 0)
                         yield stretch, [part for part in found if not isinstance(part, Damage)], wounds
                 except StoreError as error:
-                    before, segments = segments, self.segments(asked.producer, asked.schema)
-                    if not is_gone(error) or segments == before:
+                    tries += 1
+                    if not is_gone(error) or tries > TRIES:
                         raise
+                    segments = self.segments(asked.producer, asked.schema)
                 else:
                     return
 
@@ -297,7 +302,7 @@ class Store:
 
         With `since_ns` it ends at the first file, or day, all of which was received before. Raises StoreError.
         """
-        segments = self.segments(producer, schema)
+        segments, tries = self.segments(producer, schema), 0
         asked = Range(producer, schema, selection)
         while True:
             try:
@@ -311,9 +316,10 @@ class Store:
                             asked = asked._replace(last_seq=stretch.first_seq - 1)
                             yield stretch
             except StoreError as error:
-                before, segments = segments, self.segments(producer, schema)
-                if not is_gone(error) or segments == before:
+                tries += 1
+                if not is_gone(error) or tries > TRIES:
                     raise
+                segments = self.segments(producer, schema)
             else:
                 return
 
@@ -363,10 +369,8 @@ class Store:
 
     def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
         """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
-        for records in self.read(producer, schema, Selection(), first_seq=seq, last_seq=seq):
-            found: np.void = records[0]
-            return found
-        return None
+        records = next(self.read(producer, schema, Selection(), first_seq=seq, last_seq=seq), None)
+        return None if records is None else records[0]
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
         """The records of some chunks that are of their stretch; damage is reported."""

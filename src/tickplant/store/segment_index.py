@@ -47,7 +47,12 @@ class SegmentIndex:
         segment = segments[place]
         if segment.span is not None:
             try:
-                return span_contents(segment.span, self.manifest(segment.span), self.of, ids)
+                while True:
+                    manifest = self.manifest(segment.span)
+                    contents = span_contents(segment.span, manifest, self.of, ids)
+                    # A file may have been removed on purpose just now: then the manifest says so.
+                    if not contents.wounds or self.manifest(segment.span) is manifest:
+                        return contents
             except DamageError as error:
                 return unreadable(segment, error)
         contents = journal_contents(segment, self.of(segment.path))

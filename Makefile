@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
+.PHONY: run runtime development test check tests long long-tests kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -44,7 +44,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Processes wait much of the time, which kernel tests fill: beside them, and behind them in rank.
 PYTEST := $(BIN)/python -m pytest
-KERNEL_TESTS = nice $(PYTEST) -q -m kernels $(shell grep -rl --include='*.py' 'mark\.kernels' tests)
+SHARE ?= 10
+KERNEL_TESTS = nice $(PYTEST) -q -m "kernels$(if $(filter-out 1,$(SHARE)), and not long)" --share $(SHARE) $(shell grep -rl --include='*.py' 'mark\.kernels' tests)
 
 # Their output comes when they are done, in one piece.
 define kernel_tests
@@ -54,7 +55,10 @@ endef
 tests: development  ## every test but the long ones and those of kernels, which `make kernels-plain kernels-checked` runs
 	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not kernels"
 
-long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels as released
+long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels with all examples
+	@$(MAKE) --no-print-directory -j 3 SHARE=1 long-tests kernels-plain kernels-checked
+
+long-tests: development
 	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "long or kernels"
 
 kernels-plain: development

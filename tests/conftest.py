@@ -9,7 +9,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 from compile_kernels import compile_kernels
@@ -17,18 +16,19 @@ from hypothesis import settings
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
 
-AGAIN: Final = bool(os.environ.get("NUMBA_DISABLE_JIT") or os.environ.get("NUMBA_BOUNDSCHECK"))
-"""The kernels are tested once more, as plain Python or with bounds checks: slowly, so with fewer examples each."""
 
-SHARE: Final = 4
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For `make test`, which tests kernels twice more, as plain Python and with bounds checks; `make long` has all."""
+    parser.addoption("--share", type=int, default=1, help="draw one of so many examples")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A quarter of the examples where kernels are tested again; `make long` has all, with the kernels as released."""
-    for test in {getattr(item, "obj", None) for item in items} if AGAIN else ():
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fewer examples where a share of them is asked for."""
+    share: int = config.getoption("--share")
+    for test in {getattr(item, "obj", None) for item in items} if share > 1 else ():
         drawn = getattr(test, "_hypothesis_internal_use_settings", None)
         if drawn is not None:
-            test._hypothesis_internal_use_settings = settings(drawn, max_examples=max(drawn.max_examples // SHARE, 10))
+            test._hypothesis_internal_use_settings = settings(drawn, max_examples=max(drawn.max_examples // share, 5))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the processes that run the tests are started

@@ -23,7 +23,7 @@ from tickplant.feeds.contract import Followed, Symbols
 from tickplant.records.layouts import Flag, StatusCode
 from tickplant.venues import VENUES
 
-CUTS = 50
+CUTS = pytest.mark.parametrize("cuts", [8, pytest.param(50, marks=pytest.mark.long)])
 
 
 def with_trade_ids() -> list[VenueSample]:
@@ -48,12 +48,13 @@ def cut_one(session: VenueSession, link: str) -> None:
 # l.
 
 
+@CUTS
 @pytest.mark.parametrize("sample", with_trade_ids(), ids=names(with_trade_ids()))
-def test_a_trade_stream_cut_at_random_instants_has_ids_in_line_or_gaps(sample: VenueSample) -> None:
+def test_a_trade_stream_cut_at_random_instants_has_ids_in_line_or_gaps(sample: VenueSample, cuts: int) -> None:
     chance = random.Random(11)
     with VenueSession(sample, seed=11) as session:
         session.run_until(lambda: is_live(session))
-        for _ in range(CUTS):
+        for _ in range(cuts):
             session.run(chance.choice([0.08, 0.15, 0.4]) + chance.random() / 20)
             session.disconnect()
         session.run(2.0)
@@ -61,13 +62,13 @@ def test_a_trade_stream_cut_at_random_instants_has_ids_in_line_or_gaps(sample: V
     for symbol in sample.symbols:
         mine = session.feed.of(symbol)
         rules = StreamRules().check(mine)
-        assert rules.disconnected == CUTS
+        assert rules.disconnected == cuts
         ids = np.array(sorted(ident for aggregate, ident in rules.trades if not aggregate))
         holes = {(int(before), int(after)) for before, after in itertools.pairwise(ids) if after != before + 1}
         told = {(int(gap["order_id"]), int(gap["venue_seq"])) for gap in gaps(mine, Flag.ON_TRADE)}
         # Where some of a hole was fetched later, what is left of it lies within its GAP.
         assert all(any(last <= before and after <= following for last, following in told) for before, after in holes)
-        assert len(ids) > 10 * CUTS / len(sample.symbols)
+        assert len(ids) > 10 * cuts / len(sample.symbols)
 
 
 # m.
@@ -84,19 +85,20 @@ def books_are_live(session: VenueSession) -> bool:
     return "book" not in session.feed.channels or is_live(session)
 
 
+@CUTS
 @pytest.mark.parametrize("sample", doubled(), ids=names(doubled()))
-def test_one_of_two_connections_may_die_without_a_gap(sample: VenueSample, tmp_path: Path) -> None:
+def test_one_of_two_connections_may_die_without_a_gap(sample: VenueSample, cuts: int, tmp_path: Path) -> None:
     chance = random.Random(5)
     with doubled_session(sample) as session:
         session.run_until(lambda: books_are_live(session))
         session.run(1.0)
         assert len(session.links) == 2 * len({link.partition("~")[0] for link in session.links})
         before = len(session.feed.records)
-        for number in range(CUTS):
+        for number in range(cuts):
             cut_one(session, [*session.links][number % len(session.links)])
             session.run(RECONNECT_NS / 1e9 + 0.1 + chance.random() / 3)
         records = session.feed.records[before:]
-        assert len(status(records, StatusCode.HANDOVER)) == CUTS
+        assert len(status(records, StatusCode.HANDOVER)) == cuts
         assert not len(status(records, StatusCode.DISCONNECTED))
         assert not len(gaps(records, Flag.ON_TRADE | Flag.ON_BOOK))
         assert session.feed.adapter.counters.duplicates > len(records) / 3

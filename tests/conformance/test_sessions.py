@@ -213,7 +213,7 @@ def test_the_fold_agrees_with_each_checksum_while_it_is_live(sample: VenueSample
 
 
 @VENUE
-@pytest.mark.parametrize("away_s", [0.05, 20.0])
+@pytest.mark.parametrize("away_s", [pytest.param(0.05, marks=pytest.mark.long), 20.0])
 def test_a_restarted_feed_says_what_it_has_missed(sample: VenueSample, away_s: float) -> None:
     with VenueSession(sample) as session:
         session.run(2.0)

@@ -33,6 +33,15 @@ from tickplant.store.selection import Selection
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 VENUE = pytest.mark.parametrize("sample", WITH_LINKS.values(), ids=WITH_LINKS)
+NATURES = {(sample.has_book, sample.corrupts, sample.in_line): sample.venue for sample in WITH_LINKS.values()}
+ONE_OF_EACH_NATURE = pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(sample, id=name, marks=() if name in NATURES.values() else pytest.mark.long)
+        for name, sample in WITH_LINKS.items()
+    ],
+)
+"""The others are run by `make long`."""
 FIELDS = [name for name in TICK.names or () if name not in ("seq", "instrument")]
 OF_A_PROCESS = {
     StatusCode.ACCOUNT_FRAMES,
@@ -207,7 +216,7 @@ def check_ingest(sample: VenueSample, feed: FeedProcess, folder: Path) -> None:
         assert found[symbol] == expected[symbol], symbol
 
 
-@VENUE
+@ONE_OF_EACH_NATURE
 def test_a_feed_in_trouble_ends_with_the_venues_book(sample: VenueSample, tmp_path: Path) -> None:
     feed = run(sample, tmp_path, 0.0)
     check(sample, feed)

@@ -106,7 +106,7 @@ def text(venue: tuple[KeyedServer, str], monkeypatch: pytest.MonkeyPatch, tmp_pa
     return PLANT.replace("WS", f"ws://{venue[1]}").replace("REST", f"http://{venue[1]}")
 
 
-@pytest.fixture(params=["file", "environment"])
+@pytest.fixture(params=["file", pytest.param("environment", marks=pytest.mark.long)])
 def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
     """Where the key comes from."""
     del text

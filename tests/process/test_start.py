@@ -74,6 +74,7 @@ def texts(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_a_plant_of_forked_processes(tmp_path: Path, credential: Path) -> None:
     with plant(tmp_path, KEYED) as running:
         supervisor = running.process.pid

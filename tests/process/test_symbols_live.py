@@ -15,7 +15,7 @@ from tickplant.records.layouts import Kind, Schema, StatusCode
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 PLANT = """
 [plant]

@@ -22,6 +22,9 @@ from tickplant.writer.journal import journal_dir, journal_root
 
 LAST_SEQ: Final = 2**63 - 1
 
+MAX_STRIPE_ROWS: Final = 1 << 21
+"""More records at once than a compaction writes: checksums do not tell who wrote them."""
+
 NO_CHUNKS: Final = np.zeros(0, ENTRY)
 
 
@@ -251,7 +254,13 @@ def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretc
     for stripe, (chunks, damage) in sorted(by_stripe.items()):
         damage.sort(key=lambda part: part.first_seq or 0)
         together = len({chunk.path for chunk in chunks}) > 1 or (damage and len(chunks) > 1)
-        for group in [chunks] if together or not chunks else [[chunk] for chunk in chunks]:
+        groups = [chunks] if together or not chunks else [[chunk] for chunk in chunks]
+        if together and sum(int(chunk.entry["header"]["rows"]) for chunk in chunks) > MAX_STRIPE_ROWS:
+            end = max(int(chunk.entry["header"]["last_seq"]) for chunk in chunks)
+            reason = f"the stripe that begins with seq {stripe} has more records than one may have"
+            damage.append(Damage(str(segment.path), 0, 0, reason, stripe, end))
+            groups = [[]]
+        for group in groups:
             heads = [chunk.entry["header"] for chunk in group]
             begin = max(first, min((int(head["first_seq"]) for head in heads), default=stripe))
             end = min(last, max((int(head["last_seq"]) for head in heads), default=stripe))

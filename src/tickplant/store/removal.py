@@ -252,4 +252,5 @@ class Removal:
 
 
 def _emptied(file: DailyFile) -> DailyFile:
-    return msgspec.structs.replace(file, rows=0, bytes=0, checksum=0, removed=file.removed + file.rows)
+    removed = file.removed + file.rows
+    return msgspec.structs.replace(file, rows=0, bytes=0, checksum=0, removed=removed, removed_channels=())

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.records.layouts import Kind, Schema
+from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.store.chunk_files import ChunkFiles, in_order, within
 from tickplant.store.daily_files import DAY_NS, DailyFile
 from tickplant.store.reader import Store
@@ -29,11 +29,11 @@ Records = NDArray[np.void]
 
 ProblemKind = (
     Literal["damage", "hole", "double", "header", "account", "checksum", "instrument", "time"]
-    | Literal["clock", "torn", "aside", "start", "removed"]
+    | Literal["clock", "torn", "aside", "start"]
 )
 
-HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "start", "removed"})
-"""What a crash, a removal on purpose or a clock that was set back leaves behind; all else makes a store unwell."""
+HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "start"})
+"""What a crash, the deletion of old files or a clock that was set back leaves behind; all else makes a store unwell."""
 
 _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
 
@@ -151,8 +151,7 @@ class SegmentChecks:
         removed = sum(file.removed for file in manifest.files) if manifest else 0
         summary.removed += removed
         if removed:
-            text = f"{removed:,} records of {segment.path.name[-10:]} were removed on purpose"
-            self._report("removed", segment.path, 0, text)
+            yield Block(np.zeros(0, DTYPES[self._schema]), str(segment.path), 0, 0, partial=True)
         tallies: dict[str, _Tally] = {}
         damage: list[Damage] = []
         expected = summary.next_seq if summary.next_seq is not None else first

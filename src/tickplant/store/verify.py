@@ -52,6 +52,17 @@ class GapSummary(msgspec.Struct, frozen=True):
     unknown: int  # gaps whose number of missing records nobody knows
 
 
+class RemovedSummary(msgspec.Struct, frozen=True):
+    """Records of one symbol, day and schema that retention has removed: they are not missing."""
+
+    venue: str
+    symbol: str
+    day: str  # UTC
+    schema: str
+    records: int
+    channels: tuple[str, ...]  # only those of these channels; none: all of them
+
+
 class Report(msgspec.Struct):
     """The result. `ok` is False where there is any problem that is not HARMLESS; gaps do not count as problems."""
 
@@ -64,6 +75,7 @@ class Report(msgspec.Struct):
     problems: list[Problem]
     feeds: list[FeedSummary]
     gaps: list[GapSummary]
+    removed: list[RemovedSummary]
 
 
 def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
@@ -117,7 +129,22 @@ def verify(data_dir: Path | str, *, progress: Progress | None = None) -> Report:
         problems=problems,
         feeds=feeds,
         gaps=_gap_table(store.instruments, ledger),
+        removed=removed_on_purpose(store),
     )
+
+
+def removed_on_purpose(store: Store) -> list[RemovedSummary]:
+    """What retention has removed, by day. Raises StoreError."""
+    found = [
+        RemovedSummary(file.venue, file.symbol, manifest.day, schema.name.lower(), file.removed, file.removed_channels)
+        for schema in Schema
+        for producer in store.producers(schema)
+        for segment in store.segments(producer, schema)
+        if (manifest := store.manifest(segment)) is not None
+        for file in manifest.files
+        if file.removed
+    ]
+    return sorted(found, key=lambda one: (one.day, one.venue, one.symbol, one.schema))
 
 
 def _size(segment: Segment) -> int:

@@ -17,6 +17,7 @@ from tickplant.records.merge import join_records
 from tickplant.store.segments import Chunk, Stretch
 from tickplant.store.selection import Selection
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
+from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, WhileReading, opened
 
 Records = NDArray[np.void]
@@ -125,3 +126,14 @@ def selected_rows(
     if wanted is None:
         return columns
     return {name: column[wanted] for name, column in columns.items()} if wanted.any() else None
+
+
+def record_of(
+    decoder: ChunkDecoder, seq: int, buffer: bytes, /, *, path: Path, origin: int
+) -> tuple[Records, ChunkHeader, int]:
+    """The record of this seq in a chunk, or none: all of a chunk is decoded only where it is there."""
+    columns, header, end = decoder.columns(buffer, names=("seq",), path=path, origin=origin)
+    places = np.flatnonzero(columns["seq"] == np.uint64(seq))
+    if not len(places):
+        return np.zeros(0, DTYPES[Schema(header.schema)]), header, end
+    return decoder.decode(buffer, path=path, origin=origin)[0][places[:1]], header, end

@@ -172,7 +172,7 @@ class Compaction:
                 if segment.span is not None:
                     yield segment
                 elif segment.last_seq is not None or self._is_sealed(segment.path):
-                    for stretch in stretches(self._store.contents(segments, place), segment, asked):
+                    for stretch in stretches(self._store.indexes.contents(segments, place), segment, asked):
                         if stretch.chunks and _key(stretch) not in damaged:
                             yield stretch
 
@@ -203,7 +203,7 @@ class Compaction:
 
     def _is_whole(self, segment: Segment) -> bool:
         """Whether a span has all its records: what was removed cannot be joined with others."""
-        manifest = self._store.manifest(segment)
+        manifest = self._store.indexes.manifest_of(segment)
         return manifest is not None and not any(file.removed for file in manifest.files)
 
     def _make(self, producer: str, schema: Schema, target: Target, damaged: set[tuple[str, int]]) -> None:
@@ -250,7 +250,7 @@ class Compaction:
         needed = sum(
             int(chunk.entry["header"]["length_bytes"])
             for place, segment in enumerate(segments)
-            for stretch in stretches(self._store.contents(segments, place), segment, asked)
+            for stretch in stretches(self._store.indexes.contents(segments, place), segment, asked)
             for chunk in stretch.chunks
         )
         free = shutil.disk_usage(self._data_dir).free
@@ -284,7 +284,7 @@ class Compaction:
         needed: set[Path] = set()
         doubtful: list[tuple[int, int]] = []  # seqs of spans that are damaged
         for place, segment in enumerate(segments):
-            contents = self._store.contents(segments, place)
+            contents = self._store.indexes.contents(segments, place)
             if segment.span is not None and contents.wounds:
                 doubtful.append((segment.span.first_seq, segment.span.last_seq))
             elif segment.span is None and stretches(contents, segment, _ALL):

@@ -25,10 +25,9 @@ from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
-from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, selected_rows, within
-from tickplant.store.daily_files import Manifest
+from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
 from tickplant.store.segment_index import SegmentIndex, is_gone
-from tickplant.store.segments import Chunk, Contents, Range, Segment, Stretch, producers_of, segments_of, stretches
+from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.format.columns import COLUMN_IDS
@@ -84,7 +83,7 @@ class Store:
         self.on_damage = on_damage
         self._while_reading = while_reading
         self.damages = 0  # reported so far
-        self._index = SegmentIndex(while_reading)
+        self.indexes = SegmentIndex(while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -115,7 +114,7 @@ class Store:
             if last.span is not None:
                 return last.span.last_seq + 1
             try:
-                entries = self._index.of(last.path).entries
+                entries = self.indexes.of(last.path).entries
             except StoreError as error:
                 if is_gone(error) and self.segments(producer, schema) != segments:
                     continue
@@ -133,18 +132,7 @@ class Store:
 
     def index(self, path: Path) -> FileIndex:
         """The chunks of a journal file, remembered until it changes. Raises StoreError."""
-        return self._index.of(path)
-
-    def contents(self, segments: list[Segment], place: int, ids: frozenset[int] | None = None) -> Contents:
-        """The chunks of one of these segments; of some instruments, where that is possible. Raises StoreError."""
-        return self._index.contents(segments, place, ids)
-
-    def manifest(self, segment: Segment) -> Manifest | None:
-        """What a span holds; None where its manifest is damaged, and of a journal file. Raises StoreError."""
-        try:
-            return None if segment.span is None else self._index.manifest(segment.span)
-        except DamageError:
-            return None
+        return self.indexes.of(path)
 
     # -----------------------------------------------------------------------------------------------------------
     # Records
@@ -293,7 +281,7 @@ class Store:
                 continue
             if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
-            yield from stretches(self.contents(segments, place, asked.wanted.ids), segment, asked)
+            yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
 
     def newest_first(
         self, producer: str, schema: Schema, selection: Selection, *, since_ns: int | None = None
@@ -307,7 +295,7 @@ class Store:
         while True:
             try:
                 for place in reversed(range(len(segments))):
-                    contents = self.contents(segments, place, selection.ids)
+                    contents = self.indexes.contents(segments, place, selection.ids)
                     times = contents.entries["header"]["ts_recv_max"]
                     if since_ns is not None and len(times) and int(times.max()) < since_ns:
                         return
@@ -363,14 +351,20 @@ class Store:
         """Index entries of a producer, file by file: by the first seqs of journal files and days, newest first."""
         segments = self.segments(producer, schema)
         for place in reversed(range(len(segments))):
-            contents = self.contents(segments, place)
+            contents = self.indexes.contents(segments, place)
             for number, path in reversed([*enumerate(contents.paths)]):
                 yield path, contents.entries[contents.files == number]
 
     def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
         """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
-        records = next(self.read(producer, schema, Selection(), first_seq=seq, last_seq=seq), None)
-        return None if records is None else records[0]
+        asked = Range(producer, schema, Selection(), seq, seq)
+        for _, parts, wounds in self.decoded(asked, partial(record_of, ChunkDecoder(), seq)):
+            for records in parts:
+                if len(records):
+                    return records[0]
+            for wound in wounds:
+                self._report(wound)
+        return None
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
         """The records of some chunks that are of their stretch; damage is reported."""

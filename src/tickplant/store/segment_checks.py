@@ -109,7 +109,7 @@ class SegmentChecks:
         segments = self._store.segments(summary.producer, self._schema)
         asked = Range(summary.producer, self._schema, Selection())
         for place, segment in enumerate(segments):
-            contents = self._store.contents(segments, place)
+            contents = self._store.indexes.contents(segments, place)
             summary.files += len(contents.paths)
             summary.bytes += sum(path.stat().st_size for path in contents.paths)
             if summary.next_seq is None and segment.first_seq > 0:
@@ -146,7 +146,7 @@ class SegmentChecks:
     def _span(self, segment: Segment, found: list[Stretch]) -> Iterator[Block]:
         """A span of daily files: stripe by stripe, all symbols together."""
         summary, first = self.summary, segment.first_seq
-        manifest = self._store.manifest(segment)
+        manifest = self._store.indexes.manifest_of(segment)
         summary.days += 1
         removed = sum(file.removed for file in manifest.files) if manifest else 0
         summary.removed += removed

@@ -42,7 +42,14 @@ class SegmentIndex:
             known = self._manifests[path] = key, read_manifest(span)
         return known[1]
 
-    def contents(self, segments: list[Segment], place: int, ids: frozenset[int] | None) -> Contents:
+    def manifest_of(self, segment: Segment) -> Manifest | None:
+        """What a span holds; None where its manifest is damaged, and of a journal file. Raises StoreError."""
+        try:
+            return None if segment.span is None else self.manifest(segment.span)
+        except DamageError:
+            return None
+
+    def contents(self, segments: list[Segment], place: int, ids: frozenset[int] | None = None) -> Contents:
         """The chunks of one of these segments, those of some instruments where that is possible. Raises StoreError."""
         segment = segments[place]
         if segment.span is not None:

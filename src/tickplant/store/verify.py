@@ -140,7 +140,7 @@ def removed_on_purpose(store: Store) -> list[RemovedSummary]:
         for schema in Schema
         for producer in store.producers(schema)
         for segment in store.segments(producer, schema)
-        if (manifest := store.manifest(segment)) is not None
+        if (manifest := store.indexes.manifest_of(segment)) is not None
         for file in manifest.files
         if file.removed
     ]

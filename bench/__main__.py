@@ -30,6 +30,7 @@ MODULES: Final[dict[str, int]] = {
     "orders": 1,
     "codec": 1,
     "latency": 5,
+    "order_plant": 5,
     "idle": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""

@@ -133,6 +133,7 @@ class Sim:
 
     def __init__(self, pid: int, address: str) -> None:
         self.pid = pid
+        self.address = address
         self.ws_url = f"ws://{address}"
         self.rest_url = f"http://{address}"
 
@@ -239,14 +240,20 @@ class Plant:
 
 @contextlib.contextmanager
 def plant(venue: Sim) -> Iterator[Running]:
-    """A plant that records this venue in a temporary folder, up; afterwards nothing of it is left."""
+    """A plant that records this venue."""
+    symbols = json.dumps(SYMBOLS)
+    with up(CONFIG.format(ws_url=venue.ws_url, rest_url=venue.rest_url, symbols=symbols, port="{port}")) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def up(text: str) -> Iterator[Plant]:
+    """A plant of this configuration, with `{port}`, in a temporary folder; afterwards nothing of it is left."""
     with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as name:
         folder = Path(name)
         port = free_port()
         file = folder / "supervisor.toml"
-        file.write_text(
-            CONFIG.format(ws_url=venue.ws_url, rest_url=venue.rest_url, symbols=json.dumps(SYMBOLS), port=port)
-        )
+        file.write_text(text.replace("{port}", str(port)))
         with (folder / "errors").open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-c", UP, "up", "-c", str(file)],

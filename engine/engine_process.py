@@ -23,7 +23,7 @@ from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_requests import Recalls
 from tickplant.engine.publisher import Publisher, check_exposed
-from tickplant.engine.recovery import Rebuild
+from tickplant.engine.recovery import Interrupted, Rebuild
 from tickplant.engine.router import Router
 from tickplant.engine.tick_input import Input
 from tickplant.instruments import InstrumentTable
@@ -32,10 +32,13 @@ from tickplant.runtime.accounts import Account
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.config import requests_address
-from tickplant.runtime.control import Counters, Message, Recall, Restore, Restored, Restoring
+from tickplant.runtime.control import Counters, Recall
 from tickplant.runtime.job_specs import EngineSpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
+from tickplant.store.reader import Store
+from tickplant.store.restore import FeedPast
+from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 Records = NDArray[np.void]
 
@@ -71,13 +74,17 @@ class EngineProcess:
                 spec.plant,
                 spec.name,
                 lambda: (self.counters(), self.accounts()),
-                hear=self._hear,
                 on_beat=self._before_report,
             )
         )
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
         table = InstrumentTable.load(Path(spec.plant.data_dir) / "instruments.jsonl")
+        self._store = Store(
+            spec.plant.data_dir,
+            on_damage=lambda damage: self._log.error("damage in the journal", damage=str(damage)),
+            while_reading=self._meanwhile,
+        )
         self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating)
         resources.callback(self._guard.close)
         self._publisher = Publisher(
@@ -154,8 +161,7 @@ class EngineProcess:
         self._loop.report()
 
     def _catch_up(self) -> None:
-        """Make up for the past before a source that waits is started: so nothing of it can end before that is done."""
-        self._loop.beat()  # the supervisor hears requests from who has spoken only
+        """Read the past before a source that waits is started: so nothing of it can end before that is done."""
         while any(source.rebuild for source in self._inputs) and not self._loop.stopping:
             self._attend(0 if self._read_rings() else REBUILD_POLL_S)
 
@@ -231,28 +237,42 @@ class EngineProcess:
         self._log.warning("overrun", ring=consumer.name, lost=count)
         ts_recv = int(ticks[0]["ts_recv"]) if len(ticks) else time.time_ns()
         self._engine.overrun(source.feed, count, consumer.position - len(ticks), ts_recv)
-        if self.spec.restores:
+        if source.ref.producer in self.spec.pasts:
             source.detach()
             self._begin_rebuild(source)
 
     def _begin_rebuild(self, source: Input) -> None:
-        """Have the feed's past played once more, since what was derived from it is lost."""
+        """Read the feed's past once more, since what was derived from it is lost."""
         feed = source.ref.producer
-        self._log.info("rebuilding", feed=feed)
+        past = FeedPast(
+            self._store,
+            self.spec.name,
+            feed,
+            self.spec.pasts[feed],
+            lambda: np.flatnonzero(source.feed.seen).tolist(),
+            self.spec.config.bar_s,
+            whole=self.spec.gating,  # an ingest takes the time that this takes
+        )
         source.rebuild = Rebuild(
             self._engine,
             source.feed,
             source.ring,
             self.spec.name,
-            Path(self.spec.plant.run_dir),
+            past,
             stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
             store_bbo=self._outputs[Schema.BBO].store,
             store_bars=self._outputs[Schema.BAR].store,
             mode=Mode.GATING if self.spec.gating else Mode.LOSSY,
             give_up_s=self.spec.config.restore_s,
-            ask=lambda: self._loop.client.send(Restore(self.spec.name, feed)),
-            release=lambda: self._loop.client.send(Restored(self.spec.name, feed)),
         )
+
+    def _meanwhile(self) -> None:
+        """While the store is read: other feeds go on, requests are answered. Raises Interrupted."""
+        if self._loop.stopping:
+            raise Interrupted
+        for source in (each for each in self._inputs if not each.rebuild):
+            self._read_ring(source)
+        self._attend(0.0)
 
     def _make_up(self, source: Input, rebuild: Rebuild) -> bool:
         """A turn of a rebuild; at its end the feed is published again."""
@@ -292,7 +312,7 @@ class EngineProcess:
     def _attend(self, timeout_s: float) -> None:
         """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
         reading = [source.reading for source in self._inputs if source.reading]
-        # Consumers are compared, not descriptors: a successor's doorbell may have the number of a closed one.
+        # Not descriptors: a successor's doorbell may have the number of a closed one.
         if reading != [consumer for consumer, _ in self._watched]:
             self._watch(reading)
         self._loop.wait(timeout_s)
@@ -316,12 +336,6 @@ class EngineProcess:
             self._stalls = self._publisher.stalls
             self._log.warning("a subscriber has stopped reading: from now on it loses messages")
 
-    def _hear(self, message: Message) -> None:
-        if isinstance(message, Restoring):
-            for source in self._inputs:
-                if source.rebuild and source.ref.producer == message.feed:
-                    source.rebuild.offer(message)
-
     # ------------------------------------------------------------------------------------------------ set-up
 
     def _output(self, ref: RingRef, resources: contextlib.ExitStack) -> Output:
@@ -330,7 +344,7 @@ class EngineProcess:
             ring,
             self.spec.name,
             lossless=self.spec.gating,
-            resumes=not self.spec.restores,
+            resumes=not self.spec.pasts,
             while_waiting=self._loop.beat,
         )
         resources.callback(output.close)
@@ -360,7 +374,7 @@ class EngineProcess:
         )
         source = Input(ref, ring, feed)
         resources.callback(source.detach)
-        if self.spec.restores and ring.head > 0:
+        if ref.producer in self.spec.pasts and ring.head > 0:
             # There is a past: of this ring, or of an earlier one of the same store.
             self._begin_rebuild(source)
         else:
@@ -373,6 +387,7 @@ def warm_up() -> None:
     """Compile or load the kernels of every engine."""
     prepare_ring()
     warm_up_core()
+    warm_up_codec()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Recovery requests that only the store can answer.
 
-The engine may not read the store, and must not wait for it. So a request is parked here, while the stream goes on,
+The engine must not wait for the store. So a request is parked here, while the stream goes on,
 until a recall process (`src/tickplant/store/recall.py`) has read what it asks for. The supervisor starts that process
 when it is asked to, and it ends when it is idle: whichever announces itself is given all that is parked.
 """

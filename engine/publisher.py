@@ -196,7 +196,7 @@ class Publisher:
         self._guard = guard
         self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
-        self._trade_bits = np.zeros(64, np.uint32)
+        self._carried = np.zeros(64, np.uint32)
         self._bar_s = np.array(bar_s, np.uint32)
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
         self._bbo = _Stream(Schema.BBO, [BBO_CHANNEL])
@@ -225,10 +225,10 @@ class Publisher:
         if not len(ticks):
             return
         highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
-        if highest >= len(self._trade_bits):
-            self._trade_bits = grown(self._trade_bits, 2 * highest)
+        if highest >= len(self._carried):
+            self._carried = grown(self._carried, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
-        tick_channels(ticks, masks, self._trade_bits)
+        tick_channels(ticks, masks, self._carried)
         self._publish(self._ticks, ticks, masks, origin, highest)
 
     def publish_bbo(self, bbo: Records, origin: Origin | None = None) -> None:

@@ -1,16 +1,18 @@
 """How an engine comes back: the state of one feed made anew from the journal and the ring.
 
-What the writer has not stored yet is still in the feed's ring, since the writer gates it. So stored ticks are folded,
-as the restore process plays them, until the ring holds all that comes next; from there on it is read, up to where it
-stands at that moment. Nothing of that is published; derived records that were never stored are stored.
+What the writer has not stored yet is still in the feed's ring, since the writer gates it. So stored ticks are folded
+until the ring holds all that comes next; from there on the ring is read, up to where it stands at that moment. Nothing
+of that is published; derived records that were never stored are stored.
+
+Reading happens in turns of one batch, between which the engine deals with everything else. A single look into a large
+store may take long: the store calls back meanwhile, and the engine may end the look by raising `Interrupted` there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,16 +21,20 @@ from numpy.typing import NDArray
 
 from tickplant.engine.core import Engine, Feed
 from tickplant.engine.derived_sink import Key, Stored
-from tickplant.errors import RingError
+from tickplant.errors import StoreError
 from tickplant.records.arrays import joined
-from tickplant.records.layouts import BBO, Schema
-from tickplant.runtime.control import Restoring
+from tickplant.records.layouts import BBO, TICK
 from tickplant.shm.ring import OLDEST, Consumer, Mode, Ring
+from tickplant.store.restore import FeedPast
 
 Records = NDArray[np.void]
 
 BATCH_RECORDS: Final = 8192
 DRY_S: Final = 1.0
+
+
+class Interrupted(Exception):  # noqa: N818  # no error: the way out of whatever reads
+    """The engine ends: no time to read the store to the end."""
 
 
 class Outlet(Protocol):
@@ -46,14 +52,12 @@ class Rebuild:
         old: the feed as subscribers see it meanwhile.
         ring: of the feed.
         label: of the engine, in rings.
-        run_dir: of the doorbells.
+        past: what is stored of the feed.
         stored: how far the engine's rings say that derived records are stored.
         store_bbo: takes those that are not.
         store_bars: likewise.
         mode: how the ring is read afterwards.
-        give_up_s: an engine that is played nothing new for this long goes on with the ring alone, its books stale.
-        ask: asks for a restore process.
-        release: says that it may end.
+        give_up_s: an engine that finds nothing new for this long goes on with the ring alone, its books stale.
     """
 
     def __init__(
@@ -62,25 +66,22 @@ class Rebuild:
         old: Feed,
         ring: Ring,
         label: str,
-        run_dir: Path,
+        past: FeedPast,
         *,
         stored: dict[Key, int],
         store_bbo: Outlet,
         store_bars: Outlet,
         mode: Mode = Mode.LOSSY,
         give_up_s: float = 60.0,
-        ask: Callable[[], None],
-        release: Callable[[], None],
     ) -> None:
         self.old = old
         self.feed = engine.sketch(old)
         self.live: Consumer | None = None  # of the feed's ring, once it holds all that is missing
-        self.past: Consumer | None = None  # of the restore process's ring
         self.lost = 0
         self._engine = engine
         self._ring = ring
         self._label = label
-        self._run_dir = run_dir
+        self._past = past
         self._stored = Stored()
         for (instrument, interval_s), source_seq in stored.items():
             self._stored.know(instrument, interval_s, source_seq)
@@ -88,52 +89,41 @@ class Rebuild:
         self._bbo: dict[int, Records] = {}  # by instrument: the last one
         self._mode = mode
         self._give_up_s = give_up_s
-        self._ask = ask
-        self._release = release
-        self._offer: Restoring | None = None
-        self._checkpoint_records = 0  # that come before the ticks
+        self._begun = False
+        self._reading: Iterator[Records] | None = None  # what is stored from `_next` on
+        self._ticks = np.zeros(0, TICK)  # read, and not yet folded
         self._next = 0
-        self._furthest = 0  # that any restore process has got
         self._until = 0
         self._log = structlog.get_logger()
         self._heard_s = time.monotonic()
-        ask()
-
-    @property
-    def consumer(self) -> Consumer | None:
-        """What it reads now."""
-        return self.live or self.past
 
     @property
     def finished(self) -> bool:
         """Whether the feed is where its ring was when it was joined."""
         return self.live is not None and self.live.position >= self._until
 
-    def offer(self, message: Restoring) -> None:
-        """A restore process is ready. It may be another one than before, whose predecessor died."""
-        self._offer = message
-
     def turn(self) -> bool:
         """Take one batch. Returns whether there was any; after the last one look at `finished`."""
         if self.live is not None:
             return self._read_live(self.live)
-        if self._offer is not None:
-            self._begin(self._offer)
-            self._offer = None
         silent_s = time.monotonic() - self._heard_s
         if silent_s > self._give_up_s:
             self._log.error("no stored ticks arrive: continuing without them; books are stale", ring=self._ring.name)
             self._join(OLDEST)
             return True
-        if self.past is None:
+        try:
+            if not self._begun:
+                self._begin()
+            ticks = self._read()
+        except Interrupted:
             return False
-        ticks = self.past.read(BATCH_RECORDS)
+        except StoreError as error:
+            self._log.warning("the store cannot be read", why=str(error))
+            self._reading = None
+            return False
         if len(ticks):
-            self._fold(self._load(ticks))
-            if self._next > self._furthest:
-                # One that dies again and again at the same place gets nowhere, however often it begins.
-                self._furthest, self._heard_s = self._next, time.monotonic()
-            self.past.commit(self.past.position)
+            self._fold(ticks)
+            self._heard_s = time.monotonic()
         if self._may_join(patient=silent_s < DRY_S):
             self._join(self._next)
             return True
@@ -145,35 +135,46 @@ class Rebuild:
 
     def close(self) -> None:
         """Let go of what it reads."""
-        for consumer in (self.live, self.past):
-            if consumer is not None:
-                consumer.close()
+        self._reading = None
+        if self.live is not None:
+            self.live.close()
 
     # ------------------------------------------------------------------------------------------------ steps
 
-    def _begin(self, offer: Restoring) -> None:
-        """Start from nothing with the ticks of this restore process."""
-        if self.past is not None:
-            self.past.close()
-            self.past = None
-        try:
-            with Ring.attach(offer.ring.name, Schema.TICK, self._run_dir) as ring:
-                self.past = ring.consumer(self._label, Mode.GATING)
-        except RingError as error:
-            self._log.warning("a restore process ended too soon", why=str(error))
-            return
-        for mark in offer.stored:
+    def _begin(self) -> None:
+        """Start from nothing, with the checkpoints that there are. Raises StoreError, Interrupted."""
+        beginning, stored = self._past.beginning(self._ring.start)
+        count = len(beginning.checkpoints)
+        self._log.info("restoring", feed=self._past.feed, first_seq=beginning.first_seq, checkpoint_records=count)
+        for mark in stored:
             self._stored.know(mark.instrument, mark.interval_s, mark.source_seq)
         self._engine.discard(self.feed)
         self.feed = self._engine.sketch(self.old)
-        self._engine.announce(mark.instrument for mark in offer.stored if not mark.interval_s)
+        self._engine.announce(mark.instrument for mark in stored if not mark.interval_s)
         self._bbo.clear()
-        self._checkpoint_records = offer.checkpoint_records
-        self._next = offer.first_seq
+        if count:
+            # What is derived from ticks before a checkpoint is stored: the bests that it leads to are published when
+            # the feed is back, and not stored.
+            self._remember(self._engine.load(self.feed, beginning.checkpoints))
+        self._next = beginning.first_seq
+        self._ticks = self._ticks[:0]
+        self._begun, self._heard_s = True, time.monotonic()
+
+    def _read(self) -> Records:
+        """The next batch of what is stored; empty where the writer has not got further. Raises like `_begin`."""
+        if not len(self._ticks):
+            self._reading = self._reading or self._past.ticks(self._next)
+            found = next(self._reading, None)
+            if found is None:
+                self._reading = None  # look again, later
+            else:
+                self._ticks = found
+        batch, self._ticks = self._ticks[:BATCH_RECORDS], self._ticks[BATCH_RECORDS:]
+        return batch
 
     def _may_join(self, *, patient: bool) -> bool:
         """Whether the ring holds what comes next, and, unless patience is at an end, so safely that it can be read."""
-        if self._checkpoint_records or self._next > self._ring.head:
+        if self._next > self._ring.head:
             return False
         capacity = self._ring.capacity_records
         margin = capacity // 8 if patient else 0
@@ -181,13 +182,10 @@ class Rebuild:
 
     def _join(self, position: int) -> None:
         """Read the feed's ring from now on."""
-        if self.past is not None:
-            self.past.close()
-            self.past = None
+        self._reading = None
         self.live = self._ring.consumer(self._label, self._mode, start=position)
         self.lost = self.live.lost
         self._until = self._ring.head
-        self._release()
 
     def _read_live(self, live: Consumer) -> bool:
         ticks = live.read(min(BATCH_RECORDS, max(0, self._until - live.position)))
@@ -195,23 +193,10 @@ class Rebuild:
             # Overtaken all the same: once more, from the beginning.
             live.close()
             self.live = None
-            self._heard_s = time.monotonic()
-            self._ask()
+            self._begun, self._heard_s = False, time.monotonic()
             return False
         self._fold(ticks)
         return len(ticks) > 0
-
-    def _load(self, ticks: Records) -> Records:
-        """Take in what is of checkpoints yet; returns the ticks behind it.
-
-        What is derived from ticks before a checkpoint is stored, so the best bids and offers that it leads to are told
-        when the feed is back, but not stored.
-        """
-        count = min(self._checkpoint_records, len(ticks))
-        if count:
-            self._checkpoint_records -= count
-            self._remember(self._engine.load(self.feed, ticks[:count]))
-        return ticks[count:]
 
     def _fold(self, ticks: Records) -> None:
         """Take in ticks; a hole between them, where the journal is damaged, makes the books stale."""

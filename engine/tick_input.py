@@ -1,4 +1,4 @@
-"""What an engine reads: one ring of ticks, or while it makes up for the past, what is played to it instead."""
+"""What an engine reads: one ring of ticks, or while it comes back, first what is stored of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Input:
     @property
     def reading(self) -> Consumer | None:
         """What is read now."""
-        return self.rebuild.consumer if self.rebuild else self._consumer
+        return self.rebuild.live if self.rebuild else self._consumer
 
     def attach(self, consumer: Consumer, lost: int) -> None:
         """Read the ring itself."""

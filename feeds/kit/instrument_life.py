@@ -297,7 +297,7 @@ class InstrumentLife:
             market.rejects.close(listing)
             for channel in ON_CHANNEL:
                 market.interrupt(listing, channel, ts_ns)
-            market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=ALL_STREAMS)
+            market.status(StatusCode.DISCONNECTED, ts_ns, instrument, flags=market.streams)
         if instrument is not None:
             market.status(StatusCode.DELISTED, ts_ns, instrument, flags=ALL_STREAMS)
         self.effects += self._subscriptions.leave(symbol, ts_ns)

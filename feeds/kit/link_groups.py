@@ -47,6 +47,7 @@ class Link:
         self.spec = spec
         self.group = group_of(spec.name)  # links of a group carry the same streams
         self.opened_ns = 0  # when its newest socket opened
+        self.heard_ns = 0  # when the newest frame came over it
         self.frames = 0  # that came over it since it was last compared with the others of its group
         self.streams = streams
         self.channels = frozenset(channels) | {stream.channel for stream in streams}

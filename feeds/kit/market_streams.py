@@ -79,6 +79,11 @@ class Market:
         self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
 
     @property
+    def streams(self) -> int:
+        """Flags of all that an instrument may have here: it has a book by level or one of orders, not both."""
+        return ALL_STREAMS & ~(Flag.ON_BOOK if self.book_channel == "orders" else Flag.ON_ORDERS)
+
+    @property
     def ts_recv(self) -> int:
         """Receive time of what is being read, ns."""
         return self.emit.ts_recv
@@ -113,7 +118,7 @@ class Market:
         if new.id == old.id:
             return False
         self._write(listing, listing.book.hand_over(), 0, ts_ns)
-        self.status(StatusCode.DISCONNECTED, ts_ns, old, flags=ALL_STREAMS)
+        self.status(StatusCode.DISCONNECTED, ts_ns, old, flags=self.streams)
         self.status(StatusCode.INSTRUMENT_CHANGED, ts_ns, old, flags=ALL_STREAMS, order_id=new.id)
         listing.instrument = new
         listings.show(listing)

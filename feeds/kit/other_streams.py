@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from tickplant.feeds.kit.listings import Listing
 
 
+def gap_flags(channel: str) -> Flag:
+    """What a GAP of such a channel says: a partial book's is published where that is."""
+    return Flag.ON_OTHER | Flag.PARTIAL if channel == "partial_book" else Flag.ON_OTHER
+
+
 class Ohlc(msgspec.Struct, frozen=True):
     """A bar as the venue sends it; numbers as text."""
 
@@ -145,7 +150,7 @@ class OtherStreams:
     def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
         """The channel is about to come again: the GAP of its interruption, if there was one, comes now."""
         if (cause := self._lost.pop((listing.instrument.symbol, channel), None)) is not None:
-            self._emit.gap(listing.instrument, cause, 0, ts_ns, flags=Flag.ON_OTHER)
+            self._emit.gap(listing.instrument, cause, 0, ts_ns, flags=gap_flags(channel))
 
     def _see(self, listing: Listing, channel: str, ts_recv: int) -> None:
         key = listing.instrument.symbol, channel

@@ -24,12 +24,16 @@ CAUSE_AGG: Final = 8
 LAST_QUOTE: Final = 9
 LAST_QUOTE_NS: Final = 10
 CAUSE_QUOTE: Final = 11
-SEEN_QUOTE: Final = 12  # 1 when a quote or a book event has come since the adapter last cleared it
+SEEN_QUOTE: Final = 12  # NEWS when a quote or a book event has come since the adapter last cleared it
 SEEN_BOOK: Final = 13
 SEEN_TRADE: Final = 14  # likewise a trade, of venues whose trades do not count without holes
 RECENT: Final = 15  # pairs of id and time: the last trade recorded whose id ends so; 0: none
 RECENT_PAIRS: Final = 64
 STATE_COLUMNS: Final = RECENT + 2 * RECENT_PAIRS
+
+NEWS: Final = 1
+OLD_NEWS: Final = 2
+"""What has come was there before a message of the stream was rejected: see stream_rejects.py."""
 
 ID_RESET_NS: Final = 1_000_000_000
 """An id that goes back while the venue's time goes on by more than this is a new count, not a duplicate."""

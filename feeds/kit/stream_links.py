@@ -83,7 +83,8 @@ class StreamLinks:
             return
         link.replacing = False
         if carrying := self._carrying(link):
-            if not any(twin.opened_ns + SETTLED_NS <= now_ns for twin in carrying):
+            # What the link has brought when another one was settled shows that it had brought all before that.
+            if not any(twin.opened_ns + SETTLED_NS <= link.heard_ns for twin in carrying):
                 self._doubt(link)
             self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
             return
@@ -157,8 +158,9 @@ class StreamLinks:
             before, self._marks[stream] = self._marks.get(stream), self._market.last_trade(stream)
             return before != self._marks[stream]
         row, column = self._market.listings.state[listing.slot], self._seen[stream.channel]
-        seen, row[column] = bool(row[column]), 0
-        return seen
+        news, row[column] = int(row[column]), 0
+        self._market.rejects.seen(listing, stream.channel, news)
+        return bool(news)
 
 
 def _flags(link: Link) -> int:

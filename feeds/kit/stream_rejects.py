@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tickplant.feeds.kit import state_table as sc
+from tickplant.feeds.kit.other_streams import gap_flags
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.rejections import UNKNOWN_ID, Pacer, Run, Runs
-from tickplant.records.channels import ON_CHANNEL
-from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind
+from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
+from tickplant.records.layouts import UNKNOWN, Flag, GapCause
 
 if TYPE_CHECKING:
     from tickplant.feeds.kit.listings import Listing
@@ -22,6 +23,9 @@ ON_COLUMN: Final = {
     sc.LAST_AGG: Flag.ON_TRADE | Flag.AGGREGATE,
     sc.LAST_QUOTE: Flag.ON_QUOTE,
 }
+SEEN: Final = {sc.LAST_TRADE: sc.SEEN_TRADE, sc.LAST_AGG: sc.SEEN_TRADE, sc.LAST_QUOTE: sc.SEEN_QUOTE}
+"""The column that says whether something has come, of streams without ids to go by."""
+
 CAUSE: Final = 2
 """The cause of the next gap is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE."""
 
@@ -71,12 +75,15 @@ class StreamRejects:
                 # The kernel leaves the next record of a stream with a cause to the market, which ends the run.
                 row[column] = ident - 1 if row[column] == sc.NONE else row[column]
                 row[column + CAUSE] = row[column + CAUSE] or GapCause.REJECTED
+            if begins and column in market.uncounted:
+                row[SEEN[column]] = sc.OLD_NEWS if row[SEEN[column]] else 0
             if begins:
-                run.mark = self._mark(listing, column)
+                run.mark = int(row[column])
                 last_id, flags = max(int(row[column]), 0), ON_COLUMN[column]
                 market.gap(instrument, GapCause.REJECTED, 0, ts_recv, last_id=last_id, next_id=next_id, flags=flags)
         elif begins and channel in ON_CHANNEL:
-            market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=ON_CHANNEL[channel])
+            flags = gap_flags(channel) if channel in OTHER_CHANNELS else ON_CHANNEL[channel]
+            market.gap(instrument, GapCause.REJECTED, 0, ts_recv, flags=flags)
 
     @property
     def any_run(self) -> bool:
@@ -86,6 +93,11 @@ class StreamRejects:
     def end(self, listing: Listing, channel: str) -> Run | None:
         """A good message of a stream has come; the run of rejects that it ends."""
         return self._runs.end((listing.instrument.symbol, channel)) if self._runs.open else None
+
+    def seen(self, listing: Listing, channel: str, news: int) -> None:
+        """What has come of a stream was looked at, and is about to be forgotten."""
+        if news == sc.NEWS and COLUMN.get(channel) in self._market.uncounted:
+            self.end(listing, channel)
 
     def rescaled(self, listing: Listing) -> None:
         """The scales of an instrument have changed."""
@@ -132,15 +144,12 @@ class StreamRejects:
         run, listing = self._runs.open.get(key), self._market.listings.by_symbol.get(key[0])
         if run is None or listing is None:
             return False
-        column = COLUMN.get(key[1])
-        return column is None or run.last_id != UNKNOWN_ID or self._mark(listing, column) == run.mark
-
-    def _mark(self, listing: Listing, column: int) -> int:
-        # What a good message of the stream changes.
-        market = self._market
-        if column in market.uncounted:
-            return market.listings.reader.kinds.get(Kind.QUOTE if column == sc.LAST_QUOTE else Kind.TRADE, 0)
-        return int(market.listings.state[listing.slot, column])
+        column, row = COLUMN.get(key[1]), self._market.listings.state[listing.slot]
+        if column is None or run.last_id != UNKNOWN_ID:
+            return True
+        if column in self._market.uncounted:
+            return bool(row[SEEN[column]] != sc.NEWS)
+        return int(row[column]) == run.mark
 
     # Of frames that cannot be read.
 

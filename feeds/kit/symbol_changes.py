@@ -163,7 +163,7 @@ class SymbolChanges:
             market.rejects.close(listing)
             for channel in self._channels:
                 market.interrupt(listing, channel, now_ns)
-            market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=ALL_STREAMS)
+            market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=market.streams)
             market.status(StatusCode.REMOVED, now_ns, listing.instrument, flags=ALL_STREAMS)
         market.listings.unfollow(symbol)
         self._life.unfollow(symbol)

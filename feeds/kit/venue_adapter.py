@@ -53,6 +53,9 @@ REJECT_BYTES: Final = 1 << 20
 """More of a rejected frame is not kept."""
 
 
+NAMED_REJECTS: Final = 8
+"""Of the parts of a frame that are rejected, so many are named beside the first."""
+
 TRADES: Final = frozenset({"trade", "agg_trade"})
 """Channels of which the venue can be asked for the newest id."""
 
@@ -194,7 +197,8 @@ class VenueAdapter(SymbolHooks, abc.ABC):
                     self.links.on_close(closed, now_ns)
             case Resync(symbol):
                 for name, listing in self.market.listings.by_symbol.items():
-                    if symbol in ("", name):
+                    # A book that has not begun is on its way, or there is none.
+                    if symbol in ("", name) and (listing.book.live or listing.snapshots_asked):
                         listing.book.refresh()
                         self.market.record(listing, (), 0, now_ns)
                 self.follow_up()
@@ -233,7 +237,8 @@ class VenueAdapter(SymbolHooks, abc.ABC):
     def _on_frames(self, link: str, frames: Sequence[bytes], ts_recv: int) -> None:
         self.link = link
         self.counts.frames += len(frames)
-        if self.subscriptions.doubled and (known := self.subscriptions.links.get(link)) is not None:
+        if (known := self.subscriptions.links.get(link)) is not None:
+            known.heard_ns = ts_recv
             known.frames += len(frames)
         self.market.ts_recv = ts_recv
         self.market.rejects.tell_unread(ts_recv)
@@ -254,21 +259,27 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self.counts.parsed += recorded
         self.counts.ignored += not recorded
 
-    @staticmethod
-    def each(parts: Iterable[Part], record: Callable[[Part], bool]) -> bool:
+    def each(self, parts: Iterable[Part], record: Callable[[Part], bool]) -> bool:
         """Record the parts of a frame, whether one of them was recorded. A part that is rejected costs no other.
 
-        Raises the RejectError of the last such part.
+        Raises the RejectError of the first such part, or rather of the first that no GAP has told of yet: the frame is
+        rejected once, and its GAP is for all of those. The others are named in its detail.
         """
-        recorded, rejected = False, None
+        recorded = False
+        rejected: list[RejectError] = []
         for part in parts:
             try:
                 recorded |= record(part)
             except RejectError as error:
-                rejected = error
-        if rejected is not None:
-            raise rejected
-        return recorded
+                rejected.append(error)
+        if not rejected:
+            return recorded
+        if any(each.cause == "scale" for each in rejected):
+            self.life.doubt(self.market.ts_recv)
+        first = next((each for each in rejected if not each.accounted), rejected[0])
+        if others := [f"{each.cause}: {each.detail[:200]}" for each in rejected if each is not first]:
+            first.detail = "; ".join([first.detail, *others[:NAMED_REJECTS]])
+        raise first
 
     def follow_up(self) -> None:
         """Ask for what the market wants, decide on symbols."""

@@ -30,6 +30,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
     fixed_symbols: bool = False  # a feed that runs cannot be given others
     depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
+    depths_of: tuple[str, ...] = ("book", "orders")  # channels that these are of
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
     upper_case: bool = True  # symbols have no lower-case letters
@@ -95,6 +96,7 @@ VENUES: Final[dict[str, Venue]] = {
             numbered=_NUMBERED,
             exclusive=(("trade", "agg_trade"),),
             depths=_PARTIAL_DEPTHS,
+            depths_of=("partial_book",),
         ),
         Venue(
             name="binance-usdm",
@@ -105,6 +107,7 @@ VENUES: Final[dict[str, Venue]] = {
             numbered=_NUMBERED,
             exclusive=(("trade", "agg_trade"),),
             depths=_PARTIAL_DEPTHS,
+            depths_of=("partial_book",),
         ),
         Venue(
             name="binance-coinm",
@@ -115,6 +118,7 @@ VENUES: Final[dict[str, Venue]] = {
             numbered=_NUMBERED,
             exclusive=(("trade", "agg_trade"),),
             depths=_PARTIAL_DEPTHS,
+            depths_of=("partial_book",),
         ),
         Venue(
             name="kraken",

@@ -95,7 +95,7 @@ def test_a_symbol_comes_and_goes_and_comes_again(sample: VenueSample, tmp_path: 
         again = session.feed.of(second)[len(gone) :]
         assert again[0][["kind", "price"]].tolist() == (Kind.STATUS, StatusCode.ADDED)
         for on in sample.untold - {Flag.ON_TRADE}:
-            assert gaps(again, on)["price"].tolist() == [GapCause.DISCONNECT]
+            assert set(gaps(again, on)["price"].tolist()) == {GapCause.DISCONNECT}
         assert set(gaps(again, Flag.ON_TRADE)["price"].tolist()) <= {GapCause.DISCONNECT}  # none where the past came
         session.disconnect()
         session.run_until(lambda: is_live(session, first, second))

@@ -1,6 +1,7 @@
 """What holds for every venue of the catalogue whose connections are cut, one or both of two, at any moment.
 
-l. A trade stream that is cut at random instants ends with ids in line, or with a GAP that names each hole.
+l. A trade stream that is cut at random instants ends with ids in line, or with a GAP that names each hole; where ids
+   have holes by right, with a GAP for each interruption.
 m. With two connections that carry the same streams, one is cut again and again: no trade is missing or doubled, no
    book is lost, nothing is DISCONNECTED. What a capture of that says is the same. Only the loss of both is a loss.
 n. A venue where nothing tells what one connection repeats of the other says so, before a feed begins.
@@ -11,27 +12,34 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from session_records import captured, gaps, is_live, readable, replayed, status
 from session_scripts import StreamRules, levels_of
-from venue_samples import SAMPLES, VenueSample
+from venue_samples import SAMPLES, WITH_LINKS, VenueSample
 from venue_session import RECONNECT_NS, VenueSession
 
 from tickplant.feeds.contract import Followed, Symbols
-from tickplant.records.layouts import Flag, StatusCode
+from tickplant.records.layouts import Flag, GapCause, StatusCode
 from tickplant.venues import VENUES
 
 CUTS = pytest.mark.parametrize("cuts", [8, pytest.param(50, marks=pytest.mark.long)])
 
 
-def with_trade_ids() -> list[VenueSample]:
-    return [sample for sample in SAMPLES.values() if "trade" in sample.counted and sample.in_line]
+def with_trades() -> list[Any]:
+    samples = [sample for sample in WITH_LINKS.values() if "trade" in sample.channels]
+    marks = {True: (), False: pytest.mark.long}
+    return [pytest.param(sample, id=sample.venue, marks=marks[sample.in_line]) for sample in samples]
 
 
 def doubled() -> list[VenueSample]:
     return [sample for sample in SAMPLES.values() if VENUES[sample.venue].numbered and not VENUES[sample.venue].single]
+
+
+def with_quotes() -> list[VenueSample]:
+    return [sample for sample in doubled() if "quote" in VENUES[sample.venue].numbered]
 
 
 def names(samples: list[VenueSample]) -> list[str]:
@@ -49,7 +57,7 @@ def cut_one(session: VenueSession, link: str) -> None:
 
 
 @CUTS
-@pytest.mark.parametrize("sample", with_trade_ids(), ids=names(with_trade_ids()))
+@pytest.mark.parametrize("sample", with_trades())
 def test_a_trade_stream_cut_at_random_instants_has_ids_in_line_or_gaps(sample: VenueSample, cuts: int) -> None:
     chance = random.Random(11)
     with VenueSession(sample, seed=11) as session:
@@ -61,8 +69,11 @@ def test_a_trade_stream_cut_at_random_instants_has_ids_in_line_or_gaps(sample: V
         session.end()
     for symbol in sample.symbols:
         mine = session.feed.of(symbol)
-        rules = StreamRules().check(mine)
+        rules = StreamRules(in_line=sample.in_line).check(mine)
         assert rules.disconnected == cuts
+        if not sample.in_line:
+            assert len(gaps(mine, Flag.ON_TRADE)) == cuts
+            continue
         ids = np.array(sorted(ident for aggregate, ident in rules.trades if not aggregate))
         holes = {(int(before), int(after)) for before, after in itertools.pairwise(ids) if after != before + 1}
         told = {(int(gap["order_id"]), int(gap["venue_seq"])) for gap in gaps(mine, Flag.ON_TRADE)}
@@ -118,6 +129,23 @@ def test_one_of_two_connections_may_die_without_a_gap(sample: VenueSample, cuts:
     found, expected = readable(again), readable(session.feed)
     for symbol in sample.symbols:  # which channels a link has carried, the capture of a feed with fewer does not say
         assert found[symbol] == expected[symbol]
+
+
+@pytest.mark.parametrize("sample", with_quotes(), ids=names(with_quotes()))
+def test_a_stalled_connection_that_breaks_may_have_lost_quotes_of_before_the_other_one(sample: VenueSample) -> None:
+    with doubled_session(sample) as session:
+        session.run_until(lambda: books_are_live(session))
+        session.run(1.0)
+        first, second = session.sockets
+        session.fault("stall", connection=first.number)
+        cut_one(session, second.link)
+        session.run(4.0, step_ms=50)
+        before = len(session.feed.records)
+        cut_one(session, first.link)
+        session.run(0.3)
+        records = session.feed.records[before:]
+        assert len(status(records, StatusCode.HANDOVER)) == 1
+        assert set(gaps(records, Flag.ON_QUOTE)["price"].tolist()) == {GapCause.SEQUENCE}
 
 
 @pytest.mark.parametrize("sample", doubled(), ids=names(doubled()))

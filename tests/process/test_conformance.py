@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
-from folded_book import FoldedBook
 from plant_process import tickplant
-from session_scripts import StreamRules, levels_of
+from session_scripts import StreamRules
 from sim_process import SimProcess, sim_process
-from venue_samples import WITH_LINKS, Levels, VenueSample
+from venue_life import Books, credential
+from venue_samples import WITH_LINKS, VenueSample
 
 from tickplant.feeds.capture_reader import Recording
 from tickplant.instruments import FEED_SYMBOL, Instrument
@@ -50,39 +49,6 @@ OF_A_PROCESS = {
     StatusCode.CIRCUIT_CLOSED,
 }
 """What a feed's process records of itself, not its adapter."""
-
-
-class Books:
-    """The folds of what a feed has published so far."""
-
-    def __init__(self, feed: FeedProcess, sample: VenueSample) -> None:
-        self._feed, self._sample = feed, sample
-        self._books: defaultdict[int, FoldedBook] = defaultdict(FoldedBook)
-        self._quoted: dict[int, bool] = {}  # by instrument, whether quotes have come since the link was lost
-        self._read = 0
-
-    def are_live(self) -> bool:
-        self._follow()
-        found = [self._feed.instruments.find(self._sample.venue, symbol) for symbol in self._sample.symbols]
-        if not self._sample.has_book:
-            return all(rows and self._quoted.get(rows[-1].id) for rows in found)
-        return all(rows and self._books[rows[-1].id].live for rows in found)
-
-    def of(self, symbol: str) -> Levels:
-        self._follow()
-        row = self._feed.instruments.find(self._sample.venue, symbol)[-1]
-        return levels_of(self._books[row.id], row)
-
-    def _follow(self) -> None:
-        records = self._feed.records[self._read :]
-        self._read += len(records)
-        for ident in np.unique(records["instrument"]).tolist():
-            mine = records[records["instrument"] == ident]
-            self._books[ident].apply_ticks(mine)
-            lost = np.flatnonzero((mine["kind"] == Kind.STATUS) & (mine["price"] == StatusCode.DISCONNECTED))
-            since = mine["kind"][lost[-1] if len(lost) else 0 :]
-            before = not len(lost) and self._quoted.get(ident, False)
-            self._quoted[ident] = before or bool((since == Kind.QUOTE).any())
 
 
 def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Books, seconds: float) -> None:
@@ -122,17 +88,6 @@ def wait_for_gaps(feed: FeedProcess, due: set[GapCause]) -> None:
         return set(records["price"][records["kind"] == Kind.GAP].tolist())
 
     feed.wait_for(f"GAPs of {due}", lambda: causes() >= due)
-
-
-def credential(sample: VenueSample, folder: Path) -> dict[str, str] | None:
-    """The environment in which a feed finds the values of its credential."""
-    if not sample.secrets:
-        return None
-    (folder / "credentials").mkdir(mode=0o700)
-    path = folder / "credentials" / "venue"
-    path.write_text("".join(f'{name} = "{value}"\n' for name, value in sample.secrets.items()))
-    path.chmod(0o600)
-    return {"CREDENTIALS_DIRECTORY": str(path.parent)}
 
 
 def check_secrets(sample: VenueSample, feed: FeedProcess) -> None:

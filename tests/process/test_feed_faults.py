@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import queue
-import re
 import signal
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fault_table import ROWS, Row
 from feed_process import DEADLINE_S, FeedProcess, feed_process
 from folded_book import FoldedBook
 from sim_process import SimProcess, sim_process
@@ -41,32 +40,6 @@ MARKET = {
 PATIENCE = {"stall_s": 1.5, "silent_s": 3.0, "reconnect_cap_s": 0.4, "instrument_poll_s": 1.0}
 LANES = 6
 STREAMS = {"trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table."""
-
-    faults: tuple[str, ...]  # JSON, or one setting of the feed
-    stored: tuple[str, ...]
-    counters: tuple[str, ...]
-    log: tuple[str, ...]
-
-    @property
-    def setting(self) -> dict[str, Any]:
-        """The feed's own setting where the row is about that."""
-        name, _, value = self.faults[0].partition(" = ")
-        return {name: float(value)} if value else {}
-
-
-def table() -> list[Row]:
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-    lines = text[text.index("| fault |") :].partition("\n\n")[0].splitlines()[2:]
-    cells = [[tuple(re.findall(r"`([^`]+)`", cell)) for cell in line.strip("|").split(" | ")] for line in lines]
-    return [Row(fault, stored, counters, log) for fault, _, stored, counters, log, _ in cells]
-
-
-ROWS = table()
 
 
 class Lane:

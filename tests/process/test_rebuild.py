@@ -130,8 +130,6 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
         expect_live_books_as_stored(running)
         assert counter(running, "binance", "rest_requests") == asked
         assert counter(running, "binance", "resyncs") == 0
-        names = {"market", "writer", "engine", "binance"}
-        wait_for("the restore process to end", lambda: {one.name for one in status(running).processes} == names)
         assert running.stop() == 0
         assert running.segments() == set()
 

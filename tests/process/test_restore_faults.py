@@ -1,17 +1,16 @@
-"""An engine comes back although what plays it the past is killed, or cannot read it: exact books or stale ones."""
+"""An engine comes back although it is killed as it reads the past, or cannot read it: exact books or stale ones."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from plant_process import DEADLINE_S, DEMO, PlantProcess, plant, tickplant, wait_for
+from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
 
 import tickplant as tp
 from tickplant.records.layouts import Schema
@@ -63,15 +62,6 @@ def wait_until_rebuilt(running: PlantProcess, dead: int) -> None:
     wait_for("the engine to be back", rebuilt)
 
 
-def restore_pid(running: PlantProcess) -> int | None:
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(running.process.pid).children():
-            words = child.cmdline()  # forked, or where there was no fork server, a new interpreter
-            if words[:2] == ["tickplant", "restore"] or "tickplant.store.restore" in words:
-                return child.pid
-    return None
-
-
 def expect_exact_books(running: PlantProcess, *, or_stale: bool = False) -> None:
     """Each live book is the stored one of the same moment."""
     for symbol in SYMBOLS:
@@ -116,30 +106,17 @@ def damaged(running: PlantProcess) -> Iterator[None]:
             os.pwrite(file.fileno(), was, at)
 
 
-def kill_restores(running: PlantProcess) -> None:
-    """At three ages, unless they have done their work by then; one at least is killed."""
-    killed: set[int] = set()
-    for age_s in (0.0, 0.3, 0.6):
-        deadline_s = time.monotonic() + DEADLINE_S
-        while (pid := restore_pid(running)) is None or pid in killed:
-            assert time.monotonic() < deadline_s, "no restore"
-            if killed and counters(running).get("rebuilds") == 1:
-                return
-        killed.add(pid)
-        with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
-            psutil.Process(pid).wait(age_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_a_restore_begins_anew_when_it_is_killed_and_books_are_stale_and_never_wrong_where_it_finds_damage(
+def test_an_engine_killed_while_it_reads_begins_anew_and_books_are_stale_and_never_wrong_where_it_finds_damage(
     tmp_path: Path,
 ) -> None:
     with plant(tmp_path, text(), rate=5000) as running:
         wait_for_a_past(running)
-        dead = kill_engine(running)
-        kill_restores(running)
-        wait_until_rebuilt(running, dead)
+        for age_s in (0.0, 0.1, 0.3):
+            dead = kill_engine(running)
+            wait_for("another engine", lambda dead=dead: counters(running)["pid"] not in (0, dead))
+            with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+                psutil.Process(counters(running)["pid"]).wait(age_s)
+        wait_until_rebuilt(running, kill_engine(running))
         expect_exact_books(running)
         assert counters(running, "binance")["resyncs"] == 0
         with damaged(running):

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.feeds.kit.json_values import value_end
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.raw_numbers import EPOCH, RFC3339, SECONDS, decimal_at, int_at, time_at
 from tickplant.feeds.kit.raw_text import PADDING
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.venues.binance.wire_numbers import to_ns as reference_to_ns
 from tickplant.kernels import kernel
 
 pytestmark = pytest.mark.kernels
@@ -89,7 +89,7 @@ times = st.sampled_from([0, 1, 1_700_000_000_000_123, 10**13, 10**14, 10**16, 10
 def test_a_time_equals_the_reference(value: int) -> None:
     placed = Placed(f"{value},")
     try:
-        expected = reference_to_ns(value) if value < 2**63 else -1
+        expected = epoch_ns(value) if value < 2**63 else -1
     except RejectError:
         expected = -1
     end, found = time(placed.at, EPOCH)

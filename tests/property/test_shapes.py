@@ -113,6 +113,7 @@ DXLINK = dxlink.texts_of(
 VENUES = {
     "spot": binance.SPOT,
     "usdm": binance.USDM,
+    "coinm": binance.COINM,
     "kraken": kraken.SHAPES,
     "stocks": polygon.STOCKS,
     "options": polygon.OPTIONS,

@@ -10,9 +10,9 @@ from binance_tools import Desk, Record, diff, snapshot
 from folded_book import FoldedBook
 
 from tickplant.feeds.contract import Resubscribe
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.venues.binance import messages
 from tickplant.feeds.venues.binance.messages import decode
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.instruments import format_decimal, to_mantissa
 from tickplant.records.layouts import Flag, GapCause, Kind, Side, StatusCode
 
@@ -39,7 +39,7 @@ def as_golden(message: messages.Message) -> list[dict]:
             record = {
                 "kind": "trade",
                 "symbol": message.symbol,
-                "ts_event_ns": to_ns(message.time),
+                "ts_event_ns": epoch_ns(message.time),
                 "price": message.price,
                 "qty": message.size,
                 "side": "sell" if message.buyer_is_maker else "buy",
@@ -49,16 +49,16 @@ def as_golden(message: messages.Message) -> list[dict]:
                 record |= {"agg": True, "first_id": message.first_trade}
             return [record]
         case messages.BookTicker():
-            record = {"kind": "bbo", "symbol": message.symbol, "ts_event_ns": to_ns(message.time) or None}
+            record = {"kind": "bbo", "symbol": message.symbol, "ts_event_ns": epoch_ns(message.time) or None}
             record |= {"bid_price": message.bid_price, "bid_qty": message.bid_size, "seq": message.id}
             return [record | {"ask_price": message.ask_price, "ask_qty": message.ask_size}]
         case messages.Diff():
-            record = {"kind": "diff", "symbol": message.symbol, "ts_event_ns": to_ns(message.time)}
+            record = {"kind": "diff", "symbol": message.symbol, "ts_event_ns": epoch_ns(message.time)}
             record |= {"bids": pairs(message.bids), "asks": pairs(message.asks)}
             record |= {"seq_first": message.first, "seq": message.last}
             return [record | ({} if message.previous is None else {"seq_prev": message.previous})]
         case messages.Snapshot() | messages.PartialDepth():
-            record = {"kind": "snapshot", "ts_event_ns": to_ns(message.time) or None, "seq": message.id}
+            record = {"kind": "snapshot", "ts_event_ns": epoch_ns(message.time) or None, "seq": message.id}
             symbol = message.stream_symbol.upper() if isinstance(message, messages.PartialDepth) else "BNBBTC"
             return [record | {"symbol": symbol, "bids": pairs(message.bids), "asks": pairs(message.asks)}]
         case messages.Answer():
@@ -67,7 +67,7 @@ def as_golden(message: messages.Message) -> list[dict]:
             record = {"kind": "error", "symbol": None, "ts_event_ns": None, "code": message.code, "id": message.id}
             return [record | {"message": message.text}]
         case messages.Shutdown():
-            record = {"kind": "status", "symbol": None, "ts_event_ns": to_ns(message.time)}
+            record = {"kind": "status", "symbol": None, "ts_event_ns": epoch_ns(message.time)}
             return [record | {"status": "serverShutdown"}]
         case _:
             return []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,6 @@ from venue_desk import SECOND, VenueDesk
 from tickplant.feeds.contract import Send
 from tickplant.feeds.venues.coinbase.adapter import CoinbaseAdapter
 from tickplant.feeds.venues.coinbase_advanced.adapter import AdvancedAdapter
-from tickplant.records.layouts import Flag, Kind, Side, StatusCode
 from tickplant.sim.dialects.coinbase.session import KEY, PASSPHRASE, SECRET
 
 SECRETS = {"key": KEY, "passphrase": PASSPHRASE, "secret": SECRET}
@@ -116,51 +114,3 @@ def match(
         "sequence": ident,
         "time": TIME,
     } | more
-
-
-class FoldedOrders:
-    """The book of orders of one symbol, by the records' own rules in the plainest form."""
-
-    def __init__(self) -> None:
-        self.orders: dict[int, tuple[Side, int, int]] = {}  # side, price, size; in the order of their arrival
-        self.live = False
-        self.unknown = 0
-        self._loading = False
-
-    def apply(self, records: Iterable[Any]) -> FoldedOrders:
-        """Ticks, or records of a desk."""
-        for record in records:
-            self._take(*(int(record[name]) for name in ("kind", "side", "price", "size", "order_id", "flags")))
-        return self
-
-    def _take(self, kind: int, side: int, price: int, size: int, order: int, flags: int) -> None:
-        lost = kind == Kind.GAP or (kind == Kind.STATUS and price == StatusCode.DISCONNECTED)
-        if lost and flags & Flag.ON_ORDERS:
-            self.live = False
-        elif kind == Kind.CLEAR and flags & Flag.ON_ORDERS:
-            self.orders, self._loading = {}, True
-        elif kind == Kind.ORDER_ADD:
-            self.orders[order] = Side(side), price, size
-        elif kind == Kind.ORDER_MODIFY:
-            self._change(order, (Side(side), price, size))
-        elif kind == Kind.ORDER_CANCEL:
-            left = self.orders[order][2] - size if size and order in self.orders else 0
-            self._change(order, (*self.orders[order][:2], left) if left else None)
-        if flags & Flag.LAST and self._loading:
-            self.live, self._loading = True, False
-
-    def _change(self, order: int, now: tuple[Side, int, int] | None) -> None:
-        if order not in self.orders:
-            self.unknown += self.live
-        elif now is None:
-            del self.orders[order]
-        else:
-            self.orders[order] = now
-
-    def levels(self, price_scale: int, size_scale: int) -> dict[Side, dict[Decimal, Decimal]]:
-        """Size by side and price."""
-        sides: dict[Side, dict[Decimal, Decimal]] = {Side.BID: {}, Side.ASK: {}}
-        for side, price, size in self.orders.values():
-            at = Decimal(price).scaleb(-price_scale)
-            sides[side][at] = sides[side].get(at, Decimal(0)) + Decimal(size).scaleb(-size_scale)
-        return sides

@@ -158,11 +158,14 @@ def _records(record: Any, symbol: str, begun: set[str], levels: dict[tuple[Side,
             assert trading is not None
             yield Said(symbol, Kind.STATUS, ts_event=event, ts_recv=recv, price=code, order_id=packed)
         case db.InstrumentDefMsg() | db.InstrumentDefMsgV1() | db.InstrumentDefMsgV2():
-            limits = {
+            numbers = {
                 StatisticCode.LIMIT_UP: record.high_limit_price,
                 StatisticCode.LIMIT_DOWN: record.low_limit_price,
+                StatisticCode.TICK_SIZE: record.min_price_increment,
+                StatisticCode.EXPIRATION: record.expiration,
             }
-            known = {code: value for code, value in limits.items() if value != db.UNDEF_PRICE}
+            undefined = {db.UNDEF_PRICE, db.UNDEF_TIMESTAMP}
+            known = {code: value for code, value in numbers.items() if value not in undefined}
             for code, value in known.items():
                 last = Flag.LAST if code == [*known][-1] else 0
                 yield Said(symbol, Kind.STATISTIC, Side.NONE, last, event, recv, 9, value, 0, code)

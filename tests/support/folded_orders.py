@@ -6,12 +6,15 @@ price, and everything is looked for from the beginning.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zstandard
 
-from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, OrderFlag, Side
+from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, OrderFlag, Side, StatusCode
 
 MBO = np.dtype(
     [
@@ -104,3 +107,59 @@ class ListedOrders:
     def crossed(self) -> bool:
         bids, asks = self.orders(Side.BID), self.orders(Side.ASK)
         return bool(bids and asks and bids[0][1] >= asks[0][1])
+
+
+class FoldedOrders:
+    """The book of orders of one symbol, by the records' own rules in the plainest form, but for tops of books."""
+
+    def __init__(self) -> None:
+        self.orders: dict[int, tuple[Side, int, int]] = {}  # side, price, size; the first at its price first
+        self.live = False
+        self.unknown = 0
+        self._loading = False
+
+    def apply(self, records: Iterable[Any]) -> FoldedOrders:
+        """Ticks, or records of a desk."""
+        for record in records:
+            self._take(*(int(record[name]) for name in ("kind", "side", "price", "size", "order_id", "flags")))
+        return self
+
+    def _take(self, kind: int, side: int, price: int, size: int, order: int, flags: int) -> None:
+        lost = kind == Kind.GAP or (kind == Kind.STATUS and price == StatusCode.DISCONNECTED)
+        if lost and flags & Flag.ON_ORDERS:
+            self.live = False
+        elif kind == Kind.CLEAR and flags & Flag.ON_ORDERS:
+            self.orders, self._loading = {}, True
+        elif kind == Kind.ORDER_ADD:
+            self.orders.pop(order, None)
+            self.orders[order] = Side(side), price, size
+        elif kind == Kind.ORDER_MODIFY:
+            self._change(order, (Side(side), price, size))
+        elif kind == Kind.ORDER_CANCEL:
+            left = self.orders[order][2] - size if size and order in self.orders else 0
+            self._change(order, (*self.orders[order][:2], left) if left else None)
+        if flags & Flag.LAST and self._loading:
+            self.live, self._loading = True, False
+
+    def _change(self, order: int, now: tuple[Side, int, int] | None) -> None:
+        before = self.orders.get(order)
+        self.unknown += before is None and self.live
+        if before is not None and (now is None or now[:2] != before[:2] or now[2] > before[2]):
+            del self.orders[order]
+        if now is not None and now[2]:
+            self.orders[order] = now
+        elif now is not None:
+            self.orders.pop(order, None)
+
+    def queue(self, side: Side) -> list[tuple[int, int, int]]:
+        """Id, price and size, in price-time priority."""
+        own = [(order, price, size) for order, (its, price, size) in self.orders.items() if its == side]
+        return sorted(own, key=lambda order: -order[1] if side == Side.BID else order[1])
+
+    def levels(self, price_scale: int, size_scale: int) -> dict[Side, dict[Decimal, Decimal]]:
+        """Size by side and price."""
+        sides: dict[Side, dict[Decimal, Decimal]] = {Side.BID: {}, Side.ASK: {}}
+        for side, price, size in self.orders.values():
+            at = Decimal(price).scaleb(-price_scale)
+            sides[side][at] = sides[side].get(at, Decimal(0)) + Decimal(size).scaleb(-size_scale)
+        return sides

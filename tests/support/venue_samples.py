@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+import dbn_sample
 import msgspec
 from sim_process import SimProcess
 from websockets.sync.client import connect
 
+from tickplant.feeds.contract import Event
 from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import Flag, Side
 
@@ -40,6 +42,8 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     counted: frozenset[str] = frozenset()  # channels whose ids tell a repeat
     read_from: dict[str, bytes] = {}  # by channel, behind what the numbers that a feed reads stand in a frame
     fresh: Callable[[bytes], bytes] = lambda frame: frame  # as it comes over a connection that has sent others since
+    streams_named: dict[str, str] = {}  # by channel, the simulated venue's stream; {lower}: a symbol in small letters
+    watched: frozenset[str] = frozenset({"trade", "quote", "book"})  # channels whose silence is known not to be rest
     lossy: str = "*"  # pattern of the simulated venue's streams of which a feed notices what is lost, or goes on right
     in_line: bool = True  # the ids of its trades have no holes
     has_links: bool = True  # else all comes by requests
@@ -49,6 +53,12 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     polled: bool = True  # instrument data is asked for; else the venue pushes them
     by_name: bool = False  # it says of its instruments what it is asked by name
     acknowledges: bool = True  # it says whether it takes a subscription
+    told: Callable[[], Iterator[tuple[int, Event]]] | None = None  # a session of a venue that has no simulated dialect
+    stream: bool = False  # a link brings bytes that a read cuts anywhere, not frames
+
+    def stream_of(self, symbol: str, channel: str) -> str:
+        """Pattern of the simulated venue's stream of a channel of a symbol."""
+        return self.streams_named[channel].format(symbol=symbol, lower=symbol.lower())
 
     @property
     def has_book(self) -> bool:
@@ -82,8 +92,14 @@ def _sides(bids: Any, asks: Any) -> Levels:
     }
 
 
-_BINANCE_STREAM: Final = re.compile(rb'\{"stream":"([^@"]+)@(trade|aggTrade|bookTicker|depth)')
-_BINANCE_CHANNELS: Final = {b"trade": "trade", b"aggTrade": "agg_trade", b"bookTicker": "quote", b"depth": "book"}
+_BINANCE_STREAM: Final = re.compile(
+    rb'\{"stream":"([^@"]+)@(trade|aggTrade|bookTicker|depth(?:5|10|20)?|kline|markPrice|forceOrder)[@_"]'
+)
+_BINANCE_CHANNELS: Final = (
+    {b"trade": "trade", b"aggTrade": "agg_trade", b"bookTicker": "quote", b"depth": "book", b"kline": "venue_bar"}
+    | dict.fromkeys((b"depth5", b"depth10", b"depth20"), "partial_book")
+    | {b"markPrice": "statistic", b"forceOrder": "liquidation"}
+)
 
 
 def _binance_owner(frame: bytes) -> tuple[str, str] | None:
@@ -134,7 +150,8 @@ _BINANCE_FRAMES: Final = (
 
 def _kraken_owner(frame: bytes) -> tuple[str, str] | None:
     message = json.loads(frame)
-    channel = {"ticker": "quote", "trade": "trade", "book": "book"}.get(message.get("channel"))
+    channels = {"ticker": "quote", "trade": "trade", "book": "book", "ohlc": "venue_bar"}
+    channel = channels.get(message.get("channel"))
     symbols = {entry["symbol"] for entry in message["data"]} if channel else set()
     return (symbols.pop(), channel) if channel and len(symbols) == 1 else None
 
@@ -383,6 +400,8 @@ _POLYGON: Final = VenueSample(
     channels=("trade", "quote", "venue_bar"),
     frames=_POLYGON_FRAMES,
     nothing=frozenset({b"[]"}),
+    watched=frozenset(),
+    streams_named={"trade": "T.{symbol}", "quote": "Q.{symbol}"},
     counted=frozenset({"trade"}),
     in_line=False,
     has_life=False,
@@ -445,6 +464,8 @@ _DXLINK: Final = VenueSample(
     owner=_dxlink_owner,
     channels=("trade", "quote"),
     frames=_DXLINK_FRAMES,
+    watched=frozenset({"quote"}),
+    streams_named={"trade": "{symbol}@TimeAndSale", "quote": "{symbol}@Quote"},
     counted=frozenset({"trade"}),
     in_line=False,
     has_life=False,
@@ -456,12 +477,17 @@ _BINANCE: Final = VenueSample(
     symbols=("BTCUSDT", "ETHUSDT"),
     further="BNBUSDT",
     owner=_binance_owner,
+    channels=("trade", "quote", "book", "partial_book", "venue_bar"),
     levels=_binance_levels,
     fetch_book=_binance_book("/api/v3"),
     depth=5000,
     frames=_BINANCE_FRAMES,
+    streams_named={"trade": "{lower}@trade", "quote": "{lower}@bookTicker", "book": "{lower}@depth@*"},
     counted=frozenset({"trade", "agg_trade", "quote", "book"}),
 )
+
+
+_FUTURES: Final = (*_BINANCE.channels, "statistic", "liquidation")
 
 
 def _coinm(frame: bytes) -> bytes:
@@ -476,10 +502,13 @@ SAMPLES: Final[dict[str, VenueSample]] = {
     sample.venue: sample
     for sample in (
         _BINANCE,
-        msgspec.structs.replace(_BINANCE, venue="binance-usdm", fetch_book=_binance_book("/fapi/v1")),
+        msgspec.structs.replace(
+            _BINANCE, venue="binance-usdm", channels=_FUTURES, fetch_book=_binance_book("/fapi/v1")
+        ),
         msgspec.structs.replace(
             _BINANCE,
             venue="binance-coinm",
+            channels=("trade", "quote", "book"),  # what is on request is that of binance-usdm
             symbols=("BTCUSD_PERP", "ETHUSD_PERP"),
             further="BNBUSD_PERP",
             fetch_book=_binance_book("/dapi/v1"),
@@ -487,6 +516,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
         ),
         VenueSample(
             venue="kraken",
+            channels=("trade", "quote", "book", "venue_bar"),
             symbols=("BTC/USD", "ETH/USD"),
             further="SHIB/USD",
             owner=_kraken_owner,
@@ -495,6 +525,7 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             depth=10,
             ws_path="",
             frames=_KRAKEN_FRAMES,
+            streams_named={"trade": "{symbol}@trade", "quote": "{symbol}@ticker-bbo", "book": "{symbol}@book-*"},
             counted=frozenset({"trade"}),
             corrupts=True,
             polled=False,
@@ -509,6 +540,8 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             depth=5000,
             frames=_COINBASE_FRAMES,
             read_from={"quote": b'"best_bid"'},
+            watched=frozenset({"trade", "book"}),
+            streams_named={"trade": "{symbol}@matches", "quote": "{symbol}@ticker", "book": "{symbol}@level2"},
             lossy="*@[!l]*",
             counted=frozenset({"trade", "quote"}),
         ),
@@ -521,6 +554,8 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             fetch_book=_advanced_book,
             depth=5000,
             frames=_ADVANCED_FRAMES,
+            watched=frozenset({"book"}),
+            streams_named={"trade": "{symbol}@market_trades", "quote": "{symbol}@ticker", "book": "{symbol}@level2"},
             read_from={"trade": b'"trades"', "quote": b'"best_bid"', "book": b'"price_level"'},
             fresh=lambda frame: re.sub(rb'"sequence_num":\d+', b'"sequence_num":1000000', frame),
             counted=frozenset({"trade"}),
@@ -552,10 +587,31 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             symbols=("O:SPY261218C00700000", "O:SPY261218P00700000"),
             further="O:MSFT261218C00400000",
         ),
-        msgspec.structs.replace(_POLYGON, venue="polygon-crypto", symbols=("BTC-USD", "ETH-USD"), further="SHIB-USD"),
+        msgspec.structs.replace(
+            _POLYGON,
+            venue="polygon-crypto",
+            symbols=("BTC-USD", "ETH-USD"),
+            further="SHIB-USD",
+            watched=frozenset({"quote"}),
+            streams_named={"trade": "XT.{symbol}", "quote": "XQ.{symbol}"},
+        ),
+        VenueSample(
+            venue="databento",
+            symbols=dbn_sample.SYMBOLS,
+            further="GLBX.MDP3/NONE",
+            owner=dbn_sample.owner,
+            channels=("orders", "trade"),
+            frames=tuple(dbn_sample.layouts(1)),
+            in_line=False,
+            has_life=False,
+            secrets=dbn_sample.SECRETS,
+            told=dbn_sample.session,
+            stream=True,
+        ),
     )
 }
 
-WITH_LINKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_links}
+WITH_FRAMES: Final = {name: sample for name, sample in SAMPLES.items() if not sample.stream}
+WITH_LINKS: Final = {name: sample for name, sample in WITH_FRAMES.items() if sample.has_links}
 WITH_BOOKS: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_book}
 WITH_LIVES: Final = {name: sample for name, sample in SAMPLES.items() if sample.has_life}

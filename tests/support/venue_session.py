@@ -329,6 +329,17 @@ class VenueSession:
                     raise AssertionError(reason)
 
 
+def short_session(sample: VenueSample) -> list[Happened]:
+    """What happens in somewhat more than a second: the venue's market, and the begin of another connection."""
+    if sample.told is not None:
+        return [Happened(BEGIN_NS + ms * MS, event) for ms, event in sample.told()]
+    with VenueSession(sample, messages_per_s=150.0) as session:
+        session.run(1.2, step_ms=25)
+        session.disconnect()
+        session.run(0.2, step_ms=25)
+    return session.happened
+
+
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
     """The result of what waits for nothing."""
     try:

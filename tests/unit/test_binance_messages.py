@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tickplant.feeds.kit.numbers import price, size
+from tickplant.feeds.kit.numbers import epoch_ns, price, size
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.venues.binance.messages import (
     Answer,
@@ -21,20 +21,19 @@ from tickplant.feeds.venues.binance.messages import (
     Trade,
     decode,
 )
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 
 
 def test_times_are_read_as_ms_us_or_ns_by_their_magnitude() -> None:
-    assert to_ns(1_788_264_000_013) == 1_788_264_000_013_000_000
-    assert to_ns(1_788_264_000_013_457) == 1_788_264_000_013_457_000
-    assert to_ns(1_788_264_000_013_457_891) == 1_788_264_000_013_457_891
-    assert to_ns(0) == 0
+    assert epoch_ns(1_788_264_000_013) == 1_788_264_000_013_000_000
+    assert epoch_ns(1_788_264_000_013_457) == 1_788_264_000_013_457_000
+    assert epoch_ns(1_788_264_000_013_457_891) == 1_788_264_000_013_457_891
+    assert epoch_ns(0) == 0
 
 
 @pytest.mark.parametrize("time", [10**13, 10**16])
 def test_a_time_of_no_unit_is_rejected(time: int) -> None:
     with pytest.raises(RejectError) as rejected:
-        to_ns(time)
+        epoch_ns(time)
     assert rejected.value.cause == "time"
 
 

@@ -208,6 +208,24 @@ def test_what_a_heartbeat_names_and_the_stream_does_not_bring_is_asked_for_once_
     assert one.adapter.counters.gaps == 0
 
 
+def test_a_stream_of_trades_that_only_answers_bring_is_renewed() -> None:
+    one = desk()
+    one.feed(match(100), ts=NOW)
+    for number in range(3):
+        now = NOW + 2 * number * SECOND
+        one.feed(heartbeat(101 + number), ts=now)
+        one.timer(now + SECOND)
+        (request,) = one.take_requests()
+        assert not any(isinstance(action, Resubscribe) for action in one.actions)
+        row = {"trade_id": 101 + number, "side": "buy", "size": "1", "price": "2", "time": TIME}
+        one.answer(request, 200, json.dumps([row]).encode(), now + SECOND)
+    records = one.timer(NOW + 6 * SECOND)
+    (again,) = [action for action in one.actions if isinstance(action, Resubscribe)]
+    assert "matches BTC-USD" in again.reason
+    silent = [record for record in records if record.price == StatusCode.SUBSCRIPTION_SILENT]
+    assert [record.flags & ~Flag.LAST for record in silent] == [Flag.ON_TRADE]
+
+
 def test_an_answer_that_does_not_have_the_trade_leaves_the_hole_to_the_next_one() -> None:
     one = desk()
     one.feed(match(100), heartbeat(102), ts=NOW)

@@ -8,7 +8,8 @@ import uuid
 import numpy as np
 import pytest
 from checked_adapter import Checked
-from coinbase_tools import NOW, SECRETS, TIME, ExchangeDesk, FoldedOrders, match
+from coinbase_tools import NOW, SECRETS, TIME, ExchangeDesk, match
+from folded_orders import FoldedOrders
 from session_scripts import StreamRules
 from venue_desk import SECOND, words
 from venue_samples import SAMPLES

@@ -64,6 +64,7 @@ def test_the_built_in_demo_is_the_file_at_the_top_of_the_repository() -> None:
             "must be 1: kraken does not number its quote events: nothing would tell what one connection repeats",
         ),
         (FEED + 'channels = ["trade", "trade"]\n', "feeds.a", "listed twice"),
+        (FEED + "book_depth = 20\n", "feeds.a.book_depth", "about partial_book at binance: the feed does not take"),
         (FEED + 'crossed = "match"\n', "feeds.a.crossed", "does not take orders"),
         (FEED + 'crossed = "cross"\n', "feeds.a.crossed", "cross"),
         (FEED + "ring_records = 5000\n", "feeds.a.ring_records", "the next is 8192"),
@@ -161,7 +162,7 @@ def symbols(text: str) -> str:
         )),
         (engine('publish = "tcp://127.0.0.1:65535"'), "engines.e.requests"),
         *((f'{FULL}[feeds.{name}]\nvenue = "binance"\nsymbols = ["A"]\n', f"feeds.{name}") for name in (
-            "drain", "supervisor", "command", "e-recall", "e-a-restore", "a" * 32,
+            "drain", "supervisor", "command", "e-recall", "a" * 32,
         )),
         ("a = " + "[" * 100_000 + "]" * 100_000, ""),
         ("a = " + "9" * 5000, ""),
@@ -225,7 +226,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=5,
 )
-KINDS = (cfg.PlantConfig, cfg.FeedConfig, cfg.EngineConfig, cfg.WriterConfig, cfg.SimConfig)
+KINDS = (
+    *(cfg.PlantConfig, cfg.FeedConfig, cfg.EngineConfig, cfg.WriterConfig, cfg.SimConfig),
+    *(cfg.StoreConfig, cfg.RetentionConfig),
+)
 
 
 @given(st.sampled_from(KINDS), st.data())

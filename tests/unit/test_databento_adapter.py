@@ -159,6 +159,7 @@ def test_errors_of_the_gateway() -> None:
         desk.effects.clear()
     assert said(desk.on(Frames(LINK, [notice("error", 5)]))) == [(Kind.STATUS, StatusCode.SUBSCRIPTION_REFUSED, 0)]
     assert said(desk.on(Frames(LINK, [notice("error", 7)]))) == [(Kind.GAP, GapCause.SEQUENCE, ON)]
+    assert any(isinstance(effect, Resubscribe) for effect in desk.effects)  # a book of orders begins with a session
     desk.effects.clear()
     assert not len(desk.on(Frames(LINK, [notice("system", 0)])))
     assert not desk.effects
@@ -177,6 +178,7 @@ def test_undefined_values_flags_and_unknown_actions() -> None:
     unknown = bytearray(mbo(T0_NS, "A", 5, 1, 1))
     unknown[38] = ord("Z")
     found = desk.on(Frames(FILE_LINK, [odd + bytes(unknown)]))
+    assert found["kind"].tolist() == [Kind.CLEAR, Kind.ORDER_ADD, Kind.GAP]  # each at its place
     add = found[found["kind"] == Kind.ORDER_ADD][0]
     assert (add["price"], add["size"], add["ts_recv"]) == (-(2**63), 0, T0_NS)
     assert add["flags"] == OrderFlag.TOP | OrderFlag.AGGREGATED | OrderFlag.BAD_TIME | OrderFlag.DOUBTFUL

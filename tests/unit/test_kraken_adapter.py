@@ -13,6 +13,7 @@ from venue_desk import SECOND, Record
 
 from tickplant.errors import FeedError
 from tickplant.feeds.contract import Resubscribe
+from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.last_ids import LastIds
 from tickplant.records.layouts import UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
 
@@ -102,6 +103,38 @@ def test_each_symbol_is_acknowledged_and_one_that_is_not_replaces_the_connection
     (replacement,) = desk.actions
     assert isinstance(replacement, Resubscribe)
     assert "no answer" in replacement.reason
+
+
+def test_a_subscription_that_the_venue_bears_already_is_ended_before_the_next_try() -> None:
+    desk = opened()
+    desk.close()
+    desk.open()
+    book_request = desk.sent()[-1]
+    refusal = {"method": "subscribe", "error": "Already subscribed", "success": False, "symbol": BTC}
+    desk.feed(refusal | {"req_id": book_request["req_id"]}, ts=SECOND)
+    (end,) = desk.sent()
+    assert (end["method"], end["params"]["channel"], end["params"]["symbol"]) == ("unsubscribe", "book", [BTC])
+    desk.timer(2 * SECOND)
+    (again,) = desk.sent()
+    assert (again["method"], again["params"]) == ("subscribe", book_request["params"])
+
+
+def test_of_the_rejected_parts_of_a_frame_the_one_that_no_gap_tells_of_comes_first() -> None:
+    told = RejectError("scale", "too fine")
+    told.accounted = True
+    parts = [told, RejectError("value", "no number"), RejectError("time", "no time")]
+
+    def record(part: RejectError | None) -> bool:
+        if part is not None:
+            raise part
+        return True
+
+    adapter = opened().adapter
+    assert adapter.each([None], record)
+    with pytest.raises(RejectError) as raised:
+        adapter.each([None, *parts], record)
+    assert (raised.value.cause, raised.value.accounted) == ("value", False)
+    assert raised.value.detail == "no number; scale: too fine; time: no time"
 
 
 def test_a_refused_symbol_is_recorded_and_asked_for_again_alone() -> None:

@@ -79,6 +79,37 @@ def test_an_interruption_is_a_gap_when_the_channel_goes_on(market: Market) -> No
     assert (int(ticks[1]["price"]), int(ticks[1]["flags"])) == (GapCause.DISCONNECT, Flag.ON_OTHER | Flag.LAST)
 
 
+@pytest.mark.kernels
+def test_a_gap_goes_to_the_channels_that_have_carried_something() -> None:
+    ticks = np.zeros(6, TICK)
+    ticks["kind"] = [Kind.VENUE_BAR, Kind.GAP, Kind.STATISTIC, Kind.GAP, Kind.GAP, Kind.GAP]
+    ticks["flags"][[1, 3, 4, 5]] = Flag.ON_OTHER
+    ticks["flags"][4] |= Flag.PARTIAL
+    ticks["instrument"][5] = 1
+    masks = np.zeros(6, np.uint32)
+    tick_channels(ticks, masks, np.zeros(2, np.uint32))
+    named = [{name for bit, name in enumerate(TICK_CHANNELS) if mask >> bit & 1} for mask in masks.tolist()]
+    assert named == [
+        *({"venue_bar"}, {"venue_bar"}, {"statistic"}, {"venue_bar", "statistic"}),
+        *({"book"}, {"venue_bar", "statistic", "liquidation"}),
+    ]
+
+
+def test_an_instrument_has_books_of_one_kind(market: Market) -> None:
+    assert not market.streams & Flag.ON_ORDERS and market.streams & Flag.ON_BOOK
+    market.book_channel = "orders"
+    assert not market.streams & Flag.ON_BOOK and market.streams & Flag.ON_ORDERS
+
+
+def test_the_gap_of_a_partial_book_goes_where_that_is_published(market: Market) -> None:
+    listing = market.listings.add("A")
+    market.others.on_partial_book(listing, np.zeros((0, 8), np.int64), 1)
+    market.interrupt(listing, "partial_book", 1)
+    market.go_on(listing, "partial_book", 2)
+    market.rejects.add(RejectError("value", "x"), listing, "partial_book", 3)
+    assert market.batch.take()["flags"].tolist() == [Flag.ON_OTHER | Flag.PARTIAL | Flag.LAST] * 2
+
+
 def test_each_kind_goes_to_its_own_channel() -> None:
     ticks = np.zeros(8, TICK)
     ticks["kind"] = [12, 13, 14, Kind.ORDER_ADD, Kind.ORDER_FILL, Kind.CLEAR, Kind.CLEAR, Kind.GAP]

@@ -17,12 +17,10 @@ from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Kind, Schema
-from tickplant.runtime.control import Mark, Restoring
-from tickplant.runtime.job_specs import RingRef
+from tickplant.runtime.job_specs import Past as FeedOfVenue
 from tickplant.shm.ring import Ring
 from tickplant.store.reader import Store
-from tickplant.store.restore import Beginning, first_needed, marks
-from tickplant.store.selection import Selection
+from tickplant.store.restore import Beginning, FeedPast, first_needed, marks
 
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
@@ -44,14 +42,12 @@ class Engines:
         self.stored[schema].append(records.tobytes())
         return records, len(records)
 
-    def come_back(self, ticks: np.ndarray, oldest: int, beginning: Beginning, stored: list[Mark]) -> Feed:
-        """Fold what the store plays, then the ring, which holds the ticks from `oldest` on."""
-        name = ring_name()
+    def come_back(self, ticks: np.ndarray, oldest: int) -> Feed:
+        """Fold what is stored, then the ring, which holds the ticks from `oldest` on."""
+        past = FeedPast(Store(self.folder), "engine", "feed", FeedOfVenue("venue"), list, BAR_S)
         with (
-            Ring.create(f"{name}-live", Schema.TICK, 4096, start=oldest, epoch=1, doorbell_dir=self.folder) as live,
-            Ring.create(f"{name}-past", Schema.TICK, 1 << 15, epoch=1, doorbell_dir=self.folder) as past,
+            Ring.create(ring_name(), Schema.TICK, 4096, start=oldest, epoch=1, doorbell_dir=self.folder) as live,
             live.producer() as feed,
-            past.producer() as restore,
         ):
             feed.publish(ticks[oldest:])
             rebuild = Rebuild(
@@ -59,26 +55,16 @@ class Engines:
                 self.feed,
                 live,
                 "engine",
-                self.folder,
+                past,
                 stored={},
                 store_bbo=lambda bbo, patient: self.keep(Schema.BBO, bbo),
                 store_bars=lambda bars, patient: self.keep(Schema.BAR, bars),
-                ask=lambda: None,
-                release=lambda: None,
             )
-            count = len(beginning.checkpoints)
-            ring = RingRef(past.name, int(Schema.TICK), "feed")
-            rebuild.offer(Restoring("engine", "feed", ring, beginning.first_seq, stored, count))
-            rebuild.turn()
-            restore.publish(beginning.checkpoints)
-            for records in Store(self.folder).read("feed", Schema.TICK, Selection(), first_seq=beginning.first_seq):
-                restore.publish(records)
             while not rebuild.finished:
                 assert rebuild.turn(), "it has not got all it needs"
             self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo())
             rebuild.close()
             live.unlink()
-            past.unlink()
         return rebuild.feed
 
     def close(self) -> None:
@@ -146,10 +132,8 @@ def rows(*parts: np.ndarray | bytes, dtype: np.dtype[np.void]) -> list[tuple[int
 def test_nothing_is_missing_and_nothing_double_after_coming_back(
     past: Past, engines: Engines, upto: dict[str, int]
 ) -> None:
-    beginning = past.store(engines.folder, **upto)
-    store = Store(engines.folder)
-    oldest = upto["tick"] - 1000
-    feed = engines.come_back(past.ticks, oldest, beginning, marks(store, "engine", frozenset(past.ids), BAR_S))
+    past.store(engines.folder, **upto)
+    feed = engines.come_back(past.ticks, upto["tick"] - 1000)
     for schema in (Schema.BBO, Schema.BAR):
         made = past.derived[schema]
         before = made[made["source_seq"] < upto[schema.name.lower()]]

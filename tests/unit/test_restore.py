@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import zmq
-from remains import ring_name
 
 from tickplant.engine.derived_sink import Stored, newest_of
+from tickplant.engine.recovery import Interrupted
+from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema
-from tickplant.runtime.control import Heartbeat, Mark, decode
-from tickplant.runtime.job_specs import Plant, RestoreSpec, RingRef
-from tickplant.shm.ring import Ring
+from tickplant.runtime.job_specs import Past
 from tickplant.store.reader import Store
-from tickplant.store.restore import LOOK_BACK_S, first_needed, marks
-from tickplant.store.stored_source import Stopped, StoredSource
+from tickplant.store.restore import LOOK_BACK_S, FeedPast, Mark, first_needed, marks
 from tickplant.writer.journal import Journal
 
 SECOND = 10**9
@@ -139,43 +136,31 @@ def test_records_are_stored_once_whatever_is_made_again() -> None:
 MADE = ((1, 1, 9), (1, 1, 10), (1, 60, 10), (1, 1, 11), (900, 1, 3))
 
 
-def test_who_scans_a_store_reports_meanwhile_and_ends_there_when_told(tmp_path: Path) -> None:
-    """Else it would be killed as silent, and its successor as well, for as long as the store is large."""
+def test_who_scans_a_store_is_called_back_meanwhile_and_may_end_the_scan(tmp_path: Path) -> None:
+    """Else an engine would be killed as silent, and its successor as well, for as long as the store is large."""
     fill(tmp_path, Schema.TICK, "feed", ticks({7: 1, 8: 2}))
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    supervisor = context.socket(zmq.ROUTER)
-    supervisor.set(zmq.RCVHWM, 0)
-    supervisor.bind(f"ipc://{tmp_path}/control")
-    resources = contextlib.ExitStack()
-    ring = resources.enter_context(Ring.create(ring_name(), Schema.TICK, 64, start=0, epoch=1, doorbell_dir=tmp_path))
-    resources.callback(ring.unlink)
-    ref = RingRef(ring.name, int(Schema.TICK), "feed")
-    spec = RestoreSpec(
-        name="restore",
-        plant=Plant(str(tmp_path), str(tmp_path), f"ipc://{tmp_path}/control", heartbeat_s=0.0),  # every beat is due
-        engine="engine",
-        feed="feed",
-        venue="venue",
-        symbols=(),
-        bar_s=(1,),
-        live=ref,
-        ring=ref,
-    )
-    source = StoredSource(spec, resources)
-    store = Store(tmp_path, while_reading=source.beat)
-    try:
-        stored = [mark(1, 4000), mark(2, 4000)]
-        assert first_needed(store, "engine", "feed", IDS, stored, (1,), OTHERWISE).first_seq == 7
-        heard = 0
-        while supervisor.poll(1000):
-            assert isinstance(decode(supervisor.recv_multipart()[1]), Heartbeat)
-            heard += 1
-        files = store.files("feed", Schema.TICK)
-        assert heard > len(files) > 3  # and the chunks in which the CLEARs are
-        source.loop.stop()
-        with pytest.raises(Stopped):
-            first_needed(store, "engine", "feed", IDS, stored, (1,), OTHERWISE)
-    finally:
-        resources.close()
-        supervisor.close()
-        context.term()
+    fill(tmp_path, Schema.BBO, "engine", derived(BBO, {"instrument": 1, "source_seq": 4990}))
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 8, 8)
+    calls: list[int] = []
+    whole = Store(tmp_path, while_reading=lambda: calls.append(0))
+    beginning, stored = FeedPast(whole, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
+    assert (beginning.first_seq, stored) == (7, [mark(1, 4990)])
+    assert len(calls) > 5
+    for number in (0, len(calls) // 2, len(calls) - 1):
+        left = iter(range(number))
+
+        def meanwhile(left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise Interrupted
+
+        store = Store(tmp_path, while_reading=meanwhile)
+        with pytest.raises(Interrupted):
+            FeedPast(store, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
+
+
+def test_the_instruments_of_a_feed_are_those_it_ever_had_and_those_that_have_come(tmp_path: Path) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    ids = [table.register(venue, symbol, 8, 8).id for venue in ("venue", "other") for symbol in ("AAA", "BBB", "CCC")]
+    for symbols, seen, expected in ((("aaa",), [ids[1]], ids[:2]), ((), [], ids[:3])):
+        past = FeedPast(Store(tmp_path), "engine", "feed", Past("venue", symbols), lambda seen=seen: seen, (1,))
+        assert past.ids() == frozenset(expected)

@@ -166,3 +166,44 @@ def test_a_correction_has_the_id_of_its_trade_and_is_no_repeat() -> None:
     assert [market.on_trade(listing, trade(7, flags=flags), 9) for flags in told] == [True, False, True, True, False]
     assert (market.batch.take()["flags"] & ~np.uint16(Flag.LAST)).tolist() == [0, *told[2:4]]
     assert market.duplicates == 2
+
+
+def scan_named(market: Market, symbol: str) -> None:
+    frame = b'{"s":"%s","q":7,"p":1.5,"z":2,"t":1700000000000}' % symbol.encode()
+    market.scan([frame], 9, lambda *_: None, lambda *_: None)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_good_trades_of_another_symbol_do_not_end_a_run_of_rejects(looked_at: bool) -> None:
+    def resolve(symbol: str, *_: int | None, exact: bool = False) -> Instrument:
+        return Instrument(id=1 + (symbol == "B"), venue="v", symbol=symbol, price_scale=2, size_scale=3)
+
+    context = FeedContext(symbols=("A", "B"), channels=("trade",), resolve=resolve)
+    new_book = lambda _: BookSync(chained=False, held_limit=1)  # noqa: E731
+    market = Market(context, Shapes({"trade": TRADE}), new_book, lambda _: None, trades_count=False)
+    links = StreamLinks(market, Subscriptions([], StreamCodec(), silent_s=10), lambda _: (), live=True)
+    listing = market.listings.add("A")
+    market.listings.add("B")
+
+    def reject() -> None:
+        with pytest.raises(RejectError):
+            market.on_trade(listing, trade(7, "x"), 9)
+
+    def gaps() -> int:
+        ticks = market.batch.take()
+        return int((ticks["kind"] == Kind.GAP).sum())
+
+    scan_named(market, "A")
+    for _ in range(3):
+        reject()
+        scan_named(market, "B")
+        if looked_at:
+            links._delivered(Stream("A", "trade"))
+    assert gaps() == 1
+    assert market.rejects.trouble()
+    scan_named(market, "A")
+    if looked_at:
+        assert links._delivered(Stream("A", "trade"))
+    assert not market.rejects.trouble()
+    reject()
+    assert gaps() == 1

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from venue_samples import SAMPLES
-from venue_session import Happened, VenueSession
+from venue_session import Happened, short_session
 
 from tickplant.feeds.contract import Answer, Frames
 
 GOLDEN: Final = Path(__file__).parents[3] / "shared" / "golden"
-SESSION_S: Final = 1.0
 WINDOW: Final = 8
 """Lines of an input that tells a story, such as a snapshot and the changes behind it."""
 
@@ -41,7 +40,13 @@ ODD: Final = (
 
 
 def seeds(venue: str) -> list[bytes]:
-    """Inputs: single lines, and runs of lines."""
+    """Inputs: single lines, and runs of lines; of a stream, pieces of it behind its begin."""
+    if SAMPLES[venue].stream:
+        frames = [frame for _, what in session(venue) if isinstance(what, Frames) for frame in what.frames]
+        begin = next(place for place, frame in enumerate(frames) if SAMPLES[venue].owner(frame) is not None)
+        records = [*frames[begin : begin + 8 * WINDOW], *SAMPLES[venue].frames]
+        runs = [records[start : start + WINDOW] for start in range(0, len(records), WINDOW // 2)]
+        return [b"".join([frames[begin - 1], *run]) for run in ([], *runs)]
     told = [line for line in _told(venue) if b"\n" not in line]
     runs = [told[start : start + WINDOW] for start in range(0, len(told), WINDOW // 2)]
     # Pairs that belong together are far apart in a session: a book, and each thing that may come behind it.
@@ -53,12 +58,8 @@ def seeds(venue: str) -> list[bytes]:
 
 @functools.cache
 def session(venue: str) -> list[Happened]:
-    """A second of the simulated venue, and the begin of another connection."""
-    with VenueSession(SAMPLES[venue], messages_per_s=150.0) as talk:
-        talk.run(SESSION_S, step_ms=25)
-        talk.disconnect()
-        talk.run(0.2, step_ms=25)
-    return talk.happened
+    """A second of the venue, and the begin of another connection."""
+    return short_session(SAMPLES[venue])
 
 
 def _told(venue: str) -> Iterator[bytes]:

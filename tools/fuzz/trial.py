@@ -8,10 +8,13 @@ from typing import Final
 
 import numpy as np
 from checked_adapter import Checked
+from dbn_sample import LINES as LOGIN
 from venue_samples import VenueSample
 from venue_session import Happened
 
-from tickplant.feeds.contract import Answer, Ended, Event, Frames, Request, Send
+from tickplant.feeds.contract import Answer, Ended, Event, Frames, Opened, Request, Send
+from tickplant.feeds.importers import FILE_LINK
+from tickplant.feeds.venues.databento.dbn import MAGIC
 from tickplant.records.layouts import GapCause, Kind
 from tickplant.venues import find_venue
 
@@ -91,11 +94,27 @@ class Trial:
 
     def __call__(self, content: bytes) -> None:
         """Raises whatever is found."""
+        if self.sample.stream:
+            whole, step = Frames(FILE_LINK, [content]), 1 + len(content) % 97
+            pieces = [content[start : start + step] for start in range(0, len(content), step)]
+            by_whole, by_pieces = (self._read_stream(what) for what in (whole, Frames(FILE_LINK, pieces)))
+            # What is no stream from its first byte on is looked through for one, piece by piece.
+            assert by_whole == by_pieces or not content.startswith(MAGIC), "where a stream is cut makes a difference"
+            self._live_on([Opened(self.link), *(Frames(self.link, [line]) for line in (*LOGIN, *pieces))])
+            return
         what = list(events(content, self.link))
         for channels in self.ways:
             by_shapes, by_reference = (self._read(what, channels, use_shapes=shapes) for shapes in (True, False))
             assert by_shapes == by_reference, "shapes and reference decoder differ"
         self._live_on(what)
+
+    def _read_stream(self, what: Frames) -> bytes:
+        """What is recorded, up to where it cannot be read any more."""
+        feed = Checked(self.sample, live=False, discover=True)
+        feed.on(what, self.now_ns)
+        records = feed.records
+        spoilt = np.flatnonzero((records["kind"] == Kind.GAP) & (records["price"] == GapCause.REJECTED))
+        return records[: spoilt[0] if len(spoilt) else None].tobytes()
 
     def _live_on(self, what: Sequence[Event]) -> None:
         for event in what:

@@ -29,6 +29,7 @@ from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.level_rows import book_rows, event_rows
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
@@ -48,7 +49,6 @@ from tickplant.feeds.venues.binance.snapshot_rows import snapshot_rows
 from tickplant.feeds.venues.binance.streams import StreamCodec, channels_of, links
 from tickplant.feeds.venues.binance.unnamed import Unnamed, UnnamedSnapshots
 from tickplant.feeds.venues.binance.venue import COINM, REQUEST_BYTES, SPOT, STREAMS_PER_CONNECTION, USDM, Rules
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.records.batch import Rows
 from tickplant.records.layouts import Flag, StatusCode
 from tickplant.venues import VENUES
@@ -178,7 +178,7 @@ class BinanceAdapter(VenueAdapter):
         if listing is None:
             return False
         try:
-            ts_event = to_ns(quote.time)
+            ts_event = epoch_ns(quote.time)
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "quote", ts_recv, quote.id)
             raise
@@ -193,7 +193,7 @@ class BinanceAdapter(VenueAdapter):
         if listing is None:
             return False
         try:
-            ts_event = to_ns(diff.time)
+            ts_event = epoch_ns(diff.time)
             rows = event_rows(listing.instrument, diff.bids, diff.asks, ts_event, ts_recv, diff.last)
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "book", ts_recv, diff.last, first=diff.first)
@@ -208,7 +208,7 @@ class BinanceAdapter(VenueAdapter):
             return False
         flags = Flag.SNAPSHOT | Flag.PARTIAL
         try:
-            ts_event = to_ns(book.time)
+            ts_event = epoch_ns(book.time)
             rows = book_rows(listing.instrument, book.bids, book.asks, ts_event, ts_recv, book.id, flags)
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "partial_book", ts_recv, book.id)
@@ -270,7 +270,7 @@ class BinanceAdapter(VenueAdapter):
         self._unnamed.finish()
 
     def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:
-        self.market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=to_ns(notice.time))
+        self.market.status(StatusCode.SHUTDOWN_NOTICE, ts_recv, ts_event=epoch_ns(notice.time))
         link = self.subscriptions.links.get(self.link)
         if link is not None and not link.replacing:
             link.replacing = True

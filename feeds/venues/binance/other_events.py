@@ -6,11 +6,11 @@ from typing import Final
 
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.other_streams import Ohlc
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import SECOND_NS
 from tickplant.feeds.venues.binance.other_messages import Kline, Liquidation, MarkPrice
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.records.layouts import Side
 from tickplant.records.statistics import StatisticCode
 
@@ -37,9 +37,9 @@ def _record(market: Market, listing: Listing, message: Message, ts_recv: int) ->
     match message:
         case Kline(bar=bar):
             # The last instant is printed at the precision of the stream: the end is the next whole second.
-            end_ns = (to_ns(bar.until) // SECOND_NS + 1) * SECOND_NS
+            end_ns = (epoch_ns(bar.until) // SECOND_NS + 1) * SECOND_NS
             ohlc = Ohlc(
-                to_ns(bar.begin),
+                epoch_ns(bar.begin),
                 end_ns,
                 bar.open,
                 bar.high,
@@ -58,9 +58,9 @@ def _record(market: Market, listing: Listing, message: Message, ts_recv: int) ->
                 StatisticCode.FUNDING_RATE: message.funding_rate,
             }
             told = {code: text for code, text in numbers.items() if text or code is StatisticCode.MARK_PRICE}
-            times = {StatisticCode.FUNDING_RATE: to_ns(message.funding_time)}
-            market.others.on_statistics(listing, told, to_ns(message.sent), ts_recv, at_ns=times)
+            times = {StatisticCode.FUNDING_RATE: epoch_ns(message.funding_time)}
+            market.others.on_statistics(listing, told, epoch_ns(message.sent), ts_recv, at_ns=times)
         case Liquidation(order=order):
             market.others.on_liquidation(
-                listing, order.price, order.size, _SIDE[order.side], to_ns(order.time), ts_recv
+                listing, order.price, order.size, _SIDE[order.side], epoch_ns(order.time), ts_recv
             )

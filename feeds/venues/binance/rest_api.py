@@ -9,11 +9,11 @@ from urllib.parse import quote
 from tickplant.feeds.contract import Request
 from tickplant.feeds.kit.events import VenueTrade
 from tickplant.feeds.kit.instrument_life import InstrumentSource, SymbolInfo, decimals
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget
 from tickplant.feeds.venues.binance import messages
 from tickplant.feeds.venues.binance.venue import Rules
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.records.layouts import Flag, Side
 
 INSTRUMENTS: Final = "exchangeInfo"
@@ -110,7 +110,7 @@ def trade_event(trade: messages.Trade | messages.AggTrade) -> VenueTrade:
     return VenueTrade(
         trade.symbol,
         trade.id,
-        to_ns(trade.time),
+        epoch_ns(trade.time),
         trade.price,
         trade.size,
         Side.SELL if trade.buyer_is_maker else Side.BUY,

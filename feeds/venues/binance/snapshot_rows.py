@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from tickplant.feeds.kit.level_rows import book_rows, complete_book
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.shape_reader import ShapeReader
 from tickplant.feeds.kit.shapes import Shapes
@@ -15,7 +16,6 @@ from tickplant.feeds.kit.state_table import INSTRUMENT, PRICE_SCALE, SIZE_SCALE,
 from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.venues.binance import shapes
 from tickplant.feeds.venues.binance.messages import Snapshot
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.instruments import Instrument
 from tickplant.records.batch import WORDS, Rows, TickBatch
 from tickplant.records.layouts import Flag
@@ -57,6 +57,6 @@ def _slow_snapshot_rows(instrument: Instrument, body: bytes, ts_recv: int) -> tu
         raise RejectError("schema", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectError("not json", str(error)) from None
-    time = to_ns(snapshot.time)
+    time = epoch_ns(snapshot.time)
     rows = book_rows(instrument, snapshot.bids, snapshot.asks, time, ts_recv, snapshot.id, Flag.SNAPSHOT)
     return snapshot.id, rows

@@ -136,6 +136,9 @@ class CoinbaseAdapter(VenueAdapter):
         self._books.on_second(now_ns)
         if self.live:
             self.effects += self._newest.on_second(now_ns)
+            if silent := self._newest.take_silent():
+                self.links.tell_silent(silent, now_ns)
+                self.effects += self.subscriptions.replace(silent)
         self.follow_up()
 
     # Messages.

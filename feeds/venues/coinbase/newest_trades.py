@@ -18,6 +18,8 @@ from tickplant.feeds.venues.coinbase.rest_api import NEWER, TradeArchive
 from tickplant.records.layouts import Flag
 
 GRACE_NS: Final = SECOND_NS
+SILENT_ANSWERS: Final = 3
+"""So many answers in a row that bring trades, with none over the stream between them, are no delay any more."""
 
 
 class NewestTrades:
@@ -29,6 +31,7 @@ class NewestTrades:
         self._budget = budget
         self._named: dict[str, tuple[int, int]] = {}  # by symbol: id of a trade that has not come, and since when
         self._asked: dict[str, int] = {}  # by symbol: up to which id; once is enough
+        self._answers: dict[str, tuple[int, int]] = {}  # by symbol: newest id of the last answer, and how many in a row
 
     def missing(self, symbol: str) -> range:
         """Ids that a heartbeat has named, or that lie before such a one, and that have not come."""
@@ -67,4 +70,14 @@ class NewestTrades:
         newer = sorted((one for one in trades if last is None or one.id > last), key=lambda one: one.id)
         for trade in newer:
             self._market.on_trade(listing, msgspec.structs.replace(trade, flags=Flag.SNAPSHOT), now_ns)
+        if newer:
+            before, answers = self._answers.get(symbol, (None, 0))
+            self._answers[symbol] = newer[-1].id, answers + 1 if last == before else 1
         return bool(newer)
+
+    def take_silent(self) -> list[Stream]:
+        """Streams that have brought nothing for several answers."""
+        silent = [symbol for symbol, (_, answers) in self._answers.items() if answers >= SILENT_ANSWERS]
+        for symbol in silent:
+            del self._answers[symbol]
+        return [Stream(symbol, "trade") for symbol in silent]

@@ -35,7 +35,7 @@ from tickplant.feeds.venues.databento import venue as facts
 from tickplant.feeds.venues.databento.dbn import MAGIC, DamageError, RecordType
 from tickplant.feeds.venues.databento.stream_reader import Recorder, StreamReader
 from tickplant.records.channels import ON_CHANNEL
-from tickplant.records.layouts import GapCause, Kind, StatusCode
+from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 
 KEY_NAME: Final = "key"
@@ -70,7 +70,8 @@ class DatabentoAdapter:
 
     venue = facts.VENUE
 
-    def __init__(self, context: FeedContext) -> None:
+    def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
+        """Nothing happens yet. `use_shapes` makes no difference: numpy reads all."""
         self._context = context
         self._counts = FeedCounters()
         self._recorder = Recorder(context, self._counts)
@@ -181,6 +182,10 @@ class DatabentoAdapter:
     def _read(self, link: _Link, data: bytes, ts_recv: int) -> None:
         if not self._context.live and not link.greeted:
             # Of a recording: lines have lost their ends, and whatever else begins with the metadata.
+            data, link.line = link.line + data, b""
+            if data and MAGIC.startswith(data):
+                link.line = data
+                return
             if not data.startswith(MAGIC):
                 self._ignored_lines(data.split())
                 return
@@ -200,8 +205,10 @@ class DatabentoAdapter:
         self._trouble = f"{link.name}: {error}"
         self._counts.frames += 1
         self._recorder.reject("damage" if isinstance(error, DamageError) else "schema", data[:256], ts_recv, str(error))
-        streams = link.reader.streams
-        self._recorder.emit.gap(None, GapCause.REJECTED, 0, ts_recv) if not streams else link.reader.lost(ts_recv)
+        if link.reader.streams:
+            link.reader.lost(ts_recv, GapCause.REJECTED)
+        else:
+            self._recorder.emit.gap(None, GapCause.REJECTED, 0, ts_recv)
         link.reader.end()
         link.greeted = False
         if self._context.live:
@@ -255,7 +262,10 @@ class DatabentoAdapter:
             self._counts.refused += 1
             self._recorder.emit.status(StatusCode.SUBSCRIPTION_REFUSED, self._now_ns)
         elif code == SKIPPED:
-            self._links[name].reader.lost(self._now_ns)
+            reader = self._links[name].reader
+            reader.lost(self._now_ns)
+            if self._context.live and any(flags & Flag.ON_ORDERS for flags in reader.streams.values()):
+                self._effects.append(Resubscribe(name, "records were skipped: books of orders begin with a session"))
 
 
 def warm_up() -> None:

@@ -85,8 +85,11 @@ def _dtype(size: int, fields: list[tuple[str, str, int]], levels: int = 0) -> np
 
 
 def _definition(size: int, symbol_bytes: int, symbol: int, action: int) -> np.dtype[np.void]:
-    limits = [("ts_recv", "<u8", 16), ("high_limit", "<i8", 56), ("low_limit", "<i8", 64)]
-    return _dtype(size, [*limits, ("raw_symbol", f"S{symbol_bytes}", symbol), ("action", "u1", action)])
+    numbers = [
+        *(("ts_recv", "<u8", 16), ("increment", "<i8", 24), ("expiration", "<u8", 40)),
+        *(("high_limit", "<i8", 56), ("low_limit", "<i8", 64)),
+    ]
+    return _dtype(size, [*numbers, ("raw_symbol", f"S{symbol_bytes}", symbol), ("action", "u1", action)])
 
 
 def _statistics(size: int, quantity: str, sequence: int) -> np.dtype[np.void]:

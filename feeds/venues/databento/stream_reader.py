@@ -30,6 +30,7 @@ OnNotice = Callable[[int, int, str], None]
 CAUSE: Final = "unknown action"
 _SECOND_NS: Final = 10**9
 _NO_CODE: Final = 255
+_ON_ORDERS: Final = int(Flag.ON_ORDERS | Flag.ON_TRADE)  # of mbo; made once, since it is wanted at each read
 
 
 class Recorder:
@@ -165,10 +166,10 @@ class StreamReader:
         if flags & Flag.ON_BOOK:
             recorder.ten_levels.forget(instrument)
 
-    def lost(self, ts_recv: int) -> None:
-        """The source has left records out."""
+    def lost(self, ts_recv: int, cause: GapCause = GapCause.SEQUENCE) -> None:
+        """The source has left records out, or what comes cannot be read."""
         for instrument, flags in self.streams.items():
-            self._gap(instrument, GapCause.SEQUENCE, ts_recv, flags)
+            self._gap(instrument, cause, ts_recv, flags)
 
     def _take(self, data: bytes, run: Run, ts_recv: int, *, own_times: bool) -> None:
         """Record a run."""
@@ -217,14 +218,20 @@ class StreamReader:
     def _orders(self, rows: Rows, stamp: Stamp) -> None:
         recorder = self._recorder
         found = ticks.order_ticks(rows, stamp)
-        self._see(stamp.instruments, Flag.ON_ORDERS | Flag.ON_TRADE)
-        bad = found["kind"] == 0
-        if bad.any():
-            for row, tick in zip(rows[bad], found[bad], strict=True):
-                ts_recv, detail = int(tick["ts_recv"]), f"action {row['action']}, side {row['side']}"
-                recorder.reject(CAUSE, row.tobytes(), ts_recv, detail)
-                self._gap(int(tick["instrument"]), GapCause.REJECTED, ts_recv, Flag.ON_ORDERS, 1)
-        recorder.counts.parsed += len(rows) - int(np.count_nonzero(bad))
+        self._see(stamp.instruments, _ON_ORDERS)
+        start = 0
+        for place in np.flatnonzero(found["kind"] == 0).tolist():
+            self._add_orders(found[start:place], stamp)
+            row, tick = rows[place], found[place]
+            ts_recv, detail = int(tick["ts_recv"]), f"action {row['action']}, side {row['side']}"
+            recorder.reject(CAUSE, row.tobytes(), ts_recv, detail)
+            self._gap(int(tick["instrument"]), GapCause.REJECTED, ts_recv, Flag.ON_ORDERS, 1)
+            start = place + 1
+        self._add_orders(found[start:], stamp)
+
+    def _add_orders(self, found: Ticks, stamp: Stamp) -> None:
+        recorder = self._recorder
+        recorder.counts.parsed += len(found)
         if not np.all(recorder.followed[stamp.instruments]):
             found = self._with_beginnings(found)
         if self._trades_of not in ("", "mbo"):
@@ -301,7 +308,7 @@ class StreamReader:
             found, name = ticks.statistic_ticks(rows, stamp), "statistic without a code"
         elif kind == RecordType.DEFINITION:
             recorder.counts.parsed += len(rows)
-            recorder.add(ticks.limit_ticks(rows, stamp))
+            recorder.add(ticks.definition_ticks(rows, stamp))
             recorder.add(ticks.delisted_ticks(rows, stamp))
             return
         else:

@@ -106,11 +106,11 @@ def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
     out[:, 1] = stamp.times
     price, mixed = words[:, 3], words[:, 4]
     out[:, 2] = price
-    if (undefined := price == dbn.NO_VALUE).any():
-        out[undefined, 2] = NO_PRICE
+    if price.max() == dbn.NO_VALUE:  # the largest that there is
+        out[price == dbn.NO_VALUE, 2] = NO_PRICE
     size = mixed & 0xFFFFFFFF
-    if (undefined := size == dbn.NO_SIZE).any():
-        size[undefined] = 0
+    if size.max() == dbn.NO_SIZE:
+        size[size == dbn.NO_SIZE] = 0
     out[:, 3] = size
     out[:, 4] = (words[:, 6] >> 32) & 0xFFFFFFFF
     out[:, 5] = words[:, 2]
@@ -196,19 +196,28 @@ def statistic_ticks(rows: Rows, stamp: Stamp) -> Ticks:
     return ticks
 
 
-def limit_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `definition`, the limits of the price, two for one; kind 0 where undefined."""
-    pairs: Ticks = np.empty((len(rows), 2), TICK)
-    for column, (code, name) in enumerate(
-        ((StatisticCode.LIMIT_UP, "high_limit"), (StatisticCode.LIMIT_DOWN, "low_limit"))
-    ):
+_OF_DEFINITION: Final = {
+    StatisticCode.LIMIT_UP: "high_limit",
+    StatisticCode.LIMIT_DOWN: "low_limit",
+    StatisticCode.TICK_SIZE: "increment",
+    StatisticCode.EXPIRATION: "expiration",
+}
+
+
+def definition_ticks(rows: Rows, stamp: Stamp) -> Ticks:
+    """Of `definition`, limits of the price, tick size and expiration, four for one; kind 0 where undefined."""
+    found: Ticks = np.empty((len(rows), len(_OF_DEFINITION)), TICK)
+    for column, (code, name) in enumerate(_OF_DEFINITION.items()):
         ticks = _ticks(len(rows), stamp, Kind.STATISTIC, rows, counted=False)
-        ticks["price"], ticks["size"], ticks["order_id"], ticks["flags"] = 9, rows[name], code, Flag.LAST
-        ticks["kind"][rows[name] == dbn.NO_VALUE] = 0
-        pairs[:, column] = ticks
-    both = (pairs["kind"] != 0).all(axis=1)
-    pairs["flags"][both, 0] = 0
-    return pairs.reshape(-1)
+        is_time = rows[name].dtype.kind == "u"
+        values = time_of(rows[name]) if is_time else rows[name]
+        ticks["price"], ticks["size"], ticks["order_id"] = 9, values, code
+        ticks["kind"][values == (0 if is_time else dbn.NO_VALUE)] = 0
+        found[:, column] = ticks
+    known = found["kind"] != 0
+    last = len(_OF_DEFINITION) - 1 - known[:, ::-1].argmax(axis=1)
+    found["flags"][np.arange(len(rows)), last] = Flag.LAST
+    return found.reshape(-1)
 
 
 _DELETED: Final = ord("D")

@@ -279,10 +279,19 @@ class KrakenAdapter(VenueAdapter):
         if not answer.success:
             if self.link.startswith(ORDERS):
                 self.effects += self._token.renew(ts_recv)
-            raise self.refused(answer.request, answer.error, ts_recv, symbol=answer.symbol)
+            rejected = self.refused(answer.request, answer.error, ts_recv, symbol=answer.symbol)
+            if facts.ALREADY in answer.error.lower():
+                self._end_refused(ts_recv)
+            raise rejected
         self.subscriptions.acknowledge(answer.request, ts_recv, symbol=answer.symbol)
         if not self.live and answer.channel in ("book", "level3") and answer.depth:
             self._depths[answer.symbol] = answer.depth
+
+    def _end_refused(self, now_ns: int) -> None:
+        """The venue bears the streams just refused already, so no snapshot would come: end them before the next try."""
+        link = self.subscriptions.links.get(self.link)
+        if link is not None and link.refused:
+            self.effects += self.subscriptions.request(link, link.refused[-1][0], now_ns, subscribe=False)
 
     def _on_status(self, status: messages.Status, ts_recv: int) -> None:
         if (status.system == ONLINE) == self._online:

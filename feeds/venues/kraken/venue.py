@@ -32,6 +32,9 @@ TOKEN_RETRY_S: Final = 5.0
 USELESS_KEY: Final = ("EAPI:Invalid key", "EAPI:Invalid signature", "EGeneral:Permission denied")
 """Errors of REST that no repetition mends."""
 
+ALREADY: Final = "already subscribed"
+"""In the error to a subscription whose end the venue has refused, or not seen."""
+
 LATE_TRADES: Final = 256
 """Of the missing trades of a symbol the newest ones, which are waited for: those of one instant come out of order."""
 

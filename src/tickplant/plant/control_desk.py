@@ -27,9 +27,6 @@ from tickplant.runtime.control import (
     Register,
     Registered,
     Restart,
-    Restore,
-    Restored,
-    Restoring,
     Resync,
     Status,
     Stop,
@@ -121,8 +118,6 @@ class ControlDesk:
                 reply = self._resync(self._pool.children[name], message)
             case SymbolChanged():
                 self.symbols.heard(message)
-            case Restore() | Restored() | Restoring():
-                self._helpers.restore(message)
             case Recall(engine=name) if name in self._plan.recalls:
                 self._helpers.recall(message)
             case Restart(name=name) | Resync(feed=name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,11 +21,11 @@ from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
     Live,
+    Past,
     Plant,
     RecallSpec,
     Recording,
     ReplaySpec,
-    RestoreSpec,
     RingRef,
     SurveySpec,
     WriterSpec,
@@ -45,15 +45,6 @@ class RingPlan(msgspec.Struct, frozen=True):
     stored: bool = True
 
 
-class RestorePlan(msgspec.Struct, frozen=True):
-    """What plays an engine the stored ticks of a feed when the engine asks for it, and the ring it does so through."""
-
-    engine: str
-    feed: str
-    ring: RingPlan
-    child: ChildPlan
-
-
 class Plan(msgspec.Struct, frozen=True):
     """Everything a supervisor needs to know. Children are listed in start order; stages start one after another."""
 
@@ -64,7 +55,6 @@ class Plan(msgspec.Struct, frozen=True):
     children: list[ChildPlan]
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
-    restores: list[RestorePlan] = []
     symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
     compactor: tuple[ChildPlan, float] | None = None  # what compacts the store, every so many seconds
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
@@ -113,28 +103,31 @@ def _engine(
     outputs: list[RingRef],
     *,
     waits: bool,
-    restores: bool = False,
+    pasts: Callable[[], dict[str, Past]] = dict,
     recall: str = "",
     matching: tuple[str, ...] = (),
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
-    `restores`: it cannot, and what the engine has missed it makes up for from the store. `recall`: where it awaits who
+    `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `recall`: where it awaits who
     reads there what it has forgotten. `matching`: feeds whose crossed books of orders are resolved.
     """
-    spec = EngineSpec(
-        name=name,
-        plant=plant,
-        config=engine,
-        inputs=inputs,
-        outputs=outputs,
-        gating=waits,
-        wait_for_subscriber=waits and not outputs,
-        restores=restores,
-        recall=recall,
-        matching=matching,
-    )
-    return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=lambda: spec)
+
+    def spec() -> EngineSpec:
+        return EngineSpec(
+            name=name,
+            plant=plant,
+            config=engine,
+            inputs=inputs,
+            outputs=outputs,
+            gating=waits,
+            wait_for_subscriber=waits and not outputs,
+            pasts=pasts(),
+            recall=recall,
+            matching=matching,
+        )
+
+    return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=spec)
 
 
 def _matching(feed: str, crossed: Crossed) -> tuple[str, ...]:
@@ -162,12 +155,9 @@ def live(config: Config, addresses: Addresses) -> Plan:
         if any(f.sim == name for f in config.feeds.values())
     ]
     engines = []
-    restores = []
     recalls = {}
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
-        # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
-        alone = followed.are_alone(taken)
         inputs = [ticks[feed] for feed in taken]
         recall = f"ipc://{plant.run_dir}/{name}-recall"
         matching = tuple(feed for feed in taken if config.feeds[feed].crossed == "match")
@@ -179,17 +169,12 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 inputs,
                 derived[name],
                 waits=False,
-                restores=alone,
+                pasts=partial(_pasts, followed, taken),
                 recall=recall,
                 matching=matching,
             )
         )
         recalls[name] = _recall(plant, name, recall)
-        restores += [
-            _restore(plant, plant_id, name, engine, config.feeds[feed], ticks[feed], partial(followed.ever, feed))
-            for feed in taken
-            if alone
-        ]
     writers = []
     for name, writer in config.writers.items():
         taken = writer.feeds or tuple(config.feeds)
@@ -209,50 +194,18 @@ def live(config: Config, addresses: Addresses) -> Plan:
         rings=rings,
         children=[*sims, *writers, *engines, *feeds],
         publish=[engine.publish for engine in config.engines.values()],
-        restores=restores,
         recalls=recalls,
         compactor=(compactor, config.store.compact_every_s) if config.store.compact_every_s else None,
         symbols=followed,
     )
 
 
-RESTORE_RECORDS: Final = 1 << 14
-"""Capacity of the ring of a restore process: two of its batches."""
-
-
-def _restore(
-    plant: Plant,
-    plant_id: str,
-    name: str,
-    engine: EngineConfig,
-    feed: FeedConfig,
-    live: RingRef,
-    symbols: Callable[[], tuple[str, ...]] = tuple,
-    *,
-    whole: bool = False,
-) -> RestorePlan:
-    """`symbols`: of the feed when it is restored; all of the venue where there are none."""
-    label = f"{name}-{live.producer}-restore"
-    ring = RingRef(
-        name=cfg.restore_ring_name(plant_id, name, live.producer), schema=live.schema, producer=live.producer
-    )
-
-    def spec() -> RestoreSpec:
-        return RestoreSpec(
-            name=label,
-            plant=plant,
-            engine=name,
-            feed=live.producer,
-            venue=feed.venue,
-            symbols=symbols(),
-            bar_s=engine.bar_s,
-            live=live,
-            ring=ring,
-            whole=whole,
-        )
-
-    child = ChildPlan(name=label, role="restore", module="tickplant.store.restore", spec=spec)
-    return RestorePlan(name, live.producer, RingPlan(ring, RESTORE_RECORDS, stored=False), child)
+def _pasts(followed: FollowedSymbols, feeds: Sequence[str]) -> dict[str, Past]:
+    """Of these feeds, as far as each can be known by its instruments."""
+    # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
+    if not followed.are_alone(feeds):
+        return {}
+    return {feed: Past(followed.config_of(feed).venue, followed.ever(feed)) for feed in feeds}
 
 
 def _recall(plant: Plant, engine: str, address: str) -> ChildPlan:
@@ -327,7 +280,14 @@ def ingest(
         children=[
             _writer(plant, "writer", WriterConfig(), [ring, *derived]),
             _engine(
-                plant, names.engine, engine, [ring], derived, waits=True, restores=names.restores, matching=matching
+                plant,
+                names.engine,
+                engine,
+                [ring],
+                derived,
+                waits=True,
+                pasts=lambda: {names.feed: Past(venue)} if names.restores else {},
+                matching=matching,
             ),
             ChildPlan(
                 name=names.feed,
@@ -338,7 +298,6 @@ def ingest(
                 warms=(find_venue(venue).kernels,),
             ),
         ],
-        restores=[_restore(plant, plant_id, names.engine, engine, feed, ring, whole=True)] if names.restores else [],
     )
 
 
@@ -392,9 +351,8 @@ def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
 
 def modules(plan: Plan) -> list[str]:
     """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed."""
-    later = [*(restore.child for restore in plan.restores), *plan.recalls.values(), *(plan.compactor or ())[:1]]
     children = sorted(plan.children, key=lambda child: ROLES[child.role].stage or 0)
     warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
-    for child in (*children, *later):
+    for child in (*children, *plan.recalls.values(), *(plan.compactor or ())[:1]):
         warms.setdefault(child.module, []).extend(child.warms)
     return list(dict.fromkeys(name for module, others in warms.items() for name in (*others, module)))

@@ -14,7 +14,6 @@ from typing import Final
 from tickplant.errors import RingError
 from tickplant.plant.plans import RingPlan
 from tickplant.records.layouts import Schema
-from tickplant.runtime.config import RESTORE_RING
 from tickplant.runtime.control import RingStatus
 from tickplant.runtime.job_specs import RingRef
 from tickplant.shm.view import Mode, RingView
@@ -78,9 +77,6 @@ class Rings:
         """What a dead plant of the same data directory has left to be stored; what nobody can store is unlinked."""
         found = []
         for name in RingView.list_names(self._prefix):
-            if name.endswith(RESTORE_RING):
-                RingView.unlink_name(name)
-                continue
             producer, _, schema = name.removeprefix(self._prefix).rpartition("-")
             try:
                 ref = RingRef(name=name, schema=int(Schema[schema.upper()]), producer=producer)

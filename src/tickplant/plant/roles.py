@@ -21,7 +21,6 @@ ROLES: Final[dict[Role, Traits]] = {
     "compactor": Traits(),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
-    "restore": Traits(),
     "recall": Traits(),
     "engine": Traits(stage=1),
     "writer": Traits(stage=0, stores=True),

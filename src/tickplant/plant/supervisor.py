@@ -61,7 +61,7 @@ class Supervisor:
         self._pool = Pool(self, report)
         self._pool.children = {child.name: Child(child, plan.settings) for child in plan.children}
         self._rings = Rings(plan.plant_id, self.run_dir)
-        self._helpers = StoreHelpers(plan, self._pool, self._rings)
+        self._helpers = StoreHelpers(plan, self._pool)
         instruments = InstrumentTable.load(self.data_dir / "instruments.jsonl")
         self._desk = ControlDesk(plan, self._pool, self._helpers, instruments, self.status)
         self._stage = 0
@@ -157,7 +157,7 @@ class Supervisor:
         now_s = time.monotonic()
         for child in self.children.values():
             if child.state in ("backoff", "fatal") and now_s >= child.retry_s:
-                self._helpers.start(child)
+                self._pool.start(child)
         self._pool.kill_hung(now_s)
         self._desk.symbols.look()
         self._helpers.compact()
@@ -165,7 +165,7 @@ class Supervisor:
             stage = [child for child in self.children.values() if ROLES[child.plan.role].stage == self._stage]
             for child in stage:
                 if child.state == "stopped":
-                    self._helpers.start(child)
+                    self._pool.start(child)
             if not all(child.state in ("running", "done") for child in stage):
                 return
             self._stage += 1

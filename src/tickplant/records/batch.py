@@ -87,8 +87,8 @@ class TickBatch:
         if kind is not None:
             self.kinds[kind] += len(rows)
         else:
-            for each, number in enumerate(np.bincount(rows[:, PACKED] >> KIND_SHIFT & 0xFF)):
-                self.kinds[each] += int(number)
+            for each, number in enumerate(np.bincount(rows[:, PACKED] >> KIND_SHIFT & 0xFF).tolist()):
+                self.kinds[each] += number
 
     def take(self) -> NDArray[np.void]:
         """The ticks so far, shape (n,), dtype TICK, valid until something is added; the batch is empty then."""

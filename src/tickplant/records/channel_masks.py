@@ -29,6 +29,8 @@ _STATISTIC_BIT: Final = 1 << TICK_CHANNELS.index("statistic")
 _LIQUIDATION_BIT: Final = 1 << TICK_CHANNELS.index("liquidation")
 _OTHER_BITS: Final = _BAR_BIT | _STATISTIC_BIT | _LIQUIDATION_BIT
 
+_TRADE_BITS: Final = _TRADE_BIT | _AGG_TRADE_BIT
+
 _TRADE: Final = int(Kind.TRADE)
 _QUOTE: Final = int(Kind.QUOTE)
 _STATUS: Final = int(Kind.STATUS)
@@ -40,6 +42,7 @@ _FIRST_ORDER: Final = int(Kind.ORDER_ADD)
 _LAST_ORDER: Final = int(Kind.ORDER_FILL)
 _DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
 _AGGREGATE: Final = int(Flag.AGGREGATE)
+_PARTIAL: Final = int(Flag.PARTIAL)
 _ON_TRADE: Final = int(Flag.ON_TRADE)
 _ON_QUOTE: Final = int(Flag.ON_QUOTE)
 _ON_BOOK: Final = int(Flag.ON_BOOK)
@@ -48,10 +51,11 @@ _ON_OTHER: Final = int(Flag.ON_OTHER)
 
 
 @kernel
-def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
+def tick_channels(ticks: Records, masks: Masks, carried: Masks) -> None:
     """Write the channels of each TICK record, bits in the order of `wire.TICK_CHANNELS`.
 
-    `trade_bits` remembers, by instrument id, the channel of its last trade: that is where a GAP in its trades belongs.
+    `carried` remembers, by instrument id, where a GAP belongs that does not say so: of trades the channel of the last
+    one, of channels without ids those that have carried something; where none has, to all of these, from then on.
     A GAP that says nothing about streams goes to `status`, so that no record is without a topic.
     """
     for i in range(len(ticks)):
@@ -59,8 +63,9 @@ def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
         flags = ticks[i]["flags"]
         instrument = ticks[i]["instrument"]
         if kind == _TRADE:
-            trade_bits[instrument] = _AGG_TRADE_BIT if flags & _AGGREGATE else _TRADE_BIT
-            masks[i] = trade_bits[instrument]
+            mask = _AGG_TRADE_BIT if flags & _AGGREGATE else _TRADE_BIT
+            carried[instrument] = carried[instrument] & _OTHER_BITS | mask
+            masks[i] = mask
         elif kind == _QUOTE:
             masks[i] = _QUOTE_BIT
         elif kind == _STATUS:
@@ -72,21 +77,28 @@ def tick_channels(ticks: Records, masks: Masks, trade_bits: Masks) -> None:
         elif kind == _GAP:
             mask = 0
             if flags & _ON_TRADE:
-                mask |= max(trade_bits[instrument], _TRADE_BIT)
+                mask |= max(carried[instrument] & _TRADE_BITS, _TRADE_BIT)
             if flags & _ON_QUOTE:
                 mask |= _QUOTE_BIT
             if flags & _ON_BOOK:
                 mask |= _BOOK_BIT
             if flags & _ON_ORDERS:
                 mask |= _ORDERS_BIT
-            if flags & _ON_OTHER:
-                mask |= _OTHER_BITS
+            if flags & _ON_OTHER and flags & _PARTIAL:
+                mask |= _BOOK_BIT  # of a partial book, which is published there
+            elif flags & _ON_OTHER:
+                if carried[instrument] & _OTHER_BITS == 0:
+                    carried[instrument] |= _OTHER_BITS
+                mask |= carried[instrument] & _OTHER_BITS
             masks[i] = mask or _STATUS_BIT
         elif kind == _STATISTIC:
+            carried[instrument] |= _STATISTIC_BIT
             masks[i] = _STATISTIC_BIT
         elif kind == _VENUE_BAR:
+            carried[instrument] |= _BAR_BIT
             masks[i] = _BAR_BIT
         elif kind == _LIQUIDATION:
+            carried[instrument] |= _LIQUIDATION_BIT
             masks[i] = _LIQUIDATION_BIT
         elif _FIRST_ORDER <= kind <= _LAST_ORDER or flags & _ON_ORDERS:
             masks[i] = _ORDERS_BIT

@@ -32,6 +32,8 @@ class StatisticCode(IntEnum):
     DAY_VOLUME = 12
     PREVIOUS_CLOSE = 13
     PREVIOUS_VOLUME = 14
+    TICK_SIZE = 15  # smallest step of a price
+    EXPIRATION = 16  # seconds since the epoch
     # Of an option: the venue's model.
     OPTION_PRICE = 20
     VOLATILITY = 21

@@ -24,7 +24,6 @@ from tickplant.runtime.job_specs import (
     FeedSpec,
     RecallSpec,
     ReplaySpec,
-    RestoreSpec,
     SurveySpec,
     WriterSpec,
 )
@@ -32,7 +31,7 @@ from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
 
-Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, RecallSpec, ReplaySpec, RestoreSpec, SurveySpec, WriterSpec)
+Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager

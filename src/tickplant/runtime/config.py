@@ -254,15 +254,6 @@ def control_address(run: Path) -> str:
     return f"ipc://{run}/control"
 
 
-RESTORE_RING: Final = "-restore"
-"""How the name of a ring ends through which an engine is played stored ticks; it holds nothing that is not stored."""
-
-
-def restore_ring_name(plant: str, engine: str, feed: str) -> str:
-    """Name of such a ring's segment."""
-    return f"tickplant-{plant}-{engine}-{feed}{RESTORE_RING}"
-
-
 def ring_name(plant: str, producer: str, schema: str) -> str:
     """Name of a ring's shared-memory segment."""
     return f"tickplant-{plant}-{producer}-{schema}"

@@ -104,7 +104,6 @@ def _check_names(config: Config, wrong: Wrong) -> None:
         if names.count(name) > 1:
             raise wrong(name, "two processes have this name; names are unique across feeds, engines, writers and sims")
     helpers = {f"{engine}-recall" for engine in config.engines}
-    helpers |= {f"{engine}-{feed}-restore" for engine in config.engines for feed in config.feeds}
     for section in ("feeds", "engines", "writers", "sims"):
         for name in getattr(config, section):
             if name in _INTERNAL or name in helpers:
@@ -160,6 +159,9 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
     if feed.book_depth and feed.book_depth not in venue.depths:
         offered = f"one of {', '.join(map(str, venue.depths))}" if venue.depths else "a whole book only"
         raise wrong(f"{key}.book_depth", f"{venue.name} offers {offered}")
+    if feed.book_depth and not {*venue.depths_of} & {*feed.channels}:
+        offering = " or ".join(channel for channel in venue.depths_of if channel in venue.channels)
+        raise wrong(f"{key}.book_depth", f"is about {offering} at {venue.name}: the feed does not take that")
     for group in venue.exclusive:
         if len(same := [channel for channel in group if channel in feed.channels]) > 1:
             raise wrong(f"{key}.channels", f"{' and '.join(same)} carry the same data: choose one")

@@ -13,7 +13,6 @@ import msgspec
 from tickplant.errors import ControlError
 from tickplant.instruments import Instrument
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.job_specs import RingRef
 
 MAX_MESSAGE_BYTES: Final = 4 << 20
 """Most that the supervisor reads as one message; what a child says is far below. A status may be as long as four."""
@@ -116,44 +115,6 @@ class FeedSymbols(msgspec.Struct):
     removed: list[str] = []  # that the configuration names, and that are not recorded
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
-
-    instrument: int
-    interval_s: int  # of the bars; 0: best bid and offer
-    source_seq: int
-    ts_recv: int = 0
-    stale: bool = False  # its last word is that the book is out of sync
-
-
-class Restore(msgspec.Struct, tag="restore"):
-    """Engine: my state of this feed is lost; have the stored ticks played to me."""
-
-    engine: str
-    feed: str
-
-
-class Restoring(msgspec.Struct, tag="restoring"):
-    """Restore process, passed on to the engine: ticks from `first_seq` on come through this ring.
-
-    Before them come as many records of checkpoints, in the form of ticks: the books as they stood then.
-    """
-
-    engine: str
-    feed: str
-    ring: RingRef
-    first_seq: int
-    stored: list[Mark]
-    checkpoint_records: int = 0
-
-
-class Restored(msgspec.Struct, tag="restored"):
-    """Engine: I have what I need. The restore process may end."""
-
-    engine: str
-    feed: str
-
-
 class Recall(msgspec.Struct, tag="recall"):
     """Engine: I need a recall process, unless there is one."""
 
@@ -168,7 +129,7 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "restore", "recall", "compactor", "survey"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "compactor", "survey"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 
@@ -227,9 +188,6 @@ Message = (
     | ChangeSymbols
     | SymbolChanged
     | SymbolsChanged
-    | Restore
-    | Restoring
-    | Restored
     | Recall
     | GetStatus
     | Accepted

@@ -53,6 +53,13 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     discover: bool = False  # take every symbol that occurs, not only the configured ones
 
 
+class Past(msgspec.Struct, frozen=True):
+    """Whose ticks a feed has stored."""
+
+    venue: str
+    symbols: tuple[str, ...] = ()  # empty: all of the venue
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
 
@@ -63,7 +70,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[RingRef] = []  # one per derived schema
     gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
-    restores: bool = False  # what it has missed, the journal has: it asks the supervisor for it (`Restore`)
+    pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
 
@@ -90,21 +97,6 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int | None = None
     speed: float | Literal["max"] = 1.0
     skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
-
-
-class RestoreSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`python -m tickplant.store.restore`: what an engine needs to make its state of one feed anew."""
-
-    name: str
-    plant: Plant
-    engine: str
-    feed: str
-    venue: str
-    symbols: tuple[str, ...]  # empty: all of the venue
-    bar_s: tuple[int, ...]
-    live: RingRef  # the feed's ring
-    ring: RingRef  # where the stored ticks go
-    whole: bool = False  # take as long as is needed that nothing at all is missing of what is derived
 
 
 class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -160,6 +160,13 @@ class Faults:
         del self._stalled[number]
         return None
 
+    def silent(self, number: int, streams: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which of these streams deliver nothing on a connection."""
+        silent = np.zeros(len(streams), np.bool_)
+        for _, mask in self._silent.get(number, ()):
+            silent |= mask[streams]
+        return silent
+
     def is_mute(self, number: int, now_ns: int) -> bool:
         """Whether not even pings and pongs are sent on a connection."""
         found = self.stall(number, now_ns)

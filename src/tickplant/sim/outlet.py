@@ -203,7 +203,9 @@ class Outlet:
     def _deliver_to(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64], form: int) -> None:
         own = receiver.session.own
         if own is not None:
-            texts = [own(batch.payload(message, form)) for message in order.tolist()]
+            silent = self.faults.silent(receiver.number, batch.stream[order])  # what never was to come is not counted
+            payloads = [batch.payload(message, form) for message in order.tolist()]
+            texts = [text if lost else own(text) for text, lost in zip(payloads, silent.tolist(), strict=True)]
             batch = batch_of(texts, batch.stream[order].tolist(), batch.id[order].tolist())
             order, form = np.arange(len(texts)), 0
         if self.faults.concern(receiver.number):

@@ -361,7 +361,8 @@ class Store:
         for _, parts, wounds in self.decoded(asked, partial(record_of, ChunkDecoder(), seq)):
             for records in parts:
                 if len(records):
-                    return records[0]
+                    found: np.void = records[0]
+                    return found
             for wound in wounds:
                 self._report(wound)
         return None

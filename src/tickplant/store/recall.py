@@ -48,17 +48,17 @@ class _Topic:
 
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
-        self._trade_bits = np.zeros(passage.instrument + 1, np.uint32)
-        if passage.channel in ("trade", "agg_trade"):
-            # The passage begins with a record of this topic, so a GAP in the trades belongs here until one says no.
-            self._trade_bits[passage.instrument] = 1 << TICK_CHANNELS.index(passage.channel)
+        self._carried = np.zeros(passage.instrument + 1, np.uint32)
+        if passage.channel in TICK_CHANNELS:
+            # The passage begins with a record of this topic, so a GAP belongs here until a trade says no.
+            self._carried[passage.instrument] = 1 << TICK_CHANNELS.index(passage.channel)
 
     def of(self, records: Records) -> Records:
         """Those of these records; the next ones of the instrument."""
         channel = self._passage.channel
         if self._passage.schema == Schema.TICK:
             masks = np.empty(len(records), np.uint32)
-            tick_channels(records, masks, self._trade_bits)
+            tick_channels(records, masks, self._carried)
             records = records[(masks >> TICK_CHANNELS.index(channel)) & 1 == 1]
         elif self._passage.schema == Schema.BAR:
             lengths = [s for s in np.unique(records["interval_s"]).tolist() if bar_channel(s) == channel]

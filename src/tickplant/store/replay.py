@@ -133,7 +133,7 @@ class ReplayProcess(StoredSource):
 
 def main() -> None:
     """Run one replay; ends the process."""
-    run_source(ReplaySpec, ReplayProcess)
+    run_source(ReplayProcess)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,25 @@
-"""The restore process: stored ticks for an engine that must make its state of a feed anew.
+"""What of the store an engine needs to come back: from which tick on it must fold, and how far its own records reach.
 
-`python -m tickplant.store.restore`, its stdin being a job_specs.RestoreSpec. Finds the seq from which folding the
-stored ticks gives books and bars exactly, tells the engine, and publishes the ticks from there into a ring of their
-own; at the end of the journal it follows the writer. Exits 0 when stopped: the engine says when it has what it needs.
+`FeedPast` is what the engine holds of one feed; the functions below find the seq from which folding the stored ticks
+gives books and bars exactly.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import TICK, Flag, Kind, Schema
-from tickplant.runtime.control import Mark, Restoring
-from tickplant.runtime.job_specs import RestoreSpec
-from tickplant.shm.ring import Ring
+from tickplant.runtime.job_specs import Past
 from tickplant.store import stored_checkpoints
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
-from tickplant.store.stored_source import Stopped, StoredSource, run_source
-from tickplant.writer.index import Damage
 
 Records = NDArray[np.void]
 
-NAP_S: Final = 0.02  # between two looks at the end of the journal
 BARS_BACK_S: Final = 600
 """Bars are folded from this long, and at least two of their intervals, before the last derived record that is stored.
 
@@ -36,6 +27,16 @@ So a bar that is still open is whole, unless its instrument has been silent for 
 
 LOOK_BACK_S: Final = 3 * 86_400
 """A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
+
+
+class Mark(NamedTuple):
+    """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
+
+    instrument: int
+    interval_s: int  # of the bars; 0: best bid and offer
+    source_seq: int
+    ts_recv: int = 0
+    stale: bool = False  # its last word is that the book is out of sync
 
 
 def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], *, whole: bool = False) -> list[Mark]:
@@ -190,65 +191,57 @@ def _seq_at(store: Store, feed: str, time_ns: int) -> int:
     return 0
 
 
-class RestoreProcess(StoredSource):
-    """Plays the ticks of one feed from where they are needed on, and goes on as the writer stores more."""
+class FeedPast:
+    """The stored ticks of one feed, for an engine that must make its state of them anew.
 
-    def __init__(self, spec: RestoreSpec, resources: contextlib.ExitStack) -> None:
-        super().__init__(spec, resources)
-        self.spec = spec
-        self._log = structlog.get_logger()
-        self._store = Store(spec.plant.data_dir, on_damage=self._tell, while_reading=self.beat)
+    Args:
+        store: to read; it reports damage rather than raise, since the engine finds a hole by its seqs.
+        engine: whose derived records are continued.
+        feed: producer of the ticks.
+        past: whose ticks these are.
+        seen: ids of instruments that have come from the feed; asked for at each beginning, as symbols are added.
+        bar_s: lengths of the engine's bars, seconds.
+        whole: nothing at all may be missing of what is derived, however much has to be read for that.
+    """
 
-    def run(self) -> None:
-        """Play until stopped."""
-        with contextlib.suppress(Stopped):
-            self._run()
+    def __init__(
+        self,
+        store: Store,
+        engine: str,
+        feed: str,
+        past: Past,
+        seen: Callable[[], Iterable[int]],
+        bar_s: Sequence[int],
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.feed = feed
+        self._store = store
+        self._engine = engine
+        self._past = past
+        self._seen = seen
+        self._bar_s = bar_s
+        self._whole = whole
 
-    def _run(self) -> None:
-        spec, store, client = self.spec, self._store, self.loop.client
-        client.hello()
-        symbols = {symbol.upper() for symbol in spec.symbols}
-        ids = frozenset(
-            row.id
-            for row in store.instruments
-            if row.venue == spec.venue and (not symbols or row.symbol.upper() in symbols)
-        )
-        with Ring.attach(spec.live.name, Schema.TICK, Path(spec.plant.run_dir)) as live:
-            began = live.start
-        stored = marks(store, spec.engine, ids, spec.bar_s, whole=spec.whole)
-        first = first_needed(store, spec.engine, spec.feed, ids, stored, spec.bar_s, began, whole=spec.whole)
-        seq = min(first.first_seq, store.next_seq(spec.feed, Schema.TICK))
-        count = len(first.checkpoints)
-        client.hello()
-        self._log.info("restoring", feed=spec.feed, engine=spec.engine, first_seq=seq, checkpoint_records=count)
-        client.send(Restoring(spec.engine, spec.feed, spec.ring, seq, stored, count))
-        with Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)) as ring:
-            # Nobody holds the producer back before the engine has joined.
-            while not ring.statistics().consumers:
-                self.beat()
-                self.loop.nap(NAP_S)
-        self.publish_all(first.checkpoints)
-        while True:
-            seq = self._play(seq)
-            self.beat()
-            self.loop.nap(NAP_S)
+    def beginning(self, otherwise: int) -> tuple[Beginning, list[Mark]]:
+        """Where to begin, and how far derived records are stored. Raises StoreError.
 
-    def _play(self, seq: int) -> int:
-        """Publish what is stored from `seq` on; returns the seq after it."""
-        for records in self._store.read(self.spec.feed, Schema.TICK, Selection(), first_seq=seq):
-            self.publish_all(records)
-            seq = int(records[-1]["seq"]) + 1
-        return seq
+        Args:
+            otherwise: the seq to begin with where no derived record is stored.
+        """
+        store, ids = self._store, self.ids()
+        stored = marks(store, self._engine, ids, self._bar_s, whole=self._whole)
+        first = first_needed(store, self._engine, self.feed, ids, stored, self._bar_s, otherwise, whole=self._whole)
+        stored_until = store.next_seq(self.feed, Schema.TICK)
+        return first._replace(first_seq=min(first.first_seq, stored_until)), stored
 
-    def _tell(self, damage: Damage) -> None:
-        # The engine finds the hole by its seqs, and mistrusts its books from there on.
-        self._log.error("damage in the journal", damage=str(damage))
+    def ticks(self, first_seq: int) -> Iterator[Records]:
+        """What is stored by now from a seq on, chunk by chunk. Raises StoreError."""
+        return self._store.read(self.feed, Schema.TICK, Selection(), first_seq=first_seq)
 
-
-def main() -> None:
-    """Run one restore; ends the process."""
-    run_source(RestoreSpec, RestoreProcess)
-
-
-if __name__ == "__main__":
-    main()
+    def ids(self) -> frozenset[int]:
+        """Instruments of the feed: those that may be stored, and those that have been added since."""
+        symbols = {symbol.upper() for symbol in self._past.symbols}
+        rows = (row for row in self._store.instruments if row.venue == self._past.venue)
+        stored = {row.id for row in rows if not symbols or row.symbol.upper() in symbols}
+        return frozenset(stored.union(self._seen()))

@@ -1,4 +1,4 @@
-"""What a process that plays stored ticks into a ring has in common: see `replay` and `restore`.
+"""A process that plays stored ticks into a ring: see `replay`.
 
 Knows nothing of what is played.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,12 @@ from tickplant.records.layouts import Schema
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.control import Counters
-from tickplant.runtime.job_specs import ReplaySpec, RestoreSpec
+from tickplant.runtime.job_specs import ReplaySpec
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 BATCH_RECORDS: Final = 8192
-
-Spec = TypeVar("Spec", ReplaySpec, RestoreSpec)
 
 
 class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever reads
@@ -37,7 +35,7 @@ class StoredSource:
     Whatever may take longer than a heartbeat, reading the store above all, calls `beat` meanwhile.
     """
 
-    def __init__(self, spec: ReplaySpec | RestoreSpec, resources: contextlib.ExitStack) -> None:
+    def __init__(self, spec: ReplaySpec, resources: contextlib.ExitStack) -> None:
         self._records = 0
         self._ts_recv = 0
         self.loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
@@ -79,9 +77,9 @@ def warm_up() -> None:
     warm_up_codec()
 
 
-def run_source(kind: type[Spec], source: Callable[[Spec, contextlib.ExitStack], StoredSource]) -> None:
+def run_source(source: Callable[[ReplaySpec, contextlib.ExitStack], StoredSource]) -> None:
     """Run one such process from its spec; ends it with a sentence where it cannot work."""
-    with child_process(kind) as spec:
+    with child_process(ReplaySpec) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:
             source(spec, resources).run()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tickplant.sim.dialect import Events, Printer
 from tickplant.sim.dialects.binance.families import FAMILIES, pair_of
 from tickplant.sim.dialects.binance.instruments import contract, traded
+from tickplant.sim.dialects.binance.requested_streams import RequestedStreams
 from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_NS
 from tickplant.sim.frames import Batch
 from tickplant.sim.market import Market
@@ -97,38 +98,45 @@ def binance_templates(venue: str, instruments: list[Traded]) -> Templates:
 
 
 class BinancePrinter(Printer):
-    """Rows of the market are messages, one for one; a variant is a unit of time, in ns."""
+    """Rows of the market are messages, one for one; a variant is a unit of time, in ns. More is made on request."""
 
     def __init__(self, venue: str, symbols: tuple[str, ...]) -> None:
         family = FAMILIES[venue]
         known = contract if family.by_contract else functools.partial(traded, futures=family.futures)
         self.instruments = [known(symbol) for symbol in symbols]
-        self.streams = [name for symbol in symbols for name in stream_names(venue, symbol)]
+        own = [name for symbol in symbols for name in stream_names(venue, symbol)]
         self.intervals_ns = [interval_ms * MILLISECOND_NS for _, interval_ms in SPEEDS[venue]]
         self.id_step = 40 if family.futures else 1
         self.decimals = decimals_of(self.instruments)
+        self._requested = RequestedStreams(family, self.instruments, self.decimals, len(own))
+        self.streams = own + self._requested.streams
+        self._own = len(own)
         made = binance_templates(venue, self.instruments)
         self._kinds = made.kinds
         self._renderers = {unit: Renderer(made, self.decimals) for unit in (MILLISECOND_NS, MICROSECOND_NS)}
 
     def begin(self, market: Market) -> None:
-        """Nothing is kept of it."""
+        """Books are for the streams on request."""
+        self._requested.begin(market)
 
     def prepare(self) -> None:
         """`render` calls all."""
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Streams are the market's own."""
-        return wanted
+        """The first streams are the market's own."""
+        needed = wanted[: self._own].copy()
+        self._requested.add_needs(wanted, needed.reshape(-1, self._kinds))
+        return needed
 
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
         """The wanted rows, for each unit of time."""
         rows = events.rows[wanted[events.rows["symbol"] * self._kinds + events.rows["kind"]]]
-        if rows.shape[0] == 0:
-            return
-        for unit_ns in variants & self._renderers.keys():
+        due = self._requested.due(events, wanted)
+        for unit_ns in variants & self._renderers.keys() if due else ():
+            yield unit_ns, self._requested.batch(due, unit_ns)
+        for unit_ns in variants & self._renderers.keys() if rows.shape[0] else ():
             yield (
                 unit_ns,
                 self._renderers[unit_ns].batch(

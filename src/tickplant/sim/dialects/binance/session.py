@@ -26,7 +26,7 @@ RAW: Final = 1
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _SERVED_BELOW: Final = {
     # What the futures paths serve; other paths serve everything.
-    "/public": ("depth", "bookTicker"),
+    "/public": ("depth", "depth5", "depth10", "depth20", "bookTicker"),
     "/market": ("trade", "aggTrade", "kline_1m", "markPrice", "forceOrder"),
 }
 

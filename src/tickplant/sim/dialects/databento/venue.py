@@ -3,7 +3,7 @@
 In the recording's own time, `speed` times as fast, or at `recording_per_s` records a second; with `loop` again and
 again, each round with other order ids and sequences, so that what is lost can be counted. At a rate, the times in the
 records are those of sending. A book of orders begins, and each round begins, with a CLEAR. A client that reads slowly
-is waited for.
+is waited for. Faults are those of script.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
+from tickplant.sim.dialects.databento.script import GARBAGE, Script
 from tickplant.sim.dialects.databento.tape import MBO, SCHEMAS, Tape
+from tickplant.sim.faults import Disconnect, Drop, Garbage, Stall, Truncate
 from tickplant.sim.spec import SimSpec
 
 GREETING: Final = "lsg_version=0.4.2\ncram={challenge}\n"
@@ -32,14 +34,30 @@ MOST_RECORDS: Final = 1 << 15
 
 ACKNOWLEDGED: Final = 1
 NO_SUCH_SYMBOL: Final = 4
+INVALID_SUBSCRIPTION: Final = 5
+SKIPPED: Final = 7
+REST_S: Final = 0.1
+"""Between two looks at the script, when all is sent."""
+
 LINE_BYTES: Final = 1 << 16
+
+
+class Gateway:
+    """What sessions share."""
+
+    def __init__(self, spec: SimSpec, tape: Tape) -> None:
+        """Raises FeedError where the spec asks for a fault that cannot be."""
+        self.spec, self.tape = spec, tape
+        self.script = Script(spec.faults)
+        self.sessions: set[Session] = set()
+        self.sent = 0  # records of the market, in all sessions
 
 
 class Session(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, spec: SimSpec, tape: Tape, sessions: set[Session]) -> None:
-        self._spec, self._tape, self._sessions = spec, tape, sessions
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._spec, self._tape = gateway, gateway.spec, gateway.tape
         self._challenge = secrets.token_hex(16)
         self._transport: asyncio.Transport | None = None
         self._text = b""
@@ -47,6 +65,7 @@ class Session(asyncio.Protocol):
         self._heartbeat_s = HEARTBEAT_S
         self._wanted: set[int] = set()  # instrument ids
         self._unknown: list[str] = []
+        self._refused: list[str] = []  # schemas
         self._requests = 0
         self._playing: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -61,7 +80,11 @@ class Session(asyncio.Protocol):
         """Greet."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._spec.max_buffer_bytes)
-        self._sessions.add(self)
+        self._gateway.sessions.add(self)
+        self._gateway.script.due(self._gateway.sent)
+        if self._gateway.script.refuses_connection():
+            self.close()
+            return
         self._write(GREETING.format(challenge=self._challenge).encode())
 
     def data_received(self, data: bytes) -> None:
@@ -83,16 +106,16 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
-        self._sessions.discard(self)
+        self._gateway.sessions.discard(self)
         self._writable.set()
         if self._playing is not None:
             self._playing.cancel()
         self._log.info("session ended", records=self.sent)
 
-    def close(self) -> None:
-        """Close the connection when all is sent."""
+    def close(self, *, in_order: bool = True) -> None:
+        """Close the connection when all is sent, or at once."""
         if self._transport is not None:
-            self._transport.close()
+            (self._transport.close if in_order else self._transport.abort)()
 
     # -- the conversation
 
@@ -123,6 +146,9 @@ class Session(asyncio.Protocol):
         self.close()
 
     def _subscribe(self, fields: dict[str, str]) -> None:
+        if self._gateway.script.refuses_request():
+            self._refused.append(fields["schema"])
+            return
         self._requests += 1
         known = self._tape.symbols
         symbols = fields.get("symbols", "").split(",")
@@ -141,6 +167,8 @@ class Session(asyncio.Protocol):
             self._write(tape.system(f"Subscription request {number + 1} succeeded", ACKNOWLEDGED, now_ns))
         if self._unknown:
             self._write(tape.error(f"Failed to resolve symbols: {','.join(self._unknown)}", NO_SUCH_SYMBOL, now_ns))
+        for schema in self._refused:
+            self._write(tape.error(f"Invalid subscription: {schema}", INVALID_SUBSCRIPTION, now_ns))
         names = {ident: symbol for symbol, idents in tape.symbols.items() for ident in idents}
         idents = np.intersect1d(tape.idents, np.array(sorted(self._wanted), np.int64))
         for ident in idents.tolist():
@@ -148,7 +176,8 @@ class Session(asyncio.Protocol):
         if len(idents):
             await self._send(idents)
         while True:
-            await self._beat(self._heartbeat_s)
+            await self._beat(REST_S)
+            await self._befallen(np.empty(0, np.uint8))
 
     async def _send(self, idents: NDArray[np.int64]) -> None:
         spec, tape = self._spec, self._tape
@@ -165,10 +194,10 @@ class Session(asyncio.Protocol):
                 now_ns = time.time_ns() if spec.recording_per_s else 0
                 part = tape.only(tape.part(start, stop, turn, shift_ns=shift_ns, now_ns=now_ns), idents)
                 room = limit - self.sent
-                part = part[: room * tape.size]
-                self.sent += len(part) // tape.size
+                part = await self._befallen(part[: room * tape.size])
+                self._count(len(part) // tape.size)
                 self._write(part.tobytes())
-                if self.sent >= limit:
+                if self.sent >= limit or self._is_closing:
                     return
                 await asyncio.sleep(0)
             turn += 1
@@ -198,6 +227,43 @@ class Session(asyncio.Protocol):
             yield start, stop, begin_s + at_ns / 1e9 / speed, shift_ns
             start = stop
 
+    async def _befallen(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Records that are to be sent next, after the faults that are due: what is left of them."""
+        size = self._tape.size
+        for fault in self._gateway.script.due(self._gateway.sent):
+            match fault:
+                case Drop(count=count):
+                    # They count: nobody gets them later.
+                    left_out = min(count, len(part) // size)
+                    self._count(left_out)
+                    part = part[left_out * size :]
+                    text = f"Skipped {left_out} records: the client reads too slowly"
+                    self._write(self._tape.error(text, SKIPPED, time.time_ns()))
+                case Garbage(text=text):
+                    self._write(GARBAGE if text is None else text.encode())
+                case Truncate():
+                    self._write(part[: size // 2].tobytes())
+                    self.close()
+                case Disconnect(close_frame=in_order):
+                    self.close(in_order=in_order)
+                case Stall(for_s=for_s, pings=pings):
+                    end_s = time.monotonic() + (for_s or 2**31)
+                    while (wait_s := end_s - time.monotonic()) > 0:
+                        await (self._beat if pings else asyncio.sleep)(min(wait_s, 1.0))
+                case _:
+                    pass
+            if self._is_closing:
+                return part[:0]
+        return part
+
+    def _count(self, records: int) -> None:
+        self.sent += records
+        self._gateway.sent += records
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
     async def _beat(self, wait_s: float) -> None:
         """Wait, with heartbeats."""
         left_s = self._written_s + self._heartbeat_s - time.monotonic()
@@ -219,10 +285,10 @@ async def serve(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
         tape = Tape(Path(spec.recording))
     except OSError as error:
         raise FeedError(f"{spec.recording}: cannot be read: {error.strerror}") from None
-    sessions: set[Session] = set()
+    gateway = Gateway(spec, tape)
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(lambda: Session(spec, tape, sessions), spec.host, spec.port)
+        server = await loop.create_server(lambda: Session(gateway), spec.host, spec.port)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise FeedError(f"simulated venue: cannot listen on {spec.host}:{spec.port}: {reason}") from None
@@ -233,5 +299,5 @@ async def serve(spec: SimSpec, on_ready: Callable[[str, int], object]) -> None:
         await asyncio.Event().wait()
     finally:
         server.close()
-        for session in list(sessions):
+        for session in list(gateway.sessions):
             session.close()

@@ -28,6 +28,7 @@ class MarketDesk(Desk, TradeDesk):
     """Of a synthetic market."""
 
     stale: Callable[[str], Snapshot | None]
+    on_request = True
 
     def __init__(self, market: LiveMarket, printer: KrakenPrinter) -> None:
         """`printer` is the one that prints `market`."""
@@ -57,8 +58,15 @@ class MarketDesk(Desk, TradeDesk):
         """The state that the next update continues; of a book, an old one where a fault wants that."""
         if stream == INSTRUMENT:
             return Text(instrument_frame("snapshot", self._market.listed.values()), stream)
-        symbol, kind = stream.partition("@")[0], kind_of(stream)
+        symbol, _, name = stream.partition("@")
         index = self._market.index[symbol]
+        if name.startswith("ohlc"):
+            trades = self._market.past(symbol, order_flow.TRADE)
+            return Text(self._printer.requested.bars_snapshot(index, trades), stream)
+        if name.startswith("level3"):
+            book, depth = self._printer.book_now(index), int(name.partition("-")[2])
+            return Text(self._printer.requested.orders_snapshot(index, depth, book, time.time_ns()), stream)
+        kind = kind_of(stream)
         if kind == TRADE:
             trades = self._market.past(symbol, order_flow.TRADE)[-TRADES_SHOWN:]
             if not len(trades):

@@ -19,6 +19,7 @@ from tickplant.records.layouts import Side
 from tickplant.sim import order_flow
 from tickplant.sim.dialect import Events, Printer
 from tickplant.sim.dialects.kraken.instruments import instrument_frame, traded
+from tickplant.sim.dialects.kraken.requested_channels import RequestedChannels
 from tickplant.sim.dialects.kraken.shapes import (
     BOOK,
     DEPTHS,
@@ -62,10 +63,12 @@ class KrakenPrinter(Printer):
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self.instruments = [traded(symbol) for symbol in symbols]
-        self.streams = [*(name for symbol in symbols for name in stream_names(symbol)), INSTRUMENT]
+        own = [*(name for symbol in symbols for name in stream_names(symbol)), INSTRUMENT]
         self.intervals_ns = [UPDATE_NS]
         self.id_step = 1
         self.decimals = decimals_of(self.instruments)
+        self.requested = RequestedChannels(self.instruments, self.decimals, len(own))
+        self.streams = own + self.requested.streams
         self._updates = Renderer(templates(STYLE, update_shapes, self.instruments), self.decimals)
         self._snapshots = Renderer(templates(STYLE, snapshot_shapes, self.instruments), self.decimals)
         self._books = [DepthBook() for _ in symbols]
@@ -94,12 +97,14 @@ class KrakenPrinter(Printer):
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
         """One batch for all."""
+        self.requested.forget(wanted)
+        self.requested.on_trades(events)
         pieces: list[NDArray[np.void]] = []
         levels: list[NDArray[np.int64]] = []
         done = 0
         for at in np.flatnonzero(events.rows["kind"] == order_flow.DEPTH).tolist():
             pieces.append(self._trades_and_quotes(events.rows[done:at], events.origin_ns))
-            self._update_books(events.rows[at], events.levels, wanted, pieces, levels)
+            self._update_books(events.rows[at], events.levels, wanted, pieces, levels, events.origin_ns)
             done = at + 1
         pieces.append(self._trades_and_quotes(events.rows[done:], events.origin_ns))
         rows = np.concatenate(pieces)
@@ -107,10 +112,12 @@ class KrakenPrinter(Printer):
         if rows.shape[0]:
             changes = np.concatenate(levels) if levels else self._changes[:0]
             yield None, self._updates.batch(rows, changes, sent_ns=0, origin_ns=events.origin_ns, unit_ns=1)
+        if (requested := self.requested.batch()) is not None:
+            yield None, requested
 
     def changed(self, one: Listed) -> Batch:
         """An update of the instrument channel."""
-        return batch_of([instrument_frame("update", [one])], [len(self.streams) - 1], [0])
+        return batch_of([instrument_frame("update", [one])], [self.streams.index(INSTRUMENT)], [0])
 
     def _trades_and_quotes(self, rows: NDArray[np.void], origin_ns: int) -> NDArray[np.void]:
         if 2 * rows.shape[0] > self._rows.shape[0]:
@@ -124,10 +131,15 @@ class KrakenPrinter(Printer):
         wanted: NDArray[np.bool_],
         pieces: list[NDArray[np.void]],
         changed: list[NDArray[np.int64]],
+        origin_ns: int,
     ) -> None:
         symbol, first, bids, asks = (int(row[name]) for name in ("symbol", "levels", "bids", "asks"))
         book = self._books[symbol]
-        book.update(_levels(levels[first : first + bids], levels[first + bids : first + bids + asks]))
+        mine = levels[first : first + bids + asks]
+        book.update(_levels(mine[:bids], mine[bids:]))
+        sides = [order_flow.BID] * bids + [order_flow.ASK] * asks
+        rows = ((side, *level) for side, level in zip(sides, mine.tolist(), strict=True))
+        self.requested.on_levels(symbol, rows, origin_ns + int(row["time"]), wanted)
         for stream in range(symbol * KINDS + BOOK, (symbol + 1) * KINDS):
             if not wanted[stream]:
                 self._windows.pop(stream, None)

@@ -14,10 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from tickplant.sim.conversation import Answer, Get
+from tickplant.sim.dialects.kraken.session import KEY, TOKEN
 from tickplant.sim.sim_source import Trade
 from tickplant.sim.templates import stamp
 
 PREFIX: Final = "/0/public/"
+LOGIN: Final = "/0/private/GetWebSocketsToken"
+TOKEN_S: Final = 900
 MOST_TRADES: Final = 1000
 _SECONDS_BELOW: Final = 10**12  # a smaller time is in seconds
 
@@ -39,6 +42,8 @@ def answer(desk: TradeDesk, request: Get) -> Answer:
     url = urlsplit(request.target)
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     endpoint = url.path.removeprefix(PREFIX)
+    if url.path == LOGIN:
+        return _login(request)
     if endpoint == "Time":
         return _result({"unixtime": int(time.time()), "rfc1123": time.strftime("%a, %d %b %y %H:%M:%S +0000")})
     if endpoint == "SystemStatus":
@@ -57,6 +62,16 @@ def answer(desk: TradeDesk, request: Get) -> Answer:
     last = str(trades[-1].time_ns if trades else since_ns)
     key = symbol if query.get("assetVersion") == "1" else asked
     return _result({key: [_row(one) for one in trades], "last": last})
+
+
+def _login(request: Get) -> Answer:
+    # That the signature is right, the tests of the feed say.
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if request.method != "POST" or headers.get("api-key") != KEY:
+        return _error("EAPI:Invalid key")
+    if not headers.get("api-sign"):
+        return _error("EAPI:Invalid signature")
+    return _result({"token": TOKEN, "expires": TOKEN_S})
 
 
 def _row(one: Trade) -> list[object]:

@@ -14,18 +14,26 @@ import msgspec
 
 from tickplant.sim.conversation import Refused, Reply, Text
 from tickplant.sim.conversation import Session as BaseSession
+from tickplant.sim.dialects.kraken.requested_channels import INTERVAL, ORDER_DEPTHS
 from tickplant.sim.dialects.kraken.shapes import DEPTHS, INSTRUMENT, STATUS, TRIGGERS
 from tickplant.sim.templates import stamp
 
 HEARTBEAT: Final = b'{"channel":"heartbeat"}'
 EXCEEDED: Final = b'{"Error":"Exceeded msg rate"}'
 
-CHANNELS: Final = {"trade": False, "ticker": True, "book": True, INSTRUMENT: True}
+CHANNELS: Final = {"trade": False, "ticker": True, "book": True, INSTRUMENT: True, "ohlc": True, "level3": True}
 """Whether a snapshot comes unless the client says otherwise."""
+
+ON_REQUEST: Final = ("ohlc", "level3")
+KEY: Final = "a-key-that-is-good"
+TOKEN: Final = "a-token-that-is-good"  # noqa: S105  # of the simulated venue
 
 
 class Desk(Protocol):
     """What a session asks its source."""
+
+    on_request: bool = False
+    """Whether it has bars and books of orders."""
 
     def lists(self, symbol: str) -> bool:
         """Whether there is such a pair."""
@@ -104,7 +112,7 @@ class Session(BaseSession):
         if method not in ("subscribe", "unsubscribe") or not isinstance(params, dict):
             return [error("Unsupported method" if isinstance(params, dict) else "Malformed request")]
         channel = params.get("channel")
-        if channel not in CHANNELS:
+        if channel not in CHANNELS or (channel in ON_REQUEST and not self._desk.on_request):
             return [error("Unsupported channel")]
         symbols = [""] if channel == INSTRUMENT else params.get("symbol")
         if not isinstance(symbols, list) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
@@ -127,13 +135,20 @@ class Session(BaseSession):
     def _change(self, method: str, channel: str, symbol: str, params: Mapping[str, object]) -> str:
         """Subscribe to a channel of a symbol, or end that; returns what is wrong."""
         depth, trigger = params.get("depth", DEPTHS[0]), params.get("event_trigger", "trades")
-        if symbol and not self._desk.lists(symbol):
+        if symbol and method == "subscribe" and not self._desk.lists(symbol):
             return f"Currency pair not supported {symbol}"
         if channel == "book" and (depth not in DEPTHS or not self._desk.offers(symbol, DEPTHS[DEPTHS.index(depth)])):
             return "Subscription depth not supported"
         if channel == "ticker" and trigger not in TRIGGERS:
             return "Event trigger not supported"
-        suffix = {"book": f"-{depth}", "ticker": f"-{trigger}"}.get(channel, "")
+        if channel == "level3" and depth not in ORDER_DEPTHS:
+            return "Subscription depth not supported"
+        if channel == "level3" and params.get("token") != TOKEN:
+            return "Token not found"
+        if channel == "ohlc" and params.get("interval") != INTERVAL:
+            return "Subscription ohlc interval not supported"
+        told = {"book": depth, "level3": depth, "ticker": trigger, "ohlc": INTERVAL}
+        suffix = f"-{told[channel]}" if channel in told else ""
         stream = f"{symbol}@{channel}{suffix}" if symbol else channel
         if method == "unsubscribe":
             if self._streams.get((channel, symbol)) != stream:
@@ -150,7 +165,9 @@ class Session(BaseSession):
     @staticmethod
     def _result(method: str, channel: str, symbol: str, params: Mapping[str, object]) -> dict[str, object]:
         result: dict[str, object] = {"channel": channel}
-        if channel == "book":
+        if channel == "ohlc":
+            result["interval"] = params.get("interval")
+        if channel in ("book", "level3"):
             result["depth"] = params.get("depth", DEPTHS[0])
         if channel == "ticker":
             result["event_trigger"] = params.get("event_trigger", "trades")

@@ -45,6 +45,7 @@ class Kraken(Dialect):
 
     words = WORDS
     heartbeat_s = 1.0
+    posts = True
 
     def __init__(self, spec: SimSpec) -> None:
         self.limits = _LIMITS.with_spec(spec)

@@ -1,0 +1,59 @@
+"""What the conformance suite has of Databento: a session of its gateway, and a record of each layout.
+
+A link of it is a stream of bytes, which a read cuts anywhere. So there are no frames to lose, to double or to spoil one
+by one, and its gateway is a process: what such sessions go through is in tests/process/test_databento_faults.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+import databento_dbn as db
+from made_dbn import ALWAYS, T0_NS, metadata, orders
+
+from tickplant.feeds.contract import Closed, Event, Frames, Opened
+from tickplant.feeds.venues.databento import dbn
+
+LINK: Final = "GLBX.MDP3"
+SYMBOLS: Final = ("GLBX.MDP3/TEST", "GLBX.MDP3/OTHER")
+SECRETS: Final = {"key": "db-0123456789abcdefghijABCDE"}
+LINES: Final = (b"lsg_version=0.4.2\ncram=abc123\n", b"success=1|session_id=5\n")
+
+
+def layouts(seed: int) -> list[bytes]:
+    """A record of each type and length, with any content."""
+    chance = random.Random(seed)
+    heads = ((kind, size) for kind, size in dbn.LAYOUTS)
+    return [
+        bytes((size // 4, kind)) + b"\1\0\7\0\0\0" + T0_NS.to_bytes(8, "little") + chance.randbytes(size - 16)
+        for kind, size in heads
+    ]
+
+
+def metadata_of_mbo() -> bytes:
+    """Of two instruments."""
+    return metadata(db.Schema.MBO, {"TEST": [(*ALWAYS, 7)], "OTHER": [(*ALWAYS, 8)]}, T0_NS, T0_NS + 1)
+
+
+def session() -> Iterator[tuple[int, Event]]:
+    """A second of it, and the begin of another connection; with the time since the begin, ms."""
+    own, other = orders(1, 120), orders(2, 120, ident=8)
+    records = [record for pair in zip(own, other, strict=True) for record in pair]
+    for begin in (0, 1050):
+        yield begin, Opened(LINK)
+        for line in LINES:
+            yield begin, Frames(LINK, [line])
+        yield begin, Frames(LINK, [metadata_of_mbo()])
+        for number in range(40 if not begin else 5):
+            yield begin + 25 * number, Frames(LINK, records[6 * number : 6 * number + 6])
+        if not begin:
+            yield 1000, Closed(LINK, "cut")
+
+
+def owner(frame: bytes) -> tuple[str, str] | None:
+    """Instrument id and type of a record."""
+    if len(frame) < dbn.HEAD_BYTES or frame in LINES or frame.startswith(dbn.MAGIC):
+        return None
+    return str(frame[4]), str(frame[1])

@@ -27,7 +27,7 @@ def compacted(running: PlantProcess) -> int:
 
 @pytest.mark.long
 def test_a_plant_that_records_compacts_what_it_has_recorded_before(tmp_path: Path) -> None:
-    with plant(tmp_path, DEMO, rate=2000) as running:
+    with plant(tmp_path, DEMO + "\n[store]\ncompact_every_s = 0\n", rate=2000) as running:
         wait_for("records on disk", lambda: running.process_named("writer")["counters"].get("records", 0) > 5000)
     first = Store(running.data_dir).next_seq("binance", Schema.TICK)
     in_the_way = daily_root(running.data_dir)

@@ -30,13 +30,13 @@ def test_a_plant_that_records_compacts_what_it_has_recorded_before(tmp_path: Pat
     with plant(tmp_path, DEMO + "\n[store]\ncompact_every_s = 0\n", rate=2000) as running:
         wait_for("records on disk", lambda: running.process_named("writer")["counters"].get("records", 0) > 5000)
     first = Store(running.data_dir).next_seq("binance", Schema.TICK)
-    in_the_way = daily_root(running.data_dir)
-    in_the_way.write_text("no folder")
+    in_the_way = daily_root(running.data_dir) / "lock"
+    in_the_way.mkdir(parents=True)
     with plant(tmp_path, DEMO + "rotate_mib = 1" + EVERY_SECOND, rate=2000) as running:
         wait_for("trouble", lambda: "compactor ended with" in running.errors.read_text())
         assert f"{in_the_way}" in running.errors.read_text()
         assert running.status()["healthy"]  # it records
-        in_the_way.unlink()
+        in_the_way.rmdir()
         wait_for("daily files", lambda: compacted(running) >= first)
         wait_for(
             "the old journal to go", lambda: Store(running.data_dir).files("binance", Schema.TICK)[0].stem > "0" * 20

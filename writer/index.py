@@ -144,15 +144,28 @@ def opened(path: Path) -> Iterator[int]:
         raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
 
 
-def load_index(path: Path, *, use_index: bool = True, while_reading: WhileReading = lambda: None) -> FileIndex:
-    """The chunks of a journal file: from its index as far as that goes, else by scanning.
+def load_index(
+    path: Path,
+    *,
+    use_index: bool = True,
+    while_reading: WhileReading = lambda: None,
+    within: tuple[int, int] | None = None,
+) -> FileIndex:
+    """The chunks of a journal file or a daily file: from its index as far as that goes, else by scanning.
 
-    With `use_index=False` every byte is scanned. `while_reading` is called before each chunk, or megabyte without
-    one, that is scanned. Raises StoreError where the file cannot be read.
+    Args:
+        path: of the file.
+        use_index: False: every byte is scanned.
+        while_reading: called before each chunk, or megabyte without one, that is scanned.
+        within: of a daily file, the first and the last seq that it may hold: its records are some of these. None: a
+            journal file, whose chunks hold each seq from their first to their last.
+
+    Raises:
+        StoreError: the file cannot be read.
     """
     with opened(path) as fd:
         # In this order: the writer lists a chunk only after it has written it.
-        known = _read_entries(index_path(path)) if use_index else np.zeros(0, ENTRY)
+        known = _read_entries(index_path(path), dense=within is None) if use_index else np.zeros(0, ENTRY)
         size = os.fstat(fd).st_size
         inside = _ends(known) <= size
         known, beyond = known[inside], known[~inside]
@@ -168,7 +181,7 @@ def load_index(path: Path, *, use_index: bool = True, while_reading: WhileReadin
     if found:
         entries = np.concatenate([known, make_entries(found)])
         entries = entries[np.argsort(entries["offset"], kind="stable")]
-    damage = [_with_seqs(part, path, entries) for part in damage]
+    damage = [_with_seqs(part, path, entries, within) for part in damage]
     if len(beyond):
         # What the index lists was durable once: more is missing than a tail that was being written.
         first, last = int(beyond[0]["header"]["first_seq"]), int(beyond[-1]["header"]["last_seq"])
@@ -186,7 +199,7 @@ def _uncovered(entries: NDArray[np.void], size: int) -> list[tuple[int, int]]:
     return [(int(starts[place]), int(stops[place])) for place in np.flatnonzero(starts < stops)]
 
 
-def _read_entries(path: Path) -> NDArray[np.void]:
+def _read_entries(path: Path, *, dense: bool) -> NDArray[np.void]:
     """The trustworthy beginning of an index file."""
     try:
         with path.open("rb") as file:
@@ -204,18 +217,23 @@ def _read_entries(path: Path) -> NDArray[np.void]:
     good &= (headers["magic"] == np.void(MAGIC)) & (headers["length_bytes"] <= MAX_CHUNK_BYTES)
     good &= (headers["columns"] >= 1) & (headers["columns"] <= MAX_COLUMNS)
     good &= (headers["rows"] >= 1) & (headers["rows"] <= MAX_ROWS) & (headers["first_seq"] < _LAST_SEQ)
-    good &= headers["last_seq"] - headers["first_seq"] == headers["rows"] - np.uint64(1)
+    seqs = headers["last_seq"] - headers["first_seq"]
+    good &= (headers["last_seq"] < _LAST_SEQ) & (headers["first_seq"] <= headers["last_seq"])
+    good &= (seqs == headers["rows"] - np.uint64(1)) if dense else (seqs >= headers["rows"] - np.uint64(1))
     good &= np.concatenate([[0], _ends(entries)[:-1]]) <= entries["offset"].astype(np.int64)
     return entries[: count if good.all() else int(np.argmin(good))]
 
 
-def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void]) -> Damage:
+def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void], within: tuple[int, int] | None) -> Damage:
     """Add which records are missing, as far as the chunks around, or the names of this file and the next one, say."""
     place = int(np.searchsorted(entries["offset"], part.offset))
     headers = entries["header"]
-    first = int(headers[place - 1]["last_seq"]) + 1 if place else int(path.stem)
+    begin = within[0] if within else int(path.stem)
+    first = int(headers[place - 1]["last_seq"]) + 1 if place else begin
     if place < len(entries):
         last = int(headers[place]["first_seq"]) - 1
+    elif within:
+        last = within[1]
     elif later := [other for other in journal_files(path.parent) if other > path]:
         last = int(later[0].stem) - 1
     else:

@@ -12,6 +12,7 @@ killed in the middle of it, changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import filecmp
 import os
@@ -74,6 +75,35 @@ class Files:
         """As os.rename."""
         source.rename(target)
 
+    def make_folder(self, path: Path) -> None:
+        """As os.mkdir; one that exists is left as it is."""
+        path.mkdir(exist_ok=True)
+
+    def remove(self, path: Path) -> None:
+        """As os.unlink, or os.rmdir of a folder; what is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def sync_path(path: Path, files: Files, flags: int = os.O_RDONLY) -> None:
+    """Make the data of a file, or the names in a folder, durable."""
+    fd = files.open(path, flags)
+    try:
+        files.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folders(folder: Path, files: Files) -> None:
+    """Make a folder and those above it, durably, where they are missing. Raises OSError."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        files.make_folder(made)
+        sync_path(made.parent, files, os.O_RDONLY | os.O_DIRECTORY)
+
 
 class Journal:
     """Appends records to the files of one producer and schema. One process at a time; not thread-safe.
@@ -118,7 +148,7 @@ class Journal:
         self._hour = 0  # of the first record in the file
         self._clean = True  # nothing lies behind the good part
         try:
-            self._make_directory()
+            make_folders(self.directory, self._files)
             self._directory_fd = self._files.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             self._lock()
             self._recover(while_reading)
@@ -273,20 +303,6 @@ class Journal:
 
     # -----------------------------------------------------------------------------------------------------------
     # Opening
-
-    def _make_directory(self) -> None:
-        missing = []
-        folder = self.directory
-        while not folder.exists():
-            missing.append(folder)
-            folder = folder.parent
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            parent = self._files.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                self._files.sync(parent)
-            finally:
-                os.close(parent)
 
     def _lock(self) -> None:
         try:

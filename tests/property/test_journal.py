@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
+from tickplant.store.segment_checks import HARMLESS
 from tickplant.store.selection import Selection
-from tickplant.store.verify import HARMLESS, verify
+from tickplant.store.verify import verify
 from tickplant.writer.index import Damage, index_path, load_index
 from tickplant.writer.journal import Journal
 

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from made_records import make_ticks
@@ -79,6 +80,16 @@ class DeadlyFiles(Files):
         super().rename(source, target)
         self._after()
 
+    def make_folder(self, path: Path) -> None:
+        self._before()
+        super().make_folder(path)
+        self._after()
+
+    def remove(self, path: Path) -> None:
+        self._before()
+        super().remove(path)
+        self._after()
+
 
 def write_all(data_dir: Path, files: Files) -> None:
     """Continue the journal to its end, promise by promise."""
@@ -91,22 +102,27 @@ def write_all(data_dir: Path, files: Files) -> None:
     journal.close()
 
 
-def attempt(data_dir: Path, step: int, mode: str) -> bool:
-    """One life of a writer, in a child; whether it lived to the end."""
+def survives(work: Callable[[], object], what: str) -> bool:
+    """Do work in a child; whether that lived to the end."""
     child = os.fork()
     if child == 0:
         try:
-            write_all(data_dir, DeadlyFiles(step, mode))
+            work()
         except BaseException as error:
-            print(f"{data_dir.name}: {error!r}", flush=True)
+            print(f"{what}: {error!r}", flush=True)
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return False
     if os.WEXITSTATUS(status):
-        sys.exit(f"the writer failed at step {step}, {mode}")
+        sys.exit(f"{what} failed")
     return True
+
+
+def attempt(data_dir: Path, step: int, mode: str) -> bool:
+    """One life of a writer; whether it lived to the end."""
+    return survives(lambda: write_all(data_dir, DeadlyFiles(step, mode)), f"{data_dir.name}, step {step}, {mode}")
 
 
 def main() -> None:

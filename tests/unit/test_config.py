@@ -226,7 +226,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=5,
 )
-KINDS = (cfg.PlantConfig, cfg.FeedConfig, cfg.EngineConfig, cfg.WriterConfig, cfg.SimConfig)
+KINDS = (
+    *(cfg.PlantConfig, cfg.FeedConfig, cfg.EngineConfig, cfg.WriterConfig, cfg.SimConfig),
+    *(cfg.StoreConfig, cfg.RetentionConfig),
+)
 
 
 @given(st.sampled_from(KINDS), st.data())

@@ -81,8 +81,8 @@ def test_reading_back_ends_when_every_configured_stream_is_found(
     for symbol in ("ONE", "TWO", "THREE"):  # the last one has been quiet for long
         table.register("venue", symbol, 8, 8)
     whole, read = told(tmp_path), []
-    chunk = continuation.Store.chunk
-    monkeypatch.setattr(continuation.Store, "chunk", lambda *words: read.append(1) or chunk(*words))
+    records = continuation.Store.records
+    monkeypatch.setattr(continuation.Store, "records", lambda *words: read.append(1) or records(*words))
 
     def chunks_read(*symbols: str) -> int:
         read.clear()

@@ -15,7 +15,9 @@ from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.merge import join_records, merge_by_receive_time
+from tickplant.store.chunk_files import ChunkFiles
 from tickplant.store.reader import Store
+from tickplant.store.segments import Chunk
 from tickplant.writer.index import Damage, index_path, load_index
 from tickplant.writer.journal import Journal
 
@@ -93,13 +95,13 @@ def test_ranges_by_event_time_leave_out_records_that_have_none(store: Store, fir
 
 def test_chunks_outside_a_range_are_not_even_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    original = Store._decode
+    original = ChunkFiles.decode
 
-    def counting(self: Store, fd: int, path: Path, entry: np.void, *rest: Any) -> Records | None:
-        decoded.append(int(entry["header"]["first_seq"]))
-        return original(self, fd, path, entry, *rest)
+    def counting(self: ChunkFiles, chunk: Chunk, *rest: Any) -> Records | Damage:
+        decoded.append(int(chunk.entry["header"]["first_seq"]))
+        return original(self, chunk, *rest)
 
-    monkeypatch.setattr(Store, "_decode", counting)
+    monkeypatch.setattr(ChunkFiles, "decode", counting)
     moment = int(TICKS["ts_recv"][700])
     assert len(list(store.scan(start_ns=moment, end_ns=moment + 1))) == 1
     assert decoded == [600]

@@ -28,6 +28,8 @@ FEED: Final = "feed"
 ENGINE: Final = "engine"
 WRITER: Final = "writer"
 CHILDREN: Final = (FEED, ENGINE, WRITER)
+COMPACTOR: Final = cfg.COMPACTOR
+"""Comes and goes, every two seconds: what is stored moves to daily files all the time."""
 
 RINGS: Final = ((FEED, Schema.TICK), (ENGINE, Schema.BBO), (ENGINE, Schema.BAR), (ENGINE, Schema.CHECKPOINT))
 
@@ -61,6 +63,12 @@ recovery_mib = {recovery_mib}
 
 [writers.writer]
 flush_s = 0.2
+rotate_mib = 1
+
+[store]
+compact_every_s = 2
+open_days = true
+keep_journal_h = 0
 """
 
 

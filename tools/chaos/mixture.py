@@ -15,6 +15,11 @@ from chaos.chaos_plant import ENGINE, FEED, WRITER, ChaosPlant, kill
 from tickplant.records.layouts import Schema
 from tickplant.shm.ring import RingStatistics
 
+PASSING_S: Final = 4.0
+"""How long a process that comes and goes is waited for: it comes every two seconds."""
+
+PASSING_LOOK_S: Final = 0.005
+
 FLOWING_RECORDS: Final = 20
 """A feed is back when the ring holds this many records more: its own STATUS records are fewer."""
 
@@ -66,6 +71,16 @@ class Surgeon:
         began_s = time.monotonic()
         self.recoveries.append(Recovery(name, fault, began_s, self.note_heads(), process.pid))
         return True
+
+    def kill_passing(self, name: str) -> bool:
+        """Kill a process that comes and goes, within a time in which it comes. False where it has not."""
+        end_s = time.monotonic() + PASSING_S
+        while not self.starting and time.monotonic() < end_s:
+            process = self.plant.process(name)
+            if process is not None and process.pid:
+                return kill(process.pid)
+            time.sleep(PASSING_LOOK_S)
+        return False
 
     def pause(self, name: str, for_s: float) -> bool:
         """Stop a child for less than it takes to be found hung."""

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.chaos_plant import CHILDREN, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
+from chaos.chaos_plant import CHILDREN, COMPACTOR, FEED, ChaosPlant, Sample, Settings, chaos_plant, sample
 from chaos.crowd import EVENTS, Crowd, Verdict
 from chaos.ending import Ending, end, until
 from chaos.mixture import Surgeon, Times, times
@@ -30,6 +30,7 @@ ACTIONS: Final[dict[str, float]] = {
     "kill feed": 2,
     "kill engine": 2,
     "kill writer": 2,
+    "kill compactor": 3,
     "kill supervisor": 1,
     "kill all": 1,
     "hang": 1,
@@ -168,6 +169,8 @@ class _Mixture:
             done = True
         elif verb == "subscriber":
             done = self._disturb(victim)
+        elif victim == COMPACTOR:
+            done = surgeon.kill_passing(victim)
         elif verb == "kill" and victim in CHILDREN:
             done = surgeon.strike(victim)
         elif verb == "kill":

@@ -39,6 +39,7 @@ COMMANDS: Final = {
         "data",
         "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
     ),
+    "compact": ("compact", "Make daily files of finished days, one a symbol, and remove what is not needed any more."),
     "ingest": (
         "recordings",
         "Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.",

@@ -173,6 +173,9 @@ def _print(report: Report) -> None:
     for gap in report.gaps:
         count = f"{gap.missing:,} records" if not gap.unknown else f"at least {gap.missing:,} records"
         say(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
+    for one in report.removed:
+        what = f" of {', '.join(one.channels)}" if one.channels else ""
+        say(f"removed on purpose: {one.day} {one.venue} {one.symbol} {one.schema}: {one.records:,} records{what}")
     for problem in report.problems:
         say(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
     wrong = any(summary.wrong for summary in report.deep)

@@ -127,9 +127,10 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     check_machine(checked)
     tables = {
         "plant": msgspec.to_builtins(checked.plant),
+        "store": msgspec.to_builtins(checked.store),
         **{
             f"{section}.{name}": msgspec.to_builtins(part)
-            for section in ("sims", "feeds", "engines", "writers")
+            for section in ("sims", "feeds", "engines", "writers", "retention")
             for name, part in getattr(checked, section).items()
         },
     }

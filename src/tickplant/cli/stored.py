@@ -12,6 +12,7 @@ from tickplant.cli.options import F
 from tickplant.cli.output import say
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.records.layouts import Schema
+from tickplant.store.daily_files import daily_root
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.writer.index import Damage
 from tickplant.writer.journal import journal_root
@@ -60,5 +61,5 @@ def check_store(data_dir: Path) -> None:
         raise StoreError(
             "is not a directory" if data_dir.exists() else "there is no such data directory", path=data_dir
         )
-    if not journal_root(data_dir).is_dir():
+    if not (journal_root(data_dir).is_dir() or daily_root(data_dir).is_dir()):
         raise StoreError("holds no journal: nothing has been stored here, or it is another folder", path=data_dir)

@@ -26,6 +26,7 @@ from tickplant.runtime.child_process import child_process
 from tickplant.runtime.config import FeedConfig
 from tickplant.runtime.job_specs import FeedSpec
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
+from tickplant.store.selection import Selection
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 TAIL_RECORDS: Final = 1 << 20
@@ -70,13 +71,12 @@ def every_stream(table: InstrumentTable, config: FeedConfig) -> Callable[[Mappin
 def _newest_first(store: Store, feed: str) -> Iterator[NDArray[np.void]]:
     """The newest TAIL_RECORDS or somewhat more, chunk by chunk."""
     read = 0
-    for path, entries in store.entries(feed, Schema.TICK):
-        for entry in entries[::-1]:
-            if read >= TAIL_RECORDS:
-                return
-            records = store.chunk(path, entry, Schema.TICK)
-            read += len(records)
-            yield records
+    for stretch in store.newest_first(feed, Schema.TICK, Selection()):
+        if read >= TAIL_RECORDS:
+            return
+        records = store.records(stretch)
+        read += len(records)
+        yield records
 
 
 def main() -> None:

@@ -192,11 +192,8 @@ def names_in(data_dir: Path, venue: str) -> Names:
 
 
 def _venue_of(store: Store, feed: str, venues: dict[int, str]) -> str:
-    for path in store.files(feed, Schema.TICK):
-        for entry in store.index(path).entries:
-            if len(records := store.chunk(path, entry, Schema.TICK)):
-                return venues.get(int(records[0]["instrument"]), "")
-    return ""
+    records = next(store.read(feed, Schema.TICK, Selection()), None)
+    return "" if records is None else venues.get(int(records[0]["instrument"]), "")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from tickplant.runtime import config as cfg
 from tickplant.runtime import credentials
 from tickplant.runtime.config import Config, Crossed, EngineConfig, FeedConfig, PlantConfig, WriterConfig
 from tickplant.runtime.job_specs import (
+    CompactSpec,
     EngineSpec,
     FeedSpec,
     Live,
@@ -55,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
     symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
+    compactor: tuple[ChildPlan, float] | None = None  # what compacts the store, every so many seconds
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
 
 
@@ -182,6 +184,8 @@ def live(config: Config, addresses: Addresses) -> Plan:
             if (engine.feeds or tuple(config.feeds))[0] in taken:
                 inputs += derived[engine_name]
         writers.append(_writer(plant, name, writer, inputs))
+    spec = CompactSpec(name=cfg.COMPACTOR, plant=plant, config=config.store, retention=config.retention)
+    compactor = ChildPlan(name=spec.name, role="compactor", module="tickplant.store.compactor", spec=lambda: spec)
     feeds = [_feed(plant, name, followed, feed, ticks[name], addresses) for name, feed in config.feeds.items()]
     return Plan(
         plant=plant,
@@ -191,6 +195,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
         children=[*sims, *writers, *engines, *feeds],
         publish=[engine.publish for engine in config.engines.values()],
         recalls=recalls,
+        compactor=(compactor, config.store.compact_every_s) if config.store.compact_every_s else None,
         symbols=followed,
     )
 
@@ -348,6 +353,6 @@ def modules(plan: Plan) -> list[str]:
     """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed."""
     children = sorted(plan.children, key=lambda child: ROLES[child.role].stage or 0)
     warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
-    for child in (*children, *plan.recalls.values()):
+    for child in (*children, *plan.recalls.values(), *(plan.compactor or ())[:1]):
         warms.setdefault(child.module, []).extend(child.warms)
     return list(dict.fromkeys(name for module, others in warms.items() for name in (*others, module)))

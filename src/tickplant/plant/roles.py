@@ -18,6 +18,7 @@ class Traits(NamedTuple):
 
 ROLES: Final[dict[Role, Traits]] = {
     "survey": Traits(prints="ends"),
+    "compactor": Traits(),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
     "recall": Traits(),

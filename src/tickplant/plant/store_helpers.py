@@ -1,11 +1,18 @@
-"""Processes that read the store for an engine's subscribers, started when the engine asks for one."""
+"""Processes that come and go: those that read the store for an engine's subscribers, and the compactor."""
 
 from __future__ import annotations
+
+import time
+from typing import Final
 
 from tickplant.plant.child import Child
 from tickplant.plant.plans import Plan
 from tickplant.plant.pool import Pool
+from tickplant.runtime.config import COMPACTOR
 from tickplant.runtime.control import Recall
+
+COMPACT_FIRST_S: Final = 60.0
+"""A plant that has just begun has better things to do."""
 
 
 class StoreHelpers:
@@ -15,6 +22,9 @@ class StoreHelpers:
         self._plan = plan
         self._pool = pool
         self._recalls = {recall.name: recall for recall in plan.recalls.values()}
+        self._compact_s = time.monotonic() + COMPACT_FIRST_S  # when it is due
+        if plan.compactor:
+            self._compact_s = time.monotonic() + min(plan.compactor[1], COMPACT_FIRST_S)
 
     def recall(self, message: Recall) -> None:
         """An engine needs somebody who reads the store for it; it may ask often."""
@@ -23,13 +33,23 @@ class StoreHelpers:
             child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
             self._pool.start(child)
 
+    def compact(self) -> None:
+        """Start the compactor where it is due; call it often."""
+        if self._plan.compactor is None or self._pool.stopping or time.monotonic() < self._compact_s:
+            return
+        plan, every_s = self._plan.compactor
+        self._compact_s = time.monotonic() + every_s
+        if plan.name not in self._pool.children:
+            child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
+            self._pool.start(child)
+
     def is_optional(self, name: str) -> bool:
-        """Whether a plant is well without this process: it comes and goes with the requests for it."""
-        return name in self._recalls
+        """Whether a plant is well without this process: it comes and goes."""
+        return name in self._recalls or name == COMPACTOR
 
     def ended(self, child: Child, *, in_order: bool, why: str) -> bool:
-        """Whether this child was one of them: nothing depends on it, and an engine that still needs one asks again."""
-        if child.name not in self._recalls:
+        """Whether this child was one of them: nothing depends on it, and what still needs one asks again."""
+        if not self.is_optional(child.name):
             return False
         del self._pool.children[child.name]
         if not in_order:

@@ -160,6 +160,7 @@ class Supervisor:
                 self._pool.start(child)
         self._pool.kill_hung(now_s)
         self._desk.symbols.look()
+        self._helpers.compact()
         while not self.running:
             stage = [child for child in self.children.values() if ROLES[child.plan.role].stage == self._stage]
             for child in stage:

@@ -19,6 +19,7 @@ import structlog
 
 from tickplant.errors import TickplantError
 from tickplant.runtime.job_specs import (
+    CompactSpec,
     EngineSpec,
     FeedSpec,
     RecallSpec,
@@ -30,7 +31,7 @@ from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
 
-Spec = TypeVar("Spec", EngineSpec, FeedSpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
+Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager

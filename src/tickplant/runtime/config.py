@@ -34,6 +34,9 @@ Crossed = Literal["flag", "match"]
 
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
+COMPACTOR: Final = "compactor"
+"""Name of the process that compacts the store of a plant."""
+
 FILE_BYTES: Final = 1 << 20
 
 
@@ -118,6 +121,29 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
 
 
+class StoreConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[store]`: what becomes of the journal."""
+
+    compact_every_s: NotNegative = 900  # how often finished days are looked for, to become daily files; 0: never
+    compact_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 9  # of zstd
+    open_days: bool = False  # also what is there of a day that is not over; it is joined with the rest later
+    keep_journal_h: NotNegative = 24  # how long a journal file stays that is in daily files
+
+
+KeptChannel = Channel | Literal["bbo", "bar", "checkpoint"]
+
+
+class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[retention.NAME]`: which daily files are removed."""
+
+    venue: str = ""  # empty: all
+    symbols: tuple[str, ...] = ()  # empty: all
+    channels: tuple[KeptChannel, ...] = ()  # empty: all records
+    keep_days: NotNegative = 0  # remove what was received longer ago; 0: whatever its age
+    keep_gib: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # remove the oldest days of what is more; 0: no limit
+    exported: bool = False  # but nothing that is not marked as exported
+
+
 class SimConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[sims.NAME]`: a simulated venue run beside the plant."""
 
@@ -139,6 +165,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     feeds: dict[str, FeedConfig]
     engines: dict[str, EngineConfig]
     writers: dict[str, WriterConfig]
+    store: StoreConfig
+    retention: dict[str, RetentionConfig]
     sims: dict[str, SimConfig]
 
     @property
@@ -172,7 +200,7 @@ def parse(text: str, *, file: str, base: Path) -> Config:
 
     reader = Reader(file)
     raw = reader.parse(text)
-    reader.known(raw, ("plant", "feeds", "engines", "writers", "sims"), "")
+    reader.known(raw, ("plant", "feeds", "engines", "writers", "store", "retention", "sims"), "")
     config = Config(
         file=file,
         base=base,
@@ -180,6 +208,8 @@ def parse(text: str, *, file: str, base: Path) -> Config:
         feeds=reader.tables(raw, "feeds", FeedConfig),
         engines=reader.tables(raw, "engines", EngineConfig),
         writers=reader.tables(raw, "writers", WriterConfig),
+        store=reader.table(raw.get("store", {}), StoreConfig, "store"),
+        retention=reader.tables(raw, "retention", RetentionConfig),
         sims=reader.tables(raw, "sims", SimConfig),
     )
     check(config)

@@ -11,7 +11,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from tickplant.runtime.config import Config
+from tickplant.runtime.config import COMPACTOR, Config
 from tickplant.runtime.endpoints import Wrong, address_of, check_endpoint, check_ports
 from tickplant.venues import VENUES, Venue
 
@@ -40,6 +40,10 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "writers.flush_s": (0.02, 3600),
     "writers.chunk_records": (1, 1 << 20),
     "writers.rotate_mib": (1, 1 << 16),
+    "store.compact_every_s": (0, 86_400),
+    "store.keep_journal_h": (0, 24 * 366),
+    "retention.keep_days": (0, 100 * 366),
+    "retention.keep_gib": (0, 1 << 30),
     "sims.seed": (0, (1 << 64) - 1),
     "sims.messages_per_s": (0.001, 1_000_000_000),
     "sims.speed": (0.001, 1_000_000),
@@ -52,7 +56,7 @@ NAME_BYTES: Final = 255
 PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
 
 _UMASK: Final = re.compile(r"0?[0-7]{1,3}\Z")
-_INTERNAL: Final = ("drain", "supervisor", "command")
+_INTERNAL: Final = ("drain", "supervisor", "command", COMPACTOR)
 
 
 def check(config: Config) -> None:
@@ -66,6 +70,8 @@ def check(config: Config) -> None:
     for name in config.engines:
         _check_engine(config, name, wrong)
     _check_shares(config, wrong)
+    for name in config.retention:
+        _check_retention(config, name, wrong)
     for name, sim in config.sims.items():
         _check_symbols(f"sims.{name}", sim.symbols, _venue(f"sims.{name}", sim.venue, wrong), wrong)
         if not all(symbol.isascii() and symbol.replace("/", "").isalnum() for symbol in sim.symbols):
@@ -76,8 +82,8 @@ def check(config: Config) -> None:
 
 
 def _check_limits(config: Config, wrong: Wrong) -> None:
-    tables = [("plant", "plant", config.plant)]
-    for section in ("feeds", "engines", "writers", "sims"):
+    tables = [("plant", "plant", config.plant), ("store", "store", config.store)]
+    for section in ("feeds", "engines", "writers", "retention", "sims"):
         tables += [(section, f"{section}.{name}", table) for name, table in getattr(config, section).items()]
     for section, prefix, table in tables:
         for key, (least, most) in LIMITS.items():
@@ -221,6 +227,19 @@ def _check_shares(config: Config, wrong: Wrong) -> None:
                 if feed_name in taken:
                     raise wrong(f"{section}.{name}.feeds", f"{feed_name} is already taken by {taken[feed_name]}")
                 taken[feed_name] = name
+
+
+def _check_retention(config: Config, name: str, wrong: Wrong) -> None:
+    rule, key = config.retention[name], f"retention.{name}"
+    if rule.venue:
+        _venue(key, rule.venue, wrong)
+    if rule.symbols and not rule.venue:
+        raise wrong(f"{key}.symbols", "goes with venue: a symbol is one of a venue")
+    if not rule.keep_days and not rule.keep_gib:
+        raise wrong(key, "has no limit: set keep_days or keep_gib")
+    if rule.keep_gib and (ticks := [one for one in rule.channels if one not in ("bbo", "bar", "checkpoint")]):
+        message = f"does not go with channel {ticks[0]}, which shares the files of its symbol: use keep_days"
+        raise wrong(f"{key}.keep_gib", message)
 
 
 def _power_of_two(key: str, value: int, wrong: Wrong) -> None:

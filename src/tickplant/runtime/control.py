@@ -129,7 +129,7 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "survey"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "compactor", "survey"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 

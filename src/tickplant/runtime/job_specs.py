@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tickplant.runtime.config import EngineConfig, FeedConfig, WriterConfig
+from tickplant.runtime.config import EngineConfig, FeedConfig, RetentionConfig, StoreConfig, WriterConfig
 
 
 class Plant(msgspec.Struct, frozen=True):
@@ -106,6 +106,15 @@ class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
     plant: Plant
     address: str  # where the engine awaits it: see `Passage`
     idle_s: float = 30.0  # without a request for this long it ends
+
+
+class CompactSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.compactor`: one compaction of the store."""
+
+    name: str
+    plant: Plant
+    config: StoreConfig
+    retention: dict[str, RetentionConfig] = {}
 
 
 class SurveySpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,6 +76,10 @@ class StoredChecksums:
                 kind.books = None
             kind.add(records, self._instruments, path, offset)
 
+    def interrupt(self) -> None:
+        """Records are missing here: each book is compared from its next CLEAR."""
+        self._next_seq = -1
+
     @property
     def agreed(self) -> int:
         """Checksums with which the books agree."""

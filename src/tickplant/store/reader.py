@@ -10,11 +10,10 @@ record without a venue time (`ts_event` 0) is in no range that has a start or an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,34 +21,31 @@ from numpy.typing import NDArray
 from tickplant.books.fold import Book
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.records.layouts import DTYPES, Kind, Schema
+from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
+from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
 from tickplant.store.readings import Readings
+from tickplant.store.segment_index import SegmentIndex, is_gone
+from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
-from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
 from tickplant.writer.format.codec import ChunkDecoder
-from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files, load_index, opened
-from tickplant.writer.journal import journal_dir, journal_root
+from tickplant.writer.format.columns import COLUMN_IDS
+from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files
+from tickplant.writer.journal import journal_dir
 
 Records = NDArray[np.void]
 OnDamage = Callable[[Damage], None]
+Found = TypeVar("Found")
 
 INSTRUMENTS_FILE: Final = "instruments.jsonl"
 SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
 """What the errors of commands say of damage; in Python that is `on_damage`."""
 
-
-Found_co = TypeVar("Found_co", covariant=True)
-
-
-class Decode(Protocol[Found_co]):
-    """A method of ChunkDecoder."""
-
-    def __call__(self, buffer: bytes, /, *, path: Path, origin: int) -> tuple[Found_co, ChunkHeader, int]:
-        """What a chunk holds, its header, the offset behind it."""
+TRIES: Final = 3
+"""How often a file that is gone is looked for where a compaction may have put its records."""
 
 
 class ColumnBlock(NamedTuple):
@@ -89,8 +85,7 @@ class Store(Readings, StoredStreams):
         self.on_damage = on_damage
         self._while_reading = while_reading
         self.damages = 0  # reported so far
-        self._decoder = ChunkDecoder()
-        self._indexes: dict[Path, tuple[tuple[int, int], FileIndex]] = {}
+        self.indexes = SegmentIndex(while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -112,40 +107,34 @@ class Store(Readings, StoredStreams):
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
         """Names of the processes whose records of this schema are stored."""
-        root = journal_root(self.data_dir)
-        if not root.is_dir():
-            return []
-        name = schema.name.lower()
-        try:
-            return sorted(folder.name for folder in root.iterdir() if (folder / name).is_dir())
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
+        return producers_of(self.data_dir, schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
         """The seq that continues what is stored of a producer: 0 where there is nothing."""
-        for path in reversed(self.files(producer, schema)):
-            index = self.index(path)
-            if len(index.entries):
-                return int(index.entries[-1]["header"]["last_seq"]) + 1
-            return int(path.stem)
+        while segments := self.segments(producer, schema):
+            last = segments[-1]
+            if last.span is not None:
+                return last.span.last_seq + 1
+            try:
+                entries = self.indexes.of(last.path).entries
+            except StoreError as error:
+                if is_gone(error) and self.segments(producer, schema) != segments:
+                    continue
+                raise
+            return max(last.first_seq, int(entries[-1]["header"]["last_seq"]) + 1 if len(entries) else 0)
         return 0
 
     def files(self, producer: str, schema: Schema) -> list[Path]:
         """Journal files of a producer, in order."""
         return journal_files(journal_dir(self.data_dir, producer, schema))
 
+    def segments(self, producer: str, schema: Schema) -> list[Segment]:
+        """Where the records of a producer are, in order: in journal files, and in spans of daily files."""
+        return segments_of(self.data_dir, producer, schema)
+
     def index(self, path: Path) -> FileIndex:
-        """The chunks of a journal file, remembered until it changes."""
-        self._while_reading()
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-        key = (state.st_size, state.st_mtime_ns)
-        known = self._indexes.get(path)
-        if known is None or known[0] != key:
-            known = self._indexes[path] = key, load_index(path, while_reading=self._while_reading)
-        return known[1]
+        """The chunks of a journal file, remembered until it changes. Raises StoreError."""
+        return self.indexes.of(path)
 
     # -----------------------------------------------------------------------------------------------------------
     # Records
@@ -202,17 +191,18 @@ class Store(Readings, StoredStreams):
 
         Raises DamageError.
         """
-        decoder = ChunkDecoder()  # one of its own, since several of these run interleaved
-        for fd, path, entry in self._wanted(producer, schema, selection, first_seq, last_seq):
-            records = self._decode(fd, path, entry, schema, decoder.decode)
-            if records is None:
-                continue
-            if entry["header"]["first_seq"] < first_seq:
-                records = records[records["seq"] >= first_seq]
-            if last_seq is not None and entry["header"]["last_seq"] > last_seq:
-                records = records[records["seq"] <= last_seq]
-            if len(selected := selection.records(records)):
-                yield selected
+        asked = Range(producer, schema, selection, first_seq, last_seq)
+        for stretch, parts, wounds in self.decoded(asked, ChunkDecoder().decode):
+            chosen = (selection.records(within(part, stretch)) for part in parts)
+            found = in_order([records for records in chosen if len(records)], schema)
+            done = 0
+            for wound in [*wounds, None]:
+                end = len(found) if wound is None else int(np.searchsorted(found["seq"], wound.first_seq or 0))
+                if end > done:
+                    yield found[done:end]
+                    done = end
+                if wound is not None:
+                    self._report(wound)
 
     def blocks(
         self,
@@ -228,54 +218,112 @@ class Store(Readings, StoredStreams):
 
         Raises DamageError; ValueError where the schema has no such column.
         """
-        names = DTYPES[schema].names or () if columns is None else tuple(columns)
-        decoder = ChunkDecoder()
-        for fd, path, entry in self._wanted(producer, schema, selection, first_seq, last_seq):
-            header = entry["header"]
-            cut = header["first_seq"] < first_seq or (last_seq is not None and header["last_seq"] > last_seq)
-            needed = dict.fromkeys((*names, *sorted(selection.columns), *(("seq",) if cut else ())))
-            found = self._decode(fd, path, entry, schema, partial(decoder.columns, names=tuple(needed)))
-            if found is None:
-                continue
-            wanted = selection.rows(found)
-            if cut:
-                seq = found["seq"]
-                within = (seq >= first_seq) & (seq <= (header["last_seq"] if last_seq is None else last_seq))
-                wanted = within if wanted is None else wanted & within
-            block = {name: found[name] if wanted is None else found[name][wanted] for name in names}
-            if count := int(header["rows"]) if wanted is None else int(np.count_nonzero(wanted)):
-                yield ColumnBlock(schema, producer, count, block)
+        names = tuple(COLUMN_IDS[schema] if columns is None else columns)
+        asked = Range(producer, schema, selection, first_seq, last_seq)
+        known = dict.fromkeys((*names, *sorted(selection.columns)))
+        decode = ChunkDecoder().columns
+        for stretch, parts, wounds in self.decoded(
+            asked, partial(decode, names=tuple(known)), partial(decode, names=tuple(known | {"seq": None}))
+        ):
+            found = [block for part in parts if (block := selected_rows(part, stretch, selection))]
+            whole = found[0] if found else {}
+            if len(found) > 1:
+                whole = {name: np.concatenate([part[name] for part in found]) for name in whole}
+                order = order_of(whole["seq"])
+                whole = {name: column[order] for name, column in whole.items()}
+            done, rows = 0, len(next(iter(whole.values()))) if whole else 0
+            for wound in [*wounds, None]:
+                end = rows if wound is None or not rows else int(np.searchsorted(whole["seq"], wound.first_seq or 0))
+                if end > done:
+                    yield ColumnBlock(schema, producer, end - done, {name: whole[name][done:end] for name in names})
+                    done = end
+                if wound is not None:
+                    self._report(wound)
 
-    def _wanted(
-        self, producer: str, schema: Schema, selection: Selection, first_seq: int, last_seq: int | None
-    ) -> Iterator[tuple[int, Path, np.void]]:
-        """Open file, its path and index entry of each chunk that may hold such records; damage between is reported."""
-        paths = self.files(producer, schema)
-        for number, path in enumerate(paths):
-            if number + 1 < len(paths) and int(paths[number + 1].stem) <= first_seq:
+    def decoded(
+        self, asked: Range, decode: Decode[Found], with_seq: Decode[Found] | None = None
+    ) -> Iterator[tuple[Stretch, list[Found], list[Damage]]]:
+        """Stretches with what their chunks hold, and the damage in them by its first seq.
+
+        `with_seq` decodes chunks whose rows must be told apart by their seq. What a compaction moves meanwhile is
+        looked for where it is then.
+        """
+        segments, tries = self.segments(asked.producer, asked.schema), 0
+        with ChunkFiles(self._while_reading) as files:
+            while True:
+                try:
+                    for stretch in self._stretches(segments, asked):
+                        apart = stretch.damage or len(stretch.chunks) > 1 or stretch.cut
+                        how = with_seq if with_seq and apart else decode
+                        found = [files.decode(chunk, asked.schema, how) for chunk in stretch.chunks]
+                        asked = asked._replace(first_seq=max(asked.first_seq, stretch.last_seq + 1))
+                        tries = 0
+                        wounds = [*stretch.damage, *(part for part in found if isinstance(part, Damage))]
+                        wounds.sort(key=lambda part: part.first_seq or 0)
+                        yield stretch, [part for part in found if not isinstance(part, Damage)], wounds
+                except StoreError as error:
+                    tries += 1
+                    if not is_gone(error) or tries > TRIES:
+                        raise
+                    segments = self.segments(asked.producer, asked.schema)
+                else:
+                    return
+
+    def _stretches(self, segments: list[Segment], asked: Range) -> Iterator[Stretch]:
+        for place, segment in enumerate(segments):
+            if segment.last_seq is not None and segment.last_seq < asked.first_seq:
                 continue
-            if last_seq is not None and int(path.stem) > last_seq:
+            if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
-            index = self.index(path)
-            headers = index.entries["header"]
-            within = headers["last_seq"] >= first_seq
-            if last_seq is not None:
-                within &= headers["first_seq"] <= last_seq
-            damage = [
-                part
-                for part in index.damage
-                if not (part.torn and path == paths[-1])
-                and (part.last_seq is None or part.last_seq >= first_seq)
-                and (last_seq is None or part.first_seq is None or part.first_seq <= last_seq)
-                and selection.concerns(*self._around(paths, number, part))
-            ]
-            with opened(path) as fd:
-                for entry in index.entries[selection.chunks(index.entries) & within]:
-                    while damage and damage[0].offset < entry["offset"]:
-                        self._report(damage.pop(0))
-                    yield fd, path, entry
-            for part in damage:
-                self._report(part)
+            yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
+
+    def newest_first(
+        self, producer: str, schema: Schema, selection: Selection, *, since_ns: int | None = None
+    ) -> Iterator[Stretch]:
+        """Stretches that may hold such records, the newest first; damage that an index tells of is passed over.
+
+        With `since_ns` it ends at the first file, or day, all of which was received before. Raises StoreError.
+        """
+        segments, tries = self.segments(producer, schema), 0
+        asked = Range(producer, schema, selection)
+        while True:
+            try:
+                for place in reversed(range(len(segments))):
+                    contents = self.indexes.contents(segments, place, selection.ids)
+                    times = contents.entries["header"]["ts_recv_max"]
+                    if since_ns is not None and len(times) and int(times.max()) < since_ns:
+                        return
+                    for stretch in reversed(stretches(contents, segments[place], asked)):
+                        if stretch.chunks:
+                            asked = asked._replace(last_seq=stretch.first_seq - 1)
+                            yield stretch
+            except StoreError as error:
+                tries += 1
+                if not is_gone(error) or tries > TRIES:
+                    raise
+                segments = self.segments(producer, schema)
+            else:
+                return
+
+    def first(self, producer: str, schema: Schema, selection: Selection) -> Stretch | None:
+        """The oldest stretch that may hold such records. Raises StoreError."""
+        asked = Range(producer, schema, selection)
+        found = self._stretches(self.segments(producer, schema), asked)
+        return next((stretch for stretch in found if stretch.chunks), None)
+
+    def records(self, stretch: Stretch) -> Records:
+        """The records of a stretch, of any instrument in its chunks, by seq; without those whose damage was reported.
+
+        Raises DamageError.
+        """
+        asked = Range(stretch.producer, stretch.schema, Selection(), stretch.first_seq, stretch.last_seq)
+        try:
+            found = list(self._chunks(stretch, stretch.chunks))
+        except StoreError as error:
+            if not is_gone(error):
+                raise
+            found = list(self.read(*asked[:3], first_seq=asked.first_seq, last_seq=asked.last_seq))
+        return in_order(found, stretch.schema)
 
     def book(self, venue: str, symbol: str, at_ns: int, *, orders: bool = False, crossed: Crossed = "flag") -> Book:
         """The book after every record received up to and including `at_ns`.
@@ -293,67 +341,35 @@ class Store(Readings, StoredStreams):
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
 
-    def _around(self, paths: list[Path], number: int, damage: Damage) -> tuple[np.void | None, np.void | None]:
-        """Headers of the chunks before and after a damaged stretch of a file, which may be in the files beside it."""
-        headers = self.index(paths[number]).entries
-        place = int(np.searchsorted(headers["offset"], damage.offset))
-        before, after = headers[:place]["header"], headers[place:]["header"]
-        if not len(before) and number > 0:
-            before = self.index(paths[number - 1]).entries["header"]
-        if not len(after) and number + 1 < len(paths):
-            after = self.index(paths[number + 1]).entries["header"]
-        return before[-1] if len(before) else None, after[0] if len(after) else None
-
     def entries(self, producer: str, schema: Schema) -> Iterator[tuple[Path, NDArray[np.void]]]:
-        """Index entries of a producer, file by file, newest first."""
-        for path in reversed(self.files(producer, schema)):
-            yield path, self.index(path).entries
+        """Index entries of a producer, file by file: by the first seqs of journal files and days, newest first."""
+        segments = self.segments(producer, schema)
+        for place in reversed(range(len(segments))):
+            contents = self.indexes.contents(segments, place)
+            for number, path in reversed([*enumerate(contents.paths)]):
+                yield path, contents.entries[contents.files == number]
 
     def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
         """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
-        path = next((path for path in reversed(self.files(producer, schema)) if int(path.stem) <= seq), None)
-        if path is None:
-            return None
-        headers = (entries := self.index(path).entries)["header"]
-        for entry in entries[(headers["first_seq"] <= seq) & (seq <= headers["last_seq"])]:
-            records = self.chunk(path, entry, schema)
-            if len(places := np.flatnonzero(records["seq"] == seq)):
-                found: np.void = records[places[0]]
-                return found
+        asked = Range(producer, schema, Selection(), seq, seq)
+        for _, parts, wounds in self.decoded(asked, partial(record_of, ChunkDecoder(), seq)):
+            for records in parts:
+                if len(records):
+                    found: np.void = records[0]
+                    return found
+            for wound in wounds:
+                self._report(wound)
         return None
 
-    def chunk(self, path: Path, entry: np.void, schema: Schema) -> Records:
-        """The records of one chunk; empty where it is damaged and that was reported."""
-        with opened(path) as fd:
-            records = self._decode(fd, path, entry, schema, self._decoder.decode)
-        return np.zeros(0, DTYPES[schema]) if records is None else records
-
-    def _decode(self, fd: int, path: Path, entry: np.void, schema: Schema, decode: Decode[Found_co]) -> Found_co | None:
-        offset, header = int(entry["offset"]), entry["header"]
-        self._while_reading()
-        try:
-            data = os.pread(fd, int(header["length_bytes"]), offset)
-            if data[: HEADER.itemsize] != header.tobytes():
-                why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
-                raise DamageError(why, path=path, offset=offset)
-            if read_header(data, path=path, origin=offset).schema != schema:
-                raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
-            return decode(data, path=path, origin=offset)[0]
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-        except DamageError as error:
-            reason = str(error).split(f"at byte {offset}: ", 1)[-1]
-            self._report(
-                Damage(
-                    path=str(path),
-                    offset=offset,
-                    length_bytes=int(header["length_bytes"]),
-                    reason=reason,
-                    first_seq=int(header["first_seq"]),
-                    last_seq=int(header["last_seq"]),
-                )
-            )
-            return None
+    def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
+        """The records of some chunks that are of their stretch; damage is reported."""
+        with ChunkFiles(self._while_reading) as files:
+            for chunk in chunks:
+                found = files.decode(chunk, stretch.schema, ChunkDecoder().decode)
+                if isinstance(found, Damage):
+                    self._report(found)
+                else:
+                    yield within(found, stretch)
 
     def _report(self, damage: Damage) -> None:
         self.damages += 1

@@ -119,6 +119,11 @@ class Reconciliation:
         if start < len(seqs):
             self._store(int(seqs[start]), int(seqs[-1]) + 1)
 
+    def interrupt(self) -> None:
+        """Some of the records that would come here were removed on purpose: what follows is counted anew."""
+        self._first_seq, self._last, self._pending = None, None, None
+        self._runs, self._told = [], []
+
     def _store(self, first: int, end: int) -> None:
         """Records from `first` up to `end` are stored."""
         if self._runs and self._runs[-1][1] == first:

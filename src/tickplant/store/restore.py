@@ -7,7 +7,6 @@ gives books and bars exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -49,14 +48,14 @@ def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], 
     for schema, intervals in ((Schema.BBO, (0,)), (Schema.BAR, bar_s)):
         wanted = {(instrument, interval_s) for instrument in ids for interval_s in intervals}
         newest_ns: int | None = None
-        for path, entry in _newest_first(store, engine, schema, Selection(ids=ids)):
-            header = entry["header"]
-            newest_ns = newest_ns or int(header["ts_recv_max"])
-            if not wanted or (not whole and int(header["ts_recv_max"]) < newest_ns - LOOK_BACK_S * 10**9):
+        for stretch in store.newest_first(engine, schema, Selection(ids=ids)):
+            newest_ns = newest_ns or stretch.ts_recv_max
+            if not wanted or (not whole and stretch.ts_recv_max < newest_ns - LOOK_BACK_S * 10**9):
                 break
-            if not Selection(ids=frozenset(instrument for instrument, _ in wanted)).chunks(np.atleast_1d(entry))[0]:
+            left = Selection(ids=frozenset(instrument for instrument, _ in wanted))
+            if not any(left.chunks(np.atleast_1d(chunk.entry))[0] for chunk in stretch.chunks):
                 continue
-            records = store.chunk(path, entry, schema)[::-1]
+            records = store.records(stretch)[::-1]
             keys = records["instrument"].astype(np.uint64) << np.uint64(32)
             if schema is Schema.BAR:
                 keys |= records["interval_s"]
@@ -152,11 +151,8 @@ def _begun(
     for interval_s, kind in ((0, Kind.CLEAR), *((interval_s, Kind.TRADE) for interval_s in bar_s)):
         without = frozenset(id_ for id_ in ids if (id_, interval_s) not in known)
         wanted = Selection(ids=without, kinds=frozenset({kind}))
-        for path in store.files(feed, Schema.TICK) if without else ():
-            entries = store.index(path).entries
-            if len(found := entries[wanted.chunks(entries)]):
-                begins.append(int(found[0]["header"]["first_seq"]))
-                break
+        if without and (first := store.first(feed, Schema.TICK, wanted)):
+            begins.append(first.first_seq)
     return min(begins, default=store.next_seq(feed, Schema.TICK))
 
 
@@ -169,12 +165,12 @@ def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]
     begins = {id_: _REMOVED for id_, mark in said.items() if not mark.stale}
     open_ = dict(said)
     wanted = Selection(ids=frozenset(said), kinds=frozenset({Kind.CLEAR}))
-    for path, entry in _newest_first(store, feed, Schema.TICK, wanted):
-        last = int(entry["header"]["last_seq"])
+    for stretch in store.newest_first(feed, Schema.TICK, wanted):
+        last = stretch.last_seq
         open_ = {id_: mark for id_, mark in open_.items() if not mark.stale or last > mark.source_seq}
         if not open_:
             break
-        clears = wanted.records(store.chunk(path, entry, Schema.TICK))
+        clears = wanted.records(store.records(stretch))
         clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
         for id_, mark in list(open_.items()):
             seqs = clears["seq"][clears["instrument"] == id_]
@@ -189,17 +185,10 @@ def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]
 
 def _seq_at(store: Store, feed: str, time_ns: int) -> int:
     """A seq before which nothing was received at or after this time, as far as chunks tell; 0 where none is."""
-    for _, entry in _newest_first(store, feed, Schema.TICK, Selection()):
-        if entry["header"]["ts_recv_max"] < time_ns:
-            return int(entry["header"]["last_seq"]) + 1
+    for stretch in store.newest_first(feed, Schema.TICK, Selection()):
+        if stretch.ts_recv_max < time_ns:
+            return stretch.last_seq + 1
     return 0
-
-
-def _newest_first(store: Store, producer: str, schema: Schema, wanted: Selection) -> Iterator[tuple[Path, np.void]]:
-    """Index entries of chunks that may hold such records."""
-    for path, entries in store.entries(producer, schema):
-        for entry in entries[wanted.chunks(entries)][::-1]:
-            yield path, entry
 
 
 class FeedPast:

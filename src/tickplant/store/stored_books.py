@@ -85,12 +85,11 @@ def _checkpoint(store: Store, start: _Clear, at_ns: int) -> stored_checkpoints.C
 def _last_clear(store: Store, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
     """The newest CLEAR of an instrument that was received by `at_ns`."""
     wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=at_ns + 1)
-    for path, entries in store.entries(producer, Schema.TICK):
-        for entry in entries[wanted.chunks(entries)][::-1]:
-            clears = wanted.records(store.chunk(path, entry, Schema.TICK))
-            clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
-            if len(clears):
-                last = clears[-1]
-                of_orders = bool(last["flags"] & Flag.ON_ORDERS)
-                return _Clear(int(last["ts_recv"]), instrument, producer, int(last["seq"]), of_orders)
+    for stretch in store.newest_first(producer, Schema.TICK, wanted):
+        clears = wanted.records(store.records(stretch))
+        clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
+        if len(clears):
+            last = clears[-1]
+            of_orders = bool(last["flags"] & Flag.ON_ORDERS)
+            return _Clear(int(last["ts_recv"]), instrument, producer, int(last["seq"]), of_orders)
     return None

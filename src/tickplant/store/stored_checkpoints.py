@@ -117,11 +117,8 @@ def newest_of_all(
 
 def _heads(store: Store, engine: str, wanted: Selection) -> Iterator[np.void]:
     """The CLEAR of each checkpoint of an engine, newest first."""
-    for path, entries in store.entries(engine, Schema.CHECKPOINT):
-        if wanted.start_ns is not None and (entries["header"]["ts_recv_max"] < wanted.start_ns).all():
-            return
-        for entry in entries[wanted.chunks(entries)][::-1]:
-            yield from wanted.records(store.chunk(path, entry, Schema.CHECKPOINT))[::-1]
+    for stretch in store.newest_first(engine, Schema.CHECKPOINT, wanted, since_ns=wanted.start_ns):
+        yield from wanted.records(store.records(stretch))[::-1]
 
 
 def _is_of(store: Store, feed: str, head: np.void) -> bool:

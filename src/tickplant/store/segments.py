@@ -1,0 +1,268 @@
+"""What a store holds of one producer and schema, in order: journal files, and spans of daily files in their place.
+
+A reader of either sees the same thing: *stretches* of consecutive seqs, each in one chunk or, where symbols have files
+of their own, in several. Knows names and indexes; decodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import DamageError, StoreError
+from tickplant.records.layouts import Schema
+from tickplant.store.daily_files import MANIFEST, Manifest, Span, daily_dir, daily_root, files_of, spans
+from tickplant.store.selection import Selection
+from tickplant.writer.index import ENTRY, Damage, FileIndex, journal_files
+from tickplant.writer.journal import journal_dir, journal_root
+
+LAST_SEQ: Final = 2**63 - 1
+
+MAX_STRIPE_ROWS: Final = 1 << 21
+"""More records at once than a compaction writes: checksums do not tell who wrote them."""
+
+NO_CHUNKS: Final = np.zeros(0, ENTRY)
+
+
+class Segment(NamedTuple):
+    """Seqs of which one place has the records. A journal file may be two segments, around a span."""
+
+    first_seq: int
+    last_seq: int | None  # None: the newest journal file
+    path: Path  # the journal file, or the folder of the span
+    span: Span | None = None  # None: a journal file
+
+
+class Chunk(NamedTuple):
+    """An undecoded chunk: its file, and what the index of that says."""
+
+    path: Path
+    entry: np.void  # of dtype ENTRY
+
+
+class Stretch(NamedTuple):
+    """Chunks that together have all selected records from one seq to another, and what is damaged there.
+
+    A chunk may hold records outside these seqs, which are not of the stretch.
+    """
+
+    producer: str
+    schema: Schema
+    first_seq: int
+    last_seq: int
+    chunks: tuple[Chunk, ...]
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether a chunk holds records outside."""
+        heads = [chunk.entry["header"] for chunk in self.chunks]
+        return any(head["first_seq"] < self.first_seq or head["last_seq"] > self.last_seq for head in heads)
+
+    @property
+    def epoch(self) -> int:
+        """Of the ring that its records came through."""
+        return int(self.chunks[0].entry["header"]["epoch"])
+
+    @property
+    def ts_recv_max(self) -> int:
+        """The latest receive time in its chunks, ns."""
+        return max(int(chunk.entry["header"]["ts_recv_max"]) for chunk in self.chunks)
+
+
+class Wound(NamedTuple):
+    """Damage, and where it is."""
+
+    stripe: int  # that it belongs to
+    damage: Damage
+    before: np.void | None  # headers of the chunks beside it in its file
+    behind: np.void | None
+
+
+class Contents(NamedTuple):
+    """The chunks of a segment, as far as they can concern a selection."""
+
+    paths: list[Path]
+    entries: NDArray[np.void]  # dtype ENTRY
+    files: NDArray[np.intp]  # of each entry: its place in `paths`
+    stripes: NDArray[np.uint64]  # of each entry: the first seq of its stripe; ascending
+    wounds: list[Wound]
+
+
+Index = Callable[[Path, tuple[int, int] | None], FileIndex]
+
+
+def producers_of(data_dir: Path, schema: Schema) -> list[str]:
+    """Names of the processes whose records of this schema are stored. Raises StoreError."""
+    found: set[str] = set()
+    for root in (journal_root(data_dir), daily_root(data_dir)):
+        if root.is_dir():
+            try:
+                found |= {folder.name for folder in root.iterdir() if (folder / schema.name.lower()).is_dir()}
+            except OSError as error:
+                raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
+    return sorted(found)
+
+
+def segments_of(data_dir: Path, producer: str, schema: Schema) -> list[Segment]:
+    """The segments of a producer and schema, in order, without overlap.
+
+    Raises StoreError.
+    """
+    # In this order: a journal file is removed only when a span that has its records is there.
+    journal = journal_files(journal_dir(data_dir, producer, schema))
+    found: list[Segment] = []
+    end = 0  # of what the spans so far cover
+    for span in spans(daily_dir(data_dir, producer, schema)):
+        found.append(Segment(max(span.first_seq, end), span.last_seq, span.path, span))
+        end = span.last_seq + 1
+    covered = [(segment.first_seq, segment.last_seq or 0) for segment in found]
+    for place, path in enumerate(journal):
+        last = int(journal[place + 1].stem) - 1 if place + 1 < len(journal) else None
+        found += [Segment(*seqs, path) for seqs in uncovered(int(path.stem), last, covered)]
+    # An empty journal file has the name of its successor's first seq, or of its own first record.
+    return sorted(found, key=lambda segment: (segment.first_seq, segment.last_seq is None, segment.path))
+
+
+def uncovered(first: int, last: int | None, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int | None]]:
+    """What is left of the seqs from `first` to `last` (None: to the end) outside these ranges, which are in order."""
+    for start, stop in covered:
+        if last is not None and start > last:
+            break
+        if stop < first:
+            continue
+        if start > first:
+            yield first, start - 1
+        first = stop + 1
+    if last is None or first <= last:
+        yield first, last
+
+
+def journal_contents(segment: Segment, index: FileIndex) -> Contents:
+    """The chunks of a journal file, each a stripe. Some of their records may lie outside the segment."""
+    entries = index.entries
+    wounds = []
+    for part in index.damage:
+        before, behind = _beside(index, part)
+        begin = segment.first_seq if before is None else int(before["last_seq"]) + 1
+        wounds.append(Wound(begin, part, before, behind))
+    files = np.zeros(len(entries), np.intp)
+    return Contents([segment.path], entries, files, entries["header"]["first_seq"], wounds)
+
+
+def _beside(index: FileIndex, damage: Damage) -> tuple[np.void | None, np.void | None]:
+    """Headers of the chunks before and behind a damaged stretch of a file."""
+    headers = index.entries["header"]
+    place = int(np.searchsorted(index.entries["offset"], damage.offset))
+    return headers[place - 1] if place else None, headers[place] if place < len(headers) else None
+
+
+def span_contents(span: Span, manifest: Manifest, index: Index, ids: frozenset[int] | None) -> Contents:
+    """The chunks of the files of some instruments (None: of all), in the order of their stripes."""
+    paths: list[Path] = []
+    parts: list[NDArray[np.void]] = []
+    stripes = np.array(manifest.stripes, np.uint64)
+    wounds: list[Wound] = []
+    for file in files_of(manifest, ids):
+        path = span.path / file.name
+        try:
+            found = index(path, (span.first_seq, span.last_seq))
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError) or not span.path.is_dir():
+                raise
+            lost = Damage(str(path), 0, file.bytes, "the file is missing", span.first_seq, span.last_seq)
+            wounds.append(Wound(span.first_seq, lost, None, None))
+            continue
+        wounds += [
+            Wound(_stripe(stripes, part.first_seq or 0), part, *_beside(found, part))
+            for part in _with_end(path, found, file.bytes, span.last_seq)
+        ]
+        paths.append(path)
+        parts.append(found.entries)
+    if not parts:
+        return _without_chunks(wounds)
+    entries = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    files = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    begins = stripes[np.maximum(np.searchsorted(stripes, entries["header"]["first_seq"], side="right"), 1) - 1]
+    if len(parts) > 1:
+        order = np.lexsort((entries["offset"], files, begins))
+        entries, files, begins = entries[order], files[order], begins[order]
+    return Contents(paths, entries, files, begins, wounds)
+
+
+def _without_chunks(wounds: list[Wound]) -> Contents:
+    return Contents([], NO_CHUNKS, np.zeros(0, np.intp), np.zeros(0, np.uint64), wounds)
+
+
+def _stripe(stripes: NDArray[np.uint64], seq: int) -> int:
+    return int(stripes[max(1, int(np.searchsorted(stripes, np.uint64(seq), side="right"))) - 1])
+
+
+def _with_end(path: Path, index: FileIndex, size_bytes: int, last_seq: int) -> list[Damage]:
+    """What is damaged in a daily file, whose size is known: it may end between two chunks, or go on behind its end."""
+    if index.size_bytes == size_bytes:
+        return index.damage
+    kept = [part for part in index.damage if part.offset < index.end]
+    first = int(index.entries[-1]["header"]["last_seq"]) + 1 if len(index.entries) else None
+    reason = f"the file has {index.size_bytes:,} bytes, its manifest says {size_bytes:,}"
+    start = min(index.end, index.size_bytes)
+    return [*kept, Damage(str(path), start, max(0, index.size_bytes - start), reason, first, last_seq)]
+
+
+def unreadable(segment: Segment, error: DamageError) -> Contents:
+    """A span without its manifest: all of it is damaged."""
+    path = str(segment.path / MANIFEST)
+    reason = str(error).split("at byte 0: ", 1)[-1]
+    lost = Damage(path, 0, 0, reason, segment.first_seq, segment.last_seq)
+    return _without_chunks([Wound(segment.first_seq, lost, None, None)])
+
+
+class Range(NamedTuple):
+    """Which records of whom."""
+
+    producer: str
+    schema: Schema
+    wanted: Selection
+    first_seq: int = 0
+    last_seq: int | None = None
+
+
+def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretch]:
+    """What of a segment may hold such records, in order, with the damage that may have held some."""
+    entries, headers = contents.entries, contents.entries["header"]
+    first = max(asked.first_seq, segment.first_seq)
+    ends = [seq for seq in (asked.last_seq, segment.last_seq) if seq is not None]
+    last = min(ends) if ends else LAST_SEQ
+    chosen = asked.wanted.chunks(entries)
+    chosen &= (headers["last_seq"] >= first) & (headers["first_seq"] <= last)
+    by_stripe: dict[int, tuple[list[Chunk], list[Damage]]] = {}
+    for stripe, part, before, behind in contents.wounds:
+        outside = (part.last_seq is not None and part.last_seq < first) or (
+            part.first_seq is not None and part.first_seq > last
+        )
+        if not outside and asked.wanted.concerns(before, behind):
+            by_stripe.setdefault(stripe, ([], []))[1].append(part)
+    places = np.flatnonzero(chosen)
+    for stripe, place in zip(contents.stripes[places].tolist(), places.tolist(), strict=True):
+        chunk = Chunk(contents.paths[contents.files[place]], entries[place])
+        by_stripe.setdefault(stripe, ([], []))[0].append(chunk)
+    found: list[Stretch] = []
+    for stripe, (chunks, damage) in sorted(by_stripe.items()):
+        damage.sort(key=lambda part: part.first_seq or 0)
+        together = len({chunk.path for chunk in chunks}) > 1 or (damage and len(chunks) > 1)
+        groups = [chunks] if together or not chunks else [[chunk] for chunk in chunks]
+        if together and sum(int(chunk.entry["header"]["rows"]) for chunk in chunks) > MAX_STRIPE_ROWS:
+            end = max(int(chunk.entry["header"]["last_seq"]) for chunk in chunks)
+            reason = f"the stripe that begins with seq {stripe} has more records than one may have"
+            damage.append(Damage(str(segment.path), 0, 0, reason, stripe, end))
+            groups = [[]]
+        for group in groups:
+            heads = [chunk.entry["header"] for chunk in group]
+            begin = max(first, min((int(head["first_seq"]) for head in heads), default=stripe))
+            end = min(last, max((int(head["last_seq"]) for head in heads), default=stripe))
+            found.append(Stretch(asked.producer, asked.schema, begin, end, tuple(group), tuple(damage)))
+    return found

@@ -208,6 +208,15 @@ VENUES: Final[dict[str, Venue]] = {
             symbol_hint="BASE-QUOTE, such as BTC-USD",
         ),
         Venue(
+            name="okx",
+            factory="tickplant.feeds.venues.okx.adapter:OkxAdapter",
+            kernels=_CHECKED,
+            endpoints={"ws": "wss://ws.okx.com:8443", "rest": "https://www.okx.com"},
+            channels=("trade", "quote", "book"),
+            symbol=r"[A-Z0-9]{1,30}-[A-Z0-9]{1,20}",
+            symbol_hint="BASE-QUOTE, such as BTC-USDT",
+        ),
+        Venue(
             name="alpha-vantage",
             factory="tickplant.feeds.venues.alpha_vantage.adapter:AlphaVantageAdapter",
             kernels="tickplant.feeds.kit.shape_kernels:warm_up",

@@ -68,6 +68,8 @@ def style(level: tuple[str, str, str], ask: tuple[str, str, str] | None = None) 
 class CoinbasePrinter(Printer):
     """Trades, tickers and changes of books; a dialect adds its own streams."""
 
+    unit_ns = 1  # of times that are printed as integers
+
     def __init__(
         self,
         symbols: tuple[str, ...],
@@ -148,7 +150,12 @@ class CoinbasePrinter(Printer):
         rows = self.arrange(rows, events)
         rows = rows[wanted[rows["symbol"] * self.kinds + rows["kind"]]]
         if rows.shape[0]:
-            yield None, self._updates.batch(rows, events.levels, sent_ns=0, origin_ns=events.origin_ns, unit_ns=1)
+            levels, origin_ns = self.levels(events), events.origin_ns
+            yield None, self._updates.batch(rows, levels, sent_ns=0, origin_ns=origin_ns, unit_ns=self.unit_ns)
+
+    def levels(self, events: Events) -> Levels:
+        """What the rows that `arrange` has returned say of books."""
+        return events.levels
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
         """The rows in the order in which they are sent, those of a dialect's own streams among them."""
@@ -171,13 +178,13 @@ class CoinbasePrinter(Printer):
         row = np.zeros(1, FRAME)
         row["kind"], row["symbol"], row["time"] = BOOK, symbol, now_ns
         row["bids"], row["asks"] = map(len, sides)
-        return self._snapshot(row, np.concatenate(sides))
+        return self.printed(row, np.concatenate(sides))
 
     def ticker_snapshot(self, symbol: int, now_ns: int) -> bytes:
         """Best prices as last told."""
         row = self._tickers[symbol : symbol + 1].copy()
         row["time"] = now_ns
-        return self._snapshot(row, np.zeros((1, 2), np.int64))
+        return self.printed(row, np.zeros((1, 2), np.int64))
 
     def trade_snapshot(self, trades: NDArray[np.void]) -> bytes:
         """Past trades of a product in the order of the frame: rows of order_flow.MESSAGE, times since the epoch."""
@@ -186,10 +193,11 @@ class CoinbasePrinter(Printer):
             rows[name] = trades[name]
         rows["kind"], rows["run"] = TRADE, 1
         rows["run"][0] = trades.shape[0]
-        return self._snapshot(rows, np.zeros((1, 2), np.int64))
+        return self.printed(rows, np.zeros((1, 2), np.int64))
 
-    def _snapshot(self, rows: NDArray[np.void], levels: Levels) -> bytes:
-        return self._snapshots.batch(rows, levels, sent_ns=0, origin_ns=0, unit_ns=1).payload(0)
+    def printed(self, rows: NDArray[np.void], levels: Levels) -> bytes:
+        """The text of a snapshot."""
+        return self._snapshots.batch(rows, levels, sent_ns=0, origin_ns=0, unit_ns=self.unit_ns).payload(0)
 
 
 def sided(bids: Levels, asks: Levels) -> NDArray[np.int64]:

@@ -82,9 +82,10 @@ class OkxAdapter(VenueAdapter):
         # Nothing tells the quotes of two connections apart, and each has a snapshot of its own for every book.
         spec = LinkSpec(name="public", url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in context.symbols or ()]
+        links = [(spec, streams)] if streams else []  # of a recording, what a link of a name has carried is asked for
         market = Market(context, _SHAPES, _new_book, owner, quotes_count=False, trades_count=False, trades_unique=True)
         subscriptions = Subscriptions(
-            [(spec, streams)], StreamCodec(), silent_s=context.silent_s, request_bytes=facts.REQUEST_BYTES, halves=True
+            links, StreamCodec(), silent_s=context.silent_s, request_bytes=facts.REQUEST_BYTES, halves=True
         )
         super().__init__(
             VENUE,
@@ -170,8 +171,7 @@ class OkxAdapter(VenueAdapter):
         rows = rows.copy()  # a GAP may come to lie where they lay
         if self._continues(listing, prev, seq, ts_recv):
             rows[-1, SIZE] = -checksum if number == shapes.NEGATIVE else checksum
-            rows = rows if checksum else without_checksum(rows)
-            self._books.on_update(listing, rows, ts_event, ts_recv)
+            self._books.on_update(listing, rows if checksum else without_checksum(rows), ts_event, ts_recv)
 
     def _on_book(self, symbol: str, book: messages.Book, ts_recv: int, *, snapshot: bool) -> bool:
         listing = self.market.listings.get(symbol)

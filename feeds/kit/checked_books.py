@@ -15,7 +15,6 @@ from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.numbers import decimals
 from tickplant.feeds.kit.rejected import RejectError
-from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
 from tickplant.instruments import Instrument
 from tickplant.records.batch import Rows
 
@@ -77,11 +76,6 @@ class CheckedBooks:
         else:
             market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
         market.record(listing, outputs, ts_event, ts_recv)
-
-    def checksums(self) -> tuple[int, int]:
-        """With how many checksums the books agreed, and with how many they did not."""
-        books = [cast("UnnumberedBook", each.book) for each in self._market.listings.by_slot]
-        return sum(book.agreed for book in books), sum(book.failed for book in books)
 
 
 def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digits:

@@ -212,7 +212,7 @@ VENUES: Final[dict[str, Venue]] = {
             factory="tickplant.feeds.venues.okx.adapter:OkxAdapter",
             kernels=_CHECKED,
             endpoints={"ws": "wss://ws.okx.com:8443", "rest": "https://www.okx.com"},
-            channels=("trade", "quote", "book"),
+            channels=("agg_trade", "quote", "book"),
             symbol=r"[A-Z0-9]{1,30}-[A-Z0-9]{1,20}",
             symbol_hint="BASE-QUOTE, such as BTC-USDT",
         ),

@@ -222,7 +222,7 @@ def test_a_restarted_feed_says_what_it_has_missed(sample: VenueSample, away_s: f
         found = {
             symbol: StreamRules(in_line=sample.in_line).check(session.feed.of(symbol)) for symbol in sample.symbols
         }
-        last = {symbol: rules.last[0] for symbol, rules in found.items()}
+        last = {symbol: rules.last[sample.aggregate] for symbol, rules in found.items()}
         continuity = Continuity()
         continuity.add(records)
         ids = by_symbol(continuity.last, table.rows)
@@ -244,5 +244,5 @@ def test_a_restarted_feed_says_what_it_has_missed(sample: VenueSample, away_s: f
                 assert fields == ([(GapCause.RESTART, missing, last[symbol], first)] if missing else [])
             assert is_followed(second.feed, symbol)
             rules = StreamRules(in_line=sample.in_line)
-            rules.last[0] = last[symbol]
+            rules.last[sample.aggregate] = last[symbol]
             rules.check(mine)

@@ -7,16 +7,16 @@ import random
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
 import zstandard
 from independent import recording
+from okx_tools import subscribed
 from venue_desk import SECOND, Record, VenueDesk
 
 from tickplant.feeds.contract import Send
-from tickplant.feeds.venues.okx.adapter import OkxAdapter
 from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
 SCALE = 8
@@ -44,14 +44,7 @@ def with_numbers(received: list[bytes]) -> Iterator[bytes]:
 
 
 def live(**options: Any) -> VenueDesk:
-    """A feed of all three instruments, subscribed."""
-    desk = VenueDesk("okx", partial(OkxAdapter, **options), SYMBOLS, link="public")
-    (request,) = desk.start()
-    listed = [{"instId": symbol, "state": "live", "tickSz": "0.00000001", "lotSz": "1E-8"} for symbol in SYMBOLS]
-    desk.answer(request, 200, json.dumps({"code": "0", "data": listed}).encode(), 0)
-    desk.open()
-    desk.take()
-    return desk
+    return subscribed(SYMBOLS, **options)
 
 
 def mantissa(text: str) -> int:
@@ -105,8 +98,17 @@ def test_every_frame_becomes_what_json_reads(*, use_shapes: bool, chained: bool)
         assert [bool(record.flags & Flag.LAST) for record in records] == [False] * (len(records) - 1) + [True]
         if channel == "trades":
             side = Side.BUY if data["side"] == "buy" else Side.SELL
-            read = (Kind.TRADE, int(data["tradeId"]), mantissa(data["px"]), mantissa(data["sz"]), side)
-            assert [(one.kind, one.venue_seq, one.price, one.size, one.side) for one in records] == [read]
+            read = (
+                Kind.TRADE,
+                int(data["tradeId"]),
+                int(data["tradeId"]),
+                mantissa(data["px"]),
+                mantissa(data["sz"]),
+                side,
+            )
+            (one,) = records
+            assert (one.kind, one.venue_seq, one.order_id, one.price, one.size, one.side) == read
+            assert one.flags == Flag.LAST | Flag.AGGREGATE
         elif channel == "tickers":
             sides = [
                 (side, mantissa(data[f"{name}Px"]), mantissa(data[f"{name}Sz"]))

@@ -56,6 +56,11 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
         return "book" in self.channels
 
     @property
+    def aggregate(self) -> int:
+        """AGGREGATE where its trades are aggregates, else 0."""
+        return 0 if "trade" in self.channels else int(Flag.AGGREGATE)
+
+    @property
     def streams(self) -> set[Flag]:
         """The flags of its channels."""
         return {ON_CHANNEL[channel] for channel in self.channels}
@@ -311,7 +316,7 @@ _ADVANCED_FRAMES: Final = (
     ),
 )
 
-_OKX_CHANNELS: Final = {"trades": "trade", "tickers": "quote", "books": "book"}
+_OKX_CHANNELS: Final = {"trades": "agg_trade", "tickers": "quote", "books": "book"}
 
 
 def _okx_owner(frame: bytes) -> tuple[str, str] | None:
@@ -581,12 +586,13 @@ SAMPLES: Final[dict[str, VenueSample]] = {
             symbols=("BTC-USDT", "ETH-USDT"),
             further="SOL-USDT",
             owner=_okx_owner,
+            channels=("agg_trade", "quote", "book"),
             levels=_okx_levels,
             fetch_book=_okx_book,
             depth=400,
             frames=_OKX_FRAMES,
             lossy="*@books",
-            counted=frozenset({"trade"}),
+            counted=frozenset({"agg_trade"}),
             in_line=False,
         ),
         VenueSample(

@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-import msgspec
-
 from tickplant.books.checksums import ALGORITHMS
-from tickplant.feeds.contract import Answer, Fail, FeedContext, FeedCounters, Notice
+from tickplant.feeds.contract import Answer, Fail, FeedContext, Notice
 from tickplant.feeds.kit.checked_book import CheckedBook
 from tickplant.feeds.kit.checked_books import CheckedBooks
 from tickplant.feeds.kit.emitter import count_name
@@ -277,9 +275,3 @@ class KrakenAdapter(VenueAdapter):
         self._online = status.system == ONLINE
         self.market.status(StatusCode.TRADING if self._online else StatusCode.HALTED, ts_recv)
         self.effects.append(Notice("venue status", {"status": status.system[:64]}))
-
-    @property
-    def counters(self) -> FeedCounters:
-        """With the checksums of all books."""
-        ok, failed = self._books.checksums()
-        return msgspec.structs.replace(super().counters, checksums_ok=ok, checksums_failed=failed)

@@ -15,20 +15,19 @@ Signed = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
 
 
 class Trade(msgspec.Struct, frozen=True, rename="camel"):
-    """Fills of one taker at one price; `side` is the taker's."""
+    """Fills of one taker at one price, from one source; `side` is the taker's."""
 
-    inst_id: str
     trade_id: str  # of the last fill
     px: str
     sz: str
     side: Literal["buy", "sell"]
     ts: str  # ms
+    count: str = "1"  # of the fills; old recordings have a message for each
 
 
 class Ticker(msgspec.Struct, frozen=True, rename="camel"):
     """Best prices; those of an empty side are empty."""
 
-    inst_id: str
     ask_px: str
     ask_sz: str
     bid_px: str
@@ -52,6 +51,9 @@ class Book(msgspec.Struct, frozen=True, rename="camel"):
     checksum: Signed = 0
     prev_seq_id: Signed = UNCHAINED
     seq_id: Signed = UNCHAINED
+
+
+Row = Trade | Ticker | Book
 
 
 class Arg(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,6 +101,11 @@ def decode(frame: bytes) -> tuple[Message, Sequence[Any]]:
     message = Message(event="pong") if frame == b"pong" else read_json(_MESSAGE, frame)
     rows = None if message.event else _ROWS.get(message.arg.channel)
     return message, () if rows is None else read_json(rows, message.data)
+
+
+def first_fill(last: int, fills: int) -> int:
+    """The id of the first fill of a trade: their ids count. Of a number that cannot be, the nearest one that can."""
+    return max(last - max(fills, 1) + 1, 0)
 
 
 def instruments(body: bytes) -> Sequence[SymbolInfo]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Fresh, Give, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.shapes import Effect, Fresh, Give, Row, Seen, Shape, Stamp, each, levels
 from tickplant.feeds.kit.state_table import SEEN_QUOTE, SEEN_TRADE
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -12,6 +12,9 @@ AS_IS: Final = 0
 NEGATIVE: Final = 1
 """Numbers of what is given of a book: LEVEL rows and a CHECKSUM, whose sign the shape has read or not; values its
 number without the sign, time, prevSeqId and seqId."""
+
+FILLS: Final = 2
+"""Of a trade of several fills: its TRADE; values its id and their number."""
 
 _LEVEL: Final = '["<price>","<size>","<_:text>","<_:text>"]'
 
@@ -32,23 +35,37 @@ def _book(number: int, sign: str) -> Shape:
     )
 
 
-SHAPES: Final[dict[str, Shape]] = {
-    "book": _book(AS_IS, ""),
-    "trade": (
-        '{"arg":{"channel":"trades","instId":"<_:text>"},"data":',
+def _trade(fills: str, first: str, *more: Effect) -> Shape:
+    return (
+        '{"arg":{"channel":"trades","instId":"<symbol>"},"data":',
         each(
-            '{"instId":"<symbol>","tradeId":"<id:int>","px":"<price>","sz":"<size>","side":"<side:buy=1|sell=2>",'
-            '"ts":"<time:epoch>"<*>}',
+            '{"instId":"<_:text>","tradeId":"<id:int>","px":"<price>","sz":"<size>","side":"<side:buy=1|sell=2>",'
+            f'"ts":"<time:epoch>","count":"{fills}"<*>}}',
             Seen(SEEN_TRADE),
             Fresh("id", "time"),
-            Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+            Row(
+                Kind.TRADE,
+                side="side",
+                price="price",
+                size="size",
+                seq="id",
+                order=first,
+                time="time",
+                flags=Flag.LAST | Flag.AGGREGATE,
+            ),
+            *more,
         ),
         "<*>}",
-    ),
+    )
+
+
+SHAPES: Final[dict[str, Shape]] = {
+    "book": _book(AS_IS, ""),
+    "trade": _trade("1", "id"),
     "ticker": (
-        '{"arg":{"channel":"tickers","instId":"<_:text>"},"data":',
+        '{"arg":{"channel":"tickers","instId":"<symbol>"},"data":',
         each(
-            '{"instType":"<_:text>","instId":"<symbol>","last":"<_:text>","lastSz":"<_:text>","askPx":"<ask:price+>",'
+            '{"instType":"<_:text>","instId":"<_:text>","last":"<_:text>","lastSz":"<_:text>","askPx":"<ask:price+>",'
             '"askSz":"<ask_size:size>","bidPx":"<bid:price+>","bidSz":"<bid_size:size>","open24h":"<_:text>",'
             '"high24h":"<_:text>","low24h":"<_:text>","sodUtc0":"<_:text>","sodUtc8":"<_:text>",'
             '"volCcy24h":"<_:text>","vol24h":"<_:text>","ts":"<time:epoch>"<*>}',
@@ -59,4 +76,5 @@ SHAPES: Final[dict[str, Shape]] = {
         "<*>}",
     ),
     "book, negative": _book(NEGATIVE, "-"),
+    "trade of several fills": _trade("<fills:int>", "fills", Give(FILLS, "id", "fills")),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CHANNEL_OF: Final = {"trade": "trades", "quote": "tickers", "book": "books"}
+CHANNEL_OF: Final = {"agg_trade": "trades", "quote": "tickers", "book": "books"}
 """Of the venue, behind each channel of the configuration."""
 
 WS_PATH: Final = "/ws/v5/public"
@@ -15,6 +15,7 @@ PING_S: Final = 20  # a connection over which nothing goes for 30 s is cut
 
 DEPTH: Final = 400  # levels a side of `books`
 UNCHAINED: Final = -1  # prevSeqId of a snapshot
+MOST_DIGITS: Final = 19  # an id of a request that is longer is not one of ours
 
 INSTRUMENTS_PATH: Final = "/api/v5/public/instruments?instType=SPOT"
 REST_INTERVAL_S: Final = 0.1  # 20 requests in 2 s

@@ -52,7 +52,6 @@ FRAME: Final = np.dtype(
 )
 """A frame, or one trade of it, before it is text."""
 
-_KIND_OF: Final = {order_flow.TRADE: TRADE, order_flow.TICKER: TICKER, order_flow.DEPTH: BOOK}
 
 Levels = NDArray[np.int64]
 """[levels, 2] of tick and lots."""
@@ -69,6 +68,7 @@ class CoinbasePrinter(Printer):
     """Trades, tickers and changes of books; a dialect adds its own streams."""
 
     unit_ns = 1  # of times that are printed as integers
+    trade_kind = order_flow.TRADE  # what of the market is a trade here; AGGREGATE where fills are merged
 
     def __init__(
         self,
@@ -139,9 +139,10 @@ class CoinbasePrinter(Printer):
         rows = np.zeros(events.rows.shape[0], FRAME)
         for name in order_flow.MESSAGE.names or ():
             rows[name] = events.rows[name]
-        rows = rows[rows["kind"] != order_flow.AGGREGATE]
+        kind_of = {self.trade_kind: TRADE, order_flow.TICKER: TICKER, order_flow.DEPTH: BOOK}
+        rows = rows[np.isin(rows["kind"], [*kind_of])]
         kinds = rows["kind"].copy()
-        for theirs, ours in _KIND_OF.items():
+        for theirs, ours in kind_of.items():
             rows["kind"][kinds == theirs] = ours
         rows["run"] = 1
         tickers = rows[rows["kind"] == TICKER]

@@ -38,8 +38,8 @@ class MarketDesk(Desk):
         symbol, _, name = stream.partition("@")
         index, now_ns = self._market.index[symbol], time.time_ns()
         if name == "trades":
-            trades = self._market.past(symbol, order_flow.TRADE)[-1:]
-            return Text(self._printer.trade_snapshot(trades), stream, int(trades["id"][-1])) if len(trades) else None
+            trades = self._market.past(symbol, order_flow.AGGREGATE)[-1:]
+            return Text(self._printer.trade_snapshot(trades), stream, int(trades["last"][-1])) if len(trades) else None
         if name == "tickers":
             return Text(self._printer.ticker_snapshot(index, now_ns), stream)
         old, number = self.stale(symbol), self._printer.number(index)

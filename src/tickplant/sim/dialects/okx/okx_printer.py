@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.depth_book import DepthBook
+from tickplant.sim import order_flow
 from tickplant.sim.dialect import Events
-from tickplant.sim.dialects.coinbase.printer import BOOK, FRAME, CoinbasePrinter, sided
+from tickplant.sim.dialects.coinbase.printer import BOOK, FRAME, TRADE, CoinbasePrinter, sided
 from tickplant.sim.dialects.kraken.window_kernels import window_changes
 from tickplant.sim.market import Market
 from tickplant.sim.sim_source import Listed
@@ -26,14 +27,14 @@ DEPTH: Final = 400
 _MODES: Final = (
     dict.fromkeys(("price", "ask"), PRICE)
     | dict.fromkeys(("size", "ask_size"), SIZE)
-    | dict.fromkeys(("id", "last"), NUMBER)
+    | dict.fromkeys(("id", "first", "last"), NUMBER)
     | {"time": TIME, "bids": BIDS, "asks": ASKS}
 )
 _STYLE: Final = Style(FRAME, _MODES, ('["', '","', '","0","1"]'))
 _HEAD: Final = '{"arg":{"channel":"%s","instId":"<symbol>"},'
 _TRADES: Final = (
     _HEAD % "trades" + '"data":[{"instId":"<symbol>","tradeId":"<id>","px":"<price>","sz":"<size>",'
-    '"side":"<maker?buy|sell>","ts":"<time>","count":"1","source":"0"}]}'
+    '"side":"<maker?buy|sell>","ts":"<time>","count":"<first>","source":"0"}]}'
 )
 _TICKER: Final = (
     _HEAD % "tickers" + '"data":[{"instType":"SPOT","instId":"<symbol>","last":"<price>","lastSz":"<size>",'
@@ -65,10 +66,17 @@ def instruments_body(listed: Iterable[Listed]) -> bytes:
     return msgspec.json.encode({"code": "0", "msg": "", "data": data})
 
 
+def _counted(trades: NDArray[np.void]) -> NDArray[np.void]:
+    # An aggregate has the id of its last fill; `first` is printed as the number of them.
+    trades["id"], trades["first"] = trades["last"], trades["last"] - trades["first"] + 1
+    return trades
+
+
 class OkxPrinter(CoinbasePrinter):
     """A client's book is the window of the best 400 levels, whose changes are numbered."""
 
     unit_ns = 1_000_000
+    trade_kind = order_flow.AGGREGATE
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         snapshots = [text.replace('"action":"update"', '"action":"snapshot"') for text in _TEXTS]
@@ -88,8 +96,14 @@ class OkxPrinter(CoinbasePrinter):
         self._windows = [book.top(DEPTH) for book in self._shown]
         self._numbers = [market.update_id(symbol) for symbol in range(len(self._numbers))]
 
+    def trade_snapshot(self, trades: NDArray[np.void]) -> bytes:
+        """Past aggregates of a pair: rows of order_flow.MESSAGE, times since the epoch."""
+        return super().trade_snapshot(_counted(trades.copy()))
+
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
-        """Of a book the changes of its window; each names the one before."""
+        """Of a trade how many fills it has; of a book the changes of its window, each of which names the one before."""
+        trades = rows["kind"] == TRADE
+        rows[trades] = _counted(rows[trades])
         kept, changed, used = np.ones(len(rows), np.bool_), [self._changes[:0]], 0
         for at in np.flatnonzero(rows["kind"] == BOOK).tolist():
             row = rows[at]

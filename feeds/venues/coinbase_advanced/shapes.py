@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Give, Part, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
+from tickplant.feeds.kit.shapes import Give, Part, Seen, Shape, Stamp, each, levels
 from tickplant.feeds.kit.state_table import SEEN_QUOTE
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Flag
 
 # Numbers of what is given; the first value is the count of the message, the second its time in ns.
 UPDATE: Final = 0  # LEVEL rows of a change of a book, complete
@@ -39,7 +40,7 @@ def _trades(text: str) -> Shape:
         f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:"),
         each(
             text,
-            Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+            trade_row(),
         ),
         _TAIL,
         Give(TRADES, "seq", "sent"),
@@ -55,8 +56,7 @@ _QUOTE_TEXT: Final = (
 _QUOTES: Final[tuple[Part, ...]] = (
     _QUOTE_TEXT,
     Seen(SEEN_QUOTE),
-    Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time="time"),
-    Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time="time", flags=Flag.LAST),
+    *quote_rows(time="time"),
 )
 
 # The side of a trade is the maker's.

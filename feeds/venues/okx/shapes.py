@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Effect, Fresh, Give, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
+from tickplant.feeds.kit.shapes import Effect, Fresh, Give, Seen, Shape, Stamp, each, levels
 from tickplant.feeds.kit.state_table import SEEN_QUOTE, SEEN_TRADE
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Flag, Side
 
 AS_IS: Final = 0
 NEGATIVE: Final = 1
@@ -43,16 +44,7 @@ def _trade(fills: str, first: str, *more: Effect) -> Shape:
             f'"ts":"<time:epoch>","count":"{fills}"<*>}}',
             Seen(SEEN_TRADE),
             Fresh("id", "time"),
-            Row(
-                Kind.TRADE,
-                side="side",
-                price="price",
-                size="size",
-                seq="id",
-                order=first,
-                time="time",
-                flags=Flag.LAST | Flag.AGGREGATE,
-            ),
+            trade_row(order=first, flags=Flag.AGGREGATE),
             *more,
         ),
         "<*>}",
@@ -70,8 +62,7 @@ SHAPES: Final[dict[str, Shape]] = {
             '"high24h":"<_:text>","low24h":"<_:text>","sodUtc0":"<_:text>","sodUtc8":"<_:text>",'
             '"volCcy24h":"<_:text>","vol24h":"<_:text>","ts":"<time:epoch>"<*>}',
             Seen(SEEN_QUOTE),
-            Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time="time"),
-            Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time="time", flags=Flag.LAST),
+            *quote_rows(time="time"),
         ),
         "<*>}",
     ),

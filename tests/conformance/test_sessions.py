@@ -187,6 +187,7 @@ def test_the_fold_of_the_records_is_the_venues_book(sample: VenueSample, seed: i
         session.run_until(lambda: is_live(session), seconds=120)
         session.end_market()
         session.run_until(lambda: session.is_silent)
+        session.run_until(lambda: is_live(session), seconds=30)  # the last changes may have shown a hole
         session.run(0.1)
         counters = session.feed.adapter.counters
         assert counters.rejected and counters.resyncs

@@ -37,6 +37,7 @@ class BookSync:
         self.live = False
         self.wants_snapshot = False
         self.duplicates = 0
+        self.agreed = self.failed = 0  # there are no checksums
         self.book_id = 0  # of the live book
         self.pending_cause: Any = None  # why the next gap will be there, where that is known beforehand
         self._first_after_snapshot = False

@@ -51,6 +51,8 @@ class BookTracker(Protocol):
     live: bool
     wants_snapshot: bool
     duplicates: int
+    agreed: int  # checksums; 0 where the venue sends none
+    failed: int
 
     @property
     def seen_id(self) -> int | None:

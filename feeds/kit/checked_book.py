@@ -11,11 +11,12 @@ from tickplant.books.checksums import Algorithm, BookChecksum, Digits, pack_deci
 from tickplant.books.depth_book import DepthBook
 from tickplant.feeds.kit.book_tracker import Output, Snapshot
 from tickplant.feeds.kit.unnumbered_book import UnnumberedBook, event_of
-from tickplant.records.batch import ORDER_ID, SIZE, Rows
+from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, ORDER_ID, PACKED, SIZE, Rows
+from tickplant.records.layouts import Flag, Kind
 
 
 class CheckedBook(UnnumberedBook):
-    """State of one book. Rows of an event end with that of its CHECKSUM."""
+    """State of one book. Rows of an event end with that of its CHECKSUM, where the venue sends one."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         super().__init__()
@@ -25,29 +26,32 @@ class CheckedBook(UnnumberedBook):
         self._decimals = 0
 
     def on_snapshot(self, rows: Rows, digits: Digits, depth: int) -> list[Output]:
-        """CLEAR and LEVEL rows, then the CHECKSUM. `digits` says how the venue prints the numbers of this book."""
+        """CLEAR and LEVEL rows, then the CHECKSUM if any. `digits`: how the venue prints the numbers of this book."""
         outputs = self._begin()
         if self._book.depth != depth:
             self._book = DepthBook(depth)
         if self._checksum is None or self._checksum.digits != digits:
             self._checksum = BookChecksum(self._algorithm, digits)
             self._decimals = pack_decimals(digits.price, digits.size)
-        removed = self._book.snapshot(rows[:-1])
+        removed = self._book.snapshot(_levels_of(rows))
         if not self._agrees(rows):
             return [*outputs, *self._disagreed(rows, snapshot=True)]
         return [*outputs, Snapshot(0, _with(rows, removed))]
 
     def on_update(self, rows: Rows) -> list[Output]:
-        """LEVEL rows of one event, then the CHECKSUM."""
+        """LEVEL rows of one event, then the CHECKSUM if any; at least one row."""
         if not self.live:
-            rows[-1, ORDER_ID] = self._decimals
+            if _has_checksum(rows):
+                rows[-1, ORDER_ID] = self._decimals
             return self._passed_by(rows)
-        removed = self._book.update(rows[:-1])
+        removed = self._book.update(_levels_of(rows))
         if not self._agrees(rows):
             return self._disagreed(rows, snapshot=False)
         return [event_of(_with(rows, removed))]
 
     def _agrees(self, rows: Rows) -> bool:
+        if not _has_checksum(rows):
+            return True
         rows[-1, ORDER_ID] = self._decimals
         agrees = self._checksum is not None and bool(self._checksum.of_book(self._book) == rows[-1, SIZE])
         self.agreed += agrees
@@ -57,6 +61,21 @@ class CheckedBook(UnnumberedBook):
         self._book.lose()
 
 
+def _has_checksum(rows: Rows) -> bool:
+    return bool(rows[-1, PACKED] >> KIND_SHIFT & 0xFF == Kind.CHECKSUM)
+
+
+def _levels_of(rows: Rows) -> Rows:
+    return rows[:-1] if _has_checksum(rows) else rows
+
+
 def _with(rows: Rows, removed: Rows) -> Rows:
-    # The levels that were cut off stand before the checksum, which ends the event.
-    return np.concatenate([rows[:-1], removed, rows[-1:]]) if len(removed) else rows
+    # The levels that were cut off stand before the checksum, or else end the event.
+    if not len(removed):
+        return rows
+    if _has_checksum(rows):
+        return np.concatenate([rows[:-1], removed, rows[-1:]])
+    rows = np.concatenate([rows, removed])
+    rows[:, PACKED] &= ~(Flag.LAST << FLAGS_SHIFT)
+    rows[-1, PACKED] |= Flag.LAST << FLAGS_SHIFT
+    return rows

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from tickplant.books.checksums import Digits
+from tickplant.books.checksums import Digits, prepare_kernels
+from tickplant.feeds.kit import shape_kernels
 from tickplant.feeds.kit import state_table as sc
 from tickplant.feeds.kit.book_tracker import Output
 from tickplant.feeds.kit.checked_book import CheckedBook
-from tickplant.feeds.kit.level_rows import TextLevel
+from tickplant.feeds.kit.level_rows import Levels, TextLevel, checked_rows
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.numbers import decimals
-from tickplant.feeds.kit.unnumbered_book import UnnumberedBook
+from tickplant.feeds.kit.rejected import RejectError
 from tickplant.instruments import Instrument
 from tickplant.records.batch import Rows
 
@@ -21,8 +22,36 @@ from tickplant.records.batch import Rows
 class CheckedBooks:
     """The books of a market whose listings have an UnnumberedBook each, mostly a CheckedBook."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, *, asks_first: bool = False) -> None:
+        """`asks_first`: the venue sends asks before bids."""
         self._market = market
+        self._asks_first = asks_first
+
+    def on_event(
+        self,
+        listing: Listing,
+        bids: Levels,
+        asks: Levels,
+        checksum: int | None,
+        ts_event: int,
+        ts_recv: int,
+        *,
+        depth: int,
+        snapshot: bool,
+    ) -> None:
+        """What the reference decoder has read, see `checked_rows`; cut to `depth` levels. Raises RejectError."""
+        instrument = listing.instrument
+        try:
+            rows = checked_rows(
+                instrument, bids, asks, ts_event, ts_recv, checksum, snapshot=snapshot, asks_first=self._asks_first
+            )
+        except RejectError as rejected:
+            self._market.rejects.add(rejected, listing, "book", ts_recv)
+            raise
+        if snapshot:
+            self.on_snapshot(listing, rows, printed_digits(instrument, [*bids, *asks]), depth, ts_event, ts_recv)
+        else:
+            self.on_update(listing, rows, ts_event, ts_recv)
 
     def on_snapshot(
         self, listing: Listing, rows: Rows, digits: Digits, depth: int, ts_event: int, ts_recv: int
@@ -32,8 +61,8 @@ class CheckedBooks:
         self.record(listing, outputs, ts_event, ts_recv, snapshot=True)
 
     def on_update(self, listing: Listing, rows: Rows, ts_event: int, ts_recv: int) -> None:
-        """The LEVELs of one event, then its CHECKSUM."""
-        outputs = cast("CheckedBook", listing.book).on_update(rows)
+        """The LEVELs of one event, then its CHECKSUM if any. No row at all is a sign of life."""
+        outputs = cast("CheckedBook", listing.book).on_update(rows) if len(rows) else ()
         self.record(listing, outputs, ts_event, ts_recv, snapshot=False)
 
     def record(
@@ -48,11 +77,6 @@ class CheckedBooks:
             market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
         market.record(listing, outputs, ts_event, ts_recv)
 
-    def checksums(self) -> tuple[int, int]:
-        """With how many checksums the books agreed, and with how many they did not."""
-        books = [cast("UnnumberedBook", each.book) for each in self._market.listings.by_slot]
-        return sum(book.agreed for book in books), sum(book.failed for book in books)
-
 
 def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digits:
     """How a venue prints a book: with as many decimals as a snapshot has. Raises RejectError."""
@@ -63,3 +87,9 @@ def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digit
         max((price for price, _ in printed), default=0),
         max((size for _, size in printed), default=0),
     )
+
+
+def warm_up() -> None:
+    """Compile, or load, the kernels of a venue with such books: those of shapes and of checksums."""
+    shape_kernels.warm_up()
+    prepare_kernels()

@@ -92,25 +92,40 @@ def checked_rows(
     asks: Levels,
     ts_event: int,
     ts_recv: int,
-    checksum: int,
+    checksum: int | None,
     *,
     snapshot: bool,
+    asks_first: bool = False,
 ) -> Rows:
-    """LEVEL rows of one book event, behind a CLEAR where it is a whole book, then its CHECKSUM. Raises RejectError."""
+    """LEVEL rows of one book event, behind a CLEAR where it is a whole book, then its CHECKSUM. Raises RejectError.
+
+    `checksum`: None where the venue sends none; no such row then. `asks_first`: for a venue that sends the asks first,
+    so that rows are in wire order, as those of its shape.
+    """
     flags = Flag.SNAPSHOT if snapshot else 0
-    levels = _level_rows(instrument, bids, asks, flags, int(snapshot))
+    levels = _level_rows(instrument, bids, asks, flags, int(snapshot), asks_first=asks_first)
     if snapshot:
         levels[0, PACKED] = packed_word(instrument, Kind.CLEAR, flags=flags)
     rows = np.concatenate([levels, np.zeros((1, WORDS), np.int64)])
-    rows[-1, [SIZE, PACKED]] = checksum, packed_word(instrument, Kind.CHECKSUM, flags=flags)
+    rows[-1, [SIZE, PACKED]] = checksum or 0, packed_word(instrument, Kind.CHECKSUM, flags=flags)
     _stamp(rows, ts_event, ts_recv, 0)
+    return without_checksum(rows) if checksum is None else rows
+
+
+def without_checksum(rows: Rows) -> Rows:
+    """Rows of `checked_rows`, or of a Stamp, less their CHECKSUM: the venue has sent a number that says nothing."""
+    rows = rows[:-1]
+    rows[-1:, PACKED] |= Flag.LAST << FLAGS_SHIFT
     return rows
 
 
-def _level_rows(instrument: Instrument, bids: Levels, asks: Levels, flags: int, skip: int) -> Rows:
+def _level_rows(
+    instrument: Instrument, bids: Levels, asks: Levels, flags: int, skip: int, *, asks_first: bool = False
+) -> Rows:
     rows = np.zeros((skip + len(bids) + len(asks), WORDS), np.int64)
     row = skip
-    for side, levels in ((Side.BID, bids), (Side.ASK, asks)):
+    sides = ((Side.BID, bids), (Side.ASK, asks))
+    for side, levels in reversed(sides) if asks_first else sides:
         end = row + len(levels)
         # At once: an assignment to each row would cost as much as reading its numbers.
         if levels:

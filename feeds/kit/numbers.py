@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final
 
 from tickplant.feeds.kit.rejected import RejectError
@@ -10,6 +11,7 @@ from tickplant.instruments import parse_decimal, to_mantissa
 from tickplant.times import parse_time
 
 _MAX: Final = 2**63 - 1
+_INTEGER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _NS_DIGITS: Final = 9
 
 
@@ -48,6 +50,13 @@ def decimals(text: str) -> int:
         return parse_decimal(text)[1]
     except ValueError as error:
         raise RejectError("value", str(error)) from None
+
+
+def integer(text: str) -> int:
+    """An integer of 0 to 2**63 - 1 within quotation marks, as a shape reads it. Raises RejectError."""
+    if _INTEGER.fullmatch(text) is None or int(text) > _MAX:
+        raise RejectError("value", f"{text[:100]!r} is no integer of 64 bits")
+    return int(text)
 
 
 def epoch_ns(time: int) -> int:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import msgspec
+
+_Read = TypeVar("_Read")
+
 
 class RejectError(Exception):
     """A frame that cannot be recorded: a short, stable cause, and what exactly is wrong.
@@ -14,3 +20,13 @@ class RejectError(Exception):
         self.cause = cause
         self.detail = detail
         self.accounted = False
+
+
+def read_json(decoder: msgspec.json.Decoder[_Read], raw: bytes | msgspec.Raw) -> _Read:
+    """What a decoder makes of JSON. Raises RejectError "schema" or "not json"."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise RejectError("schema", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectError("not json", str(error)) from None

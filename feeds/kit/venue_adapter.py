@@ -149,14 +149,16 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
         for kind, number in reader.kinds.items():
             kinds[kind] = kinds.get(kind, 0) + number
-        books = sum(listing.book.duplicates for listing in market.listings.by_slot)
+        books = [listing.book for listing in market.listings.by_slot]
         return msgspec.structs.replace(
             counts,
             parsed=counts.parsed + reader.parsed,
             kinds={kind.name.lower(): number for kind, number in sorted(kinds.items()) if number},
-            duplicates=market.duplicates + reader.duplicates + books,
+            duplicates=market.duplicates + reader.duplicates + sum(book.duplicates for book in books),
             gaps=market.emit.gaps,
             resyncs=market.resyncs,
+            checksums_ok=sum(book.agreed for book in books),
+            checksums_failed=sum(book.failed for book in books),
             fallbacks=sum(reader.fallbacks.values()),
             ignored_kinds=dict(counts.ignored_kinds),
             off_book=dict(counts.off_book),

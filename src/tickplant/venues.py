@@ -67,6 +67,7 @@ def _load(name: str) -> Callable[..., Any]:
 
 _BINANCE: Final = "tickplant.feeds.venues.binance.adapter"
 _KRAKEN: Final = "tickplant.feeds.venues.kraken.adapter"
+_CHECKED: Final = "tickplant.feeds.kit.checked_books:warm_up"
 _DXLINK: Final = "tickplant.feeds.venues.dxlink.adapter"
 _DXLINK_CHANNELS: Final = ("trade", "agg_trade", "quote", "venue_bar", "statistic")
 _DXLINK_SYMBOL: Final = r"[./$=]{0,2}[A-Z0-9][A-Za-z0-9./:&_#@^$+-]{0,61}"
@@ -123,7 +124,7 @@ VENUES: Final[dict[str, Venue]] = {
         Venue(
             name="kraken",
             factory=f"{_KRAKEN}:KrakenAdapter",
-            kernels=f"{_KRAKEN}:warm_up",
+            kernels=_CHECKED,
             numbered=("trade",),
             endpoints={
                 "ws": "wss://ws.kraken.com",
@@ -209,6 +210,15 @@ VENUES: Final[dict[str, Venue]] = {
             channels=("trade", "quote", "book"),
             symbol=_PRODUCT,
             symbol_hint="BASE-QUOTE, such as BTC-USD",
+        ),
+        Venue(
+            name="okx",
+            factory="tickplant.feeds.venues.okx.adapter:OkxAdapter",
+            kernels=_CHECKED,
+            endpoints={"ws": "wss://ws.okx.com:8443", "rest": "https://www.okx.com"},
+            channels=("agg_trade", "quote", "book"),
+            symbol=r"[A-Z0-9]{1,30}-[A-Z0-9]{1,20}",
+            symbol_hint="BASE-QUOTE, such as BTC-USDT",
         ),
         Venue(
             name="alpha-vantage",

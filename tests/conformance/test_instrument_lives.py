@@ -71,7 +71,7 @@ def test_finer_scales_are_another_id_that_goes_on(sample: VenueSample) -> None:
     assert codes(session, other) == []
     records = session.feed.of(symbol)
     assert not np.diff(records["instrument"].astype(np.int64)).min() < 0, "the old id goes on"
-    StreamRules().check(records)
+    StreamRules(in_line=sample.in_line).check(records)
     assert not session.feed.books[old.id].live
     with session:
         assert levels_of(session.feed.book(symbol), new) == session.book(symbol)
@@ -92,7 +92,7 @@ def test_a_halt_is_told_and_its_silence_is_no_failure(sample: VenueSample) -> No
         assert {flags for _, flags, *_ in said(session, symbol)} == {ALL}
         assert codes(session, other) == []
         assert not lost_links(session)
-        StreamRules().check(session.feed.of(symbol))
+        StreamRules(in_line=sample.in_line).check(session.feed.of(symbol))
 
 
 @VENUE
@@ -115,6 +115,6 @@ def test_what_is_delisted_is_left_alone_and_goes_on_when_it_is_listed_again(samp
         session.run_until(lambda: is_live(session))
         session.run(1.0)
         assert codes(session, symbol) == [StatusCode.DISCONNECTED, StatusCode.DELISTED, StatusCode.LISTED]
-        rules = StreamRules().check(session.feed.of(symbol))
+        rules = StreamRules(in_line=sample.in_line).check(session.feed.of(symbol))
         assert not rules.cut, "each stream goes on"
         assert codes(session, other) == [StatusCode.DISCONNECTED]

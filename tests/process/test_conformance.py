@@ -61,7 +61,7 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
         {"fault": "duplicate", "stream": "*", "count": 10},
     ]
     if sample.corrupts:
-        deeds.insert(1, {"fault": "corrupt"})
+        deeds.insert(1, {"fault": "corrupt", "stream": sample.stream_of("*", "book")})
     number, due = 0, set[GapCause]()
     while number < len(deeds) or time.monotonic() < end_s:
         fault = dict(deeds[number % len(deeds)])

@@ -32,6 +32,7 @@ from tickplant.feeds.venues.coinbase import shapes as coinbase
 from tickplant.feeds.venues.coinbase_advanced import shapes as advanced
 from tickplant.feeds.venues.dxlink import shapes as dxlink
 from tickplant.feeds.venues.kraken import shapes as kraken
+from tickplant.feeds.venues.okx import shapes as okx
 from tickplant.feeds.venues.polygon import shapes as polygon
 from tickplant.kernels import JIT_ENABLED
 from tickplant.records.layouts import Flag, Kind, Side
@@ -122,6 +123,7 @@ VENUES = {
     "others": OTHERS,
 }
 VENUES |= {"coinbase": {"match": coinbase.MATCH, **coinbase.ORDERS}, "coinbase-advanced": advanced.SHAPES}
+VENUES |= {"okx": okx.SHAPES}
 SYMBOLS = ("BTCUSDT", "A", "BTC/USD", "EIGHTLTR", "SIXTEEN-LETTERS-", "A-SYMBOL-OF-24-LETTERS-X")
 
 
@@ -376,8 +378,8 @@ for venue, shape in [(venue, shape) for venue, shape in GOLDEN if venue in ("spo
 
 
 def test_every_shape_has_a_golden_frame() -> None:
-    # Those of Coinbase stand in tests/unit/test_coinbase_*.py, by shape and by reference.
-    named = {venue: shapes for venue, shapes in VENUES.items() if not venue.startswith("coinbase")}
+    # Those of Coinbase and OKX stand in tests/unit/test_coinbase_*.py and test_okx_*.py, by shape and by reference.
+    named = {venue: shapes for venue, shapes in VENUES.items() if not venue.startswith(("coinbase", "okx"))}
     assert {(venue, shape) for venue, shapes in named.items() for shape in shapes} == set(GOLDEN)
 
 

@@ -250,7 +250,7 @@ def test_an_error_nobody_foresaw_is_a_sentence_too(
         def fail(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(Store, "query", fail)
+        monkeypatch.setattr(Store, "rows", fail)
         code, _, err = run(capsys, "query", "venue", "AAA", "--data", data)
         assert code == (0 if isinstance(error, BrokenPipeError) else 1)
         assert words in err and is_fit(err) and len(err.splitlines()) <= 1

@@ -101,6 +101,14 @@ def test_a_lost_link_is_said_of_the_instrument(desk: VenueDesk) -> None:
     assert (gap.price, gap.size) == (GapCause.DISCONNECT, 1)
 
 
+def test_a_link_that_a_recording_names_carries_what_it_may_have_carried() -> None:
+    desk = VenueDesk(ROW.name, ExampleAdapter, channels=["trade"], link="public")
+    desk.open()
+    desk.feed(TRADE % 1001)
+    (status,) = desk.close()
+    assert (status.symbol, status.price) == ("BTC-USD", StatusCode.DISCONNECTED)
+
+
 def test_its_row_makes_the_adapter_and_its_kernels_and_is_not_in_the_catalogue() -> None:
     assert ROW.name not in VENUES
     desk = VenueDesk(ROW.name, ROW.make_adapter)

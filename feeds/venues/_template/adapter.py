@@ -57,11 +57,12 @@ class ExampleAdapter(VenueAdapter):
         url = (context.endpoints.get(WS) or facts.ROW.endpoints[WS]).rstrip("/") + facts.WS_PATH
         spec = LinkSpec(name="public", url=url, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in context.symbols or ()]
+        links = [(spec, streams)] if streams else []  # of a recording, what a link of a name has carried is asked for
         super().__init__(
             facts.ROW.name,
             context,
             Market(context, _SHAPES, lambda _: BookSync(chained=False, held_limit=1), attribution.owner),
-            Subscriptions([(spec, streams)], StreamCodec(), silent_s=context.silent_s),
+            Subscriptions(links, StreamCodec(), silent_s=context.silent_s),
             RequestBudget(1.0, 1),
             carried_by=lambda _: facts.CHANNEL_OF,
             use_shapes=use_shapes,

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from tickplant.feeds.kit.rejected import RejectError
+from tickplant.feeds.kit.rejected import read_json
 
 
 class Trade(msgspec.Struct, frozen=True, tag_field="type", tag="trade"):
@@ -39,10 +39,5 @@ _MESSAGE: Final = msgspec.json.Decoder(Trade | Answer)
 
 def decode(frame: bytes) -> Trade | Answer | Ignored:
     """The message of a frame. Raises RejectError."""
-    try:
-        ignored = _TYPE.decode(frame)
-        return _MESSAGE.decode(frame) if ignored.type in ("trade", "answer") else ignored
-    except msgspec.ValidationError as error:
-        raise RejectError("schema", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RejectError("not json", str(error)) from None
+    ignored = read_json(_TYPE, frame)
+    return read_json(_MESSAGE, frame) if ignored.type in ("trade", "answer") else ignored

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Ids, Row, Shape
+from tickplant.feeds.kit.shape_rows import trade_row
+from tickplant.feeds.kit.shapes import Ids, Shape
 from tickplant.feeds.kit.state_table import LAST_TRADE
-from tickplant.records.layouts import Flag, Kind
 
 _TRADE: Final = (
     '{"type":"trade","product":"<symbol>","id":<id:int>,"price":"<price>","size":"<size>",'
@@ -16,6 +16,6 @@ SHAPES: Final[dict[str, Shape]] = {
     "trade": (
         _TRADE,
         Ids(LAST_TRADE, "id", "time"),
-        Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+        trade_row(),
     ),
 }

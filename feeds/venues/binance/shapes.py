@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Effect, Give, Ids, Part, Row, Seen, Shape, Stamp, levels
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
+from tickplant.feeds.kit.shapes import Effect, Give, Ids, Part, Seen, Shape, Stamp, levels
 from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NONE, SEEN_QUOTE
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Flag, Side
 
 DIFF: Final = 0
 """Number of what is given of a depth diff: its LEVEL rows; values first, last and previous id, and time in ns."""
@@ -20,20 +21,11 @@ SNAPSHOT: Final = 1
 
 _TRADE: Final = (
     Ids(LAST_TRADE, "id", "time"),
-    Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+    trade_row(),
 )
 _AGG_TRADE: Final = (
     Ids(LAST_AGG, "id", "time"),
-    Row(
-        Kind.TRADE,
-        side="side",
-        price="price",
-        size="size",
-        seq="id",
-        order="first",
-        time="time",
-        flags=Flag.LAST | Flag.AGGREGATE,
-    ),
+    trade_row(order="first", flags=Flag.AGGREGATE),
 )
 
 
@@ -42,8 +34,7 @@ def _quote(time: str) -> tuple[Effect, ...]:
         Seen(SEEN_QUOTE),
         Ids(LAST_QUOTE, "id", time, by_one=False),
         # A price of 0 is an empty side, which the reference knows how to say.
-        Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", seq="id", time=time),
-        Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", seq="id", time=time, flags=Flag.LAST),
+        *quote_rows(seq="id", time=time),
     )
 
 

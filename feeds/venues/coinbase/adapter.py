@@ -19,7 +19,8 @@ from tickplant.feeds.contract import Answer, Event, Fail, FeedContext
 from tickplant.feeds.kit import shape_kernels
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
-from tickplant.feeds.kit.in_band_books import InBandBook, InBandBooks
+from tickplant.feeds.kit.in_band_adapter import InBandAdapter
+from tickplant.feeds.kit.in_band_books import InBandBook
 from tickplant.feeds.kit.level_rows import change_rows, whole_book
 from tickplant.feeds.kit.listings import Listing
 from tickplant.feeds.kit.market_streams import Market
@@ -27,8 +28,7 @@ from tickplant.feeds.kit.numbers import rfc3339_ns
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
 from tickplant.feeds.kit.shapes import Shapes
-from tickplant.feeds.kit.subscriptions import Link, Subscriptions
-from tickplant.feeds.kit.venue_adapter import VenueAdapter
+from tickplant.feeds.kit.subscriptions import Subscriptions
 from tickplant.feeds.venues.coinbase import messages, rest_api, shapes
 from tickplant.feeds.venues.coinbase import venue as facts
 from tickplant.feeds.venues.coinbase.attribution import owner
@@ -44,7 +44,7 @@ VENUE: Final = "coinbase"
 _SHAPES: Final = {False: Shapes(shapes.SHAPES), True: Shapes(shapes.ORDERS)}
 
 
-class CoinbaseAdapter(VenueAdapter):
+class CoinbaseAdapter(InBandAdapter):
     """One feed of products."""
 
     def __init__(self, context: FeedContext, *, held_records: int = 1 << 20, use_shapes: bool = True) -> None:
@@ -84,7 +84,6 @@ class CoinbaseAdapter(VenueAdapter):
         )
         self._signer = signer
         self._throttle = SnapshotThrottle(budget)
-        self._books = InBandBooks(market, self.subscriptions)
         self._orders.attach(market, self.links)
         self._newest = NewestTrades(market, archive, budget)
 
@@ -112,34 +111,22 @@ class CoinbaseAdapter(VenueAdapter):
         self._codec.now_ns = now_ns  # a signature holds for half a minute
         super().on_event(event, now_ns)
 
-    def opened(self, link: Link, now_ns: int) -> None:
-        """Each book of price levels comes with a snapshot."""
-        self._books.opened(stream.symbol for stream in link.streams)
-        super().opened(link, now_ns)
-
     def fetch_book(self, symbol: str, now_ns: int) -> None:
         """All orders over REST; price levels with a new subscription."""
         if self._orders.wanted:
             at_ns = self._throttle.next_ns(symbol, now_ns)
             self.effects.append(rest_api.orders_request(symbol, at_ns, self._signer))
         else:
-            self._books.fetch(symbol, now_ns)
-
-    def follow_up(self) -> None:
-        """Ask for what the market wants, as far as its time has come."""
-        super().follow_up()
-        self.effects += self._books.renew(self._codec.now_ns)
+            super().fetch_book(symbol, now_ns)
 
     def on_second(self, now_ns: int) -> None:
         """What had to wait, and what did not come."""
-        super().on_second(now_ns)
-        self._books.on_second(now_ns)
         if self.live:
             self.effects += self._newest.on_second(now_ns)
             if silent := self._newest.take_silent():
                 self.links.tell_silent(silent, now_ns)
                 self.effects += self.subscriptions.replace(silent)
-        self.follow_up()
+        super().on_second(now_ns)
 
     # Messages.
 
@@ -239,7 +226,7 @@ class CoinbaseAdapter(VenueAdapter):
         except RejectError as rejected:
             self.market.rejects.add(rejected, listing, "book", ts_recv)
             raise
-        self._books.on_update(listing, rows)
+        self.snapshots.on_update(listing, rows)
         return True
 
     def _on_snapshot(self, snapshot: messages.Snapshot, ts_recv: int) -> bool:
@@ -260,7 +247,7 @@ class CoinbaseAdapter(VenueAdapter):
 
     def _record_book(self, listing: Listing, rows: Rows, ts_event: int, ts_recv: int) -> None:
         if isinstance(listing.book, InBandBook):  # a feed of orders has no use for it
-            self._books.on_snapshot(listing, listing.book, rows, ts_event, ts_recv)
+            self.snapshots.on_snapshot(listing, listing.book, rows, ts_event, ts_recv)
 
     # Orders, and answers.
 

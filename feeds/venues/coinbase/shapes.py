@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
 from tickplant.feeds.kit.shapes import Give, Ids, Row, Seen, Shape, Stamp, levels
 from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
 from tickplant.records.layouts import Flag, Kind, Side
@@ -39,7 +40,7 @@ _TICKER_TEXT: Final = (
 MATCH: Final[Shape] = (
     _MATCH_TEXT,
     Ids(LAST_TRADE, "id", "time"),
-    Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+    trade_row(),
 )
 _UPDATE: Final[Shape] = (
     '{"type":"l2update","product_id":"<symbol>","changes":',
@@ -52,8 +53,7 @@ _TICKER: Final[Shape] = (
     _TICKER_TEXT,
     Seen(SEEN_QUOTE),
     Ids(LAST_QUOTE, "id", "time", by_one=False),
-    Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", seq="id", time="time"),
-    Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", seq="id", time="time", flags=Flag.LAST),
+    *quote_rows(seq="id", time="time"),
 )
 
 

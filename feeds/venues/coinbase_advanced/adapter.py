@@ -25,7 +25,8 @@ from tickplant.feeds.contract import Closed, Event, Fail, FeedContext, Frames, O
 from tickplant.feeds.kit import shape_kernels
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
-from tickplant.feeds.kit.in_band_books import InBandBook, InBandBooks
+from tickplant.feeds.kit.in_band_adapter import InBandAdapter
+from tickplant.feeds.kit.in_band_books import InBandBook
 from tickplant.feeds.kit.instrument_life import SymbolInfo, decimals
 from tickplant.feeds.kit.level_rows import change_rows, whole_book
 from tickplant.feeds.kit.listings import Listing
@@ -36,7 +37,6 @@ from tickplant.feeds.kit.request_budget import SECOND_NS, RequestBudget
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.state_table import NONE
 from tickplant.feeds.kit.subscriptions import Link, Stream, Subscriptions
-from tickplant.feeds.kit.venue_adapter import VenueAdapter
 from tickplant.feeds.venues.coinbase_advanced import messages, shapes
 from tickplant.feeds.venues.coinbase_advanced import venue as facts
 from tickplant.feeds.venues.coinbase_advanced.attribution import owner
@@ -53,7 +53,7 @@ _SHAPES: Final = Shapes(shapes.SHAPES)
 _SIDES: Final = {"bid": Side.BID, "offer": Side.ASK}
 
 
-class AdvancedAdapter(VenueAdapter):
+class AdvancedAdapter(InBandAdapter):
     """One feed of products."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
@@ -61,7 +61,6 @@ class AdvancedAdapter(VenueAdapter):
         symbols = tuple(dict.fromkeys(context.symbols or ()))
         labels = {label_of(symbol): symbol for symbol in symbols if label_of(symbol) != symbol}
         self._twins = sorted(labels.keys() & set(symbols))  # whose data a feed cannot tell apart
-        self._now_ns = 0
         self._first_status = False  # the next instrument data are the first ones of their connection: those of all
         self._expected: dict[str, int] = {}  # products that may be listed, and since when the venue is being asked
         self._counts: dict[str, int] = {}  # the newest count of each link but the one that is being read
@@ -86,7 +85,6 @@ class AdvancedAdapter(VenueAdapter):
             carried_by=lambda _: facts.STREAM_OF,
             use_shapes=use_shapes,
         )
-        self._books = InBandBooks(market, self.subscriptions)
         self.life.asks = True  # by name
 
     # Events and links.
@@ -104,7 +102,6 @@ class AdvancedAdapter(VenueAdapter):
 
     def on_event(self, event: Event, now_ns: int) -> None:
         """See the contract. Each connection counts its messages from 0 on."""
-        self._now_ns = now_ns
         if isinstance(event, Frames):
             if event.link != self.link:
                 self._counts[self.link] = self._reader.counted
@@ -116,8 +113,7 @@ class AdvancedAdapter(VenueAdapter):
         super().on_event(event, now_ns)
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """Heartbeats and instrument data first; the rest when those are known. Each book comes with a snapshot."""
-        self._books.opened(stream.symbol for stream in link.streams)
+        """Heartbeats and instrument data first; the rest when those are known."""
         if link.spec.name == FIRST:
             self._first_status = True
             self._expected = dict.fromkeys(self._expected, now_ns)
@@ -126,21 +122,6 @@ class AdvancedAdapter(VenueAdapter):
     def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
         """See VenueAdapter."""
         return [stream for stream in streams if self.life.ready or stream.symbol == FEED_SYMBOL]
-
-    def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """A snapshot comes with a new subscription."""
-        self._books.fetch(symbol, now_ns)
-
-    def follow_up(self) -> None:
-        """Ask for what the market wants, as far as its time has come."""
-        super().follow_up()
-        self.effects += self._books.renew(self._now_ns)
-
-    def on_second(self, now_ns: int) -> None:
-        """What had to wait, and what did not come."""
-        super().on_second(now_ns)
-        self._books.on_second(now_ns)
-        self.follow_up()
 
     # Symbols that come and go.
 
@@ -207,7 +188,7 @@ class AdvancedAdapter(VenueAdapter):
         for listing in listings:
             if listing in self._quoted:
                 self.market.gap(listing.instrument, GapCause.SEQUENCE, 0, ts_recv, flags=Flag.ON_QUOTE)
-        self._books.suspect((one for one in listings if one.snapshots_asked), ts_recv)
+        self.snapshots.suspect((one for one in listings if one.snapshots_asked), ts_recv)
 
     # Messages.
 
@@ -315,12 +296,12 @@ class AdvancedAdapter(VenueAdapter):
         if flags:
             self._record_book(listing, rows, ts_event, ts_recv)
         else:
-            self._books.on_update(listing, rows)
+            self.snapshots.on_update(listing, rows)
         return True
 
     def _record_book(self, listing: Listing, levels: Rows, ts_event: int, ts_recv: int) -> None:
         rows = whole_book(listing.instrument, levels, ts_event, ts_recv)
-        self._books.on_snapshot(listing, cast("InBandBook", listing.book), rows, ts_event, ts_recv)
+        self.snapshots.on_snapshot(listing, cast("InBandBook", listing.book), rows, ts_event, ts_recv)
 
     # Instruments and answers.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Count, Effect, Give, Ids, Part, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
+from tickplant.feeds.kit.shapes import Count, Effect, Give, Ids, Part, Seen, Shape, Stamp, each, levels
 from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Flag
 
 # Numbers of what is given; the first value is the count of the message, the second its time in ns.
 SNAPSHOT: Final = 0  # LEVEL rows of a whole book
@@ -34,15 +35,14 @@ def _book(kind: str, flags: int, *effects: Effect) -> Shape:
 
 # The name of a hole stands for one thing in a frame and its lists: the time of the message is another one.
 _TRADES: Final = f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:")
-_TRADE: Final = Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST)
 
 
 def _trade(text: str) -> Shape:
-    return (f"{_TRADES}[{text}]{_TAIL}", Count("seq"), Ids(LAST_TRADE, "id", "time"), _TRADE)
+    return (f"{_TRADES}[{text}]{_TAIL}", Count("seq"), Ids(LAST_TRADE, "id", "time"), trade_row())
 
 
 def _trades(text: str) -> Shape:
-    return (_TRADES, each(text, _TRADE), _TAIL, Give(TRADES, "seq", "sent"))
+    return (_TRADES, each(text, trade_row()), _TAIL, Give(TRADES, "seq", "sent"))
 
 
 _QUOTE_TEXT: Final = (
@@ -54,8 +54,7 @@ _QUOTE_TEXT: Final = (
 _QUOTES: Final[tuple[Part, ...]] = (
     _QUOTE_TEXT,
     Seen(SEEN_QUOTE),
-    Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time="time"),
-    Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time="time", flags=Flag.LAST),
+    *quote_rows(time="time"),
 )
 
 # The side of a trade is the maker's.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from tickplant.feeds.kit.shape_rows import quote_rows
 from tickplant.feeds.kit.shapes import Fresh, Row, Seen, Shape, Shapes, each
 from tickplant.feeds.kit.state_table import SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.dxlink import venue as facts
@@ -94,6 +95,5 @@ def _quote_rows(names: Sequence[str]) -> list[Seen | Row]:
     seq = "sequence" if "sequence" in names else ""
     return [
         Seen(SEEN_QUOTE),
-        Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", seq=seq, time=time),
-        Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", seq=seq, time=time, flags=Flag.LAST),
+        *quote_rows(seq=seq, time=time),
     ]

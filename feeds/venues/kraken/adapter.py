@@ -17,17 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-import msgspec
-
-from tickplant.books import checksums
 from tickplant.books.checksums import ALGORITHMS
-from tickplant.feeds.contract import Answer, Fail, FeedContext, FeedCounters, Notice
-from tickplant.feeds.kit import shape_kernels
+from tickplant.feeds.contract import Answer, Fail, FeedContext, Notice
 from tickplant.feeds.kit.checked_book import CheckedBook
-from tickplant.feeds.kit.checked_books import CheckedBooks, printed_digits
+from tickplant.feeds.kit.checked_books import CheckedBooks
 from tickplant.feeds.kit.emitter import count_name
 from tickplant.feeds.kit.events import VenueTrade
-from tickplant.feeds.kit.level_rows import checked_rows
 from tickplant.feeds.kit.market_streams import Market
 from tickplant.feeds.kit.rejected import RejectError
 from tickplant.feeds.kit.request_budget import RequestBudget, SnapshotThrottle
@@ -212,23 +207,13 @@ class KrakenAdapter(VenueAdapter):
         listing = self.market.listings.get(book.symbol)
         if listing is None or not self._takes("book"):
             return False
-        instrument = listing.instrument
-        try:
-            rows = checked_rows(
-                instrument, book.bids, book.asks, book.time, ts_recv, book.checksum, snapshot=book.snapshot
-            )
-        except RejectError as rejected:
-            self.market.rejects.add(rejected, listing, "book", ts_recv)
-            raise
-        if not book.snapshot:
-            self._books.on_update(listing, rows, book.time, ts_recv)
-            return True
-        digits = printed_digits(instrument, [*book.bids, *book.asks])
         depth = self._depths.get(book.symbol, self._depth)
         if not self.live and book.symbol not in self._depths:
             most = max(len(book.bids), len(book.asks))
             depth = next((each for each in VENUES[VENUE].depths if each >= most), most)
-        self._books.on_snapshot(listing, rows, digits, depth, book.time, ts_recv)
+        self._books.on_event(
+            listing, book.bids, book.asks, book.checksum, book.time, ts_recv, depth=depth, snapshot=book.snapshot
+        )
         return True
 
     def _on_orders(self, book: messages.OrderBook, ts_recv: int) -> bool:
@@ -299,15 +284,3 @@ class KrakenAdapter(VenueAdapter):
         self._online = status.system == ONLINE
         self.market.status(StatusCode.TRADING if self._online else StatusCode.HALTED, ts_recv)
         self.effects.append(Notice("venue status", {"status": status.system[:64]}))
-
-    @property
-    def counters(self) -> FeedCounters:
-        """With the checksums of all books."""
-        ok, failed = self._books.checksums()
-        return msgspec.structs.replace(super().counters, checksums_ok=ok, checksums_failed=failed)
-
-
-def warm_up() -> None:
-    """Compile, or load, all kernels of this venue."""
-    shape_kernels.warm_up()
-    checksums.prepare_kernels()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.feeds.kit.shapes import Give, Ids, Row, Seen, Shape, Stamp, each, levels
+from tickplant.feeds.kit.shape_rows import quote_rows, trade_row
+from tickplant.feeds.kit.shapes import Give, Ids, Seen, Shape, Stamp, each, levels
 from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_QUOTE
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Side
 
 BOOK_EVENT: Final = 0
 """Number of what is given of a book: rows of LEVEL and a last one of CHECKSUM; values checksum and time in ns."""
@@ -21,7 +22,7 @@ _TRADE: Final = (
         '"trade_id":<id:int>,"timestamp":"<time:rfc3339>"<*>}',
         # Trades of one instant may come with their ids out of order, so one below the last is no duplicate as yet.
         Ids(LAST_TRADE, "id", "time", drop_repeats=False),
-        Row(Kind.TRADE, side="side", price="price", size="size", seq="id", time="time", flags=Flag.LAST),
+        trade_row(),
     ),
     "<*>}",
 )
@@ -50,8 +51,7 @@ def _ticker(last_member: str, time: str) -> Shape:
             '"ask_qty":<ask_size:size>,"last":<_:number>,"volume":<_:number>,"vwap":<_:number>,"low":<_:number>,'
             f'"high":<_:number>,"change":<_:number>,"change_pct":<_:number>{last_member}}}',
             Seen(SEEN_QUOTE),
-            Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", time=time),
-            Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", time=time, flags=Flag.LAST),
+            *quote_rows(time=time),
         ),
         "<*>}",
     )

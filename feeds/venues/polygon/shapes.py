@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from tickplant.feeds.kit.shape_rows import quote_rows
 from tickplant.feeds.kit.shapes import Fresh, Part, Row, Seen, Shape, one_of
 from tickplant.feeds.kit.state_table import SEEN_QUOTE, SEEN_TRADE
 from tickplant.feeds.venues.polygon.venue import IRREGULAR
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.records.layouts import Flag, Kind
 
 _IRREGULAR: Final = "".join(f"!{condition}" for condition in sorted(IRREGULAR))
 
@@ -25,8 +26,7 @@ def _quote(text: str, seq: str = "id") -> tuple[Part, ...]:
     return (
         text,
         Seen(SEEN_QUOTE),
-        Row(Kind.QUOTE, side=Side.BID, price="bid", size="bid_size", seq=seq, time="time"),
-        Row(Kind.QUOTE, side=Side.ASK, price="ask", size="ask_size", seq=seq, time="time", flags=Flag.LAST),
+        *quote_rows(seq=seq, time="time"),
     )
 
 

@@ -59,7 +59,8 @@ class Flag(IntFlag):
     LAST = 1 << 0  # last record of one atomic event: a book is consistent only after it
     SNAPSHOT = 1 << 1  # part of a snapshot, not a change
     BACKFILL = 1 << 2  # fetched later, so ts_recv says nothing about latency
-    AGGREGATE = 1 << 3  # an aggregate trade: venue_seq is the aggregate id, order_id the first trade id in it
+    # An aggregate trade: venue_seq is its id, or that of its last trade where it has none; order_id its first trade's.
+    AGGREGATE = 1 << 3
     PARTIAL = 1 << 4  # from a partial-depth stream: not part of the diff book
     ON_TRADE = 1 << 5  # on a GAP: trades are missing; on a STATUS: it is about trades
     ON_QUOTE = 1 << 6  # likewise quotes

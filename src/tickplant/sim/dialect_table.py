@@ -55,6 +55,7 @@ DIALECTS: Final[dict[str, Entry]] = {
     "tastytrade": _DXLINK,
     "coinbase": Entry("tickplant.sim.dialects.coinbase.venue", _PRODUCTS, _PRODUCT),
     "coinbase-advanced": Entry("tickplant.sim.dialects.coinbase_advanced.venue", _PRODUCTS, _PRODUCT),
+    "okx": Entry("tickplant.sim.dialects.okx.venue", ("BTC-USDT", "ETH-USDT", "SOL-USDT"), _PRODUCT),
     "databento": Entry("tickplant.sim.dialects.databento.venue", (), r".+", serves=True),
 }
 

@@ -52,7 +52,6 @@ FRAME: Final = np.dtype(
 )
 """A frame, or one trade of it, before it is text."""
 
-_KIND_OF: Final = {order_flow.TRADE: TRADE, order_flow.TICKER: TICKER, order_flow.DEPTH: BOOK}
 
 Levels = NDArray[np.int64]
 """[levels, 2] of tick and lots."""
@@ -67,6 +66,9 @@ def style(level: tuple[str, str, str], ask: tuple[str, str, str] | None = None) 
 
 class CoinbasePrinter(Printer):
     """Trades, tickers and changes of books; a dialect adds its own streams."""
+
+    unit_ns = 1  # of times that are printed as integers
+    trade_kind = order_flow.TRADE  # what of the market is a trade here; AGGREGATE where fills are merged
 
     def __init__(
         self,
@@ -137,9 +139,10 @@ class CoinbasePrinter(Printer):
         rows = np.zeros(events.rows.shape[0], FRAME)
         for name in order_flow.MESSAGE.names or ():
             rows[name] = events.rows[name]
-        rows = rows[rows["kind"] != order_flow.AGGREGATE]
+        kind_of = {self.trade_kind: TRADE, order_flow.TICKER: TICKER, order_flow.DEPTH: BOOK}
+        rows = rows[np.isin(rows["kind"], [*kind_of])]
         kinds = rows["kind"].copy()
-        for theirs, ours in _KIND_OF.items():
+        for theirs, ours in kind_of.items():
             rows["kind"][kinds == theirs] = ours
         rows["run"] = 1
         tickers = rows[rows["kind"] == TICKER]
@@ -148,7 +151,12 @@ class CoinbasePrinter(Printer):
         rows = self.arrange(rows, events)
         rows = rows[wanted[rows["symbol"] * self.kinds + rows["kind"]]]
         if rows.shape[0]:
-            yield None, self._updates.batch(rows, events.levels, sent_ns=0, origin_ns=events.origin_ns, unit_ns=1)
+            levels, origin_ns = self.levels(events), events.origin_ns
+            yield None, self._updates.batch(rows, levels, sent_ns=0, origin_ns=origin_ns, unit_ns=self.unit_ns)
+
+    def levels(self, events: Events) -> Levels:
+        """What the rows that `arrange` has returned say of books."""
+        return events.levels
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
         """The rows in the order in which they are sent, those of a dialect's own streams among them."""
@@ -171,13 +179,13 @@ class CoinbasePrinter(Printer):
         row = np.zeros(1, FRAME)
         row["kind"], row["symbol"], row["time"] = BOOK, symbol, now_ns
         row["bids"], row["asks"] = map(len, sides)
-        return self._snapshot(row, np.concatenate(sides))
+        return self.printed(row, np.concatenate(sides))
 
     def ticker_snapshot(self, symbol: int, now_ns: int) -> bytes:
         """Best prices as last told."""
         row = self._tickers[symbol : symbol + 1].copy()
         row["time"] = now_ns
-        return self._snapshot(row, np.zeros((1, 2), np.int64))
+        return self.printed(row, np.zeros((1, 2), np.int64))
 
     def trade_snapshot(self, trades: NDArray[np.void]) -> bytes:
         """Past trades of a product in the order of the frame: rows of order_flow.MESSAGE, times since the epoch."""
@@ -186,10 +194,11 @@ class CoinbasePrinter(Printer):
             rows[name] = trades[name]
         rows["kind"], rows["run"] = TRADE, 1
         rows["run"][0] = trades.shape[0]
-        return self._snapshot(rows, np.zeros((1, 2), np.int64))
+        return self.printed(rows, np.zeros((1, 2), np.int64))
 
-    def _snapshot(self, rows: NDArray[np.void], levels: Levels) -> bytes:
-        return self._snapshots.batch(rows, levels, sent_ns=0, origin_ns=0, unit_ns=1).payload(0)
+    def printed(self, rows: NDArray[np.void], levels: Levels) -> bytes:
+        """The text of a snapshot."""
+        return self._snapshots.batch(rows, levels, sent_ns=0, origin_ns=0, unit_ns=self.unit_ns).payload(0)
 
 
 def sided(bids: Levels, asks: Levels) -> NDArray[np.int64]:

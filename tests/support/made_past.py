@@ -109,7 +109,7 @@ def derive(
 def fill(folder: Path, schema: Schema, producer: str, records: Records, *, flush: int = 700) -> None:
     """Store records in chunks and files that are small, so that there are many."""
     assert records.dtype == DTYPES[schema]
-    journal = Journal(folder, schema, producer, rotate_bytes=30_000)
+    journal = Journal(folder, schema, producer, rotate_bytes=12_000)
     for start in range(0, len(records), flush):
         journal.append(records[start : start + flush])
         journal.flush()

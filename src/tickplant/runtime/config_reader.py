@@ -92,7 +92,7 @@ class Reader:
                 raise self._expected(_NAMES[list], value, key)
             return tuple(self._value(get_args(hint)[0], one, f"{key}[{i}]") for i, one in enumerate(value))
         if hint is float and type(value) is int:
-            value = float(value) if abs(value) < 1 << 53 else math.inf
+            value = float(value) if abs(value) < 1 << 1023 else math.inf
         if type(value) is not hint:
             raise self._expected(_NAMES[hint], value, key)
         if isinstance(value, float) and not math.isfinite(value):

@@ -57,7 +57,7 @@ def test_blocks_hold_the_columns_of_the_records(
     )
     assert sum(block.rows for block in blocks) == len(records)
     for block in blocks:
-        assert list(block.columns) == list(TICK.names or () if columns is None else columns)
+        assert {*block.columns} == {*(TICK.names or () if columns is None else columns)}
     for name in TICK.names or () if columns is None else columns:
         found = np.concatenate([np.zeros(0, TICK[name]), *(block.columns[name] for block in blocks)])
         assert found.dtype == TICK[name]

@@ -51,7 +51,7 @@ def scan(market: Market, *idents: int) -> None:
     def refer(frame: bytes, ts_recv: int) -> None:
         raise AssertionError(frame)
 
-    market.scan(frames, 9, refer, lambda *_: None)
+    market.listings.reader.read(frames, 9, market.batch, refer, lambda *_: None)
 
 
 @pytest.mark.parametrize("by_shape", [True, False])
@@ -170,7 +170,7 @@ def test_a_correction_has_the_id_of_its_trade_and_is_no_repeat() -> None:
 
 def scan_named(market: Market, symbol: str) -> None:
     frame = b'{"s":"%s","q":7,"p":1.5,"z":2,"t":1700000000000}' % symbol.encode()
-    market.scan([frame], 9, lambda *_: None, lambda *_: None)
+    market.listings.reader.read([frame], 9, market.batch, lambda *_: None, lambda *_: None)
 
 
 @pytest.mark.parametrize("looked_at", [False, True])

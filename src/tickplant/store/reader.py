@@ -220,7 +220,7 @@ class Store(Readings, StoredStreams):
         """
         names = tuple(COLUMN_IDS[schema] if columns is None else columns)
         asked = Range(producer, schema, selection, first_seq, last_seq)
-        known = dict.fromkeys((*names, *sorted(selection.columns)))
+        known = dict.fromkeys((*names, *sorted(selection.columns))) or {"seq": None}  # rows are counted, if not read
         decode = ChunkDecoder().columns
         for stretch, parts, wounds in self.decoded(
             asked, partial(decode, names=tuple(known)), partial(decode, names=tuple(known | {"seq": None}))

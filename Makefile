@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long long-tests kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
+.PHONY: run runtime development test check tests long long-tests proofs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -53,13 +53,16 @@ define kernel_tests
 endef
 
 tests: development  ## every test but the long ones and those of kernels, which `make kernels-plain kernels-checked` runs
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not kernels"
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not kernels and not proof"
 
 long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels with all examples
 	@$(MAKE) --no-print-directory -j 3 SHARE=1 long-tests kernels-plain kernels-checked
 
 long-tests: development
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "long or kernels"
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "(long or kernels) and not proof"
+
+proofs: development  ## half an hour: every fault at every venue, and two connections of which one dies each second
+	$(PYTEST) -n 3 --dist load -m proof -rP
 
 kernels-plain: development
 	$(call kernel_tests,NUMBA_DISABLE_JIT=1)

@@ -49,6 +49,7 @@ def test_a_wrong_key_ends_the_feed_with_a_sentence(tmp_path: Path) -> None:
             assert "the key was refused: Authentication failed." in feed.errors.read_text()
 
 
+@pytest.mark.long
 def test_ingest_knows_a_file_of_dbn_and_names_a_bad_one(tmp_path: Path) -> None:
     file = write(tmp_path / "a.dbn.zst", orders(1, 500), zstd=True)
     done = tickplant("ingest", file, "--data", tmp_path / "data")

@@ -112,6 +112,7 @@ def test_a_plant_that_never_comes_up_leaves_nothing_when_it_is_stopped(
     expect_as_before(running, left_behind)
 
 
+@pytest.mark.long
 def test_a_plant_whose_venue_cannot_be_reached_leaves_nothing_when_it_is_stopped(
     tmp_path: Path, left_behind: Callable[[], Remains]
 ) -> None:

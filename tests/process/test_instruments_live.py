@@ -33,6 +33,7 @@ flush_s = 0.2
 """
 
 
+@pytest.mark.long
 def test_a_plant_that_rejects_a_stream_is_not_well_until_the_venue_states_the_new_scales(tmp_path: Path) -> None:
     market = {"symbols": ["BTCUSDT", "ETHUSDT"], "messages_per_s": 200.0, "depth_levels": 50}
     with sim_process(**market) as sim:

@@ -160,6 +160,7 @@ def expect_played(folder: Path, file: Path, symbol: str, *, rate: float, limit: 
         assert np.count_nonzero(np.isin(records["kind"], (*OF_ORDERS, Kind.TRADE, Kind.CLEAR))) >= limit + turns
 
 
+@pytest.mark.long
 def test_orders_of_a_gateway_are_the_same_in_engine_store_and_subscription(tmp_path: Path) -> None:
     file = write(tmp_path / "a.dbn", orders(1, 1500))
     expect_played(tmp_path, file, "TEST", rate=3000, limit=4000, turns=3)

@@ -26,7 +26,7 @@ def leaves_nothing(running: PlantProcess) -> None:
     assert not cfg.run_dir(running.plant_id).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Path, number: signal.Signals) -> None:
     with plant(tmp_path) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)

@@ -210,6 +210,7 @@ def test_a_key_is_nowhere(
         assert resource.getrlimit(resource.RLIMIT_CORE)[1] != 0  # so that one of the feed would have been written
 
 
+@pytest.mark.long
 def test_a_key_that_the_venue_refuses_is_in_no_error(
     tmp_path: Path, venue: tuple[KeyedServer, str], text: str, source: str
 ) -> None:

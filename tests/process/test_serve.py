@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.flight as fl
+import pytest
 from small_store import RECORDS, make_store
 
 from tickplant.records.layouts import Schema
@@ -43,6 +44,7 @@ def test_what_others_could_reach_is_not_served_in_the_open(tmp_path: Path) -> No
     assert "put a token into TICKPLANT_FLIGHT_TOKEN" in done.stderr
 
 
+@pytest.mark.long
 def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
     data = make_store(tmp_path / "data")
     out = run("export", tmp_path / "set", "--data", data)

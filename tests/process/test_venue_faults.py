@@ -32,7 +32,7 @@ from tickplant.sim.dialect_table import dialect_of
 from tickplant.sim.faults import INSTRUMENT_KINDS, FaultWords
 from tickplant.sim.spec import SimSpec
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(3600), pytest.mark.usefixtures("unmeasured")]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600), pytest.mark.usefixtures("unmeasured")]
 
 MARKET: dict[str, Any] = {
     "messages_per_s": 300.0,

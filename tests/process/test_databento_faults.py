@@ -32,12 +32,8 @@ FAULTS: dict[str, tuple[list[dict[str, Any]], set[GapCause], str]] = {
     "hang-up": ([{"fault": "disconnect", "close_frame": False}], {GapCause.DISCONNECT}, "connection lost"),
     "truncate": ([{"fault": "truncate"}], {GapCause.DISCONNECT}, "connection lost"),
     "garbage": ([{"fault": "garbage"}], OUT_OF_STEP, "replacing the connection"),
-    "text": (
-        [{"fault": "garbage", "text": "\n"}],
-        {GapCause.SEQUENCE, GapCause.DISCONNECT},
-        "replacing the connection",
-    ),
-    "drop": ([{"fault": "drop", "count": 7}], OUT_OF_STEP, "gap: sequence"),
+    "text": ([{"fault": "garbage", "text": "\n"}], OUT_OF_STEP, "replacing the connection"),
+    "drop": ([{"fault": "drop", "count": 7}], {GapCause.SEQUENCE, GapCause.DISCONNECT}, "gap: sequence"),
     "refuse": (
         [{"fault": "refuse-connection", "count": 2}, {"fault": "disconnect"}],
         {GapCause.DISCONNECT},

@@ -24,6 +24,7 @@ from bench.peer_frames import Stream
 from bench.peer_readers import Reader, readers
 from tickplant.feeds.contract import FeedContext, Frames
 from tickplant.feeds.kit.level_rows import event_rows
+from tickplant.feeds.kit.numbers import epoch_ns
 from tickplant.feeds.kit.shape_reader import ShapeReader
 from tickplant.feeds.kit.shapes import Shapes
 from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NONE, STATE_COLUMNS
@@ -31,7 +32,6 @@ from tickplant.feeds.kit.symbols import SymbolTable
 from tickplant.feeds.venues.binance import shapes as binance
 from tickplant.feeds.venues.binance.adapter import spot, warm_up
 from tickplant.feeds.venues.binance.messages import Diff, decode
-from tickplant.feeds.venues.binance.wire_numbers import to_ns
 from tickplant.feeds.venues.kraken import shapes as kraken
 from tickplant.instruments import Instrument
 from tickplant.records.batch import PACKED, PRICE, SIDE_SHIFT, SIZE, TS_EVENT, VENUE_SEQ, Rows, TickBatch
@@ -91,7 +91,7 @@ def by_reference(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
     for frame in frames:
         diff = decode(frame)
         assert isinstance(diff, Diff)
-        rows = event_rows(instrument, diff.bids, diff.asks, to_ns(diff.time), 1, diff.last)
+        rows = event_rows(instrument, diff.bids, diff.asks, epoch_ns(diff.time), 1, diff.last)
         output.append(rows.tobytes())
     return output
 

@@ -27,9 +27,14 @@ def is_live(session: VenueSession) -> bool:
 def is_followed(feed: Checked, symbol: str) -> bool:
     if not feed.table.ids(symbol):
         return False
-    if feed.sample.has_book:
-        return feed.book(symbol).live
     records = feed.of(symbol)
+    if feed.sample.has_book:
+        # A book that is fetched anew stands still meanwhile.
+        whole = (records["kind"] == Kind.CLEAR) & (records["flags"] & Flag.PARTIAL == 0)
+        asked = (records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.RESYNC)
+        clears, resyncs = np.flatnonzero(whole), np.flatnonzero(asked)
+        is_fetched = not len(resyncs) or (len(clears) > 0 and clears[-1] > resyncs[-1])
+        return feed.book(symbol).live and is_fetched
     lost = np.flatnonzero((records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED))
     kind = Kind.QUOTE if "quote" in feed.channels else Kind.VENUE_BAR
     return bool((records["kind"][lost[-1] if len(lost) else 0 :] == kind).any())

@@ -32,6 +32,7 @@ from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Flag, Kind
 
 _HOLE: Final = re.compile(r"<(?!\*)(?:([A-Za-z]\w*|_):)?([^<>*]+)>")
+_BARE: Final = re.compile("-?" + _HOLE.pattern)  # where it stands for a number, whose sign may be spelled out
 _FURTHER: Final = re.compile(r"<\*(?: but ([\w, ]+))?>")
 _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
@@ -115,7 +116,7 @@ def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
             lists.append(part)
     text = _FURTHER.sub(lambda match: f',"*":"{match[1] or ""}"', text)
     quoted = _TEXT.sub(lambda match: match[0].replace("<", "\ue002").replace(">", "\ue003"), text)
-    quoted = _HOLE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
+    quoted = _BARE.sub(lambda match: '"\ue004' + match[0].replace("<", "\ue002").replace(">", "\ue003") + '"', quoted)
     quoted = f"[{quoted}]"
     return json.loads(quoted, object_pairs_hook=tuple, parse_int=Number, parse_float=Number, strict=False), lists
 

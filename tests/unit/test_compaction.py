@@ -49,6 +49,14 @@ def folders(data_dir: Path, producer: str = "feed", schema: Schema = Schema.TICK
     return [span[:3] for span in spans(daily_dir(data_dir, producer, schema))]
 
 
+def test_coverage_is_the_same_of_daily_files(tmp_path: Path) -> None:
+    two_days(tmp_path)
+    before = Store(tmp_path).coverage()
+    assert {row.state for row in before} == {"complete"}
+    assert compact(tmp_path).spans == 4
+    assert Store(tmp_path).coverage() == before
+
+
 def test_days_become_files_by_symbol_and_the_journal_goes(tmp_path: Path) -> None:
     two_days(tmp_path)
     before = everything(tmp_path)

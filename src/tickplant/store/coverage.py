@@ -176,18 +176,41 @@ def _counts(ids: NDArray[Any], times: NDArray[np.int64]) -> Iterator[tuple[int, 
 
 def _lost(store: Store, producer: str, damaged: list[Damage]) -> Iterator[_Gap]:
     """Stretches of a producer's seqs that are not stored, or not readable, as gaps of all that it recorded."""
-    unreadable = {part.first_seq for part in damaged}
-    end: np.void | None = None  # header of the last chunk that can be read
-    for _, entries in reversed(list(store.entries(producer, Schema.TICK))):
-        for header in entries["header"]:
-            if int(header["first_seq"]) in unreadable:
-                continue
-            if end is not None and (missing := int(header["first_seq"]) - int(end["last_seq"]) - 1) > 0:
-                bounds = int(end["ts_recv_max"]), int(header["ts_recv_min"])
-                yield _Gap(_LOST, "all", min(bounds), max(bounds), missing)
-            end = header
-    tail = [part for part in damaged if end is None or (part.first_seq or 0) > int(end["last_seq"])]
-    for part in tail:
-        if end is not None and not part.torn:
-            missing = -1 if part.last_seq is None or part.first_seq is None else part.last_seq - part.first_seq + 1
-            yield _Gap(_LOST, "all", int(end["ts_recv_max"]), int(end["ts_recv_max"]), missing)
+    end: _Stored | None = None
+    for part in _stored(store, producer, {damage.first_seq for damage in damaged}):
+        if end is not None and (missing := part.first_seq - end.last_seq - 1) > 0:
+            bounds = end.last_ns, part.first_ns
+            yield _Gap(_LOST, "all", min(bounds), max(bounds), missing)
+        end = part
+        for wound in damaged if part.is_span else ():
+            if wound.first_seq is not None and part.first_seq <= wound.first_seq <= part.last_seq:
+                yield _Gap(_LOST, "all", part.first_ns, part.last_ns, -1)
+    for wound in damaged:
+        if end is not None and not wound.torn and (wound.first_seq or 0) > end.last_seq:
+            missing = -1 if wound.last_seq is None or wound.first_seq is None else wound.last_seq - wound.first_seq + 1
+            yield _Gap(_LOST, "all", end.last_ns, end.last_ns, missing)
+
+
+class _Stored(NamedTuple):
+    """Seqs that are stored without a hole, and their receive times."""
+
+    first_seq: int
+    last_seq: int
+    first_ns: int
+    last_ns: int
+    is_span: bool = False  # daily files: what retention has removed of them was removed on purpose
+
+
+def _stored(store: Store, producer: str, unreadable: set[int | None]) -> Iterator[_Stored]:
+    """In order: the readable chunks of the journal, and the spans of daily files."""
+    segments = store.segments(producer, Schema.TICK)
+    for place, segment in enumerate(segments):
+        headers = store.indexes.contents(segments, place).entries["header"]
+        if segment.span is not None and segment.last_seq is not None:
+            times = (int(headers["ts_recv_min"].min()), int(headers["ts_recv_max"].max())) if len(headers) else (0, 0)
+            yield _Stored(segment.first_seq, segment.last_seq, *times, is_span=True)
+            continue
+        for header in headers:
+            if int(header["first_seq"]) not in unreadable:
+                seqs = int(header["first_seq"]), int(header["last_seq"])
+                yield _Stored(*seqs, int(header["ts_recv_min"]), int(header["ts_recv_max"]))

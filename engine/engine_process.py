@@ -23,13 +23,13 @@ from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_requests import Recalls
 from tickplant.engine.publisher import Publisher, check_exposed
-from tickplant.engine.recovery import Interrupted, Rebuild
+from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
 from tickplant.engine.tick_input import Input
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.child_loop import ChildLoop
+from tickplant.runtime.child_loop import ChildLoop, Stopped
 from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.config import requests_address
 from tickplant.runtime.control import Counters, Recall
@@ -267,9 +267,9 @@ class EngineProcess:
         )
 
     def _meanwhile(self) -> None:
-        """While the store is read: other feeds go on, requests are answered. Raises Interrupted."""
+        """While the store is read: other feeds go on, requests are answered. Raises Stopped."""
         if self._loop.stopping:
-            raise Interrupted
+            raise Stopped
         for source in (each for each in self._inputs if not each.rebuild):
             self._read_ring(source)
         self._attend(0.0)

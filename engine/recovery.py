@@ -5,7 +5,7 @@ until the ring holds all that comes next; from there on the ring is read, up to 
 of that is published; derived records that were never stored are stored.
 
 Reading happens in turns of one batch, between which the engine deals with everything else. A single look into a large
-store may take long: the store calls back meanwhile, and the engine may end the look by raising `Interrupted` there.
+store may take long: the store calls back meanwhile, and the engine may end the look by raising `Stopped` there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tickplant.engine.derived_sink import Key, Stored
 from tickplant.errors import StoreError
 from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, TICK
+from tickplant.runtime.child_loop import Stopped
 from tickplant.shm.ring import OLDEST, Consumer, Mode, Ring
 from tickplant.store.restore import FeedPast
 
@@ -31,10 +32,6 @@ Records = NDArray[np.void]
 
 BATCH_RECORDS: Final = 8192
 DRY_S: Final = 1.0
-
-
-class Interrupted(Exception):  # noqa: N818  # no error: the way out of whatever reads
-    """The engine ends: no time to read the store to the end."""
 
 
 class Outlet(Protocol):
@@ -90,6 +87,7 @@ class Rebuild:
         self._mode = mode
         self._give_up_s = give_up_s
         self._begun = False
+        self._trouble = ""  # what kept the store from being read, as last logged
         self._reading: Iterator[Records] | None = None  # what is stored from `_next` on
         self._ticks = np.zeros(0, TICK)  # read, and not yet folded
         self._next = 0
@@ -115,10 +113,12 @@ class Rebuild:
             if not self._begun:
                 self._begin()
             ticks = self._read()
-        except Interrupted:
+        except Stopped:
             return False
         except StoreError as error:
-            self._log.warning("the store cannot be read", why=str(error))
+            if str(error) != self._trouble:  # once, not each turn
+                self._trouble = str(error)
+                self._log.warning("the store cannot be read", why=self._trouble)
             self._reading = None
             return False
         if len(ticks):
@@ -142,7 +142,7 @@ class Rebuild:
     # ------------------------------------------------------------------------------------------------ steps
 
     def _begin(self) -> None:
-        """Start from nothing, with the checkpoints that there are. Raises StoreError, Interrupted."""
+        """Start from nothing, with the checkpoints that there are. Raises StoreError, Stopped."""
         beginning, stored = self._past.beginning(self._ring.start)
         count = len(beginning.checkpoints)
         self._log.info("restoring", feed=self._past.feed, first_seq=beginning.first_seq, checkpoint_records=count)

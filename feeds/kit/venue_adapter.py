@@ -201,7 +201,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
                     self.links.on_close(closed, now_ns)
             case Resync(symbol):
                 for name, listing in self.market.listings.by_symbol.items():
-                    # A book that has not begun is on its way, or there is none.
+                    # Without a snapshot so far the first one is still coming, or the feed records no book.
                     if symbol in ("", name) and (listing.book.live or listing.snapshots_asked):
                         listing.book.refresh()
                         self.market.record(listing, (), 0, now_ns)
@@ -268,8 +268,8 @@ class VenueAdapter(SymbolHooks, abc.ABC):
     def each(self, parts: Iterable[Part], record: Callable[[Part], bool]) -> bool:
         """Record the parts of a frame, whether one of them was recorded. A part that is rejected costs no other.
 
-        Raises the RejectError of the first such part, or rather of the first that no GAP has told of yet: the frame is
-        rejected once, and its GAP is for all of those. The others are named in its detail.
+        A frame is rejected once. Raises the RejectError of the first rejected part without a GAP of its own, or of the
+        first rejected part where all have one; its detail names the other parts.
         """
         recorded = False
         rejected: list[RejectError] = []

@@ -14,7 +14,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.plant.lock_file import locked
 from tickplant.plant.repair import repair
 from tickplant.records.layouts import Schema
-from tickplant.store.deep_checks import DeepCheck, DeepSummary
+from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
 from tickplant.store.reader import Store
 from tickplant.store.verify import verify
 from tickplant.writer.index import index_path, load_index
@@ -37,7 +37,7 @@ def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed:
 
 
 def check(store: Store) -> DeepSummary:
-    return DeepCheck(store, "feed").run()
+    return DeepCheck(store, "feed", recorded_of(store)).run()
 
 
 @pytest.mark.parametrize("of_orders", [frozenset(), frozenset({1})])

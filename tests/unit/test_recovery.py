@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 import zmq
 from made_past import BAR_S, derive, fill, past_ticks
 from remains import ring_name
@@ -15,6 +16,7 @@ from remains import ring_name
 from tickplant.engine.core import Engine, Feed, FeedBooks
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
+from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.job_specs import Past as FeedOfVenue
@@ -42,24 +44,27 @@ class Engines:
         self.stored[schema].append(records.tobytes())
         return records, len(records)
 
+    def rebuild(self, live: Ring) -> Rebuild:
+        """Of this feed, from the store and its ring."""
+        return Rebuild(
+            self.engine,
+            self.feed,
+            live,
+            "engine",
+            FeedPast(Store(self.folder), "engine", "feed", FeedOfVenue("venue"), list, BAR_S),
+            stored={},
+            store_bbo=lambda bbo, patient: self.keep(Schema.BBO, bbo),
+            store_bars=lambda bars, patient: self.keep(Schema.BAR, bars),
+        )
+
     def come_back(self, ticks: np.ndarray, oldest: int) -> Feed:
         """Fold what is stored, then the ring, which holds the ticks from `oldest` on."""
-        past = FeedPast(Store(self.folder), "engine", "feed", FeedOfVenue("venue"), list, BAR_S)
         with (
             Ring.create(ring_name(), Schema.TICK, 4096, start=oldest, epoch=1, doorbell_dir=self.folder) as live,
             live.producer() as feed,
         ):
             feed.publish(ticks[oldest:])
-            rebuild = Rebuild(
-                self.engine,
-                self.feed,
-                live,
-                "engine",
-                past,
-                stored={},
-                store_bbo=lambda bbo, patient: self.keep(Schema.BBO, bbo),
-                store_bars=lambda bars, patient: self.keep(Schema.BAR, bars),
-            )
+            rebuild = self.rebuild(live)
             while not rebuild.finished:
                 assert rebuild.turn(), "it has not got all it needs"
             self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo())
@@ -185,3 +190,23 @@ def test_checkpoints_that_lack_a_book_that_is_needed_are_passed_over(past: Past,
         without["seq"] = np.arange(len(without))
         fill(tmp_path, Schema.CHECKPOINT, "engine", without)
         assert past.beginning(tmp_path).first_seq <= begins[id_]
+
+
+def test_a_store_that_cannot_be_read_is_logged_once_for_each_reason(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = iter(["full", "full", "full", "gone", "full"])
+
+    def fail(*_: object) -> None:
+        raise StoreError(next(reasons), path=tmp_path)
+
+    monkeypatch.setattr(FeedPast, "beginning", fail)
+    with (
+        Ring.create(ring_name(), Schema.TICK, 64, start=0, epoch=1, doorbell_dir=tmp_path) as live,
+        structlog.testing.capture_logs() as logged,
+    ):
+        rebuild = engines.rebuild(live)
+        assert not any(rebuild.turn() for _ in range(5))
+        rebuild.close()
+        live.unlink()
+    assert [line["why"].rpartition(": ")[2] for line in logged] == ["full", "gone", "full"]

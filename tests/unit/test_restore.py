@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tickplant.engine.derived_sink import Stored, newest_of
-from tickplant.engine.recovery import Interrupted
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema
+from tickplant.runtime.child_loop import Stopped
 from tickplant.runtime.job_specs import Past
 from tickplant.store.reader import Store
 from tickplant.store.restore import LOOK_BACK_S, FeedPast, Mark, first_needed, marks
@@ -151,10 +151,10 @@ def test_who_scans_a_store_is_called_back_meanwhile_and_may_end_the_scan(tmp_pat
 
         def meanwhile(left: Iterator[int] = left) -> None:
             if next(left, None) is None:
-                raise Interrupted
+                raise Stopped
 
         store = Store(tmp_path, while_reading=meanwhile)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Stopped):
             FeedPast(store, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
 
 

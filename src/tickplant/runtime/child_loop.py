@@ -21,6 +21,10 @@ NAP_S: Final = 0.1
 Report = Callable[[], tuple[Counters, Sequence[Account]]]
 
 
+class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever takes long
+    """The process is to end."""
+
+
 class ChildLoop:
     """The pieces of a loop: `wait` (of `poll`) or `nap` where there is nothing to do, `beat` often, until `stopping`.
 
@@ -88,6 +92,12 @@ class ChildLoop:
             self._on_beat()
             self.report()
             self.listen()
+
+    def go_on(self) -> None:
+        """Beat, in the midst of work that takes long. Raises Stopped where the process is to end."""
+        if self.stopping:
+            raise Stopped
+        self.beat()
 
     def report(self) -> None:
         """Report now."""

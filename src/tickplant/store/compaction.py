@@ -209,7 +209,7 @@ class Compaction:
     def _make(self, producer: str, schema: Schema, target: Target, damaged: set[tuple[str, int]]) -> None:
         first, last, day = target[:3]
         asked = Range(producer, schema, Selection(), first, last)
-        self._check_room(producer, schema, asked)
+        self._check_room(asked)
         writer = SpanWriter(
             self._data_dir,
             producer,
@@ -244,18 +244,17 @@ class Compaction:
         self.done.bytes += sum(file.bytes for file in manifest.files)
         self.done.doubles += sum(file.doubles for file in manifest.files)
 
-    def _check_room(self, producer: str, schema: Schema, asked: Range) -> None:
+    def _check_room(self, asked: Range) -> None:
         """A plant that records comes first: never be the one that fills its disk. Raises StoreError."""
-        segments = self._store.segments(producer, schema)
         needed = sum(
             int(chunk.entry["header"]["length_bytes"])
-            for place, segment in enumerate(segments)
-            for stretch in stretches(self._store.indexes.contents(segments, place), segment, asked)
+            for stretch in self._store.stretches(asked)
             for chunk in stretch.chunks
         )
         free = shutil.disk_usage(self._data_dir).free
         if free < needed + RESERVE_BYTES:
-            text = f"too little room to compact {producer} {schema.name.lower()}: {free >> 20} MiB are free"
+            what = f"{asked.producer} {asked.schema.name.lower()}"
+            text = f"too little room to compact {what}: {free >> 20} MiB are free"
             raise StoreError(f"{text}, {needed + RESERVE_BYTES >> 20} MiB are needed", path=self._data_dir)
 
     # ------------------------------------------------------------------------------------------------ removal

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from tickplant.errors import TickplantError
-from tickplant.runtime.child_loop import ChildLoop
+from tickplant.runtime.child_loop import ChildLoop, Stopped
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.config import RetentionConfig, StoreConfig
 from tickplant.runtime.control import Counters
@@ -29,10 +29,6 @@ from tickplant.writer.journal import Files
 LOWEST_PRIORITY: Final = 19
 
 HOUR_NS: Final = 3600 * 10**9
-
-
-class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever is being done
-    """This process is to end."""
 
 
 def policy_of(config: StoreConfig, retention: Mapping[str, RetentionConfig]) -> Policy:
@@ -54,7 +50,7 @@ class CompactorProcess:
         self._log = structlog.get_logger()
         self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self._counters(), [])))
         self._compaction = Compaction(
-            self._data_dir, policy_of(spec.config, spec.retention), beat=self._beat, progress=self._count
+            self._data_dir, policy_of(spec.config, spec.retention), beat=self._loop.go_on, progress=self._count
         )
 
     def run(self) -> None:
@@ -76,11 +72,6 @@ class CompactorProcess:
 
     def _count(self, records: int) -> None:
         self._records += records
-
-    def _beat(self) -> None:
-        if self._loop.stopping:
-            raise Stopped
-        self._loop.beat()
 
 
 def warm_up() -> None:

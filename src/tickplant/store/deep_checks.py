@@ -12,7 +12,7 @@ behind damaged ticks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import gcd
 from typing import Final
 
@@ -63,14 +63,14 @@ class DeepSummary(msgspec.Struct):
 
 
 class DeepCheck:
-    """Folds one feed, once."""
+    """Folds one feed, once; `recorded`: by feed of the store, the instruments that it has recorded."""
 
-    def __init__(self, store: Store, feed: str) -> None:
+    def __init__(self, store: Store, feed: str, recorded: Mapping[str, frozenset[int]]) -> None:
         self.summary = DeepSummary(feed)
         self._store = Store(store.data_dir)  # damage ends the fold
         self._feed = feed
         self._books = MarketBooks(UNBOUNDED, UNBOUNDED)
-        self._ids = _only_of(self._store, feed)
+        self._ids = recorded[feed].difference(*(ids for name, ids in recorded.items() if name != feed))
         self._heads = _heads(self._store, self._ids)
         self._crossed: set[int] = set()  # books of orders that an engine may have resolved
         self._bbo = [_StoredBbo(self._store, engine, self._ids) for engine in self._store.producers(Schema.BBO)]
@@ -308,20 +308,17 @@ def _that_matter(ticks: Records, bucket_ns: int) -> Records:
     return chosen
 
 
-def _only_of(store: Store, feed: str) -> frozenset[int]:
-    """Instruments that this feed alone has recorded."""
-    recorded = {name: _recorded(store, name) for name in store.producers()}
-    others = set().union(*(ids for name, ids in recorded.items() if name != feed))
-    return frozenset(recorded[feed] - others)
-
-
-def _recorded(store: Store, feed: str) -> set[int]:
+def recorded_of(store: Store) -> dict[str, frozenset[int]]:
+    """By feed, the instruments that it has recorded. Raises StoreError."""
     feeds = {row.id for row in store.instruments if row.symbol == FEED_SYMBOL}
     reader = Store(store.data_dir, on_damage=lambda _: None)
-    found: set[int] = set()
-    for block in reader.blocks(feed, Schema.TICK, Selection(), ("instrument",)):
-        found.update(np.unique(block.columns["instrument"]).tolist())
-    return found - feeds
+    found: dict[str, frozenset[int]] = {}
+    for feed in reader.producers():
+        ids: set[int] = set()
+        for block in reader.blocks(feed, Schema.TICK, Selection(), ("instrument",)):
+            ids.update(np.unique(block.columns["instrument"]).tolist())
+        found[feed] = frozenset(ids - feeds)
+    return found
 
 
 def _lengths(store: Store, engine: str, ids: frozenset[int]) -> tuple[int, ...]:

@@ -269,6 +269,10 @@ class Store(Readings, StoredStreams):
                 else:
                     return
 
+    def stretches(self, asked: Range) -> Iterator[Stretch]:
+        """Where such records may be, in order, by the indexes alone. Raises StoreError."""
+        return self._stretches(self.segments(asked.producer, asked.schema), asked)
+
     def _stretches(self, segments: list[Segment], asked: Range) -> Iterator[Stretch]:
         for place, segment in enumerate(segments):
             if segment.last_seq is not None and segment.last_seq < asked.first_seq:
@@ -307,8 +311,7 @@ class Store(Readings, StoredStreams):
 
     def first(self, producer: str, schema: Schema, selection: Selection) -> Stretch | None:
         """The oldest stretch that may hold such records. Raises StoreError."""
-        asked = Range(producer, schema, selection)
-        found = self._stretches(self.segments(producer, schema), asked)
+        found = self.stretches(Range(producer, schema, selection))
         return next((stretch for stretch in found if stretch.chunks), None)
 
     def records(self, stretch: Stretch) -> Records:

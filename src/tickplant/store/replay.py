@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,14 +21,20 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.channels import ALL_STREAMS
-from tickplant.records.layouts import GapCause
+from tickplant.records.layouts import GapCause, Schema
 from tickplant.records.notes import make_gaps
+from tickplant.runtime.child_loop import ChildLoop, Stopped
+from tickplant.runtime.child_process import child_process
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import ReplaySpec
+from tickplant.shm.ring import Ring
+from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.store.pacing import Pacer
 from tickplant.store.reader import SKIP_HINT, Store
-from tickplant.store.stored_source import Stopped, StoredSource, run_source
+from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
+
+BATCH_RECORDS: Final = 8192
 
 LEFT_OUT_TOLD: Final = 1000
 """So many damaged stretches are reported one by one; all are in the log."""
@@ -50,12 +57,19 @@ def wanted_ids(store: Store, venue: str, symbols: Sequence[str]) -> list[int] | 
     return [row.id for row in rows if row in found or (row.symbol == FEED_SYMBOL and row.venue in venues)]
 
 
-class ReplayProcess(StoredSource):
-    """Plays one selection once."""
+class ReplayProcess:
+    """Plays one selection once: the producer of a ring of stored ticks.
+
+    Whatever may take longer than a heartbeat, reading the store above all, calls `go_on` of the loop meanwhile.
+    """
 
     def __init__(self, spec: ReplaySpec, resources: contextlib.ExitStack) -> None:
-        super().__init__(spec, resources)
         self.spec = spec
+        self._records = 0
+        self._ts_recv = 0
+        self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
+        ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
+        self._producer = resources.enter_context(ring.producer())
         self._pacer = Pacer(spec.speed)
         self._ids: list[int] = []  # instruments that are played
         self._left_out: dict[str, int] = {}  # damage that was passed over, with its bytes
@@ -64,12 +78,12 @@ class ReplayProcess(StoredSource):
     def run(self) -> None:
         """Play until the end of the data or until stopped."""
         on_damage = self._leave_out if self.spec.skip_damage else None
-        store = Store(self.spec.plant.data_dir, on_damage=on_damage, while_reading=self.beat)
+        store = Store(self.spec.plant.data_dir, on_damage=on_damage, while_reading=self._loop.go_on)
         ids = wanted_ids(store, self.spec.venue, self.spec.symbols)
         self._ids = [
             row.id for row in store.instruments if row.symbol != FEED_SYMBOL and (ids is None or row.id in ids)
         ]
-        self.loop.client.hello()
+        self._loop.client.hello()
         try:
             for records in store.scan(ids=ids, start_ns=self.spec.start_ns, end_ns=self.spec.end_ns):
                 self._play(records)
@@ -77,11 +91,11 @@ class ReplayProcess(StoredSource):
             pass
         except DamageError as error:
             raise TickplantError(f"{error}; {SKIP_HINT}") from error
-        self.loop.done()
+        self._loop.done()
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
-        return {**super().counters(), "left_out": self._left_out}
+        return {"records": self._records, "ts_recv": self._ts_recv, "left_out": self._left_out}
 
     def _leave_out(self, damage: Damage) -> None:
         """Name it, and play a GAP of every instrument: books are stale from here to their next CLEAR."""
@@ -90,7 +104,17 @@ class ReplayProcess(StoredSource):
             self._left_out[str(damage)] = damage.length_bytes
         seq = damage.first_seq or 0
         gaps = make_gaps(self._ids, GapCause.DAMAGE, ts_recv=self._ts_recv, flags=ALL_STREAMS, seq=seq)
-        self.publish_all(gaps)
+        for start in range(0, len(gaps), BATCH_RECORDS):
+            self._publish(gaps[start : start + BATCH_RECORDS])
+
+    def _publish(self, records: NDArray[np.void]) -> int:
+        """Publish a batch as there is room for it, always the first records; returns how many. Raises Stopped."""
+        batch = records[:BATCH_RECORDS]
+        published = self._producer.publish_all(batch, lambda _: self._loop.go_on())
+        self._records += published
+        self._ts_recv = int(batch[-1]["ts_recv"])
+        self._loop.go_on()
+        return published
 
     def _play(self, records: NDArray[np.void]) -> None:
         # A step back in time is played without delay.
@@ -99,15 +123,24 @@ class ReplayProcess(StoredSource):
         while done < len(records):
             due = self._pacer.due(times)
             if due > done:
-                done += self.publish(records[done:due])
+                done += self._publish(records[done:due])
             else:
-                self.loop.nap(self._pacer.wait_s(int(times[done])))
-                self.beat()
+                self._loop.nap(self._pacer.wait_s(int(times[done])))
+                self._loop.go_on()
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of such a process."""
+    prepare_ring()
+    warm_up_codec()
 
 
 def main() -> None:
-    """Run one replay; ends the process."""
-    run_source(ReplayProcess)
+    """Run one replay; ends the process with a sentence where it cannot work."""
+    with child_process(ReplaySpec) as spec:
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            ReplayProcess(spec, resources).run()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ sends with its books: `src/tickplant/store/book_checks.py` holds the books as st
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.book_checks import StoredChecksums
 from tickplant.store.daily_files import DAILY_SUFFIX
-from tickplant.store.deep_checks import DeepCheck, DeepSummary
+from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
 from tickplant.store.segment_checks import HARMLESS, JournalSummary, Problem, SegmentChecks
@@ -97,7 +97,10 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
         raise StoreError("there is no such data directory", path=store.data_dir)
     ledger: Ledger = {}
     journals = [(producer, schema) for schema in Schema for producer in store.producers(schema)]
-    total = sum(_size(segment) for journal in journals for segment in store.segments(*journal))
+    sizes = {journal: sum(map(_size, store.segments(*journal))) for journal in journals}
+    total = sum(sizes.values())
+    if deep:  # ticks are read twice
+        total += sum(size for (_, schema), size in sizes.items() if schema == Schema.TICK)
     done = 0
     summaries, feeds = [], []
     for producer, schema in journals:
@@ -122,8 +125,12 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
         if schema == Schema.TICK:
             feeds.append(reconciliation.summary)
         summaries.append(check.summary)
-    checked = [DeepCheck(store, feed) for feed in store.producers()] if deep else []
-    derived = [check.run(lambda: progress(done, total) if progress else None) for check in checked]
+    derived: list[DeepSummary] = []
+    for feed, deep_check in _deep_checks(store) if deep else ():
+        size = sizes[feed, Schema.TICK]
+        ticks = sum(one.records for one in summaries if (one.producer, one.schema) == (feed, "tick"))
+        derived.append(deep_check.run(_folding(progress, deep_check.summary, done, size / max(1, ticks), total)))
+        done += size
     return Report(
         data_dir=str(store.data_dir),
         ok=all(problem.kind in HARMLESS for problem in problems) and not any(summary.wrong for summary in derived),
@@ -137,6 +144,24 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
         deep=derived,
         removed=removed_on_purpose(store),
     )
+
+
+def _deep_checks(store: Store) -> Iterator[tuple[str, DeepCheck]]:
+    recorded = recorded_of(store)
+    for feed in recorded:
+        yield feed, DeepCheck(store, feed, recorded)
+
+
+def _folding(
+    progress: Progress | None, summary: DeepSummary, done: int, bytes_a_tick: float, total: int
+) -> Callable[[], None]:
+    """Tells how far a fold has come, in bytes as the rest of the check."""
+
+    def tell() -> None:
+        if progress:
+            progress(int(done + bytes_a_tick * summary.ticks), max(done, total))
+
+    return tell
 
 
 def removed_on_purpose(store: Store) -> list[RemovedSummary]:

@@ -22,6 +22,7 @@ from tickplant.sim.frames import Batch
 from tickplant.sim.market import Market
 from tickplant.sim.sim_source import Traded
 from tickplant.sim.templates import print_price, print_size
+from tickplant.sim.trade_bar import TradeBar
 
 SECOND_NS: Final = 1_000_000_000
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -44,24 +45,21 @@ class Due(NamedTuple):
     text: Callable[[int], str]  # at a unit of time, in ns
 
 
-class _Bar:
-    """A minute of trades, in ticks and lots."""
+class _Bar(TradeBar):
+    """With the ids of its trades, and what buyers took."""
 
     def __init__(self, start_ns: int, trade: int, tick: int) -> None:
-        self.start_ns = start_ns
+        super().__init__(start_ns, tick)
         self.first = self.last = trade
-        self.open = self.high = self.low = self.close = tick
-        self.lots = self.worth = self.bought = self.bought_worth = self.trades = 0
+        self.bought = self.bought_worth = 0
         self.news = False
 
-    def add(self, trade: int, tick: int, lots: int, maker: int) -> None:
-        self.high, self.low, self.close, self.last = max(self.high, tick), min(self.low, tick), tick, trade
-        self.lots += lots
-        self.worth += lots * tick
+    def take(self, trade: int, tick: int, lots: int, maker: int) -> None:
+        """A trade, its id and whether the buyer was the maker."""
+        self.add(tick, lots)
+        self.last, self.news = trade, True
         self.bought += 0 if maker else lots
         self.bought_worth += 0 if maker else lots * tick
-        self.trades += 1
-        self.news = True
 
 
 class RequestedStreams:
@@ -161,7 +159,7 @@ class RequestedStreams:
                 if bar is not None:
                     yield Due(stream, 0, self._bar(symbol, bar, events.sent_ns, closed=True))
                 bar = self._bars[symbol] = _Bar(start_ns, ident, tick)
-            bar.add(ident, tick, lots, maker)
+            bar.take(ident, tick, lots, maker)
         if bar is not None and bar.news and self._is_time(stream, events.sent_ns, BAR_PAUSE_NS):
             bar.news = False
             yield Due(stream, 0, self._bar(symbol, bar, events.sent_ns, closed=False))

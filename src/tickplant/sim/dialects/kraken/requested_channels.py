@@ -20,6 +20,7 @@ from tickplant.sim.dialect import Events
 from tickplant.sim.frames import Batch, batch_of
 from tickplant.sim.sim_source import Traded
 from tickplant.sim.templates import print_price, print_size, stamp
+from tickplant.sim.trade_bar import TradeBar
 
 MINUTE_NS: Final = 60_000_000_000
 ORDER_DEPTHS: Final = (10, 100, 1000)
@@ -33,19 +34,6 @@ _SIDES: Final = (order_flow.BID, order_flow.ASK)
 
 Change = tuple[str, str, int]
 """What has become of an order: event, id, lots."""
-
-
-class _Bar:
-    def __init__(self, start_ns: int, tick: int) -> None:
-        self.start_ns = start_ns
-        self.open = self.high = self.low = self.close = tick
-        self.lots = self.worth = self.trades = 0
-
-    def add(self, tick: int, lots: int) -> None:
-        self.high, self.low, self.close = max(self.high, tick), min(self.low, tick), tick
-        self.lots += lots
-        self.worth += lots * tick
-        self.trades += 1
 
 
 class Queues:
@@ -100,7 +88,7 @@ class RequestedChannels:
         self._decimals = decimals
         self._first = first
         self.streams = [f"{pair}@{name}" for pair in self._pairs for name in _NAMES]
-        self._bars: dict[int, _Bar] = {}  # by symbol
+        self._bars: dict[int, TradeBar] = {}  # by symbol
         self._queues: dict[int, Queues] = {}  # likewise
         self._shown: dict[int, tuple[list[int], ...]] = {}  # by stream: the ticks that its subscribers have
         self._due: list[tuple[int, bytes]] = []
@@ -141,21 +129,21 @@ class RequestedChannels:
     def _add(self, symbol: int, time_ns: int, tick: int, lots: int) -> None:
         start_ns = time_ns // MINUTE_NS * MINUTE_NS
         if symbol not in self._bars or self._bars[symbol].start_ns != start_ns:
-            self._bars[symbol] = _Bar(start_ns, tick)
+            self._bars[symbol] = TradeBar(start_ns, tick)
         self._bars[symbol].add(tick, lots)
 
     def bars_snapshot(self, symbol: int, trades: NDArray[np.void]) -> bytes:
         """The last bars, of past trades with times since the epoch; the newest goes on with the next trade."""
-        bars: dict[int, _Bar] = {}
+        bars: dict[int, TradeBar] = {}
         self._bars.pop(symbol, None)
         for time_ns, tick, lots in trades[["time", "price", "size"]].tolist():
             self._add(symbol, time_ns, tick, lots)
             bars[self._bars[symbol].start_ns] = self._bars[symbol]
         if not bars:
-            self._bars[symbol] = _Bar(0, 0)  # somebody follows them
+            self._bars[symbol] = TradeBar(0, 0)  # somebody follows them
         return self._bars_text("snapshot", symbol, list(bars.values())[-BARS_SHOWN:])
 
-    def _bars_text(self, kind: str, symbol: int, bars: Iterable[_Bar]) -> bytes:
+    def _bars_text(self, kind: str, symbol: int, bars: Iterable[TradeBar]) -> bytes:
         def price(tick: int) -> str:
             return print_price(self._decimals, symbol, tick)
 

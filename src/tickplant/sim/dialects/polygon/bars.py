@@ -8,25 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.sim.templates import print_price, print_size
+from tickplant.sim.trade_bar import TradeBar
 
 SECOND_NS: Final = 1_000_000_000
 MS: Final = 1_000_000
 BAND: Final = 10  # parts of the price, up and down
-
-
-class _Open:
-    """A bar that is being made."""
-
-    def __init__(self, start_ns: int, tick: int) -> None:
-        self.start_ns = start_ns
-        self.open = self.high = self.low = self.close = tick
-        self.lots = self.worth = self.trades = 0
-
-    def add(self, tick: int, lots: int) -> None:
-        self.high, self.low, self.close = max(self.high, tick), min(self.low, tick), tick
-        self.lots += lots
-        self.worth += lots * tick
-        self.trades += 1
 
 
 class Bars:
@@ -35,7 +21,7 @@ class Bars:
     def __init__(self, interval_ns: int, decimals: NDArray[np.int64]) -> None:
         self._interval_ns = interval_ns
         self._decimals = decimals
-        self._open: dict[int, _Open] = {}  # by symbol
+        self._open: dict[int, TradeBar] = {}  # by symbol
 
     def add(self, symbol: int, time_ns: int, tick: int, lots: int) -> dict[str, object] | None:
         """Take a trade in; the numbers of the bar that it ends."""
@@ -43,11 +29,11 @@ class Bars:
         bar, ended = self._open.get(symbol), None
         if bar is None or bar.start_ns != start_ns:
             ended = None if bar is None else self._numbers(symbol, bar)
-            bar = self._open[symbol] = _Open(start_ns, tick)
+            bar = self._open[symbol] = TradeBar(start_ns, tick)
         bar.add(tick, lots)
         return ended
 
-    def _numbers(self, symbol: int, bar: _Open) -> dict[str, object]:
+    def _numbers(self, symbol: int, bar: TradeBar) -> dict[str, object]:
         prices = {name: getattr(bar, name) for name in ("open", "high", "low", "close")}
         prices["vwap"] = bar.worth // bar.lots
         return {

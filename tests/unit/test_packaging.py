@@ -23,6 +23,7 @@ BELOW: dict[str, set[str]] = {
     "records": {"kernels"},
     "shm": {"records", "kernels"},
     "books": {"records", "kernels"},
+    "derive": {"records", "books", "kernels"},
     "wire": {"records"},
     "runtime": {"venues"},
     "feeds": {"runtime", "shm", "records", "books", "kernels", "venues"},

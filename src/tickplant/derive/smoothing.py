@@ -1,0 +1,127 @@
+"""Parts of kernels that remember without a window: exponential means, compensated totals, the value before.
+
+All of them pass over NaN: NaN out, and nothing changes. `out` may be `values`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import part
+
+Floats = NDArray[np.float64]
+
+SMOOTHED: Final = 6
+"""State of `smoothed`."""
+TOTAL: Final = 2
+"""State of `running_total`."""
+BEFORE: Final = 2
+"""State of `changes`."""
+TURN: Final = 8
+
+
+@part
+def smoothed(values: Floats, period: int, alpha: float, state: Floats, out: Floats) -> None:
+    """Exponential means: `e += alpha * (value - e)`, begun with the mean of the first `period` values; NaN before.
+
+    Each turn of `TURN` values is taken as `(1 - alpha)**k * e + w`, e being the mean before the turn and w what the
+    turn's first k values add to it. w needs nothing from before, so a processor works on several turns at once, where
+    the recurrence waits two operations for each value. The error decays like the weights do.
+    """
+    seen = int(state[0])
+    total = state[1]
+    anchor = state[2]
+    added = state[3]
+    power = state[4]
+    step = int(state[5])
+    kept = 1.0 - alpha
+    for i in range(len(values)):
+        value = values[i]
+        if math.isnan(value):
+            out[i] = value
+            continue
+        if seen < period:
+            seen += 1
+            total += value
+            if seen < period:
+                out[i] = np.nan
+                continue
+            anchor = total / period
+            out[i] = anchor
+            added = 0.0
+            power = 1.0
+            continue
+        added = kept * added + alpha * value
+        power *= kept
+        step += 1
+        mean = power * anchor + added
+        out[i] = mean
+        if step == TURN:
+            anchor = mean
+            added = 0.0
+            power = 1.0
+            step = 0
+    state[0] = seen
+    state[1] = total
+    state[2] = anchor
+    state[3] = added
+    state[4] = power
+    state[5] = step
+
+
+@part
+def running_total(values: Floats, state: Floats, out: Floats) -> None:
+    """Totals since the first row, compensated (Neumaier 1974).
+
+    |error| <= 2**-53 * |total| + rows**2 * 2**-105 * mean(|value|).
+    """
+    total = state[0]
+    lost = state[1]
+    for i in range(len(values)):
+        value = values[i]
+        if math.isnan(value):
+            out[i] = value
+            continue
+        new = total + value
+        lost += (total - new) + value if abs(total) >= abs(value) else (value - new) + total
+        total = new
+        out[i] = total + lost
+    state[0] = total
+    state[1] = lost
+
+
+@part
+def changes(values: Floats, state: Floats, out: Floats) -> None:
+    """Each value less the one before; NaN at the first."""
+    known = state[0] != 0.0
+    before = state[1]
+    for i in range(len(values)):
+        value = values[i]
+        if not math.isnan(value):
+            out[i] = value - before if known else np.nan
+            before = value
+            known = True
+        else:
+            out[i] = value
+    state[0] = known
+    state[1] = before
+
+
+@part
+def ratio(value: float, divisor: float) -> float:
+    """NaN for a divisor of 0."""
+    return value / divisor if divisor != 0.0 else np.nan
+
+
+@part
+def complete(out: Floats) -> None:
+    """Put NaN into all outputs of a row that lacks one, so that a row has all of them or none."""
+    for i in range(out.shape[1]):
+        for j in range(len(out)):
+            if out[j, i] != out[j, i]:
+                out[:, i] = np.nan
+                break

@@ -39,7 +39,7 @@ def test_the_kernel_equals_the_reference_for_any_cuts(
     found = run(indicator, inputs, parameters)
     assert found.tobytes() == run(indicator, inputs, parameters, sorted(c for c in cuts if c <= rows)).tobytes()
     expected = indicator.reference(inputs, parameters.tolist())
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 @EACH

@@ -13,8 +13,10 @@ Floats = NDArray[np.float64]
 def market(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
     """Every column that an indicator may ask for, float64 (rows,); with `ties`, few different prices and sizes."""
     random = np.random.default_rng(seed)
-    close = np.round(100 + np.cumsum(random.normal(0, 0.3, rows)), 0 if ties else 2)
-    close = np.maximum(close, 1.0)
+    # Around 100 for ever: prices that end at a bound would be equal there.
+    steps = random.normal(0, 0.3, rows)
+    drift = np.cumsum(steps) if rows < 1000 else 20 * np.sin(np.arange(rows) / 3e4) + steps
+    close = np.maximum(np.round(100 + drift, 0 if ties else 2), 1.0)
     opened = np.concatenate([close[:1], close[:-1]]) + np.round(random.normal(0, 0.1, rows), 0 if ties else 2)
     opened = np.maximum(opened, 0.5)
     spread = np.round(np.abs(random.normal(0, 0.4, rows)), 0 if ties else 2)

@@ -125,3 +125,40 @@ def complete(out: Floats) -> None:
             if out[j, i] != out[j, i]:
                 out[:, i] = np.nan
                 break
+
+
+@part
+def log_returns(values: Floats, state: Floats, out: Floats) -> None:
+    """Logarithms of each value by the one before; NaN at the first, and where one of the two is not positive."""
+    known = state[0] != 0.0
+    before = state[1]
+    for i in range(len(values)):
+        value = values[i]
+        if math.isnan(value):
+            out[i] = value
+            continue
+        # From the difference, which is exact where prices are close: the return keeps all its digits.
+        out[i] = math.log1p((value - before) / before) if known and before > 0.0 and value > 0.0 else np.nan
+        before = value
+        known = True
+    state[0] = known
+    state[1] = before
+
+
+@part
+def lagged(values: Floats, lag: int, state: Floats, out: Floats) -> None:
+    """The value `lag` numbers before, of `lag + 2` floats of state; NaN where there is none."""
+    place = int(state[0])
+    seen = int(state[1])
+    kept = state[2:]
+    for i in range(len(values)):
+        value = values[i]
+        if math.isnan(value):
+            out[i] = value
+            continue
+        out[i] = kept[place] if seen >= lag else np.nan
+        kept[place] = value
+        place = place + 1 if place + 1 < lag else 0
+        seen = min(seen + 1, lag)
+    state[0] = place
+    state[1] = seen

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 SUM: Final = 3
 MOMENTS: Final = 5
 COMOMENTS: Final = 9
+WEIGHTED: Final = 6
 """Where the slots of a state begin, one for each value of a window, behind what stands once."""
 
 
@@ -44,36 +45,83 @@ def comoments_size(period: float) -> int:
 
 
 @part
-def rolling_sum(values: Floats, period: int, state: Floats, out: Floats) -> None:
-    """Sums of the last `period` values; NaN up to the first full window. |error| <= period * 2**-53 * sum(|value|)."""
+def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out: Floats) -> None:
+    """Sums of the last `period` values, divided by `divisor`; NaN up to the first full window.
+
+    |error| <= period * 2**-53 * sum(|value|) / divisor, and that of the division. Of many values four blocks are summed
+    side by side, from both ends: eight additions wait for nothing but their own last one, and the sums are the same.
+    """
     position = int(state[0])
     full = state[1] != 0.0
     front = state[2]
     slots = state[SUM:]  # values of this block, then, from `position` on, sums of what follows in the block before
-    for i in range(len(values)):
+    rows = len(values)
+    fronts = np.empty(4 * period if rows > 4 * period else 0)
+    tails = np.empty(len(fronts) + period if len(fronts) else 0)
+    i = 0
+    while i < rows:
+        if position == 0 and full and rows - i >= len(fronts) > 0:
+            for j in range(period):
+                tails[j] = slots[j]
+            if _add_blocks(values[i:], period, fronts, tails):
+                for j in range(len(fronts)):
+                    out[i + j] = (fronts[j] + tails[j]) / divisor
+                for j in range(period):
+                    slots[j] = tails[len(fronts) + j]
+                i += len(fronts)
+                continue
         value = values[i]
         if math.isnan(value):
             out[i] = value
+            i += 1
             continue
         front += value
         tail = slots[position]
         slots[position] = value
         position += 1
-        if position < period:
-            out[i] = front + tail if full else np.nan
-            continue
-        back = 0.0
-        for j in range(period - 1, -1, -1):
-            value = slots[j]
-            slots[j] = back
-            back += value
-        out[i] = back
-        position = 0
-        front = 0.0
-        full = True
+        if position == period:
+            back = 0.0
+            for j in range(period - 1, -1, -1):
+                value = slots[j]
+                slots[j] = back
+                back += value
+            position = 0
+            tail = 0.0
+            full = True
+        out[i] = (front + tail) / divisor if full else np.nan
+        if position == 0:
+            front = 0.0
+        i += 1
     state[0] = position
     state[1] = full
     state[2] = front
+
+
+@part
+def _add_blocks(values: Floats, period: int, fronts: Floats, tails: Floats) -> bool:
+    """Sums over begins and, behind the first `period` of `tails`, over ends of four blocks; False where one has NaN."""
+    second, third, fourth = period, 2 * period, 3 * period
+    a = b = c = d = 0.0
+    back_a = back_b = back_c = back_d = 0.0
+    for j in range(period):
+        a += values[j]
+        b += values[second + j]
+        c += values[third + j]
+        d += values[fourth + j]
+        fronts[j] = a
+        fronts[second + j] = b
+        fronts[third + j] = c
+        fronts[fourth + j] = d
+        k = period - 1 - j
+        tails[second + k] = back_a
+        tails[third + k] = back_b
+        tails[fourth + k] = back_c
+        tails[fourth + period + k] = back_d
+        back_a += values[k]
+        back_b += values[second + k]
+        back_c += values[third + k]
+        back_d += values[fourth + k]
+    return not math.isnan(a + b + c + d)
 
 
 @part
@@ -276,3 +324,67 @@ def rolling_comoments(
     state[2] = pivot_a
     state[3] = pivot_b
     state[4], state[5], state[6], state[7], state[8] = a, b, aa, ab, bb
+
+
+def volume_moments_size(period: float) -> int:
+    """State of `rolling_volume_moments`."""
+    return WEIGHTED + 5 * int(period)
+
+
+@part
+def rolling_volume_moments(
+    values: Floats, weights: Floats, period: int, state: Floats, mean: Floats, variance: Floats
+) -> None:
+    """Means and variances of the last `period` values by weight, at least 0; NaN where all weights are 0.
+
+    A value or weight of NaN is passed over. Distances are from a value of the window, as in `rolling_moments`.
+    """
+    position = int(state[0])
+    full = state[1] != 0.0
+    pivot = state[2]
+    weight, first, second = state[3], state[4], state[5]
+    slots = state[WEIGHTED:].reshape(period, 5)  # value, weight, and the three sums over what follows
+    for i in range(len(values)):
+        value = values[i]
+        share = weights[i]
+        if math.isnan(value) or math.isnan(share):
+            mean[i] = variance[i] = np.nan
+            continue
+        if position == 0 and not full:
+            pivot = value
+        away = value - pivot
+        weight += share
+        first += share * away
+        second += share * away * away
+        slot = slots[position]
+        slot[0] = value
+        slot[1] = share
+        total = weight + slot[2]
+        total_first = first + slot[3]
+        total_second = second + slot[4]
+        position += 1
+        if position == period:
+            pivot = value
+            total = total_first = total_second = 0.0
+            for j in range(period - 1, -1, -1):
+                slot = slots[j]
+                away = slot[0] - pivot
+                slot[2] = total
+                slot[3] = total_first
+                slot[4] = total_second
+                total += slot[1]
+                total_first += slot[1] * away
+                total_second += slot[1] * away * away
+            position = 0
+            weight = first = second = 0.0
+            full = True
+        if full and total != 0.0:
+            shift = total_first / total
+            mean[i] = pivot + shift
+            variance[i] = max(total_second / total - shift * shift, 0.0)
+        else:
+            mean[i] = variance[i] = np.nan
+    state[0] = position
+    state[1] = full
+    state[2] = pivot
+    state[3], state[4], state[5] = weight, first, second

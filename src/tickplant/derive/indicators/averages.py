@@ -16,10 +16,7 @@ from tickplant.kernels import kernel
 @kernel
 def run_sma(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
     """See `SMA`."""
-    period = int(parameters[0])
-    rolling_sum(inputs[0], period, state, out[0])
-    for i in range(out.shape[1]):
-        out[0, i] /= period
+    rolling_sum(inputs[0], int(parameters[0]), parameters[0], state, out[0])
 
 
 @kernel

@@ -6,11 +6,16 @@ from typing import Final
 
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.indicators.averages import AVERAGES
+from tickplant.derive.indicators.best_quotes import BEST_QUOTES
+from tickplant.derive.indicators.liquidity import LIQUIDITY
 from tickplant.derive.indicators.oscillators import OSCILLATORS
 from tickplant.derive.indicators.trends import TRENDS
+from tickplant.derive.indicators.volatilities import VOLATILITIES
+from tickplant.derive.indicators.volumes import VOLUMES
 from tickplant.errors import DeriveError
 
-INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in (*AVERAGES, *OSCILLATORS, *TRENDS)}
+ALL: Final = (*AVERAGES, *OSCILLATORS, *TRENDS, *VOLUMES, *VOLATILITIES, *LIQUIDITY, *BEST_QUOTES)
+INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in ALL}
 
 
 def indicator(name: str) -> Indicator:

@@ -10,7 +10,7 @@ import numpy as np
 from tickplant.derive.indicator import Floats, Indicator, Parameter
 from tickplant.derive.plain_windows import NAN, before, divided, mean, over_windows, together, wilder
 from tickplant.derive.smoothing import BEFORE, TURN, changes, complete, ratio
-from tickplant.derive.windows import rolling_extreme, rolling_sum, sum_size
+from tickplant.derive.windows import SUM, rolling_extreme, rolling_sum, sum_size
 from tickplant.kernels import kernel, part
 
 
@@ -88,15 +88,11 @@ def place_in_range(
 def run_stochastic(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
     """See `STOCHASTIC`."""
     period, slowing, smoothing = int(parameters[0]), int(parameters[1]), int(parameters[2])
-    first = 2 * (3 + period)
-    second = first + 3 + slowing
+    first = 2 * (SUM + period)
+    second = first + SUM + slowing
     place_in_range(inputs[0], inputs[1], inputs[2], period, state[:first], out[1], out[0])
-    rolling_sum(out[0], slowing, state[first:second], out[0])
-    for i in range(out.shape[1]):
-        out[0, i] *= 100.0 / slowing
-    rolling_sum(out[0], smoothing, state[second:], out[1])
-    for i in range(out.shape[1]):
-        out[1, i] /= smoothing
+    rolling_sum(out[0], slowing, slowing / 100.0, state[first:second], out[0])
+    rolling_sum(out[0], smoothing, float(smoothing), state[second:], out[1])
     complete(out)
 
 
@@ -157,8 +153,8 @@ def run_mfi(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
             out[0, i] = flow[i] if change > 0.0 else 0.0
         else:
             flow[i] = np.nan
-    rolling_sum(out[0], period, state[2 : 2 + size], out[0])
-    rolling_sum(flow, period, state[2 + size :], flow)
+    rolling_sum(out[0], period, 1.0, state[2 : 2 + size], out[0])
+    rolling_sum(flow, period, 1.0, state[2 + size :], flow)
     for i in range(rows):
         out[0, i] = 100.0 * ratio(out[0, i], flow[i])
 
@@ -282,7 +278,7 @@ MFI = Indicator(
     warm_up=lambda given: int(given[0]),
     kernel=run_mfi,
     reference=plain_mfi,
-    formula="100 * rising / (rising + falling): sums of t * volume of those of n bars whose t = (high + low + close) / 3 moved",
+    formula="100 * rising / (rising + falling): sums of t * volume of n bars by their change of t = (high + low + close) / 3",
     source="Quong and Soudack 1989",
 )
 

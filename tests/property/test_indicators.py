@@ -15,6 +15,9 @@ pytestmark = pytest.mark.kernels
 
 EACH = pytest.mark.parametrize("indicator", INDICATORS.values(), ids=lambda one: str(one.name))
 
+ATOL = {"roll": 1e-7, "cci": 1e-9}
+"""Absolute bounds: of the root of a difference whose error of 1e-16 may be all that there is; of values of hundreds."""
+
 
 def parameters_of(indicator: Indicator, draw: st.DataObject | None = None) -> np.ndarray:
     """The defaults where nothing is drawn, shorter ones otherwise."""
@@ -39,7 +42,8 @@ def test_the_kernel_equals_the_reference_for_any_cuts(
     found = run(indicator, inputs, parameters)
     assert found.tobytes() == run(indicator, inputs, parameters, sorted(c for c in cuts if c <= rows)).tobytes()
     expected = indicator.reference(inputs, parameters.tolist())
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+    atol = ATOL.get(indicator.name, 1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=atol, equal_nan=True)
 
 
 @EACH

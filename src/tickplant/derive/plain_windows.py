@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,19 +50,19 @@ def wilder(values: Values, period: float) -> list[float]:
 
 
 def mean(values: Values) -> float:
-    """The mean, rounded once."""
-    return math.fsum(values) / len(values)
-
-
-def squares(values: Values) -> float:
-    """Sum of the squares of the distances from the mean."""
-    middle = mean(values)
-    return math.fsum((value - middle) ** 2 for value in values)
+    """The mean, exact but for one rounding."""
+    return float(sum(map(Fraction, values)) / len(values))
 
 
 def products(first: Values, second: Values) -> float:
-    """Sum of the products of the distances from the two means."""
-    return math.fsum((a - mean(first)) * (b - mean(second)) for a, b in zip(first, second, strict=True))
+    """Sum of the products of the distances from the two means, exact but for one rounding."""
+    one, other = list(map(Fraction, first)), list(map(Fraction, second))
+    return float(sum(a * b for a, b in zip(one, other, strict=True)) - sum(one) * sum(other) / len(one))
+
+
+def squares(values: Values) -> float:
+    """Sum of the squares of the distances from the mean, exact but for one rounding."""
+    return products(values, values)
 
 
 def divided(value: float, divisor: float) -> float:

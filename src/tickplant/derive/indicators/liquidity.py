@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tickplant.derive.indicator import Floats, Indicator, Parameter
-from tickplant.derive.plain_windows import NAN, before, divided, mean, over_windows, products, squares, together
+from tickplant.derive.plain_windows import before, divided, mean, over_windows, products, squares, together
 from tickplant.derive.smoothing import BEFORE, changes, lagged, ratio
 from tickplant.derive.windows import comoments_size, rolling_comoments, rolling_sum, sum_size
 from tickplant.kernels import kernel
@@ -54,7 +54,7 @@ def run_roll(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> 
     lagged(out[0], 1, state[BEFORE : BEFORE + 3], last)
     rolling_comoments(out[0], last, period, state[BEFORE + 3 :], last, out[0], unused)
     for i in range(rows):
-        out[0, i] = 2.0 * math.sqrt(-out[0, i] / (period - 1)) if out[0, i] <= 0.0 else np.nan
+        out[0, i] = math.copysign(2.0 * math.sqrt(abs(out[0, i]) / (period - 1)), -out[0, i])
 
 
 @kernel
@@ -122,7 +122,7 @@ def plain_roll(inputs: Floats, parameters: Sequence[float]) -> Floats:
     price = inputs[0].tolist()
     moves = [value - last for value, last in zip(price, before(price), strict=True)]
     covariances = [value / (period - 1) for value in over_windows(products, period, moves, before(moves))]
-    return together([2 * math.sqrt(-value) if value <= 0 else NAN for value in covariances])
+    return together([2 * math.sqrt(-value) if value <= 0 else -2 * math.sqrt(value) for value in covariances])
 
 
 def plain_amihud(inputs: Floats, parameters: Sequence[float]) -> Floats:
@@ -188,7 +188,7 @@ ROLL = Indicator(
     warm_up=lambda given: int(given[0]) + 1,
     kernel=run_roll,
     reference=plain_roll,
-    formula="2 * sqrt(-covariance (n - 1) of n changes of price with the change before); none where that is positive",
+    formula="2 * sqrt(-covariance (n - 1) of n changes of price with the one before), -2 * sqrt(c) where c is positive",
     source="Roll 1984",
 )
 

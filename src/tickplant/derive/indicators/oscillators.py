@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tickplant.derive.indicator import Floats, Indicator, Parameter
-from tickplant.derive.plain_windows import NAN, before, divided, mean, over_windows, together, wilder
+from tickplant.derive.plain_windows import before, divided, mean, over_windows, together, wilder
 from tickplant.derive.smoothing import BEFORE, TURN, changes, complete, ratio
 from tickplant.derive.windows import SUM, rolling_extreme, rolling_sum, sum_size
 from tickplant.kernels import kernel, part
+
+SAME = 2.0**-50
+"""Thirds of sums of prices that differ by less, relatively, are of equal sums: decimals have no exact floats."""
 
 
 @kernel
@@ -123,14 +126,14 @@ def run_cci(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
         if filled < period:
             out[0, i] = np.nan
             continue
-        total = 0.0
+        total = 0.0  # of distances from the newest: exactly 0 where all are equal
         for j in range(period):
-            total += window[j]
-        middle = total / period
+            total += window[j] - typical
+        shift = total / period
         away = 0.0
         for j in range(period):
-            away += abs(window[j] - middle)
-        out[0, i] = ratio(typical - middle, 0.015 * away / period)
+            away += abs(window[j] - typical - shift)
+        out[0, i] = ratio(-shift, 0.015 * away / period)
     state[0] = filled
     state[1] = oldest
 
@@ -148,11 +151,9 @@ def run_mfi(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
     changes(typical, state[:2], out[0])
     for i in range(rows):
         change = out[0, i]
-        if not math.isnan(change):
-            flow[i] = typical[i] * inputs[3, i] if change != 0.0 else 0.0
-            out[0, i] = flow[i] if change > 0.0 else 0.0
-        else:
-            flow[i] = np.nan
+        moved = abs(change) > SAME * abs(typical[i])
+        flow[i] = np.nan if math.isnan(change) else typical[i] * inputs[3, i] if moved else 0.0
+        out[0, i] = 0.0 if change < 0.0 and moved else flow[i]
     rolling_sum(out[0], period, 1.0, state[2 : 2 + size], out[0])
     rolling_sum(flow, period, 1.0, state[2 + size :], flow)
     for i in range(rows):
@@ -206,7 +207,8 @@ def plain_mfi(inputs: Floats, parameters: Sequence[float]) -> Floats:
 
     typical = [(high + low + close) / 3 for high, low, close, _ in inputs.T.tolist()]
     change = [
-        value - last if not math.isnan(last) else NAN for value, last in zip(typical, before(typical), strict=True)
+        0.0 if abs(value - last) <= SAME * abs(value) else value - last
+        for value, last in zip(typical, before(typical), strict=True)
     ]
     flow = [value * volume for value, volume in zip(typical, inputs[3].tolist(), strict=True)]
     return together(over_windows(index, parameters[0], change, flow))
@@ -278,7 +280,7 @@ MFI = Indicator(
     warm_up=lambda given: int(given[0]),
     kernel=run_mfi,
     reference=plain_mfi,
-    formula="100 * rising / (rising + falling): sums of t * volume of n bars by their change of t = (high + low + close) / 3",
+    formula="100 * up / (up + down): sums of t * volume of those of n bars whose t = (high + low + close) / 3 did so",
     source="Quong and Soudack 1989",
 )
 

@@ -153,7 +153,7 @@ VWAP_SESSION = Indicator(
     warm_up=lambda given: 0,
     kernel=run_vwap_session,
     reference=plain_vwap_session,
-    formula="mean price by size since the last multiple of session_s, UTC, and plus and minus width * its deviation by size",
+    formula="mean price by size since the last multiple of session_s, UTC, plus and minus width * deviation by size",
     source="Berkowitz, Logue and Noser 1988",
 )
 

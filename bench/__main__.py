@@ -28,6 +28,7 @@ MODULES: Final[dict[str, int]] = {
     "dbn": 1,
     "books": 1,
     "orders": 1,
+    "indicators": 2,
     "codec": 1,
     "queries": 1,
     "latency": 5,

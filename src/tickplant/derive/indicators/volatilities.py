@@ -9,7 +9,7 @@ import numpy as np
 
 from tickplant.derive.indicator import Floats, Indicator, Parameter
 from tickplant.derive.plain_windows import NAN, before, divided, mean, over_windows, products, squares, together
-from tickplant.derive.smoothing import BEFORE, lagged, log_returns, ratio
+from tickplant.derive.smoothing import BEFORE, lagged, log_ratio, log_returns, ratio
 from tickplant.derive.windows import (
     MOMENTS,
     comoments_size,
@@ -19,16 +19,10 @@ from tickplant.derive.windows import (
     rolling_sum,
     sum_size,
 )
-from tickplant.kernels import kernel, part
+from tickplant.kernels import kernel
 
 NORMAL_95 = 1.959963984540054
 """Quantile of the normal distribution that 95% lie within."""
-
-
-@part
-def log_ratio(value: float, other: float) -> float:
-    """log(value / other); NaN where one of them is not positive."""
-    return math.log1p((value - other) / other) if value > 0.0 and other > 0.0 else np.nan
 
 
 @kernel

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.books.plain_books import PlainBars
-from tickplant.engine.derive.bars import Bars
+from tickplant.derive.bars import Bars
 from tickplant.records.layouts import TICK, Flag, Kind
 
 pytestmark = pytest.mark.kernels

@@ -29,11 +29,11 @@ BELOW: dict[str, set[str]] = {
     "feeds": {"runtime", "shm", "records", "books", "kernels", "venues"},
     "writer": {"runtime", "shm", "records", "kernels"},
     "client": {"runtime", "records", "wire"},
-    "store": {"runtime", "shm", "records", "books", "wire", "writer", "client", "kernels"},
-    "engine": {"runtime", "shm", "records", "books", "wire", "writer", "store", "kernels"},
+    "store": {"runtime", "shm", "records", "books", "derive", "wire", "writer", "client", "kernels"},
+    "engine": {"runtime", "shm", "records", "books", "derive", "wire", "writer", "store", "kernels"},
     "sim": {"runtime", "records", "books", "kernels"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
-    "cli": {"runtime", "venues", "records", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
+    "cli": {"runtime", "venues", "records", "derive", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }
 """What each room may import, beside errors, instruments, printable and times: docs/design.md §1 draws it."""
 

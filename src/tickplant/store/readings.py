@@ -24,6 +24,7 @@ from tickplant.times import parse_time
 
 if TYPE_CHECKING:
     from tickplant.store.arrow_columns import Prices
+    from tickplant.store.derived_values import Derived, Progress
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
     from tickplant.store.rows import Rows
@@ -77,6 +78,61 @@ class Readings:
     def bars(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
         """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
+
+    def derive(
+        self,
+        name: str,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        *range_: Time | None,
+        bars: str = "1m",
+        clock: Clock = "recv",
+        progress: Progress = lambda _: None,
+        start: Time | None = None,
+        end: Time | None = None,
+        **parameters: float,
+    ) -> Derived:
+        """Values of an indicator over what is stored: `store.derive("rsi", "binance", "BTCUSDT", bars="5m", period=9)`.
+
+        Indicators over bars take those of length `bars`: the engine's where it stored that length, else bars made from
+        the stored trades. The indicator begins with the first stored row whatever the range, which only says what is
+        given back. What was computed is kept in the store's folder `derived`, and made anew where its inputs changed.
+
+        Args:
+            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of them.
+            venue: a name, several, or None for all.
+            symbol: likewise.
+            range_: start and end, by place.
+            bars: such as 1s, 5m, 1h, 1d.
+            clock: of the range.
+            progress: called with each `DerivedDay`, from several threads.
+            start: of the half-open range.
+            end: likewise.
+            parameters: of the indicator, defaults where none is given.
+
+        Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
+        read, DamageError.
+        """
+        from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
+        from tickplant.store.derived_rows import bar_seconds  # noqa: PLC0415
+        from tickplant.store.derived_values import Derived  # noqa: PLC0415
+
+        found = indicator(name)
+        settled = found.settle(parameters)
+        bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
+        label = f"{found.label(settled.tolist())}.{bars if found.over == 'bar' else found.over}"
+        symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
+        return Derived(
+            cast("Store", self),
+            list(symbols),
+            found,
+            settled,
+            interval_s=bar_seconds(bars),
+            label=label,
+            range_ns=bounds,
+            clock=clock,
+            progress=progress,
+        )
 
     # -----------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.derive.indicators.catalogue import INDICATORS
@@ -28,15 +28,7 @@ from tickplant.store.selection import Clock
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
 )
-@click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")
-@click.option("--end", type=Time(), help="Last time, exclusive.")
-@click.option(
-    "--clock",
-    type=click.Choice(["recv", "event"]),
-    default="recv",
-    show_default=True,
-    help="The clock of --start and --end: when a record was received, or the venue's own time.",
-)
+@range_options
 @click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
 @skip_damage_option
 @json_option

@@ -1,0 +1,373 @@
+"""Routes about what is live: instruments, topics, books, and the two kinds of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, WebSocket, get, websocket
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from tickplant.client.topic_patterns import Pattern
+from tickplant.errors import SubscribeError
+from tickplant.gateway.answers import (
+    BookAnswer,
+    InstrumentRow,
+    Instruments,
+    LiveTopics,
+    TopicRow,
+    abort,
+    disconnected,
+)
+from tickplant.gateway.documented import ERRORS, SYMBOL, VENUE, examples
+from tickplant.gateway.event_text import sse_id
+from tickplant.gateway.problems import Problem, bad
+from tickplant.gateway.services import Services
+from tickplant.gateway.stored_routes import TIME, book_at
+from tickplant.gateway.stream_cursor import Cursor
+from tickplant.gateway.stream_member import Member
+from tickplant.instruments import FEED_SYMBOL, InstrumentTable
+from tickplant.wire import split_topic
+
+HEARTBEAT_S: Final = 15.0
+MAX_TOPICS: Final = 100  # patterns of one stream
+MAX_PATTERN: Final = 256
+LEAST_MS: Final = 20
+MOST_MS: Final = 60_000
+
+Topics = Annotated[
+    list[str] | None, Parameter(description="topics or patterns, with commas between", max_items=MAX_TOPICS)
+]
+Conflate = Annotated[
+    int | None, Parameter(ge=LEAST_MS, le=MOST_MS, description="at most one event a topic in so many milliseconds")
+]
+
+
+@get(
+    "/api/v1/instruments",
+    summary="What is recorded",
+    tags=["live"],
+    responses={200: ResponseSpec(Instruments, description="symbols", examples=examples("instruments")), **ERRORS},
+)
+async def instruments(
+    services: Services,
+    venue: Annotated[str, Parameter(description="only this venue", max_length=128)] = "",
+    search: Annotated[str, Parameter(description="text within the symbol", max_length=128)] = "",
+) -> Instruments:
+    """Every symbol of the store and of the engines, with its live topics."""
+    live: dict[tuple[str, str], list[str]] = {}
+    for info, _ in await services.hub.topics():
+        topic_venue, symbol, channel = split_topic(info.topic)
+        live.setdefault((topic_venue, symbol), []).append(channel)
+    path = services.readers.data_dir / "instruments.jsonl"
+    table = await asyncio.to_thread(InstrumentTable.load, path)
+    found: dict[tuple[str, str], InstrumentRow] = {}
+    for row in table:
+        key = row.venue, row.symbol
+        if row.symbol == FEED_SYMBOL or venue not in ("", row.venue) or search.lower() not in row.symbol.lower():
+            continue
+        channels = sorted(live.get(key, []))
+        ids = [*(found[key].ids if key in found else []), row.id]
+        found[key] = InstrumentRow(*key, ids, row.price_scale, row.size_scale, channels, bool(channels))
+    return Instruments(list(found.values()))
+
+
+@get(
+    "/api/v1/topics",
+    summary="Live topics, and how far each is",
+    tags=["live"],
+    responses={200: ResponseSpec(LiveTopics, description="topics", examples=examples("topics")), **ERRORS},
+)
+async def live_topics(services: Services, topics: Topics = None) -> LiveTopics:
+    """Topics of all engines that have had a record."""
+    patterns = [Pattern(text) for text in _patterns(topics, needed=False)]
+    rows = [
+        TopicRow(info.topic, *split_topic(info.topic), epoch, info.next_seq)
+        for info, epoch in await services.hub.topics()
+        if not patterns or any(pattern.matches(info.topic) for pattern in patterns)
+    ]
+    return LiveTopics(sorted(rows, key=lambda row: row.topic))
+
+
+@get(
+    "/api/v1/book",
+    summary="A book as it is, or as it was",
+    tags=["live"],
+    responses={200: ResponseSpec(BookAnswer, description="the book", examples=examples("book")), **ERRORS},
+)
+async def book(
+    services: Services,
+    request: Request[Any, Any, Any],
+    venue: VENUE,
+    symbol: SYMBOL,
+    depth: Annotated[int | None, Parameter(ge=1, le=1_000_000, description="levels a side; all by default")] = None,
+    orders: Annotated[bool, Parameter(description="each order as well, in price-time priority")] = False,
+    at: Annotated[str | None, Parameter(description=f"after all that was received up to this time: {TIME}")] = None,
+) -> BookAnswer:
+    """The engine's book, or with `at` the one that the store leads to; the latter needs the scope history."""
+    seq = epoch = None
+    if at is not None:
+        if "history" not in request.scope["state"].get("scopes", ()):
+            raise Problem(403, "at needs a token with the scope history", parameter="at")
+        found = await book_at(services, venue, symbol, at, orders=orders)
+    else:
+        try:
+            found, seq, epoch = await services.hub.book(venue, symbol, orders=orders)
+        except ValueError as error:
+            raise bad("symbol", str(error)) from None
+        except SubscribeError as error:
+            if "no such topic" in str(error):
+                raise Problem(404, f"there is no live book of {venue} {symbol}: {error}") from None
+            raise
+    return msgspec.convert({**found.shown(depth), "topic_seq": seq, "epoch": epoch}, BookAnswer)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@get(
+    "/api/v1/stream",
+    summary="Server-Sent Events",
+    tags=["streams"],
+    media_type="text/event-stream",
+    responses={200: ResponseSpec(str, description="events", media_type="text/event-stream"), **ERRORS},
+)
+async def stream(
+    services: Services,
+    topics: Topics = None,
+    conflate_ms: Conflate = None,
+    snapshot: Annotated[bool, Parameter(description="begin books, quotes and bbo with their state")] = True,
+    after: Annotated[str | None, Parameter(description="a cursor: the `id` of an event")] = None,
+    last_event_id: Annotated[
+        str | None, Parameter(header="Last-Event-ID", description="the same, as browsers send it")
+    ] = None,
+) -> Any:
+    """Events of these topics: snapshots first, then what comes, without a hole behind a cursor."""
+    wanted = _patterns(topics, needed=True)
+    cursor = _cursor(last_event_id or after)
+    return EventStream(services, wanted, conflate_ms or 0, snapshot=snapshot, cursor=cursor)
+
+
+class EventStream:
+    """One answer with Server-Sent Events."""
+
+    def __init__(
+        self, services: Services, topics: tuple[str, ...], conflate_ms: int, *, snapshot: bool, cursor: Cursor | None
+    ) -> None:
+        self._services = services
+        self._topics = topics
+        self._conflate_ms = conflate_ms
+        self._snapshot = snapshot
+        self._cursor = cursor
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send events until the client has gone."""
+        counts = self._services.counts
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"retry: 1000\n: hello\n\n", "more_body": True})
+        counts["sse_clients"] += 1
+        gone = asyncio.ensure_future(disconnected(receive))
+        sending = asyncio.ensure_future(self._send(scope, send))
+        try:
+            await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            counts["sse_clients"] -= 1
+            for task in (gone, sending):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+
+    async def _send(self, scope: Any, send: Any) -> None:
+        services = self._services
+        async with joined(
+            services, self._topics, self._conflate_ms, websocket=False, snapshot=self._snapshot, cursor=self._cursor
+        ) as member:
+            try:
+                while not member.closed:
+                    parts = await member.take(HEARTBEAT_S)
+                    data = b"".join(parts) or b": \n" + (sse_id(member.cursor) if member.cursor else b"") + b"\n"
+                    async with asyncio.timeout(services.config.stalled_s):
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
+                    services.counts["events_bytes"] += len(data)
+            except TimeoutError:
+                services.counts["stalled"] += 1
+                abort(scope)
+                return
+        await send({"type": "http.response.body", "body": b""})
+
+
+@contextlib.asynccontextmanager
+async def joined(
+    services: Services,
+    topics: tuple[str, ...],
+    conflate_ms: int,
+    *,
+    websocket: bool,
+    snapshot: bool,
+    cursor: Cursor | None,
+) -> Any:
+    """A member of the stream of these topics, until the block ends."""
+    shared = await services.hub.open(topics, conflate_ms)
+    member = None
+    try:
+        if len(shared.positions) > services.config.topics_per_stream:
+            raise bad("topics", f"these are {len(shared.positions)} topics; topics_per_stream allows fewer")
+        member = Member(
+            shared,
+            websocket=websocket,
+            queue_bytes=services.config.queue_kib << 10,
+            snapshot=snapshot,
+            cursor=cursor,
+        )
+        yield member
+    finally:
+        if member:
+            member.leave()
+            services.counts["events_dropped"] += member.dropped
+        services.hub.release(shared)
+
+
+class Subscribe(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client of a WebSocket may send: begin anew with these."""
+
+    topics: list[str]
+    conflate_ms: Annotated[int, msgspec.Meta(ge=LEAST_MS, le=MOST_MS)] | None = None
+    snapshot: bool = True
+    after: str | None = None
+
+
+_SUBSCRIBE: Final = msgspec.json.Decoder(Subscribe)
+
+
+@websocket("/api/v1/ws")
+async def sockets(socket: WebSocket[Any, Any, Any], services: Services) -> None:
+    """Events of topics; the client may change them at any time."""
+    query = socket.query_params
+    text: dict[str, Any] = {name: query[name] for name in ("conflate_ms", "snapshot", "after") if name in query}
+    if topics := query.getall("topics", []):
+        text["topics"] = topics
+    await socket.accept()
+    services.counts["ws_clients"] += 1
+    wanted: asyncio.Queue[Subscribe | Problem] = asyncio.Queue(16)
+    try:
+        if topics:
+            wanted.put_nowait(msgspec.convert(text, Subscribe, strict=False))
+        await _converse(socket, services, wanted)
+    except msgspec.ValidationError as error:
+        await _close(socket, 1008, str(error))
+    finally:
+        services.counts["ws_clients"] -= 1
+
+
+async def _converse(
+    socket: WebSocket[Any, Any, Any], services: Services, wanted: asyncio.Queue[Subscribe | Problem]
+) -> None:
+    hearing = asyncio.ensure_future(_hear(socket, wanted))
+    talking: asyncio.Future[None] | None = None
+    try:
+        while True:
+            asking = asyncio.ensure_future(wanted.get())
+            await asyncio.wait(
+                [task for task in (hearing, asking, talking) if task], return_when=asyncio.FIRST_COMPLETED
+            )
+            if not asking.done():
+                asking.cancel()
+                return
+            if talking:
+                talking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await talking
+                talking = None
+            told = asking.result()
+            try:
+                if isinstance(told, Problem):
+                    raise told
+                talking = asyncio.ensure_future(
+                    _talk(socket, services, told, _patterns(told.topics, needed=True), _cursor(told.after))
+                )
+            except Problem as problem:
+                await _say(socket, services, msgspec.json.encode({"type": "error", "detail": problem.detail}))
+    finally:
+        for task in (hearing, talking):
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+
+async def _hear(socket: WebSocket[Any, Any, Any], wanted: asyncio.Queue[Subscribe | Problem]) -> None:
+    """Take in what the client says, until it has gone."""
+    while True:
+        message: dict[str, Any] = dict(await socket.receive())
+        if message["type"] == "websocket.disconnect":
+            return
+        try:
+            await wanted.put(_SUBSCRIBE.decode(message.get("text") or message.get("bytes") or ""))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            await wanted.put(Problem(400, f'a message is {{"topics": […], "conflate_ms": …, "after": "…"}}: {error}'))
+
+
+async def _talk(
+    socket: WebSocket[Any, Any, Any],
+    services: Services,
+    told: Subscribe,
+    topics: tuple[str, ...],
+    cursor: Cursor | None,
+) -> None:
+    async with joined(
+        services, topics, told.conflate_ms or 0, websocket=True, snapshot=told.snapshot, cursor=cursor
+    ) as member:
+        while not member.closed:
+            for part in await member.take(HEARTBEAT_S):
+                await _say(socket, services, part)
+    await _close(socket, 1001, "the gateway ends")
+
+
+async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: bytes) -> None:
+    try:
+        async with asyncio.timeout(services.config.stalled_s):
+            await socket.send({"type": "websocket.send", "text": data.decode(), "bytes": None})
+        services.counts["events_bytes"] += len(data)
+    except TimeoutError:
+        services.counts["stalled"] += 1
+        abort(socket.scope)
+        raise asyncio.CancelledError from None
+
+
+async def _close(socket: WebSocket[Any, Any, Any], code: int, reason: str) -> None:
+    with contextlib.suppress(Exception):
+        await socket.close(code, reason[:100])
+
+
+def _patterns(topics: list[str] | None, *, needed: bool) -> tuple[str, ...]:
+    """Patterns of a parameter, which may hold commas. Raises Problem."""
+    found = tuple(dict.fromkeys(part.strip() for text in topics or () for part in text.split(",") if part.strip()))
+    if needed and not found:
+        raise bad("topics", "name at least one, such as binance.BTCUSDT.trade, or * for all")
+    if len(found) > MAX_TOPICS or any(len(part) > MAX_PATTERN for part in found):
+        raise bad("topics", f"at most {MAX_TOPICS} patterns of {MAX_PATTERN} letters")
+    if any(part.count("*") > 4 for part in found):  # each one multiplies the time that a comparison may take
+        raise bad("topics", "at most four * in a pattern")
+    return found
+
+
+def _cursor(text: str | None) -> Cursor | None:
+    if not text:
+        return None
+    try:
+        return Cursor(text)
+    except ValueError as error:
+        raise bad("after", str(error)) from None
+
+
+ROUTES: Final = (instruments, live_topics, book, stream, sockets)

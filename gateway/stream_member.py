@@ -1,0 +1,282 @@
+"""One client of a stream: its bounded queue, how it joins a topic, and what becomes of it where it is slow.
+
+A topic is *joined* where what the client has, or has not, must first be made up: with a snapshot, or with the records
+since its cursor. Live events of that topic wait meanwhile, and no event has a cursor, which would speak for all topics.
+A client whose queue is full *loses* what comes, of all topics, until it has caught up; then it gets a gap of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower, Message
+from tickplant.gateway.event_text import Event, gap_event, records_event, sse_id
+from tickplant.gateway.stream_cursor import Cursor, Position
+from tickplant.records.layouts import Schema
+from tickplant.wire import TopicInfo, split_topic
+
+if TYPE_CHECKING:  # which holds the members
+    from tickplant.gateway.shared_stream import SharedStream
+
+CATCH_UP_RECORDS: Final = 1 << 17
+"""Of one topic; a client that was away for longer begins anew."""
+
+WRITE_BYTES: Final = 1 << 16
+"""Of one write, or a little more: as much as a transport takes before it asks to wait."""
+
+
+class _Join:
+    """A topic on its way: live events that wait, and where the client goes on with them, once that is known."""
+
+    __slots__ = ("held", "start")
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Event, int, Message | None]] = []
+        self.start: int | None = None
+
+
+class Member:
+    """A client. The stream offers it events; its connection takes them as bytes.
+
+    Attributes:
+        dropped: events that were lost to it because it was slow.
+        closed: set where the stream has ended, so that the connection is to end.
+    """
+
+    def __init__(
+        self,
+        stream: SharedStream,
+        *,
+        websocket: bool,
+        queue_bytes: int,
+        snapshot: bool = True,
+        cursor: Cursor | None = None,
+    ) -> None:
+        self.stream = stream
+        self.dropped = 0
+        self.closed = False
+        self._websocket = websocket
+        self._limit = queue_bytes
+        self._snapshot = snapshot
+        self._queue: deque[tuple[bytes, int]] = deque()  # with the bytes that count
+        self._queued = 0  # of them all, those of held events included; a snapshot counts nothing, or it could never go
+        self._ready = asyncio.Event()
+        self._joins: dict[str, _Join] = {}
+        self._lost: dict[str, Position] = {}  # by topic: the first record that was lost
+        self._whole = False  # the client has joined what there was when it came, or is about to
+        for topic in list(stream.positions):
+            self.join(topic, cursor=cursor)
+        stream.members.add(self)
+        self._whole = True
+        self._settle()
+
+    # ------------------------------------------------------------------------------------------------ events
+
+    def offer(self, event: Event, epoch: int, cursor: str, message: Message | None) -> None:
+        """The next event of a topic; `message` is what it is made of, where that can be cut."""
+        if self._lost or self._queued > self._limit:
+            self._lose(event, epoch)
+            return
+        if self._joins:
+            join = self._joins.get(event.topic)
+            if join is None:
+                self._put(event, "")
+            elif join.start is None:
+                join.held.append((event, epoch, message))
+                self._queued += len(event.data)
+            else:
+                self._begin(event, message, join.start)
+            return
+        self._put(event, cursor)
+
+    def give_bare(self, event: Event) -> None:
+        """An event beside the order of a topic: a gap or a snapshot."""
+        self._put(event, "")
+
+    def end(self) -> None:
+        """The stream has ended."""
+        self.closed = True
+        self._ready.set()
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self.stream.members.discard(self)
+        self._joins.clear()
+        self.end()
+
+    async def take(self, timeout_s: float) -> list[bytes]:
+        """What is to be sent next; nothing where nothing has come in time, or the stream has ended."""
+        if not self._queue and not self.closed:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._ready.wait()
+            except TimeoutError:
+                return []
+        taken: list[bytes] = []
+        size = 0
+        while self._queue and size < WRITE_BYTES:
+            part, weight = self._queue.popleft()
+            size += len(part)
+            self._queued -= weight
+            taken.append(part)
+        if not self._queue and not self.closed:
+            self._ready.clear()
+        if self._lost and self._queued <= self._limit // 2:
+            self._mend()
+        return taken
+
+    @property
+    def cursor(self) -> str:
+        """That of now; empty where none may be given."""
+        return self.stream.positions.text if self._whole and not (self._joins or self._lost) else ""
+
+    def _put(self, event: Event, cursor: str) -> None:
+        part = event.framed(cursor, websocket=self._websocket)
+        self._append(part, 0 if event.type == "snapshot" else len(part))
+
+    def _append(self, part: bytes, weight: int) -> None:
+        self._queue.append((part, weight))
+        self._queued += weight
+        self._ready.set()
+
+    # ------------------------------------------------------------------------------------------------ joining
+
+    def join(self, topic: str, *, cursor: Cursor | None = None, fresh: bool = False) -> None:
+        """Bring the client to where the stream is in a topic; `fresh`: nothing was before."""
+        if topic in self._lost:
+            return  # that comes when the client has caught up
+        former = self._joins.pop(topic, None)
+        if former:
+            self._queued -= sum(len(event.data) for event, _, _ in former.held)
+        epoch, seq = self.stream.positions[topic]
+        since = cursor.of(topic, epoch) if cursor else None
+        if fresh or (since and since[1] == seq):
+            return
+        self._joins[topic] = join = _Join()
+        if since and 0 < seq - since[1] <= CATCH_UP_RECORDS:
+            self._catch_up(topic, join, since, (epoch, seq))
+            return
+        if since and 0 < since[1] - seq <= CATCH_UP_RECORDS:  # of a stream that was not conflated
+            self._go_on(topic, join, since[1])
+            return
+        if cursor:
+            lost = None if since is None or since[1] > seq else seq - since[1]
+            self.give_bare(gap_event(topic, epoch, since[1] if since else seq, lost, "engine"))
+        self._ask_for_snapshot(topic, join, seq)
+
+    def _ask_for_snapshot(self, topic: str, join: _Join, seq: int) -> None:
+        if not (self._snapshot and seq and split_topic(topic)[2] in SNAPSHOT_CHANNELS):
+            self._go_on(topic, join, seq)
+            return
+
+        def answered(event: Event | None) -> None:
+            if self._joins.get(topic) is not join:
+                return
+            if event is None:  # the engine does not know the topic any more: its successor will begin it
+                self._go_on(topic, join, 0)
+                return
+            self.give_bare(event)
+            self._go_on(topic, join, event.end_seq)
+
+        self.stream.hub.snapshot(self.stream.links[topic], topic, answered)
+
+    def _catch_up(self, topic: str, join: _Join, since: Position, until: Position) -> None:
+        """Have the records between these fetched, and given before all that is live."""
+        link = self.stream.links[topic]
+        follower = Follower(topic, snapshot=False, recover=True, since=since)
+        known = link.infos.get(topic)
+        epoch, seq = until
+        info = TopicInfo(
+            topic,
+            known.schema if known else int(Schema.TICK),
+            known.instrument if known else 0,
+            known.price_scale if known else 0,
+            known.size_scale if known else 0,
+            seq,
+        )
+        broken = False
+
+        def give(_: Follower, messages: list[Message]) -> None:
+            nonlocal broken
+            if self._joins.get(topic) is not join:
+                return
+            for message in messages:
+                if message.kind == "lost":
+                    broken = True
+                    self.give_bare(gap_event(topic, epoch, message.first_seq, message.lost, "engine"))
+                else:
+                    self.give_bare(records_event(_cut(message, message.first_seq, seq)))
+            if follower.waiting is not None:
+                link.pass_on(follower, give)
+            elif broken:
+                self._ask_for_snapshot(topic, join, seq)
+            else:
+                self._go_on(topic, join, seq)
+
+        follower.on_progress(epoch, info)
+        give(follower, follower.on_progress(epoch, info))
+
+    def _go_on(self, topic: str, join: _Join, start: int) -> None:
+        """The client has all before `start`: give what has waited from there on."""
+        join.start = start
+        held, join.held = join.held, []
+        for event, _, message in held:
+            self._queued -= len(event.data)
+            if self._joins.get(topic) is join:
+                self._begin(event, message, start)
+            else:
+                self._put(event, "")
+        # Where the stream is there already, the client is as all others.
+        if self._joins.get(topic) is join and self.stream.positions[topic][1] >= start:
+            del self._joins[topic]
+        self._settle()
+
+    def _begin(self, event: Event, message: Message | None, start: int) -> None:
+        """An event that may lie before the beginning, in part or as a whole."""
+        if event.end_seq <= start:
+            return
+        if event.first_seq < start and message is not None:
+            event = records_event(_cut(message, start, event.end_seq))
+        del self._joins[event.topic]
+        self._put(event, "")
+        self._settle()
+
+    def _settle(self) -> None:
+        """Where all topics are joined, the client has a cursor again."""
+        cursor = self.cursor
+        if cursor and not self._websocket:
+            self._append(sse_id(cursor) + b"\n", 0)
+
+    # ------------------------------------------------------------------------------------------------ losing
+
+    def _lose(self, event: Event, epoch: int) -> None:
+        self.dropped += 1
+        topic = event.topic
+        if topic in self._lost:
+            return
+        join = self._joins.pop(topic, None)
+        first = event.first_seq
+        if join:
+            self._queued -= sum(len(held.data) for held, _, _ in join.held)
+            first = join.held[0][0].first_seq if join.held else max(first, join.start or 0)
+        self._lost[topic] = (epoch, first)
+
+    def _mend(self) -> None:
+        """The client has caught up: say what is missing, and go on from now."""
+        lost, self._lost = self._lost, {}
+        for topic, (epoch, first) in lost.items():
+            now_epoch, seq = self.stream.positions[topic]
+            self.give_bare(gap_event(topic, epoch, first, seq - first if epoch == now_epoch else None, "slow"))
+            self._joins[topic] = join = _Join()
+            self._ask_for_snapshot(topic, join, seq)
+
+
+def _cut(message: Message, first_seq: int, end_seq: int) -> Message:
+    """The records of a message from one topic sequence to just before another."""
+    start = max(0, first_seq - message.first_seq)
+    records = message.records[start : max(start, end_seq - message.first_seq)]
+    return msgspec.structs.replace(message, records=records, first_seq=message.first_seq + start)

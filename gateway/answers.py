@@ -8,6 +8,19 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import msgspec
+from litestar import Response
+
+
+class Raw(Response[Any]):
+    """An answer that is an ASGI application of its own."""
+
+    def __init__(self, application: Any) -> None:
+        super().__init__(None)
+        self._application = application
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> Any:
+        """The application."""
+        return self._application
 
 
 class Streamed:

@@ -64,7 +64,7 @@ async def _run(spec: GatewaySpec, tokens: Tokens, listener: socket.socket) -> No
         resources.callback(readers.close)
         hub = LiveHub(spec.engines)
         resources.callback(hub.close)
-        services = Services(config, hub, readers, plant, StaticPages(), counts, [])
+        services = Services(config, hub, readers, plant, StaticPages(), counts)
         app = make_app(services, tokens)
         async with serving(app, config, listener, Path(spec.base), hub.end_streams) as served:
             connections.append(served)

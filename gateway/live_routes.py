@@ -7,7 +7,7 @@ import contextlib
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, WebSocket, get, websocket
+from litestar import Request, Response, WebSocket, get, websocket
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
@@ -18,6 +18,7 @@ from tickplant.gateway.answers import (
     InstrumentRow,
     Instruments,
     LiveTopics,
+    Raw,
     TopicRow,
     abort,
     disconnected,
@@ -144,11 +145,11 @@ async def stream(
     last_event_id: Annotated[
         str | None, Parameter(header="Last-Event-ID", description="the same, as browsers send it")
     ] = None,
-) -> Any:
+) -> Response[Any]:
     """Events of these topics: snapshots first, then what comes, without a hole behind a cursor."""
     wanted = _patterns(topics, needed=True)
     cursor = _cursor(last_event_id or after)
-    return EventStream(services, wanted, conflate_ms or 0, snapshot=snapshot, cursor=cursor)
+    return Raw(EventStream(services, wanted, conflate_ms or 0, snapshot=snapshot, cursor=cursor))
 
 
 class EventStream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,8 @@ TITLES: Final = {
     500: "Fault",
     503: "Not available",
 }
+
+_MISSING: Final = re.compile(r"Missing required \w+ parameter '([^']+)'")
 
 
 class Problem(Exception):  # noqa: N818  # a refusal that is answered, not a fault
@@ -97,4 +100,5 @@ def _invalid(error: ValidationException) -> Problem:
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):
         parameter = str(extra[0].get("key") or "body")
         return bad(parameter, str(extra[0].get("message", error.detail)))
-    return Problem(400, error.detail)
+    missing = _MISSING.search(error.detail)
+    return bad(missing[1], "is missing") if missing else Problem(400, error.detail)

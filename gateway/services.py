@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import dataclasses
 
+from tickplant.gateway.admission import Admission
 from tickplant.gateway.live_hub import LiveHub
 from tickplant.gateway.plant_line import PlantLine
 from tickplant.gateway.static_pages import StaticPages
 from tickplant.gateway.store_readers import StoreReaders
 from tickplant.runtime.config import GatewayConfig
 
-if TYPE_CHECKING:
-    from tickplant.gateway.admission import Admission
 
-
-class Services(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Services:
     """Of one gateway."""
 
     config: GatewayConfig
@@ -23,4 +22,4 @@ class Services(NamedTuple):
     plant: PlantLine
     pages: StaticPages
     counts: dict[str, int]  # by what, since the gateway began
-    admission: list[Admission]  # the layer around the routes, once it is there
+    admission: list[Admission] = dataclasses.field(default_factory=list)

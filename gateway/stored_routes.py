@@ -20,6 +20,7 @@ from tickplant.gateway.answers import (
     GapRow,
     GapsPage,
     HistoryPage,
+    Raw,
     Streamed,
 )
 from tickplant.gateway.documented import ERRORS, SYMBOL, VENUE, examples
@@ -73,7 +74,7 @@ async def history(
     prices: Annotated[
         Literal["decimal", "float", "integer"], Parameter(description="how Arrow has prices and sizes")
     ] = "decimal",
-) -> Any:
+) -> Response[Any]:
     """Rows of one instrument, oldest first. The header Accept chooses JSON, JSON lines, CSV or an Arrow stream."""
     form = form_of(request.headers.get("accept", ""))
     places = _places(after)
@@ -103,7 +104,7 @@ async def history(
         return Response(None, status_code=304, headers=headers)
     if not limit:
         parts = services.readers.stream(lambda store: _whole(ask(store), form, places))
-        return Streamed(parts, form, stalled_s=services.config.stalled_s, headers=headers)
+        return Raw(Streamed(parts, form, stalled_s=services.config.stalled_s, headers=headers))
 
     def work(store: Store) -> tuple[bytes, Page]:
         question = ask(store)

@@ -58,15 +58,17 @@ class Event:
 
     Attributes:
         type: `records`, `snapshot`, `levels` or `gap`.
+        epoch: the life of the engine that its sequences belong to.
         first_seq: topic sequence of its first record; of a snapshot that of the first record behind it.
         end_seq: of the record behind its last one.
     """
 
-    __slots__ = ("_framed", "data", "end_seq", "first_seq", "topic", "type")
+    __slots__ = ("_framed", "data", "end_seq", "epoch", "first_seq", "topic", "type")
 
-    def __init__(self, type_: str, topic: str, first_seq: int, end_seq: int, data: bytes) -> None:
+    def __init__(self, type_: str, topic: str, epoch: int, first_seq: int, end_seq: int, data: bytes) -> None:
         self.type = type_
         self.topic = topic
+        self.epoch = epoch
         self.first_seq = first_seq
         self.end_seq = end_seq
         self.data = data
@@ -100,14 +102,15 @@ def records_event(message: Message, count: int | None = None) -> Event:
     published = time_text(message.publish_ns) if message.publish_ns else "null"
     count = len(message.records) if count is None else count
     text = f'{head},"count":{count},"published":{published},"records":[{",".join(rows(message))}]}}'
-    return Event("records", message.topic, message.first_seq, message.first_seq + count, text.encode())
+    end_seq = message.first_seq + count
+    return Event("records", message.topic, message.epoch, message.first_seq, end_seq, text.encode())
 
 
 def gap_event(topic: str, epoch: int, seq: int, lost: int | None, reason: str) -> Event:
     """Records that will not come; `lost` None: nobody knows how many."""
     number = "null" if lost is None or lost < 0 else str(lost)
     text = f'{_head("gap", topic, epoch, seq)},"lost":{number},"reason":"{reason}"}}'
-    return Event("gap", topic, seq, seq + max(0, lost or 0), text.encode())
+    return Event("gap", topic, epoch, seq, seq + max(0, lost or 0), text.encode())
 
 
 def snapshot_event(reply: Snapshot, frames: list[bytes]) -> Event:
@@ -124,7 +127,7 @@ def snapshot_event(reply: Snapshot, frames: list[bytes]) -> Event:
         schema = Schema(info.schema)
         records = np.frombuffer(frames[0], DTYPES[schema])
         text = f'{head},"records":[{",".join(_rows(schema, records, info.price_scale, info.size_scale))}]}}'
-    return Event("snapshot", info.topic, seq, seq, text.encode())
+    return Event("snapshot", info.topic, reply.epoch, seq, seq, text.encode())
 
 
 def levels_event(last: Message, first_seq: int, sides: Sequence[Mapping[int, int]]) -> Event:
@@ -149,7 +152,7 @@ def levels_event(last: Message, first_seq: int, sides: Sequence[Mapping[int, int
         ]
     head = _head("levels", last.topic, last.epoch, first_seq)
     text = f"{head},{msgspec.json.encode(members).decode()[1:]}"
-    return Event("levels", last.topic, first_seq, end_seq, text.encode())
+    return Event("levels", last.topic, last.epoch, first_seq, end_seq, text.encode())
 
 
 def rows(message: Message) -> Iterator[str]:

@@ -22,7 +22,7 @@ LIST_S: Final = 1.0
 OnSnapshot = Callable[[Event | None], None]
 """Takes the state of a topic; None where the engine has no such topic."""
 
-_NOTHING: Final = Event("records", "", 0, 0, b"")
+_NOTHING: Final = Event("records", "", 0, 0, 0, b"")
 
 
 class LiveHub:

@@ -11,6 +11,7 @@ from tickplant.gateway.conflation import Conflation, Gathered
 from tickplant.gateway.event_text import Event, gap_event
 from tickplant.gateway.stream_cursor import Position, Positions
 from tickplant.gateway.stream_member import Member
+from tickplant.records.layouts import UNKNOWN
 from tickplant.wire import split_topic
 
 if TYPE_CHECKING:  # which holds the streams
@@ -41,6 +42,7 @@ class SharedStream:
         self.prefixes = filters([Pattern(text) for text in topics])
         self._patterns = [Pattern(text) for text in topics]
         self._loop = asyncio.get_running_loop()
+        self._restarted: set[str] = set()  # topics of a former epoch, whose end was told
         self._cursor_s = 0.0
         self._conflation = Conflation(self._hurry) if conflate_ms else None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,32 +71,40 @@ class SharedStream:
         if topic not in self.positions:
             return
         if message.kind == "lost":
-            self._lose(link, message)
-        elif self._conflation:
+            self._lose(message, message.lost)
+            return
+        if message.epoch != self.positions[topic][0]:
+            if topic not in self._restarted:
+                self._lose(message, UNKNOWN)
+            self._restarted.discard(topic)
+        if self._conflation:
             self._conflation.add(message)
         else:
-            self._deliver(topic, message.epoch, event, message)
+            self._deliver(event, message)
 
-    def _lose(self, link: EngineLink, message: Message) -> None:
+    def _lose(self, message: Message, lost: int) -> None:
+        """Records are gone; UNKNOWN of them after a restart, where the next message says how far the topic is."""
         topic = message.topic
         if self._conflation:
             for gathered in self._conflation.flush_topic(topic):
                 self._pass_on(gathered)
-        follower = link.followers.get(topic)
-        position = follower.position if follower else None
         epoch, seq = self.positions[topic]
-        event = gap_event(topic, epoch, seq, message.lost, "engine")
-        self.positions.move(topic, position or (message.epoch, message.first_seq + max(0, message.lost)))
+        if lost == UNKNOWN:
+            self._restarted.add(topic)
+        else:
+            epoch, seq = message.epoch, message.first_seq
+            self.positions.move(topic, (epoch, seq + lost))
+        event = gap_event(topic, epoch, seq, lost, "engine")
         for member in self.members:
             member.give_bare(event)
             if is_state(topic):
                 member.join(topic)
 
-    def _deliver(self, topic: str, epoch: int, event: Event, message: Message | None) -> None:
-        self.positions.move(topic, (epoch, event.end_seq))
+    def _deliver(self, event: Event, message: Message | None) -> None:
+        self.positions.move(event.topic, (event.epoch, event.end_seq))
         cursor = self._cursor()
         for member in self.members:
-            member.offer(event, epoch, cursor, message)
+            member.offer(event, cursor, message)
 
     def _cursor(self) -> str:
         """That of now, where it is time for one; else empty."""
@@ -122,7 +132,7 @@ class SharedStream:
     def _pass_on(self, gathered: Gathered) -> None:
         topic, epoch, end_seq, event = gathered
         if event is not None:
-            self._deliver(topic, epoch, event, None)
+            self._deliver(event, None)
             return
         self.positions.move(topic, (epoch, end_seq))
         for member in self.members:

@@ -30,13 +30,25 @@ WRITE_BYTES: Final = 1 << 16
 
 
 class _Join:
-    """A topic on its way: live events that wait, and where the client goes on with them, once that is known."""
+    """A topic on its way.
 
-    __slots__ = ("held", "start")
+    Attributes:
+        at: the next record that the client is to have; what is before it is given, or was said to be lost.
+        begun: no more is to come before the live events from `at` on.
+        held: live events that wait for that.
+    """
 
-    def __init__(self) -> None:
-        self.held: list[tuple[Event, int, Message | None]] = []
-        self.start: int | None = None
+    __slots__ = ("at", "begun", "held")
+
+    def __init__(self, at: Position) -> None:
+        self.at = at
+        self.begun = False
+        self.held: list[tuple[Event, Message | None]] = []
+
+    @property
+    def weight(self) -> int:
+        """Bytes that wait."""
+        return sum(len(event.data) for event, _ in self.held)
 
 
 class Member:
@@ -76,20 +88,20 @@ class Member:
 
     # ------------------------------------------------------------------------------------------------ events
 
-    def offer(self, event: Event, epoch: int, cursor: str, message: Message | None) -> None:
+    def offer(self, event: Event, cursor: str, message: Message | None) -> None:
         """The next event of a topic; `message` is what it is made of, where that can be cut."""
         if self._lost or self._queued > self._limit:
-            self._lose(event, epoch)
+            self._lose(event)
             return
         if self._joins:
             join = self._joins.get(event.topic)
             if join is None:
                 self._put(event, "")
-            elif join.start is None:
-                join.held.append((event, epoch, message))
+            elif not join.begun:
+                join.held.append((event, message))
                 self._queued += len(event.data)
             else:
-                self._begin(event, message, join.start)
+                self._begin(event, message, join.at)
             return
         self._put(event, cursor)
 
@@ -115,7 +127,7 @@ class Member:
                 async with asyncio.timeout(timeout_s):
                     await self._ready.wait()
             except TimeoutError:
-                return []
+                pass
         taken: list[bytes] = []
         size = 0
         while self._queue and size < WRITE_BYTES:
@@ -150,44 +162,49 @@ class Member:
         if topic in self._lost:
             return  # that comes when the client has caught up
         former = self._joins.pop(topic, None)
+        epoch, seq = here = self.stream.positions[topic]
         if former:
-            self._queued -= sum(len(event.data) for event, _, _ in former.held)
-        epoch, seq = self.stream.positions[topic]
+            self._queued -= former.weight
+            if former.at < here and not former.begun:  # what was under way will not come
+                lost = seq - former.at[1] if former.at[0] == epoch else None
+                self.give_bare(gap_event(topic, *former.at, lost, "engine"))
         since = cursor.of(topic, epoch) if cursor else None
         if fresh or (since and since[1] == seq):
             return
-        self._joins[topic] = join = _Join()
+        self._joins[topic] = join = _Join(here)
         if since and 0 < seq - since[1] <= CATCH_UP_RECORDS:
-            self._catch_up(topic, join, since, (epoch, seq))
+            join.at = since
+            self._catch_up(topic, join, here)
             return
         if since and 0 < since[1] - seq <= CATCH_UP_RECORDS:  # of a stream that was not conflated
-            self._go_on(topic, join, since[1])
+            self._go_on(topic, join, since)
             return
         if cursor:
             lost = None if since is None or since[1] > seq else seq - since[1]
             self.give_bare(gap_event(topic, epoch, since[1] if since else seq, lost, "engine"))
-        self._ask_for_snapshot(topic, join, seq)
+        self._ask_for_snapshot(topic, join, here)
 
-    def _ask_for_snapshot(self, topic: str, join: _Join, seq: int) -> None:
-        if not (self._snapshot and seq and split_topic(topic)[2] in SNAPSHOT_CHANNELS):
-            self._go_on(topic, join, seq)
+    def _ask_for_snapshot(self, topic: str, join: _Join, here: Position) -> None:
+        """Begin with the state of a topic where it has one, else from here on."""
+        if not (self._snapshot and here[1] and split_topic(topic)[2] in SNAPSHOT_CHANNELS):
+            self._go_on(topic, join, here)
             return
 
         def answered(event: Event | None) -> None:
             if self._joins.get(topic) is not join:
                 return
             if event is None:  # the engine does not know the topic any more: its successor will begin it
-                self._go_on(topic, join, 0)
+                self._go_on(topic, join, (0, 0))
                 return
             self.give_bare(event)
-            self._go_on(topic, join, event.end_seq)
+            self._go_on(topic, join, (event.epoch, event.end_seq))
 
         self.stream.hub.snapshot(self.stream.links[topic], topic, answered)
 
-    def _catch_up(self, topic: str, join: _Join, since: Position, until: Position) -> None:
-        """Have the records between these fetched, and given before all that is live."""
+    def _catch_up(self, topic: str, join: _Join, until: Position) -> None:
+        """Have the records that the client lacks fetched, and given before all that is live."""
         link = self.stream.links[topic]
-        follower = Follower(topic, snapshot=False, recover=True, since=since)
+        follower = Follower(topic, snapshot=False, recover=True, since=join.at)
         known = link.infos.get(topic)
         epoch, seq = until
         info = TopicInfo(
@@ -210,37 +227,38 @@ class Member:
                     self.give_bare(gap_event(topic, epoch, message.first_seq, message.lost, "engine"))
                 else:
                     self.give_bare(records_event(_cut(message, message.first_seq, seq)))
+            join.at = epoch, min(follower.expected, seq)
             if follower.waiting is not None:
                 link.pass_on(follower, give)
             elif broken:
-                self._ask_for_snapshot(topic, join, seq)
+                self._ask_for_snapshot(topic, join, until)
             else:
-                self._go_on(topic, join, seq)
+                self._go_on(topic, join, until)
 
         follower.on_progress(epoch, info)
         give(follower, follower.on_progress(epoch, info))
 
-    def _go_on(self, topic: str, join: _Join, start: int) -> None:
+    def _go_on(self, topic: str, join: _Join, start: Position) -> None:
         """The client has all before `start`: give what has waited from there on."""
-        join.start = start
+        join.at, join.begun = start, True
         held, join.held = join.held, []
-        for event, _, message in held:
+        for event, message in held:
             self._queued -= len(event.data)
             if self._joins.get(topic) is join:
                 self._begin(event, message, start)
             else:
                 self._put(event, "")
         # Where the stream is there already, the client is as all others.
-        if self._joins.get(topic) is join and self.stream.positions[topic][1] >= start:
+        if self._joins.get(topic) is join and self.stream.positions[topic] >= start:
             del self._joins[topic]
         self._settle()
 
-    def _begin(self, event: Event, message: Message | None, start: int) -> None:
+    def _begin(self, event: Event, message: Message | None, start: Position) -> None:
         """An event that may lie before the beginning, in part or as a whole."""
-        if event.end_seq <= start:
+        if (event.epoch, event.end_seq) <= start:
             return
-        if event.first_seq < start and message is not None:
-            event = records_event(_cut(message, start, event.end_seq))
+        if (event.epoch, event.first_seq) < start and event.epoch == start[0] and message is not None:
+            event = records_event(_cut(message, start[1], event.end_seq))
         del self._joins[event.topic]
         self._put(event, "")
         self._settle()
@@ -253,26 +271,27 @@ class Member:
 
     # ------------------------------------------------------------------------------------------------ losing
 
-    def _lose(self, event: Event, epoch: int) -> None:
+    def _lose(self, event: Event) -> None:
         self.dropped += 1
         topic = event.topic
         if topic in self._lost:
             return
         join = self._joins.pop(topic, None)
-        first = event.first_seq
+        self._lost[topic] = join.at if join else (event.epoch, event.first_seq)
         if join:
-            self._queued -= sum(len(held.data) for held, _, _ in join.held)
-            first = join.held[0][0].first_seq if join.held else max(first, join.start or 0)
-        self._lost[topic] = (epoch, first)
+            self._queued -= join.weight
 
     def _mend(self) -> None:
         """The client has caught up: say what is missing, and go on from now."""
         lost, self._lost = self._lost, {}
+        self._whole = False  # no cursor before all of it is said
         for topic, (epoch, first) in lost.items():
-            now_epoch, seq = self.stream.positions[topic]
+            now_epoch, seq = here = self.stream.positions[topic]
             self.give_bare(gap_event(topic, epoch, first, seq - first if epoch == now_epoch else None, "slow"))
-            self._joins[topic] = join = _Join()
-            self._ask_for_snapshot(topic, join, seq)
+            self._joins[topic] = join = _Join(here)
+            self._ask_for_snapshot(topic, join, here)
+        self._whole = True
+        self._settle()
 
 
 def _cut(message: Message, first_seq: int, end_seq: int) -> Message:

@@ -6,14 +6,16 @@ from typing import Annotated, Any, Final
 
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from tickplant.gateway.answers import ProblemBody
 from tickplant.gateway.history_text import FORMS, JSON
 from tickplant.gateway.problems import MEDIA_TYPE, TITLES
 
-VENUE = Annotated[str, Parameter(description="as configured, such as binance", min_length=1, max_length=128)]
-SYMBOL = Annotated[str, Parameter(description="as the venue writes it, such as BTCUSDT", min_length=1, max_length=128)]
+VENUE = Annotated[str, QueryParameter(description="as configured, such as binance", min_length=1, max_length=128)]
+SYMBOL = Annotated[
+    str, QueryParameter(description="as the venue has it, such as BTCUSDT", min_length=1, max_length=128)
+]
 
 _EXPLAINED: Final = {
     400: "a parameter is missing, unknown or cannot be understood; `parameter` names it",

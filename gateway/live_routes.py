@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, WebSocket, get, websocket
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
 from tickplant.client.topic_patterns import Pattern
 from tickplant.errors import SubscribeError
@@ -40,10 +41,10 @@ LEAST_MS: Final = 20
 MOST_MS: Final = 60_000
 
 Topics = Annotated[
-    list[str] | None, Parameter(description="topics or patterns, with commas between", max_items=MAX_TOPICS)
+    list[str] | None, QueryParameter(description="topics or patterns, with commas between", max_items=MAX_TOPICS)
 ]
 Conflate = Annotated[
-    int | None, Parameter(ge=LEAST_MS, le=MOST_MS, description="at most one event a topic in so many milliseconds")
+    int | None, QueryParameter(ge=LEAST_MS, le=MOST_MS, description="at most one event a topic in so many milliseconds")
 ]
 
 
@@ -54,26 +55,31 @@ Conflate = Annotated[
     responses={200: ResponseSpec(Instruments, description="symbols", examples=examples("instruments")), **ERRORS},
 )
 async def instruments(
-    services: Services,
-    venue: Annotated[str, Parameter(description="only this venue", max_length=128)] = "",
-    search: Annotated[str, Parameter(description="text within the symbol", max_length=128)] = "",
+    services: NamedDependency[Services],
+    venue: Annotated[str, QueryParameter(description="only this venue", max_length=128)] = "",
+    search: Annotated[str, QueryParameter(description="text within the symbol", max_length=128)] = "",
 ) -> Instruments:
     """Every symbol of the store and of the engines, with its live topics."""
-    live: dict[tuple[str, str], list[str]] = {}
-    for info, _ in await services.hub.topics():
-        topic_venue, symbol, channel = split_topic(info.topic)
-        live.setdefault((topic_venue, symbol), []).append(channel)
     path = services.readers.data_dir / "instruments.jsonl"
-    table = await asyncio.to_thread(InstrumentTable.load, path)
     found: dict[tuple[str, str], InstrumentRow] = {}
-    for row in table:
+    for row in await asyncio.to_thread(InstrumentTable.load, path):
         key = row.venue, row.symbol
-        if row.symbol == FEED_SYMBOL or venue not in ("", row.venue) or search.lower() not in row.symbol.lower():
-            continue
-        channels = sorted(live.get(key, []))
         ids = [*(found[key].ids if key in found else []), row.id]
-        found[key] = InstrumentRow(*key, ids, row.price_scale, row.size_scale, channels, bool(channels))
-    return Instruments(list(found.values()))
+        found[key] = InstrumentRow(*key, ids, row.price_scale, row.size_scale, [], live=False)
+    for info, _ in await services.hub.topics():
+        topic_venue, topic_symbol, channel = split_topic(info.topic)
+        scales = info.price_scale, info.size_scale
+        new = InstrumentRow(topic_venue, topic_symbol, [info.instrument], *scales, [], live=True)
+        one = found.setdefault((topic_venue, topic_symbol), new)
+        one.channels = sorted([*one.channels, channel])
+        one.live = True
+    return Instruments(
+        [
+            one
+            for one in found.values()
+            if one.symbol != FEED_SYMBOL and venue in ("", one.venue) and search.lower() in one.symbol.lower()
+        ]
+    )
 
 
 @get(
@@ -82,7 +88,7 @@ async def instruments(
     tags=["live"],
     responses={200: ResponseSpec(LiveTopics, description="topics", examples=examples("topics")), **ERRORS},
 )
-async def live_topics(services: Services, topics: Topics = None) -> LiveTopics:
+async def live_topics(services: NamedDependency[Services], topics: Topics = None) -> LiveTopics:
     """Topics of all engines that have had a record."""
     patterns = [Pattern(text) for text in _patterns(topics, needed=False)]
     rows = [
@@ -100,13 +106,13 @@ async def live_topics(services: Services, topics: Topics = None) -> LiveTopics:
     responses={200: ResponseSpec(BookAnswer, description="the book", examples=examples("book")), **ERRORS},
 )
 async def book(
-    services: Services,
+    services: NamedDependency[Services],
     request: Request[Any, Any, Any],
     venue: VENUE,
     symbol: SYMBOL,
-    depth: Annotated[int | None, Parameter(ge=1, le=1_000_000, description="levels a side; all by default")] = None,
-    orders: Annotated[bool, Parameter(description="each order as well, in price-time priority")] = False,
-    at: Annotated[str | None, Parameter(description=f"after all that was received up to this time: {TIME}")] = None,
+    depth: Annotated[int | None, QueryParameter(ge=1, le=1_000_000, description="levels a side; default: all")] = None,
+    orders: Annotated[bool, QueryParameter(description="each order as well, in price-time priority")] = False,
+    at: Annotated[str | None, QueryParameter(description=f"after all received up to this time: {TIME}")] = None,
 ) -> BookAnswer:
     """The engine's book, or with `at` the one that the store leads to; the latter needs the scope history."""
     seq = epoch = None
@@ -137,13 +143,13 @@ async def book(
     responses={200: ResponseSpec(str, description="events", media_type="text/event-stream"), **ERRORS},
 )
 async def stream(
-    services: Services,
+    services: NamedDependency[Services],
     topics: Topics = None,
     conflate_ms: Conflate = None,
-    snapshot: Annotated[bool, Parameter(description="begin books, quotes and bbo with their state")] = True,
-    after: Annotated[str | None, Parameter(description="a cursor: the `id` of an event")] = None,
+    snapshot: Annotated[bool, QueryParameter(description="begin books, quotes and bbo with their state")] = True,
+    after: Annotated[str | None, QueryParameter(description="a cursor: the `id` of an event")] = None,
     last_event_id: Annotated[
-        str | None, Parameter(header="Last-Event-ID", description="the same, as browsers send it")
+        str | None, HeaderParameter(name="Last-Event-ID", description="the same, as browsers send it")
     ] = None,
 ) -> Response[Any]:
     """Events of these topics: snapshots first, then what comes, without a hole behind a cursor."""
@@ -251,7 +257,7 @@ _SUBSCRIBE: Final = msgspec.json.Decoder(Subscribe)
 
 
 @websocket("/api/v1/ws")
-async def sockets(socket: WebSocket[Any, Any, Any], services: Services) -> None:
+async def sockets(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Events of topics; the client may change them at any time."""
     query = socket.query_params
     text: dict[str, Any] = {name: query[name] for name in ("conflate_ms", "snapshot", "after") if name in query}
@@ -334,7 +340,7 @@ async def _talk(
     await _close(socket, 1001, "the gateway ends")
 
 
-async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: bytes) -> None:
+async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: JSONBody[bytes]) -> None:
     try:
         async with asyncio.timeout(services.config.stalled_s):
             await socket.send({"type": "websocket.send", "text": data.decode(), "bytes": None})

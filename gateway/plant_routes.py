@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody
 
 from tickplant.errors import ControlError
 from tickplant.gateway.admission import COOKIE
@@ -29,7 +30,7 @@ _ORDER: Final = errors(400, 401, 403, 409, 413, 421, 429, 503)
     tags=["plant"],
     responses={200: ResponseSpec(dict[str, Any], description="as `tickplant status --json` prints"), **_READ},
 )
-async def status(services: Services) -> Response[bytes]:
+async def status(services: NamedDependency[Services]) -> Response[bytes]:
     """Processes, rings, accounts."""
     found = await services.plant.status()
     return Response(msgspec.json.encode(found), media_type="application/json")
@@ -41,7 +42,7 @@ async def status(services: Services) -> Response[bytes]:
     tags=["plant"],
     responses={200: ResponseSpec(Health, description="it is"), **errors(400, 421, 429, 503)},
 )
-async def health(services: Services) -> Health:
+async def health(services: NamedDependency[Services]) -> Health:
     """For load balancers and watchdogs: 200, or 503."""
     found = await services.plant.status()
     if not found.healthy:
@@ -56,7 +57,7 @@ async def health(services: Services) -> Health:
     media_type="text/plain",
     responses={200: ResponseSpec(str, description="text format", media_type="text/plain"), **_READ},
 )
-async def metrics(services: Services) -> Response[bytes]:
+async def metrics(services: NamedDependency[Services]) -> Response[bytes]:
     """Counters, gauges and histograms of the plant and of this gateway."""
     found: Status | None = None
     try:
@@ -75,7 +76,7 @@ async def metrics(services: Services) -> Response[bytes]:
     status_code=202,
     responses={202: ResponseSpec(Done, description="it is being done"), **_ORDER},
 )
-async def restart(services: Services, data: RestartOrder) -> Done:
+async def restart(services: NamedDependency[Services], data: JSONBody[RestartOrder]) -> Done:
     """As `tickplant restart` does."""
     return await _order(services, Restart(data.name))
 
@@ -87,7 +88,7 @@ async def restart(services: Services, data: RestartOrder) -> Done:
     status_code=202,
     responses={202: ResponseSpec(Done, description="it is being done"), **_ORDER},
 )
-async def resync(services: Services, data: ResyncOrder) -> Done:
+async def resync(services: NamedDependency[Services], data: JSONBody[ResyncOrder]) -> Done:
     """As `tickplant resync` does: of one symbol, or of all that the feed has."""
     return await _order(services, Resync(data.feed, data.symbol))
 
@@ -111,7 +112,7 @@ async def _order(services: Services, command: Command) -> Done:
         **errors(400, 401, 403, 413, 421, 429),
     },
 )
-async def login(services: Services, data: Login) -> Response[LoginAnswer]:
+async def login(services: NamedDependency[Services], data: JSONBody[Login]) -> Response[LoginAnswer]:
     """Keep a token as a cookie, which pages cannot read and other sites cannot send."""
     scopes = services.admission[0].scopes_of(data.token)
     if not scopes:
@@ -138,7 +139,7 @@ async def logout() -> Response[None]:
 
 @get(["/", "/{path:path}"], include_in_schema=False)
 async def page(
-    services: Services, request: Request[Any, Any, Any], path: Annotated[str, Parameter()] = ""
+    services: NamedDependency[Services], request: Request[Any, Any, Any], path: FromPath[str] = ""
 ) -> Response[bytes | None]:
     """Files of the page."""
     found = services.pages.find(path)

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 
 from tickplant.client.book_request import Book
 from tickplant.gateway.answers import (
@@ -40,10 +41,10 @@ PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
 Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars"]
-Start = Annotated[str | None, Parameter(description=f"first time, included: {TIME}")]
-End = Annotated[str | None, Parameter(description=f"last time, excluded: {TIME}")]
-Limit = Annotated[int, Parameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all of the range as one stream")]
-After = Annotated[str | None, Parameter(description="cursor of the page before, its `next`")]
+Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
+End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
+Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]
+After = Annotated[str | None, QueryParameter(description="cursor of the page before, its `next`")]
 
 Work = Callable[[Store], Any]
 
@@ -55,24 +56,24 @@ Work = Callable[[Store], Any]
     responses={200: ResponseSpec(HistoryPage, description="a page of rows", examples=examples("history")), **ERRORS},
 )
 async def history(
-    services: Services,
+    services: NamedDependency[Services],
     request: Request[Any, Any, Any],
-    table: Annotated[Table, Parameter(description="what rows")],
+    table: Annotated[Table, PathParameter(description="what rows")],
     venue: VENUE,
     symbol: SYMBOL,
     start: Start = None,
     end: End = None,
-    clock: Annotated[Literal["recv", "event"], Parameter(description="of the range")] = "recv",
+    clock: Annotated[Literal["recv", "event"], QueryParameter(description="of the range")] = "recv",
     limit: Limit = PAGE_ROWS,
     after: After = None,
-    newest: Annotated[bool, Parameter(description="the last rows of the range instead of its first ones")] = False,
-    interval_s: Annotated[int | None, Parameter(ge=1, le=86_400, description="length of bars, seconds")] = None,
+    newest: Annotated[bool, QueryParameter(description="the last rows of the range instead of its first ones")] = False,
+    interval_s: Annotated[int | None, QueryParameter(ge=1, le=86_400, description="length of bars, seconds")] = None,
     where: Annotated[
-        str | None, Parameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
+        str | None, QueryParameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
     ] = None,
-    columns: Annotated[str | None, Parameter(description="names with commas between", max_length=1024)] = None,
+    columns: Annotated[str | None, QueryParameter(description="names with commas between", max_length=1024)] = None,
     prices: Annotated[
-        Literal["decimal", "float", "integer"], Parameter(description="how Arrow has prices and sizes")
+        Literal["decimal", "float", "integer"], QueryParameter(description="how Arrow has prices and sizes")
     ] = "decimal",
 ) -> Response[Any]:
     """Rows of one instrument, oldest first. The header Accept chooses JSON, JSON lines, CSV or an Arrow stream."""
@@ -129,9 +130,9 @@ def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:
     responses={200: ResponseSpec(CoverageAnswer, description="days", examples=examples("coverage")), **ERRORS},
 )
 async def coverage(
-    services: Services,
-    venue: Annotated[str, Parameter(description="only this venue", max_length=128)] = "",
-    symbol: Annotated[str, Parameter(description="only this symbol", max_length=128)] = "",
+    services: NamedDependency[Services],
+    venue: Annotated[str, QueryParameter(description="only this venue", max_length=128)] = "",
+    symbol: Annotated[str, QueryParameter(description="only this symbol", max_length=128)] = "",
     start: Start = None,
     end: End = None,
 ) -> CoverageAnswer:
@@ -157,12 +158,12 @@ def _day(row: CoverageRow) -> CoverageDay:
     responses={200: ResponseSpec(GapsPage, description="a page of gaps", examples=examples("gaps")), **ERRORS},
 )
 async def gaps(
-    services: Services,
+    services: NamedDependency[Services],
     venue: VENUE,
     symbol: SYMBOL,
     start: Start = None,
     end: End = None,
-    limit: Annotated[int, Parameter(ge=1, le=MAX_ROWS, description="gaps of a page")] = PAGE_ROWS,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_ROWS, description="gaps of a page")] = PAGE_ROWS,
     after: After = None,
 ) -> GapsPage:
     """What is missing of an instrument: when, of which streams, how much, and why."""

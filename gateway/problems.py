@@ -25,6 +25,7 @@ TITLES: Final = {
     413: "Too large",
     421: "Wrong host",
     429: "Too many requests",
+    431: "Head too large",
     500: "Fault",
     503: "Not available",
 }

@@ -21,6 +21,8 @@ from tickplant.runtime.config import GatewayConfig
 
 BACKLOG: Final = 1024
 END_S: Final = 2.0
+SEND_BUFFER_BYTES: Final = 1 << 18
+"""Of the kernel, a connection: else a client that takes nothing would cost it megabytes, and be noticed late."""
 
 
 class Connections:
@@ -67,6 +69,8 @@ def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[as
         timer: asyncio.TimerHandle | None = None
         incoming = 0  # bytes of a head that is not complete
         upgraded = False
+        head_bytes = 0
+        begun = False  # it has had a request
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -86,26 +90,44 @@ def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[as
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            self.incoming += len(data)
-            if self.timer is None and self.cycle is not None and self.cycle.response_complete:
+            if self.timer is None and self.begun and self.cycle.response_complete:
                 self._await_request()
+            self.incoming += len(data)
             super().data_received(data)
-            if self.timer is not None and self.incoming > most_bytes and not self.transport.is_closing():
-                connections.late += 1
-                _refuse(self.transport, Problem(431, f"the head of a request has at most {most_bytes:,} bytes"))
+            # Of a head that has not come to its end the parser tells nothing yet.
+            if self.timer is not None and not self.begun and self.incoming > most_bytes:
+                self._too_long()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self.scope["state"]["abort"] = self.transport.abort
 
+        def on_url(self, url: bytes) -> None:
+            self.head_bytes += len(url)
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self.head_bytes += len(name) + len(value)
+            super().on_header(name, value)
+
         def on_headers_complete(self) -> None:
+            if self.head_bytes > most_bytes:
+                self._too_long()
+                return
+            self.head_bytes = 0
             super().on_headers_complete()
+            self.begun = True
             if not self.upgraded and int(dict(self.headers).get(b"content-length", b"0") or 0) == 0:
                 self._arrived()
 
+        def on_body(self, body: bytes) -> None:
+            if not self.transport.is_closing():
+                super().on_body(body)
+
         def on_message_complete(self) -> None:
             self._arrived()
-            super().on_message_complete()
+            if not self.transport.is_closing():
+                super().on_message_complete()
 
         def handle_websocket_upgrade(self) -> None:
             self.upgraded = True
@@ -124,6 +146,11 @@ def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[as
             if self.timer:
                 self.timer.cancel()
                 self.timer = None
+
+        def _too_long(self) -> None:
+            if not self.transport.is_closing():
+                connections.late += 1
+                _refuse(self.transport, Problem(431, f"the head of a request has at most {most_bytes:,} bytes"))
 
         def _late(self) -> None:
             self.timer = None
@@ -177,6 +204,7 @@ def listen(config: GatewayConfig, *, key: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.bind((host, config.port))
         listener.listen(BACKLOG)
     except OSError as error:

@@ -19,6 +19,8 @@ from tickplant.wire import GetSnapshot, Refused, Reply, Snapshot, TopicInfo, mak
 LIST_S: Final = 1.0
 """How long a list of topics is new enough for a new stream."""
 
+SWEEP_S: Final = 1.0
+
 OnSnapshot = Callable[[Event | None], None]
 """Takes the state of a topic; None where the engine has no such topic."""
 
@@ -32,6 +34,8 @@ class LiveHub:
         """Connect to engines: addresses of their PUB and ROUTER sockets. Raises SubscribeError."""
         self.streams: dict[tuple[tuple[str, ...], int], SharedStream] = {}
         self.latencies = Latencies()
+        self.now_s = asyncio.get_running_loop().time
+        self._sweeping: asyncio.TimerHandle | None = None  # while there are streams
         self._grown: dict[str, tuple[int, float]] = {}  # by topic: how far it was, and when that was seen
         self._unsent: dict[str, list[OnSnapshot]] = {}  # by topic: who waits for a snapshot that is not asked for yet
         self._listed_s = float("-inf")
@@ -41,6 +45,8 @@ class LiveHub:
     def close(self) -> None:
         """Let go of the engines."""
         self.end_streams()
+        if self._sweeping:
+            self._sweeping.cancel()
         for link in self.links:
             link.close()
 
@@ -116,6 +122,8 @@ class LiveHub:
                     elif follower is not None and follower.position is not None and stream.wants(name):
                         stream.add_topic(link, name, follower.position)
             self._listed_s = float("-inf")
+            if self._sweeping is None:
+                self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         stream.opening += 1
         try:
             await self._list()
@@ -132,6 +140,13 @@ class LiveHub:
         stream.close()
         for link in self.links:
             link.want_no_more(stream.prefixes)
+
+    def _sweep(self) -> None:
+        """Look after clients that take nothing, or hear nothing."""
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.streams else None
+        for stream in list(self.streams.values()):
+            for member in list(stream.members):
+                member.sweep(self.now_s())
 
     def snapshot(self, link: EngineLink, topic: str, answered: OnSnapshot) -> None:
         """Have the state of a topic, asked for from now on: one request serves all who ask before it is sent."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, WebSocket, get, websocket
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter, JSONBody, QueryParameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from tickplant.client.topic_patterns import Pattern
 from tickplant.errors import SubscribeError
@@ -25,7 +26,6 @@ from tickplant.gateway.answers import (
     disconnected,
 )
 from tickplant.gateway.documented import ERRORS, SYMBOL, VENUE, examples
-from tickplant.gateway.event_text import sse_id
 from tickplant.gateway.problems import Problem, bad
 from tickplant.gateway.services import Services
 from tickplant.gateway.stored_routes import TIME, book_at
@@ -34,7 +34,6 @@ from tickplant.gateway.stream_member import Member
 from tickplant.instruments import FEED_SYMBOL, InstrumentTable
 from tickplant.wire import split_topic
 
-HEARTBEAT_S: Final = 15.0
 MAX_TOPICS: Final = 100  # patterns of one stream
 MAX_PATTERN: Final = 256
 LEAST_MS: Final = 20
@@ -197,19 +196,19 @@ class EventStream:
     async def _send(self, scope: Any, send: Any) -> None:
         services = self._services
         async with joined(
-            services, self._topics, self._conflate_ms, websocket=False, snapshot=self._snapshot, cursor=self._cursor
+            services,
+            self._topics,
+            self._conflate_ms,
+            websocket=False,
+            snapshot=self._snapshot,
+            cursor=self._cursor,
+            cut=lambda: abort(scope),
         ) as member:
-            try:
-                while not member.closed:
-                    parts = await member.take(HEARTBEAT_S)
-                    data = b"".join(parts) or b": \n" + (sse_id(member.cursor) if member.cursor else b"") + b"\n"
-                    async with asyncio.timeout(services.config.stalled_s):
-                        await send({"type": "http.response.body", "body": data, "more_body": True})
-                    services.counts["events_bytes"] += len(data)
-            except TimeoutError:
-                services.counts["stalled"] += 1
-                abort(scope)
-                return
+            while not member.closed:
+                data = b"".join(await member.take())
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                member.sent()
+                services.counts["events_bytes"] += len(data)
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -222,6 +221,7 @@ async def joined(
     websocket: bool,
     snapshot: bool,
     cursor: Cursor | None,
+    cut: Callable[[], object],
 ) -> Any:
     """A member of the stream of these topics, until the block ends."""
     shared = await services.hub.open(topics, conflate_ms)
@@ -235,12 +235,15 @@ async def joined(
             queue_bytes=services.config.queue_kib << 10,
             snapshot=snapshot,
             cursor=cursor,
+            stalled_s=services.config.stalled_s,
+            cut=cut,
         )
         yield member
     finally:
         if member:
             member.leave()
             services.counts["events_dropped"] += member.dropped
+            services.counts["stalled"] += member.stalled
         services.hub.release(shared)
 
 
@@ -332,23 +335,24 @@ async def _talk(
     cursor: Cursor | None,
 ) -> None:
     async with joined(
-        services, topics, told.conflate_ms or 0, websocket=True, snapshot=told.snapshot, cursor=cursor
+        services,
+        topics,
+        told.conflate_ms or 0,
+        websocket=True,
+        snapshot=told.snapshot,
+        cursor=cursor,
+        cut=lambda: abort(socket.scope),
     ) as member:
         while not member.closed:
-            for part in await member.take(HEARTBEAT_S):
+            for part in await member.take():
                 await _say(socket, services, part)
+            member.sent()
     await _close(socket, 1001, "the gateway ends")
 
 
-async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: JSONBody[bytes]) -> None:
-    try:
-        async with asyncio.timeout(services.config.stalled_s):
-            await socket.send({"type": "websocket.send", "text": data.decode(), "bytes": None})
-        services.counts["events_bytes"] += len(data)
-    except TimeoutError:
-        services.counts["stalled"] += 1
-        abort(socket.scope)
-        raise asyncio.CancelledError from None
+async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: bytes) -> None:
+    await socket.send({"type": "websocket.send", "text": data.decode(), "bytes": None})
+    services.counts["events_bytes"] += len(data)
 
 
 async def _close(socket: WebSocket[Any, Any, Any], code: int, reason: str) -> None:

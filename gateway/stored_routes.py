@@ -37,6 +37,8 @@ from tickplant.store.stored_books import plain_book
 from tickplant.times import format_time, parse_time
 
 MAX_ROWS: Final = 100_000
+BLOCK_ROWS: Final = 1 << 14
+"""Least rows of a part, unless it is the last: chunks are not joined to more, which would copy them."""
 PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
@@ -120,7 +122,7 @@ async def history(
 
 def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:
     rows = question.rows(after)
-    return encoded(form, rows, rows.blocks(rows.columns), None)
+    return encoded(form, rows, rows.blocks(rows.columns, rows=BLOCK_ROWS), None)
 
 
 @get(

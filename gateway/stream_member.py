@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # which holds the members
 
 CATCH_UP_RECORDS: Final = 1 << 17
 """Of one topic; a client that was away for longer begins anew."""
+
+HEARTBEAT_S: Final = 15.0
 
 WRITE_BYTES: Final = 1 << 16
 """Of one write, or a little more: as much as a transport takes before it asks to wait."""
@@ -57,6 +60,7 @@ class Member:
     Attributes:
         dropped: events that were lost to it because it was slow.
         closed: set where the stream has ended, so that the connection is to end.
+        stalled: it was cut off.
     """
 
     def __init__(
@@ -67,8 +71,16 @@ class Member:
         queue_bytes: int,
         snapshot: bool = True,
         cursor: Cursor | None = None,
+        stalled_s: float = 30.0,
+        cut: Callable[[], object] = lambda: None,
     ) -> None:
+        """`cut`: what ends the connection of a client that takes nothing for `stalled_s`."""
         self.stream = stream
+        self.stalled = False
+        self._stalled_s = stalled_s
+        self._cut = cut
+        self._taken_s = float("inf")  # when the client was given something that it has not taken yet
+        self._put_s = stream.hub.now_s()
         self.dropped = 0
         self.closed = False
         self._websocket = websocket
@@ -120,14 +132,10 @@ class Member:
         self._joins.clear()
         self.end()
 
-    async def take(self, timeout_s: float) -> list[bytes]:
-        """What is to be sent next; nothing where nothing has come in time, or the stream has ended."""
+    async def take(self) -> list[bytes]:
+        """What is to be sent next; nothing where the stream has ended. Call `sent` when that is done."""
         if not self._queue and not self.closed:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._ready.wait()
-            except TimeoutError:
-                pass
+            await self._ready.wait()
         taken: list[bytes] = []
         size = 0
         while self._queue and size < WRITE_BYTES:
@@ -139,7 +147,21 @@ class Member:
             self._ready.clear()
         if self._lost and self._queued <= self._limit // 2:
             self._mend()
+        self._taken_s = self.stream.hub.now_s()
         return taken
+
+    def sent(self) -> None:
+        """The client has taken what was given last."""
+        self._taken_s = float("inf")
+
+    def sweep(self, now_s: float) -> None:
+        """Once a second: cut a client off that takes nothing, and let one that hears nothing know that all is well."""
+        if now_s - self._taken_s > self._stalled_s:
+            self._taken_s = float("inf")
+            self.stalled = True
+            self._cut()
+        elif not self._queue and not self._websocket and now_s - self._put_s > HEARTBEAT_S:
+            self._append(b": \n" + (sse_id(self.cursor) if self.cursor else b"") + b"\n", 0)
 
     @property
     def cursor(self) -> str:
@@ -153,6 +175,7 @@ class Member:
     def _append(self, part: bytes, weight: int) -> None:
         self._queue.append((part, weight))
         self._queued += weight
+        self._put_s = self.stream.hub.now_s()
         self._ready.set()
 
     # ------------------------------------------------------------------------------------------------ joining

@@ -159,8 +159,9 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
                 answers["304"] = {"description": "the rows are those that If-None-Match names"}
             if path == "/api/v1/stream":
                 answers["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-            for code in ("405",):
-                answers.setdefault(code, {"description": TITLES[int(code)]})
+            answers.setdefault("405", {"description": TITLES[405]})
+            if "204" in answers:
+                answers["204"].pop("content", None)
             operation["operationId"] = _name(method, path)
     document["x-problems"] = {TITLES[code]: about for code, about in _EXPLAINED.items()}
     return document

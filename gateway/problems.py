@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.routes import HTTPRoute
 
 from tickplant.errors import ControlError, DamageError, StoreError, SubscribeError, TickplantError
 
@@ -85,9 +86,12 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, f"a fault of tickplant, see its log: {type(error).__name__}")
 
 
-def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The handler of all exceptions."""
     problem = problem_of(error)
+    if problem.status == 405:
+        found = {route.path: route.methods for route in request.app.routes if isinstance(route, HTTPRoute)}
+        problem.headers["Allow"] = ", ".join(sorted(found.get(request.url.path, {"GET", "OPTIONS"})))
     return Response(problem.body, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
 
 

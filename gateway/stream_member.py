@@ -134,7 +134,12 @@ class Member:
 
     async def take(self) -> list[bytes]:
         """What is to be sent next; nothing where the stream has ended. Call `sent` when that is done."""
-        if not self._queue and not self.closed:
+        while True:
+            if self._lost and self._queued <= self._limit // 2:
+                self._mend()
+            if self._queue or self.closed:
+                break
+            self._ready.clear()
             await self._ready.wait()
         taken: list[bytes] = []
         size = 0
@@ -143,10 +148,6 @@ class Member:
             size += len(part)
             self._queued -= weight
             taken.append(part)
-        if not self._queue and not self.closed:
-            self._ready.clear()
-        if self._lost and self._queued <= self._limit // 2:
-            self._mend()
         self._taken_s = self.stream.hub.now_s()
         return taken
 
@@ -296,6 +297,7 @@ class Member:
 
     def _lose(self, event: Event) -> None:
         self.dropped += 1
+        self._ready.set()  # it may be that nothing is queued that would wake the client
         topic = event.topic
         if topic in self._lost:
             return

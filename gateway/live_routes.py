@@ -194,6 +194,14 @@ class EventStream:
                 await sending
 
     async def _send(self, scope: Any, send: Any) -> None:
+        last = b""
+        try:
+            await self._send_events(scope, send)
+        except Problem as problem:
+            last = b"event: error\ndata: " + problem.body + b"\n\n"
+        await send({"type": "http.response.body", "body": last})
+
+    async def _send_events(self, scope: Any, send: Any) -> None:
         services = self._services
         async with joined(
             services,
@@ -209,7 +217,6 @@ class EventStream:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
                 member.sent()
                 services.counts["events_bytes"] += len(data)
-        await send({"type": "http.response.body", "body": b""})
 
 
 @contextlib.asynccontextmanager
@@ -287,9 +294,7 @@ async def _converse(
     try:
         while True:
             asking = asyncio.ensure_future(wanted.get())
-            await asyncio.wait(
-                [task for task in (hearing, asking, talking) if task], return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait([hearing, asking], return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 asking.cancel()
                 return
@@ -306,7 +311,7 @@ async def _converse(
                     _talk(socket, services, told, _patterns(told.topics, needed=True), _cursor(told.after))
                 )
             except Problem as problem:
-                await _say(socket, services, msgspec.json.encode({"type": "error", "detail": problem.detail}))
+                await _complain(socket, services, problem)
     finally:
         for task in (hearing, talking):
             if task:
@@ -334,6 +339,19 @@ async def _talk(
     topics: tuple[str, ...],
     cursor: Cursor | None,
 ) -> None:
+    try:
+        await _talk_events(socket, services, told, topics, cursor)
+    except Problem as problem:
+        await _complain(socket, services, problem)
+
+
+async def _talk_events(
+    socket: WebSocket[Any, Any, Any],
+    services: Services,
+    told: Subscribe,
+    topics: tuple[str, ...],
+    cursor: Cursor | None,
+) -> None:
     async with joined(
         services,
         topics,
@@ -348,6 +366,10 @@ async def _talk(
                 await _say(socket, services, part)
             member.sent()
     await _close(socket, 1001, "the gateway ends")
+
+
+async def _complain(socket: WebSocket[Any, Any, Any], services: Services, problem: Problem) -> None:
+    await _say(socket, services, msgspec.json.encode({"type": "error", "detail": problem.detail}))
 
 
 async def _say(socket: WebSocket[Any, Any, Any], services: Services, data: bytes) -> None:

@@ -111,6 +111,10 @@ def metrics_text(
         age_s = round(services.hub.age_s(info.topic, now_s), 3)
         about = "Time since a topic was seen to grow; as exact as it is looked at."
         text.add("topic_age_seconds", "gauge", about, age_s, labels)
+    for (producer, schema, reader), lag in services.plant.high_water.items():
+        labels = {"producer": producer, "schema": schema, "reader": reader}
+        about = "Most records that a reader was seen to be behind."
+        text.add("ring_lag_high_water_records", "gauge", about, lag, labels)
     _latencies(text, services)
     _gateway(text, services)
     return text.encode()

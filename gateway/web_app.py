@@ -82,6 +82,8 @@ def make_app(services: Services, tokens: Tokens) -> Admission:
 
 def _only_known(request: Request[Any, Any, Any]) -> None:
     """Refuse parameters that a route does not have: a wrong name must not be passed over. Raises Problem."""
+    if not request.url.path.startswith("/api/"):
+        return  # a page may have parameters of its own
     known = request.route_handler.parsed_fn_signature.parameters.keys() - _OTHERS
     for name in request.query_params:
         if name not in known:

@@ -49,6 +49,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.orders: list[Command] = []
+        self.high_water = {("feed", "tick", "writer"): 9}
 
     async def status(self) -> Status:
         """Always the same."""

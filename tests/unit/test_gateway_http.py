@@ -254,7 +254,7 @@ def test_the_page_is_served_with_an_etag(tmp_path: Path, data: Path) -> None:
         again = await client.get("/", headers={"if-none-match": page.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert (await client.get("/../pyproject.toml")).status_code == 404
-        assert (await client.get("/%2e%2e/services.py")).status_code == 404
+        assert (await client.get("/%2e%2e/pyproject.toml")).status_code == 404
 
     run(test, tmp_path, data)
 
@@ -394,6 +394,18 @@ def test_an_address_that_asks_too_often_is_told_when_to_come_again(tmp_path: Pat
         assert app.asgi.refused > 0
 
     run(test, tmp_path, data, requests_per_s=1.0)
+
+
+def test_a_stream_of_too_many_topics_ends_with_the_reason(tmp_path: Path, data: Path) -> None:
+    async def test(app: App, client: httpx.AsyncClient) -> None:
+        app.engine.trade(1, 5)
+        app.engine.trade(2, 5)
+        answer = await client.get("/api/v1/stream?topics=venue")
+        assert "event: error" in answer.text
+        assert "topics_per_stream" in answer.text
+        assert not app.services.hub.streams
+
+    run(test, tmp_path, data, topics_per_stream=1)
 
 
 def test_more_downloads_than_allowed_are_refused(tmp_path: Path, data: Path) -> None:

@@ -28,7 +28,7 @@ UNDER_WAY: Final = 8  # requests: an engine keeps few replies for one client
 CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
 FILTERS: Final = 400  # subscriptions at the engine, which allows 1,000; beyond, one takes all
-HIGH_WATER_MESSAGES: Final = 100_000
+HIGH_WATER_MESSAGES: Final = 10_000  # that wait here; what comes beyond is recovered
 
 Answered = Callable[[Reply | None, list[bytes]], None]
 """Takes a reply and its frames; None where none has come in time."""
@@ -262,6 +262,6 @@ class EngineLink:
         self._send_next()
         now_s = self._loop.time()
         idle = now_s - self._heard_s > CHECK_IDLE_S
-        if self._taken and now_s - self._checked_s > (CHECK_IDLE_S if idle else CHECK_BUSY_S) / 2:
+        if self._taken and now_s - self._checked_s > (CHECK_IDLE_S / 2 if idle else CHECK_BUSY_S):
             self._checked_s = now_s
             self.request(GetTopics(), lambda reply, _: self._on_topics(reply) if isinstance(reply, Topics) else None)

@@ -16,7 +16,8 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from tickplant.gateway.admission import Tokens
+from tickplant.errors import ConfigError
+from tickplant.gateway.admission import SCOPES, Tokens
 from tickplant.gateway.live_hub import LiveHub
 from tickplant.gateway.plant_line import PlantLine
 from tickplant.gateway.services import Services
@@ -29,20 +30,30 @@ from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import GatewaySpec
-from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 
 def main() -> None:
     """Run one gateway; ends the process."""
     with child_process(GatewaySpec) as spec:
-        tokens = Tokens(
-            credentials.hold(spec.secrets[name]) if name in spec.secrets else credentials.load(name)
-            for name in spec.config.tokens
-        )
-        warm_up_codec()
+        tokens = tokens_of(spec)
         listener = listen(spec.config, key=spec.name)
         with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(spec, tokens, listener))
+
+
+def tokens_of(spec: GatewaySpec) -> Tokens:
+    """The tokens of its credentials. Raises ConfigError for a credential that gives no scope to anybody."""
+    held = {
+        name: credentials.hold(spec.secrets[name]) if name in spec.secrets else credentials.load(name)
+        for name in spec.config.tokens
+    }
+    for name, values in held.items():
+        if unknown := sorted(values.keys() - set(SCOPES)):
+            message = (
+                f'credential "{name}" has the key {unknown[0]}: its keys are scopes, which are {", ".join(SCOPES)}'
+            )
+            raise ConfigError(message, key=f"gateways.{spec.name}.tokens")
+    return Tokens(held.values())
 
 
 async def _run(spec: GatewaySpec, tokens: Tokens, listener: socket.socket) -> None:

@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from tickplant.gateway import live_routes, plant_routes, stored_routes
+from tickplant.gateway import live_routes, plant_routes, stored_routes, stream_routes
 from tickplant.gateway.admission import Admission, Tokens
 from tickplant.gateway.docs_page import STYLE, docs_page
 from tickplant.gateway.documented import completed
@@ -55,6 +55,7 @@ def make_app(services: Services, tokens: Tokens) -> Admission:
         route_handlers=[
             *stored_routes.ROUTES,
             *live_routes.ROUTES,
+            *stream_routes.ROUTES,
             *plant_routes.ROUTES,
             openapi,
             docs,

@@ -16,9 +16,14 @@ import pytest
 from gateway_app import App, gateway_app
 from small_store import make_store
 
+from tickplant.errors import ConfigError
 from tickplant.gateway.admission import Tokens, needed_scope
+from tickplant.gateway.gateway_process import tokens_of
 from tickplant.gateway.problems import MEDIA_TYPE
+from tickplant.runtime import credentials, redaction
+from tickplant.runtime.config import GatewayConfig
 from tickplant.runtime.control import Resync
+from tickplant.runtime.job_specs import GatewaySpec, Plant
 from tickplant.store.reader import Store
 
 AAA = "venue=venue&symbol=AAA"
@@ -292,6 +297,28 @@ def test_each_route_needs_its_scope(tmp_path: Path, data: Path) -> None:
         assert app.supervisor.orders == [Resync("feed", "")]
 
     run(test, tmp_path, data, tokens=TOKENS)
+
+
+def test_tokens_are_those_of_the_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tickplant" / "credentials"
+    folder.mkdir(parents=True)
+    for name, text in (("desk", 'read = "a"\nhistory = "a"\n'), ("wrong", 'token = "b"\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(credentials, "protect", lambda: None)  # for the life of this process
+    monkeypatch.setattr(redaction, "register", lambda _: None)
+
+    def spec(*tokens: str, **secrets: dict[str, str]) -> GatewaySpec:
+        place = Plant(data_dir="", run_dir="", control="")
+        config = GatewayConfig(tokens=tokens)
+        return GatewaySpec(name="web", plant=place, config=config, engines=[], base="", secrets=secrets)
+
+    tokens = tokens_of(spec("desk", "ops", ops={"admin": "c"}))
+    assert [tokens.scopes_of(word) for word in "abc"] == [{"read", "history"}, set(), {"admin"}]
+    with pytest.raises(ConfigError, match='credential "wrong" has the key token: its keys are scopes'):
+        tokens_of(spec("wrong"))
 
 
 def test_a_path_that_nobody_listed_needs_a_scope() -> None:

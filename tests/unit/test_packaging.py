@@ -31,7 +31,7 @@ BELOW: dict[str, set[str]] = {
     "store": {"runtime", "shm", "records", "books", "wire", "writer", "client", "kernels"},
     "engine": {"runtime", "shm", "records", "books", "wire", "writer", "store", "kernels"},
     "sim": {"runtime", "records", "books", "kernels"},
-    "gateway": {"runtime", "records", "wire", "writer", "client", "store"},
+    "gateway": {"runtime", "records", "wire", "client", "store"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
     "cli": {"runtime", "venues", "records", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }

@@ -171,6 +171,8 @@ def print_status(status: Status) -> None:
     """The table once, for `tickplant status`."""
     console = Console()
     console.print(_table(status))
+    for page in pages(status):
+        console.print(Text(f"in a browser: {printable(page)}", style="dim"))
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
             why = trouble_sentence(process.name, process.role, str(trouble))

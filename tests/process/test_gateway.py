@@ -1,10 +1,12 @@
-"""A gateway in a real plant, and its server on real sockets: kills, limits, TLS."""
+"""A gateway in a real plant, with the examples of its page, and its server on real sockets: kills, limits, TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
+import shutil
 import signal
 import socket
 import ssl
@@ -32,10 +34,16 @@ from tickplant.store.reader import Store
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
+PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- test: ([\w-]+) -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+ADDRESS = "http://127.0.0.1:8088"
+
 GATEWAY = """
 [gateways.web]
 port = {gateway}
-requests_per_s = 10000.0
+requests_per_s = 100000.0
+connections_per_address = 1000
+downloads = 100
 """
 
 
@@ -62,7 +70,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with plant(tmp_path_factory.mktemp("gateway"), text, rate=300.0) as started:
         one = Running(started, f"http://127.0.0.1:{port}")
         wait_for("the gateway", one.up)
-        wait_for("trades", lambda: "binance.BTCUSDT.trade" in one.get("/api/v1/topics").text)
+        question = "/api/v1/history/trades?venue=binance&symbol=BTCUSDT&limit=60"
+        wait_for("stored trades", lambda: len(one.get(question).json().get("data", ())) == 60)
         yield one
 
 
@@ -153,6 +162,48 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
     last = done.stderr.decode().splitlines()[-1]
     assert last.startswith(f"web: gateways.web.port: 127.0.0.1:{port} cannot be listened on: Address already in use")
     assert "Traceback" not in done.stderr.decode()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The examples of docs/gateway.md, as they stand, and the OpenAPI document
+
+
+@pytest.mark.parametrize(("name", "language", "text"), EXAMPLES, ids=[name for name, _, _ in EXAMPLES])
+def test_an_example_runs(running: Running, tmp_path: Path, name: str, language: str, text: str) -> None:
+    assert ADDRESS in text
+    text = text.replace(ADDRESS, running.address)
+    programs = {"python": [sys.executable, "-c", text], "console": [], "javascript": ["node", "-e", text]}
+    if language == "javascript" and shutil.which("node") is None:
+        pytest.skip("needs node")
+    commands = [programs[language]]
+    if language == "console":
+        commands = [["sh", "-c", line.removeprefix("$ ")] for line in text.splitlines()]
+        if shutil.which("curl") is None:
+            pytest.skip("needs curl")
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=tmp_path)
+        assert done.returncode == 0, f"{name}: {command[-1]}\n{done.stderr}"
+        assert "BTCUSDT" in done.stdout, f"{name}: {done.stdout[:500]}"
+
+
+CHECKS = (
+    *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
+    *("response_headers_conformance", "response_schema_conformance"),
+)
+
+
+@pytest.mark.long
+def test_no_question_that_the_document_allows_or_forbids_is_a_fault(running: Running) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
+            *("run", f"{running.address}/openapi.json", "--url", running.address, "--no-color", "--seed", "1"),
+            *("--max-examples", "25", "--exclude-path", "/api/v1/stream", "--request-timeout", "30"),
+            *("--checks", ",".join(CHECKS)),
+        ],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[:9000]
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ CHECKS = (
 
 
 @pytest.mark.long
-def test_no_question_that_the_document_allows_or_forbids_is_a_fault(running: Running) -> None:
+def test_no_question_that_the_document_allows_or_forbids_is_a_fault(running: Running, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
@@ -201,7 +201,7 @@ def test_no_question_that_the_document_allows_or_forbids_is_a_fault(running: Run
             *("--max-examples", "25", "--exclude-path", "/api/v1/stream", "--request-timeout", "30"),
             *("--checks", ",".join(CHECKS)),
         ],
-        capture_output=True, text=True, timeout=600, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[:9000]
 

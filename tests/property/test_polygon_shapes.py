@@ -88,7 +88,7 @@ def frames(draw: st.DrawFn, cluster: str) -> bytes:
 
 @pytest.mark.parametrize("cluster", MAKERS)
 def test_shapes_record_what_the_reference_records(cluster: str) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(frames(cluster), max_size=8), st.sampled_from([8, 4, 0]))
     def run(sequence: list[bytes], scale: int) -> None:
         found = []

@@ -243,7 +243,7 @@ def frames(draw: st.DrawFn, venue: str) -> bytes:
 
 @pytest.mark.parametrize("venue", VENUES)
 def test_the_kernel_equals_the_plain_reader_or_leaves_the_frame(venue: str) -> None:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(st.lists(frames(venue), min_size=1, max_size=12), st.sampled_from([8, 8, 5, 0, 18]))
     def run(sequence: list[bytes], scale: int) -> None:
         both = pair(venue, scale)
@@ -255,7 +255,7 @@ def test_the_kernel_equals_the_plain_reader_or_leaves_the_frame(venue: str) -> N
 
 @pytest.mark.parametrize("venue", VENUES)
 def test_how_frames_are_cut_into_reads_does_not_matter(venue: str) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(frames(venue), min_size=1, max_size=10), st.lists(st.integers(0, 10), max_size=4))
     def run(sequence: list[bytes], cuts: list[int]) -> None:
         outputs = []

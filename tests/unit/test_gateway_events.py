@@ -72,7 +72,7 @@ def from_history(message: Message) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.getvalue().splitlines()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(messages())
 def test_a_record_of_a_stream_is_a_row_of_history(message: Message) -> None:
     event = json.loads(records_event(message).data)
@@ -95,7 +95,6 @@ def test_an_event_is_framed_for_both_kinds_of_streams() -> None:
     assert event.framed("x~y", websocket=False) is sse
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), st.tuples(st.integers(0, 2**52), st.integers(0, 2**52)), min_size=1))
 def test_a_cursor_says_where_each_topic_stands(places: dict[str, tuple[int, int]]) -> None:
     positions = Positions()

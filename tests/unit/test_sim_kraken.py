@@ -127,7 +127,7 @@ sides = st.dictionaries(st.integers(1, 12), st.integers(1, 3), max_size=8)
 
 
 @pytest.mark.kernels
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(old=sides, new=sides, depth=st.integers(1, 8), is_bid=st.booleans())
 def test_who_applies_the_changes_and_cuts_has_the_new_window(
     old: dict[int, int], new: dict[int, int], depth: int, is_bid: bool
@@ -286,7 +286,7 @@ def frame_rows(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
 
 
 @pytest.mark.kernels
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=frame_rows())
 def test_the_kernel_prints_what_plain_python_prints(data: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
     rows, levels = data

@@ -28,11 +28,13 @@ MODULES: Final[dict[str, int]] = {
     "dbn": 1,
     "books": 1,
     "orders": 1,
+    "indicators": 2,
     "codec": 1,
     "queries": 1,
     "latency": 5,
     "order_plant": 5,
     "idle": 2,
+    "gateway": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""
 

@@ -30,7 +30,7 @@ from bench.harness import Result, main, median_of
 from tickplant.books.checksums import ALGORITHMS, BookChecksum, Digits
 from tickplant.books.depth_book import DepthBook
 from tickplant.books.level_books import Books
-from tickplant.engine.derive.bars import Bars
+from tickplant.derive.bars import Bars
 from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, Side
 
 Records = NDArray[np.void]

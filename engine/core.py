@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tickplant.books.market_books import MarketBooks
 from tickplant.books.order_books import MAX_ORDERS
+from tickplant.derive.bars import Bars
 from tickplant.engine import publisher
 from tickplant.engine.checkpoints import Schedule, checkpoint
-from tickplant.engine.derive.bars import Bars
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable

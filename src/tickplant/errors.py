@@ -4,7 +4,8 @@ TickplantError ├── ConfigError         a key of a configuration file is wr
 shared-memory ring cannot be created or attached, or is not what was expected ├── StoreError          stored data
 cannot be read or written │   └── DamageError     bytes on disk are not what was written ├── FeedError           a
 venue, endpoint or recording cannot be used ├── ControlError        the plant does not answer, or refuses a command
-└── SubscribeError      a subscriber cannot attach, or asked for what does not exist
+├── SubscribeError      a subscriber cannot attach, or asked for what does not exist └── DeriveError         a
+derivation is not known, or cannot be configured so
 
 Each message names the file, key, segment or address at fault and says what to do. The command line prints it without
 a traceback and exits with `exit_code`.
@@ -67,3 +68,13 @@ class ControlError(TickplantError):
 
 class SubscribeError(TickplantError):
     """A subscriber cannot attach, or asked for what does not exist."""
+
+
+class DeriveError(TickplantError):
+    """A derivation is not known, or cannot be configured so; `key` is the name or parameter at fault."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key

@@ -36,7 +36,7 @@ def records(draw: st.DrawFn) -> tuple[Schema, NDArray[np.void]]:
 
 
 @given(records(), st.integers(1, 19))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_records_come_back_from_a_chunk(drawn: tuple[Schema, NDArray[np.void]], level: int) -> None:
     schema, made = drawn
     decoded = decode_chunk(encode_chunk(made, schema, 0, level=level))[0]
@@ -45,7 +45,7 @@ def test_any_records_come_back_from_a_chunk(drawn: tuple[Schema, NDArray[np.void
 
 
 @given(records())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_stand_alone_reader_reads_the_same(drawn: tuple[Schema, NDArray[np.void]]) -> None:
     schema, made = drawn
     encoded = encode_chunk(made, schema, 7)
@@ -58,7 +58,7 @@ def test_the_stand_alone_reader_reads_the_same(drawn: tuple[Schema, NDArray[np.v
 
 
 @given(words)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     keys = keys % np.uint64(7) * np.uint64(2**61 + 3)
     numbers, expected = np.empty((2, len(keys)), np.int32)
@@ -77,7 +77,7 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
 
 
 @given(words)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(np.array([5], np.uint64))
 @example(np.array([2**64 - 1, 0, 1, 2], np.uint64))
 def test_progressions_are_recognised_like_the_reference(values: NDArray[np.uint64]) -> None:
@@ -94,7 +94,7 @@ def test_progressions_are_recognised_like_the_reference(values: NDArray[np.uint6
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_residuals_equal_the_reference_and_restore_the_values(
     values: NDArray[np.uint64], predictor: int, base: int, grouped: bool, random: Random
 ) -> None:
@@ -116,7 +116,7 @@ def test_residuals_equal_the_reference_and_restore_the_values(
 
 
 @given(words, word, st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_grouped_residuals_equal_the_reference_and_restore_the_values(
     values: NDArray[np.uint64], base: int, random: Random
 ) -> None:
@@ -136,7 +136,7 @@ def test_grouped_residuals_equal_the_reference_and_restore_the_values(
 
 
 @given(words, st.sampled_from([1, 2, 1000, 2**40, 2**63]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(np.array([2**63], np.uint64), 1)
 @example(np.array([0, 0], np.uint64), 1)
 def test_packing_equals_the_reference_and_unpacks(values: NDArray[np.uint64], factor: int) -> None:

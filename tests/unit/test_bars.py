@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tickplant.books.plain_books import PlainBars
-from tickplant.engine.derive.bars import Bars
+from tickplant.derive.bars import Bars
 from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = pytest.mark.kernels

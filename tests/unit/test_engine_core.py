@@ -191,7 +191,7 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
 import sys
 from pathlib import Path
 from tickplant.books import level_kernels, level_runs
-from tickplant.engine.derive import bar_kernels
+from tickplant.derive import bar_kernels
 from tickplant.records import channel_masks, fanout
 from tickplant.engine.core import FeedBooks, warm_up
 sys.path[:0] = sys.argv[1:3]

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "tail": ("live", "Attach and print live records of TOPICS."),
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
+    "derive": ("indicate", "Compute indicator NAME over what is stored, or list the indicators there are."),
     "sql": (
         "statement",
         "Answer a STATEMENT of SQL, in DuckDB's dialect.",

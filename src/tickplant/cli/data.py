@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import check_store, open_store, schema_option, skip_damage_option
 from tickplant.plant.console import Progress
@@ -37,15 +37,7 @@ from tickplant.times import format_time
     help="Only this kind of tick; may be given more than once.",
 )
 @schema_option
-@click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")
-@click.option("--end", type=Time(), help="Last time, exclusive.")
-@click.option(
-    "--clock",
-    type=click.Choice(["recv", "event"]),
-    default="recv",
-    show_default=True,
-    help="The clock of --start and --end: when a record was received, or the venue's own time.",
-)
+@range_options
 @click.option("--where", help='Only rows that fit, such as "price > 60000 and kind = trade".')
 @click.option("--columns", help="Only these columns, with commas between them.")
 @click.option("--float", "as_float", is_flag=True, help="Prices and sizes as float64 instead of exact decimals.")

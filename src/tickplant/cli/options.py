@@ -65,6 +65,19 @@ def check_range(start: int | None, end: int | None) -> None:
         raise click.UsageError(f"--start {format_time(start)} is after --end {format_time(end)}: nothing is in between")
 
 
+def range_options(function: F) -> F:
+    """`--start`, `--end` and `--clock`: which records are wanted."""
+    clock = click.option(
+        "--clock",
+        type=click.Choice(["recv", "event"]),
+        default="recv",
+        show_default=True,
+        help="The clock of --start and --end: when a record was received, or the venue's own time.",
+    )(function)
+    end = click.option("--end", type=Time(), help="Last time, exclusive.")(clock)
+    return click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")(end)
+
+
 def config_option(function: F) -> F:
     """`-c FILE`: the configuration; without it supervisor.toml of this folder, else the demo plant."""
     return click.option(

@@ -87,6 +87,10 @@ class Store(Readings, StoredStreams):
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
 
+    def another(self) -> Store:
+        """A store of the same directory, for another thread."""
+        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self._while_reading)
+
     # -----------------------------------------------------------------------------------------------------------
     # What there is
 

@@ -8,7 +8,7 @@ Nothing is read before one of those is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -24,6 +24,7 @@ from tickplant.times import parse_time
 
 if TYPE_CHECKING:
     from tickplant.store.arrow_columns import Prices
+    from tickplant.store.derived_values import Derived, Progress
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
     from tickplant.store.rows import Rows
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 Time: TypeAlias = int | str | datetime | np.datetime64
 """Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
 Names: TypeAlias = str | Iterable[str]
+
+PRODUCER: Final = "producer"
+"""A field on request: the place of a row's producer among `Store.producers` of its schema."""
 
 _ORDERS: Final = (Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
 
@@ -78,6 +82,61 @@ class Readings:
         """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
+    def derive(
+        self,
+        name: str,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        *range_: Time | None,
+        bars: str = "1m",
+        clock: Clock = "recv",
+        progress: Progress = lambda _: None,
+        start: Time | None = None,
+        end: Time | None = None,
+        **parameters: float,
+    ) -> Derived:
+        """Values of an indicator over what is stored: `store.derive("rsi", "binance", "BTCUSDT", bars="5m", period=9)`.
+
+        Indicators over bars take those of length `bars`: the engine's where it stored that length, else bars made from
+        the stored trades. The indicator begins with the first stored row whatever the range, which only says what is
+        given back. What was computed is kept in the store's folder `derived`, and made anew where its inputs changed.
+
+        Args:
+            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of them.
+            venue: a name, several, or None for all.
+            symbol: likewise.
+            range_: start and end, by place.
+            bars: such as 1s, 5m, 1h, 1d.
+            clock: of the range.
+            progress: called with each `DerivedDay`, from several threads.
+            start: of the half-open range.
+            end: likewise.
+            parameters: of the indicator, defaults where none is given.
+
+        Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
+        read, DamageError.
+        """
+        from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
+        from tickplant.store.derived_rows import bar_seconds  # noqa: PLC0415
+        from tickplant.store.derived_values import Derived  # noqa: PLC0415
+
+        found = indicator(name)
+        settled = found.settle(parameters)
+        bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
+        label = f"{found.label(settled.tolist())}.{bars if found.over == 'bar' else found.over}"
+        symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
+        return Derived(
+            cast("Store", self),
+            list(symbols),
+            found,
+            settled,
+            interval_s=bar_seconds(bars),
+            label=label,
+            range_ns=bounds,
+            clock=clock,
+            progress=progress,
+        )
+
     # -----------------------------------------------------------------------------------------------------------
 
     def rows(
@@ -94,10 +153,12 @@ class Readings:
         where: str | Expression | None = None,
         prices: Prices = "decimal",
         judge: Judge | None = None,
+        after: Mapping[str, int] | None = None,
     ) -> Rows:
         """Rows of any schema and kinds, which the methods above select by name.
 
-        A reader that filters the rows itself names in `judge` the chunks that it needs.
+        A reader that filters the rows itself names in `judge` the chunks that it needs. `after`: the first seq of each
+        producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
         from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
@@ -116,7 +177,7 @@ class Readings:
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments)
-        return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by)
+        return Rows(self._fields(schema, selection, after or {}), arrow, columns=columns, filter_by=filter_by)
 
     def _rows(
         self,
@@ -129,16 +190,20 @@ class Readings:
         start, end = _bounds(range_, how)
         return self.rows(venue, symbol, start_ns=start, end_ns=end, **what, **how)
 
-    def _fields(self, schema: Schema, selection: Selection) -> Any:
+    def _fields(self, schema: Schema, selection: Selection, after: Mapping[str, int]) -> Any:
         store = cast("Store", self)
 
-        def blocks(producer: str, names: Sequence[str]) -> Iterator[Columns]:
-            return (block.columns for block in store.blocks(producer, schema, selection, names))
+        def blocks(rank: int, producer: str, names: Sequence[str]) -> Iterator[Columns]:
+            wanted = [name for name in names if name != PRODUCER]
+            first_seq = after.get(producer, 0)
+            for block in store.blocks(producer, schema, selection, wanted, first_seq=first_seq):
+                ranks = {PRODUCER: np.full(block.rows, rank, np.int32)} if PRODUCER in names else {}
+                yield {**block.columns, **ranks}
 
         def read(names: Sequence[str]) -> Iterator[Columns]:
             producers = store.producers(schema)
             needed = tuple(dict.fromkeys((*names, "ts_recv"))) if len(producers) > 1 else tuple(names)
-            return merge_columns([blocks(producer, needed) for producer in producers])
+            return merge_columns([blocks(rank, producer, needed) for rank, producer in enumerate(producers)])
 
         return read
 

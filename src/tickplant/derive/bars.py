@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.engine.derive import bar_kernels as k
+from tickplant.derive import bar_kernels as k
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BAR
 

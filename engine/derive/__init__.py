@@ -1,1 +1,0 @@
-"""Derived series: one file a derivation."""

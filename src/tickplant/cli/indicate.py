@@ -1,0 +1,109 @@
+"""The command that computes indicators over the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
+from tickplant.cli.output import TerminalText, say, say_json
+from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.errors import DeriveError
+from tickplant.plant.console import Progress
+from tickplant.store.derived_values import DerivedDay
+from tickplant.store.row_files import SUFFIXES
+from tickplant.store.selection import Clock
+
+
+@click.command()
+@click.argument("name", default="")
+@click.argument("venue", default="")
+@click.argument("symbol", default="")
+@config_option
+@data_option
+@click.option("--bars", default="1m", show_default=True, help="Length of the bars, such as 1s, 5m, 1h, 1d.")
+@click.option(
+    "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
+)
+@range_options
+@click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
+@skip_damage_option
+@json_option
+def derive(
+    name: str,
+    venue: str,
+    symbol: str,
+    file: Path | None,
+    data_dir: Path | None,
+    bars: str,
+    given: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    clock: Clock,
+    out: Path | None,
+    skip_damage: bool,
+    as_json: bool,
+) -> None:
+    """Compute indicator NAME over what is stored, or list the indicators there are.
+
+    Without SYMBOL, of all symbols of VENUE; without both, of all. What was computed is kept in the store, and computed
+    anew where its input changed.
+    """
+    if not name:
+        _print_indicators(as_json=as_json)
+        return
+    check_range(start, end)
+    parameters = dict(map(_parameter, given))
+    with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store, Progress(name, "days") as progress:
+        done: list[DerivedDay] = []
+
+        def show(day: DerivedDay) -> None:
+            done.append(day)
+            progress.show(len(done))
+
+        found = store.derive(
+            name,
+            venue or None,
+            symbol or None,
+            bars=bars,
+            clock=clock,
+            start=start,
+            end=end,
+            progress=show,
+            **parameters,
+        )
+        days = found.days
+        if out is None:
+            stdout = sys.stdout.buffer
+            shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
+            count = found.write_text(shown, "jsonl" if as_json else "csv")
+            stdout.flush()
+        else:
+            count = found.write(out)
+    kept = sum(day.cached for day in days)
+    if out is not None and as_json:
+        say_json({"file": str(out), "rows": count, "days": len(days), "cached": kept})
+        return
+    say(f"{found.label}: {count:,} rows, {len(days) - kept} days computed, {kept} from the cache", err=out is None)
+
+
+def _parameter(text: str) -> tuple[str, float]:
+    """Name and value of `period=14`. Raises DeriveError."""
+    key, _, value = text.partition("=")
+    try:
+        return key, float(value)
+    except ValueError:
+        raise DeriveError(f"{value!r} is no number: --set wants KEY=NUMBER, such as period=14", key=key) from None
+
+
+def _print_indicators(*, as_json: bool) -> None:
+    for one in INDICATORS.values():
+        parameters = {parameter.name: parameter.default for parameter in one.parameters}
+        if as_json:
+            say_json({"name": one.name, "over": one.over, "parameters": parameters, "outputs": one.outputs})
+        else:
+            settings = " ".join(f"{key}={value:.6g}" for key, value in parameters.items())
+            say(f"{one.name} over {one.over}s{f', {settings}' if settings else ''}: {one.formula}")

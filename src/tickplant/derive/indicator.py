@@ -1,0 +1,128 @@
+"""What an indicator is: its inputs, parameters and outputs, its kernel and its plain reference.
+
+    rsi = Indicator(name="rsi", over="bar", inputs=("close",), parameters=(Parameter("period", 14, 1),), ...)
+    rsi.apply(columns, period=14)
+
+An indicator is a function of rows alone (bars, trades or best bids and offers of one instrument, in order): no clock,
+and no dependence on where a batch was cut, since all that a kernel remembers is in its state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import DeriveError
+
+Floats: TypeAlias = NDArray[np.float64]
+Over = Literal["bar", "trade", "bbo"]
+Kernel = Callable[[Floats, Floats, Floats, Floats], None]
+Reference = Callable[[Floats, Sequence[float]], Floats]
+Count = Callable[[Sequence[float]], int]
+
+COLUMNS: Final[dict[Over, tuple[str, ...]]] = {
+    "bar": ("open", "high", "low", "close", "volume", "buy_volume", "trades"),
+    "trade": ("price", "size", "sign", "time_ns"),
+    "bbo": ("bid", "ask", "bid_size", "ask_size"),
+}
+"""Columns that indicators may ask for. `sign` is 1 where the aggressor bought, -1 where it sold, 0 where that is not
+known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price that does not exist is NaN."""
+
+MAX_OUTPUTS: Final = 4
+MAX_PERIOD: Final = 1_000_000
+"""Bound of every whole parameter, so that a state takes megabytes at the most."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that an indicator is configured by."""
+
+    name: str
+    default: float
+    least: float
+    whole: bool = True
+
+    def check(self, value: float) -> float:
+        """The value. Raises DeriveError, naming the parameter, where it cannot be used."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DeriveError(f"{value!r} is no number", key=self.name)
+        if value < self.least or (self.whole and value > MAX_PERIOD):
+            most = f" and at most {MAX_PERIOD}" if self.whole else ""
+            raise DeriveError(f"{value:g} must be at least {self.least:g}{most}", key=self.name)
+        if self.whole and value != int(value):
+            raise DeriveError(f"{value:g} must be a whole number", key=self.name)
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One indicator.
+
+    A row with NaN in an input, or whose value is not defined (a divisor of 0, the logarithm of a price that is not
+    positive), gives NaN and leaves the state as it was. The rows before all outputs are there give NaN in all of them.
+
+    Attributes:
+        name: as users write it.
+        over: what the rows are.
+        inputs: columns of `COLUMNS[over]`, in the kernel's order.
+        parameters: in the kernel's order.
+        outputs: names of the at most `MAX_OUTPUTS` values of a row.
+        state_size: how many float64 the state takes, given the parameters.
+        warm_up: how many rows give NaN at first, given the parameters; more where rows give no value of their own.
+        kernel: `(inputs, parameters, state, out)`, float64: C-contiguous inputs (len(self.inputs), rows), parameters
+            (len(self.parameters),), the state (state_size,), which is all zeros before the first row, and C-contiguous
+            out (len(self.outputs), rows), which it fills.
+        reference: `(inputs, parameters)` gives what a kernel gives for all rows at once, in plain Python, from the
+            definition.
+        formula: in one line.
+        source: who defined it, in one line.
+    """
+
+    name: str
+    over: Over
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: tuple[str, ...]
+    state_size: Count
+    warm_up: Count
+    kernel: Kernel
+    reference: Reference
+    formula: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.inputs if name not in COLUMNS[self.over]]:
+            raise ValueError(f"indicator {self.name}: there is no column {unknown[0]} over {self.over}")
+        if not 1 <= len(self.outputs) <= MAX_OUTPUTS:
+            raise ValueError(f"indicator {self.name}: {len(self.outputs)} outputs, of at most {MAX_OUTPUTS}")
+
+    def settle(self, given: Mapping[str, float]) -> Floats:
+        """All parameters in the kernel's order, shape (len(self.parameters),), defaults where none is given.
+
+        Raises DeriveError for a name that is no parameter and for a value that is out of bounds.
+        """
+        if unknown := given.keys() - {parameter.name for parameter in self.parameters}:
+            there = ", ".join(parameter.name for parameter in self.parameters) or "none"
+            raise DeriveError(f"no parameter of {self.name}; there is {there}", key=min(unknown))
+        return np.array([part.check(given.get(part.name, part.default)) for part in self.parameters], np.float64)
+
+    def label(self, parameters: Sequence[float]) -> str:
+        """Name and parameters, as in `macd-12-26-9`."""
+        return "-".join([self.name, *(f"{value:.15g}" for value in parameters)])
+
+    def start(self, parameters: Sequence[float]) -> Floats:
+        """The state before the first row."""
+        return np.zeros(self.state_size(parameters), np.float64)
+
+    def apply(self, columns: Mapping[str, NDArray[np.float64]], **parameters: float) -> dict[str, Floats]:
+        """The outputs, by name, for all rows of the columns at once. Raises DeriveError, KeyError for a column."""
+        settled = self.settle(parameters)
+        inputs = np.ascontiguousarray([columns[name] for name in self.inputs], np.float64)
+        out = np.empty((len(self.outputs), inputs.shape[1]))
+        self.kernel(inputs, settled, self.start(settled.tolist()), out)
+        return dict(zip(self.outputs, out, strict=True))

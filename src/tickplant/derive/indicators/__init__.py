@@ -1,0 +1,1 @@
+"""Indicators by family, and the table of all of them."""

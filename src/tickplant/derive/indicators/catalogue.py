@@ -1,0 +1,25 @@
+"""All indicators by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tickplant.derive.indicator import Indicator
+from tickplant.derive.indicators.averages import AVERAGES
+from tickplant.derive.indicators.best_quotes import BEST_QUOTES
+from tickplant.derive.indicators.liquidity import LIQUIDITY
+from tickplant.derive.indicators.oscillators import OSCILLATORS
+from tickplant.derive.indicators.trends import TRENDS
+from tickplant.derive.indicators.volatilities import VOLATILITIES
+from tickplant.derive.indicators.volumes import VOLUMES
+from tickplant.errors import DeriveError
+
+ALL: Final = (*AVERAGES, *OSCILLATORS, *TRENDS, *VOLUMES, *VOLATILITIES, *LIQUIDITY, *BEST_QUOTES)
+INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in ALL}
+
+
+def indicator(name: str) -> Indicator:
+    """The indicator of this name. Raises DeriveError, naming what there is."""
+    if name not in INDICATORS:
+        raise DeriveError(f"no such indicator; there is {', '.join(INDICATORS)}", key=name)
+    return INDICATORS[name]

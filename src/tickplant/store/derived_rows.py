@@ -1,0 +1,150 @@
+"""The rows that an indicator is computed over, read from a store day by day: bars, trades, best bids and offers.
+
+Bars of a length that the engine stored are those; of any other length they are made from the stored trades, by the
+engine's kernel. What a day leaves open (a bar) is carried to the next as plain arrays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.derive import bar_kernels
+from tickplant.derive.indicator import Floats, Over
+from tickplant.errors import DeriveError
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import BAR, NO_PRICE, Flag, Kind, Schema, Side
+from tickplant.store.segments import Range
+from tickplant.store.selection import Selection
+
+if TYPE_CHECKING:
+    from tickplant.store.reader import Store
+
+Records = NDArray[np.void]
+Carried = dict[str, NDArray[Any]]
+
+DAY_NS: Final = 86_400 * 10**9
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
+LOOKED_AT: Final = 4
+"""Parts of stored bars in which a length must occur, to be one that the engine made."""
+IDENTITY: Final = ("producer", "epoch", "first_seq", "last_seq", "payload_checksum", "header_checksum")
+"""What names the content of a chunk."""
+
+
+class Block(NamedTuple):
+    """Rows of one instrument: times in ns, int64 (rows,), and inputs, float64 (columns, rows)."""
+
+    ts_event: NDArray[np.int64]
+    ts_recv: NDArray[np.int64]
+    inputs: Floats
+
+
+def bar_seconds(text: str) -> int:
+    """The length of bars such as `1m`, seconds. Raises DeriveError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
+    if not found:
+        raise DeriveError(f"{text!r} is no length of bars: a number and one of s, m, h, d, such as 1m", key="bars")
+    seconds = int(found[1]) * UNITS[found[2]]
+    if seconds > UNITS["d"]:
+        raise DeriveError(f"{text} is longer than a day", key="bars")
+    return seconds
+
+
+class DerivedRows:
+    """The rows of one symbol for one indicator."""
+
+    def __init__(
+        self, store: Store, instruments: Sequence[Instrument], over: Over, inputs: Sequence[str], interval_s: int
+    ) -> None:
+        """Take what is wanted; `interval_s` is looked at where the rows are bars."""
+        self._store = store
+        self._inputs = inputs
+        self._interval_s = interval_s
+        self._ids = frozenset(row.id for row in instruments)
+        size = max(self._ids) + 1
+        self._price_unit, self._size_unit = np.ones(size), np.ones(size)
+        for row in instruments:
+            self._price_unit[row.id] = 10.0**row.price_scale
+            self._size_unit[row.id] = 10.0**row.size_scale
+        self._made = over == "bar" and not self._is_stored()
+        self.schema = Schema.TICK if self._made else SCHEMAS[over]
+        kinds = frozenset({int(Kind.TRADE)}) if self.schema == Schema.TICK else None
+        self._selection = Selection(ids=self._ids, kinds=kinds)
+
+    def _is_stored(self) -> bool:
+        parts = self._store.scan(schema=Schema.BAR, ids=self._ids)
+        return any((part["interval_s"] == self._interval_s).any() for part in islice(parts, LOOKED_AT))
+
+    def chunks_by_day(self) -> dict[int, bytes]:
+        """What of the store each day with rows is made of, by days since the epoch, in order; from indexes alone."""
+        found: dict[int, list[bytes]] = {}
+        for producer in self._store.producers(self.schema):
+            for stretch in self._store.stretches(Range(producer, self.schema, self._selection)):
+                for chunk in stretch.chunks:
+                    header = chunk.entry["header"]
+                    named = repr([int(header[name]) for name in IDENTITY] + [stretch.first_seq, stretch.last_seq])
+                    first, last = int(header["ts_recv_min"]) // DAY_NS, int(header["ts_recv_max"]) // DAY_NS
+                    for day in range(first, last + 1):
+                        found.setdefault(day, []).append(named.encode())
+        scales = repr((sorted(self._ids), self._price_unit.tolist(), self._size_unit.tolist(), self._made)).encode()
+        return {day: b"\n".join([scales, *found[day]]) for day in sorted(found)}
+
+    def read(self, day: int, carried: Carried) -> Iterator[Block]:
+        """Rows received on a day of UTC, chunk by chunk; what it leaves open is put into `carried`.
+
+        Raises DamageError.
+        """
+        kinds = [Kind.TRADE] if self.schema == Schema.TICK else None
+        for found in self._store.scan(
+            schema=self.schema, ids=self._ids, kinds=kinds, start_ns=day * DAY_NS, end_ns=(day + 1) * DAY_NS
+        ):
+            records = found
+            if self._made:
+                records = self._bars(records, carried)
+            elif self.schema == Schema.BAR:
+                records = records[records["interval_s"] == self._interval_s]
+            elif self.schema == Schema.TICK:
+                records = records[records["flags"] & Flag.BACKFILL == 0]
+            if len(records):
+                columns = [self._column(records, name) for name in self._inputs]
+                event, recv = (np.ascontiguousarray(records[name]) for name in ("ts_event", "ts_recv"))
+                yield Block(event, recv, np.ascontiguousarray(columns, np.float64))
+
+    def _bars(self, ticks: Records, carried: Carried) -> Records:
+        """The bars that these trades close, as the engine's: see `bars.Bars`."""
+        if not carried:
+            carried["bars"] = np.zeros((2, 1), BAR)
+            carried["closed_until"] = np.zeros((2, 1), np.int64)
+            carried["next_end"] = np.full(2, bar_kernels.NEVER, np.int64)
+        # All ids that the symbol has had are one line of bars, so their row is 1; the id goes back into the bars.
+        line = ticks.copy()
+        line["instrument"] = 1
+        out = np.zeros(len(line), BAR)
+        lengths, tally = np.array([self._interval_s]), np.zeros(len(bar_kernels.TALLY), np.int64)
+        _, written = bar_kernels.apply_ticks(
+            line, 0, lengths, carried["bars"], carried["closed_until"], carried["next_end"], out, tally
+        )
+        bars = out[:written]
+        bars["instrument"] = ticks["instrument"][-1] if len(ticks) else 0
+        return bars
+
+    def _column(self, records: Records, name: str) -> Floats:
+        if name == "trades":
+            return cast("Floats", records["trades"].astype(np.float64))
+        if name == "time_ns":
+            # Where the venue gave no time, the time of receipt is the nearest to it.
+            times = np.where(records["ts_event"] > 0, records["ts_event"], records["ts_recv"])
+            return cast("Floats", times.astype(np.float64))
+        if name == "sign":
+            bought, sold = (records["side"] == side for side in (Side.BUY, Side.SELL))
+            return cast("Floats", bought.astype(np.float64) - sold.astype(np.float64))
+        field = {"bid": "bid_price", "ask": "ask_price"}.get(name, name)
+        unit = self._size_unit if name.endswith(("size", "volume")) else self._price_unit
+        values = records[field] / unit[records["instrument"]]
+        return cast("Floats", np.where(records[field] == NO_PRICE, np.nan, values))

@@ -1,0 +1,303 @@
+"""Indicators over what is stored: computed once a symbol and day, kept in `derived/`, anew where an input changed.
+
+A day's values follow from its rows and from what the kernel remembers of all days before. So each day has a key: the
+digest of the chunks that it is read from, of the indicator (its sources and parameters), and of the key of the day
+before. A file whose key is another is made anew, and so are the days behind it; nothing else is. Values therefore do
+not depend on the range that is asked for, and equal those of one run over everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tickplant.derive.indicator import Floats, Indicator
+from tickplant.errors import StoreError
+from tickplant.kernels import source_digest
+from tickplant.store.derived_rows import DAY_NS, Carried, DerivedRows
+from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
+from tickplant.store.rows import need
+from tickplant.store.selection import Clock
+from tickplant.times import format_time
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as PandasFrame
+    from polars import DataFrame as PolarsFrame
+
+    from tickplant.store.reader import Store
+
+FOLDER: Final = "derived"
+SUFFIX: Final = ".npz"
+CARRIED: Final = "carried_"
+TIMES: Final = ("ts_event", "ts_recv")
+UNREADABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for a file that is not there, or not what was written."""
+
+Progress = Callable[["DerivedDay"], None]
+Columns = dict[str, NDArray[Any]]
+
+
+class DerivedDay(NamedTuple):
+    """What there is of a symbol on one day of UTC, by receive time."""
+
+    venue: str
+    symbol: str
+    day: str
+    rows: int
+    cached: bool  # read from the cache; False: computed now
+    file: Path
+
+
+class _Day(NamedTuple):
+    """Values of a day, and what the next one begins with."""
+
+    ts_event: NDArray[np.int64]
+    ts_recv: NDArray[np.int64]
+    values: Floats  # (outputs, rows)
+    carried: Carried
+
+
+class Derived:
+    """Values of one indicator, a row each for the rows that it is computed over, symbol by symbol in order of time.
+
+    Nothing is read before the first call, which computes what is not in the cache; the next ones read that.
+
+    Attributes:
+        columns: ts_event and ts_recv, venue, symbol, and the indicator's outputs, NaN where it has no value.
+        schema: of Arrow: times in UTC to the nanosecond, names as dictionaries, outputs as float64.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        symbols: Sequence[tuple[str, str]],
+        indicator: Indicator,
+        parameters: Floats,
+        *,
+        interval_s: int,
+        label: str,
+        range_ns: tuple[int | None, int | None] = (None, None),
+        clock: Clock = "recv",
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._symbols = list(symbols)
+        self._indicator = indicator
+        self._parameters = parameters
+        self._interval_s = interval_s
+        self._range_ns = range_ns
+        self._clock = clock
+        self._progress = progress
+        self._made: list[DerivedDay] | None = None
+        self._kept: dict[Path, _Day] = {}  # what could not be written
+        self.label = label
+        self.columns = ("ts_event", "ts_recv", "venue", "symbol", *indicator.outputs)
+        name = pa.dictionary(pa.int32(), pa.string())
+        time = pa.timestamp("ns", "UTC")
+        types = [time, time, name, name, *(pa.float64() for _ in indicator.outputs)]
+        self.schema: pa.Schema = pa.schema(list(zip(self.columns, types, strict=True)))
+
+    @property
+    def days(self) -> list[DerivedDay]:
+        """Each symbol and day, and whether it came from the cache. Computes what is missing.
+
+        Raises DamageError.
+        """
+        if self._made is None:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                made = list(pool.map(self._make, self._symbols))
+            self._made = [day for days, _ in made for day in days]
+            self._store.damages += sum(damages for _, damages in made)
+        return self._made
+
+    def blocks(self) -> Iterator[tuple[DerivedDay, Columns]]:
+        """Of each day that has rows in the range: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
+        start, end = self._range_ns
+        for day in self.days:
+            found = self._day(day.file)
+            times = found.ts_recv if self._clock == "recv" else found.ts_event
+            wanted = np.ones(len(times), np.bool_)
+            wanted &= True if start is None else times >= start
+            wanted &= True if end is None else times < end
+            if wanted.any():
+                columns: Columns = {"ts_event": found.ts_event[wanted], "ts_recv": found.ts_recv[wanted]}
+                columns |= dict(zip(self._indicator.outputs, found.values[:, wanted], strict=True))
+                yield day, columns
+
+    def numpy(self) -> Columns:
+        """Arrays of shape (rows,) by name: times as int64 nanoseconds, `instrument` in place of venue and symbol."""
+        names = ("ts_event", "ts_recv", "instrument", *self._indicator.outputs)
+        parts: list[Columns] = []
+        for day, columns in self.blocks():
+            newest = self._store.find(day.venue, day.symbol)[-1].id
+            parts.append(columns | {"instrument": np.full(len(columns["ts_recv"]), newest, np.uint32)})
+        types = dict.fromkeys(names, np.float64) | {"ts_event": np.int64, "ts_recv": np.int64, "instrument": np.uint32}
+        return {name: np.concatenate([np.zeros(0, types[name]), *(part[name] for part in parts)]) for name in names}
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Arrow record batches, a symbol and day each."""
+        for day, columns in self.blocks():
+            rows = len(columns["ts_recv"])
+            names = {"venue": day.venue, "symbol": day.symbol}
+            arrays: list[Any] = []
+            for name, kind in zip(self.columns, self.schema.types, strict=True):
+                if name in names:
+                    arrays.append(pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [names[name]]))
+                else:
+                    values = columns[name]
+                    arrays.append(pa.array(values, mask=values == 0 if name == "ts_event" else None).cast(kind))
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def arrow(self) -> pa.Table:
+        """Everything as one Arrow table."""
+        return pa.Table.from_batches(self.batches(), self.schema).unify_dictionaries()
+
+    def pandas(self) -> PandasFrame:
+        """A frame with times in UTC to the nanosecond."""
+        need("pandas")
+        frame: PandasFrame = self.arrow().to_pandas()
+        return frame
+
+    def polars(self) -> PolarsFrame:
+        """A frame with times in UTC to the nanosecond; a value that is not there is NaN."""
+        frame: PolarsFrame = need("polars").from_arrow(self.arrow())
+        return frame
+
+    def write(self, path: Path) -> int:
+        """Write a file in the format that its suffix names; returns the number of rows.
+
+        The file appears whole or not at all. Raises StoreError for an unknown suffix and where it cannot be written.
+        """
+        kind = format_of(path)
+        with whole_file(path) as file:
+            if kind in ("csv", "jsonl"):
+                return self.write_text(file, "csv" if kind == "csv" else "jsonl")
+            return write_batches(file, kind, self.schema, self.batches(), lambda _: None)
+
+    def write_text(self, file: TextFile, text_format: TextFormat) -> int:
+        """Write CSV with a header line, or one JSON object a line; returns the number of rows. NaN is empty or null."""
+        count = 0
+        if text_format == "csv":
+            file.write(f"{','.join(self.columns)}\n".encode())
+        for day, columns in self.blocks():
+            times = [[format_time(time) if time else None for time in columns[name].tolist()] for name in TIMES]
+            values = [columns[name].tolist() for name in self._indicator.outputs]
+            for event, recv, *found in zip(*times, *values, strict=True):
+                row = [event, recv, day.venue, day.symbol, *(None if math.isnan(value) else value for value in found)]
+                if text_format == "csv":
+                    file.write(f"{','.join('' if cell is None else str(cell) for cell in row)}\n".encode())
+                else:
+                    file.write(msgspec.json.encode(dict(zip(self.columns, row, strict=True))) + b"\n")
+            count += len(columns["ts_recv"])
+        return count
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _make(self, symbol: tuple[str, str]) -> tuple[list[DerivedDay], int]:
+        """All days of a symbol up to the end of the range, in order, in a thread of its own; and damage passed over."""
+        store = self._store.another()
+        rows = DerivedRows(
+            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s
+        )  # fmt: skip
+        folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
+        code = source_digest(self._indicator.reference.__module__)
+        key = f"{code} {self.label} {self._parameters.tolist()}"
+        before: Callable[[], Carried] = dict
+        days = []
+        for day, chunks in rows.chunks_by_day().items():
+            if self._clock == "recv" and self._range_ns[1] is not None and day * DAY_NS >= self._range_ns[1]:
+                break
+            key = hashlib.blake2b(key.encode() + chunks, digest_size=16).hexdigest()
+            name = datetime.fromtimestamp(day * DAY_NS // 10**9, UTC).strftime("%Y-%m-%d")
+            file = folder / f"{name}{SUFFIX}"
+            count = _rows_of(file, key)
+            cached = count is not None
+            if count is None:
+                damages = store.damages
+                made = self._compute(rows, day, before())
+                count = len(made.ts_recv)
+                # What damage was passed over for may be mended: such days are not kept.
+                if store.damages > damages or not _save(file, key, made):
+                    self._kept[file] = made
+                    key += " damaged" if store.damages > damages else ""
+            before = partial(self._left_by, file)
+            days.append(DerivedDay(*symbol, name, count, cached, file))
+            self._progress(days[-1])
+        return days, store.damages
+
+    def _left_by(self, file: Path) -> Carried:
+        return self._day(file).carried
+
+    def _day(self, file: Path) -> _Day:
+        """A day that has been made. Raises StoreError where something has removed it since."""
+        if file in self._kept:
+            return self._kept[file]
+        try:
+            return _load(file)[1]
+        except UNREADABLE as error:
+            raise StoreError(f"cannot be read any more ({error}): derive again", path=file) from error
+
+    def _compute(self, rows: DerivedRows, day: int, carried: Carried) -> _Day:
+        indicator = self._indicator
+        state = carried.pop("state", None)
+        state = indicator.start(self._parameters.tolist()) if state is None else state
+        times: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        values = [np.zeros((len(indicator.outputs), 0))]
+        for block in rows.read(day, carried):
+            out = np.empty((len(indicator.outputs), len(block.ts_recv)))
+            indicator.kernel(block.inputs, self._parameters, state, out)
+            times.append((block.ts_event, block.ts_recv))
+            values.append(out)
+        event, recv = (np.concatenate(column) for column in zip(*times, strict=True))
+        return _Day(event, recv, np.concatenate(values, axis=1), {**carried, "state": state})
+
+
+def _rows_of(file: Path, key: str) -> int | None:
+    """How many rows a file has, if it is there, whole to the last checksum, and has this key."""
+    try:
+        found, day = _load(file)
+    except UNREADABLE:
+        return None
+    return len(day.ts_recv) if found == key else None
+
+
+def _load(file: Path) -> tuple[str, _Day]:
+    """Key and content of a file. Raises one of UNREADABLE."""
+    with file.open("rb") as opened, np.load(opened) as found:
+        carried = {name.removeprefix(CARRIED): found[name] for name in found.files if name.startswith(CARRIED)}
+        return str(found["key"]), _Day(found["ts_event"], found["ts_recv"], found["values"], carried)
+
+
+def _save(file: Path, key: str, day: _Day) -> bool:
+    """Whether it could be written: a store may be read-only, which costs the cache and nothing else."""
+    temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
+    carried: dict[str, Any] = {f"{CARRIED}{name}": array for name, array in day.carried.items()}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as out:
+            np.savez(
+                out, key=np.array(key), ts_event=day.ts_event, ts_recv=day.ts_recv, values=day.values, **carried
+            )  # fmt: skip
+        temporary.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return False
+    return True

@@ -435,8 +435,8 @@ def test_a_thousand_clients_that_break_off_leave_no_descriptor(tmp_path: Path) -
                             await reader.read(10)
                 app.engine.trade(1, number)
                 writer.transport.abort()
+            counts = app.services.counts
             await until(lambda: connections.count == 0 and not app.services.hub.streams)
-            await until(lambda: descriptors() <= before)
-            assert app.services.counts["sse_clients"] == app.services.counts["ws_clients"] == 0
+            await until(lambda: descriptors() <= before and counts["sse_clients"] == counts["ws_clients"] == 0)
 
     run(test())

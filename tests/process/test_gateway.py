@@ -375,6 +375,7 @@ def test_streams_end_when_the_gateway_does(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.long
 def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
     async def test() -> None:
         async with served(tmp_path, stalled_s=0.3, queue_kib=256) as (app, connections, port):

@@ -59,10 +59,13 @@ def read(data_dir: Path) -> tuple[NDArray[np.uint64], list[Damage]]:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_a_journal_cut_at_every_byte_gives_every_whole_chunk(journal: Path, tmp_path: Path, indexed: bool) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
+def test_a_journal_cut_at_any_byte_gives_every_whole_chunk(
+    journal: Path, tmp_path: Path, stride: int, indexed: bool
+) -> None:
     path = copy_of(journal, tmp_path, indexed=indexed)
     ends = [0, *(int(entry["offset"]) for entry in load_index(journal).entries[1:]), journal.stat().st_size]
-    for size in range(journal.stat().st_size, -1, -5 if indexed else -1):
+    for size in range(journal.stat().st_size, -1, -stride):
         with path.open("r+b") as file:
             file.truncate(size)
         whole = sum(end <= size for end in ends) - 1

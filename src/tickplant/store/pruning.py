@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
@@ -53,8 +52,11 @@ class ArrowJudge:
     """An Arrow expression over the columns of a schema."""
 
     def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
+        import pyarrow.dataset as ds  # noqa: PLC0415  # loads pandas where there is one: seldom needed, and slow
+
         self._filter_by = filter_by
         self._schema = schema
+        self._make = ds.FileSystemDataset
         self._form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
         self._filesystem = pa.fs.LocalFileSystem()
 
@@ -64,7 +66,7 @@ class ArrowJudge:
             self._form.make_fragment(str(place), self._filesystem, partition_expression=_known(facts))
             for place, facts in enumerate(candidates)
         ]
-        dataset = ds.FileSystemDataset(fragments, self._schema, self._form, self._filesystem)
+        dataset = self._make(fragments, self._schema, self._form, self._filesystem)
         return [int(fragment.path) for fragment in dataset.get_fragments(self._filter_by)]
 
 
@@ -85,11 +87,13 @@ def _known(facts: Facts) -> Expression:
 
 def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
     """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
-    ds.Scanner.from_batches([], schema=schema, filter=filter_by)
+    from pyarrow.dataset import Scanner  # noqa: PLC0415  # as above
+
+    Scanner.from_batches([], schema=schema, filter=filter_by)
     found = []
     for place, name in enumerate(schema.names):
         try:
-            ds.Scanner.from_batches([], schema=schema.remove(place), filter=filter_by)
+            Scanner.from_batches([], schema=schema.remove(place), filter=filter_by)
         except pa.ArrowInvalid:
             found.append(name)
     return found

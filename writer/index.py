@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,7 +182,9 @@ def load_index(
     if found:
         entries = np.concatenate([known, make_entries(found)])
         entries = entries[np.argsort(entries["offset"], kind="stable")]
+    entries, astray = _in_line(entries, path)
     damage = [_with_seqs(part, path, entries, within) for part in damage]
+    damage = sorted([*damage, *astray], key=lambda part: part.offset)
     if len(beyond):
         # What the index lists was durable once: more is missing than a tail that was being written.
         first, last = int(beyond[0]["header"]["first_seq"]), int(beyond[-1]["header"]["last_seq"])
@@ -190,6 +193,42 @@ def load_index(
         reason = f"{LISTED_BEYOND} {len(beyond)} chunks that its index lists"
         damage.append(Damage(str(path), start, size - start, reason, first, last))
     return FileIndex(path, entries, damage, size, len(known))
+
+
+def _in_line(entries: NDArray[np.void], path: Path) -> tuple[NDArray[np.void], list[Damage]]:
+    """The chunks whose records come behind those of the chunks before them; each other one is damage, and not read.
+
+    No writer goes back. Sound chunks out of line are pages of a file that stand at a wrong place, or stand twice.
+    """
+    headers = entries["header"]
+    if bool((headers["first_seq"][1:] > headers["last_seq"][:-1]).all()):
+        return entries, []
+    # As many as can be kept: the longest rise. `tails[n]` is the place where a rise of n + 1 chunks ends lowest.
+    firsts, lasts = headers["first_seq"].tolist(), headers["last_seq"].tolist()
+    tails: list[int] = []
+    before = [-1] * len(entries)
+    for place, first in enumerate(firsts):
+        length = bisect_left(tails, first, key=lasts.__getitem__)
+        before[place] = tails[length - 1] if length else -1
+        if length == len(tails):
+            tails.append(place)
+        elif lasts[place] < lasts[tails[length]]:
+            tails[length] = place
+    kept = np.zeros(len(entries), np.bool_)
+    place = tails[-1]
+    while place >= 0:
+        kept[place] = True
+        place = before[place]
+    astray = [
+        Damage(
+            str(path),
+            int(entries["offset"][place]),
+            int(headers["length_bytes"][place]),
+            f"the chunk of seq {firsts[place]} to {lasts[place]} stands at a wrong place, or twice",
+        )
+        for place in np.flatnonzero(~kept).tolist()
+    ]
+    return entries[kept], astray
 
 
 def _uncovered(entries: NDArray[np.void], size: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import transform
+from tickplant.writer.format import restoring, transform
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS
 
@@ -117,22 +117,76 @@ def test_residuals_equal_the_reference_and_restore_the_values(
 
 @given(words, word, st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_grouped_residuals_equal_the_reference_and_restore_the_values(
-    values: NDArray[np.uint64], base: int, random: Random
-) -> None:
-    rows = len(values)
-    numbers, order = np.empty((2, rows), np.int32)
-    count = transform.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
-    ends = transform.order_by_group_reference(numbers, count, order)
-    made, expected, restored, expected_restored = np.empty((4, rows), np.uint64)
+def test_grouped_residuals_equal_the_reference(values: NDArray[np.uint64], base: int, random: Random) -> None:
+    order, ends = sorted_rows(len(values), random)
+    made, expected, restored = np.empty((3, len(values)), np.uint64)
     with np.errstate(over="ignore"):
         transform.make_grouped_residuals(values, np.uint64(base), order, ends, made)
         transform.make_grouped_residuals_reference(values, base, order, ends, expected)
-        assert np.array_equal(made, expected)
-        transform.restore_grouped_values(made, np.uint64(base), order, ends, restored)
-        transform.restore_grouped_values_reference(expected, base, order, ends, expected_restored)
+        transform.restore_grouped_values_reference(expected, base, order, ends, restored)
+    assert np.array_equal(made, expected)
     assert np.array_equal(restored, values)
-    assert np.array_equal(expected_restored, values)
+
+
+def sorted_rows(rows: int, random: Random) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows in the order of three groups, numbered as they appear, and where those end."""
+    numbers, order = np.empty((2, rows), np.int32)
+    count = transform.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
+    return order, transform.order_by_group_reference(numbers, count, order)
+
+
+MANY = 1500  # rows: more than a kernel unpacks at once
+
+
+@given(st.data(), st.integers(1, 8), st.booleans(), word, word, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_a_column_is_restored_like_the_reference(
+    data: st.DataObject, width: int, signed: bool, divisor: int, base: int, random: Random
+) -> None:
+    rows = data.draw(st.one_of(st.integers(1, 20), st.just(MANY)))
+    planes = np.frombuffer(random.randbytes(width * rows), np.uint8)
+    order, ends = sorted_rows(rows, random)
+    nothing = order[:0], ends[:0]
+    factor, start = np.uint64(divisor), np.uint64(base)
+    with np.errstate(over="ignore"):
+        for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+            made, expected = np.empty((2, rows), dtype)
+            for places in (order, nothing[0]):
+                seen = restoring.restore_offsets(planes, width, signed, factor, start, places, made)
+                assert seen == restoring.restore_offsets_reference(
+                    planes, width, signed, divisor, base, places, expected
+                )
+                assert np.array_equal(made, expected)
+        for places, stops in ((order, ends), (order, nothing[1]), nothing):
+            restoring.restore_sums(planes, width, signed, factor, start, places, stops, made)
+            restoring.restore_sums_reference(planes, width, signed, divisor, base, places, stops, expected)
+            assert np.array_equal(made, expected)
+        restoring.fill_progression(start, factor, made)
+        restoring.fill_progression_reference(base, divisor, expected)
+    assert np.array_equal(made, expected)
+
+
+@given(st.integers(1, 30), st.sampled_from([8, 9, 11, 13]), st.integers(0, 5), st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int, random: Random) -> None:
+    """To records, to words, and to keys."""
+    columns = np.frombuffer(random.randbytes(8 * width * (rows + more)), np.uint64).reshape(width, rows + more).copy()
+    made, expected = np.empty((2, rows, width), np.uint64)
+    restoring.interleave(columns, made)
+    restoring.interleave_reference(columns, expected)
+    assert np.array_equal(made, expected)
+
+    first, second, third = (columns[place, :rows].astype(f"u{4 >> place}") for place in range(3))
+    whole, expected_whole = columns[3, :rows] & np.uint64(0xFFFF_FFFF_0000_FFFF), columns[4, :rows].copy()
+    expected_whole[:] = whole
+    restoring.add_part(second, np.uint64(16), whole)
+    restoring.add_part_reference(second, 16, expected_whole)
+    assert np.array_equal(whole, expected_whole)
+    nothing = third[:0]
+    for parts in ((first, second, third), (first, first, nothing), (first, nothing, nothing)):
+        transform.join_keys(*parts, whole)
+        transform.join_keys_reference(*parts, expected_whole)
+        assert np.array_equal(whole, expected_whole)
 
 
 @given(words, st.sampled_from([1, 2, 1000, 2**40, 2**63]))

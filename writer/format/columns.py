@@ -105,6 +105,8 @@ KNOWN_BITS: Final = 0x7F
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
 _NONE_APART: Final = _NO_ENDS
+_NO_KEYS: Final = np.empty(0, np.uint8)
+_APART_WORDS: Final = 72
 
 
 def type_code(dtype: np.dtype[np.void] | np.dtype[np.integer]) -> int:
@@ -135,12 +137,14 @@ class Scratch:
     def __init__(self) -> None:
         self._words = np.empty((0, 0), np.uint64)
         self._rows = np.empty((6, 0), np.int32)
+        self._keys: dict[str, NDArray[Any]] = {}
 
     def words(self, count: int, rows: int) -> transform.Words:
-        """Shape (count, rows), to be overwritten."""
+        """Shape (at least count, at least rows), to be overwritten."""
         if self._words.shape[0] < count or self._words.shape[1] < rows:
-            self._words = np.empty((count, rows), np.uint64)
-        return self._words[:count, :rows]
+            # Columns that begin at the same place of their pages would push one another out of the cache.
+            self._words = np.empty((count, rows + _APART_WORDS), np.uint64)
+        return self._words
 
     def rows(self, rows: int) -> transform.Rows:
         """Shape (6, rows), to be overwritten."""
@@ -148,11 +152,18 @@ class Scratch:
             self._rows = np.empty((6, rows), np.int32)
         return self._rows[:, :rows]
 
+    def column(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
+        """Shape (rows,), to be overwritten, one of each name."""
+        known = self._keys.get(name)
+        if known is None or len(known) < rows or known.dtype != dtype:
+            known = self._keys[name] = np.empty(rows, dtype)
+        return known[:rows]
+
 
 class Contexts:
     """Predecessors and order of the rows of one chunk, worked out when a column first asks for them.
 
-    `columns` has the keys, by name; a key that is not there is 0 in every row.
+    `columns` has the keys, by name, of the types of their fields; a key that is not there is 0 in every row.
     """
 
     def __init__(self, schema: Schema, columns: Mapping[str, NDArray[Any]], rows: int, scratch: Scratch) -> None:
@@ -160,36 +171,48 @@ class Contexts:
         self._columns = columns
         self._rows = rows
         self._scratch = scratch.rows(rows)
-        self._numbered: dict[int, int] = {}  # how many groups there are, by shift; the numbers stand in the scratch
-        self._keys: transform.Words | None = None
+        self._keys = np.empty(0, np.uint64)
+        self._numbered: dict[int, int] = {}  # how many groups there are, by place; the numbers stand in the scratch
         self._linked: set[int] = set()
         self._sorted: dict[int, tuple[transform.Rows, NDArray[np.int64]]] = {}
         self._apart: NDArray[np.int64] | None = None
 
-    def _numbers(self, predictor: int) -> tuple[transform.Rows, int, int]:
-        """The number of each row's stream or group, how many there are, and 0 for groups, 1 for streams."""
-        shift = STREAM_SHIFT[self._schema] if predictor == STREAM else 0
-        place = int(shift > 0)
+    def _numbers(self, place: int) -> tuple[transform.Rows, int]:
+        """The number of each row's group (place 0) or stream (place 1), and how many there are."""
         numbers = self._scratch[place]
         if place not in self._numbered:
-            if self._keys is None:
-                self._keys = self._join_keys()
-            self._numbered[place] = _number(self._keys >> np.uint64(shift) if shift else self._keys, numbers)
-        return numbers, self._numbered[place], place
+            self._numbered[place] = self._number_streams(numbers) if place else self._number_groups(numbers)
+        return numbers, self._numbered[place]
 
-    def _join_keys(self) -> transform.Words:
-        keys = np.zeros(self._rows, np.uint64)
+    def _number_groups(self, numbers: transform.Rows) -> int:
+        self._keys = np.empty(self._rows, np.uint64)
+        found = []
         for name, bits in KEYS[self._schema]:
-            keys <<= np.uint64(bits)
-            if name in self._columns:
-                keys |= self._columns[name].astype(np.uint64, copy=False)  # quicker than a mixed operation
-        return keys
+            column = self._columns.get(name)
+            found.append(np.zeros(self._rows, f"u{bits // 8}") if column is None else column)
+        first, second, third = (*found, _NO_KEYS, _NO_KEYS)[:3]
+        transform.join_keys(first, second, third, self._keys)
+        return _number(self._keys, numbers)
+
+    def _number_streams(self, numbers: transform.Rows) -> int:
+        """Streams are made of groups: so only the first row of each group is looked at."""
+        order, ends = self.sorted_by(GROUP)
+        groups = self._scratch[0]
+        firsts = order[np.concatenate(([0], ends[:-1]))] if len(order) else np.zeros(1, np.int32)
+        streams = np.empty(len(firsts), np.int32)
+        count = _number(self._keys[firsts] >> np.uint64(STREAM_SHIFT[self._schema]), streams)
+        np.take(streams, groups, out=numbers, mode="clip")  # which, unlike "raise", needs no copy
+        return count
+
+    def _place(self, predictor: int) -> int:
+        return int(predictor == STREAM and STREAM_SHIFT[self._schema] > 0)
 
     def previous(self, predictor: int) -> transform.Rows:
         """Row that predicts each row, in version 1; empty for predictors that need none."""
         if predictor < STREAM:
             return _NO_ROWS
-        numbers, count, place = self._numbers(predictor)
+        place = self._place(predictor)
+        numbers, count = self._numbers(place)
         previous: transform.Rows = self._scratch[2 + place]
         if place not in self._linked:
             transform.link_rows(numbers, count, previous)
@@ -201,7 +224,8 @@ class Contexts:
 
         Both are empty where there is only one, so that the order is the stored one.
         """
-        numbers, count, place = self._numbers(predictor)
+        place = self._place(predictor)
+        numbers, count = self._numbers(place)
         if place not in self._sorted:
             if count > 1:
                 order = self._scratch[4 + place]
@@ -221,6 +245,7 @@ class Contexts:
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
     """Number distinct keys by first appearance: into `numbers`; returns how many there are."""
     size = 256
+    # A table that grows in the loop is 30 times slower.
     while size <= 16 * max(256, len(keys)):
         count = transform.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
         if count >= 0:

@@ -14,7 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
-from tickplant.writer.format import transform
+from tickplant.writer.format import restoring, transform
 from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
 from tickplant.writer.format.columns import (
     APART,
@@ -32,8 +32,6 @@ from tickplant.writer.format.columns import (
     Contexts,
     to_words,
 )
-
-Column = NDArray[Any]
 
 RAW: Final = 0
 """`type` of a section whose planes stand as they are."""
@@ -90,6 +88,7 @@ _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
 """Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
 
 _NO_ROWS: Final = np.empty(0, np.int32)
+_NO_ENDS: Final = np.empty(0, np.int64)
 _MASK: Final = 2**64 - 1
 
 
@@ -313,43 +312,70 @@ def split_planes(columns: Sequence[Described], planes: transform.Bytes, rows: in
         start = end
 
 
-def plain_column(column: Described, planes: transform.Bytes, rows: int, dtype: np.dtype[Any]) -> Column | None:
-    """A narrow unsigned column that is constant, or one plane of plain bytes; None where it takes more to decode."""
-    largest = 256**dtype.itemsize - 1
-    if column.width == 0 and column.divisor == 0 and column.base <= largest:
-        return np.full(rows, column.base, dtype)
-    if column.width == 1 and not column.bits & ~HAS_BASE and column.base + int(planes.max()) <= largest:
-        plain = planes.astype(dtype)
-        plain += dtype.type(column.base)
-        return plain
-    return None
-
-
 def restore_column(
+    name: str,
     column: Described,
     planes: transform.Bytes,
     contexts: Contexts,
     residuals: transform.Words,
-    values: transform.Words,
+    values: NDArray[Any],
 ) -> None:
-    """Decode a column of a section into `values`; `residuals` is scratch of the same length. Raises ValueError."""
+    """Decode a column of a section into `values`, which has the type of its field.
+
+    `residuals` is scratch of the same length. Raises ValueError.
+    """
+    if values.itemsize == 8:
+        _restore_words(column, planes, contexts, values.view(np.uint64))
+        return
+    # All types that are narrower are unsigned.
+    seen = _restore_narrow(column, planes, contexts, values)
+    if seen is None:
+        _restore_words(column, planes, contexts, residuals)
+        seen = int(residuals.max())
+        values[:] = residuals
+    if seen >> 8 * values.itemsize:
+        raise ValueError(f"column {name} holds a number that is too large for it")
+
+
+def _restore_narrow(column: Described, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]) -> int | None:
+    """Decode a narrow column whose prediction is the base, as it mostly is; None where not.
+
+    Returns a number that is too large for the type if a value is.
+    """
+    width, bits, base = column.width, column.bits, column.base
+    if width == 0 and not column.divisor:
+        values.fill(base & (1 << 8 * values.itemsize) - 1)
+        return base
+    if width == 0 or bits & (PREDICTOR_BITS | APART):
+        return None
+    if width == values.itemsize == 1 and not bits:
+        values[:] = planes
+        return 0
+    order = contexts.sorted_by(GROUP)[0] if bits & GROUPED else _NO_ROWS
+    divisor, signed = np.uint64(column.divisor or 1), bool(bits & SIGNED)
+    return int(restoring.restore_offsets(planes, width, signed, divisor, np.uint64(base), order, values))
+
+
+def _restore_words(column: Described, planes: transform.Bytes, contexts: Contexts, values: transform.Words) -> None:
     rows, width, bits = len(values), column.width, column.bits
-    base, divisor = np.uint64(column.base), np.uint64(column.divisor)
+    base, divisor = np.uint64(column.base), np.uint64(column.divisor or 1)
     if width == 0:
-        values[:] = base
-        if divisor:
-            values += np.arange(rows, dtype=np.uint64) * divisor
+        if column.divisor:
+            restoring.fill_progression(base, divisor, values)
+        else:
+            values.fill(base)
         return
     predictor = bits & PREDICTOR_BITS
     order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if bits & GROUPED else (_NO_ROWS, None)
-    unpacked = residuals if len(order) else values
-    transform.unpack(planes[: width * rows], divisor or np.uint64(1), bool(bits & SIGNED), width, unpacked)
-    if predictor < STREAM:
-        transform.restore_values(unpacked, predictor, base, _NO_ROWS, order, values)
+    signed, packed = bool(bits & SIGNED), planes[: width * rows]
+    if predictor == BASE:
+        restoring.restore_offsets(packed, width, signed, divisor, base, order, values)
+    elif predictor == ROW:
+        restoring.restore_sums(packed, width, signed, divisor, base, order, _NO_ENDS, values)
     elif ends is None or not len(order):
         raise ValueError("a column is predicted from groups that it is not sorted by")
     else:
-        transform.restore_grouped_values(unpacked, base, order, ends, values)
+        restoring.restore_sums(packed, width, signed, divisor, base, order, ends, values)
     if bits & APART:
         apart = contexts.apart()
         if len(apart) != column.apart:

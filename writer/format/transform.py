@@ -16,7 +16,7 @@ wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,31 @@ _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads ke
 
 
 @kernel
+def join_keys(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
+    """Up to three key columns, of unsigned types, as one word a row; empty ones are left out. The first is highest."""
+    for row in range(len(keys)):
+        keys[row] = first[row]
+    if len(second):
+        shift = np.uint64(8 * second.itemsize)
+        for row in range(len(keys)):
+            keys[row] = keys[row] << shift | np.uint64(second[row])
+    if len(third):
+        shift = np.uint64(8 * third.itemsize)
+        for row in range(len(keys)):
+            keys[row] = keys[row] << shift | np.uint64(third[row])
+
+
+def join_keys_reference(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
+    """Plain `join_keys`."""
+    for row in range(len(keys)):
+        key = int(first[row])
+        for column in (second, third):
+            if len(column):
+                key = key << 8 * column.itemsize | int(column[row])
+        keys[row] = key
+
+
+@kernel
 def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
     """Number the distinct keys 0, 1, 2 … by first appearance: each row's goes into `numbers`. Returns how many.
 
@@ -50,27 +75,25 @@ def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
     they collide in it again and again, -1 is returned and the caller tries again with a larger one: a table that grows
     in the loop is 30 times slower.
     """
-    mask = len(slots) - 1
+    mask = np.uint64(len(slots) - 1)  # places are unsigned: numba looks at each other one for being negative
     count = 0
     probes = 8 * len(keys) + 1024  # many times as many as keys need that were not made to collide
-    number = 0
     for row in range(len(keys)):
         key = keys[row]
-        if row == 0 or key != keys[row - 1]:
-            slot = np.int64((key * _HASH) >> np.uint64(33)) & mask
-            while slots[slot] >= 0 and names[slot] != key:
-                slot = (slot + 1) & mask
-                probes -= 1
-                if probes < 0:
-                    return -1
+        slot = ((key * _HASH) >> np.uint64(33)) & mask
+        while names[slot] != key or slots[slot] < 0:
             if slots[slot] < 0:
-                if 2 * count > mask:
+                if 2 * count >= len(slots):
                     return -1
                 slots[slot] = count
                 names[slot] = key
                 count += 1
-            number = slots[slot]
-        numbers[row] = number
+                break
+            slot = (slot + _ONE) & mask
+            probes -= 1
+            if probes < 0:
+                return -1
+        numbers[row] = slots[slot]
     return count
 
 
@@ -106,13 +129,14 @@ def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
     """Rows sorted by group, stably: `order[position]` becomes the row at that position. Returns where groups end."""
     starts = np.zeros(groups + 1, np.int64)
     for row in range(len(group)):
-        starts[group[row] + 1] += 1
+        starts[np.uint64(group[row]) + _ONE] += 1
     for number in range(groups):
         starts[number + 1] += starts[number]
     for row in range(len(group)):
-        position = starts[group[row]]
+        place = np.uint64(group[row])
+        position = np.uint64(starts[place])
         order[position] = row
-        starts[group[row]] = position + 1
+        starts[place] = position + _ONE
     return starts[:groups]
 
 
@@ -240,28 +264,10 @@ def make_grouped_residuals_reference(
         residuals[position] = (words[row] - (words[before] if before >= 0 else int(base))) & _MASK
 
 
-@kernel
-def restore_grouped_values(
-    residuals: Words, base: np.uint64, order: Rows, ends: NDArray[np.int64], values: Words
-) -> None:
-    """The inverse of `make_grouped_residuals`: one running sum for each group, since groups are in order of their rows.
-
-    So the row before a group's first one is of an earlier group, and there already.
-    """
-    position = 0
-    for group in range(len(ends)):
-        row = order[position]
-        total = values[row - 1] if row > 0 else base
-        while position < ends[group]:
-            total += residuals[position]
-            values[order[position]] = total
-            position += 1
-
-
 def restore_grouped_values_reference(
     residuals: Words, base: int, order: Rows, ends: NDArray[np.int64], values: Words
 ) -> None:
-    """Plain `restore_grouped_values`."""
+    """The inverse of `make_grouped_residuals`, plain; `restoring.py` has the kernel."""
     words, rows, starts = residuals.tolist(), order.tolist(), {0, *ends.tolist()}
     for position, row in enumerate(rows):
         before = rows[position - 1] if position not in starts else row - 1

@@ -57,6 +57,8 @@ INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
 KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
 _NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)  # price and size are numbers, not decimals
+_HAS_DECIMALS: Final = np.ones(256, np.uint8)
+_HAS_DECIMALS[[*_NOTES]] = 0
 
 
 class ArrowColumns:
@@ -78,6 +80,8 @@ class ArrowColumns:
         count = max((row.id for row in rows), default=0) + 1
         self._known = np.zeros(count, np.bool_)
         self._scales = {name: np.zeros(count, np.uint8) for name in SCALES}
+        different = {name: {getattr(row, name) for row in rows} for name in SCALES}
+        self._same_scale = {name: min(scales) if len(scales) == 1 else None for name, scales in different.items()}
         # A symbol may have had several ids, but a dictionary holds each name once.
         self.names = {name: sorted({getattr(row, name) for row in rows}) for name in ("venue", "symbol")}
         places = {name: {word: place for place, word in enumerate(words)} for name, words in self.names.items()}
@@ -139,7 +143,11 @@ class ArrowColumns:
     def check(self, columns: Columns) -> None:
         """Raises ValueError for a record of an instrument that was not named."""
         ids = columns["instrument"]
-        if len(ids) and (int(ids.max()) >= len(self._known) or not self._known[ids].all()):
+        if not len(ids):
+            return
+        last = int(ids.max())
+        present = ids[:1] if last == int(ids.min()) else ids  # of a single one, mostly
+        if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
@@ -184,9 +192,10 @@ class ArrowColumns:
 
     def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
         """The decimals of each row: of its prices or of its sizes."""
-        scales = self._scales[name][columns["instrument"]]
+        ids, same = columns["instrument"], self._same_scale[name]
+        scales = self._scales[name][ids] if same is None else np.full(len(ids), same, np.uint8)
         if "kind" in columns:
-            scales[np.isin(columns["kind"], _NOTES)] = 0
+            scales *= _HAS_DECIMALS[columns["kind"]]
         return scales
 
     def numbers(self, name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:

@@ -83,13 +83,13 @@ class Store(Readings, StoredStreams):
     ) -> None:
         self.data_dir = Path(data_dir)
         self.on_damage = on_damage
-        self._while_reading = while_reading
+        self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
 
     def another(self) -> Store:
         """A store of the same directory, for another thread."""
-        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self._while_reading)
+        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -206,7 +206,7 @@ class Store(Readings, StoredStreams):
                     yield found[done:end]
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def blocks(
         self,
@@ -242,7 +242,7 @@ class Store(Readings, StoredStreams):
                     yield ColumnBlock(schema, producer, end - done, {name: whole[name][done:end] for name in names})
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def decoded(
         self, asked: Range, decode: Decode[Found], with_seq: Decode[Found] | None = None
@@ -253,7 +253,7 @@ class Store(Readings, StoredStreams):
         looked for where it is then.
         """
         segments, tries = self.segments(asked.producer, asked.schema), 0
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             while True:
                 try:
                     for stretch in self._stretches(segments, asked):
@@ -365,20 +365,21 @@ class Store(Readings, StoredStreams):
                     found: np.void = records[0]
                     return found
             for wound in wounds:
-                self._report(wound)
+                self.report(wound)
         return None
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
         """The records of some chunks that are of their stretch; damage is reported."""
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             for chunk in chunks:
                 found = files.decode(chunk, stretch.schema, ChunkDecoder().decode)
                 if isinstance(found, Damage):
-                    self._report(found)
+                    self.report(found)
                 else:
                     yield within(found, stretch)
 
-    def _report(self, damage: Damage) -> None:
+    def report(self, damage: Damage) -> None:
+        """Count damage and pass it on. Raises DamageError where nobody asked for it."""
         self.damages += 1
         if self.on_damage is None:
             seqs = ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -19,6 +20,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
+from tickplant.store.segments import Range
 from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
@@ -172,7 +174,8 @@ class Readings:
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments)
-        return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by)
+        whole = partial(self._whole, schema, selection)
+        return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by, whole=whole)
 
     def _rows(
         self,
@@ -197,6 +200,15 @@ class Readings:
             return merge_columns([blocks(producer, needed) for producer in producers])
 
         return read
+
+    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str]) -> Columns | None:
+        """These fields of all selected records; None where several producers have some, or must be read in blocks."""
+        from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
+
+        store = cast("Store", self)
+        ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
+        with_rows = [asked for asked in ranges if next(store.stretches(asked), None)]
+        return read_whole(store, with_rows[0], names) if len(with_rows) == 1 else None
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

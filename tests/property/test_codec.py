@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import restoring, transform
+from tickplant.writer.format import describing, restoring, sections, transform
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS
 
@@ -163,6 +163,26 @@ def test_a_column_is_restored_like_the_reference(
             assert np.array_equal(made, expected)
         restoring.fill_progression(start, factor, made)
         restoring.fill_progression_reference(base, divisor, expected)
+    assert np.array_equal(made, expected)
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 255), st.sampled_from([1, 3, 4, 5, 6, 0x10, 0x30])), max_size=60).map(bytes),
+    st.integers(1, 5),
+    word,
+    st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from(list(Schema)),
+)
+@settings(max_examples=150, deadline=None)
+@example(bytes([6, 0x10, 8, 7, 7, 0x70, 1, 5, 6, 7, 5, 0x10, 3, 9]), 3, 2**64 - 1, -5, Schema.BBO)
+def test_a_section_is_described_like_the_reference(
+    data: bytes, count: int, first_seq: int, ts_recv: int, schema: Schema
+) -> None:
+    origins = sections.SectionLayout(schema).origins
+    made, expected = np.zeros((2, count, len(sections.Described._fields)), np.uint64)
+    with np.errstate(over="ignore"):
+        end = describing.describe(np.frombuffer(data, np.uint8), origins, np.uint64(first_seq), np.int64(ts_recv), made)
+    assert end == describing.describe_reference(data, origins, first_seq, ts_recv, expected)
     assert np.array_equal(made, expected)
 
 

@@ -132,7 +132,7 @@ def test_constants_and_counters_take_no_room() -> None:
         memoryview(chunk)[HEADER.itemsize + COLUMN.itemsize :],
         int(section["width"]),
         1000,
-        {number: name for name, number in columns.COLUMN_IDS[Schema.TICK].items()},
+        sections.SectionLayout(Schema.TICK),
         sections.Origins(0, 0),
     )
     widths = {column.number: column.width for column in described}

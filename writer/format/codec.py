@@ -45,6 +45,7 @@ from tickplant.writer.format.columns import (
 )
 from tickplant.writer.format.sections import (
     Origins,
+    SectionLayout,
     decompress,
     encode_section,
     planes_of,
@@ -249,7 +250,7 @@ class ChunkDecoder:
             data, start = payload[start : start + stored_bytes], start + stored_bytes
             if number not in layout.names:
                 continue
-            columns, stored, size = read_section(data, count, rows, layout.names, origins)
+            columns, stored, size = read_section(data, count, rows, layout.sections, origins)
             names = [layout.names.get(column.number) for column in columns]
             if not any(name in wanted or name in layout.keys for name in names):
                 continue
@@ -314,6 +315,7 @@ class _Layout:
         self.dtype = DTYPES[schema]
         self.ids = COLUMN_IDS[schema]
         self.names = {number: name for name, number in self.ids.items()}
+        self.sections = SectionLayout(schema)
         self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
         self.keys = frozenset(name for name, _ in KEYS[schema])
         # Records are words of 8 bytes: a column is one of them, or a part of one, so many bits up.

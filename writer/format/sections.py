@@ -14,7 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
-from tickplant.writer.format import restoring, transform
+from tickplant.writer.format import describing, restoring, transform
 from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
 from tickplant.writer.format.columns import (
     APART,
@@ -24,7 +24,6 @@ from tickplant.writer.format.columns import (
     GROUPED,
     HAS_BASE,
     HAS_DIVISOR,
-    KNOWN_BITS,
     PREDICTOR_BITS,
     ROW,
     SIGNED,
@@ -90,6 +89,7 @@ _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
 _MASK: Final = 2**64 - 1
+_TIMES: Final = ("ts_", "book_ts_")
 
 
 class Described(NamedTuple):
@@ -111,7 +111,7 @@ class Origins(NamedTuple):
 
     def of(self, name: str, bases: Mapping[str, int]) -> int:
         """The number that a column's base is stored as the difference from; `bases` are those before it."""
-        if name.startswith(("ts_", "book_ts_")):
+        if name.startswith(_TIMES):
             return self.ts_recv
         return self.first_seq if name == "seq" else bases.get(BASE_FROM.get(name, ""), 0)
 
@@ -237,45 +237,39 @@ def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Wor
 # Decoding
 
 
+class SectionLayout:
+    """What the description of a column needs to know of a schema, by the column's number."""
+
+    def __init__(self, schema: Schema) -> None:
+        ids = COLUMN_IDS[schema]
+        self.names = {number: name for name, number in ids.items()}
+        self.origins = np.full(256, describing.ZERO, np.int16)
+        for name, number in ids.items():
+            if name.startswith(_TIMES):
+                self.origins[number] = describing.TS_RECV
+            elif name == "seq":
+                self.origins[number] = describing.FIRST_SEQ
+            elif (other := BASE_FROM.get(name)) in ids:
+                self.origins[number] = ids[other]
+
+
 def read_section(
-    data: memoryview, count: int, rows: int, names: Mapping[int, str], origins: Origins
+    data: memoryview, count: int, rows: int, layout: SectionLayout, origins: Origins
 ) -> tuple[list[Described], memoryview, int]:
     """What a section says of its `count` columns, its planes as stored, and how many bytes those are without zstd.
 
     Raises ValueError.
     """
-    found, bases, start, size = [], dict[str, int](), 0, 0
-    for _ in range(count):
-        if len(data) < start + 3:
-            raise ValueError("a section ends in the middle of what it says of its columns")
-        number, bits, width = data[start : start + 3]
-        start += 3
-        base = divisor = apart = 0
-        name = names.get(number, "")
-        if bits & ~KNOWN_BITS or width > 8:
-            raise ValueError(f"column {name or number} is stored in a way that this program does not know")
-        if bits & HAS_BASE:
-            offset, start = _read_varint(data, start)
-            base = ((offset >> 1) ^ -(offset & 1)) + origins.of(name, bases) & _MASK
-        if bits & HAS_DIVISOR:
-            divisor, start = _read_varint(data, start)
-        if bits & APART:
-            apart, start = _read_varint(data, start)
-        bases[name] = base
-        size += width * rows + 8 * apart
-        found.append(Described(number, bits, width, base, divisor, apart))
+    table = np.empty((count, len(Described._fields)), np.uint64)
+    first_seq, ts_recv = np.uint64(origins.first_seq), np.int64(origins.ts_recv)
+    end = describing.describe(np.frombuffer(data, np.uint8), layout.origins, first_seq, ts_recv, table)
+    if end < 0:
+        raise ValueError(describing.REASONS[end])
+    found = [Described(*column) for column in table.tolist()]
+    size = sum(column.width * rows + 8 * column.apart for column in found)
     if size > MAX_FRAME_BYTES:
         raise ValueError(f"a section declares {size} bytes, more than {MAX_FRAME_BYTES}")
-    return found, data[start:], size
-
-
-def _read_varint(data: memoryview, start: int) -> tuple[int, int]:
-    number = 0
-    for place, byte in enumerate(data[start : start + 10]):
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return number & _MASK, start + place + 1
-    raise ValueError("a number in a section has no end")
+    return found, data[end:], size
 
 
 def planes_of(stored: memoryview, kind: int, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:

@@ -27,7 +27,7 @@ from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
 from tickplant.store.readings import Readings
-from tickplant.store.segment_index import SegmentIndex, is_gone
+from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
 from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
@@ -86,6 +86,7 @@ class Store(Readings, StoredStreams):
         self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
         """A store of the same directory, for another thread."""
@@ -97,7 +98,11 @@ class Store(Readings, StoredStreams):
     @property
     def instruments(self) -> InstrumentTable:
         """The instrument table as it is now."""
-        return InstrumentTable.load(self.data_dir / INSTRUMENTS_FILE)
+        path = self.data_dir / INSTRUMENTS_FILE
+        key = file_state(path) if path.exists() else None
+        if self._table is None or self._table[0] != key:
+            self._table = key, InstrumentTable.load(path)
+        return self._table[1]
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
         """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""

@@ -207,8 +207,7 @@ class Readings:
 
         store = cast("Store", self)
         ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
-        with_rows = [asked for asked in ranges if next(store.stretches(asked), None)]
-        return read_whole(store, with_rows[0], names) if len(with_rows) == 1 else None
+        return read_whole(store, ranges, names)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

@@ -36,17 +36,20 @@ CHUNKS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
 
 
-def read_whole(store: Store, asked: Range, names: Sequence[str]) -> Columns | None:
+def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Columns | None:
     """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
 
-    None where rows of several chunks lie between one another, or what was about to be read has been moved: then the
-    caller reads block by block. Raises DamageError, StoreError.
+    None where several producers have some, where rows of several chunks lie between one another, or where what was
+    about to be read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
     """
     try:
-        found = list(store.stretches(asked))
-        if any(len(stretch.chunks) > 1 for stretch in found):
+        found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
+        if len(found) != 1:
             return None
-        return _Reading(store, asked, names, found).run()
+        ((its, stretches),) = found
+        if any(len(stretch.chunks) > 1 for stretch in stretches):
+            return None
+        return _Reading(store, its, names, stretches).run()
     except StoreError as error:
         if is_gone(error):
             return None

@@ -129,14 +129,14 @@ def test_constants_and_counters_take_no_room() -> None:
     chunk = encode_chunk(ticks, Schema.TICK, 0)
     (section,) = np.frombuffer(chunk, COLUMN, 1, HEADER.itemsize)
     with np.errstate(over="ignore"):
-        described, _, _ = sections.read_section(
+        table, _ = sections.read_section(
             memoryview(chunk)[HEADER.itemsize + COLUMN.itemsize :],
             int(section["width"]),
             1000,
             sections.SectionLayout(Schema.TICK),
             sections.Origins(0, 0),
         )
-    widths = {column.number: column.width for column in described}
+    widths = {int(column[0]): int(column[2]) for column in table}
     ids = columns.COLUMN_IDS[Schema.TICK]
     assert ids["order_id"] not in widths  # all zero
     assert widths[ids["instrument"]] == widths[ids["seq"]] == 0  # a constant, a counter

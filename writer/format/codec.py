@@ -35,6 +35,7 @@ from tickplant.writer.format.chunk_layout import (
 )
 from tickplant.writer.format.columns import (
     COLUMN_IDS,
+    GROUPED,
     KEYS,
     KNOWN_BITS,
     Contexts,
@@ -43,6 +44,7 @@ from tickplant.writer.format.columns import (
     narrowed,
     type_code,
 )
+from tickplant.writer.format.transform import Bytes, Words
 from tickplant.writer.format.sections import (
     Origins,
     SectionLayout,
@@ -50,9 +52,9 @@ from tickplant.writer.format.sections import (
     encode_section,
     planes_of,
     read_section,
+    section_bytes,
     restore_column,
     shared_sections,
-    split_planes,
 )
 
 Records: TypeAlias = NDArray[np.void]
@@ -85,7 +87,7 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     sections: list[bytes] = []
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
     with np.errstate(over="ignore"):
-        contexts = Contexts(schema, {name: columns[name] for name, _ in KEYS[schema]}, rows, Scratch())
+        contexts = Contexts(schema, columns.get, rows, Scratch())
         compressor = zstandard.ZstdCompressor(level=level)
         for names in shared_sections(schema, rows):
             chosen = {name: columns[name] for name in names}
@@ -240,32 +242,43 @@ class ChunkDecoder:
     def _decode_sections(
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
-        """Fill the wanted columns of a chunk of version 2; returns them and the keys, as far as the chunk has them."""
+        """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
         rows, payload = header.rows, memoryview(buffer)
         origins = Origins(header.first_seq, header.ts_recv_min)
-        decoded: dict[str, Column] = {}
-        contexts = Contexts(layout.schema, decoded, rows, self._scratch)
+        found: dict[str, tuple[Words, _Section]] = {}
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
             data, start = payload[start : start + stored_bytes], start + stored_bytes
             if number not in layout.names:
                 continue
-            columns, stored, size = read_section(data, count, rows, layout.sections, origins)
-            names = [layout.names.get(column.number) for column in columns]
-            if not any(name in wanted or name in layout.keys for name in names):
-                continue
-            planes = planes_of(stored, kind, size, self._decompressor)
-            for name, column, part in zip(names, columns, split_planes(columns, planes, rows), strict=True):
-                if name is None or not (name in wanted or name in layout.keys):
-                    continue
-                if name in decoded:
+            table, stored = read_section(data, count, rows, layout.sections, origins)
+            section = _Section(kind, stored, section_bytes(table, rows))
+            for column, described in zip(table, table[:, 0].tolist(), strict=True):
+                name = layout.names.get(described)
+                if name in found:
                     raise ValueError(f"column {name} occurs twice")
-                values = wanted.get(name)
-                if values is None:
-                    values = self._scratch.column(name, layout.dtype[name], rows)
-                residuals = self._scratch.column("", _WORD, rows)
-                restore_column(name, column, part, contexts, residuals, values)
-                decoded[name] = values
+                if name is not None:
+                    found[name] = column, section
+        decoded: dict[str, Column] = {}
+
+        def restored(name: str) -> Column | None:
+            if name in decoded or name not in found:
+                return decoded.get(name)
+            column, section = found.pop(name)
+            if name in layout.keys and int(column[1]) & GROUPED:
+                raise ValueError(f"column {name} is predicted from groups that it is not sorted by")
+            if section.planes is None:
+                section.planes = planes_of(section.stored, section.kind, section.size, self._decompressor)
+            values = wanted.get(name)
+            if values is None:
+                values = self._scratch.column(name, layout.dtype[name], rows)
+            restore_column(name, column, section.planes, contexts, values)
+            decoded[name] = values
+            return values
+
+        contexts = Contexts(layout.schema, restored, rows, self._scratch)
+        for name in wanted:
+            restored(name)
         return decoded
 
     def _decode_columns(
@@ -276,7 +289,7 @@ class ChunkDecoder:
         payload, rows = memoryview(buffer), header.rows
         residuals = self._scratch.column("", _WORD, rows)
         decoded: dict[str, Column] = {}
-        contexts = Contexts(layout.schema, decoded, rows, self._scratch)
+        contexts = Contexts(layout.schema, decoded.get, rows, self._scratch)
         decompress_frame = partial(decompress, decompressor=self._decompressor)
         for number, code, bits, width, stored_bytes in directory_of(buffer, offset, header):
             name = layout.names.get(number)
@@ -305,6 +318,16 @@ def warm_up() -> None:
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
+
+
+class _Section:
+    """Planes as stored, and as decompressed when a column first asks for them."""
+
+    __slots__ = ("kind", "planes", "size", "stored")
+
+    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
+        self.kind, self.stored, self.size = kind, stored, size
+        self.planes: Bytes | None = None
 
 
 class _Layout:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -163,12 +163,14 @@ class Scratch:
 class Contexts:
     """Predecessors and order of the rows of one chunk, worked out when a column first asks for them.
 
-    `columns` has the keys, by name, of the types of their fields; a key that is not there is 0 in every row.
+    `key` gives a key column by its name, of the type of its field; one that is None is 0 in every row.
     """
 
-    def __init__(self, schema: Schema, columns: Mapping[str, NDArray[Any]], rows: int, scratch: Scratch) -> None:
+    def __init__(
+        self, schema: Schema, key: Callable[[str], NDArray[Any] | None], rows: int, scratch: Scratch
+    ) -> None:
         self._schema = schema
-        self._columns = columns
+        self._key = key
         self._rows = rows
         self._scratch = scratch.rows(rows)
         self._keys = np.empty(0, np.uint64)
@@ -188,7 +190,7 @@ class Contexts:
         self._keys = np.empty(self._rows, np.uint64)
         found = []
         for name, bits in KEYS[self._schema]:
-            column = self._columns.get(name)
+            column = self._key(name)
             found.append(np.zeros(self._rows, f"u{bits // 8}") if column is None else column)
         first, second, third = (*found, _NO_KEYS, _NO_KEYS)[:3]
         transform.join_keys(first, second, third, self._keys)
@@ -237,7 +239,8 @@ class Contexts:
     def apart(self) -> NDArray[np.int64]:
         """Rows of ticks that are no market data."""
         if self._apart is None:
-            kinds = self._columns.get("kind", _NO_ROWS) if self._schema is Schema.TICK else _NO_ROWS
+            kinds = self._key("kind") if self._schema is Schema.TICK else None
+            kinds = _NO_ROWS if kinds is None else kinds
             self._apart = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.GAP))
         return self._apart
 

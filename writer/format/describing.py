@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.kernels import inlined, kernel
+from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
 from tickplant.writer.format.columns import APART, HAS_BASE, HAS_DIVISOR, KNOWN_BITS
 from tickplant.writer.format.transform import Bytes, Words
 
@@ -23,10 +24,14 @@ FIRST_SEQ: Final = -3
 CUT: Final = -1
 UNKNOWN: Final = -2
 ENDLESS: Final = -3
+CROWDED: Final = -4
+LARGE: Final = -5
 REASONS: Final = {
     CUT: "a section ends in the middle of what it says of its columns",
     UNKNOWN: "a column is stored in a way that this program does not know",
     ENDLESS: "a number in a section has no end",
+    CROWDED: "more rows are said to be apart than a chunk has",
+    LARGE: f"a section declares more than {MAX_FRAME_BYTES} bytes",
 }
 
 _MASK: Final = 2**64 - 1
@@ -48,14 +53,22 @@ def _varint(data: Bytes, start: int) -> tuple[np.uint64, int]:
 
 
 @kernel
-def describe(data: Bytes, origins: NDArray[np.int16], first_seq: np.uint64, ts_recv: np.int64, table: Words) -> int:
+def describe(
+    data: Bytes,
+    rows: int,
+    origins: NDArray[np.int16],
+    first_seq: np.uint64,
+    ts_recv: np.int64,
+    table: Words,
+) -> int:
     """Read what a section says of its columns, one for each row of `table`, which gets the fields of `Described`.
 
-    `origins` has what the base of a column is stored as the difference from, by the column's number. Returns where the
-    planes begin, or one of REASONS.
+    `rows` is how many the chunk has; `origins` what the base of a column is stored as the difference from, by the
+    column's number. Returns where the planes begin, or one of REASONS.
     """
     bases = np.zeros(256, np.uint64)
     start = 0
+    size = _NONE
     for place in range(len(table)):
         if len(data) < start + 3:
             return CUT
@@ -87,14 +100,21 @@ def describe(data: Bytes, origins: NDArray[np.int16], first_seq: np.uint64, ts_r
                 return ENDLESS
         bases[number] = base
         table[place, 0], table[place, 1], table[place, 2] = number, bits, width
-        table[place, 3], table[place, 4], table[place, 5] = base, divisor, apart
+        table[place, 3], table[place, 4], table[place, 5], table[place, 6] = base, divisor, apart, size
+        if apart > np.uint64(rows):
+            return CROWDED
+        size += np.uint64(rows) * np.uint64(width) + apart * np.uint64(8)
+        if size > np.uint64(MAX_FRAME_BYTES):
+            return LARGE
     return start
 
 
-def describe_reference(data: bytes, origins: NDArray[np.int16], first_seq: int, ts_recv: int, table: Words) -> int:
+def describe_reference(
+    data: bytes, rows: int, origins: NDArray[np.int16], first_seq: int, ts_recv: int, table: Words
+) -> int:
     """Plain `describe`."""
     bases: dict[int, int] = {}
-    start = 0
+    start = size = 0
 
     def varint() -> int:
         nonlocal start
@@ -123,5 +143,10 @@ def describe_reference(data: bytes, origins: NDArray[np.int16], first_seq: int, 
         except EOFError:
             return ENDLESS
         bases[number] = base
-        table[place] = number, bits, width, base, divisor, apart
+        table[place] = number, bits, width, base, divisor, apart, size
+        if apart > rows:
+            return CROWDED
+        size += width * rows + 8 * apart
+        if size > MAX_FRAME_BYTES:
+            return LARGE
     return start

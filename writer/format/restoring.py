@@ -9,16 +9,31 @@ one for being negative.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import inlined, kernel
+from tickplant.kernels import inlined, kernel, part
 from tickplant.writer.format import transform
+from tickplant.writer.format.columns import APART, PREDICTOR_BITS, SIGNED
 from tickplant.writer.format.transform import Bytes, Rows, Words
 
+Number: TypeAlias = int | np.signedinteger[Any]
+
+NARROW: Final = 1
+"""A column of a narrow type that must be decoded as words first, which no writer stores."""
+LARGE: Final = 2
+UNSORTED: Final = 3
+MISCOUNTED: Final = 4
+REASONS: Final = {
+    LARGE: "holds a number that is too large for it",
+    UNSORTED: "is predicted from groups that it is not sorted by",
+    MISCOUNTED: "has other rows apart than there are",
+}
+
 _BLOCK: Final = 1024  # rows
+_WORD: Final = np.uint64(64)  # bits
 _NARROW: Final = 4  # bytes: up to these a number is put together in 32 bits, twice as many of them at once
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
@@ -29,7 +44,7 @@ _NO_ROWS: Final = np.empty(0, np.int32)
 
 @inlined
 def _unpack_block(
-    planes: Bytes, rows: int, start: int, width: int, signed: bool, divisor: np.uint64, narrow: Any, words: Words
+    planes: Bytes, rows: int, start: int, width: Number, signed: bool, divisor: np.uint64, narrow: Any, words: Words
 ) -> None:
     """The numbers of the rows from `start` on into `words`, as many as it has; `narrow` is as long, of 32 bits."""
     count = len(words)
@@ -67,13 +82,95 @@ def _unpack_block(
 
 
 @kernel
-def restore_offsets(
-    planes: Bytes, width: int, signed: bool, divisor: np.uint64, base: np.uint64, order: Rows, values: NDArray[Any]
-) -> np.uint64:
-    """A column whose prediction is the base, into `values`, of any unsigned type. An empty `order` is stored order.
+def restore(
+    planes: Bytes, column: Words, order: Rows, ends: NDArray[np.int64], apart: NDArray[np.int64], values: NDArray[Any]
+) -> int:
+    """Decode a column into `values`, shape (rows,), of any unsigned type. Returns 0, NARROW or one of REASONS.
 
-    Returns all values or-ed together: a value has been cut where that is too large for the type.
+    Args:
+        planes: of its section.
+        column: the fields of `Described`, what the section says of it.
+        order: row at each position of the order by stream or group; empty for stored order.
+        ends: where those streams or groups end; empty where `order` is.
+        apart: rows apart.
+        values: where it goes.
     """
+    rows = len(values)
+    bits, width, base, divisor, start = column[1], np.int64(column[2]), column[3], column[4], np.int64(column[6])
+    predictor = bits & np.uint64(PREDICTOR_BITS)
+    signed = bits & np.uint64(SIGNED) != _ZERO
+    limit = np.uint64(8 * values.itemsize)
+    seen = base
+    if width == 0:
+        if divisor == _ZERO:
+            for row in range(rows):
+                values[row] = base
+        elif limit < _WORD:
+            return NARROW
+        else:
+            for row in range(rows):
+                values[row] = base + np.uint64(row) * divisor
+    elif limit < _WORD and predictor + np.uint64(len(apart)) != _ZERO:
+        return NARROW
+    else:
+        own = planes[start : start + width * rows]
+        factor = max(divisor, _ONE)
+        if predictor == _ZERO:
+            seen = _restore_offsets(own, width, signed, factor, base, order, values)
+        elif predictor == _ONE:
+            _restore_sums(own, width, signed, factor, base, order, ends[:0], values)
+        elif len(order):
+            _restore_sums(own, width, signed, factor, base, order, ends, values)
+        else:
+            return UNSORTED
+    if bits & np.uint64(APART):
+        if np.uint64(len(apart)) != column[5]:
+            return MISCOUNTED
+        place = start + width * rows
+        for row in apart:
+            word = _ZERO
+            for byte in range(8):
+                word |= np.uint64(planes[place + byte]) << np.uint64(8 * byte)
+            values[row] = word
+            place += 8
+    return LARGE if limit < _WORD and seen >> limit != _ZERO else 0
+
+
+def restore_reference(
+    planes: Bytes, column: Words, order: Rows, ends: NDArray[np.int64], apart: NDArray[np.int64], values: NDArray[Any]
+) -> int:
+    """Plain `restore`."""
+    rows, limit = len(values), 8 * values.itemsize
+    _, bits, width, base, divisor, count, start = column.tolist()
+    predictor = bits & PREDICTOR_BITS
+    residuals, words = np.zeros((2, rows), np.uint64)
+    if width == 0:
+        words[:] = [(base + row * divisor) % 2**64 for row in range(rows)]
+    else:
+        own = planes[start : start + width * rows]
+        transform.unpack_reference(own, divisor or 1, bool(bits & SIGNED), width, residuals)
+    if limit < 64 and (predictor or len(apart) if width else divisor):
+        return NARROW
+    if width and predictor <= transform.ROW:
+        transform.restore_values_reference(residuals, predictor, base, _NO_ROWS, order, words)
+    elif width and not len(order):
+        return UNSORTED
+    elif width:
+        transform.restore_grouped_values_reference(residuals, base, order, ends, words)
+    if bits & APART:
+        if len(apart) != count:
+            return MISCOUNTED
+        kept = planes[start + width * rows :][: 8 * count].tobytes()
+        words[apart] = np.frombuffer(kept, np.uint64)
+    values[:] = words.astype(values.dtype)
+    return LARGE if limit < 64 and int(words.max()) >> limit else 0
+
+
+@part
+def _restore_offsets(
+    planes: Bytes, width: Number, signed: bool, divisor: np.uint64, base: np.uint64, order: Rows, values: NDArray[Any]
+) -> np.uint64:
+    """A column whose prediction is the base. Returns all values or-ed together."""
     rows = len(values)
     seen = _ZERO
     all_narrow = np.empty(_BLOCK, np.uint32)
@@ -98,29 +195,18 @@ def restore_offsets(
     return seen
 
 
-def restore_offsets_reference(
-    planes: Bytes, width: int, signed: bool, divisor: int, base: int, order: Rows, values: NDArray[Any]
-) -> int:
-    """Plain `restore_offsets`."""
-    residuals, words = np.empty((2, len(values)), np.uint64)
-    transform.unpack_reference(planes, divisor, signed, width, residuals)
-    transform.restore_values_reference(residuals, transform.BASE, base, _NO_ROWS, order, words)
-    values[:] = words.astype(values.dtype)
-    return int(np.bitwise_or.reduce(words))
-
-
-@kernel
-def restore_sums(
+@part
+def _restore_sums(
     planes: Bytes,
-    width: int,
+    width: Number,
     signed: bool,
     divisor: np.uint64,
     base: np.uint64,
     order: Rows,
     ends: NDArray[np.int64],
-    values: Words,
+    values: NDArray[Any],
 ) -> None:
-    """A column in which an earlier row is the prediction, into `values`: the inverse of `make_residuals` by ROW.
+    """A column in which an earlier row is the prediction: the inverse of `make_residuals` by ROW.
 
     Where groups end, in `ends`, says that the row before in the same group is: of `make_grouped_residuals`. One running
     sum for each group, since groups are in order of their rows, so the row before a group's first one is there already.
@@ -134,7 +220,7 @@ def restore_sums(
         end = rows
         if len(ends):
             first = order[position]
-            total = values[first - 1] if first > 0 else base
+            total = np.uint64(values[first - 1]) if first > 0 else base
             end = ends[group]
         while position < end:
             count = min(_BLOCK, end - position)
@@ -157,40 +243,8 @@ def restore_sums(
             position += count
     if len(order) and not len(ends):
         for row in range(rows):
-            total += values[row]
+            total += np.uint64(values[row])
             values[row] = total
-
-
-def restore_sums_reference(
-    planes: Bytes,
-    width: int,
-    signed: bool,
-    divisor: int,
-    base: int,
-    order: Rows,
-    ends: NDArray[np.int64],
-    values: Words,
-) -> None:
-    """Plain `restore_sums`."""
-    residuals = np.empty(len(values), np.uint64)
-    transform.unpack_reference(planes, divisor, signed, width, residuals)
-    if len(ends):
-        transform.restore_grouped_values_reference(residuals, base, order, ends, values)
-    else:
-        transform.restore_values_reference(residuals, transform.ROW, base, _NO_ROWS, order, values)
-
-
-@kernel
-def fill_progression(base: np.uint64, step: np.uint64, values: Words) -> None:
-    """A column of width 0: each row a step more than the one before."""
-    for row in range(len(values)):
-        values[row] = base + np.uint64(row) * step
-
-
-def fill_progression_reference(base: int, step: int, values: Words) -> None:
-    """Plain `fill_progression`."""
-    for row in range(len(values)):
-        values[row] = (int(base) + row * int(step)) % 2**64
 
 
 @kernel

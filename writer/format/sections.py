@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
 from tickplant.writer.format import describing, restoring, transform
-from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
 from tickplant.writer.format.columns import (
     APART,
     BASE,
@@ -93,7 +92,10 @@ _TIMES: Final = ("ts_", "book_ts_")
 
 
 class Described(NamedTuple):
-    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart."""
+    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart.
+
+    And where its planes begin among those of the section.
+    """
 
     number: int
     bits: int
@@ -101,6 +103,7 @@ class Described(NamedTuple):
     base: int
     divisor: int
     apart: int
+    start: int = 0
 
 
 class Origins(NamedTuple):
@@ -255,21 +258,25 @@ class SectionLayout:
 
 def read_section(
     data: memoryview, count: int, rows: int, layout: SectionLayout, origins: Origins
-) -> tuple[list[Described], memoryview, int]:
-    """What a section says of its `count` columns, its planes as stored, and how many bytes those are without zstd.
+) -> tuple[transform.Words, memoryview]:
+    """What a section says of its `count` columns, shape (count, fields of `Described`), and its planes as stored.
 
     Raises ValueError.
     """
     table = np.empty((count, len(Described._fields)), np.uint64)
     first_seq, ts_recv = np.uint64(origins.first_seq), np.int64(origins.ts_recv)
-    end = describing.describe(np.frombuffer(data, np.uint8), layout.origins, first_seq, ts_recv, table)
+    end = describing.describe(np.frombuffer(data, np.uint8), rows, layout.origins, first_seq, ts_recv, table)
     if end < 0:
         raise ValueError(describing.REASONS[end])
-    found = [Described(*column) for column in table.tolist()]
-    size = sum(column.width * rows + 8 * column.apart for column in found)
-    if size > MAX_FRAME_BYTES:
-        raise ValueError(f"a section declares {size} bytes, more than {MAX_FRAME_BYTES}")
-    return found, data[end:], size
+    return table, data[end:]
+
+
+def section_bytes(table: transform.Words, rows: int) -> int:
+    """How many bytes the planes of a section's columns are, without zstd."""
+    if not len(table):
+        return 0
+    last = Described(*table[-1].tolist())
+    return last.start + last.width * rows + 8 * last.apart
 
 
 def planes_of(stored: memoryview, kind: int, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
@@ -297,81 +304,31 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
     return planes
 
 
-def split_planes(columns: Sequence[Described], planes: transform.Bytes, rows: int) -> Iterator[transform.Bytes]:
-    """The planes of each column, with the values of its rows apart behind them."""
-    start = 0
-    for column in columns:
-        end = start + column.width * rows + 8 * column.apart
-        yield planes[start:end]
-        start = end
-
-
 def restore_column(
-    name: str,
-    column: Described,
-    planes: transform.Bytes,
-    contexts: Contexts,
-    residuals: transform.Words,
-    values: NDArray[Any],
+    name: str, column: transform.Words, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
 ) -> None:
-    """Decode a column of a section into `values`, which has the type of its field.
+    """Decode a column of a section into `values`, which has the type of its field. Raises ValueError.
 
-    `residuals` is scratch of the same length. Raises ValueError.
+    Args:
+        name: of the column.
+        column: the fields of `Described`.
+        planes: of the section.
+        contexts: of the chunk.
+        values: shape (rows,).
     """
-    if values.itemsize == 8:
-        _restore_words(column, planes, contexts, values.view(np.uint64))
-        return
-    # All types that are narrower are unsigned.
-    seen = _restore_narrow(column, planes, contexts, values)
-    if seen is None:
-        _restore_words(column, planes, contexts, residuals)
-        seen = int(residuals.max())
-        values[:] = residuals
-    if seen >> 8 * values.itemsize:
-        raise ValueError(f"column {name} holds a number that is too large for it")
-
-
-def _restore_narrow(column: Described, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]) -> int | None:
-    """Decode a narrow column whose prediction is the base, as it mostly is; None where not.
-
-    Returns a number that is too large for the type if a value is.
-    """
-    width, bits, base = column.width, column.bits, column.base
-    if width == 0 and not column.divisor:
-        values.fill(base & (1 << 8 * values.itemsize) - 1)
-        return base
-    if width == 0 or bits & (PREDICTOR_BITS | APART):
-        return None
-    if width == values.itemsize == 1 and not bits:
-        values[:] = planes
-        return 0
-    order = contexts.sorted_by(GROUP)[0] if bits & GROUPED else _NO_ROWS
-    divisor, signed = np.uint64(column.divisor or 1), bool(bits & SIGNED)
-    return int(restoring.restore_offsets(planes, width, signed, divisor, np.uint64(base), order, values))
-
-
-def _restore_words(column: Described, planes: transform.Bytes, contexts: Contexts, values: transform.Words) -> None:
-    rows, width, bits = len(values), column.width, column.bits
-    base, divisor = np.uint64(column.base), np.uint64(column.divisor or 1)
-    if width == 0:
-        if column.divisor:
-            restoring.fill_progression(base, divisor, values)
-        else:
-            values.fill(base)
-        return
-    predictor = bits & PREDICTOR_BITS
-    order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if bits & GROUPED else (_NO_ROWS, None)
-    signed, packed = bool(bits & SIGNED), planes[: width * rows]
-    if predictor == BASE:
-        restoring.restore_offsets(packed, width, signed, divisor, base, order, values)
-    elif predictor == ROW:
-        restoring.restore_sums(packed, width, signed, divisor, base, order, _NO_ENDS, values)
-    elif ends is None or not len(order):
-        raise ValueError("a column is predicted from groups that it is not sorted by")
-    else:
-        restoring.restore_sums(packed, width, signed, divisor, base, order, ends, values)
-    if bits & APART:
-        apart = contexts.apart()
-        if len(apart) != column.apart:
-            raise ValueError(f"{column.apart} rows are said to be apart, of which there are {len(apart)}")
-        values[apart] = np.frombuffer(planes[width * rows :].tobytes(), np.uint64)
+    bits = int(column[1])
+    order, ends = _NO_ROWS, _NO_ENDS
+    if bits & GROUPED:
+        stream = bits & PREDICTOR_BITS == STREAM
+        order, ends = contexts.sorted_by(STREAM if stream else GROUP)
+    apart = contexts.apart() if bits & APART else _NO_ENDS
+    words = values.view(np.uint64) if values.itemsize == 8 else values
+    status = restoring.restore(planes, column, order, ends, apart, words)
+    if status == restoring.NARROW:
+        words = np.empty(len(values), np.uint64)
+        status = restoring.restore(planes, column, order, ends, apart, words)
+        values[:] = words
+        if not status and int(words.max()) >> 8 * values.itemsize:
+            status = restoring.LARGE
+    if status:
+        raise ValueError(f"column {name} {restoring.REASONS[status]}")

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import columns, describing, restoring, sections, transform
+from tickplant.writer.format import columns, describing, grouping, restoring, sections, transform
 from tickplant.writer.format.chunk_layout import MAX_ROWS
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS
@@ -64,17 +64,39 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     keys = keys % np.uint64(7) * np.uint64(2**61 + 3)
     numbers, expected = np.empty((2, len(keys)), np.int32)
     with np.errstate(over="ignore"):
-        count = transform.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
-    assert count == transform.number_keys_reference(keys, expected)
+        count = grouping.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
+    assert count == grouping.number_keys_reference(keys, expected)
     assert np.array_equal(numbers, expected)
 
     previous, expected_previous, order, expected_order = np.empty((4, len(keys)), np.int32)
-    transform.link_rows(numbers, count, previous)
-    transform.link_rows_reference(numbers, count, expected_previous)
+    grouping.link_rows(numbers, count, previous)
+    grouping.link_rows_reference(numbers, count, expected_previous)
     assert np.array_equal(previous, expected_previous)
-    ends = transform.order_by_group(numbers, count, order)
-    assert np.array_equal(ends, transform.order_by_group_reference(numbers, count, expected_order))
+    ends = grouping.order_by_group(numbers, count, order)
+    assert np.array_equal(ends, grouping.order_by_group_reference(numbers, count, expected_order))
     assert np.array_equal(order, expected_order)
+
+
+@given(st.integers(1, 60), st.sampled_from([1, 3, 300]), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_rows_are_sorted_by_group_and_stream_like_the_reference(rows: int, most: int, random: Random) -> None:
+    first, second, third = (
+        np.array([random.randrange(most) % 256 for _ in range(rows)], dtype)
+        for dtype in (np.uint32, np.uint8, np.uint8)
+    )
+    keys = np.empty(rows, np.uint64)
+    groups, numbers, order, sorted_rows, expected, expected_order = np.empty((6, rows), np.int32)
+    with np.errstate(over="ignore"):
+        ends = grouping.sort_groups(first, second, third, keys, groups, order)
+        wanted = grouping.sort_groups_reference(first, second, third, keys, expected, expected_order)
+        assert np.array_equal(ends, wanted)
+        assert np.array_equal(groups, expected)
+        assert len(ends) == 1 or np.array_equal(order, expected_order)
+        ends = grouping.sort_streams(keys, np.uint64(8), groups, order, ends, numbers, sorted_rows)
+    wanted = grouping.sort_streams_reference(keys, 8, expected, expected_order)
+    assert np.array_equal(ends, wanted)
+    assert np.array_equal(numbers, expected)
+    assert len(ends) == 1 or np.array_equal(sorted_rows, expected_order)
 
 
 @given(words)
@@ -102,8 +124,8 @@ def test_residuals_equal_the_reference_and_restore_the_values(
     rows = len(values)
     groups = np.array([random.randrange(3) for _ in range(rows)], np.int32)
     previous, order = np.empty((2, rows), np.int32)
-    transform.link_rows_reference(groups, 3, previous)
-    transform.order_by_group_reference(groups, 3, order)
+    grouping.link_rows_reference(groups, 3, previous)
+    grouping.order_by_group_reference(groups, 3, order)
     order = order if grouped else np.empty(0, np.int32)
     made, expected, restored, expected_restored = np.empty((4, rows), np.uint64)
     with np.errstate(over="ignore"):
@@ -132,8 +154,8 @@ def test_grouped_residuals_equal_the_reference(values: NDArray[np.uint64], base:
 def sorted_rows(rows: int, random: Random) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Rows in the order of three groups, numbered as they appear, and where those end."""
     numbers, order = np.empty((2, rows), np.int32)
-    count = transform.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
-    return order, transform.order_by_group_reference(numbers, count, order)
+    count = grouping.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
+    return order, grouping.order_by_group_reference(numbers, count, order)
 
 
 MANY = 1500  # rows: more than a kernel unpacks at once
@@ -208,8 +230,8 @@ def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int,
     assert np.array_equal(whole, expected_whole)
     nothing = third[:0]
     for parts in ((first, second, third), (first, first, nothing), (first, nothing, nothing)):
-        transform.join_keys(*parts, whole)
-        transform.join_keys_reference(*parts, expected_whole)
+        grouping.join_keys(*parts, whole)
+        grouping.join_keys_reference(*parts, expected_whole)
         assert np.array_equal(whole, expected_whole)
 
 

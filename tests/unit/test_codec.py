@@ -10,7 +10,7 @@ from made_records import make_records, make_ticks
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import DTYPES, TICK, Flag, Kind, Schema
-from tickplant.writer.format import codec, columns, sections, transform
+from tickplant.writer.format import codec, columns, grouping, sections
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
@@ -302,8 +302,8 @@ def test_the_table_of_keys_says_when_it_is_too_small() -> None:
     keys = np.arange(100, dtype=np.uint64)
     numbers = np.empty(100, np.int32)
     with np.errstate(over="ignore"):
-        small = transform.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
-        large = transform.number_keys(keys, np.full(256, -1, np.int32), np.empty(256, np.uint64), numbers)
+        small = grouping.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
+        large = grouping.number_keys(keys, np.full(256, -1, np.int32), np.empty(256, np.uint64), numbers)
     assert (small, large) == (-1, 100)
     assert np.array_equal(numbers, keys)
 

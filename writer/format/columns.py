@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Kind, Schema
-from tickplant.writer.format import transform
+from tickplant.writer.format import grouping, transform
 
 COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
     Schema.TICK: {
@@ -174,37 +174,37 @@ class Contexts:
         self._rows = rows
         self._scratch = scratch.rows(rows)
         self._keys = np.empty(0, np.uint64)
-        self._numbered: dict[int, int] = {}  # how many groups there are, by place; the numbers stand in the scratch
+        self._ends: dict[int, NDArray[np.int64]] = {}  # by place; numbers and order of the rows stand in the scratch
         self._linked: set[int] = set()
-        self._sorted: dict[int, tuple[transform.Rows, NDArray[np.int64]]] = {}
         self._apart: NDArray[np.int64] | None = None
 
-    def _numbers(self, place: int) -> tuple[transform.Rows, int]:
-        """The number of each row's group (place 0) or stream (place 1), and how many there are."""
-        numbers = self._scratch[place]
-        if place not in self._numbered:
-            self._numbered[place] = self._number_streams(numbers) if place else self._number_groups(numbers)
-        return numbers, self._numbered[place]
+    def _ends_of(self, place: int) -> NDArray[np.int64]:
+        """Where the groups (place 0) or streams (place 1) end in the order of their rows; that is at its place then.
 
-    def _number_groups(self, numbers: transform.Rows) -> int:
+        The order of a single one is the stored one, and is not made.
+        """
+        if place not in self._ends:
+            numbers, order = self._scratch[place], self._scratch[4 + place]
+            ends = self._sort_streams(numbers, order) if place else self._sort_groups(numbers, order)
+            if not len(ends):  # too many for the table of the kernel
+                keys = self._keys >> np.uint64(STREAM_SHIFT[self._schema]) if place else self._keys
+                ends = grouping.order_by_group(numbers, _number(keys, numbers), order)
+            self._ends[place] = ends
+        return self._ends[place]
+
+    def _sort_groups(self, numbers: transform.Rows, order: transform.Rows) -> NDArray[np.int64]:
         self._keys = np.empty(self._rows, np.uint64)
         found = []
         for name, bits in KEYS[self._schema]:
             column = self._key(name)
             found.append(np.zeros(self._rows, f"u{bits // 8}") if column is None else column)
         first, second, third = (*found, _NO_KEYS, _NO_KEYS)[:3]
-        transform.join_keys(first, second, third, self._keys)
-        return _number(self._keys, numbers)
+        return grouping.sort_groups(first, second, third, self._keys, numbers, order)
 
-    def _number_streams(self, numbers: transform.Rows) -> int:
-        """Streams are made of groups: so only the first row of each group is looked at."""
-        order, ends = self.sorted_by(GROUP)
-        groups = self._scratch[0]
-        firsts = order[np.concatenate(([0], ends[:-1]))] if len(order) else np.zeros(1, np.int32)
-        streams = np.empty(len(firsts), np.int32)
-        count = _number(self._keys[firsts] >> np.uint64(STREAM_SHIFT[self._schema]), streams)
-        np.take(streams, groups, out=numbers, mode="clip")  # which, unlike "raise", needs no copy
-        return count
+    def _sort_streams(self, numbers: transform.Rows, order: transform.Rows) -> NDArray[np.int64]:
+        ends, shift = self._ends_of(0), np.uint64(STREAM_SHIFT[self._schema])
+        groups, its_order = self._scratch[0], self._scratch[4]
+        return grouping.sort_streams(self._keys, shift, groups, its_order, ends, numbers, order)
 
     def _place(self, predictor: int) -> int:
         return int(predictor == STREAM and STREAM_SHIFT[self._schema] > 0)
@@ -214,10 +214,10 @@ class Contexts:
         if predictor < STREAM:
             return _NO_ROWS
         place = self._place(predictor)
-        numbers, count = self._numbers(place)
+        ends = self._ends_of(place)
         previous: transform.Rows = self._scratch[2 + place]
         if place not in self._linked:
-            transform.link_rows(numbers, count, previous)
+            grouping.link_rows(self._scratch[place], len(ends), previous)
             self._linked.add(place)
         return previous
 
@@ -227,14 +227,8 @@ class Contexts:
         Both are empty where there is only one, so that the order is the stored one.
         """
         place = self._place(predictor)
-        numbers, count = self._numbers(place)
-        if place not in self._sorted:
-            if count > 1:
-                order = self._scratch[4 + place]
-                self._sorted[place] = order, transform.order_by_group(numbers, count, order)
-            else:
-                self._sorted[place] = _NO_ROWS, _NO_ENDS
-        return self._sorted[place]
+        ends = self._ends_of(place)
+        return (self._scratch[4 + place], ends) if len(ends) > 1 else (_NO_ROWS, _NO_ENDS)
 
     def apart(self) -> NDArray[np.int64]:
         """Rows of ticks that are no market data."""
@@ -250,7 +244,7 @@ def _number(keys: transform.Words, numbers: transform.Rows) -> int:
     size = 256
     # A table that grows in the loop is 30 times slower.
     while size <= 16 * max(256, len(keys)):
-        count = transform.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
+        count = grouping.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
         if count >= 0:
             return count
         size *= 8

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tickplant.kernels import kernel
 from tickplant.writer.format.transform import Rows, Words
 
-_ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _FEW: Final = 256  # slots: a table that grows is needed seldom
 _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads keys over the table (Knuth, TAOCP 6.4)

@@ -100,18 +100,17 @@ def restore(
     predictor = bits & np.uint64(PREDICTOR_BITS)
     signed = bits & np.uint64(SIGNED) != _ZERO
     limit = np.uint64(8 * values.itemsize)
+    steps = divisor if width == 0 else predictor
+    if limit < _WORD and (steps != _ZERO or bits & np.uint64(APART)):
+        return NARROW
     seen = base
     if width == 0:
         if divisor == _ZERO:
             for row in range(rows):
                 values[row] = base
-        elif limit < _WORD:
-            return NARROW
         else:
             for row in range(rows):
                 values[row] = base + np.uint64(row) * divisor
-    elif limit < _WORD and predictor + np.uint64(len(apart)) != _ZERO:
-        return NARROW
     else:
         own = planes[start : start + width * rows]
         factor = max(divisor, _ONE)
@@ -149,7 +148,7 @@ def restore_reference(
     else:
         own = planes[start : start + width * rows]
         transform.unpack_reference(own, divisor or 1, bool(bits & SIGNED), width, residuals)
-    if limit < 64 and (predictor or len(apart) if width else divisor):
+    if limit < 64 and (bits & APART or (predictor if width else divisor)):
         return NARROW
     if width and predictor <= transform.ROW:
         transform.restore_values_reference(residuals, predictor, base, _NO_ROWS, order, words)

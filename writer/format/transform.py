@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import inlined, kernel
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.int32]
@@ -37,7 +37,9 @@ CONTEXT: Final = 2
 _MASK: Final = 2**64 - 1
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
+_TWO: Final = np.uint64(2)
 _SIGN: Final = np.uint64(63)
+_ALL: Final = np.uint64(2**64 - 1)
 _BLOCK: Final = 1024  # rows worked on at a time, so that they stay in the first cache
 
 
@@ -62,15 +64,22 @@ def make_residuals(
 ) -> None:
     """Steps 1 and 2, into `residuals`. An empty `order` means stored order; `previous` is read for CONTEXT only."""
     rows = len(values)
-    for position in range(rows):
-        row = order[position] if len(order) else position
-        if predictor == BASE or row == 0:
-            prediction = base
-        elif predictor == ROW:
-            prediction = values[row - 1]
+    if predictor == BASE:
+        if len(order):
+            for position in range(rows):
+                residuals[position] = values[np.uint64(order[position])] - base
         else:
-            prediction = values[previous[row]]
-        residuals[position] = values[row] - prediction
+            for row in range(rows):
+                residuals[row] = values[row] - base
+    elif predictor == ROW and not len(order):
+        residuals[0] = values[0] - base
+        for row in range(1, rows):
+            residuals[row] = values[row] - values[row - 1]
+    else:
+        for position in range(rows):
+            row = order[position] if len(order) else position
+            before = row - 1 if predictor == ROW or row == 0 else previous[row]
+            residuals[position] = values[row] - (values[np.uint64(before)] if row > 0 else base)
 
 
 def make_residuals_reference(
@@ -169,27 +178,52 @@ def restore_grouped_values_reference(
         values[row] = (words[position] + (int(values[before]) if before >= 0 else int(base))) & _MASK
 
 
+@inlined
+def _exact(divisor: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """`(shift, inverse, limit)`: what a division without remainder is made of, since one by `//` takes 30 times as long.
+
+    A multiple, shifted down, times the inverse of the odd part modulo 2**64 is the quotient. What is no multiple has
+    bits that are shifted out, or becomes larger than the limit.
+    """
+    shift = _ZERO
+    while not divisor & _ONE:
+        divisor >>= _ONE
+        shift += _ONE
+    inverse = divisor  # right in 3 bits; each step doubles them
+    for _ in range(5):
+        inverse *= _TWO - divisor * inverse
+    return shift, inverse, _ALL // divisor
+
+
 @kernel
 def measure(residuals: Words) -> tuple[np.uint64, np.uint64, bool]:
     """`(divisor, largest, signed)` of residuals read as signed numbers: gcd and maximum of their absolute values.
 
     The divisor of residuals that are all zero is 1.
     """
-    divisor = _ZERO
-    largest = _ZERO
-    signed = False
-    for row in range(len(residuals)):
-        magnitude = residuals[row]
-        if magnitude >> _SIGN:
-            signed = True
-            magnitude = _ZERO - magnitude
-        largest = max(largest, magnitude)
-        if divisor != _ONE and magnitude != _ZERO:
-            low, high = divisor, magnitude
-            while low != _ZERO:
-                low, high = high % low, low
-            divisor = high
-    return max(divisor, _ONE), largest, signed
+    divisor = shift = inverse = limit = low_bits = _ZERO
+    largest = every = _ZERO
+    for start in range(0, len(residuals), _BLOCK):
+        block = residuals[start : start + _BLOCK]
+        for row in range(len(block)):
+            word = block[row]
+            every |= word
+            largest = max(largest, (word ^ (_ZERO - (word >> _SIGN))) + (word >> _SIGN))
+        if divisor == _ONE:
+            continue
+        for row in range(len(block)):
+            word = block[row]
+            magnitude = (word ^ (_ZERO - (word >> _SIGN))) + (word >> _SIGN)
+            if magnitude & low_bits or (magnitude >> shift) * inverse > limit or (divisor == _ZERO and magnitude):
+                low, high = divisor, magnitude
+                while low != _ZERO:
+                    low, high = high % low, low
+                divisor = high
+                if divisor == _ONE:
+                    break
+                shift, inverse, limit = _exact(divisor)
+                low_bits = (_ONE << shift) - _ONE
+    return max(divisor, _ONE), largest, every >> _SIGN != _ZERO
 
 
 def measure_reference(residuals: Words) -> tuple[int, int, bool]:
@@ -210,14 +244,10 @@ def width_of(largest: int, divisor: int, *, signed: bool) -> int:
 def pack(residuals: Words, divisor: np.uint64, signed: bool, width: int, planes: Bytes) -> None:
     """Steps 3 to 5, into `planes`: `width * n` bytes. Uses `residuals` as scratch."""
     rows = len(residuals)
+    down, inverse, _ = _exact(divisor)
     for row in range(rows):
-        word = residuals[row]
-        negative = word >> _SIGN
-        if negative:
-            word = _ZERO - word
-        if divisor != _ONE:
-            word = word // divisor
-        residuals[row] = (word << _ONE) - negative if signed else word
+        word = np.uint64(np.int64(residuals[row]) >> np.int64(down)) * inverse
+        residuals[row] = (word << _ONE) ^ (_ZERO - (word >> _SIGN)) if signed else word
     for start in range(0, rows, _BLOCK):
         words = residuals[start : start + _BLOCK]
         for byte in range(width):

@@ -221,6 +221,10 @@ def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int,
     restoring.interleave(words_of, made)
     restoring.interleave_reference(words_of, expected)
     assert np.array_equal(made, expected)
+    apart, expected_apart = np.zeros((2, width + 1, rows + more), np.uint64)
+    restoring.separate(made, apart)
+    restoring.separate_reference(made, expected_apart)
+    assert np.array_equal(apart, expected_apart)
 
     first, second, third = (words_of[place, :rows].astype(f"u{4 >> place}") for place in range(3))
     whole, expected_whole = words_of[3, :rows] & np.uint64(0xFFFF_FFFF_0000_FFFF), words_of[4, :rows].copy()
@@ -229,6 +233,10 @@ def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int,
     restoring.add_part_reference(second, 16, expected_whole)
     assert np.array_equal(whole, expected_whole)
     nothing = third[:0]
+    restoring.take_part(whole, np.uint64(16), second)
+    narrow = np.empty(rows, second.dtype)
+    restoring.take_part_reference(expected_whole, 16, narrow)
+    assert np.array_equal(second, narrow)
     for parts in ((first, second, third), (first, first, nothing), (first, nothing, nothing)):
         grouping.join_keys(*parts, whole)
         grouping.join_keys_reference(*parts, expected_whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -82,13 +83,13 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     if not 1 <= rows <= MAX_ROWS:
         raise ValueError(f"a chunk holds 1 to {MAX_ROWS} records, not {rows}")
     ids = COLUMN_IDS[schema]
-    columns = {name: np.ascontiguousarray(records[name]) for name in ids}
+    columns = _OWN.columns(records, _LAYOUTS[schema])
     directory: list[tuple[int, int, int, int, int]] = []
     sections: list[bytes] = []
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
     with np.errstate(over="ignore"):
-        contexts = Contexts(schema, columns.get, rows, Scratch())
-        compressor = zstandard.ZstdCompressor(level=level)
+        contexts = Contexts(schema, columns.get, rows, _OWN.scratch)
+        compressor = _OWN.compressor(level)
         for names in shared_sections(schema, rows):
             chosen = {name: columns[name] for name in names}
             kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
@@ -107,11 +108,43 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     if len(event_times):
         header["ts_event_min"], header["ts_event_max"] = event_times.min(), event_times.max()
     header["ts_recv_min"], header["ts_recv_max"] = columns["ts_recv"].min(), columns["ts_recv"].max()
-    header["instruments"] = instrument_bits(columns["instrument"])
-    header["kinds"] = kind_bits(columns["kind"]) if "kind" in columns else 0
+    firsts = contexts.firsts()
+    header["instruments"] = instrument_bits(columns["instrument"][firsts])
+    header["kinds"] = kind_bits(columns["kind"][firsts]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)
     header["header_checksum"] = header_checksum(header.tobytes() + table.tobytes())
     return header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+
+
+class _Own(threading.local):
+    """What encoding uses again and again, in each thread: fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        if level not in self._compressors:
+            self._compressors = {level: zstandard.ZstdCompressor(level=level)}
+        return self._compressors[level]
+
+    def columns(self, records: Records, layout: _Layout) -> dict[str, Column]:
+        """The columns of records, to be overwritten by those of the next ones."""
+        rows, width = len(records), layout.dtype.itemsize // 8
+        words = self.scratch.words(width, rows)
+        restoring.separate(np.ascontiguousarray(records).view(_WORD).reshape(rows, width), words)
+        columns = {}
+        for name in layout.ids:
+            if name in layout.wholes:
+                columns[name] = words[layout.wholes[name], :rows].view(layout.dtype[name])
+            else:
+                place, shift = layout.parts[name]
+                columns[name] = self.scratch.column(name, layout.dtype[name], rows)
+                restoring.take_part(words[place, :rows], np.uint64(shift), columns[name])
+        return columns
+
+
+_OWN: Final = _Own()
 
 
 def decode_chunk(

@@ -106,6 +106,9 @@ _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
 _NONE_APART: Final = _NO_ENDS
 _NO_KEYS: Final = np.empty(0, np.uint8)
+_FIRST_ROW: Final = np.zeros(1, np.int32)
+_STATUS: Final = np.uint8(Kind.STATUS)  # numpy takes 20 us to make a number of an enum
+_GAP: Final = np.uint8(Kind.GAP)
 _APART_WORDS: Final = 72
 
 
@@ -230,12 +233,17 @@ class Contexts:
         ends = self._ends_of(place)
         return (self._scratch[4 + place], ends) if len(ends) > 1 else (_NO_ROWS, _NO_ENDS)
 
+    def firsts(self) -> transform.Rows:
+        """The first row of each group: together they have every key."""
+        ends = self._ends_of(0)
+        return self._scratch[4][np.concatenate(([0], ends[:-1]))] if len(ends) > 1 else _FIRST_ROW
+
     def apart(self) -> NDArray[np.int64]:
         """Rows of ticks that are no market data."""
         if self._apart is None:
             kinds = self._key("kind") if self._schema is Schema.TICK else None
             kinds = _NO_ROWS if kinds is None else kinds
-            self._apart = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.GAP))
+            self._apart = np.flatnonzero((kinds == _STATUS) | (kinds == _GAP))
         return self._apart
 
 

@@ -33,6 +33,7 @@ REASONS: Final = {
 }
 
 _BLOCK: Final = 1024  # rows
+_RECORDS: Final = 256  # as many as stay in the first cache
 _WORD: Final = np.uint64(64)  # bits
 _NARROW: Final = 4  # bytes: up to these a number is put together in 32 bits, twice as many of them at once
 _ZERO: Final = np.uint64(0)
@@ -260,6 +261,19 @@ def add_part_reference(part: NDArray[Any], shift: int, words: Words) -> None:
 
 
 @kernel
+def take_part(words: Words, shift: np.uint64, part: NDArray[Any]) -> None:
+    """The inverse of `add_part`."""
+    for row in range(len(words)):
+        part[row] = words[row] >> shift
+
+
+def take_part_reference(words: Words, shift: int, part: NDArray[Any]) -> None:
+    """Plain `take_part`."""
+    for row in range(len(words)):
+        part[row] = (int(words[row]) >> int(shift)) % 256**part.itemsize
+
+
+@kernel
 def interleave(words: Words, records: Words) -> None:
     """The first of these columns of words, shape (at least k, at least rows), to records of words, shape (rows, k)."""
     rows, width = records.shape
@@ -288,3 +302,21 @@ def interleave_reference(words: Words, records: Words) -> None:
     """Plain `interleave`."""
     rows, width = records.shape
     records[:] = words[:width, :rows].T
+
+
+@kernel
+def separate(records: Words, words: Words) -> None:
+    """The inverse of `interleave`, a block of records at a time: each cache line comes once."""
+    rows, width = records.shape
+    for start in range(0, rows, _RECORDS):
+        end = min(rows, start + _RECORDS)
+        for place in range(width):
+            column = words[place]
+            for row in range(start, end):
+                column[row] = records[row, place]
+
+
+def separate_reference(records: Words, words: Words) -> None:
+    """Plain `separate`."""
+    rows, width = records.shape
+    words[:width, :rows] = records.T

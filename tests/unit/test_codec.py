@@ -170,6 +170,26 @@ def test_columns_are_the_callers_own_and_stay_when_the_next_chunk_is_decoded() -
             assert np.array_equal(column, part[name])
 
 
+def address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def test_memory_is_used_again_when_nobody_has_it_and_not_before() -> None:
+    pool, dtype = columns.Pool(), np.dtype(np.int64)
+    first, second = (pool.array("price", dtype, 100) for _ in range(2))
+    places = {address(first), address(second)}
+    assert len(places) == 2
+    part = first[10:20].view(np.uint8)
+    del first
+    assert address(pool.array("price", dtype, 50)) not in places  # somebody has a part of it
+    freed = address(part) - 80
+    del part
+    assert address(pool.array("price", dtype, 80)) == freed
+    assert len(pool.array("price", dtype, 101)) == 101  # longer than what there is
+    kept = [pool.array("price", dtype, 10) for _ in range(9)]
+    assert len({address(array) for array in kept}) == 9
+
+
 @pytest.mark.parametrize(("schema", "rows", "most_bytes"), [(Schema.BBO, 80, 21), (Schema.BAR, 20, 40)])
 def test_small_chunks_of_quotes_and_bars_take_few_bytes(schema: Schema, rows: int, most_bytes: int) -> None:
     records = make_records(schema, rows)

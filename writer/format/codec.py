@@ -36,10 +36,12 @@ from tickplant.writer.format.chunk_layout import (
 )
 from tickplant.writer.format.columns import (
     COLUMN_IDS,
+    APART,
     GROUPED,
     KEYS,
     KNOWN_BITS,
     Contexts,
+    Pool,
     Scratch,
     decode_column,
     narrowed,
@@ -160,6 +162,7 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
         self._scratch = Scratch()
+        self._pool = Pool()
 
     def decode(
         self,
@@ -215,7 +218,7 @@ class ChunkDecoder:
         rows, dtype = header.rows, layout.dtype
         wanted = (dtype.names or ()) if names is None else names
         if into is None:
-            found = {name: np.empty(rows, dtype[name]) for name in wanted}
+            found = {name: self._pool.array(name, dtype[name], rows) for name in wanted}
         else:
             found = {name: into(name, rows) for name in wanted}
         self._decode(buffer, offset, header, layout, found, path, origin)
@@ -234,10 +237,9 @@ class ChunkDecoder:
             words[place, :rows] = 0
         for name, (place, shift) in layout.parts.items():
             restoring.add_part(wanted[name], np.uint64(shift), words[place, :rows])
-        records = np.empty((rows, width), np.uint64)
-        restoring.interleave(words, records)
-        made: Records = records.view(dtype).reshape(rows)
-        return made
+        records = self._pool.array("", dtype, rows)
+        restoring.interleave(words, records.view(_WORD).reshape(rows, width))
+        return records
 
     def _checked(
         self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
@@ -293,13 +295,19 @@ class ChunkDecoder:
                 if name is not None:
                     found[name] = column, section
         decoded: dict[str, Column] = {}
-
-        def restored(name: str) -> Column | None:
-            if name in decoded or name not in found:
-                return decoded.get(name)
-            column, section = found.pop(name)
-            if name in layout.keys and int(column[1]) & GROUPED:
-                raise ValueError(f"column {name} is predicted from groups that it is not sorted by")
+        contexts = Contexts(layout.schema, decoded.get, rows, self._scratch)
+        waiting = [name for name in wanted if name in found]
+        while waiting:
+            name = waiting.pop()
+            column, section = found[name]
+            if int(column[1]) & (GROUPED | APART):
+                if name in layout.keys:
+                    raise ValueError(f"column {name} is a key: it is not sorted by groups, and has no rows apart")
+                if missing := [key for key in layout.keys if key in found and key not in decoded]:
+                    waiting += [name, *missing]
+                    continue
+            if name in decoded:  # a key, which was asked for before
+                continue
             if section.planes is None:
                 section.planes = planes_of(section.stored, section.kind, section.size, self._decompressor)
             values = wanted.get(name)
@@ -307,11 +315,6 @@ class ChunkDecoder:
                 values = self._scratch.column(name, layout.dtype[name], rows)
             restore_column(name, column, section.planes, contexts, values)
             decoded[name] = values
-            return values
-
-        contexts = Contexts(layout.schema, restored, rows, self._scratch)
-        for name in wanted:
-            restored(name)
         return decoded
 
     def _decode_columns(

@@ -76,7 +76,7 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "bid_size": _AMOUNT,
     "ask_size": _AMOUNT,
     "order_id": ((GROUP, True), (ROW, False)),
-    "ts_recv": ((ROW, True), (STREAM, True)),
+    "ts_recv": ((ROW, True),),
     "ts_event": ((STREAM, True), (ROW, True)),
     "venue_seq": ((STREAM, True),),
     "seq": ((ROW, False),),
@@ -84,9 +84,6 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
 
 _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
 """Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
-
-_SAMPLES: Final = 4
-_SAMPLE_ROWS: Final = 2048
 
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
@@ -107,6 +104,14 @@ class Described(NamedTuple):
     divisor: int
     apart: int
     start: int = 0
+
+
+class _Candidate(NamedTuple):
+    """A column as it may be stored: what the section says of it, its planes, and the frame of these, if it was made."""
+
+    column: Described
+    planes: bytes
+    frame: bytes = b""
 
 
 class Origins(NamedTuple):
@@ -143,18 +148,19 @@ def encode_section(
     compressor: zstandard.ZstdCompressor,
 ) -> tuple[int, int, bytes]:
     """`(type, columns, bytes)` of a section of these columns; those that are 0 in every row are left out."""
-    told, frames, bases, count = bytearray(), [], dict[str, int](), 0
+    told, bases, stored = bytearray(), dict[str, int](), list[_Candidate]()
     for name, column in columns.items():
-        described, planes = _describe(schema, name, column, contexts, compressor)
+        candidate = _describe(schema, name, column, contexts, compressor)
+        described = candidate.column
         if described.bits or described.width:
             bases[name] = described.base
             told += _tell(described, origins.of(name, bases))
-            frames.append(planes)
-            count += 1
-    planes = b"".join(frames)
-    frame = compressor.compress(planes) if planes else b""
+            stored.append(candidate)
+    planes = b"".join([candidate.planes for candidate in stored])
+    frame = stored[0].frame if len(stored) == 1 else b""
+    frame = frame or (compressor.compress(planes) if planes else b"")
     packed = len(frame) < len(planes)
-    return (ZSTD if packed else RAW), count, bytes(told) + (frame if packed else planes)
+    return (ZSTD if packed else RAW), len(stored), bytes(told) + (frame if packed else planes)
 
 
 def _tell(column: Described, origin: int) -> bytes:
@@ -181,12 +187,12 @@ def _varint(number: int) -> bytes:
 
 def _describe(
     schema: Schema, name: str, column: NDArray[np.integer], contexts: Contexts, compressor: zstandard.ZstdCompressor
-) -> tuple[Described, bytes]:
-    """The description and the planes of the candidate for this column that becomes smallest."""
+) -> _Candidate:
+    """The candidate for this column that becomes smallest."""
     values, number = to_words(column), COLUMN_IDS[schema][name]
     if transform.is_progression(values):
         step = int(values[1] - values[0]) if len(values) > 1 else 0
-        return _described(number, 0, 0, int(values[0]), step, 0), b""
+        return _Candidate(_described(number, 0, 0, int(values[0]), step, 0), b"")
     apart = contexts.apart() if name in _APART_COLUMNS else ()
     kept = b""
     if 0 < len(apart) < len(values):
@@ -194,7 +200,7 @@ def _describe(
         values = _without(values, contexts.apart())
         column = values.view(np.int64) if column.dtype.kind == "i" else values
     residuals = np.empty(len(values), np.uint64)
-    found: list[tuple[Described, bytes]] = []
+    found: list[_Candidate] = []
     for predictor, grouped in _CANDIDATES.get(name, _OTHERWISE):
         base = int(column.min() if predictor == BASE else column[0]) & _MASK
         bits = _residuals(values, predictor, grouped=grouped, base=base, contexts=contexts, residuals=residuals)
@@ -204,20 +210,13 @@ def _describe(
         transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes)
         bits |= (SIGNED if signed else 0) | (APART if kept else 0)
         step = int(divisor) if divisor != 1 else 0
-        found.append((_described(number, bits, width, base, step, len(kept) // 8), planes.tobytes() + kept))
+        described = _described(number, bits, width, base, step, len(kept) // 8)
+        found.append(_Candidate(described, planes.tobytes() + kept))
     if len(found) == 1 or found[0] == found[1]:
         return found[0]
-    return min(found, key=lambda candidate: _estimate(candidate[0].width, len(values), candidate[1], compressor))
-
-
-def _estimate(width: int, rows: int, planes: bytes, compressor: zstandard.ZstdCompressor) -> int:
-    """How many bytes planes take, about: of a large column, parts of it are compressed, from all over."""
-    if rows <= _SAMPLES * _SAMPLE_ROWS:
-        return len(compressor.compress(planes))
-    whole = np.frombuffer(planes, np.uint8, width * rows).reshape(width, rows)
-    starts = np.linspace(0, rows - _SAMPLE_ROWS, _SAMPLES).astype(np.int64).tolist()
-    sample = np.concatenate([whole[:, start : start + _SAMPLE_ROWS] for start in starts], axis=1)
-    return len(compressor.compress(sample.tobytes()))
+    frames = [compressor.compress(candidate.planes) for candidate in found]
+    best = min(range(len(found)), key=lambda place: len(frames[place]))
+    return found[best]._replace(frame=frames[best])
 
 
 def _described(number: int, bits: int, width: int, base: int, divisor: int, apart: int) -> Described:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
+from tickplant.writer.chunk_bounds import bounds_of
 from tickplant.writer.format.chunk_layout import producer_id, read_header
 from tickplant.writer.format.codec import encode_chunk
 from tickplant.writer.index import (
@@ -196,7 +197,7 @@ class Journal:
         self._pending = [records]
         try:
             self._make_room(records)
-            chunks = self._encode(records)
+            chunks, bounds = self._encode(records)
             data = b"".join(chunks)
             try:
                 self._clean = False
@@ -216,7 +217,7 @@ class Journal:
         self.bytes_written += len(data)
         self.durable_seq += len(records)
         self._pending, self.pending_records = [], 0
-        self._append_index(offset, chunks)
+        self._append_index(offset, chunks, bounds)
         return self.durable_seq
 
     def skip_to(self, seq: int) -> None:
@@ -239,14 +240,12 @@ class Journal:
         finally:
             self._close_files()
 
-    def _encode(self, records: NDArray[np.void]) -> list[bytes]:
-        owner = producer_id(self.producer)
-        return [
-            encode_chunk(
-                records[start : start + self.chunk_records], self.schema, self.epoch, producer=owner, level=self.level
-            )
-            for start in range(0, len(records), self.chunk_records)
-        ]
+    def _encode(self, records: NDArray[np.void]) -> tuple[list[bytes], list[NDArray[np.int64]]]:
+        """Chunks, and the bounds of each."""
+        owner, rows = producer_id(self.producer), self.chunk_records
+        parts = [records[start : start + rows] for start in range(0, len(records), rows)]
+        chunks = [encode_chunk(part, self.schema, self.epoch, producer=owner, level=self.level) for part in parts]
+        return chunks, [bounds_of(part, self.schema) for part in parts]
 
     def _make_room(self, records: NDArray[np.void]) -> None:
         """Have a file open, at its good end, that these records belong in."""
@@ -282,7 +281,7 @@ class Journal:
         while left:
             left = left[self._files.write(fd, left) :]
 
-    def _append_index(self, offset: int, chunks: list[bytes]) -> None:
+    def _append_index(self, offset: int, chunks: list[bytes], bounds: list[NDArray[np.int64]]) -> None:
         """An index that cannot be written is dropped: readers scan, and the next opening makes it anew."""
         headers = []
         for chunk in chunks:
@@ -294,7 +293,7 @@ class Journal:
                 path.unlink(missing_ok=True)
                 self._index_fd = self._files.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             if self._index_fd >= 0:
-                self._write_all(self._index_fd, make_entries(headers).tobytes())
+                self._write_all(self._index_fd, make_entries(headers, bounds).tobytes())
         except OSError:
             path.unlink(missing_ok=True)
             if self._index_fd >= 0:

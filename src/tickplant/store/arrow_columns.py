@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
+from tickplant.writer.chunk_bounds import NOTES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
@@ -56,9 +57,8 @@ INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
 
 KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
-_NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)  # price and size are numbers, not decimals
 _HAS_DECIMALS: Final = np.ones(256, np.uint8)
-_HAS_DECIMALS[[*_NOTES]] = 0
+_HAS_DECIMALS[[*NOTES]] = 0
 
 
 class ArrowColumns:
@@ -92,6 +92,10 @@ class ArrowColumns:
                 scales[row.id] = getattr(row, name)
             for name, of_id in self._name_of.items():
                 of_id[row.id] = places[name][getattr(row, name)]
+
+    def scales_of(self, name: str) -> list[int]:
+        """The decimals that prices or sizes in this column may have, each once."""
+        return sorted({getattr(row, _scale_of(name)) for row in self.instruments})
 
     @property
     def default(self) -> tuple[str, ...]:

@@ -173,7 +173,7 @@ class Readings:
             filter_by = parse_where(where, whole) if isinstance(where, str) else where
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
-            selection = narrow(selection, judge, schema, instruments)
+            selection = narrow(selection, judge, schema, instruments, arrow)
         whole = partial(self._whole, schema, selection)
         return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by, whole=whole)
 

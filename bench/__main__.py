@@ -34,6 +34,7 @@ MODULES: Final[dict[str, int]] = {
     "latency": 5,
     "order_plant": 5,
     "idle": 2,
+    "gateway": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""
 

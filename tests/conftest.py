@@ -16,6 +16,10 @@ from hypothesis import settings
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
 
+# A busy machine takes its time over an example, which is no fault of what is tested.
+settings.register_profile("tickplant", deadline=None)
+settings.load_profile("tickplant")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For `make test`, which tests kernels twice more, as plain Python and with bounds checks; `make long` has all."""

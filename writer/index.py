@@ -1,10 +1,10 @@
 """Where the chunks of a journal file are: scanning a file, and the index that saves scanning it again.
 
 An index, `NAME.tpx` beside `NAME.tpj`, is an array of `ENTRY` and nothing else: one for each chunk, in file order. It
-holds nothing that does not follow from the file, is written after the chunk is durable, and is never changed in place, so a reader
-may map it while the writer appends. A reader trusts an entry whose checksum is right and whose chunk lies inside the
-file, and scans every byte of the file that no such entry covers: a missing, stale or damaged index costs time, never
-data.
+holds nothing that does not follow from the file, is written after the chunk is durable, and is never changed in
+place, so a reader may map it while the writer appends. A reader trusts an entry whose checksum is right and whose chunk
+lies inside the file, and scans every byte of the file that no such entry covers: a missing, stale or damaged index
+costs time, never data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.writer.chunk_bounds import SLOTS
+from tickplant.writer.format.chunk_bounds import SLOTS, Bounds
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     HEAD_BYTES,
@@ -43,7 +43,7 @@ ENTRY: Final = np.dtype(
     [
         ("offset", "<u8"),  # 0: of the chunk in its file
         ("header", HEADER),  # 8: the chunk's own
-        ("bounds", "<i8", (2, SLOTS)),  # 112: of the values in it, see `chunk_bounds.py`
+        ("bounds", "<i8", (2, SLOTS)),  # 112: of the values in it, see `format/chunk_bounds.py`
         ("slots", "<u8"),  # 208: SLOTS, or 0 where the bounds are not known
         ("checksum", "<u8"),  # 216: of the words before it, see `_checksums`
     ]
@@ -109,9 +109,7 @@ def _checksums(entries: NDArray[np.void]) -> NDArray[np.uint64]:
     return sums ^ np.uint64(0x74706E6478)  # so that zeros are no entry
 
 
-def make_entries(
-    chunks: list[tuple[int, ChunkHeader]], bounds: Sequence[NDArray[np.int64] | None] = ()
-) -> NDArray[np.void]:
+def make_entries(chunks: list[tuple[int, ChunkHeader]], bounds: Sequence[Bounds | None] = ()) -> NDArray[np.void]:
     """Entries of `(offset, header)` pairs, with the bounds of each, where they are known."""
     entries = np.zeros(len(chunks), ENTRY)
     for place, (offset, header) in enumerate(chunks):
@@ -120,7 +118,7 @@ def make_entries(
     return sealed(entries, bounds)
 
 
-def sealed(entries: NDArray[np.void], bounds: Sequence[NDArray[np.int64] | None] = ()) -> NDArray[np.void]:
+def sealed(entries: NDArray[np.void], bounds: Sequence[Bounds | None] = ()) -> NDArray[np.void]:
     """The entries, with the bounds of the first ones, where these are known, and with their checksums."""
     for place, known in enumerate(bounds):
         if known is not None:

@@ -37,7 +37,7 @@ def test_both_decoders_record_the_same_of_frames_that_are_joined_anew(venue: str
     )
     content = st.lists(st.sampled_from(found) | piece | st.binary(max_size=8), min_size=1, max_size=4)
 
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     @given(content, st.sampled_from([b"", b"\n", b","]))
     def check(pieces: list[bytes], joint: bytes) -> None:
         trial(joint.join(pieces))

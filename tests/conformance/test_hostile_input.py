@@ -188,7 +188,7 @@ def replay(feed: Checked, happened: list[Happened]) -> int:
 def test_nothing_that_happens_makes_an_adapter_raise(venue: str, live: bool, examples: int) -> None:
     found, sample = pool(venue), SAMPLES[venue]
 
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     @given(
         st.integers(0, len(found.happened)),
         st.lists(st.tuples(events(found), st.sampled_from([0, 0, 10**6, SECOND, 70 * SECOND, -SECOND])), max_size=12),
@@ -290,7 +290,7 @@ def test_a_frame_that_names_no_stream_is_a_gap_of_the_feed_at_once(venue: str, f
 def test_no_frame_is_rejected_in_silence(venue: str, examples: int) -> None:
     found, sample = pool(venue), SAMPLES[venue]
 
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     @given(st.sampled_from(found.late).flatmap(spoilt))
     def check(frame: bytes) -> None:
         feed, now_ns = steady(sample)

@@ -94,6 +94,7 @@ def test_a_configuration_that_is_wrong_starts_nothing(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.long
 def test_a_plant_that_never_comes_up_leaves_nothing_when_it_is_stopped(
     tmp_path: Path, left_behind: Callable[[], Remains]
 ) -> None:
@@ -182,6 +183,7 @@ def test_an_ingest_that_is_interrupted_leaves_nothing_and_what_it_stored_is_in_o
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
+@pytest.mark.long
 def test_an_engine_keeps_no_descriptor_of_a_subscriber_that_has_gone(tmp_path: Path) -> None:
     with plant(tmp_path, DEMO) as running:
         wait_for("ticks", lambda: has_ticks(running))

@@ -275,6 +275,7 @@ def test_connections_beyond_the_limit_and_such_that_never_speak(attack: Plant) -
     )
 
 
+@pytest.mark.long
 def test_heartbeats_and_many_requests_are_no_attack(attack: Plant) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.set(zmq.HEARTBEAT_IVL, 10)

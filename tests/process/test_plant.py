@@ -67,6 +67,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
+@pytest.mark.long
 def test_killed_children_are_started_again_and_cost_the_others_nothing(tmp_path: Path) -> None:
     with plant(tmp_path, QUICK) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 300)

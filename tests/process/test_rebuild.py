@@ -115,6 +115,7 @@ def expect_checkpoints_as_folded(data_dir: Path) -> None:
     assert expect_as_folded(made, ticks) >= len(SYMBOLS)
 
 
+@pytest.mark.long
 def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
     moments = random.Random(7)
     with plant(tmp_path, TEXT, rate=2000) as running:

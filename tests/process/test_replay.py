@@ -23,6 +23,7 @@ from tickplant.writer.journal import Journal
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
+@pytest.mark.long
 def test_a_replay_at_full_speed_is_byte_for_byte_what_was_live(tmp_path: Path) -> None:
     with plant(tmp_path, rate=4000, wait=False) as running:
         listener = Listener(running.publish)

@@ -42,7 +42,7 @@ def test_a_process_killed_behind_any_store_to_the_segment_is_replaced_without_lo
     assert {step: finding for step, finding in findings.items() if finding != "exact"} == {}
 
 
-@pytest.mark.parametrize("seed", ["1", "2"])
+@pytest.mark.parametrize("seed", ["1", pytest.param("2", marks=pytest.mark.long)])
 def test_kills_at_random_instants_lose_and_double_nothing_and_every_overrun_is_counted(
     tmp_path: Path, seed: str
 ) -> None:

@@ -196,6 +196,7 @@ def test_a_mistaken_fault_is_refused_in_a_sentence(sim: SimProcess) -> None:
     assert httpx.post(sim.rest_url + "/sim/nothing", content=b"{}", trust_env=False).status_code == 404
 
 
+@pytest.mark.long
 def test_a_seed_commits_faults_by_itself() -> None:
     spec = {"fault_seed": 3, "faults_per_s": 50.0, "fault_kinds": ["drop", "duplicate"]}
     with sim_process(symbols=["BTCUSDT"], messages_per_s=1000, **spec) as own, open_ws(own) as ws:

@@ -243,6 +243,7 @@ def test_a_recording_s_instruments_have_eight_decimals_and_its_past_trades_are_s
         assert shown == [(one["t"], one["p"], one["q"], one["T"], one["m"]) for one in trades[10:30]]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real recordings are not at hand")
 @pytest.mark.parametrize(
     ("name", "venue"),

@@ -139,6 +139,7 @@ def test_a_credential_that_others_may_read_starts_nothing(tmp_path: Path, creden
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", ["fork server", "supervisor"])
 def test_a_kill_while_the_plant_starts_leaves_nobody(tmp_path: Path, at: str) -> None:
     with plant(tmp_path, wait=False) as running:

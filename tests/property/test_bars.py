@@ -38,7 +38,7 @@ def streams(draw: st.DrawFn) -> np.ndarray:
     return records
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(streams(), st.lists(st.integers(0, 80), max_size=5), st.sampled_from([(1,), (1, 60), (5, 1, 2)]))
 def test_output_equals_the_reference_for_any_cuts(
     records: np.ndarray, cuts: list[int], intervals_s: tuple[int, ...]
@@ -50,7 +50,7 @@ def test_output_equals_the_reference_for_any_cuts(
     assert bars.counters["bars"] == len(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams())
 def test_bars_of_one_length_never_overlap_and_never_go_back(records: np.ndarray) -> None:
     out = Bars((1, 5)).apply(records)

@@ -96,7 +96,7 @@ faults = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150)
 @example(
     futures=False, market=[(False, 40, 0)] * 6, groups=[1] * 60, script=["drop", "", "reject", "snapshot", "reject"]
 )
@@ -169,7 +169,7 @@ def test_a_book_that_says_it_is_live_is_the_venues(
     assert counters.rejected <= script.count("reject") + script.count("cut")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     futures=st.booleans(),
     market=st.lists(changes, min_size=5, max_size=60),

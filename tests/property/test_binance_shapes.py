@@ -152,7 +152,7 @@ def frames(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     batches=st.lists(st.lists(frames(), max_size=12), min_size=1, max_size=4),
     configured=st.booleans(),
@@ -229,7 +229,9 @@ def test_fields_that_nobody_reads_keep_no_frame_from_the_kernel(kind: str, more:
     assert len(outputs[0]) >= places
 
 
-@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize(
+    "kind", ["trade", *(pytest.param(kind, marks=pytest.mark.long) for kind in SOUND if kind != "trade")]
+)
 def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
     make = SOUND[kind]
     spoilt: list[bytes] = []
@@ -266,7 +268,7 @@ def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
     assert outputs[0] == outputs[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(frames(), min_size=1, max_size=20), st.data())
 def test_how_frames_are_cut_into_batches_does_not_matter(sequence: list[bytes], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sequence)), max_size=5)))

@@ -47,7 +47,7 @@ def streams(draw: st.DrawFn) -> np.ndarray:
     return records
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(), st.lists(st.integers(0, 123), max_size=5), st.sampled_from([2, 5, 1000]))
 def test_output_and_levels_equal_the_reference_for_any_cuts(records: np.ndarray, cuts: list[int], limit: int) -> None:
     plain = DictBooks(limit)
@@ -62,7 +62,7 @@ def test_output_and_levels_equal_the_reference_for_any_cuts(records: np.ndarray,
         assert cut.levels(instrument, Side.ASK)[:, 0].tolist() == sorted(book.asks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(), st.lists(st.tuples(st.integers(0, 123), st.booleans()), max_size=4), st.sampled_from([1, 3]))
 def test_the_fold_of_one_instrument_equals_the_tests_own(
     records: np.ndarray, cuts: list[tuple[int, bool]], instrument: int
@@ -84,7 +84,7 @@ def test_the_fold_of_one_instrument_equals_the_tests_own(
         assert (book.stale, book.ts_event, book.ts_recv) == (not truth.live, *truth.times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(streams(), st.integers(0, 123))
 def test_a_snapshot_at_any_point_continues_as_the_book_itself(records: np.ndarray, cut: int) -> None:
     original = Books(1000)
@@ -103,7 +103,7 @@ def test_a_snapshot_at_any_point_continues_as_the_book_itself(records: np.ndarra
             assert joiner.levels(instrument, side).tolist() == original.levels(instrument, side).tolist()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([40, 400]))
 def test_long_random_walks_equal_the_reference(seed: int, limit: int) -> None:
     random = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ def array_of(levels: list[tuple[int, int]]) -> np.ndarray:
     return np.array(levels, np.int64).reshape(-1, 2)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MANTISSA, DECIMALS, DECIMALS, st.sampled_from(list(Form)))
 def test_a_number_is_written_as_by_str(mantissa: int, scale: int, decimals: int, form: Form) -> None:
     out = np.full(NUMBER_BYTES + 1, 255, np.uint8)
@@ -37,7 +37,7 @@ def test_a_number_is_written_as_by_str(mantissa: int, scale: int, decimals: int,
     assert set(out[:start].tolist()) | {out[-1]} == {255}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(list(ALGORITHMS)), LEVELS, LEVELS, st.sampled_from([(3, 4), (8, 8)]), DECIMALS, DECIMALS)
 def test_a_checksum_equals_the_reference(
     venue: str, bids: list, asks: list, scales: tuple[int, int], price: int, size: int

@@ -37,7 +37,7 @@ def records(draw: st.DrawFn) -> tuple[Schema, NDArray[np.void]]:
 
 
 @given(records(), st.integers(1, 19))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_records_come_back_from_a_chunk(drawn: tuple[Schema, NDArray[np.void]], level: int) -> None:
     schema, made = drawn
     decoded = decode_chunk(encode_chunk(made, schema, 0, level=level))[0]
@@ -46,7 +46,7 @@ def test_any_records_come_back_from_a_chunk(drawn: tuple[Schema, NDArray[np.void
 
 
 @given(records())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_stand_alone_reader_reads_the_same(drawn: tuple[Schema, NDArray[np.void]]) -> None:
     schema, made = drawn
     encoded = encode_chunk(made, schema, 7)
@@ -59,7 +59,7 @@ def test_the_stand_alone_reader_reads_the_same(drawn: tuple[Schema, NDArray[np.v
 
 
 @given(words)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     keys = keys % np.uint64(7) * np.uint64(2**61 + 3)
     numbers, expected = np.empty((2, len(keys)), np.int32)
@@ -78,7 +78,7 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
 
 
 @given(st.integers(1, 60), st.sampled_from([1, 3, 300]), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_are_sorted_by_group_and_stream_like_the_reference(rows: int, most: int, random: Random) -> None:
     first, second, third = (
         np.array([random.randrange(most) % 256 for _ in range(rows)], dtype)
@@ -100,7 +100,7 @@ def test_rows_are_sorted_by_group_and_stream_like_the_reference(rows: int, most:
 
 
 @given(words)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(np.array([5], np.uint64))
 @example(np.array([2**64 - 1, 0, 1, 2], np.uint64))
 def test_progressions_are_recognised_like_the_reference(values: NDArray[np.uint64]) -> None:
@@ -117,7 +117,7 @@ def test_progressions_are_recognised_like_the_reference(values: NDArray[np.uint6
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_residuals_equal_the_reference_and_restore_the_values(
     values: NDArray[np.uint64], predictor: int, base: int, grouped: bool, random: Random
 ) -> None:
@@ -139,7 +139,7 @@ def test_residuals_equal_the_reference_and_restore_the_values(
 
 
 @given(words, word, st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_grouped_residuals_equal_the_reference(values: NDArray[np.uint64], base: int, random: Random) -> None:
     order, ends = sorted_rows(len(values), random)
     made, expected, restored = np.empty((3, len(values)), np.uint64)
@@ -169,7 +169,7 @@ MANY = 1500  # rows: more than a kernel unpacks at once
     word,
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_column_is_restored_like_the_reference(
     rows: int, width: int, bits: int, base: int, divisor: int, random: Random
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_column_is_restored_like_the_reference(
     st.integers(-(2**63), 2**63 - 1),
     st.sampled_from(list(Schema)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(bytes([6, 0x10, 8, 7, 7, 0x70, 1, 5, 6, 7, 5, 0x10, 3, 9]), 3, 300, 2**64 - 1, -5, Schema.BBO)
 def test_a_section_is_described_like_the_reference(
     data: bytes, count: int, rows: int, first_seq: int, ts_recv: int, schema: Schema
@@ -213,7 +213,7 @@ def test_a_section_is_described_like_the_reference(
 
 
 @given(st.integers(1, 30), st.sampled_from([8, 9, 11, 13]), st.integers(0, 5), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int, random: Random) -> None:
     """To records, to words, and to keys."""
     words_of = np.frombuffer(random.randbytes(8 * width * (rows + more)), np.uint64).reshape(width, rows + more).copy()
@@ -244,7 +244,7 @@ def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int,
 
 
 @given(words, st.sampled_from([1, 2, 1000, 2**40, 2**63]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(np.array([2**63], np.uint64), 1)
 @example(np.array([0, 0], np.uint64), 1)
 def test_packing_equals_the_reference_and_unpacks(values: NDArray[np.uint64], factor: int) -> None:

@@ -119,7 +119,7 @@ def compact_and_compare(write: Callable[[Path], None], data: st.DataObject) -> N
                     assert record is None or record["seq"] == seq
 
 
-SETTINGS = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SETTINGS

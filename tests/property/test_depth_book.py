@@ -39,7 +39,7 @@ def expect_equal(book: DepthBook, plain: PlainDepthBook) -> None:
     assert len(book) == len(bids) + len(asks)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(EVENT, max_size=20), DEPTH)
 def test_any_events_give_what_the_reference_gives(events: list, depth: int | None) -> None:
     book, plain = DepthBook(depth), PlainDepthBook(depth)
@@ -54,7 +54,7 @@ def test_any_events_give_what_the_reference_gives(events: list, depth: int | Non
         expect_equal(book, plain)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.lists(LEVEL, min_size=1, max_size=12)), max_size=15), DEPTH)
 def test_the_records_fold_to_the_book(events: list, depth: int | None) -> None:
     book, folded = DepthBook(depth), Books()
@@ -73,7 +73,7 @@ def test_the_records_fold_to_the_book(events: list, depth: int | None) -> None:
             assert folded.levels(1, side).tolist() == own.tolist()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([10, 100]))
 def test_long_random_walks_equal_the_reference(seed: int, depth: int) -> None:
     random = np.random.default_rng(seed)

@@ -62,7 +62,7 @@ def words(batch: Records) -> np.ndarray[Any, Any]:
 
 
 @given(records(), st.integers(0, 2**62))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_stamp_numbers_the_records_and_touches_nothing_else(batch: Records, first: int) -> None:
     expected = batch.copy()
     expected["seq"] = np.arange(first, first + len(batch))
@@ -71,7 +71,7 @@ def test_stamp_numbers_the_records_and_touches_nothing_else(batch: Records, firs
 
 
 @given(records())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_note_last_keeps_the_newest_id_of_each_stream(batch: Records) -> None:
     expected = np.zeros((INSTRUMENTS, STREAMS), np.int64)
     for record in batch:
@@ -84,7 +84,7 @@ def test_note_last_keeps_the_newest_id_of_each_stream(batch: Records) -> None:
 
 
 @given(records())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_count_lost_counts_by_stream_and_gives_the_id_after_the_last_one(batch: Records) -> None:
     expected = np.zeros((INSTRUMENTS, STREAMS), np.int64)
     following = np.zeros_like(expected)
@@ -117,7 +117,7 @@ def ends(batch: Records) -> list[int]:
 
 
 @given(records(), st.integers(0, 30), st.integers(0, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whole_events_are_those_whose_last_record_fits(batch: Records, first: int, room: int) -> None:
     first = min(first, len(batch))
     fitting = [end - first for end in ends(batch) if first < end <= first + room]
@@ -125,7 +125,7 @@ def test_whole_events_are_those_whose_last_record_fits(batch: Records, first: in
 
 
 @given(records(), st.integers(0, 30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_first_event_reaches_to_its_last_record_or_to_the_end(batch: Records, first: int) -> None:
     if first < len(batch):
         assert (

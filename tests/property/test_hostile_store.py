@@ -94,7 +94,7 @@ CHUNKS += [GOLDEN[: int.from_bytes(GOLDEN[:4], "little")]]  # what the first ver
 
 
 @given(st.sampled_from(CHUNKS), st.randoms(use_true_random=False))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_a_chunk_holds_it_is_records_or_damage(chunk: bytes, random: Random) -> None:
     forged = mutated(chunk, random)
     with contextlib.suppress(DamageError):

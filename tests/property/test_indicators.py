@@ -32,7 +32,7 @@ def parameters_of(indicator: Indicator, draw: st.DataObject | None = None) -> np
 
 
 @EACH
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 90), st.integers(0, 2**32), st.booleans(), st.lists(st.integers(0, 90), max_size=5), st.data())
 def test_the_kernel_equals_the_reference_for_any_cuts(
     indicator: Indicator, rows: int, seed: int, ties: bool, cuts: list[int], draw: st.DataObject

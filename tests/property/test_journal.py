@@ -121,7 +121,7 @@ def test_every_flipped_byte_of_a_chunk_is_named_and_later_chunks_stay_readable(
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_harm_is_named_and_never_read(journal: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = copy_of(journal, tmp_path, indexed=data.draw(st.booleans(), "indexed"))
     original = path.read_bytes()

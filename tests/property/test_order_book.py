@@ -75,7 +75,7 @@ def expect_same(books: OrderBooks, plain: PlainOrderBooks) -> None:
     assert books.alive == sum(len(book.where) for book in plain.order_books.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(streams(), st.lists(st.integers(0, 123), max_size=5), st.sampled_from([3, 1000]), st.booleans())
 def test_output_and_orders_equal_the_reference_for_any_cuts(
     records: np.ndarray, cuts: list[int], limit: int, matching: bool
@@ -90,7 +90,7 @@ def test_output_and_orders_equal_the_reference_for_any_cuts(
         assert not (expected["flags"] & Flag.CROSSED).any()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_long_random_walks_equal_the_reference(seed: int, matching: bool) -> None:
     random = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def test_long_random_walks_equal_the_reference(seed: int, matching: bool) -> Non
     expect_same(books, plain)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(), st.integers(0, 123))
 def test_a_snapshot_at_any_point_continues_as_the_book_itself(records: np.ndarray, cut: int) -> None:
     original, joiner = OrderBooks(), OrderBooks()
@@ -128,7 +128,7 @@ def test_a_snapshot_at_any_point_continues_as_the_book_itself(records: np.ndarra
             assert joiner.orders(instrument, side).tolist() == original.orders(instrument, side).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=60))
 def test_the_table_is_a_dict(steps: list[tuple[int, int]]) -> None:
     table, truth = np.zeros(64, order_table.ENTRY), {}

@@ -59,7 +59,7 @@ long = st.integers(0, 2**70).map(str)
 number = st.one_of(st.decimals(0, 10**9, places=8).map(lambda value: format(value, "f")), odd, long)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(number, st.sampled_from(['"', ",", "}", ""]))
 def test_a_decimal_is_read_exactly_or_refused(text: str, behind: str) -> None:
     placed = Placed(text + behind)
@@ -72,7 +72,7 @@ def test_a_decimal_is_read_exactly_or_refused(text: str, behind: str) -> None:
         assert int(text[:length]) == value < 2**63
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.decimals(0, 10**9, places=8), st.integers(0, 2**63 - 1))
 def test_what_venues_send_is_read(value: Decimal, ident: int) -> None:
     placed = Placed(format(value, "f") + '"')
@@ -84,7 +84,7 @@ def test_what_venues_send_is_read(value: Decimal, ident: int) -> None:
 times = st.sampled_from([0, 1, 1_700_000_000_000_123, 10**13, 10**14, 10**16, 10**17, 10**18, 2**63 - 1, 2**63])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.integers(0, 2**63 - 1), st.integers(0, 10**14), times))
 def test_a_time_equals_the_reference(value: int) -> None:
     placed = Placed(f"{value},")
@@ -96,7 +96,7 @@ def test_a_time_equals_the_reference(value: int) -> None:
     assert (found if end >= 0 else -1) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.datetimes(), st.integers(0, 999), st.integers(0, 9))
 def test_a_clock_time_is_exact_to_the_nanosecond(when: object, ns: int, digits: int) -> None:
     fraction = f"{when.microsecond:06}{ns:03}"[:digits]  # type: ignore[attr-defined]
@@ -130,7 +130,7 @@ FURTHER = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FURTHER, st.booleans(), st.data())
 def test_a_value_that_nobody_reads_ends_where_it_ends_or_is_refused(
     value: object, plain: bool, data: st.DataObject

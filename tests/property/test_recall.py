@@ -202,7 +202,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.integers(0, 2**32))
 def test_every_range_that_is_answered_is_what_was_published(steps: list[tuple[str, Schema, int]], seed: int) -> None:
     with bench(seed, STRIDE_RECORDS=32, MARKS=8, STRETCHES=1000) as made:

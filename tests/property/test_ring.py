@@ -282,4 +282,4 @@ class RingMachine(RuleBasedStateMachine):
 
 
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRing.settings = settings(max_examples=150, stateful_step_count=40)

@@ -71,7 +71,7 @@ def worlds(draw: st.DrawFn, *, futures: bool) -> list[Stream]:
     return streams
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50)
 @given(futures=st.booleans(), data=st.data())
 def test_a_live_book_is_that_of_its_own_symbol(futures: bool, data: st.DataObject) -> None:
     streams = data.draw(worlds(futures=futures))
@@ -129,7 +129,7 @@ def test_a_live_book_is_that_of_its_own_symbol(futures: bool, data: st.DataObjec
     event(f"live books: {sum(book.live for book in books.values())} of {len(books)}")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(futures=st.booleans(), made=st.lists(events, min_size=1, max_size=3), data=st.data())
 def test_where_ids_are_apart_every_book_becomes_live(futures: bool, made: list, data: st.DataObject) -> None:
     apart = [

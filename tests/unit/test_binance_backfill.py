@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from binance_tools import SECOND, Desk, Record, agg_trade, diff, snapshot, trade
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.feeds.contract import Request
@@ -201,7 +201,6 @@ def test_a_snapshot_that_is_put_off_holds_up_nobody_else() -> None:
     assert desk.requests[-1].not_before_ns == now
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, unique=True), st.randoms(use_true_random=False))
 def test_every_trade_is_recorded_once_whatever_arrives_and_whatever_the_venue_gives(
     received: list[int], chance: Any

@@ -197,7 +197,7 @@ LEVELS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LEVELS, st.integers(1, 8))
 def test_the_fold_of_ten_levels_is_each_row(books: list[tuple[dict[int, int], dict[int, int]]], step: int) -> None:
     rows = np.zeros(len(books), dbn.LAYOUTS[dbn.RecordType.MBP_10, 368])
@@ -247,7 +247,7 @@ def test_a_run_that_reads_cut_is_recorded_as_the_whole(records: list[bytes]) -> 
 SOUND = META + b"".join(orders(3, 40)) + notice("system", 0) + notice("error", 6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=4),
     st.integers(50, 900),

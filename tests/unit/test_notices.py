@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -24,7 +24,6 @@ def records(*kinds: int) -> np.ndarray[Any, Any]:
     return made
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.sampled_from([int(kind) for kind in Kind]), max_size=6))
 def test_the_first_notice_is_found_where_plain_python_finds_it(kinds: list[int]) -> None:
     found = next((place for place, kind in enumerate(kinds) if kind in (Kind.STATUS, Kind.GAP)), -1)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "tickplant"
-LINKED = ("feeds", "shm", "engine", "writer")
+LINKED = ("feeds", "shm", "engine", "writer", "gateway")
 
 COMMON = {"errors", "instruments", "kernels", "printable", "times", "venues"}
 """Modules of `tickplant` itself."""
@@ -32,6 +32,7 @@ BELOW: dict[str, set[str]] = {
     "store": {"runtime", "shm", "records", "books", "derive", "wire", "writer", "client", "kernels"},
     "engine": {"runtime", "shm", "records", "books", "derive", "wire", "writer", "store", "kernels"},
     "sim": {"runtime", "records", "books", "kernels"},
+    "gateway": {"runtime", "records", "wire", "client", "store"},
     "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
     "cli": {"runtime", "venues", "records", "derive", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }
@@ -91,7 +92,7 @@ def test_the_wheel_holds_every_module_and_the_demo(tmp_path: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     expected = {str(Path("tickplant") / path.relative_to(SRC)) for path in modules().values()}
     assert expected <= held
-    assert {"tickplant/py.typed", "tickplant/demo.toml"} <= held
+    assert {"tickplant/py.typed", "tickplant/demo.toml", "tickplant/gateway/page/index.html"} <= held
     assert not {name for name in held if name.split("/")[0] in LINKED}
 
 

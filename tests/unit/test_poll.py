@@ -85,7 +85,7 @@ def test_a_message_is_found_though_a_send_has_silenced_the_descriptor(line: Line
     assert line.taken == line.sent
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=st.lists(st.sampled_from(["send", "answer", "events", "wait"]), max_size=60))
 def test_whatever_is_done_in_between_every_message_is_taken(
     steps: list[str], tmp_path_factory: pytest.TempPathFactory

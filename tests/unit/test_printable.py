@@ -33,7 +33,7 @@ def test_what_people_can_read_stays_as_it_is(text: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example("\ud800")
 @example("a\u202eb\nc")
 def test_any_text_becomes_printable(text: str) -> None:
@@ -53,7 +53,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example({"a\x7f\u202e": "\U000e0041"}, False)
 def test_json_stays_the_same_json(value: object, indented: bool) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=1 if indented else None).encode()

@@ -257,7 +257,7 @@ def parts(at: int, stop: int) -> tuple[int, int, int, int, int, int, int]:
     return count, value, raw_text.plain_length(at, stop), raw_text.zeros_in(at), raw_text.byte_at(at), first, mixed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.binary(min_size=16, max_size=16), st.text('019a"\\~ ', min_size=16, max_size=16).map(str.encode)))
 def test_the_parts_compiled_equal_the_parts_in_python(text: bytes) -> None:
     array = np.frombuffer(text, np.uint8)
@@ -270,7 +270,7 @@ def rescaled(mantissa: int, decimals: int, scale: int) -> int:
     return raw_numbers.rescale(mantissa, decimals, scale)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 18), st.integers(0, 18))
 def test_a_number_is_rescaled_exactly_or_not_at_all(mantissa: int, decimals: int, scale: int) -> None:
     value = rescaled(mantissa, decimals, scale)

@@ -87,7 +87,7 @@ def frame_rows(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
 @pytest.mark.kernels
 @pytest.mark.parametrize("printer", [ExchangePrinter(SYMBOLS), AdvancedPrinter(SYMBOLS)], ids=["exchange", "advanced"])
 def test_the_kernel_prints_what_plain_python_prints(printer: Any) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(data=frame_rows())
     def check(data: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
         rows, levels = data

@@ -249,7 +249,7 @@ def rows_and_levels(draw: st.DrawFn) -> tuple[NDArray[np.void], NDArray[np.int64
     return rows, np.array(levels, np.int64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=rows_and_levels(), venue=st.sampled_from(["binance", "binance-usdm"]), unit=st.sampled_from([1000, MS]))
 def test_the_kernel_prints_what_plain_python_prints(
     data: tuple[NDArray[np.void], NDArray[np.int64]], venue: str, unit: int
@@ -267,7 +267,7 @@ def test_the_kernel_prints_what_plain_python_prints(
         assert batch.id[i] == rows[i]["id"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 125, 126, 127, 255, 256, 65_535, 65_536]), min_size=1, max_size=4),
     form=st.sampled_from([COMBINED, RAW]),

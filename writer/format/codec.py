@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.writer.format import restoring
+from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
@@ -35,8 +36,8 @@ from tickplant.writer.format.chunk_layout import (
     read_header,
 )
 from tickplant.writer.format.columns import (
-    COLUMN_IDS,
     APART,
+    COLUMN_IDS,
     GROUPED,
     KEYS,
     KNOWN_BITS,
@@ -47,7 +48,6 @@ from tickplant.writer.format.columns import (
     narrowed,
     type_code,
 )
-from tickplant.writer.format.transform import Bytes, Words
 from tickplant.writer.format.sections import (
     Origins,
     SectionLayout,
@@ -55,10 +55,11 @@ from tickplant.writer.format.sections import (
     encode_section,
     planes_of,
     read_section,
-    section_bytes,
     restore_column,
+    section_bytes,
     shared_sections,
 )
+from tickplant.writer.format.transform import Bytes, Words
 
 Records: TypeAlias = NDArray[np.void]
 Column: TypeAlias = NDArray[Any]
@@ -67,7 +68,14 @@ _WORD: Final = np.dtype(np.uint64)
 
 
 def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3) -> bytes:
-    """Encode 1 to MAX_ROWS records, in the order given, as one chunk.
+    """A chunk of records: see `encode_with_bounds`."""
+    return encode_with_bounds(records, schema, epoch, producer=producer, level=level)[0]
+
+
+def encode_with_bounds(
+    records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3
+) -> tuple[bytes, Bounds]:
+    """Encode 1 to MAX_ROWS records, in the order given, as one chunk; the bounds of its values are for the index.
 
     Args:
         records: shape (n,), dtype `DTYPES[schema]`.
@@ -115,7 +123,8 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     header["kinds"] = kind_bits(columns["kind"][firsts]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)
     header["header_checksum"] = header_checksum(header.tobytes() + table.tobytes())
-    return header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+    chunk = header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+    return chunk, bounds_of(columns, schema)
 
 
 class _Own(threading.local):

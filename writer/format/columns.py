@@ -199,9 +199,7 @@ class Contexts:
     `key` gives a key column by its name, of the type of its field; one that is None is 0 in every row.
     """
 
-    def __init__(
-        self, schema: Schema, key: Callable[[str], NDArray[Any] | None], rows: int, scratch: Scratch
-    ) -> None:
+    def __init__(self, schema: Schema, key: Callable[[str], NDArray[Any] | None], rows: int, scratch: Scratch) -> None:
         self._schema = schema
         self._key = key
         self._rows = rows

@@ -1,4 +1,4 @@
-"""What a section of version 2 says of its columns, read by a kernel: in Python it would cost more than small columns do.
+"""What a section of version 2 says of its columns, read by a kernel: Python takes longer than small columns do.
 
 The kernel has a plain reference beside it, `describe_reference`; the property tests hold them equal. Outside numba a
 wrapping operation warns, so callers run under `np.errstate(over="ignore")`.

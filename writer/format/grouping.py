@@ -1,8 +1,8 @@
 """Which rows of a chunk belong together: kernels that number and sort rows by their keys.
 
 Each kernel has a plain reference beside it, `…_reference`; the property tests hold them equal. Outside numba a wrapping
-operation warns, so callers run under `np.errstate(over="ignore")`. Places are unsigned in these loops, since numba looks
-at each other one for being negative.
+operation warns, so callers run under `np.errstate(over="ignore")`. Places are unsigned in these loops, since numba
+looks at each other one for being negative.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def restore_grouped_values_reference(
 
 @inlined
 def _exact(divisor: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """`(shift, inverse, limit)`: what a division without remainder is made of, since one by `//` takes 30 times as long.
+    """`(shift, inverse, limit)`: what an exact division is made of, since one by `//` takes 30 times as long.
 
     A multiple, shifted down, times the inverse of the odd part modulo 2**64 is the quotient. What is no multiple has
     bits that are shifted out, or becomes larger than the limit.

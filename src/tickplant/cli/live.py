@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -26,15 +26,15 @@ from tickplant.cli.options import (
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
-from tickplant.client.book_request import Book, QueuedOrder, fetch_book
+from tickplant.client.book_request import Book, fetch_book
 from tickplant.client.follower import Message, decimals
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.errors import StoreError, SubscribeError
-from tickplant.instruments import format_decimal
 from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.statistics import StatisticCode
 from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
+from tickplant.store.stored_books import plain_book
 from tickplant.times import format_time
 from tickplant.wire import BBO_CHANNEL, TICK_CHANNELS
 
@@ -218,21 +218,19 @@ def book(
         raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
     else:
         found = fetch_book(venue, symbol, address=_address(address, file), orders=orders)
-    shown = {side: _levels(found, levels[:depth]) for side, levels in (("bids", found.bids), ("asks", found.asks))}
     if as_json:
-        times = {"ts_event": _time(found.ts_event), "ts_recv": _time(found.ts_recv)}
-        queues = {f"{side}_orders": list(_orders(found, side, depth)) for side in ("bid", "ask") if orders}
-        say_json({"venue": venue, "symbol": symbol, **times, "stale": found.stale, **shown, **queues})
+        say_json(found.shown(depth))
         return
     say(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
+    shown = found.shown(depth or 10)
     if orders:
-        _say_orders(found, depth or 10)
+        _say_orders(shown)
         return
-    widths = [max((len(row[i]) for rows in shown.values() for row in rows), default=1) for i in (0, 1)]
-    for price, size in reversed(shown["asks"][: depth or 10]):
+    widths = [max((len(row[i]) for side in ("bids", "asks") for row in shown[side]), default=1) for i in (0, 1)]
+    for price, size in reversed(shown["asks"]):
         say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  ask")
     say("-" * (sum(widths) + 7))
-    for price, size in shown["bids"][: depth or 10]:
+    for price, size in shown["bids"]:
         say(f"{price:>{widths[0]}}  {size:>{widths[1]}}  bid")
 
 
@@ -251,40 +249,12 @@ def _stored_book(
         stored = store.book(venue, symbol, at_ns, orders=orders, crossed=crossed)
     if orders and (stored.bid_orders is None or stored.ask_orders is None):
         raise StoreError(f"no book of orders of {venue} {symbol} had begun by then", path=data_dir)
-    return Book(
-        venue=venue,
-        symbol=symbol,
-        ts_event=stored.ts_event,
-        ts_recv=stored.ts_recv,
-        stale=stored.stale,
-        price_scale=stored.instrument.price_scale,
-        size_scale=stored.instrument.size_scale,
-        bids=[(price, size) for price, size in stored.bids.tolist()],
-        asks=[(price, size) for price, size in stored.asks.tolist()],
-        bid_orders=None if stored.bid_orders is None else [QueuedOrder(*row) for row in stored.bid_orders.tolist()],
-        ask_orders=None if stored.ask_orders is None else [QueuedOrder(*row) for row in stored.ask_orders.tolist()],
-    )
+    return plain_book(stored)
 
 
-def _orders(found: Book, side: str, depth: int | None) -> Iterator[dict[str, str | int]]:
-    """The orders at so many of the best prices, as they are shown; ids as text, since JSON readers cut long numbers."""
-    levels = 0
-    for order in (found.bid_orders if side == "bid" else found.ask_orders) or ():
-        levels += not order.orders_ahead
-        if depth and levels > depth:
-            return
-        yield {
-            "order_id": str(order.order_id),
-            "price": format_decimal(order.price, found.price_scale),
-            "size": format_decimal(order.size, found.size_scale),
-            "orders_ahead": order.orders_ahead,
-            "size_ahead": format_decimal(order.size_ahead, found.size_scale),
-        }
-
-
-def _say_orders(found: Book, depth: int) -> None:
+def _say_orders(shown: dict[str, Any]) -> None:
     """The best prices of each side, the best bid below the best ask, and at each price the first order first."""
-    rows = {side: list(_orders(found, side, depth)) for side in ("ask", "bid")}
+    rows = {side: shown[f"{side}_orders"] for side in ("ask", "bid")}
     widths = {
         name: max((len(str(row[name])) for side in rows.values() for row in side), default=1)
         for name in ("price", "size", "order_id", "orders_ahead")
@@ -301,7 +271,3 @@ def _say_orders(found: Book, depth: int) -> None:
 
 def _time(time_ns: int) -> str | None:
     return format_time(time_ns) if time_ns else None
-
-
-def _levels(found: Book, levels: list[tuple[int, int]]) -> list[tuple[str, str]]:
-    return [(format_decimal(p, found.price_scale), format_decimal(s, found.size_scale)) for p, s in levels]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from tickplant.client.request_line import CONNECT_TIMEOUT_S, RequestLine
 from tickplant.errors import SubscribeError
+from tickplant.instruments import format_decimal
 from tickplant.records.layouts import DTYPES, Kind, Schema, Side
 from tickplant.runtime.config import DEFAULT_PUBLISH, beside
-from tickplant.wire import GetSnapshot, Snapshot, make_topic
+from tickplant.times import format_time
+from tickplant.wire import GetSnapshot, Snapshot, make_topic, split_topic
 
 
 class QueuedOrder(NamedTuple):
@@ -40,6 +43,34 @@ class Book(msgspec.Struct, frozen=True):
     bid_orders: list[QueuedOrder] | None = None  # in price-time priority; None where they were not asked for
     ask_orders: list[QueuedOrder] | None = None
 
+    def shown(self, depth: int | None = None) -> dict[str, Any]:
+        """As people read it: decimal text, times as RFC 3339; `depth` cuts each side to so many prices."""
+        times = {name: format_time(at) if (at := getattr(self, name)) else None for name in ("ts_event", "ts_recv")}
+        sides = {"bids": self.bids, "asks": self.asks}
+        levels = {name: [self._texts(*level) for level in side[:depth]] for name, side in sides.items()}
+        queues = {"bid_orders": self.bid_orders, "ask_orders": self.ask_orders}
+        orders = {name: list(self._queue(queue, depth)) for name, queue in queues.items() if queue is not None}
+        return {"venue": self.venue, "symbol": self.symbol, **times, "stale": self.stale, **levels, **orders}
+
+    def _texts(self, price: int, size: int) -> tuple[str, str]:
+        return format_decimal(price, self.price_scale), format_decimal(size, self.size_scale)
+
+    def _queue(self, orders: list[QueuedOrder], depth: int | None) -> Iterator[dict[str, str | int]]:
+        """The orders at so many of the best prices; ids as text, since JSON readers cut long numbers."""
+        levels = 0
+        for order in orders:
+            levels += not order.orders_ahead
+            if depth and levels > depth:
+                return
+            price, size = self._texts(order.price, order.size)
+            yield {
+                "order_id": str(order.order_id),
+                "price": price,
+                "size": size,
+                "orders_ahead": order.orders_ahead,
+                "size_ahead": format_decimal(order.size_ahead, self.size_scale),
+            }
+
 
 def fetch_book(
     venue: str,
@@ -66,10 +97,19 @@ def fetch_book(
     if not isinstance(reply, Snapshot):
         raise SubscribeError(f"{line.address}: {getattr(reply, 'reason', reply)}")
     try:
-        records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
-        first = records[0]
+        return book_of(reply, frames, orders=orders)
     except (IndexError, ValueError) as error:
         raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
+
+
+def book_of(reply: Snapshot, frames: list[bytes], *, orders: bool = False) -> Book:
+    """The book that an engine has sent; with `orders` its orders, which its topic must be of.
+
+    Raises IndexError, ValueError for what is no book.
+    """
+    venue, symbol, _ = split_topic(reply.info.topic)
+    records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
+    first = records[0]
     levels: dict[Side, list[tuple[int, int]]] = {}
     queues: dict[Side, list[QueuedOrder]] = {}
     for side in (Side.BID, Side.ASK):

@@ -91,13 +91,21 @@ class Follower:
         snapshot: begin a state with a snapshot, see `SNAPSHOT_CHANNELS`.
         recover: ask for what was missed; without it, it is lost at once.
         from_start: the topic did not exist when its user came, so that all of it is wanted.
+        since: epoch and topic sequence from which on its user wants what there is.
     """
 
-    def __init__(self, topic: str, *, snapshot: bool, recover: bool, from_start: bool = False) -> None:
+    def __init__(
+        self,
+        topic: str,
+        *,
+        snapshot: bool,
+        recover: bool,
+        from_start: bool = False,
+        since: tuple[int, int] = (-1, 0),
+    ) -> None:
         self.topic = topic
         self.venue, self.symbol, self.channel = split_topic(topic)
-        self.epoch = -1  # of the stream that is followed; none yet
-        self.expected = 0  # topic sequence of the next record to give
+        self.epoch, self.expected = since  # of the stream that is followed, -1: none yet; of the next record to give
         self.waiting: GetSnapshot | GetRange | None = None
         self._snapshot = snapshot and self.channel in SNAPSHOT_CHANNELS
         self._recover = recover
@@ -108,6 +116,11 @@ class Follower:
         self._backlog: deque[tuple[Header, bytes]] = deque()
         self._backlog_bytes = 0
         self._like: TopicInfo | Header | None = None  # the newest word on instrument, schema and scales
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Epoch and topic sequence of the next record to give; None where nothing is known yet."""
+        return (self.epoch, self.expected) if self.epoch >= 0 else self._floor
 
     def take_request(self) -> GetSnapshot | GetRange | None:
         """The request to send now, if any; its reply, or its failure, is to be handed in."""

@@ -44,6 +44,8 @@ class View:
     def __init__(self, title: str) -> None:
         self.title = title
         self._ready = False
+        self._pages: set[str] = set()  # gateways that answer, as far as this was said
+        self._complete = False  # all of them do
         self._starting_s = time.monotonic()
         self._named = ""
 
@@ -55,19 +57,31 @@ class View:
 
     def show(self, plant: Plant) -> None:
         """Called about once a second."""
-        if self._ready:
+        if self._ready and self._complete:
             return
         status = plant.status()
-        if plant.running:
+        if plant.running and not self._ready:
             self._ready = True
             self.report("info", f"the plant is up: {len(status.processes)} processes, data in {status.data_dir}")
             for address in status.publish:
                 self.report("info", f"attach with: tickplant tail --address {address}")
+        if self._ready:
+            for address in pages(status):
+                if address not in self._pages:
+                    self._pages.add(address)
+                    self.report("info", f"open in a browser: {address}")
+            self._complete = len(self._pages) == len(status.gateways)
             return
         waiting = [process.name for process in status.processes if process.state == "starting"]
         if waiting and waiting[0] != self._named and time.monotonic() - self._starting_s > 1:
             self._named = waiting[0]
             self.report("info", f"starting {self._named}")
+
+
+def pages(status: Status) -> list[str]:
+    """Addresses of the gateways that answer."""
+    gateways = [process for process in status.processes if process.role == "gateway"]
+    return [address for process, address in zip(gateways, status.gateways, strict=False) if process.state == "running"]
 
 
 class LiveView(View):
@@ -92,7 +106,8 @@ class LiveView(View):
         if plant.running and status.publish:
             hint = Text.assemble(
                 ("attach  ", "dim"), "tickplant tail binance", ("   or from Python  ", "dim"),
-                f'tickplant.subscribe("binance", address="{status.publish[0]}")', "\n", hint,
+                f'tickplant.subscribe("binance", address="{status.publish[0]}")', "\n",
+                *(part for page in pages(status) for part in (("in a browser  ", "dim"), page, "\n")), hint,
             )  # fmt: skip
         elif not plant.running:
             hint = Text("starting; the first start compiles its kernels, which takes up to a minute", style="yellow")
@@ -156,6 +171,8 @@ def print_status(status: Status) -> None:
     """The table once, for `tickplant status`."""
     console = Console()
     console.print(_table(status))
+    for page in pages(status):
+        console.print(Text(f"in a browser: {printable(page)}", style="dim"))
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
             why = trouble_sentence(process.name, process.role, str(trouble))

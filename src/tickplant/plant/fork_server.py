@@ -79,6 +79,7 @@ class _Job(msgspec.Struct):
     """What this process, which is now the child, is to do."""
 
     module: str
+    warm: bool  # the server has imported it
 
 
 class Server:
@@ -219,7 +220,7 @@ class Server:
             os._exit(0)
         gc.enable()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        return _Job(request.module)
+        return _Job(request.module, request.module in self._warm)
 
 
 @functools.cache
@@ -257,10 +258,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
     gc.disable()
     # structlog, numba and httpx import these where they are installed; no child uses them, and they take 0.2 s.
-    for name in ("rich", "coverage", "click"):
-        sys.modules.setdefault(name, cast("ModuleType", None))
+    left_out = [name for name in ("rich", "coverage", "click") if name not in sys.modules]
+    sys.modules |= dict.fromkeys(left_out, cast("ModuleType", None))
     job = Server(socket.socket(fileno=int(sys.argv[1]))).run()
     if job is not None:
+        if not job.warm:  # what a child imports itself may want them
+            for name in left_out:
+                sys.modules.pop(name, None)
         sys.argv = [job.module]
         entry = sys.modules.get(_entry_name(job.module)) or import_module(_entry_name(job.module))
         sys.exit(entry.main())

@@ -20,6 +20,7 @@ from tickplant.runtime.job_specs import (
     CompactSpec,
     EngineSpec,
     FeedSpec,
+    GatewaySpec,
     Live,
     Past,
     Plant,
@@ -55,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     children: list[ChildPlan]
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
+    gateways: list[str] = []  # where browsers do
     symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
     compactor: tuple[ChildPlan, float] | None = None  # what compacts the store, every so many seconds
     recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
@@ -192,8 +194,9 @@ def live(config: Config, addresses: Addresses) -> Plan:
         plant_id=plant_id,
         settings=config.plant,
         rings=rings,
-        children=[*sims, *writers, *engines, *feeds],
+        children=[*sims, *writers, *engines, *feeds, *(_gateway(config, plant, name) for name in config.gateways)],
         publish=[engine.publish for engine in config.engines.values()],
+        gateways=[cfg.gateway_address(gateway) for gateway in config.gateways.values()],
         recalls=recalls,
         compactor=(compactor, config.store.compact_every_s) if config.store.compact_every_s else None,
         symbols=followed,
@@ -211,6 +214,20 @@ def _pasts(followed: FollowedSymbols, feeds: Sequence[str]) -> dict[str, Past]:
 def _recall(plant: Plant, engine: str, address: str) -> ChildPlan:
     spec = RecallSpec(name=f"{engine}-recall", plant=plant, address=address)
     return ChildPlan(name=spec.name, role="recall", module="tickplant.store.recall", spec=lambda: spec)
+
+
+def _gateway(config: Config, plant: Plant, name: str) -> ChildPlan:
+    gateway = config.gateways[name]
+    held = {token: credentials.from_environment(token) for token in gateway.tokens}
+    spec = GatewaySpec(
+        name=name,
+        plant=plant,
+        config=gateway,
+        engines=[(engine.publish, cfg.requests_address(engine)) for engine in config.engines.values()],
+        base=str(config.base),
+        secrets={token: values for token, values in held.items() if values},
+    )
+    return ChildPlan(name=name, role="gateway", module="tickplant.gateway", spec=lambda: spec)
 
 
 def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> ChildPlan:
@@ -350,8 +367,13 @@ def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
 
 
 def modules(plan: Plan) -> list[str]:
-    """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed."""
-    children = sorted(plan.children, key=lambda child: ROLES[child.role].stage or 0)
+    """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed.
+
+    A gateway imports a web server, which nobody else needs: it does so itself.
+    """
+    children = sorted(
+        (child for child in plan.children if child.role != "gateway"), key=lambda child: ROLES[child.role].stage or 0
+    )
     warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
     for child in (*children, *plan.recalls.values(), *(plan.compactor or ())[:1]):
         warms.setdefault(child.module, []).extend(child.warms)

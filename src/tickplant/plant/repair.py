@@ -22,7 +22,7 @@ from tickplant.plant.durable_file import sync_folder, write_durably
 from tickplant.plant.lock_file import locked
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
-from tickplant.writer.chunk_bounds import bounds_of
+from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import LISTED_BEYOND, FileIndex, index_path, load_index, sealed
 
@@ -85,13 +85,14 @@ def _mend(path: Path) -> Iterator[Repair]:
 
 def _with_bounds(path: Path, entries: NDArray[np.void]) -> NDArray[np.void]:
     """Entries with the bounds of what the chunks hold."""
-    decoder, found = ChunkDecoder(), []
+    decoder = ChunkDecoder()
+    found: list[Bounds | None] = []
     with path.open("rb") as file:
         for entry in entries:
             file.seek(int(entry["offset"]))
             try:
-                records, header, _ = decoder.decode(file.read(int(entry["header"]["length_bytes"])), path=path)
-                found.append(bounds_of(records, Schema(header.schema)))
+                columns, header, _ = decoder.columns(file.read(int(entry["header"]["length_bytes"])), path=path)
+                found.append(bounds_of(columns, Schema(header.schema)))
             except DamageError:  # the checksums are right, so a reader says more
                 found.append(None)
     return sealed(entries.copy(), found)

@@ -10,13 +10,16 @@ from tickplant.runtime.control import Role
 class Traits(NamedTuple):
     """How processes of a role are started, heard and ended."""
 
-    stage: int | None = None  # of a start, in which all are ready before the next one; None: started when needed
+    # Of a start, in which all are ready before the next one: the plant is up with the last of STAGES, and nobody waits
+    # for the stage behind. None: started when needed.
+    stage: int | None = None
     reports: bool = True  # it says hello and sends heartbeats, so its silence means that it hangs
     stores: bool = False  # what it leaves in its rings is nowhere else
     prints: Literal["", "port", "ends"] = ""  # what its stdout holds beside log lines: its port, or where journals end
 
 
 ROLES: Final[dict[Role, Traits]] = {
+    "gateway": Traits(stage=3),
     "survey": Traits(prints="ends"),
     "compactor": Traits(),
     "feed": Traits(stage=2),

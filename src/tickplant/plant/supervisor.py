@@ -161,15 +161,15 @@ class Supervisor:
         self._pool.kill_hung(now_s)
         self._desk.symbols.look()
         self._helpers.compact()
-        while not self.running:
+        while self._stage <= STAGES:
             stage = [child for child in self.children.values() if ROLES[child.plan.role].stage == self._stage]
             for child in stage:
                 if child.state == "stopped":
                     self._pool.start(child)
-            if not all(child.state in ("running", "done") for child in stage):
+            if not (self.running or all(child.state in ("running", "done") for child in stage)):
                 return
             self._stage += 1
-            self.running = self._stage == STAGES
+            self.running = self._stage >= STAGES
 
     def _drain(self, on_tick: Callable[[], None]) -> None:
         """End the children in data-flow order; each has `drain_s` to finish what is in its inputs."""
@@ -258,7 +258,11 @@ class Supervisor:
         processes = [child.status(now_s) for child in self.children.values()]
         accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
         states_well = all(
-            process.state in ("running", "done") and not process.counters.get("trouble")
+            (
+                process.state in ("running", "done")
+                or (process.state == "starting" and ROLES[process.role].stage == STAGES)
+            )
+            and not process.counters.get("trouble")
             for process in processes
             if not self._helpers.is_optional(process.name)
         )
@@ -272,6 +276,7 @@ class Supervisor:
             rings=self._rings.status(self.plan.rings),
             accounts=accounts,
             symbols=self.plan.symbols.report() if self.plan.symbols else {},
+            gateways=self.plan.gateways,
         )
 
     # ------------------------------------------------------------------------------------------------ before and after

@@ -22,6 +22,7 @@ from tickplant.runtime.job_specs import (
     CompactSpec,
     EngineSpec,
     FeedSpec,
+    GatewaySpec,
     RecallSpec,
     ReplaySpec,
     SurveySpec,
@@ -31,7 +32,7 @@ from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
 
-Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
+Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ together and within what bounds. Sizes and times carry their unit in the name.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import tempfile
@@ -121,6 +122,32 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
 
 
+class GatewayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[gateways.NAME]`: the plant over HTTP, see docs/gateway.md."""
+
+    bind: str = "127.0.0.1"  # address of this machine
+    port: Port = 8088
+    tokens: tuple[str, ...] = ()  # names of credentials, whose keys are scopes; needed beyond loopback
+    tls_certificate: str = ""  # PEM of the chain, relative to the configuration file
+    tls_key: str = ""  # PEM of its key
+    insecure: bool = False  # allow tokens on unencrypted connections beyond loopback
+    hosts: tuple[str, ...] = ()  # names by which clients call it, besides its address
+    cors_origins: tuple[str, ...] = ()  # whose pages may read it, such as https://desk.example; none
+    # What clients may cost; docs/gateway.md, "Limits".
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
+    connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    requests_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1_000_000)] = 50.0  # of one address; bursts of four times
+    header_kib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32  # of one request, with its address
+    header_s: Annotated[float, msgspec.Meta(ge=0.1, le=600)] = 10.0  # how long a request may take to arrive
+    body_kib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # of one request, or message of a WebSocket
+    idle_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0  # of a connection between two requests
+    stalled_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0  # how long a client may take nothing
+    queue_kib: Annotated[int, msgspec.Meta(ge=16, le=1 << 20)] = 1_024  # of events unsent to one client
+    topics_per_stream: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_000
+    readers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2  # threads that read the store
+    downloads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8  # ranges that are read at the same time
+
+
 class StoreConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[store]`: what becomes of the journal."""
 
@@ -165,6 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     feeds: dict[str, FeedConfig]
     engines: dict[str, EngineConfig]
     writers: dict[str, WriterConfig]
+    gateways: dict[str, GatewayConfig]
     store: StoreConfig
     retention: dict[str, RetentionConfig]
     sims: dict[str, SimConfig]
@@ -200,7 +228,7 @@ def parse(text: str, *, file: str, base: Path) -> Config:
 
     reader = Reader(file)
     raw = reader.parse(text)
-    reader.known(raw, ("plant", "feeds", "engines", "writers", "store", "retention", "sims"), "")
+    reader.known(raw, ("plant", "feeds", "engines", "writers", "gateways", "store", "retention", "sims"), "")
     config = Config(
         file=file,
         base=base,
@@ -208,6 +236,7 @@ def parse(text: str, *, file: str, base: Path) -> Config:
         feeds=reader.tables(raw, "feeds", FeedConfig),
         engines=reader.tables(raw, "engines", EngineConfig),
         writers=reader.tables(raw, "writers", WriterConfig),
+        gateways=reader.tables(raw, "gateways", GatewayConfig),
         store=reader.table(raw.get("store", {}), StoreConfig, "store"),
         retention=reader.tables(raw, "retention", RetentionConfig),
         sims=reader.tables(raw, "sims", SimConfig),
@@ -222,6 +251,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def gateway_address(gateway: GatewayConfig) -> str:
+    """Where a browser on this machine finds a gateway."""
+    host = gateway.bind.strip("[]")
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "localhost"
+    scheme = "https" if gateway.tls_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{gateway.port}"
 
 
 def requests_address(engine: EngineConfig) -> str:

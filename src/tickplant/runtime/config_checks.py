@@ -11,8 +11,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from tickplant.runtime.config import COMPACTOR, Config
-from tickplant.runtime.endpoints import Wrong, address_of, check_endpoint, check_ports
+from tickplant.runtime.config import COMPACTOR, Config, is_loopback
+from tickplant.runtime.endpoints import Wrong, address_of, check_endpoint, check_ports, find_endpoint
 from tickplant.venues import VENUES, Venue
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -40,6 +40,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "writers.flush_s": (0.02, 3600),
     "writers.chunk_records": (1, 1 << 20),
     "writers.rotate_mib": (1, 1 << 16),
+    "gateways.port": (1, 65_535),
     "store.compact_every_s": (0, 86_400),
     "store.keep_journal_h": (0, 24 * 366),
     "retention.keep_days": (0, 100 * 366),
@@ -69,6 +70,8 @@ def check(config: Config) -> None:
         _check_feed(config, name, wrong)
     for name in config.engines:
         _check_engine(config, name, wrong)
+    for name in config.gateways:
+        _check_gateway(config, name, wrong)
     _check_shares(config, wrong)
     for name in config.retention:
         _check_retention(config, name, wrong)
@@ -83,7 +86,7 @@ def check(config: Config) -> None:
 
 def _check_limits(config: Config, wrong: Wrong) -> None:
     tables = [("plant", "plant", config.plant), ("store", "store", config.store)]
-    for section in ("feeds", "engines", "writers", "retention", "sims"):
+    for section in ("feeds", "engines", "writers", "gateways", "retention", "sims"):
         tables += [(section, f"{section}.{name}", table) for name, table in getattr(config, section).items()]
     for section, prefix, table in tables:
         for key, (least, most) in LIMITS.items():
@@ -99,12 +102,14 @@ def _check_limits(config: Config, wrong: Wrong) -> None:
 
 
 def _check_names(config: Config, wrong: Wrong) -> None:
-    names = [*config.feeds, *config.engines, *config.writers, *config.sims]
+    sections = ("feeds", "engines", "writers", "gateways", "sims")
+    names = [name for section in sections for name in getattr(config, section)]
     for name in names:
         if names.count(name) > 1:
-            raise wrong(name, "two processes have this name; names are unique across feeds, engines, writers and sims")
+            where = f"{', '.join(sections[:-1])} and {sections[-1]}"
+            raise wrong(name, f"two processes have this name; names are unique across {where}")
     helpers = {f"{engine}-recall" for engine in config.engines}
-    for section in ("feeds", "engines", "writers", "sims"):
+    for section in sections:
         for name in getattr(config, section):
             if name in _INTERNAL or name in helpers:
                 raise wrong(f"{section}.{name}", "the plant gives this name to a process of its own: choose another")
@@ -212,6 +217,29 @@ def _check_engine(config: Config, name: str, wrong: Wrong) -> None:
         raise wrong(f"{key}.checkpoint_s", "must divide an hour (60, 300, 900), or be 0: no checkpoints")
     for option in ("publish", "requests"):
         check_endpoint(f"{key}.{option}", address_of(engine, option), wrong, insecure=engine.insecure)
+
+
+def _check_gateway(config: Config, name: str, wrong: Wrong) -> None:
+    gateway, key = config.gateways[name], f"gateways.{name}"
+    if find_endpoint(f"{key}.bind", f"tcp://{gateway.bind}:{gateway.port}") is None or gateway.bind == "*":
+        raise wrong(f"{key}.bind", f"{gateway.bind!r} is not an address such as 127.0.0.1, 0.0.0.0 or [::]")
+    if bool(gateway.tls_certificate) != bool(gateway.tls_key):
+        raise wrong(f"{key}.tls_certificate", "goes with tls_key: a certificate and its key")
+    if not is_loopback(gateway.bind):
+        if not gateway.tokens:
+            message = f"{gateway.bind} can be reached from other machines: name a credential with tokens"
+            raise wrong(f"{key}.tokens", f"{message}, or bind 127.0.0.1")
+        if not (gateway.tls_certificate or gateway.insecure):
+            message = "bind 127.0.0.1, set tls_certificate and tls_key, or, on a trusted network, insecure = true"
+            raise wrong(f"{key}.bind", f"the tokens of {gateway.bind} would travel unencrypted: {message}")
+    for origin in gateway.cors_origins:
+        _check_url(f"{key}.cors_origins", origin, ("http", "https"), wrong)
+        if urlsplit(origin).path or origin.endswith("/"):
+            raise wrong(f"{key}.cors_origins", f"{origin!r} has a path: an origin is scheme, host and port alone")
+    for option in ("tls_certificate", "tls_key"):
+        file = getattr(gateway, option)
+        if file and not (config.base / file).is_file():
+            raise wrong(f"{key}.{option}", f"there is no file {config.base / file}")
 
 
 def _check_shares(config: Config, wrong: Wrong) -> None:

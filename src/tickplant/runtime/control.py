@@ -129,7 +129,7 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "compactor", "survey"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "compactor", "survey", "gateway"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 
@@ -170,6 +170,7 @@ class Status(msgspec.Struct, tag="status"):
     rings: list[RingStatus]
     accounts: list[Account]  # of every process, each as it last reported them
     symbols: dict[str, FeedSymbols] = {}  # by feed
+    gateways: list[str] = []  # addresses for browsers
 
 
 Command = GetStatus | Stop | Restart | Resync | ChangeSymbols

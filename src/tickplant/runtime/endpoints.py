@@ -77,6 +77,8 @@ def endpoints(config: Config) -> Iterator[Endpoint]:
     for name, sim in config.sims.items():
         if sim.port:
             yield Endpoint(f"sims.{name}.port", "127.0.0.1", sim.port)
+    for name, gateway in config.gateways.items():
+        yield Endpoint(f"gateways.{name}.port", gateway.bind, gateway.port)
     for name, engine in config.engines.items():
         for option in ("publish", "requests"):
             if found := find_endpoint(f"engines.{name}.{option}", address_of(engine, option)):

@@ -6,7 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from tickplant.runtime.config import EngineConfig, FeedConfig, RetentionConfig, StoreConfig, WriterConfig
+from tickplant.runtime.config import (
+    EngineConfig,
+    FeedConfig,
+    GatewayConfig,
+    RetentionConfig,
+    StoreConfig,
+    WriterConfig,
+)
 
 
 class Plant(msgspec.Struct, frozen=True):
@@ -83,6 +90,17 @@ class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: WriterConfig
     inputs: list[RingRef]
     until_drained: bool = False  # store what the rings hold, then exit: for the rings of a dead plant
+
+
+class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.gateway`: the plant over HTTP."""
+
+    name: str
+    plant: Plant
+    config: GatewayConfig
+    engines: list[tuple[str, str]]  # addresses of their PUB and ROUTER sockets
+    base: str  # folder that relative paths in the configuration start from
+    secrets: dict[str, dict[str, str]] = {}  # by credential, of those that came by the environment of `tickplant up`
 
 
 class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,9 @@ def check_machine(config: Config) -> None:
     for feed in config.feeds.values():
         if feed.credentials:
             credentials.check(feed.credentials)
+    for gateway in config.gateways.values():
+        for token in gateway.tokens:
+            credentials.check(token)
     _check_data(config, wrong)
     _check_memory(config, wrong)
     for endpoint in endpoints(config):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
-from tickplant.writer.chunk_bounds import NOTES
+from tickplant.writer.format.chunk_bounds import NOTES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
@@ -57,8 +57,23 @@ INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
 
 KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
-_HAS_DECIMALS: Final = np.ones(256, np.uint8)
-_HAS_DECIMALS[[*NOTES]] = 0
+
+
+def _of_all_kinds(kinds: Iterable[int]) -> NDArray[np.bool_]:
+    """By kind, whether it is one of these: a look-up is several times as fast as comparisons."""
+    found = np.zeros(256, np.bool_)
+    found[list(kinds)] = True
+    return found
+
+
+_HAS_DECIMALS: Final = (~_of_all_kinds(NOTES)).astype(np.uint8)
+_HAS_PRICE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.CHECKSUM))
+_HAS_SIZE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.STATUS))
+_KIND_PLACES: Final = np.full(256, -1, np.int8)  # in KIND_WORDS
+_KIND_PLACES[1 : len(KIND_WORDS) + 1] = np.arange(len(KIND_WORDS))
+_SIDE_PLACES: Final = np.full((256, 256), -1, np.int8)  # in SIDE_WORDS, by kind and side
+_SIDE_PLACES[:, Side.BID], _SIDE_PLACES[:, Side.ASK] = 0, 1
+_SIDE_PLACES[Kind.TRADE, Side.BUY], _SIDE_PLACES[Kind.TRADE, Side.SELL] = 2, 3
 
 
 class ArrowColumns:
@@ -166,11 +181,12 @@ class ArrowColumns:
             times = np.ascontiguousarray(columns[name])
             return pa.array(times, mask=times == 0 if name in VENUE_TIMES else None).cast(kind)
         if name in PRICES or name in SIZES:
+            if self.prices == "integer":
+                mantissas, valid = _mantissas(name, columns)
+                return pa.array(mantissas, mask=None if valid.all() else ~valid)
             mantissas, scales, valid = self.numbers(name, columns)
             if self.prices == "float":
                 return pa.array(mantissas / 10.0**scales, mask=~valid)
-            if self.prices == "integer":
-                return pa.array(mantissas, mask=~valid)
             return _decimals(mantissas, scales, valid, kind)
         if name in SCALES:
             return pa.array(self.scales(name, columns))
@@ -185,14 +201,14 @@ class ArrowColumns:
             return pa.array(self._name_of[name][columns["instrument"]]), self.names[name]
         kinds = columns["kind"]
         if name == "kind":
-            words, indices = KIND_WORDS, kinds.astype(np.int16) - 1
-            missing = (indices < 0) | (indices >= len(KIND_WORDS))
+            words, places = KIND_WORDS, _KIND_PLACES[kinds]
         else:
-            words, sides = SIDE_WORDS, columns["side"].astype(np.int16) - 1
-            missing = (sides < 0) | (sides > 1)
-            indices = np.where(kinds == Kind.TRADE, sides + Side.ASK, sides)
+            words, places = SIDE_WORDS, _SIDE_PLACES.reshape(-1)[kinds.astype(np.uint16) << 8 | columns["side"]]
+        missing = places < 0
+        if not missing.any():
+            return pa.array(places), list(words)
         # Some readers look at the index of a null, too.
-        return pa.array(np.where(missing, 0, indices).astype(np.int8), mask=missing), list(words)
+        return pa.array(np.where(missing, 0, places).astype(np.int8), mask=missing), list(words)
 
     def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
         """The decimals of each row: of its prices or of its sizes."""
@@ -204,15 +220,7 @@ class ArrowColumns:
 
     def numbers(self, name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
         """Mantissas, the scale of each, and which of them there are."""
-        mantissas = np.ascontiguousarray(columns[name])
-        valid = mantissas != NO_PRICE if name in PRICES else np.ones(len(mantissas), np.bool_)
-        if "kind" in columns:
-            kinds = columns["kind"]
-            valid &= kinds != Kind.CLEAR
-            if name == "price":
-                valid &= kinds != Kind.CHECKSUM
-            else:
-                valid &= (kinds != Kind.STATUS) & ~((kinds == Kind.GAP) & (mantissas == UNKNOWN))
+        mantissas, valid = _mantissas(name, columns)
         return mantissas, self.scales(_scale_of(name), columns), valid
 
     def plain(self, name: str, columns: Columns) -> NDArray[Any]:
@@ -227,6 +235,19 @@ class ArrowColumns:
             mantissas, scales, valid = self.numbers(name, columns)
             return np.where(valid, mantissas / 10.0**scales, np.nan)
         return np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)])
+
+
+def _mantissas(name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Of a column of prices or sizes, and which of them there are."""
+    mantissas = np.ascontiguousarray(columns[name])
+    valid = mantissas != NO_PRICE if name in PRICES else np.ones(len(mantissas), np.bool_)
+    if "kind" in columns:
+        kinds = columns["kind"]
+        if name == "price":
+            valid &= _HAS_PRICE[kinds]
+        else:
+            valid &= _HAS_SIZE[kinds] & ~((kinds == Kind.GAP) & (mantissas == UNKNOWN))
+    return mantissas, valid
 
 
 def _scale_of(name: str) -> str:

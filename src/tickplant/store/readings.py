@@ -8,7 +8,7 @@ Nothing is read before one of those is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Time: TypeAlias = int | str | datetime | np.datetime64
 """Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
 Names: TypeAlias = str | Iterable[str]
+
+PRODUCER: Final = "producer"
+"""A field on request: the place of a row's producer among `Store.producers` of its schema."""
 
 _ORDERS: Final = (Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
 
@@ -152,10 +155,12 @@ class Readings:
         where: str | Expression | None = None,
         prices: Prices = "decimal",
         judge: Judge | None = None,
+        after: Mapping[str, int] | None = None,
     ) -> Rows:
         """Rows of any schema and kinds, which the methods above select by name.
 
-        A reader that filters the rows itself names in `judge` the chunks that it needs.
+        A reader that filters the rows itself names in `judge` the chunks that it needs. `after`: the first seq of each
+        producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
         from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
@@ -174,8 +179,11 @@ class Readings:
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments, arrow)
+        source = self._fields(schema, selection, after or {})
+        if after:  # all rows at once are read from the beginning
+            return Rows(source, arrow, columns=columns, filter_by=filter_by)
         whole = partial(self._whole, schema, selection)
-        return Rows(self._fields(schema, selection), arrow, columns=columns, filter_by=filter_by, whole=whole)
+        return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole)
 
     def _rows(
         self,
@@ -188,16 +196,20 @@ class Readings:
         start, end = _bounds(range_, how)
         return self.rows(venue, symbol, start_ns=start, end_ns=end, **what, **how)
 
-    def _fields(self, schema: Schema, selection: Selection) -> Any:
+    def _fields(self, schema: Schema, selection: Selection, after: Mapping[str, int]) -> Any:
         store = cast("Store", self)
 
-        def blocks(producer: str, names: Sequence[str]) -> Iterator[Columns]:
-            return (block.columns for block in store.blocks(producer, schema, selection, names))
+        def blocks(rank: int, producer: str, names: Sequence[str]) -> Iterator[Columns]:
+            wanted = [name for name in names if name != PRODUCER]
+            first_seq = after.get(producer, 0)
+            for block in store.blocks(producer, schema, selection, wanted, first_seq=first_seq):
+                ranks = {PRODUCER: np.full(block.rows, rank, np.int32)} if PRODUCER in names else {}
+                yield {**block.columns, **ranks}
 
         def read(names: Sequence[str]) -> Iterator[Columns]:
             producers = store.producers(schema)
             needed = tuple(dict.fromkeys((*names, "ts_recv"))) if len(producers) > 1 else tuple(names)
-            return merge_columns([blocks(producer, needed) for producer in producers])
+            return merge_columns([blocks(rank, producer, needed) for rank, producer in enumerate(producers)])
 
         return read
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
@@ -97,13 +97,27 @@ def write_text(
     names: Sequence[str],
     blocks: Iterable[Columns],
     progress: Progress,
+    *,
+    quoted: Container[str] = (),
+    header: bool = True,
 ) -> int:
-    """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
+    """Write CSV, or one JSON object a line; returns the number of rows.
+
+    Args:
+        file: written to.
+        text_format: which of them.
+        arrow: makes the columns.
+        names: of the columns.
+        blocks: their fields.
+        progress: called with the number of rows so far.
+        quoted: columns of whole numbers that are text in JSON, whose readers may cut long ones.
+        header: CSV begins with a line of names.
+    """
     rows = 0
-    if text_format == "csv":
+    if text_format == "csv" and header:
         file.write(",".join(names).encode() + b"\n")
     for block in blocks:
-        texts = [_text(arrow, name, block, text_format) for name in names]
+        texts = [_text(arrow, name, block, text_format, in_quotes=name in quoted) for name in names]
         parts: list[Any] = []
         for place, (name, text) in enumerate(zip(names, texts, strict=True)):
             if text_format == "csv":
@@ -119,7 +133,7 @@ def write_text(
     return rows
 
 
-def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat) -> pa.Array:
+def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat, *, in_quotes: bool) -> pa.Array:
     """A column as the text that stands in the file."""
     quoted = text_format == "jsonl"
     if name in ("venue", "symbol", "kind", "side"):
@@ -136,7 +150,7 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
         buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
         text = pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
     else:
-        text, quoted = arrow.array(name, block).cast(pa.string()), False
+        text, quoted = arrow.array(name, block).cast(pa.string()), quoted and in_quotes
     if quoted:
         text = pc.binary_join_element_wise('"', text, '"', "")
     return text.fill_null("null" if text_format == "jsonl" else "")

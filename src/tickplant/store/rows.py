@@ -42,6 +42,7 @@ class Rows:
     Attributes:
         columns: names, in order.
         schema: of Arrow.
+        arrow_columns: what makes these columns.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Rows:
         """
         self._source = source
         self._at_once = whole
-        self._arrow = arrow
+        self.arrow_columns = arrow
         self._named = columns is not None
         self._filter_by = filter_by
         self.columns = arrow.default if columns is None else tuple(columns)
@@ -74,6 +75,10 @@ class Rows:
 
     # -----------------------------------------------------------------------------------------------------------
     # All at once
+
+    def of(self, source: Source) -> Rows:
+        """The same columns and filter, of other records."""
+        return Rows(source, self.arrow_columns, columns=self.columns, filter_by=self._filter_by)
 
     def numpy(self) -> dict[str, NDArray[Any]]:
         """Arrays of shape (rows,) by name, as stored: no row is converted.
@@ -86,11 +91,12 @@ class Rows:
         names = self.columns
         if not self._named:
             names = tuple(dict.fromkeys("instrument" if name in ("venue", "symbol") else name for name in names))
-            names += tuple(name for name in ("price_scale", "size_scale") if self._arrow.prices == "decimal")
+            names += tuple(name for name in ("price_scale", "size_scale") if self.arrow_columns.prices == "decimal")
+        plain = self.arrow_columns.plain
         whole = self._everything(names)
         blocks = self.blocks(names, rows=1) if whole is None else [whole]
-        parts = [{name: self._arrow.plain(name, block) for name in names} for block in blocks]
-        return dict(join_columns(parts or [{name: self._arrow.plain(name, self._arrow.nothing) for name in names}]))
+        parts = [{name: plain(name, block) for name in names} for block in blocks]
+        return dict(join_columns(parts or [{name: plain(name, self.arrow_columns.nothing) for name in names}]))
 
     def arrow(self) -> pa.Table:
         """Everything as one Arrow table."""
@@ -98,7 +104,7 @@ class Rows:
         if whole is None:
             return pa.Table.from_batches(self.batches(), self.schema)
         parts = (_part(whole, start) for start in range(0, len(whole["instrument"]), BATCH_ROWS))
-        return pa.Table.from_batches([self._arrow.batch(self.columns, part) for part in parts], self.schema)
+        return pa.Table.from_batches([self.arrow_columns.batch(self.columns, part) for part in parts], self.schema)
 
     table = arrow
 
@@ -123,7 +129,7 @@ class Rows:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Arrow record batches of up to BATCH_ROWS rows, none of them empty."""
         for block in self.blocks(self.columns):
-            yield self._arrow.batch(self.columns, block)
+            yield self.arrow_columns.batch(self.columns, block)
 
     def reader(self) -> pa.RecordBatchReader:
         """A streaming Arrow reader, which DuckDB, polars and others consume without holding everything.
@@ -132,17 +138,18 @@ class Rows:
         """
         return pa.RecordBatchReader.from_batches(self.schema, self.batches())
 
-    def blocks(self, names: Sequence[str], *, rows: int | None = None) -> Iterator[Columns]:
+    def blocks(self, names: Sequence[str], *, rows: int | None = None, also: Sequence[str] = ()) -> Iterator[Columns]:
         """Fields of the records, as `ArrowColumns.sources` names them for these columns, and filtered.
 
         Args:
             names: of columns.
             rows: join blocks until so many rows are in one; None joins up to BATCH_ROWS.
+            also: further fields that the source has.
         """
         looked_at = [] if self._filter_by is None else needed_columns(self._filter_by, self._whole)
-        fields = self._arrow.sources([*names, *looked_at])
+        fields = (*self.arrow_columns.sources([*names, *looked_at]), *also)
         for block in _joined(self._source(fields), BATCH_ROWS if rows is None else rows):
-            self._arrow.check(block)
+            self.arrow_columns.check(block)
             kept = block if self._filter_by is None else self._kept(block, looked_at, self._filter_by)
             if len(kept["instrument"]):
                 yield kept
@@ -166,24 +173,24 @@ class Rows:
         self, file: TextFile, text_format: TextFormat, *, progress: Callable[[int], None] = lambda _: None
     ) -> int:
         """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
-        return write_text(file, text_format, self._arrow, self.columns, self.blocks(self.columns), progress)
+        return write_text(file, text_format, self.arrow_columns, self.columns, self.blocks(self.columns), progress)
 
     def _everything(self, names: Sequence[str]) -> Columns | None:
         """The fields of all rows, where that takes no more memory than the answer does: a filter may leave few."""
-        whole = None if self._filter_by is not None else self._at_once(self._arrow.sources(names))
+        whole = None if self._filter_by is not None else self._at_once(self.arrow_columns.sources(names))
         if whole is not None:
-            self._arrow.check(whole)
+            self.arrow_columns.check(whole)
         return whole
 
     @property
     def _whole(self) -> pa.Schema:
-        return self._arrow.schema(self._arrow.all)
+        return self.arrow_columns.schema(self.arrow_columns.all)
 
     def _kept(self, block: Columns, looked_at: Sequence[str], filter_by: Expression) -> Columns:
         """The rows for which the filter is true: only what it looks at becomes Arrow before."""
         rows = pa.array(np.arange(len(block["instrument"]), dtype=np.int32))
         batch = pa.RecordBatch.from_arrays(
-            [*(self._arrow.array(name, block) for name in looked_at), rows], names=[*looked_at, "row"]
+            [*(self.arrow_columns.array(name, block) for name in looked_at), rows], names=[*looked_at, "row"]
         )
         places = batch.filter(filter_by)["row"].to_numpy()
         if len(places) == len(rows):

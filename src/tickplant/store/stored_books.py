@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tickplant.books.fold import BOOK_KINDS, Book, Fold
+from tickplant.client.book_request import Book as PlainBook
+from tickplant.client.book_request import QueuedOrder
 from tickplant.errors import DamageError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, Schema
@@ -31,6 +33,26 @@ def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orde
     """The book of a symbol, all of whose instruments these are, as `Store.book` describes."""
     fold, instrument = fold_at(store, instruments, at_ns, crossed=crossed)
     return fold.book(instrument, orders=orders)
+
+
+def plain_book(stored: Book) -> PlainBook:
+    """A stored book as a subscriber has one."""
+    queues = (stored.bid_orders, stored.ask_orders)
+    bid_orders, ask_orders = (None if one is None else [QueuedOrder(*row) for row in one.tolist()] for one in queues)
+    row = stored.instrument
+    return PlainBook(
+        venue=row.venue,
+        symbol=row.symbol,
+        ts_event=stored.ts_event,
+        ts_recv=stored.ts_recv,
+        stale=stored.stale,
+        price_scale=row.price_scale,
+        size_scale=row.size_scale,
+        bids=[(price, size) for price, size in stored.bids.tolist()],
+        asks=[(price, size) for price, size in stored.asks.tolist()],
+        bid_orders=bid_orders,
+        ask_orders=ask_orders,
+    )
 
 
 def fold_at(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tickplant.store.arrow_columns import PRICES, SIZES, ArrowColumns
-from tickplant.writer.chunk_bounds import NOTED, SLOTS, SLOTS_OF, is_unsigned
+from tickplant.writer.format.chunk_bounds import NOTED, SLOTS, SLOTS_OF, is_unsigned
 
 
 class Bounds(NamedTuple):

@@ -1,0 +1,92 @@
+"""At most one event a topic in so many milliseconds: what is kept of the messages between.
+
+Of `quote`, `bbo` and bars the last record of each kind and side; of `book` the last size of each level; of all other
+topics every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.client.follower import Message
+from tickplant.gateway.event_text import Event, levels_event, records_event
+from tickplant.records.layouts import Kind, Schema, Side
+from tickplant.records.merge import join_records
+
+Records = NDArray[np.void]
+
+_LEVELS: Final = frozenset(map(int, (Kind.LEVEL, Kind.CHECKSUM)))
+_BID: Final = int(Side.BID)
+
+
+class Gathered(NamedTuple):
+    """What has come of a topic: an event, or None where only a new snapshot says what has become of it."""
+
+    topic: str
+    epoch: int
+    end_seq: int
+    event: Event | None
+
+
+class Conflation:
+    """Messages of one stream since the last flush; no clock. `hurry` is called where the first one has come."""
+
+    def __init__(self, hurry: Callable[[], object]) -> None:
+        self._hurry = hurry
+        self._held: dict[str, list[Message]] = {}
+
+    def add(self, message: Message) -> None:
+        """The next records of a topic."""
+        if not self._held:
+            self._hurry()
+        self._held.setdefault(message.topic, []).append(message)
+
+    def flush(self) -> Iterator[Gathered]:
+        """What has come since the last time, a topic at a time."""
+        held, self._held = self._held, {}
+        for topic, messages in held.items():
+            yield self._gathered(topic, messages)
+
+    def flush_topic(self, topic: str) -> Iterator[Gathered]:
+        """The same of one topic."""
+        messages = self._held.pop(topic, None)
+        if messages:
+            yield self._gathered(topic, messages)
+
+    def _gathered(self, topic: str, messages: list[Message]) -> Gathered:
+        first, last = messages[0], messages[-1]
+        end_seq = last.first_seq + len(last.records)
+        channel = last.channel
+        if channel == "book":
+            return Gathered(topic, last.epoch, end_seq, _levels(messages))
+        records = join_records([message.records for message in messages])
+        if channel == "quote" or last.schema is not Schema.TICK:
+            records = _last_ones(records)
+        whole = msgspec.structs.replace(last, records=records, first_seq=first.first_seq)
+        return Gathered(topic, last.epoch, end_seq, records_event(whole, end_seq - first.first_seq))
+
+
+def _last_ones(records: Records) -> Records:
+    """The last record of each kind and side, in order."""
+    if "kind" not in (records.dtype.names or ()):
+        return records[-1:]
+    keys = records["kind"].astype(np.int64) << 8 | records["side"]
+    _, last = np.unique(keys[::-1], return_index=True)
+    return records[np.sort(len(records) - 1 - last)]
+
+
+def _levels(messages: list[Message]) -> Event | None:
+    """None where the book was cleared, or became stale: levels alone do not say that."""
+    sides: tuple[dict[int, int], dict[int, int]] = {}, {}
+    for message in messages:
+        for kind, side, price, size in message.records[["kind", "side", "price", "size"]].tolist():
+            if kind not in _LEVELS:
+                return None
+            if kind == Kind.LEVEL:
+                sides[side != _BID][price] = size
+    return levels_event(messages[-1], messages[0].first_seq, sides)

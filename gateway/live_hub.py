@@ -1,0 +1,196 @@
+"""What is live: the engines, and the streams that clients have of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from tickplant.client.book_request import Book, book_of
+from tickplant.client.follower import Message
+from tickplant.errors import SubscribeError
+from tickplant.gateway.engine_link import EngineLink
+from tickplant.gateway.event_text import Event, records_event, snapshot_event
+from tickplant.gateway.latencies import Latencies
+from tickplant.gateway.shared_stream import SharedStream
+from tickplant.gateway.stream_cursor import Position
+from tickplant.wire import GetSnapshot, Refused, Reply, Snapshot, TopicInfo, make_topic
+
+LIST_S: Final = 1.0
+"""How long a list of topics is new enough for a new stream."""
+
+SWEEP_S: Final = 1.0
+
+OnSnapshot = Callable[[Event | None], None]
+"""Takes the state of a topic; None where the engine has no such topic."""
+
+_NOTHING: Final = Event("records", "", 0, 0, 0, b"")
+
+
+class LiveHub:
+    """All engines of a plant. For the loop's thread."""
+
+    def __init__(self, engines: list[tuple[str, str]]) -> None:
+        """Connect to engines: addresses of their PUB and ROUTER sockets. Raises SubscribeError."""
+        self.streams: dict[tuple[tuple[str, ...], int], SharedStream] = {}
+        self.latencies = Latencies()
+        self.now_s = asyncio.get_running_loop().time
+        self._sweeping: asyncio.TimerHandle | None = None  # while there are streams
+        self._grown: dict[str, tuple[int, float]] = {}  # by topic: how far it was, and when that was seen
+        self._unsent: dict[str, list[OnSnapshot]] = {}  # by topic: who waits for a snapshot that is not asked for yet
+        self._listed_s = float("-inf")
+        self._listing: asyncio.Task[None] | None = None
+        self.links = [EngineLink(publish, requests, self) for publish, requests in engines]
+
+    def close(self) -> None:
+        """Let go of the engines."""
+        self.end_streams()
+        if self._sweeping:
+            self._sweeping.cancel()
+        for link in self.links:
+            link.close()
+
+    def end_streams(self) -> None:
+        """Have the clients of all streams leave."""
+        for stream in list(self.streams.values()):
+            for member in list(stream.members):
+                member.end()
+            stream.close()
+
+    # ------------------------------------------------------------------------------------------------ questions
+
+    async def topics(self) -> list[tuple[TopicInfo, int]]:
+        """Topics with the epoch of their engine, of the engines that answer."""
+        await self._list()
+        return [(info, link.epoch) for link in self.links for info in link.infos.values()]
+
+    def age_s(self, topic: str, now_s: float) -> float:
+        """How long ago a topic was first seen where it stands."""
+        return now_s - self._grown.get(topic, (0, now_s))[1]
+
+    async def _list(self) -> None:
+        """Have lists of topics that are no older than LIST_S."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._listed_s < LIST_S:
+            return
+        if self._listing is None or self._listing.done():
+            self._listing = asyncio.create_task(self._list_all())
+        await asyncio.shield(self._listing)
+
+    async def _list_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        results = await asyncio.gather(*(link.list_topics() for link in self.links), return_exceptions=True)
+        failed = [one for one in results if isinstance(one, BaseException)]
+        now_s = loop.time()
+        if len(failed) < len(results):
+            self._listed_s = now_s
+        for info in (info for link in self.links for info in link.infos.values()):
+            if self._grown.get(info.topic, (-1, 0.0))[0] != info.next_seq:
+                self._grown[info.topic] = info.next_seq, now_s
+        for one in failed:
+            if not isinstance(one, SubscribeError):
+                raise one
+
+    async def book(self, venue: str, symbol: str, *, orders: bool) -> tuple[Book, int, int]:
+        """The book as it is now, with its topic sequence and epoch. Raises SubscribeError, ValueError."""
+        topic = make_topic(venue, symbol, "orders" if orders else "book")
+        refused = ""
+        for link in self.links:
+            try:
+                reply, frames = await link.ask(GetSnapshot(topic))
+            except SubscribeError as error:
+                refused = refused or str(error)
+                continue
+            if isinstance(reply, Snapshot):
+                return book_of(reply, frames, orders=orders), reply.info.next_seq, reply.epoch
+            refused = getattr(reply, "reason", refused)
+        raise SubscribeError(refused or "the plant has no engine")
+
+    # ------------------------------------------------------------------------------------------------ streams
+
+    async def open(self, topics: tuple[str, ...], conflate_ms: int) -> SharedStream:
+        """The stream of these topics; `release` it where a client goes."""
+        key = tuple(sorted(set(topics))), conflate_ms
+        stream = self.streams.get(key)
+        if stream is None:
+            stream = self.streams[key] = SharedStream(self, key[0], conflate_ms)
+            for link in self.links:
+                link.want(stream.prefixes)
+                for name, follower in list(link.followers.items()):
+                    if follower is None and stream.wants(name):
+                        del link.followers[name]
+                    elif follower is not None and follower.position is not None and stream.wants(name):
+                        stream.add_topic(link, name, follower.position)
+            self._listed_s = float("-inf")
+            if self._sweeping is None:
+                self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        stream.opening += 1
+        try:
+            await self._list()
+        finally:
+            stream.opening -= 1
+        return stream
+
+    def release(self, stream: SharedStream) -> None:
+        """A client has left a stream: without members it ends."""
+        key = stream.topics, stream.conflate_ms
+        if stream.members or stream.opening or self.streams.get(key) is not stream:
+            return
+        del self.streams[key]
+        stream.close()
+        for link in self.links:
+            link.want_no_more(stream.prefixes)
+
+    def _sweep(self) -> None:
+        """Look after clients that take nothing, or hear nothing."""
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.streams else None
+        for stream in list(self.streams.values()):
+            for member in list(stream.members):
+                member.sweep(self.now_s())
+
+    def snapshot(self, link: EngineLink, topic: str, answered: OnSnapshot) -> None:
+        """Have the state of a topic, asked for from now on: one request serves all who ask before it is sent."""
+        waiting = self._unsent.get(topic)
+        if waiting is not None:
+            waiting.append(answered)
+            return
+        waiting = self._unsent[topic] = [answered]
+
+        def sent() -> None:
+            if self._unsent.get(topic) is waiting:
+                del self._unsent[topic]
+
+        def on_reply(reply: Reply | None, frames: list[bytes]) -> None:
+            if isinstance(reply, Snapshot):
+                event: Event | None = snapshot_event(reply, frames)
+            elif isinstance(reply, Refused):
+                event = None
+            else:  # no answer: the engine is being replaced, say
+                link.snapshot(topic, on_reply, lambda: None)
+                return
+            for one in waiting:
+                one(event)
+
+        link.snapshot(topic, on_reply, sent)
+
+    # ------------------------------------------------------------------------------------------------ what engines say
+
+    def wanted(self, topic: str) -> bool:
+        """Whether any stream has this topic."""
+        return any(stream.wants(topic) for stream in self.streams.values())
+
+    def on_topic(self, link: EngineLink, topic: str, position: Position) -> None:
+        """A topic is followed from here on."""
+        for stream in self.streams.values():
+            if stream.wants(topic):
+                stream.add_topic(link, topic, position)
+
+    def on_message(self, link: EngineLink, message: Message) -> None:
+        """The next message of a topic: one event, for all streams."""
+        self.latencies.see(message)
+        event = None
+        for stream in list(self.streams.values()):
+            if message.topic in stream.positions:
+                if event is None and message.kind != "lost" and not stream.conflate_ms:
+                    event = records_event(message)
+                stream.on_message(link, message, event or _NOTHING)

@@ -1,0 +1,327 @@
+"""One client of a stream: its bounded queue, how it joins a topic, and what becomes of it where it is slow.
+
+A topic is *joined* where what the client has, or has not, must first be made up: with a snapshot, or with the records
+since its cursor. Live events of that topic wait meanwhile, and no event has a cursor, which would speak for all topics.
+A client whose queue is full *loses* what comes, of all topics, until it has caught up; then it gets a gap of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower, Message
+from tickplant.gateway.event_text import Event, gap_event, records_event, sse_id
+from tickplant.gateway.stream_cursor import Cursor, Position
+from tickplant.records.layouts import Schema
+from tickplant.wire import TopicInfo, split_topic
+
+if TYPE_CHECKING:  # which holds the members
+    from tickplant.gateway.shared_stream import SharedStream
+
+CATCH_UP_RECORDS: Final = 1 << 17
+"""Of one topic; a client that was away for longer begins anew."""
+
+HEARTBEAT_S: Final = 15.0
+
+WRITE_BYTES: Final = 1 << 16
+"""Of one write, or a little more: as much as a transport takes before it asks to wait."""
+
+
+class _Join:
+    """A topic on its way.
+
+    Attributes:
+        at: the next record that the client is to have; what is before it is given, or was said to be lost.
+        begun: no more is to come before the live events from `at` on.
+        held: live events that wait for that.
+    """
+
+    __slots__ = ("at", "begun", "held")
+
+    def __init__(self, at: Position) -> None:
+        self.at = at
+        self.begun = False
+        self.held: list[tuple[Event, Message | None]] = []
+
+    @property
+    def weight(self) -> int:
+        """Bytes that wait."""
+        return sum(len(event.data) for event, _ in self.held)
+
+
+class Member:
+    """A client. The stream offers it events; its connection takes them as bytes.
+
+    Attributes:
+        dropped: events that were lost to it because it was slow.
+        closed: set where the stream has ended, so that the connection is to end.
+        stalled: it was cut off.
+    """
+
+    def __init__(
+        self,
+        stream: SharedStream,
+        *,
+        websocket: bool,
+        queue_bytes: int,
+        snapshot: bool = True,
+        cursor: Cursor | None = None,
+        stalled_s: float = 30.0,
+        cut: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`cut`: what ends the connection of a client that takes nothing for `stalled_s`."""
+        self.stream = stream
+        self.stalled = False
+        self._stalled_s = stalled_s
+        self._cut = cut
+        self._taken_s = float("inf")  # when the client was given something that it has not taken yet
+        self._put_s = stream.hub.now_s()
+        self.dropped = 0
+        self.closed = False
+        self._websocket = websocket
+        self._limit = queue_bytes
+        self._snapshot = snapshot
+        self._queue: deque[tuple[bytes, int]] = deque()  # with the bytes that count
+        self._queued = 0  # of them all, those of held events included; a snapshot counts nothing, or it could never go
+        self._ready = asyncio.Event()
+        self._joins: dict[str, _Join] = {}
+        self._lost: dict[str, Position] = {}  # by topic: the first record that was lost
+        self._whole = False  # the client has joined what there was when it came, or is about to
+        for topic in list(stream.positions):
+            self.join(topic, cursor=cursor)
+        stream.members.add(self)
+        self._whole = True
+        self._settle()
+
+    # ------------------------------------------------------------------------------------------------ events
+
+    def offer(self, event: Event, cursor: str, message: Message | None) -> None:
+        """The next event of a topic; `message` is what it is made of, where that can be cut."""
+        if self._lost or self._queued > self._limit:
+            self._lose(event)
+            return
+        if self._joins:
+            join = self._joins.get(event.topic)
+            if join is None:
+                self._put(event, "")
+            elif not join.begun:
+                join.held.append((event, message))
+                self._queued += len(event.data)
+            else:
+                self._begin(event, message, join.at)
+            return
+        self._put(event, cursor)
+
+    def give_bare(self, event: Event) -> None:
+        """An event beside the order of a topic: a gap or a snapshot."""
+        self._put(event, "")
+
+    def end(self) -> None:
+        """The stream has ended."""
+        self.closed = True
+        self._ready.set()
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self.stream.members.discard(self)
+        self._joins.clear()
+        self.end()
+
+    async def take(self) -> list[bytes]:
+        """What is to be sent next; nothing where the stream has ended. Call `sent` when that is done."""
+        while True:
+            if self._lost and self._queued <= self._limit // 2:
+                self._mend()
+            if self._queue or self.closed:
+                break
+            self._ready.clear()
+            await self._ready.wait()
+        taken: list[bytes] = []
+        size = 0
+        while self._queue and size < WRITE_BYTES:
+            part, weight = self._queue.popleft()
+            size += len(part)
+            self._queued -= weight
+            taken.append(part)
+        self._taken_s = self.stream.hub.now_s()
+        return taken
+
+    def sent(self) -> None:
+        """The client has taken what was given last."""
+        self._taken_s = float("inf")
+
+    def sweep(self, now_s: float) -> None:
+        """Once a second: cut a client off that takes nothing, and let one that hears nothing know that all is well."""
+        if now_s - self._taken_s > self._stalled_s:
+            self._taken_s = float("inf")
+            self.stalled = True
+            self._cut()
+        elif not self._queue and not self._websocket and now_s - self._put_s > HEARTBEAT_S:
+            self._append(b": \n" + (sse_id(self.cursor) if self.cursor else b"") + b"\n", 0)
+
+    @property
+    def cursor(self) -> str:
+        """That of now; empty where none may be given."""
+        return self.stream.positions.text if self._whole and not (self._joins or self._lost) else ""
+
+    def _put(self, event: Event, cursor: str) -> None:
+        part = event.framed(cursor, websocket=self._websocket)
+        self._append(part, 0 if event.type == "snapshot" else len(part))
+
+    def _append(self, part: bytes, weight: int) -> None:
+        self._queue.append((part, weight))
+        self._queued += weight
+        self._put_s = self.stream.hub.now_s()
+        self._ready.set()
+
+    # ------------------------------------------------------------------------------------------------ joining
+
+    def join(self, topic: str, *, cursor: Cursor | None = None, fresh: bool = False) -> None:
+        """Bring the client to where the stream is in a topic; `fresh`: nothing was before."""
+        if topic in self._lost:
+            return  # that comes when the client has caught up
+        former = self._joins.pop(topic, None)
+        epoch, seq = here = self.stream.positions[topic]
+        if former:
+            self._queued -= former.weight
+            if former.at < here and not former.begun:  # what was under way will not come
+                lost = seq - former.at[1] if former.at[0] == epoch else None
+                self.give_bare(gap_event(topic, *former.at, lost, "engine"))
+        since = cursor.of(topic, epoch) if cursor else None
+        if fresh or (since and since[1] == seq):
+            return
+        self._joins[topic] = join = _Join(here)
+        if since and 0 < seq - since[1] <= CATCH_UP_RECORDS:
+            join.at = since
+            self._catch_up(topic, join, here)
+            return
+        if since and 0 < since[1] - seq <= CATCH_UP_RECORDS:  # of a stream that was not conflated
+            self._go_on(topic, join, since)
+            return
+        if cursor:
+            lost = None if since is None or since[1] > seq else seq - since[1]
+            self.give_bare(gap_event(topic, epoch, since[1] if since else seq, lost, "engine"))
+        self._ask_for_snapshot(topic, join, here)
+
+    def _ask_for_snapshot(self, topic: str, join: _Join, here: Position) -> None:
+        """Begin with the state of a topic where it has one, else from here on."""
+        if not (self._snapshot and here[1] and split_topic(topic)[2] in SNAPSHOT_CHANNELS):
+            self._go_on(topic, join, here)
+            return
+
+        def answered(event: Event | None) -> None:
+            if self._joins.get(topic) is not join:
+                return
+            if event is None:  # the engine does not know the topic any more: its successor will begin it
+                self._go_on(topic, join, (0, 0))
+                return
+            self.give_bare(event)
+            self._go_on(topic, join, (event.epoch, event.end_seq))
+
+        self.stream.hub.snapshot(self.stream.links[topic], topic, answered)
+
+    def _catch_up(self, topic: str, join: _Join, until: Position) -> None:
+        """Have the records that the client lacks fetched, and given before all that is live."""
+        link = self.stream.links[topic]
+        follower = Follower(topic, snapshot=False, recover=True, since=join.at)
+        known = link.infos.get(topic)
+        epoch, seq = until
+        info = TopicInfo(
+            topic,
+            known.schema if known else int(Schema.TICK),
+            known.instrument if known else 0,
+            known.price_scale if known else 0,
+            known.size_scale if known else 0,
+            seq,
+        )
+        broken = False
+
+        def give(_: Follower, messages: list[Message]) -> None:
+            nonlocal broken
+            if self._joins.get(topic) is not join:
+                return
+            for message in messages:
+                if message.kind == "lost":
+                    broken = True
+                    self.give_bare(gap_event(topic, epoch, message.first_seq, message.lost, "engine"))
+                else:
+                    self.give_bare(records_event(_cut(message, message.first_seq, seq)))
+            join.at = epoch, min(follower.expected, seq)
+            if follower.waiting is not None:
+                link.pass_on(follower, give)
+            elif broken:
+                self._ask_for_snapshot(topic, join, until)
+            else:
+                self._go_on(topic, join, until)
+
+        # A follower asks for what it lacks when it hears for the second time that the topic is so far.
+        follower.on_progress(epoch, info)
+        give(follower, follower.on_progress(epoch, info))
+
+    def _go_on(self, topic: str, join: _Join, start: Position) -> None:
+        """The client has all before `start`: give what has waited from there on."""
+        join.at, join.begun = start, True
+        held, join.held = join.held, []
+        for event, message in held:
+            self._queued -= len(event.data)
+            if self._joins.get(topic) is join:
+                self._begin(event, message, start)
+            else:
+                self._put(event, "")
+        # Where the stream is there already, the client is as all others.
+        if self._joins.get(topic) is join and self.stream.positions[topic] >= start:
+            del self._joins[topic]
+        self._settle()
+
+    def _begin(self, event: Event, message: Message | None, start: Position) -> None:
+        """An event that may lie before the beginning, in part or as a whole."""
+        if (event.epoch, event.end_seq) <= start:
+            return
+        if (event.epoch, event.first_seq) < start and event.epoch == start[0] and message is not None:
+            event = records_event(_cut(message, start[1], event.end_seq))
+        del self._joins[event.topic]
+        self._put(event, "")
+        self._settle()
+
+    def _settle(self) -> None:
+        """Where all topics are joined, the client has a cursor again."""
+        cursor = self.cursor
+        if cursor and not self._websocket:
+            self._append(sse_id(cursor) + b"\n", 0)
+
+    # ------------------------------------------------------------------------------------------------ losing
+
+    def _lose(self, event: Event) -> None:
+        self.dropped += 1
+        self._ready.set()  # it may be that nothing is queued that would wake the client
+        topic = event.topic
+        if topic in self._lost:
+            return
+        join = self._joins.pop(topic, None)
+        self._lost[topic] = join.at if join else (event.epoch, event.first_seq)
+        if join:
+            self._queued -= join.weight
+
+    def _mend(self) -> None:
+        """The client has caught up: say what is missing, and go on from now."""
+        lost, self._lost = self._lost, {}
+        self._whole = False  # no cursor before all of it is said
+        for topic, (epoch, first) in lost.items():
+            now_epoch, seq = here = self.stream.positions[topic]
+            self.give_bare(gap_event(topic, epoch, first, seq - first if epoch == now_epoch else None, "slow"))
+            self._joins[topic] = join = _Join(here)
+            self._ask_for_snapshot(topic, join, here)
+        self._whole = True
+        self._settle()
+
+
+def _cut(message: Message, first_seq: int, end_seq: int) -> Message:
+    """The records of a message from one topic sequence to just before another."""
+    start = max(0, first_seq - message.first_seq)
+    records = message.records[start : max(start, end_seq - message.first_seq)]
+    return msgspec.structs.replace(message, records=records, first_seq=message.first_seq + start)

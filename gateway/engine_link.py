@@ -16,13 +16,24 @@ import msgspec
 import structlog
 import zmq
 
-from tickplant.client.follower import Follower, Message
+from tickplant.client.follower import Follower
 from tickplant.client.request_line import RequestLine, connect
+from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
-from tickplant.wire import GetRange, GetSnapshot, GetTopics, Reply, Request, TopicInfo, Topics, unpack_header
+from tickplant.wire import (
+    GetHistory,
+    GetRange,
+    GetSnapshot,
+    GetTopics,
+    Reply,
+    Request,
+    TopicInfo,
+    Topics,
+    unpack_header,
+)
 
 ANSWER_S: Final = 5.0
-RANGE_S: Final = 15.0  # an engine may read the store for it
+RANGE_S: Final = 10.0  # an engine may read the store for it
 TURN_MESSAGES: Final = 256
 UNDER_WAY: Final = 8  # requests: an engine keeps few replies for one client
 CHECK_IDLE_S: Final = 1.0
@@ -127,7 +138,7 @@ class EngineLink:
         while self._queue and len(self._asked) < UNDER_WAY:
             request, answered, on_sent = self._queue.popleft()
             self._last_id += 1
-            limit_s = RANGE_S if isinstance(request, GetRange) else ANSWER_S
+            limit_s = RANGE_S if isinstance(request, GetRange | GetHistory) else ANSWER_S
             self._asked[self._last_id] = _Asked(answered, time.monotonic() + limit_s)
             on_sent()
             self._line.send(msgspec.structs.replace(request, id=self._last_id))

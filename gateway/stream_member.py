@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower, Message
+from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower
+from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import Event, gap_event, records_event, sse_id
 from tickplant.gateway.stream_cursor import Cursor, Position
 from tickplant.records.layouts import Schema

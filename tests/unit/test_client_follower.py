@@ -7,7 +7,8 @@ import pytest
 
 from tickplant import wire
 from tickplant.client import follower as follower_module
-from tickplant.client.follower import Follower, Message, decimals
+from tickplant.client.follower import Follower
+from tickplant.client.topic_message import Message, decimals
 from tickplant.client.topic_patterns import Pattern, filters
 from tickplant.records.layouts import BBO, NO_PRICE, TICK, UNKNOWN, Schema
 

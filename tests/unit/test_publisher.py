@@ -13,7 +13,8 @@ from plant_process import free_port, wait_for
 from tickplant import wire
 from tickplant.books.level_books import Books
 from tickplant.engine import publisher as publisher_module
-from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.client_sockets import check_exposed
+from tickplant.engine.publisher import Publisher
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument

@@ -3,8 +3,8 @@
 What is given of a topic is proved complete by the seqs of its producer. History is read up to where the store ends.
 The first live message of a topic is not given: once the store holds its last record, the topic is read from the store
 up to there, and from there on live messages follow on each other by topic sequence. Whenever they do not, because an
-engine was overrun, killed or replaced, the topic is joined again in the same way. A live message whose last record the
-store does not hold in any producer, though all are further, was made for subscribers alone, and is left out.
+engine was overrun, killed or replaced, the topic is joined again in the same way. A live message without a producer was
+made for subscribers alone, and is left out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tickplant.client.follower import Message
 from tickplant.client.subscription import Subscription
+from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import merge_by_receive_time
@@ -49,6 +49,7 @@ class Following:
         self._store = store
         self._live = live
         self._timeout_s = timeout_s
+        self._hint = f"is {store.data_dir} the store of that plant"
         self._splitter = TopicSplitter(store, topics, "stored")
         self._topics: dict[str, _Topic] = {}
         self._begin: dict[tuple[Schema, str], int] = {}  # by producer: the last seq of what was stored at first
@@ -87,9 +88,11 @@ class Following:
     def _take(self, message: Message) -> Iterator[Message]:
         """A live message, or word that some were lost."""
         topic = self._topics.setdefault(message.topic, _Topic())
-        if message.kind == "lost":
+        if message.kind == "lost" or not message.producer:
             topic.joined = False
             return
+        if message.producer != topic.producer:
+            topic.joined, topic.producer = False, message.producer
         if not topic.joined or topic.held:
             topic.since_s = topic.since_s if topic.held else time.monotonic()
             topic.held.append(message)
@@ -111,26 +114,18 @@ class Following:
         """Give what waits, where the store has come far enough."""
         while topic.held:
             first = topic.held[0]
-            record = first.records[-1]
-            seq = int(record["seq"])
-            producers = self._store.producers(first.schema)
-            ready = [producer for producer in producers if self._store.next_seq(producer, first.schema) > seq]
-            owner = next(
-                (producer for producer in ready if self._store.record(producer, first.schema, seq) == record), None
-            )
-            if owner is None:
-                if len(ready) == len(producers) > 0:
-                    topic.held.popleft()  # made for subscribers alone
-                    continue
+            seq, producer = int(first.records[-1]["seq"]), first.producer
+            if self._store.next_seq(producer, first.schema) <= seq:
                 if time.monotonic() - topic.since_s > self._timeout_s:
-                    raise SubscribeError(
-                        f"{name}: seq {seq} came live and is not stored after {self._timeout_s:g} s; "
-                        f"is {self._store.data_dir} the store of that plant, and does its writer run?"
-                    )
+                    what = f"seq {seq} of {producer} came live and is not stored after {self._timeout_s:g} s"
+                    raise SubscribeError(f"{name}: {what}; {self._hint}, and does its writer run?")
                 return
+            stored = self._store.record(producer, first.schema, seq)
+            if stored is not None and stored != first.records[-1]:
+                raise SubscribeError(f"{name}: seq {seq} of {producer} is stored, and another record; {self._hint}?")
             topic.held.popleft()
-            yield from self._fill(name, topic, first, owner, seq)
-            topic.producer, topic.joined = owner, True
+            yield from self._fill(name, topic, first, producer, seq)
+            topic.producer, topic.joined = producer, True
             waiting, topic.held = topic.held, deque()
             for message in waiting:
                 yield from self._take(message)

@@ -351,7 +351,8 @@ def test_history_has_every_stored_record_of_a_topic_whatever_was_published(
     steps: list[tuple[str, Schema, int]], seed: int, data: st.DataObject
 ) -> None:
     """The records that the engine missed, too; and those of a book may be asked for in parts."""
-    with bench(seed) as made:
+    with bench(seed) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tickplant.store.topic_history.REPLY_BYTES", 1000)
         stored: dict[Schema, list[np.ndarray]] = defaultdict(list)
         keep = made.keep
 

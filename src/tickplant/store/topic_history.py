@@ -20,7 +20,6 @@ from tickplant.records.channels import channel_schema
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
 from tickplant.runtime.control import Passage
-from tickplant.store.daily_files import files_of
 from tickplant.store.reader import OnDamage, Store
 from tickplant.store.selection import Selection
 from tickplant.wire import (
@@ -174,7 +173,7 @@ def stored_until(
             return at - 1, segment.first_seq
         if segment.span is not None:
             manifest = store.indexes.manifest_of(segment)
-            if manifest is None or any(file.removed for file in files_of(manifest, ids)):
+            if manifest is None or any(file.removed and ids.intersection(file.instruments) for file in manifest.files):
                 return at - 1, (segment.last_seq or at) + 1
             at = (segment.last_seq or 0) + 1
             continue

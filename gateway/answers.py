@@ -185,7 +185,7 @@ class CoverageDay(msgspec.Struct):
     venue: str
     symbol: str
     day: str
-    state: Literal["complete", "gaps", "missing"]
+    state: Literal["complete", "gaps", "missing", "removed"]
     records: int
     first: str | None
     last: str | None

@@ -229,7 +229,9 @@ def test_fields_that_nobody_reads_keep_no_frame_from_the_kernel(kind: str, more:
     assert len(outputs[0]) >= places
 
 
-@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize(
+    "kind", ["trade", *(pytest.param(kind, marks=pytest.mark.long) for kind in SOUND if kind != "trade")]
+)
 def test_every_small_damage_to_a_sound_frame_is_read_alike(kind: str) -> None:
     make = SOUND[kind]
     spoilt: list[bytes] = []

@@ -87,22 +87,20 @@ def frames(draw: st.DrawFn, cluster: str) -> bytes:
 
 
 @pytest.mark.parametrize("cluster", MAKERS)
-def test_shapes_record_what_the_reference_records(cluster: str) -> None:
-    @settings(max_examples=150)
-    @given(st.lists(frames(cluster), max_size=8), st.sampled_from([8, 4, 0]))
-    def run(sequence: list[bytes], scale: int) -> None:
-        found = []
-        for use_shapes in (True, False):
-            desk = VenueDesk("polygon", partial(MAKERS[cluster], use_shapes=use_shapes), None, scale=scale)
-            desk.frames("stream", sequence, 9)
-            desk.end()
-            counters = desk.adapter.counters
-            counts = (counters.parsed, counters.ignored, counters.rejected, counters.duplicates)
-            # How often a run of rejects is told differs: of streams without ids, a good record of one symbol that a
-            # shape has taken ends the runs of all.
-            ticks = desk.take_ticks()
-            told = words(ticks[ticks["kind"] != Kind.GAP])
-            found.append((told, counts, [(each.cause, each.raw) for each in desk.rejects]))
-        assert found[0] == found[1]
-
-    run()
+@settings(max_examples=150)
+@given(scale=st.sampled_from([8, 4, 0]), data=st.data())
+def test_shapes_record_what_the_reference_records(cluster: str, scale: int, data: st.DataObject) -> None:
+    sequence = data.draw(st.lists(frames(cluster), max_size=8))
+    found = []
+    for use_shapes in (True, False):
+        desk = VenueDesk("polygon", partial(MAKERS[cluster], use_shapes=use_shapes), None, scale=scale)
+        desk.frames("stream", sequence, 9)
+        desk.end()
+        counters = desk.adapter.counters
+        counts = (counters.parsed, counters.ignored, counters.rejected, counters.duplicates)
+        # How often a run of rejects is told differs: of streams without ids, a good record of one symbol that a
+        # shape has taken ends the runs of all.
+        ticks = desk.take_ticks()
+        told = words(ticks[ticks["kind"] != Kind.GAP])
+        found.append((told, counts, [(each.cause, each.raw) for each in desk.rejects]))
+    assert found[0] == found[1]

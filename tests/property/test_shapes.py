@@ -242,33 +242,28 @@ def frames(draw: st.DrawFn, venue: str) -> bytes:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_the_kernel_equals_the_plain_reader_or_leaves_the_frame(venue: str) -> None:
-    @settings(max_examples=80)
-    @given(st.lists(frames(venue), min_size=1, max_size=12), st.sampled_from([8, 8, 5, 0, 18]))
-    def run(sequence: list[bytes], scale: int) -> None:
-        both = pair(venue, scale)
-        for frame in sequence:
-            both.read(frame)
-
-    run()
+@settings(max_examples=80)
+@given(scale=st.sampled_from([8, 8, 5, 0, 18]), data=st.data())
+def test_the_kernel_equals_the_plain_reader_or_leaves_the_frame(venue: str, scale: int, data: st.DataObject) -> None:
+    both = pair(venue, scale)
+    for frame in data.draw(st.lists(frames(venue), min_size=1, max_size=12)):
+        both.read(frame)
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_how_frames_are_cut_into_reads_does_not_matter(venue: str) -> None:
-    @settings(max_examples=40)
-    @given(st.lists(frames(venue), min_size=1, max_size=10), st.lists(st.integers(0, 10), max_size=4))
-    def run(sequence: list[bytes], cuts: list[int]) -> None:
-        outputs = []
-        for bounds in ([0, *sorted(cuts), len(sequence)], range(len(sequence) + 1)):
-            bench = pair(venue).bench
-            rows = [bench.read(*sequence[start:stop]) for start, stop in itertools.pairwise(bounds)]
-            state = bench.state.tolist()
-            counts = (bench.reader.parsed, bench.reader.duplicates, bench.reader.kinds, bench.reader.taken)
-            fallbacks = bench.reader.fallbacks
-            outputs.append((list(itertools.chain(*rows)), bench.referred, bench.given, state, counts, fallbacks))
-        assert outputs[0] == outputs[1]
-
-    run()
+@settings(max_examples=40)
+@given(cuts=st.lists(st.integers(0, 10), max_size=4), data=st.data())
+def test_how_frames_are_cut_into_reads_does_not_matter(venue: str, cuts: list[int], data: st.DataObject) -> None:
+    sequence = data.draw(st.lists(frames(venue), min_size=1, max_size=10))
+    outputs = []
+    for bounds in ([0, *sorted(cuts), len(sequence)], range(len(sequence) + 1)):
+        bench = pair(venue).bench
+        rows = [bench.read(*sequence[start:stop]) for start, stop in itertools.pairwise(bounds)]
+        state = bench.state.tolist()
+        counts = (bench.reader.parsed, bench.reader.duplicates, bench.reader.kinds, bench.reader.taken)
+        fallbacks = bench.reader.fallbacks
+        outputs.append((list(itertools.chain(*rows)), bench.referred, bench.given, state, counts, fallbacks))
+    assert outputs[0] == outputs[1]
 
 
 GOLDEN = {

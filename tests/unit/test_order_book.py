@@ -161,6 +161,7 @@ def test_memory_is_bounded_and_a_book_that_lacks_an_order_is_not_whole() -> None
         OrderBooks(max_orders=0)
 
 
+@pytest.mark.long
 def test_room_that_orders_leave_is_used_again() -> None:
     books = OrderBooks()
     for start in range(0, 20_000, 200):

@@ -14,6 +14,7 @@ from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import RetentionConfig
 from tickplant.store import span_writer
 from tickplant.store.compaction import Compacted, Compaction, Policy
+from tickplant.store.coverage import day_name
 from tickplant.store.daily_files import DAY_NS, daily_dir, read_manifest, spans
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
@@ -92,6 +93,39 @@ def test_of_a_channel(data_dir: Path) -> None:
     removed(data_dir, gone)
     retain(data_dir, RetentionConfig(channels=("bbo", "bar"), keep_days=1))  # other schemas
     removed(data_dir, gone)
+
+
+def test_coverage_calls_days_removed_and_neither_missing_nor_gaps(data_dir: Path) -> None:
+    retain(data_dir, RetentionConfig(venue="venue", symbols=("AAA",), channels=("trade",), keep_days=3))
+    retain(data_dir, RetentionConfig(venue="venue", symbols=("B/B",), keep_days=2))
+    rows = {(row.symbol, row.day): row for row in Store(data_dir).coverage("venue")}
+    days = [day_name(MIDNIGHT_NS // DAY_NS + day) for day in range(DAYS)]
+    of_b = TICKS[TICKS["instrument"] == 2]
+    counts = np.bincount(day_of(of_b)).tolist()
+    found = [rows["B/B", day] for day in days]
+    assert [row.state for row in found] == ["removed", "removed", "complete", "complete"]
+    assert [(row.records, row.removed) for row in found] == [
+        (0, counts[0]),
+        (0, counts[1]),
+        (counts[2], 0),
+        (counts[3], 0),
+    ]
+    trades = TICKS[(TICKS["instrument"] == 1) & (TICKS["kind"] == Kind.TRADE) & (day_of(TICKS) == 0)]
+    first = rows["AAA", days[0]]
+    assert (first.state, first.removed) == ("complete", len(trades))
+    assert [row.gaps for row in rows.values()] == [[]] * len(rows)
+    later = Store(data_dir).coverage("venue", "B/B", start_ns=MIDNIGHT_NS + DAY_NS)
+    assert [row.state for row in later] == ["removed", "complete", "complete"]
+
+
+def test_a_hole_behind_days_that_are_removed_begins_with_them(tmp_path: Path) -> None:
+    register(tmp_path)
+    write_journal(tmp_path, "feed", Schema.TICK, [TICKS[:40], TICKS[50:]])
+    assert not Compaction(tmp_path, Policy()).run().trouble
+    retain(tmp_path, RetentionConfig(keep_days=3))
+    rows = Store(tmp_path).coverage("venue", "AAA")
+    assert [row.state for row in rows] == ["removed", "gaps", "complete", "complete"]
+    assert [gap.missing for row in rows for gap in row.gaps][-1] == 10
 
 
 def test_the_oldest_days_go_until_the_rest_fits(data_dir: Path) -> None:

@@ -153,7 +153,7 @@ def test_who_applies_the_changes_and_cuts_has_the_new_window(
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize("depth", [10, 25, 100])
+@pytest.mark.parametrize("depth", [10, *(pytest.param(depth, marks=pytest.mark.long) for depth in (25, 100))])
 def test_every_checksum_is_that_of_the_book_that_a_client_keeps(depth: int) -> None:
     venue = Venue()
     for _ in venue.until(500 * MS):
@@ -175,6 +175,7 @@ def test_every_checksum_is_that_of_the_book_that_a_client_keeps(depth: int) -> N
 
 
 @pytest.mark.kernels
+@pytest.mark.long
 def test_levels_that_fall_out_of_the_window_are_not_deleted_and_come_back_when_there_is_room() -> None:
     venue = Venue()
     venue.book(0, 10)
@@ -200,6 +201,7 @@ def test_levels_that_fall_out_of_the_window_are_not_deleted_and_come_back_when_t
 
 
 @pytest.mark.kernels
+@pytest.mark.long
 def test_trades_of_an_order_are_one_frame_and_quotes_follow_the_trigger() -> None:
     venue = Venue()
     venue.want("@trade", "@ticker-bbo", "@ticker-trades")
@@ -237,6 +239,7 @@ def test_trades_of_an_order_are_one_frame_and_quotes_follow_the_trigger() -> Non
 
 
 @pytest.mark.kernels
+@pytest.mark.long
 def test_a_feed_s_fast_path_takes_every_update() -> None:
     venue = Venue()
     venue.want("@trade", "@ticker-bbo", "@book-100")

@@ -40,7 +40,7 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     publish_ns: int = 0  # when the engine sent it; 0 for a snapshot or a loss
     lost: int = 0
     stale: bool = False  # of a snapshot: the book is not in sync with the venue
-    producer: str = ""  # feed or engine that counts `seq` of the records; empty: they are in no store
+    producer: str = ""  # feed or engine that counts `seq` of the records; empty: they are in no store, or read from one
 
     def prices(self, field: str = "price") -> list[str | None]:
         """A column of prices as exact decimal text, None where there is no price. BBO and BAR name their columns."""

@@ -24,6 +24,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.book_checks import StoredChecksums
+from tickplant.store.coverage import RemovedSummary, removed_on_purpose
 from tickplant.store.daily_files import DAILY_SUFFIX
 from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
 from tickplant.store.reader import Store
@@ -51,17 +52,6 @@ class GapSummary(msgspec.Struct, frozen=True):
     gaps: int
     missing: int  # records known to be missing
     unknown: int  # gaps whose number of missing records nobody knows
-
-
-class RemovedSummary(msgspec.Struct, frozen=True):
-    """Records of one symbol, day and schema that retention has removed: they are not missing."""
-
-    venue: str
-    symbol: str
-    day: str  # UTC
-    schema: str
-    records: int
-    channels: tuple[str, ...]  # only those of these channels; none: all of them
 
 
 class Report(msgspec.Struct):
@@ -162,20 +152,6 @@ def _folding(
             progress(int(done + bytes_a_tick * summary.ticks), max(done, total))
 
     return tell
-
-
-def removed_on_purpose(store: Store) -> list[RemovedSummary]:
-    """What retention has removed, by day. Raises StoreError."""
-    found = [
-        RemovedSummary(file.venue, file.symbol, manifest.day, schema.name.lower(), file.removed, file.removed_channels)
-        for schema in Schema
-        for producer in store.producers(schema)
-        for segment in store.segments(producer, schema)
-        if (manifest := store.indexes.manifest_of(segment)) is not None
-        for file in manifest.files
-        if file.removed
-    ]
-    return sorted(found, key=lambda one: (one.day, one.venue, one.symbol, one.schema))
 
 
 def _size(segment: Segment) -> int:

@@ -7,6 +7,7 @@ its seq. Topic sequences count within one epoch, for noticing what was missed.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -47,6 +48,7 @@ HEADER_BYTES: Final = WIRE_HEADER.itemsize
 _HEADER: Final = struct.Struct(f"<IHHHHIQQqIBB2x{PRODUCER_BYTES}s16x")  # the same layout; test_wire.py holds them equal
 
 _BEGIN: Final = struct.Struct("<IH")
+_OURS: Final = MAGIC, VERSION
 
 MESSAGE_RECORDS: Final = 256
 """A message holds no more records than this, so a bound on messages bounds bytes."""
@@ -99,16 +101,19 @@ def pack_header(
 
 def unpack_header(frame: bytes) -> Header:
     """The fields of a header frame. Raises ValueError for another kind of frame, or for another wire version."""
-    magic, version = _BEGIN.unpack_from(frame) if len(frame) >= _BEGIN.size else (MAGIC, VERSION)
+    if len(frame) >= HEADER_BYTES and (found := _HEADER.unpack_from(frame))[:2] == _OURS:
+        return Header(*(*found[3:-1], _name(found[-1])))
+    magic, version = _BEGIN.unpack_from(frame) if len(frame) >= _BEGIN.size else _OURS
     if magic != MAGIC:
         raise ValueError(f"not a tickplant message: it begins with {frame[:4]!r}")
     if version != VERSION:
         raise ValueError(other_version(version))
-    if len(frame) < HEADER_BYTES:
-        raise ValueError(f"a header of {len(frame)} bytes; {HEADER_BYTES} were expected")
-    _, _, _, *fields = _HEADER.unpack_from(frame)
-    fields[-1] = fields[-1].rstrip(b"\0").decode("ascii")
-    return Header(*fields)
+    raise ValueError(f"a header of {len(frame)} bytes; {HEADER_BYTES} were expected")
+
+
+@lru_cache(maxsize=256)
+def _name(field: bytes) -> str:
+    return field.rstrip(b"\0").decode("ascii")
 
 
 def other_version(version: int) -> str:

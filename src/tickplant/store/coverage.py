@@ -9,7 +9,6 @@ records retention has removed is removed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -20,7 +19,7 @@ from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.records.notes import NOTE_KINDS
-from tickplant.store.daily_files import DAY_NS, day_start_ns
+from tickplant.store.daily_files import DAY_NS, day_of, day_start_ns
 from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage
 
@@ -72,11 +71,6 @@ class RemovedSummary(msgspec.Struct, frozen=True):
     schema: str
     records: int
     channels: tuple[str, ...]  # only those of these channels; none: all of them
-
-
-def day_name(day: int) -> str:
-    """A day since the epoch as text."""
-    return f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}"
 
 
 class _Gap(NamedTuple):
@@ -162,7 +156,7 @@ def _rows(venue: str, symbol: str, known: _Symbol) -> Iterator[CoverageRow]:
         state: State = "removed" if removed else "missing"
         if records:
             state = "gaps" if gaps else "complete"
-        yield CoverageRow(venue, symbol, day_name(day), state, records, first_ns, last_ns, gaps, removed)
+        yield CoverageRow(venue, symbol, day_of(day * DAY_NS), state, records, first_ns, last_ns, gaps, removed)
 
 
 def removed_on_purpose(store: Store, *schemas: Schema) -> list[RemovedSummary]:

@@ -19,6 +19,7 @@ from tickplant.derive.indicator import Floats, Over
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import BAR, NO_PRICE, Flag, Kind, Schema, Side
+from tickplant.store.daily_files import DAY_NS
 from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Carried = dict[str, NDArray[Any]]
 
-DAY_NS: Final = 86_400 * 10**9
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
 LOOKED_AT: Final = 4

@@ -36,8 +36,10 @@ Crossed = Literal["flag", "match"]
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
 COMPACTOR: Final = "compactor"
-HISTORY: Final = "history"
 """Name of the process that compacts the store of a plant."""
+
+HISTORY: Final = "history"
+"""Name of the process that reads the store for subscribers of engines."""
 
 FILE_BYTES: Final = 1 << 20
 

@@ -124,6 +124,7 @@ class EngineProcess:
             self._publisher,
             {"book": self._engine.book, "orders": self._engine.orders},
             history=self._history,
+            shared=spec.is_shared,
             guard=self._guard if requests_address(config).startswith("tcp://") else None,
             limits=config,
         )

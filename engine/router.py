@@ -58,6 +58,7 @@ class Router:
         publisher: whose topics these are.
         books: by channel, what gives the snapshot of an instrument's book, TICK records; see `Engine.book`.
         history: the line to who reads the store, for what the publisher keeps no longer; without it that is gone.
+        shared: whether several feeds record a symbol of a venue, so that no seq says where its topics begin.
         guard: is told of requests, and decides whether there is room for a reply.
         limits: on what a client may send.
     """
@@ -70,6 +71,7 @@ class Router:
         books: Mapping[str, Callable[[int], Records]],
         *,
         history: HistoryLine | None = None,
+        shared: Callable[[str, str], bool] = lambda *_: False,
         guard: Guard | None = None,
         limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
     ) -> None:
@@ -80,6 +82,7 @@ class Router:
         self._publisher = publisher
         self._books = books
         self._history = history
+        self._shared = shared
         self._guard = guard
         self._request_bytes = limits.request_kib << 10
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
@@ -184,7 +187,8 @@ class Router:
 
     def _gone(self, request: GetRange, topic: Topic, oldest: int) -> Gone:
         """Reply that the range starts before the oldest available record."""
-        begin = topic.begin or ("", -1)
+        venue, symbol, _ = split_topic(request.topic)
+        begin = ("", -1) if topic.begin is None or self._shared(venue, symbol) else topic.begin
         return Gone(request.id, self._publisher.epoch, request.topic, oldest, topic.next_seq, *begin)
 
     def _snapshot(self, request: GetSnapshot, topic: Topic) -> tuple[Reply, list[bytes]]:

@@ -14,13 +14,16 @@ from tickplant import wire
 from tickplant.books.level_books import Books
 from tickplant.engine import publisher as publisher_module
 from tickplant.engine.client_sockets import check_exposed
-from tickplant.engine.publisher import Publisher
+from tickplant.engine.publisher import Begin, Publisher
+from tickplant.engine.retention import Origin
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
+from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.job_specs import EngineSpec, Past, Plant
 
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
@@ -256,6 +259,31 @@ def test_a_range_of_another_epoch_is_gone_and_one_that_never_was_is_refused(pair
     for first, last in ((0, 1), (1, 1), (0, -1)):
         reply, _ = pair.ask(wire.GetRange("binance.BTCUSDT.trade", pair.publisher.epoch, first, last))
         assert isinstance(reply, wire.Refused)
+
+
+@pytest.mark.parametrize(
+    ("pasts", "begins"),
+    [
+        ({"feed": Past("binance")}, True),
+        ({"feed": Past("binance", ("btcusdt",)), "other": Past("binance", ("BRK.B",)), "third": Past("kraken")}, True),
+        ({"feed": Past("binance", ("BTCUSDT",)), "other": Past("binance", ("btcusdt",))}, False),
+        ({"feed": Past("binance", ("BTCUSDT",)), "other": Past("binance")}, False),
+    ],
+)
+def test_an_engine_says_where_its_life_of_a_topic_begins_where_one_feed_records_it(
+    pair: Pair, pasts: dict[str, Past], *, begins: bool
+) -> None:
+    config = EngineConfig()
+    spec = EngineSpec(name="engine", plant=Plant("", "", ""), config=config, inputs=[], pasts=pasts)
+    pair.router._shared = spec.is_shared
+    topics = {"binance.BTCUSDT.book": ("feed", 7), "binance.BTCUSDT.trade": ("feed", 2)}
+    pair.publisher.publish_ticks(ticks((Kind.CLEAR, 1), (Kind.LEVEL, 1)), begin=Begin("feed", 7))
+    pair.publisher.publish_ticks(ticks(*[(Kind.STATUS, 2)] * 2, (Kind.TRADE, 1), (Kind.TRADE, 1)), Origin("feed"))
+    for topic, begin in topics.items():
+        reply, _ = pair.ask(wire.GetRange(topic, 1, 0, 0))
+        expected = begin if begins else ("", -1)
+        assert reply == wire.Gone(0, pair.publisher.epoch, topic, 0, 2, *expected)
+    assert spec.is_shared("binance", "*") == (len([past for past in pasts.values() if past.venue == "binance"]) > 1)
 
 
 def test_the_last_values_are_there_even_when_their_messages_are_not(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from tickplant.client.anchor import Anchor
 from tickplant.client.topic_message import Message, MessageKind
 from tickplant.records.layouts import DTYPES, UNKNOWN, Schema
 from tickplant.wire import (
@@ -22,6 +23,7 @@ from tickplant.wire import (
     Header,
     History,
     Range,
+    Refused,
     Reply,
     Snapshot,
     TopicInfo,
@@ -40,8 +42,6 @@ BACKLOG_BYTES: Final = 64 << 20
 
 TRIES: Final = 3
 """How often a missed range is asked for: a question may be lost, with a process that is killed."""
-
-_NOBODY: Final = "", -1
 
 _SCHEMAS: Final = {int(schema): schema for schema in Schema}
 
@@ -75,7 +75,8 @@ class Follower:
         self._from_start = from_start
         self._unsent = False
         self._tries = 0
-        self._at = _NOBODY  # producer and seq of the last record that was given, as far as it is in a store
+        self._paused = False  # the request under way is sent again when the engine has something of the topic
+        self._anchor = Anchor()
         self._entering = -1  # epoch to go on with, when what was missed before it is here
         self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user came
         self._promised = 0  # how far the engine said that the topic was
@@ -112,6 +113,8 @@ class Follower:
         out: list[Message] = []
         self._like = self._like or info
         promised, self._promised = self._promised, info.next_seq
+        if self._paused and info.next_seq:
+            self._paused, self._unsent = False, True
         if self.waiting is not None or epoch < self.epoch:
             return out
         if self.epoch < 0:
@@ -126,7 +129,7 @@ class Follower:
                 self._miss(promised, out)
         elif epoch > self.epoch and self._bridges():
             if info.next_seq:
-                self._ask(GetRange(self.topic, self.epoch, self.expected, self.expected))
+                self._ask_where_it_begins(epoch)
         elif epoch > self.epoch:
             self._begin(epoch, info.next_seq, out)
             if self.waiting is None:
@@ -153,11 +156,8 @@ class Follower:
         self._tries += 1
         if isinstance(self.waiting, GetSnapshot) or (self.waiting and self._tries < TRIES):
             self._unsent = True
-        elif isinstance(self.waiting, GetRange):
-            self._lose(self.waiting.last + 1, out)
-            self._work_off(out)
-        elif isinstance(self.waiting, GetHistory):
-            self._enter(out, complete=False)
+        elif self.waiting:
+            self._give_up(self.waiting, out)
             self._work_off(out)
         return out
 
@@ -168,8 +168,7 @@ class Follower:
         if header.epoch < self.epoch:
             return  # of a former life of the engine
         if header.epoch > self.epoch and self._bridges():
-            # The engine knows where this life of it began; what was stored before is asked for then.
-            self._ask(GetRange(self.topic, self.epoch, self.expected, self.expected))
+            self._ask_where_it_begins(header.epoch)
         elif header.epoch > self.epoch:
             self._begin(header.epoch, header.first_seq, out)
         if self.waiting is None and header.first_seq > self.expected:
@@ -192,12 +191,11 @@ class Follower:
             )
         )
         self.expected = end
-        if header.producer:
-            self._at = header.producer, int.from_bytes(payload[-8:], "little")
+        self._anchor.move(header, payload)
 
     def _bridges(self) -> bool:
         """Whether what was missed between two lives of the engine can be asked for."""
-        return self._recover and self.epoch >= 0 and self._at != _NOBODY
+        return self._recover and self.epoch >= 0 and self._anchor.holds
 
     def _begin(self, epoch: int, first_seq: int, out: list[Message]) -> None:
         """Follow a new stream, of which `first_seq` is the first one seen."""
@@ -205,7 +203,7 @@ class Follower:
         if restarted:
             out.append(self._message("lost", None, b"", self.expected, lost=UNKNOWN))
         self._follow(epoch)
-        self._at = _NOBODY
+        self._anchor = Anchor()
         if self._from_start:
             self._from_start = False
         elif first_seq and self._snapshot:
@@ -258,10 +256,21 @@ class Follower:
     def _ask_for_snapshot(self) -> None:
         self._ask(GetSnapshot(self.topic))
 
+    def _ask_where_it_begins(self, epoch: int) -> None:
+        """Of another life the engine says so when it is asked about the one before; then the store is asked."""
+        self._entering = epoch
+        self._ask(GetRange(self.topic, self.epoch, self.expected, self.expected))
+
     def _ask(self, request: GetSnapshot | GetRange | GetHistory) -> None:
         self.waiting = request
         self._unsent = True
         self._tries = 0
+
+    def _give_up(self, wanted: GetRange | GetHistory, out: list[Message]) -> None:
+        if self._entering > self.epoch or isinstance(wanted, GetHistory):
+            self._enter(out, complete=False)
+        else:
+            self._lose(wanted.last + 1, out)
 
     def _on_snapshot(self, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
@@ -286,12 +295,14 @@ class Follower:
             self.expected = 0  # the stream is here from its very first record on, so nothing has to stand in for it
             return
         self.expected = reply.info.next_seq
-        self._at = _NOBODY
+        self._anchor = Anchor()
         self._like = reply.info
         out.append(self._message("snapshot", reply.info, frames[0], self.expected, stale=reply.stale))
 
     def _on_range(self, wanted: GetRange, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
+        early = self._bridges() and _is_early(reply, self.epoch)
+        self._tries += early
         if isinstance(reply, Range):
             before = self.expected
             for i in range(0, len(frames), 2):
@@ -306,32 +317,32 @@ class Follower:
             self._lose(min(reply.oldest, wanted.last + 1), out)
             if self.waiting is None and self.expected <= wanted.last:
                 self._ask(GetRange(self.topic, self.epoch, self.expected, wanted.last))
+        elif early and self._tries < TRIES:
+            self.waiting, self._paused = wanted, True
         elif isinstance(reply, Gone) and reply.epoch > self.epoch and self._bridges():
             self._bridge(reply, out)
         else:
-            self._lose(wanted.last + 1, out)
+            self._give_up(wanted, out)
 
     def _bridge(self, reply: Gone, out: list[Message]) -> None:
         """Another life of the engine, which began there: ask the store for what lies between."""
-        producer, seq = self._at
         self._entering = reply.epoch
-        if reply.producer != producer or reply.begin_seq <= seq:
+        question = self._anchor.question(self.topic, reply)
+        if question is None:
             self._enter(out, complete=False)
-        elif reply.begin_seq == seq + 1:
-            self._enter(out, complete=True)
         else:
-            self._ask(GetHistory(self.topic, producer, seq + 1, reply.begin_seq - 1))
+            self._ask(question)
 
     def _on_history(self, wanted: GetHistory, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
-        if not isinstance(reply, History):
+        messages = self._anchor.behind(wanted, frames)
+        if messages is None or not isinstance(reply, History):
             self._enter(out, complete=False)
             return
-        for header, payload in zip(frames[::2], frames[1::2], strict=True):
-            fields = unpack_header(header)
-            out.append(self._message("recovered", fields, payload, self.expected))
-            self.expected += fields.records
-        self._at = wanted.producer, reply.last_seq
+        for header, payload in messages:
+            out.append(self._message("recovered", header, payload, self.expected))
+            self.expected += len(payload) // header.record_bytes
+            self._anchor.move(header, payload)
         if reply.last_seq >= wanted.last_seq:
             self._enter(out, complete=True)
         elif wanted.first_seq <= reply.last_seq == reply.resume_seq - 1:
@@ -375,3 +386,8 @@ class Follower:
             stale=stale,
             producer=producer,
         )
+
+
+def _is_early(reply: Reply, epoch: int) -> bool:
+    """Whether the engine has come back and has nothing of the topic yet."""
+    return isinstance(reply, Refused) or (isinstance(reply, Gone) and reply.epoch > epoch and not reply.next_seq)

@@ -66,6 +66,10 @@ class Past(msgspec.Struct, frozen=True):
     venue: str
     symbols: tuple[str, ...] = ()  # empty: all of the venue
 
+    def covers(self, venue: str, symbol: str) -> bool:
+        """Whether the feed may have stored ticks of this symbol."""
+        return venue == self.venue and (not self.symbols or symbol.upper() in map(str.upper, ("*", *self.symbols)))
+
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
@@ -80,6 +84,10 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     history: str = ""  # address of the history service; empty: there is none
+
+    def is_shared(self, venue: str, symbol: str) -> bool:
+        """Whether several feeds of the engine record a symbol."""
+        return sum(past.covers(venue, symbol) for past in self.pasts.values()) > 1
 
 
 class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):

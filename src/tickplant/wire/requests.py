@@ -119,7 +119,7 @@ class Gone(msgspec.Struct, frozen=True, tag="gone"):
 
     A different `epoch` than the one asked for means: another life of the engine, and `oldest` counts in that one. What
     this life has published of the topic begins with seq `begin_seq` of `producer`; what is stored before it, `history`
-    tells. -1: no record of a store has been published yet.
+    tells. -1: no record of a store has been published yet, or several feeds record the symbol.
     """
 
     id: int

@@ -20,17 +20,7 @@ from tickplant.client.follower import Follower
 from tickplant.client.request_line import RequestLine, connect
 from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
-from tickplant.wire import (
-    GetHistory,
-    GetRange,
-    GetSnapshot,
-    GetTopics,
-    Reply,
-    Request,
-    TopicInfo,
-    Topics,
-    unpack_header,
-)
+from tickplant.wire import GetRange, GetSnapshot, GetTopics, Reply, Request, TopicInfo, Topics, unpack_header
 
 ANSWER_S: Final = 5.0
 RANGE_S: Final = 10.0  # an engine may read the store for it
@@ -138,7 +128,7 @@ class EngineLink:
         while self._queue and len(self._asked) < UNDER_WAY:
             request, answered, on_sent = self._queue.popleft()
             self._last_id += 1
-            limit_s = RANGE_S if isinstance(request, GetRange | GetHistory) else ANSWER_S
+            limit_s = RANGE_S if isinstance(request, GetRange) else ANSWER_S
             self._asked[self._last_id] = _Asked(answered, time.monotonic() + limit_s)
             on_sent()
             self._line.send(msgspec.structs.replace(request, id=self._last_id))
@@ -171,7 +161,8 @@ class EngineLink:
 
     def _follower(self, topic: str, epoch: int, next_seq: int, *, begins: bool) -> Follower | None:
         if topic not in self.followers and self._listener.wanted(topic):
-            follower = Follower(topic, snapshot=False, recover=True, from_start=begins)
+            # A client is told of another life by a gap and a snapshot: its cursor counts in one life.
+            follower = Follower(topic, snapshot=False, recover=True, from_start=begins, across_lives=False)
             self.followers[topic] = self._names[topic.encode()] = follower
             self._listener.on_topic(self, topic, (epoch, 0 if begins else next_seq))
         return self.followers.setdefault(topic, None)

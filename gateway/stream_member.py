@@ -229,7 +229,7 @@ class Member:
     def _catch_up(self, topic: str, join: _Join, until: Position) -> None:
         """Have the records that the client lacks fetched, and given before all that is live."""
         link = self.stream.links[topic]
-        follower = Follower(topic, snapshot=False, recover=True, since=join.at)
+        follower = Follower(topic, snapshot=False, recover=True, since=join.at, across_lives=False)
         known = link.infos.get(topic)
         epoch, seq = until
         info = TopicInfo(

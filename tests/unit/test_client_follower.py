@@ -584,8 +584,9 @@ def test_where_two_feeds_count_the_seqs_of_a_topic_another_life_is_a_loss() -> N
     assert isinstance(follower.take_request(), wire.GetRange), "in this life there was one"
 
 
-def test_without_recovery_another_life_of_the_engine_is_a_loss() -> None:
-    follower = events(recover=False)
+@pytest.mark.parametrize("option", ["recover", "across_lives"])
+def test_without_recovery_another_life_of_the_engine_is_a_loss(option: str) -> None:
+    follower = events(**{option: False})
     of_feed(follower, 0, 20, 2)
     assert [m.kind for m in of_feed(follower, 0, 30, epoch=EPOCH + 1)] == ["lost", "live"]
 

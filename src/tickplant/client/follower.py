@@ -55,6 +55,7 @@ class Follower:
         recover: ask for what was missed; without it, it is lost at once.
         from_start: the topic did not exist when its user came, so that all of it is wanted.
         since: epoch and topic sequence from which on its user wants what there is.
+        across_lives: have the store asked for what lies between two lives of the engine; without it, that is lost.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Follower:
         recover: bool,
         from_start: bool = False,
         since: tuple[int, int] = (-1, 0),
+        across_lives: bool = True,
     ) -> None:
         self.topic = topic
         self.venue, self.symbol, self.channel = split_topic(topic)
@@ -72,6 +74,7 @@ class Follower:
         self.waiting: GetSnapshot | GetRange | GetHistory | None = None
         self._snapshot = snapshot and self.channel in SNAPSHOT_CHANNELS
         self._recover = recover
+        self._across_lives = recover and across_lives
         self._from_start = from_start
         self._unsent = False
         self._tries = 0
@@ -195,7 +198,7 @@ class Follower:
 
     def _bridges(self) -> bool:
         """Whether what was missed between two lives of the engine can be asked for."""
-        return self._recover and self.epoch >= 0 and self._anchor.holds
+        return self._across_lives and self.epoch >= 0 and self._anchor.holds
 
     def _begin(self, epoch: int, first_seq: int, out: list[Message]) -> None:
         """Follow a new stream, of which `first_seq` is the first one seen."""

@@ -117,6 +117,8 @@ def test_hours_in_order_give_the_derived_records_of_one_recording_and_out_of_ord
     assert done.returncode == 1
     assert "ingest recordings in the order of their times" in done.stderr
     assert "Traceback" not in done.stderr
-    done = tickplant("ingest", hours[1], "--venue", VENUE, "--data", data_dir)
-    assert done.returncode == 0
-    assert "all of it is stored already" in done.stderr
+    for words, code in ((), 1), (("--again",), 0):
+        done = tickplant("ingest", hours[1], "--venue", VENUE, "--data", data_dir, *words)
+        assert done.returncode == code, done.stderr
+        assert "all of it is stored already; nothing was added" in done.stderr
+        assert ("with --again that is no error" in done.stderr) == bool(code)

@@ -9,12 +9,12 @@ from typing import Final
 import zstandard
 
 from tickplant.errors import FeedError
-from tickplant.feeds.capture_reader import content_pieces
 from tickplant.feeds.contract import Frames
 from tickplant.feeds.importers import FILE_LINK, head_of
 from tickplant.feeds.venues.databento import dbn
 from tickplant.feeds.venues.databento.dbn import DamageError, Metadata, Run
 from tickplant.feeds.venues.databento.ticks import time_of
+from tickplant.runtime.recorded_lines import content_pieces
 
 PIECE_RECORDS: Final = 8192
 SKIPPABLE: Final = b"P*M\x18"

@@ -24,7 +24,6 @@ from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
 from tickplant.feeds import importers
-from tickplant.feeds.capture_reader import Recording
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
 from tickplant.plant.ingest import ended, names_in
@@ -32,6 +31,7 @@ from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
@@ -84,8 +84,8 @@ _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_
 def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, again: bool, as_json: bool) -> int:
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
-    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. Or
-    RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the frame as it was
+    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
     short is continued when it is repeated, and a recording that follows another one is joined to it. A recording that
     is stored whole is refused, with exit code 1, but for --again.
     """
@@ -260,7 +260,7 @@ def sim(
     key: str,
 ) -> None:
     """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
-    if file is not None and not file.is_file():
+    if file is not None and not file.exists():
         raise FeedError(f"{file}: there is no such file")
     wanted = {
         "venue": venue,

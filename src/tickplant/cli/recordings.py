@@ -85,9 +85,9 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
     Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the frame as it was
-    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
-    short is continued when it is repeated, and a recording that follows another one is joined to it. A recording that
-    is stored whole is refused, with exit code 1, but for --again.
+    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest
+    that was cut short is continued when it is repeated, and a recording that follows another one is joined to it. A
+    recording that is stored whole is refused, with exit code 1, but for --again.
     """
     Recording(recording)  # there is something to read
     importer = importers.find(recording)

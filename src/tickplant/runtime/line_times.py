@@ -18,7 +18,8 @@ EARLIEST_NS: Final = 946_684_800 * 10**9
 LATEST_NS: Final = 4_102_444_800 * 10**9
 """Receive times of a recording: from the year 2000 to before 2100."""
 
-_FACTORS: Final = (1, 10**3, 10**6, 10**9)
+_UNITS: Final = ((1, 0), (1_000, 3), (1_000_000, 6), (1_000_000_000, 9))
+"""Of ns, µs, ms and s: the factor to ns, and how many decimals reach down to it."""
 _DECIMAL: Final = re.compile(rb"(\d{9,16})\.(\d{1,9})")
 _DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d")
 _RFC3339: Final = re.compile(rb"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -47,7 +48,7 @@ def _whole(digits: bytes) -> int | None:
     if len(digits) > 19:
         return None
     number = int(digits)
-    for factor in _FACTORS:
+    for factor, _ in _UNITS:
         if EARLIEST_NS <= number * factor < LATEST_NS:
             return number * factor
     return None
@@ -57,9 +58,9 @@ def _written(text: bytes) -> int | None:
     """A number with decimals, or a date."""
     if match := _DECIMAL.fullmatch(text):
         whole, decimals = int(match[1]), match[2]
-        for factor in _FACTORS:
-            if EARLIEST_NS <= whole * factor < LATEST_NS and 10 ** len(decimals) <= factor:
-                return whole * factor + int(decimals) * (factor // 10 ** len(decimals))
+        for factor, digits in _UNITS:
+            if EARLIEST_NS <= whole * factor < LATEST_NS and len(decimals) <= digits:
+                return whole * factor + int(decimals.ljust(digits, b"0"))
         return None
     if _RFC3339.fullmatch(text) is None:
         return None

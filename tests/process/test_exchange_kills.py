@@ -1,4 +1,4 @@
-"""Exports and imports killed with SIGKILL at any step: no half file under a final name, and the next run does the rest."""
+"""Exports and imports killed with SIGKILL at any step: no half file under a final name; another run does the rest."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from tickplant.engine.router import Router
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Flag, Kind, Schema, StatusCode
 from tickplant.runtime.control import Passage
+from tickplant.store import topic_history
 from tickplant.store.topic_history import TopicHistory
 from tickplant.writer.journal import Journal
 
@@ -199,6 +200,8 @@ def bench(seed: int = 1, **limits: int) -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         for name, value in limits.items():
             patch.setattr(retention, name, value)
+        for name in ("READ_S", "PATIENCE_S"):  # for a machine that compiles kernels meanwhile
+            patch.setattr(topic_history, name, 600.0)
         made = Bench(Path(folder), seed)
         try:
             yield made

@@ -79,7 +79,7 @@ def check(config: Config) -> None:
         _check_symbols(f"sims.{name}", sim.symbols, _venue(f"sims.{name}", sim.venue, wrong), wrong)
         if not all(symbol.isascii() and symbol.replace("/", "").isalnum() for symbol in sim.symbols):
             raise wrong(f"sims.{name}.symbols", "a simulated venue has symbols of letters and digits, such as BTCUSDT")
-        if sim.recording and not (config.base / sim.recording).is_file():
+        if sim.recording and not (config.base / sim.recording).exists():
             raise wrong(f"sims.{name}.recording", f"there is no file {config.base / sim.recording}")
     check_ports(config, wrong)
 

@@ -195,13 +195,14 @@ class Store(Readings, StoredStreams):
         *,
         first_seq: int = 0,
         last_seq: int | None = None,
+        decode: Decode[Records] | None = None,
     ) -> Iterator[Records]:
         """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
 
-        Raises DamageError.
+        `decode` takes the place of `ChunkDecoder.decode`. Raises DamageError.
         """
         asked = Range(producer, schema, selection, first_seq, last_seq)
-        for stretch, parts, wounds in self.decoded(asked, ChunkDecoder().decode):
+        for stretch, parts, wounds in self.decoded(asked, decode or ChunkDecoder().decode):
             chosen = (selection.records(within(part, stretch)) for part in parts)
             found = in_order([records for records in chosen if len(records)], schema)
             done = 0

@@ -21,6 +21,7 @@ from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
 from tickplant.runtime.control import Passage
 from tickplant.store.reader import OnDamage, Store
+from tickplant.store.recent_chunks import RecentChunks
 from tickplant.store.selection import Selection
 from tickplant.wire import (
     MESSAGE_RECORDS,
@@ -66,6 +67,8 @@ class TopicHistory:
         while_reading: WhileReading = lambda: None,
     ) -> None:
         self.store = Store(data_dir, on_damage=self._found_damage, while_reading=while_reading)
+        self._table = self.store.instruments
+        self._chunks = RecentChunks()
         self._on_damage = on_damage
         self._damage: Damage | None = None  # the first one met since a reading began
 
@@ -114,7 +117,8 @@ class TopicHistory:
             schema = channel_schema(channel)
         except ValueError as error:
             return Refused(asked.id, str(error)), []
-        rows = self.store.instruments.find(venue, symbol)
+        self._table.reload()
+        rows = self._table.find(venue, symbol)
         if not rows or asked.producer not in self.store.producers(schema):
             return Refused(asked.id, f"nothing is stored of {asked.topic} by {asked.producer!r}"), []
         if not 0 <= asked.first_seq <= asked.last_seq < 2**62:
@@ -149,7 +153,8 @@ class TopicHistory:
         """The records of a topic from one seq to another, chunk by chunk, none of them empty."""
         self._damage = None
         carried = _carried(ids, channel)
-        for records in self.store.read(producer, schema, Selection(ids=ids), first_seq=first_seq, last_seq=last_seq):
+        seqs = {"first_seq": first_seq, "last_seq": last_seq}
+        for records in self.store.read(producer, schema, Selection(ids=ids), **seqs, decode=self._chunks.decode):
             chosen = _of_channel(records, schema, channel, carried)
             if len(chosen):
                 yield chosen

@@ -94,7 +94,7 @@ class Store(Readings, StoredStreams):
 
     def strict(self) -> Store:
         """A store of the same directory for which any damage is an error."""
-        return Store(self.data_dir, while_reading=self._while_reading)
+        return Store(self.data_dir, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is

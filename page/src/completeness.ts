@@ -3,6 +3,7 @@
 import { ask, Latest } from "./api.ts";
 import { causeOf } from "./book.ts";
 import { h, mark, say } from "./dom.ts";
+import { Table } from "./table.ts";
 import { clockText, durationText, formatTime, nowNs, parseTime } from "./times.ts";
 import type { CoverageDay, Gap, Page, Tick } from "./wire.ts";
 
@@ -116,56 +117,46 @@ export class Completeness {
 
   async #openDay(day: CoverageDay): Promise<void> {
     const signal = this.#details.next();
-    const known = h("div", { class: "facts" });
-    const causes = h("tbody");
-    const list = h("tbody");
-    const more = h("div", { class: "panel-head" });
     const fact = (name: string, text: string): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, text));
-    const times = [day.first, day.last].map((time) => (time ? clockText(parseTime(time) ?? 0n, 3) : "–"));
-    known.append(h("dl", {}, fact("State", WORDS[day.state]), fact("Records", day.records.toLocaleString("en")), fact("First", times[0]!), fact("Last", times[1]!)));
-    for (const gap of day.gaps)
-      causes.append(
-        h(
-          "tr",
-          {},
-          ...[gap.cause.replace("_", " "), gap.stream, gap.gaps.toLocaleString("en"), missingText(gap.gaps === gap.unknown ? null : gap.missing), durationText(Number(gap.length_s))].map((text) => h("td", {}, text)),
-        ),
-      );
+    const [first, last] = [day.first, day.last].map((time) => (time ? clockText(parseTime(time) ?? 0n) : "–"));
+    const facts = h("dl", {}, fact("State", WORDS[day.state]), fact("Records", day.records.toLocaleString("en")), fact("First", first!), fact("Last", last!));
     this.#detail.replaceChildren(
-      h("div", { class: "panel-head" }, h("h2", {}, `${day.symbol} ${day.venue} on ${day.day}`), h("span", { class: "grow" }), marketLink(day, day.first, "open in the time machine")),
-      known,
+      h("div", { class: "panel-head" }, h("h2", {}, `${day.symbol} · ${day.day}`), h("span", { class: "grow" }), marketLink(day, day.first, "open in the time machine")),
+      h("div", { class: "facts" }, facts),
     );
     if (!day.gaps.length) return;
-    this.#detail.append(
-      tableOf("Gaps by cause", ["cause", "streams", "gaps", "records missing", "length"], causes),
-      tableOf("Each gap", ["time", "cause", "streams", "missing", "length", "last id", "next id", ""], list),
-      more,
+    const causes = new Table("Gaps by cause", ["cause", "streams", "gaps#", "records missing#", "length#"]);
+    const each = new Table("Each gap", ["time", "cause", "streams", "missing#", "length#", "last id#", "next id#", ""]);
+    const more = h("div", { class: "panel-head" });
+    causes.fill(
+      day.gaps.map((gap) =>
+        causes.row([wordsOf(gap.cause), gap.stream, gap.gaps.toLocaleString("en"), missingText(gap.gaps === gap.unknown ? null : gap.missing), durationText(Number(gap.length_s))]),
+      ),
     );
-    await this.#addGaps(day, list, more, undefined, signal);
+    this.#detail.append(causes.box, each.box, more);
+    await this.#addGaps(day, each, more, undefined, signal);
   }
 
-  async #addGaps(day: CoverageDay, list: HTMLElement, more: HTMLElement, after: string | undefined, signal: AbortSignal): Promise<void> {
-    const query = { venue: day.venue, symbol: day.symbol };
+  async #addGaps(day: CoverageDay, table: Table, more: HTMLElement, after: string | undefined, signal: AbortSignal): Promise<void> {
     const start = parseTime(day.day) ?? 0n;
-    const page = await ask<{ gaps: Gap[]; next: string | null }>("gaps", { ...query, start, end: start + BigInt(DAY_MS) * 1_000_000n, limit: GAPS, after }, signal);
+    const query = { venue: day.venue, symbol: day.symbol, start, end: start + BigInt(DAY_MS) * 1_000_000n };
+    const page = await ask<{ gaps: Gap[]; next: string | null }>("gaps", { ...query, limit: GAPS, after }, signal);
     const lengths = page.gaps.map((gap) => {
-      const length = h("td", {}, "…");
+      const length = h("span", {}, "…");
       const button = h("button", { "aria-expanded": "false", onclick: () => void toggle() }, "records");
-      const cells = [clockText(parseTime(gap.ts_recv) ?? 0n, 9), gap.cause.replace("_", " "), gap.streams.join(", "), missingText(gap.missing)];
-      const ids = [gap.last_id, gap.next_id].map((id) => h("td", {}, id === "0" ? "–" : id));
-      const line = h("tr", {}, ...cells.map((text) => h("td", {}, text)), length, ...ids, h("td", {}, button));
+      const [last, next] = [gap.last_id, gap.next_id].map((id) => (id === "0" ? "–" : id));
+      const line = table.row([clockText(parseTime(gap.ts_recv) ?? 0n, 9), wordsOf(gap.cause), gap.streams.join(", "), missingText(gap.missing), length, last!, next!, button]);
       const toggle = async (): Promise<void> => {
         const open = button.getAttribute("aria-expanded") === "true";
         button.setAttribute("aria-expanded", String(!open));
         if (open) return line.nextElementSibling?.remove();
         line.after(h("tr", {}, h("td", { colspan: "8" }, await recordsAround(gap, signal))));
       };
-      list.append(line);
+      table.body.append(line);
       return [gap, length] as const;
     });
-    more.replaceChildren(
-      ...(page.next && page.gaps.length === GAPS ? [h("button", { onclick: () => void this.#addGaps(day, list, more, page.next!, signal) }, "more gaps")] : []),
-    );
+    const further = page.gaps.length === GAPS ? page.next : null;
+    more.replaceChildren(...(further ? [h("button", { onclick: () => void this.#addGaps(day, table, more, further, signal) }, "more gaps")] : []));
     for (const [gap, cell] of lengths) say(cell, await lengthOf(gap, signal).catch(() => "–"));
   }
 }
@@ -191,9 +182,8 @@ function missingText(missing: number | null): string {
   return missing === null ? "unknown" : missing.toLocaleString("en");
 }
 
-function tableOf(title: string, heads: string[], body: HTMLElement): HTMLElement {
-  const head = h("tr", {}, ...heads.map((text) => h("th", { scope: "col" }, text)));
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, h("table", {}, h("thead", {}, head), body));
+function wordsOf(cause: string): string {
+  return cause.replace("_", " ");
 }
 
 function marketLink(of: { venue: string; symbol: string }, time: string | null, text: string): HTMLElement {
@@ -216,13 +206,12 @@ async function recordsAround(gap: Gap, signal: AbortSignal): Promise<HTMLElement
     ask<Page<Tick>>("history/ticks", { ...query, end: at + 1n, newest: true, limit: 2 * AROUND }, signal),
     ask<Page<Tick>>("history/ticks", { ...query, start: at + 1n, limit: AROUND }, signal),
   ]);
-  const body = h("tbody");
+  const table = new Table("Records around the gap", ["seq#", "received", "kind", "side", "price or cause#", "size#"]);
   for (const tick of [...before.data, ...behind.data]) {
-    const cells = [tick.seq.toLocaleString("en"), clockText(parseTime(tick.ts_recv) ?? 0n, 9), tick.kind, tick.side ?? "", tick.kind === "gap" ? causeOf(tick) : (tick.price ?? ""), tick.size ?? ""];
-    const line = h("tr", {}, ...cells.map((text) => h("td", {}, text)));
+    const price = tick.kind === "gap" ? wordsOf(causeOf(tick)) : (tick.price ?? "");
+    const line = table.row([tick.seq.toLocaleString("en"), clockText(parseTime(tick.ts_recv) ?? 0n, 9), tick.kind, tick.side ?? "", price, tick.size ?? ""]);
     mark(line, "gap", tick.seq === gap.seq ? "" : null);
-    body.append(line);
+    table.body.append(line);
   }
-  const table = tableOf("Records around the gap", ["seq", "received", "kind", "side", "price or cause", "size"], body);
-  return h("div", { class: "around" }, table, marketLink(gap, gap.ts_recv, "the book at this instant"));
+  return h("div", { class: "around" }, table.box, marketLink(gap, gap.ts_recv, "the book at this instant"));
 }

@@ -4,6 +4,7 @@ import { ask, askMetrics } from "./api.ts";
 import { h, mark, say } from "./dom.ts";
 import { between, type Buckets, bucketsOf, parseMetrics, quantile, type Sample } from "./metrics.ts";
 import { RatePlot } from "./plots.ts";
+import { panel, Table } from "./table.ts";
 import { durationText } from "./times.ts";
 import type { Process, Ring, Status } from "./wire.ts";
 
@@ -32,11 +33,11 @@ export class Health {
   readonly #root: HTMLElement;
   readonly #pill: HTMLElement;
   readonly #cards = h("div", { class: "cards" });
-  readonly #processes = h("tbody");
-  readonly #rings = h("tbody");
-  readonly #stages = h("tbody");
-  readonly #fresh = h("tbody");
-  readonly #causes = h("tbody");
+  readonly #processes = new Table("Processes", ["name", "role", "state", "up#", "restarts#", "CPU#", "memory#", "rate#", ""]);
+  readonly #rings = new Table("Rings", ["ring", "rate#", "reader", "behind#", "occupancy", "most behind#", "lost#"]);
+  readonly #stages = new Table("Latency", ["stage", "p50#", "p90#", "p99#", "messages#"]);
+  readonly #fresh = new Table("Freshness", ["symbol", "book#", "trade#", "quote#"]);
+  readonly #causes = new Table("Gaps", ["feed", "cause", "gaps#"]);
   readonly #trouble = h("p", { class: "banner", role: "status", hidden: true });
   readonly #rates: RatePlot;
   #readings: Reading[] = [];
@@ -45,36 +46,17 @@ export class Health {
 
   constructor(root: HTMLElement, pill: HTMLElement) {
     [this.#root, this.#pill] = [root, pill];
-    const table = (title: string, heads: string[], body: HTMLElement, note = ""): HTMLElement =>
-      h(
-        "div",
-        { class: "panel" },
-        h("div", { class: "panel-head" }, h("h2", {}, title), h("span", { class: "grow" }), h("span", { class: "note" }, note)),
-        h(
-          "div",
-          { class: "scroll", tabindex: "0", role: "group", "aria-label": title },
-          h("table", {}, h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))), body),
-        ),
-      );
     const rates = h("div", { class: "plot" });
+    const key = panel("Records a second", "received, stored", rates);
+    key.classList.add("rates");
     this.#root.append(
       h("h1", {}, "Health"),
       this.#trouble,
       this.#cards,
-      h(
-        "div",
-        { class: "columns" },
-        h("div", { class: "panel rates" }, h("div", { class: "panel-head" }, h("h2", {}, "Records a second"), h("span", { class: "grow" }), h("span", { class: "note key" }, "received, stored")), rates),
-        table("Latency", ["stage", "p50", "p90", "p99", "messages"], this.#stages, "last minute, upper bounds"),
-      ),
-      table("Processes", ["name", "role", "state", "up", "restarts", "CPU", "memory", "rate", ""], this.#processes),
-      h(
-        "div",
-        { class: "columns" },
-        table("Rings", ["ring", "rate", "reader", "behind", "occupancy", "most behind", "lost"], this.#rings),
-        table("Freshness", ["symbol", "book", "trade", "quote"], this.#fresh, "since the last record"),
-      ),
-      table("Gaps recorded since the feed began", ["feed", "cause", "gaps"], this.#causes),
+      h("div", { class: "columns" }, key, this.#stages.panel("Latency", "last minute, upper bounds")),
+      this.#processes.panel("Processes"),
+      h("div", { class: "columns" }, this.#rings.panel("Rings", "records"), this.#fresh.panel("Freshness", "since the last record")),
+      this.#causes.panel("Gaps recorded since the feed began"),
     );
     this.#rates = new RatePlot(rates);
     setInterval(() => this.#age(), 500);
@@ -140,105 +122,97 @@ export class Health {
     const gaps = sumOf(status, "feed", "gaps");
     this.#cards.replaceChildren(
       card("Plant", status.healthy ? "healthy" : "not healthy", `up ${durationText(status.uptime_s)}`, status.healthy ? "good" : "bad"),
-      card("Received", `${rateText(workOf(status, before, "feed", seconds))} ticks/s`, `${sumOf(status, "feed", "frames").toLocaleString("en")} frames`),
+      card("Received", `${rateText(workOf(status, before, "feed", seconds))} ticks/s`, `${numberText(sumOf(status, "feed", "frames"))} frames`),
       card("Stored", `${rateText(workOf(status, before, "writer", seconds))} records/s`, bytesText(sumOf(status, "writer", "bytes"))),
-      card("Gaps", gaps.toLocaleString("en"), "recorded by feeds", gaps ? "warn" : "good"),
+      card("Gaps", numberText(gaps), "recorded by feeds", gaps ? "warn" : "good"),
       card("Accounts", off.length ? `${off.length} off` : "all add up", off[0] ? `${off[0].producer} ${off[0].total}: ${off[0].off}` : `${status.accounts.length} equations, ${lost} records lost`, off.length || lost ? "bad" : "good"),
       card("Disk", free === undefined ? "–" : `${bytesText(free)} free`, size === undefined || free === undefined ? "" : `${Math.round((1 - free / size) * 100)} % used`, free !== undefined && size !== undefined && free / size < 0.05 ? "bad" : ""),
     );
-    this.#processes.replaceChildren(...status.processes.map((one) => processRow(one, before, seconds)));
+    this.#processes.fill(status.processes.map((one) => this.#processRow(one, before, seconds)));
     const high = metrics.get("ring_lag_high_water_records") ?? [];
-    this.#rings.replaceChildren(...status.rings.flatMap((ring) => ringRows(ring, before, seconds, high)));
-    this.#stages.replaceChildren(...STAGES.map(([name, words, note]) => this.#stageRow(name, words, note)));
-    this.#fresh.replaceChildren(...freshRows(metrics.get("topic_age_seconds") ?? []));
+    this.#rings.fill(status.rings.flatMap((ring) => this.#ringRows(ring, before, seconds, high)));
+    this.#stages.fill(STAGES.map(([name, words, note]) => this.#stageRow(name, words, note)));
+    this.#fresh.fill(this.#freshRows(metrics.get("topic_age_seconds") ?? []), "no topics yet");
     const causes = metrics.get("feed_gaps_by_cause_total") ?? [];
-    const rows = causes.map(({ labels, value }) => row([labels["process"] ?? "", (labels["cause"] ?? "").replace("_", " "), value.toLocaleString("en")]));
-    this.#causes.replaceChildren(...(rows.length ? rows : [h("tr", {}, h("td", { colspan: "3", class: "note" }, "none"))]));
+    this.#causes.fill(causes.map(({ labels, value }) => this.#causes.row([labels["process"] ?? "", (labels["cause"] ?? "").replace("_", " "), numberText(value)])));
   }
 
   #stageRow(name: string, words: string, note: string): HTMLElement {
     const now = this.#readings.at(-1)?.stages.get(name) ?? [];
     const first = this.#readings.find((one) => one.stages.get(name)?.length)?.stages.get(name) ?? [];
     const buckets = first === now ? now : between(now, first);
+    const count = buckets.at(-1)?.count ?? 0;
     const texts = [0.5, 0.9, 0.99].map((share) => latencyText(quantile(buckets, share)));
-    const made = row(["", ...texts, (buckets.at(-1)?.count ?? 0).toLocaleString("en")]);
-    made.firstElementChild!.append(words, h("span", { class: "note" }, ` ${note}`));
-    return made;
+    const title = h("span", {}, words, h("span", { class: "note" }, ` ${count ? note : "no client is attached: open a market"}`));
+    return this.#stages.row([title, ...texts, numberText(count)]);
   }
-}
 
-function row(cells: string[]): HTMLElement {
-  return h("tr", {}, ...cells.map((text) => h("td", {}, text)));
+  #processRow(one: Process, before: Status, seconds: number): HTMLElement {
+    const old = before.processes.find(({ name }) => name === one.name);
+    const [counter, unit] = WORK[one.role] ?? ["", ""];
+    const rate = old && counter ? rateOf(numberOf(one, counter), numberOf(old, counter), seconds) : null;
+    const trouble = one.counters["trouble"];
+    const fine = (one.state === "running" || one.state === "done") && !trouble;
+    return this.#processes.row(
+      [
+        one.name,
+        one.role,
+        h("span", { class: "pill", "data-state": fine ? "live" : "down" }, one.state),
+        durationText(one.uptime_s),
+        String(one.restarts),
+        `${one.cpu_percent.toFixed(1)} %`,
+        bytesText(one.rss_bytes),
+        rate === null ? "" : unit === "bytes" ? `${bytesText(rate)}/s` : `${rateText(rate)} ${unit}/s`,
+        typeof trouble === "string" ? trouble : "",
+      ],
+      one.restarts ? { 4: "warn" } : {},
+    );
+  }
+
+  #ringRows(ring: Ring, before: Status, seconds: number, high: Sample[]): HTMLElement[] {
+    const old = before.rings.find((one) => one.producer === ring.producer && one.schema === ring.schema);
+    const rate = old ? `${rateText(rateOf(ring.head, old.head, seconds))}/s` : "";
+    const percent = (records: number): string => `${((records / ring.capacity) * 100).toFixed(1)} %`;
+    return Object.entries(ring.lag).map(([reader, lag], at) => {
+      const of = ({ labels }: Sample): boolean => labels["producer"] === ring.producer && labels["schema"] === ring.schema && labels["reader"] === reader;
+      const most = high.find(of)?.value ?? 0;
+      const share = lag / ring.capacity;
+      const lost = ring.lost[reader] ?? 0;
+      const bar = h("i");
+      bar.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;
+      const meter = h("span", { class: "meter", "data-tone": share > 0.8 ? "bad" : share > 0.5 ? "warn" : "" }, bar);
+      const name = at ? ["", ""] : [`${ring.producer} · ${ring.schema}`, rate];
+      return this.#rings.row(
+        [...name, reader, numberText(lag), h("span", {}, meter, percent(lag)), `${numberText(most)} (${percent(most)})`, numberText(lost)],
+        lost ? { 6: "bad" } : {},
+      );
+    });
+  }
+
+  #freshRows(samples: Sample[]): HTMLElement[] {
+    const symbols = new Map<string, Record<string, number>>();
+    for (const { labels, value } of samples) {
+      if (labels["symbol"] === "*") continue;
+      const key = `${labels["venue"]} ${labels["symbol"]}`;
+      const ages = symbols.get(key) ?? {};
+      const channel = { agg_trade: "trade", orders: "book" }[labels["channel"] ?? ""] ?? labels["channel"] ?? "";
+      ages[channel] = Math.min(value, ages[channel] ?? Infinity);
+      symbols.set(key, ages);
+    }
+    return [...symbols].sort().map(([name, ages]) => {
+      const shown = ["book", "trade", "quote"].map((channel) => ages[channel]);
+      const old = shown.flatMap((age, at) => ((age ?? 0) > 60 ? [[at + 1, "warn"]] : []));
+      return this.#fresh.row([name, ...shown.map((age) => (age === undefined ? "–" : durationText(age)))], Object.fromEntries(old));
+    });
+  }
 }
 
 function card(title: string, value: string, note: string, tone = ""): HTMLElement {
   return h("div", { class: "card", "data-tone": tone }, h("h2", {}, title), h("b", {}, value), h("span", { class: "note" }, note));
 }
 
-function processRow(one: Process, before: Status, seconds: number): HTMLElement {
-  const old = before.processes.find(({ name }) => name === one.name);
-  const [counter, unit] = WORK[one.role] ?? ["", ""];
-  const rate = old && counter ? rateOf(numberOf(one, counter), numberOf(old, counter), seconds) : null;
-  const trouble = one.counters["trouble"];
-  const fine = (one.state === "running" || one.state === "done") && !trouble;
-  const made = row([
-    one.name,
-    one.role,
-    "",
-    durationText(one.uptime_s),
-    String(one.restarts),
-    `${one.cpu_percent.toFixed(1)} %`,
-    bytesText(one.rss_bytes),
-    rate === null ? "" : unit === "bytes" ? `${bytesText(rate)}/s` : `${rateText(rate)} ${unit}/s`,
-    typeof trouble === "string" ? trouble : "",
-  ]);
-  made.children[2]!.append(h("span", { class: "pill", "data-state": fine ? "live" : "down" }, one.state));
-  if (one.restarts) (made.children[4] as HTMLElement).className = "warn";
-  return made;
-}
-
-function ringRows(ring: Ring, before: Status, seconds: number, high: Sample[]): HTMLElement[] {
-  const old = before.rings.find((one) => one.producer === ring.producer && one.schema === ring.schema);
-  const rate = old ? rateText(rateOf(ring.head, old.head, seconds)) : "";
-  return Object.entries(ring.lag).map(([reader, lag], at) => {
-    const most = high.find(({ labels }) => labels["producer"] === ring.producer && labels["schema"] === ring.schema && labels["reader"] === reader)?.value ?? 0;
-    const share = lag / ring.capacity;
-    const lost = ring.lost[reader] ?? 0;
-    const made = row([
-      at ? "" : `${ring.producer} · ${ring.schema}`,
-      at ? "" : `${rate}/s`,
-      reader,
-      lag.toLocaleString("en"),
-      "",
-      `${most.toLocaleString("en")} (${((most / ring.capacity) * 100).toFixed(1)} %)`,
-      lost.toLocaleString("en"),
-    ]);
-    const bar = h("i");
-    bar.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;
-    made.children[4]!.append(h("span", { class: "meter", "data-tone": share > 0.8 ? "bad" : share > 0.5 ? "warn" : "" }, bar), `${(share * 100).toFixed(1)} %`);
-    if (lost) (made.children[6] as HTMLElement).className = "bad";
-    return made;
-  });
-}
-
-function freshRows(samples: Sample[]): HTMLElement[] {
-  const symbols = new Map<string, Record<string, number>>();
-  for (const { labels, value } of samples) {
-    if (labels["symbol"] === "*") continue;
-    const key = `${labels["venue"]} ${labels["symbol"]}`;
-    const ages = symbols.get(key) ?? {};
-    const channel = { agg_trade: "trade", orders: "book" }[labels["channel"] ?? ""] ?? labels["channel"] ?? "";
-    ages[channel] = Math.min(value, ages[channel] ?? Infinity);
-    symbols.set(key, ages);
-  }
-  return [...symbols].sort().map(([name, ages]) => {
-    const text = (age: number | undefined): string => (age === undefined ? "–" : durationText(age));
-    const made = row([name, text(ages["book"]), text(ages["trade"]), text(ages["quote"])]);
-    ["book", "trade", "quote"].forEach((channel, at) => {
-      if ((ages[channel] ?? 0) > 60) (made.children[at + 1] as HTMLElement).className = "warn";
-    });
-    return made;
-  });
+function numberText(value: number): string {
+  return value.toLocaleString("en");
 }
 
 function numberOf(process: Process, counter: string): number {

@@ -57,7 +57,11 @@ async function route(): Promise<void> {
 }
 
 async function openMarket([venue, symbol]: string[], at: bigint | null): Promise<void> {
-  if (shown && (!venue || (venue === shown.venue && symbol === shown.symbol)) && at === null && !screen.isPast) return remember(null);
+  const same = shown !== null && venue === shown.venue && symbol === shown.symbol;
+  if (shown && (!venue || (same && at === screen.at))) {
+    remember(screen.at);
+    return screen.shown();
+  }
   const all = await picker.load();
   const found = venue ? all.find((one) => one.venue === venue && one.symbol === symbol) : (shown ?? all[0]);
   if (!found) {
@@ -107,7 +111,7 @@ function about(): void {
     h("dl", {}, ...rows),
     h("p", { class: "note" }, "All times are UTC, by receive time. Prices and sizes are exact. The same by program: ", h("a", { href: "/docs" }, "routes"), ", ", h("a", { href: "/openapi.json" }, "OpenAPI"), ", ", h("a", { href: "/metrics" }, "metrics"), "."),
     h("p", { class: "note" }, "Candles: TradingView Lightweight Charts™, © 2025 ", link("https://www.tradingview.com/", "TradingView, Inc."), ", Apache-2.0. Small plots: uPlot, © Leon Sorokin, MIT. ", h("a", { href: "/licences.txt" }, "Licences"), "."),
-    h("button", { onclick: () => dialog.close() }, "Close"),
+    h("button", { autofocus: true, onclick: () => dialog.close() }, "Close"),
   );
   dialog.showModal();
 }
@@ -128,7 +132,7 @@ function onKey(event: KeyboardEvent): void {
     3: () => (location.hash = "#/completeness"),
     ...(market && {
       t: () => screen.play(),
-      Escape: () => screen.isPast && screen.goLive(),
+      Escape: () => screen.at !== null && screen.goLive(),
       ArrowLeft: () => screen.step(-1),
       ArrowRight: () => screen.step(1),
       "[": () => screen.faster(-1),

@@ -65,8 +65,15 @@ export class Screen {
     requestAnimationFrame(frame);
   }
 
-  get isPast(): boolean {
-    return this.#past !== null;
+  /** The instant shown; null: live. */
+  get at(): bigint | null {
+    return this.#past?.at ?? null;
+  }
+
+  /** It can be seen again. */
+  shown(): void {
+    this.#drawnDepth = 0;
+    this.#draw();
   }
 
   /** Show an instrument, live or at an instant. */
@@ -242,7 +249,7 @@ export class Screen {
 
   #drawNow(): void {
     const market = this.#market;
-    if (!market) return;
+    if (!market || by("market").hidden) return;
     this.#ladder.draw(market);
     this.#tape.draw(market);
     this.#drawQuote(market);

@@ -3,10 +3,12 @@
 import { ask } from "./api.ts";
 import { h, icon, mark, say } from "./dom.ts";
 import { formatTime, nowNs, parseTime } from "./times.ts";
-import type { CoverageDay } from "./wire.ts";
+import type { Page, Tick } from "./wire.ts";
 
 const SPEEDS = [0.1, 0.5, 1, 2, 5, 10, 50, 100];
 const MS = 1_000_000n;
+const DAY = 86_400_000n * MS;
+const MOST_DAYS = 400n;
 
 export interface TimebarActions {
   live(): void;
@@ -25,7 +27,7 @@ export class Timebar {
   readonly #play: HTMLElement;
   readonly #speed: HTMLSelectElement;
   readonly #note: HTMLElement;
-  #coverage: CoverageDay[] = [];
+  #stored: [first: bigint, last: bigint] | null = null; // receive times of what is stored
   #first = 0n; // of the slider
   #playing = false;
 
@@ -76,11 +78,20 @@ export class Timebar {
 
   /** Offer the days of a symbol. */
   async open(venue: string, symbol: string): Promise<void> {
-    this.#coverage = [];
+    this.#stored = null;
     this.#days.replaceChildren();
-    const found = await ask<{ coverage: CoverageDay[] }>("coverage", { venue, symbol }).catch(() => null);
-    this.#coverage = (found?.coverage ?? []).filter((day) => day.first && day.last).reverse();
-    this.#days.replaceChildren(...this.#coverage.map(({ day }) => h("option", { value: day }, day)));
+    const end = (newest: boolean): Promise<bigint | null> =>
+      ask<Page<Tick>>("history/ticks", { venue, symbol, limit: 1, newest, columns: "recv_ns,seq" })
+        .then((page) => (page.data[0] ? BigInt(page.data[0].recv_ns!) : null))
+        .catch(() => null);
+    const [first, last] = await Promise.all([end(false), end(true)]);
+    if (first === null || last === null) return;
+    this.#stored = [first, last];
+    const oldest = first / DAY > last / DAY - MOST_DAYS ? first / DAY : last / DAY - MOST_DAYS;
+    for (let day = last / DAY; day >= oldest; day--) {
+      const text = formatTime(day * DAY).slice(0, 10);
+      this.#days.append(h("option", { value: text }, text));
+    }
     this.#range();
     this.#slider.value = this.#slider.max;
   }
@@ -106,18 +117,20 @@ export class Timebar {
       return;
     }
     const day = shown.slice(0, 10);
-    if (this.#days.value !== day && this.#coverage.some((one) => one.day === day)) this.#days.value = day;
+    if (this.#days.value !== day && [...this.#days.options].some((one) => one.value === day)) this.#days.value = day;
     this.#range();
     this.#slider.value = String((at - this.#first) / MS);
   }
 
+  /** The slider spans the day, as far as something is stored of it. */
   #range(): void {
-    const day = this.#coverage.find((one) => one.day === this.#days.value) ?? this.#coverage[0];
-    if (!day?.first || !day.last) return;
-    const today = day.day === formatTime(nowNs()).slice(0, 10);
-    this.#first = parseTime(day.first) ?? 0n;
-    const last = today ? nowNs() : (parseTime(day.last) ?? 0n);
-    this.#slider.max = String((last - this.#first) / MS + 1n);
+    const day = parseTime(this.#days.value);
+    if (!this.#stored || day === null) return;
+    const now = nowNs();
+    const last = now / DAY === day / DAY ? now : this.#stored[1];
+    this.#first = this.#stored[0] > day ? this.#stored[0] : day;
+    const end = last < day + DAY ? last : day + DAY;
+    this.#slider.max = String((end - this.#first) / MS + 1n);
   }
 
   #pickDay(): void {

@@ -88,7 +88,7 @@ export class Book {
     this.asks.clear();
     this.#set(levels.bids, levels.asks);
     this.state = levels.stale ? "stale" : "live";
-    this.why = levels.stale ? "stale when read" : "";
+    this.why = "";
     this.recv = levels.recv;
     this.seq = this.epoch = null;
   }

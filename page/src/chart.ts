@@ -21,6 +21,7 @@ const FIRST_BARS = 60;
 const MOST_BARS = 960;
 const OPEN_TRADES = 20_000;
 const NEAR_THE_END = 30;
+const SETTLE_MS = 2_500; // until the store has what came just before the stream
 
 export class Chart {
   readonly #chart: IChartApi;
@@ -28,7 +29,6 @@ export class Chart {
   readonly #volume: ISeriesApi<"Histogram">;
   #market: Market | null = null;
   #candles = new Candles(60, 60);
-  #until: bigint | null = null;
   #latest = new Latest();
   #older = false; // older bars are being read
   #whole = false; // there are none
@@ -89,18 +89,19 @@ export class Chart {
       say(by("ohlc"), error instanceof ApiError && error.status === 404 ? "nothing stored yet" : String(error));
     }
     if (signal.aborted) return;
-    [this.#market, this.#candles, this.#until, this.#whole] = [market, candles, until, false];
+    [this.#market, this.#candles, this.#whole] = [market, candles, false];
     this.#page = 2 * FIRST_BARS;
     this.#drawAll();
     if (!again) this.#chart.timeScale().applyOptions({ secondsVisible: interval < 60, barSpacing: 7 });
     if (!again || until !== null) this.#chart.timeScale().scrollToRealTime();
     this.#tell(undefined);
+    if (until === null) setTimeout(() => void this.#settle(candles), SETTLE_MS);
   }
 
   /** Read the trades again that no bar has yet: the store is a second behind the stream. */
-  async settle(): Promise<void> {
-    const [market, candles] = [this.#market, this.#candles];
-    if (!market || this.#until !== null) return;
+  async #settle(candles: Candles): Promise<void> {
+    const market = this.#market;
+    if (!market || candles !== this.#candles) return;
     const query = { venue: market.venue, symbol: market.symbol };
     const trades = await this.#openTrades(query, candles, undefined, undefined).catch(() => []);
     if (candles === this.#candles) this.trades(trades);
@@ -118,7 +119,6 @@ export class Chart {
   async advance(until: bigint): Promise<void> {
     const [market, candles] = [this.#market, this.#candles];
     if (!market) return;
-    this.#until = until;
     const query = { venue: market.venue, symbol: market.symbol, interval_s: candles.base };
     const found = await ask<Page<BarRow>>("history/bars", { ...query, newest: true, limit: 100, end: until + 1n });
     if (candles === this.#candles) this.bars(found.data);

@@ -18,7 +18,6 @@ import type { BboRow, Instrument, Page, Tick } from "./wire.ts";
 const QUIET_MS = 5_000; // without an event a market is called quiet
 const STRIP_MS = 200;
 const DEPTH_MS = 250;
-const SETTLE_MS = 2_500; // until the store has what came just before the stream
 const BARS_MS = 1_000;
 const SEEK_MS = 60; // between two books asked for while the slider moves
 
@@ -115,7 +114,7 @@ export class Screen {
       bars: (rows) => this.#chart.bars(rows),
     });
     void this.#prefill(market, null);
-    void this.#openChart(null).then(() => setTimeout(() => market === this.#market && void this.#chart.settle(), SETTLE_MS));
+    void this.#openChart(null);
     this.#moved(null);
     this.#draw();
   }
@@ -306,9 +305,10 @@ export class Screen {
 
   #freshness(market: Market): [state: string, text: string, banner: string] {
     if (this.#trouble) return ["trouble", "trouble", this.#trouble];
+    const reason = market.book.why ? `: ${market.book.why}` : "";
     if (this.#past) {
       const when = formatTime(this.#past.at).replace("T", " ");
-      const stale = market.book.state === "live" ? "" : `. The book was ${market.book.state} then: ${market.book.why || "no snapshot yet"}`;
+      const stale = market.book.state === "live" ? "" : `. The book was ${market.book.state} then${reason}`;
       return ["past", this.#past.playing ? `playing ×${this.#speed}` : "as it was", `As it was at ${when}${stale}`];
     }
     const live = this.#live;
@@ -320,7 +320,7 @@ export class Screen {
       const shown = `these are the numbers of ${clockText(parseTime(market.book.recv) ?? 0n, 0)} UTC`;
       return ["down", `disconnected ${since}`, `Disconnected for ${since} (${live.trouble}): ${shown}. Trying again.`];
     }
-    if (market.book.state === "stale") return ["stale", "stale", `The book is stale: ${market.book.why}. It waits for a new snapshot.`];
+    if (market.book.state === "stale") return ["stale", "stale", `The book is stale${reason}. It waits for a new snapshot.`];
     if (age_s * 1000 > QUIET_MS) return ["quiet", `quiet for ${durationText(age_s)}`, ""];
     return ["live", `live · ${age_s.toFixed(1)} s`, ""];
   }

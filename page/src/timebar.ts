@@ -112,6 +112,7 @@ export class Timebar {
     say(this.#note, note);
     const shown = formatTime(at ?? nowNs());
     if (document.activeElement !== this.#time) this.#time.value = at === null ? `${shown.slice(0, 19)}Z` : shown;
+    this.#slider.setAttribute("aria-valuetext", at === null ? "live" : shown);
     if (at === null) {
       this.#slider.value = this.#slider.max;
       return;

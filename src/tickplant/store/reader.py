@@ -26,9 +26,10 @@ from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
+from tickplant.store.folder_memory import FolderMemory
 from tickplant.store.readings import Readings
 from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
-from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
+from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
 from tickplant.writer.format.codec import ChunkDecoder
@@ -86,6 +87,7 @@ class Store(Readings, StoredStreams):
         self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
         self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
@@ -116,7 +118,7 @@ class Store(Readings, StoredStreams):
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
         """Names of the processes whose records of this schema are stored."""
-        return producers_of(self.data_dir, schema)
+        return self._folders.producers(schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
         """The seq that continues what is stored of a producer: 0 where there is nothing."""
@@ -139,7 +141,7 @@ class Store(Readings, StoredStreams):
 
     def segments(self, producer: str, schema: Schema) -> list[Segment]:
         """Where the records of a producer are, in order: in journal files, and in spans of daily files."""
-        return segments_of(self.data_dir, producer, schema)
+        return self._folders.segments(producer, schema)
 
     def index(self, path: Path) -> FileIndex:
         """The chunks of a journal file, remembered until it changes. Raises StoreError."""
@@ -288,6 +290,8 @@ class Store(Readings, StoredStreams):
                 continue
             if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
+            if self.indexes.is_outside(segment, asked.wanted):
+                continue
             yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
 
     def newest_first(

@@ -39,18 +39,17 @@ from tickplant.writer.format.columns import (
     APART,
     COLUMN_IDS,
     GROUPED,
-    KEYS,
     KNOWN_BITS,
     Contexts,
     Pool,
     Scratch,
     decode_column,
     narrowed,
-    type_code,
 )
+from tickplant.writer.format.schema_layouts import LAYOUTS, SchemaLayout
 from tickplant.writer.format.sections import (
     Origins,
-    SectionLayout,
+    Section,
     decompress,
     encode_section,
     planes_of,
@@ -94,7 +93,7 @@ def encode_with_bounds(
     if not 1 <= rows <= MAX_ROWS:
         raise ValueError(f"a chunk holds 1 to {MAX_ROWS} records, not {rows}")
     ids = COLUMN_IDS[schema]
-    columns = _OWN.columns(records, _LAYOUTS[schema])
+    columns = LAYOUTS[schema].separate(records, _OWN.scratch)
     directory: list[tuple[int, int, int, int, int]] = []
     sections: list[bytes] = []
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
@@ -139,21 +138,6 @@ class _Own(threading.local):
         if level not in self._compressors:
             self._compressors = {level: zstandard.ZstdCompressor(level=level)}
         return self._compressors[level]
-
-    def columns(self, records: Records, layout: _Layout) -> dict[str, Column]:
-        """The columns of records, to be overwritten by those of the next ones."""
-        rows, width = len(records), layout.dtype.itemsize // 8
-        words = self.scratch.words(width, rows)
-        restoring.separate(np.ascontiguousarray(records).view(_WORD).reshape(rows, width), words)
-        columns = {}
-        for name in layout.ids:
-            if name in layout.wholes:
-                columns[name] = words[layout.wholes[name], :rows].view(layout.dtype[name])
-            else:
-                place, shift = layout.parts[name]
-                columns[name] = self.scratch.column(name, layout.dtype[name], rows)
-                restoring.take_part(words[place, :rows], np.uint64(shift), columns[name])
-        return columns
 
 
 _OWN: Final = _Own()
@@ -248,7 +232,7 @@ class ChunkDecoder:
         return found, header, offset + header.length_bytes
 
     def _records(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, path: Path | str, origin: int
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, path: Path | str, origin: int
     ) -> Records:
         rows, dtype = header.rows, layout.dtype
         width = dtype.itemsize // 8
@@ -269,9 +253,9 @@ class ChunkDecoder:
 
     def _checked(
         self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
-    ) -> tuple[_Layout, ChunkHeader]:
+    ) -> tuple[SchemaLayout, ChunkHeader]:
         header = read_header(buffer, offset, path=path, origin=origin)
-        layout = _LAYOUTS[header.schema]
+        layout = LAYOUTS[header.schema]
         if unknown := set(wanted or ()).difference(layout.ids):
             raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
         return layout, header
@@ -281,7 +265,7 @@ class ChunkDecoder:
         buffer: Buffer,
         offset: int,
         header: ChunkHeader,
-        layout: _Layout,
+        layout: SchemaLayout,
         plan: together.Plan,
         room: int,
         memory: Bytes,
@@ -308,7 +292,7 @@ class ChunkDecoder:
         buffer: Buffer,
         offset: int,
         header: ChunkHeader,
-        layout: _Layout,
+        layout: SchemaLayout,
         wanted: Mapping[str, Column],
         path: Path | str,
         origin: int,
@@ -328,19 +312,19 @@ class ChunkDecoder:
                 column.fill(0)
 
     def _decode_sections(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Mapping[str, Column]
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
         """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
         rows, payload = header.rows, memoryview(buffer)
         origins = Origins(header.first_seq, header.ts_recv_min)
-        found: dict[str, tuple[Words, _Section]] = {}
+        found: dict[str, tuple[Words, Section]] = {}
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
             data, start = payload[start : start + stored_bytes], start + stored_bytes
             if number not in layout.names:
                 continue
             table, stored = read_section(data, count, rows, layout.sections, origins)
-            section = _Section(kind, stored, section_bytes(table, rows))
+            section = Section(kind, stored, section_bytes(table, rows))
             for column, described in zip(table, table[:, 0].tolist(), strict=True):
                 name = layout.names.get(described)
                 if name in found:
@@ -371,7 +355,7 @@ class ChunkDecoder:
         return decoded
 
     def _decode_columns(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Mapping[str, Column]
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
         """Fill the wanted columns of a chunk of version 1; returns them and the keys, as far as the chunk has them."""
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
@@ -407,56 +391,3 @@ def warm_up() -> None:
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
-
-
-class _Section:
-    """Planes as stored, and as decompressed when a column first asks for them."""
-
-    __slots__ = ("kind", "planes", "size", "stored")
-
-    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
-        self.kind, self.stored, self.size = kind, stored, size
-        self.planes: Bytes | None = None
-
-
-Places: TypeAlias = list[tuple[str, int, np.dtype[Any]]]
-"""Columns with the bytes a row before them, and their type."""
-
-
-class _Layout:
-    """What decoding needs to know of a schema, looked up once."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.dtype = DTYPES[schema]
-        self.ids = COLUMN_IDS[schema]
-        self.names = {number: name for name, number in self.ids.items()}
-        self.unstored = frozenset(self.dtype.names or ()) - set(self.ids)
-        self.sections = SectionLayout(schema)
-        self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
-        self.keys = frozenset(name for name, _ in KEYS[schema])
-        # Records are words of 8 bytes: a column is one of them, or a part of one, so many bits up.
-        fields = self.dtype.fields
-        places = {name: fields[name][1] for name in self.ids} if fields else {}
-        self.wholes = {name: place // 8 for name, place in places.items() if self.dtype[name].itemsize == 8}
-        self.parts = {name: (place // 8, place % 8 * 8) for name, place in places.items() if name not in self.wholes}
-        words = {name: 8 * place for name, place in self.wholes.items()}
-        narrow = together.side_by_side(schema, list(self.parts), self.dtype.itemsize)
-        self.places = self._placed(words | narrow)
-        self.record_plan = together.plan(schema, words | narrow)
-        self._plans: dict[tuple[str, ...], tuple[Places, together.Plan]] = {}
-
-    def _placed(self, places: dict[str, int]) -> Places:
-        return [(name, place, self.dtype[name]) for name, place in places.items()]
-
-    def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:
-        """Where these columns go in the memory of a chunk."""
-        found = self._plans.get(names)
-        if found is None:
-            places = together.side_by_side(self.schema, names)
-            found = self._placed({name: places[name] for name in names}), together.plan(self.schema, places)
-            self._plans[names] = found
-        return found
-
-
-_LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}

@@ -316,6 +316,16 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
     return planes
 
 
+class Section:
+    """Planes as stored, and as decompressed when a column first asks for them."""
+
+    __slots__ = ("kind", "planes", "size", "stored")
+
+    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
+        self.kind, self.stored, self.size = kind, stored, size
+        self.planes: transform.Bytes | None = None
+
+
 def restore_column(
     name: str, column: transform.Words, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
 ) -> None:

@@ -12,6 +12,7 @@ Names and words are dictionaries whose values are unique, the same in every batc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -117,7 +118,7 @@ class ArrowColumns:
         """Columns where none are named."""
         return COLUMNS[self.record_schema] + (SCALES if self.prices == "integer" else ())
 
-    @property
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """Every column that can be asked for."""
         return (*COLUMNS[self.record_schema], *SCALES, *INTEGER_TIMES, "instrument")
@@ -235,6 +236,12 @@ class ArrowColumns:
             mantissas, scales, valid = self.numbers(name, columns)
             return np.where(valid, mantissas / 10.0**scales, np.nan)
         return np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)])
+
+
+@lru_cache(maxsize=16)
+def arrow_columns(instruments: tuple[Instrument, ...], schema: Schema, prices: Prices) -> ArrowColumns:
+    """What makes the columns of these instruments: made once for all who ask for the same again and again."""
+    return ArrowColumns(instruments, schema, prices=prices)
 
 
 def _mantissas(name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -163,7 +163,7 @@ class Readings:
         producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
-        from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
+        from tickplant.store.arrow_columns import arrow_columns  # noqa: PLC0415
         from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
         from tickplant.store.rows import Rows  # noqa: PLC0415
         from tickplant.store.where import parse_where  # noqa: PLC0415
@@ -171,7 +171,7 @@ class Readings:
         instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        arrow = ArrowColumns(instruments, schema, prices=prices)
+        arrow = arrow_columns(tuple(instruments), schema, prices)
         filter_by = where
         if where is not None:
             whole = arrow.schema(arrow.all)

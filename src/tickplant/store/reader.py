@@ -333,7 +333,7 @@ class Store(Readings, StoredStreams):
         return next((stretch for stretch in found if stretch.chunks), None)
 
     def records(self, stretch: Stretch) -> Records:
-        """The records of a stretch, of all instruments, by seq, without damage that was reported. Raises DamageError."""
+        """The records of a stretch, of all instruments, by seq, but damage that was reported. Raises DamageError."""
         asked = Range(stretch.producer, stretch.schema, Selection(), stretch.first_seq, stretch.last_seq)
         try:
             found = list(self._chunks(stretch, stretch.chunks))

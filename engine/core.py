@@ -24,7 +24,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
-from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side, StatusCode
 from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
@@ -44,6 +44,7 @@ class FeedBooks(NamedTuple):
     checkpoint_s: int = 0  # books are stored this often, with 0 never
     max_orders: int = MAX_ORDERS
     matching: bool = False  # crossed books of orders are resolved
+    seeks: bool = False  # a replay, whose time may jump
 
 
 class Feed:
@@ -165,6 +166,14 @@ class Engine:
     def take(self, feed: Feed, ticks: Records) -> None:
         """Publish the next ticks of a feed, and what they change."""
         ticks = self._admitted(feed, ticks)
+        if feed.config.seeks:
+            done = 0
+            for place in _first_sought(ticks).tolist():
+                self._take(feed, ticks[done:place])
+                feed.origin = Origin(feed.origin.feed)
+                feed.bars.restart()
+                done = place
+            ticks = ticks[done:]
         while self._store_checkpoints and (due := feed.schedule.due(ticks)) < len(ticks):
             self._take(feed, ticks[:due])
             # What came of the ticks before is stored already: whoever finds the checkpoint needs nothing older.
@@ -285,6 +294,12 @@ class Engine:
         self._known = len(self._table)
         for feed in (*self.feeds, *self._sketches):
             feed.reserve(self._known)
+
+
+def _first_sought(ticks: Records) -> NDArray[np.intp]:
+    """Where the time jumps: the first of each run of SOUGHT."""
+    sought = (ticks["kind"] == Kind.STATUS) & (ticks["price"] == StatusCode.SOUGHT)
+    return np.flatnonzero(sought & ~np.concatenate([[False], sought[:-1]]))
 
 
 def warm_up() -> None:

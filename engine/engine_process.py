@@ -369,6 +369,7 @@ class EngineProcess:
                 checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
                 max_orders=config.max_orders,
                 matching=ref.producer in self.spec.matching,
+                seeks=self.spec.wait_for_subscriber,
             ),
         )
         source = Input(ref, ring, feed)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import restoring
+from tickplant.writer.format import restoring, together
 from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
@@ -65,6 +65,7 @@ Records: TypeAlias = NDArray[np.void]
 Column: TypeAlias = NDArray[Any]
 
 _WORD: Final = np.dtype(np.uint64)
+_BYTE: Final = np.dtype(np.uint8)
 
 
 def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3) -> bytes:
@@ -105,6 +106,7 @@ def encode_with_bounds(
             kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
             directory.append((ids[names[0]], kind, 0, count, len(data)))
             sections.append(data)
+        firsts = contexts.firsts()
     table = np.array(directory, COLUMN)
     payload = b"".join(sections)
     length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
@@ -118,7 +120,6 @@ def encode_with_bounds(
     if len(event_times):
         header["ts_event_min"], header["ts_event_max"] = event_times.min(), event_times.max()
     header["ts_recv_min"], header["ts_recv_max"] = columns["ts_recv"].min(), columns["ts_recv"].max()
-    firsts = contexts.firsts()
     header["instruments"] = instrument_bits(columns["instrument"][firsts])
     header["kinds"] = kind_bits(columns["kind"][firsts]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)
@@ -226,6 +227,19 @@ class ChunkDecoder:
         layout, header = self._checked(buffer, offset, names, path, origin)
         rows, dtype = header.rows, layout.dtype
         wanted = (dtype.names or ()) if names is None else names
+        places, plan = layout.plan(tuple(wanted))
+        room = (rows + 7) // 8 * 8
+        if header.columns == 1 and self._together(
+            buffer, offset, header, layout, plan, room, memory := self._pool.array("", _BYTE, room * plan.row_bytes)
+        ):
+            found = {name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in places}
+            for name in layout.unstored.intersection(found):
+                found[name].fill(0)
+            if into is not None:
+                for name, column in found.items():
+                    found[name] = into(name, rows)
+                    found[name][:] = column
+            return found, header, offset + header.length_bytes
         if into is None:
             found = {name: self._pool.array(name, dtype[name], rows) for name in wanted}
         else:
@@ -238,15 +252,18 @@ class ChunkDecoder:
     ) -> Records:
         rows, dtype = header.rows, layout.dtype
         width = dtype.itemsize // 8
-        words = self._scratch.words(width, rows)
-        wanted = {name: words[place, :rows].view(dtype[name]) for name, place in layout.wholes.items()}
-        wanted |= {name: self._scratch.column(name, dtype[name], rows) for name in layout.parts}
-        self._decode(buffer, offset, header, layout, wanted, path, origin)
+        words = self._scratch.words(-(-layout.record_plan.row_bytes // 8), rows)
+        memory, room = words.reshape(-1).view(_BYTE), words.shape[1]
+        wanted = {
+            name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in layout.places
+        }
+        if not self._together(buffer, offset, header, layout, layout.record_plan, room, memory):
+            self._decode(buffer, offset, header, layout, wanted, path, origin)
         for place in {place for place, _ in layout.parts.values()}:
             words[place, :rows] = 0
         for name, (place, shift) in layout.parts.items():
             restoring.add_part(wanted[name], np.uint64(shift), words[place, :rows])
-        records = self._pool.array("", dtype, rows)
+        records = self._pool.array("records", dtype, rows)
         restoring.interleave(words, records.view(_WORD).reshape(rows, width))
         return records
 
@@ -258,6 +275,33 @@ class ChunkDecoder:
         if unknown := set(wanted or ()).difference(layout.ids):
             raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
         return layout, header
+
+    def _together(
+        self,
+        buffer: Buffer,
+        offset: int,
+        header: ChunkHeader,
+        layout: _Layout,
+        plan: together.Plan,
+        room: int,
+        memory: Bytes,
+    ) -> bool:
+        """Decode a chunk of a single section into memory with room for so many rows. False: not such a chunk."""
+        if header.columns != 1 or header.version == 1:
+            return False
+        ((number, kind, _, count, stored_bytes),) = directory_of(buffer, offset, header)
+        start = offset + HEADER.itemsize + COLUMN.itemsize
+        data = memoryview(buffer)[start : start + stored_bytes]
+        if number not in layout.names or zlib.crc32(data) != header.payload_checksum:
+            return False
+        try:
+            with np.errstate(over="ignore"):
+                origins = Origins(header.first_seq, header.ts_recv_min)
+                table, stored = read_section(data, count, header.rows, layout.sections, origins)
+                planes = planes_of(stored, kind, section_bytes(table, header.rows), self._decompressor)
+                return together.restore_together(planes, table, *plan[:5], header.rows, room, memory)
+        except (ValueError, zstandard.ZstdError):  # what decodes column by column says where
+            return False
 
     def _decode(
         self,
@@ -375,6 +419,10 @@ class _Section:
         self.planes: Bytes | None = None
 
 
+Places: TypeAlias = list[tuple[str, int, np.dtype[Any]]]
+"""Columns with the bytes a row before them, and their type."""
+
+
 class _Layout:
     """What decoding needs to know of a schema, looked up once."""
 
@@ -383,6 +431,7 @@ class _Layout:
         self.dtype = DTYPES[schema]
         self.ids = COLUMN_IDS[schema]
         self.names = {number: name for name, number in self.ids.items()}
+        self.unstored = frozenset(self.dtype.names or ()) - set(self.ids)
         self.sections = SectionLayout(schema)
         self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
         self.keys = frozenset(name for name, _ in KEYS[schema])
@@ -391,6 +440,23 @@ class _Layout:
         places = {name: fields[name][1] for name in self.ids} if fields else {}
         self.wholes = {name: place // 8 for name, place in places.items() if self.dtype[name].itemsize == 8}
         self.parts = {name: (place // 8, place % 8 * 8) for name, place in places.items() if name not in self.wholes}
+        words = {name: 8 * place for name, place in self.wholes.items()}
+        narrow = together.side_by_side(schema, list(self.parts), self.dtype.itemsize)
+        self.places = self._placed(words | narrow)
+        self.record_plan = together.plan(schema, words | narrow)
+        self._plans: dict[tuple[str, ...], tuple[Places, together.Plan]] = {}
+
+    def _placed(self, places: dict[str, int]) -> Places:
+        return [(name, place, self.dtype[name]) for name, place in places.items()]
+
+    def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:
+        """Where these columns go in the memory of a chunk."""
+        found = self._plans.get(names)
+        if found is None:
+            places = together.side_by_side(self.schema, names)
+            found = self._placed({name: places[name] for name in names}), together.plan(self.schema, places)
+            self._plans[names] = found
+        return found
 
 
 _LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}

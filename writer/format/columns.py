@@ -152,7 +152,7 @@ class Scratch:
         """Shape (at least count, at least rows), to be overwritten."""
         if self._words.shape[0] < count or self._words.shape[1] < rows:
             # Columns that begin at the same place of their pages would push one another out of the cache.
-            self._words = np.empty((count, rows + _APART_WORDS), np.uint64)
+            self._words = np.empty((count, (rows + 7) // 8 * 8 + _APART_WORDS), np.uint64)
         return self._words
 
     def rows(self, rows: int) -> transform.Rows:

@@ -12,15 +12,16 @@ import msgspec
 
 from tickplant.cli.options import (
     Number,
-    Time,
     check_range,
     config_option,
     crossed_option,
     data_dir_of,
     data_option,
     json_option,
+    range_options,
 )
 from tickplant.cli.output import say, say_json
+from tickplant.cli.replay_keys import ReplayKeys
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
 from tickplant.feeds import importers
@@ -30,11 +31,14 @@ from tickplant.plant.ingest import ended, names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
+from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
 from tickplant.runtime.recorded_lines import Recording
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
+from tickplant.store.selection import Clock
+from tickplant.times import format_time
 from tickplant.venues import VENUES
 
 DEFAULT_RATE = 200.0
@@ -174,10 +178,11 @@ def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
 @data_option
 @click.option("--venue", default="", help="Only this venue.")
 @click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be given more than once.")
-@click.option("--start", type=Time(), help="First receive time, inclusive.")
-@click.option("--end", type=Time(), help="Last receive time, exclusive.")
+@range_options
 @speed_option
 @skip_damage_option
+@click.option("--paused", is_flag=True, help="Begin with a pause: keys or control messages go on.")
+@click.option("--loop", is_flag=True, help="Begin again at the end.")
 @crossed_option
 @click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
 def replay(
@@ -187,14 +192,20 @@ def replay(
     symbols: tuple[str, ...],
     start: int | None,
     end: int | None,
+    clock: Clock,
     speed: float | str,
     skip_damage: bool,
+    paused: bool,
+    loop: bool,
     crossed: Crossed,
     bind: str,
 ) -> int:
     """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
 
-    It waits for the first subscriber, plays, and ends when everything has been sent.
+    It waits for the first subscriber, plays, and ends when everything has been sent. Several feeds are merged by
+    --clock. At a terminal, space pauses and goes on, "." lets one event pass, the arrows left and right go 10 s back
+    and ahead, up and down double and halve the speed, 1 is real time, m is at full speed, l plays again and again, 0
+    goes to the beginning, q ends it. tickplant.ReplayControl does the same from a program.
     """
     check_range(start, end)
     store = data_dir_of(data_dir, file)
@@ -208,15 +219,20 @@ def replay(
         symbols=list(symbols),
         start_ns=start,
         end_ns=end,
+        clock=clock,
         speed="max" if speed == "max" else float(speed),
+        paused=paused,
+        loop=loop,
         skip_damage=skip_damage,
     )
     engine = EngineConfig(publish=bind)
     plan = plans.replay(spec, engine, plant_id=plant_id, settings=PlantConfig(), crossed=crossed)
     say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
+    say(f"controls: {plan.plant.control}", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)
-        code = supervisor.run(lambda: progress.show(supervisor.children["engine"].counters.get("records", 0)))
+        with ReplayKeys(plan.plant.control, beginning_ns=start or 0, paused=paused, loop=loop):
+            code = supervisor.run(lambda: progress.show(_position(supervisor.children[spec.name].counters)))
     if supervisor.failed:
         raise StoreError("; ".join(supervisor.failed), path=store)
     if spec.name in supervisor.done:
@@ -226,6 +242,15 @@ def replay(
             say(f"left out: {damage}", err=True)
         say(f"replayed {counters.get('records', 0):,} records", err=True)
     return code
+
+
+def _position(counters: Counters) -> str:
+    """Where a replay is, and how it plays."""
+    at_ns, records = counters.get("ts"), counters.get("records")
+    shown = format_time(at_ns)[:23] if isinstance(at_ns, int) and at_ns else "not begun"
+    words = [f"{records:,} records" if isinstance(records, int) else "", f"x{counters.get('speed', 1)}"]
+    words += [word for word in ("paused", "loop") if counters.get(word)]
+    return ", ".join([shown, *filter(None, words)])
 
 
 @click.command()

@@ -93,6 +93,18 @@ class ChangeSymbols(msgspec.Struct, tag="change_symbols"):
     removed: list[str] = []
 
 
+class Playback(msgspec.Struct, tag="playback"):
+    """Passed on to the replay of a plant: play on in another way. What is None or 0 stays as it is."""
+
+    paused: bool | None = None
+    step: int = 0  # events that pass while paused
+    seek_ns: int | None = None  # go on at this time, by the clock of the replay
+    skip_ns: int = 0  # go on so much later, or earlier
+    speed: float | Literal["max"] | None = None  # times real time
+    faster: float = 0.0  # so many times the speed
+    loop: bool | None = None  # begin again at the end
+
+
 class SymbolChanged(msgspec.Struct, tag="symbol_changed"):
     """Feed: what I have made of a symbol that was to be added, or removed."""
 
@@ -172,7 +184,7 @@ class Status(msgspec.Struct, tag="status"):
     gateways: list[str] = []  # addresses for browsers
 
 
-Command = GetStatus | Stop | Restart | Resync | ChangeSymbols
+Command = GetStatus | Stop | Restart | Resync | ChangeSymbols | Playback
 """What anybody may say who reaches the socket: this user alone. All else is between supervisor and children."""
 
 Message = (
@@ -186,6 +198,7 @@ Message = (
     | Restart
     | Resync
     | ChangeSymbols
+    | Playback
     | SymbolChanged
     | SymbolsChanged
     | WantHistory

@@ -121,7 +121,10 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     symbols: list[str] = []  # empty: all
     start_ns: int | None = None
     end_ns: int | None = None
+    clock: Literal["recv", "event"] = "recv"  # of the range, the order of several feeds, and the pace
     speed: float | Literal["max"] = 1.0
+    paused: bool = False  # before the first record
+    loop: bool = False  # begin again at the end
     skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
 
 

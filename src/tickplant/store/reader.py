@@ -22,10 +22,10 @@ from tickplant.books.fold import Book
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Kind, Schema
-from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
+from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
 from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
 from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
@@ -91,6 +91,10 @@ class Store(Readings, StoredStreams):
     def another(self) -> Store:
         """A store of the same directory, for another thread."""
         return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
+
+    def strict(self) -> Store:
+        """A store of the same directory for which any damage is an error."""
+        return Store(self.data_dir, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -165,10 +169,12 @@ class Store(Readings, StoredStreams):
         it, their records are merged by receive time. Raises StoreError for an unknown symbol, DamageError.
         """
         ids = [row.id for row in self.find(venue, symbol)]
-        return self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock)
+        return iter(self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock))
 
     def scan(
         self,
+        venue: str | None = None,
+        symbol: str | None = None,
         *,
         schema: Schema = Schema.TICK,
         ids: Iterable[int] | None = None,
@@ -177,15 +183,17 @@ class Store(Readings, StoredStreams):
         end_ns: int | None = None,
         clock: Clock = "recv",
         producers: Iterable[str] | None = None,
-    ) -> Iterator[Records]:
+    ) -> Scan:
         """Records of any instruments, merged: by receive time between producers, in stored order within each.
 
         Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
-        are never reordered for that. Raises DamageError.
+        are never reordered for that. Iterate over them (raises DamageError), or have whole days as memory-mapped
+        columns with `Scan.days`. Raises StoreError for an unknown venue or symbol.
         """
+        if venue is not None or symbol is not None:
+            ids = [row.id for row in self.select(venue, symbol)]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        names = self.producers(schema) if producers is None else list(producers)
-        return merge_by_receive_time([self.read(name, schema, selection) for name in names])
+        return Scan(self, schema, selection, self.producers(schema) if producers is None else list(producers))
 
     def read(
         self,

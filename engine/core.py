@@ -18,7 +18,7 @@ from tickplant.books.order_books import MAX_ORDERS
 from tickplant.derive.bars import Bars
 from tickplant.engine import publisher
 from tickplant.engine.checkpoints import Schedule, checkpoint
-from tickplant.engine.publisher import Publisher
+from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
 from tickplant.records import fanout
@@ -135,8 +135,16 @@ class Engine:
         self._warn(sketch)
         return bbo, sketch.bars.apply(ticks)
 
-    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records]) -> None:
-        """Let a sketch take its feed's place, and tell subscribers what its books are now."""
+    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records], *, next_tick: int, next_bbo: int) -> None:
+        """Let a sketch take its feed's place, and tell subscribers what its books are now.
+
+        Args:
+            feed: that is replaced.
+            sketch: what the feed is now.
+            last_bbo: the last best bid and offer of each instrument.
+            next_tick: seq with which the feed goes on.
+            next_bbo: seq of the next best bid or offer that is stored.
+        """
         self.discard(sketch)
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
@@ -144,9 +152,10 @@ class Engine:
             if sketch.books.has_orders(instrument):
                 self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
-                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
+                begin = Begin(sketch.origin.feed, next_tick)
+                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument), begin=begin)
         for bbo in last_bbo:
-            self._publisher.publish_bbo(bbo)
+            self._publisher.publish_bbo(bbo, begin=Begin(self._publisher.engine, next_bbo))
 
     def announce(self, instruments: Iterable[int]) -> None:
         """Have topics for these books before they have records, so that one can ask for them: they are stale."""

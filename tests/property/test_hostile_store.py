@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import InstrumentTable
+from tickplant.kernels import JIT_ENABLED
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.store.export import export
 from tickplant.store.reader import Store
@@ -173,6 +174,7 @@ def test_columns_that_nobody_knows_cost_nothing_however_many() -> None:
     assert ticks.tobytes() == make_ticks(300).tobytes()
 
 
+@pytest.mark.skipif(not JIT_ENABLED, reason="a million rows take minutes in plain Python")
 def test_the_most_that_a_chunk_may_declare_is_bounded() -> None:
     """A million rows of constants are a legal chunk of 200 bytes: that is what MAX_ROWS bounds."""
     header, directory, sections = taken_apart(encode_chunk(make_ticks(1), Schema.TICK, 1))

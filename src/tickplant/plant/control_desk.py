@@ -23,7 +23,6 @@ from tickplant.runtime.control import (
     Hello,
     Message,
     Playback,
-    Recall,
     Refused,
     Register,
     Registered,
@@ -32,6 +31,7 @@ from tickplant.runtime.control import (
     Status,
     Stop,
     SymbolChanged,
+    WantHistory,
     duty,
     trouble_sentence,
 )
@@ -121,8 +121,8 @@ class ControlDesk:
                 reply = self._play(message)
             case SymbolChanged():
                 self.symbols.heard(message)
-            case Recall(engine=name) if name in self._plan.recalls:
-                self._helpers.recall(message)
+            case WantHistory() if self._plan.history:
+                self._helpers.want_history(self._plan.history)
             case Restart(name=name) | Resync(feed=name):
                 reply = Refused(f"there is no {name}; running: {', '.join(self._pool.children)}")
             case _:

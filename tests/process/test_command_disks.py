@@ -23,11 +23,12 @@ from tickplant.store.mapped_days import FOLDER
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.store.verify import verify
-from tickplant.writer.format import codec
+from tickplant.writer.format import chunk_layout, codec
+from tickplant.writer.format.chunk_layout import VERSION
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
-DISK_BYTES = 16 << 20
+DISK_BYTES = 160 << 20  # a compaction wants 64 MiB to spare
 RECORDS = 20_000
 Capture = pytest.CaptureFixture[str]
 
@@ -158,7 +159,8 @@ def test_a_store_of_a_newer_version_is_named_as_such_and_left_as_it_is(
 ) -> None:
     data_dir = make(tmp_path / "data")
     with monkeypatch.context() as newer:
-        newer.setattr(codec, "VERSION", codec.VERSION + 1)
+        for module in (codec, chunk_layout):
+            newer.setattr(module, "VERSION", VERSION + 1)
         more = make_ticks(10, first_seq=RECORDS, instruments=2)
         fill_journal(data_dir, Schema.TICK, "feed", more)
     before = {each: each.read_bytes() for each in data_dir.rglob("*.tpj")}
@@ -171,7 +173,7 @@ def test_a_store_of_a_newer_version_is_named_as_such_and_left_as_it_is(
     ):
         assert run([*words, "--data", str(data_dir)]) == 1, words
         said = capfd.readouterr()
-        assert f"has format {codec.VERSION + 1}" in said.err + said.out, words
+        assert f"has format {VERSION + 1}" in said.err + said.out, words
         assert "Traceback" not in said.err
     assert {each: each.read_bytes() for each in data_dir.rglob("*.tpj")} == before
 

@@ -38,10 +38,8 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
 def fill(folder: Path) -> Path:
     """Take all the space that is left; removing the file gives it back."""
     ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0" * BLOCK_BYTES) == BLOCK_BYTES:
-            pass
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0"):
-            pass
+    for block in (BLOCK_BYTES, 4096, 1):
+        with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"\0" * block) == block:
+                pass
     return ballast

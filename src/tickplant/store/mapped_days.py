@@ -137,7 +137,7 @@ class _Maker:
     """Finds the files of a day, or makes them."""
 
     def __init__(self, store: Store, schema: Schema, budget_bytes: int, progress: Callable[[int], object]) -> None:
-        self._store = store.strict()
+        self._store = type(store)(store.data_dir, while_reading=store.while_reading)  # any damage is an error
         self._root = store.data_dir / FOLDER
         self._schema = schema
         self._budget_bytes = budget_bytes

@@ -94,10 +94,6 @@ class Store(Readings, StoredStreams):
         """A store of the same directory, for another thread."""
         return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
-    def strict(self) -> Store:
-        """A store of the same directory for which any damage is an error."""
-        return Store(self.data_dir, while_reading=self.while_reading)
-
     # -----------------------------------------------------------------------------------------------------------
     # What there is
 

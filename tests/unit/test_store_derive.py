@@ -15,7 +15,7 @@ from tickplant.derive.indicators.catalogue import INDICATORS
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BBO, NO_PRICE, TICK, Flag, Kind, Schema, Side
-from tickplant.store.derived_rows import bar_seconds
+from tickplant.derive.series import bar_seconds
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
 

@@ -1,4 +1,4 @@
-"""The record layouts: what a tick, a best bid/offer, a bar and a checkpoint are, to the byte. Imports numpy only.
+"""The record layouts: what a tick, a best bid/offer, a bar, a value … are, to the byte. Imports numpy only.
 
 Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
 (mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
@@ -217,6 +217,28 @@ CHECKPOINT: Final = _layout(
 """A record of a checkpoint: the whole book of one instrument as it stood before the tick `source_seq` of its feed."""
 
 
+VALUE: Final = _layout(
+    72,
+    [
+        ("ts_event", "<i8", 0),  # of the row that it is the value of: a bar, a trade, a best bid and offer
+        ("ts_recv", "<i8", 8),
+        ("value_1", "<f8", 16),  # outputs of the indicator, in order; NaN where there is none, as in its warm-up
+        ("value_2", "<f8", 24),
+        ("value_3", "<f8", 32),
+        ("value_4", "<f8", 40),
+        ("source_seq", "<u8", 48),  # seq of the tick that made the row
+        ("instrument", "<u4", 56),
+        ("series", "<u2", 60),  # which indicator, over what, with which parameters: `derive.series`
+        ("flags", "<u2", 62),
+        ("seq", "<u8", 64),
+    ],
+)
+"""The values of one indicator at one row of an instrument."""
+
+STATE: Final = VALUE
+"""A part of what indicators remembered before the tick `source_seq` of a feed: `derive.state_sets`."""
+
+
 class Schema(IntEnum):
     """Which layout a ring, chunk or wire message holds. Values are stored: never reuse one."""
 
@@ -224,6 +246,8 @@ class Schema(IntEnum):
     BBO = 2
     BAR = 3
     CHECKPOINT = 4
+    VALUE = 5
+    STATE = 6
 
 
 DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
@@ -231,6 +255,8 @@ DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
     Schema.BBO: BBO,
     Schema.BAR: BAR,
     Schema.CHECKPOINT: CHECKPOINT,
+    Schema.VALUE: VALUE,
+    Schema.STATE: STATE,
 }
 
 

@@ -67,6 +67,14 @@ class Past(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...] = ()  # empty: all of the venue
 
 
+class SeriesRef(msgspec.Struct, frozen=True):
+    """A series of values that an engine makes."""
+
+    number: int  # in the series table of the store
+    name: str
+    symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
 
@@ -79,6 +87,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
+    series: tuple[SeriesRef, ...] = ()  # of `config.derive`
     recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
 
 

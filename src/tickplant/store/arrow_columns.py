@@ -21,31 +21,14 @@ from numpy.typing import NDArray
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
+from tickplant.records.schemas import FACTS, PRICES, SIZES, TIMES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
 
-PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
-SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume"})
-TIMES: Final = frozenset({"ts_event", "ts_recv", "ts_open", "book_ts_event", "book_ts_recv"})
 VENUE_TIMES: Final = frozenset({"ts_event", "book_ts_event"})  # 0 where the venue gave none
 COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
-    Schema.TICK: (
-        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size"),
-        *("venue_seq", "order_id", "flags", "seq"),
-    ),
-    Schema.BBO: (
-        *("ts_event", "ts_recv", "venue", "symbol", "bid_price", "bid_size", "ask_price", "ask_size"),
-        *("source_seq", "flags", "seq"),
-    ),
-    Schema.BAR: (
-        *("ts_event", "ts_recv", "venue", "symbol", "ts_open", "interval_s", "open", "high", "low", "close"),
-        *("volume", "buy_volume", "trades", "source_seq", "flags", "seq"),
-    ),
-    Schema.CHECKPOINT: (
-        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size", "venue_seq", "source_seq"),
-        *("book_ts_event", "book_ts_recv", "book_seq", "flags", "seq"),
-    ),
+    schema: ("ts_event", "ts_recv", "venue", "symbol", *facts.shown) for schema, facts in FACTS.items()
 }
 """Columns of the result, in order."""
 

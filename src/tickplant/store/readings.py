@@ -82,6 +82,13 @@ class Readings:
         """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
+    def values(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Values of the series that the engine made, as `[[engines.NAME.derive]]` says; `series` is the number of each.
+
+        `store.series.names` has their names, number 1 first: `where="series = 1"`.
+        """
+        return self._rows(venue, symbol, range_, how, schema=Schema.VALUE)
+
     def derive(
         self,
         name: str,
@@ -117,13 +124,13 @@ class Readings:
         read, DamageError.
         """
         from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
-        from tickplant.store.derived_rows import bar_seconds  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, series_name  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found = indicator(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
-        label = f"{found.label(settled.tolist())}.{bars if found.over == 'bar' else found.over}"
+        label = series_name(found.label(settled.tolist()), bars if found.over == "bar" else found.over)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),

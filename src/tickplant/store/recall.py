@@ -17,17 +17,20 @@ import structlog
 import zmq
 from numpy.typing import NDArray
 
+from tickplant.derive.registry import BY_SCHEMA
+from tickplant.derive.series import SeriesTable
 from tickplant.errors import StoreError
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import TICK, Schema
 from tickplant.records.merge import join_records
+from tickplant.records.schemas import FACTS
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.control import RECALL_READY, Counters, Passage
 from tickplant.runtime.job_specs import RecallSpec
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
-from tickplant.wire import TICK_CHANNELS, bar_channel
+from tickplant.wire import TICK_CHANNELS
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
@@ -46,8 +49,9 @@ _PASSAGE: Final = msgspec.msgpack.Decoder(Passage)
 class _Topic:
     """Picks the records of one topic from those of its instrument, in order."""
 
-    def __init__(self, passage: Passage) -> None:
+    def __init__(self, passage: Passage, series: SeriesTable) -> None:
         self._passage = passage
+        self._series = series
         self._carried = np.zeros(passage.instrument + 1, np.uint32)
         if passage.channel in TICK_CHANNELS:
             # The passage begins with a record of this topic, so a GAP belongs here until a trade says no.
@@ -60,9 +64,12 @@ class _Topic:
             masks = np.empty(len(records), np.uint32)
             tick_channels(records, masks, self._carried)
             records = records[(masks >> TICK_CHANNELS.index(channel)) & 1 == 1]
-        elif self._passage.schema == Schema.BAR:
-            lengths = [s for s in np.unique(records["interval_s"]).tolist() if bar_channel(s) == channel]
-            records = records[np.isin(records["interval_s"], lengths)]
+        elif name := FACTS[Schema(self._passage.schema)].series:
+            entry = BY_SCHEMA[Schema(self._passage.schema)]
+            found = np.unique(records[name]).tolist()
+            names = self._series.up_to(found[-1]) if entry.named and found else []
+            numbers = [number for number in found if entry.channel(number, names) == channel]
+            records = records[np.isin(records[name], numbers)]
         return records
 
 
@@ -74,7 +81,7 @@ def recall(store: Store, passage: Passage) -> bytes:
 
     Raises StoreError.
     """
-    topic = _Topic(passage)
+    topic = _Topic(passage, store.series)
     wanted = passage.skip, passage.skip + passage.count
     parts: list[Records] = []
     found = 0

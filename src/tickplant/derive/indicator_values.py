@@ -1,0 +1,42 @@
+"""Values of indicators, one record for each row that an indicator is computed over: a bar, a trade, a best bid and offer.
+
+Which ones there are says the configuration; `derive.series` numbers them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tickplant.derive.derivation import Bench, Derivation, Settings
+from tickplant.derive.series import CHANNEL, series_channel
+from tickplant.records.layouts import Schema
+
+if TYPE_CHECKING:
+    from tickplant.derive.value_stream import ValueStream
+
+
+def _make(bench: Bench) -> ValueStream:
+    from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415  # numba
+
+    return ValueStream(bench.settings.series, bench.instrument, bench.line)
+
+
+def _warm_up(settings: Settings) -> None:
+    if settings.series:
+        from tickplant.derive.value_stream import warm_up  # noqa: PLC0415  # numba
+
+        warm_up(settings.series)
+
+
+VALUES: Final = Derivation(
+    schema=Schema.VALUE,
+    make=_make,
+    numbers=lambda settings: tuple(series.number for series in settings.series),
+    channel=lambda number, names: series_channel(names[number - 1]),
+    named=True,
+    channels=CHANNEL,
+    examples=lambda names: [series_channel(name) for name in names],
+    kept=True,
+    warm_up=_warm_up,
+    reference="derive.indicator.Indicator",
+)

@@ -22,8 +22,9 @@ from tickplant.engine.core import Engine
 from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_requests import Recalls
+from tickplant.engine.listening import check_exposed
 from tickplant.engine.outputs import Outputs
-from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
 from tickplant.engine.tick_input import Input

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 import msgspec
 import zmq
 
-from tickplant.engine.publisher import Topic, bind
+from tickplant.engine.listening import bind
+from tickplant.engine.publisher import Topic
 from tickplant.engine.retention import Interval
 from tickplant.errors import ConfigError
 from tickplant.records.layouts import DTYPES, Schema

@@ -1,4 +1,4 @@
-"""What is stored of the state at times: checkpoints of books, states of indicators. When, and how that gets into a ring."""
+"""What is stored of the state at times, checkpoints of books and states of indicators: when, and how."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.derive.series_sorter import SeriesSorter
-from tickplant.engine.guard import RECEIVE_BUFFER_BYTES, Guard
+from tickplant.engine.guard import Guard
+from tickplant.engine.listening import bind, descriptor, restrict
 from tickplant.engine.retention import Origin, Past, Source
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
@@ -25,7 +26,7 @@ from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import DTYPES, TICK, Schema
 from tickplant.records.schemas import FACTS
-from tickplant.runtime.config import EngineConfig, is_loopback
+from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
     HEADER_BYTES,
     MESSAGE_RECORDS,
@@ -111,45 +112,6 @@ class _Stream:
         wanted = (instrument_id + 1) * len(self.channels)
         if wanted > len(self.slots):
             self.slots = np.full(2 * wanted, -1, np.int32)
-
-
-def check_exposed(address: str, *, insecure: bool) -> None:
-    """Refuse an address that other machines can reach, unless that was asked for. Raises ConfigError."""
-    host = address.removeprefix("tcp://").rpartition(":")[0]
-    if address.startswith("tcp://") and not insecure and not is_loopback(host):
-        raise ConfigError(
-            f"{address} can be reached from other machines, and the stream is not encrypted; "
-            "bind 127.0.0.1, or set insecure = true where the network is trusted"
-        )
-
-
-def bind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Bind, or say why not. Raises ConfigError."""
-    socket.set(zmq.IPV6, int("[" in address))
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        reason = "is already in use; is another plant up?" if error.errno == zmq.EADDRINUSE else error.strerror
-        raise ConfigError(f"cannot listen at {address}: {reason}") from None
-
-
-def restrict(socket: zmq.Socket[bytes], limits: EngineConfig, *, max_frame_bytes: int) -> None:
-    """What libzmq itself can keep clients from, before a socket is bound."""
-    socket.set(zmq.MAXMSGSIZE, max_frame_bytes)
-    socket.set(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
-    socket.set(zmq.HANDSHAKE_IVL, int(limits.handshake_s * 1000))
-    socket.set(zmq.TCP_KEEPALIVE, 1)  # a host that has vanished does not keep its place
-    socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
-    socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
-    socket.set(zmq.TCP_KEEPALIVE_CNT, 6)
-
-
-def descriptor(frame: zmq.Frame) -> int:
-    """The connection that a received frame came over, as libzmq's descriptor; -1 where it came over none."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
 
 
 class Publisher:

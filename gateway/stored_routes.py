@@ -42,7 +42,7 @@ BLOCK_ROWS: Final = 1 << 14
 PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
-Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars"]
+Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars", "values"]
 Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
 End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
 Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]

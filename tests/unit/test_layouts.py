@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant.records.layouts import BAR, BBO, CHECKPOINT, DTYPES, TICK, Schema, dtype_hash
+from tickplant.records.layouts import BAR, BBO, CHECKPOINT, DTYPES, TICK, VALUE, Schema, dtype_hash
 
 TICK_OFFSETS = {
     "ts_event": 0,
@@ -68,7 +68,24 @@ CHECKPOINT_OFFSETS = {
     "seq": 80,
 }
 
-HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e68a146a"]
+VALUE_OFFSETS = {
+    "ts_event": 0,
+    "ts_recv": 8,
+    "value_1": 16,
+    "value_2": 24,
+    "value_3": 32,
+    "value_4": 40,
+    "source_seq": 48,
+    "instrument": 56,
+    "series": 60,
+    "flags": 62,
+    "seq": 64,
+}
+
+HASHES = [
+    *("2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e68a146a"),
+    *("8838ba3346afcabb", "8838ba3346afcabb"),  # states are in the layout of values
+]
 """Stored in every ring: if one changes, rings of an older version are refused."""
 
 
@@ -79,6 +96,7 @@ HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e
         (BBO, BBO_OFFSETS, 72),
         (BAR, BAR_OFFSETS, 104),
         (CHECKPOINT, CHECKPOINT_OFFSETS, 88),
+        (VALUE, VALUE_OFFSETS, 72),
     ],
 )
 def test_each_field_lies_at_its_documented_offset(

@@ -282,7 +282,7 @@ def _fresh(header: ChunkHeader, layout: _Layout) -> Iterator[Words]:
     return (np.empty(header.rows, np.uint64) for _ in layout.names)
 
 
-def _integers(column: NDArray[Any]) -> NDArray[np.integer]:
+def _integers(column: NDArray[Any]) -> NDArray[Any]:
     """A field of records as a column; of a float64 its bits: those of numbers near each other are near each other."""
     whole = np.ascontiguousarray(column)
     return whole.view(np.int64) if whole.dtype.kind == "f" else whole

@@ -1,7 +1,7 @@
 """What indicators remember, as records: so that an engine which comes back goes on to the last bit.
 
 A *set* has the states of all series of a feed before one tick. Its first record, of series 0, says in `value_1` how
-many records follow and in `value_2` which `seq` the next VALUE record had: everything derived from ticks before is below
+many records follow and in `value_2` which `seq` the next VALUE record had: what was derived from ticks before is below
 it. The others are the states, one after another, four numbers a record, padded with 0; their instrument is the first id
 of their symbol.
 """

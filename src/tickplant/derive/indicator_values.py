@@ -1,4 +1,4 @@
-"""Values of indicators, one record for each row that an indicator is computed over: a bar, a trade, a best bid and offer.
+"""Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer.
 
 Which ones there are says the configuration; `derive.series` numbers them.
 """

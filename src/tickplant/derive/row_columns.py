@@ -18,7 +18,8 @@ SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "
 
 def trades_of(ticks: Records) -> Records:
     """The trades that count: what was fetched later (BACKFILL) is left out."""
-    return ticks[(ticks["kind"] == Kind.TRADE) & (ticks["flags"] & Flag.BACKFILL == 0)]
+    trades: Records = ticks[(ticks["kind"] == Kind.TRADE) & (ticks["flags"] & Flag.BACKFILL == 0)]
+    return trades
 
 
 def row_column(records: Records, name: str, price_unit: NDArray[np.float64], size_unit: NDArray[np.float64]) -> Floats:

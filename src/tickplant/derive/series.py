@@ -1,9 +1,9 @@
 """Series of values: what their names say, and which number each has in a store.
 
-A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute, `hawkes-0.1-0.5-1.trade`
-Hawkes intensity over trades with three parameters. A record has the number of its series. `series.jsonl` in the store
-says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a number means the same for the
-life of a store. The supervisor adds to it, everybody reads it.
+A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute,
+`hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters. A record has the number of its series.
+`series.jsonl` in the store says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a
+number means the same for the life of a store. The supervisor adds to it, everybody reads it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.(trade|bbo|[1-9]\d{{0,5}}[smhd])", re.ASCII)
 CHANNEL: Final = re.compile(
-    r"[a-z][a-z0-9_]*(?:-\d+(?:_\d+)?(?:e[+-]?\d+)?)*_(?:trade|bbo|[1-9]\d{0,5}[smhd])", re.ASCII
+    r"(?!agg_trade\Z)[a-z][a-z0-9_]*(?:-\d+(?:_\d+)?(?:e[+-]?\d+)?)*_(?:trade|bbo|[1-9]\d{0,5}[smhd])", re.ASCII
 )
 """The channels of series: their names, with `_` for each dot, which a channel cannot have."""
 

@@ -1,5 +1,7 @@
-"""The facts of each schema besides its layout: columns, keys, series, names. All that stores, publishes or shows
-records of a schema follows from its entry here; how derived records are made is `derive.registry`.
+"""The facts of each schema besides its layout: columns, keys, series, names.
+
+What stores, publishes or shows records of a schema follows from its entry here; how derived records are made says
+`derive.registry`.
 
 Imports numpy only.
 """
@@ -50,7 +52,8 @@ class Facts:
 
 _INSTRUMENT: Final = ("instrument", 32)
 _OF_TICKS: Final = (_INSTRUMENT, ("kind", 8), ("side", 8))
-_VALUES: Final = ("value_1", "value_2", "value_3", "value_4")
+VALUES: Final = ("value_1", "value_2", "value_3", "value_4")
+"""Columns of the outputs of an indicator."""
 
 TICKS: Final = Facts(
     schema=Schema.TICK,
@@ -109,9 +112,9 @@ BOOKS: Final = Facts(
 
 INDICATOR_VALUES: Final = Facts(
     schema=Schema.VALUE,
-    columns=("instrument", "series", "ts_event", "ts_recv", *_VALUES, "source_seq", "flags", "seq"),
+    columns=("instrument", "series", "ts_event", "ts_recv", *VALUES, "source_seq", "flags", "seq"),
     keys=(_INSTRUMENT, ("series", 16)),
-    shown=("series", *_VALUES, "source_seq", "flags", "seq"),
+    shown=("series", *VALUES, "source_seq", "flags", "seq"),
     table="values",
     series="series",
     beside_keys=("flags", "seq"),

@@ -29,7 +29,8 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
 from tickplant.records.merge import Columns, join_columns
-from tickplant.store.arrow_columns import KIND_WORDS, PRICES, SCALES, TIMES, VENUE_TIMES, ArrowColumns
+from tickplant.records.schemas import PRICES, TIMES
+from tickplant.store.arrow_columns import KIND_WORDS, SCALES, VENUE_TIMES, ArrowColumns
 from tickplant.store.coverage import DAY_NS
 from tickplant.store.reader import Store
 from tickplant.store.row_files import whole_file

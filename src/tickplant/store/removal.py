@@ -40,7 +40,7 @@ from tickplant.writer.journal import Files, sync_path
 
 Records = NDArray[np.void]
 
-SCHEMA_CHANNELS: Final = {FACTS[schema].name: schema for schema in DERIVED}
+SCHEMA_CHANNELS: Final[dict[str, Schema]] = {FACTS[schema].name: schema for schema in DERIVED}
 """Channels that are a schema of their own: whole files. The others share the file of their symbol."""
 
 _KINDS: Final = {

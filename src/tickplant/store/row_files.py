@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from tickplant.errors import StoreError
 from tickplant.records.merge import Columns
-from tickplant.store.arrow_columns import PRICES, SIZES, TIMES, ArrowColumns, bitmap
+from tickplant.records.schemas import PRICES, SIZES, TIMES
+from tickplant.store.arrow_columns import ArrowColumns, bitmap
 from tickplant.store.decimals import format_decimals
 
 TextFormat = Literal["csv", "jsonl"]

@@ -122,7 +122,6 @@ class Derivation:
         moment: what is stored of the state, on the schedule.
         numbers: which series the settings ask for: numbers in the column `facts.series`, or (0,).
         channel: the channel of a series, given its number and the names of the series table.
-        named: whether series have names, in the store's table of series.
         channels: a pattern of the channels that there may be.
         examples: some of them, given the names: those, or of as many kinds as matter to a pattern of topics.
         begins: the kind of tick that such a series can begin with. With CLEAR it is about books: a fold may begin at a
@@ -140,7 +139,6 @@ class Derivation:
     moment: Callable[[Bench], Moment] | None = None
     numbers: Callable[[Settings], tuple[int, ...]] = lambda _: (0,)
     channel: Callable[[int, Sequence[str]], str] = lambda _number, _names: ""
-    named: bool = False
     channels: re.Pattern[str] = re.compile(r"(?!)")
     examples: Callable[[Sequence[str]], list[str]] = lambda _: []
     begins: Kind = Kind.TRADE

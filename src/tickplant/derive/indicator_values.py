@@ -33,7 +33,6 @@ VALUES: Final = Derivation(
     make=_make,
     numbers=lambda settings: tuple(series.number for series in settings.series),
     channel=lambda number, names: series_channel(names[number - 1]),
-    named=True,
     channels=CHANNEL,
     examples=lambda names: [series_channel(name) for name in names],
     kept=True,

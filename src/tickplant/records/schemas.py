@@ -29,6 +29,7 @@ class Facts:
         shown: columns of exports and tables, in order, behind ts_event, ts_recv, venue and symbol.
         table: its name for those who ask in tables and methods; empty: it is no table.
         series: the column whose numbers tell series of one instrument apart; empty: an instrument has one series.
+        named: whether these numbers are those of names, in `series.jsonl` of the store.
         stream_shift: lowest bits of a group's key that its stream leaves out: bid and ask are one stream.
         beside_keys: further columns that share a section with the keys in large chunks: they cost little to read there.
         published: whether subscribers get it.
@@ -40,6 +41,7 @@ class Facts:
     shown: tuple[str, ...]
     table: str = ""
     series: str = ""
+    named: bool = False
     stream_shift: int = 0
     beside_keys: tuple[str, ...] = ("flags",)
     published: bool = True
@@ -117,6 +119,7 @@ INDICATOR_VALUES: Final = Facts(
     shown=("series", *VALUES, "source_seq", "flags", "seq"),
     table="values",
     series="series",
+    named=True,
     beside_keys=("flags", "seq"),
 )
 
@@ -125,6 +128,8 @@ INDICATOR_STATES: Final = Facts(
     columns=INDICATOR_VALUES.columns,
     keys=INDICATOR_VALUES.keys,
     shown=INDICATOR_VALUES.shown,
+    series="series",
+    named=True,
     beside_keys=("flags", "seq"),
     published=False,
 )

@@ -67,7 +67,7 @@ class _Topic:
         elif name := FACTS[Schema(self._passage.schema)].series:
             entry = BY_SCHEMA[Schema(self._passage.schema)]
             found = np.unique(records[name]).tolist()
-            names = self._series.up_to(found[-1]) if entry.named and found else []
+            names = self._series.up_to(found[-1]) if entry.facts.named and found else []
             numbers = [number for number in found if entry.channel(number, names) == channel]
             records = records[np.isin(records[name], numbers)]
         return records

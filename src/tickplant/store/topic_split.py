@@ -19,6 +19,7 @@ from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.layouts import Kind, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.store.selection import Selection
 from tickplant.wire import make_topic
 
@@ -115,7 +116,7 @@ class TopicSplitter:
             yield from self._of(schema, TICK_CHANNELS, records.dtype, *found)
         else:
             numbers = np.unique(series_of(schema, records)).tolist()
-            names = self._store.series.up_to(numbers[-1]) if BY_SCHEMA[schema].named else []
+            names = self._store.series.up_to(numbers[-1]) if FACTS[schema].named else []
             channels = [BY_SCHEMA[schema].channel(number, names) for number in numbers]
             yield from self._of(schema, channels, records.dtype, *SeriesSorter(schema, numbers).sort(records))
 

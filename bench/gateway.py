@@ -57,12 +57,12 @@ def run(repeats: int, quick: bool) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="tpb-") as name:
         folder = Path(name)
         fill(folder, rows)
-        with engine(folder) as publisher, gateway(folder) as (process, port):
+        with engine(folder) as load, gateway(folder) as (process, port):
             url = f"http://127.0.0.1:{port}"
             results = [history(process, url, rows, repeats, form) for form in ("arrow", "arrow, four columns", "json")]
-            quiet = streams(publisher, process, url, clients, seconds)
-            busy = streams(publisher, process, url, clients, seconds, reading=True)
-            beside = streams(publisher, process, url, clients, seconds, stalled=clients // 10)
+            quiet = streams(load, process, url, clients, seconds)
+            busy = streams(load, process, url, clients, seconds, reading=True)
+            beside = streams(load, process, url, clients, seconds, stalled=clients // 10)
         label = f"gateway: {clients} SSE clients, {RATE} messages/s each"
         cases = {
             "": quiet,
@@ -98,14 +98,13 @@ def fill(folder: Path, rows: int) -> None:
 
 
 @contextlib.contextmanager
-def engine(folder: Path) -> Iterator[Publisher]:
-    """Sockets of an engine, answered by a thread; publish through `publish_ticks` of the same lock."""
+def engine(folder: Path) -> Iterator[threading.Event]:
+    """An engine in a thread, which publishes at RATE while the event is set."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     publisher = Publisher(context, f"ipc://{folder}/publish", lambda _: ROW)
     router = Router(context, f"ipc://{folder}/requests", publisher, {"book": Books().snapshot})
     done = threading.Event()
     wanted = threading.Event()
-    publisher.wanted = wanted  # type: ignore[attr-defined]
 
     def serve() -> None:
         seq, next_s = 0, time.monotonic()
@@ -131,7 +130,7 @@ def engine(folder: Path) -> Iterator[Publisher]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield publisher
+        yield wanted
     finally:
         done.set()
         thread.join()
@@ -198,7 +197,7 @@ def history(process: psutil.Process, url: str, rows: int, repeats: int, form: st
 
 
 def streams(
-    publisher: Publisher,
+    load: threading.Event,
     process: psutil.Process,
     url: str,
     clients: int,
@@ -261,12 +260,12 @@ def streams(
     downloads = [threading.Thread(target=download) for _ in range(2 if reading else 0)]
     for one in downloads:
         one.start()
-    publisher.wanted.set()  # type: ignore[attr-defined]
+    load.set()
     before = began_s = 0.0
     counts = uvloop.run(everybody())
     taken, elapsed_s = cpu_s(process) - before, time.monotonic() - began_s
     rss = process.memory_info().rss
-    publisher.wanted.clear()  # type: ignore[attr-defined]
+    load.clear()
     stop.set()
     for one in downloads:
         one.join()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Literal
 
 import msgspec
@@ -51,17 +51,9 @@ class Streamed:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it."""
-        gone = asyncio.ensure_future(disconnected(receive))
-        sending = asyncio.ensure_future(self._send(scope, send))
         try:
-            await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            await while_connected(receive, self._send(scope, send))
         finally:
-            for task in (gone, sending):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
             close = getattr(self._parts, "aclose", None)
             if close:
                 await close()
@@ -77,9 +69,22 @@ class Streamed:
             abort(scope)
 
 
-async def disconnected(receive: Any) -> None:
-    """Return when the client has gone."""
-    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+async def while_connected(receive: Any, sending: Coroutine[Any, Any, None]) -> None:
+    """Send, but no longer than the client is there."""
+    gone, done = asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(sending)
+    try:
+        await asyncio.wait([gone, done], return_when=asyncio.FIRST_COMPLETED)
+        if done.done():
+            done.result()
+    finally:
+        for task in (gone, done):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await done
+
+
+async def _disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
         continue
 
 
@@ -185,7 +190,7 @@ class CoverageDay(msgspec.Struct):
     venue: str
     symbol: str
     day: str
-    state: Literal["complete", "gaps", "missing"]
+    state: Literal["complete", "gaps", "missing", "removed"]
     records: int
     first: str | None
     last: str | None

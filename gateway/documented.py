@@ -45,6 +45,11 @@ def errors(*codes: int) -> dict[int, ResponseSpec]:
     return {code: ResponseSpec(ProblemBody, media_type=MEDIA_TYPE, description=_EXPLAINED[code]) for code in codes}
 
 
+def answers(shape: Any, description: str, example: str) -> dict[int, ResponseSpec]:
+    """The answer of a route that reads, with an example, and the errors of all such routes."""
+    return {200: ResponseSpec(shape, description=description, examples=examples(example)), **ERRORS}
+
+
 ERRORS: Final = errors(400, 401, 403, 404, 406, 421, 429, 503)
 
 _TRADE: Final = {

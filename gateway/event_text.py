@@ -22,6 +22,7 @@ from tickplant.instruments import format_decimal
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, GapCause, Kind, Schema, StatusCode
 from tickplant.records.schemas import FACTS, PRICES, SIZES, VALUES
 from tickplant.records.statistics import StatisticCode
+from tickplant.times import format_time
 from tickplant.wire import Snapshot
 
 Records = NDArray[np.void]
@@ -108,7 +109,7 @@ def gap_event(topic: str, epoch: int, seq: int, lost: int | None, reason: str) -
 
 
 def snapshot_event(reply: Snapshot, frames: list[bytes]) -> Event:
-    """The state of a topic as the engine has sent it. Raises IndexError, ValueError for what is none."""
+    """The state of a topic as the engine has sent it. Raises IndexError, ValueError for frames that hold no state."""
     info = reply.info
     seq = info.next_seq
     head = f"{_head('snapshot', info.topic, reply.epoch, seq)}," + f'"stale":{"true" if reply.stale else "false"}'
@@ -216,4 +217,4 @@ def time_text(time_ns: int) -> str:
 
 
 def _time_or_none(time_ns: int) -> str | None:
-    return time_text(time_ns)[1:-1] if time_ns else None
+    return format_time(time_ns) if time_ns else None

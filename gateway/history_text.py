@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow as pa
 from tickplant.gateway.problems import Problem
 from tickplant.records.merge import Columns
 from tickplant.store.pages import cursor_text
-from tickplant.store.row_files import write_text
+from tickplant.store.row_files import TextFormat, write_text
 from tickplant.store.rows import Rows
 
 JSON: Final = "application/json"
@@ -28,7 +29,7 @@ LONG: Final = frozenset({"venue_seq", "order_id", "event_ns", "recv_ns"})
 
 
 def form_of(accept: str) -> str:
-    """The form that an Accept header asks for. Raises Problem where there is none."""
+    """The form that an Accept header asks for. Raises Problem where no form fits."""
     wanted: list[tuple[float, int, str]] = []
     for place, part in enumerate((accept or "*/*").split(",")):
         name, *parameters = (word.strip().lower() for word in part.split(";"))
@@ -65,7 +66,7 @@ class _Buffer:
 
 
 def encoded(form: str, rows: Rows, blocks: Iterable[Columns], after: Mapping[str, int] | None) -> Iterator[bytes]:
-    """The body, part by part; `after`: where the next page begins, None where there is none."""
+    """The body, part by part; `after`: where the next page begins, None behind the last one."""
     if form == ARROW:
         return _arrow(rows, blocks)
     if form == JSON:
@@ -75,14 +76,11 @@ def encoded(form: str, rows: Rows, blocks: Iterable[Columns], after: Mapping[str
 
 def _lines(form: str, rows: Rows, blocks: Iterable[Columns]) -> Iterator[bytes]:
     buffer = _Buffer()
-    if form == CSV:
-        buffer.write(",".join(rows.columns).encode() + b"\n")
+    text_format: TextFormat = "csv" if form == CSV else "jsonl"
+    write = partial(write_text, buffer, text_format, rows.arrow_columns, rows.columns, progress=_nothing, quoted=LONG)
+    write([])  # the header of CSV
     for block in _small(blocks):
-        if form == CSV:
-            headless = _Headless(buffer)
-            write_text(headless, "csv", rows.arrow_columns, rows.columns, [block], _nothing)
-        else:
-            write_text(buffer, "jsonl", rows.arrow_columns, rows.columns, [block], _nothing, quoted=LONG)
+        write([block], header=False)
         yield buffer.take()
     if rest := buffer.take():
         yield rest
@@ -106,20 +104,6 @@ def _arrow(rows: Rows, blocks: Iterable[Columns]) -> Iterator[bytes]:
     for block in blocks:
         yield memoryview(rows.arrow_columns.batch(rows.columns, block).serialize())  # type: ignore[misc]  # as good as bytes to a socket
     yield _END
-
-
-class _Headless:
-    """Leaves out the first line, which is the names."""
-
-    def __init__(self, file: _Buffer) -> None:
-        self._file = file
-        self._begun = False
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Pass on all but the first write."""
-        if self._begun:
-            self._file.write(data)
-        self._begun = True
 
 
 def _small(blocks: Iterable[Columns]) -> Iterator[Columns]:

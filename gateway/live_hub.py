@@ -160,18 +160,18 @@ class LiveHub:
             if self._unsent.get(topic) is waiting:
                 del self._unsent[topic]
 
-        def told(reply: Reply | None, frames: list[bytes]) -> None:
+        def on_reply(reply: Reply | None, frames: list[bytes]) -> None:
             if isinstance(reply, Snapshot):
                 event: Event | None = snapshot_event(reply, frames)
             elif isinstance(reply, Refused):
                 event = None
             else:  # no answer: the engine is being replaced, say
-                link.snapshot(topic, told, lambda: None)
+                link.snapshot(topic, on_reply, lambda: None)
                 return
             for one in waiting:
                 one(event)
 
-        link.snapshot(topic, told, sent)
+        link.snapshot(topic, on_reply, sent)
 
     # ------------------------------------------------------------------------------------------------ what engines say
 

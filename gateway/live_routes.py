@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
 from tickplant.client.topic_patterns import Pattern
@@ -20,7 +19,7 @@ from tickplant.gateway.answers import (
     LiveTopics,
     TopicRow,
 )
-from tickplant.gateway.documented import ERRORS, SYMBOL, VENUE, examples
+from tickplant.gateway.documented import SYMBOL, VENUE, answers
 from tickplant.gateway.problems import Problem, bad
 from tickplant.gateway.services import Services
 from tickplant.gateway.stored_routes import TIME, book_at
@@ -33,7 +32,7 @@ from tickplant.wire import split_topic
     "/api/v1/instruments",
     summary="What is recorded",
     tags=["live"],
-    responses={200: ResponseSpec(Instruments, description="symbols", examples=examples("instruments")), **ERRORS},
+    responses=answers(Instruments, "symbols", "instruments"),
 )
 async def instruments(
     services: NamedDependency[Services],
@@ -67,7 +66,7 @@ async def instruments(
     "/api/v1/topics",
     summary="Live topics, and how far each is",
     tags=["live"],
-    responses={200: ResponseSpec(LiveTopics, description="topics", examples=examples("topics")), **ERRORS},
+    responses=answers(LiveTopics, "topics", "topics"),
 )
 async def live_topics(services: NamedDependency[Services], topics: Topics = None) -> LiveTopics:
     """Topics of all engines that have had a record."""
@@ -84,7 +83,7 @@ async def live_topics(services: NamedDependency[Services], topics: Topics = None
     "/api/v1/book",
     summary="A book as it is, or as it was",
     tags=["live"],
-    responses={200: ResponseSpec(BookAnswer, description="the book", examples=examples("book")), **ERRORS},
+    responses=answers(BookAnswer, "the book", "book"),
 )
 async def book(
     services: NamedDependency[Services],

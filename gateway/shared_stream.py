@@ -42,7 +42,7 @@ class SharedStream:
         self.prefixes = filters([Pattern(text) for text in topics])
         self._patterns = [Pattern(text) for text in topics]
         self._loop = asyncio.get_running_loop()
-        self._restarted: set[str] = set()  # topics of a former epoch, whose end was told
+        self._restarted: set[str] = set()  # topics whose clients know that their epoch has ended
         self._cursor_s = 0.0
         self._conflation = Conflation(self._hurry) if conflate_ms else None
         self._timer: asyncio.TimerHandle | None = None

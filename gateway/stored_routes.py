@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
 from tickplant.client.book_request import Book
@@ -24,7 +23,7 @@ from tickplant.gateway.answers import (
     Raw,
     Streamed,
 )
-from tickplant.gateway.documented import ERRORS, SYMBOL, VENUE, examples
+from tickplant.gateway.documented import SYMBOL, VENUE, answers
 from tickplant.gateway.history_text import ARROW, encoded, form_of
 from tickplant.gateway.problems import Problem, bad
 from tickplant.gateway.services import Services
@@ -55,7 +54,7 @@ Work = Callable[[Store], Any]
     "/api/v1/history/{table:str}",
     summary="Stored rows of a table",
     tags=["history"],
-    responses={200: ResponseSpec(HistoryPage, description="a page of rows", examples=examples("history")), **ERRORS},
+    responses=answers(HistoryPage, "a page of rows", "history"),
 )
 async def history(
     services: NamedDependency[Services],
@@ -129,7 +128,7 @@ def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:
     "/api/v1/coverage",
     summary="What is stored of each symbol and day",
     tags=["history"],
-    responses={200: ResponseSpec(CoverageAnswer, description="days", examples=examples("coverage")), **ERRORS},
+    responses=answers(CoverageAnswer, "days", "coverage"),
 )
 async def coverage(
     services: NamedDependency[Services],
@@ -146,18 +145,22 @@ async def coverage(
 
 def _day(row: CoverageRow) -> CoverageDay:
     gaps = [
-        GapCount(gap.cause, gap.stream, gap.gaps, gap.missing, gap.unknown, f"{gap.length_ns / 1e9:.9f}")
-        for gap in row.gaps
+        GapCount(gap.cause, gap.stream, gap.gaps, gap.missing, gap.unknown, _seconds(gap.length_ns)) for gap in row.gaps
     ]
     first, last = (format_time(at) if at else None for at in (row.first_ns, row.last_ns))
     return CoverageDay(row.venue, row.symbol, row.day, row.state, row.records, first, last, gaps)
+
+
+def _seconds(length_ns: int) -> str:
+    """With nine decimals; a float would have no nanoseconds beyond a hundred days."""
+    return f"{length_ns // 10**9}.{length_ns % 10**9:09d}"
 
 
 @get(
     "/api/v1/gaps",
     summary="Each gap, in words",
     tags=["history"],
-    responses={200: ResponseSpec(GapsPage, description="a page of gaps", examples=examples("gaps")), **ERRORS},
+    responses=answers(GapsPage, "a page of gaps", "gaps"),
 )
 async def gaps(
     services: NamedDependency[Services],

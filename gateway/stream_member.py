@@ -259,6 +259,7 @@ class Member:
             else:
                 self._go_on(topic, join, until)
 
+        # A follower asks for what it lacks when it hears for the second time that the topic is so far.
         follower.on_progress(epoch, info)
         give(follower, follower.on_progress(epoch, info))
 

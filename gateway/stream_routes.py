@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 
-from tickplant.gateway.answers import Raw, abort, disconnected
+from tickplant.gateway.answers import Raw, abort, while_connected
 from tickplant.gateway.documented import ERRORS
 from tickplant.gateway.problems import Problem, bad
 from tickplant.gateway.services import Services
@@ -79,18 +79,10 @@ class EventStream:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"retry: 1000\n: hello\n\n", "more_body": True})
         counts["sse_clients"] += 1
-        gone = asyncio.ensure_future(disconnected(receive))
-        sending = asyncio.ensure_future(self._send(scope, send))
         try:
-            await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            await while_connected(receive, self._send(scope, send))
         finally:
             counts["sse_clients"] -= 1
-            for task in (gone, sending):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
 
     async def _send(self, scope: Any, send: Any) -> None:
         last = b""
@@ -202,12 +194,12 @@ async def _converse(
                 with contextlib.suppress(asyncio.CancelledError):
                     await talking
                 talking = None
-            told = asking.result()
+            asked = asking.result()
             try:
-                if isinstance(told, Problem):
-                    raise told
+                if isinstance(asked, Problem):
+                    raise asked
                 talking = asyncio.ensure_future(
-                    _talk(socket, services, told, patterns_of(told.topics, needed=True), _cursor(told.after))
+                    _talk(socket, services, asked, patterns_of(asked.topics, needed=True), _cursor(asked.after))
                 )
             except Problem as problem:
                 await _complain(socket, services, problem)
@@ -234,12 +226,12 @@ async def _hear(socket: WebSocket[Any, Any, Any], wanted: asyncio.Queue[Subscrib
 async def _talk(
     socket: WebSocket[Any, Any, Any],
     services: Services,
-    told: Subscribe,
+    asked: Subscribe,
     topics: tuple[str, ...],
     cursor: Cursor | None,
 ) -> None:
     try:
-        await _talk_events(socket, services, told, topics, cursor)
+        await _talk_events(socket, services, asked, topics, cursor)
     except Problem as problem:
         await _complain(socket, services, problem)
 
@@ -247,16 +239,16 @@ async def _talk(
 async def _talk_events(
     socket: WebSocket[Any, Any, Any],
     services: Services,
-    told: Subscribe,
+    asked: Subscribe,
     topics: tuple[str, ...],
     cursor: Cursor | None,
 ) -> None:
     async with joined(
         services,
         topics,
-        told.conflate_ms or 0,
+        asked.conflate_ms or 0,
         websocket=True,
-        snapshot=told.snapshot,
+        snapshot=asked.snapshot,
         cursor=cursor,
         cut=lambda: abort(socket.scope),
     ) as member:

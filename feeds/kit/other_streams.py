@@ -66,6 +66,7 @@ class OtherStreams:
         """Numbers of one message; `at_ns`: the time that they are for, or that some are for. Raises RejectError."""
         times = at_ns if isinstance(at_ns, Mapping) else dict.fromkeys(numbers, at_ns)
         parsed = [(code, *_number(text)) for code, text in numbers.items()]
+        _check_times(ts_event, *times.values())
         self._see(listing, "statistic", ts_recv)
         for index, (code, mantissa, decimals) in enumerate(parsed, 1):
             self._emit.batch.add(
@@ -90,7 +91,8 @@ class OtherStreams:
             (BarField.CLOSE, price(bar.close, scale)),
         ]
         volume = size(bar.volume, listing.instrument.size_scale)
-        if not 0 <= bar.start_ns < bar.end_ns or not 0 <= bar.trades < 1 << 48:
+        # An end is often a start and a length: each of them fits into 63 bits, and both together may not.
+        if not 0 <= bar.start_ns < bar.end_ns < 1 << 63 or not 0 <= bar.trades < 1 << 48:
             raise RejectError("value", f"a bar from {bar.start_ns} to {bar.end_ns} ns of {bar.trades} trades")
         if bar.vwap:
             fields.append((BarField.VWAP, price(bar.vwap, scale)))
@@ -116,6 +118,7 @@ class OtherStreams:
         """A forced order, with its own side. Raises RejectError."""
         instrument = listing.instrument
         mantissas = price(price_text, instrument.price_scale), size(size_text, instrument.size_scale)
+        _check_times(ts_event)
         self._see(listing, "liquidation", ts_recv)
         self._emit.batch.add(
             Kind.LIQUIDATION,
@@ -159,6 +162,12 @@ class OtherStreams:
         self._end_rejects(listing, channel)
         if self._lost:
             self.go_on(listing, channel, ts_recv)
+
+
+def _check_times(*times_ns: int) -> None:
+    for time_ns in times_ns:
+        if not 0 <= time_ns < 1 << 63:
+            raise RejectError("time", f"{time_ns} ns do not fit into 63 bits")
 
 
 def _number(text: str) -> tuple[int, int]:

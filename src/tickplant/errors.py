@@ -1,11 +1,14 @@
 """Every error that tickplant raises on purpose.
 
-TickplantError ├── ConfigError         a key of a configuration file is wrong or unknown ├── RingError           a
-shared-memory ring cannot be created or attached, or is not what was expected ├── StoreError          stored data
-cannot be read or written │   └── DamageError     bytes on disk are not what was written ├── FeedError           a
-venue, endpoint or recording cannot be used ├── ControlError        the plant does not answer, or refuses a command
-├── SubscribeError      a subscriber cannot attach, or asked for what does not exist └── DeriveError         a
-derivation is not known, or cannot be configured so
+    TickplantError
+    ├── ConfigError         a key of a configuration file is wrong or unknown
+    ├── RingError           a shared-memory ring cannot be created or attached, or is not what was expected
+    ├── StoreError          stored data cannot be read or written
+    │   └── DamageError     bytes on disk are not what was written
+    ├── FeedError           a venue, endpoint or recording cannot be used
+    ├── ControlError        the plant does not answer, or refuses a command
+    ├── SubscribeError      a subscriber cannot attach, or asked for what does not exist
+    └── DeriveError         a derivation is not known, or cannot be configured so
 
 Each message names the file, key, segment or address at fault and says what to do. The command line prints it without
 a traceback and exits with `exit_code`.

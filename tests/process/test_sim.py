@@ -255,18 +255,18 @@ def test_who_sends_too_much_is_cut_off(spot: SimProcess) -> None:
 
 
 def test_too_much_weight_is_refused_until_the_next_minute() -> None:
-    with sim_process(symbols=SYMBOLS, weight_per_minute=270) as sim:
-        while True:  # all within one minute, unless it ends in between
+    minute = -1
+    while time.time() // 60 != minute:  # all within one minute; else anew, with a venue that has counted nothing yet
+        with sim_process(symbols=SYMBOLS, weight_per_minute=270) as sim:
             minute = time.time() // 60
             answers = [sim.get("/api/v3/depth?symbol=BTCUSDT&limit=5000"), sim.get("/api/v3/exchangeInfo")]
             answers += [sim.get("/api/v3/ping")]
-            if time.time() // 60 == minute:
-                break
-        assert [answer.headers["x-mbx-used-weight-1m"] for answer in answers] == ["250", "270", "271"]
-        assert [answer.status_code for answer in answers] == [200, 200, 429]
-        assert answers[-1].json()["code"] == -1003
-        assert 0 < int(answers[-1].headers["retry-after"]) <= 60
-        assert sim.ledger()["rest_statuses"]["429"] == 1
+            refused = sim.ledger()["rest_statuses"].get("429")
+    assert [answer.headers["x-mbx-used-weight-1m"] for answer in answers] == ["250", "270", "271"]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["code"] == -1003
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert refused == 1
 
 
 def test_the_server_pings_and_cuts_off_who_does_not_answer() -> None:

@@ -16,7 +16,8 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS
 from tickplant.records.layouts import GapCause, Schema
 from tickplant.records.notes import make_gaps
-from tickplant.store.coverage import DAY_NS, CoverageGap
+from tickplant.store.coverage import CoverageGap
+from tickplant.store.daily_files import DAY_NS
 from tickplant.store.reader import Store
 from tickplant.writer.index import load_index
 

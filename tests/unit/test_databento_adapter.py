@@ -217,6 +217,33 @@ def test_the_fold_of_ten_levels_is_each_row(books: list[tuple[dict[int, int], di
             assert (book.levels[Side.BID], book.levels[Side.ASK]) == (bids, asks)
 
 
+def definition(ident: int, symbol: bytes, action: bytes) -> bytes:
+    (size,) = {size for kind, size in dbn.LAYOUTS if kind == dbn.RecordType.DEFINITION and size > 500}
+    row = np.zeros(1, dbn.LAYOUTS[dbn.RecordType.DEFINITION, size])
+    row["ts_event"], row["ts_recv"], row["raw_symbol"] = T0_NS, T0_NS, symbol
+    row["action"], row["increment"] = ord(action), 10**9
+    head = bytes((size // 4, dbn.RecordType.DEFINITION)) + b"\1\0" + ident.to_bytes(4, "little")
+    return head + row.tobytes()[8:]
+
+
+# Each of one run: where a read ends in the middle of it, nothing may be recorded otherwise.
+RUNS = {
+    "numbers by order of records": [mbo(T0_NS, "A", 1, 10**11, 5, instrument_id=ident) for ident in (9, 8, 7, 8)],
+    "delisted behind its own limits": [definition(9, b"NINE", b"D"), definition(8, b"EIGHT", b"D")],
+    "each definition by its own name": [definition(9, b"NINE", b"A"), definition(9, b"NEW", b"A")],
+}
+
+
+@pytest.mark.parametrize("records", RUNS.values(), ids=RUNS)
+def test_a_run_that_reads_cut_is_recorded_as_the_whole(records: list[bytes]) -> None:
+    whole, cut = Desk(live=False), Desk(live=False)
+    expected = whole.on(Frames(FILE_LINK, [META + b"".join(records)]))
+    assert len(expected) >= len(records)
+    found = np.concatenate([cut.on(Frames(FILE_LINK, [piece])) for piece in (META, *records)])
+    assert [row.symbol for row in whole.rows.values()] == [row.symbol for row in cut.rows.values()]
+    assert expected.tolist() == found.tolist()
+
+
 SOUND = META + b"".join(orders(3, 40)) + notice("system", 0) + notice("error", 6)
 
 

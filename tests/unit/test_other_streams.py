@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tickplant.books.checksums import ALGORITHMS
 from tickplant.feeds.contract import FeedContext
@@ -28,10 +30,14 @@ def _resolve(symbol: str, price_scale: int | None, size_scale: int | None, *, ex
     return Instrument(id=7 if symbol == "A" else 1, venue="v", symbol=symbol, price_scale=2, size_scale=3)
 
 
-@pytest.fixture
-def market() -> Market:
+def _market() -> Market:
     context = FeedContext(symbols=None, channels=("statistic", "venue_bar", "liquidation"), resolve=_resolve)
     return Market(context, Shapes(SHAPES), lambda _: CheckedBook(ALGORITHMS["kraken"]), lambda _: None)
+
+
+@pytest.fixture
+def market() -> Market:
+    return _market()
 
 
 def test_a_statistic_keeps_every_digit(market: Market) -> None:
@@ -66,6 +72,32 @@ def test_a_bar_is_read_back_as_it_was_sent(market: Market) -> None:
     assert (int(second["vwap"]), int(second["flags"])) == (NO_PRICE, Flag.PARTIAL)
     assert len(venue_bars(ticks[1:])) == 1
     assert len(venue_bars(ticks[:3])) == len(venue_bars(ticks[:0])) == 0
+
+
+_TOO_LATE = st.integers(2**63, 2**80)
+
+
+@given(end_ns=_TOO_LATE, start_ns=st.integers(0, 2**80))
+@settings(max_examples=50)
+def test_a_bar_whose_times_do_not_fit_is_rejected(end_ns: int, start_ns: int) -> None:
+    market = _market()
+    with pytest.raises(RejectError):
+        market.others.on_bar(market.listings.add("A"), Ohlc(start_ns, end_ns, "1", "1", "1", "1", "1"), 3)
+    assert len(market.batch.take()) == 0
+
+
+@given(time_ns=_TOO_LATE | st.integers(-(2**80), -1))
+@settings(max_examples=50)
+def test_numbers_and_liquidations_whose_times_do_not_fit_are_rejected(time_ns: int) -> None:
+    market = _market()
+    others, listing, numbers = market.others, market.listings.add("A"), {StatisticCode.DELTA: "1"}
+    with pytest.raises(RejectError):
+        others.on_statistics(listing, numbers, time_ns, 3)
+    with pytest.raises(RejectError):
+        others.on_statistics(listing, numbers, 1, 3, at_ns=time_ns)
+    with pytest.raises(RejectError):
+        others.on_liquidation(listing, "1", "1", Side.BUY, time_ns, 3)
+    assert len(market.batch.take()) == 0
 
 
 def test_an_interruption_is_a_gap_when_the_channel_goes_on(market: Market) -> None:

@@ -14,7 +14,7 @@ from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import RetentionConfig
 from tickplant.store import span_writer
 from tickplant.store.compaction import Compacted, Compaction, Policy
-from tickplant.store.daily_files import DAY_NS, daily_dir, read_manifest, spans
+from tickplant.store.daily_files import DAY_NS, daily_dir, day_of, read_manifest, spans
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.store.verify import verify
@@ -58,13 +58,13 @@ def removed(data_dir: Path, gone: NDArray[np.bool_]) -> None:
     assert Store(data_dir).next_seq("feed", Schema.TICK) == len(TICKS)
 
 
-def day_of(ticks: Records) -> NDArray[np.int64]:
+def day_numbers(ticks: Records) -> NDArray[np.int64]:
     return (ticks["ts_recv"] - MIDNIGHT_NS) // DAY_NS
 
 
 def test_what_is_older_goes_and_what_is_not_stays(data_dir: Path) -> None:
     done = retain(data_dir, RetentionConfig(keep_days=2))
-    gone = day_of(TICKS) < 2
+    gone = day_numbers(TICKS) < 2
     assert done.removed == np.count_nonzero(gone)
     assert done.removed_bytes > 0
     removed(data_dir, gone)
@@ -73,25 +73,58 @@ def test_what_is_older_goes_and_what_is_not_stays(data_dir: Path) -> None:
 
 def test_of_a_venue_or_a_symbol(data_dir: Path) -> None:
     retain(data_dir, RetentionConfig(venue="venue", symbols=("B/B",), keep_days=3))
-    gone = (day_of(TICKS) < 1) & (TICKS["instrument"] == 2)
+    gone = (day_numbers(TICKS) < 1) & (TICKS["instrument"] == 2)
     removed(data_dir, gone)
     retain(data_dir, RetentionConfig(venue="other", keep_days=1))
-    gone |= (day_of(TICKS) < 3) & (TICKS["instrument"] == 4)
+    gone |= (day_numbers(TICKS) < 3) & (TICKS["instrument"] == 4)
     removed(data_dir, gone)
 
 
 def test_of_a_channel(data_dir: Path) -> None:
     rule = RetentionConfig(channels=("book",), keep_days=1)
     done = retain(data_dir, rule)
-    gone = (day_of(TICKS) < 3) & np.isin(TICKS["kind"], [Kind.LEVEL, Kind.CLEAR])
+    gone = (day_numbers(TICKS) < 3) & np.isin(TICKS["kind"], [Kind.LEVEL, Kind.CLEAR])
     assert done.removed == np.count_nonzero(gone) > 0
     removed(data_dir, gone)
     assert retain(data_dir, rule) == Compacted()
     retain(data_dir, RetentionConfig(channels=("trade",), keep_days=1))
-    gone |= (day_of(TICKS) < 3) & (TICKS["kind"] == Kind.TRADE)
+    gone |= (day_numbers(TICKS) < 3) & (TICKS["kind"] == Kind.TRADE)
     removed(data_dir, gone)
     retain(data_dir, RetentionConfig(channels=("bbo", "bar"), keep_days=1))  # other schemas
     removed(data_dir, gone)
+
+
+def test_coverage_calls_days_removed_and_neither_missing_nor_gaps(data_dir: Path) -> None:
+    retain(data_dir, RetentionConfig(venue="venue", symbols=("AAA",), channels=("trade",), keep_days=3))
+    retain(data_dir, RetentionConfig(venue="venue", symbols=("B/B",), keep_days=2))
+    rows = {(row.symbol, row.day): row for row in Store(data_dir).coverage("venue")}
+    days = [day_of(MIDNIGHT_NS + day * DAY_NS) for day in range(DAYS)]
+    of_b = TICKS[TICKS["instrument"] == 2]
+    counts = np.bincount(day_numbers(of_b)).tolist()
+    found = [rows["B/B", day] for day in days]
+    assert [row.state for row in found] == ["removed", "removed", "complete", "complete"]
+    assert [(row.records, row.removed) for row in found] == [
+        (0, counts[0]),
+        (0, counts[1]),
+        (counts[2], 0),
+        (counts[3], 0),
+    ]
+    trades = TICKS[(TICKS["instrument"] == 1) & (TICKS["kind"] == Kind.TRADE) & (day_numbers(TICKS) == 0)]
+    first = rows["AAA", days[0]]
+    assert (first.state, first.removed) == ("complete", len(trades))
+    assert [row.gaps for row in rows.values()] == [[]] * len(rows)
+    later = Store(data_dir).coverage("venue", "B/B", start_ns=MIDNIGHT_NS + DAY_NS)
+    assert [row.state for row in later] == ["removed", "complete", "complete"]
+
+
+def test_a_hole_behind_days_that_are_removed_begins_with_them(tmp_path: Path) -> None:
+    register(tmp_path)
+    write_journal(tmp_path, "feed", Schema.TICK, [TICKS[:40], TICKS[50:]])
+    assert not Compaction(tmp_path, Policy()).run().trouble
+    retain(tmp_path, RetentionConfig(keep_days=3))
+    rows = Store(tmp_path).coverage("venue", "AAA")
+    assert [row.state for row in rows] == ["removed", "gaps", "complete", "complete"]
+    assert [gap.missing for row in rows for gap in row.gaps][-1] == 10
 
 
 def test_the_oldest_days_go_until_the_rest_fits(data_dir: Path) -> None:
@@ -109,7 +142,7 @@ def test_what_is_not_exported_stays_where_that_is_asked_for(data_dir: Path) -> N
     assert removal.mark_exported("2023-12-09", "venue", ("AAA",)) == 1
     assert removal.mark_exported("2023-12-10", "venue", ("AAA",)) == 1
     retain(data_dir, rule)
-    gone = (day_of(TICKS) < 2) & (TICKS["instrument"] == 1)
+    gone = (day_numbers(TICKS) < 2) & (TICKS["instrument"] == 1)
     removed(data_dir, gone)
     # Nothing of a symbol is removed behind a day that stays.
     assert removal.mark_exported("2023-12-12") == 14
@@ -134,7 +167,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next_run(data_dir: Path) -
                 raise KeyboardInterrupt
 
     rule = RetentionConfig(channels=("trade",), keep_days=1)
-    gone = (day_of(TICKS) < 3) & (TICKS["kind"] == Kind.TRADE)
+    gone = (day_numbers(TICKS) < 3) & (TICKS["kind"] == Kind.TRADE)
     for steps in (0, 4, 7, 10, 100):
         files = Dying()
         files.left = steps
@@ -158,7 +191,7 @@ def test_a_reader_that_began_before_a_removal_gets_what_is_left(data_dir: Path) 
     first = next(reading)
     retain(data_dir, RetentionConfig(keep_days=1))
     rest = np.concatenate(list(reading))
-    assert set(rest["seq"].tolist()) >= set(TICKS["seq"][day_of(TICKS) == 3].tolist())
+    assert set(rest["seq"].tolist()) >= set(TICKS["seq"][day_numbers(TICKS) == 3].tolist())
     assert int(rest["seq"][0]) > int(first["seq"][-1])
 
 
@@ -166,5 +199,5 @@ def test_the_running_day_is_never_removed(data_dir: Path) -> None:
     rule = RetentionConfig(keep_gib=1e-9)
     now_ns = MIDNIGHT_NS + DAYS * DAY_NS - DAY_NS // 2
     Compaction(data_dir, Policy(retention=(rule,)), now_ns=lambda: now_ns).run()
-    removed(data_dir, day_of(TICKS) < 3)
+    removed(data_dir, day_numbers(TICKS) < 3)
     assert time.time_ns() > now_ns

@@ -6,7 +6,7 @@ metadata. Where one does not begin before the last one of its dataset and schema
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -185,6 +185,9 @@ class StreamReader:
             self._on_words(kind, rows)
         elif kind in (RecordType.IMBALANCE, RecordType.BAR_EOD):
             recorder.ignore("imbalance" if kind == RecordType.IMBALANCE else "ohlcv-eod", run.records)
+        elif kind == RecordType.DEFINITION:
+            for part in _named_once(rows):
+                self._record(kind, part, ts_recv, own_times=own_times)
         else:
             self._record(kind, rows, ts_recv, own_times=own_times)
 
@@ -308,8 +311,9 @@ class StreamReader:
             found, name = ticks.statistic_ticks(rows, stamp), "statistic without a code"
         elif kind == RecordType.DEFINITION:
             recorder.counts.parsed += len(rows)
-            recorder.add(ticks.definition_ticks(rows, stamp))
-            recorder.add(ticks.delisted_ticks(rows, stamp))
+            limits = ticks.definition_ticks(rows, stamp).reshape(len(rows), -1)
+            delisted = ticks.delisted_ticks(rows, stamp)
+            recorder.add(np.column_stack([limits, delisted]).reshape(-1))  # each row's own behind each other
             return
         else:
             self._see(stamp.instruments, Flag.ON_OTHER)
@@ -347,3 +351,15 @@ class StreamReader:
 
 def _of(column: Column, place: NDArray[np.int64]) -> Column:
     return column[place] if isinstance(column, np.ndarray) else column
+
+
+def _named_once(rows: Rows) -> Iterator[Rows]:
+    """Definitions in parts, in none of which an instrument id has two symbols: each record goes by its own."""
+    named: dict[int, bytes] = {}
+    start = 0
+    idents = (rows["head"] >> np.uint64(32)).tolist()
+    for place, (ident, symbol) in enumerate(zip(idents, rows["raw_symbol"].tolist(), strict=True)):
+        if named.setdefault(ident, symbol) != symbol:
+            yield rows[start:place]
+            start, named = place, {ident: symbol}
+    yield rows[start:]

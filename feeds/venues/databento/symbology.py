@@ -75,7 +75,7 @@ class Symbology:
         known = places < len(self._keys)
         known[known] = self._keys[places[known]] == keys[known]
         if not known.all():
-            self._learn(np.unique(keys[~known]))
+            self._learn(keys[~known])
             places = np.searchsorted(self._keys, keys)
         found = self._instruments[places]
         if bool((keys == keys[0]).all()):
@@ -89,12 +89,15 @@ class Symbology:
         date = int(str(np.datetime64(day, "D")).replace("-", ""))
         return self._mappings.symbol(ident, date) or self._names.get(ident) or f"id:{ident}"
 
-    def _learn(self, keys: Keys) -> None:
-        found = []
-        for key in keys.tolist():
+    def _learn(self, unknown: Keys) -> None:
+        keys, firsts = np.unique(unknown, return_index=True)
+        found = np.zeros(len(keys), np.int64)
+        # Instruments are numbered as they are met: by order of records, not of keys, or reads would number them.
+        for at in np.argsort(firsts).tolist():
+            key = int(keys[at])
             publisher, ident, day = key & 0xFFFF, key >> 16 & (1 << ID_BITS) - 1, key >> 48
             symbol = facts.instrument_symbol(self.dataset, self.symbol(ident, day), publisher)
-            found.append(self._resolve(symbol))
+            found[at] = self._resolve(symbol)
         places = np.searchsorted(self._keys, keys)
         self._keys = np.insert(self._keys, places, keys)
         self._instruments = np.insert(self._instruments, places, found)

@@ -118,6 +118,8 @@ def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
         what = f"{row.records:,} records" if row.records else "nothing is stored"
         if row.records:
             what += f" from {format_time(row.first_ns)[11:19]} to {format_time(row.last_ns)[11:19]}"
+        if row.removed:
+            what += f"; {row.removed:,} records removed as [retention] says"
         for gap in row.gaps:
             size = f"at least {gap.missing:,}" if gap.unknown else f"{gap.missing:,}"
             what += f"; {gap.gaps:,} x {gap.cause} of {gap.stream}, {gap.length_ns / 1e9:,.3f} s, {size} missing"

@@ -258,7 +258,10 @@ class Supervisor:
         processes = [child.status(now_s) for child in self.children.values()]
         accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
         states_well = all(
-            (process.state in ("running", "done") or (process.role == "gateway" and process.state == "starting"))
+            (
+                process.state in ("running", "done")
+                or (process.state == "starting" and ROLES[process.role].stage == STAGES)
+            )
             and not process.counters.get("trouble")
             for process in processes
             if not self._helpers.is_optional(process.name)

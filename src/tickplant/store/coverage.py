@@ -2,13 +2,13 @@
 
 A day is one of UTC, by receive time. What the venue or the plant lost is in the data as a GAP; what the store lost is
 a hole in the seqs of a producer, or damage, and belongs to nobody in particular: so to each symbol that the producer
-recorded. A day between the first and the last one of a symbol, of which nothing is stored, is missing.
+recorded. A day between the first and the last one of a symbol, of which nothing is stored, is missing; one whose
+records retention has removed is removed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -19,19 +19,22 @@ from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.records.notes import NOTE_KINDS
+from tickplant.store.daily_files import DAY_NS, day_of, day_start_ns
 from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage
 
 if TYPE_CHECKING:  # the reader offers this as a method
     from tickplant.store.reader import Store
 
-DAY_NS: Final = 86_400 * 10**9
 CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
 """Names of causes by the number in `price` of a GAP."""
 
 _LOST: Final = CAUSES[GapCause.DAMAGE]
 _COLUMNS: Final = ("ts_recv", "instrument", "kind", "price", "size", "flags")
 _NEVER: Final = np.iinfo(np.int64).max
+
+
+State = Literal["complete", "gaps", "missing", "removed"]
 
 
 class CoverageGap(msgspec.Struct, omit_defaults=True):
@@ -51,16 +54,23 @@ class CoverageRow(msgspec.Struct):
     venue: str
     symbol: str
     day: str  # 2026-03-01
-    state: Literal["complete", "gaps", "missing"]
+    state: State
     records: int = 0  # of data: neither GAP nor STATUS
     first_ns: int = 0  # receive times of the first and last of them; 0 where there is none
     last_ns: int = 0
     gaps: list[CoverageGap] = []
+    removed: int = 0  # records that retention has removed: all of them where the state is removed
 
 
-def day_name(day: int) -> str:
-    """A day since the epoch as text."""
-    return f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}"
+class RemovedSummary(msgspec.Struct, frozen=True):
+    """Records of one symbol, day and schema that retention has removed: they are not missing."""
+
+    venue: str
+    symbol: str
+    day: str  # UTC
+    schema: str
+    records: int
+    channels: tuple[str, ...]  # only those of these channels; none: all of them
 
 
 class _Gap(NamedTuple):
@@ -79,6 +89,7 @@ class _Symbol:
     def __init__(self) -> None:
         self.days: dict[int, tuple[int, int, int]] = {}  # records, first and last time
         self.gaps: dict[int, dict[tuple[str, str], CoverageGap]] = {}
+        self.removed: dict[int, int] = {}  # records that retention has removed
 
     def count(self, day: int, records: int, first_ns: int, last_ns: int) -> None:
         """So many records of data are stored of a day."""
@@ -126,16 +137,40 @@ def coverage(
             if (start_ns is None or gap.end_ns >= start_ns) and (end_ns is None or gap.start_ns < end_ns):
                 for name in seen:
                     symbols[name].add(gap)
+    wanted = set(names.values())
+    for one in removed_on_purpose(store, Schema.TICK):
+        begin_ns = day_start_ns(one.day)
+        asked = (start_ns is None or begin_ns + DAY_NS > start_ns) and (end_ns is None or begin_ns < end_ns)
+        if asked and (one.venue, one.symbol) in wanted:
+            of_days = symbols.setdefault((one.venue, one.symbol), _Symbol()).removed
+            of_days[begin_ns // DAY_NS] = of_days.get(begin_ns // DAY_NS, 0) + one.records
     return [row for name, known in sorted(symbols.items()) for row in _rows(*name, known)]
 
 
 def _rows(venue: str, symbol: str, known: _Symbol) -> Iterator[CoverageRow]:
-    days = known.days.keys() | known.gaps.keys()
+    days = known.days.keys() | known.gaps.keys() | known.removed.keys()
     for day in range(min(days), max(days) + 1) if days else ():
         records, first_ns, last_ns = known.days.get(day, (0, 0, 0))
         gaps = [gap for _, gap in sorted(known.gaps.get(day, {}).items())]
-        state: Literal["complete", "gaps", "missing"] = "missing" if not records else "gaps" if gaps else "complete"
-        yield CoverageRow(venue, symbol, day_name(day), state, records, first_ns, last_ns, gaps)
+        removed = known.removed.get(day, 0)
+        state: State = "removed" if removed else "missing"
+        if records:
+            state = "gaps" if gaps else "complete"
+        yield CoverageRow(venue, symbol, day_of(day * DAY_NS), state, records, first_ns, last_ns, gaps, removed)
+
+
+def removed_on_purpose(store: Store, *schemas: Schema) -> list[RemovedSummary]:
+    """What retention has removed, by day; of all schemas where none is named. Raises StoreError."""
+    found = [
+        RemovedSummary(file.venue, file.symbol, manifest.day, schema.name.lower(), file.removed, file.removed_channels)
+        for schema in schemas or Schema
+        for producer in store.producers(schema)
+        for segment in store.segments(producer, schema)
+        if (manifest := store.indexes.manifest_of(segment)) is not None
+        for file in manifest.files
+        if file.removed
+    ]
+    return sorted(found, key=lambda one: (one.day, one.venue, one.symbol, one.schema))
 
 
 def _of_producer(
@@ -207,7 +242,10 @@ def _stored(store: Store, producer: str, unreadable: set[int | None]) -> Iterato
     for place, segment in enumerate(segments):
         headers = store.indexes.contents(segments, place).entries["header"]
         if segment.span is not None and segment.last_seq is not None:
-            times = (int(headers["ts_recv_min"].min()), int(headers["ts_recv_max"].max())) if len(headers) else (0, 0)
+            if len(headers):
+                times = int(headers["ts_recv_min"].min()), int(headers["ts_recv_max"].max())
+            else:  # retention has removed all of it
+                times = day_start_ns(segment.span.day), day_start_ns(segment.span.day) + DAY_NS - 1
             yield _Stored(segment.first_seq, segment.last_seq, *times, is_span=True)
             continue
         for header in headers:

@@ -18,6 +18,7 @@ from tickplant.derive.indicator import Floats, Over
 from tickplant.derive.row_columns import SCHEMAS, row_column, trades_of
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import BAR, Kind, Schema
+from tickplant.store.daily_files import DAY_NS
 from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Carried = dict[str, NDArray[Any]]
 
-DAY_NS: Final = 86_400 * 10**9
 LOOKED_AT: Final = 4
 """Parts of stored bars in which a length must occur, to be one that the engine made."""
 IDENTITY: Final = ("producer", "epoch", "first_seq", "last_seq", "payload_checksum", "header_checksum")

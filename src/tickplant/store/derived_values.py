@@ -17,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -31,7 +30,8 @@ from numpy.typing import NDArray
 from tickplant.derive.indicator import Floats, Indicator
 from tickplant.errors import StoreError
 from tickplant.kernels import source_digest
-from tickplant.store.derived_rows import DAY_NS, Carried, DerivedRows
+from tickplant.store.daily_files import DAY_NS, day_of
+from tickplant.store.derived_rows import Carried, DerivedRows
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
 from tickplant.store.rows import need
 from tickplant.store.selection import Clock
@@ -225,7 +225,7 @@ class Derived:
             if self._clock == "recv" and self._range_ns[1] is not None and day * DAY_NS >= self._range_ns[1]:
                 break
             key = hashlib.blake2b(key.encode() + chunks, digest_size=16).hexdigest()
-            name = datetime.fromtimestamp(day * DAY_NS // 10**9, UTC).strftime("%Y-%m-%d")
+            name = day_of(day * DAY_NS)
             file = folder / f"{name}{SUFFIX}"
             count = _rows_of(file, key)
             cached = count is not None

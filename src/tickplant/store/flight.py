@@ -63,6 +63,18 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return rows
 
 
+_KEYS: Final = f"a ticket is a JSON object with any of {', '.join(Question.__struct_fields__)}"
+_READS_ONLY: Final = "this server reads its store, and answers tickets alone"
+
+
+def _question(descriptor: Any) -> bytes:
+    """The command of a descriptor. Raises FlightServerError for a path."""
+    if descriptor.command is None:
+        raise fl.FlightServerError('a question is a command such as {"table": "trades"}, and no path')
+    command: bytes = descriptor.command
+    return command
+
+
 class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has no types
     """Refuses calls without the token."""
 
@@ -112,15 +124,44 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         """The rows that a ticket asks for."""
         del context
         rows = self._rows(ticket.ticket)
-        # Not a GeneratorStream, which sends no dictionaries.
-        return fl.RecordBatchStream(pa.RecordBatchReader.from_batches(rows.schema, self._batches(rows)))
+        # Of tables, since a generator of batches sends no dictionaries, and an error out of a RecordBatchReader sends
+        # its traceback to the client.
+        return fl.GeneratorStream(rows.schema, self._tables(rows))
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Schema and ticket of a question, which is the command of the descriptor."""
         del context
-        rows = self._rows(descriptor.command or b"{}")
+        rows = self._rows(_question(descriptor))
         endpoint = fl.FlightEndpoint(descriptor.command, [])
         return fl.FlightInfo(rows.schema, descriptor, [endpoint], -1, -1)
+
+    def get_schema(self, context: Any, descriptor: Any) -> Any:
+        """Schema of a question, which is the command of the descriptor.
+
+        pyarrow adds a traceback to an error of this one; `get_flight_info` has the schema too, and none.
+        """
+        del context
+        return fl.SchemaResult(self._rows(_question(descriptor)).schema)
+
+    def list_actions(self, context: Any) -> list[Any]:
+        """There are none."""
+        del context
+        return []
+
+    def do_action(self, context: Any, action: Any) -> Any:
+        """Raises FlightServerError."""
+        del context
+        raise fl.FlightServerError(f"there is no action {action.type!r}: {_READS_ONLY}")
+
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Raises FlightServerError."""
+        del context, descriptor, reader, writer
+        raise fl.FlightServerError(f"nothing can be put here: {_READS_ONLY}")
+
+    def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Raises FlightServerError."""
+        del context, descriptor, reader, writer
+        raise fl.FlightServerError(f"nothing can be exchanged here: {_READS_ONLY}")
 
     def list_flights(self, context: Any, criteria: Any) -> Iterator[Any]:
         """A question for each table."""
@@ -135,14 +176,21 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
                 raise ValueError(f"a ticket has at most {MAX_TICKET_BYTES} bytes")
             # A store of its own for each answer: they stream in threads of their own.
             return msgspec.json.decode(ticket, type=Question).rows(Store(self._data_dir))
-        except (TickplantError, ValueError, pa.ArrowException, RecursionError) as error:
+        except msgspec.ValidationError as error:  # names the key
+            raise fl.FlightServerError(f"the ticket cannot be answered: {error}; {_KEYS}") from error
+        except msgspec.DecodeError as error:
+            raise fl.FlightServerError(f"the ticket cannot be answered: not JSON ({error}); {_KEYS}") from error
+        except (TickplantError, ValueError, OSError, pa.ArrowException, RecursionError) as error:
             raise fl.FlightServerError(f"the ticket cannot be answered: {error}") from error
 
-    def _batches(self, rows: Rows) -> Iterator[pa.RecordBatch]:
+    def _tables(self, rows: Rows) -> Iterator[pa.Table]:
         # Here and not in do_get: an answer that is never taken does not begin, and so could not give its place back.
         if not self._places.acquire(blocking=False):
             raise fl.FlightUnavailableError("too many answers stream already; try again")
         try:
-            yield from rows.batches()
+            for batch in rows.batches():
+                yield pa.Table.from_batches([batch])
+        except (TickplantError, ValueError, OSError, pa.ArrowException) as error:
+            raise fl.FlightServerError(f"the answer ends early: {error}") from error
         finally:
             self._places.release()

@@ -5,6 +5,8 @@ The first live message of a topic is not given: once the store holds its last re
 up to there, and from there on live messages follow on each other by topic sequence. Whenever they do not, because an
 engine was overrun, killed or replaced, the topic is joined again in the same way. A live message whose last record the
 store does not hold in any producer, though all are further, was made for subscribers alone, and is left out.
+
+Two feeds of one topic are refused: each counts seqs of its own, and a live message does not say whose it is.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Following:
         self._splitter = TopicSplitter(store, topics, "stored")
         self._topics: dict[str, _Topic] = {}
         self._begin: dict[tuple[Schema, str], int] = {}  # by producer: the last seq of what was stored at first
+        self._apart: dict[tuple[str, str], int] = {}  # by topic and feed: the seq up to which that feed had none of it
 
     def messages(self, start_ns: int | None) -> Iterator[Message]:
         """History from a time on, then what comes; ends never."""
@@ -129,12 +132,33 @@ class Following:
                         f"is {self._store.data_dir} the store of that plant, and does its writer run?"
                     )
                 return
+            self._check_alone(name, first, owner)
             topic.held.popleft()
             yield from self._fill(name, topic, first, owner, seq)
             topic.producer, topic.joined = owner, True
             waiting, topic.held = topic.held, deque()
             for message in waiting:
                 yield from self._take(message)
+
+    def _check_alone(self, name: str, like: Message, owner: str) -> None:
+        """Raises SubscribeError where a feed beside the owner has recorded a topic since this began.
+
+        Two live feeds make a seam soon, as their seqs do not go on from each other; so a join is when to look.
+        """
+        if like.schema != Schema.TICK:
+            return  # one engine counts what is derived, of however many feeds
+        selection = Selection(ids=frozenset(row.id for row in self._store.find(like.venue, like.symbol)))
+        for feed in self._store.producers(Schema.TICK):
+            first = self._apart.get((name, feed), self._begin.get((Schema.TICK, feed), -1) + 1)
+            until = self._store.next_seq(feed, Schema.TICK)
+            if feed == owner or until <= first:
+                continue
+            if any(True for _ in self._store.read(feed, Schema.TICK, selection, first_seq=first, last_seq=until - 1)):
+                raise SubscribeError(
+                    f"{name}: feeds {owner} and {feed} both record {like.venue} {like.symbol}, and a live message does "
+                    "not say whose it is: follow a symbol that one feed records, or read both from the store"
+                )
+            self._apart[name, feed] = until
 
     def _fill(self, name: str, topic: _Topic, like: Message, producer: str, last: int) -> Iterator[Message]:
         """What the store has of a topic up to a seq, and has not been given."""

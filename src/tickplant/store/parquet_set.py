@@ -31,7 +31,7 @@ from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
 from tickplant.records.merge import Columns, join_columns
 from tickplant.records.schemas import FACTS, PRICES, TIMES
 from tickplant.store.arrow_columns import KIND_WORDS, SCALES, VENUE_TIMES, ArrowColumns
-from tickplant.store.coverage import DAY_NS
+from tickplant.store.daily_files import DAY_NS
 from tickplant.store.reader import Store
 from tickplant.store.row_files import whole_file
 from tickplant.store.rows import BATCH_ROWS

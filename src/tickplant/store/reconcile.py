@@ -9,7 +9,6 @@ last account, because it was killed or still runs, is covered by none: of these 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 from tickplant.records.layouts import GapCause, Kind, StatusCode
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
+from tickplant.store.daily_files import day_of
 
 Records = NDArray[np.void]
-
-_DAY_NS: Final = 86_400 * 10**9
 
 
 class FeedDay(msgspec.Struct):
@@ -168,7 +166,7 @@ class Reconciliation:
         self._last, self._runs, self._told = counted, [], []
 
     def _day(self, ts_recv_ns: int) -> FeedDay:
-        name = f"{datetime.fromtimestamp(ts_recv_ns // _DAY_NS * 86_400, UTC):%Y-%m-%d}"
+        name = day_of(ts_recv_ns)
         days = self.summary.days
         if not days or days[-1].day != name:
             days.append(FeedDay(self.summary.producer, name))

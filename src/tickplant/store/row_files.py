@@ -100,13 +100,22 @@ def write_text(
     progress: Progress,
     *,
     quoted: Container[str] = (),
+    header: bool = True,
 ) -> int:
-    """Write CSV with a header line, or one JSON object a line; returns the number of rows.
+    """Write CSV, or one JSON object a line; returns the number of rows.
 
-    `quoted`: columns of whole numbers that are text in JSON, whose readers may cut long ones.
+    Args:
+        file: written to.
+        text_format: which of them.
+        arrow: makes the columns.
+        names: of the columns.
+        blocks: their fields.
+        progress: called with the number of rows so far.
+        quoted: columns of whole numbers that are text in JSON, whose readers may cut long ones.
+        header: CSV begins with a line of names.
     """
     rows = 0
-    if text_format == "csv":
+    if text_format == "csv" and header:
         file.write(",".join(names).encode() + b"\n")
     for block in blocks:
         texts = [_text(arrow, name, block, text_format, in_quotes=name in quoted) for name in names]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,8 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS, streams_of
 from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.book_checks import StoredChecksums
-from tickplant.store.daily_files import DAILY_SUFFIX
+from tickplant.store.coverage import RemovedSummary, removed_on_purpose
+from tickplant.store.daily_files import DAILY_SUFFIX, DAY_NS, day_of
 from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
@@ -36,7 +36,6 @@ Progress = Callable[[int, int], None]
 Ledger = dict[tuple[int, int, int, int], tuple[int, int, int]]
 """(day, instrument, cause, streams) to (gaps, records missing, gaps of unknown size)."""
 
-_DAY_NS: Final = 86_400 * 10**9
 _CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
 
 
@@ -51,17 +50,6 @@ class GapSummary(msgspec.Struct, frozen=True):
     gaps: int
     missing: int  # records known to be missing
     unknown: int  # gaps whose number of missing records nobody knows
-
-
-class RemovedSummary(msgspec.Struct, frozen=True):
-    """Records of one symbol, day and schema that retention has removed: they are not missing."""
-
-    venue: str
-    symbol: str
-    day: str  # UTC
-    schema: str
-    records: int
-    channels: tuple[str, ...]  # only those of these channels; none: all of them
 
 
 class Report(msgspec.Struct):
@@ -164,20 +152,6 @@ def _folding(
     return tell
 
 
-def removed_on_purpose(store: Store) -> list[RemovedSummary]:
-    """What retention has removed, by day. Raises StoreError."""
-    found = [
-        RemovedSummary(file.venue, file.symbol, manifest.day, schema.name.lower(), file.removed, file.removed_channels)
-        for schema in Schema
-        for producer in store.producers(schema)
-        for segment in store.segments(producer, schema)
-        if (manifest := store.indexes.manifest_of(segment)) is not None
-        for file in manifest.files
-        if file.removed
-    ]
-    return sorted(found, key=lambda one: (one.day, one.venue, one.symbol, one.schema))
-
-
 def _size(segment: Segment) -> int:
     """Bytes of what is read of it."""
     paths = segment.path.glob(f"*{DAILY_SUFFIX}") if segment.span else [segment.path]
@@ -189,7 +163,7 @@ def _size(segment: Segment) -> int:
 def _count_gaps(records: Records, ledger: Ledger) -> None:
     for gap in records[records["kind"] == Kind.GAP]:
         streams = int(gap["flags"]) & ALL_STREAMS
-        key = int(gap["ts_recv"]) // _DAY_NS, int(gap["instrument"]), int(gap["price"]), int(streams)
+        key = int(gap["ts_recv"]) // DAY_NS, int(gap["instrument"]), int(gap["price"]), int(streams)
         gaps, missing, unknown = ledger.get(key, (0, 0, 0))
         size = int(gap["size"])
         ledger[key] = gaps + 1, missing + max(0, size), unknown + (size < 0)
@@ -203,7 +177,7 @@ def _gap_table(table: InstrumentTable, ledger: Ledger) -> list[GapSummary]:
             GapSummary(
                 venue=table.by_id(number).venue if known else "",
                 symbol=table.by_id(number).symbol if known else f"id {number}",
-                day=f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}",
+                day=day_of(day * DAY_NS),
                 cause=_CAUSES.get(cause, str(cause)),
                 stream="+".join(streams_of(streams)),
                 gaps=gaps,

@@ -19,6 +19,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
+from tickplant.records.schemas import FACTS
 from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
@@ -83,9 +84,9 @@ class Readings:
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
     def values(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Values of the series that the engine made, as `[[engines.NAME.derive]]` says; `series` is the number of each.
+        """Values of the series that the engine made, as `[[engines.NAME.derive]]` says: `where="series = rsi-14.1m"`.
 
-        `store.series.names` has their names, number 1 first: `where="series = 1"`.
+        `store.series.names` has the names of all. What has no value, as in a warm-up, is NaN.
         """
         return self._rows(venue, symbol, range_, how, schema=Schema.VALUE)
 
@@ -176,7 +177,7 @@ class Readings:
         instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        arrow = ArrowColumns(instruments, schema, prices=prices)
+        arrow = ArrowColumns(instruments, schema, prices=prices, series=self._series_names(schema))
         filter_by = where
         if where is not None:
             whole = arrow.schema(arrow.all)
@@ -185,6 +186,13 @@ class Readings:
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments)
         return Rows(self._fields(schema, selection, after or {}), arrow, columns=columns, filter_by=filter_by)
+
+    def _series_names(self, schema: Schema) -> list[str]:
+        if not FACTS[schema].named:
+            return []
+        table = cast("Store", self).series
+        table.reload()
+        return list(table.names)
 
     def _rows(
         self,

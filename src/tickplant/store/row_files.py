@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tickplant.errors import StoreError
 from tickplant.records.merge import Columns
-from tickplant.records.schemas import PRICES, SIZES, TIMES
+from tickplant.records.schemas import PRICES, SIZES, TIMES, VALUES
 from tickplant.store.arrow_columns import ArrowColumns, bitmap
 from tickplant.store.decimals import format_decimals
 
@@ -137,7 +137,7 @@ def write_text(
 def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat, *, in_quotes: bool) -> pa.Array:
     """A column as the text that stands in the file."""
     quoted = text_format == "jsonl"
-    if name in ("venue", "symbol", "kind", "side"):
+    if arrow.is_words(name):
         indices, names = arrow.labels(name, block)
         literals = [msgspec.json.encode(text).decode() if quoted else _csv_field(text) for text in names]
         text = pa.DictionaryArray.from_arrays(indices, pa.array(literals)).cast(pa.string())
@@ -150,6 +150,9 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
         offsets, data = format_decimals(mantissas, scales, valid)
         buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
         text = pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
+    elif name in VALUES:
+        # JSON has no word for what is no number.
+        text, quoted = pa.array(block[name], mask=~np.isfinite(block[name])).cast(pa.string()), False
     else:
         text, quoted = arrow.array(name, block).cast(pa.string()), quoted and in_quotes
     if quoted:

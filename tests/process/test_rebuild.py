@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from plant_process import DEMO, PlantProcess, free_port, plant, status, wait_for
 from plant_process import tickplant as run_tickplant
 
 import tickplant
+from tickplant.derive.derivation import Series, Settings
 from tickplant.instruments import FEED_SYMBOL, InstrumentTable
 from tickplant.records.layouts import BAR, BBO, VALUE, Flag, Kind, Schema
+from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.control import ProcessStatus
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
@@ -119,6 +122,22 @@ def expect_derived_as_replayed(data_dir: Path, derived: dict[Schema, np.dtype[np
         assert rows(stored) == rows(again[schema])
 
 
+def expect_one_hash(data_dir: Path, folder: Path, *, times: int = 10) -> None:
+    """The stored ticks, cut into batches at random, lead to what was stored, byte for byte, each time."""
+    store = Store(data_dir)
+    ticks = np.concatenate(list(store.read("binance", Schema.TICK, Selection())))
+    series = tuple(Series(number, name) for number, name in enumerate(store.series.names, 1))
+    settings = Settings(bar_s=EngineConfig().bar_s, checkpoint_s=1, series=series)
+    stored = b"".join(part.tobytes() for schema in WITH_SERIES for part in store.read("engine", schema, Selection()))
+    hashes = {sha256(stored).hexdigest()}
+    random = np.random.default_rng(1)
+    for _ in range(times):
+        cuts = np.sort(random.choice(len(ticks), int(random.integers(1, 500)), replace=False)).tolist()
+        made = derive(store.instruments, folder, ticks, settings, cuts=cuts)
+        hashes.add(sha256(b"".join(made[schema].tobytes() for schema in WITH_SERIES)).hexdigest())
+    assert len(hashes) == 1
+
+
 def expect_checkpoints_as_folded(data_dir: Path) -> None:
     """Every stored checkpoint is the fold of the stored ticks before it."""
     store = Store(data_dir)
@@ -160,6 +179,7 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
     finally:
         again.clean_up()
     expect_derived_as_replayed(running.data_dir, WITH_SERIES)
+    expect_one_hash(running.data_dir, tmp_path)
     expect_checkpoints_as_folded(running.data_dir)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from tickplant import cli
 from tickplant.derive.series import (
     CHANNEL,
     SeriesName,
@@ -89,6 +91,21 @@ def test_names_say_indicator_parameters_and_rows_and_patterns_add_up() -> None:
         "engine": {"rsi-14.1m": ("*.BTC*", "kraken.*"), "hawkes-0.1-0.5-1.trade": (), "rsi-3.1s": ()}
     }
     assert wanted_series(parse("")) == {"engine": {}}
+
+
+@pytest.mark.usefixtures("settled_here")
+def test_a_check_prints_what_reads_back_and_refuses_what_would_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plant.toml"
+    file.write_text(TEXT + derive('indicator = "rsi"', "parameters.period = 9"))
+    assert cli.run(["config", "check", str(file)]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith("ok")
+    assert tomllib.loads("\n".join(rest))["engines"]["engine"]["derive"][0]["parameters"] == {"period": 9.0}
+    file.write_text(TEXT + derive('indicator = "rsy"'))
+    assert cli.run(["config", "check", str(file)]) == 2
+    assert "engines.engine.derive[0].indicator: 'rsy'" in capsys.readouterr().err
 
 
 def test_a_plan_has_rings_for_values_and_numbers_that_stay(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ its ticks alone. A batch is published as it is, then what follows from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -159,9 +159,9 @@ class Engine:
     def restore(self, sketch: Feed, states: StateSet) -> None:
         """Have the states of a stored set."""
         sketch.begun = True
-        for schema, stream in sketch.streams.items():
-            if BY_SCHEMA[schema].kept:
-                cast("KeptStream", stream).restore(states.records, states.source_seq)
+        for stream in sketch.streams.values():
+            if isinstance(stream, KeptStream):
+                stream.restore(states.records, states.source_seq)
 
     def fold(self, sketch: Feed, ticks: Records) -> Iterator[tuple[Schema, Records]]:
         """What a feed's ticks lead to, schema by schema, without telling anybody. Take all of it, in turn.

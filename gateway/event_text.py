@@ -20,7 +20,7 @@ from tickplant.client.book_request import book_of
 from tickplant.client.follower import Message
 from tickplant.instruments import format_decimal
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, GapCause, Kind, Schema, StatusCode
-from tickplant.records.schemas import FACTS, PRICES, SIZES, VALUES
+from tickplant.records.schemas import FACTS, PRICES, REALS, SIZES
 from tickplant.records.statistics import StatisticCode
 from tickplant.times import format_time
 from tickplant.wire import Snapshot
@@ -192,7 +192,7 @@ def _writer(name: str, price_scale: int, size_scale: int) -> Callable[[Any], str
         return lambda value: f'"{name}":{_decimal(value, price_scale)}'
     if name in SIZES:
         return lambda value: f'"{name}":{_decimal(value, size_scale)}'
-    if name in VALUES:
+    if name in REALS:
         return lambda value: f'"{name}":{value if math.isfinite(value) else "null"}'
     return lambda value: f'"{name}":{value}'
 

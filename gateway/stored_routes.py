@@ -41,7 +41,7 @@ BLOCK_ROWS: Final = 1 << 14
 PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
-Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars", "values"]
+Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars", "values", "trade_bars"]
 Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
 End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
 Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]
@@ -70,7 +70,7 @@ async def history(
     newest: Annotated[bool, QueryParameter(description="the last rows of the range instead of its first ones")] = False,
     interval_s: Annotated[int | None, QueryParameter(ge=1, le=86_400, description="length of bars, seconds")] = None,
     series: Annotated[
-        str | None, QueryParameter(description="of values: its name, as rsi-14.1m", max_length=128)
+        str | None, QueryParameter(description="of values and bars of trades: its name, as rsi-14.1m", max_length=128)
     ] = None,
     where: Annotated[
         str | None, QueryParameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
@@ -86,9 +86,9 @@ async def history(
     if newest and (after is not None or not limit):
         raise bad("newest", "goes neither with after nor with limit=0")
     wanted = [f"({where})"] if where else []
-    for name, value, about in (("interval_s", interval_s, "bars"), ("series", series, "values")):
-        if value is not None and table != about:
-            raise bad(name, f"is about {about}")
+    for name, value, about in (("interval_s", interval_s, ("bars",)), ("series", series, ("values", "trade_bars"))):
+        if value is not None and table not in about:
+            raise bad(name, f"is about {' and '.join(about)}")
         if value is not None:
             wanted.append(f"{name} = {value}")
     how: dict[str, Any] = {

@@ -38,6 +38,8 @@ SCHEMAS = {
     "book_seq flags seq",
     5: "value: instrument series ts_event ts_recv value_1 value_2 value_3 value_4 source_seq flags seq",
     6: "state: instrument series ts_event ts_recv value_1 value_2 value_3 value_4 source_seq flags seq",
+    7: "trade_bar: instrument series ts_event ts_recv ts_open open high low close volume buy_volume sell_volume vwap "
+    "first_id last_id source_seq trades number flags seq",
 }
 """By number: the name of the schema, and its columns; the first has id 1, the next 2."""
 
@@ -48,10 +50,11 @@ KEYS = {
     "checkpoint": (("instrument", 32), ("kind", 8), ("side", 8)),
     "value": (("instrument", 32), ("series", 16)),
     "state": (("instrument", 32), ("series", 16)),
+    "trade_bar": (("instrument", 32), ("series", 16)),
 }
 """Columns whose equal values make a group, with their bits in a key of 64."""
 
-STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8, "value": 0, "state": 0}
+STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8, "value": 0, "state": 0, "trade_bar": 0}
 """Bits of a group's key that its stream leaves out."""
 
 BASE_FROM = {
@@ -141,11 +144,11 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
 
 def column_type(name: str) -> str:
     """The numpy type of a column of any schema."""
-    narrow = {"instrument": "u4", "interval_s": "u4", "trades": "u4", "kind": "u1", "side": "u1", "flags": "u2"}
-    narrow["series"] = "u2"
-    if name.startswith("value_"):
+    narrow = dict.fromkeys(("instrument", "interval_s", "trades", "number"), "u4")
+    narrow |= {"kind": "u1", "side": "u1", "flags": "u2", "series": "u2"}
+    if name.startswith("value_") or name == "vwap":
         return "f8"  # its words are the bits of float64
-    return narrow.get(name, "u8" if name.endswith("seq") or name == "order_id" else "i8")
+    return narrow.get(name, "u8" if name.endswith(("seq", "_id")) else "i8")
 
 
 def _columns(

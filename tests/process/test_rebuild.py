@@ -22,7 +22,7 @@ from plant_process import tickplant as run_tickplant
 import tickplant
 from tickplant.derive.derivation import Series, Settings
 from tickplant.instruments import FEED_SYMBOL, InstrumentTable
-from tickplant.records.layouts import BAR, BBO, VALUE, Flag, Kind, Schema
+from tickplant.records.layouts import BAR, BBO, DTYPES, TRADE_BAR, VALUE, Flag, Kind, Schema
 from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.control import ProcessStatus
 from tickplant.store.reader import Store
@@ -51,9 +51,16 @@ symbols = ["binance.BTC*", "binance.ETH*"]
 
 [[engines.engine.derive]]
 indicator = "order_flow"
+
+[[engines.engine.derive]]
+bars = "dollar-100000"
+
+[[engines.engine.derive]]
+indicator = "ema"
+bars = "tick-9"
 """
 DERIVED = {Schema.BBO: BBO, Schema.BAR: BAR}
-WITH_SERIES = DERIVED | {Schema.VALUE: VALUE}
+WITH_SERIES = DERIVED | {Schema.TRADE_BAR: TRADE_BAR, Schema.VALUE: VALUE}
 
 
 def process_named(running: PlantProcess, name: str) -> ProcessStatus:
@@ -101,11 +108,13 @@ def replayed(data_dir: Path) -> dict[Schema, np.ndarray]:
     done = run_tickplant("replay", "--data", data_dir, "--speed", "max", "--bind", address)
     received = listener.close()
     assert done.returncode == 0, done.stderr
-    return {
-        Schema.BBO: np.frombuffer(b"".join(v for topic, v in received.items() if topic.endswith(".bbo")), BBO),
-        Schema.BAR: np.frombuffer(b"".join(v for topic, v in received.items() if ".bar_" in topic), BAR),
-        Schema.VALUE: np.frombuffer(b"".join(v for topic, v in received.items() if "-" in topic), VALUE),
-    }
+    found: dict[Schema, list[bytes]] = {schema: [] for schema in WITH_SERIES}
+    for topic, records in received.items():
+        channel = topic.rpartition(".")[2]
+        schema = {"bbo": Schema.BBO, "bar": Schema.BAR, "bars": Schema.TRADE_BAR}.get(channel.partition("_")[0])
+        if schema or "-" in channel:
+            found[schema or Schema.VALUE].append(records)
+    return {schema: np.frombuffer(b"".join(parts), DTYPES[schema]) for schema, parts in found.items()}
 
 
 def rows(records: np.ndarray) -> list[bytes]:

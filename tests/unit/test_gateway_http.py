@@ -19,6 +19,7 @@ from small_store import make_store
 from tickplant.errors import ConfigError
 from tickplant.gateway.admission import Tokens, needed_scope
 from tickplant.gateway.gateway_process import tokens_of
+from tickplant.gateway.history_text import LONG
 from tickplant.gateway.problems import MEDIA_TYPE
 from tickplant.runtime import credentials, redaction
 from tickplant.runtime.config import GatewayConfig
@@ -51,13 +52,10 @@ def rows_of(data_dir: Path, table: str, symbol: str = "AAA", **how: Any) -> list
     file = io.BytesIO()
     getattr(Store(data_dir), table)("venue", symbol, **how).write_text(file, "jsonl")
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
-    return [
-        {name: str(v) if name in ("venue_seq", "order_id") and v is not None else v for name, v in row.items()}
-        for row in rows
-    ]
+    return [{name: str(v) if name in LONG and v is not None else v for name, v in row.items()} for row in rows]
 
 
-@pytest.mark.parametrize("table", ["ticks", "trades", "quotes", "levels", "bbo", "bars", "values"])
+@pytest.mark.parametrize("table", ["ticks", "trades", "quotes", "levels", "bbo", "bars", "values", "trade_bars"])
 def test_pages_of_history_join_to_all_rows(tmp_path: Path, data: Path, table: str) -> None:
     async def test(_: App, client: httpx.AsyncClient) -> None:
         expected = rows_of(data, table)

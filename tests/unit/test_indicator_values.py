@@ -13,14 +13,15 @@ from made_past import Sinks, derive, fill, past_ticks
 from remains import ring_name
 
 from tickplant.derive.derivation import Series, Settings
-from tickplant.derive.indicator_states import pack_states, unpack_states
 from tickplant.derive.indicators.catalogue import indicator
+from tickplant.derive.plain_trade_bars import PlainTradeBars
 from tickplant.derive.registry import channels_of
+from tickplant.derive.series_states import pack_states, unpack_states
 from tickplant.engine.core import Engine
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import TICK, VALUE, Flag, Kind, Schema
+from tickplant.records.layouts import TICK, VALUE, BarFlag, Flag, Kind, Schema
 from tickplant.runtime.job_specs import Past as FeedOfVenue
 from tickplant.shm.ring import Ring
 from tickplant.store.reader import Store
@@ -32,10 +33,16 @@ Records = np.ndarray
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
 NAMES = ("rsi-5.1s", "ema-8.1s", "sma-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo")
+RULES = {"tick-7": 7.0, "volume-3e-07": 30.0, "dollar-4e-05": 400_000.0, "imbalance-8e-08": 8.0}
+OVER_RULES = (*(f"bars.{rule}" for rule in RULES), "ema-3.tick-7", "vpin-4.volume-3e-07")
 SETTINGS = Settings(
     bar_s=(1, 60),
     checkpoint_s=30,
-    series=(*(Series(number, name) for number, name in enumerate(NAMES, 1)), Series(9, "roll-6.trade", ("venue.A*",))),
+    series=(
+        *(Series(number, name) for number, name in enumerate(NAMES, 1)),
+        Series(9, "roll-6.trade", ("venue.A*",)),
+        *(Series(number, name) for number, name in enumerate(OVER_RULES, 10)),
+    ),
 )
 SYMBOLS = ("AAA", "BBB", "CCC")
 
@@ -48,6 +55,11 @@ class Lived:
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.ids = [self.table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
         self.ticks = past_ticks(self.ids, 6000, start_ns=START_NS, step_ns=SECOND * 15 // 100, resyncs=0.005)
+        random, kinds = np.random.default_rng(5), self.ticks["kind"]
+        later = (kinds == Kind.TRADE) & (random.random(len(kinds)) < 0.05)
+        self.ticks["flags"][later] |= np.uint16(Flag.BACKFILL)
+        missing = np.flatnonzero(kinds == Kind.LEVEL)[[1000, 2000]]
+        self.ticks["kind"][missing], self.ticks["flags"][missing] = Kind.GAP, Flag.ON_TRADE | Flag.LAST
         self.made = derive(self.table, folder, self.ticks, SETTINGS)
 
 
@@ -74,6 +86,26 @@ def test_each_series_has_a_value_for_each_of_its_rows_and_the_indicators_own(liv
     assert (np.diff(values["source_seq"].astype(np.int64)) >= 0).all()
 
 
+def test_bars_of_trades_are_closed_by_their_rules_and_are_rows_of_indicators(lived: Lived) -> None:
+    values, found = lived.made[Schema.VALUE], lived.made[Schema.TRADE_BAR]
+    for id_ in lived.ids:
+        own = lived.ticks[lived.ticks["instrument"] == id_]
+        for number, (rule, size) in enumerate(RULES.items(), 10):
+            bars = found[(found["instrument"] == id_) & (found["series"] == number)]
+            expected = PlainTradeBars(rule.partition("-")[0], size).apply(own)
+            assert len(expected) > 20, rule
+            for name in set(bars.dtype.names or ()) - {"vwap", "series", "seq"}:
+                assert bars[name].tolist() == expected[name].tolist(), (rule, name)
+            np.testing.assert_allclose(bars["vwap"], expected["vwap"] / 100, rtol=1e-13)
+        closed = found[(found["instrument"] == id_) & (found["series"] == 10)]
+        closed = closed[closed["flags"] & BarFlag.CORRECTION == 0]
+        ema = indicator("ema").apply({"close": closed["close"] / 100.0}, period=3)["ema"]
+        of_ema = values[(values["instrument"] == id_) & (values["series"] == 14)]
+        assert of_ema["value_1"].tobytes() == ema.tobytes()
+        assert of_ema["source_seq"].tolist() == closed["source_seq"].tolist()
+    assert (found["flags"] & BarFlag.INCOMPLETE).any()
+
+
 @pytest.mark.kernels
 def test_values_do_not_depend_on_where_batches_are_cut(lived: Lived, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
@@ -89,7 +121,7 @@ def test_a_state_comes_back_to_the_bit() -> None:
     random = np.random.default_rng(1)
     vectors = {(3, 1): random.random(9), (3, 7): random.random(4), (5, 1): np.array([np.nan, -0.0, 5e-324])}
     states = [(number, line, vector) for (number, line), vector in vectors.items()]
-    packed = pack_states([*states, (6, 1, np.zeros(0))], np.zeros(1, TICK)[0], 77)
+    packed = pack_states([*states, (6, 1, np.zeros(0))], np.zeros(1, TICK)[0], {Schema.VALUE: 77})
     assert (packed["value_1"][0], packed["value_2"][0], len(packed)) == (5, 77, 6)
     found = unpack_states(packed, {3: 9, 5: 3, 6: 0})
     assert found.keys() == {(3, 1), (3, 7), (5, 1)}
@@ -151,6 +183,7 @@ def successors(lived: Lived, tmp_path: Path) -> Iterator[list[Successor]]:
         {"tick": 5600, "rest": 5500},  # killed
         {"tick": 5600, "rest": 5500, "value": 5100},  # the power was cut, and fewer values are stored than bars
         {"tick": 5600, "rest": 5500, "state": 3000},
+        {"tick": 5600, "rest": 5500, "trade_bar": 4800},
         {"tick": 600, "rest": 150},  # soon after its start
     ],
 )
@@ -160,7 +193,7 @@ def test_after_coming_back_every_value_is_stored_once_and_to_the_bit(
     successor = Successor(lived, tmp_path, **upto)
     successors.append(successor)
     more = successor.come_back()
-    for schema in (Schema.BBO, Schema.BAR, Schema.VALUE):
+    for schema in (Schema.BBO, Schema.BAR, Schema.TRADE_BAR, Schema.VALUE):
         whole = lived.made[schema]
         before = whole[whole["source_seq"] < upto.get(schema.name.lower(), upto["rest"])]
         assert rows(before, more[schema]) == rows(whole), schema
@@ -174,17 +207,18 @@ def rows(*parts: Records) -> list[bytes]:
 def test_a_set_is_not_gone_on_from_that_lacks_values_before_it_or_its_tick_or_its_end(
     lived: Lived, tmp_path: Path
 ) -> None:
-    states, values = lived.made[Schema.STATE], lived.made[Schema.VALUE]
+    states, values, made = (lived.made[schema] for schema in (Schema.STATE, Schema.VALUE, Schema.TRADE_BAR))
     heads = states[states["series"] == 0]
     assert len(heads) > 20
 
-    def newest(name: str, ticks: int, kept: Records, stored: Records) -> int:
+    def newest(name: str, ticks: int, kept: Records, stored: Records, bars: Records = made) -> int:
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(lived.folder / "instruments.jsonl", folder)
         fill(folder, Schema.TICK, "feed", lived.ticks[:ticks])
         fill(folder, Schema.STATE, "engine", kept)
         fill(folder, Schema.VALUE, "engine", stored)
+        fill(folder, Schema.TRADE_BAR, "engine", bars)
         found = newest_states(Store(folder), "engine", "feed", frozenset(lived.ids))
         assert found is not None
         return int(np.flatnonzero(heads["source_seq"] == found.source_seq)[0])
@@ -194,6 +228,8 @@ def test_a_set_is_not_gone_on_from_that_lacks_values_before_it_or_its_tick_or_it
     assert newest("torn", len(lived.ticks), states[:-1], values) == last - 1
     fewer = values[: int(heads["value_2"][last - 2])]
     assert newest("fewer values", len(lived.ticks), states, fewer) == last - 2
+    bars = made[: int(heads["value_3"][last - 3])]
+    assert newest("fewer bars", len(lived.ticks), states, values, bars) == last - 3
     assert newest("no tick", int(heads["source_seq"][last - 3]) + 1, states, values) == last - 3
 
 

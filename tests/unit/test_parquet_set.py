@@ -17,6 +17,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Kind, Schema
 from tickplant.records.merge import join_records
+from tickplant.records.schemas import REALS
 from tickplant.store import parquet_set, set_import
 from tickplant.store.parquet_set import NOTES, export_set
 from tickplant.store.reader import Store
@@ -167,16 +168,17 @@ def test_values_keep_the_names_of_their_series_in_a_store_that_numbers_them_othe
     folder, names = tmp_path / "one", [f"sma-{period}.1m" for period in range(2, 7)]
     InstrumentTable.load(folder / "instruments.jsonl").register_all([("venue", f"S{i}", 2, 8) for i in (1, 2, 3)])
     SeriesTable(folder).numbers(names, add=True)
-    for schema in (Schema.VALUE, Schema.STATE):
+    for schema in (Schema.VALUE, Schema.STATE, Schema.TRADE_BAR):
         journal = Journal(folder, schema, "engine")
         journal.append(make_records(schema, 50))
         journal.close()
         assert export_set(Store(folder), tmp_path / "set", schema=schema) == 50
     other = tmp_path / "other"
     SeriesTable(other).numbers(["rsi-9.1m", *names[::-1]], add=True)
-    assert import_set(tmp_path / "set", other) == 100
-    for schema in (Schema.VALUE, Schema.STATE):
+    assert import_set(tmp_path / "set", other) == 150
+    for schema in (Schema.VALUE, Schema.STATE, Schema.TRADE_BAR):
         (before,), (after,) = (list(Store(place).scan(schema=schema)) for place in (folder, other))
         expected = [names[number - 1] for number in before["series"].tolist()]
         assert [Store(other).series.names[number - 1] for number in after["series"].tolist()] == expected
-        assert after["value_1"].tobytes() == before["value_1"].tobytes()
+        (name, *_) = REALS.intersection(before.dtype.names or ())
+        assert after[name].tobytes() == before[name].tobytes()

@@ -54,6 +54,11 @@ def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "key", "words"),
     [
         (derive(), "derive[0].indicator", "is missing"),
+        (derive('bars = "1m"'), "derive[0].bars", "is no rule for bars of trades, such as volume-50"),
+        (derive('bars = "tick-1.5"'), "derive[0].bars", "of ticks a whole one"),
+        (derive('bars = "dollar-0"'), "derive[0].bars", "a bar has a size above 0"),
+        (derive('bars = "volume-5"', "parameters.period = 3"), "derive[0].parameters", "none is named"),
+        (derive('indicator = "roll"', 'bars = "tick-5"'), "derive[0].bars", "roll is over each trade"),
         (derive("indicator = 5"), "derive[0].indicator", "text is expected, not a whole number"),
         (derive('indicator = "rsy"'), "derive[0].indicator", "'rsy' is not one of sma, ema"),
         (derive('indicator = "rsi"', "perod = 3"), "derive[0].perod", "is not a known key"),
@@ -91,6 +96,11 @@ def test_names_say_indicator_parameters_and_rows_and_patterns_add_up() -> None:
         "engine": {"rsi-14.1m": ("*.BTC*", "kraken.*"), "hawkes-0.1-0.5-1.trade": (), "rsi-3.1s": ()}
     }
     assert wanted_series(parse("")) == {"engine": {}}
+    bars = derive('bars = "dollar-1000000.0"', 'symbols = ["a.*"]') + derive(
+        'bars = "volume-0.5"', 'indicator = "vpin"'
+    )
+    names = {"bars.dollar-1000000": ("a.*",), "bars.volume-0.5": (), "vpin-50.volume-0.5": ()}
+    assert wanted_series(parse(bars)) == {"engine": names}
 
 
 @pytest.mark.usefixtures("settled_here")
@@ -135,6 +145,8 @@ def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rsi-14.1m", SeriesName("rsi", (14.0,), "1m", 60), "rsi-14_1m"),
         ("hawkes-0.1-1e-05-1e+16.trade", SeriesName("hawkes", (0.1, 1e-5, 1e16), "trade", 0), None),
         ("order_flow-100.bbo", SeriesName("order_flow", (100.0,), "bbo", 0), "order_flow-100_bbo"),
+        ("bars.tick-50", SeriesName("bars", (), "tick-50", 0, "tick", 50.0), "bars_tick-50"),
+        ("vpin-9.volume-0.5", SeriesName("vpin", (9.0,), "volume-0.5", 0, "volume", 0.5), "vpin-9_volume-0_5"),
     ],
 )
 def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> None:
@@ -144,7 +156,20 @@ def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["", "rsi", "rsi-14", "rsi-.1m", "rsi-14.1w", "Rsi-14.1m", "rsi-14.0m", "a" * 99 + ".1m"]
+    "name",
+    [
+        "",
+        "rsi",
+        "rsi-14",
+        "rsi-.1m",
+        "rsi-14.1w",
+        "Rsi-14.1m",
+        "rsi-14.0m",
+        "bars.1m",
+        "bars.trade",
+        "rsi.tick",
+        "a" * 99 + ".1m",
+    ],
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(DeriveError):

@@ -18,7 +18,8 @@ from tickplant.runtime import config_checks
 from tickplant.runtime.config import Channel, KeptChannel
 from tickplant.wire.topics import make_topic, split_topic
 
-SETTINGS = Settings(bar_s=(1, 90, 60), series=(Series(2, "rsi-14.1m"), Series(1, "hawkes-0.1-0.5-1.trade")))
+SERIES = (Series(2, "rsi-14.1m"), Series(1, "hawkes-0.1-0.5-1.trade"), Series(3, "bars.volume-0.5"))
+SETTINGS = Settings(bar_s=(1, 90, 60), series=SERIES)
 
 
 def test_every_schema_has_its_facts_and_every_derived_one_its_entry() -> None:
@@ -55,6 +56,7 @@ def test_what_settings_lead_to() -> None:
     assert channels_of(SETTINGS) == {
         Schema.BBO: {0: "bbo"},
         Schema.BAR: {1: "bar_1s", 90: "bar_90s", 60: "bar_1m"},
+        Schema.TRADE_BAR: {3: "bars_volume-0_5"},
         Schema.VALUE: {2: "rsi-14_1m", 1: "hawkes-0_1-0_5-1_trade"},
     }
     assert channels_of(Settings())[Schema.BAR] == {}
@@ -62,7 +64,7 @@ def test_what_settings_lead_to() -> None:
 
 def test_channels_are_told_apart_and_may_stand_in_topics() -> None:
     names = [channel for channels in channels_of(SETTINGS).values() for channel in channels.values()]
-    assert len(set(names)) == 6
+    assert len(set(names)) == 7
     for name in names:
         assert may_be_channel(name)
         assert name not in TICK_CHANNELS

@@ -75,6 +75,7 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "trades": ((BASE, True),),
     "volume": ((BASE, True),),
     "buy_volume": ((BASE, True),),
+    "sell_volume": ((BASE, True),),
     "size": _AMOUNT,
     "bid_size": _AMOUNT,
     "ask_size": _AMOUNT,

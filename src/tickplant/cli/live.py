@@ -33,7 +33,7 @@ from tickplant.derive.registry import may_be_channel
 from tickplant.errors import StoreError, SubscribeError
 from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
-from tickplant.records.schemas import PRICES, SIZES, VALUES
+from tickplant.records.schemas import PRICES, REALS, SIZES, VALUES
 from tickplant.records.statistics import StatisticCode
 from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
 from tickplant.store.stored_books import plain_book
@@ -126,7 +126,7 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
             columns[name] = list(decimals(values, message.price_scale))
         elif name in SIZES:
             columns[name] = list(decimals(values, message.size_scale))
-        elif name in VALUES:
+        elif name in REALS:
             columns[name] = [None if math.isnan(value) else value for value in values.tolist()]
         else:
             columns[name] = values.tolist()
@@ -139,7 +139,7 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
         if message.schema is Schema.TICK:
             _name_tick(row, int(message.records["price"][index]), int(message.records["size"][index]))
         kind = int(message.records["kind"][index]) if message.schema is Schema.TICK else 0
-        row["flags"] = "|".join(flag_names(int(message.records["flags"][index]), kind))
+        row["flags"] = "|".join(flag_names(int(message.records["flags"][index]), kind, message.schema))
         yield row
 
 
@@ -183,6 +183,10 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
         yield str(row["flags"])
     elif VALUES[0] in row:
         yield " ".join(str(row[name]) for name in VALUES if row[name] is not None) or "none yet"
+    elif "vwap" in row:
+        yield f"{str(row['ts_open'])[11:19]} #{row['number']}"
+        yield " ".join(f"{name} {row[name]}" for name in ("open", "high", "low", "close", "vwap", "volume", "trades"))
+        yield str(row["flags"])
     else:
         yield f"{str(row['ts_open'])[11:19]}"
         yield " ".join(f"{name} {row[name]}" for name in ("open", "high", "low", "close", "volume", "trades"))

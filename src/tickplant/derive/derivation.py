@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,12 @@ class Stream(Protocol):
         """The records that come of a batch, in the order of `source_seq`, their `seq` 0."""
 
 
+@runtime_checkable
 class KeptStream(Stream, Protocol):
     """A stream whose memory is stored, see `Derivation.kept`."""
+
+    def states(self) -> Iterable[tuple[int, int, NDArray[np.float64]]]:
+        """What each series remembers: its number, a key, which is an instrument id, and the vector; in order."""
 
     def restore(self, records: Records, from_seq: int) -> None:
         """Go on from a stored set of states with what the tick `from_seq` makes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tickplant.derive.derivation import Bench, Derivation, Settings
-from tickplant.derive.series import CHANNEL, series_channel
+from tickplant.derive.series import CHANNEL, are_bars, series_channel
 from tickplant.records.layouts import Schema
 
 if TYPE_CHECKING:
@@ -22,19 +22,23 @@ def _make(bench: Bench) -> ValueStream:
 
 
 def _warm_up(settings: Settings) -> None:
-    if settings.series:
+    if _numbers(settings):
         from tickplant.derive.value_stream import warm_up  # noqa: PLC0415  # numba
 
         warm_up(settings.series)
 
 
+def _numbers(settings: Settings) -> tuple[int, ...]:
+    return tuple(series.number for series in settings.series if not are_bars(series.name))
+
+
 VALUES: Final = Derivation(
     schema=Schema.VALUE,
     make=_make,
-    numbers=lambda settings: tuple(series.number for series in settings.series),
+    numbers=_numbers,
     channel=lambda number, names: series_channel(names[number - 1]),
     channels=CHANNEL,
-    examples=lambda names: [series_channel(name) for name in names],
+    examples=lambda names: [series_channel(name) for name in names if not are_bars(name)],
     kept=True,
     warm_up=_warm_up,
     reference="derive.indicator.Indicator",

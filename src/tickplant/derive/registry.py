@@ -8,12 +8,13 @@ from typing import Final
 from tickplant.derive.best_offers import BEST_OFFERS
 from tickplant.derive.book_checkpoints import CHECKPOINTS
 from tickplant.derive.derivation import Derivation, Settings
-from tickplant.derive.indicator_states import STATES
 from tickplant.derive.indicator_values import VALUES
+from tickplant.derive.series_states import STATES
 from tickplant.derive.time_bars import BARS
+from tickplant.derive.trade_bars import TRADE_BARS
 from tickplant.records.layouts import Schema
 
-DERIVATIONS: Final[tuple[Derivation, ...]] = (BEST_OFFERS, BARS, CHECKPOINTS, VALUES, STATES)
+DERIVATIONS: Final[tuple[Derivation, ...]] = (BEST_OFFERS, BARS, CHECKPOINTS, TRADE_BARS, VALUES, STATES)
 BY_SCHEMA: Final = {one.schema: one for one in DERIVATIONS}
 STREAMS: Final = tuple(one for one in DERIVATIONS if one.make)
 """Those that are made of each batch, and published."""

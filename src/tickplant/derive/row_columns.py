@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats, Over
-from tickplant.records.layouts import NO_PRICE, Flag, Kind, Schema, Side
+from tickplant.records.layouts import NO_PRICE, BarFlag, Flag, Kind, Schema, Side
 
 Records = NDArray[np.void]
 
 SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
-"""The records that are the rows."""
+"""The records that are the rows, where no rule says that they are bars of trades."""
 
 
 def trades_of(ticks: Records) -> Records:
@@ -22,11 +22,21 @@ def trades_of(ticks: Records) -> Records:
     return trades
 
 
+def rows_of(schema: Schema, records: Records) -> Records:
+    """Those of these records that are rows: trades that count, and no corrections of bars."""
+    if schema is Schema.TICK:
+        return trades_of(records)
+    if schema is Schema.TRADE_BAR:
+        bars: Records = records[records["flags"] & BarFlag.CORRECTION == 0]
+        return bars
+    return records
+
+
 def row_column(records: Records, name: str, price_unit: NDArray[np.float64], size_unit: NDArray[np.float64]) -> Floats:
     """One column of `indicator.COLUMNS`, shape (rows,).
 
     Args:
-        records: the rows, of the schema that `SCHEMAS` names.
+        records: the rows, of a schema that `SCHEMAS` names, or TRADE_BAR.
         name: of the column.
         price_unit: by instrument id, what divides the integers of its prices: 10**scale.
         size_unit: likewise of its sizes.

@@ -1,13 +1,15 @@
 """Series of values: what their names say, and which number each has in a store.
 
 A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute,
-`hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters. A record has the number of its series.
+`hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters, `vpin-50.volume-10` VPIN over bars of a
+volume of 10, and `bars.volume-10` is these bars themselves. A record has the number of its series.
 `series.jsonl` in the store says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a
 number means the same for the life of a store. The supervisor adds to it, everybody reads it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -16,6 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from tickplant.derive.indicator import number_text
 from tickplant.errors import DeriveError, StoreError
 from tickplant.line_file import LineFile
 
@@ -27,11 +30,14 @@ NAME_BYTES: Final = 96  # a topic has at most 128
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-_NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.(trade|bbo|[1-9]\d{{0,5}}[smhd])", re.ASCII)
-CHANNEL: Final = re.compile(
-    r"(?!agg_trade\Z)[a-z][a-z0-9_]*(?:-\d+(?:_\d+)?(?:e[+-]?\d+)?)*_(?:trade|bbo|[1-9]\d{0,5}[smhd])", re.ASCII
-)
+_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
+_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
+_NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
+CHANNEL: Final = re.compile(rf"(?!agg_trade\Z)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})".replace(r"\.", "_"), re.ASCII)
 """The channels of series: their names, with `_` for each dot, which a channel cannot have."""
+
+_BARS: Final = "bars."
+"""What the names of bars of trades begin with, which are no indicator."""
 
 
 class SeriesName(NamedTuple):
@@ -39,8 +45,10 @@ class SeriesName(NamedTuple):
 
     indicator: str
     parameters: tuple[float, ...]
-    over: str  # trade, bbo, or the length of bars
-    bars_s: int  # that length, seconds; 0 where the rows are no bars
+    over: str  # trade, bbo, the length of bars, or their rule and size
+    bars_s: int  # that length, seconds; 0 where the rows are no bars of time
+    rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
+    size: float = 0.0  # of such a bar, in the units of prices and sizes
 
 
 def bar_seconds(text: str) -> int:
@@ -66,7 +74,35 @@ def parse_series(name: str) -> SeriesName:
         raise DeriveError(f"{name[:NAME_BYTES]!r} is no series such as rsi-14.1m", key="series")
     parameters = tuple(float(number) for number in re.findall(f"-({_NUMBER})", found[2]))
     over = found[3]
+    if rule := _RULE.fullmatch(over):
+        return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
+    if found[1] == "bars":
+        raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
     return SeriesName(found[1], parameters, over, 0 if over in ("trade", "bbo") else bar_seconds(over))
+
+
+def trade_bar_rule(text: str) -> str:
+    """The rule of bars of trades such as `volume-50.0`, in the form that names have; empty where it is none.
+
+    Raises DeriveError for a size that no bar can have.
+    """
+    found = _RULE.fullmatch(text)
+    if not found:
+        return ""
+    size = float(found[2])
+    if not 0 < size < math.inf or (found[1] == "tick" and size != int(size)):
+        raise DeriveError(f"{text}: a bar has a size above 0, and of ticks a whole one", key="bars")
+    return f"{found[1]}-{number_text(size)}"
+
+
+def bars_series(rule: str) -> str:
+    """The name of the series of bars of trades that a rule closes."""
+    return _BARS + rule
+
+
+def are_bars(name: str) -> bool:
+    """Whether a series is bars of trades, and no indicator's values."""
+    return name.startswith(_BARS)
 
 
 def series_channel(name: str) -> str:

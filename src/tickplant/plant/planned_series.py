@@ -10,7 +10,16 @@ from typing import Final
 
 import msgspec
 
-from tickplant.derive.series import FILE, NAME_BYTES, SeriesTable, bar_seconds, parse_series, series_name
+from tickplant.derive.series import (
+    FILE,
+    NAME_BYTES,
+    SeriesTable,
+    bar_seconds,
+    bars_series,
+    parse_series,
+    series_name,
+    trade_bar_rule,
+)
 from tickplant.derive.settle import Asked, Settled
 from tickplant.errors import ConfigError, DeriveError
 from tickplant.runtime.config import Config, DeriveConfig, EngineConfig
@@ -35,14 +44,16 @@ def wanted_series(config: Config) -> dict[str, Wanted]:
     if not asked:
         return {name: {} for name in config.engines}
     wrong = Wrong(config)
-    settled = _settle([Asked(one.indicator, one.parameters) for _, _, one in asked])
+    indicators = [Asked(one.indicator, one.parameters) for _, _, one in asked if one.indicator]
+    settled = iter(_settle(indicators) if indicators else ())
     found: dict[str, Wanted] = {name: {} for name in config.engines}
-    for (engine, place, one), said in zip(asked, settled, strict=True):
+    for engine, place, one in asked:
         key = f"engines.{engine}.derive[{place}]"
-        name = _name(key, config.engines[engine], one, said, wrong)
-        there = found[engine].get(name)
-        # Listed twice, it is made of all symbols that either names.
-        found[engine][name] = one.symbols if there is None else (there + one.symbols) * bool(there and one.symbols)
+        said = next(settled) if one.indicator else None
+        for name in _names(key, config.engines[engine], one, said, wrong):
+            there = found[engine].get(name)
+            # Listed twice, it is made of all symbols that either names.
+            found[engine][name] = one.symbols if there is None else (there + one.symbols) * bool(there and one.symbols)
     for engine, names in found.items():
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
@@ -52,12 +63,30 @@ def wanted_series(config: Config) -> dict[str, Wanted]:
     return found
 
 
-def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, wrong: Wrong) -> str:
+def _names(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> list[str]:
+    """The series that an entry asks for: of bars of trades themselves, and of an indicator over them."""
+    try:
+        rule = trade_bar_rule(one.bars)
+    except DeriveError as error:
+        raise wrong(f"{key}.bars", error.why) from None
+    if said is None:
+        if not one.bars:
+            raise wrong(f"{key}.indicator", "is missing, and so is `bars`, for bars of trades")
+        if not rule:
+            message = f"{one.bars} is no rule for bars of trades, such as volume-50; those of a length are in bar_s"
+            raise wrong(f"{key}.bars", message)
+        if one.parameters:
+            raise wrong(f"{key}.parameters", "are an indicator's, and none is named")
+        return [bars_series(rule)]
+    return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
+
+
+def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule: str, wrong: Wrong) -> str:
     if said.why:
         raise wrong(f"{key}.{said.wrong_key}", said.why)
     if said.over != "bar" and one.bars:
         raise wrong(f"{key}.bars", f"{one.indicator} is over each {said.over}, not over bars")
-    over = said.over
+    over = rule or said.over
     if over == "bar":
         over = one.bars or "1m"
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -94,9 +94,9 @@ def _ring(plant_id: str, producer: str, schema: Schema) -> RingRef:
     return RingRef(name=cfg.ring_name(plant_id, producer, name), schema=int(schema), producer=producer)
 
 
-def _engine_rings(plant_id: str, name: str, engine: EngineConfig) -> list[RingRef]:
+def _engine_rings(plant_id: str, name: str, engine: EngineConfig, series: Iterable[str] = ()) -> list[RingRef]:
     """A ring for each schema that the engine makes."""
-    settings = Settings(bar_s=engine.bar_s, series=tuple(Series(0, one.indicator) for one in engine.derive))
+    settings = Settings(bar_s=engine.bar_s, series=tuple(Series(0, one) for one in series))
     return [_ring(plant_id, name, schema) for schema in wanted(settings)]
 
 
@@ -158,7 +158,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
     rings = [RingPlan(ticks[name], feed.ring_records) for name, feed in config.feeds.items()]
-    derived = {name: _engine_rings(plant_id, name, engine) for name, engine in config.engines.items()}
+    derived = {name: _engine_rings(plant_id, name, one, series[name]) for name, one in config.engines.items()}
     rings += [RingPlan(ref, config.engines[name].ring_records) for name, refs in derived.items() for ref in refs]
 
     sims = [

@@ -82,6 +82,14 @@ class TradeFlag(IntFlag):
     IRREGULAR = 1 << 11  # the venue says that it makes no price: out of sequence, a leg of a spread
 
 
+class BarFlag(IntFlag):
+    """More bits of `flags` on a TRADE_BAR."""
+
+    CORRECTION = 1 << 8  # one trade that came when its bar had been given out; BACKFILL: it was fetched
+    CANCELLED = 1 << 9  # with CORRECTION: the trade counts no more
+    INCOMPLETE = 1 << 12  # trades are missing: a GAP came while it was open, or behind the one before
+
+
 class OrderFlag(IntFlag):
     """More bits of `flags` on a record of the channel `orders`."""
 
@@ -236,7 +244,41 @@ VALUE: Final = _layout(
 """The values of one indicator at one row of an instrument."""
 
 STATE: Final = VALUE
-"""A part of what indicators remembered before the tick `source_seq` of a feed: `derive.state_sets`."""
+"""A part of what series remembered before the tick `source_seq` of a feed: `derive.series_states`."""
+
+TRADE_BAR: Final = _layout(
+    136,
+    [
+        ("ts_event", "<i8", 0),  # latest time of all trades until its last one; where the venue gave none, of receipt
+        ("ts_recv", "<i8", 8),  # of its last trade
+        ("ts_open", "<i8", 16),  # time of its first trade
+        ("open", "<i8", 24),
+        ("high", "<i8", 32),
+        ("low", "<i8", 40),
+        ("close", "<i8", 48),
+        ("volume", "<i8", 56),
+        ("buy_volume", "<i8", 64),  # volume whose aggressor bought
+        ("sell_volume", "<i8", 72),  # volume whose aggressor sold
+        ("vwap", "<f8", 80),  # price by volume, NaN where there is no volume, or more than fits
+        ("first_id", "<u8", 88),  # venue_seq of its first trade
+        ("last_id", "<u8", 96),
+        ("source_seq", "<u8", 104),  # seq of its last trade
+        ("instrument", "<u4", 112),
+        ("series", "<u2", 116),  # by which rule: `derive.series`
+        ("flags", "<u2", 118),
+        ("trades", "<u4", 120),
+        ("number", "<u4", 124),  # counts the bars of its series and instrument from 0; of a CORRECTION whose it is
+        ("seq", "<u8", 128),
+    ],
+)
+"""Trades of one instrument until a rule closes the bar, with its last trade. Given out once, and never changed.
+
+In order of receipt: there is no late trade. One that is fetched later, restates or cancels another one counts into no
+bar: a record of its own, with CORRECTION, has this trade as a bar, and `number` names the first bar that had not ended
+before its time."""
+
+UNKNOWN_BAR: Final = 2**32 - 1
+"""`number` of a correction to a bar that is remembered no longer."""
 
 
 class Schema(IntEnum):
@@ -248,6 +290,7 @@ class Schema(IntEnum):
     CHECKPOINT = 4
     VALUE = 5
     STATE = 6
+    TRADE_BAR = 7
 
 
 DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
@@ -257,6 +300,7 @@ DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
     Schema.CHECKPOINT: CHECKPOINT,
     Schema.VALUE: VALUE,
     Schema.STATE: STATE,
+    Schema.TRADE_BAR: TRADE_BAR,
 }
 
 

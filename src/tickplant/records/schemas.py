@@ -14,7 +14,7 @@ from typing import Final
 from tickplant.records.layouts import Schema
 
 _PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
-_SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume"})
+_SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume", "sell_volume"})
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,26 @@ INDICATOR_STATES: Final = Facts(
     published=False,
 )
 
+TRADE_BARS: Final = Facts(
+    schema=Schema.TRADE_BAR,
+    columns=(
+        *("instrument", "series", "ts_event", "ts_recv", "ts_open", "open", "high", "low", "close"),
+        *("volume", "buy_volume", "sell_volume", "vwap", "first_id", "last_id", "source_seq"),
+        *("trades", "number", "flags", "seq"),
+    ),
+    keys=INDICATOR_VALUES.keys,
+    shown=(
+        *("ts_open", "series", "number", "open", "high", "low", "close", "vwap"),
+        *("volume", "buy_volume", "sell_volume", "trades", "first_id", "last_id", "source_seq", "flags", "seq"),
+    ),
+    table="trade_bars",
+    series="series",
+    named=True,
+    beside_keys=("flags", "seq"),
+)
+
 FACTS: Final[dict[Schema, Facts]] = {
-    one.schema: one for one in (TICKS, BEST, TIME_BARS, BOOKS, INDICATOR_VALUES, INDICATOR_STATES)
+    one.schema: one for one in (TICKS, BEST, TIME_BARS, BOOKS, INDICATOR_VALUES, INDICATOR_STATES, TRADE_BARS)
 }
 """By schema, all of them."""
 
@@ -149,5 +167,7 @@ _COLUMNS: Final = frozenset(column for one in FACTS.values() for column in one.c
 PRICES: Final = _COLUMNS & _PRICES
 SIZES: Final = _COLUMNS & _SIZES
 """Columns of integers at the scales of their instrument."""
+REALS: Final = frozenset({*VALUES, "vwap"})
+"""Columns of float64, NaN where there is none."""
 TIMES: Final = frozenset(name for name in _COLUMNS if name.startswith(("ts_", "book_ts_")))
 """Columns of nanoseconds since the epoch."""

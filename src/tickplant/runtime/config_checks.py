@@ -56,7 +56,7 @@ BAR_S: Final = 86_400
 NAME_BYTES: Final = 255
 PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
 
-DERIVED: Final = ("bbo", "bar", "checkpoint", "value", "state")
+DERIVED: Final = ("bbo", "bar", "checkpoint", "value", "state", "trade_bar")
 """Channels that have files of their own."""
 
 _UMASK: Final = re.compile(r"0?[0-7]{1,3}\Z")

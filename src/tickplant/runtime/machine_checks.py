@@ -13,7 +13,7 @@ from tickplant.runtime.endpoints import Endpoint, Wrong, address_of, endpoints
 
 TICK_BYTES: Final = 64
 DERIVED_BYTES: Final = 72 + 104 + 88  # one record each of best bid and offer, bars and checkpoints
-SERIES_BYTES: Final = 72 + 72  # likewise of values and states, where there are series
+SERIES_BYTES: Final = 72 + 72 + 136  # likewise of values, states and bars of trades, where there are series
 MARGIN_BYTES: Final = 1 << 20  # of shared memory, for headers
 SHM_DIR: Final = "/dev/shm"  # noqa: S108  # the place of POSIX shared memory
 

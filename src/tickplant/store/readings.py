@@ -90,6 +90,15 @@ class Readings:
         """
         return self._rows(venue, symbol, range_, how, schema=Schema.VALUE)
 
+    def trade_bars(
+        self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any
+    ) -> Rows:
+        """Bars of trades that the engine closed by a rule: `where="series = bars.volume-50"`.
+
+        A row whose flags have `BarFlag.CORRECTION` is no bar, but a trade that came later; see `layouts.TRADE_BAR`.
+        """
+        return self._rows(venue, symbol, range_, how, schema=Schema.TRADE_BAR)
+
     def derive(
         self,
         name: str,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tickplant.errors import StoreError
 from tickplant.records.merge import Columns
-from tickplant.records.schemas import PRICES, SIZES, TIMES, VALUES
+from tickplant.records.schemas import PRICES, REALS, SIZES, TIMES
 from tickplant.store.arrow_columns import ArrowColumns, bitmap
 from tickplant.store.decimals import format_decimals
 
@@ -150,7 +150,7 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
         offsets, data = format_decimals(mantissas, scales, valid)
         buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
         text = pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
-    elif name in VALUES:
+    elif name in REALS:
         # JSON has no word for what is no number.
         text, quoted = pa.array(block[name], mask=~np.isfinite(block[name])).cast(pa.string()), False
     else:

@@ -1,4 +1,4 @@
-"""Finding the states of indicators in a store: whole sets of them, see `derive.indicator_states`."""
+"""Finding the states of series in a store: whole sets of them, see `derive.series_states`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive.series_states import KEPT
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
 from tickplant.store.selection import Selection
@@ -30,8 +31,8 @@ class StateSet(NamedTuple):
 def newest_states(store: Store, engine: str, feed: str, ids: frozenset[int]) -> StateSet | None:
     """The newest set of a feed that can be gone on from; None where there is none. Raises DamageError.
 
-    A set that is torn, whose tick is not stored, or behind which values are missing that were made before it, is passed
-    over: after a power cut each journal ends elsewhere.
+    A set that is torn, whose tick is not stored, or before which values or bars were made that are not, is passed over:
+    after a power cut each journal ends elsewhere.
 
     Args:
         store: where.
@@ -39,9 +40,9 @@ def newest_states(store: Store, engine: str, feed: str, ids: frozenset[int]) -> 
         feed: producer of the ticks.
         ids: instruments of the feed.
     """
-    values = store.next_seq(engine, Schema.VALUE)
+    stored = {field: store.next_seq(engine, schema) for schema, field in KEPT.items()}
     for head in _heads(store, engine, ids):
-        if head["value_2"] <= values and is_of(store, feed, head):
+        if all(head[field] <= count for field, count in stored.items()) and is_of(store, feed, head):
             records = _set_of(store, engine, head)
             if records is not None:
                 return StateSet(int(head["source_seq"]), int(head["ts_recv"]), records)

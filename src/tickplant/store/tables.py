@@ -4,9 +4,9 @@
     duckdb.sql("select symbol, count(*) from trades where venue = 'binance' group by all")
     tickplant.polars("data", "trades").filter(pl.col("price") > 60000).collect()
 
-Tables are ticks, bbo, bars and values, with the columns that the methods of `Store` have and, at their end, `event_ns`
-and `recv_ns`: the times as integers. Columns that a statement does not need are not decoded, nor are chunks in which no
-row fits. DuckDB hands no filter on a time of nanoseconds down, only one on such an integer:
+Tables are ticks, bbo, bars, values and trade_bars, with the columns that the methods of `Store` have and, at their end,
+`event_ns` and `recv_ns`: the times as integers. Columns that a statement does not need are not decoded, nor are chunks
+in which no row fits. DuckDB hands no filter on a time of nanoseconds down, only one on such an integer:
 `where recv_ns >= ns('2024-08-08T12:00Z')`.
 """
 

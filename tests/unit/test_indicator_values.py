@@ -109,7 +109,7 @@ def test_bars_of_trades_are_closed_by_their_rules_and_are_rows_of_indicators(liv
 @pytest.mark.kernels
 def test_values_do_not_depend_on_where_batches_are_cut(lived: Lived, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
-    for count in (7, 300):
+    for count in (7, 60):
         cuts = np.sort(random.choice(len(lived.ticks), count, replace=False)).tolist()
         again = derive(lived.table, tmp_path, lived.ticks, SETTINGS, cuts=cuts)
         for schema, records in lived.made.items():
@@ -215,10 +215,10 @@ def test_a_set_is_not_gone_on_from_that_lacks_values_before_it_or_its_tick_or_it
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(lived.folder / "instruments.jsonl", folder)
-        fill(folder, Schema.TICK, "feed", lived.ticks[:ticks])
-        fill(folder, Schema.STATE, "engine", kept)
-        fill(folder, Schema.VALUE, "engine", stored)
-        fill(folder, Schema.TRADE_BAR, "engine", bars)
+        fill(folder, Schema.TICK, "feed", lived.ticks[:ticks], flush=3000)
+        fill(folder, Schema.STATE, "engine", kept, flush=3000)
+        fill(folder, Schema.VALUE, "engine", stored, flush=3000)
+        fill(folder, Schema.TRADE_BAR, "engine", bars, flush=3000)
         found = newest_states(Store(folder), "engine", "feed", frozenset(lived.ids))
         assert found is not None
         return int(np.flatnonzero(heads["source_seq"] == found.source_seq)[0])

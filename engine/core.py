@@ -18,7 +18,7 @@ from tickplant.derive.derivation import Bench, KeptStream, Moment, Settings, Str
 from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, channels_of
 from tickplant.engine import publisher
 from tickplant.engine.moments import Schedule
-from tickplant.engine.publisher import Publisher
+from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records import fanout
@@ -173,8 +173,22 @@ class Engine:
         yield from sketch.apply(ticks)
         self._warn(sketch)
 
-    def replace(self, feed: Feed, sketch: Feed, last: Iterable[tuple[Schema, Records]]) -> None:
-        """Let a sketch take its feed's place, and tell subscribers what its books are now."""
+    def replace(
+        self,
+        feed: Feed,
+        sketch: Feed,
+        last: Iterable[tuple[Schema, Records]],
+        *,
+        next_tick: int,
+    ) -> None:
+        """Let a sketch take its feed's place, and tell subscribers what its books are now.
+
+        Args:
+            feed: that is replaced.
+            sketch: what the feed is now.
+            last: the last record of each series of which that one is what holds.
+            next_tick: seq with which the feed goes on.
+        """
         self.discard(sketch)
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
@@ -182,9 +196,11 @@ class Engine:
             if sketch.books.has_orders(instrument):
                 self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
-                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
+                begin = Begin(sketch.origin.feed, next_tick)
+                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument), begin=begin)
         for schema, records in last:
-            self._publisher.publish_derived(schema, records)
+            begin = Begin(self._publisher.engine, self._sinks[schema].position)
+            self._publisher.publish_derived(schema, records, begin=begin)
 
     def announce(self, instruments: Iterable[int]) -> None:
         """Have topics for these books before they have records, so that one can ask for them: they are stale."""

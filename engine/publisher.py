@@ -16,9 +16,9 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.derive.series_sorter import SeriesSorter
+from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import Guard
-from tickplant.engine.listening import bind, descriptor, restrict
-from tickplant.engine.retention import Origin, Past, Source
+from tickplant.engine.retention import Origin, Past, Source, first_seq_of
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
@@ -60,10 +60,17 @@ class Kept(NamedTuple):
     source: Source | None  # None: the store does not have it
 
 
+class Begin(NamedTuple):
+    """From which seq of whom on the records of a store are published on a topic in this life of the engine."""
+
+    producer: str
+    seq: int
+
+
 class Topic:
     """One topic and what is kept of it."""
 
-    __slots__ = ("info", "kept", "name", "next_seq", "past", "source", "tail")
+    __slots__ = ("begin", "info", "kept", "name", "next_seq", "past", "source", "tail")
 
     def __init__(self, info: TopicInfo) -> None:
         self.name = info.topic.encode()
@@ -73,6 +80,7 @@ class Topic:
         self.kept: deque[Kept] = deque()
         self.past = Past()  # what is not kept any more
         self.tail = b""  # last records, where no message is kept
+        self.begin: Begin | None = None
 
     @property
     def oldest(self) -> int:
@@ -84,12 +92,12 @@ class Topic:
         info = self.info
         return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
 
-    def carry(self, info: TopicInfo, origin: Origin | None) -> None:
-        """What comes next is of this instrument and origin."""
+    def carry(self, info: TopicInfo, origin: Origin | None, producer: str) -> None:
+        """What comes next is of this instrument and origin; `producer` counts its seqs."""
         if origin is None:
             self.source = None
         elif self.source is None or self.source.origin is not origin or self.source.info is not info:
-            self.source = Source(origin, info)
+            self.source = Source(origin, info, producer)
         self.info = info
 
     def last_records(self, count: int) -> Records:
@@ -128,6 +136,7 @@ class Publisher:
         while_waiting: called every few milliseconds while a lossless publisher waits.
         guard: is told of subscriptions, and decides who may have them.
         limits: on what a client may send.
+        engine: name of the engine, the producer of derived records.
     """
 
     def __init__(
@@ -136,6 +145,7 @@ class Publisher:
         address: str,
         instrument: Callable[[int], Instrument],
         *,
+        engine: str = "engine",
         channels: Mapping[Schema, Mapping[int, str]] | None = None,
         recovery_bytes: int = 64 << 20,
         high_water_messages: int = 10_000,
@@ -154,6 +164,7 @@ class Publisher:
         self.published_bytes = 0
         self.by_name: dict[str, Topic] = {}
         self._instrument = instrument
+        self.engine = engine
         self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
         self._lossless = lossless
         self._guard = guard
@@ -177,13 +188,16 @@ class Publisher:
             self.socket.close(0)
             raise
 
-    def publish_ticks(self, ticks: Records, origin: Origin | None = None, *, highest: int = 0) -> None:
+    def publish_ticks(
+        self, ticks: Records, origin: Origin | None = None, *, highest: int = 0, begin: Begin | None = None
+    ) -> None:
         """Send TICK records. Every instrument must be known to `instrument`.
 
         Args:
             ticks: the records.
             origin: whose stream they are the next part of, so that the store has them; None where it has not.
             highest: instrument id that none of them exceeds, where that is known.
+            begin: without an origin, with which records of a store their topics will go on.
         """
         if not len(ticks):
             return
@@ -192,15 +206,17 @@ class Publisher:
             self._carried = grown(self._carried, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
         tick_channels(ticks, masks, self._carried)
-        self._publish(self._ticks, ticks, masks, origin, highest)
+        self._publish(self._ticks, ticks, masks, origin, begin, highest)
 
-    def publish_derived(self, schema: Schema, records: Records, origin: Origin | None = None) -> None:
+    def publish_derived(
+        self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
+    ) -> None:
         """Send derived records of the series that were announced, made of ticks of this origin; see `publish_ticks`."""
         if not len(records):
             return
         stream = self._derived[schema]
         words, keys, starts = stream.sorter.sort(records)
-        self._send_sorted(stream, words, keys, starts, origin)
+        self._send_sorted(stream, words, keys, starts, origin, begin)
 
     def has_channel(self, instrument_id: int, channel: str) -> bool:
         """Whether there is such a topic of TICK records."""
@@ -258,12 +274,13 @@ class Publisher:
         records: Records,
         masks: NDArray[np.uint32],
         origin: Origin | None,
+        begin: Begin | None,
         highest: int,
     ) -> None:
         words = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
         stream.reserve(highest)
         rows, keys, starts = fanout.group(words, records["instrument"], masks, len(stream.channels), stream.slots)
-        self._send_sorted(stream, rows, keys, starts, origin)
+        self._send_sorted(stream, rows, keys, starts, origin, begin)
 
     def _send_sorted(
         self,
@@ -272,14 +289,18 @@ class Publisher:
         keys: NDArray[np.int64],
         starts: NDArray[np.int64],
         origin: Origin | None,
+        begin: Begin | None,
     ) -> None:
         record_bytes = 8 * rows.shape[1]
         data = rows.tobytes()
         publish_ns = time.time_ns()
+        producer = origin.feed if origin and stream is self._ticks else self.engine
         bounds = starts.tolist()
         for i, key in enumerate(keys.tolist()):
             topic, info = stream.routes.get(key) or self._open(stream, key)
-            topic.carry(info, origin)
+            topic.carry(info, origin, producer)
+            if begin:
+                topic.begin = topic.begin or begin
             for start in range(bounds[i], bounds[i + 1], MESSAGE_RECORDS):
                 end = min(start + MESSAGE_RECORDS, bounds[i + 1])
                 self._send(topic, data[start * record_bytes : end * record_bytes], end - start, publish_ns)
@@ -287,6 +308,7 @@ class Publisher:
     def _send(self, topic: Topic, payload: bytes, count: int, publish_ns: int) -> None:
         info = topic.info
         first = topic.next_seq
+        source = topic.source
         header = pack_header(
             info.schema,
             len(payload) // count,
@@ -297,6 +319,7 @@ class Publisher:
             info.instrument,
             info.price_scale,
             info.size_scale,
+            source.producer if source else b"",
         )
         send = self.socket.send
         try:
@@ -309,7 +332,9 @@ class Publisher:
         self.messages += 1
         self.records += count
         self.published_bytes += len(payload) + HEADER_BYTES
-        topic.kept.append(Kept(first, first + count - 1, header, payload, topic.source))
+        if topic.begin is None and source:
+            topic.begin = Begin(source.producer.decode("ascii"), first_seq_of(payload, count))
+        topic.kept.append(Kept(first, first + count - 1, header, payload, source))
         self._kept.append(topic)
         self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES
         while self.kept_bytes > self.recovery_bytes:

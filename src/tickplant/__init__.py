@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tickplant.client.book_request import Book, fetch_book
-    from tickplant.client.follower import Message
     from tickplant.client.subscription import Subscription, subscribe
+    from tickplant.client.topic_message import Message
     from tickplant.errors import (
         ConfigError,
         ControlError,

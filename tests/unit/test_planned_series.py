@@ -9,6 +9,7 @@ import pytest
 
 from tickplant import cli
 from tickplant.derive.series import (
+    BARS_CHANNEL,
     CHANNEL,
     SeriesName,
     SeriesTable,
@@ -152,7 +153,7 @@ def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> None:
     assert parse_series(name) == said
     assert series_channel(name) == (channel or "hawkes-0_1-1e-05-1e+16_trade")
-    assert CHANNEL.fullmatch(series_channel(name))
+    assert (BARS_CHANNEL if said.indicator == "bars" else CHANNEL).fullmatch(series_channel(name))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ class Engines:
             rebuild = self.rebuild(live)
             while not rebuild.finished:
                 assert rebuild.turn(), "it has not got all it needs"
-            self.engine.replace(self.feed, rebuild.feed, rebuild.last())
+            position = rebuild.live.position if rebuild.live else -1
+            self.engine.replace(self.feed, rebuild.feed, rebuild.last(), next_tick=position)
             rebuild.close()
             live.unlink()
         return rebuild.feed

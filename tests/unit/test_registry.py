@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from tickplant.derive.derivation import Derivation, Series, Settings
-from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, STREAMS, channels_of, may_be_channel, wanted
+from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, STREAMS, channels_of, may_be_channel, schema_of, wanted
 from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import DERIVED, FACTS, PUBLISHED
@@ -67,8 +67,13 @@ def test_channels_are_told_apart_and_may_stand_in_topics() -> None:
     assert len(set(names)) == 7
     for name in names:
         assert may_be_channel(name)
+        assert sum(entry.channels.fullmatch(name) is not None for entry in STREAMS) == 1
+        assert name in channels_of(SETTINGS)[schema_of(name)].values()
         assert name not in TICK_CHANNELS
         assert split_topic(make_topic("venue", "BRK.B", name)) == ("venue", "BRK.B", name)
+    assert [schema_of(name) for name in TICK_CHANNELS] == [Schema.TICK] * len(TICK_CHANNELS)
+    with pytest.raises(ValueError, match="'rsi' is no channel: trade"):
+        schema_of("rsi")
     assert not any(map(may_be_channel, (*TICK_CHANNELS, "bar_0s", "rsi", "rsi-14", "bar_1s.", "")))
 
 

@@ -24,14 +24,14 @@ from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
 from tickplant.feeds import importers
-from tickplant.feeds.capture_reader import Recording
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
-from tickplant.plant.ingest import names_in
+from tickplant.plant.ingest import ended, names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
@@ -68,6 +68,8 @@ venue_option = click.option(
 speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
 
 
+_ALL_STORED = "all of it is stored already; nothing was added"
+
 _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
 """Counters of a summary, and where the feed counts the same by cause, kind or origin."""
 
@@ -77,13 +79,15 @@ _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_
 @venue_option
 @click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
 @crossed_option
+@click.option("--again", is_flag=True, help="A recording that is stored already is no error; stored once all the same.")
 @json_option
-def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, as_json: bool) -> int:
+def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, again: bool, as_json: bool) -> int:
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
-    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. Or
-    RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
-    short is continued when it is repeated, and a recording that follows another one is joined to it.
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the frame as it was
+    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest
+    that was cut short is continued when it is repeated, and a recording that follows another one is joined to it. A
+    recording that is stored whole is refused, with exit code 1, but for --again.
     """
     Recording(recording)  # there is something to read
     importer = importers.find(recording)
@@ -97,6 +101,7 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
     started_s = time.monotonic()
     with Progress(f"storing {recording.name}", unit="frames") as progress:
         names = names_in(data_dir.resolve(), venue)
+        ended_before = ended(data_dir.resolve(), names.feed)
         plan = plans.ingest(
             recording,
             venue,
@@ -145,13 +150,17 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
         raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; what could be read is stored")
+    # One that was cut short behind its last record adds none either, but ends for the first time.
+    known = not summary["added"] and (summary["repeated"] or summary["duplicates"])
+    if known and not again and ended(data_dir.resolve(), names.feed) == ended_before:
+        raise FeedError(f"{recording}: {_ALL_STORED}; with --again that is no error, and stored once all the same")
     return 0
 
 
 def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
     """The sentence for what the store had already."""
     if not summary["added"]:
-        return f"{recording}: all of it is stored already; nothing was added" if summary["frames"] else ""
+        return f"{recording}: {_ALL_STORED}" if summary["repeated"] or summary["duplicates"] else ""
     known = []
     if summary["repeated"]:
         known.append(f"its first {summary['repeated']:,} records, where the earlier ingest was continued")
@@ -251,7 +260,7 @@ def sim(
     key: str,
 ) -> None:
     """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
-    if file is not None and not file.is_file():
+    if file is not None and not file.exists():
         raise FeedError(f"{file}: there is no such file")
     wanted = {
         "venue": venue,

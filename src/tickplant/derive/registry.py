@@ -12,6 +12,7 @@ from tickplant.derive.indicator_values import VALUES
 from tickplant.derive.series_states import STATES
 from tickplant.derive.time_bars import BARS
 from tickplant.derive.trade_bars import TRADE_BARS
+from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.layouts import Schema
 
 DERIVATIONS: Final[tuple[Derivation, ...]] = (BEST_OFFERS, BARS, CHECKPOINTS, TRADE_BARS, VALUES, STATES)
@@ -42,3 +43,13 @@ def names_in(settings: Settings) -> Sequence[str]:
 def may_be_channel(text: str) -> bool:
     """Whether a channel of derived records may have this name."""
     return any(one.channels.fullmatch(text) for one in STREAMS)
+
+
+def schema_of(channel: str) -> Schema:
+    """Which records a topic of this channel has. Raises ValueError for what is no channel."""
+    if channel in TICK_CHANNELS:
+        return Schema.TICK
+    found = [one.schema for one in STREAMS if one.channels.fullmatch(channel)]
+    if not found:
+        raise ValueError(f"{channel!r} is no channel: {', '.join(TICK_CHANNELS)}, bbo, or one such as bar_1m")
+    return found[0]

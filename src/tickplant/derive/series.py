@@ -33,8 +33,17 @@ _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
 _OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
-CHANNEL: Final = re.compile(rf"(?!agg_trade\Z)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})".replace(r"\.", "_"), re.ASCII)
-"""The channels of series: their names, with `_` for each dot, which a channel cannot have."""
+
+
+def _channels(pattern: str) -> re.Pattern[str]:
+    """Channels are names with `_` for each dot, which a channel cannot have."""
+    return re.compile(pattern.replace(r"\.", "_"), re.ASCII)
+
+
+CHANNEL: Final = _channels(rf"(?!agg_trade\Z|bars?_)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})")
+"""The channels of series of values."""
+BARS_CHANNEL: Final = _channels(rf"bars_{_RULE.pattern}")
+"""The channels of bars of trades."""
 
 _BARS: Final = "bars."
 """What the names of bars of trades begin with, which are no indicator."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tickplant.derive.derivation import Bench, Derivation, Series, Settings
-from tickplant.derive.series import CHANNEL, are_bars, series_channel
+from tickplant.derive.series import BARS_CHANNEL, are_bars, series_channel
 from tickplant.records.layouts import Schema
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ TRADE_BARS: Final = Derivation(
     make=_make,
     numbers=lambda settings: tuple(series.number for series in _series(settings)),
     channel=lambda number, names: series_channel(names[number - 1]),
-    channels=CHANNEL,
+    channels=BARS_CHANNEL,
     examples=lambda names: [series_channel(name) for name in names if are_bars(name)],
     kept=True,
     warm_up=_warm_up,

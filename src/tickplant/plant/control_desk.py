@@ -22,7 +22,6 @@ from tickplant.runtime.control import (
     Heartbeat,
     Hello,
     Message,
-    Recall,
     Refused,
     Register,
     Registered,
@@ -31,6 +30,7 @@ from tickplant.runtime.control import (
     Status,
     Stop,
     SymbolChanged,
+    WantHistory,
     duty,
     trouble_sentence,
 )
@@ -118,8 +118,8 @@ class ControlDesk:
                 reply = self._resync(self._pool.children[name], message)
             case SymbolChanged():
                 self.symbols.heard(message)
-            case Recall(engine=name) if name in self._plan.recalls:
-                self._helpers.recall(message)
+            case WantHistory() if self._plan.history:
+                self._helpers.want_history(self._plan.history)
             case Restart(name=name) | Resync(feed=name):
                 reply = Refused(f"there is no {name}; running: {', '.join(self._pool.children)}")
             case _:

@@ -66,6 +66,10 @@ class Past(msgspec.Struct, frozen=True):
     venue: str
     symbols: tuple[str, ...] = ()  # empty: all of the venue
 
+    def covers(self, venue: str, symbol: str) -> bool:
+        """Whether the feed may have stored ticks of this symbol."""
+        return venue == self.venue and (not self.symbols or symbol.upper() in map(str.upper, ("*", *self.symbols)))
+
 
 class SeriesRef(msgspec.Struct, frozen=True):
     """A series of values that an engine makes."""
@@ -88,7 +92,11 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     series: tuple[SeriesRef, ...] = ()  # of `config.derive`
-    recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
+    history: str = ""  # address of the history service; empty: there is none
+
+    def is_shared(self, venue: str, symbol: str) -> bool:
+        """Whether several feeds of the engine record a symbol."""
+        return sum(past.covers(venue, symbol) for past in self.pasts.values()) > 1
 
 
 class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,12 +134,12 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
 
 
-class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`python -m tickplant.store.recall`: reads the store for subscribers of an engine that has forgotten."""
+class HistorySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.history_service`: reads the store for subscribers of engines."""
 
     name: str
     plant: Plant
-    address: str  # where the engine awaits it: see `Passage`
+    address: str  # where engines ask: see `control.Passage`
     idle_s: float = 30.0  # without a request for this long it ends
 
 

@@ -125,7 +125,8 @@ def selected_rows(
         wanted = inside if wanted is None else wanted & inside
     if wanted is None:
         return columns
-    return {name: column[wanted] for name, column in columns.items()} if wanted.any() else None
+    places = np.flatnonzero(wanted)  # once: a mask is counted for each column anew
+    return {name: column[places] for name, column in columns.items()} if len(places) else None
 
 
 def record_of(

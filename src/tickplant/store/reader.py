@@ -28,7 +28,7 @@ from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
 from tickplant.store.readings import Readings
-from tickplant.store.segment_index import SegmentIndex, is_gone
+from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
 from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
@@ -84,13 +84,14 @@ class Store(Readings, StoredStreams):
     ) -> None:
         self.data_dir = Path(data_dir)
         self.on_damage = on_damage
-        self._while_reading = while_reading
+        self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
         """A store of the same directory, for another thread."""
-        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self._while_reading)
+        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -98,7 +99,11 @@ class Store(Readings, StoredStreams):
     @property
     def instruments(self) -> InstrumentTable:
         """The instrument table as it is now."""
-        return InstrumentTable.load(self.data_dir / INSTRUMENTS_FILE)
+        path = self.data_dir / INSTRUMENTS_FILE
+        key = file_state(path) if path.exists() else None
+        if self._table is None or self._table[0] != key:
+            self._table = key, InstrumentTable.load(path)
+        return self._table[1]
 
     @cached_property
     def series(self) -> SeriesTable:
@@ -212,7 +217,7 @@ class Store(Readings, StoredStreams):
                     yield found[done:end]
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def blocks(
         self,
@@ -248,7 +253,7 @@ class Store(Readings, StoredStreams):
                     yield ColumnBlock(schema, producer, end - done, {name: whole[name][done:end] for name in names})
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def decoded(
         self, asked: Range, decode: Decode[Found], with_seq: Decode[Found] | None = None
@@ -259,7 +264,7 @@ class Store(Readings, StoredStreams):
         looked for where it is then.
         """
         segments, tries = self.segments(asked.producer, asked.schema), 0
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             while True:
                 try:
                     for stretch in self._stretches(segments, asked):
@@ -371,20 +376,21 @@ class Store(Readings, StoredStreams):
                     found: np.void = records[0]
                     return found
             for wound in wounds:
-                self._report(wound)
+                self.report(wound)
         return None
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
         """The records of some chunks that are of their stretch; damage is reported."""
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             for chunk in chunks:
                 found = files.decode(chunk, stretch.schema, ChunkDecoder().decode)
                 if isinstance(found, Damage):
-                    self._report(found)
+                    self.report(found)
                 else:
                     yield within(found, stretch)
 
-    def _report(self, damage: Damage) -> None:
+    def report(self, damage: Damage) -> None:
+        """Count damage and pass it on. Raises DamageError where nobody asked for it."""
         self.damages += 1
         if self.on_damage is None:
             seqs = ""

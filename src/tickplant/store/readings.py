@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -20,6 +21,7 @@ from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
 from tickplant.records.schemas import FACTS
+from tickplant.store.segments import Range
 from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
@@ -193,8 +195,12 @@ class Readings:
             filter_by = parse_where(where, whole) if isinstance(where, str) else where
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
-            selection = narrow(selection, judge, schema, instruments)
-        return Rows(self._fields(schema, selection, after or {}), arrow, columns=columns, filter_by=filter_by)
+            selection = narrow(selection, judge, schema, instruments, arrow)
+        source = self._fields(schema, selection, after or {})
+        if after:  # all rows at once are read from the beginning
+            return Rows(source, arrow, columns=columns, filter_by=filter_by)
+        whole = partial(self._whole, schema, selection)
+        return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole)
 
     def _series_names(self, schema: Schema) -> list[str]:
         if not FACTS[schema].named:
@@ -230,6 +236,14 @@ class Readings:
             return merge_columns([blocks(rank, producer, needed) for rank, producer in enumerate(producers)])
 
         return read
+
+    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str]) -> Columns | None:
+        """These fields of all selected records; None where several producers have some, or must be read in blocks."""
+        from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
+
+        store = cast("Store", self)
+        ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
+        return read_whole(store, ranges, names)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

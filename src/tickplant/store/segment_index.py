@@ -11,7 +11,7 @@ from tickplant.store.daily_files import MANIFEST, Manifest, Span, read_manifest
 from tickplant.store.segments import Contents, Segment, Wound, journal_contents, span_contents, unreadable
 from tickplant.writer.index import FileIndex, WhileReading, load_index
 
-State = tuple[int, int]
+State = tuple[int, int, int]
 
 
 class SegmentIndex:
@@ -25,7 +25,7 @@ class SegmentIndex:
     def of(self, path: Path, within: tuple[int, int] | None = None) -> FileIndex:
         """The chunks of a journal file or, with the seqs `within` which its are, of a daily file. Raises StoreError."""
         self._while_reading()
-        key = _state(path)
+        key = file_state(path)
         known = self._indexes.get(path)
         if known is None or known[0] != key:
             index = load_index(path, while_reading=self._while_reading, within=within)
@@ -36,7 +36,7 @@ class SegmentIndex:
         """What a span holds. Raises DamageError, StoreError."""
         self._while_reading()
         path = span.path / MANIFEST
-        key = _state(path) if path.exists() else (0, 0)
+        key = file_state(path) if path.exists() else (0, 0, 0)
         known = self._manifests.get(path)
         if known is None or known[0] != key:
             known = self._manifests[path] = key, read_manifest(span)
@@ -87,12 +87,13 @@ def _or(one: np.void | None, other: np.void | None) -> np.void | None:
     return other if one is None else one
 
 
-def _state(path: Path) -> State:
+def file_state(path: Path) -> State:
+    """What changes whenever a file does. Raises StoreError."""
     try:
         state = path.stat()
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
-    return state.st_size, state.st_mtime_ns
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def is_gone(error: BaseException) -> bool:

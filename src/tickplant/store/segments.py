@@ -6,6 +6,7 @@ of their own, in several. Knows names and indexes; decodes nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -100,11 +101,13 @@ def producers_of(data_dir: Path, schema: Schema) -> list[str]:
     """Names of the processes whose records of this schema are stored. Raises StoreError."""
     found: set[str] = set()
     for root in (journal_root(data_dir), daily_root(data_dir)):
-        if root.is_dir():
-            try:
-                found |= {folder.name for folder in root.iterdir() if (folder / schema.name.lower()).is_dir()}
-            except OSError as error:
-                raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
+        try:
+            names = os.listdir(root)  # noqa: PTH208  # pathlib takes four times as long, and this is for every range
+            found |= {name for name in names if name not in found and (root / name / schema.name.lower()).is_dir()}
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
     return sorted(found)
 
 

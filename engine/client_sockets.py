@@ -1,4 +1,4 @@
-"""Sockets that clients connect to: where they may listen, and what libzmq itself keeps clients from."""
+"""The sockets that an engine opens to its clients: addresses, limits, and whose a frame is."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant import wire
+from tickplant.derive.derivation import Settings
+from tickplant.derive.registry import channels_of
 from tickplant.engine import retention
 from tickplant.engine.history_line import HistoryLine
 from tickplant.engine.publisher import Publisher
@@ -28,6 +30,7 @@ from tickplant.store import topic_history
 from tickplant.store.topic_history import TopicHistory
 from tickplant.writer.journal import Journal
 
+CHANNELS = channels_of(Settings(bar_s=(1, 60)))
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
     2: Instrument(2, "binance", "ETHUSDT", 2, 8),
@@ -44,7 +47,9 @@ class Bench:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.publisher = Publisher(self.context, "inproc://publish", ROWS.__getitem__, recovery_bytes=10_000)
+        self.publisher = Publisher(
+            self.context, "inproc://publish", ROWS.__getitem__, channels=CHANNELS, recovery_bytes=10_000
+        )
         self.asked = 0
         self.line = HistoryLine(self.context, "inproc://history", want=self.want_service)
         self.router = Router(self.context, "inproc://requests", self.publisher, {}, history=self.line)
@@ -106,10 +111,8 @@ class Bench:
         origin = self.origin if plain else None
         if schema is Schema.TICK:
             self.publisher.publish_ticks(records, origin)
-        elif schema is Schema.BBO:
-            self.publisher.publish_bbo(records, origin)
         else:
-            self.publisher.publish_bars(records, origin)
+            self.publisher.publish_derived(schema, records, origin)
 
     def keep(self, schema: Schema, records: np.ndarray) -> None:
         self.next_seq[schema] += len(records)

@@ -49,7 +49,9 @@ class SchemaLayout:
         columns = {}
         for name in self.ids:
             if name in self.wholes:
-                columns[name] = words[self.wholes[name], :rows].view(self.dtype[name])
+                # Of a float64 its bits: those of numbers near each other are near each other.
+                kind = np.dtype(np.int64) if self.dtype[name].kind == "f" else self.dtype[name]
+                columns[name] = words[self.wholes[name], :rows].view(kind)
             else:
                 place, shift = self.parts[name]
                 columns[name] = scratch.column(name, self.dtype[name], rows)

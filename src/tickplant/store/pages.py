@@ -22,7 +22,7 @@ from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
 from tickplant.store.tables import TABLES, VIEWS
 
-ALL_TABLES: Final = ("ticks", *VIEWS, "bbo", "bars")
+ALL_TABLES: Final = tuple(dict.fromkeys(("ticks", *VIEWS, *TABLES)))
 
 _PLACE: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,30}):(\d{1,19})", re.ASCII)
 

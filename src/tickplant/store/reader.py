@@ -11,7 +11,7 @@ record without a venue time (`ts_event` 0) is in no range that has a start or an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.fold import Book
+from tickplant.derive.series import SeriesTable
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Kind, Schema
@@ -106,11 +107,15 @@ class Store(Readings, StoredStreams):
             self._table = key, InstrumentTable.load(path)
         return self._table[1]
 
+    @cached_property
+    def series(self) -> SeriesTable:
+        """The names of the series of values, by number; it reads new ones when they are asked for."""
+        return SeriesTable(self.data_dir)
+
     def find(self, venue: str, symbol: str) -> list[Instrument]:
         """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
         table = self.instruments
-        found = table.find(venue, symbol)
-        if found:
+        if found := table.find(venue, symbol):
             return found
         known = sorted({f"{row.venue} {row.symbol}" for row in table})
         hint = f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}" if known else "it is empty"

@@ -17,7 +17,7 @@ import type { Market } from "./market.ts";
 import { colour, onTheme } from "./theme.ts";
 import type { BarRow, Page, Tick } from "./wire.ts";
 
-const FIRST_BARS = 60;
+const FIRST_BARS = 20; // few, and more as they come into view: a young store has them in many small chunks
 const MOST_BARS = 960;
 const OPEN_TRADES = 20_000;
 const NEAR_THE_END = 30;
@@ -33,7 +33,7 @@ export class Chart {
   #latest = new Latest();
   #older = false; // older bars are being read
   #whole = false; // there are none
-  #page = 2 * FIRST_BARS; // bars to read next: a young store has them in many small chunks
+  #page = 2 * FIRST_BARS; // bars to read next
   #grown = new Set<number>(); // begins of candles that have changed since they were drawn
   #waiting = false;
   #last = 0; // begin of the newest candle drawn

@@ -5,7 +5,7 @@ import { causeOf } from "./book.ts";
 import { h, mark, say } from "./dom.ts";
 import { Table } from "./table.ts";
 import { clockText, durationText, formatTime, nowNs, parseTime } from "./times.ts";
-import type { CoverageDay, Gap, Page, Tick } from "./wire.ts";
+import { type CoverageDay, type Gap, type Page, statusOf, type Tick } from "./wire.ts";
 
 const DAYS = 31;
 const DAY_MS = 86_400_000;
@@ -247,7 +247,7 @@ function cellOf(day: CoverageDay | undefined, chosen: string): HTMLElement {
   if (day.state === "gaps")
     cell.style.setProperty(
       "--share",
-      `${Math.round(Math.min(1, Math.log10(1 + seconds) / Math.log10(3600)) * 60 + 25)}%`,
+      `${Math.round(Math.min(1, Math.log10(1 + seconds) / Math.log10(3600)) * 27 + 18)}%`,
     );
   if (keyOf(day) === chosen) cell.setAttribute("aria-current", "true");
   return cell;
@@ -286,9 +286,10 @@ async function recordsAround(gap: Gap, signal: AbortSignal): Promise<HTMLElement
     ),
     ask<Page<Tick>>("history/ticks", { ...query, start: at, where: `seq > ${gap.seq}`, limit: AROUND }, signal),
   ]);
-  const table = new Table("Records around the gap", ["seq#", "received", "kind", "side", "price or cause#", "size#"]);
+  const table = new Table("Records around the gap", ["seq#", "received", "kind", "side", "price or what#", "size#"]);
   for (const tick of [...before.data, ...behind.data]) {
-    const price = tick.kind === "gap" ? wordsOf(causeOf(tick)) : (tick.price ?? "");
+    const price =
+      tick.kind === "gap" ? wordsOf(causeOf(tick)) : tick.kind === "status" ? statusOf(tick) : (tick.price ?? "");
     const line = table.row([
       tick.seq.toLocaleString("en"),
       clockText(parseTime(tick.ts_recv) ?? 0n, 9),

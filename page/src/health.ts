@@ -107,7 +107,7 @@ export class Health {
     this.#readings.push({ at: performance.now(), status, stages });
     this.#readings = this.#readings.filter((one) => performance.now() - one.at < WINDOW_MS + 2 * POLL_MS);
     const before = this.#readings.at(-2);
-    if (before)
+    if (before && this.#seconds() > 0.5)
       this.#rates.add(
         Date.now() / 1000,
         workOf(status, before.status, "feed", this.#seconds()),

@@ -95,9 +95,9 @@ export class Screen {
         ),
       ),
     );
+    void this.#timebar.open(market.venue, market.symbol);
     if (at === null) this.goLive();
     else this.seek(at);
-    void this.#timebar.open(market.venue, market.symbol);
   }
 
   goLive(): void {

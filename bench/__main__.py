@@ -31,6 +31,7 @@ MODULES: Final[dict[str, int]] = {
     "indicators": 2,
     "codec": 1,
     "queries": 1,
+    "scan": 1,
     "latency": 5,
     "order_plant": 5,
     "idle": 2,

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from bench.harness import Result, main, median_of
 from tickplant.feeds.capture_lines import parse_line
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import Ended, FeedContext
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, Kind, Schema, Side
 from tickplant.records.merge import join_records
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.venues import find_venue
 from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
 

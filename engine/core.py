@@ -18,13 +18,13 @@ from tickplant.books.order_books import MAX_ORDERS
 from tickplant.derive.bars import Bars
 from tickplant.engine import publisher
 from tickplant.engine.checkpoints import Schedule, checkpoint
-from tickplant.engine.publisher import Publisher
+from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import InstrumentTable
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
-from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side, StatusCode
 from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
@@ -44,6 +44,7 @@ class FeedBooks(NamedTuple):
     checkpoint_s: int = 0  # books are stored this often, with 0 never
     max_orders: int = MAX_ORDERS
     matching: bool = False  # crossed books of orders are resolved
+    seeks: bool = False  # a replay, whose time may jump
 
 
 class Feed:
@@ -134,8 +135,16 @@ class Engine:
         self._warn(sketch)
         return bbo, sketch.bars.apply(ticks)
 
-    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records]) -> None:
-        """Let a sketch take its feed's place, and tell subscribers what its books are now."""
+    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records], *, next_tick: int, next_bbo: int) -> None:
+        """Let a sketch take its feed's place, and tell subscribers what its books are now.
+
+        Args:
+            feed: that is replaced.
+            sketch: what the feed is now.
+            last_bbo: the last best bid and offer of each instrument.
+            next_tick: seq with which the feed goes on.
+            next_bbo: seq of the next best bid or offer that is stored.
+        """
         self.discard(sketch)
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
         self.feeds[self.feeds.index(feed)] = sketch
@@ -143,9 +152,10 @@ class Engine:
             if sketch.books.has_orders(instrument):
                 self._publisher.close_book(instrument)
             if not sketch.books.is_stale(instrument):
-                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument))
+                begin = Begin(sketch.origin.feed, next_tick)
+                self._publisher.publish_ticks(sketch.books.own_snapshot(instrument), begin=begin)
         for bbo in last_bbo:
-            self._publisher.publish_bbo(bbo)
+            self._publisher.publish_bbo(bbo, begin=Begin(self._publisher.engine, next_bbo))
 
     def announce(self, instruments: Iterable[int]) -> None:
         """Have topics for these books before they have records, so that one can ask for them: they are stale."""
@@ -156,6 +166,14 @@ class Engine:
     def take(self, feed: Feed, ticks: Records) -> None:
         """Publish the next ticks of a feed, and what they change."""
         ticks = self._admitted(feed, ticks)
+        if feed.config.seeks:
+            done = 0
+            for place in _first_sought(ticks).tolist():
+                self._take(feed, ticks[done:place])
+                feed.origin = Origin(feed.origin.feed)
+                feed.bars.restart()
+                done = place
+            ticks = ticks[done:]
         while self._store_checkpoints and (due := feed.schedule.due(ticks)) < len(ticks):
             self._take(feed, ticks[:due])
             # What came of the ticks before is stored already: whoever finds the checkpoint needs nothing older.
@@ -276,6 +294,12 @@ class Engine:
         self._known = len(self._table)
         for feed in (*self.feeds, *self._sketches):
             feed.reserve(self._known)
+
+
+def _first_sought(ticks: Records) -> NDArray[np.intp]:
+    """Where the time jumps: the first of each run of SOUGHT."""
+    sought = (ticks["kind"] == Kind.STATUS) & (ticks["price"] == StatusCode.SOUGHT)
+    return np.flatnonzero(sought & ~np.concatenate([[False], sought[:-1]]))
 
 
 def warm_up() -> None:

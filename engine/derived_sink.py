@@ -100,7 +100,7 @@ class Output:
         """
         if self._stored:
             records = self._only_new(records)
-        first = self._producer.position if self._producer else self._next_seq
+        first = self.next_seq
         self._next_seq = first + len(records)
         records["seq"] = np.arange(first, self._next_seq, dtype=np.uint64)
         if self._producer is None or not len(records):
@@ -117,6 +117,11 @@ class Output:
             self.dropped += len(records) - done
             self._producer.drop(len(records) - done)
         return records, done
+
+    @property
+    def next_seq(self) -> int:
+        """What the next record that is stored gets."""
+        return self._producer.position if self._producer else self._next_seq
 
     def _wait(self, left: int) -> None:
         self._in_hand = left

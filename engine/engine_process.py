@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +18,13 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.checkpoints import CheckpointOutput
+from tickplant.engine.client_sockets import check_exposed
 from tickplant.engine.core import Engine, FeedBooks
 from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
-from tickplant.engine.history_requests import Recalls
-from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.history_line import HistoryLine
+from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
 from tickplant.engine.tick_input import Input
@@ -32,7 +34,7 @@ from tickplant.runtime.accounts import Account
 from tickplant.runtime.child_loop import ChildLoop, Stopped
 from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.config import requests_address
-from tickplant.runtime.control import Counters, Recall
+from tickplant.runtime.control import Counters, WantHistory
 from tickplant.runtime.job_specs import EngineSpec, RingRef
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
@@ -70,12 +72,7 @@ class EngineProcess:
             check_exposed(address, insecure=config.insecure)
 
         self._loop = resources.enter_context(
-            ChildLoop(
-                spec.plant,
-                spec.name,
-                lambda: (self.counters(), self.accounts()),
-                on_beat=self._before_report,
-            )
+            ChildLoop(spec.plant, spec.name, lambda: (self.counters(), self.accounts()), on_beat=self._before_report)
         )
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
@@ -98,6 +95,7 @@ class EngineProcess:
             while_waiting=self._wait_in_publisher,
             guard=self._guard if config.publish.startswith("tcp://") else None,
             limits=config,
+            engine=spec.name,
         )
         if config.publish.startswith("tcp://"):
             burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
@@ -118,31 +116,30 @@ class EngineProcess:
             self._outputs[Schema.BAR].store,
             self._checkpoints.store if self._checkpoints else None,
         )
-        self._recalls: Recalls | None = None
-        if spec.recall:
-            self._recalls = Recalls(
-                context, spec.recall, spec.name, ask=lambda: self._loop.client.send(Recall(spec.name))
-            )
-            resources.callback(self._recalls.close)
+        want = partial(self._loop.client.send, WantHistory())
+        self._history = HistoryLine(context, spec.history, want=want) if spec.history else None
         self._router = Router(
             context,
             requests_address(config),
             self._publisher,
             {"book": self._engine.book, "orders": self._engine.orders},
-            recalls=self._recalls,
+            history=self._history,
+            shared=spec.is_shared,
             guard=self._guard if requests_address(config).startswith("tcp://") else None,
             limits=config,
         )
         if requests_address(config).startswith("tcp://"):
             self._guard.watch(context, self._router.socket)
         resources.callback(self._router.close, LINGER_S)
+        if self._history:
+            resources.callback(self._history.close)
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
         poll = self._loop.poll
         poll.add(self._guard.fileno(), self._guard.attend)
         poll.add_socket(self._publisher.socket, self._read_subscriptions)
         poll.add_socket(self._router.socket, self._router.serve)
-        if self._recalls:
-            poll.add_socket(self._recalls.socket, self._router.serve_recalled)
+        if self._history:
+            poll.add_socket(self._history.socket, self._router.pass_on_history)
         self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
 
     def run(self) -> None:
@@ -278,7 +275,8 @@ class EngineProcess:
         """A turn of a rebuild; at its end the feed is published again."""
         busy = rebuild.turn()
         if rebuild.finished and rebuild.live:
-            self._engine.replace(source.feed, rebuild.feed, rebuild.last_bbo())
+            nexts = {"next_tick": rebuild.live.position, "next_bbo": self._outputs[Schema.BBO].next_seq}
+            self._engine.replace(source.feed, rebuild.feed, rebuild.last_bbo(), **nexts)
             source.feed = rebuild.feed
             source.attach(rebuild.live, rebuild.lost)
             self._rebuilds += 1
@@ -330,7 +328,8 @@ class EngineProcess:
         self._loop.beat()
 
     def _before_report(self) -> None:
-        self._router.give_up_overdue()
+        if self._history:
+            self._history.remind()
         self._guard.sweep()
         if self._publisher.stalls != self._stalls:
             self._stalls = self._publisher.stalls
@@ -370,6 +369,7 @@ class EngineProcess:
                 checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
                 max_orders=config.max_orders,
                 matching=ref.producer in self.spec.matching,
+                seeks=self.spec.wait_for_subscriber,
             ),
         )
         source = Input(ref, ring, feed)

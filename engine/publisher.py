@@ -15,15 +15,16 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.engine.guard import RECEIVE_BUFFER_BYTES, Guard
-from tickplant.engine.retention import Origin, Past, Source
+from tickplant.engine.client_sockets import bind, descriptor, restrict
+from tickplant.engine.guard import Guard
+from tickplant.engine.retention import Origin, Past, Source, first_seq_of
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Schema
-from tickplant.runtime.config import EngineConfig, is_loopback
+from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
     BBO_CHANNEL,
     HEADER_BYTES,
@@ -59,10 +60,17 @@ class Kept(NamedTuple):
     source: Source | None  # None: the store does not have it
 
 
+class Begin(NamedTuple):
+    """From which seq of whom on the records of a store are published on a topic in this life of the engine."""
+
+    producer: str
+    seq: int
+
+
 class Topic:
     """One topic and what is kept of it."""
 
-    __slots__ = ("info", "kept", "name", "next_seq", "past", "source", "tail")
+    __slots__ = ("begin", "info", "kept", "name", "next_seq", "past", "source", "tail")
 
     def __init__(self, info: TopicInfo) -> None:
         self.name = info.topic.encode()
@@ -72,6 +80,7 @@ class Topic:
         self.kept: deque[Kept] = deque()
         self.past = Past()  # what is not kept any more
         self.tail = b""  # last records, where no message is kept
+        self.begin: Begin | None = None
 
     @property
     def oldest(self) -> int:
@@ -83,12 +92,12 @@ class Topic:
         info = self.info
         return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
 
-    def carry(self, info: TopicInfo, origin: Origin | None) -> None:
-        """What comes next is of this instrument and origin."""
+    def carry(self, info: TopicInfo, origin: Origin | None, producer: str) -> None:
+        """What comes next is of this instrument and origin; `producer` counts its seqs."""
         if origin is None:
             self.source = None
         elif self.source is None or self.source.origin is not origin or self.source.info is not info:
-            self.source = Source(origin, info)
+            self.source = Source(origin, info, producer)
         self.info = info
 
     def last_records(self, count: int) -> Records:
@@ -112,45 +121,6 @@ class _Stream:
             self.slots = np.full(2 * wanted, -1, np.int32)
 
 
-def check_exposed(address: str, *, insecure: bool) -> None:
-    """Refuse an address that other machines can reach, unless that was asked for. Raises ConfigError."""
-    host = address.removeprefix("tcp://").rpartition(":")[0]
-    if address.startswith("tcp://") and not insecure and not is_loopback(host):
-        raise ConfigError(
-            f"{address} can be reached from other machines, and the stream is not encrypted; "
-            "bind 127.0.0.1, or set insecure = true where the network is trusted"
-        )
-
-
-def bind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Bind, or say why not. Raises ConfigError."""
-    socket.set(zmq.IPV6, int("[" in address))
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        reason = "is already in use; is another plant up?" if error.errno == zmq.EADDRINUSE else error.strerror
-        raise ConfigError(f"cannot listen at {address}: {reason}") from None
-
-
-def restrict(socket: zmq.Socket[bytes], limits: EngineConfig, *, max_frame_bytes: int) -> None:
-    """What libzmq itself can keep clients from, before a socket is bound."""
-    socket.set(zmq.MAXMSGSIZE, max_frame_bytes)
-    socket.set(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
-    socket.set(zmq.HANDSHAKE_IVL, int(limits.handshake_s * 1000))
-    socket.set(zmq.TCP_KEEPALIVE, 1)  # a host that has vanished does not keep its place
-    socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
-    socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
-    socket.set(zmq.TCP_KEEPALIVE_CNT, 6)
-
-
-def descriptor(frame: zmq.Frame) -> int:
-    """The connection that a received frame came over, as libzmq's descriptor; -1 where it came over none."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
-
-
 class Publisher:
     """Sends records to subscribers and keeps the recent ones. Not thread-safe.
 
@@ -165,6 +135,7 @@ class Publisher:
         while_waiting: called every few milliseconds while a lossless publisher waits.
         guard: is told of subscriptions, and decides who may have them.
         limits: on what a client may send.
+        engine: name of the engine, the producer of derived records.
     """
 
     def __init__(
@@ -173,6 +144,7 @@ class Publisher:
         address: str,
         instrument: Callable[[int], Instrument],
         *,
+        engine: str = "engine",
         bar_s: Sequence[int] = (1, 60),
         recovery_bytes: int = 64 << 20,
         high_water_messages: int = 10_000,
@@ -191,6 +163,7 @@ class Publisher:
         self.published_bytes = 0
         self.by_name: dict[str, Topic] = {}
         self._instrument = instrument
+        self.engine = engine
         self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
         self._lossless = lossless
         self._guard = guard
@@ -214,13 +187,16 @@ class Publisher:
             self.socket.close(0)
             raise
 
-    def publish_ticks(self, ticks: Records, origin: Origin | None = None, *, highest: int = 0) -> None:
+    def publish_ticks(
+        self, ticks: Records, origin: Origin | None = None, *, highest: int = 0, begin: Begin | None = None
+    ) -> None:
         """Send TICK records. Every instrument must be known to `instrument`.
 
         Args:
             ticks: the records.
             origin: whose stream they are the next part of, so that the store has them; None where it has not.
             highest: instrument id that none of them exceeds, where that is known.
+            begin: without an origin, with which records of a store their topics will go on.
         """
         if not len(ticks):
             return
@@ -229,11 +205,11 @@ class Publisher:
             self._carried = grown(self._carried, 2 * highest)
         masks = np.empty(len(ticks), np.uint32)
         tick_channels(ticks, masks, self._carried)
-        self._publish(self._ticks, ticks, masks, origin, highest)
+        self._publish(self._ticks, ticks, masks, origin, begin, highest)
 
-    def publish_bbo(self, bbo: Records, origin: Origin | None = None) -> None:
+    def publish_bbo(self, bbo: Records, origin: Origin | None = None, *, begin: Begin | None = None) -> None:
         """Send BBO records, stored ones that were derived from this origin; see `publish_ticks`."""
-        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32), origin)
+        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32), origin, begin)
 
     def publish_bars(self, bars: Records, origin: Origin | None = None) -> None:
         """Send BAR records, of the lengths that were announced; see `publish_bbo`."""
@@ -298,6 +274,7 @@ class Publisher:
         records: Records,
         masks: NDArray[np.uint32],
         origin: Origin | None,
+        begin: Begin | None = None,
         highest: int = 0,  # instrument id, where it is known
     ) -> None:
         if not len(records):
@@ -309,10 +286,13 @@ class Publisher:
         rows, keys, starts = fanout.group(words, instruments, masks, len(stream.channels), stream.slots)
         data = rows.tobytes()
         publish_ns = time.time_ns()
+        producer = origin.feed if origin and stream is self._ticks else self.engine
         bounds = starts.tolist()
         for i, key in enumerate(keys.tolist()):
             topic, info = stream.routes.get(key) or self._open(stream, key)
-            topic.carry(info, origin)
+            topic.carry(info, origin, producer)
+            if begin:
+                topic.begin = topic.begin or begin
             for start in range(bounds[i], bounds[i + 1], MESSAGE_RECORDS):
                 end = min(start + MESSAGE_RECORDS, bounds[i + 1])
                 self._send(topic, data[start * record_bytes : end * record_bytes], end - start, publish_ns)
@@ -320,6 +300,7 @@ class Publisher:
     def _send(self, topic: Topic, payload: bytes, count: int, publish_ns: int) -> None:
         info = topic.info
         first = topic.next_seq
+        source = topic.source
         header = pack_header(
             info.schema,
             len(payload) // count,
@@ -330,6 +311,7 @@ class Publisher:
             info.instrument,
             info.price_scale,
             info.size_scale,
+            source.producer if source else b"",
         )
         send = self.socket.send
         try:
@@ -342,7 +324,9 @@ class Publisher:
         self.messages += 1
         self.records += count
         self.published_bytes += len(payload) + HEADER_BYTES
-        topic.kept.append(Kept(first, first + count - 1, header, payload, topic.source))
+        if topic.begin is None and source:
+            topic.begin = Begin(source.producer.decode("ascii"), first_seq_of(payload, count))
+        topic.kept.append(Kept(first, first + count - 1, header, payload, source))
         self._kept.append(topic)
         self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES
         while self.kept_bytes > self.recovery_bytes:

@@ -39,11 +39,12 @@ class Origin:
 class Source:
     """What a topic carries for a while: the records of one instrument from one origin; compared by identity."""
 
-    __slots__ = ("info", "origin")
+    __slots__ = ("info", "origin", "producer")
 
-    def __init__(self, origin: Origin, info: TopicInfo) -> None:
+    def __init__(self, origin: Origin, info: TopicInfo, producer: str) -> None:
         self.origin = origin
         self.info = info
+        self.producer = producer.encode("ascii")  # whose seqs the records have: the feed, or the engine
 
 
 class Interval(NamedTuple):
@@ -90,8 +91,7 @@ class Past:
         """A message with the topic sequences `first` to `last` is forgotten; those before it have been."""
         if source is not None:
             if source is not self._source:
-                record_bytes = len(payload) // (last - first + 1)
-                self._stretches.append(_Stretch(source, first, _seq(payload[:record_bytes])))
+                self._stretches.append(_Stretch(source, first, first_seq_of(payload, last - first + 1)))
             self._stretches[-1].extend(last, _seq(payload))
         self._source = source
 
@@ -110,6 +110,11 @@ class Past:
             if sequence <= stretch.sequences[-1]:
                 return max(sequence, stretch.sequences[0])
         return max(sequence, oldest)
+
+
+def first_seq_of(payload: bytes, records: int) -> int:
+    """The seq of the first of so many records."""
+    return _seq(payload[: len(payload) // records])
 
 
 def _seq(payload: bytes) -> int:

@@ -3,7 +3,7 @@
 Served by the publisher's thread between two batches, so a snapshot is exactly what the messages so far add up to. The
 requests are in `wire`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is
 bounded in bytes, a requester who does not read its replies loses them, and what must be read from the store is left
-to another process (`history_requests.py`).
+to another process (`history_line.py`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import REQUEST_FRAMES, Guard
-from tickplant.engine.history_requests import REPLY_BYTES, Envelope, Parked, Recalls
-from tickplant.engine.publisher import Publisher, Topic, bind, descriptor, restrict
+from tickplant.engine.history_line import Envelope, HistoryLine
+from tickplant.engine.publisher import Publisher, Topic
 from tickplant.errors import ConfigError
-from tickplant.records.layouts import DTYPES, Flag, Kind, Schema
+from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
-    MESSAGE_RECORDS,
+    GetHistory,
     GetRange,
     GetSnapshot,
     GetTopics,
     Gone,
+    OtherVersionError,
     Range,
     Refused,
     Reply,
@@ -35,7 +37,6 @@ from tickplant.wire import (
     Topics,
     decode_request,
     encode,
-    pack_header,
     split_topic,
 )
 
@@ -44,6 +45,8 @@ Records = NDArray[np.void]
 REQUESTS_PER_TURN: Final = 16
 _QUEUED_REQUESTS: Final = 32  # of one requester; more wait in its own socket
 _QUEUED_REPLIES: Final = 16
+REPLY_BYTES: Final = 1 << 20
+"""A range is cut when it reaches this size."""
 
 
 class Router:
@@ -54,7 +57,8 @@ class Router:
         address: to bind.
         publisher: whose topics these are.
         books: by channel, what gives the snapshot of an instrument's book, TICK records; see `Engine.book`.
-        recalls: who has the store read for ranges that the publisher has forgotten; without it they are gone.
+        history: the line to who reads the store, for what the publisher keeps no longer; without it that is gone.
+        shared: whether several feeds record a symbol of a venue, so that no seq says where its topics begin.
         guard: is told of requests, and decides whether there is room for a reply.
         limits: on what a client may send.
     """
@@ -66,17 +70,19 @@ class Router:
         publisher: Publisher,
         books: Mapping[str, Callable[[int], Records]],
         *,
-        recalls: Recalls | None = None,
+        history: HistoryLine | None = None,
+        shared: Callable[[str, str], bool] = lambda *_: False,
         guard: Guard | None = None,
         limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
     ) -> None:
         self.served = 0
         self.refused = 0
-        self.recalled = 0  # ranges that came from the store
+        self.recalled = 0  # replies that came from the store, with records
         self.unread = 0  # replies that a requester did not take
         self._publisher = publisher
         self._books = books
-        self._recalls = recalls
+        self._history = history
+        self._shared = shared
         self._guard = guard
         self._request_bytes = limits.request_kib << 10
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
@@ -107,45 +113,35 @@ class Router:
                     continue
             try:
                 answer = self._answer(envelope, request)
+            except OtherVersionError as error:
+                answer = Refused(error.id, str(error)), []
             except ValueError as error:
                 answer = Refused(0, str(error)), []
             if answer is not None:
-                self._send(envelope, *answer)
+                reply, frames = answer
+                self.refused += isinstance(reply, Refused)
+                self._send(envelope, [encode(reply), *frames])
         return True
 
-    def serve_recalled(self) -> None:
-        """Pass on what has come from the store."""
-        if self._recalls is None:
+    def pass_on_history(self) -> None:
+        """Pass on what has come from the history service."""
+        if self._history is None:
             return
-        for parked, payload in self._recalls.receive():
-            if payload:
-                self._send(parked.envelope, *self._recalled(parked, payload))
-                self.recalled += 1
-            else:
-                self._send(parked.envelope, self._gone(parked.request, parked.topic, parked.interval.last), [])
-
-    def give_up_overdue(self) -> None:
-        """Answer the requests for which the store has not been read in time. Call it about every second."""
-        if self._recalls is None:
-            return
-        for parked in self._recalls.overdue():
-            topic = parked.topic
-            # All that is forgotten: another attempt at the next part of it would keep its subscriber as long again.
-            self._send(parked.envelope, self._gone(parked.request, topic, topic.oldest), [])
+        for envelope, frames in self._history.receive():
+            self.recalled += len(frames) > 1
+            self._send(envelope, frames)
 
     def close(self, linger_s: float) -> None:
         """Let go of the socket."""
         self.socket.close(int(linger_s * 1000))
 
-    def _send(self, envelope: Envelope, reply: Reply, frames: list[bytes]) -> None:
-        self.refused += isinstance(reply, Refused)
+    def _send(self, envelope: Envelope, frames: list[bytes]) -> None:
         self.served += 1
-        message = [*envelope.route, encode(reply), *frames]
-        if self._guard and not self._guard.may_reply(envelope.fd, map(len, message[1:])):
+        if self._guard and not self._guard.may_reply(envelope.fd, map(len, frames)):
             self.unread += 1
             return
         try:
-            self.socket.send_multipart(message, zmq.NOBLOCK)
+            self.socket.send_multipart([*envelope.route, *frames], zmq.NOBLOCK)
         except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
             self.unread += 1
 
@@ -156,6 +152,11 @@ class Router:
         if isinstance(request, GetTopics):
             infos = [topic.now() for name, topic in publisher.by_name.items() if name.startswith(request.prefix)]
             return Topics(request.id, publisher.epoch, infos), []
+        if isinstance(request, GetHistory):
+            if self._history and self._history.ask_history(envelope, request):
+                return None
+            busy = "too many requests wait for the store: ask again later"
+            return Refused(request.id, busy if self._history else "this engine has no store to read"), []
         topic = publisher.by_name.get(request.topic)
         if topic is None and isinstance(request, GetSnapshot):
             topic = self._orders_of(request.topic)
@@ -164,21 +165,31 @@ class Router:
         if isinstance(request, GetSnapshot):
             return self._snapshot(request, topic)
         if request.epoch != publisher.epoch:
-            return Gone(request.id, publisher.epoch, request.topic, topic.oldest, topic.next_seq), []
+            return self._gone(request, topic, topic.oldest), []
         if request.first > request.last or request.first < 0 or request.last >= topic.next_seq:
             reason = f"{request.topic}: {request.first} to {request.last} is not a range below {topic.next_seq}"
             return Refused(request.id, reason), []
         if request.first >= topic.oldest:
             return self._range(request, topic)
-        interval = topic.past.interval(request.first) if self._recalls else None
-        if self._recalls and interval and self._recalls.park(envelope, request, topic, interval):
+        if self._history is None:
+            return self._gone(request, topic, topic.oldest), []
+        interval = topic.past.interval(request.first)
+        if interval is None:
+            return self._following(request, topic, request.first), []
+        otherwise = self._following(request, topic, interval.last)
+        if self._history.ask_passage(envelope, request, interval, otherwise):
             return None
-        return self._gone(request, topic, request.first if self._recalls and not interval else topic.oldest), []
+        return self._gone(request, topic, topic.oldest), []
 
-    def _gone(self, request: GetRange, topic: Topic, until: int) -> Gone:
+    def _following(self, request: GetRange, topic: Topic, until: int) -> Gone:
+        """Reply that what is available goes on behind a topic sequence."""
+        return self._gone(request, topic, topic.past.following(max(until, request.first + 1), topic.oldest))
+
+    def _gone(self, request: GetRange, topic: Topic, oldest: int) -> Gone:
         """Reply that the range starts before the oldest available record."""
-        oldest = topic.past.following(max(until, request.first + 1), topic.oldest)
-        return Gone(request.id, self._publisher.epoch, request.topic, oldest, topic.next_seq)
+        venue, symbol, _ = split_topic(request.topic)
+        begin = ("", -1) if topic.begin is None or self._shared(venue, symbol) else topic.begin
+        return Gone(request.id, self._publisher.epoch, request.topic, oldest, topic.next_seq, *begin)
 
     def _snapshot(self, request: GetSnapshot, topic: Topic) -> tuple[Reply, list[bytes]]:
         info = topic.now()
@@ -214,21 +225,3 @@ class Router:
             size += len(kept.payload)
             last = kept.last
         return Range(request.id, self._publisher.epoch, request.topic, first, last, len(frames) // 2), frames
-
-    def _recalled(self, parked: Parked, payload: bytes) -> tuple[Reply, list[bytes]]:
-        """Records from the store as messages; they begin with the first one that was asked for."""
-        request, info = parked.request, parked.interval.source.info
-        epoch = self._publisher.epoch
-        record_bytes = DTYPES[Schema(info.schema)].itemsize
-        records = len(payload) // record_bytes
-        frames: list[bytes] = []
-        for start in range(0, records, MESSAGE_RECORDS):
-            count = min(MESSAGE_RECORDS, records - start)
-            scales = info.price_scale, info.size_scale
-            first = request.first + start
-            frames += (
-                pack_header(info.schema, record_bytes, count, epoch, first, 0, info.instrument, *scales),
-                payload[start * record_bytes : (start + count) * record_bytes],
-            )
-        last = request.first + records - 1
-        return Range(request.id, epoch, request.topic, request.first, last, len(frames) // 2), frames

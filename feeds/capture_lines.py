@@ -13,8 +13,8 @@ A capture keeps all that an adapter was given and what it sent, so the adapter c
     NS*SYMBOL           the book was asked for again, at somebody's wish; all books where SYMBOL is empty
     NS&JSON             symbols were added or removed, at somebody's wish: {"added":[…],"removed":[…]}
 
-NS is the receive time in ns since the epoch. Recordings of others are `NS FRAME`, also in µs, ms or s, and so are
-captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
+NS is the receive time in ns since the epoch. Recordings of others are `TIME FRAME` (`runtime/line_times.py`), and so
+are captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,10 @@ from typing import Final
 import msgspec
 
 from tickplant.feeds.contract import Answer, Closed, Event, Frames, Opened, Request, Resync, Second, Send, Symbols
+from tickplant.runtime.line_times import EARLIEST_NS, LATEST_NS, split_time, why_not_split
+from tickplant.runtime.recorded_lines import LINE_BYTES, CutLine
 
-LINE_BYTES: Final = 32 << 20
-"""Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
-
-EARLIEST_NS: Final = 946_684_800 * 10**9
-LATEST_NS: Final = 4_102_444_800 * 10**9
-"""Receive times of a recording: from the year 2000 to before 2100."""
-
-_FACTORS: Final = (1, 10**3, 10**6, 10**9)
 _MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*&])([^ ]*) ?", re.DOTALL)
-
-
-class CutLine(bytes):
-    """The beginning of a line that is longer than LINE_BYTES; the rest is not kept."""
 
 
 class _Answer(msgspec.Struct):
@@ -114,19 +104,9 @@ def line_of(event: Opened | Closed | Answer | Second | Resync | Symbols | Send, 
 
 
 def parse_line(line: bytes) -> tuple[int, Event | None] | None:
-    """Time in ns and event of one line; the event is None for what was sent. None for no line: `why_not` says why.
-
-    The size of a time gives its unit (ns, µs, ms or s): only one unit puts it between EARLIEST_NS and LATEST_NS.
-    """
-    digits, _, frame = line.partition(b" ")
-    if digits.isdigit():
-        if len(digits) > 19 or not frame:
-            return None
-        number = int(digits)
-        for factor in _FACTORS:
-            if EARLIEST_NS <= number * factor < LATEST_NS:
-                return number * factor, _unmarked(frame.rstrip(b"\r"))
-        return None
+    """Time in ns and event of one line; the event is None for what was sent. None for no line: `why_not` says why."""
+    if found := split_time(line):
+        return found[0], _unmarked(found[1].rstrip(b"\r"))
     return _marked(line)
 
 
@@ -177,9 +157,4 @@ def why_not(line: bytes) -> str:
     """What keeps a line from being one of a recording, for the reject log."""
     if isinstance(line, CutLine):
         return f"longer than {LINE_BYTES >> 20} MiB"
-    digits, _, frame = line.partition(b" ")
-    if not digits.isdigit():
-        if _MARKED.match(line):
-            return "its time or its content cannot be read"
-        return "does not begin with a receive time in nanoseconds and a space"
-    return "the receive time is not between the years 2000 and 2100" if frame.rstrip(b"\r") else "has no frame"
+    return "its time or its content cannot be read" if _MARKED.match(line) else why_not_split(line)

@@ -14,12 +14,12 @@ from typing import Final
 
 from tickplant.errors import FeedError
 from tickplant.feeds.capture_lines import parse_line, why_not
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import Adapter, Ended, Resolver
 from tickplant.feeds.past import Covered, Life, Past, Records
 from tickplant.feeds.past_feed import PastFeed
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
+from tickplant.runtime.recorded_lines import Recording
 
 LINES: Final = 2048
 """Lines between two publishes: enough to make both cheap, few enough that heartbeats go out in time."""
@@ -46,6 +46,7 @@ class RecordedFeed(PastFeed):
         self._recording = Recording(path)
         self._covered: Covered | None = None  # where the recording reaches back into what is stored
         self._bad_lines = 0
+        self._first_bad = ""  # why that is no line
         self._newest_ns = 0
 
     @property
@@ -63,7 +64,7 @@ class RecordedFeed(PastFeed):
 
     async def _finish(self) -> None:
         if self._taken and self._taken == self._bad_lines:
-            raise FeedError(f"{self._recording.path}: not a recording: no line begins with a time in nanoseconds")
+            raise FeedError(f"{self._recording.path}: not a recording: its first line {self._first_bad}")
         if self._covered:
             await self._look_for_late(self._covered)
 
@@ -98,6 +99,7 @@ class RecordedFeed(PastFeed):
                 reason = self._why_not_then(parsed[0], lines[place + 1], latest_ns)
             if parsed is None or reason:
                 self._bad_lines += 1
+                self._first_bad = self._first_bad or reason
                 pipeline.malformed(line, reason)
             else:
                 ts_recv_ns, event = parsed

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, Protocol, cast
 
 import zstandard
 
-from tickplant.feeds.capture_reader import content_pieces
 from tickplant.feeds.contract import Frames
+from tickplant.runtime.recorded_lines import content_pieces
 
 FILE_LINK: Final = "file"
 """Link that the frames of a file come over: what is recorded of them has the times of the file."""

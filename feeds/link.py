@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
 
 from tickplant.feeds.backoff import Backoff, Breaker, admitted
@@ -47,6 +48,14 @@ class LinkListener(Protocol):
         ...
 
 
+class LinkCounts(msgspec.Struct):
+    """What has happened to all links of a feed, those that were closed for good included: no count ever falls."""
+
+    lost: int = 0
+    refused: int = 0  # attempts that did not open
+    handovers: int = 0  # transports that opened while the old one was still there
+
+
 class Link:
     """One connection that an adapter asked for. Drive it with `run()` as a task and `watch()` about once a second.
 
@@ -60,6 +69,7 @@ class Link:
         connect: Connect,
         *,
         breaker: Breaker,
+        counts: LinkCounts,
         stall_s: float = 30.0,
         max_age_s: float | None = None,
         reconnect_cap_s: float = 60.0,
@@ -67,9 +77,7 @@ class Link:
         self.spec = spec  # of the next socket; may be exchanged
         self.name = spec.name
         self.opened = 0
-        self.lost = 0
-        self.refused = 0  # attempts that did not open
-        self.handovers = 0  # transports that opened while the old one was still there
+        self._counts = counts
         self._listener = listener
         self._connect = connect
         self._breaker = breaker
@@ -186,7 +194,7 @@ class Link:
         self._opened_s = self._alive_s = time.monotonic()
         self._first_data_s, self._seen_reads, self._pinged = None, 0, False
         self._outbox.clear()
-        self.handovers += self._previous is not None
+        self._counts.handovers += self._previous is not None
         self._log.info("connected", handover=self._previous is not None)
         self._listener.link_opened(self.name)
 
@@ -205,7 +213,7 @@ class Link:
             reason, self._why = self._why or reason, ""
             self._current, self._previous = self._previous, None
             self._outbox.clear()
-            self.lost += 1
+            self._counts.lost += 1
             self._replacing = False
             self._pause = True
             self._wanted.set()
@@ -229,7 +237,7 @@ class Link:
             try:
                 transport = await self._connect(self.spec, self)
             except ConnectError as error:
-                self.refused += 1
+                self._counts.refused += 1
                 if self._breaker.failed(time.monotonic()):
                     self._listener.circuit(url, opened=True)
                 pause_s = self._backoff.failed(at_least_s=error.retry_after_s or 0.0)

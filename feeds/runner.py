@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from tickplant.errors import FeedError
@@ -39,7 +38,7 @@ from tickplant.feeds.contract import (
     Symbols,
 )
 from tickplant.feeds.last_ids import LastIds
-from tickplant.feeds.link import SHUTTING_DOWN, Link
+from tickplant.feeds.link import SHUTTING_DOWN, Link, LinkCounts
 from tickplant.feeds.pipeline import FeedPipeline
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.rest import RestClient
@@ -54,14 +53,6 @@ from tickplant.runtime.control import Counters
 SECOND_S: Final = 1.0
 SETTLE_S: Final = 5.0
 """How long a stopping feed waits for room, so that all is accounted for."""
-
-
-class Retired(msgspec.Struct):
-    """Counts of links that were closed for good."""
-
-    lost: int = 0
-    refused: int = 0
-    handovers: int = 0
 
 
 class LiveFeed:
@@ -115,7 +106,7 @@ class LiveFeed:
         self._links: dict[str, Link] = {}
         self._running: dict[str, asyncio.Task[None]] = {}  # of the links
         self._breakers: dict[str, Breaker] = {}  # by URL of links
-        self._retired = Retired()
+        self._counts = LinkCounts()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed = asyncio.Event()
         self._fatal: BaseException | None = None  # the feed cannot work; or a bug of ours
@@ -145,12 +136,12 @@ class LiveFeed:
     def counters(self) -> Counters:
         """See Source."""
         counters = self._pipeline.counters()
-        links, retired, clients = self._links.values(), self._retired, self._clients.values()
+        links, counts, clients = self._links.values(), self._counts, self._clients.values()
         counters["connections"] = len(links)
         counters["connections_open"] = sum(link.is_open for link in links)
-        counters["connections_lost"] = retired.lost + sum(link.lost for link in links)
-        counters["connections_refused"] = retired.refused + sum(link.refused for link in links)
-        counters["handovers"] = retired.handovers + sum(link.handovers for link in links)
+        counters["connections_lost"] = counts.lost
+        counters["connections_refused"] = counts.refused
+        counters["handovers"] = counts.handovers
         counters["rest_requests"] = sum(client.requests for client in clients)
         counters["rest_failed"] = sum(client.failed for client in clients)
         counters["rest_slow"] = sum(client.slow for client in clients)
@@ -256,6 +247,7 @@ class LiveFeed:
             self,
             self._connect,
             breaker=self._breakers.setdefault(spec.url, self._make_breaker()),
+            counts=self._counts,
             stall_s=config.stall_s,
             max_age_s=config.handover_s,
             reconnect_cap_s=config.reconnect_cap_s,
@@ -271,9 +263,6 @@ class LiveFeed:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await link.close(reason)
-            self._retired.lost += link.lost
-            self._retired.refused += link.refused
-            self._retired.handovers += link.handovers
 
         self._attend(close())
 

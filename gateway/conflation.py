@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import Event, levels_event, records_event
 from tickplant.records.layouts import Kind, Schema, Side
 from tickplant.records.merge import join_records

@@ -16,13 +16,14 @@ import msgspec
 import structlog
 import zmq
 
-from tickplant.client.follower import Follower, Message
+from tickplant.client.follower import Follower
 from tickplant.client.request_line import RequestLine, connect
+from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.wire import GetRange, GetSnapshot, GetTopics, Reply, Request, TopicInfo, Topics, unpack_header
 
 ANSWER_S: Final = 5.0
-RANGE_S: Final = 15.0  # an engine may read the store for it
+RANGE_S: Final = 10.0  # an engine may read the store for it
 TURN_MESSAGES: Final = 256
 UNDER_WAY: Final = 8  # requests: an engine keeps few replies for one client
 CHECK_IDLE_S: Final = 1.0
@@ -160,7 +161,8 @@ class EngineLink:
 
     def _follower(self, topic: str, epoch: int, next_seq: int, *, begins: bool) -> Follower | None:
         if topic not in self.followers and self._listener.wanted(topic):
-            follower = Follower(topic, snapshot=False, recover=True, from_start=begins)
+            # A client is told of another life by a gap and a snapshot: its cursor counts in one life.
+            follower = Follower(topic, snapshot=False, recover=True, from_start=begins, across_lives=False)
             self.followers[topic] = self._names[topic.encode()] = follower
             self._listener.on_topic(self, topic, (epoch, 0 if begins else next_seq))
         return self.followers.setdefault(topic, None)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.client.book_request import book_of
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.instruments import format_decimal
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, GapCause, Kind, Schema, StatusCode
 from tickplant.records.statistics import StatisticCode

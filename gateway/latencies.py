@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left
 from typing import Final
 
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.records.layouts import Flag, Kind, Schema
 
 BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

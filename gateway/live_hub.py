@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tickplant.client.book_request import Book, book_of
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.gateway.engine_link import EngineLink
 from tickplant.gateway.event_text import Event, records_event, snapshot_event

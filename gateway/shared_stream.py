@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from tickplant.client.follower import SNAPSHOT_CHANNELS, Message
+from tickplant.client.follower import SNAPSHOT_CHANNELS
+from tickplant.client.topic_message import Message
 from tickplant.client.topic_patterns import Pattern, filters
 from tickplant.gateway.conflation import Conflation, Gathered
 from tickplant.gateway.event_text import Event, gap_event

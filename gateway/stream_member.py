@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower, Message
+from tickplant.client.follower import SNAPSHOT_CHANNELS, Follower
+from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import Event, gap_event, records_event, sse_id
 from tickplant.gateway.stream_cursor import Cursor, Position
 from tickplant.records.layouts import Schema
@@ -228,7 +229,7 @@ class Member:
     def _catch_up(self, topic: str, join: _Join, until: Position) -> None:
         """Have the records that the client lacks fetched, and given before all that is live."""
         link = self.stream.links[topic]
-        follower = Follower(topic, snapshot=False, recover=True, since=join.at)
+        follower = Follower(topic, snapshot=False, recover=True, since=join.at, across_lives=False)
         known = link.infos.get(topic)
         epoch, seq = until
         info = TopicInfo(

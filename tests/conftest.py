@@ -89,7 +89,7 @@ def expect_nothing(now: Callable[[], Remains]) -> None:
     """Assert that nothing is left, after the last moments of a process that has been told to end."""
     if now() != NOTHING:
         with contextlib.suppress(AssertionError):
-            wait_for("the test's processes to end", lambda: now() == NOTHING, timeout_s=10)
+            wait_for("the test's processes to end", lambda: now() == NOTHING, timeout_s=60)
         assert now() == NOTHING
 
 

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
+from tickplant.writer.format.chunk_bounds import Bounds
 from tickplant.writer.format.chunk_layout import producer_id, read_header
-from tickplant.writer.format.codec import encode_chunk
+from tickplant.writer.format.codec import encode_with_bounds
 from tickplant.writer.index import (
     INDEX_SUFFIX,
     JOURNAL_SUFFIX,
@@ -197,7 +198,7 @@ class Journal:
         try:
             self._make_room(records)
             chunks = self._encode(records)
-            data = b"".join(chunks)
+            data = b"".join([chunk for chunk, _ in chunks])
             try:
                 self._clean = False
                 self._write_all(self._fd, data)
@@ -239,13 +240,11 @@ class Journal:
         finally:
             self._close_files()
 
-    def _encode(self, records: NDArray[np.void]) -> list[bytes]:
-        owner = producer_id(self.producer)
+    def _encode(self, records: NDArray[np.void]) -> list[tuple[bytes, Bounds]]:
+        owner, rows = producer_id(self.producer), self.chunk_records
         return [
-            encode_chunk(
-                records[start : start + self.chunk_records], self.schema, self.epoch, producer=owner, level=self.level
-            )
-            for start in range(0, len(records), self.chunk_records)
+            encode_with_bounds(records[start : start + rows], self.schema, self.epoch, producer=owner, level=self.level)
+            for start in range(0, len(records), rows)
         ]
 
     def _make_room(self, records: NDArray[np.void]) -> None:
@@ -282,10 +281,10 @@ class Journal:
         while left:
             left = left[self._files.write(fd, left) :]
 
-    def _append_index(self, offset: int, chunks: list[bytes]) -> None:
+    def _append_index(self, offset: int, chunks: list[tuple[bytes, Bounds]]) -> None:
         """An index that cannot be written is dropped: readers scan, and the next opening makes it anew."""
         headers = []
-        for chunk in chunks:
+        for chunk, _ in chunks:
             headers.append((offset, read_header(chunk)))
             offset += len(chunk)
         path = index_path(self._path)
@@ -294,7 +293,7 @@ class Journal:
                 path.unlink(missing_ok=True)
                 self._index_fd = self._files.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             if self._index_fd >= 0:
-                self._write_all(self._index_fd, make_entries(headers).tobytes())
+                self._write_all(self._index_fd, make_entries(headers, [bounds for _, bounds in chunks]).tobytes())
         except OSError:
             path.unlink(missing_ok=True)
             if self._index_fd >= 0:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tickplant.client.book_request import Book, fetch_book
-    from tickplant.client.follower import Message
+    from tickplant.client.replay_control import ReplayControl
     from tickplant.client.subscription import Subscription, subscribe
+    from tickplant.client.topic_message import Message
     from tickplant.errors import (
         ConfigError,
         ControlError,
@@ -63,6 +64,7 @@ __all__ = [
     "Instrument",
     "Kind",
     "Message",
+    "ReplayControl",
     "RingError",
     "Schema",
     "Side",
@@ -85,6 +87,7 @@ _HOMES = {
     "client.subscription": ("Subscription", "subscribe"),
     "client.book_request": ("Book", "fetch_book"),
     "client.follower": ("Message",),
+    "client.replay_control": ("ReplayControl",),
     "instruments": ("Instrument", "format_decimal"),
     "store.reader": ("Store",),
     "store.tables": ("duckdb", "polars"),

@@ -25,7 +25,7 @@ from tickplant.feeds.contract import Followed, Symbols
 from tickplant.records.layouts import Flag, GapCause, StatusCode
 from tickplant.venues import VENUES
 
-CUTS = pytest.mark.parametrize("cuts", [8, pytest.param(50, marks=pytest.mark.long)])
+CUTS = pytest.mark.parametrize("cuts", [4, pytest.param(50, marks=pytest.mark.long)])
 
 
 def with_trades() -> list[Any]:

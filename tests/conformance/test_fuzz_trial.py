@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from venue_samples import SAMPLES
 
 VENUE: Final = pytest.mark.parametrize("venue", SAMPLES)
-EXAMPLES: Final = pytest.mark.parametrize("examples", [15, pytest.param(400, marks=pytest.mark.long)])
+EXAMPLES: Final = pytest.mark.parametrize("examples", [6, pytest.param(400, marks=pytest.mark.long)])
 
 
 @functools.cache

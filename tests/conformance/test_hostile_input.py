@@ -41,7 +41,7 @@ from tickplant.records.channels import ON_CHANNEL
 from tickplant.records.layouts import Flag, GapCause, Kind
 
 VENUE: Final = pytest.mark.parametrize("venue", SAMPLES)
-EXAMPLES: Final = pytest.mark.parametrize("examples", [15, pytest.param(400, marks=pytest.mark.long)])
+EXAMPLES: Final = pytest.mark.parametrize("examples", [10, pytest.param(400, marks=pytest.mark.long)])
 STEADY_NS: Final = 6 * SECOND // 10
 REFUSED: Final = "subscription refused"
 

@@ -21,11 +21,11 @@ from sim_process import SimProcess, sim_process
 from venue_life import Books, credential
 from venue_samples import WITH_LINKS, VenueSample
 
-from tickplant.feeds.capture_reader import Recording
 from tickplant.instruments import FEED_SYMBOL, Instrument
 from tickplant.records.channels import STREAM_OF_KIND
 from tickplant.records.layouts import TICK, GapCause, Kind, Schema, StatusCode
 from tickplant.runtime.job_specs import Live
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
+from small_disk import fill, mount, small_disk, unmount
 
 import tickplant as tp
 from tickplant.records.layouts import GapCause, Kind
@@ -21,41 +19,6 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 TEXT = DEMO.replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 16384\n")
 DISK_BYTES = 96 << 20
-BLOCK_BYTES = 1 << 20
-
-
-def mount(*words: str | Path) -> None:
-    """Skips where this machine does not let us mount."""
-    done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
-
-
-def unmount(folder: Path) -> None:
-    # Lazily: whoever still has a file open keeps it.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder)
-    try:
-        yield
-    finally:
-        unmount(folder)
-
-
-def fill(folder: Path) -> Path:
-    """Take all the space that is left; removing the file gives it back."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0" * BLOCK_BYTES) == BLOCK_BYTES:
-            pass
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0"):
-            pass
-    return ballast
 
 
 def counter(running: PlantProcess, process: str, name: str) -> int:
@@ -110,7 +73,7 @@ def expect_everything_told(running: PlantProcess) -> None:
 
 
 def test_a_full_disk_costs_what_no_longer_fits_into_the_ring_and_the_gaps_say_what(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "data"), plant(tmp_path, TEXT, rate=2000) as running:
+    with small_disk(tmp_path / "data", DISK_BYTES), plant(tmp_path, TEXT, rate=2000) as running:
         wait_for("records on disk", lambda: counter(running, "writer", "records") > 2000)
         ballast = fill(running.data_dir)
         expect_trouble(running, "No space left on device")

@@ -21,10 +21,10 @@ from stuck_pipe import fill
 from ws_server import trade, ws_server
 
 from tickplant.feeds.capture_lines import parse_line
-from tickplant.feeds.capture_reader import Recording as RecordingFile
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.runtime.control import Resync, Stop
 from tickplant.runtime.job_specs import Live, Recording
+from tickplant.runtime.recorded_lines import Recording as RecordingFile
 from tickplant.store.reconcile import Reconciliation
 
 pytestmark = pytest.mark.usefixtures("unmeasured")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from plant_process import DEADLINE_S, plant, wait_for
 
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.records.layouts import Flag, Kind, Schema, StatusCode
 from tickplant.records.merge import join_records
 from tickplant.store.reader import Store

@@ -375,6 +375,7 @@ def test_streams_end_when_the_gateway_does(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.long
 def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
     async def test() -> None:
         async with served(tmp_path, stalled_s=0.3, queue_kib=256) as (app, connections, port):
@@ -435,8 +436,8 @@ def test_a_thousand_clients_that_break_off_leave_no_descriptor(tmp_path: Path) -
                             await reader.read(10)
                 app.engine.trade(1, number)
                 writer.transport.abort()
+            counts = app.services.counts
             await until(lambda: connections.count == 0 and not app.services.hub.streams)
-            await until(lambda: descriptors() <= before)
-            assert app.services.counts["sse_clients"] == app.services.counts["ws_clients"] == 0
+            await until(lambda: descriptors() <= before and counts["sse_clients"] == counts["ws_clients"] == 0)
 
     run(test())

@@ -22,6 +22,7 @@ from plant_process import wait_for
 
 import tickplant
 from tickplant import wire
+from tickplant.records.layouts import Schema
 from tickplant.runtime.config import beside
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
@@ -82,6 +83,9 @@ class Plant:
         return now_mib
 
     def publish(self, count: int = 500) -> None:
+        ring = self.engine.rings[Schema.TICK]
+        # No faster than a busy machine lets the engine read, or the ring runs over.
+        wait_for("the engine to read", lambda: all(one.lag < 4096 for one in ring.statistics().consumers))
         ticks = self._market.ticks(count)
         self.engine.publish(ticks)
         self.book_records += int(np.count_nonzero(ticks["kind"] != 1))

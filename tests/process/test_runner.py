@@ -18,7 +18,6 @@ from ws_server import Addresses, ws_server
 
 from tickplant.errors import FeedError
 from tickplant.feeds.capture import Capture
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import (
     Answer,
     Close,
@@ -45,6 +44,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.batch import TickBatch
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import FeedConfig
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 DEADLINE_S = 60.0

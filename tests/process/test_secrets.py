@@ -21,7 +21,7 @@ import pytest
 from plant_process import PlantProcess, plant, tickplant, wait_for
 from websockets.sync.server import ServerConnection, serve
 
-from tickplant.feeds.capture_reader import Recording
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.venues import VENUES
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]

@@ -384,7 +384,7 @@ def refused(**spec: Any) -> str:
 
 def test_mistakes_of_the_user_are_told_in_a_sentence(tmp_path: Path, spot: SimProcess) -> None:
     missing = tmp_path / "none.gz"
-    assert refused(recording=str(missing)) == f"{missing}: there is no such recording"
+    assert refused(recording=str(missing)) == f"{missing}: the recording cannot be read: No such file or directory"
     assert f"cannot listen on 127.0.0.1:{spot.port}: Address already in use" in refused(port=spot.port)
     assert "cannot be opened for the log" in refused(log=str(tmp_path / "no" / "log"))
     assert "the spec is wrong" in refused(venue="nowhere")

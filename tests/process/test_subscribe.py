@@ -20,7 +20,7 @@ import tickplant
 from tickplant import wire
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks, PlainBars
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.shm.ring import Mode
 

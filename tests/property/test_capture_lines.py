@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickplant.feeds.capture_lines import LATEST_NS, CutLine, line_of, lines_of, parse_line, why_not
+from tickplant.feeds.capture_lines import line_of, lines_of, parse_line, why_not
 from tickplant.feeds.contract import Answer, Closed, Frames, Opened, Request, Resync, Second, Send, Symbols
+from tickplant.runtime.line_times import LATEST_NS
+from tickplant.runtime.recorded_lines import CutLine
 
 NAMES = st.text(st.characters(categories=("L", "N"), include_characters="-_/.:<>=+!"), min_size=1, max_size=12)
 TIMES = st.integers(10**17, LATEST_NS - 1).filter(lambda ns: ns >= 946_684_800 * 10**9)

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import transform
+from tickplant.writer.format import columns, describing, grouping, restoring, sections, transform
+from tickplant.writer.format.chunk_layout import MAX_ROWS
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS
 
@@ -63,17 +64,39 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     keys = keys % np.uint64(7) * np.uint64(2**61 + 3)
     numbers, expected = np.empty((2, len(keys)), np.int32)
     with np.errstate(over="ignore"):
-        count = transform.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
-    assert count == transform.number_keys_reference(keys, expected)
+        count = grouping.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
+    assert count == grouping.number_keys_reference(keys, expected)
     assert np.array_equal(numbers, expected)
 
     previous, expected_previous, order, expected_order = np.empty((4, len(keys)), np.int32)
-    transform.link_rows(numbers, count, previous)
-    transform.link_rows_reference(numbers, count, expected_previous)
+    grouping.link_rows(numbers, count, previous)
+    grouping.link_rows_reference(numbers, count, expected_previous)
     assert np.array_equal(previous, expected_previous)
-    ends = transform.order_by_group(numbers, count, order)
-    assert np.array_equal(ends, transform.order_by_group_reference(numbers, count, expected_order))
+    ends = grouping.order_by_group(numbers, count, order)
+    assert np.array_equal(ends, grouping.order_by_group_reference(numbers, count, expected_order))
     assert np.array_equal(order, expected_order)
+
+
+@given(st.integers(1, 60), st.sampled_from([1, 3, 300]), st.randoms(use_true_random=False))
+@settings(max_examples=100)
+def test_rows_are_sorted_by_group_and_stream_like_the_reference(rows: int, most: int, random: Random) -> None:
+    first, second, third = (
+        np.array([random.randrange(most) % 256 for _ in range(rows)], dtype)
+        for dtype in (np.uint32, np.uint8, np.uint8)
+    )
+    keys = np.empty(rows, np.uint64)
+    groups, numbers, order, sorted_rows, expected, expected_order = np.empty((6, rows), np.int32)
+    with np.errstate(over="ignore"):
+        ends = grouping.sort_groups(first, second, third, keys, groups, order)
+        wanted = grouping.sort_groups_reference(first, second, third, keys, expected, expected_order)
+        assert np.array_equal(ends, wanted)
+        assert np.array_equal(groups, expected)
+        assert len(ends) == 1 or np.array_equal(order, expected_order)
+        ends = grouping.sort_streams(keys, np.uint64(8), groups, order, ends, numbers, sorted_rows)
+    wanted = grouping.sort_streams_reference(keys, 8, expected, expected_order)
+    assert np.array_equal(ends, wanted)
+    assert np.array_equal(numbers, expected)
+    assert len(ends) == 1 or np.array_equal(sorted_rows, expected_order)
 
 
 @given(words)
@@ -101,8 +124,8 @@ def test_residuals_equal_the_reference_and_restore_the_values(
     rows = len(values)
     groups = np.array([random.randrange(3) for _ in range(rows)], np.int32)
     previous, order = np.empty((2, rows), np.int32)
-    transform.link_rows_reference(groups, 3, previous)
-    transform.order_by_group_reference(groups, 3, order)
+    grouping.link_rows_reference(groups, 3, previous)
+    grouping.order_by_group_reference(groups, 3, order)
     order = order if grouped else np.empty(0, np.int32)
     made, expected, restored, expected_restored = np.empty((4, rows), np.uint64)
     with np.errstate(over="ignore"):
@@ -117,22 +140,107 @@ def test_residuals_equal_the_reference_and_restore_the_values(
 
 @given(words, word, st.randoms(use_true_random=False))
 @settings(max_examples=150)
-def test_grouped_residuals_equal_the_reference_and_restore_the_values(
-    values: NDArray[np.uint64], base: int, random: Random
-) -> None:
-    rows = len(values)
-    numbers, order = np.empty((2, rows), np.int32)
-    count = transform.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
-    ends = transform.order_by_group_reference(numbers, count, order)
-    made, expected, restored, expected_restored = np.empty((4, rows), np.uint64)
+def test_grouped_residuals_equal_the_reference(values: NDArray[np.uint64], base: int, random: Random) -> None:
+    order, ends = sorted_rows(len(values), random)
+    made, expected, restored = np.empty((3, len(values)), np.uint64)
     with np.errstate(over="ignore"):
         transform.make_grouped_residuals(values, np.uint64(base), order, ends, made)
         transform.make_grouped_residuals_reference(values, base, order, ends, expected)
-        assert np.array_equal(made, expected)
-        transform.restore_grouped_values(made, np.uint64(base), order, ends, restored)
-        transform.restore_grouped_values_reference(expected, base, order, ends, expected_restored)
+        transform.restore_grouped_values_reference(expected, base, order, ends, restored)
+    assert np.array_equal(made, expected)
     assert np.array_equal(restored, values)
-    assert np.array_equal(expected_restored, values)
+
+
+def sorted_rows(rows: int, random: Random) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows in the order of three groups, numbered as they appear, and where those end."""
+    numbers, order = np.empty((2, rows), np.int32)
+    count = grouping.number_keys_reference(np.array([random.randrange(3) for _ in range(rows)], np.uint64), numbers)
+    return order, grouping.order_by_group_reference(numbers, count, order)
+
+
+MANY = 1500  # rows: more than a kernel unpacks at once
+
+
+@given(
+    st.one_of(st.integers(1, 20), st.just(MANY)),
+    st.integers(0, 8),
+    st.integers(0, 0x7F),
+    word,
+    word,
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=100)
+def test_a_column_is_restored_like_the_reference(
+    rows: int, width: int, bits: int, base: int, divisor: int, random: Random
+) -> None:
+    order, ends = sorted_rows(rows, random)
+    apart = np.array([row for row in range(min(rows, 20)) if random.randrange(8) == 0], np.int64)
+    count = len(apart) if random.randrange(10) else 3
+    nothing = apart[:0]
+    column = np.array([7, bits, width, base, divisor, count, 3], np.uint64)
+    planes = np.frombuffer(random.randbytes(3 + width * rows + 8 * count), np.uint8)
+    with np.errstate(over="ignore"):
+        for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+            made, expected = np.zeros((2, rows), dtype)
+            for places, stops in ((order, ends), (order[:0], nothing)):
+                how = planes, column, places, stops, apart if bits & columns.APART else nothing
+                status = restoring.restore(*how, made)
+                assert status == restoring.restore_reference(*how, expected)
+                assert status or np.array_equal(made, expected)
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 255), st.sampled_from([1, 3, 4, 5, 6, 0x10, 0x30])), max_size=60).map(bytes),
+    st.integers(1, 5),
+    st.sampled_from([1, 300, MAX_ROWS]),
+    word,
+    st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from(list(Schema)),
+)
+@settings(max_examples=150)
+@example(bytes([6, 0x10, 8, 7, 7, 0x70, 1, 5, 6, 7, 5, 0x10, 3, 9]), 3, 300, 2**64 - 1, -5, Schema.BBO)
+def test_a_section_is_described_like_the_reference(
+    data: bytes, count: int, rows: int, first_seq: int, ts_recv: int, schema: Schema
+) -> None:
+    origins = sections.SectionLayout(schema).origins
+    made, expected = np.zeros((2, count, len(sections.Described._fields)), np.uint64)
+    with np.errstate(over="ignore"):
+        end = describing.describe(
+            np.frombuffer(data, np.uint8), rows, origins, np.uint64(first_seq), np.int64(ts_recv), made
+        )
+    assert end == describing.describe_reference(data, rows, origins, first_seq, ts_recv, expected)
+    assert np.array_equal(made, expected)
+
+
+@given(st.integers(1, 30), st.sampled_from([8, 9, 11, 13]), st.integers(0, 5), st.randoms(use_true_random=False))
+@settings(max_examples=50)
+def test_columns_are_joined_like_the_reference(rows: int, width: int, more: int, random: Random) -> None:
+    """To records, to words, and to keys."""
+    words_of = np.frombuffer(random.randbytes(8 * width * (rows + more)), np.uint64).reshape(width, rows + more).copy()
+    made, expected = np.empty((2, rows, width), np.uint64)
+    restoring.interleave(words_of, made)
+    restoring.interleave_reference(words_of, expected)
+    assert np.array_equal(made, expected)
+    apart, expected_apart = np.zeros((2, width + 1, rows + more), np.uint64)
+    restoring.separate(made, apart)
+    restoring.separate_reference(made, expected_apart)
+    assert np.array_equal(apart, expected_apart)
+
+    first, second, third = (words_of[place, :rows].astype(f"u{4 >> place}") for place in range(3))
+    whole, expected_whole = words_of[3, :rows] & np.uint64(0xFFFF_FFFF_0000_FFFF), words_of[4, :rows].copy()
+    expected_whole[:] = whole
+    restoring.add_part(second, np.uint64(16), whole)
+    restoring.add_part_reference(second, 16, expected_whole)
+    assert np.array_equal(whole, expected_whole)
+    nothing = third[:0]
+    restoring.take_part(whole, np.uint64(16), second)
+    narrow = np.empty(rows, second.dtype)
+    restoring.take_part_reference(expected_whole, 16, narrow)
+    assert np.array_equal(second, narrow)
+    for parts in ((first, second, third), (first, first, nothing), (first, nothing, nothing)):
+        grouping.join_keys(*parts, whole)
+        grouping.join_keys_reference(*parts, expected_whole)
+        assert np.array_equal(whole, expected_whole)
 
 
 @given(words, st.sampled_from([1, 2, 1000, 2**40, 2**63]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import START_NS, make_ticks
 
+from tickplant.errors import DamageError
 from tickplant.records.layouts import TICK, Kind, Schema
 from tickplant.store.reader import Store
+from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
+from tickplant.store.whole_reading import read_whole
+from tickplant.writer.index import Damage
 from tickplant.writer.journal import Journal
 
 ROWS = 1500
@@ -62,6 +67,54 @@ def test_blocks_hold_the_columns_of_the_records(
         found = np.concatenate([np.zeros(0, TICK[name]), *(block.columns[name] for block in blocks)])
         assert found.dtype == TICK[name]
         assert found.tobytes() == np.ascontiguousarray(records[name]).tobytes()
+
+
+@given(selections, names, some_seq, some_seq, st.booleans())
+def test_all_at_once_is_all_of_the_blocks(
+    store: Store, selection: Selection, columns: list[str] | None, first: int | None, last: int | None, threads: bool
+) -> None:
+    asked = Range("feed", Schema.TICK, selection, first or 0, last)
+    names = TICK.names or () if columns is None else columns
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tickplant.store.whole_reading.CHUNKS_A_WORKER", 1 if threads else ROWS)
+        patch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+        whole = read_whole(store, [asked], names)
+    blocks = list(store.blocks("feed", Schema.TICK, selection, names, first_seq=first or 0, last_seq=last))
+    if whole is None:  # no chunk may have any
+        assert not blocks
+        return
+    assert [*whole] == [*names]
+    for name in names:
+        expected = np.concatenate([np.zeros(0, TICK[name]), *(block.columns[name] for block in blocks)])
+        assert whole[name].dtype == TICK[name]
+        assert whole[name].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_damage_is_reported_once_and_the_rest_is_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
+    monkeypatch.setattr("tickplant.store.whole_reading.CHUNKS_A_WORKER", 1 if threads else ROWS)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    damaged = tmp_path / "data"
+    shutil.copytree(store.data_dir, damaged)
+    path = store.files("feed", Schema.TICK)[1]
+    broken = damaged / path.relative_to(store.data_dir)
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    broken.write_bytes(data)
+    asked = Range("feed", Schema.TICK, Selection())
+    with pytest.raises(DamageError, match=broken.name):
+        read_whole(Store(damaged), [asked], ["seq"])
+    told: list[Damage] = []
+    whole = read_whole(Store(damaged, on_damage=told.append), [asked], ["seq"])
+    assert whole is not None
+    expected: list[Damage] = []
+    blocks = list(Store(damaged, on_damage=expected.append).blocks("feed", Schema.TICK, Selection(), ["seq"]))
+    assert told == expected
+    assert len(told) == 1
+    assert np.array_equal(whole["seq"], np.concatenate([block.columns["seq"] for block in blocks]))
+    assert 0 < len(whole["seq"]) < ROWS
 
 
 def test_a_column_that_is_not_there_is_named(store: Store) -> None:

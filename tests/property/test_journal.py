@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from made_records import make_ticks
 from numpy.typing import NDArray
 
@@ -59,10 +59,13 @@ def read(data_dir: Path) -> tuple[NDArray[np.uint64], list[Damage]]:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_a_journal_cut_at_every_byte_gives_every_whole_chunk(journal: Path, tmp_path: Path, indexed: bool) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
+def test_a_journal_cut_at_any_byte_gives_every_whole_chunk(
+    journal: Path, tmp_path: Path, stride: int, indexed: bool
+) -> None:
     path = copy_of(journal, tmp_path, indexed=indexed)
     ends = [0, *(int(entry["offset"]) for entry in load_index(journal).entries[1:]), journal.stat().st_size]
-    for size in range(journal.stat().st_size, -1, -5 if indexed else -1):
+    for size in range(journal.stat().st_size, -1, -stride):
         with path.open("r+b") as file:
             file.truncate(size)
         whole = sum(end <= size for end in ends) - 1
@@ -118,6 +121,27 @@ def test_every_flipped_byte_of_a_chunk_is_named_and_later_chunks_stay_readable(
             assert found[0].length_bytes > 0
             assert found[0].first_seq == missing.start
             assert found[0].last_seq in ({missing.stop - 1, None} if chunk == CHUNKS - 1 else {missing.stop - 1})
+
+
+@given(st.integers(0, CHUNKS - 1), st.integers(0, CHUNKS))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(0, 1)
+@example(CHUNKS - 1, 0)
+@example(0, CHUNKS)
+def test_a_chunk_that_stands_twice_is_named_and_read_once(journal: Path, tmp_path: Path, one: int, before: int) -> None:
+    path = copy_of(journal, tmp_path, indexed=False)
+    entries = load_index(journal).entries
+    starts = [*(int(offset) for offset in entries["offset"]), journal.stat().st_size]
+    data = path.read_bytes()
+    path.write_bytes(data[: starts[before]] + data[starts[one] : starts[one + 1]] + data[starts[before] :])
+    seqs, found = read(tmp_path)
+    assert seqs.tolist() == list(range(len(TICKS)))
+    (damage,) = found
+    assert damage.length_bytes > 0
+    writer = Journal(tmp_path, Schema.TICK, "feed")
+    assert writer.next_seq == len(TICKS)
+    writer.close()
+    assert read(tmp_path)[0].tolist() == list(range(len(TICKS)))
 
 
 @given(st.data())

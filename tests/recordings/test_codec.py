@@ -7,11 +7,11 @@ import pytest
 from independent import recording
 
 from tickplant.feeds.capture_lines import parse_line
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import FeedContext
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.venues import find_venue
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 

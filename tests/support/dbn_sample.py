@@ -15,6 +15,7 @@ from made_dbn import ALWAYS, T0_NS, metadata, orders
 
 from tickplant.feeds.contract import Closed, Event, Frames, Opened
 from tickplant.feeds.venues.databento import dbn
+from tickplant.records import dbn_layouts
 
 LINK: Final = "GLBX.MDP3"
 SYMBOLS: Final = ("GLBX.MDP3/TEST", "GLBX.MDP3/OTHER")
@@ -25,7 +26,7 @@ LINES: Final = (b"lsg_version=0.4.2\ncram=abc123\n", b"success=1|session_id=5\n"
 def layouts(seed: int) -> list[bytes]:
     """A record of each type and length, with any content."""
     chance = random.Random(seed)
-    heads = ((kind, size) for kind, size in dbn.LAYOUTS)
+    heads = ((kind, size) for kind, size in dbn_layouts.LAYOUTS)
     return [
         bytes((size // 4, kind)) + b"\1\0\7\0\0\0" + T0_NS.to_bytes(8, "little") + chance.randbytes(size - 16)
         for kind, size in heads

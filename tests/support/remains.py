@@ -56,11 +56,11 @@ class Watch:
         )
 
     def since(self, before: Remains) -> Remains:
-        """What is there now and was not. The children of a process that was there are its own affair."""
+        """What is there now and was not. The children of a process that was there are its own affair, sockets too."""
         now, pids = self.now(), {pid for pid, _ in before.processes}
         return Remains(
             frozenset(self._mine(now.segments - before.segments)),
-            now.files - before.files,
+            frozenset(path for path in now.files - before.files if not _comes_and_goes(path, before.files)),
             frozenset(one for one in now.processes - before.processes if _parent(one[0]) not in pids),
         )
 
@@ -74,6 +74,11 @@ class Watch:
             # A replay adds its pid.
             self._plants[plant_id] = any(plant_id.startswith(cfg.plant_id(folder)) for folder in folders)
         return self._plants[plant_id]
+
+
+def _comes_and_goes(path: str, before: frozenset[str]) -> bool:
+    folder, _, name = path.rpartition("/")
+    return name == cfg.HISTORY and folder in before
 
 
 def _processes(runtime_dir: Path) -> set[tuple[int, str]]:

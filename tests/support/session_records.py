@@ -12,9 +12,9 @@ from venue_session import VenueSession
 
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.capture_lines import parse_line
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import Answer, Closed, Ended, Frames, Opened, Resync, Second, Send, Symbols
 from tickplant.records.layouts import TICK, Flag, Kind, StatusCode
+from tickplant.runtime.recorded_lines import Recording
 
 FIELDS: Final = [name for name in TICK.names or () if name not in ("seq", "instrument")]
 

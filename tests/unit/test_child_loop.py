@@ -14,7 +14,7 @@ import zmq
 
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.child_loop import NAP_S, ChildLoop
-from tickplant.runtime.control import Counters, Done, Heartbeat, Message, Recall, Stop, decode, encode
+from tickplant.runtime.control import Counters, Done, Heartbeat, Message, Stop, WantHistory, decode, encode
 from tickplant.runtime.job_specs import Plant
 
 LONG_S = 30.0
@@ -87,12 +87,12 @@ def test_every_beat_is_due_where_the_plant_says_so(one: Supervised) -> None:
 def test_the_supervisor_is_heard_in_a_wait_which_ends(one: Supervised) -> None:
     one.loop.report()
     line, _ = one.said()
-    one.say(line, Recall("engine"), Stop())
+    one.say(line, WantHistory(), Stop())
     began_s = time.monotonic()
     while not one.loop.stopping:
         one.loop.wait(LONG_S)
     assert time.monotonic() - began_s < LONG_S / 2
-    assert one.heard == [Recall("engine")]  # and `Stop` is for the loop itself
+    assert one.heard == [WantHistory()]  # and `Stop` is for the loop itself
 
 
 def test_a_signal_ends_a_wait(one: Supervised) -> None:

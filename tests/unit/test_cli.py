@@ -81,7 +81,7 @@ OPTIONS = {
     "restart": ["--config", "--data"],
     "resync": ["--config", "--data"],
     "sim": ["--venue", "--port", "--speed", "--seed", "--rate"],
-    "ingest": ["--venue", "--data", "--crossed"],
+    "ingest": ["--venue", "--data", "--crossed", "--again"],
     "up": ["--config"],
 }
 ARGUMENTS = {"query": 2, "book": 2, "restart": 1, "resync": 2, "ingest": 1}

@@ -10,7 +10,7 @@ from made_records import make_records, make_ticks
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import DTYPES, TICK, Flag, Kind, Schema
-from tickplant.writer.format import codec, columns, sections, transform
+from tickplant.writer.format import codec, columns, grouping, sections
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
@@ -128,14 +128,15 @@ def test_constants_and_counters_take_no_room() -> None:
     ticks["instrument"] = 9
     chunk = encode_chunk(ticks, Schema.TICK, 0)
     (section,) = np.frombuffer(chunk, COLUMN, 1, HEADER.itemsize)
-    described, _, _ = sections.read_section(
-        memoryview(chunk)[HEADER.itemsize + COLUMN.itemsize :],
-        int(section["width"]),
-        1000,
-        {number: name for name, number in columns.COLUMN_IDS[Schema.TICK].items()},
-        sections.Origins(0, 0),
-    )
-    widths = {column.number: column.width for column in described}
+    with np.errstate(over="ignore"):
+        table, _ = sections.read_section(
+            memoryview(chunk)[HEADER.itemsize + COLUMN.itemsize :],
+            int(section["width"]),
+            1000,
+            sections.SectionLayout(Schema.TICK),
+            sections.Origins(0, 0),
+        )
+    widths = {int(column[0]): int(column[2]) for column in table}
     ids = columns.COLUMN_IDS[Schema.TICK]
     assert ids["order_id"] not in widths  # all zero
     assert widths[ids["instrument"]] == widths[ids["seq"]] == 0  # a constant, a counter
@@ -167,6 +168,26 @@ def test_columns_are_the_callers_own_and_stay_when_the_next_chunk_is_decoded() -
         for name, column in found.items():
             assert column.flags.writeable
             assert np.array_equal(column, part[name])
+
+
+def address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def test_memory_is_used_again_when_nobody_has_it_and_not_before() -> None:
+    pool, dtype = columns.Pool(), np.dtype(np.int64)
+    first, second = (pool.array("price", dtype, 100) for _ in range(2))
+    places = {address(first), address(second)}
+    assert len(places) == 2
+    part = first[10:20].view(np.uint8)
+    del first
+    assert address(pool.array("price", dtype, 50)) not in places  # somebody has a part of it
+    freed = address(part) - 80
+    del part
+    assert address(pool.array("price", dtype, 80)) == freed
+    assert len(pool.array("price", dtype, 101)) == 101  # longer than what there is
+    kept = [pool.array("price", dtype, 10) for _ in range(9)]
+    assert len({address(array) for array in kept}) == 9
 
 
 @pytest.mark.parametrize(("schema", "rows", "most_bytes"), [(Schema.BBO, 80, 21), (Schema.BAR, 20, 40)])
@@ -301,8 +322,8 @@ def test_the_table_of_keys_says_when_it_is_too_small() -> None:
     keys = np.arange(100, dtype=np.uint64)
     numbers = np.empty(100, np.int32)
     with np.errstate(over="ignore"):
-        small = transform.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
-        large = transform.number_keys(keys, np.full(256, -1, np.int32), np.empty(256, np.uint64), numbers)
+        small = grouping.number_keys(keys, np.full(64, -1, np.int32), np.empty(64, np.uint64), numbers)
+        large = grouping.number_keys(keys, np.full(256, -1, np.int32), np.empty(256, np.uint64), numbers)
     assert (small, large) == (-1, 100)
     assert np.array_equal(numbers, keys)
 

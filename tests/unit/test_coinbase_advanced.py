@@ -132,6 +132,11 @@ def test_what_cannot_be_read_and_what_is_not_recorded_count_as_well(desk: Advanc
     assert desk.adapter.market.listings.by_symbol["BTC-USD"].book.live
 
 
+def test_a_count_beyond_63_bits_is_no_count(desk: AdvancedDesk) -> None:
+    candles = desk.frame("candles", {"type": "update", "candles": []})
+    assert not desk.feed(candles | {"sequence_num": 10**30}, desk.frame("heartbeats", {}), ts=NOW)
+
+
 def test_books_and_quotes_have_the_time_of_the_message_and_empty_sides_no_price(desk: AdvancedDesk) -> None:
     (clear, bid, ask) = desk.feed(desk.book("snapshot", ("offer", "1.6", "1"), ("bid", "1.5", "2")), ts=NOW)
     assert [one.ts_event for one in (clear, bid, ask)] == [NOW + 1000] * 3

@@ -171,7 +171,7 @@ def symbols(text: str) -> str:
         )),
         (engine('publish = "tcp://127.0.0.1:65535"'), "engines.e.requests"),
         *((f'{FULL}[feeds.{name}]\nvenue = "binance"\nsymbols = ["A"]\n', f"feeds.{name}") for name in (
-            "drain", "supervisor", "command", "e-recall", "a" * 32,
+            "drain", "supervisor", "command", "history", "a" * 32,
         )),
         ("a = " + "[" * 100_000 + "]" * 100_000, ""),
         ("a = " + "9" * 5000, ""),

@@ -31,11 +31,11 @@ from tickplant.feeds.contract import (
 )
 from tickplant.feeds.importers import FILE_LINK
 from tickplant.feeds.last_ids import LastIds
-from tickplant.feeds.venues.databento import dbn
 from tickplant.feeds.venues.databento.adapter import DatabentoAdapter
 from tickplant.feeds.venues.databento.ten_levels import TenLevels
 from tickplant.feeds.venues.databento.ticks import Stamp
 from tickplant.instruments import Instrument
+from tickplant.records import dbn_layouts
 from tickplant.records.layouts import Flag, GapCause, Kind, OrderFlag, Side, StatusCode
 
 KEY = "db-0123456789abcdefghijABCDE"
@@ -200,8 +200,8 @@ LEVELS = st.lists(
 @settings(max_examples=60)
 @given(LEVELS, st.integers(1, 8))
 def test_the_fold_of_ten_levels_is_each_row(books: list[tuple[dict[int, int], dict[int, int]]], step: int) -> None:
-    rows = np.zeros(len(books), dbn.LAYOUTS[dbn.RecordType.MBP_10, 368])
-    rows["levels"]["bid_px"] = rows["levels"]["ask_px"] = dbn.NO_VALUE
+    rows = np.zeros(len(books), dbn_layouts.LAYOUTS[dbn_layouts.RecordType.MBP_10, 368])
+    rows["levels"]["bid_px"] = rows["levels"]["ask_px"] = dbn_layouts.NO_VALUE
     for row, sides in zip(rows, books, strict=True):
         for name, levels in zip(("bid", "ask"), sides, strict=True):
             best_first = sorted(levels.items(), reverse=name == "bid")
@@ -218,11 +218,11 @@ def test_the_fold_of_ten_levels_is_each_row(books: list[tuple[dict[int, int], di
 
 
 def definition(ident: int, symbol: bytes, action: bytes) -> bytes:
-    (size,) = {size for kind, size in dbn.LAYOUTS if kind == dbn.RecordType.DEFINITION and size > 500}
-    row = np.zeros(1, dbn.LAYOUTS[dbn.RecordType.DEFINITION, size])
+    (size,) = {size for kind, size in dbn_layouts.LAYOUTS if kind == dbn_layouts.RecordType.DEFINITION and size > 500}
+    row = np.zeros(1, dbn_layouts.LAYOUTS[dbn_layouts.RecordType.DEFINITION, size])
     row["ts_event"], row["ts_recv"], row["raw_symbol"] = T0_NS, T0_NS, symbol
     row["action"], row["increment"] = ord(action), 10**9
-    head = bytes((size // 4, dbn.RecordType.DEFINITION)) + b"\1\0" + ident.to_bytes(4, "little")
+    head = bytes((size // 4, dbn_layouts.RecordType.DEFINITION)) + b"\1\0" + ident.to_bytes(4, "little")
     return head + row.tobytes()[8:]
 
 

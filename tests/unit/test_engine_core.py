@@ -245,7 +245,7 @@ def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench)
     assert bench.one.books.is_stale(a)
     assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK, "stale until then"
     bench.engine.fold(sketch, ticks((b, Kind.GAP, GapCause.SEQUENCE, Flag.ON_BOOK | LAST)))
-    bench.engine.replace(bench.one, sketch, [bbo[:1]])
+    bench.engine.replace(bench.one, sketch, [bbo[:1]], next_tick=5, next_bbo=0)
     assert bench.engine.feeds == [sketch, bench.other]
     assert sketch.lost == 5
     snapshot = bench.publisher.by_name["binance.A.book"].last_records(2)
@@ -321,7 +321,7 @@ def test_a_book_of_orders_has_a_topic_a_best_and_both_snapshots(bench: Bench) ->
     bench.engine.announce([a])
     assert "binance.A.book" in bench.sequences()
     bench.engine.fold(sketch, orders(a, Kind.ORDER_ADD))
-    bench.engine.replace(bench.one, sketch, [])
+    bench.engine.replace(bench.one, sketch, [], next_tick=0, next_bbo=0)
     sequences = {"binance.A.orders": 4, "binance.A.bbo": 2}
     assert bench.sequences() == sequences, "the book as orders, after it was made anew; no topic of levels"
     bench.engine.overrun(sketch, 5, 7, 99)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import gap_event, records_event
 from tickplant.gateway.stream_cursor import Cursor, Positions, base36, key_of
 from tickplant.instruments import Instrument

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
@@ -299,3 +300,17 @@ def test_a_line_that_is_none_leaves_a_gap_at_the_last_time_that_is_known(tmp_pat
     gaps = of_kinds(tmp_path / "data", Kind.GAP)
     assert [(row[0], row[2], row[3]) for row in gaps] == [("*", T0_NS, GapCause.REJECTED)] * 3
     check_sums(tmp_path / "data")
+
+
+def test_a_folder_of_captures_is_one_recording_whatever_its_files_are_called(tmp_path: Path) -> None:
+    cuts = [0, 300, 301, 700, len(LINES)]
+    (tmp_path / "captures").mkdir()
+    for number, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        text = b"".join(line + b"\n" for line in LINES[start:stop])
+        pack = (zstandard.compress, gzip.compress, bytes)[number % 3]
+        (tmp_path / "captures" / f"{9 - number}.rec").write_bytes(pack(text))
+    ingest(tmp_path / "data", tmp_path / "captures")
+    assert stored(tmp_path / "data").tobytes() == stored(undisturbed(tmp_path, LINES)).tobytes()
+    # A folder that has grown is continued; one that has not adds nothing.
+    again = ingest(tmp_path / "data", tmp_path / "captures")
+    assert (again["added"], again["repeated"]) == (0, len(stored(tmp_path / "data")))

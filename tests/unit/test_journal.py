@@ -12,11 +12,13 @@ import pytest
 from made_records import START_NS, make_records, make_ticks
 
 from tickplant.errors import StoreError
+from tickplant.plant.repair import repair
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
+from tickplant.writer.format.chunk_bounds import SLOTS
 from tickplant.writer.format.chunk_layout import HEADER
-from tickplant.writer.index import ENTRY, index_path, journal_files, load_index
+from tickplant.writer.index import ENTRY, PLAIN_ENTRY, index_path, journal_files, load_index
 from tickplant.writer.journal import HOUR_NS, Files, Journal, journal_dir
 
 TICKS = make_ticks(2000)
@@ -347,8 +349,9 @@ def test_a_file_begun_and_never_written_says_where_to_continue(tmp_path: Path) -
 
 
 def test_entries_of_the_index_have_the_documented_offsets(tmp_path: Path) -> None:
-    assert ENTRY.itemsize == 120
-    assert {name: ENTRY.fields[name][1] for name in ENTRY.names} == {"offset": 0, "header": 8, "checksum": 112}
+    assert (ENTRY.itemsize, PLAIN_ENTRY.itemsize) == (224, 120)
+    offsets = {name: ENTRY.fields[name][1] for name in ENTRY.names}
+    assert offsets == {"offset": 0, "header": 8, "bounds": 112, "slots": 208, "checksum": 216}
     write(tmp_path, 100, 50)
     (path,) = journal_files(journal_dir(tmp_path, "feed", Schema.TICK))
     entries = np.fromfile(index_path(path), ENTRY)
@@ -376,13 +379,37 @@ def test_a_harmed_index_costs_time_and_never_data(tmp_path: Path, harm: str) -> 
     elif harm == "foreign":
         write(tmp_path / "other", 7, 9, 11)
         (other,) = journal_files(journal_dir(tmp_path / "other", "feed", Schema.TICK))
-        index.write_bytes(b"\0" * 120 + index_path(other).read_bytes()[:120])
+        index.write_bytes(b"\0" * 224 + index_path(other).read_bytes()[:224])
     else:
-        index.write_bytes(data[:120])
+        index.write_bytes(data[:224])
     found = load_index(path)
     assert found.entries["header"]["first_seq"].tolist() == [0, 100, 200]
     assert not found.damage
     assert stored(tmp_path) == TICKS[:300].tobytes()
+
+
+def test_an_index_of_earlier_versions_is_read_and_goes_on_with_bounds(tmp_path: Path) -> None:
+    write(tmp_path, 100, 100)
+    (path,) = journal_files(journal_dir(tmp_path, "feed", Schema.TICK))
+    index = index_path(path)
+    entries = np.fromfile(index, ENTRY)
+    assert (entries["slots"] == SLOTS).all()
+    plain = np.zeros(2, PLAIN_ENTRY)
+    plain["offset"], plain["header"] = entries["offset"], entries["header"]
+    words = plain.view(np.uint64).reshape(2, -1)[:, :-1]
+    weights = np.cumprod(np.full(words.shape[1], 0x9E3779B97F4A7C15, np.uint64)) | np.uint64(1)
+    plain["checksum"] = (words * weights).sum(axis=1, dtype=np.uint64) ^ np.uint64(0x74706E6478)
+    index.write_bytes(plain.tobytes())
+    found = load_index(path)
+    assert (found.indexed, found.entries["slots"].tolist()) == (2, [0, 0])
+    journal = Journal(tmp_path, Schema.TICK, "feed")
+    journal.append(TICKS[200:300])
+    journal.close()
+    assert load_index(path).entries["slots"].tolist() == [0, 0, SLOTS]
+    assert load_index(path).indexed == 3
+    assert [repaired.kind for repaired in repair(tmp_path)] == ["index"]
+    assert (load_index(path).entries["slots"] == SLOTS).all()
+    assert np.array_equal(load_index(path).entries["bounds"][:2], entries["bounds"])
     Journal(tmp_path, Schema.TICK, "feed").close()
     assert load_index(path).indexed == 3
 

@@ -103,6 +103,7 @@ def test_a_kernel_is_compiled_once_and_then_read_from_the_folder_of_its_module(t
 
 
 @compiled_only
+@pytest.mark.long
 def test_what_is_not_in_the_cache_is_compiled_beside_what_is(tmp_path: Path) -> None:
     run(COPY, tmp_path)
     assert run(COPY + PUBLISH, tmp_path) == "1 7 True\n"  # `publish` calls `copy_words`, which was loaded

@@ -11,7 +11,7 @@ import pytest
 
 from tickplant.feeds.backoff import Breaker
 from tickplant.feeds.contract import LinkSpec
-from tickplant.feeds.link import OVERLAP_S, SHUTTING_DOWN, Link
+from tickplant.feeds.link import OVERLAP_S, SHUTTING_DOWN, Link, LinkCounts
 from tickplant.feeds.transports.transport import ConnectError, Listener, Transport
 
 DEADLINE_S = 20.0
@@ -57,12 +57,14 @@ class Venue:
         self.gate.set()
         self.wires: list[Wire] = []
         self.reports: list[str] = []
+        self.counts = LinkCounts()
         spec = {name: settings.pop(name) for name in LinkSpec.__struct_fields__ if name in settings}
         self.link = Link(
             LinkSpec(name="public", url="ws://venue/stream", **spec),
             self,
             self.connect,
             breaker=settings.pop("breaker", Breaker()),
+            counts=self.counts,
             reconnect_cap_s=0.001,
             **settings,
         )

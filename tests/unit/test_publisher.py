@@ -13,13 +13,17 @@ from plant_process import free_port, wait_for
 from tickplant import wire
 from tickplant.books.level_books import Books
 from tickplant.engine import publisher as publisher_module
-from tickplant.engine.publisher import Publisher, check_exposed
+from tickplant.engine.client_sockets import check_exposed
+from tickplant.engine.publisher import Begin, Publisher
+from tickplant.engine.retention import Origin
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
+from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.job_specs import EngineSpec, Past, Plant
 
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
@@ -78,9 +82,7 @@ class Pair:
         self.router.close(0)
         self.publisher.close(0)
         self.context.term()
-        for socket in (self.sub, self.dealer):
-            socket.close(0)
-        self.outside.term()
+        self.outside.destroy(0)  # with what a test that has failed left open
 
 
 @pytest.fixture
@@ -259,6 +261,31 @@ def test_a_range_of_another_epoch_is_gone_and_one_that_never_was_is_refused(pair
         assert isinstance(reply, wire.Refused)
 
 
+@pytest.mark.parametrize(
+    ("pasts", "begins"),
+    [
+        ({"feed": Past("binance")}, True),
+        ({"feed": Past("binance", ("btcusdt",)), "other": Past("binance", ("BRK.B",)), "third": Past("kraken")}, True),
+        ({"feed": Past("binance", ("BTCUSDT",)), "other": Past("binance", ("btcusdt",))}, False),
+        ({"feed": Past("binance", ("BTCUSDT",)), "other": Past("binance")}, False),
+    ],
+)
+def test_an_engine_says_where_its_life_of_a_topic_begins_where_one_feed_records_it(
+    pair: Pair, pasts: dict[str, Past], *, begins: bool
+) -> None:
+    config = EngineConfig()
+    spec = EngineSpec(name="engine", plant=Plant("", "", ""), config=config, inputs=[], pasts=pasts)
+    pair.router._shared = spec.is_shared
+    topics = {"binance.BTCUSDT.book": ("feed", 7), "binance.BTCUSDT.trade": ("feed", 2)}
+    pair.publisher.publish_ticks(ticks((Kind.CLEAR, 1), (Kind.LEVEL, 1)), begin=Begin("feed", 7))
+    pair.publisher.publish_ticks(ticks(*[(Kind.STATUS, 2)] * 2, (Kind.TRADE, 1), (Kind.TRADE, 1)), Origin("feed"))
+    for topic, begin in topics.items():
+        reply, _ = pair.ask(wire.GetRange(topic, 1, 0, 0))
+        expected = begin if begins else ("", -1)
+        assert reply == wire.Gone(0, pair.publisher.epoch, topic, 0, 2, *expected)
+    assert spec.is_shared("binance", "*") == (len([past for past in pasts.values() if past.venue == "binance"]) > 1)
+
+
 def test_the_last_values_are_there_even_when_their_messages_are_not(tmp_path: Path) -> None:
     pair = Pair(tmp_path, recovery_bytes=1)
     try:
@@ -309,7 +336,7 @@ def test_a_request_that_makes_no_sense_is_refused_and_the_router_lives_on(pair: 
 def test_a_req_socket_works_too(pair: Pair) -> None:
     req = pair.outside.socket(zmq.REQ)
     req.connect(f"{pair.address}.requests")
-    req.send(b'{"type": "topics", "id": 1}')
+    req.send(b'{"type": "topics", "id": 1, "version": 2}')
     assert pair.router.socket.poll(5000)
     pair.router.serve()
     assert wire.decode_reply(req.recv()) == wire.Topics(1, pair.publisher.epoch, [])
@@ -332,7 +359,7 @@ def test_a_requester_that_does_not_read_loses_its_replies_and_blocks_nobody(pair
 
 def test_a_turn_answers_a_bounded_number_of_requests(pair: Pair) -> None:
     for _ in range(40):
-        pair.dealer.send(b'{"type": "topics"}')
+        pair.dealer.send(b'{"type": "topics", "version": 2}')
     turns: list[int] = []
 
     def turn() -> bool:

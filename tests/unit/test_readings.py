@@ -142,7 +142,16 @@ def test_a_predicate_leaves_the_rows_that_fit(
 
 @pytest.mark.parametrize(
     ("text", "most"),
-    [("seq between 100 and 149", 3), (f"ts_recv < {START_NS + 10**7} and kind = trade", 4), ("kind = gap", 0)],
+    [
+        ("seq between 100 and 149", 3),
+        (f"ts_recv < {START_NS + 10**7} and kind = trade", 4),
+        ("kind = gap", 0),
+        ("price > 60006 and kind = trade", 3),
+        ("price < 59000", 0),
+        ("size > 1 or size < 0", 0),
+        ("venue_seq < 10000001000", 2),
+        ("order_id > 0", 0),
+    ],
 )
 def test_chunks_without_a_row_that_fits_are_not_decoded(store: Store, decoded: list[int], text: str, most: int) -> None:
     rows = store.ticks(where=text)

@@ -67,7 +67,8 @@ class Engines:
             rebuild = self.rebuild(live)
             while not rebuild.finished:
                 assert rebuild.turn(), "it has not got all it needs"
-            self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo())
+            position = rebuild.live.position if rebuild.live else -1
+            self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo(), next_tick=position, next_bbo=0)
             rebuild.close()
             live.unlink()
         return rebuild.feed

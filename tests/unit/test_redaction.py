@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.feeds.capture import Capture
-from tickplant.feeds.capture_reader import Recording
 from tickplant.feeds.contract import Answer, Reject, Request
 from tickplant.feeds.rejects import RejectLog
 from tickplant.runtime.child_process import TRACEBACKS
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.runtime.redaction import MASK, is_secret_name, redact, redact_bytes, redact_url, redacting
 
 NAMES = (

@@ -16,6 +16,8 @@ from tickplant.runtime.child_loop import Stopped
 from tickplant.runtime.job_specs import Past
 from tickplant.store.reader import Store
 from tickplant.store.restore import LOOK_BACK_S, FeedPast, Mark, first_needed, marks
+from tickplant.writer import index
+from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.journal import Journal
 
 SECOND = 10**9
@@ -156,6 +158,39 @@ def test_who_scans_a_store_is_called_back_meanwhile_and_may_end_the_scan(tmp_pat
         store = Store(tmp_path, while_reading=meanwhile)
         with pytest.raises(Stopped):
             FeedPast(store, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
+
+
+def test_a_restore_is_called_back_before_each_chunk_that_it_decodes_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, Schema.TICK, "feed", ticks({7: 1, 8: 2}))
+    fill(tmp_path, Schema.BBO, "engine", derived(BBO, *({"instrument": 1, "source_seq": 4000 + i} for i in range(900))))
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 8, 8)
+    for path in tmp_path.rglob("*.tpx"):
+        path.unlink()  # so that the files have to be scanned, too
+    since = 0  # chunks read or decoded since it was called back
+    most, decoded = 0, 0
+
+    def meanwhile() -> None:
+        nonlocal since
+        since = 0
+
+    def counted(found: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal since, most, decoded
+            since, decoded = since + 1, decoded + 1
+            most = max(most, since)
+            return found(*args, **named)
+
+        return call
+
+    monkeypatch.setattr(ChunkDecoder, "decode", counted(ChunkDecoder.decode))
+    monkeypatch.setattr(index, "read_chunk", counted(index.read_chunk))
+    past = FeedPast(Store(tmp_path, while_reading=meanwhile), "engine", "feed", Past("venue"), list, (1,))
+    beginning, _ = past.beginning(0)
+    assert sum(len(records) for records in past.ticks(beginning.first_seq)) == 5000 - beginning.first_seq
+    assert decoded > 100
+    assert most == 1
 
 
 def test_the_instruments_of_a_feed_are_those_it_ever_had_and_those_that_have_come(tmp_path: Path) -> None:

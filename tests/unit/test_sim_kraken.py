@@ -462,7 +462,9 @@ def frame(channel: str, kind: str, **entry: Any) -> bytes:
 
 
 def record(path: Path, frames: list[bytes]) -> Contents:
-    path.write_bytes(zstandard.compress(b"".join(b"%d %b\n" % (i, text) for i, text in enumerate(frames, 1))))
+    path.write_bytes(
+        zstandard.compress(b"".join(b"%d %b\n" % (1_700_000_000 + i, text) for i, text in enumerate(frames)))
+    )
     return scan(path, KrakenRecording(kept_trades=100))
 
 

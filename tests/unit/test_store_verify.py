@@ -16,7 +16,7 @@ from tickplant.store.reader import Store
 from tickplant.store.verify import Report, verify
 from tickplant.writer.format.chunk_layout import producer_id
 from tickplant.writer.format.codec import encode_chunk
-from tickplant.writer.index import index_path, load_index
+from tickplant.writer.index import ENTRY, index_path, load_index, sealed
 from tickplant.writer.journal import Journal
 
 TICKS = make_ticks(900)
@@ -63,6 +63,18 @@ def test_a_whole_store_is_counted_to_the_record(data_dir: Path) -> None:
     assert (bars.schema, bars.records, bars.kinds) == ("bar", 60, {})
     assert seen[-1] == (report.bytes, report.bytes)
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_an_index_that_says_other_values_is_named(data_dir: Path) -> None:
+    index = index_path(ticks_file(data_dir, 1))
+    entries = np.fromfile(index, ENTRY)
+    entries["bounds"][1, 0, 0] += 1
+    index.write_bytes(sealed(entries).tobytes())
+    report = verify(data_dir)
+    assert problems(report) == [("header", 450, 599)]
+    assert report.problems[0].path == str(index)
+    index.unlink()
+    assert verify(data_dir).ok
 
 
 def test_a_missing_store_is_an_error_and_not_a_clean_bill(tmp_path: Path) -> None:
@@ -133,7 +145,9 @@ def test_a_chunk_stored_twice_is_found(data_dir: Path) -> None:
     last.write_bytes(whole + whole[second:])
     report = verify(data_dir)
     assert not report.ok
-    assert problems(report) == [("double", 750, 899)]
+    (problem,) = report.problems
+    assert (problem.kind, problem.path) == ("damage", str(last))
+    assert "the chunk of seq 750 to 899 stands at a wrong place, or twice" in problem.text
 
 
 @pytest.mark.parametrize("lie", ["producer", "seq", "schema"])

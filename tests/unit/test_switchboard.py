@@ -23,11 +23,11 @@ from tickplant.runtime.control import (
     Heartbeat,
     Hello,
     Message,
-    Recall,
     Register,
     Restart,
     Resync,
     Stop,
+    WantHistory,
     decode,
     encode,
 )
@@ -89,7 +89,7 @@ def test_a_child_is_its_pid_and_its_connection_and_nobody_else(bench: Bench) -> 
     forged = [Hello("feed", 99), Heartbeat("feed", {}), Done("feed", {}, [], 99), Hello("other", 100), register]
     assert bench.admitted(stranger, *forged) == [None] * len(forged)
     assert bench.admitted(child, Heartbeat("feed", {"a": 1}, [], 100)) == [Heartbeat("feed", {"a": 1}, [], 100)]
-    assert bench.admitted(child, register, Recall("e")) == [register, Recall("e")]
+    assert bench.admitted(child, register, WantHistory()) == [register, WantHistory()]
     # Also with the right pid: another connection is not that process.
     assert bench.admitted(stranger, Hello("feed", 100), Heartbeat("feed", {}, [], 100), register) == [None] * 3
     commands = [GetStatus(), Stop(), Restart("feed"), Resync("feed")]

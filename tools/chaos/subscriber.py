@@ -18,8 +18,8 @@ from typing import Final
 
 import msgspec
 
-from tickplant.client.follower import Message
 from tickplant.client.subscription import Subscription, subscribe
+from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 
 NAP_S: Final = 0.01

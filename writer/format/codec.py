@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError
 from tickplant.records.layouts import DTYPES, Schema
+from tickplant.writer.format import restoring, together
+from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     COMMIT_MARK,
@@ -33,34 +36,46 @@ from tickplant.writer.format.chunk_layout import (
     read_header,
 )
 from tickplant.writer.format.columns import (
+    APART,
     COLUMN_IDS,
-    KEYS,
+    GROUPED,
     KNOWN_BITS,
     Contexts,
+    Pool,
     Scratch,
     decode_column,
     narrowed,
-    to_words,
-    type_code,
 )
+from tickplant.writer.format.schema_layouts import LAYOUTS, SchemaLayout
 from tickplant.writer.format.sections import (
     Origins,
+    Section,
     decompress,
     encode_section,
-    plain_column,
     planes_of,
     read_section,
     restore_column,
+    section_bytes,
     shared_sections,
-    split_planes,
 )
-from tickplant.writer.format.transform import Words
+from tickplant.writer.format.transform import Bytes, Words
 
 Records: TypeAlias = NDArray[np.void]
+Column: TypeAlias = NDArray[Any]
+
+_WORD: Final = np.dtype(np.uint64)
+_BYTE: Final = np.dtype(np.uint8)
 
 
 def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3) -> bytes:
-    """Encode 1 to MAX_ROWS records, in the order given, as one chunk.
+    """A chunk of records: see `encode_with_bounds`."""
+    return encode_with_bounds(records, schema, epoch, producer=producer, level=level)[0]
+
+
+def encode_with_bounds(
+    records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3
+) -> tuple[bytes, Bounds]:
+    """Encode 1 to MAX_ROWS records, in the order given, as one chunk; the bounds of its values are for the index.
 
     Args:
         records: shape (n,), dtype `DTYPES[schema]`.
@@ -78,18 +93,19 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     if not 1 <= rows <= MAX_ROWS:
         raise ValueError(f"a chunk holds 1 to {MAX_ROWS} records, not {rows}")
     ids = COLUMN_IDS[schema]
-    columns = {name: np.ascontiguousarray(records[name]) for name in ids}
+    columns = LAYOUTS[schema].separate(records, _OWN.scratch)
     directory: list[tuple[int, int, int, int, int]] = []
     sections: list[bytes] = []
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
     with np.errstate(over="ignore"):
-        contexts = Contexts(schema, {name: to_words(columns[name]) for name, _ in KEYS[schema]}, rows, Scratch())
-        compressor = zstandard.ZstdCompressor(level=level)
+        contexts = Contexts(schema, columns.get, rows, _OWN.scratch)
+        compressor = _OWN.compressor(level)
         for names in shared_sections(schema, rows):
             chosen = {name: columns[name] for name in names}
             kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
             directory.append((ids[names[0]], kind, 0, count, len(data)))
             sections.append(data)
+        firsts = contexts.firsts()
     table = np.array(directory, COLUMN)
     payload = b"".join(sections)
     length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
@@ -103,11 +119,28 @@ def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int 
     if len(event_times):
         header["ts_event_min"], header["ts_event_max"] = event_times.min(), event_times.max()
     header["ts_recv_min"], header["ts_recv_max"] = columns["ts_recv"].min(), columns["ts_recv"].max()
-    header["instruments"] = instrument_bits(columns["instrument"])
-    header["kinds"] = kind_bits(columns["kind"]) if "kind" in columns else 0
+    header["instruments"] = instrument_bits(columns["instrument"][firsts])
+    header["kinds"] = kind_bits(columns["kind"][firsts]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)
     header["header_checksum"] = header_checksum(header.tobytes() + table.tobytes())
-    return header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+    chunk = header.tobytes() + table.tobytes() + payload + length.to_bytes(4, "little") + COMMIT_MARK
+    return chunk, bounds_of(columns, schema)
+
+
+class _Own(threading.local):
+    """What encoding uses again and again, in each thread: fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        if level not in self._compressors:
+            self._compressors = {level: zstandard.ZstdCompressor(level=level)}
+        return self._compressors[level]
+
+
+_OWN: Final = _Own()
 
 
 def decode_chunk(
@@ -123,6 +156,7 @@ class ChunkDecoder:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
         self._scratch = Scratch()
+        self._pool = Pool()
 
     def decode(
         self,
@@ -150,11 +184,14 @@ class ChunkDecoder:
             StoreError: it is of a later version.
             ValueError: the schema has no such column.
         """
-        layout, header, decoded = self._decoded(buffer, offset, columns, path, origin, self._kept)
-        dtype = layout.dtype
-        if columns is not None:
-            dtype = np.dtype([(name, dtype[name]) for name in columns])
-        return _assemble(decoded, dtype, header.rows), header, offset + header.length_bytes
+        layout, header = self._checked(buffer, offset, columns, path, origin)
+        if columns is None:
+            return self._records(buffer, offset, header, layout, path, origin), header, offset + header.length_bytes
+        found, _, end = self.columns(buffer, offset, columns, path=path, origin=origin)
+        records = np.zeros(header.rows, [(name, layout.dtype[name]) for name in found])
+        for name, column in found.items():
+            records[name] = column
+        return records, header, end
 
     def columns(
         self,
@@ -164,122 +201,188 @@ class ChunkDecoder:
         *,
         path: Path | str = "chunk",
         origin: int = 0,
-    ) -> tuple[dict[str, NDArray[Any]], ChunkHeader, int]:
+        into: Callable[[str, int], Column] | None = None,
+    ) -> tuple[dict[str, Column], ChunkHeader, int]:
         """Decode the chunk at `offset` to columns, by name: as `decode`, but no records are put together.
 
-        Each array has shape (rows,) and the dtype of its field of `DTYPES[schema]`, and is the caller's own.
+        Each array has shape (rows,) and the dtype of its field of `DTYPES[schema]`, and is the caller's own: it is the
+        one that `into` gives for a name and a number of rows, where there is that, else a new one.
         """
-        layout, header, decoded = self._decoded(buffer, offset, names, path, origin, _fresh)
-        dtype = layout.dtype
-        found = {}
-        for name in dtype.names or () if names is None else names:
-            column = decoded.get(name)
-            found[name] = np.zeros(header.rows, dtype[name]) if column is None else column.view(dtype[name])
+        layout, header = self._checked(buffer, offset, names, path, origin)
+        rows, dtype = header.rows, layout.dtype
+        wanted = (dtype.names or ()) if names is None else names
+        places, plan = layout.plan(tuple(wanted))
+        room = (rows + 7) // 8 * 8
+        if header.columns == 1 and self._together(
+            buffer, offset, header, layout, plan, room, memory := self._pool.array("", _BYTE, room * plan.row_bytes)
+        ):
+            found = {name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in places}
+            for name in layout.unstored.intersection(found):
+                found[name].fill(0)
+            if into is not None:
+                for name, column in found.items():
+                    found[name] = into(name, rows)
+                    found[name][:] = column
+            return found, header, offset + header.length_bytes
+        if into is None:
+            found = {name: self._pool.array(name, dtype[name], rows) for name in wanted}
+        else:
+            found = {name: into(name, rows) for name in wanted}
+        self._decode(buffer, offset, header, layout, found, path, origin)
         return found, header, offset + header.length_bytes
 
-    def _kept(self, header: ChunkHeader, layout: _Layout) -> Iterator[Words]:
-        """Arrays that the next chunk uses again."""
-        # By what this program knows, not by what the chunk declares: only known columns are decoded.
-        return iter(self._scratch.words(len(layout.names) + 1, header.rows)[1:])
+    def _records(
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, path: Path | str, origin: int
+    ) -> Records:
+        rows, dtype = header.rows, layout.dtype
+        width = dtype.itemsize // 8
+        words = self._scratch.words(-(-layout.record_plan.row_bytes // 8), rows)
+        memory, room = words.reshape(-1).view(_BYTE), words.shape[1]
+        wanted = {
+            name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in layout.places
+        }
+        if not self._together(buffer, offset, header, layout, layout.record_plan, room, memory):
+            self._decode(buffer, offset, header, layout, wanted, path, origin)
+        for place in {place for place, _ in layout.parts.values()}:
+            words[place, :rows] = 0
+        for name, (place, shift) in layout.parts.items():
+            restoring.add_part(wanted[name], np.uint64(shift), words[place, :rows])
+        records = self._pool.array("records", dtype, rows)
+        restoring.interleave(words, records.view(_WORD).reshape(rows, width))
+        return records
 
-    def _decoded(
-        self,
-        buffer: Buffer,
-        offset: int,
-        wanted: Sequence[str] | None,
-        path: Path | str,
-        origin: int,
-        arrays: Callable[[ChunkHeader, _Layout], Iterator[Words]],
-    ) -> tuple[_Layout, ChunkHeader, dict[str, NDArray[Any]]]:
-        """The wanted columns, by name: of their own width, or of 8 bytes; those of 8 bytes are in `arrays`."""
+    def _checked(
+        self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
+    ) -> tuple[SchemaLayout, ChunkHeader]:
         header = read_header(buffer, offset, path=path, origin=origin)
-        check_payload(buffer, offset, header, path=path, origin=origin)
-        layout = _LAYOUTS[header.schema]
-        if unknown := set(wanted or ()) - set(COLUMN_IDS[layout.schema]):
+        layout = LAYOUTS[header.schema]
+        if unknown := set(wanted or ()).difference(layout.ids):
             raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
-        made = arrays(header, layout)
-        try:
-            with np.errstate(over="ignore"):
-                decode = self._decode_columns if header.version == 1 else self._decode_sections
-                return layout, header, decode(buffer, offset, header, layout, wanted, made)
-        except (ValueError, KeyError, zstandard.ZstdError) as error:
-            # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
-            why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
-            raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
+        return layout, header
 
-    def _decode_sections(
+    def _together(
         self,
         buffer: Buffer,
         offset: int,
         header: ChunkHeader,
-        layout: _Layout,
-        wanted: Sequence[str] | None,
-        arrays: Iterator[Words],
-    ) -> dict[str, NDArray[Any]]:
-        """The wanted columns of a chunk of version 2, and the keys."""
+        layout: SchemaLayout,
+        plan: together.Plan,
+        room: int,
+        memory: Bytes,
+    ) -> bool:
+        """Decode a chunk of a single section into memory with room for so many rows. False: not such a chunk."""
+        if header.columns != 1 or header.version == 1:
+            return False
+        ((number, kind, _, count, stored_bytes),) = directory_of(buffer, offset, header)
+        start = offset + HEADER.itemsize + COLUMN.itemsize
+        data = memoryview(buffer)[start : start + stored_bytes]
+        if number not in layout.names or zlib.crc32(data) != header.payload_checksum:
+            return False
+        try:
+            with np.errstate(over="ignore"):
+                origins = Origins(header.first_seq, header.ts_recv_min)
+                table, stored = read_section(data, count, header.rows, layout.sections, origins)
+                planes = planes_of(stored, kind, section_bytes(table, header.rows), self._decompressor)
+                return together.restore_together(planes, table, *plan[:5], header.rows, room, memory)
+        except (ValueError, zstandard.ZstdError):  # what decodes column by column says where
+            return False
+
+    def _decode(
+        self,
+        buffer: Buffer,
+        offset: int,
+        header: ChunkHeader,
+        layout: SchemaLayout,
+        wanted: Mapping[str, Column],
+        path: Path | str,
+        origin: int,
+    ) -> None:
+        """Fill the wanted columns, by name."""
+        check_payload(buffer, offset, header, path=path, origin=origin)
+        try:
+            with np.errstate(over="ignore"):
+                decode = self._decode_columns if header.version == 1 else self._decode_sections
+                decoded = decode(buffer, offset, header, layout, wanted)
+        except (ValueError, KeyError, zstandard.ZstdError) as error:
+            # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
+            why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
+        for name, column in wanted.items():
+            if name not in decoded:
+                column.fill(0)
+
+    def _decode_sections(
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
+    ) -> Mapping[str, Column]:
+        """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
         rows, payload = header.rows, memoryview(buffer)
         origins = Origins(header.first_seq, header.ts_recv_min)
-        (residuals,) = self._scratch.words(1, rows)
-        decoded: dict[str, NDArray[Any]] = {}
-        contexts = Contexts(layout.schema, decoded, rows, self._scratch)
+        found: dict[str, tuple[Words, Section]] = {}
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
             data, start = payload[start : start + stored_bytes], start + stored_bytes
             if number not in layout.names:
                 continue
-            columns, stored, size = read_section(data, count, rows, layout.names, origins)
-            names = [layout.names.get(column.number) for column in columns]
-            if wanted is not None and not any(name in wanted or name in layout.keys for name in names):
-                continue
-            planes = planes_of(stored, kind, size, self._decompressor)
-            for name, column, part in zip(names, columns, split_planes(columns, planes, rows), strict=True):
-                if name is None or not (wanted is None or name in wanted or name in layout.keys):
-                    continue
-                if name in decoded:
+            table, stored = read_section(data, count, rows, layout.sections, origins)
+            section = Section(kind, stored, section_bytes(table, rows))
+            for column, described in zip(table, table[:, 0].tolist(), strict=True):
+                name = layout.names.get(described)
+                if name in found:
                     raise ValueError(f"column {name} occurs twice")
-                dtype = layout.dtype[name]
-                if dtype.itemsize < 8 and (plain := plain_column(column, part, rows, dtype)) is not None:
-                    decoded[name] = plain
-                else:
-                    values = next(arrays)
-                    restore_column(column, part, contexts, residuals, values)
-                    decoded[name] = narrowed(values, dtype, name)
+                if name is not None:
+                    found[name] = column, section
+        decoded: dict[str, Column] = {}
+        contexts = Contexts(layout.schema, decoded.get, rows, self._scratch)
+        waiting = [name for name in wanted if name in found]
+        while waiting:
+            name = waiting.pop()
+            column, section = found[name]
+            if int(column[1]) & (GROUPED | APART):
+                if name in layout.keys:
+                    raise ValueError(f"column {name} is a key: it is not sorted by groups, and has no rows apart")
+                if missing := [key for key in layout.keys if key in found and key not in decoded]:
+                    waiting += [name, *missing]
+                    continue
+            if name in decoded:  # a key, which was asked for before
+                continue
+            if section.planes is None:
+                section.planes = planes_of(section.stored, section.kind, section.size, self._decompressor)
+            values = wanted.get(name)
+            if values is None:
+                values = self._scratch.column(name, layout.dtype[name], rows)
+            restore_column(name, column, section.planes, contexts, values)
+            decoded[name] = values
         return decoded
 
     def _decode_columns(
-        self,
-        buffer: Buffer,
-        offset: int,
-        header: ChunkHeader,
-        layout: _Layout,
-        wanted: Sequence[str] | None,
-        arrays: Iterator[Words],
-    ) -> dict[str, NDArray[Any]]:
-        """The wanted columns of a chunk of version 1, and the keys."""
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
+    ) -> Mapping[str, Column]:
+        """Fill the wanted columns of a chunk of version 1; returns them and the keys, as far as the chunk has them."""
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
-        payload = memoryview(buffer)
-        (residuals,) = self._scratch.words(1, header.rows)
-        decoded: dict[str, NDArray[Any]] = {}
-        contexts = Contexts(layout.schema, decoded, header.rows, self._scratch)
+        payload, rows = memoryview(buffer), header.rows
+        residuals = self._scratch.column("", _WORD, rows)
+        decoded: dict[str, Column] = {}
+        contexts = Contexts(layout.schema, decoded.get, rows, self._scratch)
         decompress_frame = partial(decompress, decompressor=self._decompressor)
         for number, code, bits, width, stored_bytes in directory_of(buffer, offset, header):
             name = layout.names.get(number)
-            if name is not None and (wanted is None or name in wanted or name in layout.keys):
+            if name is not None and (name in wanted or name in layout.keys):
                 if code != layout.codes[number] or bits & ~KNOWN_BITS or width > 8:
                     raise ValueError(f"column {name} is stored in a way that this program does not know")
-                values = next(arrays)
+                dtype, values = layout.dtype[name], wanted.get(name)
+                if values is None:
+                    values = self._scratch.column(name, dtype, rows)
+                narrow = dtype.itemsize < 8
+                words = self._scratch.column("narrow", _WORD, rows) if narrow else values.view(_WORD)
                 data = payload[start : start + stored_bytes]
-                decode_column(data, bits, width, contexts, decompress_frame, residuals, values)
-                decoded[name] = narrowed(values, layout.dtype[name], name)
+                decode_column(data, bits, width, contexts, decompress_frame, residuals, words)
+                if narrow:
+                    values[:] = narrowed(words, dtype, name)
+                decoded[name] = values
             start += stored_bytes
         if missing := layout.keys - set(decoded):
             raise KeyError(*sorted(missing)[:1])
         return decoded
-
-
-def _fresh(header: ChunkHeader, layout: _Layout) -> Iterator[Words]:
-    """Arrays for the caller to keep."""
-    return (np.empty(header.rows, np.uint64) for _ in layout.names)
 
 
 def warm_up() -> None:
@@ -288,29 +391,3 @@ def warm_up() -> None:
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
-
-
-class _Layout:
-    """What decoding needs to know of a schema, looked up once."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.dtype = DTYPES[schema]
-        self.names = {number: name for name, number in COLUMN_IDS[schema].items()}
-        self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
-        self.keys = frozenset(name for name, _ in KEYS[schema])
-
-
-_LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}
-
-
-def _assemble(columns: dict[str, NDArray[Any]], dtype: np.dtype[np.void], rows: int) -> Records:
-    """Interleave columns into records, block by block, so that a block's cache lines are filled while they are near."""
-    records = np.empty(rows, dtype)
-    block_records = 4096
-    for start in range(0, rows, block_records):
-        end = start + block_records
-        for name in dtype.names or ():
-            column = columns.get(name)
-            records[name][start:end] = 0 if column is None else column[start:end]
-    return records

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Kind, Schema
-from tickplant.writer.format import transform
+from tickplant.writer.format import grouping, transform
 
 COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
     Schema.TICK: {
@@ -105,6 +106,16 @@ KNOWN_BITS: Final = 0x7F
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
 _NONE_APART: Final = _NO_ENDS
+_NO_KEYS: Final = np.empty(0, np.uint8)
+_FIRST_ROW: Final = np.zeros(1, np.int32)
+_STATUS: Final = np.uint8(Kind.STATUS)  # numpy takes 20 us to make a number of an enum
+_GAP: Final = np.uint8(Kind.GAP)
+_APART_WORDS: Final = 72
+
+_LENT: Final = 4
+"""Of so many arrays of a name the memory is kept: a reader has a few at hand, or all there are."""
+_UNUSED: Final = 3
+"""References to memory that nobody has: of the list, of the loop, and of the question."""
 
 
 def type_code(dtype: np.dtype[np.void] | np.dtype[np.integer]) -> int:
@@ -135,12 +146,14 @@ class Scratch:
     def __init__(self) -> None:
         self._words = np.empty((0, 0), np.uint64)
         self._rows = np.empty((6, 0), np.int32)
+        self._keys: dict[str, NDArray[Any]] = {}
 
     def words(self, count: int, rows: int) -> transform.Words:
-        """Shape (count, rows), to be overwritten."""
+        """Shape (at least count, at least rows), to be overwritten."""
         if self._words.shape[0] < count or self._words.shape[1] < rows:
-            self._words = np.empty((count, rows), np.uint64)
-        return self._words[:count, :rows]
+            # Columns that begin at the same place of their pages would push one another out of the cache.
+            self._words = np.empty((count, (rows + 7) // 8 * 8 + _APART_WORDS), np.uint64)
+        return self._words
 
     def rows(self, rows: int) -> transform.Rows:
         """Shape (6, rows), to be overwritten."""
@@ -148,51 +161,94 @@ class Scratch:
             self._rows = np.empty((6, rows), np.int32)
         return self._rows[:, :rows]
 
+    def column(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
+        """Shape (rows,), to be overwritten, one of each name."""
+        known = self._keys.get(name)
+        if known is None or len(known) < rows or known.dtype != dtype:
+            known = self._keys[name] = np.empty(rows, dtype)
+        return known[:rows]
+
+
+class Pool:
+    """New arrays for callers to keep, out of memory that no caller has any more.
+
+    Fresh memory costs a page fault for each 4 KiB, 2 us on a virtual machine: more than decoding what goes into it.
+    An array is lent, not given: as long as anything refers to it, or to a part of it, its memory is not used again.
+    """
+
+    def __init__(self) -> None:
+        self._lent: dict[str, list[NDArray[np.uint8]]] = {}
+
+    def array(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
+        """Shape (rows,), not initialised. `name` is of what has the same size again and again."""
+        size, known = rows * dtype.itemsize, self._lent.setdefault(name, [])
+        for memory in known:
+            if sys.getrefcount(memory) == _UNUSED and len(memory) >= size:
+                break
+        else:
+            memory = np.empty(size, np.uint8)
+            if len(known) == _LENT:
+                known.pop(0)
+            known.append(memory)
+        return memory[:size].view(dtype)
+
 
 class Contexts:
     """Predecessors and order of the rows of one chunk, worked out when a column first asks for them.
 
-    `columns` has the keys, by name; a key that is not there is 0 in every row.
+    `key` gives a key column by its name, of the type of its field; one that is None is 0 in every row.
     """
 
-    def __init__(self, schema: Schema, columns: Mapping[str, NDArray[Any]], rows: int, scratch: Scratch) -> None:
+    def __init__(self, schema: Schema, key: Callable[[str], NDArray[Any] | None], rows: int, scratch: Scratch) -> None:
         self._schema = schema
-        self._columns = columns
+        self._key = key
         self._rows = rows
         self._scratch = scratch.rows(rows)
-        self._numbered: dict[int, int] = {}  # how many groups there are, by shift; the numbers stand in the scratch
-        self._keys: transform.Words | None = None
+        self._keys = np.empty(0, np.uint64)
+        self._ends: dict[int, NDArray[np.int64]] = {}  # by place; numbers and order of the rows stand in the scratch
         self._linked: set[int] = set()
-        self._sorted: dict[int, tuple[transform.Rows, NDArray[np.int64]]] = {}
         self._apart: NDArray[np.int64] | None = None
 
-    def _numbers(self, predictor: int) -> tuple[transform.Rows, int, int]:
-        """The number of each row's stream or group, how many there are, and 0 for groups, 1 for streams."""
-        shift = STREAM_SHIFT[self._schema] if predictor == STREAM else 0
-        place = int(shift > 0)
-        numbers = self._scratch[place]
-        if place not in self._numbered:
-            if self._keys is None:
-                self._keys = self._join_keys()
-            self._numbered[place] = _number(self._keys >> np.uint64(shift) if shift else self._keys, numbers)
-        return numbers, self._numbered[place], place
+    def _ends_of(self, place: int) -> NDArray[np.int64]:
+        """Where the groups (place 0) or streams (place 1) end in the order of their rows; that is at its place then.
 
-    def _join_keys(self) -> transform.Words:
-        keys = np.zeros(self._rows, np.uint64)
+        The order of a single one is the stored one, and is not made.
+        """
+        if place not in self._ends:
+            numbers, order = self._scratch[place], self._scratch[4 + place]
+            ends = self._sort_streams(numbers, order) if place else self._sort_groups(numbers, order)
+            if not len(ends):  # too many for the table of the kernel
+                keys = self._keys >> np.uint64(STREAM_SHIFT[self._schema]) if place else self._keys
+                ends = grouping.order_by_group(numbers, _number(keys, numbers), order)
+            self._ends[place] = ends
+        return self._ends[place]
+
+    def _sort_groups(self, numbers: transform.Rows, order: transform.Rows) -> NDArray[np.int64]:
+        self._keys = np.empty(self._rows, np.uint64)
+        found = []
         for name, bits in KEYS[self._schema]:
-            keys <<= np.uint64(bits)
-            if name in self._columns:
-                keys |= self._columns[name].astype(np.uint64, copy=False)  # quicker than a mixed operation
-        return keys
+            column = self._key(name)
+            found.append(np.zeros(self._rows, f"u{bits // 8}") if column is None else column)
+        first, second, third = (*found, _NO_KEYS, _NO_KEYS)[:3]
+        return grouping.sort_groups(first, second, third, self._keys, numbers, order)
+
+    def _sort_streams(self, numbers: transform.Rows, order: transform.Rows) -> NDArray[np.int64]:
+        ends, shift = self._ends_of(0), np.uint64(STREAM_SHIFT[self._schema])
+        groups, its_order = self._scratch[0], self._scratch[4]
+        return grouping.sort_streams(self._keys, shift, groups, its_order, ends, numbers, order)
+
+    def _place(self, predictor: int) -> int:
+        return int(predictor == STREAM and STREAM_SHIFT[self._schema] > 0)
 
     def previous(self, predictor: int) -> transform.Rows:
         """Row that predicts each row, in version 1; empty for predictors that need none."""
         if predictor < STREAM:
             return _NO_ROWS
-        numbers, count, place = self._numbers(predictor)
+        place = self._place(predictor)
+        ends = self._ends_of(place)
         previous: transform.Rows = self._scratch[2 + place]
         if place not in self._linked:
-            transform.link_rows(numbers, count, previous)
+            grouping.link_rows(self._scratch[place], len(ends), previous)
             self._linked.add(place)
         return previous
 
@@ -201,28 +257,30 @@ class Contexts:
 
         Both are empty where there is only one, so that the order is the stored one.
         """
-        numbers, count, place = self._numbers(predictor)
-        if place not in self._sorted:
-            if count > 1:
-                order = self._scratch[4 + place]
-                self._sorted[place] = order, transform.order_by_group(numbers, count, order)
-            else:
-                self._sorted[place] = _NO_ROWS, _NO_ENDS
-        return self._sorted[place]
+        place = self._place(predictor)
+        ends = self._ends_of(place)
+        return (self._scratch[4 + place], ends) if len(ends) > 1 else (_NO_ROWS, _NO_ENDS)
+
+    def firsts(self) -> transform.Rows:
+        """The first row of each group: together they have every key."""
+        ends = self._ends_of(0)
+        return self._scratch[4][np.concatenate(([0], ends[:-1]))] if len(ends) > 1 else _FIRST_ROW
 
     def apart(self) -> NDArray[np.int64]:
         """Rows of ticks that are no market data."""
         if self._apart is None:
-            kinds = self._columns.get("kind", _NO_ROWS) if self._schema is Schema.TICK else _NO_ROWS
-            self._apart = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.GAP))
+            kinds = self._key("kind") if self._schema is Schema.TICK else None
+            kinds = _NO_ROWS if kinds is None else kinds
+            self._apart = np.flatnonzero((kinds == _STATUS) | (kinds == _GAP))
         return self._apart
 
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
     """Number distinct keys by first appearance: into `numbers`; returns how many there are."""
     size = 256
+    # A table that grows in the loop is 30 times slower.
     while size <= 16 * max(256, len(keys)):
-        count = transform.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
+        count = grouping.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
         if count >= 0:
             return count
         size *= 8

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,8 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
-from tickplant.writer.format import transform
-from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
+from tickplant.writer.format import describing, restoring, transform
 from tickplant.writer.format.columns import (
     APART,
     BASE,
@@ -24,7 +23,6 @@ from tickplant.writer.format.columns import (
     GROUPED,
     HAS_BASE,
     HAS_DIVISOR,
-    KNOWN_BITS,
     PREDICTOR_BITS,
     ROW,
     SIGNED,
@@ -32,8 +30,6 @@ from tickplant.writer.format.columns import (
     Contexts,
     to_words,
 )
-
-Column = NDArray[Any]
 
 RAW: Final = 0
 """`type` of a section whose planes stand as they are."""
@@ -80,7 +76,7 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "bid_size": _AMOUNT,
     "ask_size": _AMOUNT,
     "order_id": ((GROUP, True), (ROW, False)),
-    "ts_recv": ((ROW, True), (STREAM, True)),
+    "ts_recv": ((ROW, True),),
     "ts_event": ((STREAM, True), (ROW, True)),
     "venue_seq": ((STREAM, True),),
     "seq": ((ROW, False),),
@@ -90,11 +86,16 @@ _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
 """Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
 
 _NO_ROWS: Final = np.empty(0, np.int32)
+_NO_ENDS: Final = np.empty(0, np.int64)
 _MASK: Final = 2**64 - 1
+_TIMES: Final = ("ts_", "book_ts_")
 
 
 class Described(NamedTuple):
-    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart."""
+    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart.
+
+    And where its planes begin among those of the section.
+    """
 
     number: int
     bits: int
@@ -102,6 +103,15 @@ class Described(NamedTuple):
     base: int
     divisor: int
     apart: int
+    start: int = 0
+
+
+class _Candidate(NamedTuple):
+    """A column as it may be stored: what the section says of it, its planes, and the frame of these, if it was made."""
+
+    column: Described
+    planes: bytes
+    frame: bytes = b""
 
 
 class Origins(NamedTuple):
@@ -112,7 +122,7 @@ class Origins(NamedTuple):
 
     def of(self, name: str, bases: Mapping[str, int]) -> int:
         """The number that a column's base is stored as the difference from; `bases` are those before it."""
-        if name.startswith(("ts_", "book_ts_")):
+        if name.startswith(_TIMES):
             return self.ts_recv
         return self.first_seq if name == "seq" else bases.get(BASE_FROM.get(name, ""), 0)
 
@@ -138,18 +148,19 @@ def encode_section(
     compressor: zstandard.ZstdCompressor,
 ) -> tuple[int, int, bytes]:
     """`(type, columns, bytes)` of a section of these columns; those that are 0 in every row are left out."""
-    told, frames, bases, count = bytearray(), [], dict[str, int](), 0
+    told, bases, stored = bytearray(), dict[str, int](), list[_Candidate]()
     for name, column in columns.items():
-        described, planes = _describe(schema, name, column, contexts, compressor)
+        candidate = _describe(schema, name, column, contexts, compressor)
+        described = candidate.column
         if described.bits or described.width:
             bases[name] = described.base
             told += _tell(described, origins.of(name, bases))
-            frames.append(planes)
-            count += 1
-    planes = b"".join(frames)
-    frame = compressor.compress(planes) if planes else b""
+            stored.append(candidate)
+    planes = b"".join([candidate.planes for candidate in stored])
+    frame = stored[0].frame if len(stored) == 1 else b""
+    frame = frame or (compressor.compress(planes) if planes else b"")
     packed = len(frame) < len(planes)
-    return (ZSTD if packed else RAW), count, bytes(told) + (frame if packed else planes)
+    return (ZSTD if packed else RAW), len(stored), bytes(told) + (frame if packed else planes)
 
 
 def _tell(column: Described, origin: int) -> bytes:
@@ -176,12 +187,12 @@ def _varint(number: int) -> bytes:
 
 def _describe(
     schema: Schema, name: str, column: NDArray[np.integer], contexts: Contexts, compressor: zstandard.ZstdCompressor
-) -> tuple[Described, bytes]:
-    """The description and the planes of the candidate for this column that becomes smallest."""
+) -> _Candidate:
+    """The candidate for this column that becomes smallest."""
     values, number = to_words(column), COLUMN_IDS[schema][name]
     if transform.is_progression(values):
         step = int(values[1] - values[0]) if len(values) > 1 else 0
-        return _described(number, 0, 0, int(values[0]), step, 0), b""
+        return _Candidate(_described(number, 0, 0, int(values[0]), step, 0), b"")
     apart = contexts.apart() if name in _APART_COLUMNS else ()
     kept = b""
     if 0 < len(apart) < len(values):
@@ -189,7 +200,7 @@ def _describe(
         values = _without(values, contexts.apart())
         column = values.view(np.int64) if column.dtype.kind == "i" else values
     residuals = np.empty(len(values), np.uint64)
-    found: list[tuple[Described, bytes]] = []
+    found: list[_Candidate] = []
     for predictor, grouped in _CANDIDATES.get(name, _OTHERWISE):
         base = int(column.min() if predictor == BASE else column[0]) & _MASK
         bits = _residuals(values, predictor, grouped=grouped, base=base, contexts=contexts, residuals=residuals)
@@ -199,10 +210,13 @@ def _describe(
         transform.pack(residuals, np.uint64(divisor), bool(signed), width, planes)
         bits |= (SIGNED if signed else 0) | (APART if kept else 0)
         step = int(divisor) if divisor != 1 else 0
-        found.append((_described(number, bits, width, base, step, len(kept) // 8), planes.tobytes() + kept))
+        described = _described(number, bits, width, base, step, len(kept) // 8)
+        found.append(_Candidate(described, planes.tobytes() + kept))
     if len(found) == 1 or found[0] == found[1]:
         return found[0]
-    return min(found, key=lambda candidate: len(compressor.compress(candidate[1])))
+    frames = [compressor.compress(candidate.planes) for candidate in found]
+    best = min(range(len(found)), key=lambda place: len(frames[place]))
+    return found[best]._replace(frame=frames[best])
 
 
 def _described(number: int, bits: int, width: int, base: int, divisor: int, apart: int) -> Described:
@@ -238,45 +252,43 @@ def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Wor
 # Decoding
 
 
+class SectionLayout:
+    """What the description of a column needs to know of a schema, by the column's number."""
+
+    def __init__(self, schema: Schema) -> None:
+        ids = COLUMN_IDS[schema]
+        self.names = {number: name for name, number in ids.items()}
+        self.origins = np.full(256, describing.ZERO, np.int16)
+        for name, number in ids.items():
+            if name.startswith(_TIMES):
+                self.origins[number] = describing.TS_RECV
+            elif name == "seq":
+                self.origins[number] = describing.FIRST_SEQ
+            elif (other := BASE_FROM.get(name)) in ids:
+                self.origins[number] = ids[other]
+
+
 def read_section(
-    data: memoryview, count: int, rows: int, names: Mapping[int, str], origins: Origins
-) -> tuple[list[Described], memoryview, int]:
-    """What a section says of its `count` columns, its planes as stored, and how many bytes those are without zstd.
+    data: memoryview, count: int, rows: int, layout: SectionLayout, origins: Origins
+) -> tuple[transform.Words, memoryview]:
+    """What a section says of its `count` columns, shape (count, fields of `Described`), and its planes as stored.
 
     Raises ValueError.
     """
-    found, bases, start, size = [], dict[str, int](), 0, 0
-    for _ in range(count):
-        if len(data) < start + 3:
-            raise ValueError("a section ends in the middle of what it says of its columns")
-        number, bits, width = data[start : start + 3]
-        start += 3
-        base = divisor = apart = 0
-        name = names.get(number, "")
-        if bits & ~KNOWN_BITS or width > 8:
-            raise ValueError(f"column {name or number} is stored in a way that this program does not know")
-        if bits & HAS_BASE:
-            offset, start = _read_varint(data, start)
-            base = ((offset >> 1) ^ -(offset & 1)) + origins.of(name, bases) & _MASK
-        if bits & HAS_DIVISOR:
-            divisor, start = _read_varint(data, start)
-        if bits & APART:
-            apart, start = _read_varint(data, start)
-        bases[name] = base
-        size += width * rows + 8 * apart
-        found.append(Described(number, bits, width, base, divisor, apart))
-    if size > MAX_FRAME_BYTES:
-        raise ValueError(f"a section declares {size} bytes, more than {MAX_FRAME_BYTES}")
-    return found, data[start:], size
+    table = np.empty((count, len(Described._fields)), np.uint64)
+    first_seq, ts_recv = np.uint64(origins.first_seq), np.int64(origins.ts_recv)
+    end = describing.describe(np.frombuffer(data, np.uint8), rows, layout.origins, first_seq, ts_recv, table)
+    if end < 0:
+        raise ValueError(describing.REASONS[end])
+    return table, data[end:]
 
 
-def _read_varint(data: memoryview, start: int) -> tuple[int, int]:
-    number = 0
-    for place, byte in enumerate(data[start : start + 10]):
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return number & _MASK, start + place + 1
-    raise ValueError("a number in a section has no end")
+def section_bytes(table: transform.Words, rows: int) -> int:
+    """How many bytes the planes of a section's columns are, without zstd."""
+    if not len(table):
+        return 0
+    last = Described(*table[-1].tolist())
+    return last.start + last.width * rows + 8 * last.apart
 
 
 def planes_of(stored: memoryview, kind: int, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
@@ -304,54 +316,41 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
     return planes
 
 
-def split_planes(columns: Sequence[Described], planes: transform.Bytes, rows: int) -> Iterator[transform.Bytes]:
-    """The planes of each column, with the values of its rows apart behind them."""
-    start = 0
-    for column in columns:
-        end = start + column.width * rows + 8 * column.apart
-        yield planes[start:end]
-        start = end
+class Section:
+    """Planes as stored, and as decompressed when a column first asks for them."""
 
+    __slots__ = ("kind", "planes", "size", "stored")
 
-def plain_column(column: Described, planes: transform.Bytes, rows: int, dtype: np.dtype[Any]) -> Column | None:
-    """A narrow unsigned column that is constant, or one plane of plain bytes; None where it takes more to decode."""
-    largest = 256**dtype.itemsize - 1
-    if column.width == 0 and column.divisor == 0 and column.base <= largest:
-        return np.full(rows, column.base, dtype)
-    if column.width == 1 and not column.bits & ~HAS_BASE and column.base + int(planes.max()) <= largest:
-        plain = planes.astype(dtype)
-        plain += dtype.type(column.base)
-        return plain
-    return None
+    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
+        self.kind, self.stored, self.size = kind, stored, size
+        self.planes: transform.Bytes | None = None
 
 
 def restore_column(
-    column: Described,
-    planes: transform.Bytes,
-    contexts: Contexts,
-    residuals: transform.Words,
-    values: transform.Words,
+    name: str, column: transform.Words, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
 ) -> None:
-    """Decode a column of a section into `values`; `residuals` is scratch of the same length. Raises ValueError."""
-    rows, width, bits = len(values), column.width, column.bits
-    base, divisor = np.uint64(column.base), np.uint64(column.divisor)
-    if width == 0:
-        values[:] = base
-        if divisor:
-            values += np.arange(rows, dtype=np.uint64) * divisor
-        return
-    predictor = bits & PREDICTOR_BITS
-    order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if bits & GROUPED else (_NO_ROWS, None)
-    unpacked = residuals if len(order) else values
-    transform.unpack(planes[: width * rows], divisor or np.uint64(1), bool(bits & SIGNED), width, unpacked)
-    if predictor < STREAM:
-        transform.restore_values(unpacked, predictor, base, _NO_ROWS, order, values)
-    elif ends is None or not len(order):
-        raise ValueError("a column is predicted from groups that it is not sorted by")
-    else:
-        transform.restore_grouped_values(unpacked, base, order, ends, values)
-    if bits & APART:
-        apart = contexts.apart()
-        if len(apart) != column.apart:
-            raise ValueError(f"{column.apart} rows are said to be apart, of which there are {len(apart)}")
-        values[apart] = np.frombuffer(planes[width * rows :].tobytes(), np.uint64)
+    """Decode a column of a section into `values`, which has the type of its field. Raises ValueError.
+
+    Args:
+        name: of the column.
+        column: the fields of `Described`.
+        planes: of the section.
+        contexts: of the chunk.
+        values: shape (rows,).
+    """
+    bits = int(column[1])
+    order, ends = _NO_ROWS, _NO_ENDS
+    if bits & GROUPED:
+        stream = bits & PREDICTOR_BITS == STREAM
+        order, ends = contexts.sorted_by(STREAM if stream else GROUP)
+    apart = contexts.apart() if bits & APART else _NO_ENDS
+    words = values.view(np.uint64) if values.itemsize == 8 else values
+    status = restoring.restore(planes, column, order, ends, apart, words)
+    if status == restoring.NARROW:
+        words = np.empty(len(values), np.uint64)
+        status = restoring.restore(planes, column, order, ends, apart, words)
+        values[:] = words
+        if not status and int(words.max()) >> 8 * values.itemsize:
+            status = restoring.LARGE
+    if status:
+        raise ValueError(f"column {name} {restoring.REASONS[status]}")

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import inlined, kernel
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.int32]
@@ -37,89 +37,10 @@ CONTEXT: Final = 2
 _MASK: Final = 2**64 - 1
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
+_TWO: Final = np.uint64(2)
 _SIGN: Final = np.uint64(63)
+_ALL: Final = np.uint64(2**64 - 1)
 _BLOCK: Final = 1024  # rows worked on at a time, so that they stay in the first cache
-_HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads keys over the table (Knuth, TAOCP 6.4)
-
-
-@kernel
-def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
-    """Number the distinct keys 0, 1, 2 … by first appearance: each row's goes into `numbers`. Returns how many.
-
-    `slots`, all -1, and `names` are a hash table whose size is a power of two. Where it is too small for the keys, or
-    they collide in it again and again, -1 is returned and the caller tries again with a larger one: a table that grows
-    in the loop is 30 times slower.
-    """
-    mask = len(slots) - 1
-    count = 0
-    probes = 8 * len(keys) + 1024  # many times as many as keys need that were not made to collide
-    number = 0
-    for row in range(len(keys)):
-        key = keys[row]
-        if row == 0 or key != keys[row - 1]:
-            slot = np.int64((key * _HASH) >> np.uint64(33)) & mask
-            while slots[slot] >= 0 and names[slot] != key:
-                slot = (slot + 1) & mask
-                probes -= 1
-                if probes < 0:
-                    return -1
-            if slots[slot] < 0:
-                if 2 * count > mask:
-                    return -1
-                slots[slot] = count
-                names[slot] = key
-                count += 1
-            number = slots[slot]
-        numbers[row] = number
-    return count
-
-
-def number_keys_reference(keys: Words, numbers: Rows) -> int:
-    """Plain `number_keys`, with a table that is always large enough."""
-    known: dict[int, int] = {}
-    for row, key in enumerate(keys.tolist()):
-        numbers[row] = known.setdefault(key, len(known))
-    return len(known)
-
-
-@kernel
-def link_rows(numbers: Rows, count: int, previous: Rows) -> None:
-    """The nearest earlier row with the same number, or just the row before where there is none (-1 for row 0)."""
-    last = np.full(count, -1, np.int32)
-    for row in range(len(numbers)):
-        found = last[numbers[row]]
-        previous[row] = found if found >= 0 else row - 1
-        last[numbers[row]] = row
-
-
-def link_rows_reference(numbers: Rows, count: int, previous: Rows) -> None:
-    """Plain `link_rows`."""
-    last: dict[int, int] = {}
-    for row, number in enumerate(numbers.tolist()):
-        assert number < count
-        previous[row] = last.get(number, row - 1)
-        last[number] = row
-
-
-@kernel
-def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
-    """Rows sorted by group, stably: `order[position]` becomes the row at that position. Returns where groups end."""
-    starts = np.zeros(groups + 1, np.int64)
-    for row in range(len(group)):
-        starts[group[row] + 1] += 1
-    for number in range(groups):
-        starts[number + 1] += starts[number]
-    for row in range(len(group)):
-        position = starts[group[row]]
-        order[position] = row
-        starts[group[row]] = position + 1
-    return starts[:groups]
-
-
-def order_by_group_reference(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
-    """Plain `order_by_group`."""
-    order[:] = np.argsort(group, kind="stable")
-    return np.cumsum(np.bincount(group, minlength=groups))
 
 
 @kernel
@@ -143,15 +64,22 @@ def make_residuals(
 ) -> None:
     """Steps 1 and 2, into `residuals`. An empty `order` means stored order; `previous` is read for CONTEXT only."""
     rows = len(values)
-    for position in range(rows):
-        row = order[position] if len(order) else position
-        if predictor == BASE or row == 0:
-            prediction = base
-        elif predictor == ROW:
-            prediction = values[row - 1]
+    if predictor == BASE:
+        if len(order):
+            for position in range(rows):
+                residuals[position] = values[np.uint64(order[position])] - base
         else:
-            prediction = values[previous[row]]
-        residuals[position] = values[row] - prediction
+            for row in range(rows):
+                residuals[row] = values[row] - base
+    elif predictor == ROW and not len(order):
+        residuals[0] = values[0] - base
+        for row in range(1, rows):
+            residuals[row] = values[row] - values[row - 1]
+    else:
+        for position in range(rows):
+            row = order[position] if len(order) else position
+            before = row - 1 if predictor == ROW or row == 0 else previous[row]
+            residuals[position] = values[row] - (values[np.uint64(before)] if row > 0 else base)
 
 
 def make_residuals_reference(
@@ -240,32 +168,31 @@ def make_grouped_residuals_reference(
         residuals[position] = (words[row] - (words[before] if before >= 0 else int(base))) & _MASK
 
 
-@kernel
-def restore_grouped_values(
-    residuals: Words, base: np.uint64, order: Rows, ends: NDArray[np.int64], values: Words
-) -> None:
-    """The inverse of `make_grouped_residuals`: one running sum for each group, since groups are in order of their rows.
-
-    So the row before a group's first one is of an earlier group, and there already.
-    """
-    position = 0
-    for group in range(len(ends)):
-        row = order[position]
-        total = values[row - 1] if row > 0 else base
-        while position < ends[group]:
-            total += residuals[position]
-            values[order[position]] = total
-            position += 1
-
-
 def restore_grouped_values_reference(
     residuals: Words, base: int, order: Rows, ends: NDArray[np.int64], values: Words
 ) -> None:
-    """Plain `restore_grouped_values`."""
+    """The inverse of `make_grouped_residuals`, plain; `restoring.py` has the kernel."""
     words, rows, starts = residuals.tolist(), order.tolist(), {0, *ends.tolist()}
     for position, row in enumerate(rows):
         before = rows[position - 1] if position not in starts else row - 1
         values[row] = (words[position] + (int(values[before]) if before >= 0 else int(base))) & _MASK
+
+
+@inlined
+def _exact(divisor: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """`(shift, inverse, limit)`: what an exact division is made of, since one by `//` takes 30 times as long.
+
+    A multiple, shifted down, times the inverse of the odd part modulo 2**64 is the quotient. What is no multiple has
+    bits that are shifted out, or becomes larger than the limit.
+    """
+    shift = _ZERO
+    while not divisor & _ONE:
+        divisor >>= _ONE
+        shift += _ONE
+    inverse = divisor  # right in 3 bits; each step doubles them
+    for _ in range(5):
+        inverse *= _TWO - divisor * inverse
+    return shift, inverse, _ALL // divisor
 
 
 @kernel
@@ -274,21 +201,29 @@ def measure(residuals: Words) -> tuple[np.uint64, np.uint64, bool]:
 
     The divisor of residuals that are all zero is 1.
     """
-    divisor = _ZERO
-    largest = _ZERO
-    signed = False
-    for row in range(len(residuals)):
-        magnitude = residuals[row]
-        if magnitude >> _SIGN:
-            signed = True
-            magnitude = _ZERO - magnitude
-        largest = max(largest, magnitude)
-        if divisor != _ONE and magnitude != _ZERO:
-            low, high = divisor, magnitude
-            while low != _ZERO:
-                low, high = high % low, low
-            divisor = high
-    return max(divisor, _ONE), largest, signed
+    divisor = shift = inverse = limit = low_bits = _ZERO
+    largest = every = _ZERO
+    for start in range(0, len(residuals), _BLOCK):
+        block = residuals[start : start + _BLOCK]
+        for row in range(len(block)):
+            word = block[row]
+            every |= word
+            largest = max(largest, (word ^ (_ZERO - (word >> _SIGN))) + (word >> _SIGN))
+        if divisor == _ONE:
+            continue
+        for row in range(len(block)):
+            word = block[row]
+            magnitude = (word ^ (_ZERO - (word >> _SIGN))) + (word >> _SIGN)
+            if magnitude & low_bits or (magnitude >> shift) * inverse > limit or (divisor == _ZERO and magnitude):
+                low, high = divisor, magnitude
+                while low != _ZERO:
+                    low, high = high % low, low
+                divisor = high
+                if divisor == _ONE:
+                    break
+                shift, inverse, limit = _exact(divisor)
+                low_bits = (_ONE << shift) - _ONE
+    return max(divisor, _ONE), largest, every >> _SIGN != _ZERO
 
 
 def measure_reference(residuals: Words) -> tuple[int, int, bool]:
@@ -309,14 +244,10 @@ def width_of(largest: int, divisor: int, *, signed: bool) -> int:
 def pack(residuals: Words, divisor: np.uint64, signed: bool, width: int, planes: Bytes) -> None:
     """Steps 3 to 5, into `planes`: `width * n` bytes. Uses `residuals` as scratch."""
     rows = len(residuals)
+    down, inverse, _ = _exact(divisor)
     for row in range(rows):
-        word = residuals[row]
-        negative = word >> _SIGN
-        if negative:
-            word = _ZERO - word
-        if divisor != _ONE:
-            word = word // divisor
-        residuals[row] = (word << _ONE) - negative if signed else word
+        word = np.uint64(np.int64(residuals[row]) >> np.int64(down)) * inverse
+        residuals[row] = (word << _ONE) ^ (_ZERO - (word >> _SIGN)) if signed else word
     for start in range(0, rows, _BLOCK):
         words = residuals[start : start + _BLOCK]
         for byte in range(width):

@@ -139,7 +139,6 @@ class _Head(msgspec.Struct, frozen=True):
     channel: str = ""
     type: str = ""
     message: str = ""
-    sequence_num: int | None = None
 
 
 _MESSAGE: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(_Known)
@@ -166,7 +165,7 @@ def _other(frame: bytes, why: str) -> Ignored | Refusal:
     if head.channel in _CHANNELS:
         raise RejectError("schema", why)
     if head.channel:
-        return Ignored(head.channel, head.sequence_num)
+        return Ignored(head.channel, number_of(frame))
     if head.type == "error":
         return Refusal(head.message)
     raise RejectError("unknown message", why)

@@ -32,9 +32,10 @@ from tickplant.feeds.contract import (
 from tickplant.feeds.importers import FILE_LINK
 from tickplant.feeds.venues.databento import gateway
 from tickplant.feeds.venues.databento import venue as facts
-from tickplant.feeds.venues.databento.dbn import MAGIC, DamageError, RecordType
+from tickplant.feeds.venues.databento.dbn import MAGIC, DamageError
 from tickplant.feeds.venues.databento.stream_reader import Recorder, StreamReader
 from tickplant.records.channels import ON_CHANNEL
+from tickplant.records.dbn_layouts import RecordType
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 

@@ -9,12 +9,13 @@ from typing import Final
 import zstandard
 
 from tickplant.errors import FeedError
-from tickplant.feeds.capture_reader import content_pieces
 from tickplant.feeds.contract import Frames
 from tickplant.feeds.importers import FILE_LINK, head_of
 from tickplant.feeds.venues.databento import dbn
 from tickplant.feeds.venues.databento.dbn import DamageError, Metadata, Run
 from tickplant.feeds.venues.databento.ticks import time_of
+from tickplant.records import dbn_layouts
+from tickplant.runtime.recorded_lines import content_pieces
 
 PIECE_RECORDS: Final = 8192
 SKIPPABLE: Final = b"P*M\x18"
@@ -27,7 +28,7 @@ def is_dbn(head: bytes) -> bool:
 
 
 def _is_fragment(head: bytes) -> bool:
-    return len(head) >= dbn.HEAD_BYTES and any((head[1], 4 * head[0] - more) in dbn.LAYOUTS for more in (0, 8))
+    return len(head) >= dbn.HEAD_BYTES and any((head[1], 4 * head[0] - more) in dbn_layouts.LAYOUTS for more in (0, 8))
 
 
 class _File:
@@ -83,7 +84,7 @@ class _File:
                 if len(data) < 8 or len(data) < (whole := dbn.metadata_bytes(data[:8])):
                     continue
                 length = whole
-                yield min(self.metadata.start_ns, dbn.NO_VALUE), data[:length]
+                yield min(self.metadata.start_ns, dbn_layouts.NO_VALUE), data[:length]
                 data, place = data[length:], length
             used = 0
             try:
@@ -153,7 +154,7 @@ def _time_of_last(data: bytes, run: Run, *, ts_out: bool) -> int:
     rows = dbn.rows_of_run(data, last, ts_out=ts_out)
     if rows is None:
         return 0
-    seconds = dbn.BAR_S.get(run.kind, 0)
+    seconds = dbn_layouts.BAR_S.get(run.kind, 0)
     names = rows.dtype.names or ()
     times = [int(time_of(rows[name])[0]) for name in ("ts_recv", "ts_event") if name in names]
     return next((time for time in times if time), 0) + seconds * 10**9

@@ -16,12 +16,14 @@ from tickplant.feeds.contract import FeedContext, FeedCounters, Reject
 from tickplant.feeds.kit.emitter import Emitter, count_name
 from tickplant.feeds.venues.databento import dbn, ticks
 from tickplant.feeds.venues.databento import venue as facts
-from tickplant.feeds.venues.databento.dbn import Metadata, RecordType, Run
+from tickplant.feeds.venues.databento.dbn import Metadata, Run
 from tickplant.feeds.venues.databento.symbology import Symbology
 from tickplant.feeds.venues.databento.ten_levels import TenLevels
 from tickplant.feeds.venues.databento.ticks import Column, Rows, Stamp, Ticks
 from tickplant.instruments import Instrument
+from tickplant.records import dbn_layouts
 from tickplant.records.batch import rows_of
+from tickplant.records.dbn_layouts import RecordType
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, OrderFlag
 
 OnNotice = Callable[[int, int, str], None]
@@ -201,14 +203,14 @@ class StreamReader:
         if kind == RecordType.DEFINITION:
             self._name(rows)
         instruments = self.symbology.find(rows["head"], times)
-        if seconds := dbn.BAR_S.get(kind, 0):
+        if seconds := dbn_layouts.BAR_S.get(kind, 0):
             times = times + seconds * _SECOND_NS
         stamp = Stamp(instruments, times if own_times else ts_recv)
         if kind == RecordType.MBO:
             self._orders(rows, stamp)
         elif kind == RecordType.TRADE:
             self._market(rows, stamp, "trades", recorded=rows["action"] == ticks.TRADE)
-        elif kind in dbn.QUOTES:
+        elif kind in dbn_layouts.QUOTES:
             self._see(instruments, Flag.ON_QUOTE)
             self._quotes(kind, rows, stamp)
         elif kind == RecordType.MBP_10:
@@ -266,8 +268,8 @@ class StreamReader:
         return np.insert(found, places, np.concatenate(clears)) if clears else found
 
     def _quotes(self, kind: int, rows: Rows, stamp: Stamp) -> None:
-        quotes = ticks.quote_ticks(rows, stamp, counted=kind not in dbn.UNCOUNTED)
-        if kind in dbn.SAMPLED:
+        quotes = ticks.quote_ticks(rows, stamp, counted=kind not in dbn_layouts.UNCOUNTED)
+        if kind in dbn_layouts.SAMPLED:
             self._recorder.counts.parsed += len(rows)
             self._recorder.add(quotes)
         else:

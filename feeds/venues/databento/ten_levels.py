@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.venues.databento import dbn
 from tickplant.feeds.venues.databento.ticks import Rows, Stamp, Ticks, size_of, time_of
+from tickplant.records import dbn_layouts
 from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 DEPTH: Final = 10
@@ -38,7 +38,7 @@ class TenLevels:
         levels = rows["levels"]
         prices = np.stack([levels["bid_px"], levels["ask_px"]], axis=1)
         sizes = np.stack([size_of(levels["bid_sz"]), size_of(levels["ask_sz"])], axis=1)
-        sizes[prices == dbn.NO_VALUE] = 0
+        sizes[prices == dbn_layouts.NO_VALUE] = 0
         before = np.zeros_like(prices), np.zeros_like(sizes)
         first = np.zeros(len(rows), np.bool_)
         for instrument in np.unique(instruments).tolist():

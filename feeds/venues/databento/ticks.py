@@ -1,8 +1,8 @@
 """From records of DBN to TICK records, all of a run at once. Only numpy.
 
-Each function takes rows with the fields of `dbn.LAYOUTS`, shape (n,), their instruments and receive times, both one
-for all or shape (n,), and returns TICK records in the order of the rows. What DBN leaves undefined is 0, a price
-NO_PRICE.
+Each function takes rows with the fields of `dbn_layouts.LAYOUTS`, shape (n,), their instruments and receive times,
+both one for all or shape (n,), and returns TICK records in the order of the rows. What DBN leaves undefined is
+0, a price NO_PRICE.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.feeds.venues.databento import dbn
-from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, OrderFlag, Side, StatusCode
+from tickplant.records import dbn_layouts
+from tickplant.records.dbn_layouts import ACTIONS, F_SNAPSHOT, ORDER_FLAGS, PLAIN_FLAGS, SIDES
+from tickplant.records.layouts import NO_PRICE, TICK, Flag, Kind, Side, StatusCode
 from tickplant.records.statistics import StatisticCode
 from tickplant.records.venue_bars import BarField
 
@@ -30,32 +31,7 @@ class Stamp(NamedTuple):
     times: Column  # of receipt, ns
 
 
-F_LAST: Final = 128
-F_TOP: Final = 64
-F_SNAPSHOT: Final = 32
-F_MBP: Final = 16
-F_BAD_TIME: Final = 8
-F_DOUBTFUL: Final = 4
-
-SIDES: Final = {"A": Side.ASK, "B": Side.BID, "N": Side.NONE}
-ACTIONS: Final = {
-    "A": Kind.ORDER_ADD,
-    "C": Kind.ORDER_CANCEL,
-    "M": Kind.ORDER_MODIFY,
-    "F": Kind.ORDER_FILL,
-    "N": Kind.ORDER_FILL,  # nothing happens to the book, nor does it by a fill; the flags count
-    "R": Kind.CLEAR,
-    "T": Kind.TRADE,
-}
 TRADE: Final = ord("T")
-
-_PLAIN: Final = {F_LAST: Flag.LAST, F_SNAPSHOT: Flag.SNAPSHOT}
-_OF_ORDERS: Final = _PLAIN | {
-    F_TOP: OrderFlag.TOP,
-    F_MBP: OrderFlag.AGGREGATED,
-    F_BAD_TIME: OrderFlag.BAD_TIME,
-    F_DOUBTFUL: OrderFlag.DOUBTFUL,
-}
 
 
 def _flag_table(flags: Mapping[int, int]) -> NDArray[np.int64]:
@@ -65,7 +41,7 @@ def _flag_table(flags: Mapping[int, int]) -> NDArray[np.int64]:
 def _order_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The upper half of a TICK's packed word, by action | side << 8 and by flags | action << 8; 0: no such action."""
     kinds, flags = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
-    plain, of_orders = _flag_table(_PLAIN), _flag_table(_OF_ORDERS)
+    plain, of_orders = _flag_table(PLAIN_FLAGS), _flag_table(ORDER_FLAGS)
     for action, kind in ACTIONS.items():
         for side, ours in SIDES.items():
             kinds[ord(action) | ord(side) << 8] = kind << 32 | ours << 40
@@ -89,12 +65,12 @@ def time_of(column: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def price_of(column: NDArray[np.int64]) -> NDArray[np.int64]:
     """Prices; NO_PRICE where undefined."""
-    return np.where(column == dbn.NO_VALUE, NO_PRICE, column)
+    return np.where(column == dbn_layouts.NO_VALUE, NO_PRICE, column)
 
 
 def size_of(column: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Sizes; 0 where undefined."""
-    return np.where(column == dbn.NO_SIZE, 0, column.astype(np.int64))
+    return np.where(column == dbn_layouts.NO_SIZE, 0, column.astype(np.int64))
 
 
 def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
@@ -106,11 +82,11 @@ def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
     out[:, 1] = stamp.times
     price, mixed = words[:, 3], words[:, 4]
     out[:, 2] = price
-    if price.max() == dbn.NO_VALUE:  # the largest that there is
-        out[price == dbn.NO_VALUE, 2] = NO_PRICE
+    if price.max() == dbn_layouts.NO_VALUE:  # the largest that there is
+        out[price == dbn_layouts.NO_VALUE, 2] = NO_PRICE
     size = mixed & 0xFFFFFFFF
-    if size.max() == dbn.NO_SIZE:
-        size[size == dbn.NO_SIZE] = 0
+    if size.max() == dbn_layouts.NO_SIZE:
+        size[size == dbn_layouts.NO_SIZE] = 0
     out[:, 3] = size
     out[:, 4] = (words[:, 6] >> 32) & 0xFFFFFFFF
     out[:, 5] = words[:, 2]
@@ -186,7 +162,7 @@ def statistic_ticks(rows: Rows, stamp: Stamp) -> Ticks:
     ticks = _ticks(len(rows), stamp, Kind.STATISTIC, rows)
     quantity = _QUANTITIES[rows["type"]]
     none = np.iinfo(rows["quantity"].dtype).max
-    defined = np.where(quantity, rows["quantity"] != none, rows["price"] != dbn.NO_VALUE)
+    defined = np.where(quantity, rows["quantity"] != none, rows["price"] != dbn_layouts.NO_VALUE)
     ticks["price"] = np.where(quantity, 0, 9)
     ticks["size"] = np.where(quantity, rows["quantity"], rows["price"])
     ticks["venue_seq"] = time_of(rows["ts_ref"])
@@ -212,7 +188,7 @@ def definition_ticks(rows: Rows, stamp: Stamp) -> Ticks:
         is_time = rows[name].dtype.kind == "u"
         values = time_of(rows[name]) if is_time else rows[name]
         ticks["price"], ticks["size"], ticks["order_id"] = 9, values, code
-        ticks["kind"][values == (0 if is_time else dbn.NO_VALUE)] = 0
+        ticks["kind"][values == (0 if is_time else dbn_layouts.NO_VALUE)] = 0
         found[:, column] = ticks
     known = found["kind"] != 0
     last = len(_OF_DEFINITION) - 1 - known[:, ::-1].argmax(axis=1)

@@ -33,7 +33,7 @@ COMMANDS: Final = {
         "statement",
         "Answer a STATEMENT of SQL, in DuckDB's dialect.",
     ),
-    "export": ("exchange", "Write the store as a Parquet data set: a file per venue, symbol and day of UTC."),
+    "export": ("exchange", "Write the store as a Parquet data set, or as files that others read, a day each."),
     "import": ("exchange", "Store the records of a Parquet data set that `tickplant export` wrote."),
     "serve": ("serving", "Serve the store to readers on other machines, over Arrow Flight."),
     "verify": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,9 +14,14 @@ from tickplant.instruments import MAX_SCALE
 from tickplant.plant.console import Progress
 from tickplant.plant.lock_file import locked
 from tickplant.records.layouts import Kind, Schema
+from tickplant.store.day_exports import Form, export_days
+from tickplant.store.dbn_files import DbnFiles
 from tickplant.store.parquet_set import export_set
 from tickplant.store.set_import import import_set
 from tickplant.store.table_import import FIELDS, KINDS, UNITS_NS, import_table
+from tickplant.store.tardis_files import TardisFiles
+
+FORMS: Final[dict[str, type[TardisFiles] | type[DbnFiles]]] = {"tardis": TardisFiles, "dbn": DbnFiles}
 
 
 @click.command()
@@ -24,6 +30,15 @@ from tickplant.store.table_import import FIELDS, KINDS, UNITS_NS, import_table
 @data_option
 @click.option("--venue", help="Only of this venue.")
 @click.option("--symbol", help="Only this symbol.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", *FORMS]),
+    default="parquet",
+    show_default=True,
+    help="A Parquet data set, CSV as Tardis.dev has it, or Databento's DBN.",
+)
+@click.option("--type", "sorts", multiple=True, help="Only this type of file: trades, mbo …; tardis and dbn.")
 @schema_option
 @click.option("--start", type=Time(), help="First day: RFC 3339 or integer nanoseconds.")
 @click.option("--end", type=Time(), help="Last time, exclusive; its day is written whole.")
@@ -35,27 +50,57 @@ def export(
     data_dir: Path | None,
     venue: str | None,
     symbol: str | None,
+    form: str,
+    sorts: tuple[str, ...],
     schema: str,
     start: int | None,
     end: int | None,
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Write the store as a Parquet data set: a file per venue, symbol and day of UTC.
+    """Write the store as a Parquet data set, or as files that others read, a day each.
 
+    There is one file for each venue, symbol and day of UTC, and with --format tardis or dbn for each type of data.
     Days that are in FOLDER already, with all their records, are left alone: so an export that was stopped goes on, and
     one that is repeated adds what is new.
     """
     check_range(start, end)
+    made = FORMS[form]() if form in FORMS else None
+    _check_sorts(made, form, sorts, schema)
     with (
         open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store,
         Progress(f"writing {folder}", unit="records") as progress,
     ):
-        ids = None if venue is None and symbol is None else frozenset(row.id for row in store.select(venue, symbol))
-        count = export_set(
-            store, folder, schema=Schema[schema.upper()], ids=ids, start_ns=start, end_ns=end, progress=progress.show
-        )
+        if made is None:
+            ids = None if venue is None and symbol is None else frozenset(row.id for row in store.select(venue, symbol))
+            which = Schema[schema.upper()]
+            count = export_set(store, folder, schema=which, ids=ids, start_ns=start, end_ns=end, progress=progress.show)
+        else:
+            count = export_days(
+                store,
+                folder,
+                made,
+                sorts=sorts,
+                venue=venue,
+                symbol=symbol,
+                start_ns=start,
+                end_ns=end,
+                progress=progress.show,
+            )
+            for reason, number in made.left_out.items():
+                if number:
+                    say(f"left out, since {form} has no words for them: {number:,} {reason}", err=True)
     _tell(folder, count, "written", as_json=as_json)
+
+
+def _check_sorts(form: Form | None, name: str, sorts: tuple[str, ...], schema: str) -> None:
+    if form is None:
+        if sorts:
+            raise click.UsageError("--type goes with --format tardis or dbn; a Parquet data set has --schema")
+    elif schema != "tick":
+        raise click.UsageError(f"--schema goes with a Parquet data set; --format {name} has --type")
+    elif unknown := [sort for sort in sorts if sort not in form.sorts]:
+        raise click.UsageError(f"{name} has no type {unknown[0]}; there are {', '.join(form.sorts)}")
 
 
 @click.command("import")

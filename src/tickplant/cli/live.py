@@ -27,8 +27,8 @@ from tickplant.cli.options import (
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.client.book_request import Book, fetch_book
-from tickplant.client.follower import Message, decimals
 from tickplant.client.subscription import Subscription, subscribe
+from tickplant.client.topic_message import Message, decimals
 from tickplant.errors import StoreError, SubscribeError
 from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode

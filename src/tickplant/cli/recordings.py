@@ -12,29 +12,33 @@ import msgspec
 
 from tickplant.cli.options import (
     Number,
-    Time,
     check_range,
     config_option,
     crossed_option,
     data_dir_of,
     data_option,
     json_option,
+    range_options,
 )
 from tickplant.cli.output import say, say_json
+from tickplant.cli.replay_keys import ReplayKeys
 from tickplant.cli.stored import check_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
 from tickplant.feeds import importers
-from tickplant.feeds.capture_reader import Recording
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
-from tickplant.plant.ingest import names_in
+from tickplant.plant.ingest import ended, names_in
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
+from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import Plant, ReplaySpec, RingRef
+from tickplant.runtime.recorded_lines import Recording
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
+from tickplant.store.selection import Clock
+from tickplant.times import format_time
 from tickplant.venues import VENUES
 
 DEFAULT_RATE = 200.0
@@ -68,6 +72,8 @@ venue_option = click.option(
 speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
 
 
+_ALL_STORED = "all of it is stored already; nothing was added"
+
 _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
 """Counters of a summary, and where the feed counts the same by cause, kind or origin."""
 
@@ -77,13 +83,15 @@ _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_
 @venue_option
 @click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
 @crossed_option
+@click.option("--again", is_flag=True, help="A recording that is stored already is no error; stored once all the same.")
 @json_option
-def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, as_json: bool) -> int:
+def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, again: bool, as_json: bool) -> int:
     """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
 
-    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns), a space, and the frame as it was received. Or
-    RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest that was cut
-    short is continued when it is repeated, and a recording that follows another one is joined to it.
+    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the frame as it was
+    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest
+    that was cut short is continued when it is repeated, and a recording that follows another one is joined to it. A
+    recording that is stored whole is refused, with exit code 1, but for --again.
     """
     Recording(recording)  # there is something to read
     importer = importers.find(recording)
@@ -97,6 +105,7 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
     started_s = time.monotonic()
     with Progress(f"storing {recording.name}", unit="frames") as progress:
         names = names_in(data_dir.resolve(), venue)
+        ended_before = ended(data_dir.resolve(), names.feed)
         plan = plans.ingest(
             recording,
             venue,
@@ -145,13 +154,17 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
         raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; what could be read is stored")
+    # One that was cut short behind its last record adds none either, but ends for the first time.
+    known = not summary["added"] and (summary["repeated"] or summary["duplicates"])
+    if known and not again and ended(data_dir.resolve(), names.feed) == ended_before:
+        raise FeedError(f"{recording}: {_ALL_STORED}; with --again that is no error, and stored once all the same")
     return 0
 
 
 def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
     """The sentence for what the store had already."""
     if not summary["added"]:
-        return f"{recording}: all of it is stored already; nothing was added" if summary["frames"] else ""
+        return f"{recording}: {_ALL_STORED}" if summary["repeated"] or summary["duplicates"] else ""
     known = []
     if summary["repeated"]:
         known.append(f"its first {summary['repeated']:,} records, where the earlier ingest was continued")
@@ -165,10 +178,11 @@ def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
 @data_option
 @click.option("--venue", default="", help="Only this venue.")
 @click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be given more than once.")
-@click.option("--start", type=Time(), help="First receive time, inclusive.")
-@click.option("--end", type=Time(), help="Last receive time, exclusive.")
+@range_options
 @speed_option
 @skip_damage_option
+@click.option("--paused", is_flag=True, help="Begin with a pause: keys or control messages go on.")
+@click.option("--loop", is_flag=True, help="Begin again at the end.")
 @crossed_option
 @click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
 def replay(
@@ -178,14 +192,20 @@ def replay(
     symbols: tuple[str, ...],
     start: int | None,
     end: int | None,
+    clock: Clock,
     speed: float | str,
     skip_damage: bool,
+    paused: bool,
+    loop: bool,
     crossed: Crossed,
     bind: str,
 ) -> int:
     """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
 
-    It waits for the first subscriber, plays, and ends when everything has been sent.
+    It waits for the first subscriber, plays, and ends when everything has been sent. Several feeds are merged by
+    --clock. At a terminal, space pauses and goes on, "." lets one event pass, the arrows left and right go 10 s back
+    and ahead, up and down double and halve the speed, 1 is real time, m is at full speed, l plays again and again, 0
+    goes to the beginning, q ends it. tickplant.ReplayControl does the same from a program.
     """
     check_range(start, end)
     store = data_dir_of(data_dir, file)
@@ -199,15 +219,20 @@ def replay(
         symbols=list(symbols),
         start_ns=start,
         end_ns=end,
+        clock=clock,
         speed="max" if speed == "max" else float(speed),
+        paused=paused,
+        loop=loop,
         skip_damage=skip_damage,
     )
     engine = EngineConfig(publish=bind)
     plan = plans.replay(spec, engine, plant_id=plant_id, settings=PlantConfig(), crossed=crossed)
     say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
+    say(f"controls: {plan.plant.control}", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)
-        code = supervisor.run(lambda: progress.show(supervisor.children["engine"].counters.get("records", 0)))
+        with ReplayKeys(plan.plant.control, beginning_ns=start or 0, paused=paused, loop=loop):
+            code = supervisor.run(lambda: progress.show(_position(supervisor.children[spec.name].counters)))
     if supervisor.failed:
         raise StoreError("; ".join(supervisor.failed), path=store)
     if spec.name in supervisor.done:
@@ -217,6 +242,15 @@ def replay(
             say(f"left out: {damage}", err=True)
         say(f"replayed {counters.get('records', 0):,} records", err=True)
     return code
+
+
+def _position(counters: Counters) -> str:
+    """Where a replay is, and how it plays."""
+    at_ns, records = counters.get("ts"), counters.get("records")
+    shown = format_time(at_ns)[:23] if isinstance(at_ns, int) and at_ns else "not begun"
+    words = [f"{records:,} records" if isinstance(records, int) else "", f"x{counters.get('speed', 1)}"]
+    words += [word for word in ("paused", "loop") if counters.get(word)]
+    return ", ".join([shown, *filter(None, words)])
 
 
 @click.command()
@@ -251,7 +285,7 @@ def sim(
     key: str,
 ) -> None:
     """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
-    if file is not None and not file.is_file():
+    if file is not None and not file.exists():
         raise FeedError(f"{file}: there is no such file")
     wanted = {
         "venue": venue,

@@ -8,29 +8,28 @@ order.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from tickplant.instruments import format_decimal
-from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Schema
+from tickplant.client.anchor import Anchor
+from tickplant.client.topic_message import Message, MessageKind
+from tickplant.records.layouts import DTYPES, UNKNOWN, Schema
 from tickplant.wire import (
+    GetHistory,
     GetRange,
     GetSnapshot,
     Gone,
     Header,
+    History,
     Range,
+    Refused,
     Reply,
     Snapshot,
     TopicInfo,
     split_topic,
     unpack_header,
 )
-
-Records = NDArray[np.void]
-MessageKind = Literal["live", "snapshot", "recovered", "lost", "stored"]
 
 SNAPSHOT_CHANNELS: Final = ("book", "orders", "bbo", "quote")
 """Channels whose last value says how things are now. On the others a record is an event, and what is past is past."""
@@ -41,46 +40,10 @@ BOOK_CHANNELS: Final = ("book", "orders")
 BACKLOG_BYTES: Final = 64 << 20
 """Live messages held back for one topic. Beyond it the oldest go, and are asked for later like any that were missed."""
 
+TRIES: Final = 3
+"""How often a missed range is asked for: a question may be lost, with a process that is killed."""
+
 _SCHEMAS: Final = {int(schema): schema for schema in Schema}
-
-
-class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """Records of one topic, in order.
-
-    `kind` says how they came: `live`; `snapshot`, the state just before topic sequence `first_seq`; `recovered`, missed
-    at first and fetched since; `lost`, without records: `lost` of them, from `first_seq` on, are missing for good
-    (UNKNOWN: nobody knows how many, since the engine was restarted). `stored`: read from a store, see `Store.play`
-    and `Store.follow`, whose topic sequences count from 0 on and whose `epoch` is 0.
-    """
-
-    kind: MessageKind
-    topic: str
-    venue: str
-    symbol: str
-    channel: str
-    schema: Schema
-    records: Records
-    instrument: int
-    price_scale: int
-    size_scale: int
-    epoch: int  # the life of the engine that the sequence belongs to
-    first_seq: int  # topic sequence of the first record
-    publish_ns: int = 0  # when the engine sent it; 0 for a snapshot or a loss
-    lost: int = 0
-    stale: bool = False  # of a snapshot: the book is not in sync with the venue
-
-    def prices(self, field: str = "price") -> list[str | None]:
-        """A column of prices as exact decimal text, None where there is no price. BBO and BAR name their columns."""
-        return decimals(self.records[field], self.price_scale)
-
-    def sizes(self, field: str = "size") -> list[str | None]:
-        """A column of sizes as exact decimal text."""
-        return decimals(self.records[field], self.size_scale)
-
-
-def decimals(mantissas: NDArray[np.int64], scale: int) -> list[str | None]:
-    """Exact decimal texts; None for NO_PRICE."""
-    return [None if value == NO_PRICE else format_decimal(value, scale) for value in mantissas.tolist()]
 
 
 class Follower:
@@ -92,6 +55,7 @@ class Follower:
         recover: ask for what was missed; without it, it is lost at once.
         from_start: the topic did not exist when its user came, so that all of it is wanted.
         since: epoch and topic sequence from which on its user wants what there is.
+        across_lives: have the store asked for what lies between two lives of the engine; without it, that is lost.
     """
 
     def __init__(
@@ -102,15 +66,21 @@ class Follower:
         recover: bool,
         from_start: bool = False,
         since: tuple[int, int] = (-1, 0),
+        across_lives: bool = True,
     ) -> None:
         self.topic = topic
         self.venue, self.symbol, self.channel = split_topic(topic)
         self.epoch, self.expected = since  # of the stream that is followed, -1: none yet; of the next record to give
-        self.waiting: GetSnapshot | GetRange | None = None
+        self.waiting: GetSnapshot | GetRange | GetHistory | None = None
         self._snapshot = snapshot and self.channel in SNAPSHOT_CHANNELS
         self._recover = recover
+        self._across_lives = recover and across_lives
         self._from_start = from_start
         self._unsent = False
+        self._tries = 0
+        self._paused = False  # the request under way is sent again when the engine has something of the topic
+        self._anchor = Anchor()
+        self._entering = -1  # epoch to go on with, when what was missed before it is here
         self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user came
         self._promised = 0  # how far the engine said that the topic was
         self._backlog: deque[tuple[Header, bytes]] = deque()
@@ -122,7 +92,7 @@ class Follower:
         """Epoch and topic sequence of the next record to give; None where nothing is known yet."""
         return (self.epoch, self.expected) if self.epoch >= 0 else self._floor
 
-    def take_request(self) -> GetSnapshot | GetRange | None:
+    def take_request(self) -> GetSnapshot | GetRange | GetHistory | None:
         """The request to send now, if any; its reply, or its failure, is to be handed in."""
         if not self._unsent:
             return None
@@ -146,6 +116,8 @@ class Follower:
         out: list[Message] = []
         self._like = self._like or info
         promised, self._promised = self._promised, info.next_seq
+        if self._paused and info.next_seq:
+            self._paused, self._unsent = False, True
         if self.waiting is not None or epoch < self.epoch:
             return out
         if self.epoch < 0:
@@ -158,6 +130,9 @@ class Follower:
             elif promised > self._floor[1]:
                 self.epoch, self.expected = self._floor
                 self._miss(promised, out)
+        elif epoch > self.epoch and self._bridges():
+            if info.next_seq:
+                self._ask_where_it_begins(epoch)
         elif epoch > self.epoch:
             self._begin(epoch, info.next_seq, out)
             if self.waiting is None:
@@ -173,16 +148,19 @@ class Follower:
             self._on_snapshot(reply, frames, out)
         elif isinstance(self.waiting, GetRange):
             self._on_range(self.waiting, reply, frames, out)
+        elif isinstance(self.waiting, GetHistory):
+            self._on_history(self.waiting, reply, frames, out)
         self._work_off(out)
         return out
 
     def on_timeout(self) -> list[Message]:
-        """The request under way was not answered: a snapshot is asked for again, a range is lost."""
+        """The request under way was not answered: it is asked again, and what was missed is lost after `TRIES`."""
         out: list[Message] = []
-        if isinstance(self.waiting, GetSnapshot):
+        self._tries += 1
+        if isinstance(self.waiting, GetSnapshot) or (self.waiting and self._tries < TRIES):
             self._unsent = True
-        elif isinstance(self.waiting, GetRange):
-            self._lose(self.waiting.last + 1, out)
+        elif self.waiting:
+            self._give_up(self.waiting, out)
             self._work_off(out)
         return out
 
@@ -192,7 +170,9 @@ class Follower:
         """A message whose turn it is: give it, or find that something is missing before it."""
         if header.epoch < self.epoch:
             return  # of a former life of the engine
-        if header.epoch > self.epoch:
+        if header.epoch > self.epoch and self._bridges():
+            self._ask_where_it_begins(header.epoch)
+        elif header.epoch > self.epoch:
             self._begin(header.epoch, header.first_seq, out)
         if self.waiting is None and header.first_seq > self.expected:
             self._miss(header.first_seq, out)
@@ -214,15 +194,19 @@ class Follower:
             )
         )
         self.expected = end
+        self._anchor.move(header, payload)
+
+    def _bridges(self) -> bool:
+        """Whether what was missed between two lives of the engine can be asked for."""
+        return self._across_lives and self.epoch >= 0 and self._anchor.holds
 
     def _begin(self, epoch: int, first_seq: int, out: list[Message]) -> None:
         """Follow a new stream, of which `first_seq` is the first one seen."""
         restarted = self.epoch >= 0
         if restarted:
             out.append(self._message("lost", None, b"", self.expected, lost=UNKNOWN))
-        self.epoch = epoch
-        self.expected = 0
-        self._promised = 0
+        self._follow(epoch)
+        self._anchor = Anchor()
         if self._from_start:
             self._from_start = False
         elif first_seq and self._snapshot:
@@ -230,6 +214,20 @@ class Follower:
         elif not restarted:
             joined = self._floor[1] if self._floor and self._floor[0] == epoch else first_seq
             self.expected = min(joined, first_seq)
+
+    def _follow(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.expected = 0
+        self._promised = 0
+
+    def _enter(self, out: list[Message], *, complete: bool) -> None:
+        """Go on with the next life of the engine, now that the store has been asked about what lies before it."""
+        self.waiting = None
+        if complete:
+            self._follow(self._entering)
+        else:
+            first = next((header.first_seq for header, _ in self._backlog if header.epoch >= self._entering), 1)
+            self._begin(self._entering, first, out)
 
     def _miss(self, until: int, out: list[Message]) -> None:
         """Records from `expected` to just before `until` did not come."""
@@ -261,9 +259,21 @@ class Follower:
     def _ask_for_snapshot(self) -> None:
         self._ask(GetSnapshot(self.topic))
 
-    def _ask(self, request: GetSnapshot | GetRange) -> None:
+    def _ask_where_it_begins(self, epoch: int) -> None:
+        """Of another life the engine says so when it is asked about the one before; then the store is asked."""
+        self._entering = epoch
+        self._ask(GetRange(self.topic, self.epoch, self.expected, self.expected))
+
+    def _ask(self, request: GetSnapshot | GetRange | GetHistory) -> None:
         self.waiting = request
         self._unsent = True
+        self._tries = 0
+
+    def _give_up(self, wanted: GetRange | GetHistory, out: list[Message]) -> None:
+        if self._entering > self.epoch or isinstance(wanted, GetHistory):
+            self._enter(out, complete=False)
+        else:
+            self._lose(wanted.last + 1, out)
 
     def _on_snapshot(self, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
@@ -288,11 +298,14 @@ class Follower:
             self.expected = 0  # the stream is here from its very first record on, so nothing has to stand in for it
             return
         self.expected = reply.info.next_seq
+        self._anchor = Anchor()
         self._like = reply.info
         out.append(self._message("snapshot", reply.info, frames[0], self.expected, stale=reply.stale))
 
     def _on_range(self, wanted: GetRange, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
+        early = self._bridges() and _is_early(reply, self.epoch)
+        self._tries += early
         if isinstance(reply, Range):
             before = self.expected
             for i in range(0, len(frames), 2):
@@ -307,8 +320,38 @@ class Follower:
             self._lose(min(reply.oldest, wanted.last + 1), out)
             if self.waiting is None and self.expected <= wanted.last:
                 self._ask(GetRange(self.topic, self.epoch, self.expected, wanted.last))
+        elif early and self._tries < TRIES:
+            self.waiting, self._paused = wanted, True
+        elif isinstance(reply, Gone) and reply.epoch > self.epoch and self._bridges():
+            self._bridge(reply, out)
         else:
-            self._lose(wanted.last + 1, out)
+            self._give_up(wanted, out)
+
+    def _bridge(self, reply: Gone, out: list[Message]) -> None:
+        """Another life of the engine, which began there: ask the store for what lies between."""
+        self._entering = reply.epoch
+        question = self._anchor.question(self.topic, reply)
+        if question is None:
+            self._enter(out, complete=False)
+        else:
+            self._ask(question)
+
+    def _on_history(self, wanted: GetHistory, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
+        self.waiting = None
+        messages = self._anchor.behind(wanted, frames)
+        if messages is None or not isinstance(reply, History):
+            self._enter(out, complete=False)
+            return
+        for header, payload in messages:
+            out.append(self._message("recovered", header, payload, self.expected))
+            self.expected += len(payload) // header.record_bytes
+            self._anchor.move(header, payload)
+        if reply.last_seq >= wanted.last_seq:
+            self._enter(out, complete=True)
+        elif wanted.first_seq <= reply.last_seq == reply.resume_seq - 1:
+            self._ask(GetHistory(self.topic, wanted.producer, reply.resume_seq, wanted.last_seq))
+        else:
+            self._enter(out, complete=False)  # records between are not stored
 
     def _message(
         self,
@@ -321,6 +364,7 @@ class Follower:
         lost: int = 0,
         stale: bool = False,
     ) -> Message:
+        producer = like.producer if isinstance(like, Header) else ""
         like = self._like = like or self._like
         if like is None:
             raise ValueError(f"{self.topic}: nothing is known of it yet")
@@ -343,4 +387,10 @@ class Follower:
             publish_ns=publish_ns,
             lost=lost,
             stale=stale,
+            producer=producer,
         )
+
+
+def _is_early(reply: Reply, epoch: int) -> bool:
+    """Whether the engine has come back and has nothing of the topic yet."""
+    return isinstance(reply, Refused) or (isinstance(reply, Gone) and reply.epoch > epoch and not reply.next_seq)

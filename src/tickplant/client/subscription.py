@@ -14,16 +14,17 @@ from typing import Final, Self
 import msgspec
 import zmq
 
-from tickplant.client.follower import Follower, Message
+from tickplant.client.follower import Follower
 from tickplant.client.request_line import CONNECT_TIMEOUT_S, RequestLine, connect
+from tickplant.client.topic_message import Message
 from tickplant.client.topic_patterns import Pattern, filters
 from tickplant.errors import SubscribeError
 from tickplant.runtime.config import DEFAULT_PUBLISH, beside
-from tickplant.wire import GetRange, GetTopics, Reply, Topics, unpack_header
+from tickplant.wire import GetSnapshot, GetTopics, Reply, Topics, unpack_header
 
 ANSWER_TIMEOUT_S: Final = 5.0
-RANGE_TIMEOUT_S: Final = 15.0
-"""An engine that has forgotten what is asked for has it read from the store, and may take ten seconds for that."""
+RANGE_TIMEOUT_S: Final = 10.0
+"""An engine that keeps no longer what is asked for has it read from the store."""
 
 CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
@@ -244,7 +245,7 @@ class Subscription:
             request = first.take_request()
             if request is not None:
                 request = msgspec.structs.replace(request, id=self._next_id())
-                timeout_s = RANGE_TIMEOUT_S if isinstance(request, GetRange) else ANSWER_TIMEOUT_S
+                timeout_s = ANSWER_TIMEOUT_S if isinstance(request, GetSnapshot) else RANGE_TIMEOUT_S
                 self._asked[request.id] = first, time.monotonic() + timeout_s
                 self._line.send(request)
 

@@ -243,9 +243,9 @@ class Progress:
             self._console.print(Text(f"warning: {printable(sentence)}", style="yellow"), soft_wrap=True)
 
     def show(self, done: object) -> None:
-        """How much is done so far."""
+        """How much is done so far: a number, or words."""
         if self._console.is_terminal and time.monotonic() - self._started_s > 2:
             self._shown = True
             what = printable(self.what)
-            shown = f"\r{what}: {done:,} {self.unit}" if isinstance(done, int) else what
+            shown = f"\r{what}: {done:,} {self.unit}" if isinstance(done, int) else f"\r{what}: {done}\x1b[K"
             self._console.print(shown, end="", markup=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from tickplant.runtime.control import (
     Heartbeat,
     Hello,
     Message,
-    Recall,
+    Playback,
     Refused,
     Register,
     Registered,
@@ -31,6 +31,7 @@ from tickplant.runtime.control import (
     Status,
     Stop,
     SymbolChanged,
+    WantHistory,
     duty,
     trouble_sentence,
 )
@@ -116,10 +117,12 @@ class ControlDesk:
                 reply = Accepted()
             case Resync(feed=name) if name in self._pool.children:
                 reply = self._resync(self._pool.children[name], message)
+            case Playback():
+                reply = self._play(message)
             case SymbolChanged():
                 self.symbols.heard(message)
-            case Recall(engine=name) if name in self._plan.recalls:
-                self._helpers.recall(message)
+            case WantHistory() if self._plan.history:
+                self._helpers.want_history(self._plan.history)
             case Restart(name=name) | Resync(feed=name):
                 reply = Refused(f"there is no {name}; running: {', '.join(self._pool.children)}")
             case _:
@@ -151,6 +154,14 @@ class ControlDesk:
         else:
             child.retry_s = 0.0
             child.state = "backoff"
+
+    def _play(self, message: Playback) -> Message:
+        """Pass it on to the replay, if this is one."""
+        replay = next((child for child in self._pool.children.values() if child.plan.role == "replay"), None)
+        if replay is None:
+            return Refused("this plant replays nothing")
+        told = replay.alive and self._pool.board.tell(replay.name, message)
+        return Accepted() if told else Refused(f"{replay.name} does not play at the moment")
 
     def _resync(self, child: Child, message: Resync) -> Message:
         """Pass it on to a feed that has such a book."""

@@ -174,6 +174,11 @@ def _load(path: Path) -> list[Row]:
         raise StoreError(f"is damaged ({error}); remove it, and ids alone tell what is stored", path=path) from None
 
 
+def ended(data_dir: Path, feed: str) -> int:
+    """How many ingests of a feed have ended in order, each counted once however often repeated. Raises StoreError."""
+    return sum(row.feed == feed and row.lines > 0 for row in _load(data_dir / FILE))
+
+
 def names_in(data_dir: Path, venue: str) -> Names:
     """An ingest goes on with the one feed and the one engine that the store has of a venue, if that is so.
 

@@ -35,15 +35,19 @@ class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
 class DataLock:
     """A held lock."""
 
-    def __init__(self, fd: int, predecessor: int) -> None:
+    def __init__(self, path: Path, fd: int, predecessor: int) -> None:
         self.predecessor = predecessor  # pid of one that died without letting go; 0: there is none
+        self._path = path
         self._fd = fd
 
     def say(self, holder: Holder) -> None:
-        """Put this in the file. A reader finds the old line or the new one."""
+        """Put this in the file. A reader finds the old line or the new one. Raises StoreError."""
         line = msgspec.json.encode(holder) + b"\n"
-        os.pwrite(self._fd, line, 0)
-        os.ftruncate(self._fd, len(line))
+        try:
+            os.pwrite(self._fd, line, 0)
+            os.ftruncate(self._fd, len(line))
+        except OSError as error:
+            raise StoreError(f"cannot be written: {error.strerror}", path=self._path) from None
 
 
 @contextlib.contextmanager
@@ -66,7 +70,7 @@ def locked(data_dir: Path) -> Iterator[DataLock]:
             raise StoreError(message, path=data_dir) from None
         except OSError as error:
             raise StoreError(f"cannot be locked: {error.strerror}", path=data_dir / NAME) from None
-        yield DataLock(fd, before.pid)
+        yield DataLock(data_dir / NAME, fd, before.pid)
     finally:
         os.close(fd)
 

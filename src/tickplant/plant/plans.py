@@ -21,10 +21,10 @@ from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
     GatewaySpec,
+    HistorySpec,
     Live,
     Past,
     Plant,
-    RecallSpec,
     Recording,
     ReplaySpec,
     RingRef,
@@ -59,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     gateways: list[str] = []  # where browsers do
     symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
     compactor: tuple[ChildPlan, float] | None = None  # what compacts the store, every so many seconds
-    recalls: dict[str, ChildPlan] = {}  # by engine: what reads the store for its subscribers, when it asks for that
+    history: ChildPlan | None = None  # what reads the store for subscribers, when an engine asks for that
 
 
 class Names(NamedTuple):
@@ -106,13 +106,13 @@ def _engine(
     *,
     waits: bool,
     pasts: Callable[[], dict[str, Past]] = dict,
-    recall: str = "",
+    history: str = "",
     matching: tuple[str, ...] = (),
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
-    `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `recall`: where it awaits who
-    reads there what it has forgotten. `matching`: feeds whose crossed books of orders are resolved.
+    `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `history`: address of who
+    reads there what it keeps no longer. `matching`: feeds whose crossed books of orders are resolved.
     """
 
     def spec() -> EngineSpec:
@@ -125,7 +125,7 @@ def _engine(
             gating=waits,
             wait_for_subscriber=waits and not outputs,
             pasts=pasts(),
-            recall=recall,
+            history=history,
             matching=matching,
         )
 
@@ -156,12 +156,11 @@ def live(config: Config, addresses: Addresses) -> Plan:
         for name in config.sims
         if any(f.sim == name for f in config.feeds.values())
     ]
+    history = HistorySpec(name=cfg.HISTORY, plant=plant, address=f"ipc://{plant.run_dir}/{cfg.HISTORY}")
     engines = []
-    recalls = {}
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
         inputs = [ticks[feed] for feed in taken]
-        recall = f"ipc://{plant.run_dir}/{name}-recall"
         matching = tuple(feed for feed in taken if config.feeds[feed].crossed == "match")
         engines.append(
             _engine(
@@ -172,11 +171,10 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 derived[name],
                 waits=False,
                 pasts=partial(_pasts, followed, taken),
-                recall=recall,
+                history=history.address,
                 matching=matching,
             )
         )
-        recalls[name] = _recall(plant, name, recall)
     writers = []
     for name, writer in config.writers.items():
         taken = writer.feeds or tuple(config.feeds)
@@ -197,7 +195,9 @@ def live(config: Config, addresses: Addresses) -> Plan:
         children=[*sims, *writers, *engines, *feeds, *(_gateway(config, plant, name) for name in config.gateways)],
         publish=[engine.publish for engine in config.engines.values()],
         gateways=[cfg.gateway_address(gateway) for gateway in config.gateways.values()],
-        recalls=recalls,
+        history=ChildPlan(
+            name=history.name, role="history", module="tickplant.store.history_service", spec=lambda: history
+        ),
         compactor=(compactor, config.store.compact_every_s) if config.store.compact_every_s else None,
         symbols=followed,
     )
@@ -209,11 +209,6 @@ def _pasts(followed: FollowedSymbols, feeds: Sequence[str]) -> dict[str, Past]:
     if not followed.are_alone(feeds):
         return {}
     return {feed: Past(followed.config_of(feed).venue, followed.ever(feed)) for feed in feeds}
-
-
-def _recall(plant: Plant, engine: str, address: str) -> ChildPlan:
-    spec = RecallSpec(name=f"{engine}-recall", plant=plant, address=address)
-    return ChildPlan(name=spec.name, role="recall", module="tickplant.store.recall", spec=lambda: spec)
 
 
 def _gateway(config: Config, plant: Plant, name: str) -> ChildPlan:
@@ -375,6 +370,6 @@ def modules(plan: Plan) -> list[str]:
         (child for child in plan.children if child.role != "gateway"), key=lambda child: ROLES[child.role].stage or 0
     )
     warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
-    for child in (*children, *plan.recalls.values(), *(plan.compactor or ())[:1]):
+    for child in (*children, *filter(None, [plan.history]), *(plan.compactor or ())[:1]):
         warms.setdefault(child.module, []).extend(child.warms)
     return list(dict.fromkeys(name for module, others in warms.items() for name in (*others, module)))

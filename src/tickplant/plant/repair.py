@@ -15,13 +15,16 @@ from typing import Final, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from tickplant.errors import StoreError
+from tickplant.errors import DamageError, StoreError
 from tickplant.plant.durable_file import sync_folder, write_durably
 from tickplant.plant.lock_file import locked
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
-from tickplant.writer.index import LISTED_BEYOND, FileIndex, index_path, load_index
+from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
+from tickplant.writer.format.codec import ChunkDecoder
+from tickplant.writer.index import LISTED_BEYOND, FileIndex, index_path, load_index, sealed
 
 _COPY_BYTES: Final = 1 << 20
 
@@ -72,12 +75,27 @@ def _mend(path: Path) -> Iterator[Repair]:
         header = entry["header"]
         text = f"the chunk at {entry['offset']} is damaged; seq {header['first_seq']} to {header['last_seq']}"
         yield Repair("left", str(path), text)
-    index, entries = index_path(path), scanned.entries.tobytes()
+    index, entries = index_path(path), _with_bounds(path, scanned.entries).tobytes()
     found = index.read_bytes() if index.exists() else b""
     if whole and found != entries:
         write_durably(index, entries)
         was = "did not say what the file holds" if found else "was missing"
         yield Repair("index", str(index), f"{was}: made anew, {len(scanned.entries):,} chunks")
+
+
+def _with_bounds(path: Path, entries: NDArray[np.void]) -> NDArray[np.void]:
+    """Entries with the bounds of what the chunks hold."""
+    decoder = ChunkDecoder()
+    found: list[Bounds | None] = []
+    with path.open("rb") as file:
+        for entry in entries:
+            file.seek(int(entry["offset"]))
+            try:
+                columns, header, _ = decoder.columns(file.read(int(entry["header"]["length_bytes"])), path=path)
+                found.append(bounds_of(columns, Schema(header.schema)))
+            except DamageError:  # the checksums are right, so a reader says more
+                found.append(None)
+    return sealed(entries.copy(), found)
 
 
 def _move_aside(path: Path, scanned: FileIndex) -> Path:

@@ -24,7 +24,7 @@ ROLES: Final[dict[Role, Traits]] = {
     "compactor": Traits(),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
-    "recall": Traits(),
+    "history": Traits(),
     "engine": Traits(stage=1),
     "writer": Traits(stage=0, stores=True),
     "sim": Traits(stage=0, reports=False, prints="port"),

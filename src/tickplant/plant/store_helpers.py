@@ -1,15 +1,14 @@
-"""Processes that come and go: those that read the store for an engine's subscribers, and the compactor."""
+"""Processes that come and go: the history service and the compactor."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-from tickplant.plant.child import Child
+from tickplant.plant.child import Child, ChildPlan
 from tickplant.plant.plans import Plan
 from tickplant.plant.pool import Pool
-from tickplant.runtime.config import COMPACTOR
-from tickplant.runtime.control import Recall
+from tickplant.runtime.config import COMPACTOR, HISTORY
 
 COMPACT_FIRST_S: Final = 60.0
 """A plant that has just begun has better things to do."""
@@ -21,17 +20,14 @@ class StoreHelpers:
     def __init__(self, plan: Plan, pool: Pool) -> None:
         self._plan = plan
         self._pool = pool
-        self._recalls = {recall.name: recall for recall in plan.recalls.values()}
         self._compact_s = time.monotonic() + COMPACT_FIRST_S  # when it is due
         if plan.compactor:
             self._compact_s = time.monotonic() + min(plan.compactor[1], COMPACT_FIRST_S)
 
-    def recall(self, message: Recall) -> None:
-        """An engine needs somebody who reads the store for it; it may ask often."""
-        plan = self._plan.recalls[message.engine]
-        if plan.name not in self._pool.children and not self._pool.stopping:
-            child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
-            self._pool.start(child)
+    def want_history(self, plan: ChildPlan) -> None:
+        """An engine has questions for the history service, of this plan; it may say so often."""
+        if not self._pool.stopping:
+            self._start(plan)
 
     def compact(self) -> None:
         """Start the compactor where it is due; call it often."""
@@ -39,13 +35,17 @@ class StoreHelpers:
             return
         plan, every_s = self._plan.compactor
         self._compact_s = time.monotonic() + every_s
+        self._start(plan)
+
+    def _start(self, plan: ChildPlan) -> None:
+        """Unless it runs."""
         if plan.name not in self._pool.children:
             child = self._pool.children[plan.name] = Child(plan, self._plan.settings)
             self._pool.start(child)
 
     def is_optional(self, name: str) -> bool:
         """Whether a plant is well without this process: it comes and goes."""
-        return name in self._recalls or name == COMPACTOR
+        return name in (HISTORY, COMPACTOR)
 
     def ended(self, child: Child, *, in_order: bool, why: str) -> bool:
         """Whether this child was one of them: nothing depends on it, and what still needs one asks again."""

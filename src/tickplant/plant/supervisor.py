@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import psutil
 
-from tickplant.errors import TickplantError
+from tickplant.errors import StoreError, TickplantError
 from tickplant.instruments import InstrumentTable
 from tickplant.plant import plans, run_folder
 from tickplant.plant.child import READY_TIMEOUT_S, Child, ChildPlan, orphans
@@ -118,7 +118,8 @@ class Supervisor:
 
     def _let_go(self, lock: DataLock) -> None:
         """Leave behind how it ended, for `tickplant stop`."""
-        lock.say(Holder(trouble="; ".join(self.failed)))
+        with contextlib.suppress(StoreError):  # a full disk must not spoil an end in order
+            lock.say(Holder(trouble="; ".join(self.failed)))
 
     def request_stop(self) -> None:
         """Begin the drain at the next turn of the loop."""

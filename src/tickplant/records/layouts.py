@@ -128,6 +128,8 @@ class StatusCode(IntEnum):
     # The plant's user, while the feed runs.
     ADDED = 17  # recorded from here on
     REMOVED = 18  # recorded no longer, though the venue has it; behind a DISCONNECTED
+    # Of a replay, and never stored.
+    SOUGHT = 19  # what follows is of another time; a DISCONNECTED and the books as they stood then come right behind
 
 
 def _layout(item_bytes: int, fields: list[tuple[str, str, int]]) -> np.dtype[np.void]:

@@ -23,7 +23,7 @@ from tickplant.runtime.job_specs import (
     EngineSpec,
     FeedSpec,
     GatewaySpec,
-    RecallSpec,
+    HistorySpec,
     ReplaySpec,
     SurveySpec,
     WriterSpec,
@@ -32,7 +32,7 @@ from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
 
-Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, RecallSpec, ReplaySpec, SurveySpec, WriterSpec)
+Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, HistorySpec, ReplaySpec, SurveySpec, WriterSpec)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,9 @@ DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 COMPACTOR: Final = "compactor"
 """Name of the process that compacts the store of a plant."""
 
+HISTORY: Final = "history"
+"""Name of the process that reads the store for subscribers of engines."""
+
 FILE_BYTES: Final = 1 << 20
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from tickplant.runtime.config import COMPACTOR, Config, is_loopback
+from tickplant.runtime.config import COMPACTOR, HISTORY, Config, is_loopback
 from tickplant.runtime.endpoints import Wrong, address_of, check_endpoint, check_ports, find_endpoint
 from tickplant.venues import VENUES, Venue
 
@@ -57,7 +57,7 @@ NAME_BYTES: Final = 255
 PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
 
 _UMASK: Final = re.compile(r"0?[0-7]{1,3}\Z")
-_INTERNAL: Final = ("drain", "supervisor", "command", COMPACTOR)
+_INTERNAL: Final = ("drain", "supervisor", "command", COMPACTOR, HISTORY)
 
 
 def check(config: Config) -> None:
@@ -79,7 +79,7 @@ def check(config: Config) -> None:
         _check_symbols(f"sims.{name}", sim.symbols, _venue(f"sims.{name}", sim.venue, wrong), wrong)
         if not all(symbol.isascii() and symbol.replace("/", "").isalnum() for symbol in sim.symbols):
             raise wrong(f"sims.{name}.symbols", "a simulated venue has symbols of letters and digits, such as BTCUSDT")
-        if sim.recording and not (config.base / sim.recording).is_file():
+        if sim.recording and not (config.base / sim.recording).exists():
             raise wrong(f"sims.{name}.recording", f"there is no file {config.base / sim.recording}")
     check_ports(config, wrong)
 
@@ -108,10 +108,9 @@ def _check_names(config: Config, wrong: Wrong) -> None:
         if names.count(name) > 1:
             where = f"{', '.join(sections[:-1])} and {sections[-1]}"
             raise wrong(name, f"two processes have this name; names are unique across {where}")
-    helpers = {f"{engine}-recall" for engine in config.engines}
     for section in sections:
         for name in getattr(config, section):
-            if name in _INTERNAL or name in helpers:
+            if name in _INTERNAL:
                 raise wrong(f"{section}.{name}", "the plant gives this name to a process of its own: choose another")
 
 

@@ -6,6 +6,7 @@ The supervisor binds one ROUTER socket, `ipc://RUN/control`; children and comman
 
 from __future__ import annotations
 
+import struct
 from typing import Final, Literal
 
 import msgspec
@@ -92,6 +93,18 @@ class ChangeSymbols(msgspec.Struct, tag="change_symbols"):
     removed: list[str] = []
 
 
+class Playback(msgspec.Struct, tag="playback"):
+    """Passed on to the replay of a plant: play on in another way. What is None or 0 stays as it is."""
+
+    paused: bool | None = None
+    step: int = 0  # events that pass while paused
+    seek_ns: int | None = None  # go on at this time, by the clock of the replay
+    skip_ns: int = 0  # go on so much later, or earlier
+    speed: float | Literal["max"] | None = None  # times real time
+    faster: float = 0.0  # so many times the speed
+    loop: bool | None = None  # begin again at the end
+
+
 class SymbolChanged(msgspec.Struct, tag="symbol_changed"):
     """Feed: what I have made of a symbol that was to be added, or removed."""
 
@@ -115,10 +128,8 @@ class FeedSymbols(msgspec.Struct):
     removed: list[str] = []  # that the configuration names, and that are not recorded
 
 
-class Recall(msgspec.Struct, tag="recall"):
-    """Engine: I need a recall process, unless there is one."""
-
-    engine: str
+class WantHistory(msgspec.Struct, tag="want_history"):
+    """Engine: the history service has questions to answer; start it, unless it runs."""
 
 
 class GetStatus(msgspec.Struct, tag="get_status"):
@@ -129,7 +140,7 @@ class Accepted(msgspec.Struct, tag="accepted"):
     """Supervisor: the command is being carried out."""
 
 
-Role = Literal["sim", "writer", "engine", "feed", "replay", "recall", "compactor", "survey", "gateway"]
+Role = Literal["sim", "writer", "engine", "feed", "replay", "history", "compactor", "survey", "gateway"]
 State = Literal["starting", "running", "stopping", "backoff", "fatal", "done", "stopped"]
 
 
@@ -173,7 +184,7 @@ class Status(msgspec.Struct, tag="status"):
     gateways: list[str] = []  # addresses for browsers
 
 
-Command = GetStatus | Stop | Restart | Resync | ChangeSymbols
+Command = GetStatus | Stop | Restart | Resync | ChangeSymbols | Playback
 """What anybody may say who reaches the socket: this user alone. All else is between supervisor and children."""
 
 Message = (
@@ -187,9 +198,10 @@ Message = (
     | Restart
     | Resync
     | ChangeSymbols
+    | Playback
     | SymbolChanged
     | SymbolsChanged
-    | Recall
+    | WantHistory
     | GetStatus
     | Accepted
     | Status
@@ -224,27 +236,34 @@ def decode(frame: bytes) -> Message:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Between an engine and its recall process: the engine binds a ROUTER socket, the process connects a DEALER.
+# Between engines and the history service: it binds a ROUTER socket, each engine connects a DEALER.
 
 
-class Passage(msgspec.Struct, frozen=True, array_like=True):
-    """Engine: read these records of a topic from the store. One frame of MessagePack.
+class Passage(msgspec.Struct, frozen=True, tag="passage"):
+    """Engine: the records of a topic that it has published and keeps no longer. One frame of MessagePack.
 
-    The answer is two frames: `id` as 8 bytes, little-endian; and the records, or nothing where the store does not have
-    the whole of the passage, exactly.
+    The question has all that is needed to answer it: the frames of a `wire.Range`, or `otherwise` where the store does
+    not have the whole of the passage, exactly.
     """
 
-    id: int
+    id: int  # of the subscriber's request
+    topic: str
+    epoch: int
+    first: int  # topic sequence that is wanted first
+    count: int  # records that are wanted
     producer: str
     schema: int
     instrument: int
-    channel: str
-    first_seq: int  # of the producer: where the passage begins
+    price_scale: int
+    size_scale: int
+    first_seq: int  # of the producer: where the passage begins, with a record of the topic
     last_seq: int  # and where it ends, included
     records: int  # that the topic carried from there to there
-    skip: int  # of them, before the first one that is wanted
-    count: int  # that are wanted
+    skip: int  # of them, before `first`
+    otherwise: bytes
 
 
-RECALL_READY: Final = b"ready"
-"""Recall process: here I am. One frame, again with each heartbeat, since the engine may have been replaced."""
+HISTORY_HEAD: Final = struct.Struct("<qdB")
+"""First frame of a question and of its answer: the descriptor of the subscriber's connection, which is the engine's
+affair; CLOCK_MONOTONIC, seconds, when it was asked; the number of frames that lead to the subscriber. Then these, then
+the question, or the frames of the answer."""

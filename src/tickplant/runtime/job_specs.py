@@ -66,6 +66,10 @@ class Past(msgspec.Struct, frozen=True):
     venue: str
     symbols: tuple[str, ...] = ()  # empty: all of the venue
 
+    def covers(self, venue: str, symbol: str) -> bool:
+        """Whether the feed may have stored ticks of this symbol."""
+        return venue == self.venue and (not self.symbols or symbol.upper() in map(str.upper, ("*", *self.symbols)))
+
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
@@ -79,7 +83,11 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
-    recall: str = ""  # address at which it awaits a recall process (`Recall`); empty: there is nothing to recall
+    history: str = ""  # address of the history service; empty: there is none
+
+    def is_shared(self, venue: str, symbol: str) -> bool:
+        """Whether several feeds of the engine record a symbol."""
+        return sum(past.covers(venue, symbol) for past in self.pasts.values()) > 1
 
 
 class WriterSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,16 +121,19 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     symbols: list[str] = []  # empty: all
     start_ns: int | None = None
     end_ns: int | None = None
+    clock: Literal["recv", "event"] = "recv"  # of the range, the order of several feeds, and the pace
     speed: float | Literal["max"] = 1.0
+    paused: bool = False  # before the first record
+    loop: bool = False  # begin again at the end
     skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
 
 
-class RecallSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`python -m tickplant.store.recall`: reads the store for subscribers of an engine that has forgotten."""
+class HistorySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`python -m tickplant.store.history_service`: reads the store for subscribers of engines."""
 
     name: str
     plant: Plant
-    address: str  # where the engine awaits it: see `Passage`
+    address: str  # where engines ask: see `control.Passage`
     idle_s: float = 30.0  # without a request for this long it ends
 
 

@@ -1,30 +1,25 @@
-"""Reads a recording: `<receive time, ns> <frame>` a line, compressed by gzip or zstd, the frames of any venue.
+"""Reads a recording for a simulated venue: `<receive time> <frame>` a line, the frames of any venue.
 
 Nothing is held in memory but the piece at hand; a first pass over the file finds out which streams it holds.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from tickplant.errors import FeedError
+from tickplant.runtime.line_times import split_time, why_not_split
+from tickplant.runtime.recorded_lines import LINE_BYTES, CutLine, Recording
 from tickplant.sim.dialect import Line, RecordedVenue
 from tickplant.sim.frames import Batch, batch_of
 
 PIECE_FRAMES: Final = 512
-READ_BYTES: Final = 1 << 16
-
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,48 +53,19 @@ class Fetched:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield `(line number, receive time, frame)`. Raises FeedError naming file and line."""
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            for number, line in enumerate(_lines(path, raw), start=1):
-                recv, _, frame = line.rstrip(b"\r\n").partition(b" ")
-                if not recv.isdigit() or not frame:
-                    raise FeedError(f"{path}: line {number} is not `<receive time, ns> <frame>`")
-                yield number, int(recv), frame
-    except FileNotFoundError:
-        raise FeedError(f"{path}: there is no such recording") from None
-    except (EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise FeedError(f"{path}: is damaged after line {number}: {error}") from None
-    except OSError as error:
-        raise FeedError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-def _lines(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic.startswith(_GZIP):
-        return iter(gzip.GzipFile(fileobj=raw, mode="rb"))
-    if magic == _ZSTD:
-        return _zstd_lines(raw)
-    raise FeedError(f"{path}: is neither a gzip nor a zstd file; compress the recording with gzip")
-
-
-def _zstd_lines(raw: BinaryIO) -> Iterator[bytes]:
-    """Lines of any number of zstd frames. Raises EOFError where the last one has no end."""
-    inside: zstandard.ZstdDecompressionObj | None = None
-    begun = b""
-    while data := raw.read(READ_BYTES):
-        while data:
-            inside = inside or zstandard.ZstdDecompressor().decompressobj()
-            *lines, begun = (begun + inside.decompress(data)).split(b"\n")
-            yield from lines
-            data = inside.unused_data if inside.eof else b""
-            inside = None if inside.eof else inside
-    if inside is not None:
-        raise EOFError("it ends in the middle of a zstd frame")
-    if begun:
-        yield begun
+    """Yield `(line number, receive time in ns, frame)`. Raises FeedError naming file and line."""
+    recording = Recording(path)
+    before = 0
+    for block in recording.blocks():
+        for number, line in enumerate(block, start=before + 1):
+            found = None if isinstance(line, CutLine) else split_time(line.removesuffix(b"\r"))
+            if found is None:
+                why = f"is longer than {LINE_BYTES >> 20} MiB" if isinstance(line, CutLine) else why_not_split(line)
+                raise FeedError(f"{path}: line {number} {why}")
+            yield number, *found
+        before += len(block)
+    if recording.damage:
+        raise FeedError(f"{recording.damage}, after line {before}")
 
 
 def scan(path: Path, venue: RecordedVenue) -> Contents:

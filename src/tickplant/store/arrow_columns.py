@@ -12,6 +12,7 @@ Names and words are dictionaries whose values are unique, the same in every batc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
+from tickplant.writer.format.chunk_bounds import NOTES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
@@ -56,7 +58,6 @@ INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
 
 KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
-_NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)  # price and size are numbers, not decimals
 
 
 def _of_all_kinds(kinds: Iterable[int]) -> NDArray[np.bool_]:
@@ -66,7 +67,7 @@ def _of_all_kinds(kinds: Iterable[int]) -> NDArray[np.bool_]:
     return found
 
 
-_IS_NOTE: Final = _of_all_kinds(_NOTES)
+_HAS_DECIMALS: Final = (~_of_all_kinds(NOTES)).astype(np.uint8)
 _HAS_PRICE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.CHECKSUM))
 _HAS_SIZE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.STATUS))
 _KIND_PLACES: Final = np.full(256, -1, np.int8)  # in KIND_WORDS
@@ -95,6 +96,8 @@ class ArrowColumns:
         count = max((row.id for row in rows), default=0) + 1
         self._known = np.zeros(count, np.bool_)
         self._scales = {name: np.zeros(count, np.uint8) for name in SCALES}
+        different = {name: {getattr(row, name) for row in rows} for name in SCALES}
+        self._same_scale = {name: min(scales) if len(scales) == 1 else None for name, scales in different.items()}
         # A symbol may have had several ids, but a dictionary holds each name once.
         self.names = {name: sorted({getattr(row, name) for row in rows}) for name in ("venue", "symbol")}
         places = {name: {word: place for place, word in enumerate(words)} for name, words in self.names.items()}
@@ -106,12 +109,16 @@ class ArrowColumns:
             for name, of_id in self._name_of.items():
                 of_id[row.id] = places[name][getattr(row, name)]
 
+    def scales_of(self, name: str) -> list[int]:
+        """The decimals that prices or sizes in this column may have, each once."""
+        return sorted({getattr(row, _scale_of(name)) for row in self.instruments})
+
     @property
     def default(self) -> tuple[str, ...]:
         """Columns where none are named."""
         return COLUMNS[self.record_schema] + (SCALES if self.prices == "integer" else ())
 
-    @property
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """Every column that can be asked for."""
         return (*COLUMNS[self.record_schema], *SCALES, *INTEGER_TIMES, "instrument")
@@ -156,7 +163,11 @@ class ArrowColumns:
     def check(self, columns: Columns) -> None:
         """Raises ValueError for a record of an instrument that was not named."""
         ids = columns["instrument"]
-        if len(ids) and (int(ids.max()) >= len(self._known) or not self._known[ids].all()):
+        if not len(ids):
+            return
+        last = int(ids.max())
+        present = ids[:1] if last == int(ids.min()) else ids  # of a single one, mostly
+        if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
@@ -202,9 +213,10 @@ class ArrowColumns:
 
     def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
         """The decimals of each row: of its prices or of its sizes."""
-        scales = self._scales[name][columns["instrument"]]
+        ids, same = columns["instrument"], self._same_scale[name]
+        scales = self._scales[name][ids] if same is None else np.full(len(ids), same, np.uint8)
         if "kind" in columns:
-            scales[_IS_NOTE[columns["kind"]]] = 0
+            scales *= _HAS_DECIMALS[columns["kind"]]
         return scales
 
     def numbers(self, name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
@@ -224,6 +236,12 @@ class ArrowColumns:
             mantissas, scales, valid = self.numbers(name, columns)
             return np.where(valid, mantissas / 10.0**scales, np.nan)
         return np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)])
+
+
+@lru_cache(maxsize=16)
+def arrow_columns(instruments: tuple[Instrument, ...], schema: Schema, prices: Prices) -> ArrowColumns:
+    """What makes the columns of these instruments: made once for all who ask for the same again and again."""
+    return ArrowColumns(instruments, schema, prices=prices)
 
 
 def _mantissas(name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -31,13 +31,13 @@ from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
 from tickplant.records.merge import Columns, join_columns
 from tickplant.store.arrow_columns import KIND_WORDS, PRICES, SCALES, TIMES, VENUE_TIMES, ArrowColumns
 from tickplant.store.daily_files import DAY_NS
+from tickplant.store.export_notes import NOTES, days_of, make_folder, note_of, read_note, write_note
 from tickplant.store.reader import Store
 from tickplant.store.row_files import whole_file
 from tickplant.store.rows import BATCH_ROWS
 from tickplant.store.selection import Selection
 
 KEY: Final = b"tickplant"
-NOTES: Final = "_tickplant"
 HELD_ROWS: Final = 1 << 22
 """Rows of a day that wait for their row groups to fill, over all symbols: bounds what an export holds."""
 
@@ -49,14 +49,6 @@ class Origin(msgspec.Struct, frozen=True):
     schema: str
     instruments: list[Instrument]
     whole: bool  # all records of the producer on that day are in the set, whatever their instrument
-
-
-class Note(msgspec.Struct, frozen=True):
-    """What a day was written from; the day is not written again while this is the same."""
-
-    records: int  # in the chunks that may hold some of the day
-    last_seq: int
-    ids: list[int] | None
 
 
 def fields_of(schema: Schema) -> tuple[str, ...]:
@@ -93,12 +85,12 @@ def export_set(
     written = 0
     fields = [name for name in fields_of(schema) if name not in SCALES]
     for producer in store.producers(schema):
-        for day in _days(store, producer, schema, start_ns, end_ns):
+        for day in days_of(store, producer, schema, start_ns, end_ns):
             selection = Selection(ids=ids, start_ns=day * DAY_NS, end_ns=(day + 1) * DAY_NS)
-            note = _note(store, producer, schema, selection)
+            note = note_of(store, producer, schema, selection)
             date = str(np.datetime64(day, "D"))
             path = folder / NOTES / f"{quote(producer, safe='')}.{schema.name.lower()}.{date}.json"
-            if _read_note(path) == note:
+            if read_note(path) == [note]:
                 continue
             before = written
             with _DayFiles(folder, store, producer, schema, date, whole=ids is None) as files:
@@ -107,37 +99,8 @@ def export_set(
                     progress(before + files.rows)
                 files.finish()
             written = before + files.rows
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as file:
-                file.write(msgspec.json.encode(note))
+            write_note(path, [note])
     return written
-
-
-def _days(store: Store, producer: str, schema: Schema, start_ns: int | None, end_ns: int | None) -> list[int]:
-    days: set[int] = set()
-    for _, entries in store.entries(producer, schema):
-        headers = entries["header"]
-        for low, high in np.unique(np.stack([headers["ts_recv_min"], headers["ts_recv_max"]]) // DAY_NS, axis=1).T:
-            days.update(range(int(low), int(high) + 1))
-    first = -(2**63) if start_ns is None else start_ns // DAY_NS
-    last = 2**63 if end_ns is None else (end_ns - 1) // DAY_NS
-    return sorted(day for day in days if first <= day <= last)
-
-
-def _note(store: Store, producer: str, schema: Schema, selection: Selection) -> Note:
-    records, last = 0, -1
-    for _, entries in store.entries(producer, schema):
-        headers = entries["header"][selection.chunks(entries)]
-        records += int(headers["rows"].sum())
-        last = max(last, int(headers["last_seq"].max()) if len(headers) else -1)
-    return Note(records, last, None if selection.ids is None else sorted(selection.ids))
-
-
-def _read_note(path: Path) -> Note | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Note)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 class _DayFiles:
@@ -201,10 +164,7 @@ class _DayFiles:
         venue, symbol = self._symbols[place]
         rows = [row for row in self._instruments if (row.venue, row.symbol) == (venue, symbol)]
         path = self._folder / f"venue={quote(venue, safe='')}" / f"symbol={quote(symbol, safe='')}" / self._end
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot be made: {error.strerror}", path=path.parent) from error
+        make_folder(path.parent)
         origin = msgspec.json.encode(msgspec.structs.replace(self._origin, instruments=rows))
         file = self._stack.enter_context(whole_file(path))
         writer = pq.ParquetWriter(file, schema.with_metadata({KEY: origin}), compression="zstd")

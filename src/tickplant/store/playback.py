@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.client.follower import Message
+from tickplant.client.topic_message import Message
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import merge_by_receive_time

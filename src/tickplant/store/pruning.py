@@ -7,38 +7,26 @@ what holds for all its rows, and `get_fragments(filter)` drops those in which no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES
+from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES, ArrowColumns
 from tickplant.store.selection import Selection
+from tickplant.store.value_bounds import Bounds, Facts, value_facts
 
 Expression: TypeAlias = Any  # pc.Expression, which has no types
 
 _FAN: Final = 32
 """Chunks are asked about in groups of so many, then one by one where their group is left: a few of many is cheap."""
-
-
-class Bounds(NamedTuple):
-    """What holds for a column in all rows of a candidate: values of Arrow, both included, or null where it may be."""
-
-    low: pa.Scalar
-    high: pa.Scalar
-    nulls: bool = False
-
-
-Facts: TypeAlias = Mapping[str, Bounds | None]
-"""Bounds by column; None where all values are null. Of other columns nothing is known."""
 
 
 class Judge(Protocol):
@@ -53,8 +41,11 @@ class ArrowJudge:
     """An Arrow expression over the columns of a schema."""
 
     def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
+        import pyarrow.dataset as ds  # noqa: PLC0415  # loads pandas where there is one: seldom needed, and slow
+
         self._filter_by = filter_by
         self._schema = schema
+        self._make = ds.FileSystemDataset
         self._form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
         self._filesystem = pa.fs.LocalFileSystem()
 
@@ -64,7 +55,7 @@ class ArrowJudge:
             self._form.make_fragment(str(place), self._filesystem, partition_expression=_known(facts))
             for place, facts in enumerate(candidates)
         ]
-        dataset = ds.FileSystemDataset(fragments, self._schema, self._form, self._filesystem)
+        dataset = self._make(fragments, self._schema, self._form, self._filesystem)
         return [int(fragment.path) for fragment in dataset.get_fragments(self._filter_by)]
 
 
@@ -85,38 +76,42 @@ def _known(facts: Facts) -> Expression:
 
 def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
     """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
-    ds.Scanner.from_batches([], schema=schema, filter=filter_by)
+    from pyarrow.dataset import Scanner  # noqa: PLC0415  # as above
+
+    Scanner.from_batches([], schema=schema, filter=filter_by)
     found = []
     for place, name in enumerate(schema.names):
         try:
-            ds.Scanner.from_batches([], schema=schema.remove(place), filter=filter_by)
+            Scanner.from_batches([], schema=schema.remove(place), filter=filter_by)
         except pa.ArrowInvalid:
             found.append(name)
     return found
 
 
 class PrunedSelection(Selection, frozen=True):
-    """A selection that also leaves out chunks in which, by their headers, no row fits a filter."""
+    """A selection that also leaves out chunks in which, by their index entries, no row fits a filter."""
 
     judge: Any = None  # Judge
+    arrow: Any = None  # ArrowColumns; None: nothing is known of prices, sizes and ids
 
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these index entries may hold such records."""
         wanted = super().chunks(entries)
         places = np.flatnonzero(wanted)
-        headers = entries["header"]
         for fan in (_FAN, 1):
             groups = [places[start : start + fan] for start in range(0, len(places), fan)]
-            left = self.judge.surviving([_facts(headers[group]) for group in groups]) if groups else []
+            left = self.judge.surviving([_facts(entries[group], self.arrow) for group in groups]) if groups else []
             places = np.concatenate([groups[place] for place in left]) if left else places[:0]
         wanted[:] = False
         wanted[places] = True
         return wanted
 
 
-def _facts(headers: NDArray[np.void]) -> Facts:
-    """What holds for all rows of chunks with these headers."""
-    facts = {"seq": _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())}
+def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None) -> Facts:
+    """What holds for all rows of chunks with these index entries."""
+    headers = entries["header"]
+    facts: dict[str, Bounds | None] = {} if arrow is None else value_facts(entries, arrow)
+    facts |= {"seq": _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())}
     for integers, name in INTEGER_TIMES.items():
         low, high = headers[f"{name}_min"], headers[f"{name}_max"]
         if name in VENUE_TIMES:
@@ -134,7 +129,13 @@ def _bounds(low: NDArray[Any], high: NDArray[Any], kind: pa.DataType) -> Bounds:
     return Bounds(pa.scalar(int(low.min()), kind), pa.scalar(int(high.max()), kind))
 
 
-def narrow(selection: Selection, judge: Judge, of: Schema, instruments: Sequence[Instrument]) -> Selection:
+def narrow(
+    selection: Selection,
+    judge: Judge,
+    of: Schema,
+    instruments: Sequence[Instrument],
+    arrow: ArrowColumns | None = None,
+) -> Selection:
     """The selection with what the filter says of instruments, kinds and chunks: it may let more through than fits.
 
     Args:
@@ -142,6 +143,7 @@ def narrow(selection: Selection, judge: Judge, of: Schema, instruments: Sequence
         judge: of the filter.
         of: of the records.
         instruments: all that there are.
+        arrow: makes the columns that the filter looks at.
     """
     rows = [row for row in instruments if selection.ids is None or row.id in selection.ids]
     names = [{"venue": _same(row.venue), "symbol": _same(row.symbol)} for row in rows]
@@ -161,6 +163,7 @@ def narrow(selection: Selection, judge: Judge, of: Schema, instruments: Sequence
         end_ns=selection.end_ns,
         clock=selection.clock,
         judge=judge,
+        arrow=arrow,
     )
 
 

@@ -22,18 +22,19 @@ from tickplant.books.fold import Book
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Kind, Schema
-from tickplant.records.merge import merge_by_receive_time
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
+from tickplant.store.folder_memory import FolderMemory
+from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
-from tickplant.store.segment_index import SegmentIndex, is_gone
-from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
+from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
+from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.format.columns import COLUMN_IDS
-from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files
+from tickplant.writer.index import Damage, WhileReading, journal_files
 from tickplant.writer.journal import journal_dir
 
 Records = NDArray[np.void]
@@ -83,13 +84,15 @@ class Store(Readings, StoredStreams):
     ) -> None:
         self.data_dir = Path(data_dir)
         self.on_damage = on_damage
-        self._while_reading = while_reading
+        self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
+        self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
         """A store of the same directory, for another thread."""
-        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self._while_reading)
+        return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
     # What there is
@@ -97,7 +100,11 @@ class Store(Readings, StoredStreams):
     @property
     def instruments(self) -> InstrumentTable:
         """The instrument table as it is now."""
-        return InstrumentTable.load(self.data_dir / INSTRUMENTS_FILE)
+        path = self.data_dir / INSTRUMENTS_FILE
+        key = file_state(path) if path.exists() else None
+        if self._table is None or self._table[0] != key:
+            self._table = key, InstrumentTable.load(path)
+        return self._table[1]
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
         """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
@@ -111,7 +118,7 @@ class Store(Readings, StoredStreams):
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
         """Names of the processes whose records of this schema are stored."""
-        return producers_of(self.data_dir, schema)
+        return self._folders.producers(schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
         """The seq that continues what is stored of a producer: 0 where there is nothing."""
@@ -134,11 +141,7 @@ class Store(Readings, StoredStreams):
 
     def segments(self, producer: str, schema: Schema) -> list[Segment]:
         """Where the records of a producer are, in order: in journal files, and in spans of daily files."""
-        return segments_of(self.data_dir, producer, schema)
-
-    def index(self, path: Path) -> FileIndex:
-        """The chunks of a journal file, remembered until it changes. Raises StoreError."""
-        return self.indexes.of(path)
+        return self._folders.segments(producer, schema)
 
     # -----------------------------------------------------------------------------------------------------------
     # Records
@@ -156,14 +159,16 @@ class Store(Readings, StoredStreams):
     ) -> Iterator[Records]:
         """Records of one symbol, in stored order, chunk by chunk: arrays of `DTYPES[schema]`, none of them empty.
 
-        All ids that the symbol has had are returned; `instruments` tells their scales. Where several processes recorded
-        it, their records are merged by receive time. Raises StoreError for an unknown symbol, DamageError.
+        All ids that the symbol has had are returned; `instruments` has their scales. Several producers are merged by
+        receive time. Raises StoreError for an unknown symbol, DamageError.
         """
         ids = [row.id for row in self.find(venue, symbol)]
-        return self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock)
+        return iter(self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock))
 
     def scan(
         self,
+        venue: str | None = None,
+        symbol: str | None = None,
         *,
         schema: Schema = Schema.TICK,
         ids: Iterable[int] | None = None,
@@ -172,15 +177,17 @@ class Store(Readings, StoredStreams):
         end_ns: int | None = None,
         clock: Clock = "recv",
         producers: Iterable[str] | None = None,
-    ) -> Iterator[Records]:
+    ) -> Scan:
         """Records of any instruments, merged: by receive time between producers, in stored order within each.
 
         Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
-        are never reordered for that. Raises DamageError.
+        are never reordered for that. Iterate over them (raises DamageError), or have whole days as memory-mapped
+        columns with `Scan.days`. Raises StoreError for an unknown venue or symbol.
         """
+        if venue is not None or symbol is not None:
+            ids = [row.id for row in self.select(venue, symbol)]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        names = self.producers(schema) if producers is None else list(producers)
-        return merge_by_receive_time([self.read(name, schema, selection) for name in names])
+        return Scan(self, schema, selection, self.producers(schema) if producers is None else list(producers))
 
     def read(
         self,
@@ -190,13 +197,14 @@ class Store(Readings, StoredStreams):
         *,
         first_seq: int = 0,
         last_seq: int | None = None,
+        decode: Decode[Records] | None = None,
     ) -> Iterator[Records]:
         """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
 
-        Raises DamageError.
+        `decode` takes the place of `ChunkDecoder.decode`. Raises DamageError.
         """
         asked = Range(producer, schema, selection, first_seq, last_seq)
-        for stretch, parts, wounds in self.decoded(asked, ChunkDecoder().decode):
+        for stretch, parts, wounds in self.decoded(asked, decode or ChunkDecoder().decode):
             chosen = (selection.records(within(part, stretch)) for part in parts)
             found = in_order([records for records in chosen if len(records)], schema)
             done = 0
@@ -206,7 +214,7 @@ class Store(Readings, StoredStreams):
                     yield found[done:end]
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def blocks(
         self,
@@ -242,7 +250,7 @@ class Store(Readings, StoredStreams):
                     yield ColumnBlock(schema, producer, end - done, {name: whole[name][done:end] for name in names})
                     done = end
                 if wound is not None:
-                    self._report(wound)
+                    self.report(wound)
 
     def decoded(
         self, asked: Range, decode: Decode[Found], with_seq: Decode[Found] | None = None
@@ -253,7 +261,7 @@ class Store(Readings, StoredStreams):
         looked for where it is then.
         """
         segments, tries = self.segments(asked.producer, asked.schema), 0
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             while True:
                 try:
                     for stretch in self._stretches(segments, asked):
@@ -283,6 +291,8 @@ class Store(Readings, StoredStreams):
                 continue
             if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
+            if self.indexes.is_outside(segment, asked.wanted):
+                continue
             yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
 
     def newest_first(
@@ -319,10 +329,7 @@ class Store(Readings, StoredStreams):
         return next((stretch for stretch in found if stretch.chunks), None)
 
     def records(self, stretch: Stretch) -> Records:
-        """The records of a stretch, of any instrument in its chunks, by seq; without those whose damage was reported.
-
-        Raises DamageError.
-        """
+        """The records of a stretch, of all instruments, by seq, but damage that was reported. Raises DamageError."""
         asked = Range(stretch.producer, stretch.schema, Selection(), stretch.first_seq, stretch.last_seq)
         try:
             found = list(self._chunks(stretch, stretch.chunks))
@@ -365,25 +372,24 @@ class Store(Readings, StoredStreams):
                     found: np.void = records[0]
                     return found
             for wound in wounds:
-                self._report(wound)
+                self.report(wound)
         return None
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
         """The records of some chunks that are of their stretch; damage is reported."""
-        with ChunkFiles(self._while_reading) as files:
+        with ChunkFiles(self.while_reading) as files:
             for chunk in chunks:
                 found = files.decode(chunk, stretch.schema, ChunkDecoder().decode)
                 if isinstance(found, Damage):
-                    self._report(found)
+                    self.report(found)
                 else:
                     yield within(found, stretch)
 
-    def _report(self, damage: Damage) -> None:
+    def report(self, damage: Damage) -> None:
+        """Count damage and pass it on. Raises DamageError where nobody asked for it."""
         self.damages += 1
-        if self.on_damage is None:
-            seqs = ""
-            if damage.first_seq is not None:
-                seqs = f"; records {damage.first_seq} to {'the end' if damage.last_seq is None else damage.last_seq}"
-                seqs += " are missing"
-            raise DamageError(damage.reason + seqs, path=damage.path, offset=damage.offset)
-        self.on_damage(damage)
+        if self.on_damage is not None:
+            return self.on_damage(damage)
+        until = "the end" if damage.last_seq is None else damage.last_seq
+        lost = "" if damage.first_seq is None else f"; records {damage.first_seq} to {until} are missing"
+        raise DamageError(damage.reason + lost, path=damage.path, offset=damage.offset)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -19,6 +20,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
+from tickplant.store.segments import Range
 from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
@@ -161,7 +163,7 @@ class Readings:
         producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
-        from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
+        from tickplant.store.arrow_columns import arrow_columns  # noqa: PLC0415
         from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
         from tickplant.store.rows import Rows  # noqa: PLC0415
         from tickplant.store.where import parse_where  # noqa: PLC0415
@@ -169,15 +171,19 @@ class Readings:
         instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        arrow = ArrowColumns(instruments, schema, prices=prices)
+        arrow = arrow_columns(tuple(instruments), schema, prices)
         filter_by = where
         if where is not None:
             whole = arrow.schema(arrow.all)
             filter_by = parse_where(where, whole) if isinstance(where, str) else where
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
-            selection = narrow(selection, judge, schema, instruments)
-        return Rows(self._fields(schema, selection, after or {}), arrow, columns=columns, filter_by=filter_by)
+            selection = narrow(selection, judge, schema, instruments, arrow)
+        source = self._fields(schema, selection, after or {})
+        if after:  # all rows at once are read from the beginning
+            return Rows(source, arrow, columns=columns, filter_by=filter_by)
+        whole = partial(self._whole, schema, selection)
+        return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole)
 
     def _rows(
         self,
@@ -206,6 +212,14 @@ class Readings:
             return merge_columns([blocks(rank, producer, needed) for rank, producer in enumerate(producers)])
 
         return read
+
+    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str]) -> Columns | None:
+        """These fields of all selected records; None where several producers have some, or must be read in blocks."""
+        from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
+
+        store = cast("Store", self)
+        ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
+        return read_whole(store, ranges, names)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

@@ -1,8 +1,10 @@
 """The replay process: a feed whose venue is the store.
 
 `python -m tickplant.store.replay`, its stdin being a job_specs.ReplaySpec. Publishes stored ticks, with their stored
-`seq`, into a ring in the order of `Store.scan`, as far apart as they were received, or at `speed` times that, or as
-fast as the ring's readers take them. Exits 0 at the end of the data or when stopped; 1 with a sentence where the
+`seq`, into a ring, those of several feeds merged by either clock, as far apart as they were, or at `speed` times that,
+or as fast as the ring's readers take them. It may be paused, stepped, sought and looped meanwhile
+(`runtime.control.Playback`): where the time jumps, every instrument has a STATUS SOUGHT and a DISCONNECTED, then come
+the books as they stood, as snapshots. Exits 0 at the end of the data or when stopped; 1 with a sentence where the
 store is damaged: a replay that leaves something out in silence would be worse than none. With `skip_damage` it goes
 on and names what it left out.
 """
@@ -21,16 +23,19 @@ from numpy.typing import NDArray
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.channels import ALL_STREAMS
-from tickplant.records.layouts import GapCause, Schema
-from tickplant.records.notes import make_gaps
+from tickplant.records.layouts import GapCause, Schema, StatusCode
+from tickplant.records.merge import merge_by_receive_time
+from tickplant.records.notes import make_gaps, make_statuses
 from tickplant.runtime.child_loop import ChildLoop, Stopped
 from tickplant.runtime.child_process import child_process
-from tickplant.runtime.control import Counters
+from tickplant.runtime.control import Counters, Message, Playback
 from tickplant.runtime.job_specs import ReplaySpec
 from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
-from tickplant.store.pacing import Pacer
 from tickplant.store.reader import SKIP_HINT, Store
+from tickplant.store.selection import Selection
+from tickplant.store.stored_books import fold_at
+from tickplant.store.tape import Tape
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
@@ -67,10 +72,12 @@ class ReplayProcess:
         self.spec = spec
         self._records = 0
         self._ts_recv = 0
-        self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
+        self._tape = Tape(spec.speed, paused=spec.paused, loop=spec.loop)
+        self._loop = resources.enter_context(
+            ChildLoop(spec.plant, spec.name, lambda: (self.counters(), []), hear=self._hear)
+        )
         ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
         self._producer = resources.enter_context(ring.producer())
-        self._pacer = Pacer(spec.speed)
         self._ids: list[int] = []  # instruments that are played
         self._left_out: dict[str, int] = {}  # damage that was passed over, with its bytes
         self._log = structlog.get_logger()
@@ -85,8 +92,7 @@ class ReplayProcess:
         ]
         self._loop.client.hello()
         try:
-            for records in store.scan(ids=ids, start_ns=self.spec.start_ns, end_ns=self.spec.end_ns):
-                self._play(records)
+            self._play_all(store, None if ids is None else frozenset(ids))
         except Stopped:
             pass
         except DamageError as error:
@@ -95,7 +101,57 @@ class ReplayProcess:
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
-        return {"records": self._records, "ts_recv": self._ts_recv, "left_out": self._left_out}
+        tape = self._tape
+        return {
+            "records": self._records,
+            "ts_recv": self._ts_recv,
+            "ts": tape.time_ns or 0,
+            "speed": tape.speed,
+            "paused": tape.paused,
+            "loop": tape.loop,
+            "left_out": self._left_out,
+        }
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Playback):
+            self._tape.hear(message)
+            self._loop.report()
+
+    def _play_all(self, store: Store, ids: frozenset[int] | None) -> None:
+        """Play from the beginning to the end, and from wherever is sought meanwhile. Raises Stopped."""
+        clock, tape = self.spec.clock, self._tape
+        start_ns = self.spec.start_ns
+        while True:
+            selection = Selection(ids=ids, start_ns=start_ns, end_ns=self.spec.end_ns, clock=clock)
+            streams = [store.read(name, Schema.TICK, selection) for name in store.producers()]
+            before = self._records
+            for records in merge_by_receive_time(streams, f"ts_{clock}"):
+                if not self._play(records):
+                    break
+            while tape.paused and tape.sought is None:  # at the end: somebody may want to go back
+                self._loop.nap(tape.wait_s(0))
+                self._loop.listen()
+                self._loop.go_on()
+            sought = tape.take_sought()
+            if sought is None and not (tape.loop and self._records > before):
+                return
+            start_ns = self.spec.start_ns if sought is None else max(sought, self.spec.start_ns or sought)
+            self._jump(store, start_ns)
+
+    def _jump(self, store: Store, start_ns: int | None) -> None:
+        """Say that the time is another one, and what the books were then."""
+        ids, at_ns = self._ids, start_ns or 0
+        self._publish_all(make_statuses(ids, StatusCode.SOUGHT, ts_recv=at_ns))
+        self._publish_all(make_statuses(ids, StatusCode.DISCONNECTED, ts_recv=at_ns, flags=ALL_STREAMS))
+        if start_ns is None:
+            return
+        played = set(ids)
+        for venue, symbol in dict.fromkeys((row.venue, row.symbol) for row in store.instruments if row.id in played):
+            fold, instrument = fold_at(store, store.find(venue, symbol), start_ns - 1)
+            if not fold.book(instrument).stale:
+                snapshot = fold.snapshot()
+                snapshot["ts_recv"] = start_ns
+                self._publish_all(snapshot)
 
     def _leave_out(self, damage: Damage) -> None:
         """Name it, and play a GAP of every instrument: books are stale from here to their next CLEAR."""
@@ -104,8 +160,11 @@ class ReplayProcess:
             self._left_out[str(damage)] = damage.length_bytes
         seq = damage.first_seq or 0
         gaps = make_gaps(self._ids, GapCause.DAMAGE, ts_recv=self._ts_recv, flags=ALL_STREAMS, seq=seq)
-        for start in range(0, len(gaps), BATCH_RECORDS):
-            self._publish(gaps[start : start + BATCH_RECORDS])
+        self._publish_all(gaps)
+
+    def _publish_all(self, records: NDArray[np.void]) -> None:
+        for start in range(0, len(records), BATCH_RECORDS):
+            self._publish(records[start : start + BATCH_RECORDS])
 
     def _publish(self, records: NDArray[np.void]) -> int:
         """Publish a batch as there is room for it, always the first records; returns how many. Raises Stopped."""
@@ -116,17 +175,23 @@ class ReplayProcess:
         self._loop.go_on()
         return published
 
-    def _play(self, records: NDArray[np.void]) -> None:
+    def _play(self, records: NDArray[np.void]) -> bool:
+        """Play a block as it becomes due; False where another time is sought. Raises Stopped."""
         # A step back in time is played without delay.
-        times = np.maximum.accumulate(records["ts_recv"])
-        done = 0
+        times, flags = np.maximum.accumulate(records[f"ts_{self.spec.clock}"]), records["flags"]
+        tape, done = self._tape, 0
         while done < len(records):
-            due = self._pacer.due(times)
-            if due > done:
-                done += self._publish(records[done:due])
+            self._loop.listen()
+            if tape.sought is not None:
+                return False
+            ahead = slice(done, done + BATCH_RECORDS)
+            if due := tape.due(times[ahead], flags[ahead]):
+                done += self._publish(records[done : done + due])
+                tape.time_ns = int(times[done - 1])
             else:
-                self._loop.nap(self._pacer.wait_s(int(times[done])))
+                self._loop.nap(tape.wait_s(int(times[done])))
                 self._loop.go_on()
+        return True
 
 
 def warm_up() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.records.merge import Columns
@@ -124,13 +125,25 @@ def write_text(
                 parts += [",", text] if place else [text]
             else:
                 parts += [f'{"," if place else "{"}"{name}":', text]
-        lines = pc.binary_join_element_wise(*parts, "\n" if text_format == "csv" else "}\n", "")
-        # Each line ends with its newline, so the joined text is the file.
-        _, offsets, text = lines.buffers()
-        file.write(memoryview(text)[: np.frombuffer(offsets, np.int32)[len(lines)]])
-        rows += len(lines)
+        file.write(joined_lines([*parts, "\n" if text_format == "csv" else "}\n"]))
+        rows += len(texts[0])
         progress(rows)
     return rows
+
+
+def joined_lines(parts: Sequence[pa.Array | str]) -> memoryview:
+    """The text of lines whose parts follow each other: arrays of text, and what is the same in each line."""
+    lines = pc.binary_join_element_wise(*parts, "")
+    _, offsets, text = lines.buffers()  # each line ends with its newline, so the joined text is that of the file
+    start, end = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]]
+    return memoryview(text)[start:end]
+
+
+def decimal_text(mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid: NDArray[np.bool_]) -> pa.Array:
+    """Decimals as text, each at its own scale; null where there is none."""
+    offsets, data = format_decimals(mantissas, scales, valid)
+    buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
 
 
 def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat, *, in_quotes: bool) -> pa.Array:
@@ -138,17 +151,14 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
     quoted = text_format == "jsonl"
     if name in ("venue", "symbol", "kind", "side"):
         indices, names = arrow.labels(name, block)
-        literals = [msgspec.json.encode(text).decode() if quoted else _csv_field(text) for text in names]
+        literals = [msgspec.json.encode(text).decode() if quoted else csv_field(text) for text in names]
         text = pa.DictionaryArray.from_arrays(indices, pa.array(literals)).cast(pa.string())
         quoted = False
     elif name in TIMES:
         text = arrow.array(name, block).cast(pa.timestamp("ns")).cast(pa.string())
         text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
     elif name in PRICES or name in SIZES:
-        mantissas, scales, valid = arrow.numbers(name, block)
-        offsets, data = format_decimals(mantissas, scales, valid)
-        buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
-        text = pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
+        text = decimal_text(*arrow.numbers(name, block))
     else:
         text, quoted = arrow.array(name, block).cast(pa.string()), quoted and in_quotes
     if quoted:
@@ -156,7 +166,7 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
     return text.fill_null("null" if text_format == "jsonl" else "")
 
 
-def _csv_field(text: str) -> str:
+def csv_field(text: str) -> str:
     """RFC 4180: quoted where it has to be."""
     return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\r\n') else text
 
@@ -170,11 +180,11 @@ def write_arrow_text(
     """
     rows = 0
     if text_format == "csv":
-        file.write(",".join(_csv_field(name) for name in schema.names).encode() + b"\n")
+        file.write(",".join(csv_field(name) for name in schema.names).encode() + b"\n")
     for batch in batches:
         texts = [_shown(column).to_pylist() for column in batch.columns]
         if text_format == "csv":
-            lines = (",".join("" if v is None else _csv_field(str(v)) for v in row) for row in zip(*texts, strict=True))
+            lines = (",".join("" if v is None else csv_field(str(v)) for v in row) for row in zip(*texts, strict=True))
         else:
             lines = (
                 msgspec.json.encode(dict(zip(schema.names, row, strict=True))).decode()

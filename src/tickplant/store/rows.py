@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
     from polars import DataFrame as PolarsFrame
 
 BATCH_ROWS: Final = 1 << 17
-"""Rows in a record batch and in a Parquet row group."""
+"""Most rows in a record batch, and rows in a Parquet row group."""
+_LARGE_ROWS: Final = 1 << 15
+"""A block of so many is a batch as it is: to join it would cost more than what the next step does for each batch."""
 
 Source = Callable[[Sequence[str]], Iterable[Columns]]
 """Gives the named fields of the records, block by block, from the beginning at each call."""
+Whole = Callable[[Sequence[str]], Columns | None]
+"""Gives the named fields of all records at once; None where they can only be had block by block."""
 
 
 class Rows:
@@ -37,7 +42,6 @@ class Rows:
 
     Attributes:
         columns: names, in order.
-        schema: of Arrow.
         arrow_columns: what makes these columns.
     """
 
@@ -48,6 +52,7 @@ class Rows:
         *,
         columns: Sequence[str] | None = None,
         filter_by: Expression | None = None,
+        whole: Whole = lambda _: None,
     ) -> None:
         """Take where the rows come from and how they become Arrow.
 
@@ -56,15 +61,22 @@ class Rows:
             arrow: makes the columns.
             columns: those wanted, of `ArrowColumns.all`; None takes the usual ones.
             filter_by: an Arrow expression over columns of `ArrowColumns.all`; rows for which it is true are wanted.
+            whole: gives what `source` does, sooner, to who wants everything at once.
         """
         self._source = source
+        self._at_once = whole
         self.arrow_columns = arrow
         self._named = columns is not None
         self._filter_by = filter_by
         self.columns = arrow.default if columns is None else tuple(columns)
-        if unknown := [name for name in self.columns if name not in arrow.all]:
-            raise TickplantError(f"there is no column {unknown[0]}; there are {', '.join(arrow.all)}")
-        self.schema: pa.Schema = arrow.schema(self.columns)
+        if not set(self.columns).issubset(arrow.all):
+            unknown = next(name for name in self.columns if name not in arrow.all)
+            raise TickplantError(f"there is no column {unknown}; there are {', '.join(arrow.all)}")
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of these columns, in Arrow."""
+        return self.arrow_columns.schema(self.columns)
 
     # -----------------------------------------------------------------------------------------------------------
     # All at once
@@ -86,12 +98,18 @@ class Rows:
             names = tuple(dict.fromkeys("instrument" if name in ("venue", "symbol") else name for name in names))
             names += tuple(name for name in ("price_scale", "size_scale") if self.arrow_columns.prices == "decimal")
         plain = self.arrow_columns.plain
-        parts = [{name: plain(name, block) for name in names} for block in self.blocks(names, rows=1)]
+        whole = self._everything(names)
+        blocks = self.blocks(names, rows=1) if whole is None else [whole]
+        parts = [{name: plain(name, block) for name in names} for block in blocks]
         return dict(join_columns(parts or [{name: plain(name, self.arrow_columns.nothing) for name in names}]))
 
     def arrow(self) -> pa.Table:
         """Everything as one Arrow table."""
-        return pa.Table.from_batches(self.batches(), self.schema)
+        whole = self._everything(self.columns)
+        if whole is None:
+            return pa.Table.from_batches(self.batches(), self.schema)
+        parts = (_part(whole, start) for start in range(0, len(whole["instrument"]), BATCH_ROWS))
+        return pa.Table.from_batches([self.arrow_columns.batch(self.columns, part) for part in parts], self.schema)
 
     table = arrow
 
@@ -162,6 +180,13 @@ class Rows:
         """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
         return write_text(file, text_format, self.arrow_columns, self.columns, self.blocks(self.columns), progress)
 
+    def _everything(self, names: Sequence[str]) -> Columns | None:
+        """The fields of all rows, where that takes no more memory than the answer does: a filter may leave few."""
+        whole = None if self._filter_by is not None else self._at_once(self.arrow_columns.sources(names))
+        if whole is not None:
+            self.arrow_columns.check(whole)
+        return whole
+
     @property
     def _whole(self) -> pa.Schema:
         return self.arrow_columns.schema(self.arrow_columns.all)
@@ -184,15 +209,22 @@ def _joined(blocks: Iterable[Columns], rows: int) -> Iterator[Columns]:
     for block in blocks:
         length = len(block["instrument"])
         for start in range(0, length, BATCH_ROWS):
-            part = block if length <= BATCH_ROWS else {n: v[start : start + BATCH_ROWS] for n, v in block.items()}
+            part = block if length <= BATCH_ROWS else _part(block, start)
             size = min(length - start, BATCH_ROWS)
-            if held and count + size > rows:
+            if held and (count + size > rows or size >= _LARGE_ROWS):
                 yield join_columns(held)
                 held, count = [], 0
+            if size >= _LARGE_ROWS:
+                yield part
+                continue
             held.append(part)
             count += size
     if held:
         yield join_columns(held)
+
+
+def _part(block: Columns, start: int) -> Columns:
+    return {name: values[start : start + BATCH_ROWS] for name, values in block.items()}
 
 
 def need(name: str) -> Any:

@@ -21,9 +21,10 @@ from tickplant.store.daily_files import DAY_NS, DailyFile
 from tickplant.store.reader import Store
 from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
 from tickplant.store.selection import Selection
+from tickplant.writer.format.chunk_bounds import bounds_of
 from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
 from tickplant.writer.format.codec import ChunkDecoder
-from tickplant.writer.index import Damage
+from tickplant.writer.index import Damage, index_path
 
 Records = NDArray[np.void]
 
@@ -133,12 +134,12 @@ class SegmentChecks:
                     if isinstance(records, Damage):
                         self._skipped(records)
                         continue
-                    self._check(path, offset, entry["header"], records, dense=True)
+                    self._check(Chunk(path, entry), records, dense=True)
                     records = within(records, stretch)
                     self._count(path, offset, records)
                     yield Block(records, str(path), offset, int(entry["header"]["length_bytes"]), partial=False)
         newest = segment.last_seq is None
-        for part in self._store.index(segment.path).damage if newest else ():
+        for part in self._store.indexes.of(segment.path).damage if newest else ():
             if part.torn:
                 text = "the file ends inside a chunk: torn, or being written right now"
                 self._report("torn", segment.path, part.offset, text)
@@ -171,7 +172,7 @@ class SegmentChecks:
                         self._damaged(records)
                         damage.append(records)
                         continue
-                    self._check(chunk.path, int(chunk.entry["offset"]), chunk.entry["header"], records, dense=False)
+                    self._check(chunk, records, dense=False)
                     tallies.setdefault(chunk.path.name, _Tally()).add(records)
                     parts.append(records)
                 joined = in_order(parts, self._schema)
@@ -258,8 +259,10 @@ class SegmentChecks:
         if not 1 <= int(records["instrument"].min()) <= int(records["instrument"].max()) <= self._known_ids:
             self._report("instrument", path, offset, "a record is of an instrument that the table does not hold")
 
-    def _check(self, path: Path, offset: int, header: np.void, records: Records, *, dense: bool) -> None:
-        """Whether the header of a chunk describes its records. `dense`: no seq is left out."""
+    def _check(self, chunk: Chunk, records: Records, *, dense: bool) -> None:
+        """Whether header and index entry of a chunk describe its records. `dense`: no seq is left out."""
+        path, entry = chunk
+        offset, header = int(entry["offset"]), entry["header"]
         self.summary.chunks += 1
         steps = np.diff(records["seq"].astype(np.int64))
         times, events = records["ts_recv"], records["ts_event"][records["ts_event"] != 0]
@@ -278,6 +281,10 @@ class SegmentChecks:
         if not told:
             text = "the chunk's header does not describe its records, or it belongs to another journal"
             self._report("header", path, offset, text, int(header["first_seq"]), int(header["last_seq"]))
+        bounds = bounds_of({name: records[name] for name in records.dtype.names or ()}, self._schema)
+        if entry["slots"] and (entry["bounds"] != bounds).any():
+            text = "the index does not describe the values in the chunk; remove the .tpx file, which is then made anew"
+            self._report("header", index_path(path), offset, text, int(header["first_seq"]), int(header["last_seq"]))
 
     def _look_for_steps(self, path: Path, offset: int, records: Records) -> None:
         """Tell each step back of the clock, once: what follows is where it belongs, at times that were before."""

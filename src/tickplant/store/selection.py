@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 import numpy as np
@@ -67,6 +67,17 @@ class Selection(msgspec.Struct, frozen=True):
         for mask in masks[1:]:
             wanted &= mask
         return None if wanted.all() else wanted
+
+    def left(self, header: np.void) -> Self:
+        """What is left to look at in the rows of a chunk, by its header: tests that all of them pass are dropped."""
+        start_ns, end_ns, kinds = self.start_ns, self.end_ns, self.kinds
+        low, high = int(header[f"ts_{self.clock}_min"]), int(header[f"ts_{self.clock}_max"])
+        if self.clock == "recv":  # of event times, any row may lack one
+            start_ns = None if start_ns is not None and low >= start_ns else start_ns
+            end_ns = None if end_ns is not None and high < end_ns else end_ns
+        if kinds is not None and not int(header["kinds"]) & ~_bits((kind for kind in kinds if kind < 31), 32):
+            kinds = None
+        return msgspec.structs.replace(self, start_ns=start_ns, end_ns=end_ns, kinds=kinds)
 
     def records(self, records: Records) -> Records:
         """Those of these records; the array itself where it is all of them."""

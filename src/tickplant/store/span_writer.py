@@ -30,8 +30,9 @@ from tickplant.store.daily_files import (
     file_name,
     span_name,
 )
+from tickplant.writer.format.chunk_bounds import Bounds
 from tickplant.writer.format.chunk_layout import ChunkHeader, producer_id, read_header
-from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
+from tickplant.writer.format.codec import ChunkDecoder, encode_with_bounds
 from tickplant.writer.index import index_path, load_index, make_entries
 from tickplant.writer.journal import Files, make_folders, sync_path
 
@@ -62,6 +63,7 @@ class _File(msgspec.Struct):
     ts_recv_min: int = 2**63 - 1
     ts_recv_max: int = -(2**63)
     headers: list[tuple[int, ChunkHeader]] = []
+    bounds: list[Bounds] = []
 
 
 class SpanWriter:
@@ -140,7 +142,7 @@ class SpanWriter:
             raise StoreError(f"records {self._next_seq} to {self.last_seq} are missing", path=self.folder)
         files = []
         for file in sorted(self._files.values(), key=lambda file: file.path):
-            self._write(index_path(file.path), make_entries(file.headers).tobytes(), os.O_TRUNC)
+            self._write(index_path(file.path), make_entries(file.headers, file.bounds).tobytes(), os.O_TRUNC)
             sync_path(file.path, self._disk)
             files.append(self._finished(file))
         manifest = Manifest(
@@ -190,8 +192,10 @@ class SpanWriter:
         for start in range(0, len(records), CHUNK_ROWS):
             self._beat()
             part = records[start : start + CHUNK_ROWS]
-            chunk = encode_chunk(part, self.schema, self._epoch, producer=producer_id(self.producer), level=self.level)
+            owner = producer_id(self.producer)
+            chunk, bounds = encode_with_bounds(part, self.schema, self._epoch, producer=owner, level=self.level)
             file.headers.append((size, read_header(chunk)))
+            file.bounds.append(bounds)
             chunks.append(chunk)
             size += len(chunk)
         data = b"".join(chunks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from tickplant.client.follower import Message
 from tickplant.client.subscription import subscribe
+from tickplant.client.topic_message import Message
 from tickplant.runtime.config import DEFAULT_PUBLISH
 from tickplant.store.coverage import CoverageRow, coverage
 from tickplant.store.following import Following

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import TICK, Flag, Kind, Schema
+from tickplant.runtime.line_times import EARLIEST_NS, LATEST_NS
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.set_import import append_new
 from tickplant.times import parse_time
@@ -30,7 +31,7 @@ FIELDS: Final = ("ts_event", "ts_recv", "price", "size", "side", "venue_seq")
 """What a column can be mapped to."""
 UNITS_NS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 KINDS: Final = (Kind.TRADE, Kind.LEVEL, Kind.LIQUIDATION)
-_SIDES: Final = {"buy": 1, "b": 1, "bid": 1, "sell": 2, "s": 2, "ask": 2, "a": 2, "": 0}
+_SIDES: Final = {"buy": 1, "b": 1, "bid": 1, "sell": 2, "s": 2, "ask": 2, "a": 2, "unknown": 0, "": 0}
 
 
 def import_table(
@@ -50,7 +51,7 @@ def import_table(
     """Store a file's rows, in its order; returns how many were added. A run that was stopped goes on.
 
     Args:
-        path: .parquet or .csv, with a header line.
+        path: .parquet, or .csv with a header line, plain or as .csv.gz.
         data_dir: the store, made where it is missing. Nobody else may write to it.
         venue: of all rows.
         symbol: of all rows.
@@ -88,13 +89,13 @@ def import_table(
 
 def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     try:
-        if path.suffix.lower() == ".csv":
+        if path.name.lower().endswith((".csv", ".csv.gz")):
             text = pacsv.ConvertOptions(column_types=dict.fromkeys(columns.values(), pa.string()))
             form: Any = ds.CsvFileFormat(convert_options=text)
         elif path.suffix.lower() == ".parquet":
             form = ds.ParquetFileFormat()
         else:
-            raise StoreError("is neither .parquet nor .csv", path=path)
+            raise StoreError("is neither .parquet, .csv nor .csv.gz", path=path)
         dataset = ds.dataset(path, format=form)
         if missing := [name for name in columns.values() if name not in dataset.schema.names]:
             there = ", ".join(dataset.schema.names)
@@ -145,6 +146,8 @@ def _values(field: str, column: pa.Array, instrument: Instrument, time_unit: str
         return moments
     if time_unit is not None:
         scaled: NDArray[Any] = pc.multiply_checked(column.cast(pa.int64()), UNITS_NS[time_unit]).to_numpy()
+        if not ((scaled >= EARLIEST_NS) & (scaled < LATEST_NS)).all():
+            raise ValueError(f"in {time_unit} a time is not between the years 2000 and 2100: name another unit")
         return scaled
     texts = column.cast(pa.string()).to_pylist()
     if pa.types.is_integer(column.type) or any(text.lstrip("-").isdigit() for text in texts):

@@ -22,9 +22,10 @@ from tickplant.errors import TickplantError
 from tickplant.records.layouts import Schema
 from tickplant.store.arrow_columns import COLUMNS, INTEGER_TIMES, Prices
 from tickplant.store.dataset import StoreDataset
-from tickplant.store.pruning import Expression, Facts, Judge
+from tickplant.store.pruning import Expression, Judge
 from tickplant.store.reader import OnDamage, Store
 from tickplant.store.rows import Rows, need
+from tickplant.store.value_bounds import Facts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.client.follower import Message, MessageKind
+from tickplant.client.topic_message import Message, MessageKind
 from tickplant.client.topic_patterns import Pattern
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records import fanout

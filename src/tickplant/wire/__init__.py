@@ -1,9 +1,11 @@
 """The wire format between an engine and its subscribers: topics, the header of a message, requests and replies.
 
+docs/wire.md describes it for other languages; a test holds both equal. In short:
+
 PUB socket. A message has three frames:
 
     topic    UTF-8, `venue.SYMBOL.channel`. Venue and channel hold no dot, a symbol may: split at first and last
-    header   `WIRE_HEADER`, 64 bytes, little-endian
+    header   `WIRE_HEADER`, 96 bytes, little-endian
     payload  `records` records of `record_bytes` each, as `records/layouts.py` has them: `np.frombuffer(payload, TICK)`
 
 The records of a topic are numbered 0, 1, 2 … within one `epoch`, one life of the engine: a message holds the numbers
@@ -22,17 +24,22 @@ from tickplant.wire.header import (
     HEADER_BYTES,
     MAGIC,
     MESSAGE_RECORDS,
+    PRODUCER_BYTES,
     VERSION,
     WIRE_HEADER,
     Header,
+    other_version,
     pack_header,
     unpack_header,
 )
 from tickplant.wire.requests import (
+    GetHistory,
     GetRange,
     GetSnapshot,
     GetTopics,
     Gone,
+    History,
+    OtherVersionError,
     Range,
     Refused,
     Reply,
@@ -51,14 +58,18 @@ __all__ = [
     "HEADER_BYTES",
     "MAGIC",
     "MESSAGE_RECORDS",
+    "PRODUCER_BYTES",
     "TICK_CHANNELS",
     "VERSION",
     "WIRE_HEADER",
+    "GetHistory",
     "GetRange",
     "GetSnapshot",
     "GetTopics",
     "Gone",
     "Header",
+    "History",
+    "OtherVersionError",
     "Range",
     "Refused",
     "Reply",
@@ -71,6 +82,7 @@ __all__ = [
     "decode_request",
     "encode",
     "make_topic",
+    "other_version",
     "pack_header",
     "split_topic",
     "unpack_header",

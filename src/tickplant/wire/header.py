@@ -1,15 +1,23 @@
-"""The header of a message between an engine and its subscribers: `WIRE_HEADER`, 64 bytes, little-endian."""
+"""The header of a message between an engine and its subscribers: `WIRE_HEADER`, 96 bytes, little-endian.
+
+A record is identified by (producer, schema, seq) for ever: the header names producer and schema, each record carries
+its seq. Topic sequences count within one epoch, for noticing what was missed.
+"""
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 import numpy as np
 
 MAGIC: Final = int.from_bytes(b"TPWM", "little")
-VERSION: Final = 1
+VERSION: Final = 2
+
+PRODUCER_BYTES: Final = 32
+"""A name of a feed or engine has 31 characters at most."""
 
 WIRE_HEADER: Final = np.dtype(
     [
@@ -26,6 +34,9 @@ WIRE_HEADER: Final = np.dtype(
         ("price_scale", "u1"),
         ("size_scale", "u1"),
         ("reserved_0", "<u2"),  # all reserved fields are 0
+        # Feed or engine that counts the `seq` of these records, ASCII, filled up with 0; empty: they are in no store,
+        # but made for subscribers alone, and their `seq` identifies nothing.
+        ("producer", f"S{PRODUCER_BYTES}"),
         ("reserved_1", "<u8"),
         ("reserved_2", "<u8"),
     ]
@@ -34,7 +45,10 @@ WIRE_HEADER: Final = np.dtype(
 
 HEADER_BYTES: Final = WIRE_HEADER.itemsize
 
-_HEADER: Final = struct.Struct("<IHHHHIQQqIBB18x")  # the same layout; test_wire.py holds them equal
+_HEADER: Final = struct.Struct(f"<IHHHHIQQqIBB2x{PRODUCER_BYTES}s16x")  # the same layout; test_wire.py holds them equal
+
+_BEGIN: Final = struct.Struct("<IH")
+_OURS: Final = MAGIC, VERSION
 
 MESSAGE_RECORDS: Final = 256
 """A message holds no more records than this, so a bound on messages bounds bytes."""
@@ -52,6 +66,7 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     instrument: int
     price_scale: int
     size_scale: int
+    producer: str = ""
 
 
 def pack_header(
@@ -64,8 +79,9 @@ def pack_header(
     instrument: int,
     price_scale: int,
     size_scale: int,
+    producer: bytes = b"",
 ) -> bytes:
-    """The header frame."""
+    """The header frame. `producer`: its name in ASCII, at most `PRODUCER_BYTES`."""
     return _HEADER.pack(
         MAGIC,
         VERSION,
@@ -79,16 +95,31 @@ def pack_header(
         instrument,
         price_scale,
         size_scale,
+        producer,
     )
 
 
 def unpack_header(frame: bytes) -> Header:
     """The fields of a header frame. Raises ValueError for another kind of frame, or for another wire version."""
-    if len(frame) < HEADER_BYTES:
-        raise ValueError(f"a header of {len(frame)} bytes; {HEADER_BYTES} were expected")
-    magic, version, _, *fields = _HEADER.unpack_from(frame)
+    if len(frame) >= HEADER_BYTES and (found := _HEADER.unpack_from(frame))[:2] == _OURS:
+        return Header(*(*found[3:-1], _name(found[-1])))
+    magic, version = _BEGIN.unpack_from(frame) if len(frame) >= _BEGIN.size else _OURS
     if magic != MAGIC:
         raise ValueError(f"not a tickplant message: it begins with {frame[:4]!r}")
     if version != VERSION:
-        raise ValueError(f"wire version {version}; this tickplant reads version {VERSION}")
-    return Header(*fields)
+        raise ValueError(other_version(version))
+    raise ValueError(f"a header of {len(frame)} bytes; {HEADER_BYTES} were expected")
+
+
+@lru_cache(maxsize=256)
+def _name(field: bytes) -> str:
+    return field.rstrip(b"\0").decode("ascii")
+
+
+def other_version(version: int) -> str:
+    """What to tell somebody who hears an engine of another wire version than this one."""
+    older = "the engine" if version < VERSION else "this client"
+    return (
+        f"the engine speaks wire version {version}, this client version {VERSION}: {older} is the older side, "
+        "and is to be updated (docs/wire.md says what changed)"
+    )

@@ -1,4 +1,7 @@
-"""Reads recordings and captures: plain, gzip or zstd files, or a folder of them, line by line in bounded memory."""
+"""Reads recordings and captures: plain, gzip or zstd files, or a folder of them, line by line in bounded memory.
+
+What stands in a line is for its reader: `feeds/capture_lines.py`, or a simulated venue.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,24 @@ from typing import BinaryIO, Final
 import zstandard
 
 from tickplant.errors import FeedError
-from tickplant.feeds.capture_lines import LATEST_NS, LINE_BYTES, CutLine, parse_line
+from tickplant.runtime.line_times import LATEST_NS, time_of
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 CUT: Final = "ends in the middle of a compressed block"
 READ_BYTES: Final = 1 << 18
+LINE_BYTES: Final = 32 << 20
+"""Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
+
 ZSTD_BYTES: Final = 1 << 9
 """Compressed bytes taken at a time: 16 MiB of content at the most."""
 
 BEGIN_BLOCKS: Final = 256
 """How far a file of a folder is searched for its first receive time."""
+
+
+class CutLine(bytes):
+    """The beginning of a line that is longer than LINE_BYTES; the rest is not kept."""
 
 
 class Recording:
@@ -82,8 +92,8 @@ def _begins(file: Path) -> tuple[int, str]:
     with contextlib.suppress(EOFError, zlib.error, zstandard.ZstdError, OSError):
         for lines in itertools.islice(_lines(file), BEGIN_BLOCKS):
             for line in lines:
-                if parsed := parse_line(line):
-                    return parsed[0], file.name
+                if (time_ns := time_of(line)) is not None:
+                    return time_ns, file.name
     return LATEST_NS, file.name
 
 

@@ -1,10 +1,11 @@
-"""What an engine's memory has forgotten its subscribers get from the store, byte for byte."""
+"""What an engine keeps no longer, and what it missed while it was away, its subscribers get from the store."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,13 @@ from plant_process import DEMO, PlantProcess, plant, status, wait_for
 
 import tickplant
 from tickplant import wire
+from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BAR, BBO, TICK, Kind, Schema
 from tickplant.runtime.config import beside
-from tickplant.runtime.control import RECALL_READY, Heartbeat, Hello, Passage, ProcessStatus, decode
-from tickplant.runtime.job_specs import Plant, RecallSpec
+from tickplant.runtime.control import HISTORY_HEAD, Heartbeat, Hello, Passage, ProcessStatus, decode
+from tickplant.runtime.job_specs import HistorySpec, Plant
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 from tickplant.writer.journal import Journal
 
 TEXT = DEMO.replace(
@@ -74,8 +78,8 @@ def received(listener: Listener, topic: str, first: int, until: int) -> bytes:
 
 
 def reader(running: PlantProcess) -> ProcessStatus | None:
-    """The recall process, once it is at work."""
-    found = [process for process in status(running).processes if process.role == "recall"]
+    """The history service, once it is at work."""
+    found = [process for process in status(running).processes if process.role == "history"]
     return found[0] if found and found[0].state == "running" else None
 
 
@@ -117,7 +121,7 @@ def test_a_late_requester_gets_what_a_live_subscriber_took(taken: tuple[PlantPro
         requester.close()
     now = status(running)
     assert now.healthy
-    assert any(process.role == "recall" for process in now.processes)
+    assert any(process.role == "history" for process in now.processes)
 
 
 def test_a_subscriber_who_slept_for_long_has_lost_nothing(taken: tuple[PlantProcess, Listener]) -> None:
@@ -152,30 +156,28 @@ def test_a_subscriber_who_slept_for_long_has_lost_nothing(taken: tuple[PlantProc
     assert counters["requests_recalled"] > 0
 
 
-def test_a_killed_recall_process_is_replaced_and_the_plant_is_well(taken: tuple[PlantProcess, Listener]) -> None:
+def test_a_killed_history_service_is_replaced_and_the_plant_is_well(taken: tuple[PlantProcess, Listener]) -> None:
     running, listener = taken
     requester = Requester(running.publish)
     topic = "binance.BTCUSDT.trade"
     try:
         request = wire.GetRange(topic, requester.epoch, 5, 20)
         expected = received(listener, topic, 5, 21)
-        wait_for("it to be recalled", lambda: recalled(*requester.ask(request)))
-        first = wait_for("the recall process", lambda: reader(running))
+        wait_for("it to come from the store", lambda: recalled(*requester.ask(request)))
+        first = wait_for("the history service", lambda: reader(running))
         os.kill(first.pid, signal.SIGSTOP)
         requester.socket.send(wire.encode(request))
         assert not requester.socket.poll(200), "it is in the hands of a process that does nothing"
         os.kill(first.pid, signal.SIGKILL)
-        reply, frames = requester.receive()  # from its successor; on a very slow machine it was given up before
-        assert isinstance(reply, wire.Range | wire.Gone)
-        if isinstance(reply, wire.Gone):
-            wait_for("a successor", lambda: recalled(*requester.ask(request)))
-            reply, frames = requester.ask(request)
+        wait_for("its end", lambda: (now := reader(running)) is None or now.pid != first.pid)
+        reply, frames = requester.ask(request)  # once more: nobody remembers the question
+        assert recalled(reply, frames)
         assert b"".join(frames[1::2]) == expected
-        second = wait_for("the recall process", lambda: reader(running))
+        second = wait_for("the history service", lambda: reader(running))
         assert second.pid != first.pid
         assert status(running).healthy
         os.kill(second.pid, signal.SIGTERM)
-        wait_for("its end", lambda: not any(p.role == "recall" for p in status(running).processes))
+        wait_for("its end", lambda: not any(p.role == "history" for p in status(running).processes))
         assert status(running).healthy
         reply, frames = requester.ask(request)
         assert b"".join(frames[1::2]) == expected
@@ -183,39 +185,125 @@ def test_a_killed_recall_process_is_replaced_and_the_plant_is_well(taken: tuple[
         requester.close()
 
 
-def test_a_recall_process_ends_when_nobody_asks_any_more(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_killed_engine_costs_its_subscribers_no_record(tmp_path: Path) -> None:
+    """Of the producer: what its seqs count is complete, though its topics count anew."""
+    topics = [f"binance.BTCUSDT.{channel}" for channel in ("trade", "book", "bbo")]
+    got: dict[str, list[np.ndarray]] = {topic: [] for topic in topics}
+    epochs: dict[str, int] = {}
+    with (
+        plant(tmp_path, DEMO, rate=2000) as running,
+        tickplant.subscribe(*topics, address=running.publish, snapshot=False) as messages,
+    ):
+
+        def take(reached: Callable[[], bool]) -> None:
+            while not reached():
+                message = messages.receive(30.0)
+                assert message is not None
+                assert message.kind != "lost", message
+                if message.producer:
+                    got[message.topic].append(message.records)
+                    epochs[message.topic] = message.epoch
+
+        take(lambda: all(len(parts) > 20 for parts in got.values()))
+        before = dict(epochs)
+        engine = next(process for process in status(running).processes if process.role == "engine")
+        os.kill(engine.pid, signal.SIGKILL)
+        take(lambda: all(epochs[topic] > before[topic] for topic in topics))
+        assert messages.recovered_records > 0
+        assert messages.lost_records == 0
+        store = Store(running.data_dir)
+        for topic, parts in got.items():
+            check_complete(store, topic.rpartition(".")[2], np.concatenate(parts))
+
+
+def check_complete(store: Store, channel: str, got: np.ndarray) -> None:
+    """These are all records of the channel that the store has between the first and the last of them."""
+    producer, schema = ("engine", Schema.BBO) if channel == "bbo" else ("binance", Schema.TICK)
+    first, last = int(got["seq"][0]), int(got["seq"][-1])
+    wait_for("the writer", lambda: store.next_seq(producer, schema) > last)
+    ids = frozenset(row.id for row in store.find("binance", "BTCUSDT"))
+    stored = np.concatenate([*store.read(producer, schema, Selection(ids=ids), first_seq=first, last_seq=last)])
+    if kinds := {"trade": (Kind.TRADE,), "book": (Kind.LEVEL, Kind.CLEAR)}.get(channel):
+        stored, got = (records[np.isin(records["kind"], kinds)] for records in (stored, got))
+    assert got.tobytes() == stored.tobytes()
+
+
+def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Path) -> None:
     ticks = np.zeros(1000, TICK)
     ticks["kind"], ticks["instrument"], ticks["seq"] = Kind.TRADE, 1, np.arange(1000)
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "X", 2, 8)
     journal = Journal(tmp_path, Schema.TICK, "feed")
     journal.append(ticks)
     journal.close()
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as control, context.socket(zmq.ROUTER) as engine:
-        addresses = [f"ipc://{tmp_path}/{name}" for name in ("control", "recall")]
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as control, context.socket(zmq.DEALER) as engine:
+        addresses = [f"ipc://{tmp_path}/{name}" for name in ("control", "history")]
         control.bind(addresses[0])
-        engine.bind(addresses[1])
-        spec = RecallSpec(
-            name="engine-recall",
+        engine.setsockopt(zmq.LINGER, 0)
+        engine.connect(addresses[1])
+        passage = Passage(
+            id=7,
+            topic="venue.X.trade",
+            epoch=5,
+            first=110,
+            count=20,
+            producer="feed",
+            schema=1,
+            instrument=1,
+            price_scale=2,
+            size_scale=8,
+            first_seq=100,
+            last_seq=199,
+            records=100,
+            skip=10,
+            otherwise=b"otherwise",
+        )
+        early = wire.GetHistory("venue.X.trade", "feed", 1000, 1000, 10)
+        questions = [
+            early,
+            passage,
+            msgspec.structs.replace(passage, records=99),
+            wire.GetHistory("venue.X.trade", "feed", 990, 2000, 8),
+            wire.GetHistory("venue.X.trade", "../feed", 0, 10, 9),
+        ]
+        way = [HISTORY_HEAD.pack(3, time.monotonic() + 600, 1), b"subscriber"]
+        for question in questions:  # before there is anybody to take them
+            engine.send_multipart([*way, msgspec.msgpack.encode(question)])
+        spec = HistorySpec(
+            name="history",
             plant=Plant(str(tmp_path), str(tmp_path), addresses[0], heartbeat_s=0.1),
             address=addresses[1],
             idle_s=1.0,
         )
-        process = start_child("tickplant.store.recall", spec)
+        process = start_child("tickplant.store.history_service", spec)
         try:
-            assert engine.poll(90_000)
-            identity, ready = engine.recv_multipart()
-            assert ready == RECALL_READY
-            passage = Passage(7, "feed", int(Schema.TICK), 1, "trade", 100, 199, 100, 10, 20)
-            engine.send_multipart([identity, msgspec.msgpack.encode(passage)])
-            engine.send_multipart([identity, msgspec.msgpack.encode(msgspec.structs.replace(passage, records=99))])
-            answers = []
-            while len(answers) < 2:
-                _, *frames = engine.recv_multipart()
-                if frames != [RECALL_READY]:
-                    answers.append(frames)
-            assert answers == [
-                [(7).to_bytes(8, "little"), ticks[110:130].tobytes()],
-                [(7).to_bytes(8, "little"), b""],
-            ]
+            answers: list[list[bytes]] = []
+
+            def receive() -> list[bytes]:
+                assert engine.poll(90_000)
+                frames = engine.recv_multipart()
+                assert frames[:2] == way, "it goes back as it came"
+                return frames[2:]
+
+            answers += [receive() for _ in questions[1:]]  # nobody waits for one that is early
+            ticks["seq"] += 1000
+            journal = Journal(tmp_path, Schema.TICK, "feed")
+            journal.append(ticks[:1])
+            journal.close()
+            head, _, payload = receive()
+            assert wire.decode_reply(head) == wire.History(10, "venue.X.trade", "feed", 1000, 1001, 1)
+            assert payload == ticks[:1].tobytes()
+            ticks["seq"] -= 1000
+            head, header, payload = answers[0]
+            assert wire.decode_reply(head) == wire.Range(7, 5, "venue.X.trade", 110, 129, 1)
+            assert wire.unpack_header(header) == wire.Header(1, 64, 20, 5, 110, 0, 1, 2, 8, "feed")
+            assert payload == ticks[110:130].tobytes()
+            assert answers[1] == [b"otherwise"]
+            head, header, payload = answers[2]
+            assert wire.decode_reply(head) == wire.History(8, "venue.X.trade", "feed", 999, 1000, 1)
+            assert wire.unpack_header(header) == wire.Header(1, 64, 10, 0, 0, 0, 1, 2, 8, "feed")
+            assert payload == ticks[990:].tobytes()
+            assert isinstance(wire.decode_reply(answers[3][0]), wire.Refused)
             assert process.wait(90) == 0
         finally:
             process.kill()
@@ -225,6 +313,5 @@ def test_a_recall_process_ends_when_nobody_asks_any_more(tmp_path: Path) -> None
             told.append(decode(control.recv_multipart()[1]))
         assert isinstance(told[0], Hello)
         reports = [message.counters for message in told if isinstance(message, Heartbeat)]
-        assert reports[-1] == {"recalled": 1, "missing": 1}
-        engine.setsockopt(zmq.LINGER, 0)
+        assert reports[-1] == {"answered": 3, "missing": 2}
         control.setsockopt(zmq.LINGER, 0)

@@ -1,0 +1,114 @@
+"""Questions that only the store can answer: the line to the history service.
+
+The engine must not wait for the store, and remembers no question: each goes out with the way that its answer is to go
+(`src/tickplant/store/history_service.py`), and what comes back is passed on. A question that is lost, because the
+service was killed, is asked again by the subscriber.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+import zmq
+
+from tickplant.engine.retention import Interval
+from tickplant.runtime.control import HISTORY_HEAD, Passage
+from tickplant.wire import GetHistory, GetRange, Gone, encode
+
+QUESTIONS: Final = 1024  # of all subscribers together, that wait until the service takes them
+_ANSWERS: Final = 8
+REMIND_S: Final = 10.0
+"""So long after a question without any answer its subscriber has given it up, or asks again."""
+
+
+class Envelope(NamedTuple):
+    """Whom an answer goes to."""
+
+    route: list[bytes]  # frames before the answer
+    fd: int  # of its connection, for the guard
+
+
+class HistoryLine:
+    """Not thread-safe.
+
+    Args:
+        context: of ZeroMQ.
+        address: of the history service, which need not be there yet.
+        want: has it started, unless it runs.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, want: Callable[[], None]) -> None:
+        self._want = want
+        self._asked_s = float("-inf")  # when the last question was asked; -inf: an answer has come since
+        self._wanted_s = float("-inf")
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        self.socket.set(zmq.SNDHWM, QUESTIONS)
+        self.socket.set(zmq.RCVHWM, _ANSWERS)
+        self.socket.set(zmq.RECONNECT_IVL, 20)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.connect(address)
+
+    def ask_passage(self, envelope: Envelope, request: GetRange, interval: Interval, otherwise: Gone) -> bool:
+        """Ask for a range whose first record lies in this interval. Returns whether there is room for the question."""
+        info = interval.source.info
+        return self._ask(
+            envelope,
+            Passage(
+                id=request.id,
+                topic=request.topic,
+                epoch=request.epoch,
+                first=request.first,
+                count=min(request.last, interval.last) - request.first + 1,
+                producer=interval.source.producer.decode("ascii"),
+                schema=info.schema,
+                instrument=info.instrument,
+                price_scale=info.price_scale,
+                size_scale=info.size_scale,
+                first_seq=interval.first_seq,
+                last_seq=interval.last_seq,
+                records=interval.last - interval.first + 1,
+                skip=request.first - interval.first,
+                otherwise=encode(otherwise),
+            ),
+        )
+
+    def ask_history(self, envelope: Envelope, request: GetHistory) -> bool:
+        """Likewise what the store has of a topic."""
+        return self._ask(envelope, request)
+
+    def receive(self) -> Iterator[tuple[Envelope, list[bytes]]]:
+        """Answers: whom they go to, and their frames."""
+        for _ in range(_ANSWERS):
+            try:
+                head, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._asked_s = float("-inf")
+            fd, _, count = HISTORY_HEAD.unpack(head)
+            yield Envelope(frames[:count], fd), frames[count:]
+
+    def remind(self) -> None:
+        """Have the service started as long as an answer is awaited. Call it about every second."""
+        if time.monotonic() - self._asked_s < REMIND_S:
+            self._want()
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self.socket.close(0)
+
+    def _ask(self, envelope: Envelope, question: Passage | GetHistory) -> bool:
+        now_s = time.monotonic()
+        head = HISTORY_HEAD.pack(envelope.fd, now_s, len(envelope.route))
+        try:
+            self.socket.send_multipart([head, *envelope.route, msgspec.msgpack.encode(question)], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        finally:
+            if now_s - max(self._wanted_s, self._asked_s) > 1.0:
+                self._wanted_s = now_s
+                self._want()
+        self._asked_s = now_s
+        return True

@@ -1,0 +1,56 @@
+"""What a subscriber is given: `Message`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.instruments import format_decimal
+from tickplant.records.layouts import NO_PRICE, Schema
+
+Records = NDArray[np.void]
+MessageKind = Literal["live", "snapshot", "recovered", "lost", "stored"]
+
+
+class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Records of one topic, in order.
+
+    `kind` says how they came: `live`; `snapshot`, the state just before topic sequence `first_seq`; `recovered`, missed
+    at first and fetched since; `lost`, without records: `lost` of them, from `first_seq` on, are missing for good
+    (UNKNOWN: nobody knows how many, since the engine was restarted, and the store does not have what was between its
+    lives). `stored`: read from a store, see `Store.play`
+    and `Store.follow`, whose topic sequences count from 0 on and whose `epoch` is 0.
+    """
+
+    kind: MessageKind
+    topic: str
+    venue: str
+    symbol: str
+    channel: str
+    schema: Schema
+    records: Records
+    instrument: int
+    price_scale: int
+    size_scale: int
+    epoch: int  # the life of the engine that the sequence belongs to
+    first_seq: int  # topic sequence of the first record
+    publish_ns: int = 0  # when the engine sent it; 0 for a snapshot or a loss
+    lost: int = 0
+    stale: bool = False  # of a snapshot: the book is not in sync with the venue
+    producer: str = ""  # feed or engine that counts `seq` of the records; empty: they are in no store, or read from one
+
+    def prices(self, field: str = "price") -> list[str | None]:
+        """A column of prices as exact decimal text, None where there is no price. BBO and BAR name their columns."""
+        return decimals(self.records[field], self.price_scale)
+
+    def sizes(self, field: str = "size") -> list[str | None]:
+        """A column of sizes as exact decimal text."""
+        return decimals(self.records[field], self.size_scale)
+
+
+def decimals(mantissas: NDArray[np.int64], scale: int) -> list[str | None]:
+    """Exact decimal texts; None for NO_PRICE."""
+    return [None if value == NO_PRICE else format_decimal(value, scale) for value in mantissas.tolist()]

@@ -1,0 +1,172 @@
+"""The history service: what is stored, for subscribers of engines that keep it no longer.
+
+`python -m tickplant.store.history_service`, its stdin being a job_specs.HistorySpec. Answers one question after
+another (`topic_history`). Nothing is registered and nothing remembered: a question comes with the way that its answer
+is to go, and any life of this process gives the same one. Exits 0 when stopped, and after a while without a question:
+engines have it started when they need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import structlog
+import zmq
+
+from tickplant.errors import StoreError
+from tickplant.records.channel_masks import tick_channels
+from tickplant.records.layouts import TICK, Schema
+from tickplant.runtime.child_loop import ChildLoop
+from tickplant.runtime.child_process import child_process
+from tickplant.runtime.control import HISTORY_HEAD, Counters, Passage
+from tickplant.runtime.job_specs import HistorySpec
+from tickplant.store.topic_history import TopicHistory, least_of
+from tickplant.wire import GetHistory, Refused, encode
+from tickplant.writer.format.codec import warm_up as warm_up_codec
+from tickplant.writer.index import Damage
+
+WRITER_S: Final = 3.0
+"""How long it waits for the writer where what is asked for is not stored yet; more than a usual `flush_s`."""
+
+WRITER_LOOK_S: Final = 0.05
+"""How often it is looked whether the writer is as far; other questions are answered meanwhile."""
+
+QUEUED: Final = 256
+"""Questions of an engine that wait here, and answers that wait for it."""
+
+STALE_S: Final = 10.0
+"""Who asked longer ago than this has asked again."""
+
+_QUESTION: Final = msgspec.msgpack.Decoder(Passage | GetHistory)
+
+
+class _Early(NamedTuple):
+    """A question and when it is answered at the latest; `way`: the frames that lead its answer."""
+
+    until_s: float
+    way: list[bytes]
+    asked: Passage | GetHistory
+
+
+class HistoryService:
+    """Answers one question after another until nobody asks any more."""
+
+    def __init__(self, spec: HistorySpec, resources: contextlib.ExitStack) -> None:
+        self.answered = 0
+        self.missing = 0  # questions that the store has no answer to
+        self._early: list[_Early] = []
+        self._looked_s = 0.0
+        self._idle_s = spec.idle_s
+        self._log = structlog.get_logger()
+        self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        resources.callback(context.term)
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        resources.callback(self._socket.close, int(WRITER_LOOK_S * 1000))
+        self._socket.set(zmq.RCVHWM, QUEUED)
+        self._socket.set(zmq.SNDHWM, QUEUED)
+        self._socket.bind(spec.address)
+        self._address = spec.address
+        self._loop.poll.add_socket(self._socket, lambda: None)
+        self._history = TopicHistory(spec.plant.data_dir, on_damage=self._tell, while_reading=self._loop.beat)
+
+    def run(self) -> None:
+        """Answer until stopped or idle."""
+        loop = self._loop
+        loop.client.hello()
+        idle_s = time.monotonic() + self._idle_s
+        while not loop.stopping and (self._early or time.monotonic() < idle_s):
+            loop.beat()
+            loop.wait(min(loop.due_s, WRITER_LOOK_S if self._early else idle_s - time.monotonic()))
+            if self._take_next():
+                idle_s = time.monotonic() + self._idle_s
+            self._answer_early()
+        self._socket.unbind(self._address)
+        while not loop.stopping and self._take_next():  # what came at the last moment
+            loop.beat()
+
+    def counters(self) -> Counters:
+        """What the supervisor shows."""
+        return {"answered": self.answered, "missing": self.missing}
+
+    def _take_next(self) -> bool:
+        """Answer a question, or lay it by until the writer is as far. Returns whether there was one."""
+        try:
+            *way, question = self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        now_s = time.monotonic()
+        if now_s - HISTORY_HEAD.unpack(way[1])[1] < STALE_S:
+            early = _Early(now_s + WRITER_S, way, _QUESTION.decode(question))
+            if len(self._early) < QUEUED and not self._is_stored(early.asked, {}):
+                self._early.append(early)
+            else:
+                self._answer(early)
+        return True
+
+    def _answer_early(self) -> None:
+        """Answer those for which the writer has come, or that have waited for long enough."""
+        now_s = time.monotonic()
+        if not self._early or now_s - self._looked_s < WRITER_LOOK_S:
+            return
+        waiting, self._early, self._looked_s = self._early, [], now_s
+        ends: dict[tuple[str, Schema], int] = {}
+        for early in waiting:
+            if now_s < early.until_s and not self._is_stored(early.asked, ends):
+                self._early.append(early)
+            else:
+                self._answer(early)
+
+    def _is_stored(self, asked: Passage | GetHistory, ends: dict[tuple[str, Schema], int]) -> bool:
+        """Whether the writer is as far; also where that will never be: the answer says so.
+
+        `ends` remembers what has been looked up, by producer and schema: the next seq.
+        """
+        store, producer = self._history.store, asked.producer
+        try:
+            schema, seq = least_of(asked)
+            if (producer, schema) not in ends:
+                known = producer in store.producers(schema)
+                ends[producer, schema] = store.next_seq(producer, schema) if known else 1 << 63
+            return ends[producer, schema] > seq
+        except (ValueError, StoreError):
+            return True
+
+    def _answer(self, early: _Early) -> None:
+        asked, history = early.asked, self._history
+        try:
+            answer = history.passage(asked) if isinstance(asked, Passage) else history.history(asked)
+        except StoreError as error:
+            self._log.error("the store cannot be read", why=str(error))
+            why = f"the store of this plant cannot be read: {error}"
+            answer = [asked.otherwise if isinstance(asked, Passage) else encode(Refused(asked.id, why))]
+        self.answered += len(answer) > 1
+        self.missing += len(answer) == 1
+        # Where the engine takes none, or is another one, nobody waits for this.
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart([*early.way, *answer], zmq.NOBLOCK)
+
+    def _tell(self, damage: Damage) -> None:
+        self._log.warning("damage in the store", damage=str(damage))
+
+
+def warm_up() -> None:
+    """Compile or load the kernels of such a process."""
+    warm_up_codec()
+    tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+
+
+def main() -> None:
+    """Run one history service; ends the process."""
+    with child_process(HistorySpec) as spec:
+        warm_up()
+        with contextlib.ExitStack() as resources:
+            HistoryService(spec, resources).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""All selected rows of a producer at once: decoded into the arrays that the caller gets, by as many threads as cores.
+
+    stretches ──(worker 1)──> rows 0 …      ┐
+              ──(worker 2)──> rows 65,536 … ┴─> one array a column
+
+How many rows the chunks have is known from the index, so each chunk has its place before it is decoded: no block is
+joined to another, and no page of memory is touched twice. Rows that a selection leaves out are closed up behind.
+The threads end before the call does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.errors import StoreError
+from tickplant.records.layouts import DTYPES
+from tickplant.records.merge import Columns, join_columns
+from tickplant.store.chunk_files import ChunkFiles, own_decoder, selected_rows
+from tickplant.store.segment_index import is_gone
+from tickplant.store.segments import Range, Stretch
+from tickplant.store.selection import Selection
+from tickplant.writer.index import Damage
+
+if TYPE_CHECKING:
+    from tickplant.store.reader import Store
+
+_FEW: Final = 3
+"""So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
+CHUNKS_A_WORKER: Final = 4
+"""Fewer are decoded sooner than a thread is begun."""
+
+
+def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Columns | None:
+    """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
+
+    None where several producers have some, where rows of several chunks lie between one another, or where what was
+    about to be read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
+    """
+    try:
+        found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
+        if len(found) != 1:
+            return None
+        ((its, stretches),) = found
+        if any(len(stretch.chunks) > 1 for stretch in stretches):
+            return None
+        return _Reading(store, its, names, stretches).run()
+    except StoreError as error:
+        if is_gone(error):
+            return None
+        raise
+
+
+class _Reading:
+    def __init__(self, store: Store, asked: Range, names: Sequence[str], stretches: list[Stretch]) -> None:
+        self._store = store
+        self._schema = asked.schema
+        self._selection = asked.wanted
+        self._stretches = stretches
+        self._names = tuple(names)
+        self._dtype = DTYPES[asked.schema]
+        self._ends: list[int] = []
+        self._columns: Columns = {}
+        if len(stretches) > _FEW:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        counts = [int(chunk.entry["header"]["rows"]) for stretch in self._stretches for chunk in stretch.chunks]
+        ends = iter(np.cumsum(counts).tolist())
+        # A stretch without a chunk is damage alone.
+        self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
+        self._columns = {name: np.empty(sum(counts), self._dtype[name]) for name in self._names}
+
+    def run(self) -> Columns:
+        if len(self._stretches) <= _FEW:
+            with self._opened() as files:
+                return self._joined(files)
+        workers = min(len(os.sched_getaffinity(0)), len(self._stretches) // CHUNKS_A_WORKER)
+        if workers < 2:
+            with self._opened() as files:
+                return self._collect(map(partial(self._decode, files), self._stretches, self._ends))
+        with ThreadPoolExecutor(workers, "tickplant-decode") as pool:
+            try:
+                return self._collect(pool.map(self._decode_in_thread, self._stretches, self._ends))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _joined(self, files: ChunkFiles) -> Columns:
+        """Of a few chunks, of which mostly few rows are wanted: those are copied, the rest is not kept."""
+        parts: list[Columns] = []
+        wounds: list[Damage] = []
+        for stretch in self._stretches:
+            wounds += stretch.damage
+            for chunk in stretch.chunks:
+                selection = self._selection.left(chunk.entry["header"])
+                decode = partial(own_decoder().columns, names=self._needed(stretch, selection))
+                found = files.decode(chunk, self._schema, decode)
+                if isinstance(found, Damage):
+                    wounds.append(found)
+                elif (kept := selected_rows(found, stretch, selection)) is not None:
+                    parts.append({name: kept[name] for name in self._names})
+        for wound in wounds:
+            self._store.report(wound)
+        return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
+
+    def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
+        """What is decoded: the columns, and what tells which rows are wanted."""
+        return tuple(dict.fromkeys((*self._names, *sorted(selection.columns), *(("seq",) if stretch.cut else ()))))
+
+    def _opened(self) -> ChunkFiles:
+        return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
+
+    def _decode_in_thread(self, stretch: Stretch, end: int) -> int | Damage:
+        with self._opened() as files:
+            return self._decode(files, stretch, end)
+
+    def _decode(self, files: ChunkFiles, stretch: Stretch, end: int) -> int | Damage:
+        """Decode the chunk of a stretch to its place; how many of its rows are wanted, which stand first there."""
+        if not stretch.chunks:
+            return 0
+        (chunk,) = stretch.chunks
+        header = chunk.entry["header"]
+        start = end - int(header["rows"])
+        selection = self._selection.left(header)
+        names, into = self._needed(stretch, selection), partial(self._place, start)
+        found = files.decode(chunk, self._schema, partial(own_decoder().columns, names=names, into=into))
+        if isinstance(found, Damage):
+            return found
+        kept = selected_rows(found, stretch, selection)
+        if kept is None:
+            return 0
+        if kept is found:
+            return end - start
+        count = len(next(iter(kept.values())))
+        for name, column in self._columns.items():
+            column[start : start + count] = kept[name]
+        return count
+
+    def _place(self, start: int, name: str, rows: int) -> NDArray[Any]:
+        """Where a column of the chunk goes that begins with this row; one that is only looked at, to a new array."""
+        column = self._columns.get(name)
+        return np.empty(rows, self._dtype[name]) if column is None else column[start : start + rows]
+
+    def _collect(self, counts: Iterator[int | Damage]) -> Columns:
+        """The columns, when all is decoded: closed up, where rows are not wanted."""
+        rows = 0
+        wounds: list[Damage] = []
+        for stretch, end, count in zip(self._stretches, self._ends, counts, strict=True):
+            self._store.while_reading()
+            found = [*stretch.damage, *([count] if isinstance(count, Damage) else ())]
+            wounds += sorted(found, key=lambda part: part.first_seq or 0)
+            if isinstance(count, Damage) or not count:
+                continue
+            start = end - int(stretch.chunks[0].entry["header"]["rows"])
+            if start > rows:
+                for column in self._columns.values():
+                    column[rows : rows + count] = column[start : start + count]
+            rows += count
+        for wound in wounds:  # when all is there: a reading that begins anew elsewhere would report them again
+            self._store.report(wound)
+        whole = max((len(column) for column in self._columns.values()), default=0)
+        # Less than half of it, and the rest would be held for nothing.
+        keep: Callable[[NDArray[Any]], NDArray[Any]] = np.copy if 2 * rows < whole else np.asarray
+        return {name: keep(column[:rows]) for name, column in self._columns.items()}

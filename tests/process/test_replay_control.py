@@ -1,0 +1,185 @@
+"""A replay at a terminal: keys and control messages pause, step, seek, loop and end it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listener import Listener
+from made_past import fill, past_ticks
+from made_records import START_NS
+from plant_process import DEADLINE_S, free_port, wait_for
+
+from tickplant import ReplayControl
+from tickplant.books.fold import Fold
+from tickplant.client.replay_control import Position
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import TICK, Kind, Schema, StatusCode
+from tickplant.store.reader import Store
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
+
+RECORDS = 3000
+STEP_NS = 10**8
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Five minutes of two books and their trades, of two feeds."""
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    for symbol in ("AAA", "BBB"):
+        table.register("venue", symbol, 8, 8)
+    for feed, ids in (("one", [1]), ("two", [2])):
+        fill(
+            tmp_path,
+            Schema.TICK,
+            feed,
+            past_ticks(ids, RECORDS // 2, start_ns=START_NS, step_ns=2 * STEP_NS, resyncs=0.002),
+        )
+    return tmp_path
+
+
+class Terminal:
+    """`tickplant replay` in a terminal of its own."""
+
+    def __init__(self, data_dir: Path, *words: str) -> None:
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self._end, fd = pty.openpty()
+        command = [sys.executable, "-m", "tickplant", "replay", "--data", data_dir, "--bind", self.address, *words]
+        self.process = subprocess.Popen(
+            [*map(str, command)],
+            stdin=fd,
+            stdout=fd,
+            stderr=fd,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # only this makes it its own
+        )
+        os.close(fd)
+        self.shown = ""
+
+    def press(self, keys: str) -> None:
+        os.write(self._end, keys.encode())
+
+    def read(self) -> str:
+        """All that it has shown so far."""
+        with contextlib.suppress(OSError):  # Linux says so where the other end is closed
+            while select.select([self._end], [], [], 0)[0]:
+                self.shown += os.read(self._end, 4096).decode(errors="replace")
+        return self.shown
+
+    def control_address(self) -> str:
+        def found() -> str:
+            words = self.read().partition("controls: ")[2].splitlines()
+            assert self.process.poll() is None, self.shown
+            return words[0].strip() if len(words) > 1 else ""
+
+        return wait_for("the address of its controls", found)
+
+    def end(self) -> int:
+        deadline = wait_for("its end", lambda: (self.read(), self.process.poll() is not None)[1])
+        assert deadline
+        return self.process.wait(DEADLINE_S)
+
+
+@contextlib.contextmanager
+def terminal(data_dir: Path, *words: str) -> Iterator[Terminal]:
+    one = Terminal(data_dir, *words)
+    try:
+        yield one
+    finally:
+        if one.process.poll() is None:
+            one.process.terminate()
+            one.process.wait(DEADLINE_S)
+        os.close(one._end)
+
+
+def until(control: ReplayControl, what: str, condition: object) -> Position:
+    assert callable(condition)
+
+    def there() -> Position | None:
+        position = control.position()
+        return position if condition(position) else None
+
+    return wait_for(what, there)
+
+
+def test_keys_pause_step_seek_and_end_a_replay(data_dir: Path) -> None:
+    with terminal(data_dir, "--paused") as shown:
+        listener = Listener(shown.address)
+        with ReplayControl(shown.control_address()) as control:
+            wait_for("the replay", lambda: "paused" in shown.read())
+            first = until(control, "it to wait", lambda at: at.paused and at.speed == 1.0)
+            assert first.records == 0
+            shown.press("..")
+            stepped = until(control, "two events", lambda at: at.records > 0)
+            assert stepped.paused
+            shown.press("\x1b[C")
+            ahead = until(control, "ten seconds later", lambda at: at.records > stepped.records)
+            shown.press(".")
+            later = until(control, "an event there", lambda at: at.time_ns > stepped.time_ns + 9 * 10**9)
+            assert later.records > ahead.records
+            shown.press("+")
+            assert until(control, "twice the speed", lambda at: at.speed == 2.0).paused
+            shown.press("m ")
+            until(control, "the end", lambda at: at.speed == "max" and not at.paused)
+        assert shown.end() == 0
+        assert "replayed" in shown.shown
+        found = listener.close()
+    check_books(Store(data_dir), found)
+    statuses = np.frombuffer(found["venue.AAA.status"], TICK)
+    assert statuses["price"].tolist().count(StatusCode.SOUGHT) == 1
+
+
+def check_books(store: Store, found: dict[str, bytes]) -> None:
+    """Whatever was sought meanwhile, the books of a subscriber end as the stored ones do."""
+    for id_, symbol in ((1, "AAA"), (2, "BBB")):
+        (row,) = store.find("venue", symbol)
+        fold = Fold(id_)
+        fold.apply(np.frombuffer(found[f"venue.{symbol}.book"], TICK).copy())
+        end, book = store.book("venue", symbol, 2**62), fold.book(row)
+        assert (book.stale, book.bids.tolist(), book.asks.tolist()) == (end.stale, end.bids.tolist(), end.asks.tolist())
+
+
+def test_messages_seek_back_and_loop_and_the_trades_come_again(data_dir: Path) -> None:
+    with terminal(data_dir, "--speed", "max", "--paused", "--clock", "event") as shown:
+        listener = Listener(shown.address)
+        with ReplayControl(shown.control_address()) as control:
+            until(control, "it to wait", lambda at: at.paused)
+            control.set_loop(True)
+            control.resume()
+            until(control, "a second round", lambda at: at.records > 2 * RECORDS and at.loop)
+            control.pause()
+            control.seek(START_NS + RECORDS * STEP_NS // 2)
+            control.set_loop(False)
+            control.resume()
+        assert shown.end() == 0
+        found = listener.close()
+    check_books(Store(data_dir), found)
+    trades = np.frombuffer(found["venue.AAA.trade"], TICK)
+    trades = trades[trades["kind"] == Kind.TRADE]
+    stored = np.concatenate([*Store(data_dir).query("venue", "AAA", kinds=["trade"])])
+    seqs, counts = np.unique(trades["seq"], return_counts=True)
+    assert set(seqs.tolist()) == set(stored["seq"].tolist())
+    assert counts.max() >= 2
+
+
+def test_q_ends_it_and_the_terminal_is_as_before(data_dir: Path) -> None:
+    with terminal(data_dir, "--loop") as shown:
+        listener = Listener(shown.address)
+        with ReplayControl(shown.control_address()) as control:
+            until(control, "the first records", lambda at: at.records > 0)
+            assert not termios.tcgetattr(shown._end)[3] & termios.ICANON
+            shown.press("q")
+        shown.end()
+        listener.close()
+        assert termios.tcgetattr(shown._end)[3] & termios.ICANON

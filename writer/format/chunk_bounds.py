@@ -1,0 +1,114 @@
+"""What the index says of the values in a chunk: the least and the greatest price, size and id. Does no I/O.
+
+Each schema has up to SLOTS *slots*, a column or a part of one. Prices and sizes of ticks have two: of the rows in which
+they are decimals, and of NOTES, in which they are plain numbers, codes and counts. A slot whose low is above its high
+has no value in any row. Values of unsigned columns are stored less 2**63, so that all compare as signed numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.records.layouts import DTYPES, NO_PRICE, Kind, Schema
+
+Bounds: TypeAlias = NDArray[np.int64]
+"""The lows and the highs of the slots of a schema, shape (2, SLOTS); slots that it does not have are empty."""
+
+SLOTS: Final = 6
+
+NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)
+"""Kinds whose price and size are numbers, not decimals."""
+
+# Which rows of a column a slot is of.
+ALL: Final = 0
+DECIMALS: Final = 1
+NOTED: Final = 2
+
+_NOTHING: Final = np.array([[2**63 - 1], [-(2**63)]])
+_SIGN: Final = np.int64(-(2**63))
+_NO_PRICE: Final = NO_PRICE
+_CLEAR: Final = int(Kind.CLEAR)
+_NOTE_BITS: Final = np.uint64(sum(1 << kind for kind in NOTES))
+_MAX_NOTE: Final = int(max(NOTES))
+_ONE: Final = np.uint64(1)
+_NO_KINDS: Final = np.empty(0, np.uint8)
+
+
+class Slot(NamedTuple):
+    """A column, of which of its rows, and whether NO_PRICE is no value there."""
+
+    column: str
+    rows: int = ALL
+    nullable: bool = False
+
+
+def _prices(*names: str, rows: int = DECIMALS) -> tuple[Slot, ...]:
+    return tuple(Slot(name, rows, nullable=True) for name in names)
+
+
+def _sizes(*names: str, rows: int = DECIMALS) -> tuple[Slot, ...]:
+    return tuple(Slot(name, rows) for name in names)
+
+
+_AMOUNTS: Final = (*_prices("price"), *_prices("price", rows=NOTED), *_sizes("size"), *_sizes("size", rows=NOTED))
+
+SLOTS_OF: Final[dict[Schema, tuple[Slot, ...]]] = dict.fromkeys(Schema, ()) | {
+    Schema.TICK: (*_AMOUNTS, Slot("venue_seq"), Slot("order_id")),
+    Schema.BBO: (*_prices("bid_price", "ask_price"), *_sizes("bid_size", "ask_size"), Slot("source_seq")),
+    Schema.BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
+    Schema.CHECKPOINT: (*_AMOUNTS, Slot("venue_seq"), Slot("source_seq")),
+}
+"""Stored in indexes, by place: an index of others has to be made anew."""
+
+
+def is_unsigned(schema: Schema, slot: Slot) -> bool:
+    """Whether the values of a slot are stored less 2**63."""
+    return DTYPES[schema][slot.column].kind == "u"
+
+
+def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
+    """The bounds of columns by name, each of shape (rows,)."""
+    found = np.repeat(_NOTHING, SLOTS, axis=1)
+    kinds = columns.get("kind", _NO_KINDS)
+    for place, slot in enumerate(SLOTS_OF[schema]):
+        values = columns[slot.column]
+        if slot.rows != ALL:
+            found[:, place] = find_bounds(values, kinds, slot.rows == NOTED, slot.nullable)
+        elif len(values):
+            bounds = np.array([values.min(), values.max()]).view(np.int64)
+            found[:, place] = bounds ^ _SIGN if is_unsigned(schema, slot) else bounds
+    return found
+
+
+@kernel
+def find_bounds(values: NDArray[np.int64], kinds: NDArray[np.uint8], noted: bool, nullable: bool) -> tuple[int, int]:
+    """The least and the greatest of values: of rows of the kinds NOTES or of all others, none of them a CLEAR.
+
+    Without `kinds`, an empty array, no row is of NOTES. `nullable`: NO_PRICE is no value.
+    """
+    low, high = 2**63 - 1, -(2**63)
+    for row in range(len(values)):
+        value = values[row]
+        kind = kinds[row] if len(kinds) else 0
+        is_note = kind <= _MAX_NOTE and (_NOTE_BITS >> np.uint64(kind)) & _ONE != 0
+        if is_note == noted and kind != _CLEAR and not (nullable and value == _NO_PRICE):
+            low, high = min(low, value), max(high, value)
+    return low, high
+
+
+def find_bounds_reference(
+    values: NDArray[np.int64], kinds: NDArray[np.uint8], noted: bool, nullable: bool
+) -> tuple[int, int]:
+    """Plain `find_bounds`."""
+    rows = zip(values.tolist(), kinds.tolist() if len(kinds) else [0] * len(values), strict=True)
+    wanted = [
+        value
+        for value, kind in rows
+        if (kind in NOTES) == noted and kind != Kind.CLEAR and not (nullable and value == NO_PRICE)
+    ]
+    return min(wanted, default=2**63 - 1), max(wanted, default=-(2**63))

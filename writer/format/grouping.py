@@ -1,0 +1,177 @@
+"""Which rows of a chunk belong together: kernels that number and sort rows by their keys.
+
+Each kernel has a plain reference beside it, `…_reference`; the property tests hold them equal. Outside numba a wrapping
+operation warns, so callers run under `np.errstate(over="ignore")`. Places are unsigned in these loops, since numba
+looks at each other one for being negative.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.writer.format.transform import Rows, Words
+
+_ONE: Final = np.uint64(1)
+_FEW: Final = 256  # slots: a table that grows is needed seldom
+_HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads keys over the table (Knuth, TAOCP 6.4)
+
+
+@kernel
+def join_keys(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
+    """Up to three key columns, of unsigned types, as one word a row; empty ones are left out. The first is highest."""
+    for row in range(len(keys)):
+        keys[row] = first[row]
+    if len(second):
+        shift = np.uint64(8 * second.itemsize)
+        for row in range(len(keys)):
+            keys[row] = keys[row] << shift | np.uint64(second[row])
+    if len(third):
+        shift = np.uint64(8 * third.itemsize)
+        for row in range(len(keys)):
+            keys[row] = keys[row] << shift | np.uint64(third[row])
+
+
+def join_keys_reference(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
+    """Plain `join_keys`."""
+    for row in range(len(keys)):
+        key = int(first[row])
+        for column in (second, third):
+            if len(column):
+                key = key << 8 * column.itemsize | int(column[row])
+        keys[row] = key
+
+
+@kernel
+def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
+    """Number the distinct keys 0, 1, 2 … by first appearance: each row's goes into `numbers`. Returns how many.
+
+    `slots`, all -1, and `names` are a hash table whose size is a power of two. Where it is too small for the keys, or
+    they collide in it again and again, -1 is returned and the caller tries again with a larger one: a table that grows
+    in the loop is 30 times slower.
+    """
+    mask = np.uint64(len(slots) - 1)  # places are unsigned: numba looks at each other one for being negative
+    count = 0
+    probes = 8 * len(keys) + 1024  # many times as many as keys need that were not made to collide
+    for row in range(len(keys)):
+        key = keys[row]
+        slot = ((key * _HASH) >> np.uint64(33)) & mask
+        while names[slot] != key or slots[slot] < 0:
+            if slots[slot] < 0:
+                if 2 * count >= len(slots):
+                    return -1
+                slots[slot] = count
+                names[slot] = key
+                count += 1
+                break
+            slot = (slot + _ONE) & mask
+            probes -= 1
+            if probes < 0:
+                return -1
+        numbers[row] = slots[slot]
+    return count
+
+
+def number_keys_reference(keys: Words, numbers: Rows) -> int:
+    """Plain `number_keys`, with a table that is always large enough."""
+    known: dict[int, int] = {}
+    for row, key in enumerate(keys.tolist()):
+        numbers[row] = known.setdefault(key, len(known))
+    return len(known)
+
+
+@kernel
+def link_rows(numbers: Rows, count: int, previous: Rows) -> None:
+    """The nearest earlier row with the same number, or just the row before where there is none (-1 for row 0)."""
+    last = np.full(count, -1, np.int32)
+    for row in range(len(numbers)):
+        found = last[numbers[row]]
+        previous[row] = found if found >= 0 else row - 1
+        last[numbers[row]] = row
+
+
+def link_rows_reference(numbers: Rows, count: int, previous: Rows) -> None:
+    """Plain `link_rows`."""
+    last: dict[int, int] = {}
+    for row, number in enumerate(numbers.tolist()):
+        assert number < count
+        previous[row] = last.get(number, row - 1)
+        last[number] = row
+
+
+@kernel
+def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
+    """Rows sorted by group, stably: `order[position]` becomes the row at that position. Returns where groups end."""
+    starts = np.zeros(groups + 1, np.int64)
+    for row in range(len(group)):
+        starts[np.uint64(group[row]) + _ONE] += 1
+    for number in range(groups):
+        starts[number + 1] += starts[number]
+    for row in range(len(group)):
+        place = np.uint64(group[row])
+        position = np.uint64(starts[place])
+        order[position] = row
+        starts[place] = position + _ONE
+    return starts[:groups]
+
+
+def order_by_group_reference(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
+    """Plain `order_by_group`."""
+    order[:] = np.argsort(group, kind="stable")
+    return np.cumsum(np.bincount(group, minlength=groups))
+
+
+@kernel
+def sort_groups(
+    first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words, numbers: Rows, order: Rows
+) -> NDArray[np.int64]:
+    """`join_keys`, `number_keys` and `order_by_group` in one call; small chunks are many. Returns where groups end.
+
+    No end where there are too many keys for a table of a few. Of a single group, `order` is not written.
+    """
+    join_keys(first, second, third, keys)
+    count = number_keys(keys, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), numbers)
+    if count > 1:
+        return order_by_group(numbers, count, order)
+    return np.full(max(0, count), len(keys), np.int64)
+
+
+def sort_groups_reference(
+    first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words, numbers: Rows, order: Rows
+) -> NDArray[np.int64]:
+    """Plain `sort_groups`, of any number of groups."""
+    join_keys_reference(first, second, third, keys)
+    return order_by_group_reference(numbers, number_keys_reference(keys, numbers), order)
+
+
+@kernel
+def sort_streams(
+    keys: Words, shift: np.uint64, groups: Rows, order: Rows, ends: NDArray[np.int64], numbers: Rows, sorted_rows: Rows
+) -> NDArray[np.int64]:
+    """Number and sort rows by their key without its lowest bits: like `sort_groups`, from the order by the whole key.
+
+    Only the first row of each group is looked at, the rest is known by the number of its group, in `groups`.
+    """
+    names = np.empty(len(ends), np.uint64)
+    start = 0
+    for group in range(len(ends)):
+        row = order[start] if len(ends) > 1 else 0
+        names[group] = keys[row] >> shift
+        start = ends[group]
+    of_group = np.empty(len(ends), np.int32)
+    count = number_keys(names, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), of_group)
+    if count < 0:
+        return np.empty(0, np.int64)
+    for row in range(len(keys)):
+        numbers[row] = of_group[np.uint64(groups[row])]
+    if count > 1:
+        return order_by_group(numbers, count, sorted_rows)
+    return np.full(count, len(keys), np.int64)
+
+
+def sort_streams_reference(keys: Words, shift: int, numbers: Rows, sorted_rows: Rows) -> NDArray[np.int64]:
+    """Plain `sort_streams`, from the keys alone."""
+    return order_by_group_reference(numbers, number_keys_reference(keys >> np.uint64(shift), numbers), sorted_rows)

@@ -124,7 +124,11 @@ export function barSeconds(channel: string): number | null {
 }
 
 export function intervalText(seconds: number): string {
-  for (const [unit, size] of [["d", 86_400], ["h", 3600], ["m", 60]] as const)
+  for (const [unit, size] of [
+    ["d", 86_400],
+    ["h", 3600],
+    ["m", 60],
+  ] as const)
     if (seconds % size === 0) return `${seconds / size}${unit}`;
   return `${seconds}s`;
 }

@@ -17,10 +17,11 @@ import type { Market } from "./market.ts";
 import { colour, onTheme } from "./theme.ts";
 import type { BarRow, Page, Tick } from "./wire.ts";
 
-const FIRST_BARS = 60;
+const FIRST_BARS = 20; // few, and more as they come into view: a young store has them in many small chunks
 const MOST_BARS = 960;
 const OPEN_TRADES = 20_000;
 const NEAR_THE_END = 30;
+const GROW_MS = 200;
 const SETTLE_MS = 2_500; // until the store has what came just before the stream
 
 export class Chart {
@@ -32,7 +33,9 @@ export class Chart {
   #latest = new Latest();
   #older = false; // older bars are being read
   #whole = false; // there are none
-  #page = 2 * FIRST_BARS; // bars to read next: a young store has them in many small chunks
+  #page = 2 * FIRST_BARS; // bars to read next
+  #grown = new Set<number>(); // begins of candles that have changed since they were drawn
+  #waiting = false;
   #last = 0; // begin of the newest candle drawn
 
   constructor(root: HTMLElement) {
@@ -107,8 +110,20 @@ export class Chart {
     if (candles === this.#candles) this.trades(trades);
   }
 
+  /** Let the open candle grow. A chart is drawn a few times a second: each time is that of a whole canvas. */
   trades(ticks: Tick[]): void {
-    for (const begin of new Set(ticks.map((tick) => this.#candles.trade(tick)))) if (begin !== null) this.#draw(begin);
+    for (const tick of ticks) {
+      const begin = this.#candles.trade(tick);
+      if (begin !== null) this.#grown.add(begin);
+    }
+    if (!this.#grown.size || this.#waiting) return;
+    this.#waiting = true;
+    setTimeout(() => {
+      this.#waiting = false;
+      const begins = [...this.#grown].sort((a, b) => a - b);
+      this.#grown.clear();
+      for (const begin of begins) this.#draw(begin);
+    }, GROW_MS);
   }
 
   bars(rows: BarRow[]): void {

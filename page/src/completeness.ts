@@ -5,12 +5,12 @@ import { causeOf } from "./book.ts";
 import { h, mark, say } from "./dom.ts";
 import { Table } from "./table.ts";
 import { clockText, durationText, formatTime, nowNs, parseTime } from "./times.ts";
-import type { CoverageDay, Gap, Page, Tick } from "./wire.ts";
+import { type CoverageDay, type Gap, type Page, statusOf, type Tick } from "./wire.ts";
 
 const DAYS = 31;
 const DAY_MS = 86_400_000;
 const GAPS = 50;
-const AROUND = 6;
+const AROUND = 7;
 const DATA = "kind not in (gap, status, checksum)";
 const WORDS = { complete: "complete", gaps: "with gaps", missing: "missing", removed: "removed by retention" };
 
@@ -27,12 +27,19 @@ export class Completeness {
   #chosen = "";
 
   constructor(root: HTMLElement) {
-    this.#search = h("input", { type: "search", placeholder: "Filter symbols", "aria-label": "Filter symbols", oninput: () => this.#draw() });
+    this.#search = h("input", {
+      type: "search",
+      placeholder: "Filter symbols",
+      "aria-label": "Filter symbols",
+      oninput: () => this.#draw(),
+    });
     const move = (by: number): void => {
       this.#last = Math.min(this.#last + by, Math.floor(Date.now() / DAY_MS));
       void this.#read();
     };
-    const legend = Object.entries(WORDS).map(([state, words]) => h("span", { class: "legend" }, h("i", { class: "cell", "data-state": state }), words));
+    const legend = Object.entries(WORDS).map(([state, words]) =>
+      h("span", { class: "legend" }, h("i", { class: "cell", "data-state": state }), words),
+    );
     root.append(
       h("h1", {}, "Completeness"),
       h(
@@ -87,14 +94,18 @@ export class Completeness {
   }
 
   #span(): string[] {
-    return Array.from({ length: DAYS }, (_, n) => new Date((this.#last - DAYS + 1 + n) * DAY_MS).toISOString().slice(0, 10));
+    return Array.from({ length: DAYS }, (_, n) =>
+      new Date((this.#last - DAYS + 1 + n) * DAY_MS).toISOString().slice(0, 10),
+    );
   }
 
   #draw(): void {
     const span = this.#span();
     const wanted = this.#search.value.toLowerCase();
     const symbols = Map.groupBy(this.#days, (day) => `${day.venue} ${day.symbol}`);
-    const heads = span.map((day) => h("th", { scope: "col", title: day, "data-weekend": [0, 6].includes(new Date(day).getUTCDay()) }, day.slice(8)));
+    const heads = span.map((day) =>
+      h("th", { scope: "col", title: day, "data-weekend": [0, 6].includes(new Date(day).getUTCDay()) }, day.slice(8)),
+    );
     const rows = [...symbols]
       .filter(([name]) => name.toLowerCase().includes(wanted))
       .sort()
@@ -102,10 +113,22 @@ export class Completeness {
         const by = new Map(days.map((day) => [day.day, day]));
         const [venue, symbol] = name.split(" ");
         const cells = span.map((day) => h("td", {}, cellOf(by.get(day), this.#chosen)));
-        return h("tr", {}, h("th", { scope: "row" }, symbol ?? "", h("span", { class: "note" }, ` ${venue}`)), ...cells);
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, symbol ?? "", h("span", { class: "note" }, ` ${venue}`)),
+          ...cells,
+        );
       });
-    const table = h("table", { class: "calendar" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "symbol"), ...heads)), h("tbody", {}, ...rows));
-    this.#calendar.replaceChildren(rows.length ? table : h("p", { class: "note empty" }, "nothing is stored of these days"));
+    const table = h(
+      "table",
+      { class: "calendar" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "symbol"), ...heads)),
+      h("tbody", {}, ...rows),
+    );
+    this.#calendar.replaceChildren(
+      rows.length ? table : h("p", { class: "note empty" }, "nothing is stored of these days"),
+    );
     this.#calendar.scrollLeft = this.#calendar.scrollWidth;
   }
 
@@ -119,9 +142,22 @@ export class Completeness {
     const signal = this.#details.next();
     const fact = (name: string, text: string): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, text));
     const [first, last] = [day.first, day.last].map((time) => (time ? clockText(parseTime(time) ?? 0n) : "–"));
-    const facts = h("dl", {}, fact("State", WORDS[day.state]), fact("Records", day.records.toLocaleString("en")), fact("First", first!), fact("Last", last!));
+    const facts = h(
+      "dl",
+      {},
+      fact("State", WORDS[day.state]),
+      fact("Records", day.records.toLocaleString("en")),
+      fact("First", first!),
+      fact("Last", last!),
+    );
     this.#detail.replaceChildren(
-      h("div", { class: "panel-head" }, h("h2", {}, `${day.symbol} · ${day.day}`), h("span", { class: "grow" }), marketLink(day, day.first, "open in the time machine")),
+      h(
+        "div",
+        { class: "panel-head" },
+        h("h2", {}, `${day.symbol} · ${day.day}`),
+        h("span", { class: "grow" }),
+        marketLink(day, day.first, "open in the time machine"),
+      ),
       h("div", { class: "facts" }, facts),
     );
     if (!day.gaps.length) return;
@@ -130,14 +166,26 @@ export class Completeness {
     const more = h("div", { class: "panel-head" });
     causes.fill(
       day.gaps.map((gap) =>
-        causes.row([wordsOf(gap.cause), gap.stream, gap.gaps.toLocaleString("en"), missingText(gap.gaps === gap.unknown ? null : gap.missing), durationText(Number(gap.length_s))]),
+        causes.row([
+          wordsOf(gap.cause),
+          gap.stream,
+          gap.gaps.toLocaleString("en"),
+          missingText(gap.gaps === gap.unknown ? null : gap.missing),
+          durationText(Number(gap.length_s)),
+        ]),
       ),
     );
     this.#detail.append(causes.box, each.box, more);
     await this.#addGaps(day, each, more, undefined, signal);
   }
 
-  async #addGaps(day: CoverageDay, table: Table, more: HTMLElement, after: string | undefined, signal: AbortSignal): Promise<void> {
+  async #addGaps(
+    day: CoverageDay,
+    table: Table,
+    more: HTMLElement,
+    after: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const start = parseTime(day.day) ?? 0n;
     const query = { venue: day.venue, symbol: day.symbol, start, end: start + BigInt(DAY_MS) * 1_000_000n };
     const page = await ask<{ gaps: Gap[]; next: string | null }>("gaps", { ...query, limit: GAPS, after }, signal);
@@ -145,7 +193,16 @@ export class Completeness {
       const length = h("span", {}, "…");
       const button = h("button", { "aria-expanded": "false", onclick: () => void toggle() }, "records");
       const [last, next] = [gap.last_id, gap.next_id].map((id) => (id === "0" ? "–" : id));
-      const line = table.row([clockText(parseTime(gap.ts_recv) ?? 0n, 9), wordsOf(gap.cause), gap.streams.join(", "), missingText(gap.missing), length, last!, next!, button]);
+      const line = table.row([
+        clockText(parseTime(gap.ts_recv) ?? 0n, 9),
+        wordsOf(gap.cause),
+        gap.streams.join(", "),
+        missingText(gap.missing),
+        length,
+        last!,
+        next!,
+        button,
+      ]);
       const toggle = async (): Promise<void> => {
         const open = button.getAttribute("aria-expanded") === "true";
         button.setAttribute("aria-expanded", String(!open));
@@ -156,7 +213,11 @@ export class Completeness {
       return [gap, length] as const;
     });
     const further = page.gaps.length === GAPS ? page.next : null;
-    more.replaceChildren(...(further ? [h("button", { onclick: () => void this.#addGaps(day, table, more, further, signal) }, "more gaps")] : []));
+    more.replaceChildren(
+      ...(further
+        ? [h("button", { onclick: () => void this.#addGaps(day, table, more, further, signal) }, "more gaps")]
+        : []),
+    );
     for (const [gap, cell] of lengths) say(cell, await lengthOf(gap, signal).catch(() => "–"));
   }
 }
@@ -171,9 +232,23 @@ function cellOf(day: CoverageDay | undefined, chosen: string): HTMLElement {
   const seconds = day.gaps.reduce((sum, gap) => sum + Number(gap.length_s), 0);
   const words = `${day.symbol} ${day.day}: ${WORDS[day.state]}${gaps ? `, ${gaps} gaps, ${durationText(seconds)}` : ""}`;
   const text = { complete: "", gaps: gaps > 99 ? "99+" : String(gaps), missing: "×", removed: "–" }[day.state];
-  const cell = h("a", { class: "cell", href: `#/completeness/${[day.venue, day.symbol, day.day].map(encodeURIComponent).join("/")}`, "data-state": day.state, "aria-label": words, title: words }, text);
+  const cell = h(
+    "a",
+    {
+      class: "cell",
+      href: `#/completeness/${[day.venue, day.symbol, day.day].map(encodeURIComponent).join("/")}`,
+      "data-state": day.state,
+      "aria-label": words,
+      title: words,
+    },
+    text,
+  );
   // How much of the day is gone: a second as good as nothing, an hour and more in full colour.
-  if (day.state === "gaps") cell.style.setProperty("--share", `${Math.round(Math.min(1, Math.log10(1 + seconds) / Math.log10(3600)) * 60 + 25)}%`);
+  if (day.state === "gaps")
+    cell.style.setProperty(
+      "--share",
+      `${Math.round(Math.min(1, Math.log10(1 + seconds) / Math.log10(3600)) * 27 + 18)}%`,
+    );
   if (keyOf(day) === chosen) cell.setAttribute("aria-current", "true");
   return cell;
 }
@@ -203,13 +278,26 @@ async function recordsAround(gap: Gap, signal: AbortSignal): Promise<HTMLElement
   const query = { venue: gap.venue, symbol: gap.symbol };
   const at = parseTime(gap.ts_recv) ?? 0n;
   const [before, behind] = await Promise.all([
-    ask<Page<Tick>>("history/ticks", { ...query, end: at + 1n, newest: true, limit: 2 * AROUND }, signal),
-    ask<Page<Tick>>("history/ticks", { ...query, start: at + 1n, limit: AROUND }, signal),
+    // By seq: a snapshot behind a gap may have hundreds of records of the same time.
+    ask<Page<Tick>>(
+      "history/ticks",
+      { ...query, end: at + 1n, newest: true, where: `seq <= ${gap.seq}`, limit: AROUND },
+      signal,
+    ),
+    ask<Page<Tick>>("history/ticks", { ...query, start: at, where: `seq > ${gap.seq}`, limit: AROUND }, signal),
   ]);
-  const table = new Table("Records around the gap", ["seq#", "received", "kind", "side", "price or cause#", "size#"]);
+  const table = new Table("Records around the gap", ["seq#", "received", "kind", "side", "price or what#", "size#"]);
   for (const tick of [...before.data, ...behind.data]) {
-    const price = tick.kind === "gap" ? wordsOf(causeOf(tick)) : (tick.price ?? "");
-    const line = table.row([tick.seq.toLocaleString("en"), clockText(parseTime(tick.ts_recv) ?? 0n, 9), tick.kind, tick.side ?? "", price, tick.size ?? ""]);
+    const price =
+      tick.kind === "gap" ? wordsOf(causeOf(tick)) : tick.kind === "status" ? statusOf(tick) : (tick.price ?? "");
+    const line = table.row([
+      tick.seq.toLocaleString("en"),
+      clockText(parseTime(tick.ts_recv) ?? 0n, 9),
+      tick.kind,
+      tick.side ?? "",
+      price,
+      tick.size ?? "",
+    ]);
     mark(line, "gap", tick.seq === gap.seq ? "" : null);
     table.body.append(line);
   }

@@ -33,7 +33,17 @@ export class Health {
   readonly #root: HTMLElement;
   readonly #pill: HTMLElement;
   readonly #cards = h("div", { class: "cards" });
-  readonly #processes = new Table("Processes", ["name", "role", "state", "up#", "restarts#", "CPU#", "memory#", "rate#", ""]);
+  readonly #processes = new Table("Processes", [
+    "name",
+    "role",
+    "state",
+    "up#",
+    "restarts#",
+    "CPU#",
+    "memory#",
+    "rate#",
+    "",
+  ]);
   readonly #rings = new Table("Rings", ["ring", "rate#", "reader", "behind#", "occupancy", "most behind#", "lost#"]);
   readonly #stages = new Table("Latency", ["stage", "p50#", "p90#", "p99#", "messages#"]);
   readonly #fresh = new Table("Freshness", ["symbol", "book#", "trade#", "quote#"]);
@@ -55,7 +65,12 @@ export class Health {
       this.#cards,
       h("div", { class: "columns" }, key, this.#stages.panel("Latency", "last minute, upper bounds")),
       this.#processes.panel("Processes"),
-      h("div", { class: "columns" }, this.#rings.panel("Rings", "records"), this.#fresh.panel("Freshness", "since the last record")),
+      h(
+        "div",
+        { class: "columns" },
+        this.#rings.panel("Rings", "records"),
+        this.#fresh.panel("Freshness", "since the last record"),
+      ),
       this.#causes.panel("Gaps recorded since the feed began"),
     );
     this.#rates = new RatePlot(rates);
@@ -80,12 +95,24 @@ export class Health {
     this.#trouble.hidden = true;
     const bad = status.processes.filter((one) => !["running", "done"].includes(one.state) || one.counters["trouble"]);
     mark(this.#pill, "state", status.healthy ? "live" : "down");
-    say(this.#pill, status.healthy ? "plant healthy" : bad[0] ? `${bad[0].name} ${bad[0].counters["trouble"] ? "in trouble" : bad[0].state}` : "plant not healthy");
+    say(
+      this.#pill,
+      status.healthy
+        ? "plant healthy"
+        : bad[0]
+          ? `${bad[0].name} ${bad[0].counters["trouble"] ? "in trouble" : bad[0].state}`
+          : "plant not healthy",
+    );
     const stages = new Map(metrics ? STAGES.map(([name]) => [name, bucketsOf(metrics, name)]) : []);
     this.#readings.push({ at: performance.now(), status, stages });
     this.#readings = this.#readings.filter((one) => performance.now() - one.at < WINDOW_MS + 2 * POLL_MS);
     const before = this.#readings.at(-2);
-    if (before) this.#rates.add(Date.now() / 1000, workOf(status, before.status, "feed", this.#seconds()), workOf(status, before.status, "writer", this.#seconds()));
+    if (before && this.#seconds() > 0.5)
+      this.#rates.add(
+        Date.now() / 1000,
+        workOf(status, before.status, "feed", this.#seconds()),
+        workOf(status, before.status, "writer", this.#seconds()),
+      );
     if (metrics) this.#draw(status, metrics);
   }
 
@@ -121,12 +148,37 @@ export class Health {
     const lost = status.rings.reduce((sum, ring) => sum + Object.values(ring.lost).reduce((a, b) => a + b, 0), 0);
     const gaps = sumOf(status, "feed", "gaps");
     this.#cards.replaceChildren(
-      card("Plant", status.healthy ? "healthy" : "not healthy", `up ${durationText(status.uptime_s)}`, status.healthy ? "good" : "bad"),
-      card("Received", `${rateText(workOf(status, before, "feed", seconds))} ticks/s`, `${numberText(sumOf(status, "feed", "frames"))} frames`),
-      card("Stored", `${rateText(workOf(status, before, "writer", seconds))} records/s`, bytesText(sumOf(status, "writer", "bytes"))),
+      card(
+        "Plant",
+        status.healthy ? "healthy" : "not healthy",
+        `up ${durationText(status.uptime_s)}`,
+        status.healthy ? "good" : "bad",
+      ),
+      card(
+        "Received",
+        `${rateText(workOf(status, before, "feed", seconds))} ticks/s`,
+        `${numberText(sumOf(status, "feed", "frames"))} frames`,
+      ),
+      card(
+        "Stored",
+        `${rateText(workOf(status, before, "writer", seconds))} records/s`,
+        bytesText(sumOf(status, "writer", "bytes")),
+      ),
       card("Gaps", numberText(gaps), "recorded by feeds", gaps ? "warn" : "good"),
-      card("Accounts", off.length ? `${off.length} off` : "all add up", off[0] ? `${off[0].producer} ${off[0].total}: ${off[0].off}` : `${status.accounts.length} equations, ${lost} records lost`, off.length || lost ? "bad" : "good"),
-      card("Disk", free === undefined ? "–" : `${bytesText(free)} free`, size === undefined || free === undefined ? "" : `${Math.round((1 - free / size) * 100)} % used`, free !== undefined && size !== undefined && free / size < 0.05 ? "bad" : ""),
+      card(
+        "Accounts",
+        off.length ? `${off.length} off` : "all add up",
+        off[0]
+          ? `${off[0].producer} ${off[0].total}: ${off[0].off}`
+          : `${status.accounts.length} equations, ${lost} records lost`,
+        off.length || lost ? "bad" : "good",
+      ),
+      card(
+        "Disk",
+        free === undefined ? "–" : `${bytesText(free)} free`,
+        size === undefined || free === undefined ? "" : `${Math.round((1 - free / size) * 100)} % used`,
+        free !== undefined && size !== undefined && free / size < 0.05 ? "bad" : "",
+      ),
     );
     this.#processes.fill(status.processes.map((one) => this.#processRow(one, before, seconds)));
     const high = metrics.get("ring_lag_high_water_records") ?? [];
@@ -134,7 +186,11 @@ export class Health {
     this.#stages.fill(STAGES.map(([name, words, note]) => this.#stageRow(name, words, note)));
     this.#fresh.fill(this.#freshRows(metrics.get("topic_age_seconds") ?? []), "no topics yet");
     const causes = metrics.get("feed_gaps_by_cause_total") ?? [];
-    this.#causes.fill(causes.map(({ labels, value }) => this.#causes.row([labels["process"] ?? "", (labels["cause"] ?? "").replace("_", " "), numberText(value)])));
+    this.#causes.fill(
+      causes.map(({ labels, value }) =>
+        this.#causes.row([labels["process"] ?? "", (labels["cause"] ?? "").replace("_", " "), numberText(value)]),
+      ),
+    );
   }
 
   #stageRow(name: string, words: string, note: string): HTMLElement {
@@ -143,7 +199,12 @@ export class Health {
     const buckets = first === now ? now : between(now, first);
     const count = buckets.at(-1)?.count ?? 0;
     const texts = [0.5, 0.9, 0.99].map((share) => latencyText(quantile(buckets, share)));
-    const title = h("span", {}, words, h("span", { class: "note" }, ` ${count ? note : "no client is attached: open a market"}`));
+    const title = h(
+      "span",
+      {},
+      words,
+      h("span", { class: "note" }, ` ${count ? note : "no client is attached: open a market"}`),
+    );
     return this.#stages.row([title, ...texts, numberText(count)]);
   }
 
@@ -174,7 +235,8 @@ export class Health {
     const rate = old ? `${rateText(rateOf(ring.head, old.head, seconds))}/s` : "";
     const percent = (records: number): string => `${((records / ring.capacity) * 100).toFixed(1)} %`;
     return Object.entries(ring.lag).map(([reader, lag], at) => {
-      const of = ({ labels }: Sample): boolean => labels["producer"] === ring.producer && labels["schema"] === ring.schema && labels["reader"] === reader;
+      const of = ({ labels }: Sample): boolean =>
+        labels["producer"] === ring.producer && labels["schema"] === ring.schema && labels["reader"] === reader;
       const most = high.find(of)?.value ?? 0;
       const share = lag / ring.capacity;
       const lost = ring.lost[reader] ?? 0;
@@ -183,7 +245,14 @@ export class Health {
       const meter = h("span", { class: "meter", "data-tone": share > 0.8 ? "bad" : share > 0.5 ? "warn" : "" }, bar);
       const name = at ? ["", ""] : [`${ring.producer} · ${ring.schema}`, rate];
       return this.#rings.row(
-        [...name, reader, numberText(lag), h("span", {}, meter, percent(lag)), `${numberText(most)} (${percent(most)})`, numberText(lost)],
+        [
+          ...name,
+          reader,
+          numberText(lag),
+          h("span", {}, meter, percent(lag)),
+          `${numberText(most)} (${percent(most)})`,
+          numberText(lost),
+        ],
         lost ? { 6: "bad" } : {},
       );
     });
@@ -202,13 +271,22 @@ export class Health {
     return [...symbols].sort().map(([name, ages]) => {
       const shown = ["book", "trade", "quote"].map((channel) => ages[channel]);
       const old = shown.flatMap((age, at) => ((age ?? 0) > 60 ? [[at + 1, "warn"]] : []));
-      return this.#fresh.row([name, ...shown.map((age) => (age === undefined ? "–" : durationText(age)))], Object.fromEntries(old));
+      return this.#fresh.row(
+        [name, ...shown.map((age) => (age === undefined ? "–" : durationText(age)))],
+        Object.fromEntries(old),
+      );
     });
   }
 }
 
 function card(title: string, value: string, note: string, tone = ""): HTMLElement {
-  return h("div", { class: "card", "data-tone": tone }, h("h2", {}, title), h("b", {}, value), h("span", { class: "note" }, note));
+  return h(
+    "div",
+    { class: "card", "data-tone": tone },
+    h("h2", {}, title),
+    h("b", {}, value),
+    h("span", { class: "note" }, note),
+  );
 }
 
 function numberText(value: number): string {
@@ -239,7 +317,12 @@ function rateText(rate: number): string {
 }
 
 function bytesText(bytes: number): string {
-  for (const [unit, size] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]] as const)
+  for (const [unit, size] of [
+    ["TB", 1e12],
+    ["GB", 1e9],
+    ["MB", 1e6],
+    ["kB", 1e3],
+  ] as const)
     if (bytes >= size) return `${(bytes / size).toFixed(bytes >= 100 * size ? 0 : 1)} ${unit}`;
   return `${Math.round(bytes)} B`;
 }

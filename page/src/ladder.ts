@@ -59,7 +59,10 @@ export class Ladder {
     const sum = (levels: PriceSize[]): bigint => levels.reduce((total, [, size]) => total + size, 0n);
     const [bidTotal, askTotal] = [sum(bids), sum(asks)];
     const most = bidTotal > askTotal ? bidTotal : askTotal;
-    for (const [rows, levels] of [[this.#bids, bids], [this.#asks, asks]] as const) {
+    for (const [rows, levels] of [
+      [this.#bids, bids],
+      [this.#asks, asks],
+    ] as const) {
       for (const [price, size] of levels) {
         prices.see(price);
         sizes.see(size);

@@ -93,7 +93,11 @@ export class Live {
     const end = event.seq + event.count;
     const again = known?.epoch === event.epoch ? Math.max(0, known.seq - event.seq) : 0;
     this.#ends.set(event.topic, { epoch: event.epoch, seq: Math.max(end, again ? known!.seq : 0) });
-    return event.count === event.records.length ? event.records.slice(again) : again >= event.count ? [] : event.records;
+    return event.count === event.records.length
+      ? event.records.slice(again)
+      : again >= event.count
+        ? []
+        : event.records;
   }
 
   async #poll(): Promise<void> {

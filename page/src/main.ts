@@ -37,7 +37,11 @@ let shown: Instrument | null = null;
 function remember(at: bigint | null): void {
   if (!shown || by("market").hidden) return;
   const query = at === null ? "" : `?at=${formatTime(at)}`;
-  history.replaceState(null, "", `#/market/${encodeURIComponent(shown.venue)}/${encodeURIComponent(shown.symbol)}${query}`);
+  history.replaceState(
+    null,
+    "",
+    `#/market/${encodeURIComponent(shown.venue)}/${encodeURIComponent(shown.symbol)}${query}`,
+  );
 }
 
 /** Show what the address says: #/market/VENUE/SYMBOL?at=TIME, #/health, #/completeness/VENUE/SYMBOL/DAY. */
@@ -98,19 +102,45 @@ function askToken(detail: string): void {
     );
   };
   token.addEventListener("keydown", (event) => event.key === "Enter" && enter());
-  dialog.replaceChildren(h("h2", {}, "This gateway needs a token"), token, h("button", { onclick: enter }, "Log in"), trouble);
+  dialog.replaceChildren(
+    h("h2", {}, "This gateway needs a token"),
+    token,
+    h("button", { onclick: enter }, "Log in"),
+    trouble,
+  );
   dialog.showModal();
 }
 
 function about(): void {
   const dialog = by<HTMLDialogElement>("about");
-  const rows = KEYS.map(([keys, what]) => h("div", {}, h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, what)));
-  const link = (href: string, text: string): HTMLElement => h("a", { href, target: "_blank", rel: "noopener noreferrer" }, text);
+  const rows = KEYS.map(([keys, what]) =>
+    h("div", {}, h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, what)),
+  );
+  const link = (href: string, text: string): HTMLElement =>
+    h("a", { href, target: "_blank", rel: "noopener noreferrer" }, text);
   dialog.replaceChildren(
     h("h2", {}, "Keys"),
     h("dl", {}, ...rows),
-    h("p", { class: "note" }, "All times are UTC, by receive time. Prices and sizes are exact. The same by program: ", h("a", { href: "/docs" }, "routes"), ", ", h("a", { href: "/openapi.json" }, "OpenAPI"), ", ", h("a", { href: "/metrics" }, "metrics"), "."),
-    h("p", { class: "note" }, "Candles: TradingView Lightweight Charts™, © 2025 ", link("https://www.tradingview.com/", "TradingView, Inc."), ", Apache-2.0. Small plots: uPlot, © Leon Sorokin, MIT. ", h("a", { href: "/licences.txt" }, "Licences"), "."),
+    h(
+      "p",
+      { class: "note" },
+      "All times are UTC, by receive time. Prices and sizes are exact. The same by program: ",
+      h("a", { href: "/docs" }, "routes"),
+      ", ",
+      h("a", { href: "/openapi.json" }, "OpenAPI"),
+      ", ",
+      h("a", { href: "/metrics" }, "metrics"),
+      ".",
+    ),
+    h(
+      "p",
+      { class: "note" },
+      "Candles: TradingView Lightweight Charts™, © 2025 ",
+      link("https://www.tradingview.com/", "TradingView, Inc."),
+      ", Apache-2.0. Small plots: uPlot, © Leon Sorokin, MIT. ",
+      h("a", { href: "/licences.txt" }, "Licences"),
+      ".",
+    ),
     h("button", { autofocus: true, onclick: () => dialog.close() }, "Close"),
   );
   dialog.showModal();

@@ -53,7 +53,15 @@ export class Market {
         this.prices.see(price);
         this.sizes.see(size);
         const side = tick.side === "buy" || tick.side === "sell" ? tick.side : null;
-        this.#push({ seq: tick.seq, recv: tick.ts_recv, time: tick.ts_event ?? tick.ts_recv, side, price, size, note: "" });
+        this.#push({
+          seq: tick.seq,
+          recv: tick.ts_recv,
+          time: tick.ts_event ?? tick.ts_recv,
+          side,
+          price,
+          size,
+          note: "",
+        });
       } else if (tick.kind === "gap") {
         const missing = tick.size === null ? "trades" : `${tick.size} trades`;
         this.#note(tick.ts_recv, `${missing} missing: ${causeOf(tick).replace("_", " ")}`, tick.seq);
@@ -72,7 +80,11 @@ export class Market {
   lost(event: GapEvent, recv: string): void {
     const many = event.lost === null ? "trades" : `${event.lost} trades`;
     const after = this.tape[0]?.seq ?? 0;
-    this.#note(recv, `${many} not shown: ${event.reason === "slow" ? "this page was slow" : "engine restarted"}`, after);
+    this.#note(
+      recv,
+      `${many} not shown: ${event.reason === "slow" ? "this page was slow" : "engine restarted"}`,
+      after,
+    );
     this.tape.sort((a, b) => b.seq - a.seq);
   }
 

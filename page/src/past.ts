@@ -167,7 +167,9 @@ export class Past {
   async #askBook(): Promise<void> {
     const { venue, symbol } = this.#market;
     const at = this.at;
-    const book = await ask<BookAnswer>("book", { venue, symbol, at, depth: 400 }, this.#seeking.next()).catch(() => null);
+    const book = await ask<BookAnswer>("book", { venue, symbol, at, depth: 400 }, this.#seeking.next()).catch(
+      () => null,
+    );
     if (!book || at < this.at) return;
     this.#market.book.reset({ ...book, recv: book.ts_recv });
     this.#moment.moved([]);

@@ -54,22 +54,30 @@ export class Picker {
 
   #filter(): void {
     const words = this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    this.#found = this.#all.filter((one) => words.every((word) => `${one.venue} ${one.symbol}`.toLowerCase().includes(word)));
+    this.#found = this.#all.filter((one) =>
+      words.every((word) => `${one.venue} ${one.symbol}`.toLowerCase().includes(word)),
+    );
     this.#at = 0;
     this.#list.replaceChildren(
-      ...this.#found.slice(0, MOST).map((one, at) =>
-        h(
-          "li",
-          { role: "option", id: `found-${at}`, onclick: () => this.#take(at) },
-          h("b", {}, one.symbol),
-          h("span", { class: "note" }, one.venue),
-          h("span", { class: "tags" }, one.channels.map((channel) => channel.replace("_", " ")).join(" · ")),
-          h("span", { class: "pill", "data-state": one.live ? "live" : "wait" }, one.live ? "live" : "stored"),
+      ...this.#found
+        .slice(0, MOST)
+        .map((one, at) =>
+          h(
+            "li",
+            { role: "option", id: `found-${at}`, onclick: () => this.#take(at) },
+            h("b", {}, one.symbol),
+            h("span", { class: "note" }, one.venue),
+            h("span", { class: "tags" }, one.channels.map((channel) => channel.replace("_", " ")).join(" · ")),
+            h("span", { class: "pill", "data-state": one.live ? "live" : "wait" }, one.live ? "live" : "stored"),
+          ),
         ),
-      ),
     );
-    if (this.#found.length > MOST) this.#list.append(h("li", { class: "note" }, `and ${this.#found.length - MOST} more`));
-    if (!this.#found.length) this.#list.append(h("li", { class: "note" }, this.#all.length ? "nothing has that name" : "nothing is recorded yet"));
+    if (this.#found.length > MOST)
+      this.#list.append(h("li", { class: "note" }, `and ${this.#found.length - MOST} more`));
+    if (!this.#found.length)
+      this.#list.append(
+        h("li", { class: "note" }, this.#all.length ? "nothing has that name" : "nothing is recorded yet"),
+      );
     this.#select();
   }
 
@@ -83,7 +91,8 @@ export class Picker {
   }
 
   #select(): void {
-    for (const [at, row] of [...this.#list.children].entries()) row.setAttribute("aria-selected", String(at === this.#at));
+    for (const [at, row] of [...this.#list.children].entries())
+      row.setAttribute("aria-selected", String(at === this.#at));
     this.#search.setAttribute("aria-activedescendant", `found-${this.#at}`);
     this.#list.children[this.#at]?.scrollIntoView({ block: "nearest" });
   }

@@ -41,7 +41,8 @@ class Plot {
     this.#plot?.destroy();
     this.#plot = null;
     const size = this.#size();
-    if (size.width > 40 && size.height > 40) this.#plot = new uPlot({ ...this.#options(), ...size }, this.#data, this.#root);
+    if (size.width > 40 && size.height > 40)
+      this.#plot = new uPlot({ ...this.#options(), ...size }, this.#data, this.#root);
   }
 }
 
@@ -61,6 +62,11 @@ function rounded(_: uPlot, ticks: (number | null)[], __: number, ___: number, st
   return ticks.map((value) => value?.toFixed(places) ?? "");
 }
 
+/** A line that stays where it is until the next point. */
+function stepped(more: uPlot.Series, align: 1 | -1 = 1): uPlot.Series {
+  return { points: { show: false }, paths: uPlot.paths.stepped!({ align }), ...more };
+}
+
 function clocks(_: uPlot, ticks: number[]): string[] {
   return ticks.map((value) => clockText(BigInt(Math.round(value * 1000)) * 1_000_000n, 0));
 }
@@ -70,22 +76,14 @@ const LEVELS = 400;
 export class DepthPlot {
   readonly #plot: Plot;
   constructor(root: HTMLElement) {
-    const side = (name: string, align: 1 | -1): uPlot.Series => ({
-      stroke: colour(name),
-      fill: colour(name, 0.16),
-      width: 1.5,
-      points: { show: false },
-      paths: uPlot.paths.stepped!({ align }),
-    });
+    const side = (name: string, align: 1 | -1): uPlot.Series =>
+      stepped({ stroke: colour(name), fill: colour(name, 0.16), width: 1.5 }, align);
     this.#plot = new Plot(root, 3, () => ({
       legend: { show: false },
       cursor: { show: false },
       padding: [6, 24, 0, 0],
       scales: { x: { time: false }, y: { range: (_, __, max) => [0, max || 1] } },
-      axes: [
-        axis({ size: 22, space: 70, values: rounded }),
-        axis({ size: 44, values: rounded }),
-      ],
+      axes: [axis({ size: 22, space: 70, values: rounded }), axis({ size: 44, values: rounded })],
       series: [{}, side("up", -1), side("down", 1)],
     }));
   }
@@ -138,11 +136,7 @@ export class StripPlot {
         spread: { range: (_, __, max) => [-(max || 1), (max || 1) * 1.1] },
       },
       axes: [
-        axis({
-          size: 20,
-          space: 90,
-          values: clocks,
-        }),
+        axis({ size: 20, space: 90, values: clocks }),
         axis({
           scale: "spread",
           size: 44,
@@ -150,13 +144,20 @@ export class StripPlot {
           filter: (_, ticks) => ticks.map((value) => (value < 0 ? null : value)),
           values: rounded,
         }),
-        axis({ scale: "imbalance", side: 1, size: 34, splits: () => [-1, 0, 1], values: () => ["ask", "0", "bid"], grid: { show: false } }),
+        axis({
+          scale: "imbalance",
+          side: 1,
+          size: 34,
+          splits: () => [-1, 0, 1],
+          values: () => ["ask", "0", "bid"],
+          grid: { show: false },
+        }),
       ],
       series: [
         {},
-        { scale: "imbalance", stroke: colour("up", 0), fill: colour("up", 0.3), fillTo: 0, points: { show: false }, paths: uPlot.paths.stepped!({ align: 1 }) },
-        { scale: "imbalance", stroke: colour("down", 0), fill: colour("down", 0.3), fillTo: 0, points: { show: false }, paths: uPlot.paths.stepped!({ align: 1 }) },
-        { scale: "spread", stroke: colour("ink"), width: 1.25, points: { show: false }, paths: uPlot.paths.stepped!({ align: 1 }) },
+        stepped({ scale: "imbalance", fill: colour("up", 0.3), fillTo: 0 }),
+        stepped({ scale: "imbalance", fill: colour("down", 0.3), fillTo: 0 }),
+        stepped({ scale: "spread", stroke: colour("ink"), width: 1.25 }),
       ],
     }));
   }

@@ -88,12 +88,16 @@ export class Screen {
     if (!choices.some(({ interval }) => interval === this.#interval)) this.#interval = choices[0]!.interval;
     by("intervals").replaceChildren(
       ...choices.map(({ interval }) =>
-        h("button", { "data-interval": String(interval), onclick: () => this.#choose(interval) }, intervalText(interval)),
+        h(
+          "button",
+          { "data-interval": String(interval), onclick: () => this.#choose(interval) },
+          intervalText(interval),
+        ),
       ),
     );
+    void this.#timebar.open(market.venue, market.symbol);
     if (at === null) this.goLive();
     else this.seek(at);
-    void this.#timebar.open(market.venue, market.symbol);
   }
 
   goLive(): void {
@@ -217,13 +221,18 @@ export class Screen {
 
   #base(): number | null {
     const bases = this.#instrument?.channels.map(barSeconds).filter((one) => one !== null) ?? [];
-    return intervalsOf(bases.length ? bases : [1, 60]).find(({ interval }) => interval === this.#interval)?.base ?? null;
+    return (
+      intervalsOf(bases.length ? bases : [1, 60]).find(({ interval }) => interval === this.#interval)?.base ?? null
+    );
   }
 
   async #openChart(at: bigint | null): Promise<void> {
     const base = this.#base();
     for (const button of by("intervals").children)
-      button.setAttribute("aria-pressed", String((button as HTMLElement).dataset["interval"] === String(this.#interval)));
+      button.setAttribute(
+        "aria-pressed",
+        String((button as HTMLElement).dataset["interval"] === String(this.#interval)),
+      );
     if (this.#market && base !== null) await this.#chart.open(this.#market, this.#interval, base, at);
   }
 
@@ -232,7 +241,11 @@ export class Screen {
     const query = { venue: market.venue, symbol: market.symbol, newest: true, end: at === null ? undefined : at + 1n };
     const [trades, best] = await Promise.all([
       at === null ? ask<Page<Tick>>("history/trades", { ...query, limit: 100 }).catch(() => null) : null,
-      ask<Page<BboRow>>("history/bbo", { ...query, limit: 400, columns: "ts_recv,bid_price,bid_size,ask_price,ask_size,flags" }).catch(() => null),
+      ask<Page<BboRow>>("history/bbo", {
+        ...query,
+        limit: 400,
+        columns: "ts_recv,bid_price,bid_size,ask_price,ask_size,flags",
+      }).catch(() => null),
     ]);
     if (market !== this.#market) return;
     if (trades) market.trades(trades.data);
@@ -240,7 +253,12 @@ export class Screen {
       const { bid_price, bid_size, ask_price, ask_size } = row;
       if (!bid_price || !bid_size || !ask_price || !ask_size) return [];
       const time_s = Number(parseTime(row.ts_recv) ?? 0n) / 1e9;
-      return [stripPoint(time_s, ...([bid_price, bid_size, ask_price, ask_size].map(Number) as [number, number, number, number]))];
+      return [
+        stripPoint(
+          time_s,
+          ...([bid_price, bid_size, ask_price, ask_size].map(Number) as [number, number, number, number]),
+        ),
+      ];
     });
     this.#strip.add(points, true);
     this.#draw();
@@ -258,7 +276,12 @@ export class Screen {
       const [bid, ask] = [market.book.bids.best(1)[0], market.book.asks.best(1)[0]];
       const recv = this.#past?.at ?? (market.book.recv ? parseTime(market.book.recv) : null);
       if (bid && ask && recv !== null && market.book.state === "live") {
-        const [bidPrice, bidSize, askPrice, askSize] = [...bid, ...ask].map(toNumber) as [number, number, number, number];
+        const [bidPrice, bidSize, askPrice, askSize] = [...bid, ...ask].map(toNumber) as [
+          number,
+          number,
+          number,
+          number,
+        ];
         this.#strip.add([stripPoint(Number(recv) / 1e9, bidPrice, bidSize, askPrice, askSize)]);
       }
     }
@@ -282,7 +305,10 @@ export class Screen {
     const basis = bid && spread !== null ? ` · ${((toNumber(spread) / toNumber(bid[0])) * 1e4).toPrecision(2)} bp` : "";
     say(by("spread"), spread === null ? "–" : formatDecimal(spread, places) + basis);
     const balance = bid && ask ? ratio(bid[1], bid[1] + ask[1]) * 2 - 1 : null;
-    say(by("imbalance"), balance === null ? "–" : `${balance > 0 ? "+" : balance < 0 ? "−" : ""}${Math.abs(balance * 100).toFixed(0)} %`);
+    say(
+      by("imbalance"),
+      balance === null ? "–" : `${balance > 0 ? "+" : balance < 0 ? "−" : ""}${Math.abs(balance * 100).toFixed(0)} %`,
+    );
     say(by("asof"), market.book.recv ? clockText(parseTime(market.book.recv) ?? 0n) : "–");
     say(by("book-note"), `${market.book.bids.count} bids · ${market.book.asks.count} asks`);
   }
@@ -320,7 +346,8 @@ export class Screen {
       const shown = `these are the numbers of ${clockText(parseTime(market.book.recv) ?? 0n, 0)} UTC`;
       return ["down", `disconnected ${since}`, `Disconnected for ${since} (${live.trouble}): ${shown}. Trying again.`];
     }
-    if (market.book.state === "stale") return ["stale", "stale", `The book is stale${reason}. It waits for a new snapshot.`];
+    if (market.book.state === "stale")
+      return ["stale", "stale", `The book is stale${reason}. It waits for a new snapshot.`];
     if (age_s * 1000 > QUIET_MS) return ["quiet", `quiet for ${durationText(age_s)}`, ""];
     return ["live", `live · ${age_s.toFixed(1)} s`, ""];
   }

@@ -79,7 +79,11 @@ export class Stream {
       try {
         await this.#read(this.#abort);
       } catch (error) {
-        trouble = this.#abort.signal.aborted ? "no sign of life" : error instanceof Error ? error.message : String(error);
+        trouble = this.#abort.signal.aborted
+          ? "no sign of life"
+          : error instanceof Error
+            ? error.message
+            : String(error);
       }
       if (this.#closed) return;
       this.#listener.connection(trouble);

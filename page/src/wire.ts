@@ -154,3 +154,29 @@ export interface Status {
   rings: Ring[];
   accounts: { producer: string; total: string; count: number; off: number }[];
 }
+
+const STATUSES = [
+  "connected",
+  "disconnected",
+  "shutdown notice",
+  "subscription refused",
+  "subscription silent",
+  "resync",
+  "circuit open",
+  "circuit closed",
+  "handover",
+  "account frames",
+  "account ticks",
+  "instrument changed",
+  "halted",
+  "trading",
+  "delisted",
+  "listed",
+  "added",
+  "removed",
+];
+
+/** What a record of kind status says, in words. */
+export function statusOf(tick: Tick): string {
+  return STATUSES[Number(tick.price) - 1] ?? `code ${tick.price}`;
+}

@@ -26,10 +26,33 @@ function shown(book: Book): { bids: Level[]; asks: Level[] } {
 
 test("a snapshot, then changes by sequence", () => {
   const book = new Book();
-  book.snapshot(snapshot(10, [["99.5", "1"], ["99", "2"]], [["100", "3"]]));
-  const change = records(10, tick("level", "bid", "99.75", "0.5"), tick("level", "bid", "99", "0"), tick("level", "ask", "101", "4", 1));
+  book.snapshot(
+    snapshot(
+      10,
+      [
+        ["99.5", "1"],
+        ["99", "2"],
+      ],
+      [["100", "3"]],
+    ),
+  );
+  const change = records(
+    10,
+    tick("level", "bid", "99.75", "0.5"),
+    tick("level", "bid", "99", "0"),
+    tick("level", "ask", "101", "4", 1),
+  );
   assert.equal(book.apply(change), true);
-  assert.deepEqual(shown(book), { bids: [["99.75", "0.5"], ["99.5", "1"]], asks: [["100", "3"], ["101", "4"]] });
+  assert.deepEqual(shown(book), {
+    bids: [
+      ["99.75", "0.5"],
+      ["99.5", "1"],
+    ],
+    asks: [
+      ["100", "3"],
+      ["101", "4"],
+    ],
+  });
   assert.equal(book.seq, 13);
 });
 
@@ -63,7 +86,15 @@ test("a gap or a lost connection makes the book stale until it is cleared and wh
     assert.notEqual(book.why, "");
     book.tick(tick("level", "bid", "2", "2", 1));
     assert.deepEqual(shown(book).bids, [["1", "1"]]);
-    const late: LevelsEvent = { ...HEAD, type: "levels", seq: 0, count: 1, ts_recv: null, bids: [["5", "5"]], asks: [] };
+    const late: LevelsEvent = {
+      ...HEAD,
+      type: "levels",
+      seq: 0,
+      count: 1,
+      ts_recv: null,
+      bids: [["5", "5"]],
+      asks: [],
+    };
     assert.equal(book.apply(late), true);
     assert.deepEqual(shown(book).bids, [["1", "1"]]);
     book.tick(tick("clear", null, null, null));
@@ -89,7 +120,15 @@ test("what concerns other streams leaves the book alone", () => {
 test("a conflated event that began before the snapshot counts, one that ended before does not", () => {
   const book = new Book();
   book.snapshot(snapshot(10, [["1", "1"]], []));
-  const levels = (seq: number, count: number, bids: Level[]): LevelsEvent => ({ ...HEAD, type: "levels", seq, count, ts_recv: null, bids, asks: [] });
+  const levels = (seq: number, count: number, bids: Level[]): LevelsEvent => ({
+    ...HEAD,
+    type: "levels",
+    seq,
+    count,
+    ts_recv: null,
+    bids,
+    asks: [],
+  });
   assert.equal(book.apply(levels(5, 4, [["1", "7"]])), true);
   assert.deepEqual(shown(book).bids, [["1", "1"]]);
   assert.equal(book.apply(levels(8, 4, [["1", "8"]])), true);
@@ -115,6 +154,7 @@ test("any sequence of changes gives what a plain map of them gives, in order", (
     if (size === "0") plain[side].delete(key);
     else plain[side].set(key, size);
   }
-  const sorted = (sizes: Map<string, string>, sign: number): Level[] => [...sizes].sort(([a], [b]) => sign * (Number(a) - Number(b)));
+  const sorted = (sizes: Map<string, string>, sign: number): Level[] =>
+    [...sizes].sort(([a], [b]) => sign * (Number(a) - Number(b)));
   assert.deepEqual(shown(book), { bids: sorted(plain.bid, -1), asks: sorted(plain.ask, 1) });
 });

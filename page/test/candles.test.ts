@@ -13,7 +13,19 @@ function at(second: number): string {
 
 function bar(second: number, [open, high, low, close]: string[], volume = "1"): BarRow {
   const ends = at(second + 60);
-  return { ts_event: ends, ts_recv: ends, ts_open: at(second), interval_s: 60, open: open!, high: high!, low: low!, close: close!, volume, buy_volume: "0.5", trades: 1 };
+  return {
+    ts_event: ends,
+    ts_recv: ends,
+    ts_open: at(second),
+    interval_s: 60,
+    open: open!,
+    high: high!,
+    low: low!,
+    close: close!,
+    volume,
+    buy_volume: "0.5",
+    trades: 1,
+  };
 }
 
 function trade(second: number, seq: number, price: string, size = "1"): Tick {
@@ -21,12 +33,23 @@ function trade(second: number, seq: number, price: string, size = "1"): Tick {
 }
 
 function shown(candles: Candles): string[] {
-  return candles.all().map((one) => `${one.time - T0}: ${[one.open, one.high, one.low, one.close, one.volume].map((value) => formatDecimal(value)).join(" ")}`);
+  return candles
+    .all()
+    .map(
+      (one) =>
+        `${one.time - T0}: ${[one.open, one.high, one.low, one.close, one.volume].map((value) => formatDecimal(value)).join(" ")}`,
+    );
 }
 
 test("bars join into longer candles, in whatever order they come", () => {
   const candles = new Candles(300, 60);
-  for (const row of [bar(120, ["3", "9", "3", "4"]), bar(0, ["1", "2", "1", "2"]), bar(300, ["5", "5", "5", "5"]), bar(0, ["1", "2", "1", "2"])]) candles.bar(row);
+  for (const row of [
+    bar(120, ["3", "9", "3", "4"]),
+    bar(0, ["1", "2", "1", "2"]),
+    bar(300, ["5", "5", "5", "5"]),
+    bar(0, ["1", "2", "1", "2"]),
+  ])
+    candles.bar(row);
   assert.deepEqual(shown(candles), ["0: 1 9 1 4 2", "300: 5 5 5 5 1"]);
   assert.equal(candles.oldest, at(60));
 });
@@ -52,6 +75,12 @@ test("what a bar does not count does not move a candle", () => {
 
 test("lengths to choose from are made of those that the plant has", () => {
   assert.deepEqual(["bar_1s", "bar_90s", "bar_1m", "bar_1h", "trade"].map(barSeconds), [1, 90, 60, 3600, null]);
-  assert.deepEqual(intervalsOf([1, 60]).map(({ interval, base }) => `${intervalText(interval)} of ${intervalText(base)}`), ["1s of 1s", "1m of 1m", "5m of 1m", "15m of 1m", "1h of 1m", "1d of 1m"]);
-  assert.deepEqual(intervalsOf([90]).map(({ interval }) => interval), [90, 900, 3600, 86_400]);
+  assert.deepEqual(
+    intervalsOf([1, 60]).map(({ interval, base }) => `${intervalText(interval)} of ${intervalText(base)}`),
+    ["1s of 1s", "1m of 1m", "5m of 1m", "15m of 1m", "1h of 1m", "1d of 1m"],
+  );
+  assert.deepEqual(
+    intervalsOf([90]).map(({ interval }) => interval),
+    [90, 900, 3600, 86_400],
+  );
 });

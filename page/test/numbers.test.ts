@@ -5,11 +5,20 @@ import { between, bucketsOf, parseMetrics, quantile } from "../src/metrics.ts";
 import { clockText, durationText, formatTime, parseTime } from "../src/times.ts";
 
 test("decimals are exact where a float is not", () => {
-  for (const text of ["0", "0.1", "64000.10", "9223372036854775807", "92233720368.54775807", "0.000000000000000001", "-12.5"])
+  for (const text of [
+    "0",
+    "0.1",
+    "64000.10",
+    "9223372036854775807",
+    "92233720368.54775807",
+    "0.000000000000000001",
+    "-12.5",
+  ])
     assert.equal(formatDecimal(parseDecimal(text), (text.split(".")[1] ?? "").length), text);
   assert.equal(parseDecimal("0.1") + parseDecimal("0.2"), parseDecimal("0.3"));
   assert.equal(formatDecimal(parseDecimal("59999.92000000")), "59999.92");
-  for (const text of ["", "1.", ".5", "1e5", "0x10", "1.0000000000000000001", "١"]) assert.throws(() => parseDecimal(text), RangeError);
+  for (const text of ["", "1.", ".5", "1e5", "0x10", "1.0000000000000000001", "١"])
+    assert.throws(() => parseDecimal(text), RangeError);
 });
 
 test("columns have as many decimals as any of their numbers needs", () => {
@@ -30,7 +39,13 @@ test("times keep their nanoseconds", () => {
   assert.equal(parseTime("1772323200000000001"), 1772323200000000001n);
   assert.equal(clockText(parseTime(text)!), "12:00:00.123");
   for (const wrong of ["", "yesterday", "2026-13-01", "12:00"]) assert.equal(parseTime(wrong), null);
-  assert.deepEqual([0.04, 59.6, 3599, 86_399, 90_000].map(durationText), ["0.0 s", "1 min 0 s", "59 min 59 s", "23 h 59 min", "1 d 1 h"]);
+  assert.deepEqual([0.04, 59.6, 3599, 86_399, 90_000].map(durationText), [
+    "0.0 s",
+    "1 min 0 s",
+    "59 min 59 s",
+    "23 h 59 min",
+    "1 d 1 h",
+  ]);
 });
 
 test("metrics are read with their labels, and quantiles are bounds that hold", () => {
@@ -47,6 +62,9 @@ test("metrics are read with their labels, and quantiles are bounds that hold", (
   assert.deepEqual(metrics.get("x"), [{ labels: { a: "1", b: 'q"uo\\te' }, value: 2.5 }]);
   assert.equal(metrics.get("up")?.[0]?.value, 1);
   const buckets = bucketsOf(metrics, "s_seconds");
-  assert.deepEqual([0.5, 0.51, 0.99, 1].map((share) => quantile(buckets, share)), [0.001, 0.01, 0.01, Infinity]);
+  assert.deepEqual(
+    [0.5, 0.51, 0.99, 1].map((share) => quantile(buckets, share)),
+    [0.001, 0.01, 0.01, Infinity],
+  );
   assert.equal(quantile(between(buckets, buckets), 0.5), null);
 });

@@ -13,18 +13,38 @@ afterEach(() => {
 
 /** A store of ten records, the nth received at n × 1000 ns: each sets the bid at 1 to n. */
 function store(): void {
-  const rows = Array.from({ length: 10 }, (_, n) => n + 1).map(
-    (n): Tick => ({ ts_event: null, ts_recv: formatTime(BigInt(n * 1000)), recv_ns: String(n * 1000), kind: "level", side: "bid", price: "1", size: String(n), flags: 1, seq: n }),
-  );
+  const rows = Array.from({ length: 10 }, (_, n) => n + 1).map((n): Tick => ({
+    ts_event: null,
+    ts_recv: formatTime(BigInt(n * 1000)),
+    recv_ns: String(n * 1000),
+    kind: "level",
+    side: "bid",
+    price: "1",
+    size: String(n),
+    flags: 1,
+    seq: n,
+  }));
   globalThis.fetch = ((url: string) => {
     const { pathname, searchParams } = new URL(url, "http://localhost");
     const number = (name: string, none: number): number => Number(searchParams.get(name) ?? none);
     if (pathname === "/api/v1/book") {
       const newest = rows.filter((row) => Number(row.recv_ns) <= number("at", 0)).at(-1);
-      return Promise.resolve(Response.json({ stale: !newest, ts_recv: newest?.ts_recv ?? null, bids: newest ? [["1", newest.size]] : [], asks: [] }));
+      return Promise.resolve(
+        Response.json({
+          stale: !newest,
+          ts_recv: newest?.ts_recv ?? null,
+          bids: newest ? [["1", newest.size]] : [],
+          asks: [],
+        }),
+      );
     }
     if (pathname === "/api/v1/history/trades") return Promise.resolve(Response.json({ data: [], next: null }));
-    let data = rows.filter((row) => Number(row.recv_ns) >= number("start", 0) && Number(row.recv_ns) < number("end", 1e9) && row.seq >= number("after", 0));
+    let data = rows.filter(
+      (row) =>
+        Number(row.recv_ns) >= number("start", 0) &&
+        Number(row.recv_ns) < number("end", 1e9) &&
+        row.seq >= number("after", 0),
+    );
     const limit = Math.min(number("limit", 1000), 4); // small pages
     data = searchParams.has("newest") ? data.slice(-limit) : data.slice(0, limit);
     const next = data.length && data.at(-1)!.seq < 10 ? String(data.at(-1)!.seq + 1) : null;
@@ -36,7 +56,11 @@ function machine(): { past: Past; bid: () => string; troubles: string[] } {
   store();
   const market = new Market("v", "S");
   const troubles: string[] = [];
-  const past = new Past(market, 0n, true, { moved: () => undefined, arrived: () => undefined, trouble: (detail) => troubles.push(detail) });
+  const past = new Past(market, 0n, true, {
+    moved: () => undefined,
+    arrived: () => undefined,
+    trouble: (detail) => troubles.push(detail),
+  });
   return { past, troubles, bid: () => formatDecimal(market.book.bids.best(1)[0]?.[1] ?? 0n) };
 }
 
@@ -82,7 +106,8 @@ test("the newest wish counts, and a refusal is said", async () => {
   const { past, bid, troubles } = machine();
   await Promise.all([past.seek(2000n), past.seek(7000n)]);
   assert.deepEqual([bid(), past.at], ["7", 7000n]);
-  globalThis.fetch = (() => Promise.resolve(Response.json({ detail: "nothing is stored of v S" }, { status: 404 }))) as typeof fetch;
+  globalThis.fetch = (() =>
+    Promise.resolve(Response.json({ detail: "nothing is stored of v S" }, { status: 404 }))) as typeof fetch;
   await past.seek(1n);
   assert.deepEqual(troubles, ["nothing is stored of v S"]);
   assert.equal(bid(), "7");

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tickplant.gateway.static_pages import StaticPages
+from tickplant.records.layouts import Flag, GapCause, StatusCode
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "gateway" / "page"
@@ -48,3 +49,17 @@ def test_the_lock_of_the_page_names_no_host_to_install_from() -> None:
     lock = (ROOT / "page" / "package-lock.json").read_text()
     assert '"resolved"' not in lock
     assert lock.count('"integrity"') > 10
+
+
+def test_words_and_bits_of_records_are_those_of_the_plant() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "page" / "src").glob("*.ts")}
+    words = {
+        name: re.findall(r'"([^"]*)"', re.search(rf"const {name} = \[(.*?)\];", text, re.DOTALL)[1])  # type: ignore[index]
+        for name, text in (("STATUSES", sources["wire.ts"]), ("GAP_CAUSES", sources["book.ts"]))
+    }
+    assert words["STATUSES"] == [code.name.lower().replace("_", " ") for code in sorted(StatusCode)]
+    assert words["GAP_CAUSES"] == ["", *(cause.name.lower() for cause in sorted(GapCause))]
+    bits = re.findall(r"^const ([A-Z_]+) = (\d+);", sources["book.ts"] + sources["candles.ts"], re.MULTILINE)
+    assert {name: int(value) for name, value in bits if name in Flag.__members__} == {
+        name: int(Flag[name]) for name in ("LAST", "PARTIAL", "ON_BOOK", "ON_ORDERS", "BACKFILL")
+    }

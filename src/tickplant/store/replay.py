@@ -35,7 +35,7 @@ from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.store.selection import Selection
 from tickplant.store.stored_books import fold_at
-from tickplant.store.transport import Transport
+from tickplant.store.tape_controls import TapeControls
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
@@ -72,7 +72,7 @@ class ReplayProcess:
         self.spec = spec
         self._records = 0
         self._ts_recv = 0
-        self._transport = Transport(spec.speed, paused=spec.paused, loop=spec.loop)
+        self._tape = TapeControls(spec.speed, paused=spec.paused, loop=spec.loop)
         self._loop = resources.enter_context(
             ChildLoop(spec.plant, spec.name, lambda: (self.counters(), []), hear=self._hear)
         )
@@ -101,25 +101,25 @@ class ReplayProcess:
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
-        transport = self._transport
+        tape = self._tape
         return {
             "records": self._records,
             "ts_recv": self._ts_recv,
-            "ts": transport.time_ns or 0,
-            "speed": transport.speed,
-            "paused": transport.paused,
-            "loop": transport.loop,
+            "ts": tape.time_ns or 0,
+            "speed": tape.speed,
+            "paused": tape.paused,
+            "loop": tape.loop,
             "left_out": self._left_out,
         }
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Playback):
-            self._transport.hear(message)
+            self._tape.hear(message)
             self._loop.report()
 
     def _play_all(self, store: Store, ids: frozenset[int] | None) -> None:
         """Play from the beginning to the end, and from wherever is sought meanwhile. Raises Stopped."""
-        clock, transport = self.spec.clock, self._transport
+        clock, tape = self.spec.clock, self._tape
         start_ns = self.spec.start_ns
         while True:
             selection = Selection(ids=ids, start_ns=start_ns, end_ns=self.spec.end_ns, clock=clock)
@@ -128,12 +128,12 @@ class ReplayProcess:
             for records in merge_by_receive_time(streams, f"ts_{clock}"):
                 if not self._play(records):
                     break
-            while transport.paused and transport.sought is None:  # at the end: somebody may want to go back
-                self._loop.nap(transport.wait_s(0))
+            while tape.paused and tape.sought is None:  # at the end: somebody may want to go back
+                self._loop.nap(tape.wait_s(0))
                 self._loop.listen()
                 self._loop.go_on()
-            sought = transport.take_sought()
-            if sought is None and not (transport.loop and self._records > before):
+            sought = tape.take_sought()
+            if sought is None and not (tape.loop and self._records > before):
                 return
             start_ns = self.spec.start_ns if sought is None else max(sought, self.spec.start_ns or sought)
             self._jump(store, start_ns)
@@ -179,17 +179,17 @@ class ReplayProcess:
         """Play a block as it becomes due; False where another time is sought. Raises Stopped."""
         # A step back in time is played without delay.
         times, flags = np.maximum.accumulate(records[f"ts_{self.spec.clock}"]), records["flags"]
-        transport, done = self._transport, 0
+        tape, done = self._tape, 0
         while done < len(records):
             self._loop.listen()
-            if transport.sought is not None:
+            if tape.sought is not None:
                 return False
             ahead = slice(done, done + BATCH_RECORDS)
-            if due := transport.due(times[ahead], flags[ahead]):
+            if due := tape.due(times[ahead], flags[ahead]):
                 done += self._publish(records[done : done + due])
-                transport.time_ns = int(times[done - 1])
+                tape.time_ns = int(times[done - 1])
             else:
-                self._loop.nap(transport.wait_s(int(times[done])))
+                self._loop.nap(tape.wait_s(int(times[done])))
                 self._loop.go_on()
         return True
 

@@ -12,49 +12,49 @@ from tickplant.engine.core import _first_sought
 from tickplant.records.layouts import Flag, Kind, StatusCode
 from tickplant.records.notes import make_statuses
 from tickplant.runtime.control import Playback, decode, encode
-from tickplant.store.transport import Transport
+from tickplant.store.tape_controls import TapeControls
 
 TIMES = START_NS + np.arange(10) * 10**9
 FLAGS = np.array([0, 0, Flag.LAST] * 3 + [Flag.LAST], np.uint16)
 
 
 def test_a_step_is_an_event_and_a_pause_lets_nothing_pass() -> None:
-    transport = Transport("max", paused=True)
-    assert transport.due(TIMES, FLAGS) == 0
-    assert transport.wait_s(START_NS) == float("inf")
-    transport.hear(Playback(step=2))
-    assert transport.due(TIMES[:2], FLAGS[:2]) == 2  # the first event is not whole in what is at hand
-    assert transport.due(TIMES[2:], FLAGS[2:]) == 4
-    assert transport.due(TIMES[6:], FLAGS[6:]) == 0
-    transport.hear(Playback(paused=False))
-    assert transport.due(TIMES[6:], FLAGS[6:]) == 4
-    transport.hear(Playback(step=1))
-    assert transport.paused
+    tape = TapeControls("max", paused=True)
+    assert tape.due(TIMES, FLAGS) == 0
+    assert tape.wait_s(START_NS) == float("inf")
+    tape.hear(Playback(step=2))
+    assert tape.due(TIMES[:2], FLAGS[:2]) == 2  # the first event is not whole in what is at hand
+    assert tape.due(TIMES[2:], FLAGS[2:]) == 4
+    assert tape.due(TIMES[6:], FLAGS[6:]) == 0
+    tape.hear(Playback(paused=False))
+    assert tape.due(TIMES[6:], FLAGS[6:]) == 4
+    tape.hear(Playback(step=1))
+    assert tape.paused
 
 
 def test_a_time_is_sought_once_and_a_skip_counts_from_what_was_played() -> None:
-    transport = Transport(1.0)
-    transport.hear(Playback(skip_ns=5))
-    assert transport.sought is None  # nothing was played so far
-    transport.time_ns = 100
-    transport.hear(Playback(skip_ns=5))
-    transport.hear(Playback(skip_ns=-20))
-    assert transport.due(TIMES, FLAGS) == 0
-    assert transport.wait_s(START_NS) == 0
-    assert (transport.take_sought(), transport.take_sought()) == (85, None)
-    assert transport.due(TIMES, FLAGS) >= 1  # the first record of what was sought is due at once
+    tape = TapeControls(1.0)
+    tape.hear(Playback(skip_ns=5))
+    assert tape.sought is None  # nothing was played so far
+    tape.time_ns = 100
+    tape.hear(Playback(skip_ns=5))
+    tape.hear(Playback(skip_ns=-20))
+    assert tape.due(TIMES, FLAGS) == 0
+    assert tape.wait_s(START_NS) == 0
+    assert (tape.take_sought(), tape.take_sought()) == (85, None)
+    assert tape.due(TIMES, FLAGS) >= 1  # the first record of what was sought is due at once
 
 
 def test_speed_is_doubled_and_halved_within_bounds() -> None:
-    transport = Transport("max")
-    transport.hear(Playback(faster=2.0))
-    assert transport.speed == 2.0
-    transport.hear(Playback(speed=1e9))
-    assert transport.speed == 1e6
-    transport.hear(Playback(faster=1e-12))
-    assert transport.speed == 1e-3
-    transport.hear(Playback(speed="max", loop=True))
-    assert (transport.speed, transport.loop) == ("max", True)
+    tape = TapeControls("max")
+    tape.hear(Playback(faster=2.0))
+    assert tape.speed == 2.0
+    tape.hear(Playback(speed=1e9))
+    assert tape.speed == 1e6
+    tape.hear(Playback(faster=1e-12))
+    assert tape.speed == 1e-3
+    tape.hear(Playback(speed="max", loop=True))
+    assert (tape.speed, tape.loop) == ("max", True)
 
 
 def test_the_message_comes_back_and_a_wrong_speed_is_none() -> None:

@@ -105,6 +105,7 @@ def encode_with_bounds(
             kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
             directory.append((ids[names[0]], kind, 0, count, len(data)))
             sections.append(data)
+        firsts = contexts.firsts()
     table = np.array(directory, COLUMN)
     payload = b"".join(sections)
     length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
@@ -118,7 +119,6 @@ def encode_with_bounds(
     if len(event_times):
         header["ts_event_min"], header["ts_event_max"] = event_times.min(), event_times.max()
     header["ts_recv_min"], header["ts_recv_max"] = columns["ts_recv"].min(), columns["ts_recv"].max()
-    firsts = contexts.firsts()
     header["instruments"] = instrument_bits(columns["instrument"][firsts])
     header["kinds"] = kind_bits(columns["kind"][firsts]) if "kind" in columns else 0
     header["payload_checksum"] = zlib.crc32(payload)

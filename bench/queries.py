@@ -1,22 +1,28 @@
-"""DuckDB over a store, beside DuckDB over Parquet with the same columns: VWAP per minute and symbol.
+"""DuckDB over a store, beside DuckDB over Parquet with the same columns; and what is read of a store without SQL.
 
     recording, COPIES times one after another ──> journal, chunks of 64 Ki ──> tickplant.duckdb ──┐
                                               └──> Parquet, zstd, row groups of 1 Mi ──> DuckDB ──┴─> compared
 
 Both have the same rows, columns and types (prices as float64, then as decimals), one thread, and are read from the
 page cache. The answers are compared before anything is timed. Times are CPU time of this process.
+
+Without SQL: all rows, two columns, and RANGES ranges of RANGE_ROWS rows at random, as arrays of the stored integers;
+beside pyarrow over Parquet with the same columns, and for ranges beside a table of DuckDB's own file as well.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import tickplant
@@ -38,13 +44,20 @@ VWAP: Final = """
     select recv_ns // 60000000000 as minute, symbol, sum(price * size) / sum(size) as vwap, count(*) as trades
     from {} where kind = 'trade' group by all order by all
 """
+SMALL_CHUNK: Final = 1 << 12
+RANGES: Final = 100
+RANGE_ROWS: Final = 1000
+TWO_COLUMNS: Final = ("recv_ns", "price")
+
 RANGE: Final = "select count(*), max(price) from {} where recv_ns >= {} and recv_ns < {}"
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
     """Measure both."""
     with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as folder:
-        store, count, middle = _fill(Path(folder) / "data", QUICK_COPIES if quick else COPIES)
+        copies = QUICK_COPIES if quick else COPIES
+        store, count, middle = _fill(Path(folder) / "data", copies)
+        small, _, _ = _fill(Path(folder) / "small", copies, SMALL_CHUNK)
         results = []
         kinds: tuple[Prices, ...] = ("float", "decimal")
         for prices in kinds:
@@ -61,7 +74,87 @@ def run(repeats: int, quick: bool) -> list[Result]:
                 results.append(
                     _compare(f"queries: DuckDB, {name}, {prices}", ours, theirs, question, path, repeats, count)
                 )
+        results += _arrays(store, Path(folder), count, repeats)
+        results += _ranges({"64 Ki": store, "4 Ki": small}, Path(folder), count, repeats)
         return results
+
+
+def _arrays(store: Store, folder: Path, count: int, repeats: int) -> list[Result]:
+    """All columns and two of them."""
+    results = []
+    path = folder / "integers.parquet"
+    pq.write_table(
+        store.ticks(columns=columns_of("ticks"), prices="integer").arrow(),
+        path,
+        compression="zstd",
+        row_group_size=ROW_GROUP,
+    )
+    for what, names in (("all columns", columns_of("ticks")), ("two columns", TWO_COLUMNS)):
+
+        def ours(names: Sequence[str] = names) -> pa.Table:
+            return store.ticks(columns=names, prices="integer").arrow()
+
+        def theirs(names: Sequence[str] = names) -> pa.Table:
+            return pq.read_table(path, columns=list(names), use_threads=False)
+
+        mine, other = ours(), theirs()
+        for name in names:
+            same = mine[name].combine_chunks().cast(other[name].type) == other[name].combine_chunks()
+            assert same, f"{what}: {name} differs"
+        taken_s, parquet_s = (median_of(repeats, lambda work=work: _cpu_s(work)) for work in (ours, theirs))
+        results.append(
+            Result(
+                name=f"queries: {what} as Arrow, {count:,} ticks",
+                value=count / taken_s,
+                unit="rows/CPU s",
+                compared_with=f"pyarrow, Parquet with zstd ({count / parquet_s / 1e6:.1f} M/s)",
+                ratio=parquet_s / taken_s,
+            )
+        )
+    return results
+
+
+def _ranges(stores: Mapping[str, Store], folder: Path, count: int, repeats: int) -> list[Result]:
+    """Ranges at random, by receive time, of stores by the rows of their chunks."""
+    times = np.sort(stores["64 Ki"].ticks(columns=("recv_ns",), prices="integer").numpy()["recv_ns"])
+    firsts = np.random.default_rng(1).integers(0, count - RANGE_ROWS, RANGES)
+    asked = [(int(times[first]), int(times[first + RANGE_ROWS])) for first in firsts]
+    table = duckdb.connect(folder / "own.duckdb")
+    table.execute("SET threads = 1")
+    table.execute(f"CREATE TABLE ticks AS SELECT * FROM read_parquet('{folder / 'integers.parquet'}')")
+    results = []
+    for chunks, what, names in (
+        (chunks, what, names)
+        for chunks in stores
+        for what, names in (("all columns", columns_of("ticks")), ("two columns", TWO_COLUMNS))
+    ):
+        columns = ", ".join(names)
+
+        def ours(start: int, end: int, names: Sequence[str] = names, store: Store = stores[chunks]) -> Any:
+            return store.ticks(None, None, start, end, columns=names, prices="integer").numpy()
+
+        def theirs(start: int, end: int, columns: str = columns) -> Any:
+            question = f"SELECT {columns} FROM ticks WHERE recv_ns >= ? AND recv_ns < ?"
+            return table.execute(question, [start, end]).fetchnumpy()
+
+        for start, end in asked[:10]:
+            mine, other = ours(start, end), theirs(start, end)
+            for name in TWO_COLUMNS:
+                assert np.array_equal(np.sort(mine[name]), np.sort(other[name])), f"{what}: {name} differs"
+        taken_s, own_s = (
+            statistics.median(_cpu_s(partial(work, *range_)) for _ in range(repeats) for range_ in asked)
+            for work in (ours, theirs)
+        )
+        results.append(
+            Result(
+                name=f"queries: a range of {RANGE_ROWS:,} rows, {what}, of {count:,} ticks in chunks of {chunks}",
+                value=taken_s * 1e3,
+                unit="ms CPU",
+                compared_with=f"a table of DuckDB ({own_s * 1e3:.2f} ms)",
+                ratio=own_s / taken_s,
+            )
+        )
+    return results
 
 
 def _compare(name: str, ours: Any, theirs: Any, question: str, path: Path, repeats: int, count: int) -> Result:
@@ -91,7 +184,7 @@ def _cpu_s(work: Callable[[], object]) -> float:
     return time.process_time() - start_s
 
 
-def _fill(data_dir: Path, copies: int) -> tuple[Store, int, int]:
+def _fill(data_dir: Path, copies: int, chunk_records: int = 1 << 16) -> tuple[Store, int, int]:
     """A store with the recording so many times; how many records it has, and a time in its middle."""
     ticks = recorded_ticks("binance", "binance_spot_btcusdt_20240808.gz")
     InstrumentTable.load(data_dir / INSTRUMENTS_FILE).register("binance", "BTCUSDT", 8, 8)
@@ -103,7 +196,7 @@ def _fill(data_dir: Path, copies: int) -> tuple[Store, int, int]:
         for name in ("ts_recv", "ts_event"):
             part[name] = np.where(part[name], part[name] + copy * length_ns, 0)
         parts.append(part)
-    journal = Journal(data_dir, Schema.TICK, "bench")
+    journal = Journal(data_dir, Schema.TICK, "bench", chunk_records=chunk_records)
     journal.append(join_records(parts))
     journal.close()
     return Store(data_dir), copies * len(ticks), int(ticks["ts_recv"].min()) + copies * length_ns // 2

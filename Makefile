@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long long-tests proofs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz lock help clean
+.PHONY: run runtime development test check tests long long-tests proofs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz page lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -100,6 +100,12 @@ fuzz:  ## MINUTES of inputs that follow the coverage, for the decoders of VENUE 
 	@$(MAKE) --no-print-directory development VENV=$(FUZZ) ALSO="--also tools/fuzz/fuzz.lock"
 	PYTHONPATH=tests/support:tools $(FUZZ)/bin/python -m fuzz --minutes $(MINUTES) --seed $(SEED) $(VENUE)
 
+# What it makes is in the repository, so that nobody else needs Node; tests/process/test_page_build.py holds it equal.
+page:  ## build the gateway's page from page/ into gateway/page (needs Node 20.19 or later)
+	@command -v npm >/dev/null || { echo "no npm here: install Node 20.19 or later" >&2; exit 1; }
+	npm --prefix page ci --no-audit --no-fund
+	npm --prefix page run build
+
 # pip-tools is no part of the locks, as it needs a pip of its own. The options of this machine's pip stay out of them.
 lock:  ## refresh the locks from pyproject.toml and *.in (UPGRADE=1: to the newest releases)
 	rm -rf $(VENV)-lock
@@ -118,5 +124,5 @@ help:  ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*  ## /  \1\t/p' Makefile | expand -t 16
 
 clean:  ## remove what was installed or generated here
-	rm -rf $(VENV) $(VENV)-lock $(PEERS) $(FUZZ) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
+	rm -rf $(VENV) $(VENV)-lock $(PEERS) $(FUZZ) page/node_modules build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,61 +1,77 @@
 """What an engine does with ticks, without rings, timers or processes.
 
-Each feed has books and bars of its own, so what is derived from it depends on its ticks alone. A batch is published
-as it is, then what follows from it.
+Each feed has books and streams of derived records of its own (`derive.registry`), so what is derived from it depends on
+its ticks alone. A batch is published as it is, then what follows from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from tickplant.books.market_books import MarketBooks
-from tickplant.books.order_books import MAX_ORDERS
-from tickplant.derive.bars import Bars
+from tickplant.derive.derivation import Bench, KeptStream, Moment, Settings, Stream
+from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, channels_of
 from tickplant.engine import publisher
-from tickplant.engine.checkpoints import Schedule, checkpoint
+from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
-from tickplant.instruments import InstrumentTable
+from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
-from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.notes import make_gaps
+from tickplant.records.schemas import FACTS
+from tickplant.store.stored_states import StateSet
 
 Records = NDArray[np.void]
-Sink = Callable[[Records], tuple[Records, int]]
-"""Takes derived records, stamps their `seq` and stores them; gives those that are new, and how many of these, the first
-ones, are stored: where there was no room, the others never will be."""
-
-CheckpointSink = Callable[[Iterable[Records]], None]
-"""Takes the checkpoints of a feed's books at one tick, one array each, and stores them."""
 
 
-class FeedBooks(NamedTuple):
-    """What is kept of a feed."""
+class Sink(Protocol):
+    """Where derived records of one schema are stored."""
 
-    max_levels: int
-    bar_s: tuple[int, ...]
-    checkpoint_s: int = 0  # books are stored this often, with 0 never
-    max_orders: int = MAX_ORDERS
-    matching: bool = False  # crossed books of orders are resolved
-    seeks: bool = False  # a replay, whose time may jump
+    @property
+    def position(self) -> int:
+        """`seq` of the next record."""
+
+    def store(self, records: Records) -> tuple[Records, int]:
+        """Stamp `seq` and store; gives those that are new, and how many of these, the first ones, are stored.
+
+        Where there was no room, the others never will be.
+        """
+
+
+class MomentSink(Protocol):
+    """Where records of the state at times are stored, which are not published."""
+
+    def store(self, parts: Iterable[Records]) -> None:
+        """Store parts, each whole or not at all."""
 
 
 class Feed:
     """The state derived from one ring of ticks."""
 
-    def __init__(self, name: str, config: FeedBooks) -> None:
+    def __init__(
+        self, name: str, settings: Settings, instrument: Callable[[int], Instrument], line: Callable[[int], int]
+    ) -> None:
         self.origin = Origin(name)  # of what is published now: another one after each hole
-        self.config = config
-        self.schedule = Schedule(config.checkpoint_s)
-        self.books = MarketBooks(config.max_levels, config.max_orders, matching=config.matching)
-        self.bars = Bars(config.bar_s)
+        self.settings = settings
+        self.schedule = Schedule(settings.checkpoint_s)
+        self.books = MarketBooks(settings.max_levels, settings.max_orders, matching=settings.matching)
+        self.begun = False  # with states that are stored
+        self.streams: dict[Schema, Stream] = {}
+        self.moments: dict[Schema, Moment] = {}
+        self._bench = bench = Bench(settings, self.books, instrument, line, self.streams)
+        for entry in DERIVATIONS:
+            if entry.numbers(settings) and entry.make:
+                self.streams[entry.schema] = entry.make(bench)
+            elif entry.numbers(settings) and entry.moment:
+                self.moments[entry.schema] = entry.moment(bench)
         self.seen = np.zeros(64, np.bool_)  # by instrument id
         self.ticks = 0
         self.lost = 0
@@ -64,8 +80,28 @@ class Feed:
         """Have room for every id up to this one."""
         if instrument_id >= len(self.seen):
             self.seen = grown(self.seen, 2 * instrument_id)
-        self.books.reserve(instrument_id)
-        self.bars.reserve(instrument_id)
+        for stream in self.streams.values():
+            stream.reserve(instrument_id)
+
+    def begin_anew(self) -> None:
+        """What follows is of another time: forget all that is open. Books come as snapshots."""
+        self.origin = Origin(self.origin.feed)
+        for schema in self.streams:
+            if (make := BY_SCHEMA[schema].make) and BY_SCHEMA[schema].begins is not Kind.CLEAR:
+                self.streams[schema] = make(self._bench)
+        self.reserve(len(self.seen) - 1)
+
+    def of_books(self, ticks: Records) -> list[tuple[Schema, Records]]:
+        """What ticks that are not of the stream, such as a GAP of our own, lead to: of all that is kept the books."""
+        streams = [schema for schema in self.streams if BY_SCHEMA[schema].begins is Kind.CLEAR]
+        return [(schema, self.streams[schema].apply({Schema.TICK: ticks})) for schema in streams]
+
+    def apply(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
+        """What the ticks lead to, schema by schema; each is what the later ones are made of, so take them in turn."""
+        made = {Schema.TICK: ticks}
+        for schema, stream in self.streams.items():
+            made[schema] = stream.apply(made)
+            yield schema, made[schema]
 
 
 class Engine:
@@ -74,45 +110,49 @@ class Engine:
     Args:
         table: the instruments; read again when an unknown id occurs.
         publisher: where everything goes.
-        store_bbo: takes BBO records before they are published.
-        store_bars: takes BAR records before they are published.
-        store_checkpoints: takes CHECKPOINT records, which are not published.
+        sinks: by schema, what stores derived records before they are published.
+        moments: by schema, what stores the state at times; none: it is not stored.
     """
 
     def __init__(
         self,
         table: InstrumentTable,
         publisher: Publisher,
-        store_bbo: Sink,
-        store_bars: Sink,
-        store_checkpoints: CheckpointSink | None = None,
+        sinks: Mapping[Schema, Sink],
+        moments: Mapping[Schema, MomentSink] | None = None,
     ) -> None:
         self.feeds: list[Feed] = []
         self._sketches: list[Feed] = []  # to take the place of one of them
         self.foreign = 0  # records of instruments that the table does not have
-        self.bbo = 0
-        self.bars = 0
+        self.derived = dict.fromkeys(sinks, 0)  # by schema, how many were made
         self._table = table
         self._known = 0  # instruments that every feed has room for
         self._highest = 0  # instrument id of the ticks that were admitted last
         self._publisher = publisher
-        self._store_bbo = store_bbo
-        self._store_bars = store_bars
-        self._store_checkpoints = store_checkpoints
+        self._sinks = sinks
+        self._moments = moments or {}
         self._warned: set[tuple[str, int, Kind]] = set()
         self._log = structlog.get_logger()
 
-    def add_feed(self, name: str, config: FeedBooks) -> Feed:
+    def add_feed(self, name: str, settings: Settings) -> Feed:
         """A ring of ticks to follow."""
-        feed = Feed(name, config)
-        feed.reserve(self._known)
+        feed = self._new(name, settings)
         self.feeds.append(feed)
         return feed
 
+    def _new(self, name: str, settings: Settings) -> Feed:
+        feed = Feed(name, settings, self._table.by_id, self._line)
+        feed.reserve(self._known)
+        return feed
+
+    def _line(self, instrument_id: int) -> int:
+        """The first id of the symbol that this id is of."""
+        row = self._table.by_id(instrument_id)
+        return self._table.find(row.venue, row.symbol)[0].id
+
     def sketch(self, feed: Feed) -> Feed:
         """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
-        sketch = Feed(feed.origin.feed, feed.config)
-        sketch.reserve(self._known)
+        sketch = self._new(feed.origin.feed, feed.settings)
         self._sketches.append(sketch)
         return sketch
 
@@ -120,30 +160,42 @@ class Engine:
         """Forget a sketch."""
         self._sketches.remove(sketch)
 
-    def load(self, sketch: Feed, checkpoints: Records) -> Records:
-        """Have the books of stored checkpoints, given as TICK records. Returns their best bids and offers."""
-        return sketch.books.apply(self._admitted(sketch, checkpoints))
+    def load(self, sketch: Feed, checkpoints: Records) -> list[tuple[Schema, Records]]:
+        """Have the books of stored checkpoints, given as TICK records. Returns what is derived from them."""
+        return sketch.of_books(self._admitted(sketch, checkpoints))
 
-    def fold(self, sketch: Feed, ticks: Records) -> tuple[Records, Records]:
-        """What a feed's ticks lead to, best bids and offers and bars, without telling anybody.
+    def restore(self, sketch: Feed, states: StateSet) -> None:
+        """Have the states of a stored set."""
+        sketch.begun = True
+        for stream in sketch.streams.values():
+            if isinstance(stream, KeptStream):
+                stream.restore(states.records, states.source_seq)
 
-        Checkpoints that fall into these ticks are left out: they would be a short cut to what has just been folded.
+    def fold(self, sketch: Feed, ticks: Records) -> Iterator[tuple[Schema, Records]]:
+        """What a feed's ticks lead to, schema by schema, without telling anybody. Take all of it, in turn.
+
+        Moments that fall into these ticks are left out: they would be a short cut to what has just been folded.
         """
         ticks = self._admitted(sketch, ticks)
         sketch.schedule.skip(ticks)
-        bbo = sketch.books.apply(ticks)
+        yield from sketch.apply(ticks)
         self._warn(sketch)
-        return bbo, sketch.bars.apply(ticks)
 
-    def replace(self, feed: Feed, sketch: Feed, last_bbo: Iterable[Records], *, next_tick: int, next_bbo: int) -> None:
+    def replace(
+        self,
+        feed: Feed,
+        sketch: Feed,
+        last: Iterable[tuple[Schema, Records]],
+        *,
+        next_tick: int,
+    ) -> None:
         """Let a sketch take its feed's place, and tell subscribers what its books are now.
 
         Args:
             feed: that is replaced.
             sketch: what the feed is now.
-            last_bbo: the last best bid and offer of each instrument.
+            last: the last record of each series of which that one is what holds.
             next_tick: seq with which the feed goes on.
-            next_bbo: seq of the next best bid or offer that is stored.
         """
         self.discard(sketch)
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
@@ -154,8 +206,9 @@ class Engine:
             if not sketch.books.is_stale(instrument):
                 begin = Begin(sketch.origin.feed, next_tick)
                 self._publisher.publish_ticks(sketch.books.own_snapshot(instrument), begin=begin)
-        for bbo in last_bbo:
-            self._publisher.publish_bbo(bbo, begin=Begin(self._publisher.engine, next_bbo))
+        for schema, records in last:
+            begin = Begin(self._publisher.engine, self._sinks[schema].position)
+            self._publisher.publish_derived(schema, records, begin=begin)
 
     def announce(self, instruments: Iterable[int]) -> None:
         """Have topics for these books before they have records, so that one can ask for them: they are stale."""
@@ -166,42 +219,49 @@ class Engine:
     def take(self, feed: Feed, ticks: Records) -> None:
         """Publish the next ticks of a feed, and what they change."""
         ticks = self._admitted(feed, ticks)
-        if feed.config.seeks:
+        if feed.settings.seeks:
             done = 0
             for place in _first_sought(ticks).tolist():
-                self._take(feed, ticks[done:place])
-                feed.origin = Origin(feed.origin.feed)
-                feed.bars.restart()
+                self._take_on(feed, ticks[done:place])
+                feed.begin_anew()
                 done = place
             ticks = ticks[done:]
-        while self._store_checkpoints and (due := feed.schedule.due(ticks)) < len(ticks):
+        self._take_on(feed, ticks)
+
+    def _take_on(self, feed: Feed, ticks: Records) -> None:
+        if not feed.begun and len(ticks):
+            feed.begun = True
+            self._store_moments(feed, ticks[0], only_first=True)
+        while self._moments and (due := feed.schedule.due(ticks)) < len(ticks):
             self._take(feed, ticks[:due])
-            # What came of the ticks before is stored already: whoever finds the checkpoint needs nothing older.
-            self._store_checkpoints(checkpoint(book, ticks[due]) for book in feed.books.whole())
+            # What came of the ticks before is stored already: whoever finds the state needs nothing older.
+            self._store_moments(feed, ticks[due])
             ticks = ticks[due:]
         self._take(feed, ticks)
+
+    def _store_moments(self, feed: Feed, tick: np.void, *, only_first: bool = False) -> None:
+        positions = {schema: sink.position for schema, sink in self._sinks.items()}
+        for schema, moment in feed.moments.items():
+            if schema in self._moments and (moment.at_begin or not only_first):
+                self._moments[schema].store(moment.at(tick, positions))
 
     def _take(self, feed: Feed, ticks: Records) -> None:
         if not len(ticks):
             return
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
-        bbo = feed.books.apply(ticks)
+        for schema, records in feed.apply(ticks):
+            if len(records):
+                self._hand_on(feed, schema, records)
         if feed.books.unknown:
             self._warn(feed)
-        if len(bbo):
-            bbo, stored = self._store_bbo(bbo)
-            self.bbo += len(bbo)
-            self._publisher.publish_bbo(bbo[:stored], feed.origin)
-            if stored < len(bbo):
-                self._publisher.publish_bbo(bbo[stored:])
-        bars = feed.bars.apply(ticks)
-        if len(bars):
-            bars, stored = self._store_bars(bars)
-            self.bars += len(bars)
-            self._publisher.publish_bars(bars[:stored], feed.origin)
-            if stored < len(bars):
-                self._publisher.publish_bars(bars[stored:])
+
+    def _hand_on(self, feed: Feed, schema: Schema, records: Records) -> None:
+        new, stored = self._sinks[schema].store(records)
+        self.derived[schema] += len(new)
+        self._publisher.publish_derived(schema, new[:stored], feed.origin)
+        if stored < len(new):
+            self._publisher.publish_derived(schema, new[stored:])
 
     def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
         """`count` ticks before `position` were overwritten before they were read.
@@ -213,11 +273,12 @@ class Engine:
         feed.origin = Origin(feed.origin.feed)
         gaps = self._gaps(feed, position, ts_recv)
         self._publisher.publish_ticks(gaps)
-        self._publisher.publish_bbo(feed.books.apply(gaps))
+        for schema, records in feed.of_books(gaps):
+            self._publisher.publish_derived(schema, records)
 
     def mistrust(self, sketch: Feed, position: int, ts_recv: int) -> None:
         """Ticks before `position` are missing for good: every book is stale."""
-        sketch.books.apply(self._gaps(sketch, position, ts_recv))
+        sketch.of_books(self._gaps(sketch, position, ts_recv))
 
     def _gaps(self, feed: Feed, position: int, ts_recv: int) -> Records:
         instruments = np.flatnonzero(feed.seen)
@@ -254,20 +315,22 @@ class Engine:
 
     def counters(self) -> dict[str, int]:
         """What was counted, over all feeds."""
+        counted: set[str] = set()  # by streams: what the engine counts itself is more than one feed's
         total = {
             "records": sum(feed.ticks for feed in self.feeds),
             "lost": sum(feed.lost for feed in self.feeds),
             "foreign": self.foreign,
-            "bbo": self.bbo,
-            "bars": self.bars,
+            **{FACTS[schema].table: count for schema, count in self.derived.items()},
             "books_live": sum(feed.books.live for feed in self.feeds),
             "books_stale": sum(feed.books.stale for feed in self.feeds),
             "books_bytes": sum(feed.books.memory_bytes for feed in self.feeds),
         }
         for feed in self.feeds:
-            for name, value in (feed.books.counters | feed.bars.counters).items():
-                if name != "bars":
-                    total[name] = total.get(name, 0) + value
+            for stream in feed.streams.values():
+                for name, value in stream.counters.items():
+                    if name not in total or name in counted:
+                        counted.add(name)
+                        total[name] = total.get(name, 0) + value
         return total
 
     def _admitted(self, feed: Feed, ticks: Records) -> Records:
@@ -302,7 +365,7 @@ def _first_sought(ticks: Records) -> NDArray[np.intp]:
     return np.flatnonzero(sought & ~np.concatenate([[False], sought[:-1]]))
 
 
-def warm_up() -> None:
+def warm_up(settings: Settings) -> None:
     """Compile, or load, every kernel of the engine for this process: seconds at first, milliseconds later."""
     ticks = np.zeros(5, TICK)
     ticks["kind"] = Kind.CLEAR, Kind.LEVEL, Kind.TRADE, Kind.CLEAR, Kind.ORDER_ADD
@@ -311,8 +374,11 @@ def warm_up() -> None:
     ticks["flags"] = Flag.LAST
     ticks["flags"][3] |= Flag.ON_ORDERS
     ticks["ts_event"] = 1
-    books = MarketBooks()
-    books.apply(ticks)
-    books.of_orders.order_snapshot(0)
-    Bars((1,)).apply(ticks)
-    publisher.warm_up()
+    row = Instrument(1, "venue", "SYMBOL", 0, 0)
+    feed = Feed("", settings, lambda _: row, lambda _: 1)
+    for _ in feed.apply(ticks):
+        pass
+    feed.books.of_orders.order_snapshot(0)
+    for entry in DERIVATIONS:
+        entry.warm_up(settings)
+    publisher.warm_up(channels_of(settings))

@@ -8,58 +8,56 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive.derivation import series_of
 from tickplant.records.arrays import selected
+from tickplant.records.layouts import Schema
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 Records = NDArray[np.void]
 Key = tuple[int, int]
-"""A series of derived records: instrument id, and length of the bars in seconds, 0 for best bid and offer."""
+"""A series of derived records: instrument id, and number of the series."""
 
 PATIENCE_S: Final = 5.0
 """How long recovered records wait for a writer that takes nothing at all."""
 
 
 class Stored:
-    """How far each series is stored, by the seq of the tick that made its last record."""
+    """How far each series of one schema is stored, by the seq of the tick that made its last record."""
 
-    def __init__(self) -> None:
-        self._newest: dict[int, NDArray[np.int64]] = {}  # by interval; by instrument id
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._newest: dict[int, NDArray[np.int64]] = {}  # by number of the series; by instrument id
 
-    def know(self, instrument: int, interval_s: int, source_seq: int) -> None:
+    def know(self, instrument: int, series: int, source_seq: int) -> None:
         """It is stored at least up to there."""
-        newest = self._newest.get(interval_s, np.full(0, -1, np.int64))
+        newest = self._newest.get(series, np.full(0, -1, np.int64))
         if instrument >= len(newest):
             newest = np.concatenate([newest, np.full(instrument + 1, -1, np.int64)])
         newest[instrument] = max(newest[instrument], source_seq)
-        self._newest[interval_s] = newest
+        self._newest[series] = newest
 
     def missing(self, records: Records) -> Records:
         """Those of these records that are not stored, in order; from now on they count as stored."""
         new = np.ones(len(records), np.bool_)
-        intervals = _intervals(records)
-        for interval_s, newest in self._newest.items():
+        numbers = series_of(self._schema, records)
+        for series, newest in self._newest.items():
             instruments = np.minimum(records["instrument"], len(newest) - 1)
-            known = (intervals == interval_s) & (records["instrument"] < len(newest))
+            known = (numbers == series) & (records["instrument"] < len(newest))
             new &= ~known | (records["source_seq"].astype(np.int64) > newest[instruments])
         records = selected(records, new)
-        for key, source_seq in newest_of(records).items():
+        for key, source_seq in newest_of(self._schema, records).items():
             self.know(*key, source_seq)
         return records
 
 
-def newest_of(records: Records) -> dict[Key, int]:
+def newest_of(schema: Schema, records: Records) -> dict[Key, int]:
     """`source_seq` of the last record of each series in records that are in order."""
-    keys = (records["instrument"].astype(np.uint64) << np.uint64(32)) | _intervals(records)
+    keys = (records["instrument"].astype(np.uint64) << np.uint64(32)) | series_of(schema, records)
     last, places = np.unique(keys[::-1], return_index=True)
     seqs = records["source_seq"][::-1][places]
     return {(key >> 32, key & 0xFFFFFFFF): seq for key, seq in zip(last.tolist(), seqs.tolist(), strict=True)}
-
-
-def _intervals(records: Records) -> NDArray[np.uint64]:
-    names = records.dtype.names or ()
-    return records["interval_s"].astype(np.uint64) if "interval_s" in names else np.zeros(len(records), np.uint64)
 
 
 class Output:
@@ -70,11 +68,19 @@ class Output:
     """
 
     def __init__(
-        self, ring: Ring | None, label: str, *, lossless: bool, resumes: bool, while_waiting: Callable[[], None]
+        self,
+        schema: Schema,
+        ring: Ring | None,
+        label: str,
+        *,
+        lossless: bool,
+        resumes: bool,
+        while_waiting: Callable[[], None],
     ) -> None:
         self.made = 0
         self.dropped = 0
         self.repeated = 0  # records that a predecessor had stored
+        self._schema = schema
         self._lossless = lossless
         self._while_waiting = while_waiting
         self._producer = ring.producer() if ring else None
@@ -84,13 +90,18 @@ class Output:
         self._label = label
         self._stored = self.in_ring() if resumes else {}
 
+    @property
+    def position(self) -> int:
+        """`seq` of the next record."""
+        return self._producer.position if self._producer else self._next_seq
+
     def in_ring(self) -> dict[Key, int]:
         """How far each series is stored, as far as the ring still tells. Nothing is overtaken: only we write to it."""
         ring = self._ring
         if ring is None or self._next_seq == ring.start:
             return {}
         with ring.consumer(f"{self._label}-restart", Mode.LOSSY, start=OLDEST) as consumer:
-            return newest_of(consumer.read(ring.capacity_records))
+            return newest_of(self._schema, consumer.read(ring.capacity_records))
 
     def store(self, records: Records, *, patient: bool = False) -> tuple[Records, int]:
         """Stamp `seq` and hand over; returns the records that are new, and how many of them were taken, the first ones.
@@ -100,7 +111,7 @@ class Output:
         """
         if self._stored:
             records = self._only_new(records)
-        first = self.next_seq
+        first = self.position
         self._next_seq = first + len(records)
         records["seq"] = np.arange(first, self._next_seq, dtype=np.uint64)
         if self._producer is None or not len(records):
@@ -118,22 +129,18 @@ class Output:
             self._producer.drop(len(records) - done)
         return records, done
 
-    @property
-    def next_seq(self) -> int:
-        """What the next record that is stored gets."""
-        return self._producer.position if self._producer else self._next_seq
-
     def _wait(self, left: int) -> None:
         self._in_hand = left
         self._while_waiting()
 
-    def account(self, schema: str) -> Account | None:
+    def account(self) -> Account | None:
         """What must add up, where there is a ring."""
         if self._producer is None:
             return None
         published = self._producer.position - self._began
+        name = self._schema.name.lower()
         return accounts.deriving(
-            self._label, schema, self.made, published=published, dropped=self.dropped, waiting=self._in_hand
+            self._label, name, self.made, published=published, dropped=self.dropped, waiting=self._in_hand
         )
 
     def close(self) -> None:
@@ -143,9 +150,9 @@ class Output:
 
     def _only_new(self, records: Records) -> Records:
         new = np.ones(len(records), np.bool_)
-        for i, (instrument, interval_s) in enumerate(zip(records["instrument"], _intervals(records), strict=True)):
-            record, key = records[i], (int(instrument), int(interval_s))
-            if record["source_seq"] <= self._stored.get(key, -1):
+        numbers = series_of(self._schema, records).tolist()
+        for i, key in enumerate(zip(records["instrument"].tolist(), numbers, strict=True)):
+            if records[i]["source_seq"] <= self._stored.get(key, -1):
                 new[i] = False
             else:
                 self._stored.pop(key, None)  # from here on, all of it is new

@@ -17,13 +17,14 @@ import structlog
 import zmq
 from numpy.typing import NDArray
 
-from tickplant.engine.checkpoints import CheckpointOutput
+from tickplant.derive.derivation import Series, Settings
+from tickplant.derive.registry import channels_of
 from tickplant.engine.client_sockets import check_exposed
-from tickplant.engine.core import Engine, FeedBooks
+from tickplant.engine.core import Engine
 from tickplant.engine.core import warm_up as warm_up_core
-from tickplant.engine.derived_sink import Output
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_line import HistoryLine
+from tickplant.engine.outputs import Outputs
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
@@ -68,6 +69,7 @@ class EngineProcess:
         self._overruns = 0
         self._rebuilds = 0
         config = spec.config
+        self._settings = settings_of(spec)
         for address in (config.publish, requests_address(config)):
             check_exposed(address, insecure=config.insecure)
 
@@ -88,7 +90,7 @@ class EngineProcess:
             context,
             config.publish,
             table.by_id,
-            bar_s=config.bar_s,
+            channels=channels_of(self._settings),
             recovery_bytes=config.recovery_mib << 20,
             high_water_messages=config.high_water_messages,
             lossless=spec.gating,
@@ -102,20 +104,17 @@ class EngineProcess:
             self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
         linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
         resources.callback(self._publisher.close, linger_s)
-        self._checkpoints = self._checkpoint_output(resources)
-        self._outputs = {
-            Schema(ref.schema): self._output(ref, resources) for ref in spec.outputs if ref.schema != Schema.CHECKPOINT
-        }
-        for schema in (Schema.BBO, Schema.BAR):
-            nowhere = Output(None, spec.name, lossless=False, resumes=False, while_waiting=self._loop.beat)
-            self._outputs.setdefault(schema, nowhere)
-        self._engine = Engine(
-            table,
-            self._publisher,
-            self._outputs[Schema.BBO].store,
-            self._outputs[Schema.BAR].store,
-            self._checkpoints.store if self._checkpoints else None,
+        self._outputs = Outputs(
+            spec.outputs,
+            self._settings,
+            spec.name,
+            Path(spec.plant.run_dir),
+            resources,
+            lossless=spec.gating,
+            resumes=not spec.pasts,
+            while_waiting=self._loop.beat,
         )
+        self._engine = Engine(table, self._publisher, self._outputs.streams, self._outputs.moments)
         want = partial(self._loop.client.send, WantHistory())
         self._history = HistoryLine(context, spec.history, want=want) if spec.history else None
         self._router = Router(
@@ -149,8 +148,7 @@ class EngineProcess:
         self._loop.client.hello()
         while not (self._loop.stopping and self._finished()):
             more = self._read_rings()
-            if self._checkpoints and self._checkpoints.waiting:
-                self._checkpoints.flush()
+            self._outputs.flush()
             if more:
                 self._attend(0.0)
             else:
@@ -179,18 +177,14 @@ class EngineProcess:
             "overruns": self._overruns,
             "rebuilds": self._rebuilds,
             "rebuilding": sum(source.rebuild is not None for source in self._inputs),
-            "derived_dropped": sum(output.dropped for output in self._outputs.values()),
-            "derived_repeated": sum(output.repeated for output in self._outputs.values()),
-            "checkpoints": self._checkpoints.stored if self._checkpoints else 0,
-            "checkpoints_dropped": self._checkpoints.dropped if self._checkpoints else 0,
+            **self._outputs.counters(),
         }
 
     def accounts(self) -> list[Account]:
         """What must add up, of each ring."""
         name = self.spec.name
-        balances = [source.account(name) for source in self._inputs]
-        balances += [output.account(schema.name.lower()) for schema, output in self._outputs.items()]
-        return [account for account in balances if account]
+        balances = [account for source in self._inputs if (account := source.account(name))]
+        return balances + self._outputs.accounts()
 
     # ------------------------------------------------------------------------------------------------ one turn
 
@@ -247,7 +241,7 @@ class EngineProcess:
             feed,
             self.spec.pasts[feed],
             lambda: np.flatnonzero(source.feed.seen).tolist(),
-            self.spec.config.bar_s,
+            self._settings,
             whole=self.spec.gating,  # an ingest takes the time that this takes
         )
         source.rebuild = Rebuild(
@@ -256,9 +250,9 @@ class EngineProcess:
             source.ring,
             self.spec.name,
             past,
-            stored=self._outputs[Schema.BBO].in_ring() | self._outputs[Schema.BAR].in_ring(),
-            store_bbo=self._outputs[Schema.BBO].store,
-            store_bars=self._outputs[Schema.BAR].store,
+            stored=self._outputs.in_rings(),
+            outlets=self._outputs.outlets(),
+            settled=lambda: self._outputs.are_settled(lambda schema: self._store.next_seq(self.spec.name, schema)),
             mode=Mode.GATING if self.spec.gating else Mode.LOSSY,
             give_up_s=self.spec.config.restore_s,
         )
@@ -275,8 +269,7 @@ class EngineProcess:
         """A turn of a rebuild; at its end the feed is published again."""
         busy = rebuild.turn()
         if rebuild.finished and rebuild.live:
-            nexts = {"next_tick": rebuild.live.position, "next_bbo": self._outputs[Schema.BBO].next_seq}
-            self._engine.replace(source.feed, rebuild.feed, rebuild.last_bbo(), **nexts)
+            self._engine.replace(source.feed, rebuild.feed, rebuild.last(), next_tick=rebuild.live.position)
             source.feed = rebuild.feed
             source.attach(rebuild.live, rebuild.lost)
             self._rebuilds += 1
@@ -293,7 +286,7 @@ class EngineProcess:
         due_s = self._loop.due_s
         if any(source.rebuild for source in self._inputs):
             due_s = min(due_s, REBUILD_POLL_S)
-        if self._checkpoints and self._checkpoints.waiting:
+        if self._outputs.waiting:
             due_s = min(due_s, CHECKPOINT_POLL_S)
         self._attend(due_s if quiet else 0.0)
         for consumer in reading:
@@ -337,41 +330,12 @@ class EngineProcess:
 
     # ------------------------------------------------------------------------------------------------ set-up
 
-    def _output(self, ref: RingRef, resources: contextlib.ExitStack) -> Output:
-        ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
-        output = Output(
-            ring,
-            self.spec.name,
-            lossless=self.spec.gating,
-            resumes=not self.spec.pasts,
-            while_waiting=self._loop.beat,
-        )
-        resources.callback(output.close)
-        return output
-
-    def _checkpoint_output(self, resources: contextlib.ExitStack) -> CheckpointOutput | None:
-        for ref in self.spec.outputs:
-            if ref.schema == Schema.CHECKPOINT and self.spec.config.checkpoint_s:
-                ring = resources.enter_context(Ring.attach(ref.name, Schema.CHECKPOINT, Path(self.spec.plant.run_dir)))
-                output = CheckpointOutput(ring, lossless=self.spec.gating, while_waiting=self._loop.beat)
-                resources.callback(output.close)
-                return output
-        return None
-
     def _input(self, ref: RingRef, resources: contextlib.ExitStack) -> Input:
         ring = resources.enter_context(Ring.attach(ref.name, Schema(ref.schema), Path(self.spec.plant.run_dir)))
-        config = self.spec.config
-        feed = self._engine.add_feed(
-            ref.producer,
-            FeedBooks(
-                max_levels=config.max_levels,
-                bar_s=config.bar_s,
-                checkpoint_s=config.checkpoint_s if self._checkpoints else 0,
-                max_orders=config.max_orders,
-                matching=ref.producer in self.spec.matching,
-                seeks=self.spec.wait_for_subscriber,
-            ),
+        settings = self._settings._replace(
+            matching=ref.producer in self.spec.matching, seeks=self.spec.wait_for_subscriber
         )
+        feed = self._engine.add_feed(ref.producer, settings)
         source = Input(ref, ring, feed)
         resources.callback(source.detach)
         if ref.producer in self.spec.pasts and ring.head > 0:
@@ -383,17 +347,29 @@ class EngineProcess:
         return source
 
 
-def warm_up() -> None:
-    """Compile or load the kernels of every engine."""
+def settings_of(spec: EngineSpec) -> Settings:
+    """What such an engine keeps of a feed."""
+    config = spec.config
+    return Settings(
+        max_levels=config.max_levels,
+        bar_s=config.bar_s,
+        checkpoint_s=config.checkpoint_s,
+        max_orders=config.max_orders,
+        series=tuple(Series(one.number, one.name, one.symbols) for one in spec.series),
+    )
+
+
+def warm_up(settings: Settings = Settings(bar_s=(1,))) -> None:  # noqa: B008  # immutable
+    """Compile or load the kernels of every engine, and those of what these settings add."""
     prepare_ring()
-    warm_up_core()
+    warm_up_core(settings)
     warm_up_codec()
 
 
 def main() -> None:
     """Run one engine; ends the process."""
     with child_process(EngineSpec) as spec:
-        warm_up()
+        warm_up(settings_of(spec))
         with contextlib.ExitStack() as resources:
             process = EngineProcess(spec, resources)
             settle()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from tickplant.derive.series_sorter import SeriesSorter
 from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import Guard
 from tickplant.engine.retention import Origin, Past, Source, first_seq_of
@@ -23,15 +24,14 @@ from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
-from tickplant.records.layouts import BAR, BBO, DTYPES, TICK, Schema
+from tickplant.records.layouts import DTYPES, TICK, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
-    BBO_CHANNEL,
     HEADER_BYTES,
     MESSAGE_RECORDS,
     TICK_CHANNELS,
     TopicInfo,
-    bar_channel,
     make_topic,
     pack_header,
 )
@@ -107,11 +107,12 @@ class Topic:
 
 
 class _Stream:
-    """Topics of one schema."""
+    """Topics of one schema; `numbers`: of the series that each channel is of, where the schema has series."""
 
-    def __init__(self, schema: Schema, channels: Sequence[str]) -> None:
+    def __init__(self, schema: Schema, channels: Sequence[str], numbers: Sequence[int] = ()) -> None:
         self.schema = schema
         self.channels = tuple(channels)
+        self.sorter = SeriesSorter(schema, numbers)
         self.routes: dict[int, tuple[Topic, TopicInfo]] = {}  # by instrument id * channels + channel
         self.slots = np.full(0, -1, np.int32)
 
@@ -128,7 +129,7 @@ class Publisher:
         context: of ZeroMQ.
         address: to bind.
         instrument: gives the row of an instrument id; called once a topic.
-        bar_s: lengths of the bars, seconds.
+        channels: of derived records: by schema and number of the series, the channel.
         recovery_bytes: bound on the messages kept for recovery, of all topics together.
         high_water_messages: messages that may wait for one slow subscriber.
         lossless: wait for slow subscribers instead of dropping.
@@ -145,7 +146,7 @@ class Publisher:
         instrument: Callable[[int], Instrument],
         *,
         engine: str = "engine",
-        bar_s: Sequence[int] = (1, 60),
+        channels: Mapping[Schema, Mapping[int, str]] | None = None,
         recovery_bytes: int = 64 << 20,
         high_water_messages: int = 10_000,
         lossless: bool = False,
@@ -170,10 +171,10 @@ class Publisher:
         self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
         self._carried = np.zeros(64, np.uint32)
-        self._bar_s = np.array(bar_s, np.uint32)
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
-        self._bbo = _Stream(Schema.BBO, [BBO_CHANNEL])
-        self._bars = _Stream(Schema.BAR, [bar_channel(interval_s) for interval_s in bar_s])
+        self._derived = {
+            schema: _Stream(schema, list(names.values()), list(names)) for schema, names in (channels or {}).items()
+        }
         # XPUB: a PUB that tells of subscriptions, and that can be asked to wait.
         self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
         self.socket.set(zmq.SNDHWM, high_water_messages)
@@ -207,16 +208,15 @@ class Publisher:
         tick_channels(ticks, masks, self._carried)
         self._publish(self._ticks, ticks, masks, origin, begin, highest)
 
-    def publish_bbo(self, bbo: Records, origin: Origin | None = None, *, begin: Begin | None = None) -> None:
-        """Send BBO records, stored ones that were derived from this origin; see `publish_ticks`."""
-        self._publish(self._bbo, bbo, np.ones(len(bbo), np.uint32), origin, begin)
-
-    def publish_bars(self, bars: Records, origin: Origin | None = None) -> None:
-        """Send BAR records, of the lengths that were announced; see `publish_bbo`."""
-        masks = np.zeros(len(bars), np.uint32)
-        for i, interval_s in enumerate(self._bar_s):
-            masks[bars["interval_s"] == interval_s] = 1 << i
-        self._publish(self._bars, bars, masks, origin)
+    def publish_derived(
+        self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
+    ) -> None:
+        """Send derived records of the series that were announced, made of ticks of this origin; see `publish_ticks`."""
+        if not len(records):
+            return
+        stream = self._derived[schema]
+        words, keys, starts = stream.sorter.sort(records)
+        self._send_sorted(stream, words, keys, starts, origin, begin)
 
     def has_channel(self, instrument_id: int, channel: str) -> bool:
         """Whether there is such a topic of TICK records."""
@@ -274,16 +274,24 @@ class Publisher:
         records: Records,
         masks: NDArray[np.uint32],
         origin: Origin | None,
-        begin: Begin | None = None,
-        highest: int = 0,  # instrument id, where it is known
+        begin: Begin | None,
+        highest: int,
     ) -> None:
-        if not len(records):
-            return
-        record_bytes = records.dtype.itemsize
-        instruments = records["instrument"]
-        stream.reserve(highest or fanout.survey(instruments, _NOBODY)[1])
-        words = records.view(np.uint64).reshape(len(records), record_bytes // 8)
-        rows, keys, starts = fanout.group(words, instruments, masks, len(stream.channels), stream.slots)
+        words = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
+        stream.reserve(highest)
+        rows, keys, starts = fanout.group(words, records["instrument"], masks, len(stream.channels), stream.slots)
+        self._send_sorted(stream, rows, keys, starts, origin, begin)
+
+    def _send_sorted(
+        self,
+        stream: _Stream,
+        rows: fanout.Words,
+        keys: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        origin: Origin | None,
+        begin: Begin | None,
+    ) -> None:
+        record_bytes = 8 * rows.shape[1]
         data = rows.tobytes()
         publish_ns = time.time_ns()
         producer = origin.feed if origin and stream is self._ticks else self.engine
@@ -368,12 +376,17 @@ class Publisher:
         return topic, info
 
 
-def warm_up() -> None:
-    """Compile the kernels."""
-    for dtype in (TICK, BBO, BAR):
-        for count in (1, 2):  # a column of one record is contiguous, which is another type
-            records = np.zeros(count, dtype)
-            words = records.view(np.uint64).reshape(count, dtype.itemsize // 8)
-            fanout.survey(records["instrument"], _NOBODY)
-            fanout.group(words, records["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
+def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
+    """Compile the kernels, as they are used for these derived records."""
+    for count in (1, 2):  # a column of one record is contiguous, which is another type
+        ticks = np.zeros(count, TICK)
+        words = ticks.view(np.uint64).reshape(count, TICK.itemsize // 8)
+        fanout.survey(ticks["instrument"], _NOBODY)
+        fanout.group(words, ticks["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
+    for schema, names in channels.items():
+        if names:
+            records = np.zeros(1, DTYPES[schema])
+            if FACTS[schema].series:
+                records[FACTS[schema].series] = next(iter(names))
+            SeriesSorter(schema, list(names)).sort(records)
     tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))

@@ -11,19 +11,20 @@ store may take long: the store calls back meanwhile, and the engine may end the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from tickplant.derive.registry import BY_SCHEMA
 from tickplant.engine.core import Engine, Feed
 from tickplant.engine.derived_sink import Key, Stored
 from tickplant.errors import StoreError
 from tickplant.records.arrays import joined
-from tickplant.records.layouts import BBO, TICK
+from tickplant.records.layouts import TICK, Schema
 from tickplant.runtime.child_loop import Stopped
 from tickplant.shm.ring import OLDEST, Consumer, Mode, Ring
 from tickplant.store.restore import FeedPast
@@ -34,11 +35,8 @@ BATCH_RECORDS: Final = 8192
 DRY_S: Final = 1.0
 
 
-class Outlet(Protocol):
-    """What takes derived records."""
-
-    def __call__(self, records: Records, *, patient: bool) -> tuple[Records, int]:
-        """Store them."""
+Outlet = Callable[[Records], object]
+"""What takes derived records that are to be stored."""
 
 
 class Rebuild:
@@ -50,9 +48,9 @@ class Rebuild:
         ring: of the feed.
         label: of the engine, in rings.
         past: what is stored of the feed.
-        stored: how far the engine's rings say that derived records are stored.
-        store_bbo: takes those that are not.
-        store_bars: likewise.
+        stored: how far the engine's rings say that derived records are stored, by schema.
+        outlets: by schema, what takes those that are not.
+        settled: whether all that the engine's rings hold is in the journal, so that one may look there.
         mode: how the ring is read afterwards.
         give_up_s: an engine that finds nothing new for this long goes on with the ring alone, its books stale.
     """
@@ -65,9 +63,9 @@ class Rebuild:
         label: str,
         past: FeedPast,
         *,
-        stored: dict[Key, int],
-        store_bbo: Outlet,
-        store_bars: Outlet,
+        stored: Mapping[Schema, Mapping[Key, int]],
+        outlets: Mapping[Schema, Outlet],
+        settled: Callable[[], bool] = lambda: True,
         mode: Mode = Mode.LOSSY,
         give_up_s: float = 60.0,
     ) -> None:
@@ -79,11 +77,13 @@ class Rebuild:
         self._ring = ring
         self._label = label
         self._past = past
-        self._stored = Stored()
-        for (instrument, interval_s), source_seq in stored.items():
-            self._stored.know(instrument, interval_s, source_seq)
-        self._store = store_bbo, store_bars
-        self._bbo: dict[int, Records] = {}  # by instrument: the last one
+        self._stored = {schema: Stored(schema) for schema in outlets}
+        for schema, known in stored.items():
+            for key, source_seq in known.items():
+                self._stored[schema].know(*key, source_seq)
+        self._outlets = outlets
+        self._settled = settled
+        self._last: dict[tuple[Schema, int], Records] = {}  # by instrument: what subscribers get again
         self._mode = mode
         self._give_up_s = give_up_s
         self._begun = False
@@ -111,6 +111,8 @@ class Rebuild:
             return True
         try:
             if not self._begun:
+                if not self._settled():
+                    return False
                 self._begin()
             ticks = self._read()
         except Stopped:
@@ -129,9 +131,9 @@ class Rebuild:
             return True
         return len(ticks) > 0
 
-    def last_bbo(self) -> list[Records]:
-        """The last best bid and offer of each instrument."""
-        return list(self._bbo.values())
+    def last(self) -> list[tuple[Schema, Records]]:
+        """The last record of each instrument, of the schemas whose last record is what holds."""
+        return [(schema, records) for (schema, _), records in self._last.items()]
 
     def close(self) -> None:
         """Let go of what it reads."""
@@ -147,15 +149,18 @@ class Rebuild:
         count = len(beginning.checkpoints)
         self._log.info("restoring", feed=self._past.feed, first_seq=beginning.first_seq, checkpoint_records=count)
         for mark in stored:
-            self._stored.know(mark.instrument, mark.interval_s, mark.source_seq)
+            self._stored[mark.schema].know(mark.instrument, mark.series, mark.source_seq)
         self._engine.discard(self.feed)
         self.feed = self._engine.sketch(self.old)
-        self._engine.announce(mark.instrument for mark in stored if not mark.interval_s)
-        self._bbo.clear()
+        self._engine.announce(mark.instrument for mark in stored if mark.of_books)
+        self._last.clear()
         if count:
             # What is derived from ticks before a checkpoint is stored: the bests that it leads to are published when
             # the feed is back, and not stored.
-            self._remember(self._engine.load(self.feed, beginning.checkpoints))
+            for schema, records in self._engine.load(self.feed, beginning.checkpoints):
+                self._remember(schema, records)
+        if beginning.states:
+            self._engine.restore(self.feed, beginning.states)
         self._next = beginning.first_seq
         self._ticks = self._ticks[:0]
         self._begun, self._heard_s = True, time.monotonic()
@@ -210,15 +215,16 @@ class Rebuild:
             if first != self._next:
                 self._log.error("ticks are missing", ring=self._ring.name, first=self._next, count=first - self._next)
                 self._engine.mistrust(self.feed, first, int(part[0]["ts_recv"]))
-            bbo, bars = self._engine.fold(self.feed, part)
-            self._remember(bbo)
-            for store, records in zip(self._store, (bbo, bars), strict=True):
-                missing = self._stored.missing(records)
+            for schema, records in self._engine.fold(self.feed, part):
+                if BY_SCHEMA[schema].restated:
+                    self._remember(schema, records)
+                missing = self._stored[schema].missing(records)
                 if len(missing):
-                    store(missing, patient=True)
+                    self._outlets[schema](missing)
             self._next = int(seqs[stop - 1]) + 1
 
-    def _remember(self, bbo: Records) -> None:
-        for place in np.unique(bbo["instrument"][::-1], return_index=True)[1].tolist():
-            row = len(bbo) - 1 - place
-            self._bbo[int(bbo[row]["instrument"])] = joined([bbo[row : row + 1]], BBO)
+    def _remember(self, schema: Schema, records: Records) -> None:
+        for place in np.unique(records["instrument"][::-1], return_index=True)[1].tolist():
+            row = len(records) - 1 - place
+            last = joined([records[row : row + 1]], records.dtype)
+            self._last[schema, int(records[row]["instrument"])] = last

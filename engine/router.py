@@ -16,6 +16,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from tickplant.derive.registry import BY_SCHEMA
 from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import REQUEST_FRAMES, Guard
 from tickplant.engine.history_line import Envelope, HistoryLine
@@ -199,7 +200,8 @@ class Router:
             stale = bool(records[-1]["kind"] == Kind.GAP)
         else:
             records = topic.last_records(2 if channel == "quote" else 1)
-            stale = info.schema == Schema.BBO and bool(records[-1]["flags"] & Flag.STALE)
+            entry = BY_SCHEMA.get(Schema(info.schema))
+            stale = entry is not None and entry.restated and bool(records[-1]["flags"] & Flag.STALE)
         reply = Snapshot(request.id, self._publisher.epoch, info, len(records), stale)
         return reply, [records.tobytes()]
 

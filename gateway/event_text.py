@@ -6,6 +6,7 @@ stand beside the records. Built by hand: a message is few records, and Arrow's c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,6 +20,7 @@ from tickplant.client.book_request import book_of
 from tickplant.client.topic_message import Message
 from tickplant.instruments import format_decimal
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, GapCause, Kind, Schema, StatusCode
+from tickplant.records.schemas import FACTS, PRICES, REALS, SIZES
 from tickplant.records.statistics import StatisticCode
 from tickplant.times import format_time
 from tickplant.wire import Snapshot
@@ -43,14 +45,6 @@ _SIDES: Final = {True: {1: '"buy"', 2: '"sell"'}, False: {1: '"bid"', 2: '"ask"'
 _TICK: Final = (
     *("ts_event", "ts_recv", "kind", "side", "price", "size"),
     *("venue_seq", "order_id", "flags", "seq"),
-)
-_BBO: Final = (
-    *("ts_event", "ts_recv", "bid_price", "bid_size", "ask_price", "ask_size"),
-    *("source_seq", "flags", "seq"),
-)
-_BAR: Final = (
-    *("ts_event", "ts_recv", "ts_open", "interval_s", "open", "high", "low", "close"),
-    *("volume", "buy_volume", "trades", "source_seq", "flags", "seq"),
 )
 
 
@@ -164,7 +158,7 @@ def rows(message: Message) -> Iterator[str]:
 def _rows(schema: Schema, records: Records, price_scale: int, size_scale: int) -> Iterator[str]:
     if schema is Schema.TICK:
         return _ticks(records, price_scale, size_scale)
-    names = _BBO if schema is Schema.BBO else _BAR
+    names = ("ts_event", "ts_recv", *FACTS[schema].shown)
     writers = [_writer(name, price_scale, size_scale) for name in names]
     return (
         f"{{{','.join(write(value) for write, value in zip(writers, row, strict=True))}}}"
@@ -190,14 +184,16 @@ def _ticks(records: Records, price_scale: int, size_scale: int) -> Iterator[str]
         )
 
 
-def _writer(name: str, price_scale: int, size_scale: int) -> Callable[[int], str]:
-    """What writes one member of a best bid and offer or of a bar."""
+def _writer(name: str, price_scale: int, size_scale: int) -> Callable[[Any], str]:
+    """What writes one member of a derived record."""
     if name.startswith("ts_"):
         return lambda value: f'"{name}":{"null" if name == "ts_event" and not value else time_text(value)}'
-    if name in ("open", "high", "low", "close", "bid_price", "ask_price"):
+    if name in PRICES:
         return lambda value: f'"{name}":{_decimal(value, price_scale)}'
-    if name in ("volume", "buy_volume", "bid_size", "ask_size"):
+    if name in SIZES:
         return lambda value: f'"{name}":{_decimal(value, size_scale)}'
+    if name in REALS:
+        return lambda value: f'"{name}":{value if math.isfinite(value) else "null"}'
     return lambda value: f'"{name}":{value}'
 
 

@@ -24,7 +24,7 @@ FORMS: Final = (JSON, NDJSON, CSV, ARROW)
 TEXT_ROWS: Final = 1 << 14
 """Rows that become text at once: a few MiB."""
 
-LONG: Final = frozenset({"venue_seq", "order_id", "event_ns", "recv_ns"})
+LONG: Final = frozenset({"venue_seq", "order_id", "first_id", "last_id", "event_ns", "recv_ns"})
 """Whole numbers that are text in JSON, since many readers keep 53 bits of them."""
 
 

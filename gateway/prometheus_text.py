@@ -6,7 +6,10 @@ what this gateway has seen of the messages that its clients want.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from tickplant.gateway.latencies import BOUNDS_S, STAGES
@@ -115,6 +118,7 @@ def metrics_text(
         labels = {"producer": producer, "schema": schema, "reader": reader}
         about = "Most records that a reader was seen to be behind."
         text.add("ring_lag_high_water_records", "gauge", about, lag, labels)
+    _disk(text, services.readers.data_dir)
     _latencies(text, services)
     _gateway(text, services)
     return text.encode()
@@ -158,6 +162,13 @@ def _counters(text: _Text, process: ProcessStatus) -> None:
                 text.add(known.name, known.kind, known.about, number, {**labels, known.label: word})
         elif isinstance(value, int | float) and not isinstance(value, bool):
             text.add(known.name, known.kind, known.about, value, labels)
+
+
+def _disk(text: _Text, data_dir: Path) -> None:
+    with contextlib.suppress(OSError):  # not yet there
+        usage = shutil.disk_usage(data_dir)
+        text.add("disk_size_bytes", "gauge", "Size of the file system that holds the store.", usage.total)
+        text.add("disk_free_bytes", "gauge", "What is free of it.", usage.free)
 
 
 def _latencies(text: _Text, services: Services) -> None:

@@ -41,7 +41,7 @@ BLOCK_ROWS: Final = 1 << 14
 PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
-Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars"]
+Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars", "values", "trade_bars"]
 Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
 End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
 Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]
@@ -69,6 +69,9 @@ async def history(
     after: After = None,
     newest: Annotated[bool, QueryParameter(description="the last rows of the range instead of its first ones")] = False,
     interval_s: Annotated[int | None, QueryParameter(ge=1, le=86_400, description="length of bars, seconds")] = None,
+    series: Annotated[
+        str | None, QueryParameter(description="of values and bars of trades: its name, as rsi-14.1m", max_length=128)
+    ] = None,
     where: Annotated[
         str | None, QueryParameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
     ] = None,
@@ -82,21 +85,24 @@ async def history(
     places = _places(after)
     if newest and (after is not None or not limit):
         raise bad("newest", "goes neither with after nor with limit=0")
-    if interval_s is not None and table != "bars":
-        raise bad("interval_s", "is about bars")
-    wanted = where
-    if interval_s is not None:
-        wanted = f"interval_s = {interval_s}" + (f" and ({where})" if where else "")
+    wanted = [f"({where})"] if where else []
+    for name, value, about in (("interval_s", interval_s, ("bars",)), ("series", series, ("values", "trade_bars"))):
+        if value is not None and table not in about:
+            raise bad(name, f"is about {' and '.join(about)}")
+        if value is not None:
+            wanted.append(f"{name} = {value}")
     how: dict[str, Any] = {
         "start_ns": _time("start", start),
         "end_ns": _time("end", end),
         "clock": clock,
-        "where": wanted,
+        "where": " and ".join(wanted) or None,
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
         "prices": prices if form == ARROW else "decimal",
     }
 
     def ask(store: Store) -> Question:
+        if series is not None:
+            _check_series(store, series)
         return Question(store, table, venue, symbol, **how)
 
     fingerprint = await services.readers.read(lambda store: ask(store).fingerprint(places))
@@ -117,6 +123,13 @@ async def history(
     if page.after is not None and not newest:
         headers["Link"] = f'<{_next_url(request, cursor_text(page.after))}>; rel="next"'
     return Response(body, media_type=form, headers=headers)
+
+
+def _check_series(store: Store, name: str) -> None:
+    store.series.reload()
+    if name not in store.series.names:
+        there = ", ".join(store.series.names[:20]) or "none"
+        raise bad("series", f"the store has no {name[:128]!r}; there is {there}")
 
 
 def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
@@ -36,6 +36,10 @@ SCHEMAS = {
     "flags seq",
     4: "checkpoint: instrument kind side ts_event ts_recv price size venue_seq source_seq book_ts_event book_ts_recv "
     "book_seq flags seq",
+    5: "value: instrument series ts_event ts_recv value_1 value_2 value_3 value_4 source_seq flags seq",
+    6: "state: instrument series ts_event ts_recv value_1 value_2 value_3 value_4 source_seq flags seq",
+    7: "trade_bar: instrument series ts_event ts_recv ts_open open high low close volume buy_volume sell_volume vwap "
+    "first_id last_id source_seq trades number flags seq",
 }
 """By number: the name of the schema, and its columns; the first has id 1, the next 2."""
 
@@ -44,10 +48,13 @@ KEYS = {
     "bbo": (("instrument", 32),),
     "bar": (("instrument", 32), ("interval_s", 32)),
     "checkpoint": (("instrument", 32), ("kind", 8), ("side", 8)),
+    "value": (("instrument", 32), ("series", 16)),
+    "state": (("instrument", 32), ("series", 16)),
+    "trade_bar": (("instrument", 32), ("series", 16)),
 }
 """Columns whose equal values make a group, with their bits in a key of 64."""
 
-STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8}
+STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8, "value": 0, "state": 0, "trade_bar": 0}
 """Bits of a group's key that its stream leaves out."""
 
 BASE_FROM = {
@@ -62,7 +69,7 @@ BASE_FROM = {
 
 MASK = 2**64 - 1
 
-Column = NDArray[np.integer]
+Column = NDArray[Any]
 Words = NDArray[np.uint64]
 
 
@@ -126,7 +133,8 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
             _columns(bytes(data[start:end]), code, width, names, contexts, first_seq, ts_recv)
         elif number in names:  # a later program may store more
             values = _section(bytes(data[start:end]), bits, width, rows, contexts)
-            columns[names[number]] = values.view(np.int64).astype(f"{'i' if code & 0x80 else 'u'}{code & 0x7F}")
+            kind = f"{'i' if code & 0x80 else 'u'}{code & 0x7F}"
+            columns[names[number]] = values.view(np.int64).astype(kind).view(column_type(names[number]))
         start = end
     if version == 2:  # what is 0 in every row is not stored
         stored = dict(columns)
@@ -136,8 +144,11 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
 
 def column_type(name: str) -> str:
     """The numpy type of a column of any schema."""
-    narrow = {"instrument": "u4", "interval_s": "u4", "trades": "u4", "kind": "u1", "side": "u1", "flags": "u2"}
-    return narrow.get(name, "u8" if name.endswith("seq") or name == "order_id" else "i8")
+    narrow = dict.fromkeys(("instrument", "interval_s", "trades", "number"), "u4")
+    narrow |= {"kind": "u1", "side": "u1", "flags": "u2", "series": "u2"}
+    if name.startswith("value_") or name == "vwap":
+        return "f8"  # its words are the bits of float64
+    return narrow.get(name, "u8" if name.endswith(("seq", "_id")) else "i8")
 
 
 def _columns(
@@ -169,7 +180,8 @@ def _columns(
         end = start + width * contexts.rows + 8 * apart
         if name:  # a later program may store more
             values = _values(planes[start:end], bits, width, base, divisor, contexts, version=2)
-            contexts.columns[name] = values.view(np.int64).astype(column_type(name))
+            kind = column_type(name)
+            contexts.columns[name] = values.view(kind) if kind == "f8" else values.view(np.int64).astype(kind)
         start = end
 
 

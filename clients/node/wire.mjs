@@ -8,7 +8,8 @@ const uint64 = (view, at) => view.getBigUint64(at, true);
 const uint32 = (view, at) => view.getUint32(at, true);
 const uint16 = (view, at) => view.getUint16(at, true);
 const uint8 = (view, at) => view.getUint8(at);
-const READ = { i8: int64, u8: uint64, u4: uint32, u2: uint16, u1: uint8 };
+const float64 = (view, at) => view.getFloat64(at, true);
+const READ = { f8: float64, i8: int64, u8: uint64, u4: uint32, u2: uint16, u1: uint8 };
 
 const layout = (text) => text.trim().split(/\s+/).map((part) => part.split(":")).map(([name, type, at]) => ({ name, read: READ[type], at: Number(at) }));
 
@@ -20,6 +21,11 @@ export const SCHEMAS = {
     source_seq:u8:48 instrument:u4:56 flags:u2:60 reserved:u2:62 seq:u8:64`),
   3: layout(`ts_event:i8:0 ts_recv:i8:8 ts_open:i8:16 open:i8:24 high:i8:32 low:i8:40 close:i8:48 volume:i8:56
     buy_volume:i8:64 source_seq:u8:72 interval_s:u4:80 trades:u4:84 instrument:u4:88 flags:u2:92 reserved:u2:94 seq:u8:96`),
+  5: layout(`ts_event:i8:0 ts_recv:i8:8 value_1:f8:16 value_2:f8:24 value_3:f8:32 value_4:f8:40
+    source_seq:u8:48 instrument:u4:56 series:u2:60 flags:u2:62 seq:u8:64`),
+  7: layout(`ts_event:i8:0 ts_recv:i8:8 ts_open:i8:16 open:i8:24 high:i8:32 low:i8:40 close:i8:48 volume:i8:56
+    buy_volume:i8:64 sell_volume:i8:72 vwap:f8:80 first_id:u8:88 last_id:u8:96 source_seq:u8:104
+    instrument:u4:112 series:u2:116 flags:u2:118 trades:u4:120 number:u4:124 seq:u8:128`),
 };
 
 const viewOf = (frame) => new DataView(frame.buffer, frame.byteOffset, frame.byteLength);

@@ -81,3 +81,4 @@ class DeriveError(TickplantError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(f"{key}: {message}")
         self.key = key
+        self.why = message

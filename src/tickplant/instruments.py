@@ -2,12 +2,11 @@
 
 An append-only text file, `instruments.jsonl`, one JSON object a line, kept by the supervisor in the store and read by
 everybody. Ids start at 1 and are stable for the life of the store; an instrument whose scales change gets a new id.
-A last line without its newline was torn by a crash and is dropped at the next registration: nothing used its id yet.
+A last line that was torn by a crash is dropped at the next registration (`line_file`): nothing used its id yet.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from tickplant.errors import StoreError
+from tickplant.line_file import LineFile
 
 FEED_SYMBOL = "*"
 """Symbol of the pseudo instrument of every venue that carries feed-wide STATUS records."""
@@ -54,7 +54,7 @@ class InstrumentTable:
         self.path = path
         self._rows: list[Instrument] = []
         self._by_symbol: dict[tuple[str, str], list[Instrument]] = {}
-        self._whole_bytes = 0
+        self._file = LineFile(path, MAX_TABLE_BYTES)
         self.reload()
 
     @classmethod
@@ -64,29 +64,20 @@ class InstrumentTable:
 
     def reload(self) -> None:
         """Read the rows that were appended since the last read."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._whole_bytes)
-                text = file.read(MAX_TABLE_BYTES + 1 - self._whole_bytes)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}", path=self.path) from error
-        if self._whole_bytes + len(text) > MAX_TABLE_BYTES:
-            raise StoreError(f"holds more than {MAX_TABLE_BYTES >> 20} MiB; restore the file", path=self.path)
-        for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
-            try:
-                row = msgspec.json.decode(line, type=Instrument)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
-            if row.id != len(self._rows) + 1:
-                raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
-            self._add(row, len(line))
+        self._file.read(self._take)
 
-    def _add(self, row: Instrument, line_bytes: int) -> None:
+    def _take(self, line: bytes) -> None:
+        try:
+            row = msgspec.json.decode(line, type=Instrument)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
+        if row.id != len(self._rows) + 1:
+            raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
+        self._add(row)
+
+    def _add(self, row: Instrument) -> None:
         self._rows.append(row)
         self._by_symbol.setdefault((row.venue, row.symbol), []).append(row)
-        self._whole_bytes += line_bytes
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._rows)
@@ -114,16 +105,15 @@ class InstrumentTable:
         Raises StoreError, ValueError; then none is added.
         """
         found: list[Instrument] = []
-        new: dict[tuple[str, str, int, int], tuple[Instrument, bytes]] = {}
+        new: dict[tuple[str, str, int, int], Instrument] = {}
         for key in wanted:
             venue, symbol, price_scale, size_scale = key
             rows = reversed(self._by_symbol.get((venue, symbol), ()))
             row = next((row for row in rows if (row.price_scale, row.size_scale) == (price_scale, size_scale)), None)
             if row is None and key not in new:
                 self._check_new(*key, number=len(self._rows) + len(new))
-                made = Instrument(len(self._rows) + len(new) + 1, venue, symbol, price_scale, size_scale)
-                new[key] = made, msgspec.json.encode(made) + b"\n"
-            found.append(row or new[key][0])
+                new[key] = Instrument(len(self._rows) + len(new) + 1, venue, symbol, price_scale, size_scale)
+            found.append(row or new[key])
         if new:
             self._append(list(new.values()))
         return found
@@ -138,21 +128,11 @@ class InstrumentTable:
         if number >= MAX_INSTRUMENTS:
             raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
 
-    def _append(self, rows: list[tuple[Instrument, bytes]]) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.ftruncate(fd, self._whole_bytes)
-                os.pwrite(fd, b"".join(line for _, line in rows), self._whole_bytes)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            names = ", ".join(f"{row.venue} {row.symbol}" for row, _ in rows[:3]) + (" …" if len(rows) > 3 else "")
-            raise StoreError(f"cannot add {names}: {error.strerror}", path=self.path) from error
-        for row, line in rows:
-            self._add(row, len(line))
+    def _append(self, rows: list[Instrument]) -> None:
+        names = ", ".join(f"{row.venue} {row.symbol}" for row in rows[:3]) + (" …" if len(rows) > 3 else "")
+        self._file.append(b"".join(msgspec.json.encode(row) + b"\n" for row in rows), names)
+        for row in rows:
+            self._add(row)
 
 
 def parse_decimal(text: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from children import fork_server
+from page_sources import installed
 from remains import Remains
 
 
@@ -19,3 +20,9 @@ def _children(runtime_dir: Path) -> None:
 @pytest.fixture(autouse=True)
 def leaves_nothing(left_behind: Callable[[], Remains]) -> None:
     """At the end of each test, not only of each module."""
+
+
+@pytest.fixture(scope="session")
+def page_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources of the gateway's page, with what they need."""
+    return installed(tmp_path_factory.mktemp("sources"))

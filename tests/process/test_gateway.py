@@ -25,6 +25,7 @@ import websockets
 from gateway_app import App, gateway_app
 from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, wait_for
 from stream_reader import StreamReader
+from value_proof import HAWKES, NAME, TOPIC, expect_hawkes_over_all_trades
 
 from tickplant.gateway.admission import Tokens
 from tickplant.gateway.web_server import Connections, listen, serving
@@ -44,6 +45,7 @@ port = {gateway}
 requests_per_s = 100000.0
 connections_per_address = 1000
 downloads = 100
+
 """
 
 
@@ -66,7 +68,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     port = free_port()
-    text = DEMO + GATEWAY.replace("{gateway}", str(port))
+    text = DEMO + HAWKES + GATEWAY.replace("{gateway}", str(port))
     with plant(tmp_path_factory.mktemp("gateway"), text, rate=300.0) as started:
         one = Running(started, f"http://127.0.0.1:{port}")
         wait_for("the gateway", one.up)
@@ -146,6 +148,24 @@ def test_a_client_resumes_without_a_hole_when_the_gateway_is_killed(running: Run
     after = {one["name"]: one["restarts"] for one in running.plant.status()["processes"]}
     assert {name: count - before[name] for name, count in after.items()} == dict.fromkeys(after, 0) | {"web": 2}
     assert running.get("/healthz").json() == {"healthy": True}
+
+
+def test_values_come_live_and_from_the_store(running: Running) -> None:
+    topics = [one["topic"] for one in running.get("/api/v1/topics").json()["topics"]]
+    assert [one for one in topics if "hawkes" in one] == [TOPIC]
+    reader = StreamReader()
+    read(running, TOPIC, reader, lambda: any("records" in event for event in reader.events))
+    live = next(event["records"][0] for event in reader.events if "records" in event)
+
+    def stored() -> dict[str, Any] | None:
+        question = f"venue=binance&symbol=BTCUSDT&series={NAME}&newest=true"
+        rows = running.get(f"/api/v1/history/values?{question}").json()["data"]
+        return next((row for row in rows if row["source_seq"] == live["source_seq"]), None)
+
+    row = wait_for("the value to be stored", stored)
+    assert (row.pop("series"), row["value_4"], row["venue"], row["symbol"]) == (NAME, None, "binance", "BTCUSDT")
+    assert row | live == {**row, "series": 1}
+    assert expect_hawkes_over_all_trades(running.plant.data_dir) >= live["source_seq"]
 
 
 def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:

@@ -258,7 +258,9 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
             skip=10,
             otherwise=b"otherwise",
         )
+        early = wire.GetHistory("venue.X.trade", "feed", 1000, 1000, 10)
         questions = [
+            early,
             passage,
             msgspec.structs.replace(passage, records=99),
             wire.GetHistory("venue.X.trade", "feed", 990, 2000, 8),
@@ -275,12 +277,23 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
         )
         process = start_child("tickplant.store.history_service", spec)
         try:
-            answers = []
-            for _ in questions:
+            answers: list[list[bytes]] = []
+
+            def receive() -> list[bytes]:
                 assert engine.poll(90_000)
                 frames = engine.recv_multipart()
                 assert frames[:2] == way, "it goes back as it came"
-                answers.append(frames[2:])
+                return frames[2:]
+
+            answers += [receive() for _ in questions[1:]]  # nobody waits for one that is early
+            ticks["seq"] += 1000
+            journal = Journal(tmp_path, Schema.TICK, "feed")
+            journal.append(ticks[:1])
+            journal.close()
+            head, _, payload = receive()
+            assert wire.decode_reply(head) == wire.History(10, "venue.X.trade", "feed", 1000, 1001, 1)
+            assert payload == ticks[:1].tobytes()
+            ticks["seq"] -= 1000
             head, header, payload = answers[0]
             assert wire.decode_reply(head) == wire.Range(7, 5, "venue.X.trade", 110, 129, 1)
             assert wire.unpack_header(header) == wire.Header(1, 64, 20, 5, 110, 0, 1, 2, 8, "feed")
@@ -300,5 +313,5 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
             told.append(decode(control.recv_multipart()[1]))
         assert isinstance(told[0], Hello)
         reports = [message.counters for message in told if isinstance(message, Heartbeat)]
-        assert reports[-1] == {"answered": 2, "missing": 2}
+        assert reports[-1] == {"answered": 3, "missing": 2}
         control.setsockopt(zmq.LINGER, 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from plant_process import DEADLINE_S, DEMO, PlantProcess, free_port, plant, tickplant, wait_for
+from value_proof import HAWKES, expect_hawkes_over_all_trades
 
 from tickplant.runtime import config as cfg
 from tickplant.runtime.control import GetStatus, Status
@@ -41,8 +42,12 @@ def test_a_stopped_plant_has_stored_everything_and_leaves_no_trace(tmp_path: Pat
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was_in_the_rings(tmp_path: Path) -> None:
-    with plant(tmp_path) as running:
+    text = QUICK.replace("[engines.engine]\n", "[engines.engine]\ncheckpoint_s = 1\n") + HAWKES
+    with plant(tmp_path, text) as running:
         wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 500)
+        # So values have to come through the end of their engine, and through that of all.
+        os.kill(running.process_named("engine")["pid"], signal.SIGKILL)
+        wait_for("a new engine", lambda: running.process_named("engine")["counters"].get("rebuilds") == 1)
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait()
         wait_for("the children to end", lambda: not running.pids())
@@ -65,6 +70,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was
             second.clean_up()
         verified = tickplant("verify", "--data", running.data_dir, "--json")
         assert verified.returncode == 0, verified.stdout + verified.stderr
+        expect_hawkes_over_all_trades(running.data_dir)
 
 
 @pytest.mark.long

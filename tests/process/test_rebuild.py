@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from plant_process import DEMO, PlantProcess, free_port, plant, status, wait_for
 from plant_process import tickplant as run_tickplant
 
 import tickplant
+from tickplant.derive.derivation import Series, Settings
 from tickplant.instruments import FEED_SYMBOL, InstrumentTable
-from tickplant.records.layouts import BAR, BBO, Flag, Kind, Schema
+from tickplant.records.layouts import BAR, BBO, DTYPES, TRADE_BAR, VALUE, Flag, Kind, Schema
+from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.control import ProcessStatus
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
@@ -36,7 +39,28 @@ hang_s = 60
 """
 TEXT = DEMO.replace("[plant]\n", PLANT).replace("[engines.engine]\n", "[engines.engine]\ncheckpoint_s = 1\n")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+SERIES = """
+[[engines.engine.derive]]
+indicator = "rsi"
+bars = "1s"
+parameters.period = 5
+
+[[engines.engine.derive]]
+indicator = "hawkes"
+symbols = ["binance.BTC*", "binance.ETH*"]
+
+[[engines.engine.derive]]
+indicator = "order_flow"
+
+[[engines.engine.derive]]
+bars = "dollar-100000"
+
+[[engines.engine.derive]]
+indicator = "ema"
+bars = "tick-9"
+"""
 DERIVED = {Schema.BBO: BBO, Schema.BAR: BAR}
+WITH_SERIES = DERIVED | {Schema.TRADE_BAR: TRADE_BAR, Schema.VALUE: VALUE}
 
 
 def process_named(running: PlantProcess, name: str) -> ProcessStatus:
@@ -84,25 +108,43 @@ def replayed(data_dir: Path) -> dict[Schema, np.ndarray]:
     done = run_tickplant("replay", "--data", data_dir, "--speed", "max", "--bind", address)
     received = listener.close()
     assert done.returncode == 0, done.stderr
-    return {
-        Schema.BBO: np.frombuffer(b"".join(v for topic, v in received.items() if topic.endswith(".bbo")), BBO),
-        Schema.BAR: np.frombuffer(b"".join(v for topic, v in received.items() if ".bar_" in topic), BAR),
-    }
+    found: dict[Schema, list[bytes]] = {schema: [] for schema in WITH_SERIES}
+    for topic, records in received.items():
+        channel = topic.rpartition(".")[2]
+        schema = {"bbo": Schema.BBO, "bar": Schema.BAR, "bars": Schema.TRADE_BAR}.get(channel.partition("_")[0])
+        if schema or "-" in channel:
+            found[schema or Schema.VALUE].append(records)
+    return {schema: np.frombuffer(b"".join(parts), DTYPES[schema]) for schema, parts in found.items()}
 
 
-def rows(records: np.ndarray) -> list[tuple[int, ...]]:
-    """Records as rows to compare, whatever their order and `seq`."""
-    names = [name for name in records.dtype.names or () if name != "seq"]
-    return sorted(records[names].tolist())
+def rows(records: np.ndarray) -> list[bytes]:
+    """Records as rows to compare, whatever their order and `seq`, which stands last; as bytes: NaN equals nothing."""
+    return sorted(record.tobytes()[:-8] for record in records)
 
 
-def expect_derived_as_replayed(data_dir: Path) -> None:
+def expect_derived_as_replayed(data_dir: Path, derived: dict[Schema, np.dtype[np.void]] = DERIVED) -> None:
     """Every derived record is stored once, and is what a replay gives."""
     again = replayed(data_dir)
-    for schema, dtype in DERIVED.items():
+    for schema, dtype in derived.items():
         stored = np.concatenate([np.zeros(0, dtype), *Store(data_dir).scan(schema=schema)])
         assert len(stored) > 0
         assert rows(stored) == rows(again[schema])
+
+
+def expect_one_hash(data_dir: Path, folder: Path, *, times: int = 10) -> None:
+    """The stored ticks, cut into batches at random, lead to what was stored, byte for byte, each time."""
+    store = Store(data_dir)
+    ticks = np.concatenate(list(store.read("binance", Schema.TICK, Selection())))
+    series = tuple(Series(number, name) for number, name in enumerate(store.series.names, 1))
+    settings = Settings(bar_s=EngineConfig().bar_s, checkpoint_s=1, series=series)
+    stored = b"".join(part.tobytes() for schema in WITH_SERIES for part in store.read("engine", schema, Selection()))
+    hashes = {sha256(stored).hexdigest()}
+    random = np.random.default_rng(1)
+    for _ in range(times):
+        cuts = np.sort(random.choice(len(ticks), int(random.integers(1, 500)), replace=False)).tolist()
+        made = derive(store.instruments, folder, ticks, settings, cuts=cuts)
+        hashes.add(sha256(b"".join(made[schema].tobytes() for schema in WITH_SERIES)).hexdigest())
+    assert len(hashes) == 1
 
 
 def expect_checkpoints_as_folded(data_dir: Path) -> None:
@@ -118,7 +160,7 @@ def expect_checkpoints_as_folded(data_dir: Path) -> None:
 @pytest.mark.long
 def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
     moments = random.Random(7)
-    with plant(tmp_path, TEXT, rate=2000) as running:
+    with plant(tmp_path, TEXT + SERIES, rate=2000) as running:
         wait_for("books", lambda: counter(running, "engine", "books_live") == len(SYMBOLS))
         asked = wait_for("the requests at the start", lambda: requests_at_start(running))
         for _ in range(3):
@@ -145,14 +187,15 @@ def test_an_engine_killed_at_any_instant_comes_back_with_exact_books_and_bars(tm
         assert again.stop() == 0
     finally:
         again.clean_up()
-    expect_derived_as_replayed(running.data_dir)
+    expect_derived_as_replayed(running.data_dir, WITH_SERIES)
+    expect_one_hash(running.data_dir, tmp_path)
     expect_checkpoints_as_folded(running.data_dir)
 
 
 @pytest.mark.long
 def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_path: Path) -> None:
     text = TEXT.replace("[feeds.binance]\n", "[feeds.binance]\nring_records = 4096\n")
-    with plant(tmp_path, text, rate=2000) as running:
+    with plant(tmp_path, text + SERIES, rate=2000) as running:
         wait_for("books", lambda: counter(running, "engine", "books_live") == len(SYMBOLS))
         asked = wait_for("the requests at the start", lambda: requests_at_start(running))
         pid = process_named(running, "engine").pid
@@ -167,7 +210,7 @@ def test_an_engine_that_was_overrun_comes_back_with_exact_books_and_bars(tmp_pat
         assert counter(running, "binance", "rest_requests") == asked
         wait_for("checkpoints", lambda: counter(running, "engine", "checkpoints") >= len(SYMBOLS))
         assert running.stop() == 0
-    expect_derived_as_replayed(running.data_dir)
+    expect_derived_as_replayed(running.data_dir, WITH_SERIES)
     expect_checkpoints_as_folded(running.data_dir)
 
 
@@ -183,7 +226,7 @@ def test_an_engine_comes_back_from_the_last_checkpoints_before_the_bars_that_are
         Flag.AGGREGATE
     )  # not of the stream whose missed trades are fetched
     fill(data_dir, Schema.TICK, "binance", ticks)
-    for schema, records in derive(table, tmp_path, ticks, checkpoint_s=30).items():
+    for schema, records in derive(table, tmp_path, ticks).items():
         fill(data_dir, schema, "engine", records[records["source_seq"] < 11_500])
     with plant(tmp_path, TEXT) as running:
         wait_for("the engine to be back", lambda: rebuilt(running))

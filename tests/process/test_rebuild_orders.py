@@ -40,7 +40,7 @@ def test_an_engine_killed_twice_comes_back_with_exact_books_of_orders(tmp_path: 
     ticks = past_ticks(ids, 12_000, start_ns=start_ns, step_ns=step_ns, resyncs=0.002, of_orders=frozenset(ids))
     ticks["flags"][ticks["kind"] == Kind.TRADE] |= np.uint16(Flag.AGGREGATE)
     fill(data_dir, Schema.TICK, "binance", ticks)
-    for schema, records in derive(table, tmp_path, ticks, checkpoint_s=30).items():
+    for schema, records in derive(table, tmp_path, ticks).items():
         fill(data_dir, schema, "engine", records[records["source_seq"] < 11_500])
     truth = PlainOrderBooks()
     truth.apply(ticks)

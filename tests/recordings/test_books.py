@@ -15,7 +15,8 @@ from independent import Expected, read, recording
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks, PlainBars
 from tickplant.derive.bars import Bars
-from tickplant.engine.checkpoints import Schedule, checkpoint
+from tickplant.derive.book_checkpoints import checkpoint
+from tickplant.engine.moments import Schedule
 from tickplant.records.layouts import TICK, Flag, Kind, Side
 
 pytestmark = [pytest.mark.long, pytest.mark.no_cover]  # half a million ticks in plain Python; measured in smaller tests

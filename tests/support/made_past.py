@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zmq
 from engine_process import Market
 from numpy.typing import NDArray
 
-from tickplant.engine.core import Engine, FeedBooks
+from tickplant.derive.derivation import Settings
+from tickplant.derive.registry import channels_of, wanted
+from tickplant.engine.core import Engine
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import DTYPES, Flag, GapCause, Kind, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.writer.journal import Journal
 
 Records = NDArray[np.void]
 
-DERIVED = (Schema.BBO, Schema.BAR, Schema.CHECKPOINT)
-BAR_S = (1, 60)
+SETTINGS = Settings(bar_s=(1, 60), checkpoint_s=30)
 
 
 def past_ticks(
@@ -73,37 +77,54 @@ def as_orders(part: Records, random: np.random.Generator) -> None:
     part["flags"][part["kind"] == Kind.GAP] ^= np.uint16(Flag.ON_BOOK | Flag.ON_ORDERS)
 
 
+class Kept:
+    """Takes derived records of one schema and keeps them; of those that are published, `room` at a time are stored."""
+
+    def __init__(self, schema: Schema, room: int = 1 << 30) -> None:
+        self.schema = schema
+        self.room = room
+        self.parts: list[Records] = []
+        self.position = 0
+
+    def store(self, records: Any) -> tuple[Records, int]:
+        """As `Sink` and `MomentSink` of the engine."""
+        for part in [records] if isinstance(records, np.ndarray) else records:
+            part["seq"] = np.arange(self.position, self.position + len(part))
+            self.position += len(part)
+            self.parts.append(part.copy())
+        return records, min(len(records), self.room) if isinstance(records, np.ndarray) else 0
+
+    @property
+    def records(self) -> Records:
+        """All of them."""
+        return np.concatenate([np.zeros(0, DTYPES[self.schema]), *self.parts])
+
+
+class Sinks:
+    """Those of an engine with these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.kept = {schema: Kept(schema) for schema in wanted(settings)}
+        self.streams = {schema: kept for schema, kept in self.kept.items() if FACTS[schema].published}
+        self.moments = {schema: kept for schema, kept in self.kept.items() if not FACTS[schema].published}
+
+
 def derive(
-    table: InstrumentTable, folder: Path, ticks: Records, *, checkpoint_s: int, batch: int = 1000
+    table: InstrumentTable, folder: Path, ticks: Records, settings: Settings = SETTINGS, *, cuts: Sequence[int] = ()
 ) -> dict[Schema, Records]:
-    """What an engine stores of these ticks."""
-    kept: dict[Schema, list[bytes]] = {schema: [] for schema in DERIVED}
-
-    def store(records: Records) -> tuple[Records, int]:
-        schema = Schema.BBO if "bid_price" in (records.dtype.names or ()) else Schema.BAR
-        kept[schema].append(records.tobytes())
-        return records, len(records)
-
+    """What an engine stores of these ticks; `cuts`: where batches end, else after each 1000."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    publisher = Publisher(context, f"ipc://{folder}/past", table.by_id, bar_s=BAR_S)
+    publisher = Publisher(context, f"ipc://{folder}/past", table.by_id, channels=channels_of(settings))
+    sinks = Sinks(settings)
     try:
-        engine = Engine(
-            table,
-            publisher,
-            store,
-            store,
-            lambda books: kept[Schema.CHECKPOINT].extend(records.tobytes() for records in books),
-        )
-        feed = engine.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S, checkpoint_s=checkpoint_s))
-        for start in range(0, len(ticks), batch):
-            engine.take(feed, ticks[start : start + batch])
+        engine = Engine(table, publisher, sinks.streams, sinks.moments)
+        feed = engine.add_feed("feed", settings)
+        for part in np.split(ticks, list(cuts) or range(1000, len(ticks), 1000)):
+            engine.take(feed, part.copy())
     finally:
         publisher.close(0)
         context.term()
-    found = {schema: np.frombuffer(b"".join(parts), DTYPES[schema]).copy() for schema, parts in kept.items()}
-    for records in found.values():
-        records["seq"] = np.arange(len(records))
-    return found
+    return {schema: kept.records for schema, kept in sinks.kept.items()}
 
 
 def fill(folder: Path, schema: Schema, producer: str, records: Records, *, flush: int = 700) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, NO_PRICE, TICK, Flag, Kind, Schema, Side
+from tickplant.records.schemas import REALS
 
 Records = NDArray[np.void]
 
@@ -63,6 +64,10 @@ def make_records(schema: Schema, count: int, *, first_seq: int = 0) -> Records:
         records["kind"] = np.where(place, Kind.LEVEL, Kind.CLEAR)
         records["side"] = np.where(place > 10, Side.ASK, Side.BID) * (place > 0)
         records["flags"] = Flag.SNAPSHOT | np.where(place == 19, Flag.LAST, 0)
+    elif "series" in (records.dtype.names or ()):
+        for name in REALS.intersection(records.dtype.names or ()):
+            records[name] = np.where(np.arange(count) % 9 == 4, np.nan, 60_000 + records[name] / 7)
+        records["series"] = 1 + np.arange(count) % 5
     else:
         records["interval_s"] = np.where(np.arange(count) % 60, 1, 60)
     return records

@@ -13,7 +13,8 @@ from remains import ring_name
 
 from tickplant.books.fold import Book
 from tickplant.books.level_books import Books
-from tickplant.engine.checkpoints import CheckpointOutput, Schedule, checkpoint
+from tickplant.derive.book_checkpoints import checkpoint
+from tickplant.engine.moments import MomentOutput, Schedule
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import CHECKPOINT, TICK, Flag, Kind, Schema, Side
 from tickplant.shm.ring import Mode, Ring
@@ -143,7 +144,7 @@ class Desk:
         name = ring_name()
         self.ring = Ring.create(name, Schema.CHECKPOINT, 16, epoch=1, doorbell_dir=folder)
         self.writer = self.ring.consumer("writer", Mode.GATING)
-        self.output = CheckpointOutput(self.ring, lossless=False, while_waiting=self.write, **options)
+        self.output = MomentOutput(self.ring, lossless=False, while_waiting=self.write, **options)
         self.stored = np.zeros(0, CHECKPOINT)
 
     def write(self) -> None:
@@ -196,7 +197,7 @@ def test_a_live_engine_drops_what_still_waits_but_never_a_part_of_a_checkpoint(d
 
 def test_an_engine_whose_source_can_wait_drops_nothing(tmp_path: Path, desk: Desk) -> None:
     desk.output.close()
-    output = CheckpointOutput(desk.ring, lossless=True, while_waiting=desk.write)
+    output = MomentOutput(desk.ring, lossless=True, while_waiting=desk.write)
     for price in range(20):
         output.store(iter([some(30, price)]))
     output.close()
@@ -218,7 +219,7 @@ class Past:
         table = InstrumentTable.load(self.plain / "instruments.jsonl")
         self.ids = [table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
         self.ticks = past_ticks(self.ids, 12_000, seed=5, start_ns=START_NS, step_ns=SECOND // 10)
-        self.derived = derive(table, folder, self.ticks, checkpoint_s=30)
+        self.derived = derive(table, folder, self.ticks)
         fill(self.plain, Schema.TICK, "feed", self.ticks)
         self.short = folder / "short"
         shutil.copytree(self.plain, self.short)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_past import derive, fill, past_ticks
+from made_past import SETTINGS, derive, fill, past_ticks
 from made_records import START_NS
 
 from tickplant.cli import run
@@ -26,7 +26,7 @@ def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed:
     for symbol in ("AAA", "BBB"):
         table.register("venue", symbol, 8, 8)
     ticks = past_ticks([1, 2], 4000, start_ns=START_NS, step_ns=10**7, of_orders=of_orders)
-    derived = derive(table, folder, ticks, checkpoint_s=5)
+    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5))
     fields = {"bbo": "ask_size", "bar": "volume", "checkpoint": "size"}
     for schema, records in derived.items():
         if (place := changed.get(schema.name.lower())) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,16 @@ import pytest
 import zmq
 from structlog.testing import capture_logs
 
-from tickplant.engine.core import Engine, Feed, FeedBooks
+from tickplant.derive.derivation import Settings
+from tickplant.derive.registry import channels_of
+from tickplant.engine.core import Engine, Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.kernels import JIT_ENABLED
-from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Side, StatusCode
+from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
 
 BID, LAST = Side.BID, Flag.LAST
+SETTINGS = Settings(max_levels=100, bar_s=(1,))
 
 
 class Bench:
@@ -27,17 +30,22 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.publisher = Publisher(self.context, f"ipc://{folder}/publish", self.table.by_id)
+        self.publisher = Publisher(
+            self.context, f"ipc://{folder}/publish", self.table.by_id, channels=channels_of(SETTINGS)
+        )
         self.stored: list[np.ndarray] = []
         self.room = 1000  # records that are stored of those that follow from one batch
-        self.engine = Engine(self.table, self.publisher, self.store, self.store)
-        self.one, self.other = (
-            self.engine.add_feed(name, FeedBooks(max_levels=100, bar_s=(1,))) for name in ("one", "other")
-        )
+        self.position = 0
+        self.engine = Engine(self.table, self.publisher, {Schema.BBO: self, Schema.BAR: self})
+        self.one, self.other = (self.engine.add_feed(name, SETTINGS) for name in ("one", "other"))
 
     def store(self, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored.append(records)
         return records, min(len(records), self.room)
+
+    def folded(self, feed: Feed, rows: np.ndarray) -> dict[Schema, np.ndarray]:
+        """What a sketch makes of ticks."""
+        return dict(self.engine.fold(feed, rows))
 
     def register(self, *symbols: str, venue: str = "binance") -> list[int]:
         """Ids of new instruments, added by somebody else as the supervisor does."""
@@ -193,15 +201,15 @@ from pathlib import Path
 from tickplant.books import level_kernels, level_runs
 from tickplant.derive import bar_kernels
 from tickplant.records import channel_masks, fanout
-from tickplant.engine.core import FeedBooks, warm_up
+from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
-from test_engine_core import Bench, every_size
+from test_engine_core import SETTINGS, Bench, every_size
 
 def compiled():
     kernels = [k for m in (bar_kernels, level_kernels, level_runs, channel_masks, fanout) for k in vars(m).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
-warm_up()
+warm_up(SETTINGS)
 before = compiled()
 bench = Bench(Path(sys.argv[3]))
 every_size(bench)
@@ -239,13 +247,14 @@ def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench)
     bench.engine.overrun(bench.one, 5, 777, 99)
     sketch = bench.engine.sketch(bench.one)
     before, stored = bench.sequences(), len(bench.stored)
-    bbo, bars = bench.engine.fold(sketch, np.concatenate([book(a, 20), book(b, 21)]))
-    assert (bbo["bid_price"].tolist(), len(bars)) == ([20, 21], 0)
+    made = bench.folded(sketch, np.concatenate([book(a, 20), book(b, 21)]))
+    bbo = made[Schema.BBO]
+    assert (bbo["bid_price"].tolist(), len(made[Schema.BAR])) == ([20, 21], 0)
     assert (bench.sequences(), len(bench.stored)) == (before, stored)
     assert bench.one.books.is_stale(a)
     assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK, "stale until then"
-    bench.engine.fold(sketch, ticks((b, Kind.GAP, GapCause.SEQUENCE, Flag.ON_BOOK | LAST)))
-    bench.engine.replace(bench.one, sketch, [bbo[:1]], next_tick=5, next_bbo=0)
+    bench.folded(sketch, ticks((b, Kind.GAP, GapCause.SEQUENCE, Flag.ON_BOOK | LAST)))
+    bench.engine.replace(bench.one, sketch, [(Schema.BBO, bbo[:1])], next_tick=5)
     assert bench.engine.feeds == [sketch, bench.other]
     assert sketch.lost == 5
     snapshot = bench.publisher.by_name["binance.A.book"].last_records(2)
@@ -255,7 +264,7 @@ def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench)
     ]
     assert bench.publisher.by_name["binance.A.bbo"].last_records(1)["bid_price"] == 20
     assert bench.sequences()["binance.B.book"] == before["binance.B.book"], "a stale book is not sent"
-    bench.engine.fold(bench.engine.sketch(sketch), disconnected(a))
+    bench.folded(bench.engine.sketch(sketch), disconnected(a))
     assert not sketch.books.is_stale(a)
 
 
@@ -268,14 +277,15 @@ def test_a_book_can_be_asked_for_before_it_has_a_record(bench: Bench) -> None:
 
 def test_what_is_derived_from_the_ticks_before_a_checkpoint_is_stored_before_it(bench: Bench) -> None:
     a, b = bench.register("A", "B")
-    stored: list[np.ndarray] = []
+    stored = bench.stored
 
-    def store(records: np.ndarray) -> tuple[np.ndarray, int]:
-        stored.append(records)
-        return records, len(records)
+    class Checkpoints:
+        def store(self, parts: Iterable[np.ndarray]) -> None:
+            stored.extend(parts)
 
-    engine = Engine(bench.table, bench.publisher, store, store, stored.extend)
-    feed = engine.add_feed("feed", FeedBooks(max_levels=100, bar_s=(1,), checkpoint_s=10))
+    moments = {Schema.CHECKPOINT: Checkpoints()}
+    engine = Engine(bench.table, bench.publisher, {Schema.BBO: bench, Schema.BAR: bench}, moments)
+    feed = engine.add_feed("feed", SETTINGS._replace(checkpoint_s=10))
     rows = np.concatenate([book(a, 10), book(b, 20), book(a, 11), book(b, 21), book(a, 12)])
     rows["seq"] = np.arange(len(rows))
     rows["ts_recv"] = (10**9 * 7) * (rows["seq"] // 4).astype(np.int64)
@@ -304,7 +314,7 @@ def test_unknown_orders_are_warned_of_once_per_cause_and_instrument(bench: Bench
         for instrument in (a, a, b):
             bench.engine.take(bench.one, orders(instrument, Kind.ORDER_CANCEL, Kind.ORDER_CANCEL))
         bench.engine.take(bench.one, orders(a, Kind.ORDER_FILL))
-        bench.engine.fold(bench.engine.sketch(bench.one), orders(a, Kind.ORDER_CANCEL))
+        bench.folded(bench.engine.sketch(bench.one), orders(a, Kind.ORDER_CANCEL))
     said = [(entry["instrument"], entry["kind"]) for entry in logs if "unknown order" in entry["event"]]
     assert said == [("binance A", "order_cancel"), ("binance B", "order_cancel"), ("binance A", "order_fill")]
     assert bench.engine.counters()["orders_unknown_cancel"] == 6
@@ -320,8 +330,8 @@ def test_a_book_of_orders_has_a_topic_a_best_and_both_snapshots(bench: Bench) ->
     sketch = bench.engine.sketch(bench.one)
     bench.engine.announce([a])
     assert "binance.A.book" in bench.sequences()
-    bench.engine.fold(sketch, orders(a, Kind.ORDER_ADD))
-    bench.engine.replace(bench.one, sketch, [], next_tick=0, next_bbo=0)
+    bench.folded(sketch, orders(a, Kind.ORDER_ADD))
+    bench.engine.replace(bench.one, sketch, [], next_tick=0)
     sequences = {"binance.A.orders": 4, "binance.A.bbo": 2}
     assert bench.sequences() == sequences, "the book as orders, after it was made anew; no topic of levels"
     bench.engine.overrun(sketch, 5, 7, 99)

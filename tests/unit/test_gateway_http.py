@@ -19,6 +19,7 @@ from small_store import make_store
 from tickplant.errors import ConfigError
 from tickplant.gateway.admission import Tokens, needed_scope
 from tickplant.gateway.gateway_process import tokens_of
+from tickplant.gateway.history_text import LONG
 from tickplant.gateway.problems import MEDIA_TYPE
 from tickplant.runtime import credentials, redaction
 from tickplant.runtime.config import GatewayConfig
@@ -51,13 +52,10 @@ def rows_of(data_dir: Path, table: str, symbol: str = "AAA", **how: Any) -> list
     file = io.BytesIO()
     getattr(Store(data_dir), table)("venue", symbol, **how).write_text(file, "jsonl")
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
-    return [
-        {name: str(v) if name in ("venue_seq", "order_id") and v is not None else v for name, v in row.items()}
-        for row in rows
-    ]
+    return [{name: str(v) if name in LONG and v is not None else v for name, v in row.items()} for row in rows]
 
 
-@pytest.mark.parametrize("table", ["ticks", "trades", "quotes", "levels", "bbo", "bars"])
+@pytest.mark.parametrize("table", ["ticks", "trades", "quotes", "levels", "bbo", "bars", "values", "trade_bars"])
 def test_pages_of_history_join_to_all_rows(tmp_path: Path, data: Path, table: str) -> None:
     async def test(_: App, client: httpx.AsyncClient) -> None:
         expected = rows_of(data, table)
@@ -100,9 +98,10 @@ def test_the_forms_of_an_answer_hold_the_same_rows(tmp_path: Path, data: Path) -
 
 def test_the_newest_rows_are_the_last_ones_of_the_range(tmp_path: Path, data: Path) -> None:
     async def test(_: App, client: httpx.AsyncClient) -> None:
-        for table, how in (("trades", {}), ("bars", {"where": "interval_s = 1"})):
-            expected = rows_of(data, table, **how)
-            more = "&interval_s=1" if how else ""
+        for table, only in (("trades", ""), ("bars", "interval_s = 1"), ("values", "series = rsi-14.1m")):
+            expected = rows_of(data, table, where=only or None)
+            more = f"&{only.replace(' ', '')}"
+            assert len(expected) > 5
             answer = await client.get(f"/api/v1/history/{table}?{AAA}&newest=true&limit=9{more}")
             assert answer.json()["data"] == expected[-9:]
             first = answer.json()["data"][0]["ts_recv"]
@@ -134,6 +133,8 @@ def test_rows_that_have_not_changed_are_not_sent_again(tmp_path: Path, data: Pat
         (f"/api/v1/history/trades?{AAA}&limit=many", 400, "limit"),
         (f"/api/v1/history/trades?{AAA}&after=x", 400, "after"),
         (f"/api/v1/history/trades?{AAA}&interval_s=1", 400, "interval_s"),
+        (f"/api/v1/history/bars?{AAA}&series=rsi-14.1m", 400, "series"),
+        (f"/api/v1/history/values?{AAA}&series=rsi", 400, "series"),
         (f"/api/v1/history/trades?{AAA}&newest=true&after=feed:1", 400, "newest"),
         (f"/api/v1/history/trades?{AAA}&colums=seq", 400, "colums"),
         (f"/api/v1/history/trades?{AAA}&columns=nothing", 400, None),

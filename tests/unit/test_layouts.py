@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tickplant.records.layouts import BAR, BBO, CHECKPOINT, DTYPES, TICK, Schema, dtype_hash
+from tickplant.records.layouts import BAR, BBO, CHECKPOINT, DTYPES, TICK, TRADE_BAR, VALUE, Schema, dtype_hash
 
 TICK_OFFSETS = {
     "ts_event": 0,
@@ -68,7 +68,48 @@ CHECKPOINT_OFFSETS = {
     "seq": 80,
 }
 
-HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e68a146a"]
+VALUE_OFFSETS = {
+    "ts_event": 0,
+    "ts_recv": 8,
+    "value_1": 16,
+    "value_2": 24,
+    "value_3": 32,
+    "value_4": 40,
+    "source_seq": 48,
+    "instrument": 56,
+    "series": 60,
+    "flags": 62,
+    "seq": 64,
+}
+
+TRADE_BAR_OFFSETS = {
+    "ts_event": 0,
+    "ts_recv": 8,
+    "ts_open": 16,
+    "open": 24,
+    "high": 32,
+    "low": 40,
+    "close": 48,
+    "volume": 56,
+    "buy_volume": 64,
+    "sell_volume": 72,
+    "vwap": 80,
+    "first_id": 88,
+    "last_id": 96,
+    "source_seq": 104,
+    "instrument": 112,
+    "series": 116,
+    "flags": 118,
+    "trades": 120,
+    "number": 124,
+    "seq": 128,
+}
+
+HASHES = [
+    *("2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e68a146a"),
+    *("8838ba3346afcabb", "8838ba3346afcabb"),  # states are in the layout of values
+    "1e75be54b65a9033",
+]
 """Stored in every ring: if one changes, rings of an older version are refused."""
 
 
@@ -79,6 +120,8 @@ HASHES = ["2d4d85f4a316dbc7", "52674921d5dfa47b", "ce42a9da8b7c3cfb", "dba4c9b9e
         (BBO, BBO_OFFSETS, 72),
         (BAR, BAR_OFFSETS, 104),
         (CHECKPOINT, CHECKPOINT_OFFSETS, 88),
+        (VALUE, VALUE_OFFSETS, 72),
+        (TRADE_BAR, TRADE_BAR_OFFSETS, 136),
     ],
 )
 def test_each_field_lies_at_its_documented_offset(

@@ -21,7 +21,7 @@ from tickplant.instruments import Instrument
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.flag_names import flag_names
-from tickplant.records.layouts import NO_PRICE, TICK, Flag, GapCause, Kind, Side, TradeFlag
+from tickplant.records.layouts import NO_PRICE, TICK, Flag, GapCause, Kind, Schema, Side, TradeFlag
 from tickplant.records.statistics import StatisticCode, value_of
 from tickplant.records.venue_bars import venue_bars
 
@@ -160,3 +160,4 @@ def test_flags_are_named_by_the_kind_that_has_them() -> None:
     bits = int(TradeFlag.CANCELLED | Flag.LAST)
     assert flag_names(bits, Kind.TRADE) == ["last", "cancelled"]
     assert flag_names(bits) == ["last", "crossed"]
+    assert flag_names(bits, schema=Schema.TRADE_BAR) == ["last", "cancelled"]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "tickplant"
 LINKED = ("feeds", "shm", "engine", "writer", "gateway")
 
-COMMON = {"errors", "instruments", "kernels", "printable", "times", "venues"}
+COMMON = {"errors", "instruments", "kernels", "line_file", "printable", "times", "venues"}
 """Modules of `tickplant` itself."""
 
 BELOW: dict[str, set[str]] = {
@@ -33,7 +33,7 @@ BELOW: dict[str, set[str]] = {
     "engine": {"runtime", "shm", "records", "books", "derive", "wire", "writer", "store", "kernels"},
     "sim": {"runtime", "records", "books", "kernels"},
     "gateway": {"runtime", "records", "wire", "client", "store"},
-    "plant": {"runtime", "shm", "records", "feeds", "writer", "store", "sim"},
+    "plant": {"runtime", "shm", "records", "derive", "feeds", "writer", "store", "sim"},
     "cli": {"runtime", "venues", "records", "derive", "wire", "client", "feeds", "writer", "store", "sim", "plant"},
 }
 """What each room may import, beside errors, instruments, printable and times: docs/design.md §1 draws it."""

@@ -12,10 +12,12 @@ import pytest
 from made_records import make_records, make_ticks
 from small_store import make_store
 
+from tickplant.derive.series import SeriesTable
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import NO_PRICE, UNKNOWN, Kind, Schema
 from tickplant.records.merge import join_records
+from tickplant.records.schemas import REALS
 from tickplant.store import parquet_set, set_import
 from tickplant.store.parquet_set import NOTES, export_set
 from tickplant.store.reader import Store
@@ -160,3 +162,23 @@ def test_a_store_with_other_records_is_not_touched(data_dir: Path, tmp_path: Pat
     pq.write_table(pa.table({"a": [1]}), stray)
     with pytest.raises(StoreError, match="x.parquet: is no file of a set"):
         import_set(tmp_path / "set", tmp_path / "third")
+
+
+def test_values_keep_the_names_of_their_series_in_a_store_that_numbers_them_otherwise(tmp_path: Path) -> None:
+    folder, names = tmp_path / "one", [f"sma-{period}.1m" for period in range(2, 7)]
+    InstrumentTable.load(folder / "instruments.jsonl").register_all([("venue", f"S{i}", 2, 8) for i in (1, 2, 3)])
+    SeriesTable(folder).numbers(names, add=True)
+    for schema in (Schema.VALUE, Schema.STATE, Schema.TRADE_BAR):
+        journal = Journal(folder, schema, "engine")
+        journal.append(make_records(schema, 50))
+        journal.close()
+        assert export_set(Store(folder), tmp_path / "set", schema=schema) == 50
+    other = tmp_path / "other"
+    SeriesTable(other).numbers(["rsi-9.1m", *names[::-1]], add=True)
+    assert import_set(tmp_path / "set", other) == 150
+    for schema in (Schema.VALUE, Schema.STATE, Schema.TRADE_BAR):
+        (before,), (after,) = (list(Store(place).scan(schema=schema)) for place in (folder, other))
+        expected = [names[number - 1] for number in before["series"].tolist()]
+        assert [Store(other).series.names[number - 1] for number in after["series"].tolist()] == expected
+        (name, *_) = REALS.intersection(before.dtype.names or ())
+        assert after[name].tobytes() == before[name].tobytes()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from made_past import derive, fill, past_ticks
+from made_past import SETTINGS, derive, fill, past_ticks
 from made_records import START_NS
 
 from tickplant import Message
@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for symbol in ("AAA", "BBB"):
         table.register("venue", symbol, 8, 8)
     ticks = past_ticks([1, 2], 3000, start_ns=START_NS, step_ns=10**7)
-    for schema, records in derive(table, folder, ticks, checkpoint_s=5).items():
+    for schema, records in derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5)).items():
         fill(folder, schema, "engine", records)
     fill(folder, Schema.TICK, "feed", ticks)
     return Store(folder)

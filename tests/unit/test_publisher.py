@@ -12,6 +12,8 @@ from plant_process import free_port, wait_for
 
 from tickplant import wire
 from tickplant.books.level_books import Books
+from tickplant.derive.derivation import Settings
+from tickplant.derive.registry import channels_of
 from tickplant.engine import publisher as publisher_module
 from tickplant.engine.client_sockets import check_exposed
 from tickplant.engine.publisher import Begin, Publisher
@@ -25,6 +27,7 @@ from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, 
 from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.job_specs import EngineSpec, Past, Plant
 
+CHANNELS = channels_of(Settings(bar_s=(1, 60)))
 ROWS = {
     1: Instrument(1, "binance", "BTCUSDT", 2, 8),
     2: Instrument(2, "binance", "BRK.B", 4, 3),
@@ -48,7 +51,7 @@ class Pair:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.address = f"ipc://{folder}/publish"
         self.books = Books()
-        self.publisher = Publisher(self.context, self.address, ROWS.__getitem__, **options)
+        self.publisher = Publisher(self.context, self.address, ROWS.__getitem__, channels=CHANNELS, **options)
         self.router = Router(self.context, f"{self.address}.requests", self.publisher, {"book": self.books.snapshot})
         self.outside: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sub = self.outside.socket(zmq.SUB)
@@ -181,8 +184,8 @@ def test_derived_records_have_their_own_topics(pair: Pair) -> None:
     bbo, bars = np.zeros(1, BBO), np.zeros(2, BAR)
     bbo["instrument"] = bars["instrument"] = 1
     bars["interval_s"] = 1, 60
-    pair.publisher.publish_bbo(bbo)
-    pair.publisher.publish_bars(bars)
+    pair.publisher.publish_derived(Schema.BBO, bbo)
+    pair.publisher.publish_derived(Schema.BAR, bars)
     assert [(m[0], m[1].schema) for m in pair.received(3)] == [
         ("binance.BTCUSDT.bbo", Schema.BBO),
         ("binance.BTCUSDT.bar_1s", Schema.BAR),
@@ -320,7 +323,7 @@ def test_a_book_snapshot_is_the_book_at_its_topic_sequence(pair: Pair) -> None:
 def test_a_stale_bbo_says_so_in_its_snapshot(pair: Pair) -> None:
     bbo = np.zeros(1, BBO)
     bbo["instrument"], bbo["flags"] = 1, Flag.STALE
-    pair.publisher.publish_bbo(bbo)
+    pair.publisher.publish_derived(Schema.BBO, bbo)
     reply, _ = pair.ask(wire.GetSnapshot("binance.BTCUSDT.bbo"))
     assert isinstance(reply, wire.Snapshot)
     assert reply.stale

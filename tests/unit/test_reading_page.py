@@ -48,6 +48,9 @@ def test_a_block_of_python_runs_and_gives_the_vwap(folder: Path, monkeypatch: py
                 getattr(vwap, "to_numpy", lambda: vwap)() if not hasattr(vwap, "columns") else vwap["vwap"]
             )
         assert np.nanmean(np.asarray(vwap, float)) == pytest.approx(expected_vwap(folder))
+    elif "highest" in found:
+        trades = Store(folder / "data").trades("venue", "AAA", prices="integer").numpy()
+        assert found["highest"] == trades["price"].max()
     else:
         assert "spread" in found
 

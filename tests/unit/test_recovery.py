@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import structlog
 import zmq
-from made_past import BAR_S, derive, fill, past_ticks
+from made_past import SETTINGS, Sinks, derive, fill, past_ticks
 from remains import ring_name
 
-from tickplant.engine.core import Engine, Feed, FeedBooks
+from tickplant.derive.registry import channels_of
+from tickplant.engine.core import Engine, Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.errors import StoreError
@@ -35,14 +36,10 @@ class Engines:
     def __init__(self, folder: Path, table: InstrumentTable) -> None:
         self.folder = folder
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.publisher = Publisher(self.context, f"ipc://{folder}/publish", table.by_id, bar_s=BAR_S)
-        self.stored: dict[Schema, list[bytes]] = {Schema.BBO: [], Schema.BAR: []}
-        self.engine = Engine(table, self.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
-        self.feed = self.engine.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S))
-
-    def keep(self, schema: Schema, records: np.ndarray) -> tuple[np.ndarray, int]:
-        self.stored[schema].append(records.tobytes())
-        return records, len(records)
+        self.publisher = Publisher(self.context, f"ipc://{folder}/publish", table.by_id, channels=channels_of(SETTINGS))
+        self.sinks = Sinks(SETTINGS)
+        self.engine = Engine(table, self.publisher, self.sinks.streams)
+        self.feed = self.engine.add_feed("feed", SETTINGS)
 
     def rebuild(self, live: Ring) -> Rebuild:
         """Of this feed, from the store and its ring."""
@@ -51,10 +48,9 @@ class Engines:
             self.feed,
             live,
             "engine",
-            FeedPast(Store(self.folder), "engine", "feed", FeedOfVenue("venue"), list, BAR_S),
+            FeedPast(Store(self.folder), "engine", "feed", FeedOfVenue("venue"), list, SETTINGS),
             stored={},
-            store_bbo=lambda bbo, patient: self.keep(Schema.BBO, bbo),
-            store_bars=lambda bars, patient: self.keep(Schema.BAR, bars),
+            outlets={schema: kept.store for schema, kept in self.sinks.streams.items()},
         )
 
     def come_back(self, ticks: np.ndarray, oldest: int) -> Feed:
@@ -68,7 +64,7 @@ class Engines:
             while not rebuild.finished:
                 assert rebuild.turn(), "it has not got all it needs"
             position = rebuild.live.position if rebuild.live else -1
-            self.engine.replace(self.feed, rebuild.feed, rebuild.last_bbo(), next_tick=position, next_bbo=0)
+            self.engine.replace(self.feed, rebuild.feed, rebuild.last(), next_tick=position)
             rebuild.close()
             live.unlink()
         return rebuild.feed
@@ -94,7 +90,7 @@ class Past:
             resyncs=0.002,
             of_orders=frozenset(self.ids[2:]),
         )
-        self.derived = derive(self.table, folder, self.ticks, checkpoint_s=30)
+        self.derived = derive(self.table, folder, self.ticks)
 
     def store(self, folder: Path, **upto: int) -> Beginning:
         """Store what was made of the ticks before these seqs, and the ticks themselves; where a fold begins then."""
@@ -106,7 +102,7 @@ class Past:
 
     def beginning(self, folder: Path) -> Beginning:
         store, ids = Store(folder), frozenset(self.ids)
-        return first_needed(store, "engine", "feed", ids, marks(store, "engine", ids, BAR_S), BAR_S, 0)
+        return first_needed(store, "engine", "feed", ids, marks(store, "engine", ids, SETTINGS), SETTINGS, 0)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
@@ -143,10 +139,10 @@ def test_nothing_is_missing_and_nothing_double_after_coming_back(
     for schema in (Schema.BBO, Schema.BAR):
         made = past.derived[schema]
         before = made[made["source_seq"] < upto[schema.name.lower()]]
-        assert rows(before, *engines.stored[schema], dtype=made.dtype) == rows(made, dtype=made.dtype)
-    never_away = Engine(past.table, engines.publisher, lambda bbo: (bbo, 0), lambda bars: (bars, 0))
-    whole = never_away.add_feed("feed", FeedBooks(max_levels=20_000, bar_s=BAR_S))
-    never_away.fold(whole, past.ticks)
+        assert rows(before, engines.sinks.kept[schema].records, dtype=made.dtype) == rows(made, dtype=made.dtype)
+    never_away = Engine(past.table, engines.publisher, Sinks(SETTINGS).streams)
+    whole = never_away.add_feed("feed", SETTINGS)
+    assert len(list(never_away.fold(whole, past.ticks))) == 2
     for id_ in past.ids:
         assert feed.books.is_stale(id_) == whole.books.is_stale(id_)
         if not whole.books.is_stale(id_):
@@ -176,7 +172,9 @@ def test_checkpoints_that_lack_a_book_that_is_needed_are_passed_over(past: Past,
     found = past.store(tmp_path, tick=11_500, bbo=11_400, bar=11_400, checkpoint=11_400)
     clears = past.ticks[past.ticks["kind"] == Kind.CLEAR]
     in_sync = {
-        mark.instrument: mark for mark in marks(Store(tmp_path), "engine", frozenset(past.ids), ()) if not mark.stale
+        mark.instrument: mark
+        for mark in marks(Store(tmp_path), "engine", frozenset(past.ids), SETTINGS)
+        if mark.of_books and not mark.stale
     }
     begins = {
         id_: clears["seq"][(clears["instrument"] == id_) & (clears["seq"] <= mark.source_seq)][-1]

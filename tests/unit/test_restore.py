@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tickplant.derive.derivation import Settings
 from tickplant.engine.derived_sink import Stored, newest_of
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema
@@ -23,6 +24,7 @@ from tickplant.writer.journal import Journal
 SECOND = 10**9
 OTHERWISE = 4242
 IDS = frozenset({1, 2})
+ONE = Settings(bar_s=(1,))
 
 
 def ticks(clears: dict[int, int], count: int = 5000) -> np.ndarray:
@@ -55,12 +57,13 @@ def derived(dtype: np.dtype[np.void], *rows: dict[str, Any]) -> np.ndarray:
 
 
 def mark(instrument: int, source_seq: int, interval_s: int = 0, *, stale: bool = False) -> Mark:
-    return Mark(instrument, interval_s, source_seq, 10**18 + source_seq * SECOND, stale)
+    schema = Schema.BAR if interval_s else Schema.BBO
+    return Mark(schema, instrument, interval_s, source_seq, 10**18 + source_seq * SECOND, stale)
 
 
 def needed(folder: Path, clears: dict[int, int], *stored: Mark, bar_s: tuple[int, ...] = (1, 60)) -> int:
     fill(folder, Schema.TICK, "feed", ticks(clears))
-    return first_needed(Store(folder), "engine", "feed", IDS, stored, bar_s, OTHERWISE).first_seq
+    return first_needed(Store(folder), "engine", "feed", IDS, stored, Settings(bar_s=bar_s), OTHERWISE).first_seq
 
 
 def test_without_a_stored_record_the_engine_begins_where_its_ring_does(tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_partial_books_are_no_beginning(tmp_path: Path) -> None:
     records = ticks({10: 1, 3000: 1})
     records["flags"][3000] = Flag.PARTIAL
     fill(tmp_path, Schema.TICK, "feed", records)
-    beginning = first_needed(Store(tmp_path), "engine", "feed", IDS, [mark(1, 4990)], (1,), OTHERWISE)
+    beginning = first_needed(Store(tmp_path), "engine", "feed", IDS, [mark(1, 4990)], ONE, OTHERWISE)
     assert (beginning.first_seq, len(beginning.checkpoints)) == (10, 0)
 
 
@@ -108,8 +111,8 @@ def test_the_marks_are_the_last_records_of_each_series(tmp_path: Path) -> None:
     bars = [{"instrument": 1, "source_seq": i, "interval_s": 1 if i % 60 else 60} for i in range(500)]
     fill(tmp_path, Schema.BBO, "engine", derived(BBO, *bbo))
     fill(tmp_path, Schema.BAR, "engine", derived(BAR, *bars))
-    found = marks(Store(tmp_path), "engine", frozenset({1, 2, 4}), (1, 60))
-    assert sorted(found, key=lambda mark: (mark.interval_s, mark.instrument)) == [
+    found = marks(Store(tmp_path), "engine", frozenset({1, 2, 4}), Settings(bar_s=(1, 60)))
+    assert sorted(found, key=lambda mark: (mark.series, mark.instrument)) == [
         mark(1, 999, stale=True),
         mark(2, 997),
         mark(1, 499, 1),
@@ -120,19 +123,19 @@ def test_the_marks_are_the_last_records_of_each_series(tmp_path: Path) -> None:
 def test_a_series_that_ended_days_ago_is_not_looked_for(tmp_path: Path) -> None:
     rows = [{"instrument": 1, "source_seq": 0}] * 100 + [{"instrument": 2, "source_seq": LOOK_BACK_S + 1}]
     fill(tmp_path, Schema.BBO, "engine", derived(BBO, *rows))
-    assert marks(Store(tmp_path), "engine", frozenset({1, 2}), ()) == [mark(2, LOOK_BACK_S + 1)]
+    assert marks(Store(tmp_path), "engine", frozenset({1, 2}), Settings()) == [mark(2, LOOK_BACK_S + 1)]
 
 
 def test_records_are_stored_once_whatever_is_made_again() -> None:
-    stored = Stored()
+    stored = Stored(Schema.BAR)
     stored.know(1, 1, 10)
     stored.know(1, 1, 5)
     bars = derived(BAR, *({"instrument": i, "interval_s": s, "source_seq": q} for i, s, q in MADE))
     missing = stored.missing(bars)
     assert missing[["instrument", "interval_s", "source_seq"]].tolist() == [(1, 60, 10), (1, 1, 11), (900, 1, 3)]
     assert len(stored.missing(bars)) == 0
-    assert newest_of(bars) == {(1, 1): 11, (1, 60): 10, (900, 1): 3}
-    assert newest_of(derived(BBO, {"instrument": 7, "source_seq": 9})) == {(7, 0): 9}
+    assert newest_of(Schema.BAR, bars) == {(1, 1): 11, (1, 60): 10, (900, 1): 3}
+    assert newest_of(Schema.BBO, derived(BBO, {"instrument": 7, "source_seq": 9})) == {(7, 0): 9}
 
 
 MADE = ((1, 1, 9), (1, 1, 10), (1, 60, 10), (1, 1, 11), (900, 1, 3))
@@ -145,7 +148,7 @@ def test_who_scans_a_store_is_called_back_meanwhile_and_may_end_the_scan(tmp_pat
     InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 8, 8)
     calls: list[int] = []
     whole = Store(tmp_path, while_reading=lambda: calls.append(0))
-    beginning, stored = FeedPast(whole, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
+    beginning, stored = FeedPast(whole, "engine", "feed", Past("venue"), list, ONE).beginning(0)
     assert (beginning.first_seq, stored) == (7, [mark(1, 4990)])
     assert len(calls) > 5
     for number in (0, len(calls) // 2, len(calls) - 1):
@@ -157,7 +160,7 @@ def test_who_scans_a_store_is_called_back_meanwhile_and_may_end_the_scan(tmp_pat
 
         store = Store(tmp_path, while_reading=meanwhile)
         with pytest.raises(Stopped):
-            FeedPast(store, "engine", "feed", Past("venue"), list, (1,)).beginning(0)
+            FeedPast(store, "engine", "feed", Past("venue"), list, ONE).beginning(0)
 
 
 def test_a_restore_is_called_back_before_each_chunk_that_it_decodes_however_many_there_are(
@@ -197,5 +200,5 @@ def test_the_instruments_of_a_feed_are_those_it_ever_had_and_those_that_have_com
     table = InstrumentTable.load(tmp_path / "instruments.jsonl")
     ids = [table.register(venue, symbol, 8, 8).id for venue in ("venue", "other") for symbol in ("AAA", "BBB", "CCC")]
     for symbols, seen, expected in ((("aaa",), [ids[1]], ids[:2]), ((), [], ids[:3])):
-        past = FeedPast(Store(tmp_path), "engine", "feed", Past("venue", symbols), lambda seen=seen: seen, (1,))
+        past = FeedPast(Store(tmp_path), "engine", "feed", Past("venue", symbols), lambda seen=seen: seen, ONE)
         assert past.ids() == frozenset(expected)

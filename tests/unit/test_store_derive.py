@@ -12,10 +12,10 @@ from indicator_rows import run
 from tickplant.cli import run as run_command
 from tickplant.derive.bars import Bars
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.series import bar_seconds
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BBO, NO_PRICE, TICK, Flag, Kind, Schema, Side
-from tickplant.store.derived_rows import bar_seconds
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
 

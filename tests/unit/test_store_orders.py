@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_past import derive, fill, past_ticks
+from made_past import SETTINGS, derive, fill, past_ticks
 
 from tickplant import cli
 from tickplant.books.plain_orders import PlainOrderBooks
@@ -37,7 +37,8 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     crossing = (ticks["instrument"] == ORDERS) & (ticks["order_id"] > 0)
     ticks["price"] += np.where(crossing, np.where(ticks["side"] == Side.BID, 2, -2), 0)
     fill(folder, Schema.TICK, "feed", ticks)
-    fill(folder, Schema.CHECKPOINT, "engine", derive(table, folder, ticks, checkpoint_s=15)[Schema.CHECKPOINT])
+    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=15))
+    fill(folder, Schema.CHECKPOINT, "engine", derived[Schema.CHECKPOINT])
     return folder, ticks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,19 @@ from tickplant.runtime.config import RetentionConfig
 from tickplant.store import span_writer, topic_history
 from tickplant.store.compaction import Compaction, Policy
 from tickplant.store.daily_files import DAY_NS
+from tickplant.store.recent_chunks import RecentChunks
 from tickplant.store.topic_history import TopicHistory
+from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage
 from tickplant.writer.journal import Journal, journal_dir
 
 TOPIC = "venue.X.trade"
+
+
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a machine that compiles kernels meanwhile."""
+    monkeypatch.setattr(topic_history, "READ_S", 600.0)
 
 
 def trades(count: int = 1000) -> np.ndarray:
@@ -136,6 +145,31 @@ def test_daily_files_answer_like_the_journal_unless_something_was_removed(
     while again.resume_seq <= 159 and not len(records):
         again, records = asked(history, again.resume_seq, 159, topic=topic)
     assert (again.last_seq, records.tobytes()) == (159, before[1][before[1]["seq"] >= records["seq"][0]].tobytes())
+
+
+def test_a_chunk_that_many_topics_ask_for_is_decoded_once_and_memory_is_bounded(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = ChunkDecoder.decode
+
+    def counted(*args: Any, **named: Any) -> Any:
+        decoded.append(named["origin"])
+        return decode(*args, **named)
+
+    monkeypatch.setattr(ChunkDecoder, "decode", counted)
+    history = TopicHistory(data_dir)
+    for _ in range(3):
+        assert ends(*asked(history, 150, 480)) == (480, 481, [150, 480])
+        assert asked(history, 150, 480)[1].tobytes() == trades()[150:481].tobytes()
+    assert len(decoded) == 4
+    monkeypatch.setattr(history, "_chunks", RecentChunks(2 * 100 * TICK.itemsize))
+    decoded.clear()
+    for first in (100, 200, 100, 300, 100, 200):  # the one that was asked for least lately goes
+        assert ends(*asked(history, first, first + 99)) == (first + 99, first + 100, [first, first + 99])
+    assert len(decoded) == 4
+    InstrumentTable.load(data_dir / "instruments.jsonl").register("venue", "Y", 2, 8)
+    assert ends(*asked(history, 0, 999, topic="venue.Y.trade")) == (999, 1000, []), "a symbol that came meanwhile"
 
 
 @pytest.mark.parametrize(

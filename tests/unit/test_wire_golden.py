@@ -13,7 +13,19 @@ import pytest
 
 from tickplant import wire
 from tickplant.records.channels import BBO_CHANNEL, TICK_CHANNELS
-from tickplant.records.layouts import DTYPES, Flag, GapCause, Kind, OrderFlag, Schema, Side, StatusCode, TradeFlag
+from tickplant.records.layouts import (
+    DTYPES,
+    BarFlag,
+    Flag,
+    GapCause,
+    Kind,
+    OrderFlag,
+    Schema,
+    Side,
+    StatusCode,
+    TradeFlag,
+)
+from tickplant.records.schemas import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +106,7 @@ def test_the_page_has_every_field_of_the_header_where_it_is() -> None:
     assert f"{wire.HEADER_BYTES} bytes" in section("Header")
 
 
-@pytest.mark.parametrize("schema", [Schema.TICK, Schema.BBO, Schema.BAR])
+@pytest.mark.parametrize("schema", [Schema.TICK, *PUBLISHED])
 def test_the_page_has_every_field_of_a_record_where_it_is(schema: Schema) -> None:
     text = section(f"Schema {int(schema)}: {schema.name}, {DTYPES[schema].itemsize} bytes")
     assert fields_of(text) == layout(DTYPES[schema])
@@ -105,6 +117,7 @@ def test_the_page_has_every_field_of_a_record_where_it_is(schema: Schema) -> Non
     [
         *[("Kinds", Kind), ("Statuses", StatusCode), ("Causes of a GAP", GapCause), ("Sides", Side)],
         *[("Flags", Flag), ("Flags of a TRADE", TradeFlag), ("Flags of an order", OrderFlag)],
+        ("Flags of a bar of trades", BarFlag),
     ],
 )
 def test_the_page_has_every_number_with_its_name(title: str, members: Any) -> None:

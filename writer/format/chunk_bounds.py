@@ -61,6 +61,7 @@ SLOTS_OF: Final[dict[Schema, tuple[Slot, ...]]] = dict.fromkeys(Schema, ()) | {
     Schema.TICK: (*_AMOUNTS, Slot("venue_seq"), Slot("order_id")),
     Schema.BBO: (*_prices("bid_price", "ask_price"), *_sizes("bid_size", "ask_size"), Slot("source_seq")),
     Schema.BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
+    Schema.TRADE_BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
     Schema.CHECKPOINT: (*_AMOUNTS, Slot("venue_seq"), Slot("source_seq")),
 }
 """Stored in indexes, by place: an index of others has to be made anew."""

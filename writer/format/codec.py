@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError
 from tickplant.records.layouts import DTYPES, Schema
-from tickplant.writer.format import restoring
+from tickplant.writer.format import restoring, together
 from tickplant.writer.format.chunk_bounds import Bounds, bounds_of
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
@@ -39,18 +39,17 @@ from tickplant.writer.format.columns import (
     APART,
     COLUMN_IDS,
     GROUPED,
-    KEYS,
     KNOWN_BITS,
     Contexts,
     Pool,
     Scratch,
     decode_column,
     narrowed,
-    type_code,
 )
+from tickplant.writer.format.schema_layouts import LAYOUTS, SchemaLayout
 from tickplant.writer.format.sections import (
     Origins,
-    SectionLayout,
+    Section,
     decompress,
     encode_section,
     planes_of,
@@ -65,6 +64,7 @@ Records: TypeAlias = NDArray[np.void]
 Column: TypeAlias = NDArray[Any]
 
 _WORD: Final = np.dtype(np.uint64)
+_BYTE: Final = np.dtype(np.uint8)
 
 
 def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3) -> bytes:
@@ -93,7 +93,7 @@ def encode_with_bounds(
     if not 1 <= rows <= MAX_ROWS:
         raise ValueError(f"a chunk holds 1 to {MAX_ROWS} records, not {rows}")
     ids = COLUMN_IDS[schema]
-    columns = _OWN.columns(records, _LAYOUTS[schema])
+    columns = LAYOUTS[schema].separate(records, _OWN.scratch)
     directory: list[tuple[int, int, int, int, int]] = []
     sections: list[bytes] = []
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
@@ -138,21 +138,6 @@ class _Own(threading.local):
         if level not in self._compressors:
             self._compressors = {level: zstandard.ZstdCompressor(level=level)}
         return self._compressors[level]
-
-    def columns(self, records: Records, layout: _Layout) -> dict[str, Column]:
-        """The columns of records, to be overwritten by those of the next ones."""
-        rows, width = len(records), layout.dtype.itemsize // 8
-        words = self.scratch.words(width, rows)
-        restoring.separate(np.ascontiguousarray(records).view(_WORD).reshape(rows, width), words)
-        columns = {}
-        for name in layout.ids:
-            if name in layout.wholes:
-                columns[name] = words[layout.wholes[name], :rows].view(layout.dtype[name])
-            else:
-                place, shift = layout.parts[name]
-                columns[name] = self.scratch.column(name, layout.dtype[name], rows)
-                restoring.take_part(words[place, :rows], np.uint64(shift), columns[name])
-        return columns
 
 
 _OWN: Final = _Own()
@@ -226,6 +211,19 @@ class ChunkDecoder:
         layout, header = self._checked(buffer, offset, names, path, origin)
         rows, dtype = header.rows, layout.dtype
         wanted = (dtype.names or ()) if names is None else names
+        places, plan = layout.plan(tuple(wanted))
+        room = (rows + 7) // 8 * 8
+        if header.columns == 1 and self._together(
+            buffer, offset, header, layout, plan, room, memory := self._pool.array("", _BYTE, room * plan.row_bytes)
+        ):
+            found = {name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in places}
+            for name in layout.unstored.intersection(found):
+                found[name].fill(0)
+            if into is not None:
+                for name, column in found.items():
+                    found[name] = into(name, rows)
+                    found[name][:] = column
+            return found, header, offset + header.length_bytes
         if into is None:
             found = {name: self._pool.array(name, dtype[name], rows) for name in wanted}
         else:
@@ -234,37 +232,67 @@ class ChunkDecoder:
         return found, header, offset + header.length_bytes
 
     def _records(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, path: Path | str, origin: int
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, path: Path | str, origin: int
     ) -> Records:
         rows, dtype = header.rows, layout.dtype
         width = dtype.itemsize // 8
-        words = self._scratch.words(width, rows)
-        wanted = {name: words[place, :rows].view(dtype[name]) for name, place in layout.wholes.items()}
-        wanted |= {name: self._scratch.column(name, dtype[name], rows) for name in layout.parts}
-        self._decode(buffer, offset, header, layout, wanted, path, origin)
+        words = self._scratch.words(-(-layout.record_plan.row_bytes // 8), rows)
+        memory, room = words.reshape(-1).view(_BYTE), words.shape[1]
+        wanted = {
+            name: memory[start * room :][: rows * kind.itemsize].view(kind) for name, start, kind in layout.places
+        }
+        if not self._together(buffer, offset, header, layout, layout.record_plan, room, memory):
+            self._decode(buffer, offset, header, layout, wanted, path, origin)
         for place in {place for place, _ in layout.parts.values()}:
             words[place, :rows] = 0
         for name, (place, shift) in layout.parts.items():
             restoring.add_part(wanted[name], np.uint64(shift), words[place, :rows])
-        records = self._pool.array("", dtype, rows)
+        records = self._pool.array("records", dtype, rows)
         restoring.interleave(words, records.view(_WORD).reshape(rows, width))
         return records
 
     def _checked(
         self, buffer: Buffer, offset: int, wanted: Sequence[str] | None, path: Path | str, origin: int
-    ) -> tuple[_Layout, ChunkHeader]:
+    ) -> tuple[SchemaLayout, ChunkHeader]:
         header = read_header(buffer, offset, path=path, origin=origin)
-        layout = _LAYOUTS[header.schema]
+        layout = LAYOUTS[header.schema]
         if unknown := set(wanted or ()).difference(layout.ids):
             raise ValueError(f"{layout.schema.name} has no column {', '.join(sorted(unknown))}")
         return layout, header
+
+    def _together(
+        self,
+        buffer: Buffer,
+        offset: int,
+        header: ChunkHeader,
+        layout: SchemaLayout,
+        plan: together.Plan,
+        room: int,
+        memory: Bytes,
+    ) -> bool:
+        """Decode a chunk of a single section into memory with room for so many rows. False: not such a chunk."""
+        if header.columns != 1 or header.version == 1:
+            return False
+        ((number, kind, _, count, stored_bytes),) = directory_of(buffer, offset, header)
+        start = offset + HEADER.itemsize + COLUMN.itemsize
+        data = memoryview(buffer)[start : start + stored_bytes]
+        if number not in layout.names or zlib.crc32(data) != header.payload_checksum:
+            return False
+        try:
+            with np.errstate(over="ignore"):
+                origins = Origins(header.first_seq, header.ts_recv_min)
+                table, stored = read_section(data, count, header.rows, layout.sections, origins)
+                planes = planes_of(stored, kind, section_bytes(table, header.rows), self._decompressor)
+                return together.restore_together(planes, table, *plan[:5], header.rows, room, memory)
+        except (ValueError, zstandard.ZstdError):  # what decodes column by column says where
+            return False
 
     def _decode(
         self,
         buffer: Buffer,
         offset: int,
         header: ChunkHeader,
-        layout: _Layout,
+        layout: SchemaLayout,
         wanted: Mapping[str, Column],
         path: Path | str,
         origin: int,
@@ -284,19 +312,19 @@ class ChunkDecoder:
                 column.fill(0)
 
     def _decode_sections(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Mapping[str, Column]
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
         """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
         rows, payload = header.rows, memoryview(buffer)
         origins = Origins(header.first_seq, header.ts_recv_min)
-        found: dict[str, tuple[Words, _Section]] = {}
+        found: dict[str, tuple[Words, Section]] = {}
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
             data, start = payload[start : start + stored_bytes], start + stored_bytes
             if number not in layout.names:
                 continue
             table, stored = read_section(data, count, rows, layout.sections, origins)
-            section = _Section(kind, stored, section_bytes(table, rows))
+            section = Section(kind, stored, section_bytes(table, rows))
             for column, described in zip(table, table[:, 0].tolist(), strict=True):
                 name = layout.names.get(described)
                 if name in found:
@@ -327,7 +355,7 @@ class ChunkDecoder:
         return decoded
 
     def _decode_columns(
-        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: _Layout, wanted: Mapping[str, Column]
+        self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
         """Fill the wanted columns of a chunk of version 1; returns them and the keys, as far as the chunk has them."""
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
@@ -363,34 +391,3 @@ def warm_up() -> None:
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
-
-
-class _Section:
-    """Planes as stored, and as decompressed when a column first asks for them."""
-
-    __slots__ = ("kind", "planes", "size", "stored")
-
-    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
-        self.kind, self.stored, self.size = kind, stored, size
-        self.planes: Bytes | None = None
-
-
-class _Layout:
-    """What decoding needs to know of a schema, looked up once."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.dtype = DTYPES[schema]
-        self.ids = COLUMN_IDS[schema]
-        self.names = {number: name for name, number in self.ids.items()}
-        self.sections = SectionLayout(schema)
-        self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
-        self.keys = frozenset(name for name, _ in KEYS[schema])
-        # Records are words of 8 bytes: a column is one of them, or a part of one, so many bits up.
-        fields = self.dtype.fields
-        places = {name: fields[name][1] for name in self.ids} if fields else {}
-        self.wholes = {name: place // 8 for name, place in places.items() if self.dtype[name].itemsize == 8}
-        self.parts = {name: (place // 8, place % 8 * 8) for name, place in places.items() if name not in self.wholes}
-
-
-_LAYOUTS: Final = {int(schema): _Layout(schema) for schema in Schema}

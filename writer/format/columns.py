@@ -13,79 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Kind, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.writer.format import grouping, transform
 
 COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
-    Schema.TICK: {
-        "instrument": 1,
-        "kind": 2,
-        "side": 3,
-        "ts_event": 4,
-        "ts_recv": 5,
-        "price": 6,
-        "size": 7,
-        "venue_seq": 8,
-        "order_id": 9,
-        "flags": 10,
-        "seq": 11,
-    },
-    Schema.BBO: {
-        "instrument": 1,
-        "ts_event": 2,
-        "ts_recv": 3,
-        "bid_price": 4,
-        "bid_size": 5,
-        "ask_price": 6,
-        "ask_size": 7,
-        "source_seq": 8,
-        "flags": 9,
-        "seq": 10,
-    },
-    Schema.BAR: {
-        "instrument": 1,
-        "interval_s": 2,
-        "ts_event": 3,
-        "ts_recv": 4,
-        "ts_open": 5,
-        "open": 6,
-        "high": 7,
-        "low": 8,
-        "close": 9,
-        "volume": 10,
-        "buy_volume": 11,
-        "source_seq": 12,
-        "trades": 13,
-        "flags": 14,
-        "seq": 15,
-    },
-    Schema.CHECKPOINT: {
-        "instrument": 1,
-        "kind": 2,
-        "side": 3,
-        "ts_event": 4,
-        "ts_recv": 5,
-        "price": 6,
-        "size": 7,
-        "venue_seq": 8,
-        "source_seq": 9,
-        "book_ts_event": 10,
-        "book_ts_recv": 11,
-        "book_seq": 12,
-        "flags": 13,
-        "seq": 14,
-    },
+    schema: {name: number for number, name in enumerate(facts.columns, 1)} for schema, facts in FACTS.items()
 }
-"""Stored for ever: never change or reuse a number. Key columns come first, so that they are decoded first."""
+"""Stored for ever: see `Facts.columns`. Key columns come first, so that they are decoded first."""
 
-KEYS: Final[dict[Schema, tuple[tuple[str, int], ...]]] = {
-    Schema.TICK: (("instrument", 32), ("kind", 8), ("side", 8)),
-    Schema.BBO: (("instrument", 32),),
-    Schema.BAR: (("instrument", 32), ("interval_s", 32)),
-    Schema.CHECKPOINT: (("instrument", 32), ("kind", 8), ("side", 8)),
-}
+KEYS: Final = {schema: facts.keys for schema, facts in FACTS.items()}
 """Key columns of a group and their width in bits: one 64-bit key, the first column in its highest bits."""
 
-STREAM_SHIFT: Final = {Schema.TICK: 8, Schema.BBO: 0, Schema.BAR: 0, Schema.CHECKPOINT: 8}
+STREAM_SHIFT: Final = {schema: facts.stream_shift for schema, facts in FACTS.items()}
 """Lowest bits of a group's key that its stream leaves out: bid and ask of one instrument are one stream."""
 
 # The predictors of `transform.py`, CONTEXT being one of two.
@@ -152,7 +91,7 @@ class Scratch:
         """Shape (at least count, at least rows), to be overwritten."""
         if self._words.shape[0] < count or self._words.shape[1] < rows:
             # Columns that begin at the same place of their pages would push one another out of the cache.
-            self._words = np.empty((count, rows + _APART_WORDS), np.uint64)
+            self._words = np.empty((count, (rows + 7) // 8 * 8 + _APART_WORDS), np.uint64)
         return self._words
 
     def rows(self, rows: int) -> transform.Rows:

@@ -101,8 +101,7 @@ def restore(
     predictor = bits & np.uint64(PREDICTOR_BITS)
     signed = bits & np.uint64(SIGNED) != _ZERO
     limit = np.uint64(8 * values.itemsize)
-    steps = divisor if width == 0 else predictor
-    if limit < _WORD and (steps != _ZERO or bits & np.uint64(APART)):
+    if limit < _WORD and ((width and predictor) or bits & np.uint64(APART)):
         return NARROW
     seen = base
     if width == 0:
@@ -111,7 +110,9 @@ def restore(
                 values[row] = base
         else:
             for row in range(rows):
-                values[row] = base + np.uint64(row) * divisor
+                word = base + np.uint64(row) * divisor
+                seen |= word
+                values[row] = word
     else:
         own = planes[start : start + width * rows]
         factor = max(divisor, _ONE)
@@ -149,7 +150,7 @@ def restore_reference(
     else:
         own = planes[start : start + width * rows]
         transform.unpack_reference(own, divisor or 1, bool(bits & SIGNED), width, residuals)
-    if limit < 64 and (bits & APART or (predictor if width else divisor)):
+    if limit < 64 and (bits & APART or (width and predictor)):
         return NARROW
     if width and predictor <= transform.ROW:
         transform.restore_values_reference(residuals, predictor, base, _NO_ROWS, order, words)

@@ -14,6 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from tickplant.records.layouts import Schema
+from tickplant.records.schemas import FACTS
 from tickplant.writer.format import describing, restoring, transform
 from tickplant.writer.format.columns import (
     APART,
@@ -51,11 +52,8 @@ BASE_FROM: Final = {
 
 # Columns that share a section of a large chunk. Those of one event have the same pattern in the grouped order, which
 # zstd finds; ids and flags cost little to read beside the keys.
-_TOGETHER: Final[dict[Schema, tuple[str, ...]]] = {
-    Schema.TICK: ("instrument", "kind", "side", "flags"),
-    Schema.BBO: ("instrument", "flags", "seq"),
-    Schema.BAR: ("instrument", "interval_s", "flags", "seq"),
-    Schema.CHECKPOINT: ("instrument", "kind", "side", "flags"),
+_TOGETHER: Final[dict[Schema, frozenset[str]]] = {
+    schema: frozenset((*(name for name, _ in facts.keys), *facts.beside_keys)) for schema, facts in FACTS.items()
 }
 
 # Predictor and order to try for a column; what gives the smallest frame is stored. Measured on the recordings: sizes of
@@ -68,10 +66,12 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "kind": _AS_IT_IS,
     "side": _AS_IT_IS,
     "interval_s": _AS_IT_IS,
+    "series": _AS_IT_IS,
     "flags": ((BASE, True),),
     "trades": ((BASE, True),),
     "volume": ((BASE, True),),
     "buy_volume": ((BASE, True),),
+    "sell_volume": ((BASE, True),),
     "size": _AMOUNT,
     "bid_size": _AMOUNT,
     "ask_size": _AMOUNT,
@@ -314,6 +314,16 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
     if len(planes) != size:
         raise ValueError(f"a frame holds {len(planes)} bytes instead of {size}")
     return planes
+
+
+class Section:
+    """Planes as stored, and as decompressed when a column first asks for them."""
+
+    __slots__ = ("kind", "planes", "size", "stored")
+
+    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
+        self.kind, self.stored, self.size = kind, stored, size
+        self.planes: transform.Bytes | None = None
 
 
 def restore_column(

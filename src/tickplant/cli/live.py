@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import numpy as np
@@ -29,14 +29,16 @@ from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.client.book_request import Book, fetch_book
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.client.topic_message import Message, decimals
+from tickplant.derive.registry import may_be_channel
 from tickplant.errors import StoreError, SubscribeError
 from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
+from tickplant.records.schemas import PRICES, REALS, SIZES, VALUES
 from tickplant.records.statistics import StatisticCode
 from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
 from tickplant.store.stored_books import plain_book
 from tickplant.times import format_time
-from tickplant.wire import BBO_CHANNEL, TICK_CHANNELS
+from tickplant.wire import TICK_CHANNELS
 
 ADDRESS = click.option(
     "--address", default=None, help=f"PUB address.  [default: that of the configuration, else {DEFAULT_PUBLISH}]"
@@ -96,9 +98,6 @@ def tail(
             sys.stdout.flush()
 
 
-_BARS: Final = re.compile(r"bar_[1-9]\d{0,9}[smh]", re.ASCII)
-
-
 def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
     """Refuse a topic that cannot be, and say which there are not yet. Raises SubscribeError."""
     for wanted in topics:
@@ -106,10 +105,10 @@ def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
             continue
         parts = wanted.split(".")
         last = parts[-1]
-        known = last in (*TICK_CHANNELS, BBO_CHANNEL) or _BARS.fullmatch(last) or "*" in last
+        known = last in TICK_CHANNELS or may_be_channel(last) or "*" in last
         symbol = ".".join(parts[1:-1])  # which may have dots itself: .SPY261218C700
         if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
-            channels = ", ".join((*TICK_CHANNELS, BBO_CHANNEL, "bar_1s", "bar_1m", "…"))
+            channels = ", ".join((*TICK_CHANNELS, "bbo", "bar_1s", "bar_1m", "rsi-14_1m", "…"))
             raise SubscribeError(
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
                 f"beginning of one; channels are {channels}"
@@ -123,10 +122,12 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
     names = [name for name in message.records.dtype.names or () if name != "reserved"]
     for name in names:
         values = message.records[name]
-        if name in ("price", "bid_price", "ask_price", "open", "high", "low", "close"):
+        if name in PRICES:
             columns[name] = list(decimals(values, message.price_scale))
-        elif name in ("size", "bid_size", "ask_size", "volume", "buy_volume"):
+        elif name in SIZES:
             columns[name] = list(decimals(values, message.size_scale))
+        elif name in REALS:
+            columns[name] = [None if math.isnan(value) else value for value in values.tolist()]
         else:
             columns[name] = values.tolist()
     head = {"venue": message.venue, "symbol": message.symbol, "channel": message.channel}
@@ -138,7 +139,7 @@ def rows(message: Message) -> Iterator[dict[str, object]]:
         if message.schema is Schema.TICK:
             _name_tick(row, int(message.records["price"][index]), int(message.records["size"][index]))
         kind = int(message.records["kind"][index]) if message.schema is Schema.TICK else 0
-        row["flags"] = "|".join(flag_names(int(message.records["flags"][index]), kind))
+        row["flags"] = "|".join(flag_names(int(message.records["flags"][index]), kind, message.schema))
         yield row
 
 
@@ -179,6 +180,12 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
     elif "bid_price" in row:
         sides = ((row["bid_price"], row["bid_size"]), (row["ask_price"], row["ask_size"]))
         yield " / ".join(f"{price} x {size}" if price is not None else "none" for price, size in sides)
+        yield str(row["flags"])
+    elif VALUES[0] in row:
+        yield " ".join(str(row[name]) for name in VALUES if row[name] is not None) or "none yet"
+    elif "vwap" in row:
+        yield f"{str(row['ts_open'])[11:19]} #{row['number']}"
+        yield " ".join(f"{name} {row[name]}" for name in ("open", "high", "low", "close", "vwap", "volume", "trades"))
         yield str(row["flags"])
     else:
         yield f"{str(row['ts_open'])[11:19]}"

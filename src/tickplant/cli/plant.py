@@ -14,6 +14,7 @@ from tickplant.errors import ControlError
 from tickplant.plant import run_folder
 from tickplant.plant.console import print_status
 from tickplant.plant.lock_file import last_holder
+from tickplant.plant.planned_series import wanted_series
 from tickplant.runtime import config as cfg
 from tickplant.runtime.control import Accepted, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.runtime.control_client import ControlClient
@@ -125,6 +126,7 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
     check_machine(checked)
+    wanted_series(checked)
     tables = {
         "plant": msgspec.to_builtins(checked.plant),
         "store": msgspec.to_builtins(checked.store),
@@ -143,4 +145,13 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
         say(f"\n[{title}]")
         for key, value in table.items():
             if value is not None:
-                say(f"{key} = {msgspec.json.encode(value).decode()}")
+                say(f"{key} = {_toml(value)}")
+
+
+def _toml(value: object) -> str:
+    """A value as it stands behind a key."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return msgspec.json.encode(value).decode()

@@ -55,12 +55,6 @@ class Bars:
         self._next_end = grown(self._next_end, new)
         self._next_end[old:] = k.NEVER
 
-    def restart(self) -> None:
-        """Forget the bars that are open, and which were closed: what follows is of another time."""
-        self._bars["trades"] = 0
-        self._closed_until[:] = 0
-        self._next_end[:] = k.NEVER
-
     def apply(self, ticks: Records) -> Records:
         """Fold TICK records, in stored order, into the bars; gives the BAR records that they close, `seq` 0.
 

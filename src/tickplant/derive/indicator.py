@@ -59,6 +59,11 @@ class Parameter:
         return float(value)
 
 
+def number_text(value: float) -> str:
+    """A number as it stands in names: reads back as the same number."""
+    return repr(float(value)).removesuffix(".0")
+
+
 @dataclass(frozen=True)
 class Indicator:
     """One indicator.
@@ -112,8 +117,8 @@ class Indicator:
         return np.array([part.check(given.get(part.name, part.default)) for part in self.parameters], np.float64)
 
     def label(self, parameters: Sequence[float]) -> str:
-        """Name and parameters, as in `macd-12-26-9`."""
-        return "-".join([self.name, *(f"{value:.15g}" for value in parameters)])
+        """Name and parameters, as in `macd-12-26-9`: the text of a number reads back as the same number."""
+        return "-".join([self.name, *map(number_text, parameters)])
 
     def start(self, parameters: Sequence[float]) -> Floats:
         """The state before the first row."""

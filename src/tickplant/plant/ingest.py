@@ -24,6 +24,7 @@ from tickplant.feeds.stored_spans import StoredSpans
 from tickplant.plant.durable_file import write_durably
 from tickplant.plant.plans import Names
 from tickplant.records.layouts import Schema
+from tickplant.records.schemas import DERIVED
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.job_specs import FeedSpec, Recording
 from tickplant.store.reader import Store
@@ -187,7 +188,7 @@ def names_in(data_dir: Path, venue: str) -> Names:
     store = Store(data_dir, on_damage=lambda _: None)
     venues = {row.id: row.venue for row in store.instruments}
     feeds = [feed for feed in store.producers() if _venue_of(store, feed, venues) == venue]
-    engines = store.producers(Schema.BBO) or store.producers(Schema.BAR)
+    engines = next((names for schema in DERIVED if (names := store.producers(schema))), [])
     return Names(
         feed=feeds[0] if len(feeds) == 1 else venue,
         engine=engines[0] if len(engines) == 1 else "engine",

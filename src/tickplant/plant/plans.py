@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from tickplant.derive.derivation import Series, Settings
+from tickplant.derive.registry import wanted
 from tickplant.plant.child import ChildPlan
 from tickplant.plant.followed_symbols import FollowedSymbols
+from tickplant.plant.planned_series import bars_of, numbered, stored_series, wanted_series
 from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
@@ -28,14 +31,12 @@ from tickplant.runtime.job_specs import (
     Recording,
     ReplaySpec,
     RingRef,
+    SeriesRef,
     SurveySpec,
     WriterSpec,
 )
 from tickplant.sim.spec import SimSpec, parse_spec
 from tickplant.venues import find_venue
-
-DERIVED: Final = (Schema.BBO, Schema.BAR, Schema.CHECKPOINT)
-"""Schemas that an engine produces, each in a ring of its own."""
 
 
 class RingPlan(msgspec.Struct, frozen=True):
@@ -93,8 +94,10 @@ def _ring(plant_id: str, producer: str, schema: Schema) -> RingRef:
     return RingRef(name=cfg.ring_name(plant_id, producer, name), schema=int(schema), producer=producer)
 
 
-def _engine_rings(plant_id: str, name: str) -> list[RingRef]:
-    return [_ring(plant_id, name, schema) for schema in DERIVED]
+def _engine_rings(plant_id: str, name: str, engine: EngineConfig, series: Iterable[str] = ()) -> list[RingRef]:
+    """A ring for each schema that the engine makes."""
+    settings = Settings(bar_s=engine.bar_s, series=tuple(Series(0, one) for one in series))
+    return [_ring(plant_id, name, schema) for schema in wanted(settings)]
 
 
 def _engine(
@@ -108,11 +111,13 @@ def _engine(
     pasts: Callable[[], dict[str, Past]] = dict,
     history: str = "",
     matching: tuple[str, ...] = (),
+    series: Callable[[], tuple[SeriesRef, ...]] = tuple,
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
     `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `history`: address of who
-    reads there what it keeps no longer. `matching`: feeds whose crossed books of orders are resolved.
+    reads there what it keeps no longer. `matching`: feeds whose crossed books of orders are resolved. `series`: what it
+    makes besides.
     """
 
     def spec() -> EngineSpec:
@@ -127,6 +132,7 @@ def _engine(
             pasts=pasts(),
             history=history,
             matching=matching,
+            series=series(),
         )
 
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=spec)
@@ -142,13 +148,17 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 
 
 def live(config: Config, addresses: Addresses) -> Plan:
-    """The plant of a configuration file. Raises ConfigError where the changes of its symbols cannot be read."""
+    """The plant of a configuration file.
+
+    Raises ConfigError where the changes of its symbols cannot be read, or its series cannot be made.
+    """
     followed = FollowedSymbols(config)
+    series = wanted_series(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
     rings = [RingPlan(ticks[name], feed.ring_records) for name, feed in config.feeds.items()]
-    derived = {name: _engine_rings(plant_id, name) for name in config.engines}
+    derived = {name: _engine_rings(plant_id, name, one, series[name]) for name, one in config.engines.items()}
     rings += [RingPlan(ref, config.engines[name].ring_records) for name, refs in derived.items() for ref in refs]
 
     sims = [
@@ -173,6 +183,8 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 pasts=partial(_pasts, followed, taken),
                 history=history.address,
                 matching=matching,
+                # Asked for when it starts, so when this plant alone writes to the store.
+                series=partial(numbered, config.data_dir, series[name], add=True),
             )
         )
     writers = []
@@ -281,7 +293,7 @@ def ingest(
     feed = FeedConfig(venue=venue, symbols=(), crossed=crossed)
     matching = _matching(names.feed, crossed)
     engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
-    ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine)
+    ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine, engine)
     source = Recording(str(file.resolve()), imported=imported)
     spec = FeedSpec(name=names.feed, plant=plant, config=feed, ring=ring, source=source, discover=True)
     return Plan(
@@ -316,7 +328,11 @@ def ingest(
 def replay(
     spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig, crossed: Crossed = "flag"
 ) -> Plan:
-    """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring."""
+    """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring.
+
+    All series that the store knows are made, and the bars that they need. Raises StoreError.
+    """
+    series = stored_series(Path(spec.plant.data_dir))
     plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
     ring = _ring(plant_id, spec.name, Schema.TICK)
     whole = msgspec.structs.replace(spec, plant=plant, ring=ring)
@@ -326,7 +342,16 @@ def replay(
         settings=settings,
         rings=[RingPlan(ring, 1 << 18, stored=False)],
         children=[
-            _engine(plant, "engine", engine, [ring], [], waits=True, matching=_matching(spec.name, crossed)),
+            _engine(
+                plant,
+                "engine",
+                msgspec.structs.replace(engine, bar_s=tuple(sorted({*engine.bar_s, *bars_of(series)}))),
+                [ring],
+                [],
+                waits=True,
+                matching=_matching(spec.name, crossed),
+                series=lambda: series,
+            ),
             ChildPlan(name=spec.name, role="replay", module="tickplant.store.replay", spec=lambda: whole, finite=True),
         ],
         exclusive=False,
@@ -343,15 +368,9 @@ def storing_rest(plan: ChildPlan) -> ChildPlan:
     return msgspec.structs.replace(plan, spec=spec)
 
 
-def drain(leftover: list[RingRef], data_dir: Path, plant_id: str, settings: PlantConfig) -> ChildPlan:
+def drain(leftover: list[RingRef], plant: Plant) -> ChildPlan:
     """A writer that stores what the rings of a dead plant still hold, and ends."""
-    spec = WriterSpec(
-        name="drain",
-        plant=_plant(data_dir, plant_id, settings),
-        config=WriterConfig(),
-        inputs=leftover,
-        until_drained=True,
-    )
+    spec = WriterSpec(name="drain", plant=plant, config=WriterConfig(), inputs=leftover, until_drained=True)
     return ChildPlan(name="drain", role="writer", module="tickplant.writer", spec=lambda: spec, finite=True)
 
 

@@ -307,7 +307,7 @@ class Supervisor:
         if not remains:
             return
         self._pool.tell("info", f"storing what {len(remains)} rings of the last run still hold")
-        drain = plans.drain(remains, self.data_dir, self.plan.plant_id, self.plan.settings)
+        drain = plans.drain(remains, self.plan.plant)
         if why := self._run_first(drain):
             raise TickplantError(f"the rings of the last run could not be stored: {why}; they are kept")
         for ref in remains:

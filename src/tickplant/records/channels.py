@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.records.layouts import Flag, Kind
 
 TICK_CHANNELS: Final = (
     *("trade", "agg_trade", "quote", "book", "status"),
@@ -72,14 +72,3 @@ def bar_channel(interval_s: int) -> str:
         if interval_s % unit_s == 0:
             return f"bar_{interval_s // unit_s}{letter}"
     return f"bar_{interval_s}s"
-
-
-def channel_schema(channel: str) -> Schema:
-    """Which records a topic of this channel has. Raises ValueError for what is no channel."""
-    if channel in TICK_CHANNELS:
-        return Schema.TICK
-    if channel == BBO_CHANNEL:
-        return Schema.BBO
-    if channel.startswith("bar_"):
-        return Schema.BAR
-    raise ValueError(f"{channel!r} is no channel: {', '.join((*TICK_CHANNELS, BBO_CHANNEL))}, or one such as bar_1m")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Final
 
-from tickplant.records.layouts import Flag, Kind, OrderFlag, TradeFlag
+from tickplant.records.layouts import BarFlag, Flag, Kind, OrderFlag, Schema, TradeFlag
 
 _OWN: Final[dict[int, type[IntFlag]]] = {
     Kind.TRADE: TradeFlag,
@@ -14,8 +14,8 @@ _OWN: Final[dict[int, type[IntFlag]]] = {
 """By kind of a tick, the flags that only this kind has; they share bits with each other and with BBO and BAR."""
 
 
-def flag_names(flags: int, kind: int = 0) -> list[str]:
+def flag_names(flags: int, kind: int = 0, schema: Schema = Schema.TICK) -> list[str]:
     """Names of the flags that are set, in lower case. `kind`: of a tick; 0 for records of other schemas."""
-    own = _OWN.get(kind, IntFlag)
+    own = BarFlag if schema is Schema.TRADE_BAR else _OWN.get(kind, IntFlag)
     names = {int(flag): flag.name for flag in Flag} | {int(flag): flag.name for flag in own}
     return [name.lower() for bit, name in names.items() if flags & bit and name]

@@ -1,4 +1,4 @@
-"""The record layouts: what a tick, a best bid/offer, a bar and a checkpoint are, to the byte. Imports numpy only.
+"""The record layouts: what a tick, a best bid/offer, a bar, a value … are, to the byte. Imports numpy only.
 
 Every producer, ring, chunk, wire message and reader uses these dtypes unchanged. Prices and sizes are integers
 (mantissas): value = mantissa * 10**-scale, with the scales of the record's instrument. Times are nanoseconds since
@@ -80,6 +80,14 @@ class TradeFlag(IntFlag):
     CANCELLED = 1 << 9  # the trade of the same venue_seq is void
     CONFLATED = 1 << 10  # the newest of perhaps many: no tape
     IRREGULAR = 1 << 11  # the venue says that it makes no price: out of sequence, a leg of a spread
+
+
+class BarFlag(IntFlag):
+    """More bits of `flags` on a TRADE_BAR."""
+
+    CORRECTION = 1 << 8  # one trade that came when its bar had been given out; BACKFILL: it was fetched
+    CANCELLED = 1 << 9  # with CORRECTION: the trade counts no more
+    INCOMPLETE = 1 << 12  # trades are missing: a GAP came while it was open, or behind the one before
 
 
 class OrderFlag(IntFlag):
@@ -219,6 +227,62 @@ CHECKPOINT: Final = _layout(
 """A record of a checkpoint: the whole book of one instrument as it stood before the tick `source_seq` of its feed."""
 
 
+VALUE: Final = _layout(
+    72,
+    [
+        ("ts_event", "<i8", 0),  # of the row that it is the value of: a bar, a trade, a best bid and offer
+        ("ts_recv", "<i8", 8),
+        ("value_1", "<f8", 16),  # outputs of the indicator, in order; NaN where there is none, as in its warm-up
+        ("value_2", "<f8", 24),
+        ("value_3", "<f8", 32),
+        ("value_4", "<f8", 40),
+        ("source_seq", "<u8", 48),  # seq of the tick that made the row
+        ("instrument", "<u4", 56),
+        ("series", "<u2", 60),  # which indicator, over what, with which parameters: `derive.series`
+        ("flags", "<u2", 62),
+        ("seq", "<u8", 64),
+    ],
+)
+"""The values of one indicator at one row of an instrument."""
+
+STATE: Final = VALUE
+"""A part of what series remembered before the tick `source_seq` of a feed: `derive.series_states`."""
+
+TRADE_BAR: Final = _layout(
+    136,
+    [
+        ("ts_event", "<i8", 0),  # latest time of all trades until its last one; where the venue gave none, of receipt
+        ("ts_recv", "<i8", 8),  # of its last trade
+        ("ts_open", "<i8", 16),  # time of its first trade
+        ("open", "<i8", 24),
+        ("high", "<i8", 32),
+        ("low", "<i8", 40),
+        ("close", "<i8", 48),
+        ("volume", "<i8", 56),
+        ("buy_volume", "<i8", 64),  # volume whose aggressor bought
+        ("sell_volume", "<i8", 72),  # volume whose aggressor sold
+        ("vwap", "<f8", 80),  # price by volume, NaN where there is no volume, or more than fits
+        ("first_id", "<u8", 88),  # venue_seq of its first trade
+        ("last_id", "<u8", 96),
+        ("source_seq", "<u8", 104),  # seq of its last trade
+        ("instrument", "<u4", 112),
+        ("series", "<u2", 116),  # by which rule: `derive.series`
+        ("flags", "<u2", 118),
+        ("trades", "<u4", 120),
+        ("number", "<u4", 124),  # counts the bars of its series and instrument from 0; of a CORRECTION whose it is
+        ("seq", "<u8", 128),
+    ],
+)
+"""Trades of one instrument until a rule closes the bar, with its last trade. Given out once, and never changed.
+
+In order of receipt: there is no late trade. One that is fetched later, restates or cancels another one counts into no
+bar: a record of its own, with CORRECTION, has this trade as a bar, and `number` names the first bar that had not ended
+before its time."""
+
+UNKNOWN_BAR: Final = 2**32 - 1
+"""`number` of a correction to a bar that is remembered no longer."""
+
+
 class Schema(IntEnum):
     """Which layout a ring, chunk or wire message holds. Values are stored: never reuse one."""
 
@@ -226,6 +290,9 @@ class Schema(IntEnum):
     BBO = 2
     BAR = 3
     CHECKPOINT = 4
+    VALUE = 5
+    STATE = 6
+    TRADE_BAR = 7
 
 
 DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
@@ -233,6 +300,9 @@ DTYPES: Final[dict[Schema, np.dtype[np.void]]] = {
     Schema.BBO: BBO,
     Schema.BAR: BAR,
     Schema.CHECKPOINT: CHECKPOINT,
+    Schema.VALUE: VALUE,
+    Schema.STATE: STATE,
+    Schema.TRADE_BAR: TRADE_BAR,
 }
 
 

@@ -88,6 +88,15 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     reconnect_cap_s: Seconds = 60.0
 
 
+class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[[engines.NAME.derive]]`: an indicator, or bars of trades, that an engine makes: see docs/derivations.md."""
+
+    indicator: str = ""  # empty: the bars themselves
+    bars: str = ""  # that it is over: a length of the engine's `bar_s`, or a rule such as volume-50; default: 1m
+    symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
+    parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
+
+
 class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[engines.NAME]`: books, bars and the live stream of some feeds."""
 
@@ -95,6 +104,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     publish: str = DEFAULT_PUBLISH  # PUB socket
     requests: str = ""  # ROUTER socket: snapshots and recovery; default: the PUB port + 1
     bar_s: tuple[Positive, ...] = (1, 60)
+    derive: tuple[DeriveConfig, ...] = ()  # indicators and bars of trades, which are stored and published
     ring_records: Positive = 1 << 16
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
@@ -160,7 +170,7 @@ class StoreConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     keep_journal_h: NotNegative = 24  # how long a journal file stays that is in daily files
 
 
-KeptChannel = Channel | Literal["bbo", "bar", "checkpoint"]
+KeptChannel = Channel | Literal["bbo", "bar", "checkpoint", "value", "state", "trade_bar"]
 
 
 class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -56,6 +56,9 @@ BAR_S: Final = 86_400
 NAME_BYTES: Final = 255
 PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
 
+DERIVED: Final = ("bbo", "bar", "checkpoint", "value", "state", "trade_bar")
+"""Channels that have files of their own."""
+
 _UMASK: Final = re.compile(r"0?[0-7]{1,3}\Z")
 _INTERNAL: Final = ("drain", "supervisor", "command", COMPACTOR, HISTORY)
 
@@ -264,7 +267,7 @@ def _check_retention(config: Config, name: str, wrong: Wrong) -> None:
         raise wrong(f"{key}.symbols", "goes with venue: a symbol is one of a venue")
     if not rule.keep_days and not rule.keep_gib:
         raise wrong(key, "has no limit: set keep_days or keep_gib")
-    if rule.keep_gib and (ticks := [one for one in rule.channels if one not in ("bbo", "bar", "checkpoint")]):
+    if rule.keep_gib and (ticks := [one for one in rule.channels if one not in DERIVED]):
         message = f"does not go with channel {ticks[0]}, which shares the files of its symbol: use keep_days"
         raise wrong(f"{key}.keep_gib", message)
 

@@ -87,6 +87,12 @@ class Reader:
             origin = get_origin(hint)
         if origin in (Union, types.UnionType, Literal):
             return self._chosen(hint, value, key)
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            return self.table(value, hint, key)
+        if origin is dict:
+            if not isinstance(value, dict):
+                raise self._expected(_NAMES[dict], value, key)
+            return {name: self._value(get_args(hint)[1], one, f"{key}.{name}") for name, one in value.items()}
         if origin is tuple:
             if not isinstance(value, list):
                 raise self._expected(_NAMES[list], value, key)

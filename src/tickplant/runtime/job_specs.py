@@ -71,6 +71,14 @@ class Past(msgspec.Struct, frozen=True):
         return venue == self.venue and (not self.symbols or symbol.upper() in map(str.upper, ("*", *self.symbols)))
 
 
+class SeriesRef(msgspec.Struct, frozen=True):
+    """A series of values that an engine makes."""
+
+    number: int  # in the series table of the store
+    name: str
+    symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
 
@@ -83,6 +91,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
+    series: tuple[SeriesRef, ...] = ()  # of `config.derive`
     history: str = ""  # address of the history service; empty: there is none
 
     def is_shared(self, venue: str, symbol: str) -> bool:

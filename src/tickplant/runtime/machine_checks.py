@@ -13,6 +13,7 @@ from tickplant.runtime.endpoints import Endpoint, Wrong, address_of, endpoints
 
 TICK_BYTES: Final = 64
 DERIVED_BYTES: Final = 72 + 104 + 88  # one record each of best bid and offer, bars and checkpoints
+SERIES_BYTES: Final = 72 + 72 + 136  # likewise of values, states and bars of trades, where there are series
 MARGIN_BYTES: Final = 1 << 20  # of shared memory, for headers
 SHM_DIR: Final = "/dev/shm"  # noqa: S108  # the place of POSIX shared memory
 
@@ -81,9 +82,9 @@ def _is_kernels(place: Path) -> bool:
 def _check_memory(config: Config, wrong: Wrong) -> None:
     """Whether all rings fit into shared memory, and what an engine keeps into the machine's."""
     rings = [(f"feeds.{name}.ring_records", TICK_BYTES * feed.ring_records) for name, feed in config.feeds.items()]
-    rings += [
-        (f"engines.{name}.ring_records", DERIVED_BYTES * one.ring_records) for name, one in config.engines.items()
-    ]
+    for name, one in config.engines.items():
+        record_bytes = DERIVED_BYTES + (SERIES_BYTES if one.derive else 0)
+        rings.append((f"engines.{name}.ring_records", record_bytes * one.ring_records))
     needed = sum(size_bytes for _, size_bytes in rings) + MARGIN_BYTES
     try:
         shared = os.statvfs(SHM_DIR)

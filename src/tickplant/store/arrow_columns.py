@@ -12,6 +12,7 @@ Names and words are dictionaries whose values are unique, the same in every batc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -21,32 +22,15 @@ from numpy.typing import NDArray
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
+from tickplant.records.schemas import FACTS, PRICES, SIZES, TIMES
 from tickplant.writer.format.chunk_bounds import NOTES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
 
-PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
-SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume"})
-TIMES: Final = frozenset({"ts_event", "ts_recv", "ts_open", "book_ts_event", "book_ts_recv"})
 VENUE_TIMES: Final = frozenset({"ts_event", "book_ts_event"})  # 0 where the venue gave none
 COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
-    Schema.TICK: (
-        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size"),
-        *("venue_seq", "order_id", "flags", "seq"),
-    ),
-    Schema.BBO: (
-        *("ts_event", "ts_recv", "venue", "symbol", "bid_price", "bid_size", "ask_price", "ask_size"),
-        *("source_seq", "flags", "seq"),
-    ),
-    Schema.BAR: (
-        *("ts_event", "ts_recv", "venue", "symbol", "ts_open", "interval_s", "open", "high", "low", "close"),
-        *("volume", "buy_volume", "trades", "source_seq", "flags", "seq"),
-    ),
-    Schema.CHECKPOINT: (
-        *("ts_event", "ts_recv", "venue", "symbol", "kind", "side", "price", "size", "venue_seq", "source_seq"),
-        *("book_ts_event", "book_ts_recv", "book_seq", "flags", "seq"),
-    ),
+    schema: ("ts_event", "ts_recv", "venue", "symbol", *facts.shown) for schema, facts in FACTS.items()
 }
 """Columns of the result, in order."""
 
@@ -79,14 +63,23 @@ _SIDE_PLACES[Kind.TRADE, Side.BUY], _SIDE_PLACES[Kind.TRADE, Side.SELL] = 2, 3
 class ArrowColumns:
     """Makes Arrow arrays of columns of one schema."""
 
-    def __init__(self, instruments: Iterable[Instrument], schema: Schema, *, prices: Prices = "decimal") -> None:
+    def __init__(
+        self,
+        instruments: Iterable[Instrument],
+        schema: Schema,
+        *,
+        prices: Prices = "decimal",
+        series: Sequence[str] | None = None,
+    ) -> None:
         """Take what the columns cannot say.
 
         Args:
             instruments: all that occur.
             schema: of the records.
             prices: how prices and sizes come.
+            series: names of the numbers in the column `series`, number 1 first; None: they come as numbers.
         """
+        self._series = series if FACTS[schema].named else None
         self.record_schema = schema
         self.prices: Prices = prices
         self._dtype = DTYPES[schema]
@@ -117,7 +110,7 @@ class ArrowColumns:
         """Columns where none are named."""
         return COLUMNS[self.record_schema] + (SCALES if self.prices == "integer" else ())
 
-    @property
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """Every column that can be asked for."""
         return (*COLUMNS[self.record_schema], *SCALES, *INTEGER_TIMES, "instrument")
@@ -141,10 +134,8 @@ class ArrowColumns:
         """Of a column of `all`."""
         if name in TIMES:
             return pa.timestamp("ns", "UTC")
-        if name in ("venue", "symbol"):
-            return pa.dictionary(pa.int32(), pa.string())
-        if name in ("kind", "side"):
-            return pa.dictionary(pa.int8(), pa.string())
+        if self.is_words(name):
+            return pa.dictionary(pa.int8() if name in ("kind", "side") else pa.int32(), pa.string())
         if name in SCALES:
             return pa.uint8()
         if name in INTEGER_TIMES:
@@ -155,12 +146,16 @@ class ArrowColumns:
             return pa.float64() if self.prices == "float" else exact
         return pa.from_numpy_dtype(self._dtype[name])
 
+    def is_words(self, name: str) -> bool:
+        """Whether a column is of words, which `labels` has."""
+        return name in ("venue", "symbol", "kind", "side") or (name == "series" and self._series is not None)
+
     def schema(self, names: Sequence[str]) -> pa.Schema:
         """Of these columns."""
         return pa.schema([(name, self.type(name)) for name in names])
 
     def check(self, columns: Columns) -> None:
-        """Raises ValueError for a record of an instrument that was not named."""
+        """Raises ValueError for a record of an instrument, or of a series, that was not named."""
         ids = columns["instrument"]
         if not len(ids):
             return
@@ -168,6 +163,8 @@ class ArrowColumns:
         present = ids[:1] if last == int(ids.min()) else ids  # of a single one, mostly
         if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
+        if "series" in columns and self._series is not None and columns["series"].max(initial=0) > len(self._series):
+            raise ValueError("a record is of a series that was begun after this was asked; ask again")
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
         """These columns, made of the fields that `sources` names."""
@@ -190,7 +187,7 @@ class ArrowColumns:
             return _decimals(mantissas, scales, valid, kind)
         if name in SCALES:
             return pa.array(self.scales(name, columns))
-        if name in ("venue", "symbol", "kind", "side"):
+        if self.is_words(name):
             indices, words = self.labels(name, columns)
             return pa.DictionaryArray.from_arrays(indices.cast(kind.index_type), pa.array(words))
         return pa.array(np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)]))
@@ -199,16 +196,20 @@ class ArrowColumns:
         """Indices into a list of names; null where there is no name."""
         if name in self.names:
             return pa.array(self._name_of[name][columns["instrument"]]), self.names[name]
-        kinds = columns["kind"]
-        if name == "kind":
-            words, places = KIND_WORDS, _KIND_PLACES[kinds]
+        words: Sequence[str]
+        places: NDArray[np.int8] | NDArray[np.int32]
+        if name == "series":
+            words, places = self._series or (), columns[name].astype(np.int32) - 1
+        elif name == "kind":
+            words, places = KIND_WORDS, _KIND_PLACES[columns["kind"]]
         else:
-            words, places = SIDE_WORDS, _SIDE_PLACES.reshape(-1)[kinds.astype(np.uint16) << 8 | columns["side"]]
+            kinds = columns["kind"].astype(np.uint16)
+            words, places = SIDE_WORDS, _SIDE_PLACES.reshape(-1)[kinds << 8 | columns["side"]]
         missing = places < 0
         if not missing.any():
             return pa.array(places), list(words)
         # Some readers look at the index of a null, too.
-        return pa.array(np.where(missing, 0, places).astype(np.int8), mask=missing), list(words)
+        return pa.array(np.where(missing, 0, places).astype(places.dtype), mask=missing), list(words)
 
     def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
         """The decimals of each row: of its prices or of its sizes."""
@@ -225,7 +226,7 @@ class ArrowColumns:
 
     def plain(self, name: str, columns: Columns) -> NDArray[Any]:
         """One column as numpy: what is stored, but for names, which are text, and prices as float64 on request."""
-        if name in self.names:
+        if name in self.names or (name == "series" and self.is_words(name)):
             indices, words = self.labels(name, columns)
             named: NDArray[np.str_] = np.array(words, np.str_)[indices.to_numpy()]
             return named
@@ -235,6 +236,14 @@ class ArrowColumns:
             mantissas, scales, valid = self.numbers(name, columns)
             return np.where(valid, mantissas / 10.0**scales, np.nan)
         return np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)])
+
+
+@lru_cache(maxsize=16)
+def arrow_columns(
+    instruments: tuple[Instrument, ...], schema: Schema, prices: Prices, series: tuple[str, ...]
+) -> ArrowColumns:
+    """What makes the columns of these instruments: made once for all who ask for the same again and again."""
+    return ArrowColumns(instruments, schema, prices=prices, series=series)
 
 
 def _mantissas(name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

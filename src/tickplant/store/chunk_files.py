@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -16,7 +17,7 @@ from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
 from tickplant.store.segments import Chunk, Stretch
 from tickplant.store.selection import Selection
-from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader, read_header
+from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, WhileReading, opened
 
@@ -24,6 +25,22 @@ Records = NDArray[np.void]
 
 OPEN_FILES: Final = 64
 """A span may have more files than a process may have open."""
+
+
+class _Own(threading.local):
+    """A decoder for each thread, which keeps its working memory."""
+
+    def __init__(self) -> None:
+        self.decoder = ChunkDecoder()
+
+
+_OWN: Final = _Own()
+
+
+def own_decoder() -> ChunkDecoder:
+    """The decoder of this thread: to make one costs as much as a small chunk."""
+    return _OWN.decoder
+
 
 Found_co = TypeVar("Found_co", covariant=True)
 
@@ -61,7 +78,7 @@ class ChunkFiles:
             if data[: HEADER.itemsize] != header.tobytes():
                 why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
                 raise DamageError(why, path=path, offset=offset)
-            if read_header(data, path=path, origin=offset).schema != schema:
+            if header["schema"] != schema:
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
             return decode(data, path=path, origin=offset)[0]
         except OSError as error:
@@ -126,7 +143,12 @@ def selected_rows(
     if wanted is None:
         return columns
     places = np.flatnonzero(wanted)  # once: a mask is counted for each column anew
-    return {name: column[places] for name, column in columns.items()} if len(places) else None
+    if not len(places):
+        return None
+    start, end = int(places[0]), int(places[-1]) + 1
+    if end - start == len(places):  # of a range of times, mostly
+        return {name: column[start:end].copy() for name, column in columns.items()}
+    return {name: column[places] for name, column in columns.items()}
 
 
 def record_of(

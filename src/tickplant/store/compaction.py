@@ -190,7 +190,7 @@ class Compaction:
 
     def _is_sealed(self, path: Path) -> bool:
         """Whether nobody writes the newest journal file, and what it holds is on disk."""
-        index = self._store.index(path)
+        index = self._store.indexes.of(path)
         sync_path(path, self._files)
         fd = self._files.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -6,19 +6,18 @@ engine's kernel. What a day leaves open (a bar) is carried to the next as plain 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import bar_kernels
 from tickplant.derive.indicator import Floats, Over
-from tickplant.errors import DeriveError
+from tickplant.derive.row_columns import SCHEMAS, row_column, trades_of
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import BAR, NO_PRICE, Flag, Kind, Schema, Side
+from tickplant.records.layouts import BAR, Kind, Schema
 from tickplant.store.daily_files import DAY_NS
 from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Carried = dict[str, NDArray[Any]]
 
-UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
 LOOKED_AT: Final = 4
 """Parts of stored bars in which a length must occur, to be one that the engine made."""
 IDENTITY: Final = ("producer", "epoch", "first_seq", "last_seq", "payload_checksum", "header_checksum")
@@ -43,17 +40,6 @@ class Block(NamedTuple):
     ts_event: NDArray[np.int64]
     ts_recv: NDArray[np.int64]
     inputs: Floats
-
-
-def bar_seconds(text: str) -> int:
-    """The length of bars such as `1m`, seconds. Raises DeriveError."""
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if not found:
-        raise DeriveError(f"{text!r} is no length of bars: a number and one of s, m, h, d, such as 1m", key="bars")
-    seconds = int(found[1]) * UNITS[found[2]]
-    if seconds > UNITS["d"]:
-        raise DeriveError(f"{text} is longer than a day", key="bars")
-    return seconds
 
 
 class DerivedRows:
@@ -110,9 +96,9 @@ class DerivedRows:
             elif self.schema == Schema.BAR:
                 records = records[records["interval_s"] == self._interval_s]
             elif self.schema == Schema.TICK:
-                records = records[records["flags"] & Flag.BACKFILL == 0]
+                records = trades_of(records)
             if len(records):
-                columns = [self._column(records, name) for name in self._inputs]
+                columns = [row_column(records, name, self._price_unit, self._size_unit) for name in self._inputs]
                 event, recv = (np.ascontiguousarray(records[name]) for name in ("ts_event", "ts_recv"))
                 yield Block(event, recv, np.ascontiguousarray(columns, np.float64))
 
@@ -133,18 +119,3 @@ class DerivedRows:
         bars = out[:written]
         bars["instrument"] = ticks["instrument"][-1] if len(ticks) else 0
         return bars
-
-    def _column(self, records: Records, name: str) -> Floats:
-        if name == "trades":
-            return cast("Floats", records["trades"].astype(np.float64))
-        if name == "time_ns":
-            # Where the venue gave no time, the time of receipt is the nearest to it.
-            times = np.where(records["ts_event"] > 0, records["ts_event"], records["ts_recv"])
-            return cast("Floats", times.astype(np.float64))
-        if name == "sign":
-            bought, sold = (records["side"] == side for side in (Side.BUY, Side.SELL))
-            return cast("Floats", bought.astype(np.float64) - sold.astype(np.float64))
-        field = {"bid": "bid_price", "ask": "ask_price"}.get(name, name)
-        unit = self._size_unit if name.endswith(("size", "volume")) else self._price_unit
-        values = records[field] / unit[records["instrument"]]
-        return cast("Floats", np.where(records[field] == NO_PRICE, np.nan, values))

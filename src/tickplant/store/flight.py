@@ -23,11 +23,11 @@ import pyarrow.flight as fl
 
 from tickplant.errors import TickplantError
 from tickplant.store.arrow_columns import Prices
+from tickplant.store.pages import ALL_TABLES
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows
 from tickplant.store.selection import Clock
 
-TABLES: Final = ("ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", "bars")
 MAX_ANSWERS: Final = 16
 """Answers that stream at the same time: each holds a few batches."""
 MAX_TICKET_BYTES: Final = 1 << 16
@@ -48,8 +48,8 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, store: Store) -> Rows:
         """The rows. Raises TickplantError or ValueError for what cannot be answered."""
-        if self.table not in TABLES:
-            raise TickplantError(f"there is no table {self.table!r}; there are {', '.join(TABLES)}")
+        if self.table not in ALL_TABLES:
+            raise TickplantError(f"there is no table {self.table!r}; there are {', '.join(ALL_TABLES)}")
         rows: Rows = getattr(store, self.table)(
             self.venue,
             self.symbol,
@@ -165,7 +165,7 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
 
     def list_flights(self, context: Any, criteria: Any) -> Iterator[Any]:
         """A question for each table."""
-        for table in TABLES:
+        for table in ALL_TABLES:
             command = msgspec.json.encode({"table": table})
             yield self.get_flight_info(context, fl.FlightDescriptor.for_command(command))
         del criteria

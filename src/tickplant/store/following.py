@@ -21,6 +21,7 @@ from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import merge_by_receive_time
+from tickplant.records.schemas import PUBLISHED
 from tickplant.store.selection import Selection
 from tickplant.store.topic_split import TopicSplitter
 
@@ -70,7 +71,7 @@ class Following:
 
     def _history(self, start_ns: int | None) -> Iterator[Message]:
         wanted = self._splitter.wanted()
-        for schema in (Schema.TICK, Schema.BBO, Schema.BAR):
+        for schema in (Schema.TICK, *PUBLISHED):
             for name in self._store.producers(schema):
                 self._begin[schema, name] = self._store.next_seq(name, schema) - 1
         for schema in wanted.schemas:

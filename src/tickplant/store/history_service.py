@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ import zmq
 
 from tickplant.errors import StoreError
 from tickplant.records.channel_masks import tick_channels
-from tickplant.records.layouts import TICK
+from tickplant.records.layouts import TICK, Schema
 from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process
 from tickplant.runtime.control import HISTORY_HEAD, Counters, Passage
@@ -33,6 +33,8 @@ WRITER_S: Final = 3.0
 """How long it waits for the writer where what is asked for is not stored yet; more than a usual `flush_s`."""
 
 WRITER_LOOK_S: Final = 0.05
+"""How often it is looked whether the writer is as far; other questions are answered meanwhile."""
+
 QUEUED: Final = 256
 """Questions of an engine that wait here, and answers that wait for it."""
 
@@ -42,12 +44,22 @@ STALE_S: Final = 10.0
 _QUESTION: Final = msgspec.msgpack.Decoder(Passage | GetHistory)
 
 
+class _Early(NamedTuple):
+    """A question and when it is answered at the latest; `way`: the frames that lead its answer."""
+
+    until_s: float
+    way: list[bytes]
+    asked: Passage | GetHistory
+
+
 class HistoryService:
     """Answers one question after another until nobody asks any more."""
 
     def __init__(self, spec: HistorySpec, resources: contextlib.ExitStack) -> None:
         self.answered = 0
         self.missing = 0  # questions that the store has no answer to
+        self._early: list[_Early] = []
+        self._looked_s = 0.0
         self._idle_s = spec.idle_s
         self._log = structlog.get_logger()
         self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
@@ -67,36 +79,66 @@ class HistoryService:
         loop = self._loop
         loop.client.hello()
         idle_s = time.monotonic() + self._idle_s
-        while not loop.stopping and time.monotonic() < idle_s:
+        while not loop.stopping and (self._early or time.monotonic() < idle_s):
             loop.beat()
-            loop.wait(min(loop.due_s, idle_s - time.monotonic()))
-            if self._answer_next():
+            loop.wait(min(loop.due_s, WRITER_LOOK_S if self._early else idle_s - time.monotonic()))
+            if self._take_next():
                 idle_s = time.monotonic() + self._idle_s
+            self._answer_early()
         self._socket.unbind(self._address)
-        while not loop.stopping and self._answer_next():  # what came at the last moment
+        while not loop.stopping and self._take_next():  # what came at the last moment
             loop.beat()
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
         return {"answered": self.answered, "missing": self.missing}
 
-    def _answer_next(self) -> bool:
-        """Returns whether there was a question."""
+    def _take_next(self) -> bool:
+        """Answer a question, or lay it by until the writer is as far. Returns whether there was one."""
         try:
-            engine, head, *route, question = self._socket.recv_multipart(zmq.NOBLOCK)
+            *way, question = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return False
-        if time.monotonic() - HISTORY_HEAD.unpack(head)[1] < STALE_S:
-            answer = self._answer(_QUESTION.decode(question))
-            # Where the engine takes none, or is another one, nobody waits for this.
-            with contextlib.suppress(zmq.Again):
-                self._socket.send_multipart([engine, head, *route, *answer], zmq.NOBLOCK)
+        now_s = time.monotonic()
+        if now_s - HISTORY_HEAD.unpack(way[1])[1] < STALE_S:
+            early = _Early(now_s + WRITER_S, way, _QUESTION.decode(question))
+            if len(self._early) < QUEUED and not self._is_stored(early.asked, {}):
+                self._early.append(early)
+            else:
+                self._answer(early)
         return True
 
-    def _answer(self, asked: Passage | GetHistory) -> list[bytes]:
+    def _answer_early(self) -> None:
+        """Answer those for which the writer has come, or that have waited for long enough."""
+        now_s = time.monotonic()
+        if not self._early or now_s - self._looked_s < WRITER_LOOK_S:
+            return
+        waiting, self._early, self._looked_s = self._early, [], now_s
+        ends: dict[tuple[str, Schema], int] = {}
+        for early in waiting:
+            if now_s < early.until_s and not self._is_stored(early.asked, ends):
+                self._early.append(early)
+            else:
+                self._answer(early)
+
+    def _is_stored(self, asked: Passage | GetHistory, ends: dict[tuple[str, Schema], int]) -> bool:
+        """Whether the writer is as far; also where that will never be: the answer says so.
+
+        `ends` remembers what has been looked up, by producer and schema: the next seq.
+        """
+        store, producer = self._history.store, asked.producer
         try:
-            self._wait_for_writer(asked)
-            history = self._history
+            schema, seq = least_of(asked)
+            if (producer, schema) not in ends:
+                known = producer in store.producers(schema)
+                ends[producer, schema] = store.next_seq(producer, schema) if known else 1 << 63
+            return ends[producer, schema] > seq
+        except (ValueError, StoreError):
+            return True
+
+    def _answer(self, early: _Early) -> None:
+        asked, history = early.asked, self._history
+        try:
             answer = history.passage(asked) if isinstance(asked, Passage) else history.history(asked)
         except StoreError as error:
             self._log.error("the store cannot be read", why=str(error))
@@ -104,23 +146,9 @@ class HistoryService:
             answer = [asked.otherwise if isinstance(asked, Passage) else encode(Refused(asked.id, why))]
         self.answered += len(answer) > 1
         self.missing += len(answer) == 1
-        return answer
-
-    def _wait_for_writer(self, asked: Passage | GetHistory) -> None:
-        """Under load a small memory forgets sooner than the writer flushes."""
-        until_s = time.monotonic() + WRITER_S
-        try:
-            schema, seq = least_of(asked)
-        except ValueError:
-            return  # which the answer says
-        store = self._history.store
-        if asked.producer not in store.producers(schema):
-            return
-        while store.next_seq(asked.producer, schema) <= seq:
-            if self._loop.stopping or time.monotonic() > until_s:
-                break
-            self._loop.nap(WRITER_LOOK_S)
-            self._loop.beat()
+        # Where the engine takes none, or is another one, nobody waits for this.
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart([*early.way, *answer], zmq.NOBLOCK)
 
     def _tell(self, damage: Damage) -> None:
         self._log.warning("damage in the store", damage=str(damage))

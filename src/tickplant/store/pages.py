@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tickplant.records.layouts import Kind, Schema
-from tickplant.records.merge import Columns, merge_columns
+from tickplant.records.merge import Columns, Records, join_records, merge_columns
 from tickplant.store.reader import Store
 from tickplant.store.readings import PRODUCER
 from tickplant.store.rows import BATCH_ROWS, Rows
@@ -22,9 +22,12 @@ from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
 from tickplant.store.tables import TABLES, VIEWS
 
-ALL_TABLES: Final = ("ticks", *VIEWS, "bbo", "bars")
+ALL_TABLES: Final = tuple(dict.fromkeys(("ticks", *VIEWS, *TABLES)))
 
 _PLACE: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,30}):(\d{1,19})", re.ASCII)
+
+MOST_STRETCHES: Final = 64
+"""Stretches of the journal that are looked at together, on the way back in time."""
 
 Places = dict[str, int]
 """By producer: the first seq that is not given yet."""
@@ -128,8 +131,7 @@ class Question:
         for producer in producers:
             found: list[Columns] = []
             count = 0
-            for stretch in self._store.newest_first(producer, self.schema, self._selection):
-                records = self._selection.records(self._store.records(stretch))
+            for records in self._newest_records(producer):
                 fields = {name: records[name] for name in records.dtype.names or ()}
                 kept = list(rows.of(_only(fields)).blocks(rows.columns, also=("seq", "ts_recv")))
                 found[:0] = kept
@@ -153,6 +155,21 @@ class Question:
             for rank in np.unique(block[PRODUCER]).tolist():
                 places[producers[rank]] = int(block["seq"][block[PRODUCER] == rank][-1]) + 1
         return Page(blocks, places or None)
+
+    def _newest_records(self, producer: str) -> Iterator[Records]:
+        """Its records, the newest first, more at a time the further back.
+
+        What is done once a part costs milliseconds, and a chunk may hold a second of a few bars.
+        """
+        held: list[Records] = []
+        wanted = 1
+        for stretch in self._store.newest_first(producer, self.schema, self._selection):
+            held.append(self._selection.records(self._store.records(stretch)))
+            if len(held) == wanted:
+                yield join_records(held[::-1])
+                held, wanted = [], min(2 * wanted, MOST_STRETCHES)
+        if held:
+            yield join_records(held[::-1])
 
 
 def _only(fields: Columns) -> Any:

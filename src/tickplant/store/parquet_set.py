@@ -29,7 +29,8 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
 from tickplant.records.merge import Columns, join_columns
-from tickplant.store.arrow_columns import KIND_WORDS, PRICES, SCALES, TIMES, VENUE_TIMES, ArrowColumns
+from tickplant.records.schemas import FACTS, PRICES, TIMES
+from tickplant.store.arrow_columns import KIND_WORDS, SCALES, VENUE_TIMES, ArrowColumns
 from tickplant.store.daily_files import DAY_NS
 from tickplant.store.export_notes import NOTES, days_of, make_folder, note_of, read_note, write_note
 from tickplant.store.reader import Store
@@ -49,6 +50,7 @@ class Origin(msgspec.Struct, frozen=True):
     schema: str
     instruments: list[Instrument]
     whole: bool  # all records of the producer on that day are in the set, whatever their instrument
+    series: list[str] = []  # names of the numbers in the column `series`, number 1 first
 
 
 def fields_of(schema: Schema) -> tuple[str, ...]:
@@ -113,7 +115,8 @@ class _DayFiles:
         self._names = fields_of(schema)
         self._instruments = list(store.instruments)
         self._arrow = ArrowColumns(self._instruments, schema, prices="integer")
-        self._origin = Origin(producer, schema.name.lower(), [], whole)
+        series = list(store.series.names) if FACTS[schema].named else []
+        self._origin = Origin(producer, schema.name.lower(), [], whole, series)
         symbols = sorted({(row.venue, row.symbol) for row in self._instruments})
         self._symbols = symbols
         places = {symbol: place for place, symbol in enumerate(symbols)}

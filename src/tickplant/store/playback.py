@@ -19,6 +19,7 @@ from tickplant.client.topic_message import Message
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import merge_by_receive_time
+from tickplant.records.schemas import PUBLISHED
 from tickplant.store.pacing import Pacer, Speed
 from tickplant.store.selection import Clock
 from tickplant.store.stored_books import fold_at
@@ -29,7 +30,6 @@ if TYPE_CHECKING:  # the reader offers this as a method
 
 Records = NDArray[np.void]
 
-_DERIVED: Final = (Schema.BBO, Schema.BAR)
 _WAIT_S: Final = 0.5
 
 
@@ -170,7 +170,7 @@ class Playback:
             )
             for schema in wanted.schemas
         }
-        derived = [_Held(schema, streams[schema], clock) for schema in _DERIVED if schema in streams]
+        derived = [_Held(schema, streams[schema], clock) for schema in PUBLISHED if schema in streams]
         for records in streams.get(Schema.TICK, iter(())):
             yield Schema.TICK, records
             until = int(records[clock].max())

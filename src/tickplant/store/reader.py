@@ -11,7 +11,7 @@ record without a venue time (`ts_event` 0) is in no range that has a start or an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -19,21 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.fold import Book
+from tickplant.derive.series import SeriesTable
 from tickplant.errors import DamageError, StoreError
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
 from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
+from tickplant.store.folder_memory import FolderMemory
 from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
 from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
-from tickplant.store.segments import Chunk, Range, Segment, Stretch, producers_of, segments_of, stretches
+from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.format.columns import COLUMN_IDS
-from tickplant.writer.index import Damage, FileIndex, WhileReading, journal_files
+from tickplant.writer.index import Damage, WhileReading, journal_files
 from tickplant.writer.journal import journal_dir
 
 Records = NDArray[np.void]
@@ -86,6 +88,7 @@ class Store(Readings, StoredStreams):
         self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
         self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
@@ -104,11 +107,15 @@ class Store(Readings, StoredStreams):
             self._table = key, InstrumentTable.load(path)
         return self._table[1]
 
+    @cached_property
+    def series(self) -> SeriesTable:
+        """The names of the series of values, by number; it reads new ones when they are asked for."""
+        return SeriesTable(self.data_dir)
+
     def find(self, venue: str, symbol: str) -> list[Instrument]:
         """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
         table = self.instruments
-        found = table.find(venue, symbol)
-        if found:
+        if found := table.find(venue, symbol):
             return found
         known = sorted({f"{row.venue} {row.symbol}" for row in table})
         hint = f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}" if known else "it is empty"
@@ -116,7 +123,7 @@ class Store(Readings, StoredStreams):
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
         """Names of the processes whose records of this schema are stored."""
-        return producers_of(self.data_dir, schema)
+        return self._folders.producers(schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
         """The seq that continues what is stored of a producer: 0 where there is nothing."""
@@ -139,11 +146,7 @@ class Store(Readings, StoredStreams):
 
     def segments(self, producer: str, schema: Schema) -> list[Segment]:
         """Where the records of a producer are, in order: in journal files, and in spans of daily files."""
-        return segments_of(self.data_dir, producer, schema)
-
-    def index(self, path: Path) -> FileIndex:
-        """The chunks of a journal file, remembered until it changes. Raises StoreError."""
-        return self.indexes.of(path)
+        return self._folders.segments(producer, schema)
 
     # -----------------------------------------------------------------------------------------------------------
     # Records
@@ -161,8 +164,8 @@ class Store(Readings, StoredStreams):
     ) -> Iterator[Records]:
         """Records of one symbol, in stored order, chunk by chunk: arrays of `DTYPES[schema]`, none of them empty.
 
-        All ids that the symbol has had are returned; `instruments` tells their scales. Where several processes recorded
-        it, their records are merged by receive time. Raises StoreError for an unknown symbol, DamageError.
+        All ids that the symbol has had are returned; `instruments` has their scales. Several producers are merged by
+        receive time. Raises StoreError for an unknown symbol, DamageError.
         """
         ids = [row.id for row in self.find(venue, symbol)]
         return iter(self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock))
@@ -199,13 +202,14 @@ class Store(Readings, StoredStreams):
         *,
         first_seq: int = 0,
         last_seq: int | None = None,
+        decode: Decode[Records] | None = None,
     ) -> Iterator[Records]:
         """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
 
-        Raises DamageError.
+        `decode` takes the place of `ChunkDecoder.decode`. Raises DamageError.
         """
         asked = Range(producer, schema, selection, first_seq, last_seq)
-        for stretch, parts, wounds in self.decoded(asked, ChunkDecoder().decode):
+        for stretch, parts, wounds in self.decoded(asked, decode or ChunkDecoder().decode):
             chosen = (selection.records(within(part, stretch)) for part in parts)
             found = in_order([records for records in chosen if len(records)], schema)
             done = 0
@@ -292,6 +296,8 @@ class Store(Readings, StoredStreams):
                 continue
             if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
+            if self.indexes.is_outside(segment, asked.wanted):
+                continue
             yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
 
     def newest_first(
@@ -328,10 +334,7 @@ class Store(Readings, StoredStreams):
         return next((stretch for stretch in found if stretch.chunks), None)
 
     def records(self, stretch: Stretch) -> Records:
-        """The records of a stretch, of any instrument in its chunks, by seq; without those whose damage was reported.
-
-        Raises DamageError.
-        """
+        """The records of a stretch, of all instruments, by seq, but damage that was reported. Raises DamageError."""
         asked = Range(stretch.producer, stretch.schema, Selection(), stretch.first_seq, stretch.last_seq)
         try:
             found = list(self._chunks(stretch, stretch.chunks))
@@ -390,10 +393,8 @@ class Store(Readings, StoredStreams):
     def report(self, damage: Damage) -> None:
         """Count damage and pass it on. Raises DamageError where nobody asked for it."""
         self.damages += 1
-        if self.on_damage is None:
-            seqs = ""
-            if damage.first_seq is not None:
-                seqs = f"; records {damage.first_seq} to {'the end' if damage.last_seq is None else damage.last_seq}"
-                seqs += " are missing"
-            raise DamageError(damage.reason + seqs, path=damage.path, offset=damage.offset)
-        self.on_damage(damage)
+        if self.on_damage is not None:
+            return self.on_damage(damage)
+        until = "the end" if damage.last_seq is None else damage.last_seq
+        lost = "" if damage.first_seq is None else f"; records {damage.first_seq} to {until} are missing"
+        raise DamageError(damage.reason + lost, path=damage.path, offset=damage.offset)

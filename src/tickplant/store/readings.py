@@ -20,6 +20,7 @@ from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Kind, Schema
 from tickplant.records.merge import Columns, merge_columns
+from tickplant.records.schemas import FACTS
 from tickplant.store.segments import Range
 from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
@@ -84,6 +85,22 @@ class Readings:
         """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
+    def values(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
+        """Values of the series that the engine made, as `[[engines.NAME.derive]]` says: `where="series = rsi-14.1m"`.
+
+        `store.series.names` has the names of all. What has no value, as in a warm-up, is NaN.
+        """
+        return self._rows(venue, symbol, range_, how, schema=Schema.VALUE)
+
+    def trade_bars(
+        self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any
+    ) -> Rows:
+        """Bars of trades that the engine closed by a rule: `where="series = bars.volume-50"`.
+
+        A row whose flags have `BarFlag.CORRECTION` is no bar, but a trade that came later; see `layouts.TRADE_BAR`.
+        """
+        return self._rows(venue, symbol, range_, how, schema=Schema.TRADE_BAR)
+
     def derive(
         self,
         name: str,
@@ -119,13 +136,13 @@ class Readings:
         read, DamageError.
         """
         from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
-        from tickplant.store.derived_rows import bar_seconds  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, series_name  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found = indicator(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
-        label = f"{found.label(settled.tolist())}.{bars if found.over == 'bar' else found.over}"
+        label = series_name(found.label(settled.tolist()), bars if found.over == "bar" else found.over)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),
@@ -163,7 +180,7 @@ class Readings:
         producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
-        from tickplant.store.arrow_columns import ArrowColumns  # noqa: PLC0415
+        from tickplant.store.arrow_columns import arrow_columns  # noqa: PLC0415
         from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
         from tickplant.store.rows import Rows  # noqa: PLC0415
         from tickplant.store.where import parse_where  # noqa: PLC0415
@@ -171,7 +188,7 @@ class Readings:
         instruments = self.select(venue, symbol)
         ids = None if venue is None and symbol is None else [row.id for row in instruments]
         selection = self._selection(schema, ids, kinds, start_ns, end_ns, clock)
-        arrow = ArrowColumns(instruments, schema, prices=prices)
+        arrow = arrow_columns(tuple(instruments), schema, prices, self._series_names(schema))
         filter_by = where
         if where is not None:
             whole = arrow.schema(arrow.all)
@@ -184,6 +201,13 @@ class Readings:
             return Rows(source, arrow, columns=columns, filter_by=filter_by)
         whole = partial(self._whole, schema, selection)
         return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole)
+
+    def _series_names(self, schema: Schema) -> tuple[str, ...]:
+        if not FACTS[schema].named:
+            return ()
+        table = cast("Store", self).series
+        table.reload()
+        return tuple(table.names)
 
     def _rows(
         self,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.records.schemas import DERIVED, FACTS
 from tickplant.runtime.config import RetentionConfig
 from tickplant.store.daily_files import (
     DAILY_SUFFIX,
@@ -39,7 +40,7 @@ from tickplant.writer.journal import Files, sync_path
 
 Records = NDArray[np.void]
 
-SCHEMA_CHANNELS: Final = {"bbo": Schema.BBO, "bar": Schema.BAR, "checkpoint": Schema.CHECKPOINT}
+SCHEMA_CHANNELS: Final[dict[str, Schema]] = {FACTS[schema].name: schema for schema in DERIVED}
 """Channels that are a schema of their own: whole files. The others share the file of their symbol."""
 
 _KINDS: Final = {

@@ -35,7 +35,7 @@ from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.store.selection import Selection
 from tickplant.store.stored_books import fold_at
-from tickplant.store.tape_controls import TapeControls
+from tickplant.store.tape import Tape
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
@@ -72,7 +72,7 @@ class ReplayProcess:
         self.spec = spec
         self._records = 0
         self._ts_recv = 0
-        self._tape = TapeControls(spec.speed, paused=spec.paused, loop=spec.loop)
+        self._tape = Tape(spec.speed, paused=spec.paused, loop=spec.loop)
         self._loop = resources.enter_context(
             ChildLoop(spec.plant, spec.name, lambda: (self.counters(), []), hear=self._hear)
         )

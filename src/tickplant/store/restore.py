@@ -12,18 +12,17 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive.derivation import Derivation, Settings, series_of
+from tickplant.derive.registry import BY_SCHEMA, STREAMS
+from tickplant.derive.series import parse_series
 from tickplant.records.layouts import TICK, Flag, Kind, Schema
 from tickplant.runtime.job_specs import Past
 from tickplant.store import stored_checkpoints
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
+from tickplant.store.stored_states import StateSet, newest_states
 
 Records = NDArray[np.void]
-
-BARS_BACK_S: Final = 600
-"""Bars are folded from this long, and at least two of their intervals, before the last derived record that is stored.
-
-So a bar that is still open is whole, unless its instrument has been silent for longer: that one begins anew."""
 
 LOOK_BACK_S: Final = 3 * 86_400
 """A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
@@ -32,23 +31,29 @@ LOOK_BACK_S: Final = 3 * 86_400
 class Mark(NamedTuple):
     """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
 
+    schema: Schema
     instrument: int
-    interval_s: int  # of the bars; 0: best bid and offer
+    series: int  # number of the series; 0 where the schema has one for each instrument
     source_seq: int
     ts_recv: int = 0
     stale: bool = False  # its last word is that the book is out of sync
 
+    @property
+    def of_books(self) -> bool:
+        """Whether it is of the best of a book."""
+        return BY_SCHEMA[self.schema].begins is Kind.CLEAR
 
-def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], *, whole: bool = False) -> list[Mark]:
+
+def marks(store: Store, engine: str, ids: frozenset[int], settings: Settings, *, whole: bool = False) -> list[Mark]:
     """How far each series that an engine derives from these instruments is stored. Raises DamageError.
 
     With `whole` each one is looked for in the whole store.
     """
     found: list[Mark] = []
-    for schema, intervals in ((Schema.BBO, (0,)), (Schema.BAR, bar_s)):
-        wanted = {(instrument, interval_s) for instrument in ids for interval_s in intervals}
+    for entry in STREAMS:
+        wanted = {(instrument, number) for instrument in ids for number in entry.numbers(settings)}
         newest_ns: int | None = None
-        for stretch in store.newest_first(engine, schema, Selection(ids=ids)):
+        for stretch in store.newest_first(engine, entry.schema, Selection(ids=ids)):
             newest_ns = newest_ns or stretch.ts_recv_max
             if not wanted or (not whole and stretch.ts_recv_max < newest_ns - LOOK_BACK_S * 10**9):
                 break
@@ -56,32 +61,25 @@ def marks(store: Store, engine: str, ids: frozenset[int], bar_s: Sequence[int], 
             if not any(left.chunks(np.atleast_1d(chunk.entry))[0] for chunk in stretch.chunks):
                 continue
             records = store.records(stretch)[::-1]
-            keys = records["instrument"].astype(np.uint64) << np.uint64(32)
-            if schema is Schema.BAR:
-                keys |= records["interval_s"]
-            for place in np.unique(keys, return_index=True)[1]:
-                mark = _mark(records[place], schema)
-                if (mark.instrument, mark.interval_s) in wanted:
-                    wanted.remove((mark.instrument, mark.interval_s))
-                    found.append(mark)
+            numbers = series_of(entry.schema, records)
+            keys = records["instrument"].astype(np.uint64) << np.uint64(32) | numbers
+            for place in np.unique(keys, return_index=True)[1].tolist():
+                key = int(records["instrument"][place]), int(numbers[place])
+                if key in wanted:
+                    wanted.remove(key)
+                    record = records[place]
+                    stale = bool(record["flags"] & Flag.STALE)
+                    mark = Mark(entry.schema, *key, int(record["source_seq"]), int(record["ts_recv"]))
+                    found.append(mark._replace(stale=stale and mark.of_books))
     return found
 
 
-def _mark(record: np.void, schema: Schema) -> Mark:
-    return Mark(
-        instrument=int(record["instrument"]),
-        interval_s=int(record["interval_s"]) if schema is Schema.BAR else 0,
-        source_seq=int(record["source_seq"]),
-        ts_recv=int(record["ts_recv"]),
-        stale=schema is Schema.BBO and bool(record["flags"] & Flag.STALE),
-    )
-
-
 class Beginning(NamedTuple):
-    """What a fold begins with: checkpoints, if any, then the ticks from a seq on."""
+    """What a fold begins with: checkpoints, if any, states, if any, then the ticks from a seq on."""
 
     first_seq: int
     checkpoints: Records  # as ticks
+    states: StateSet | None = None
 
 
 def first_needed(
@@ -90,7 +88,7 @@ def first_needed(
     feed: str,
     ids: frozenset[int],
     stored: Sequence[Mark],
-    bar_s: Sequence[int],
+    settings: Settings,
     otherwise: int,
     *,
     whole: bool = False,
@@ -99,11 +97,14 @@ def first_needed(
 
     A book that was in sync when its last stored BBO was made begins with the last CLEAR until then: at the end of that
     one's event, content and best are the same whatever was before. One that was stale needs nothing older than the
-    first CLEAR after. Bars begin `BARS_BACK_S` before.
+    first CLEAR after. Other series begin as long before as their derivation looks back.
+
+    Indicators look back for ever: they go on from the newest set of their states, and take what ticks from the one that
+    it names have made. So all that they are made of must be whole from that tick on.
 
     Checkpoints that name tick `s` are the books before it, to the level, and what was last said of them. So every book
-    may begin there that is among them, and every other whose CLEAR is `s` or later. Two things must hold besides: bars
-    begin at `s` or later, and the last stored BBO of all is of `s` or later. For BBO are stored in the order of
+    may begin there that is among them, and every other whose CLEAR is `s` or later. Two things must hold besides: other
+    series begin at `s` or later, and the last stored BBO of all is of `s` or later. For BBO are stored in the order of
     their ticks, so that none is missing from before `s`, though a quiet book's own last one may be much older.
 
     Args:
@@ -112,47 +113,61 @@ def first_needed(
         feed: producer of the ticks.
         ids: instruments of the feed.
         stored: how far the derived records are stored.
-        bar_s: lengths of the bars, seconds.
+        settings: of the engine.
         otherwise: the seq to give where no derived record is stored.
         whole: begin so early that every bar that is open now is whole, however long its instrument has been silent.
     """
     if not stored:
         return Beginning(0 if whole else otherwise, np.zeros(0, TICK))
     last = max(stored, key=lambda mark: mark.source_seq)
-    bars_back_s = max([BARS_BACK_S, *(2 * interval_s for interval_s in bar_s)])
-    bars_from = min(last.source_seq, _seq_at(store, feed, last.ts_recv - bars_back_s * 10**9))
+    back_ns = max(entry.look_back_s(settings) for entry in STREAMS) * 10**9
+    rest_from = min(last.source_seq, _seq_at(store, feed, last.ts_recv - back_ns))
+    states = newest_states(store, engine, feed, ids) if any(_are_kept(settings)) else None
+    if states:
+        rest_from = min(rest_from, states.source_seq, _seq_at(store, feed, states.ts_recv - back_ns))
     if whole:
-        bars_from = min(bars_from, _begun(store, feed, ids, stored, bar_s, bars_back_s))
-    said = {mark.instrument: mark for mark in stored if not mark.interval_s}
-    begins = _snapshots(store, feed, said)
+        rest_from = min(rest_from, _begun(store, feed, ids, stored, settings, back_ns))
+    said = {mark.instrument: mark for mark in stored if mark.of_books}
+    again: frozenset[int] = frozenset()
+    if states and any(parse_series(series.name).over == "bbo" for series in settings.series):
+        # What books lead to from there on is wanted once more; in what state one was there, its CLEAR and a fold tell.
+        again = frozenset(id_ for id_, mark in said.items() if mark.source_seq >= states.source_seq)
+        said |= {id_: said[id_]._replace(source_seq=states.source_seq - 1, stale=False) for id_ in again}
+    begins = _snapshots(store, feed, said, again)
     found = stored_checkpoints.newest_of_all(
         store,
         engine,
         feed,
         ids,
         begins=begins,
-        after_seq=min([bars_from, *begins.values()]),
-        until_seq=min(bars_from, max((mark.source_seq for mark in said.values()), default=-1)),
+        after_seq=min([rest_from, *begins.values()]),
+        until_seq=min(rest_from, max((mark.source_seq for mark in said.values()), default=-1)),
     )
     if found:
-        return Beginning(found.source_seq, found.ticks)
-    return Beginning(min([bars_from, *(seq for seq in begins.values() if seq != _REMOVED)]), np.zeros(0, TICK))
+        return Beginning(found.source_seq, found.ticks, states)
+    first_seq = min([rest_from, *(seq for seq in begins.values() if seq != _REMOVED)])
+    return Beginning(first_seq, np.zeros(0, TICK), states)
+
+
+def _are_kept(settings: Settings) -> Iterator[Derivation]:
+    return (entry for entry in STREAMS if entry.kept and entry.numbers(settings))
 
 
 def _begun(
-    store: Store, feed: str, ids: frozenset[int], stored: Sequence[Mark], bar_s: Sequence[int], back_s: int
+    store: Store, feed: str, ids: frozenset[int], stored: Sequence[Mark], settings: Settings, back_ns: int
 ) -> int:
-    """A seq before which no bar was opened that is still open, and no book began of which nothing was derived yet."""
-    known = {(mark.instrument, mark.interval_s): mark for mark in stored}
-    closed = [mark for mark in stored if mark.interval_s]
+    """A seq before which nothing was begun that is still open, and no book began of which nothing was derived yet."""
+    known = {(mark.schema, mark.instrument, mark.series) for mark in stored}
+    closed = [mark for mark in stored if not mark.of_books]
     begins = [mark.source_seq for mark in closed]
     if closed:
-        begins.append(_seq_at(store, feed, min(mark.ts_recv for mark in closed) - back_s * 10**9))
-    for interval_s, kind in ((0, Kind.CLEAR), *((interval_s, Kind.TRADE) for interval_s in bar_s)):
-        without = frozenset(id_ for id_ in ids if (id_, interval_s) not in known)
-        wanted = Selection(ids=without, kinds=frozenset({kind}))
-        if without and (first := store.first(feed, Schema.TICK, wanted)):
-            begins.append(first.first_seq)
+        begins.append(_seq_at(store, feed, min(mark.ts_recv for mark in closed) - back_ns))
+    for entry in STREAMS:
+        for number in entry.numbers(settings):
+            without = frozenset(id_ for id_ in ids if (entry.schema, id_, number) not in known)
+            wanted = Selection(ids=without, kinds=frozenset({entry.begins}))
+            if without and (first := store.first(feed, Schema.TICK, wanted)):
+                begins.append(first.first_seq)
     return min(begins, default=store.next_seq(feed, Schema.TICK))
 
 
@@ -160,8 +175,11 @@ _REMOVED: Final = -1
 """The CLEAR of a book in sync that the journal has no more: older than anything there is."""
 
 
-def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]:
-    """By instrument, seq of the CLEAR that its book begins with; none for a book that was stale and has stayed so."""
+def _snapshots(store: Store, feed: str, said: dict[int, Mark], again: frozenset[int]) -> dict[int, int]:
+    """By instrument, seq of the CLEAR that its book begins with; none for a book that was stale and has stayed so.
+
+    Books of `again` may have had their first one after the mark.
+    """
     begins = {id_: _REMOVED for id_, mark in said.items() if not mark.stale}
     open_ = dict(said)
     wanted = Selection(ids=frozenset(said), kinds=frozenset({Kind.CLEAR}))
@@ -175,7 +193,7 @@ def _snapshots(store: Store, feed: str, said: dict[int, Mark]) -> dict[int, int]
         for id_, mark in list(open_.items()):
             seqs = clears["seq"][clears["instrument"] == id_]
             before, after = seqs[seqs <= mark.source_seq], seqs[seqs > mark.source_seq]
-            if mark.stale and len(after):
+            if len(after) and (mark.stale or (id_ in again and not len(before))):
                 begins[id_] = int(after[0])
             elif not mark.stale and len(before):
                 begins[id_] = int(before[-1])
@@ -200,7 +218,7 @@ class FeedPast:
         feed: producer of the ticks.
         past: whose ticks these are.
         seen: ids of instruments that have come from the feed; asked for at each beginning, as symbols are added.
-        bar_s: lengths of the engine's bars, seconds.
+        settings: of the engine.
         whole: nothing at all may be missing of what is derived, however much has to be read for that.
     """
 
@@ -211,7 +229,7 @@ class FeedPast:
         feed: str,
         past: Past,
         seen: Callable[[], Iterable[int]],
-        bar_s: Sequence[int],
+        settings: Settings,
         *,
         whole: bool = False,
     ) -> None:
@@ -220,7 +238,7 @@ class FeedPast:
         self._engine = engine
         self._past = past
         self._seen = seen
-        self._bar_s = bar_s
+        self._settings = settings
         self._whole = whole
 
     def beginning(self, otherwise: int) -> tuple[Beginning, list[Mark]]:
@@ -230,8 +248,8 @@ class FeedPast:
             otherwise: the seq to begin with where no derived record is stored.
         """
         store, ids = self._store, self.ids()
-        stored = marks(store, self._engine, ids, self._bar_s, whole=self._whole)
-        first = first_needed(store, self._engine, self.feed, ids, stored, self._bar_s, otherwise, whole=self._whole)
+        stored = marks(store, self._engine, ids, self._settings, whole=self._whole)
+        first = first_needed(store, self._engine, self.feed, ids, stored, self._settings, otherwise, whole=self._whole)
         stored_until = store.next_seq(self.feed, Schema.TICK)
         return first._replace(first_seq=min(first.first_seq, stored_until)), stored
 

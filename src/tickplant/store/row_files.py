@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.records.merge import Columns
-from tickplant.store.arrow_columns import PRICES, SIZES, TIMES, ArrowColumns, bitmap
+from tickplant.records.schemas import PRICES, REALS, SIZES, TIMES
+from tickplant.store.arrow_columns import ArrowColumns, bitmap
 from tickplant.store.decimals import format_decimals
 
 TextFormat = Literal["csv", "jsonl"]
@@ -149,7 +150,7 @@ def decimal_text(mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid:
 def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat, *, in_quotes: bool) -> pa.Array:
     """A column as the text that stands in the file."""
     quoted = text_format == "jsonl"
-    if name in ("venue", "symbol", "kind", "side"):
+    if arrow.is_words(name):
         indices, names = arrow.labels(name, block)
         literals = [msgspec.json.encode(text).decode() if quoted else csv_field(text) for text in names]
         text = pa.DictionaryArray.from_arrays(indices, pa.array(literals)).cast(pa.string())
@@ -159,6 +160,9 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
         text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
     elif name in PRICES or name in SIZES:
         text = decimal_text(*arrow.numbers(name, block))
+    elif name in REALS:
+        # JSON has no word for what is no number.
+        text, quoted = pa.array(block[name], mask=~np.isfinite(block[name])).cast(pa.string()), False
     else:
         text, quoted = arrow.array(name, block).cast(pa.string()), quoted and in_quotes
     if quoted:

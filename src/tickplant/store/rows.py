@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +42,6 @@ class Rows:
 
     Attributes:
         columns: names, in order.
-        schema: of Arrow.
         arrow_columns: what makes these columns.
     """
 
@@ -69,9 +69,14 @@ class Rows:
         self._named = columns is not None
         self._filter_by = filter_by
         self.columns = arrow.default if columns is None else tuple(columns)
-        if unknown := [name for name in self.columns if name not in arrow.all]:
-            raise TickplantError(f"there is no column {unknown[0]}; there are {', '.join(arrow.all)}")
-        self.schema: pa.Schema = arrow.schema(self.columns)
+        if not set(self.columns).issubset(arrow.all):
+            unknown = next(name for name in self.columns if name not in arrow.all)
+            raise TickplantError(f"there is no column {unknown}; there are {', '.join(arrow.all)}")
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of these columns, in Arrow."""
+        return self.arrow_columns.schema(self.columns)
 
     # -----------------------------------------------------------------------------------------------------------
     # All at once

@@ -139,7 +139,7 @@ class SegmentChecks:
                     self._count(path, offset, records)
                     yield Block(records, str(path), offset, int(entry["header"]["length_bytes"]), partial=False)
         newest = segment.last_seq is None
-        for part in self._store.index(segment.path).damage if newest else ():
+        for part in self._store.indexes.of(segment.path).damage if newest else ():
             if part.torn:
                 text = "the file ends inside a chunk: torn, or being written right now"
                 self._report("torn", segment.path, part.offset, text)

@@ -8,7 +8,8 @@ import numpy as np
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.store.daily_files import MANIFEST, Manifest, Span, read_manifest
-from tickplant.store.segments import Contents, Segment, Wound, journal_contents, span_contents, unreadable
+from tickplant.store.segments import Contents, Segment, Times, Wound, journal_contents, span_contents, unreadable
+from tickplant.store.selection import Selection
 from tickplant.writer.index import FileIndex, WhileReading, load_index
 
 State = tuple[int, int, int]
@@ -19,18 +20,34 @@ class SegmentIndex:
 
     def __init__(self, while_reading: WhileReading) -> None:
         self._while_reading = while_reading
-        self._indexes: dict[Path, tuple[State, FileIndex]] = {}
+        self._indexes: dict[Path, tuple[State, FileIndex, Times]] = {}
+        self._outside: dict[Path, tuple[int, int]] = {}  # first and last receive time where all is written
         self._manifests: dict[Path, tuple[State, Manifest]] = {}
 
     def of(self, path: Path, within: tuple[int, int] | None = None) -> FileIndex:
         """The chunks of a journal file or, with the seqs `within` which its are, of a daily file. Raises StoreError."""
+        return self._known(path, within)[1]
+
+    def _known(self, path: Path, within: tuple[int, int] | None = None) -> tuple[State, FileIndex, Times]:
         self._while_reading()
         key = file_state(path)
         known = self._indexes.get(path)
         if known is None or known[0] != key:
             index = load_index(path, while_reading=self._while_reading, within=within)
-            known = self._indexes[path] = key, index
-        return known[1]
+            known = self._indexes[path] = key, index, Times.of(index.entries)
+        return known
+
+    def forget_ranges(self) -> None:
+        """For when there are other segments than before."""
+        self._outside.clear()
+
+    def is_outside(self, segment: Segment, wanted: Selection) -> bool:
+        """Whether nothing of a segment was received in a range, by what its files said before; none is asked again."""
+        known = self._outside.get(segment.path)
+        if known is None or wanted.clock != "recv":
+            return False
+        start_ns, end_ns = wanted.start_ns, wanted.end_ns
+        return (start_ns is not None and known[1] < start_ns) or (end_ns is not None and known[0] >= end_ns)
 
     def manifest(self, span: Span) -> Manifest:
         """What a span holds. Raises DamageError, StoreError."""
@@ -59,10 +76,16 @@ class SegmentIndex:
                     contents = span_contents(segment.span, manifest, self.of, ids)
                     # A file may have been removed on purpose just now: then the manifest says so.
                     if not contents.wounds or self.manifest(segment.span) is manifest:
+                        if not contents.wounds and (files := [file for file in manifest.files if file.rows]):
+                            low, high = min(file.ts_recv_min for file in files), max(file.ts_recv_max for file in files)
+                            self._outside[segment.path] = low, high
                         return contents
             except DamageError as error:
                 return unreadable(segment, error)
-        contents = journal_contents(segment, self.of(segment.path))
+        _, index, times = self._known(segment.path)
+        contents = journal_contents(segment, index, times)
+        if segment.last_seq is not None and not contents.wounds and len(index.entries):
+            self._outside[segment.path] = int(times.earliest[0]), int(times.latest[-1])
         if segment.last_seq is None:
             # The beginning of a chunk at the end: it is being written at this moment.
             contents = contents._replace(wounds=[wound for wound in contents.wounds if not wound.damage.torn])

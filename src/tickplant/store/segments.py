@@ -7,7 +7,7 @@ of their own, in several. Knows names and indexes; decodes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -92,23 +92,55 @@ class Contents(NamedTuple):
     files: NDArray[np.intp]  # of each entry: its place in `paths`
     stripes: NDArray[np.uint64]  # of each entry: the first seq of its stripe; ascending
     wounds: list[Wound]
+    times: Times | None = None  # of the entries, where they are as in one file
+
+    def between(self, wanted: Selection) -> tuple[int, int]:
+        """Places of entries, from one to the one before another, outside which none has a record in the range."""
+        low, high = 0, len(self.entries)
+        if self.times is not None and wanted.clock == "recv":
+            if wanted.start_ns is not None:
+                low = int(self.times.latest.searchsorted(wanted.start_ns))
+            if wanted.end_ns is not None:
+                high = int(self.times.earliest.searchsorted(wanted.end_ns))
+        return low, max(low, high)
+
+
+class Times(NamedTuple):
+    """Receive times of chunks in their order, to be searched: however many there are, a range is found in a few steps.
+
+    Times may step back from one chunk to the next, so these are the latest so far and the earliest from there on.
+    """
+
+    latest: NDArray[np.int64]
+    earliest: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, entries: NDArray[np.void]) -> Times:
+        """Of index entries."""
+        headers = entries["header"]
+        earliest = np.minimum.accumulate(headers["ts_recv_min"][::-1])[::-1]
+        return cls(np.maximum.accumulate(headers["ts_recv_max"]), np.ascontiguousarray(earliest))
 
 
 Index = Callable[[Path, tuple[int, int] | None], FileIndex]
 
 
-def producers_of(data_dir: Path, schema: Schema) -> list[str]:
-    """Names of the processes whose records of this schema are stored. Raises StoreError."""
+def names_in(roots: Sequence[str]) -> list[str]:
+    """Names in these folders, where they are there: of the processes that have stored records. Raises StoreError."""
     found: set[str] = set()
-    for root in (journal_root(data_dir), daily_root(data_dir)):
+    for root in roots:
         try:
-            names = os.listdir(root)  # noqa: PTH208  # pathlib takes four times as long, and this is for every range
-            found |= {name for name in names if name not in found and (root / name / schema.name.lower()).is_dir()}
+            found |= set(os.listdir(root))  # noqa: PTH208  # pathlib takes four times as long
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", path=root) from error
     return sorted(found)
+
+
+def roots_of(data_dir: Path) -> tuple[str, str]:
+    """The folders whose subfolders are those of processes."""
+    return str(journal_root(data_dir)), str(daily_root(data_dir))
 
 
 def segments_of(data_dir: Path, producer: str, schema: Schema) -> list[Segment]:
@@ -145,7 +177,7 @@ def uncovered(first: int, last: int | None, covered: list[tuple[int, int]]) -> I
         yield first, last
 
 
-def journal_contents(segment: Segment, index: FileIndex) -> Contents:
+def journal_contents(segment: Segment, index: FileIndex, times: Times) -> Contents:
     """The chunks of a journal file, each a stripe. Some of their records may lie outside the segment."""
     entries = index.entries
     wounds = []
@@ -154,7 +186,7 @@ def journal_contents(segment: Segment, index: FileIndex) -> Contents:
         begin = segment.first_seq if before is None else int(before["last_seq"]) + 1
         wounds.append(Wound(begin, part, before, behind))
     files = np.zeros(len(entries), np.intp)
-    return Contents([segment.path], entries, files, entries["header"]["first_seq"], wounds)
+    return Contents([segment.path], entries, files, entries["header"]["first_seq"], wounds, times)
 
 
 def _beside(index: FileIndex, damage: Damage) -> tuple[np.void | None, np.void | None]:
@@ -240,8 +272,10 @@ def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretc
     first = max(asked.first_seq, segment.first_seq)
     ends = [seq for seq in (asked.last_seq, segment.last_seq) if seq is not None]
     last = min(ends) if ends else LAST_SEQ
-    chosen = asked.wanted.chunks(entries)
-    chosen &= (headers["last_seq"] >= first) & (headers["first_seq"] <= last)
+    low, high = contents.between(asked.wanted)
+    near = headers[low:high]
+    chosen = asked.wanted.chunks(entries[low:high])
+    chosen &= (near["last_seq"] >= first) & (near["first_seq"] <= last)
     by_stripe: dict[int, tuple[list[Chunk], list[Damage]]] = {}
     for stripe, part, before, behind in contents.wounds:
         outside = (part.last_seq is not None and part.last_seq < first) or (
@@ -249,7 +283,7 @@ def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretc
         )
         if not outside and asked.wanted.concerns(before, behind):
             by_stripe.setdefault(stripe, ([], []))[1].append(part)
-    places = np.flatnonzero(chosen)
+    places = low + np.flatnonzero(chosen)
     for stripe, place in zip(contents.stripes[places].tolist(), places.tolist(), strict=True):
         chunk = Chunk(contents.paths[contents.files[place]], entries[place])
         by_stripe.setdefault(stripe, ([], []))[0].append(chunk)

@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tickplant.derive.series import SeriesTable
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import DTYPES, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.store.parquet_set import Origin, files_of, read_fields
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.selection import Selection
@@ -62,9 +64,12 @@ def import_set(folder: Path, data_dir: Path, *, progress: Callable[[int], None] 
         try:
             held = Store(data_dir)
             anew = not all(origin.whole for _, origin in files)
+            numbers = _series(data_dir, max((origin.series for _, origin in files), key=len))
             number = 0
             for records in _in_order([path for path, _ in files], schema):
                 records["instrument"] = ids[records["instrument"]]
+                if FACTS[schema].named:
+                    records["series"] = numbers[records["series"]]
                 if anew:
                     records["seq"] = np.arange(number, number + len(records), dtype=np.uint64)
                     number += len(records)
@@ -73,6 +78,12 @@ def import_set(folder: Path, data_dir: Path, *, progress: Callable[[int], None] 
         finally:
             journal.close()
     return added
+
+
+def _series(data_dir: Path, names: list[str]) -> NDArray[np.uint16]:
+    """By number of a series in the set, its number in the store; 0 is 0: a record of none."""
+    known = SeriesTable(data_dir).numbers(names, add=True)
+    return np.array([0, *(known[name] for name in names)], np.uint16)
 
 
 def append_new(journal: Journal, store: Store, records: Records) -> int:

@@ -69,7 +69,7 @@ def newest(
             seq = int(head["source_seq"])
             if bool(head["flags"] & Flag.ON_ORDERS) is not of_orders:
                 continue
-            if seq > after_seq and _is_of(store, feed, head) and (ticks := ticks_of(store, engine, head)) is not None:
+            if seq > after_seq and is_of(store, feed, head) and (ticks := ticks_of(store, engine, head)) is not None:
                 found.append(Checkpoint(seq, ticks))
                 break
     return max(found, key=lambda checkpoint: checkpoint.source_seq, default=None)
@@ -106,7 +106,7 @@ def newest_of_all(
         if seq <= after_seq:
             return None
         needed = {id_ for id_, begin in begins.items() if begin < seq}
-        if seq > until_seq or needed - {int(head["instrument"]) for head in heads} or not _is_of(store, feed, heads[0]):
+        if seq > until_seq or needed - {int(head["instrument"]) for head in heads} or not is_of(store, feed, heads[0]):
             continue
         ticks = [ticks_of(store, engine, head) for head in heads]
         whole = [part for part in ticks if part is not None]
@@ -121,7 +121,8 @@ def _heads(store: Store, engine: str, wanted: Selection) -> Iterator[np.void]:
         yield from wanted.records(store.records(stretch))[::-1]
 
 
-def _is_of(store: Store, feed: str, head: np.void) -> bool:
+def is_of(store: Store, feed: str, head: np.void) -> bool:
+    """Whether what this record begins names a tick of the feed."""
     tick = store.record(feed, Schema.TICK, int(head["source_seq"]))
     return tick is not None and tick[["ts_event", "ts_recv"]] == head[["ts_event", "ts_recv"]]
 

@@ -4,9 +4,10 @@
     duckdb.sql("select symbol, count(*) from trades where venue = 'binance' group by all")
     tickplant.polars("data", "trades").filter(pl.col("price") > 60000).collect()
 
-Tables are ticks, bbo and bars, with the columns that `Store.ticks` has and, at their end, `event_ns` and `recv_ns`: the
-times as integers. Columns that a statement does not need are not decoded, nor are chunks in which no row fits. DuckDB
-hands no filter on a time of nanoseconds down, only one on such an integer: `where recv_ns >= ns('2024-08-08T12:00Z')`.
+Tables are ticks, bbo, bars, values and trade_bars, with the columns that the methods of `Store` have and, at their end,
+`event_ns` and `recv_ns`: the times as integers. Columns that a statement does not need are not decoded, nor are chunks
+in which no row fits. DuckDB hands no filter on a time of nanoseconds down, only one on such an integer:
+`where recv_ns >= ns('2024-08-08T12:00Z')`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from tickplant.errors import TickplantError
 from tickplant.records.layouts import Schema
+from tickplant.records.schemas import FACTS
 from tickplant.store.arrow_columns import COLUMNS, INTEGER_TIMES, Prices
 from tickplant.store.dataset import StoreDataset
 from tickplant.store.pruning import Expression, Judge
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from polars import DataFrame, Expr, LazyFrame
 
-TABLES: Final = {"ticks": Schema.TICK, "bbo": Schema.BBO, "bars": Schema.BAR}
+TABLES: Final = {facts.table: schema for schema, facts in FACTS.items() if facts.table}
 VIEWS: Final = {
     "trades": ("trade",),
     "quotes": ("quote",),

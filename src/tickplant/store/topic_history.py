@@ -14,13 +14,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive.registry import BY_SCHEMA, schema_of
+from tickplant.derive.series import SeriesTable
 from tickplant.instruments import Instrument
 from tickplant.records.channel_masks import tick_channels
-from tickplant.records.channels import channel_schema
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
+from tickplant.records.schemas import FACTS
 from tickplant.runtime.control import Passage
 from tickplant.store.reader import OnDamage, Store
+from tickplant.store.recent_chunks import RecentChunks
 from tickplant.store.selection import Selection
 from tickplant.wire import (
     MESSAGE_RECORDS,
@@ -30,7 +33,6 @@ from tickplant.wire import (
     Range,
     Refused,
     Reply,
-    bar_channel,
     encode,
     pack_header,
     split_topic,
@@ -66,6 +68,8 @@ class TopicHistory:
         while_reading: WhileReading = lambda: None,
     ) -> None:
         self.store = Store(data_dir, on_damage=self._found_damage, while_reading=while_reading)
+        self._table = self.store.instruments
+        self._chunks = RecentChunks()
         self._on_damage = on_damage
         self._damage: Damage | None = None  # the first one met since a reading began
 
@@ -111,10 +115,11 @@ class TopicHistory:
     def _history(self, asked: GetHistory) -> tuple[Reply, list[bytes]]:
         try:
             venue, symbol, channel = split_topic(asked.topic)
-            schema = channel_schema(channel)
+            schema = schema_of(channel)
         except ValueError as error:
             return Refused(asked.id, str(error)), []
-        rows = self.store.instruments.find(venue, symbol)
+        self._table.reload()
+        rows = self._table.find(venue, symbol)
         if not rows or asked.producer not in self.store.producers(schema):
             return Refused(asked.id, f"nothing is stored of {asked.topic} by {asked.producer!r}"), []
         if not 0 <= asked.first_seq <= asked.last_seq < 2**62:
@@ -149,8 +154,9 @@ class TopicHistory:
         """The records of a topic from one seq to another, chunk by chunk, none of them empty."""
         self._damage = None
         carried = _carried(ids, channel)
-        for records in self.store.read(producer, schema, Selection(ids=ids), first_seq=first_seq, last_seq=last_seq):
-            chosen = _of_channel(records, schema, channel, carried)
+        seqs = {"first_seq": first_seq, "last_seq": last_seq}
+        for records in self.store.read(producer, schema, Selection(ids=ids), **seqs, decode=self._chunks.decode):
+            chosen = _of_channel(records, schema, channel, carried, self.store.series)
             if len(chosen):
                 yield chosen
 
@@ -200,15 +206,19 @@ def _carried(ids: frozenset[int], channel: str) -> NDArray[np.uint32]:
     return carried
 
 
-def _of_channel(records: Records, schema: Schema, channel: str, carried: NDArray[np.uint32]) -> Records:
+def _of_channel(
+    records: Records, schema: Schema, channel: str, carried: NDArray[np.uint32], series: SeriesTable
+) -> Records:
     """Those of a channel; the next ones of the instruments that `carried` is about."""
     if schema is Schema.TICK:
         masks = np.empty(len(records), np.uint32)
         tick_channels(records, masks, carried)
         records = records[(masks >> TICK_CHANNELS.index(channel)) & 1 == 1]
-    elif schema is Schema.BAR:
-        lengths = [s for s in np.unique(records["interval_s"]).tolist() if bar_channel(s) == channel]
-        records = records[np.isin(records["interval_s"], lengths)]
+    elif (name := FACTS[schema].series) and len(records):
+        found = np.unique(records[name]).tolist()
+        names = series.up_to(found[-1]) if FACTS[schema].named else []
+        numbers = [number for number in found if BY_SCHEMA[schema].channel(number, names) == channel]
+        records = records[np.isin(records[name], numbers)]
     return records
 
 
@@ -247,4 +257,4 @@ def least_of(asked: Passage | GetHistory) -> tuple[Schema, int]:
     """The schema that a question is about, and the seq that must be stored before it is answered. Raises ValueError."""
     if isinstance(asked, Passage):
         return Schema(asked.schema), asked.last_seq
-    return channel_schema(split_topic(asked.topic)[2]), asked.first_seq
+    return schema_of(split_topic(asked.topic)[2]), asked.first_seq

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from tickplant.client.topic_message import Message, MessageKind
 from tickplant.client.topic_patterns import Pattern
+from tickplant.derive.derivation import series_of
+from tickplant.derive.registry import BY_SCHEMA, STREAMS
+from tickplant.derive.series_sorter import SeriesSorter
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
-from tickplant.records.channels import BBO_CHANNEL, TICK_CHANNELS, bar_channel
+from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.layouts import Kind, Schema
+from tickplant.records.schemas import FACTS
 from tickplant.store.selection import Selection
 from tickplant.wire import make_topic
 
@@ -26,8 +30,6 @@ Records = NDArray[np.void]
 
 _KINDS: Final = {"trade": Kind.TRADE, "agg_trade": Kind.TRADE, "quote": Kind.QUOTE}
 """Channels that one kind of data and the notes make up."""
-
-_NAMED: Final = (*TICK_CHANNELS, BBO_CHANNEL)
 
 
 class _Topic:
@@ -77,28 +79,23 @@ class TopicSplitter:
     def wanted(self) -> Wanted:
         """What the topics are made of."""
         table = self._store.instruments
-        channels = {
-            (row.id, channel)
-            for row in table
-            for channel in (*_NAMED, "bar_1s")
-            if self._matches(make_topic(row.venue, row.symbol, channel)) or (channel == "bar_1s" and self._bars(row))
-        }
-        ticks = {channel for _, channel in channels} & set(TICK_CHANNELS)
+        ticks = {(row.id, channel) for row in table for channel in TICK_CHANNELS if self._wants(row, channel)}
+        ids = {id_ for id_, _ in ticks}
         schemas = [Schema.TICK] * bool(ticks)
-        schemas += [Schema.BBO] * any(channel == BBO_CHANNEL for _, channel in channels)
-        schemas += [Schema.BAR] * any(channel == "bar_1s" for _, channel in channels)
+        for entry in STREAMS:
+            # A topic names a series, which may be any that such channels can have.
+            named = {text.rpartition(".")[2] for text in self._texts}
+            channels = {*entry.examples(self._store.series.names), *filter(entry.channels.fullmatch, named)}
+            found = {row.id for row in table if any(self._wants(row, channel) for channel in channels)}
+            ids |= found
+            schemas += [entry.schema] * bool(found)
         kinds = None
-        if ticks <= _KINDS.keys():
-            kinds = frozenset({int(_KINDS[channel]) for channel in ticks} | {int(Kind.GAP), int(Kind.STATUS)})
-        ids = {id_ for id_, _ in channels}
+        if {channel for _, channel in ticks} <= _KINDS.keys():
+            kinds = frozenset({int(_KINDS[channel]) for _, channel in ticks} | {int(Kind.GAP), int(Kind.STATUS)})
         return Wanted(tuple(schemas), None if len(ids) == len(table) else frozenset(ids), kinds)
 
-    def _bars(self, row: Instrument) -> bool:
-        """Whether bars of any length may be wanted: a topic names a length, which may be any."""
-        lengths = [text.rpartition(".")[2] for text in self._texts]
-        return any(
-            name.startswith("bar_") and self._matches(make_topic(row.venue, row.symbol, name)) for name in lengths
-        )
+    def _wants(self, row: Instrument, channel: str) -> bool:
+        return self._matches(make_topic(row.venue, row.symbol, channel))
 
     def _matches(self, topic: str) -> bool:
         return any(pattern.matches(topic) for pattern in self._patterns)
@@ -111,13 +108,17 @@ class TopicSplitter:
                 self._trade_bits = grown(self._trade_bits, 2 * highest)
             masks = np.zeros(len(records), np.uint32)
             tick_channels(records, masks, self._trade_bits)
-            yield from self._of(schema, TICK_CHANNELS, records, masks)
-        elif schema == Schema.BBO:
-            yield from self._of(schema, (BBO_CHANNEL,), records, np.ones(len(records), np.uint32))
+            slots = (highest + 1) * len(TICK_CHANNELS)
+            if slots > len(self._slots):
+                self._slots = np.full(2 * slots, -1, np.int32)
+            words = np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
+            found = fanout.group(words, records["instrument"], masks, len(TICK_CHANNELS), self._slots)
+            yield from self._of(schema, TICK_CHANNELS, records.dtype, *found)
         else:
-            lengths, places = np.unique(records["interval_s"], return_inverse=True)
-            masks = np.uint32(1) << places.astype(np.uint32)
-            yield from self._of(schema, [bar_channel(length) for length in lengths.tolist()], records, masks)
+            numbers = np.unique(series_of(schema, records)).tolist()
+            names = self._store.series.up_to(numbers[-1]) if FACTS[schema].named else []
+            channels = [BY_SCHEMA[schema].channel(number, names) for number in numbers]
+            yield from self._of(schema, channels, records.dtype, *SeriesSorter(schema, numbers).sort(records))
 
     def message(self, kind: MessageKind, id_: int, channel: str, records: Records, *, stale: bool = False) -> Message:
         """One message of a topic that is wanted, without counting its records."""
@@ -131,16 +132,16 @@ class TopicSplitter:
         return self._topic(id_, channel) is not None
 
     def _of(
-        self, schema: Schema, channels: Sequence[str], records: Records, masks: NDArray[np.uint32]
+        self,
+        schema: Schema,
+        channels: Sequence[str],
+        dtype: np.dtype[np.void],
+        rows: fanout.Words,
+        keys: NDArray[np.int64],
+        starts: NDArray[np.int64],
     ) -> Iterator[Message]:
-        """Messages of several instruments and channels, whose bits are in `masks`."""
-        ids = records["instrument"]
-        slots = (int(ids.max()) + 1) * len(channels)
-        if slots > len(self._slots):
-            self._slots = np.full(2 * slots, -1, np.int32)
-        words = np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
-        rows, keys, starts = fanout.group(words, ids, masks, len(channels), self._slots)
-        grouped = rows.reshape(-1).view(records.dtype)
+        """Messages of several instruments and channels, as `fanout.group` has sorted them."""
+        grouped = rows.reshape(-1).view(dtype)
         bounds = starts.tolist()
         for place, key in enumerate(keys.tolist()):
             id_, channel = divmod(key, len(channels))

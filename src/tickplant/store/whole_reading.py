@@ -11,7 +11,6 @@ The threads end before the call does.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,16 +21,18 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.records.layouts import DTYPES
-from tickplant.records.merge import Columns
-from tickplant.store.chunk_files import ChunkFiles, selected_rows
+from tickplant.records.merge import Columns, join_columns
+from tickplant.store.chunk_files import ChunkFiles, own_decoder, selected_rows
 from tickplant.store.segment_index import is_gone
 from tickplant.store.segments import Range, Stretch
-from tickplant.writer.format.codec import ChunkDecoder
+from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage
 
 if TYPE_CHECKING:
     from tickplant.store.reader import Store
 
+_FEW: Final = 3
+"""So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
 CHUNKS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
 
@@ -62,15 +63,24 @@ class _Reading:
         self._schema = asked.schema
         self._selection = asked.wanted
         self._stretches = stretches
-        counts = [int(chunk.entry["header"]["rows"]) for stretch in stretches for chunk in stretch.chunks]
+        self._names = tuple(names)
+        self._dtype = DTYPES[asked.schema]
+        self._ends: list[int] = []
+        self._columns: Columns = {}
+        if len(stretches) > _FEW:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        counts = [int(chunk.entry["header"]["rows"]) for stretch in self._stretches for chunk in stretch.chunks]
         ends = iter(np.cumsum(counts).tolist())
         # A stretch without a chunk is damage alone.
-        self._ends = [next(ends) if stretch.chunks else 0 for stretch in stretches]
-        self._dtype = DTYPES[asked.schema]
-        self._columns = {name: np.empty(sum(counts), self._dtype[name]) for name in names}
-        self._own = threading.local()
+        self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
+        self._columns = {name: np.empty(sum(counts), self._dtype[name]) for name in self._names}
 
     def run(self) -> Columns:
+        if len(self._stretches) <= _FEW:
+            with self._opened() as files:
+                return self._joined(files)
         workers = min(len(os.sched_getaffinity(0)), len(self._stretches) // CHUNKS_A_WORKER)
         if workers < 2:
             with self._opened() as files:
@@ -80,6 +90,28 @@ class _Reading:
                 return self._collect(pool.map(self._decode_in_thread, self._stretches, self._ends))
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _joined(self, files: ChunkFiles) -> Columns:
+        """Of a few chunks, of which mostly few rows are wanted: those are copied, the rest is not kept."""
+        parts: list[Columns] = []
+        wounds: list[Damage] = []
+        for stretch in self._stretches:
+            wounds += stretch.damage
+            for chunk in stretch.chunks:
+                selection = self._selection.left(chunk.entry["header"])
+                decode = partial(own_decoder().columns, names=self._needed(stretch, selection))
+                found = files.decode(chunk, self._schema, decode)
+                if isinstance(found, Damage):
+                    wounds.append(found)
+                elif (kept := selected_rows(found, stretch, selection)) is not None:
+                    parts.append({name: kept[name] for name in self._names})
+        for wound in wounds:
+            self._store.report(wound)
+        return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
+
+    def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
+        """What is decoded: the columns, and what tells which rows are wanted."""
+        return tuple(dict.fromkeys((*self._names, *sorted(selection.columns), *(("seq",) if stretch.cut else ()))))
 
     def _opened(self) -> ChunkFiles:
         return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
@@ -96,9 +128,8 @@ class _Reading:
         header = chunk.entry["header"]
         start = end - int(header["rows"])
         selection = self._selection.left(header)
-        needed = dict.fromkeys((*self._columns, *sorted(selection.columns), *(("seq",) if stretch.cut else ())))
-        into = partial(self._place, start)
-        found = files.decode(chunk, self._schema, partial(self._decoder().columns, names=tuple(needed), into=into))
+        names, into = self._needed(stretch, selection), partial(self._place, start)
+        found = files.decode(chunk, self._schema, partial(own_decoder().columns, names=names, into=into))
         if isinstance(found, Damage):
             return found
         kept = selected_rows(found, stretch, selection)
@@ -110,12 +141,6 @@ class _Reading:
         for name, column in self._columns.items():
             column[start : start + count] = kept[name]
         return count
-
-    def _decoder(self) -> ChunkDecoder:
-        if not hasattr(self._own, "decoder"):
-            self._own.decoder = ChunkDecoder()
-        decoder: ChunkDecoder = self._own.decoder
-        return decoder
 
     def _place(self, start: int, name: str, rows: int) -> NDArray[Any]:
         """Where a column of the chunk goes that begins with this row; one that is only looked at, to a new array."""

@@ -1,4 +1,4 @@
-"""Checkpoints: whole books as records, when they are due, and how they get into their ring."""
+"""What is stored of the state at times, checkpoints of books and states of indicators: when, and how."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.records.layouts import CHECKPOINT, Kind
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
 
 
 class Schedule:
-    """When the books of a feed are due: before the first tick that was received in a later period than all before it.
+    """When the state of a feed is due: before the first tick that was received in a later period than all before it.
 
     So every tick that a checkpoint has in it was received before the tick that it names: at any time from then on, it
     stands for all of them. Periods are counted from the epoch, so each full hour begins one.
@@ -26,7 +25,7 @@ class Schedule:
         self._due_ns = 0  # 0: no tick has come yet
 
     def due(self, ticks: Records) -> int:
-        """Place of the first tick that the books are due before, `len(ticks)` where none is. Then go on from there."""
+        """Place of the first tick that the state is due before, `len(ticks)` where none is. Then go on from there."""
         if not self._period_ns or not len(ticks):
             return len(ticks)
         times = ticks["ts_recv"]
@@ -39,7 +38,7 @@ class Schedule:
         return place
 
     def skip(self, ticks: Records) -> None:
-        """Let ticks pass whose books nobody wants."""
+        """Let ticks pass whose state nobody wants."""
         if self._period_ns and len(ticks):
             self._due_ns = max(self._due_ns, self._next(ticks["ts_recv"].max()))
 
@@ -47,27 +46,8 @@ class Schedule:
         return (int(time_ns) // self._period_ns + 1) * self._period_ns
 
 
-def checkpoint(ticks: Records, tick: np.void) -> Records:
-    """A book that `tick` is about to meet, as CHECKPOINT records, `seq` 0: CLEAR, bids, asks, the last with LAST.
-
-    Args:
-        ticks: its snapshot, from `MarketBooks.whole`.
-        tick: what comes next.
-    """
-    records = np.zeros(len(ticks), CHECKPOINT)
-    for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
-        records[field] = ticks[field]
-    # The venue's id of the last tick is in the CLEAR, whatever is behind it.
-    orders = ticks["kind"] == Kind.ORDER_ADD
-    records["venue_seq"][orders] = ticks["order_id"][orders]
-    for field in ("ts_event", "ts_recv", "seq"):
-        records[f"book_{field}"] = ticks[field]
-    records["ts_event"], records["ts_recv"], records["source_seq"] = tick["ts_event"], tick["ts_recv"], tick["seq"]
-    return records
-
-
-class CheckpointOutput:
-    """Where checkpoints are stored. What the ring has no room for waits, as a copy of the books at most.
+class MomentOutput:
+    """Where such records are stored. What the ring has no room for waits, as a copy of the state at most.
 
     A live engine never waits for the writer: those that still wait when the next ones are due are dropped and counted,
     each as a whole. One whose source can wait does so.
@@ -87,12 +67,12 @@ class CheckpointOutput:
         """Whether there is something that `flush` may get rid of."""
         return bool(self._waiting)
 
-    def store(self, checkpoints: Iterable[Records]) -> None:
+    def store(self, parts: Iterable[Records]) -> None:
         """Hand over what is due now."""
         while len(self._waiting) > self._begun:
             self._waiting.pop()
             self.dropped += 1
-        for records in checkpoints:
+        for records in parts:
             self._waiting.append(records)
             self.flush()
 

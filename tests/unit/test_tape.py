@@ -5,21 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from made_records import START_NS, make_ticks
+from numpy.typing import NDArray
 
 from tickplant.cli.replay_keys import _first_key
-from tickplant.derive.bars import Bars
-from tickplant.engine.core import _first_sought
-from tickplant.records.layouts import Flag, Kind, StatusCode
+from tickplant.derive.derivation import Settings
+from tickplant.engine.core import Feed, _first_sought
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import Flag, Kind, Schema, StatusCode
 from tickplant.records.notes import make_statuses
 from tickplant.runtime.control import Playback, decode, encode
-from tickplant.store.tape_controls import TapeControls
+from tickplant.store.tape import Tape
 
 TIMES = START_NS + np.arange(10) * 10**9
 FLAGS = np.array([0, 0, Flag.LAST] * 3 + [Flag.LAST], np.uint16)
 
 
 def test_a_step_is_an_event_and_a_pause_lets_nothing_pass() -> None:
-    tape = TapeControls("max", paused=True)
+    tape = Tape("max", paused=True)
     assert tape.due(TIMES, FLAGS) == 0
     assert tape.wait_s(START_NS) == float("inf")
     tape.hear(Playback(step=2))
@@ -33,7 +35,7 @@ def test_a_step_is_an_event_and_a_pause_lets_nothing_pass() -> None:
 
 
 def test_a_time_is_sought_once_and_a_skip_counts_from_what_was_played() -> None:
-    tape = TapeControls(1.0)
+    tape = Tape(1.0)
     tape.hear(Playback(skip_ns=5))
     assert tape.sought is None  # nothing was played so far
     tape.time_ns = 100
@@ -46,7 +48,7 @@ def test_a_time_is_sought_once_and_a_skip_counts_from_what_was_played() -> None:
 
 
 def test_speed_is_doubled_and_halved_within_bounds() -> None:
-    tape = TapeControls("max")
+    tape = Tape("max")
     tape.hear(Playback(faster=2.0))
     assert tape.speed == 2.0
     tape.hear(Playback(speed=1e9))
@@ -67,10 +69,25 @@ def test_the_message_comes_back_and_a_wrong_speed_is_none() -> None:
 def test_bars_begin_anew_where_the_time_jumps() -> None:
     ticks = make_ticks(3000)
     ticks["ts_event"] = ticks["ts_recv"]
-    fresh, jumped = Bars((1,)), Bars((1,))
-    jumped.apply(ticks)
-    jumped.restart()
-    assert jumped.apply(ticks[:1500]).tobytes() == fresh.apply(ticks[:1500]).tobytes()
+    highest = int(ticks["instrument"].max())
+
+    def feed() -> Feed:
+        def row(number: int) -> Instrument:
+            return Instrument(number, "venue", f"S{number}", 2, 2)
+
+        made = Feed("feed", Settings(bar_s=(1,)), row, int)
+        made.reserve(highest)
+        return made
+
+    def bars(of: Feed, part: NDArray[np.void]) -> bytes:
+        return dict(of.apply(part))[Schema.BAR].tobytes()
+
+    fresh, jumped = feed(), feed()
+    bars(jumped, ticks)
+    origin = jumped.origin
+    jumped.begin_anew()
+    assert jumped.origin is not origin
+    assert bars(jumped, ticks[:1500]) == bars(fresh, ticks[:1500]) != b""
 
 
 def test_the_first_of_each_run_of_jumps_counts() -> None:

@@ -14,7 +14,7 @@ from tickplant.store.pacing import Pacer, Speed
 SPEEDS: Final = (1e-3, 1e6)
 
 
-class TapeControls:
+class Tape:
     """Says how many records are due, and where to go on.
 
     Args:

@@ -1,0 +1,181 @@
+// The time machine: a market as it was at one instant, and on from there, record by record as they were received.
+
+import { ask, Latest } from "./api.ts";
+import type { Market } from "./market.ts";
+import type { BookAnswer, Page, Tick } from "./wire.ts";
+
+const PAGE_ROWS = 3000;
+const AHEAD_ROWS = 1500;
+const TAPE_ROWS = 100;
+const RETRY_MS = 1000;
+const COLUMNS = "ts_event,ts_recv,recv_ns,kind,side,price,size,flags,seq";
+const KINDS = "kind in (trade, level, clear, gap, status)";
+
+export interface Moment {
+  /** The market has moved on by these trades. */
+  moved(trades: Tick[]): void;
+  /** It is at another instant altogether. */
+  arrived(): void;
+  trouble(detail: string): void;
+}
+
+export class Past {
+  /** The instant shown, nanoseconds of receive time. */
+  at: bigint;
+  playing = false;
+  speed = 1;
+  /** Whether the clock waits for the store. */
+  reading = false;
+  /** Whether nothing is stored behind this instant. */
+  ended = false;
+  readonly #market: Market;
+  readonly #moment: Moment;
+  readonly #levels: boolean;
+  readonly #seeking = new Latest();
+  #rows: Tick[] = [];
+  #next = 0; // the first row that has not been applied
+  #from: bigint; // where reading ahead begins
+  #cursor: string | null = null;
+  #ahead: Promise<void> | null = null;
+  #generation = 0;
+
+  /** `levels` false: the book is one of orders, which is asked for again at each instant. */
+  constructor(market: Market, at: bigint, levels: boolean, moment: Moment) {
+    [this.#market, this.at, this.#levels, this.#moment, this.#from] = [market, at, levels, moment, at];
+  }
+
+  close(): void {
+    this.playing = false;
+    this.#generation += 1;
+    this.#seeking.cancel();
+  }
+
+  /** Go to an instant; the newest wish counts. */
+  async seek(at: bigint): Promise<void> {
+    const signal = this.#seeking.next();
+    const { venue, symbol } = this.#market;
+    this.reading = true;
+    try {
+      const [book, trades] = await Promise.all([
+        ask<BookAnswer>("book", { venue, symbol, at }, signal),
+        ask<Page<Tick>>("history/trades", { venue, symbol, end: at + 1n, newest: true, limit: TAPE_ROWS }, signal),
+      ]);
+      if (signal.aborted) return;
+      this.#generation += 1;
+      [this.at, this.#from, this.#rows, this.#next, this.#cursor, this.#ahead] = [at, at + 1n, [], 0, null, null];
+      this.ended = false;
+      this.#market.see([...book.bids.slice(0, 200), ...book.asks.slice(0, 200)]);
+      this.#market.book.reset({ ...book, recv: book.ts_recv });
+      this.#market.tape = [];
+      this.#market.trades(trades.data);
+      this.#moment.arrived();
+      this.reading = false;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.reading = false;
+      this.playing = false;
+      this.#moment.trouble(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Go on to the instant at which the next record came. */
+  async step(): Promise<void> {
+    if (this.#next >= this.#rows.length) await this.#readAhead();
+    const row = this.#rows[this.#next];
+    if (row) this.#goOn(nsOf(row));
+  }
+
+  /** Go back to the instant at which the record before came. */
+  async stepBack(): Promise<void> {
+    const { venue, symbol } = this.#market;
+    const page = await ask<Page<Tick>>("history/ticks", {
+      venue,
+      symbol,
+      end: this.at,
+      newest: true,
+      limit: 1,
+      where: KINDS,
+      columns: "recv_ns,seq",
+    });
+    const row = page.data[0];
+    if (row) await this.seek(nsOf(row));
+  }
+
+  /** The clock of the wall has moved on: so does this one, `speed` times as fast, but never past what is read. */
+  tick(elapsed_ms: number): void {
+    if (!this.playing || elapsed_ms <= 0) return;
+    if (this.#rows.length - this.#next < AHEAD_ROWS) void this.#readAhead();
+    const wanted = this.at + BigInt(Math.round(elapsed_ms * this.speed * 1e6));
+    const newest = this.#rows.at(-1);
+    const readTo = newest ? nsOf(newest) : this.at;
+    this.reading = wanted > readTo && !this.ended;
+    const target = wanted > readTo ? readTo : wanted;
+    if (this.ended && target === this.at) this.playing = false;
+    if (target > this.at || this.ended) this.#goOn(target);
+  }
+
+  #goOn(at: bigint): void {
+    const trades: Tick[] = [];
+    for (; this.#next < this.#rows.length; this.#next++) {
+      const row = this.#rows[this.#next]!;
+      if (nsOf(row) > at) break;
+      this.#market.book.tick(row);
+      if (row.kind === "trade" || row.kind === "gap") trades.push(row);
+    }
+    if (this.#next > PAGE_ROWS) {
+      this.#rows = this.#rows.slice(this.#next);
+      this.#next = 0;
+    }
+    this.at = at;
+    this.#market.trades(trades.slice(-200));
+    if (!this.#levels) void this.#askBook();
+    this.#moment.moved(trades);
+  }
+
+  #readAhead(): Promise<void> {
+    this.#ahead ??= this.#readPage(this.#generation).catch((error: unknown) => {
+      this.playing = false;
+      this.#moment.trouble(error instanceof Error ? error.message : String(error));
+    });
+    return this.#ahead;
+  }
+
+  async #readPage(generation: number): Promise<void> {
+    const { venue, symbol } = this.#market;
+    const after = this.#cursor ?? undefined;
+    const page = await ask<Page<Tick>>("history/ticks", {
+      venue,
+      symbol,
+      start: this.#from,
+      limit: PAGE_ROWS,
+      where: KINDS,
+      columns: COLUMNS,
+      after,
+    });
+    if (generation !== this.#generation) return;
+    this.#rows.push(...page.data);
+    const newest = this.#rows.at(-1);
+    this.ended = page.data.length === 0;
+    this.#cursor = page.next;
+    if (page.next === null && newest) this.#from = nsOf(newest) + 1n;
+    const pause = page.data.length ? 0 : RETRY_MS; // the writer may be about to store more
+    setTimeout(() => {
+      if (generation === this.#generation) this.#ahead = null;
+    }, pause);
+  }
+
+  async #askBook(): Promise<void> {
+    const { venue, symbol } = this.#market;
+    const at = this.at;
+    const book = await ask<BookAnswer>("book", { venue, symbol, at, depth: 400 }, this.#seeking.next()).catch(
+      () => null,
+    );
+    if (!book || at < this.at) return;
+    this.#market.book.reset({ ...book, recv: book.ts_recv });
+    this.#moment.moved([]);
+  }
+}
+
+function nsOf(row: Tick): bigint {
+  return BigInt(row.recv_ns ?? 0);
+}

@@ -1,0 +1,56 @@
+"""The rows that indicators are computed over, and their columns as float64: the one rule for live and for history."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.derive.indicator import Floats, Over
+from tickplant.records.layouts import NO_PRICE, BarFlag, Flag, Kind, Schema, Side
+
+Records = NDArray[np.void]
+
+SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
+"""The records that are the rows, where no rule says that they are bars of trades."""
+
+
+def trades_of(ticks: Records) -> Records:
+    """The trades that count: what was fetched later (BACKFILL) is left out."""
+    trades: Records = ticks[(ticks["kind"] == Kind.TRADE) & (ticks["flags"] & Flag.BACKFILL == 0)]
+    return trades
+
+
+def rows_of(schema: Schema, records: Records) -> Records:
+    """Those of these records that are rows: trades that count, and no corrections of bars."""
+    if schema is Schema.TICK:
+        return trades_of(records)
+    if schema is Schema.TRADE_BAR:
+        bars: Records = records[records["flags"] & BarFlag.CORRECTION == 0]
+        return bars
+    return records
+
+
+def row_column(records: Records, name: str, price_unit: NDArray[np.float64], size_unit: NDArray[np.float64]) -> Floats:
+    """One column of `indicator.COLUMNS`, shape (rows,).
+
+    Args:
+        records: the rows, of a schema that `SCHEMAS` names, or TRADE_BAR.
+        name: of the column.
+        price_unit: by instrument id, what divides the integers of its prices: 10**scale.
+        size_unit: likewise of its sizes.
+    """
+    if name == "trades":
+        return cast("Floats", records["trades"].astype(np.float64))
+    if name == "time_ns":
+        # Where the venue gave no time, the time of receipt is the nearest to it.
+        times = np.where(records["ts_event"] > 0, records["ts_event"], records["ts_recv"])
+        return cast("Floats", times.astype(np.float64))
+    if name == "sign":
+        bought, sold = (records["side"] == side for side in (Side.BUY, Side.SELL))
+        return cast("Floats", bought.astype(np.float64) - sold.astype(np.float64))
+    field = {"bid": "bid_price", "ask": "ask_price"}.get(name, name)
+    unit = size_unit if name.endswith(("size", "volume")) else price_unit
+    values = records[field] / unit[records["instrument"]]
+    return cast("Floats", np.where(records[field] == NO_PRICE, np.nan, values))

@@ -1,0 +1,181 @@
+"""Series of values: what their names say, and which number each has in a store.
+
+A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute,
+`hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters, `vpin-50.volume-10` VPIN over bars of a
+volume of 10, and `bars.volume-10` is these bars themselves. A record has the number of its series.
+`series.jsonl` in the store says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a
+number means the same for the life of a store. The supervisor adds to it, everybody reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from tickplant.derive.indicator import number_text
+from tickplant.errors import DeriveError, StoreError
+from tickplant.line_file import LineFile
+
+FILE: Final = "series.jsonl"
+MAX_SERIES: Final = 65_535  # the number has two bytes
+MAX_TABLE_BYTES: Final = 16 << 20
+NAME_BYTES: Final = 96  # a topic has at most 128
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+_NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
+_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
+_NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
+
+
+def _channels(pattern: str) -> re.Pattern[str]:
+    """Channels are names with `_` for each dot, which a channel cannot have."""
+    return re.compile(pattern.replace(r"\.", "_"), re.ASCII)
+
+
+CHANNEL: Final = _channels(rf"(?!agg_trade\Z|bars?_)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})")
+"""The channels of series of values."""
+BARS_CHANNEL: Final = _channels(rf"bars_{_RULE.pattern}")
+"""The channels of bars of trades."""
+
+_BARS: Final = "bars."
+"""What the names of bars of trades begin with, which are no indicator."""
+
+
+class SeriesName(NamedTuple):
+    """What a name says."""
+
+    indicator: str
+    parameters: tuple[float, ...]
+    over: str  # trade, bbo, the length of bars, or their rule and size
+    bars_s: int  # that length, seconds; 0 where the rows are no bars of time
+    rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
+    size: float = 0.0  # of such a bar, in the units of prices and sizes
+
+
+def bar_seconds(text: str) -> int:
+    """The length of bars such as `1m`, seconds. Raises DeriveError."""
+    found = _LENGTH.fullmatch(text)
+    if not found:
+        raise DeriveError(f"{text!r} is no length of bars: a number and one of s, m, h, d, such as 1m", key="bars")
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > _UNITS["d"]:
+        raise DeriveError(f"{text} is longer than a day", key="bars")
+    return seconds
+
+
+def series_name(label: str, over: str) -> str:
+    """The name of a series: the label of its indicator with its parameters, and what it is over."""
+    return f"{label}.{over}"
+
+
+def parse_series(name: str) -> SeriesName:
+    """The way back. Raises DeriveError."""
+    found = _NAME.fullmatch(name)
+    if found is None or len(name) > NAME_BYTES:
+        raise DeriveError(f"{name[:NAME_BYTES]!r} is no series such as rsi-14.1m", key="series")
+    parameters = tuple(float(number) for number in re.findall(f"-({_NUMBER})", found[2]))
+    over = found[3]
+    if rule := _RULE.fullmatch(over):
+        return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
+    if found[1] == "bars":
+        raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
+    return SeriesName(found[1], parameters, over, 0 if over in ("trade", "bbo") else bar_seconds(over))
+
+
+def trade_bar_rule(text: str) -> str:
+    """The rule of bars of trades such as `volume-50.0`, in the form that names have; empty where it is none.
+
+    Raises DeriveError for a size that no bar can have.
+    """
+    found = _RULE.fullmatch(text)
+    if not found:
+        return ""
+    size = float(found[2])
+    if not 0 < size < math.inf or (found[1] == "tick" and size != int(size)):
+        raise DeriveError(f"{text}: a bar has a size above 0, and of ticks a whole one", key="bars")
+    return f"{found[1]}-{number_text(size)}"
+
+
+def bars_series(rule: str) -> str:
+    """The name of the series of bars of trades that a rule closes."""
+    return _BARS + rule
+
+
+def are_bars(name: str) -> bool:
+    """Whether a series is bars of trades, and no indicator's values."""
+    return name.startswith(_BARS)
+
+
+def series_channel(name: str) -> str:
+    """The channel that a series is published on."""
+    return name.replace(".", "_")
+
+
+def is_wanted(patterns: Sequence[str], venue: str, symbol: str) -> bool:
+    """Whether patterns of VENUE.SYMBOL name this symbol; no patterns name all."""
+    return not patterns or any(fnmatchcase(f"{venue}.{symbol}", pattern) for pattern in patterns)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class SeriesTable:
+    """The names of a store's series, by number. One process adds; any number read.
+
+    Raises StoreError where a line is not a row.
+    """
+
+    def __init__(self, data_dir: Path | str) -> None:
+        self.path = Path(data_dir) / FILE
+        self.names: list[str] = []  # that of number 1, and so on
+        self._file = LineFile(self.path, MAX_TABLE_BYTES)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the rows that were appended since."""
+        self._file.read(self._take)
+
+    def _take(self, line: bytes) -> None:
+        number = len(self.names) + 1
+        try:
+            row = msgspec.json.decode(line, type=_Row)
+            parse_series(row.name)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DeriveError) as error:
+            raise StoreError(f"row {number} is no series ({error}); restore the file", path=self.path) from None
+        if row.id != number:
+            raise StoreError(f"row {number} has id {row.id}; restore the file", path=self.path)
+        self.names.append(row.name)
+
+    def up_to(self, number: int) -> list[str]:
+        """The names, that of this number among them. Raises StoreError where it has none."""
+        if number > len(self.names):
+            self.reload()
+        if number > len(self.names):
+            raise StoreError(f"no series has number {number}", path=self.path)
+        return self.names
+
+    def numbers(self, names: Iterable[str], *, add: bool) -> dict[str, int]:
+        """The number of each name. New ones become durable with `add`, else they are for the caller alone.
+
+        Raises StoreError.
+        """
+        known = {name: number for number, name in enumerate(self.names, 1)}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        known |= {name: number for number, name in enumerate(new, len(self.names) + 1)}
+        if len(known) > MAX_SERIES:
+            raise StoreError(f"holds {MAX_SERIES:,} series, the most it can", path=self.path)
+        if add and new:
+            rows = [_Row(known[name], name) for name in new]
+            self._file.append(b"".join(msgspec.json.encode(row) + b"\n" for row in rows), new[0])
+            self.names += new
+        return {name: known[name] for name in names}

@@ -1,0 +1,78 @@
+"""What streams of series have in common: a memory of each series and key, as a vector of float64, that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.derive.series_states import unpack_states
+from tickplant.records.merge import join_records
+
+Records = NDArray[np.void]
+Floats = NDArray[np.float64]
+
+
+class SeriesStream:
+    """Base of `derivation.KeptStream`s. The key of a memory is an instrument id: which one says the stream.
+
+    Args:
+        sizes: by number of the series, in order, how many numbers a memory takes.
+    """
+
+    def __init__(self, sizes: Mapping[int, int]) -> None:
+        self.from_seq = 0  # what ticks before have made is in the states
+        self._sizes = dict(sizes)
+        self._places = {number: place for place, number in enumerate(sizes)}
+        self._states: dict[tuple[int, int], Floats] = {}  # by place of the series and key
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Nothing that others do not count."""
+        return {}
+
+    def states(self) -> Iterator[tuple[int, int, Floats]]:
+        """What each series remembers: its number, the key, the vector; in order."""
+        numbers = list(self._sizes)
+        for place, key in sorted(self._states):
+            yield numbers[place], key, self._states[place, key]
+
+    def restore(self, records: Records, from_seq: int) -> None:
+        """Go on from a stored set of states with what the tick `from_seq` makes.
+
+        Series that run and are not in the set begin anew.
+        """
+        self.from_seq = from_seq
+        for (number, key), vector in unpack_states(records, self._sizes).items():
+            self._states[self._places[number], key] = vector
+
+    def state(self, place: int, key: int) -> Floats:
+        """The memory of a series, zeros at first; to be written to."""
+        found = self._states.get((place, key))
+        if found is None:
+            size = list(self._sizes.values())[place]
+            found = self._states[place, key] = np.zeros(size)
+        return found
+
+
+def in_order(parts: Sequence[tuple[int, Records]], dtype: np.dtype[np.void]) -> Records:
+    """Records of several series, given with the places of these, by the tick that made them and by place."""
+    parts = [(place, part) for place, part in parts if len(part)]
+    if len(parts) < 2:
+        return parts[0][1] if parts else np.zeros(0, dtype)
+    records = join_records([part for _, part in parts])
+    places = np.concatenate([np.full(len(part), place) for place, part in parts])
+    return records[np.lexsort((places, records["source_seq"]))]
+
+
+def by_key(keys: NDArray[np.integer], rows: Records) -> Iterator[tuple[int, Records]]:
+    """The rows of each key, in order, keys in ascending order."""
+    if not len(rows):
+        return
+    if (keys == keys[0]).all():
+        yield int(keys[0]), rows
+        return
+    order = np.argsort(keys, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        yield int(keys[part[0]]), rows[part]

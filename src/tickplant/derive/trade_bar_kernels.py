@@ -1,0 +1,211 @@
+"""The kernel that builds bars of trades by a rule, and the layout of its state.
+
+The rules are in `layouts.TRADE_BAR` and, executable, in `plain_trade_bars`. State is data only, so a batch may be cut
+anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.kernels import kernel
+from tickplant.records.layouts import UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
+
+Records = NDArray[np.void]
+
+RULES: Final = ("tick", "volume", "dollar", "imbalance")
+"""What closes a bar: trades; volume; price * size; what is bought more than sold, or less."""
+
+REMEMBERED: Final = 32
+"""Bars whose ends are remembered, so that a trade which comes later can name the one that it belongs to."""
+
+# Positions in the state: whole numbers, but for ids, which are unsigned, and the sums, which are float64.
+NUMBER: Final = 0  # of the bar that is open, or of the next one: how many were given out
+TRADES: Final = 1  # 0: none is open
+FLAGS: Final = 2  # of the bar that is open, or of the next one
+OPENED: Final = 3
+LATEST: Final = 4  # time of any trade so far
+OPEN: Final = 5
+HIGH: Final = 6
+LOW: Final = 7
+CLOSE: Final = 8
+VOLUME: Final = 9
+BOUGHT: Final = 10
+SOLD: Final = 11
+FIRST_ID: Final = 12
+LAST_ID: Final = 13
+AMOUNT: Final = 14  # sum of price * size, and
+LOST: Final = 15  # what additions to it have rounded away
+TURNOVER: Final = 16  # sum of |price| * size
+ENDS: Final = 17  # of bar `n` at `n % REMEMBERED`
+STATE_SIZE: Final = ENDS + REMEMBERED
+
+MAX_VOLUME: Final = 2**63 - 1
+
+_TRADE: Final = int(Kind.TRADE)
+_BUY: Final = int(Side.BUY)
+_SELL: Final = int(Side.SELL)
+_BACKFILL: Final = int(Flag.BACKFILL)
+_OVERFLOW: Final = int(Flag.OVERFLOW)
+_RESTATES: Final = int(TradeFlag.CORRECTION)
+_CANCELLED: Final = int(TradeFlag.CANCELLED)
+_CORRECTION: Final = int(BarFlag.CORRECTION)
+_INCOMPLETE: Final = int(BarFlag.INCOMPLETE)
+
+
+@kernel
+def apply_trades(
+    ticks: Records,
+    rule: int,
+    size: float,
+    state: NDArray[np.int64],
+    ids: NDArray[np.uint64],
+    sums: NDArray[np.float64],
+    out: Records,
+) -> int:
+    """Fold ticks of one instrument into its bar, and write each bar that closes and each correction.
+
+    Args:
+        ticks: TICK records in stored order: trades, and GAPs of trades.
+        rule: place in RULES.
+        size: of a bar, in units of what the rule counts.
+        state: shape (STATE_SIZE,), all zeros before the first tick.
+        ids: the same memory as unsigned numbers.
+        sums: the same memory as float64.
+        out: TRADE_BAR records to fill, zeros, one for each tick: its `series`, `seq` and the unit of `vwap` are the
+            caller's.
+
+    Returns:
+        How many were written.
+    """
+    written = 0
+    for i in range(len(ticks)):
+        tick = ticks[i]
+        if tick["kind"] != _TRADE:
+            state[FLAGS] |= _INCOMPLETE
+            continue
+        time = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
+        price = tick["price"]
+        amount = tick["size"]
+        side = tick["side"]
+        if tick["flags"] & (_BACKFILL | _RESTATES | _CANCELLED):
+            bar = out[written]
+            bar["ts_event"] = time
+            bar["ts_open"] = time
+            bar["open"] = price
+            bar["high"] = price
+            bar["low"] = price
+            bar["close"] = price
+            bar["volume"] = amount
+            bar["buy_volume"] = amount if side == _BUY else 0
+            bar["sell_volume"] = amount if side == _SELL else 0
+            bar["vwap"] = float(price)
+            bar["first_id"] = tick["venue_seq"]
+            bar["last_id"] = tick["venue_seq"]
+            bar["trades"] = 1
+            bar["number"] = _bar_of(time, state)
+            bar["flags"] = _CORRECTION | (tick["flags"] & (_BACKFILL | _CANCELLED))
+        else:
+            _add(tick, time, state, ids, sums)
+            if _measure(rule, state, sums) < size:
+                continue
+            bar = out[written]
+            bar["ts_event"] = state[LATEST]
+            bar["ts_open"] = state[OPENED]
+            bar["open"] = state[OPEN]
+            bar["high"] = state[HIGH]
+            bar["low"] = state[LOW]
+            bar["close"] = state[CLOSE]
+            bar["volume"] = state[VOLUME]
+            bar["buy_volume"] = state[BOUGHT]
+            bar["sell_volume"] = state[SOLD]
+            bar["vwap"] = np.nan
+            if state[VOLUME] > 0 and not state[FLAGS] & _OVERFLOW:
+                bar["vwap"] = (sums[AMOUNT] + sums[LOST]) / float(state[VOLUME])
+            bar["first_id"] = ids[FIRST_ID]
+            bar["last_id"] = ids[LAST_ID]
+            bar["trades"] = state[TRADES]
+            bar["number"] = state[NUMBER]
+            bar["flags"] = state[FLAGS]
+            state[ENDS + state[NUMBER] % REMEMBERED] = state[LATEST]
+            state[NUMBER] += 1
+            state[TRADES] = 0
+            state[FLAGS] = 0
+        bar["ts_recv"] = tick["ts_recv"]
+        bar["source_seq"] = tick["seq"]
+        bar["instrument"] = tick["instrument"]
+        written += 1
+    return written
+
+
+@kernel
+def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64], sums: NDArray[np.float64]) -> None:
+    """Take a trade into the bar that is open, or begin one."""
+    price = tick["price"]
+    size = tick["size"]
+    if state[TRADES] == 0:
+        state[OPENED] = time
+        state[OPEN] = price
+        state[HIGH] = price
+        state[LOW] = price
+        state[VOLUME] = 0
+        state[BOUGHT] = 0
+        state[SOLD] = 0
+        ids[FIRST_ID] = tick["venue_seq"]
+        sums[AMOUNT] = 0.0
+        sums[LOST] = 0.0
+        sums[TURNOVER] = 0.0
+    state[TRADES] += 1
+    state[LATEST] = max(state[LATEST], time)
+    state[HIGH] = max(state[HIGH], price)
+    state[LOW] = min(state[LOW], price)
+    state[CLOSE] = price
+    ids[LAST_ID] = tick["venue_seq"]
+    _count(VOLUME, size, state)
+    if tick["side"] == _BUY:
+        _count(BOUGHT, size, state)
+    elif tick["side"] == _SELL:
+        _count(SOLD, size, state)
+    product = float(price) * float(size)
+    total = sums[AMOUNT] + product
+    if abs(sums[AMOUNT]) >= abs(product):
+        sums[LOST] += (sums[AMOUNT] - total) + product
+    else:
+        sums[LOST] += (product - total) + sums[AMOUNT]
+    sums[AMOUNT] = total
+    sums[TURNOVER] += abs(product)
+
+
+@kernel
+def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
+    """Add to a volume, which is capped where it does not fit."""
+    if state[place] > MAX_VOLUME - size:
+        state[place] = MAX_VOLUME
+        state[FLAGS] |= _OVERFLOW
+    else:
+        state[place] += size
+
+
+@kernel
+def _measure(rule: int, state: NDArray[np.int64], sums: NDArray[np.float64]) -> float:
+    """How large the open bar is, by the rule."""
+    if rule == 0:
+        return float(state[TRADES])
+    if rule == 1:
+        return float(state[VOLUME])
+    if rule == 2:  # places in RULES
+        return float(sums[TURNOVER])
+    return abs(float(state[BOUGHT] - state[SOLD]))
+
+
+@kernel
+def _bar_of(time: int, state: NDArray[np.int64]) -> int:
+    """Number of the first bar that had not ended before this time; UNKNOWN_BAR where that is not remembered."""
+    oldest = max(0, state[NUMBER] - REMEMBERED)
+    for number in range(oldest, state[NUMBER]):
+        if time <= state[ENDS + number % REMEMBERED]:
+            return UNKNOWN_BAR if number == oldest and oldest > 0 else number
+    return int(state[NUMBER])

@@ -1,0 +1,42 @@
+"""Bars of trades that a rule closes: after so many trades, so much volume, so much money, so much imbalance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tickplant.derive.derivation import Bench, Derivation, Series, Settings
+from tickplant.derive.series import BARS_CHANNEL, are_bars, series_channel
+from tickplant.records.layouts import Schema
+
+if TYPE_CHECKING:
+    from tickplant.derive.trade_bar_stream import TradeBars
+
+
+def _series(settings: Settings) -> tuple[Series, ...]:
+    return tuple(series for series in settings.series if are_bars(series.name))
+
+
+def _make(bench: Bench) -> TradeBars:
+    from tickplant.derive.trade_bar_stream import TradeBars  # noqa: PLC0415  # numba
+
+    return TradeBars(_series(bench.settings), bench.instrument)
+
+
+def _warm_up(settings: Settings) -> None:
+    if _series(settings):
+        from tickplant.derive.trade_bar_stream import warm_up  # noqa: PLC0415  # numba
+
+        warm_up()
+
+
+TRADE_BARS: Final = Derivation(
+    schema=Schema.TRADE_BAR,
+    make=_make,
+    numbers=lambda settings: tuple(series.number for series in _series(settings)),
+    channel=lambda number, names: series_channel(names[number - 1]),
+    channels=BARS_CHANNEL,
+    examples=lambda names: [series_channel(name) for name in names if are_bars(name)],
+    kept=True,
+    warm_up=_warm_up,
+    reference="derive.plain_trade_bars.PlainTradeBars",
+)

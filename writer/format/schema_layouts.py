@@ -1,0 +1,74 @@
+"""What encoding and decoding need to know of each schema, looked up once. Does no I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.records.layouts import DTYPES, Schema
+from tickplant.writer.format import restoring, together
+from tickplant.writer.format.columns import COLUMN_IDS, KEYS, Scratch, type_code
+from tickplant.writer.format.sections import SectionLayout
+
+_WORD: Final = np.dtype(np.uint64)
+
+Places: TypeAlias = list[tuple[str, int, np.dtype[Any]]]
+"""Columns with the bytes a row before them, and their type."""
+
+
+class SchemaLayout:
+    """What decoding needs to know of a schema, looked up once."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.dtype = DTYPES[schema]
+        self.ids = COLUMN_IDS[schema]
+        self.names = {number: name for name, number in self.ids.items()}
+        self.unstored = frozenset(self.dtype.names or ()) - set(self.ids)
+        self.sections = SectionLayout(schema)
+        self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
+        self.keys = frozenset(name for name, _ in KEYS[schema])
+        # Records are words of 8 bytes: a column is one of them, or a part of one, so many bits up.
+        fields = self.dtype.fields
+        places = {name: fields[name][1] for name in self.ids} if fields else {}
+        self.wholes = {name: place // 8 for name, place in places.items() if self.dtype[name].itemsize == 8}
+        self.parts = {name: (place // 8, place % 8 * 8) for name, place in places.items() if name not in self.wholes}
+        words = {name: 8 * place for name, place in self.wholes.items()}
+        narrow = together.side_by_side(schema, list(self.parts), self.dtype.itemsize)
+        self.places = self._placed(words | narrow)
+        self.record_plan = together.plan(schema, words | narrow)
+        self._plans: dict[tuple[str, ...], tuple[Places, together.Plan]] = {}
+
+    def separate(self, records: NDArray[np.void], scratch: Scratch) -> dict[str, NDArray[Any]]:
+        """The columns of records, in the scratch: to be overwritten by those of the next ones."""
+        rows, width = len(records), self.dtype.itemsize // 8
+        words = scratch.words(width, rows)
+        restoring.separate(np.ascontiguousarray(records).view(_WORD).reshape(rows, width), words)
+        columns = {}
+        for name in self.ids:
+            if name in self.wholes:
+                # Of a float64 its bits: those of numbers near each other are near each other.
+                kind = np.dtype(np.int64) if self.dtype[name].kind == "f" else self.dtype[name]
+                columns[name] = words[self.wholes[name], :rows].view(kind)
+            else:
+                place, shift = self.parts[name]
+                columns[name] = scratch.column(name, self.dtype[name], rows)
+                restoring.take_part(words[place, :rows], np.uint64(shift), columns[name])
+        return columns
+
+    def _placed(self, places: dict[str, int]) -> Places:
+        return [(name, place, self.dtype[name]) for name, place in places.items()]
+
+    def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:
+        """Where these columns go in the memory of a chunk."""
+        found = self._plans.get(names)
+        if found is None:
+            places = together.side_by_side(self.schema, names)
+            found = self._placed({name: places[name] for name in names}), together.plan(self.schema, places)
+            self._plans[names] = found
+        return found
+
+
+LAYOUTS: Final = {int(schema): SchemaLayout(schema) for schema in Schema}

@@ -189,7 +189,7 @@ def test_a_restore_is_called_back_before_each_chunk_that_it_decodes_however_many
 
     monkeypatch.setattr(ChunkDecoder, "decode", counted(ChunkDecoder.decode))
     monkeypatch.setattr(index, "read_chunk", counted(index.read_chunk))
-    past = FeedPast(Store(tmp_path, while_reading=meanwhile), "engine", "feed", Past("venue"), list, (1,))
+    past = FeedPast(Store(tmp_path, while_reading=meanwhile), "engine", "feed", Past("venue"), list, ONE)
     beginning, _ = past.beginning(0)
     assert sum(len(records) for records in past.ticks(beginning.first_seq)) == 5000 - beginning.first_seq
     assert decoded > 100

@@ -25,7 +25,7 @@ from tickplant.writer.format.columns import (
     STREAM_SHIFT,
 )
 from tickplant.writer.format.grouping import number_keys, order_by_group, sort_streams
-from tickplant.writer.format.restoring import restore
+from tickplant.writer.format.restoring import NARROW, restore
 from tickplant.writer.format.transform import Bytes, Words
 
 _FEW: Final = 256  # slots
@@ -144,10 +144,14 @@ def restore_together(
                     if sizes[key] == 1:
                         for row in range(rows):
                             words[row] = words[row] << np.uint64(8) | np.uint64(memory[start + row])
-                    else:
-                        wide = memory[start : start + 4 * rows].view(np.uint32)
+                    elif sizes[key] == 2:
+                        half = memory[start : start + 2 * rows].view(np.uint16)
                         for row in range(rows):
-                            words[row] = words[row] << np.uint64(32) | np.uint64(wide[row])
+                            words[row] = words[row] << np.uint64(16) | np.uint64(half[row])
+                    else:
+                        whole = memory[start : start + 4 * rows].view(np.uint32)
+                        for row in range(rows):
+                            words[row] = words[row] << np.uint64(32) | np.uint64(whole[row])
                 count = number_keys(words, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), numbers)
                 if count < 0:
                     return False
@@ -178,6 +182,16 @@ def restore_together(
             status = restore(planes, table[place], its_order, its_ends, its_apart, quarters)
         else:
             status = restore(planes, table[place], its_order, its_ends, its_apart, memory[start : start + rows])
+        if status == NARROW:
+            wide = np.empty(rows, np.uint64)
+            status = restore(planes, table[place], its_order, its_ends, its_apart, wide)
+            for row in range(rows):
+                word = wide[row]
+                for at in range(start + size * row, start + size * (row + 1)):
+                    memory[at] = np.uint8(word & np.uint64(255))
+                    word >>= np.uint64(8)
+                if word != _ZERO:
+                    return False
         if status != 0:
             return False
         seen[number] = True

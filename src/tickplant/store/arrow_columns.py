@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tickplant.derive.series import FILE as SERIES_FILE
+from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
@@ -155,7 +157,7 @@ class ArrowColumns:
         return pa.schema([(name, self.type(name)) for name in names])
 
     def check(self, columns: Columns) -> None:
-        """Raises ValueError for a record of an instrument, or of a series, that was not named."""
+        """Raises ValueError for a record of an instrument, StoreError for one of a series, that was not named."""
         ids = columns["instrument"]
         if not len(ids):
             return
@@ -164,7 +166,10 @@ class ArrowColumns:
         if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
         if "series" in columns and self._series is not None and columns["series"].max(initial=0) > len(self._series):
-            raise ValueError("a record is of a series that was begun after this was asked; ask again")
+            why = f"does not name series {int(columns['series'].max())}, of which there are records"
+            raise StoreError(
+                f"{why}: it was begun just now, and asking again helps, or this is damage", path=SERIES_FILE
+            )
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
         """These columns, made of the fields that `sources` names."""

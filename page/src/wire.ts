@@ -174,6 +174,7 @@ const STATUSES = [
   "listed",
   "added",
   "removed",
+  "sought",
 ];
 
 /** What a record of kind status says, in words. */

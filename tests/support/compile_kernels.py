@@ -12,20 +12,16 @@ import msgspec
 
 from tickplant import venues
 from tickplant.books import checksums
-from tickplant.engine import core
+from tickplant.engine import engine_process
 from tickplant.feeds import ring_publisher
 from tickplant.records import notes
-from tickplant.shm import ring
 from tickplant.sim.dialect_table import DIALECTS, dialect_of
 from tickplant.sim.spec import parse_spec
-from tickplant.writer.format import codec
 
 
 def of_consumers() -> None:
     """Ring, engine and writer."""
-    ring.prepare_kernels()
-    core.warm_up()
-    codec.warm_up()
+    engine_process.warm_up()
 
 
 def of_producers() -> None:

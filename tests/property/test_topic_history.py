@@ -38,7 +38,7 @@ ROWS = {
 }
 NAMES = {Schema.TICK: "feed", Schema.BBO: "engine", Schema.BAR: "engine"}
 KINDS = (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.STATUS, Kind.GAP)
-CHANNELS = {Schema.TICK: ("book", "quote"), Schema.BBO: ("bbo",), Schema.BAR: ("bar_1s", "bar_1m")}
+ASKED = {Schema.TICK: ("book", "quote"), Schema.BBO: ("bbo",), Schema.BAR: ("bar_1s", "bar_1m")}
 FLAGS = (0, Flag.AGGREGATE, Flag.ON_TRADE, Flag.ON_TRADE | Flag.ON_BOOK, Flag.ON_QUOTE, Flag.ON_BOOK)
 
 
@@ -376,7 +376,7 @@ def test_history_has_every_stored_record_of_a_topic_whatever_was_published(
             if not len(records):
                 continue
             first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(records) - 1)] * 2)))
-            for channel in CHANNELS[schema]:
+            for channel in ASKED[schema]:
                 wanted = expected(records[first : last + 1], schema, channel)
                 assert made.stored_of(f"binance.ETHUSDT.{channel}", NAMES[schema], first, last) == wanted
 

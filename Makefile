@@ -61,7 +61,7 @@ long: development  ## what takes longer: recordings, faults, chaos, kills, subsc
 long-tests: development
 	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "(long or kernels) and not proof"
 
-proofs: development  ## half an hour: every fault at every venue, and two connections of which one dies each second
+proofs: development  ## an hour: every fault at every venue, a connection that dies each second, exports killed at every step, a ladder of 1,000 books
 	$(PYTEST) -n 3 --dist load -m proof -rP
 
 kernels-plain: development

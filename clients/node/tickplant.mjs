@@ -128,7 +128,7 @@ if (!positionals.length) {
   process.exit(2);
 }
 process.on("SIGTERM", () => process.exit(0));
-process.stdout.on("error", () => process.exit(0)); // whoever read the lines has gone
+process.stdout.on("error", () => process.exit(0)); // the reader of the lines has gone
 new Subscription(positionals, values.address, values.requests ?? beside(values.address)).run().catch((error) => {
   console.error(`tickplant: ${error.message}`);
   process.exit(1);

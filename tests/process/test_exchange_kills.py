@@ -41,12 +41,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-STRIDES = {"tardis": 1, "table": 1}
-"""One export and one import at every step; what differs in the others is the content of their files."""
+STRIDE = pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.proof)])
+"""At each step, or at one of so many."""
 
 
-def kill(work: str, source: Path, root: Path) -> list[Path]:
-    words = [sys.executable, str(VICTIM), work, str(source), str(root), str(STRIDES.get(work, 7))]
+def kill(work: str, source: Path, root: Path, stride: int) -> list[Path]:
+    words = [sys.executable, str(VICTIM), work, str(source), str(root), str(stride)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return sorted(root.iterdir())
@@ -56,16 +56,17 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@STRIDE
 @pytest.mark.parametrize("work", ["parquet", "tardis", "dbn"])
 def test_a_killed_export_leaves_whole_files_and_the_next_one_the_rest(
-    data_dir: Path, tmp_path: Path, work: str
+    data_dir: Path, tmp_path: Path, work: str, stride: int
 ) -> None:
     (tmp_path / "killed").mkdir()
     do(work, data_dir, tmp_path / "whole")
     whole = files_in(tmp_path / "whole")
     assert len(whole) >= 8
-    left = kill(work, data_dir, tmp_path / "killed")
-    assert len(left) > 20 // STRIDES.get(work, 7)
+    left = kill(work, data_dir, tmp_path / "killed", stride)
+    assert len(left) > 20 // stride
     for folder in left:
         found = files_in(folder)
         final = {name: data for name, data in found.items() if not name.endswith(".part")}
@@ -78,9 +79,10 @@ def test_a_killed_export_leaves_whole_files_and_the_next_one_the_rest(
         assert len(kept) >= len(written) - 2, folder.name  # those of the day that was being written
 
 
+@STRIDE
 @pytest.mark.parametrize("work", ["set", "table"])
 def test_a_killed_import_is_a_sound_store_and_the_next_one_completes_it(
-    data_dir: Path, tmp_path: Path, work: str
+    data_dir: Path, tmp_path: Path, work: str, stride: int
 ) -> None:
     source = tmp_path / ("out" if work == "set" else "it.csv")
     if work == "set":
@@ -92,8 +94,8 @@ def test_a_killed_import_is_a_sound_store_and_the_next_one_completes_it(
     do(work, source, tmp_path / "whole")
     expected = contents(tmp_path / "whole")
     assert sum(map(len, expected.values())) > 3000
-    left = kill(work, source, tmp_path / "killed")
-    assert len(left) > 10 // STRIDES.get(work, 7)
+    left = kill(work, source, tmp_path / "killed", stride)
+    assert len(left) > 10 // stride
     for folder in left:
         assert verify(folder).ok, folder.name
         for key, data in contents(folder).items():

@@ -26,7 +26,6 @@ from tickplant.times import parse_time
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
-UPDATES = 1_000
 INSTANTS = 20
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 MARKET = "#/market/binance/BTCUSDT"
@@ -152,8 +151,9 @@ def levels(book: FoldedBook, scale: int, depth: int) -> Shown:
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.parametrize("updates", [100, pytest.param(1_000, marks=pytest.mark.proof)])
 def test_the_ladder_is_the_engines_book_at_each_sequence_that_it_shows(
-    running: Running, page: Callable[..., Any]
+    running: Running, page: Callable[..., Any], updates: int
 ) -> None:
     engine = Engine(running.plant.publish)
     try:
@@ -161,7 +161,7 @@ def test_the_ladder_is_the_engines_book_at_each_sequence_that_it_shows(
         shown = page(MARKET)
         shown.wait_for_selector("#market[data-state=live]")
         shown.evaluate(WATCH)
-        wait_for(f"{UPDATES} updates", lambda: shown.evaluate("seen.length") >= UPDATES, timeout_s=1200)
+        wait_for(f"{updates} updates", lambda: shown.evaluate("seen.length") >= updates, timeout_s=1200)
         seen = shown.evaluate("seen")
         wait_for("the same from the engine", lambda: engine.end_seq >= seen[-1]["seq"])
         live = running.get("book", venue="binance", symbol="BTCUSDT")
@@ -169,7 +169,7 @@ def test_the_ladder_is_the_engines_book_at_each_sequence_that_it_shows(
     finally:
         engine.close()
     by_seq = {one["seq"]: one for one in seen}
-    assert len(by_seq) >= UPDATES
+    assert len(by_seq) >= updates
     assert {one["state"] for one in seen} == {"live"}
     for seq, book, scale in engine.books(sorted({*by_seq, live["topic_seq"]})):
         if seq == live["topic_seq"]:  # so the fold is right

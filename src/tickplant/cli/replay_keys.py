@@ -34,7 +34,7 @@ READ_BYTES: Final = 64
 
 
 class ReplayKeys:
-    """While entered, keys typed at the terminal control a replay; where stdin is none, nothing happens.
+    """While entered, keys typed at the terminal control a replay; where stdin is no terminal, nothing happens.
 
     The terminal gives single keys without echo meanwhile, and is as before afterwards. Ctrl-C and Ctrl-Z work.
 

@@ -188,7 +188,7 @@ def log_returns(values: Floats, state: Floats, out: Floats) -> None:
 
 @part
 def lagged(values: Floats, lag: int, state: Floats, out: Floats) -> None:
-    """The value `lag` numbers before, of `lag + 2` floats of state; NaN where there is none."""
+    """The value `lag` numbers before, of `lag + 2` floats of state; NaN where there is no value."""
     place = int(state[0])
     seen = int(state[1])
     kept = state[2:]

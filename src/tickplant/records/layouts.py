@@ -232,7 +232,7 @@ VALUE: Final = _layout(
     [
         ("ts_event", "<i8", 0),  # of the row that it is the value of: a bar, a trade, a best bid and offer
         ("ts_recv", "<i8", 8),
-        ("value_1", "<f8", 16),  # outputs of the indicator, in order; NaN where there is none, as in its warm-up
+        ("value_1", "<f8", 16),  # outputs of the indicator, in order; NaN where there is no value, as in its warm-up
         ("value_2", "<f8", 24),
         ("value_3", "<f8", 32),
         ("value_4", "<f8", 40),

@@ -168,6 +168,6 @@ PRICES: Final = _COLUMNS & _PRICES
 SIZES: Final = _COLUMNS & _SIZES
 """Columns of integers at the scales of their instrument."""
 REALS: Final = frozenset({*VALUES, "vwap"})
-"""Columns of float64, NaN where there is none."""
+"""Columns of float64, NaN where there is no value."""
 TIMES: Final = frozenset(name for name in _COLUMNS if name.startswith(("ts_", "book_ts_")))
 """Columns of nanoseconds since the epoch."""

@@ -56,6 +56,9 @@ HELD_POLL_S: Final = 0.02
 REBUILD_POLL_S: Final = 0.05
 CHECKPOINT_POLL_S: Final = 0.02
 
+_USUAL: Final = Settings(bar_s=(1,))
+"""Whose kernels every engine needs."""
+
 
 class EngineProcess:
     """The loop: whatever is ready is dealt with, then it sleeps until something is."""
@@ -359,7 +362,7 @@ def settings_of(spec: EngineSpec) -> Settings:
     )
 
 
-def warm_up(settings: Settings = Settings(bar_s=(1,))) -> None:  # noqa: B008  # immutable
+def warm_up(settings: Settings = _USUAL) -> None:
     """Compile or load the kernels of every engine, and those of what these settings add."""
     prepare_ring()
     warm_up_core(settings)

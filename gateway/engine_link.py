@@ -161,7 +161,7 @@ class EngineLink:
 
     def _follower(self, topic: str, epoch: int, next_seq: int, *, begins: bool) -> Follower | None:
         if topic not in self.followers and self._listener.wanted(topic):
-            # A client is told of another life by a gap and a snapshot: its cursor counts in one life.
+            # A client learns of another life from a gap and a snapshot: its cursor counts in one life.
             follower = Follower(topic, snapshot=False, recover=True, from_start=begins, across_lives=False)
             self.followers[topic] = self._names[topic.encode()] = follower
             self._listener.on_topic(self, topic, (epoch, 0 if begins else next_seq))

@@ -91,7 +91,7 @@ def parse_series(name: str) -> SeriesName:
 
 
 def trade_bar_rule(text: str) -> str:
-    """The rule of bars of trades such as `volume-50.0`, in the form that names have; empty where it is none.
+    """The rule of bars of trades such as `volume-50.0`, in the form that names have; empty for any other text.
 
     Raises DeriveError for a size that no bar can have.
     """

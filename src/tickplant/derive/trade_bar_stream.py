@@ -46,7 +46,7 @@ class TradeBars(SeriesStream):
         self._of_id: dict[int, list[_Rule]] = {}
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one: there is nothing to do."""
+        """Nothing to do: room grows with the trades."""
 
     def apply(self, made: Made) -> Records:
         """The bars that a batch closes, and the corrections."""

@@ -49,7 +49,7 @@ class RunningSeries(NamedTuple):
 
 
 def running(series: Sequence[Series]) -> list[RunningSeries]:
-    """What those of these series are that are no bars. Raises DeriveError for a name that is none."""
+    """The series of indicators among these. Raises DeriveError for a name that no indicator has."""
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
     for number, name, symbols in series:

@@ -274,6 +274,7 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
             plant=Plant(str(tmp_path), str(tmp_path), addresses[0], heartbeat_s=0.1),
             address=addresses[1],
             idle_s=1.0,
+            writer_s=90.0,
         )
         process = start_child("tickplant.store.history_service", spec)
         try:

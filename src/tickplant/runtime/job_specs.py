@@ -144,6 +144,7 @@ class HistorySpec(msgspec.Struct, frozen=True, kw_only=True):
     plant: Plant
     address: str  # where engines ask: see `control.Passage`
     idle_s: float = 30.0  # without a request for this long it ends
+    writer_s: float = 3.0  # the wait for the writer where a record is not stored yet; more than a usual `flush_s`
 
 
 class CompactSpec(msgspec.Struct, frozen=True, kw_only=True):

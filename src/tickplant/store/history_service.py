@@ -29,9 +29,6 @@ from tickplant.wire import GetHistory, Refused, encode
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
-WRITER_S: Final = 3.0
-"""How long it waits for the writer where what is asked for is not stored yet; more than a usual `flush_s`."""
-
 WRITER_LOOK_S: Final = 0.05
 """How often it is looked whether the writer is as far; other questions are answered meanwhile."""
 
@@ -60,7 +57,7 @@ class HistoryService:
         self.missing = 0  # questions that the store has no answer to
         self._early: list[_Early] = []
         self._looked_s = 0.0
-        self._idle_s = spec.idle_s
+        self._idle_s, self._writer_s = spec.idle_s, spec.writer_s
         self._log = structlog.get_logger()
         self._loop = resources.enter_context(ChildLoop(spec.plant, spec.name, lambda: (self.counters(), [])))
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -88,6 +85,7 @@ class HistoryService:
         self._socket.unbind(self._address)
         while not loop.stopping and self._take_next():  # what came at the last moment
             loop.beat()
+        loop.report()  # a question that was laid by may have been answered since the last report
 
     def counters(self) -> Counters:
         """What the supervisor shows."""
@@ -101,7 +99,7 @@ class HistoryService:
             return False
         now_s = time.monotonic()
         if now_s - HISTORY_HEAD.unpack(way[1])[1] < STALE_S:
-            early = _Early(now_s + WRITER_S, way, _QUESTION.decode(question))
+            early = _Early(now_s + self._writer_s, way, _QUESTION.decode(question))
             if len(self._early) < QUEUED and not self._is_stored(early.asked, {}):
                 self._early.append(early)
             else:

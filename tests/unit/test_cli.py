@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -172,6 +173,20 @@ def test_a_configuration_that_is_none_is_refused_by_name(
     assert code in (1, 2)
     assert re.search(why, err), err
     assert "fault of tickplant" not in err
+
+
+def test_every_table_of_a_configuration_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plant.toml"
+    path.write_text(
+        Path("supervisor.toml").read_text() + "[retention.all]\nkeep_days = 30\n[store]\nopen_days = true\n"
+    )
+    _, out, _ = run(capsys, "config", "check", path, "--json")
+    named = {
+        f"{section}.{name}" if section in ("feeds", "engines", "writers", "gateways", "retention", "sims") else section
+        for section, table in tomllib.loads(path.read_text()).items()
+        for name in table
+    }
+    assert named <= set(json.loads(out))
 
 
 def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

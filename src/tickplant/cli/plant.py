@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -127,15 +128,13 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     checked = load_config(path or file)
     check_machine(checked)
     wanted_series(checked)
-    tables = {
-        "plant": msgspec.to_builtins(checked.plant),
-        "store": msgspec.to_builtins(checked.store),
-        **{
-            f"{section}.{name}": msgspec.to_builtins(part)
-            for section in ("sims", "feeds", "engines", "writers", "retention")
-            for name, part in getattr(checked, section).items()
-        },
-    }
+    tables: dict[str, dict[str, Any]] = {}
+    for section in msgspec.structs.fields(checked):
+        part = getattr(checked, section.name)
+        if isinstance(part, msgspec.Struct):
+            tables[section.name] = msgspec.to_builtins(part)
+        elif isinstance(part, dict):
+            tables |= {f"{section.name}.{name}": msgspec.to_builtins(one) for name, one in part.items()}
     tables["plant"]["data"] = str(checked.data_dir)
     if as_json:
         say_json({"file": checked.file, "ok": True, **tables})

@@ -5,6 +5,8 @@ Levels that fall out of the depth are recorded as removed, so the fold of the re
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from tickplant.books.checksums import Algorithm, BookChecksum, Digits, pack_decimals
@@ -13,6 +15,9 @@ from tickplant.feeds.kit.book_tracker import Output, Snapshot
 from tickplant.feeds.kit.unnumbered_book import UnnumberedBook, event_of
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, ORDER_ID, PACKED, SIZE, Rows
 from tickplant.records.layouts import Flag, Kind
+
+_CHECKSUM: Final = int(Kind.CHECKSUM)  # a member of an enumeration takes a microsecond to look up in Python 3.11
+_LAST: Final = int(Flag.LAST) << FLAGS_SHIFT
 
 
 class CheckedBook(UnnumberedBook):
@@ -33,27 +38,27 @@ class CheckedBook(UnnumberedBook):
         if self._checksum is None or self._checksum.digits != digits:
             self._checksum = BookChecksum(self._algorithm, digits)
             self._decimals = pack_decimals(digits.price, digits.size)
-        removed = self._book.snapshot(_levels_of(rows))
-        if not self._agrees(rows):
+        checked = _has_checksum(rows)
+        removed = self._book.snapshot(rows[:-1] if checked else rows)
+        if checked and not self._agrees(rows):
             return [*outputs, *self._disagreed(rows, snapshot=True)]
-        return [*outputs, Snapshot(0, _with(rows, removed))]
+        return [*outputs, Snapshot(0, _with(rows, removed, checked=checked))]
 
     def on_update(self, rows: Rows) -> list[Output]:
         """LEVEL rows of one event, then the CHECKSUM if any; at least one row."""
+        checked = _has_checksum(rows)
         if not self.live:
-            if _has_checksum(rows):
+            if checked:
                 rows[-1, ORDER_ID] = self._decimals
             return self._passed_by(rows)
-        removed = self._book.update(_levels_of(rows))
-        if not self._agrees(rows):
+        removed = self._book.update(rows[:-1] if checked else rows)
+        if checked and not self._agrees(rows):
             return self._disagreed(rows, snapshot=False)
-        return [event_of(_with(rows, removed))]
+        return [event_of(_with(rows, removed, checked=checked))]
 
     def _agrees(self, rows: Rows) -> bool:
-        if not _has_checksum(rows):
-            return True
         rows[-1, ORDER_ID] = self._decimals
-        agrees = self._checksum is not None and bool(self._checksum.of_book(self._book) == rows[-1, SIZE])
+        agrees = self._checksum is not None and self._checksum.of_book(self._book) == rows.item(len(rows) - 1, SIZE)
         self.agreed += agrees
         return agrees
 
@@ -62,20 +67,16 @@ class CheckedBook(UnnumberedBook):
 
 
 def _has_checksum(rows: Rows) -> bool:
-    return bool(rows[-1, PACKED] >> KIND_SHIFT & 0xFF == Kind.CHECKSUM)
+    return rows.item(len(rows) - 1, PACKED) >> KIND_SHIFT & 0xFF == _CHECKSUM
 
 
-def _levels_of(rows: Rows) -> Rows:
-    return rows[:-1] if _has_checksum(rows) else rows
-
-
-def _with(rows: Rows, removed: Rows) -> Rows:
+def _with(rows: Rows, removed: Rows, *, checked: bool) -> Rows:
     # The levels that were cut off stand before the checksum, or else end the event.
     if not len(removed):
         return rows
-    if _has_checksum(rows):
+    if checked:
         return np.concatenate([rows[:-1], removed, rows[-1:]])
     rows = np.concatenate([rows, removed])
-    rows[:, PACKED] &= ~(Flag.LAST << FLAGS_SHIFT)
-    rows[-1, PACKED] |= Flag.LAST << FLAGS_SHIFT
+    rows[:, PACKED] &= ~_LAST
+    rows[-1, PACKED] |= _LAST
     return rows

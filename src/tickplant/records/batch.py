@@ -88,7 +88,7 @@ class TickBatch:
         if kind is not None:
             self.kinds[kind] += len(rows)
         else:
-            kinds = rows.view(np.uint8)[:, _KIND_BYTE].tobytes()  # a bincount of the words costs five times as much
+            kinds = rows.tobytes()[_KIND_BYTE :: 8 * WORDS]  # a bincount of the words costs ten times as much
             for each in set(kinds):
                 self.kinds[each] += kinds.count(each)
 

@@ -18,7 +18,8 @@ import pytest
 from checked_adapter import Checked
 from session_records import captured, gaps, is_followed, readable, replayed, status
 from session_scripts import StreamRules, levels_of
-from venue_samples import SAMPLES, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES
 from venue_session import BEGIN_NS, VenueSession
 
 from tickplant.feeds.contract import Followed, Open, Opened, Send, Symbols

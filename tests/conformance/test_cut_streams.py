@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from session_records import captured, gaps, is_live, readable, replayed, status
 from session_scripts import StreamRules, levels_of
-from venue_samples import SAMPLES, WITH_LINKS, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES, WITH_LINKS
 from venue_session import RECONNECT_NS, VenueSession
 
 from tickplant.feeds.contract import Followed, Symbols

@@ -17,7 +17,8 @@ import pytest
 from checked_adapter import Checked
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from venue_samples import SAMPLES, WITH_FRAMES, WITH_LINKS, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES, WITH_FRAMES, WITH_LINKS
 from venue_session import SECOND, Happened, short_session
 
 from tickplant.feeds.contract import (

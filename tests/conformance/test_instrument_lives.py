@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from session_scripts import StreamRules, levels_of
-from venue_samples import WITH_LIVES, VenueSample
+from venue_sample import VenueSample
+from venue_samples import WITH_LIVES
 from venue_session import VenueSession
 
 from tickplant.feeds.contract import Closed

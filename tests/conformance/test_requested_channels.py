@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 from session_records import gaps, status
-from venue_samples import SAMPLES, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES
 from venue_session import VenueSession
 
 from tickplant.books.order_books import OrderBooks

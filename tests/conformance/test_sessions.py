@@ -28,7 +28,8 @@ from checked_adapter import Checked
 from session_records import captured, gaps, is_followed, is_live, readable, replayed, status
 from session_scripts import STREAMS, StreamRules, levels_of, trouble
 from venue_desk import words
-from venue_samples import SAMPLES, WITH_BOOKS, WITH_LINKS, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES, WITH_BOOKS, WITH_LINKS
 from venue_session import MS, Happened, VenueSession
 
 from tickplant.books.fold import wrong_checksums

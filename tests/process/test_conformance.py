@@ -19,7 +19,8 @@ from plant_process import tickplant
 from session_scripts import StreamRules
 from sim_process import SimProcess, sim_process
 from venue_life import Books, credential
-from venue_samples import WITH_LINKS, VenueSample
+from venue_sample import VenueSample
+from venue_samples import WITH_LINKS
 
 from tickplant.instruments import FEED_SYMBOL, Instrument
 from tickplant.records.channels import STREAM_OF_KIND

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
 from sim_process import SimProcess, sim_process
-from venue_samples import SAMPLES, VenueSample
+from venue_sample import VenueSample
+from venue_samples import SAMPLES
 
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.runtime.job_specs import Live

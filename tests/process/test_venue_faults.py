@@ -23,7 +23,8 @@ from feed_process import FeedProcess, feed_process
 from session_scripts import StreamRules
 from sim_process import SimProcess, sim_process
 from venue_life import Books, credential
-from venue_samples import WITH_LINKS, VenueSample
+from venue_sample import VenueSample
+from venue_samples import WITH_LINKS
 
 from tickplant.records.channels import STREAM_OF_KIND, streams_of
 from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode

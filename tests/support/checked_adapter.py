@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from folded_book import FoldedBook
-from venue_samples import VenueSample
+from venue_sample import VenueSample
 
 from tickplant.feeds.contract import Adapter, Event, FeedContext, Output, Reject
 from tickplant.instruments import FEED_SYMBOL, Instrument

@@ -12,6 +12,7 @@ from typing import Final
 
 import databento_dbn as db
 from made_dbn import ALWAYS, T0_NS, metadata, orders
+from venue_sample import VenueSample
 
 from tickplant.feeds.contract import Closed, Event, Frames, Opened
 from tickplant.feeds.venues.databento import dbn
@@ -58,3 +59,20 @@ def owner(frame: bytes) -> tuple[str, str] | None:
     if len(frame) < dbn.HEAD_BYTES or frame in LINES or frame.startswith(dbn.MAGIC):
         return None
     return str(frame[4]), str(frame[1])
+
+
+SAMPLES: Final = (
+    VenueSample(
+        venue="databento",
+        symbols=SYMBOLS,
+        further="GLBX.MDP3/NONE",
+        owner=owner,
+        channels=("orders", "trade"),
+        frames=tuple(layouts(1)),
+        in_line=False,
+        has_life=False,
+        secrets=SECRETS,
+        told=session,
+        stream=True,
+    ),
+)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from checked_adapter import Checked
-from venue_samples import VenueSample
+from venue_sample import VenueSample
 from venue_session import VenueSession
 
 from tickplant.feeds.capture import Capture

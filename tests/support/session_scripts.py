@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from folded_book import FoldedBook
-from venue_samples import Levels
+from venue_sample import Levels
 from venue_session import VenueSession
 
 from tickplant.feeds.contract import Resync

@@ -9,7 +9,7 @@ import numpy as np
 from feed_process import FeedProcess
 from folded_book import FoldedBook
 from session_scripts import levels_of
-from venue_samples import Levels, VenueSample
+from venue_sample import Levels, VenueSample
 
 from tickplant.records.layouts import Kind, StatusCode
 

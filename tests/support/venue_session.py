@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from checked_adapter import Checked, Table
-from venue_samples import Levels, VenueSample
+from venue_sample import Levels, VenueSample
 
 from tickplant.feeds.contract import (
     Answer,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from checked_adapter import Checked
 from dbn_sample import LINES as LOGIN
-from venue_samples import VenueSample
+from venue_sample import VenueSample
 from venue_session import Happened
 
 from tickplant.feeds.contract import Answer, Ended, Event, Frames, Opened, Request, Send

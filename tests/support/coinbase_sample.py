@@ -47,7 +47,7 @@ def _advanced_owner(frame: bytes) -> tuple[str, str] | None:
 def _advanced_levels(frame: bytes) -> Levels:
     (event,) = numbers(frame)["events"]
     both = ([one for one in event["updates"] if one["side"] == side] for side in ("bid", "offer"))
-    return sides(*([(one["price_level"], one["new_quantity"]) for one in side] for side in sides))
+    return sides(*([(one["price_level"], one["new_quantity"]) for one in side] for side in both))
 
 
 def _advanced_book(sim: SimProcess, symbol: str) -> bytes:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tickplant.client.async_subscription import AsyncSubscription, subscribe_async
     from tickplant.client.book_request import Book, fetch_book
     from tickplant.client.replay_control import ReplayControl
     from tickplant.client.subscription import Subscription, subscribe
@@ -54,6 +55,7 @@ __all__ = [
     "NO_PRICE",
     "TICK",
     "UNKNOWN",
+    "AsyncSubscription",
     "Book",
     "ConfigError",
     "ControlError",
@@ -80,10 +82,12 @@ __all__ = [
     "format_decimal",
     "polars",
     "subscribe",
+    "subscribe_async",
 ]
 
 
 _HOMES = {
+    "client.async_subscription": ("AsyncSubscription", "subscribe_async"),
     "client.subscription": ("Subscription", "subscribe"),
     "client.book_request": ("Book", "fetch_book"),
     "client.follower": ("Message",),

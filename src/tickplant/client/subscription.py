@@ -150,6 +150,18 @@ class Subscription:
             self.lost_records += max(0, message.lost)
         return message
 
+    def descriptors(self) -> tuple[int, ...]:
+        """For event loops: the files that become readable when something may have come. Then call `receive(0.0)`.
+
+        They say so once, and now and then not at all: before waiting for them see that nothing is `pending`, and wait
+        for a quarter of a second at most, since a subscription has deadlines of its own.
+        """
+        return self._socket.fileno(), self._line.socket.fileno()
+
+    def pending(self) -> bool:
+        """Whether something has come that `receive` has not looked at."""
+        return bool(self._ready) or bool(self._poller.poll(0))
+
     def __iter__(self) -> Self:
         return self
 

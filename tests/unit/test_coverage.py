@@ -90,7 +90,7 @@ def test_query_prints_it(store: Store, capsys: pytest.CaptureFixture[str]) -> No
     assert run(["query", "--coverage", *data]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].startswith("2023-11-15 venue AAA missing: nothing is stored; 1 x restart of trade+quote")
-    assert out[1].endswith("86,400.000 s, 0 missing")
+    assert out[1].endswith("86,400.000 s, 0 records missing")
     assert run(["query", "venue", "BBB", "--coverage", "--json", *data]) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (row["symbol"], row["state"], row["records"], row["gaps"]) == ("BBB", "complete", 300, [])

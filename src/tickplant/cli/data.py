@@ -13,13 +13,13 @@ from tickplant.cli.stored import check_store, open_store, schema_option, skip_da
 from tickplant.plant.console import Progress
 from tickplant.plant.repair import repair as repair_store
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store.coverage import CoverageRow
+from tickplant.store.coverage import CoverageGap, CoverageRow
 from tickplant.store.deep_checks import DeepSummary
 from tickplant.store.export import export
 from tickplant.store.reconcile import FeedSummary
 from tickplant.store.row_files import SUFFIXES
 from tickplant.store.selection import Clock
-from tickplant.store.verify import Report
+from tickplant.store.verify import GapSummary, Report
 from tickplant.store.verify import verify as verify_store
 from tickplant.times import format_time
 
@@ -121,8 +121,7 @@ def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
         if row.removed:
             what += f"; {row.removed:,} records removed as [retention] says"
         for gap in row.gaps:
-            size = f"at least {gap.missing:,}" if gap.unknown else f"{gap.missing:,}"
-            what += f"; {gap.gaps:,} x {gap.cause} of {gap.stream}, {gap.length_ns / 1e9:,.3f} s, {size} missing"
+            what += f"; {gap.gaps:,} x {gap.cause} of {gap.stream}, {gap.length_ns / 1e9:,.3f} s, {_missing(gap)}"
         say(f"{row.day} {row.venue} {row.symbol} {row.state}: {what}")
 
 
@@ -153,6 +152,13 @@ def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_
     return 0 if report.ok else 1
 
 
+def _missing(gap: GapSummary | CoverageGap) -> str:
+    """How many records gaps cost, as far as anybody knows."""
+    if gap.unknown and not gap.missing:
+        return "nobody knows how many records are missing"
+    return f"{'at least ' if gap.unknown else ''}{gap.missing:,} record{'s' * (gap.missing != 1)} missing"
+
+
 def _print(report: Report) -> None:
     for journal in report.journals:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in journal.kinds.items())
@@ -165,8 +171,7 @@ def _print(report: Report) -> None:
     for summary in report.deep:
         _print_deep(summary)
     for gap in report.gaps:
-        count = f"{gap.missing:,} records" if not gap.unknown else f"at least {gap.missing:,} records"
-        say(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps} x {gap.cause}, {count} missing")
+        say(f"gap: {gap.day} {gap.venue} {gap.symbol} {gap.stream}: {gap.gaps:,} x {gap.cause}, {_missing(gap)}")
     for one in report.removed:
         what = f" of {', '.join(one.channels)}" if one.channels else ""
         say(f"removed on purpose: {one.day} {one.venue} {one.symbol} {one.schema}: {one.records:,} records{what}")

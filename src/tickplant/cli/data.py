@@ -179,7 +179,7 @@ def _print(report: Report) -> None:
         say(f"{problem.kind}: {problem.path} at byte {problem.offset}: {problem.text}")
     wrong = any(summary.wrong for summary in report.deep)
     verdict = "whole" if report.ok else "WRONG" if wrong else "DAMAGED" if report.reconciled else "MISCOUNTED"
-    say(f"{report.data_dir}: {verdict}, {report.records:,} records, {len(report.gaps)} kinds of gaps")
+    say(f"{report.data_dir}: {verdict}, {report.records:,} records, {sum(gap.gaps for gap in report.gaps):,} gaps")
 
 
 def _print_deep(summary: DeepSummary) -> None:

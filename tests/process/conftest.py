@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from children import fork_server
 from page_sources import installed
-from remains import Remains
+from plant_process import wait_for
+from remains import Remains, Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _children(runtime_dir: Path) -> None:
+def _children(watch: Watch) -> None:
     """What forks children is there before the first test, with the environment of all of them."""
-    fork_server()
+    pid = fork_server().pid
+    # A process that begins a program has no command line for a moment, in which nobody sees it.
+    wait_for("the fork server", lambda: pid in {process for process, _ in watch.now().processes})
 
 
 @pytest.fixture(autouse=True)

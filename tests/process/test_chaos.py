@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 def test_a_plant_survives_chaos_and_accounts_for_every_record(tmp_path: Path) -> None:
     said: list[str] = []
-    report = run(Options(seconds=10.0, seed=3, every_s=1.2, quiet_s=4.0, messages_per_s=300.0), tmp_path, said.append)
+    report = run(Options(seconds=10.0, seed=29, every_s=1.2, quiet_s=4.0, messages_per_s=300.0), tmp_path, said.append)
     assert report.ok, "\n".join([*said, run_text(report)])
-    assert report.faults
+    assert report.faults["kill engine"]
     assert next(one for one in report.subscribers if one.name == "steady").records > 1000
     assert sum(report.proof.sent.values()) > 1000
     # The same material with a flaw in it must not be proved.

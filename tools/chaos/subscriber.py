@@ -28,11 +28,11 @@ MESSAGES_PER_TURN: Final = 1000
 
 
 class Stretch(msgspec.Struct):
-    """Records of one topic that came without a hole."""
+    """Records of one topic that came without a hole, over any number of lives of the engine."""
 
     topic: str
-    first: int  # topic sequence
-    until: int
+    first: int  # topic sequence, of the first life
+    until: int  # of the last one
     first_seq: int  # `seq` of the records themselves
     last_seq: int
     records: int
@@ -68,7 +68,12 @@ class _Topic:
             self._excused = True
             self._account.losses[self.name] = self._account.losses.get(self.name, 0) + 1
             return
-        if (message.first_seq, message.epoch) != (self.reached, self._epoch):
+        # Topic sequences of another life of the engine begin anew; whether that is all there is between them, the
+        # digest of the stretch shows, which goes on. A snapshot says nothing of what was before it.
+        follows = message.first_seq == (self.reached if message.epoch == self._epoch else 0)
+        if message.epoch != self._epoch and message.kind == "snapshot":
+            follows = False
+        if self._excused or not follows:
             if not self._excused:
                 self._account.holes.append(f"{self.name}: {self.reached} is followed by {message.first_seq}")
             self.close()

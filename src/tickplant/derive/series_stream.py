@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.series_states import unpack_states
+from tickplant.records.arrays import grown
 from tickplant.records.merge import join_records
 
 Records = NDArray[np.void]
@@ -24,8 +25,11 @@ class SeriesStream:
     def __init__(self, sizes: Mapping[int, int]) -> None:
         self.from_seq = 0  # what ticks before have made is in the states
         self._sizes = dict(sizes)
+        self._size_of = list(sizes.values())  # by place
         self._places = {number: place for place, number in enumerate(sizes)}
-        self._states: dict[tuple[int, int], Floats] = {}  # by place of the series and key
+        self._begins: dict[tuple[int, int], int] = {}  # by place of the series and key, where the memory begins
+        self._used = 0
+        self._pool = np.zeros(1024)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -35,8 +39,8 @@ class SeriesStream:
     def states(self) -> Iterator[tuple[int, int, Floats]]:
         """What each series remembers: its number, the key, the vector; in order."""
         numbers = list(self._sizes)
-        for place, key in sorted(self._states):
-            yield numbers[place], key, self._states[place, key]
+        for place, key in sorted(self._begins):
+            yield numbers[place], key, self.state(place, key)
 
     def restore(self, records: Records, from_seq: int) -> None:
         """Go on from a stored set of states with what the tick `from_seq` makes.
@@ -45,15 +49,22 @@ class SeriesStream:
         """
         self.from_seq = from_seq
         for (number, key), vector in unpack_states(records, self._sizes).items():
-            self._states[self._places[number], key] = vector
+            self.state(self._places[number], key)[:] = vector
 
     def state(self, place: int, key: int) -> Floats:
-        """The memory of a series, zeros at first; to be written to."""
-        found = self._states.get((place, key))
-        if found is None:
-            size = list(self._sizes.values())[place]
-            found = self._states[place, key] = np.zeros(size)
-        return found
+        """The memory of a series, zeros at first; to be written to, until the next one is begun."""
+        begin = self.begin_state(place, key)
+        return self._pool[begin : begin + self._size_of[place]]
+
+    def begin_state(self, place: int, key: int) -> int:
+        """Where the memory of a series begins in the pool."""
+        begin = self._begins.get((place, key))
+        if begin is None:
+            begin = self._begins[place, key] = self._used
+            self._used += self._size_of[place]
+            if self._used > len(self._pool):
+                self._pool = grown(self._pool, 2 * self._used)
+        return begin
 
 
 def in_order(parts: Sequence[tuple[int, Records]], dtype: np.dtype[np.void]) -> Records:

@@ -29,6 +29,7 @@ MODULES: Final[dict[str, int]] = {
     "books": 1,
     "orders": 1,
     "indicators": 2,
+    "engine": 1,
     "codec": 1,
     "queries": 1,
     "scan": 1,

@@ -379,6 +379,4 @@ def warm_up(settings: Settings) -> None:
     for _ in feed.apply(ticks):
         pass
     feed.books.of_orders.order_snapshot(0)
-    for entry in DERIVATIONS:
-        entry.warm_up(settings)
     publisher.warm_up(channels_of(settings))

@@ -74,6 +74,20 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     return cast("Callable[P, R]", dispatcher.overloads[signature].entry_point)
 
 
+def pointer(function: Callable[P, R], *arguments: Any) -> Any:
+    """What `call` calls: where the machine code of a kernel for arguments of these types begins, an integer.
+
+    Without the JIT: the function itself. The code stays as long as the kernel does, which is the module's.
+    """
+    if not JIT_ENABLED:
+        return function
+    dispatcher: Any = function
+    signature = tuple(_numba.typeof(argument) for argument in arguments)
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types
     """Loads what is in the cache without what only a compilation needs: numba's own functions, 0.2 s and 10 MiB."""
 
@@ -117,6 +131,32 @@ borrowed: Final[Callable[[A], A]] = cast("Callable[[A], A]", intrinsic(_borrowed
 
 numba counts an array up and down wherever a function with branches passes it on. That is atomic: twenty counts cost
 more than all else that an order does to a book. Measured, with `inlined`: 110 ns instead of 580 ns an order.
+"""
+
+
+def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
+    """What numba compiles `call` to."""
+    returned, taken = _numba.types.none, (inputs, parameters, state, out)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        convention = context.call_conv
+        code = builder.inttoptr(arguments[0], convention.get_function_type(returned, taken).as_pointer())
+        status, _ = convention.call_function(builder, code, returned, taken, arguments[1:])
+        return status.is_ok
+
+    return _numba.types.boolean(pointer, *taken), generate
+
+
+def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> bool:
+    pointer(inputs, parameters, state, out)
+    return True
+
+
+call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_called)) if JIT_ENABLED else _call
+"""Inside a kernel, call an indicator's kernel by its `pointer`; False where it has raised, whatever it was.
+
+One kernel can so run many that are chosen when it is called. The arguments must be of the very types that the pointer
+was asked for: nobody checks.
 """
 
 

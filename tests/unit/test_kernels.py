@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
 from tickplant import kernels
@@ -108,3 +110,24 @@ def test_what_is_not_in_the_cache_is_compiled_beside_what_is(tmp_path: Path) -> 
     run(COPY, tmp_path)
     assert run(COPY + PUBLISH, tmp_path) == "1 7 True\n"  # `publish` calls `copy_words`, which was loaded
     assert run(COPY + PUBLISH, tmp_path) == "1 7 False\n"
+
+
+@compiled_only
+def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have_raised() -> None:
+    @numba.njit
+    def doubled(inputs: np.ndarray, parameters: np.ndarray, state: np.ndarray, out: np.ndarray) -> None:
+        if parameters[0] < 0:
+            raise ValueError("below 0")
+        out[0] = 2 * inputs[0] + state[0]
+        state[0] += 1
+
+    @numba.njit
+    def caller(pointers: np.ndarray, *arguments: np.ndarray) -> bool:
+        return kernels.call(pointers[0], *arguments)
+
+    inputs, state, out = np.array([[1.0, 2.0]]), np.zeros(1), np.empty((1, 2))
+    pointers = np.array([kernels.pointer(doubled, inputs, state, state, out)])
+    assert caller(pointers, inputs, np.ones(1), state, out)
+    assert caller(pointers, inputs, np.ones(1), state, out)
+    assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])
+    assert not caller(pointers, inputs, -np.ones(1), state, out)

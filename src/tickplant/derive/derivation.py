@@ -135,7 +135,6 @@ class Derivation:
         restated: the last record of each series is what holds now: subscribers get it again after a rebuild.
         kept: what it remembers is stored (`Schema.STATE`) and read again, instead of folding from the beginning: its
             streams are KeptStreams.
-        warm_up: loads the kernels that the settings need, where a made stream has not done so by taking a batch.
         reference: the plain reference that tests hold it against, `module.name` in the package.
     """
 
@@ -150,7 +149,6 @@ class Derivation:
     look_back_s: Callable[[Settings], int] = lambda _: 0
     restated: bool = False
     kept: bool = False
-    warm_up: Callable[[Settings], None] = lambda _: None
     reference: str
 
     @property

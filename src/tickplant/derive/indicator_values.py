@@ -21,13 +21,6 @@ def _make(bench: Bench) -> ValueStream:
     return ValueStream(bench.settings.series, bench.instrument, bench.line)
 
 
-def _warm_up(settings: Settings) -> None:
-    if _numbers(settings):
-        from tickplant.derive.value_stream import warm_up  # noqa: PLC0415  # numba
-
-        warm_up(settings.series)
-
-
 def _numbers(settings: Settings) -> tuple[int, ...]:
     return tuple(series.number for series in settings.series if not are_bars(series.name))
 
@@ -40,6 +33,5 @@ VALUES: Final = Derivation(
     channels=CHANNEL,
     examples=lambda names: [series_channel(name) for name in names if not are_bars(name)],
     kept=True,
-    warm_up=_warm_up,
     reference="derive.indicator.Indicator",
 )

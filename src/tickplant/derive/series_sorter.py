@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.derive.derivation import series_of
+from tickplant.kernels import direct, kernel
 from tickplant.records import fanout
-from tickplant.records.layouts import Schema
+from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
 
 Records = NDArray[np.void]
+Places = tuple[int, int, int]
 
-_NOBODY: Final = np.zeros(0, np.bool_)
+
+@kernel
+def topic_keys(
+    words: fanout.Words,
+    instrument: Places,
+    series: Places,
+    numbers: NDArray[np.uint64],
+    places: NDArray[np.uint32],
+    keys: NDArray[np.uint32],
+) -> int:
+    """The topic of each record: `instrument id * len(numbers) + place of the number of its series`.
+
+    Args:
+        words: the records as rows of u8.
+        instrument: where the id stands in a row: the word, its lowest bit there, and a mask of its length.
+        series: likewise the number of the series.
+        numbers: those that occur, ascending.
+        places: the place of each.
+        keys: to fill.
+
+    Returns:
+        The highest key, or -1 where a record is of another series.
+    """
+    highest = 0
+    for i in range(len(words)):
+        id_ = words[i, instrument[0]] >> np.uint64(instrument[1]) & np.uint64(instrument[2])
+        number = words[i, series[0]] >> np.uint64(series[1]) & np.uint64(series[2])
+        low, high = 0, len(numbers)
+        while low < high:
+            middle = (low + high) >> 1
+            if numbers[middle] < number:
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(numbers) or numbers[low] != number:
+            return -1
+        key = int(id_) * len(numbers) + int(places[low])
+        keys[i] = key
+        highest = max(highest, key)
+    return highest
 
 
 class SeriesSorter:
@@ -27,23 +66,39 @@ class SeriesSorter:
         order = np.argsort(np.array(numbers, np.int64), kind="stable")
         self._sorted = np.array(numbers, np.uint64)[order]
         self._places = order.astype(np.uint32)
-        self._slots = np.full(0, -1, np.int32)
+        self._instrument = _place_of(schema, "instrument")
+        # Where a schema has no series, all records are of number 0.
+        self._series = _place_of(schema, FACTS[schema].series) if FACTS[schema].series else (0, 0, 0)
+        self._slots = np.full(64, -1, np.int32)
+        self._masks = np.ones(64, np.uint32)
+        none = np.zeros((0, DTYPES[schema].itemsize // 8), np.uint64), np.zeros(0, np.uint32)
+        tables = self._instrument, self._series, self._sorted, self._places
+        self._keys_of: Callable[..., int] = direct(topic_keys, none[0], *tables, none[1])
+        self._group: Callable[..., tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]] = direct(
+            fanout.group, *none, self._masks, 1, self._slots
+        )
 
     def sort(self, records: Records) -> tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]:
         """As `fanout.group`: rows of words; keys, `id * len(numbers) + place of the number`; where each begins.
 
         Raises KeyError for a record of a series that was not named.
         """
-        count = len(self.numbers)
-        keys = np.ascontiguousarray(records["instrument"])  # one type for the kernels, however many records there are
-        if FACTS[self._schema].series:
-            series = series_of(self._schema, records)
-            found = np.minimum(np.searchsorted(self._sorted, series), count - 1)
-            if (self._sorted[found] != series).any():
-                raise KeyError(f"a record of a series of {self._schema.name} that was not named")
-            keys = keys * np.uint32(count) + self._places[found]
-        slots = int(fanout.survey(keys, _NOBODY)[1]) + 1
-        if slots > len(self._slots):
-            self._slots = np.full(2 * slots, -1, np.int32)
-        words = np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
-        return fanout.group(words, keys, np.ones(len(records), np.uint32), 1, self._slots)
+        count = len(records)
+        if count > len(self._masks):
+            self._masks = np.ones(2 * count, np.uint32)
+        words = np.ascontiguousarray(records).view(np.uint64).reshape(count, -1)
+        keys = np.empty(count, np.uint32)
+        highest = self._keys_of(words, self._instrument, self._series, self._sorted, self._places, keys)
+        if highest < 0:
+            raise KeyError(f"a record of a series of {self._schema.name} that was not named")
+        if highest >= len(self._slots):
+            self._slots = np.full(2 * highest, -1, np.int32)
+        return self._group(words, keys, self._masks[:count], 1, self._slots)
+
+
+def _place_of(schema: Schema, name: str) -> Places:
+    """Where a field stands in a row of words: the word, its lowest bit, and a mask of its length."""
+    fields = DTYPES[schema].fields
+    assert fields
+    dtype, offset = fields[name][:2]
+    return offset // 8, 8 * (offset % 8), (1 << 8 * dtype.itemsize) - 1

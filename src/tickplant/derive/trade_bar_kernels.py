@@ -46,9 +46,11 @@ STATE_SIZE: Final = ENDS + REMEMBERED
 MAX_VOLUME: Final = 2**63 - 1
 
 _TRADE: Final = int(Kind.TRADE)
+_GAP: Final = int(Kind.GAP)
 _BUY: Final = int(Side.BUY)
 _SELL: Final = int(Side.SELL)
 _BACKFILL: Final = int(Flag.BACKFILL)
+_ON_TRADE: Final = int(Flag.ON_TRADE)
 _OVERFLOW: Final = int(Flag.OVERFLOW)
 _RESTATES: Final = int(TradeFlag.CORRECTION)
 _CANCELLED: Final = int(TradeFlag.CANCELLED)
@@ -56,89 +58,133 @@ _CORRECTION: Final = int(BarFlag.CORRECTION)
 _INCOMPLETE: Final = int(BarFlag.INCOMPLETE)
 
 
+RULE: Final = np.dtype(
+    [
+        ("number", "<i8"),  # of the series
+        ("rule", "<i8"),  # place in RULES
+        ("size", "<f8"),  # of a bar, in units of what the rule counts
+        ("price_unit", "<f8"),  # what divides `vwap`
+        ("state", "<i8"),  # where the state begins
+    ]
+)
+"""A series of an instrument."""
+
+NOT_KNOWN: Final = -1
+"""As the first rule of an instrument: it was not looked up yet."""
+
+
 @kernel
 def apply_trades(
     ticks: Records,
-    rule: int,
-    size: float,
+    position: int,
+    from_seq: int,
+    rules: Records,
+    of_id: NDArray[np.int64],
     state: NDArray[np.int64],
     ids: NDArray[np.uint64],
     sums: NDArray[np.float64],
     out: Records,
-) -> int:
-    """Fold ticks of one instrument into its bar, and write each bar that closes and each correction.
+) -> tuple[int, int, int]:
+    """Fold `ticks[position:]` into the bars, and write each bar that closes and each correction.
 
     Args:
-        ticks: TICK records in stored order: trades, and GAPs of trades.
-        rule: place in RULES.
-        size: of a bar, in units of what the rule counts.
-        state: shape (STATE_SIZE,), all zeros before the first tick.
+        ticks: TICK records in stored order.
+        position: the first one to take.
+        from_seq: ticks before do not count.
+        rules: RULE.
+        of_id: by instrument id, the first one of its rules and the end of them, shape (ids, 2).
+        state: of each rule STATE_SIZE numbers, all zeros before the first tick.
         ids: the same memory as unsigned numbers.
         sums: the same memory as float64.
-        out: TRADE_BAR records to fill, zeros, one for each tick: its `series`, `seq` and the unit of `vwap` are the
-            caller's.
+        out: TRADE_BAR records to fill, at least one for each rule of an instrument.
 
     Returns:
-        How many were written.
+        The position reached; how many records were written; and the instrument id that is to be looked up first, or 0.
+        It stops early there, and where `out` is full.
     """
     written = 0
-    for i in range(len(ticks)):
+    for i in range(position, len(ticks)):
         tick = ticks[i]
-        if tick["kind"] != _TRADE:
-            state[FLAGS] |= _INCOMPLETE
+        if tick["kind"] != _TRADE and (tick["kind"] != _GAP or not tick["flags"] & _ON_TRADE):
             continue
-        time = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
-        price = tick["price"]
-        amount = tick["size"]
-        side = tick["side"]
-        if tick["flags"] & (_BACKFILL | _RESTATES | _CANCELLED):
-            bar = out[written]
-            bar["ts_event"] = time
-            bar["ts_open"] = time
-            bar["open"] = price
-            bar["high"] = price
-            bar["low"] = price
-            bar["close"] = price
-            bar["volume"] = amount
-            bar["buy_volume"] = amount if side == _BUY else 0
-            bar["sell_volume"] = amount if side == _SELL else 0
-            bar["vwap"] = float(price)
-            bar["first_id"] = tick["venue_seq"]
-            bar["last_id"] = tick["venue_seq"]
-            bar["trades"] = 1
-            bar["number"] = _bar_of(time, state)
-            bar["flags"] = _CORRECTION | (tick["flags"] & (_BACKFILL | _CANCELLED))
-        else:
-            _add(tick, time, state, ids, sums)
-            if _measure(rule, state, sums) < size:
-                continue
-            bar = out[written]
-            bar["ts_event"] = state[LATEST]
-            bar["ts_open"] = state[OPENED]
-            bar["open"] = state[OPEN]
-            bar["high"] = state[HIGH]
-            bar["low"] = state[LOW]
-            bar["close"] = state[CLOSE]
-            bar["volume"] = state[VOLUME]
-            bar["buy_volume"] = state[BOUGHT]
-            bar["sell_volume"] = state[SOLD]
-            bar["vwap"] = np.nan
-            if state[VOLUME] > 0 and not state[FLAGS] & _OVERFLOW:
-                bar["vwap"] = (sums[AMOUNT] + sums[LOST]) / float(state[VOLUME])
-            bar["first_id"] = ids[FIRST_ID]
-            bar["last_id"] = ids[LAST_ID]
-            bar["trades"] = state[TRADES]
-            bar["number"] = state[NUMBER]
-            bar["flags"] = state[FLAGS]
-            state[ENDS + state[NUMBER] % REMEMBERED] = state[LATEST]
-            state[NUMBER] += 1
-            state[TRADES] = 0
-            state[FLAGS] = 0
-        bar["ts_recv"] = tick["ts_recv"]
-        bar["source_seq"] = tick["seq"]
-        bar["instrument"] = tick["instrument"]
-        written += 1
-    return written
+        if tick["seq"] < from_seq:
+            continue
+        first, end = of_id[tick["instrument"], 0], of_id[tick["instrument"], 1]
+        if first == NOT_KNOWN:
+            return i, written, int(tick["instrument"])
+        if written + end - first > len(out):
+            return i, written, 0
+        for j in range(first, end):
+            begin = rules[j]["state"]
+            own = slice(begin, begin + STATE_SIZE)
+            written += _take(tick, rules[j], state[own], ids[own], sums[own], out[written])
+    return len(ticks), written, 0
+
+
+@kernel
+def _take(
+    tick: Any,
+    rule: Any,
+    state: NDArray[np.int64],
+    ids: NDArray[np.uint64],
+    sums: NDArray[np.float64],
+    bar: Any,
+) -> int:
+    """Fold a tick into one bar. Returns 1 where that has written a record, else 0."""
+    if tick["kind"] != _TRADE:
+        state[FLAGS] |= _INCOMPLETE
+        return 0
+    time = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
+    price = tick["price"]
+    amount = tick["size"]
+    side = tick["side"]
+    if tick["flags"] & (_BACKFILL | _RESTATES | _CANCELLED):
+        bar["ts_event"] = time
+        bar["ts_open"] = time
+        bar["open"] = price
+        bar["high"] = price
+        bar["low"] = price
+        bar["close"] = price
+        bar["volume"] = amount
+        bar["buy_volume"] = amount if side == _BUY else 0
+        bar["sell_volume"] = amount if side == _SELL else 0
+        bar["vwap"] = float(price) / rule["price_unit"]
+        bar["first_id"] = tick["venue_seq"]
+        bar["last_id"] = tick["venue_seq"]
+        bar["trades"] = 1
+        bar["number"] = _bar_of(time, state)
+        bar["flags"] = _CORRECTION | (tick["flags"] & (_BACKFILL | _CANCELLED))
+    else:
+        _add(tick, time, state, ids, sums)
+        if _measure(rule["rule"], state, sums) < rule["size"]:
+            return 0
+        bar["ts_event"] = state[LATEST]
+        bar["ts_open"] = state[OPENED]
+        bar["open"] = state[OPEN]
+        bar["high"] = state[HIGH]
+        bar["low"] = state[LOW]
+        bar["close"] = state[CLOSE]
+        bar["volume"] = state[VOLUME]
+        bar["buy_volume"] = state[BOUGHT]
+        bar["sell_volume"] = state[SOLD]
+        bar["vwap"] = np.nan
+        if state[VOLUME] > 0 and not state[FLAGS] & _OVERFLOW:
+            bar["vwap"] = (sums[AMOUNT] + sums[LOST]) / float(state[VOLUME]) / rule["price_unit"]
+        bar["first_id"] = ids[FIRST_ID]
+        bar["last_id"] = ids[LAST_ID]
+        bar["trades"] = state[TRADES]
+        bar["number"] = state[NUMBER]
+        bar["flags"] = state[FLAGS]
+        state[ENDS + state[NUMBER] % REMEMBERED] = state[LATEST]
+        state[NUMBER] += 1
+        state[TRADES] = 0
+        state[FLAGS] = 0
+    bar["ts_recv"] = tick["ts_recv"]
+    bar["source_seq"] = tick["seq"]
+    bar["instrument"] = tick["instrument"]
+    bar["series"] = rule["number"]
+    bar["seq"] = 0
+    return 1
 
 
 @kernel

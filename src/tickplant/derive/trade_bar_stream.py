@@ -1,34 +1,29 @@
 """The running of bars of trades over a feed: ticks in, TRADE_BAR records out, in the order of the ticks.
 
-Bars are of an instrument id: one whose scales change begins anew under its new id.
+Bars are of an instrument id: one whose scales change begins anew under its new id. One call folds a batch into the bars
+of all series and instruments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive import trade_bar_kernels as k
 from tickplant.derive.derivation import Made, Series
 from tickplant.derive.series import is_wanted, parse_series
-from tickplant.derive.series_stream import SeriesStream, by_key, in_order
-from tickplant.derive.trade_bar_kernels import RULES, STATE_SIZE, apply_trades
+from tickplant.derive.series_stream import SeriesStream
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import TICK, TRADE_BAR, Flag, Kind, Schema
+from tickplant.kernels import direct
+from tickplant.records.arrays import grown, joined
+from tickplant.records.layouts import TICK, TRADE_BAR, Schema
 
 Records = NDArray[np.void]
 
-
-class _Rule(NamedTuple):
-    """A series, for one instrument."""
-
-    place: int
-    number: int
-    rule: int  # place in RULES
-    size: float  # in units of what the rule counts
-    price_unit: float
+_NOTHING: Final = np.zeros(0, TRADE_BAR)
 
 
 class TradeBars(SeriesStream):
@@ -40,31 +35,40 @@ class TradeBars(SeriesStream):
     """
 
     def __init__(self, series: Sequence[Series], instrument: Callable[[int], Instrument]) -> None:
-        super().__init__({one.number: STATE_SIZE for one in series})
+        super().__init__({one.number: k.STATE_SIZE for one in series})
         self._series = series
         self._instrument = instrument
-        self._of_id: dict[int, list[_Rule]] = {}
+        self._rules, self._used_rules = np.zeros(64, k.RULE), 0
+        self._of_id = np.full((64, 2), k.NOT_KNOWN, np.int64)
+        self._out = np.zeros(max(1024, len(series)), TRADE_BAR)
+        self._apply: Callable[..., tuple[int, int, int]] = direct(k.apply_trades, *self._arguments(np.zeros(0, TICK)))
 
     def reserve(self, instrument_id: int) -> None:
-        """Nothing to do: room grows with the trades."""
+        """Have room for every id up to this one."""
+        old = len(self._of_id)
+        if instrument_id >= old:
+            self._of_id = grown(self._of_id, 2 * instrument_id)
+            self._of_id[old:] = k.NOT_KNOWN
 
     def apply(self, made: Made) -> Records:
         """The bars that a batch closes, and the corrections."""
-        ticks = made[Schema.TICK]
-        kinds = ticks["kind"]
-        counts = (kinds == Kind.TRADE) | ((kinds == Kind.GAP) & (ticks["flags"] & Flag.ON_TRADE != 0))
-        if self.from_seq:
-            counts &= ticks["seq"] >= self.from_seq
-        rows = ticks[counts]
-        parts: list[tuple[int, Records]] = []
-        for id_, own in by_key(rows["instrument"], rows):
-            if id_ not in self._of_id:
-                self._of_id[id_] = self._rules(self._instrument(id_))
-            parts += [(one.place, self._bars(one, id_, own)) for one in self._of_id[id_]]
-        return in_order(parts, TRADE_BAR)
+        ticks, position, parts = made[Schema.TICK], 0, []
+        while position < len(ticks):
+            position, written, unknown = self._apply(*self._arguments(ticks, position))
+            if written:
+                parts.append(joined([self._out[:written]], TRADE_BAR))
+            if unknown:
+                self._learn(self._instrument(unknown))
+        return joined(parts, TRADE_BAR) if len(parts) > 1 else parts[0] if parts else _NOTHING
 
-    def _rules(self, row: Instrument) -> list[_Rule]:
-        found = []
+    def _arguments(self, ticks: Records, position: int = 0) -> tuple[Any, ...]:
+        pool = self._pool
+        tables = self._rules, self._of_id, pool.view(np.int64), pool.view(np.uint64), pool
+        return ticks, position, self.from_seq, *tables, self._out
+
+    def _learn(self, row: Instrument) -> None:
+        """Have the rules of an instrument."""
+        first = self._used_rules
         price, volume = 10.0**row.price_scale, 10.0**row.size_scale
         units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume}
         for place, (number, name, symbols) in enumerate(self._series):
@@ -72,21 +76,9 @@ class TradeBars(SeriesStream):
                 said = parse_series(name)
                 # A whole number of units: 0.07 * 100 is more than 7.
                 size = max(1.0, float(np.rint(said.size * units[said.rule])))
-                found.append(_Rule(place, number, RULES.index(said.rule), size, price))
-        return found
-
-    def _bars(self, one: _Rule, id_: int, ticks: Records) -> Records:
-        vector = self.state(one.place, id_)
-        out = np.zeros(len(ticks), TRADE_BAR)
-        whole, ids = vector.view(np.int64), vector.view(np.uint64)
-        bars = out[: apply_trades(ticks, one.rule, one.size, whole, ids, vector, out)]
-        bars["vwap"] /= one.price_unit
-        bars["series"] = one.number
-        return bars
-
-
-def warm_up() -> None:
-    """Compile, or load, the kernel."""
-    vector = np.zeros(STATE_SIZE)
-    views = vector.view(np.int64), vector.view(np.uint64)
-    apply_trades(np.zeros(1, TICK), 0, 1.0, *views, vector, np.zeros(1, TRADE_BAR))
+                if self._used_rules == len(self._rules):
+                    self._rules = grown(self._rules, 2 * self._used_rules)
+                rule = number, k.RULES.index(said.rule), size, price, self.begin_state(place, row.id)
+                self._rules[self._used_rules] = rule
+                self._used_rules += 1
+        self._of_id[row.id] = first, self._used_rules

@@ -22,13 +22,6 @@ def _make(bench: Bench) -> TradeBars:
     return TradeBars(_series(bench.settings), bench.instrument)
 
 
-def _warm_up(settings: Settings) -> None:
-    if _series(settings):
-        from tickplant.derive.trade_bar_stream import warm_up  # noqa: PLC0415  # numba
-
-        warm_up()
-
-
 TRADE_BARS: Final = Derivation(
     schema=Schema.TRADE_BAR,
     make=_make,
@@ -37,6 +30,5 @@ TRADE_BARS: Final = Derivation(
     channels=BARS_CHANNEL,
     examples=lambda names: [series_channel(name) for name in names if are_bars(name)],
     kept=True,
-    warm_up=_warm_up,
     reference="derive.plain_trade_bars.PlainTradeBars",
 )

@@ -2,33 +2,39 @@
 
 A kernel remembers all it needs in a vector, one for each series and symbol, so batches may be cut anywhere; the records
 come in the order of the ticks that made them, and of one tick in the order of the series. All ids that a symbol has
-had are one line of rows, as in `Store.derive`.
+had are one line of rows, as in `Store.derive`. One call runs all series over a batch: `value_kernels`, which says what
+selections and lanes are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.derive import value_kernels as k
 from tickplant.derive.derivation import Made, Series
-from tickplant.derive.indicator import MAX_OUTPUTS, Floats, Indicator
+from tickplant.derive.indicator import COLUMNS, Floats, Indicator
 from tickplant.derive.indicators.catalogue import indicator
-from tickplant.derive.row_columns import SCHEMAS, row_column, rows_of
+from tickplant.derive.row_columns import SCHEMAS
 from tickplant.derive.series import are_bars, bars_series, is_wanted, parse_series
-from tickplant.derive.series_stream import SeriesStream, by_key, in_order
+from tickplant.derive.series_stream import SeriesStream
+from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
+from tickplant.kernels import JIT_ENABLED, direct, pointer
 from tickplant.records.arrays import grown
-from tickplant.records.layouts import VALUE, Schema
-from tickplant.records.schemas import FACTS
+from tickplant.records.layouts import DTYPES, VALUE, Schema
 
 Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, VALUE)
-_MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
-"""The column that names the tick by which a row came to be."""
+_SOURCES: Final = (Schema.TICK, Schema.BBO, Schema.BAR, Schema.TRADE_BAR)
+"""By place in `value_kernels`."""
+_EMPTY: Final = tuple(np.zeros(0, DTYPES[schema]) for schema in _SOURCES)
+_FIRST: Final = 64
+"""Room for ids, lanes and runs that a stream begins with."""
 
 
 class RunningSeries(NamedTuple):
@@ -80,74 +86,106 @@ class ValueStream(SeriesStream):
     ) -> None:
         self._series = running(series)
         super().__init__({one.number: one.state_size for one in self._series})
-        self._schemas = list(dict.fromkeys(one.rows for one in self._series))
         self._instrument = instrument
         self._first_of = line
-        self._of_line: dict[int, list[RunningSeries]] = {}
-        self._lines = np.zeros(64, np.int64)  # by instrument id; 0: not looked up yet
-        self._price_unit, self._size_unit = np.ones(64), np.ones(64)
+        selections = sorted({(_SOURCES.index(one.rows), one.rows_of) for one in self._series})
+        self._of_selection = [
+            [one for one in self._series if (_SOURCES.index(one.rows), one.rows_of) == selection]
+            for selection in selections
+        ]
+        self._selections = np.array(selections, k.SELECTION)
+        self._table, self._columns, self._parameters = _tables(self._series)
+        kernels = [pointer(one.indicator.kernel, *_arguments(one)) for one in self._series]
+        self._kernels = np.array(kernels, np.int64) if JIT_ENABLED else kernels
+        self._lane_of = np.full((_FIRST, len(selections)), k.NOT_KNOWN, np.int32)
+        self._units = np.ones((_FIRST, 2))
+        self._lanes, self._lane_count = np.zeros(_FIRST, k.LANE), 1  # the first is nobody's
+        self._runs, self._run_count = np.zeros(_FIRST, k.RUN), 0
+        self._known: dict[tuple[int, int], int] = {}  # lanes by line and selection
+        self._chosen = np.zeros(1024, k.CHOSEN)
+        self._bounds = np.zeros(k.SOURCES + 1, np.int64)
+        self._choose: Callable[..., tuple[int, int, int]] = direct(k.choose, *_EMPTY, *self._to_choose())
+        self._run: Callable[..., int] = direct(k.run, *_EMPTY, *self._to_run(_NOTHING))
 
     def reserve(self, instrument_id: int) -> None:
         """Have room for every id up to this one."""
-        if instrument_id >= len(self._lines):
-            self._lines = grown(self._lines, 2 * instrument_id)
-            old = len(self._price_unit)
-            self._price_unit, self._size_unit = (
-                grown(unit, 2 * instrument_id) for unit in (self._price_unit, self._size_unit)
-            )
-            self._price_unit[old:] = self._size_unit[old:] = 1.0
+        old = len(self._units)
+        if instrument_id >= old:
+            self._lane_of, self._units = grown(self._lane_of, 2 * instrument_id), grown(self._units, 2 * instrument_id)
+            self._lane_of[old:], self._units[old:] = k.NOT_KNOWN, 1.0
 
     def apply(self, made: Made) -> Records:
         """The values of the rows that a batch has made."""
-        parts: list[tuple[int, Records]] = []
-        for schema in self._schemas:
-            rows = rows_of(schema, made[schema])
-            if len(rows) and self.from_seq:
-                rows = rows[rows[_MADE_BY[schema]] >= self.from_seq]
-            for line, own in by_key(self._lines_of(rows["instrument"]), rows):
-                series = (one for one in self._of_line[line] if one.rows == schema)
-                parts += [(one.place, self._values(one, line, own)) for one in series]
-        return in_order(parts, VALUE)
-
-    def _lines_of(self, ids: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """The first id of the symbol that each of these is of."""
-        lines = self._lines[ids]
-        if not lines.all():
-            for id_ in np.unique(ids[lines == 0]).tolist():
-                self._learn(id_)
-            lines = self._lines[ids]
-        return lines
-
-    def _learn(self, id_: int) -> None:
-        row = self._instrument(id_)
-        line = self._first_of(id_)
-        self._lines[id_] = line
-        self._price_unit[id_], self._size_unit[id_] = 10.0**row.price_scale, 10.0**row.size_scale
-        self._of_line[line] = [one for one in self._series if is_wanted(one.symbols, row.venue, row.symbol)]
-
-    def _values(self, one: RunningSeries, line: int, rows: Records) -> Records:
-        if one.rows_of:
-            fit = rows[FACTS[one.rows].series] == one.rows_of
-            rows = rows if fit.all() else rows[fit]
-        if not len(rows):
+        sources = [made.get(schema, none) for schema, none in zip(_SOURCES, _EMPTY, strict=True)]
+        rows = sum(map(len, sources))
+        if rows > len(self._chosen):
+            self._chosen = np.zeros(2 * rows, k.CHOSEN)
+        while True:
+            count, unknown, selection = self._choose(*sources, *self._to_choose())
+            if not unknown:
+                break
+            self._learn(unknown, selection)
+        if not count:
             return _NOTHING
-        state = self.state(one.place, line)
-        columns = [row_column(rows, name, self._price_unit, self._size_unit) for name in one.indicator.inputs]
-        out = np.empty((len(one.indicator.outputs), len(rows)))
-        one.indicator.kernel(np.ascontiguousarray(columns), one.parameters, state, out)
-        records = np.zeros(len(rows), VALUE)
-        for name in ("ts_event", "ts_recv", "instrument"):
-            records[name] = rows[name]
-        records["source_seq"] = rows[_MADE_BY[one.rows]]
-        records["series"] = one.number
-        for output in range(MAX_OUTPUTS):
-            records[f"value_{output + 1}"] = out[output] if output < len(out) else np.nan
-        return records
+        out = np.empty(count + 1, VALUE)
+        failed = self._run(*sources, *self._to_run(out))
+        if failed >= 0:
+            raise DeriveError("its kernel has raised an error", key=self._series[failed].indicator.name)
+        return out[:count]
+
+    def _to_choose(self) -> tuple[Any, ...]:
+        return self.from_seq, self._selections, self._lane_of, self._lanes, self._chosen, self._bounds
+
+    def _to_run(self, out: Records) -> tuple[Any, ...]:
+        tables = self._table, self._columns, self._parameters, self._pool, self._kernels, self._units
+        return self._chosen, self._bounds, self._lanes, self._runs, *tables, out
+
+    def _learn(self, id_: int, selection: int) -> None:
+        """Look up which lane the rows of an instrument are in."""
+        row, line = self._instrument(id_), self._first_of(id_)
+        self._units[id_] = 10.0**row.price_scale, 10.0**row.size_scale
+        lane = self._known.get((line, selection))
+        if lane is None:
+            wanted = [one for one in self._of_selection[selection] if is_wanted(one.symbols, row.venue, row.symbol)]
+            lane = self._known[line, selection] = self._open(line, selection, wanted) if wanted else k.NOBODYS
+        self._lane_of[id_, selection] = lane
+
+    def _open(self, line: int, selection: int, series: Sequence[RunningSeries]) -> int:
+        """A new lane, with what its series remember."""
+        lane, begin = self._lane_count, self._run_count
+        self._lane_count, self._run_count = lane + 1, begin + len(series)
+        if self._lane_count > len(self._lanes):
+            self._lanes = grown(self._lanes, 2 * self._lane_count)
+        if self._run_count > len(self._runs):
+            self._runs = grown(self._runs, 2 * self._run_count)
+        outputs = 0
+        ranked = sorted(enumerate(series), key=lambda pair: self._table["columns"][pair[1].place])
+        for at, (rank, one) in enumerate(ranked, begin):
+            self._runs[at] = one.place, rank, outputs, self.begin_state(one.place, line)
+            outputs += len(one.indicator.outputs)
+        self._lanes[lane] = self._selections["source"][selection], begin, self._run_count, outputs, 0
+        return lane
 
 
-def warm_up(series: Sequence[Series]) -> None:
-    """Compile, or load, the kernels of these series."""
-    for one in running(series):
-        state = one.indicator.start(one.parameters.tolist())
-        inputs, out = np.ones((len(one.indicator.inputs), 1)), np.empty((len(one.indicator.outputs), 1))
-        one.indicator.kernel(inputs, one.parameters, state, out)
+def _tables(series: Sequence[RunningSeries]) -> tuple[Records, NDArray[np.int64], Floats]:
+    """SERIES by place, and the columns and parameters that they point to."""
+    table = np.zeros(len(series), k.SERIES)
+    columns: list[int] = []
+    begins: dict[tuple[str, ...], int] = {}  # of the columns of the same inputs of the same rows
+    for one in series:
+        inputs = one.indicator.inputs
+        if (key := (one.indicator.over, *inputs)) not in begins:
+            begins[key] = len(columns)
+            columns += [COLUMNS[one.indicator.over].index(name) for name in inputs]
+        row = table[one.place]
+        row["number"], row["state_size"] = one.number, one.state_size
+        row["inputs"], row["columns"], row["outputs"] = len(inputs), begins[key], len(one.indicator.outputs)
+        row["parameters"] = len(one.parameters)
+    table["parameter"] = np.cumsum(table["parameters"]) - table["parameters"]
+    return table, np.array(columns, np.int64), np.concatenate([np.zeros(0), *(one.parameters for one in series)])
+
+
+def _arguments(one: RunningSeries) -> tuple[Floats, Floats, Floats, Floats]:
+    """What its kernel takes for a row of ones."""
+    inputs, out = np.ones((len(one.indicator.inputs), 1)), np.empty((len(one.indicator.outputs), 1))
+    return inputs, one.parameters, one.indicator.start(one.parameters.tolist()), out

@@ -12,6 +12,8 @@ import pytest
 from plant_process import PlantProcess, plant, tickplant, wait_for
 from pty_terminal import Terminal
 
+from tickplant.plant.figures import STAGES
+
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SHOWN, HIDDEN = "\x1b[?25h", "\x1b[?25l"  # the cursor
@@ -50,10 +52,11 @@ def test_keys_sort_filter_and_change_what_is_shown(running: PlantProcess) -> Non
     with top(running) as shown:
         lines = wait_for("all processes", lambda: sees(shown, "market", "writer", "engine", "binance"))
         assert all(len(line) <= 80 for line in lines)
+        wait_for("latencies of each stage", lambda: (at := sees(shown, "p99 ")) and all(one in at[2] for one in STAGES))
         assert not shown.gives_lines
         shown.press(">")
         sorted_lines = wait_for("the rows by name", lambda: sees(shown, "processes, by process"))
-        names = [line.split()[0] for line in sorted_lines[5:9]]
+        names = [line.split()[0] for line in sorted_lines[6:10]]
         assert names == ["binance", "engine", "market", "writer"]
         shown.press("/eng\r")
         filtered = wait_for("the engine alone", lambda: sees(shown, "processes, by process  1 of 4  with 'eng'"))

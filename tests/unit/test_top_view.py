@@ -36,7 +36,9 @@ def process(name: str, number: int, **more: object) -> ProcessStatus:
 def status(count: int = 4, **more: object) -> Status:
     names = [f"feed-of-a-venue-with-a-long-name-{number:02d}" for number in range(count)]
     rings = [
-        RingStatus(name, "tick", 10**number, 1 << 16, {"writer": 60_000, "engine": 7}, {"engine": 0})
+        RingStatus(
+            name, "tick", 10**number, 1 << 16, {"writer": 60_000, "engine": 7}, {"engine": 0}, {"writer": 60_001}
+        )
         for number, name in enumerate(names)
     ]
     fields: dict[str, object] = {
@@ -124,7 +126,7 @@ def test_rings_show_who_is_behind_and_gaps_their_causes() -> None:
     view, plant = TopView(), status(4)
     press(view, "2")
     rows = [line.split() for line in shown(view, plant) if "writer" in line]
-    assert [row[2:] for row in rows] == [["writer", "60,000", "91.6", "0"]] * 4
+    assert [row[2:] for row in rows] == [["writer", "60,000", "91.6", "60,001", "0"]] * 4
     press(view, "3")
     assert "sequence" in " ".join(shown(view, plant))
 
@@ -136,7 +138,7 @@ def test_old_numbers_are_said_to_be_old() -> None:
     assert "STALE: the plant does not answer, for 0 min 7 s; these numbers are of 12:00:00" in texts
     assert "healthy" not in texts
     assert {line.style for line in lines if line.plain.startswith("feed-of")} == {"dim"}
-    assert shown(view, plant, Hearing("gone", 65.0, "12:00:00"))[2].startswith(
+    assert shown(view, plant, Hearing("gone", 65.0, "12:00:00"))[3].startswith(
         "THE PLANT HAS ENDED: no answer for 1 min"
     )
 
@@ -161,6 +163,22 @@ def test_rates_are_of_the_last_seconds_and_a_restart_has_none() -> None:
     rates = rates_of(before, after, 5.0)
     names = [one.name for one in after.processes]
     assert (rates[names[0]], rates[names[1]], rates[f"{names[2]}.tick"], rates["nobody"]) == (100.0, None, 200.0, None)
+
+
+def test_latencies_are_bounds_of_the_last_seconds() -> None:
+    def aged(ages: dict[str, int]) -> Status:
+        return status(1, processes=[process("feed", 1, counters={"age_received": ages})])
+
+    bounds = {"0.001": 1000, "0.03": 0, "1.0": 5, "inf": 7}
+    rates = rates_of(aged(bounds), aged(bounds | {"0.001": 1098, "0.03": 1, "1.0": 6}), 5.0)
+    assert [rates.latency_text("venue", share) for share in (0.98, 0.99, 1.0)] == ["≤ 1 ms", "≤ 30 ms", "≤ 1 s"]
+    assert rates.latency_text("durable", 0.5) == ""
+    later = aged(bounds | {"inf": 8})
+    assert rates_of(aged(bounds), later, 5.0).latency_text("venue", 0.5) == "> 10 s"
+    assert rates_of(later, aged(bounds), 5.0).latency_text("venue", 0.5) == ""
+    assert rates_of(later, later, 5.0).latency_text("venue", 0.5) == ""
+    lines = TopView().lines(later, rates, LIVE, 80, 24)
+    assert lines[2].plain == "p99  venue ≤ 30 ms"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ A rate is the mean of the last RATE_S, as processes report only every `heartbeat
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -52,17 +52,21 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
+STAGES: Final = {"venue": "age_received", "plant": "age_published", "durable": "age_durable"}
+"""What a record has behind it, and the counter in which processes count how long that took: `records/ages.py`."""
+
+
 class Rates:
-    """Records a second of processes, by name, and of rings, by `PRODUCER.SCHEMA`."""
+    """Records a second of processes, by name, and of rings, by `PRODUCER.SCHEMA`; latencies by stage."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, dict[str, int]]] = deque()
+        self._seen: deque[tuple[float, dict[str, int], dict[str, Counter[str]]]] = deque()
 
     def see(self, status: Status, now_s: float) -> None:
         """Take in a status that came at `now_s`, of a monotonic clock."""
         totals = {process.name: records_of(process) for process in status.processes}
         totals |= {ring_name(ring): ring.head for ring in status.rings}
-        self._seen.append((now_s, totals))
+        self._seen.append((now_s, totals, {stage: _ages(status, counter) for stage, counter in STAGES.items()}))
         while len(self._seen) > 2 and self._seen[1][0] <= now_s - RATE_S:
             self._seen.popleft()
 
@@ -70,9 +74,35 @@ class Rates:
         """None where nobody knows yet, or a process began again meanwhile."""
         if len(self._seen) < 2:
             return None
-        (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
+        (first_s, first, _), (last_s, last, _) = self._seen[0], self._seen[-1]
         grown = last.get(name, -1) - first.get(name, 0)
         return grown / (last_s - first_s) if name in first and grown >= 0 and last_s > first_s else None
+
+    def latency_text(self, stage: str, share: float) -> str:
+        """A bound that so large a share of the last records has kept to, as `≤ 30 ms`; empty where nobody knows."""
+        if len(self._seen) < 2:
+            return ""
+        counts = self._seen[-1][2][stage]
+        grown = {bound: count - self._seen[0][2][stage][bound] for bound, count in counts.items()}
+        total, so_far = sum(grown.values()), 0
+        for bound, count in grown.items() if total and min(grown.values()) >= 0 else ():
+            so_far += count
+            if so_far >= share * total:
+                last_s = float(bound)
+                if last_s == float("inf"):
+                    return "> 10 s"
+                return f"≤ {last_s:g} s" if last_s >= 1 else f"≤ {1000 * last_s:g} ms"
+        return ""
+
+
+def _ages(status: Status, counter: str) -> Counter[str]:
+    """Of all processes, by class."""
+    total: Counter[str] = Counter()
+    for process in status.processes:
+        if isinstance(counts := process.counters.get(counter), dict):
+            for bound, count in counts.items():
+                total[bound] += count
+    return total
 
 
 def records_of(process: ProcessStatus) -> int:
@@ -131,17 +161,19 @@ def ring_table(status: Status, rates: Rates) -> Table:
     """A row for each reader of a ring."""
     columns = (
         *(Column("ring", right=False, least=12), Column("per s"), Column("reader", right=False, least=8)),
-        *(Column(name) for name in ("behind", "full %", "lost")),
+        *(Column(name) for name in ("behind", "full %", "most", "lost")),
     )
     rows = []
     for ring in status.rings:
         rate = rates[ring_name(ring)]
         for reader, lag in ring.lag.items() or (("", 0),):
-            share, lost = 100 * lag / ring.capacity, ring.lost.get(reader, 0)
-            cells = (ring_name(ring), rate_text(rate), reader, number_text(lag), f"{share:.1f}", number_text(lost))
+            share, most, lost = 100 * lag / ring.capacity, ring.most.get(reader, 0), ring.lost.get(reader, 0)
+            numbers = (number_text(lag), f"{share:.1f}", number_text(most), number_text(lost))
+            cells = (ring_name(ring), rate_text(rate), reader, *numbers)
             style = "red" if share > 80 or lost else "yellow" if share > 50 else ""
-            keys = (ring_name(ring), rate or 0.0, reader, lag, share, lost)
-            rows.append(Row(tuple(map(printable, cells)), keys, styles=("", "", "", "", style, "red" if lost else "")))
+            keys = (ring_name(ring), rate or 0.0, reader, lag, share, most, lost)
+            styles = ("", "", "", "", style, "", "red" if lost else "")
+            rows.append(Row(tuple(map(printable, cells)), keys, styles=styles))
     return Table(columns, rows)
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from rich.text import Text
 
 from tickplant.plant.figures import (
+    STAGES,
     Rates,
     Table,
     duration_text,
@@ -51,7 +52,7 @@ ESCAPE: Final = b"\x1b"
 ENTER: Final = (b"\r", b"\n")
 RUBOUT: Final = (b"\x7f", b"\x08")
 LONGEST_FILTER: Final = 40
-HEAD_LINES: Final = 5  # above the rows: three of the plant, one of the view, one of titles
+HEAD_LINES: Final = 6  # above the rows: four of the plant, one of the view, one of titles
 
 
 class Hearing(NamedTuple):
@@ -173,7 +174,9 @@ class TopView:
         except OSError:  # it is on another machine, or gone
             pass
         title = f"tickplant  up {duration_text(status.uptime_s)}  {printable(status.data_dir)}"
-        return [Text(title, style="bold"), Text("  ".join(words))]
+        found = [(stage, rates.latency_text(stage, 0.99)) for stage in STAGES]
+        ages = "  ".join(f"{stage} {text}" for stage, text in found if text)
+        return [Text(title, style="bold"), Text("  ".join(words)), Text(f"p99  {ages}" if ages else "")]
 
     @staticmethod
     def _banner(status: Status | None, hearing: Hearing) -> Text:

@@ -6,8 +6,9 @@ its ticks alone. A batch is published as it is, then what follows from it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import structlog
@@ -21,7 +22,8 @@ from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.records import fanout
+from tickplant.records import ages, fanout
+from tickplant.records.ages import Ages
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
@@ -30,6 +32,9 @@ from tickplant.records.schemas import FACTS
 from tickplant.store.stored_states import StateSet
 
 Records = NDArray[np.void]
+
+AGES_EVERY_NS: Final = 10**6
+"""Between two looks at how old records are when they are published."""
 
 
 class Sink(Protocol):
@@ -124,6 +129,7 @@ class Engine:
         self.feeds: list[Feed] = []
         self._sketches: list[Feed] = []  # to take the place of one of them
         self.foreign = 0  # records of instruments that the table does not have
+        self.ages = Ages(AGES_EVERY_NS)  # of ticks when they have been published
         self.derived = dict.fromkeys(sinks, 0)  # by schema, how many were made
         self._table = table
         self._known = 0  # instruments that every feed has room for
@@ -250,6 +256,7 @@ class Engine:
             return
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
+        self.ages.since_receipt(ticks, time.time_ns())
         for schema, records in feed.apply(ticks):
             if len(records):
                 self._hand_on(feed, schema, records)
@@ -380,3 +387,4 @@ def warm_up(settings: Settings) -> None:
         pass
     feed.books.of_orders.order_snapshot(0)
     publisher.warm_up(channels_of(settings))
+    ages.prepare_kernels()

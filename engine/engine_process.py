@@ -180,6 +180,9 @@ class EngineProcess:
             "overruns": self._overruns,
             "rebuilds": self._rebuilds,
             "rebuilding": sum(source.rebuild is not None for source in self._inputs),
+            "most_behind": {source.ref.name: source.most_behind for source in self._inputs},
+            "age_published": self._engine.ages.report(),
+            "age_published_s": self._engine.ages.sum_s,
             **self._outputs.counters(),
         }
 

@@ -25,6 +25,7 @@ class Input:
         self.rebuild: Rebuild | None = None  # while earlier ticks are recovered
         self.lost = 0  # by a predecessor of the same label: it has accounted for it
         self.until: int | None = None  # position at which to stop
+        self.most_behind = 0  # records, when it came to read
         self._consumer: Consumer | None = None
         self._taken = 0  # since it was attached
         self._began = (0, 0)  # position and records lost when it was
@@ -42,6 +43,7 @@ class Input:
     def read(self, consumer: Consumer) -> Records:
         """The next batch of the ring."""
         ticks = consumer.read(BATCH_RECORDS)
+        self.most_behind = max(self.most_behind, consumer.most_behind)
         self._taken += len(ticks)
         return ticks
 

@@ -34,7 +34,7 @@ from tickplant.feeds.runner import LiveFeed
 from tickplant.feeds.transports import picows_transport, tcp_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, Listener, Transport
 from tickplant.instruments import DEFAULT_SCALE, FEED_SYMBOL, Instrument, InstrumentTable
-from tickplant.records import notes
+from tickplant.records import ages, notes
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
@@ -124,6 +124,7 @@ def warm_up() -> None:
     prepare_ring()
     prepare_publisher()
     notes.prepare_kernels()
+    ages.prepare_kernels()
     rest.prepare()
 
 
@@ -149,6 +150,7 @@ async def _run(spec: FeedSpec, secrets: Mapping[str, str], past: MakePast | None
     prepare_ring()
     prepare_publisher()
     notes.prepare_kernels()
+    ages.prepare_kernels()
     with contextlib.ExitStack() as resources:
         ring = resources.enter_context(Ring.attach(spec.ring.name, Schema(spec.ring.schema), Path(spec.plant.run_dir)))
         producer = resources.enter_context(ring.producer())

@@ -15,12 +15,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from tickplant.feeds.clock_offset import ClockOffset
 from tickplant.feeds.contract import Adapter, Answer, Effect, Ended, Event, Frames, Notice, Reject, Resolver
 from tickplant.feeds.notices import Anomalies
 from tickplant.feeds.rejections import Pacer
 from tickplant.feeds.rejects import RejectLog
 from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.instruments import FEED_SYMBOL
+from tickplant.records.ages import Ages
 from tickplant.records.batch import TickBatch, rows_of
 from tickplant.records.layouts import UNKNOWN, GapCause, Kind, StatusCode
 from tickplant.records.notes import make_gaps, make_statuses
@@ -71,6 +73,10 @@ ACCOUNT_NS: Final = 10 * 10**9
 """Receive time between two accounts: what a killed feed leaves unaccounted for at the most."""
 
 
+AGES_EVERY_NS: Final = 10**6
+"""Receive time between two looks at how old records are."""
+
+
 class FeedPipeline:
     """Joins an adapter to the ring and adds the feed's own STATUS, GAP and account records.
 
@@ -90,6 +96,8 @@ class FeedPipeline:
         self.publisher = publisher
         self.rejects = rejects
         self.anomalies = Anomalies(symbol_of)
+        self._ages = Ages(AGES_EVERY_NS)
+        self._clock_offset = ClockOffset()
         self._told = dict.fromkeys(_TOLD, 0)
         # Of records that concern the whole feed. Asked for now: at the end there may be no supervisor left to ask.
         self._feed = resolve(FEED_SYMBOL, 0, 0).id
@@ -122,6 +130,8 @@ class FeedPipeline:
     def take(self) -> tuple[Records, Sequence[Effect]]:
         """What has come of the events: the adapter's records, then the feed's own; and what is to be carried out."""
         ticks, effects, rejects = self.adapter.take()
+        if self._last_ns:
+            self._clock_offset.see(self._ages.at_receipt(ticks, self._last_ns), self._last_ns)
         if rejects:
             self.rejects.add(rejects)
         if self._own.length:
@@ -243,6 +253,9 @@ class FeedPipeline:
         counters = self.adapter.counters
         received, _, _, rejected = self._frames()
         kinds = dict(counters.kinds)
+        causes = dict(self.anomalies.gap_causes)
+        if publisher.gaps:
+            causes["ring_full"] = publisher.gaps
         for kind in (Kind.STATUS, Kind.GAP):
             if own[kind]:
                 kinds[kind.name.lower()] = kinds.get(kind.name.lower(), 0) + own[kind]
@@ -261,7 +274,10 @@ class FeedPipeline:
             "adapter_failures": self._failures,
             "rejects": dict(self.rejects.seen),
             "statuses": dict(self.anomalies.statuses),
-            "gap_causes": dict(self.anomalies.gap_causes),
+            "gap_causes": causes,
+            "age_received": self._ages.report(),
+            "age_received_s": self._ages.sum_s,
+            "clock_offset_s": self._clock_offset.estimate_s,
             "trouble": self.adapter.trouble,
         }
 

@@ -137,6 +137,7 @@ class LiveFeed:
         """See Source."""
         counters = self._pipeline.counters()
         links, counts, clients = self._links.values(), self._counts, self._clients.values()
+        counters["venue"] = self._config.venue
         counters["connections"] = len(links)
         counters["connections_open"] = sum(link.is_open for link in links)
         counters["connections_lost"] = counts.lost

@@ -11,7 +11,7 @@ from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.gateway.engine_link import EngineLink
 from tickplant.gateway.event_text import Event, records_event, snapshot_event
-from tickplant.gateway.latencies import Latencies
+from tickplant.gateway.latencies import Deliveries
 from tickplant.gateway.shared_stream import SharedStream
 from tickplant.gateway.stream_cursor import Position
 from tickplant.wire import GetSnapshot, Refused, Reply, Snapshot, TopicInfo, make_topic
@@ -33,7 +33,7 @@ class LiveHub:
     def __init__(self, engines: list[tuple[str, str]]) -> None:
         """Connect to engines: addresses of their PUB and ROUTER sockets. Raises SubscribeError."""
         self.streams: dict[tuple[tuple[str, ...], int], SharedStream] = {}
-        self.latencies = Latencies()
+        self.deliveries = Deliveries()
         self.now_s = asyncio.get_running_loop().time
         self._sweeping: asyncio.TimerHandle | None = None  # while there are streams
         self._grown: dict[str, tuple[int, float]] = {}  # by topic: how far it was, and when that was seen
@@ -61,14 +61,19 @@ class LiveHub:
 
     async def topics(self) -> list[tuple[TopicInfo, int]]:
         """Topics with the epoch of their engine, of the engines that answer."""
-        await self._list()
+        await self.look()
+        return self.listed
+
+    @property
+    def listed(self) -> list[tuple[TopicInfo, int]]:
+        """The same as last listed."""
         return [(info, link.epoch) for link in self.links for info in link.infos.values()]
 
     def age_s(self, topic: str, now_s: float) -> float:
         """How long ago a topic was first seen where it stands."""
         return now_s - self._grown.get(topic, (0, now_s))[1]
 
-    async def _list(self) -> None:
+    async def look(self) -> None:
         """Have lists of topics that are no older than LIST_S."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._listed_s < LIST_S:
@@ -126,7 +131,7 @@ class LiveHub:
                 self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         stream.opening += 1
         try:
-            await self._list()
+            await self.look()
         finally:
             stream.opening -= 1
         return stream
@@ -187,7 +192,7 @@ class LiveHub:
 
     def on_message(self, link: EngineLink, message: Message) -> None:
         """The next message of a topic: one event, for all streams."""
-        self.latencies.see(message)
+        self.deliveries.see(message)
         event = None
         for stream in list(self.streams.values()):
             if message.topic in stream.positions:

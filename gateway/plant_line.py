@@ -24,7 +24,6 @@ class PlantLine:
 
     def __init__(self, plant: Plant, name: str, counters: Callable[[], Counters]) -> None:
         self.stopped = asyncio.Event()  # the supervisor wants the process to end
-        self.high_water: dict[tuple[str, str, str], int] = {}  # by ring and reader: the furthest behind, as looked at
         self._counters = counters
         self._heartbeat_s = plant.heartbeat_s
         self._loop = asyncio.get_running_loop()
@@ -61,10 +60,6 @@ class PlantLine:
         if not isinstance(reply, Status):
             raise ControlError(f"the supervisor answered {type(reply).__name__} when asked for its status")
         self._status, self._status_s = reply, self._loop.time()
-        for ring in reply.rings:
-            for reader, lag in ring.lag.items():
-                key = ring.producer, ring.schema, reader
-                self.high_water[key] = max(lag, self.high_water.get(key, 0))
         return reply
 
     async def order(self, command: Command) -> None:

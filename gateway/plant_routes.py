@@ -20,6 +20,9 @@ from tickplant.gateway.prometheus_text import metrics_text
 from tickplant.gateway.services import Services
 from tickplant.runtime.control import Command, Restart, Resync, Status
 
+METRICS_S: Final = 2.0
+"""How long a scrape waits for the supervisor and the engines: less than any scraper does."""
+
 _READ: Final = errors(400, 401, 403, 421, 429, 503)
 _ORDER: Final = errors(400, 401, 403, 409, 413, 421, 429, 503)
 
@@ -59,13 +62,17 @@ async def health(services: NamedDependency[Services]) -> Health:
 )
 async def metrics(services: NamedDependency[Services]) -> Response[bytes]:
     """Counters, gauges and histograms of the plant and of this gateway."""
-    found: Status | None = None
-    try:
-        found = await services.plant.status()
-    except ControlError:
-        services.counts["status_failures"] += 1
-    topics = await services.hub.topics()
-    body = metrics_text(services, found, topics, asyncio.get_running_loop().time())
+    answer, listing = await asyncio.gather(
+        asyncio.wait_for(services.plant.status(), METRICS_S),
+        asyncio.wait_for(services.hub.look(), METRICS_S),
+        return_exceptions=True,
+    )
+    for one in (answer, listing):  # who hangs is left out, and the ages of topics go on
+        if isinstance(one, BaseException) and not isinstance(one, ControlError | TimeoutError):
+            raise one
+    found = answer if isinstance(answer, Status) else None
+    services.counts["status_failures"] += found is None
+    body = metrics_text(services, found, services.hub.listed, asyncio.get_running_loop().time())
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -1,7 +1,7 @@
-"""Metrics of a plant in the text format of Prometheus, under names that stay.
+"""Metrics of a plant in the text format of Prometheus, under the names of the catalogue.
 
-What a process counts comes from its last report, see `tickplant status --json`; latencies and the age of topics are
-what this gateway has seen of the messages that its clients want.
+What a process counts comes from its last report, see `tickplant status --json`; the ages of topics and of messages are
+what this gateway has seen.
 """
 
 from __future__ import annotations
@@ -10,89 +10,54 @@ import contextlib
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-from tickplant.gateway.latencies import BOUNDS_S, STAGES
+from tickplant.gateway.metric_catalogue import COUNTED, METRICS, PREFIX
 from tickplant.gateway.services import Services
+from tickplant.records.ages import BEYOND
+from tickplant.records.layouts import GapCause
 from tickplant.runtime.control import ProcessStatus, Status
-from tickplant.wire import TopicInfo, split_topic
+from tickplant.wire import TICK_CHANNELS, TopicInfo, split_topic
 
-Kind = Literal["counter", "gauge", "histogram"]
+_ZEROS: Final = {"feed_gaps_by_cause_total": {cause.name.lower(): 0 for cause in GapCause}}
+"""Samples that are there before there is anything to count: the first one is then seen as an increase."""
 
-
-class _Known(NamedTuple):
-    """How a number that processes of a role report is called."""
-
-    name: str
-    kind: Kind
-    about: str
-    label: str = ""  # of a table: what its keys are
-
-
-_COUNTERS: Final[dict[str, dict[str, _Known]]] = {
-    "feed": {
-        "frames": _Known("feed_frames_total", "counter", "Frames received."),
-        "bytes": _Known("feed_received_bytes_total", "counter", "Bytes of frames received."),
-        "ticks": _Known("feed_records_total", "counter", "Records made."),
-        "kinds": _Known("feed_records_by_kind_total", "counter", "Records made, by kind.", "kind"),
-        "gaps": _Known("feed_gaps_total", "counter", "Gaps recorded."),
-        "gap_causes": _Known("feed_gaps_by_cause_total", "counter", "Gaps recorded, by cause.", "cause"),
-        "statuses": _Known("feed_statuses_total", "counter", "Statuses recorded, by code.", "code"),
-        "rejected": _Known("feed_rejected_frames_total", "counter", "Frames that could not be read."),
-        "duplicates": _Known("feed_duplicates_total", "counter", "Records that came twice and were dropped."),
-        "dropped": _Known("feed_dropped_records_total", "counter", "Records for which the ring had no room."),
-        "backfilled": _Known("feed_backfilled_records_total", "counter", "Missed records fetched later."),
-        "resyncs": _Known("feed_resyncs_total", "counter", "Books fetched anew."),
-        "fallbacks": _Known("feed_slow_decodes_total", "counter", "Frames that the reference decoder read."),
-        "connections_lost": _Known("feed_connections_lost_total", "counter", "Connections lost."),
-        "handovers": _Known("feed_handovers_total", "counter", "Connections replaced as planned."),
-        "circuits_opened": _Known("feed_circuits_opened_total", "counter", "Times that an address was left alone."),
-        "capture_lost": _Known("feed_capture_lost_frames_total", "counter", "Frames that the capture lacks."),
-    },
-    "engine": {
-        "records": _Known("engine_records_total", "counter", "Ticks consumed."),
-        "messages": _Known("engine_messages_total", "counter", "Messages published."),
-        "overruns": _Known("engine_overruns_total", "counter", "Times that the engine was overtaken by a ring."),
-        "rebuilds": _Known("engine_rebuilds_total", "counter", "Recoveries from the store."),
-        "rebuilding": _Known("engine_rebuilding", "gauge", "Feeds whose state is being recovered."),
-        "subscriptions": _Known("engine_subscriptions", "gauge", "Subscriptions of all clients."),
-        "requests": _Known("engine_requests_total", "counter", "Requests answered."),
-        "requests_refused": _Known("engine_requests_refused_total", "counter", "Requests refused."),
-        "requests_recalled": _Known("engine_requests_recalled_total", "counter", "Ranges that came from the store."),
-        "replies_unread": _Known("engine_replies_unread_total", "counter", "Replies that nobody took."),
-        "recovery_bytes": _Known("engine_recovery_bytes", "gauge", "Messages kept for recovery."),
-        "checkpoints": _Known("engine_checkpoints_total", "counter", "Checkpoints stored."),
-        "clients_cut": _Known("engine_clients_cut_total", "counter", "Clients cut off, by reason.", "reason"),
-        "crossed": _Known("engine_crossed_books_total", "counter", "Events that left a book crossed."),
-    },
-    "writer": {
-        "records": _Known("writer_records_total", "counter", "Records made durable."),
-        "bytes": _Known("writer_stored_bytes_total", "counter", "Bytes written."),
-        "chunks": _Known("writer_chunks_total", "counter", "Chunks written."),
-        "flushes": _Known("writer_flushes_total", "counter", "Writes made durable."),
-        "lost": _Known("writer_lost_records_total", "counter", "Records that the writer has missed."),
-    },
-}
+_NO_MARKET: Final = "status"
+"""The channel of ticks that says nothing of how fresh a market is."""
 
 
 class _Text:
-    """Metrics by name, each with its HELP and TYPE once."""
+    """Samples by metric. Every metric of the catalogue has its HELP and TYPE, with a sample or without."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, list[str]] = {}
+        self._samples: dict[str, list[str]] = {name: [] for name in METRICS}
 
-    def add(
-        self, name: str, kind: Kind, about: str, value: float, labels: Mapping[str, str] | None = None, suffix: str = ""
-    ) -> None:
-        """One sample."""
-        lines = self._lines.setdefault(name, [f"# HELP tickplant_{name} {about}", f"# TYPE tickplant_{name} {kind}"])
-        words = ",".join(f'{key}="{_escaped(text)}"' for key, text in (labels or {}).items())
+    def add(self, name: str, value: float, *labels: str) -> None:
+        """One sample, with the values of its metric's labels."""
+        self._sample(name, "", value, dict(zip(METRICS[name].labels, labels, strict=True)))
+
+    def add_histogram(self, name: str, counts: Mapping[str, int], sum_s: float, *labels: str) -> None:
+        """One histogram; `counts` are by class, see `records/ages.py`."""
+        named = dict(zip(METRICS[name].labels, labels, strict=True))
+        total = 0
+        for bound, count in counts.items():
+            total += count
+            self._sample(name, "_bucket", total, {**named, "le": "+Inf" if bound == BEYOND else bound})
+        self._sample(name, "_sum", sum_s, named)
+        self._sample(name, "_count", total, named)
+
+    def _sample(self, name: str, suffix: str, value: float, labels: Mapping[str, str]) -> None:
+        words = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
         number = str(value) if isinstance(value, int) else repr(float(value))
-        lines.append(f"tickplant_{name}{suffix}{{{words}}} {number}" if words else f"tickplant_{name}{suffix} {number}")
+        self._samples[name].append(f"{PREFIX}{name}{suffix}{f'{{{words}}}' if words else ''} {number}")
 
     def encode(self) -> bytes:
         """The text."""
-        return "".join(f"{line}\n" for lines in self._lines.values() for line in lines).encode()
+        lines: list[str] = []
+        for name, samples in self._samples.items():
+            about, kind = METRICS[name].about, METRICS[name].kind
+            lines += [f"# HELP {PREFIX}{name} {about}", f"# TYPE {PREFIX}{name} {kind}", *samples]
+        return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _escaped(text: str) -> str:
@@ -104,104 +69,90 @@ def metrics_text(
 ) -> bytes:
     """All metrics. `status` None: the supervisor does not answer. `now_s`: of the loop's clock."""
     text = _Text()
-    text.add("supervisor_up", "gauge", "Whether the supervisor answers.", int(status is not None))
+    text.add("supervisor_up", int(status is not None))
     if status is not None:
         _plant(text, status)
-    for info, _ in topics:
-        venue, symbol, channel = split_topic(info.topic)
-        labels = {"venue": venue, "symbol": symbol, "channel": channel}
-        text.add("topic_records_total", "counter", "Records published, by topic.", info.next_seq, labels)
-        age_s = round(services.hub.age_s(info.topic, now_s), 3)
-        about = "Time since a topic was seen to grow; as exact as it is looked at."
-        text.add("topic_age_seconds", "gauge", about, age_s, labels)
-    for (producer, schema, reader), lag in services.plant.high_water.items():
-        labels = {"producer": producer, "schema": schema, "reader": reader}
-        about = "Most records that a reader was seen to be behind."
-        text.add("ring_lag_high_water_records", "gauge", about, lag, labels)
+    _topics(text, services, topics, now_s)
     _disk(text, services.readers.data_dir)
-    _latencies(text, services)
     _gateway(text, services)
     return text.encode()
 
 
 def _plant(text: _Text, status: Status) -> None:
-    text.add("healthy", "gauge", "Whether every process runs and all counts add up.", int(status.healthy))
-    text.add("uptime_seconds", "gauge", "Age of the plant.", status.uptime_s)
+    text.add("healthy", int(status.healthy))
+    text.add("uptime_seconds", status.uptime_s)
     for process in status.processes:
-        labels = {"process": process.name, "role": process.role}
-        up = int(process.state in ("running", "done"))
-        text.add("process_up", "gauge", "Whether a process runs.", up, labels)
-        text.add("process_uptime_seconds", "gauge", "Age of a process.", process.uptime_s, labels)
-        text.add("process_restarts_total", "counter", "Restarts of a process.", process.restarts, labels)
-        text.add("process_cpu_ratio", "gauge", "Share of one core.", process.cpu_percent / 100, labels)
-        about = "Resident memory."
-        text.add("process_resident_memory_bytes", "gauge", about, process.rss_bytes, labels)
-        trouble = int(bool(process.counters.get("trouble")))
-        text.add("process_trouble", "gauge", "Whether a process says that it cannot work.", trouble, labels)
+        whose = process.name, process.role
+        text.add("process_up", int(process.state in ("running", "done")), *whose)
+        text.add("process_uptime_seconds", process.uptime_s, *whose)
+        text.add("process_restarts_total", process.restarts, *whose)
+        text.add("process_cpu_ratio", process.cpu_percent / 100, *whose)
+        text.add("process_resident_memory_bytes", process.rss_bytes, *whose)
+        text.add("process_trouble", int(bool(process.counters.get("trouble"))), *whose)
         _counters(text, process)
     for ring in status.rings:
-        labels = {"producer": ring.producer, "schema": ring.schema}
-        text.add("ring_records_total", "counter", "Records published into a ring.", ring.head, labels)
-        text.add("ring_capacity_records", "gauge", "Slots of a ring.", ring.capacity, labels)
-        for reader, lag in ring.lag.items():
-            text.add("ring_lag_records", "gauge", "Records that a reader is behind.", lag, {**labels, "reader": reader})
-        for reader, lost in ring.lost.items():
-            about = "Records that a reader has missed."
-            text.add("ring_lost_records_total", "counter", about, lost, {**labels, "reader": reader})
+        which = ring.producer, ring.schema
+        text.add("ring_records_total", ring.head, *which)
+        text.add("ring_capacity_records", ring.capacity, *which)
+        for name, numbers in (
+            ("ring_lag_records", ring.lag),
+            ("ring_lag_high_water_records", ring.most),
+            ("ring_lost_records_total", ring.lost),
+        ):
+            for reader, number in numbers.items():
+                text.add(name, number, *which, reader)
     for account in status.accounts:
-        labels = {"producer": account.producer, "total": account.total}
-        text.add("account_off", "gauge", "By how much a count does not add up.", account.off, labels)
+        text.add("account_off", account.off, account.producer, account.total)
 
 
 def _counters(text: _Text, process: ProcessStatus) -> None:
-    for key, known in _COUNTERS.get(process.role, {}).items():
-        value = process.counters.get(key)
-        labels = {"process": process.name}
-        if isinstance(value, dict) and known.label:
-            for word, number in value.items():
-                text.add(known.name, known.kind, known.about, number, {**labels, known.label: word})
+    counters = process.counters
+    for key, name in COUNTED.get(process.role, {}).items():
+        value = counters.get(key)
+        if isinstance(value, dict):
+            if METRICS[name].kind == "histogram":
+                sum_s = counters.get(f"{key}_s")
+                text.add_histogram(name, value, sum_s if isinstance(sum_s, float) else 0.0, process.name)
+            else:
+                for word, number in {**_ZEROS.get(name, {}), **value}.items():
+                    text.add(name, number, process.name, word)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            text.add(known.name, known.kind, known.about, value, labels)
+            text.add(name, value, process.name)
+    offset_s = counters.get("clock_offset_s")
+    if isinstance(offset_s, float):
+        text.add("feed_clock_offset_seconds", offset_s, process.name, str(counters.get("venue", "")))
+
+
+def _topics(text: _Text, services: Services, topics: Iterable[tuple[TopicInfo, int]], now_s: float) -> None:
+    ages: dict[tuple[str, str], float] = {}
+    for info, _ in topics:
+        venue, symbol, channel = split_topic(info.topic)
+        text.add("topic_records_total", info.next_seq, venue, symbol, channel)
+        age_s = round(services.hub.age_s(info.topic, now_s), 3)
+        text.add("topic_age_seconds", age_s, venue, symbol, channel)
+        if channel in TICK_CHANNELS and channel != _NO_MARKET:
+            ages[venue, symbol] = min(age_s, ages.get((venue, symbol), age_s))
+    for (venue, symbol), age_s in ages.items():
+        text.add("symbol_age_seconds", age_s, venue, symbol)
 
 
 def _disk(text: _Text, data_dir: Path) -> None:
     with contextlib.suppress(OSError):  # not yet there
         usage = shutil.disk_usage(data_dir)
-        text.add("disk_size_bytes", "gauge", "Size of the file system that holds the store.", usage.total)
-        text.add("disk_free_bytes", "gauge", "What is free of it.", usage.free)
-
-
-def _latencies(text: _Text, services: Services) -> None:
-    for stage, about in STAGES.items():
-        histogram = services.hub.latencies[stage]
-        name = f"{stage}_seconds"
-        total = 0
-        for bound_s, count in zip(BOUNDS_S, histogram.counts, strict=False):
-            total += count
-            text.add(name, "histogram", about, total, {"le": repr(bound_s)}, "_bucket")
-        text.add(name, "histogram", about, histogram.count, {"le": "+Inf"}, "_bucket")
-        text.add(name, "histogram", about, histogram.sum_s, suffix="_sum")
-        text.add(name, "histogram", about, histogram.count, suffix="_count")
+        text.add("disk_size_bytes", usage.total)
+        text.add("disk_free_bytes", usage.free)
 
 
 def _gateway(text: _Text, services: Services) -> None:
-    counts = services.counts
+    counts, hub = services.counts, services.hub
     for kind in ("sse", "ws"):
-        text.add("gateway_clients", "gauge", "Clients of streams.", counts[f"{kind}_clients"], {"kind": kind})
-    for key, about in (
-        ("events_bytes", "Bytes of events sent."),
-        ("events_dropped", "Events dropped for slow clients."),
-        ("stalled", "Clients cut off since they took nothing."),
-        ("orders", "Orders of admins carried out."),
-    ):
-        text.add(f"gateway_{key}_total", "counter", about, counts[key])
-    refused = services.admission[0].refused if services.admission else 0
-    text.add("gateway_refused_total", "counter", "Requests refused before they reached a route.", refused)
-    text.add("gateway_downloads", "gauge", "Ranges of the store that are being read.", services.readers.busy)
-    for link in services.hub.links:
-        labels = {"engine": link.publish}
-        text.add("gateway_messages_total", "counter", "Messages received of an engine.", link.messages, labels)
-        about = "Records recovered of an engine."
-        text.add("gateway_recovered_records_total", "counter", about, link.recovered_records, labels)
-        about = "Records that an engine could not give any more."
-        text.add("gateway_lost_records_total", "counter", about, link.lost_records, labels)
+        text.add("gateway_clients", counts[f"{kind}_clients"], kind)
+    for key in ("events_bytes", "events_dropped", "stalled", "orders"):
+        text.add(f"gateway_{key}_total", counts[key])
+    text.add("gateway_refused_total", services.admission[0].refused if services.admission else 0)
+    text.add("gateway_downloads", services.readers.busy)
+    text.add_histogram("stage_gateway_seconds", hub.deliveries.counts, hub.deliveries.sum_s)
+    for link in hub.links:
+        text.add("gateway_messages_total", link.messages, link.publish)
+        text.add("gateway_recovered_records_total", link.recovered_records, link.publish)
+        text.add("gateway_lost_records_total", link.lost_records, link.publish)

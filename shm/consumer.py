@@ -46,6 +46,7 @@ class Consumer:
         self.name = name
         self.label = label
         self.mode = mode
+        self.most_behind = 0  # how many published records were not read yet, at most, when this one came to read
         self._dtype = dtype
         self._nothing = np.empty(0, dtype)
         self._record_words = dtype.itemsize // WORD_BYTES
@@ -93,7 +94,9 @@ class Consumer:
             RingError: this consumer was evicted or is closed.
         """
         # Enough to know that there is nothing, and to size the copy; the kernel looks again, in the right order.
-        count = min(self._cells[CURSOR] - self._cells[self._next], max_records)
+        behind = self._cells[CURSOR] - self._cells[self._next]
+        self.most_behind = max(self.most_behind, behind)
+        count = min(behind, max_records)
         if count <= 0:
             return self._nothing
         if self._lock is None:

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import filecmp
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
+from tickplant.records.ages import Ages
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.merge import join_records
 from tickplant.writer.format.chunk_bounds import Bounds
@@ -124,9 +126,12 @@ class Journal:
         chunk_records: int = 1 << 16,
         level: int = 3,
         files: Files | None = None,
+        ages: Ages | None = None,
         while_reading: WhileReading = lambda: None,
     ) -> None:
         """Open or create the journal; `while_reading` is called again and again while its last file is scanned.
+
+        `ages` counts how old records, then TICK, are when they are durable.
 
         Raises StoreError where that is not possible, or another process has it open.
         """
@@ -142,6 +147,7 @@ class Journal:
         self.pending_records = 0
         self.bytes_written = 0
         self._files = files or Files()
+        self._ages = ages
         self._pending: list[NDArray[np.void]] = []
         self._path = self.directory / f"{0:020d}{JOURNAL_SUFFIX}"
         self._fd = self._index_fd = self._directory_fd = -1
@@ -217,6 +223,8 @@ class Journal:
         self.bytes_written += len(data)
         self.durable_seq += len(records)
         self._pending, self.pending_records = [], 0
+        if self._ages:
+            self._ages.since_receipt(records, time.time_ns())
         self._append_index(offset, chunks)
         return self.durable_seq
 

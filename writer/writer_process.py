@@ -17,6 +17,8 @@ from typing import Final
 import structlog
 
 from tickplant.errors import StoreError
+from tickplant.records import ages
+from tickplant.records.ages import Ages
 from tickplant.records.layouts import Schema
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
@@ -43,7 +45,8 @@ LAST_TRIES: Final = 5
 class Input:
     """One ring and its journal."""
 
-    def __init__(self, consumer: Consumer, journal: Journal, capacity_records: int) -> None:
+    def __init__(self, ref: RingRef, consumer: Consumer, journal: Journal, capacity_records: int) -> None:
+        self.ref = ref
         self.consumer = consumer
         self.journal = journal
         self.capacity_records = capacity_records
@@ -84,6 +87,7 @@ class WriterProcess:
         self._tries = 0
         self._trouble = ""  # why the disk refuses; empty while it does not
         self._counts = {"records": 0, "bytes": 0, "flushes": 0, "flush_errors": 0, "lost": 0, "damaged": 0}
+        self._ages = Ages()  # of ticks when they are durable
         self._inputs: list[Input] = []
         self._loop = resources.enter_context(
             ChildLoop(spec.plant, spec.name, lambda: (self.counters(), self.accounts()))
@@ -117,6 +121,9 @@ class WriterProcess:
             **self._counts,
             "pending": sum(source.journal.pending_records for source in self._inputs),
             "trouble": self._trouble,
+            "most_behind": {source.ref.name: source.consumer.most_behind for source in self._inputs},
+            "age_durable": self._ages.report(),
+            "age_durable_s": self._ages.sum_s,
             "durable": {
                 f"{source.journal.producer}/{source.journal.schema.name.lower()}": source.journal.durable_seq
                 for source in self._inputs
@@ -227,7 +234,7 @@ class WriterProcess:
             raise StoreError(message, path=journal.directory)
         start = min(max(journal.next_seq, ring.start), head)
         consumer = resources.enter_context(ring.consumer(self.spec.name, Mode.GATING, start=start))
-        source = Input(consumer, journal, ring.capacity_records)
+        source = Input(ref, consumer, journal, ring.capacity_records)
         missing = consumer.position - journal.next_seq
         if missing > 0:
             source.lost = missing
@@ -251,6 +258,7 @@ class WriterProcess:
                     rotate_bytes=config.rotate_mib << 20,
                     chunk_records=config.chunk_records,
                     level=config.compression_level,
+                    ages=self._ages if schema is Schema.TICK else None,
                     while_reading=self._loop.beat,
                 )
             except StoreError as error:
@@ -267,6 +275,7 @@ class WriterProcess:
 def warm_up() -> None:
     """Compile or load the kernels of every writer."""
     prepare_ring()
+    ages.prepare_kernels()
     warm_up_codec()
 
 

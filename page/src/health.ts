@@ -13,6 +13,7 @@ const WINDOW_MS = 60_000; // of the latencies
 const STAGES: [string, string, string][] = [
   ["stage_venue", "Venue → receive", "two machines' clocks"],
   ["stage_plant", "Receive → published", "feed, ring, engine"],
+  ["stage_durable", "Receive → durable", "ring, writer, disk"],
   ["stage_gateway", "Published → gateway", "socket"],
 ];
 /** What a process of each role counts as its work. */
@@ -103,7 +104,7 @@ export class Health {
           ? `${bad[0].name} ${bad[0].counters["trouble"] ? "in trouble" : bad[0].state}`
           : "plant not healthy",
     );
-    const stages = new Map(metrics ? STAGES.map(([name]) => [name, bucketsOf(metrics, name)]) : []);
+    const stages = new Map(metrics ? STAGES.map(([name]) => [name, bucketsOf(metrics, `${name}_seconds`)]) : []);
     this.#readings.push({ at: performance.now(), status, stages });
     this.#readings = this.#readings.filter((one) => performance.now() - one.at < WINDOW_MS + 2 * POLL_MS);
     const before = this.#readings.at(-2);
@@ -185,7 +186,7 @@ export class Health {
     this.#rings.fill(status.rings.flatMap((ring) => this.#ringRows(ring, before, seconds, high)));
     this.#stages.fill(STAGES.map(([name, words, note]) => this.#stageRow(name, words, note)));
     this.#fresh.fill(this.#freshRows(metrics.get("topic_age_seconds") ?? []), "no topics yet");
-    const causes = metrics.get("feed_gaps_by_cause_total") ?? [];
+    const causes = (metrics.get("feed_gaps_by_cause_total") ?? []).filter(({ value }) => value > 0);
     this.#causes.fill(
       causes.map(({ labels, value }) =>
         this.#causes.row([labels["process"] ?? "", (labels["cause"] ?? "").replace("_", " "), numberText(value)]),
@@ -203,7 +204,7 @@ export class Health {
       "span",
       {},
       words,
-      h("span", { class: "note" }, ` ${count ? note : "no client is attached: open a market"}`),
+      h("span", { class: "note" }, ` ${count || name !== "stage_gateway" ? note : "no client is attached: open a market"}`),
     );
     return this.#stages.row([title, ...texts, numberText(count)]);
   }

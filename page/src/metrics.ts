@@ -25,10 +25,14 @@ export function parseMetrics(text: string): Map<string, Sample[]> {
 /** A histogram: counts up to each bound, cumulated. */
 export type Buckets = { bound: number; count: number }[];
 
+/** That of all processes together. */
 export function bucketsOf(metrics: Map<string, Sample[]>, name: string): Buckets {
-  return (metrics.get(`${name}_bucket`) ?? [])
-    .map(({ labels, value }) => ({ bound: labels["le"] === "+Inf" ? Infinity : Number(labels["le"]), count: value }))
-    .sort((a, b) => a.bound - b.bound);
+  const counts = new Map<number, number>();
+  for (const { labels, value } of metrics.get(`${name}_bucket`) ?? []) {
+    const bound = labels["le"] === "+Inf" ? Infinity : Number(labels["le"]);
+    counts.set(bound, (counts.get(bound) ?? 0) + value);
+  }
+  return [...counts].map(([bound, count]) => ({ bound, count })).sort((a, b) => a.bound - b.bound);
 }
 
 /** What has come between two readings of a histogram. */

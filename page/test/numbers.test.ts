@@ -53,9 +53,12 @@ test("metrics are read with their labels, and quantiles are bounds that hold", (
     [
       "# HELP tickplant_x About.",
       'tickplant_x{a="1",b="q\\"uo\\\\te"} 2.5',
-      'tickplant_s_seconds_bucket{le="0.001"} 50',
-      'tickplant_s_seconds_bucket{le="0.01"} 99',
-      'tickplant_s_seconds_bucket{le="+Inf"} 100',
+      'tickplant_s_seconds_bucket{process="one",le="0.001"} 20',
+      'tickplant_s_seconds_bucket{process="one",le="0.01"} 20',
+      'tickplant_s_seconds_bucket{process="one",le="+Inf"} 20',
+      'tickplant_s_seconds_bucket{le="0.001"} 30',
+      'tickplant_s_seconds_bucket{le="0.01"} 79',
+      'tickplant_s_seconds_bucket{le="+Inf"} 80',
       "tickplant_up 1",
     ].join("\n"),
   );

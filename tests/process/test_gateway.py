@@ -28,6 +28,7 @@ from stream_reader import StreamReader
 from value_proof import HAWKES, NAME, TOPIC, expect_hawkes_over_all_trades
 
 from tickplant.gateway.admission import Tokens
+from tickplant.gateway.metric_catalogue import COUNTED
 from tickplant.gateway.web_server import Connections, listen, serving
 from tickplant.runtime.config import GatewayConfig
 from tickplant.runtime.job_specs import GatewaySpec, Plant
@@ -103,9 +104,33 @@ def test_it_answers_from_engine_store_and_supervisor(running: Running) -> None:
         (seq, f"{price:.8f}")
         for seq, price in zip(expected["seq"].to_pylist(), expected["price"].to_pylist(), strict=True)
     ]
+
+
+MAY_LACK = {"capture_lost", "clients_cut"}
+"""Counters that a process reports only where there is something to count."""
+
+
+def test_metrics_have_every_counter_and_stage_of_a_plant(running: Running) -> None:
     metrics = running.get("/metrics").text
     assert 'tickplant_process_up{process="writer",role="writer"} 1' in metrics
     assert "tickplant_supervisor_up 1" in metrics
+    for role, counted in COUNTED.items():
+        (process,) = [one for one in running.plant.status()["processes"] if one["role"] == role]
+        assert counted.keys() - process["counters"].keys() <= MAY_LACK
+    samples = (line.rpartition(" ") for line in metrics.splitlines() if not line.startswith("#"))
+    values = {name: float(number) for name, _, number in samples}
+    for stage, process in (("venue", "binance"), ("plant", "engine"), ("durable", "writer")):
+        assert values[f'tickplant_stage_{stage}_seconds_count{{process="{process}"}}'] > 0
+        # One machine, one clock: nothing comes before it was sent.
+        assert values[f'tickplant_stage_{stage}_seconds_sum{{process="{process}"}}'] > 0
+    assert 0 <= values['tickplant_feed_clock_offset_seconds{process="binance",venue="binance"}'] < DEADLINE_S
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        assert values[f'tickplant_symbol_age_seconds{{venue="binance",symbol="{symbol}"}}'] < DEADLINE_S
+    for reader in ("writer", "engine"):
+        lag = f'{{producer="binance",schema="tick",reader="{reader}"}}'
+        assert values[f"tickplant_ring_lag_high_water_records{lag}"] >= max(
+            1, values[f"tickplant_ring_lag_records{lag}"]
+        )
 
 
 def read(running: Running, topics: str, reader: StreamReader, until: Callable[[], bool]) -> None:

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import pty
-import select
-import subprocess
-import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +11,8 @@ import pytest
 from listener import Listener
 from made_past import fill, past_ticks
 from made_records import START_NS
-from plant_process import DEADLINE_S, free_port, wait_for
+from plant_process import free_port, wait_for
+from pty_terminal import Terminal
 
 from tickplant import ReplayControl
 from tickplant.books.fold import Fold
@@ -49,33 +43,12 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Terminal:
+class Replay(Terminal):
     """`tickplant replay` in a terminal of its own."""
 
     def __init__(self, data_dir: Path, *words: str) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        self._end, fd = pty.openpty()
-        command = [sys.executable, "-m", "tickplant", "replay", "--data", data_dir, "--bind", self.address, *words]
-        self.process = subprocess.Popen(
-            [*map(str, command)],
-            stdin=fd,
-            stdout=fd,
-            stderr=fd,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # only this makes it its own
-        )
-        os.close(fd)
-        self.shown = ""
-
-    def press(self, keys: str) -> None:
-        os.write(self._end, keys.encode())
-
-    def read(self) -> str:
-        """All that it has shown so far."""
-        with contextlib.suppress(OSError):  # Linux says so where the other end is closed
-            while select.select([self._end], [], [], 0)[0]:
-                self.shown += os.read(self._end, 4096).decode(errors="replace")
-        return self.shown
+        super().__init__("replay", "--data", data_dir, "--bind", self.address, *words)
 
     def control_address(self) -> str:
         def found() -> str:
@@ -85,22 +58,11 @@ class Terminal:
 
         return wait_for("the address of its controls", found)
 
-    def end(self) -> int:
-        deadline = wait_for("its end", lambda: (self.read(), self.process.poll() is not None)[1])
-        assert deadline
-        return self.process.wait(DEADLINE_S)
-
 
 @contextlib.contextmanager
-def terminal(data_dir: Path, *words: str) -> Iterator[Terminal]:
-    one = Terminal(data_dir, *words)
-    try:
+def terminal(data_dir: Path, *words: str) -> Iterator[Replay]:
+    with contextlib.closing(Replay(data_dir, *words)) as one:
         yield one
-    finally:
-        if one.process.poll() is None:
-            one.process.terminate()
-            one.process.wait(DEADLINE_S)
-        os.close(one._end)
 
 
 def until(control: ReplayControl, what: str, condition: object) -> Position:
@@ -178,8 +140,8 @@ def test_q_ends_it_and_the_terminal_is_as_before(data_dir: Path) -> None:
         listener = Listener(shown.address)
         with ReplayControl(shown.control_address()) as control:
             until(control, "the first records", lambda at: at.records > 0)
-            assert not termios.tcgetattr(shown._end)[3] & termios.ICANON
+            assert not shown.gives_lines
             shown.press("q")
         shown.end()
         listener.close()
-        assert termios.tcgetattr(shown._end)[3] & termios.ICANON
+        assert shown.gives_lines

@@ -36,10 +36,18 @@ STATUS = Status(
             restarts=1,
             cpu_percent=2.5,
             rss_bytes=1 << 20,
-            counters={"ticks": 7, "gap_causes": {"sequence": 3}, "trouble": ""},
+            counters={
+                "ticks": 7,
+                "gap_causes": {"sequence": 3},
+                "trouble": "",
+                "venue": "binance",
+                "clock_offset_s": 0.25,
+                "age_received": {"0.0001": 2, "10.0": 1, "inf": 1},
+                "age_received_s": 31.5,
+            },
         )
     ],
-    rings=[RingStatus("feed", "tick", 100, 1024, {"writer": 5}, {"engine": 2})],
+    rings=[RingStatus("feed", "tick", 100, 1024, {"writer": 5}, {"engine": 2}, {"writer": 9})],
     accounts=[],
 )
 
@@ -49,7 +57,6 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.orders: list[Command] = []
-        self.high_water = {("feed", "tick", "writer"): 9}
 
     async def status(self) -> Status:
         """Always the same."""

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tickplant.errors import ConfigError
 from tickplant.gateway.admission import Tokens, needed_scope
 from tickplant.gateway.gateway_process import tokens_of
 from tickplant.gateway.history_text import LONG
+from tickplant.gateway.metric_catalogue import METRICS
 from tickplant.gateway.problems import MEDIA_TYPE
 from tickplant.runtime import credentials, redaction
 from tickplant.runtime.config import GatewayConfig
@@ -233,6 +235,18 @@ def test_metrics_have_help_type_and_unique_samples(tmp_path: Path, data: Path) -
         assert 'tickplant_feed_gaps_by_cause_total{process="feed",cause="sequence"} 3' in samples
         assert 'tickplant_ring_lost_records_total{producer="feed",schema="tick",reader="engine"} 2' in samples
         assert 'tickplant_topic_records_total{venue="venue",symbol="S1",channel="trade"} 1' in samples
+        assert 'tickplant_symbol_age_seconds{venue="venue",symbol="S1"} 0.0' in samples
+        assert 'tickplant_feed_clock_offset_seconds{process="feed",venue="binance"} 0.25' in samples
+        assert 'tickplant_ring_lag_high_water_records{producer="feed",schema="tick",reader="writer"} 9' in samples
+        stage = 'tickplant_stage_venue_seconds{}{{process="feed"{}}} {}'
+        assert [line for line in samples if line.startswith("tickplant_stage_venue")] == [
+            stage.format("_bucket", ',le="0.0001"', 2),
+            stage.format("_bucket", ',le="10.0"', 3),
+            stage.format("_bucket", ',le="+Inf"', 4),
+            stage.format("_sum", "", 31.5),
+            stage.format("_count", "", 4),
+        ]
+        assert re.findall(r"^# TYPE tickplant_(\w+)", text, re.MULTILINE) == list(METRICS)
 
     run(test, tmp_path, data)
 

@@ -20,6 +20,7 @@ from tickplant.cli.output import finish_streams, prepare_streams
 COMMANDS: Final = {
     "up": ("launch", "Launch the plant and stay with it until Ctrl-C."),
     "status": ("plant", "Show how the plant is."),
+    "top": ("top", "Watch the plant at a terminal: processes, rings and gaps, in place."),
     "stop": ("plant", "Drain the plant into the store and end it."),
     "restart": ("plant", "Restart the process NAME; it goes on where it was."),
     "resync": ("plant", "Fetch the book of SYMBOL (or of all symbols) of FEED again."),

@@ -25,7 +25,7 @@ STOP_LOOK_S = 0.05
 STOP_S = 600.0  # for a plant that does not say how long it may take
 
 
-def _run_dir(data_dir: Path) -> Path:
+def run_dir_of(data_dir: Path) -> Path:
     """The run folder of the plant that holds a data directory. Raises ControlError where there is none."""
     holder, holds = last_holder(data_dir)
     folder = Path(holder.run_dir or cfg.run_dir(cfg.plant_id(data_dir)))
@@ -36,7 +36,7 @@ def _run_dir(data_dir: Path) -> Path:
 
 def ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
     """What the plant of a data directory answers. Raises ControlError."""
-    client = ControlClient(cfg.control_address(_run_dir(data_dir)), "command")
+    client = ControlClient(cfg.control_address(run_dir_of(data_dir)), "command")
     try:
         return client.request(message, timeout_s=timeout_s)
     finally:

@@ -6,13 +6,11 @@ import contextlib
 import os
 import select
 import signal
-import sys
-import termios
 import threading
-import tty
 from types import TracebackType
 from typing import Final, Self
 
+from tickplant.cli.terminal_keys import READ_BYTES, first_key, single_keys, terminal
 from tickplant.client.replay_control import ReplayControl
 from tickplant.errors import ControlError
 from tickplant.runtime.control import Playback
@@ -29,8 +27,6 @@ _KEYS: Final = {
     b"1": Playback(speed=1.0),
     b"m": Playback(speed="max"),
 }
-_LONGEST: Final = 3
-READ_BYTES: Final = 64
 
 
 class ReplayKeys:
@@ -54,11 +50,9 @@ class ReplayKeys:
 
     def __enter__(self) -> Self:
         self._resources = contextlib.ExitStack()
-        fd = _terminal()
+        fd = terminal()
         if fd is not None:
-            before = termios.tcgetattr(fd)
-            self._resources.callback(termios.tcsetattr, fd, termios.TCSADRAIN, before)
-            tty.setcbreak(fd, termios.TCSADRAIN)
+            self._resources.enter_context(single_keys(fd))
             ended, end = os.pipe()
             self._thread = threading.Thread(target=self._listen, args=(fd, ended), name="keys", daemon=True)
             self._resources.callback(os.close, ended)
@@ -82,7 +76,7 @@ class ReplayKeys:
                     return  # the terminal has gone
                 typed += data
                 while typed:
-                    key, typed = _first_key(typed)
+                    key, typed = first_key(typed, _KEYS)
                     # The plant is starting, or ending: the key is as good as not typed.
                     with contextlib.suppress(ControlError):
                         self._press(control, key)
@@ -101,20 +95,3 @@ class ReplayKeys:
         elif message := _KEYS.get(key):
             self._paused |= message.step > 0
             control.send(message)
-
-
-def _terminal() -> int | None:
-    """The descriptor of stdin, where that is a terminal whose foreground this process has."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        fd = sys.stdin.fileno()
-        if os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp():
-            return fd
-    return None
-
-
-def _first_key(typed: bytes) -> tuple[bytes, bytes]:
-    """The first key of what was typed, and the rest. An arrow is three bytes."""
-    for length in (_LONGEST, 1):
-        if typed[:length] in _KEYS:
-            return typed[:length], typed[length:]
-    return typed[:1], typed[1:]

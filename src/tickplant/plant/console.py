@@ -6,26 +6,20 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from tickplant.plant.figures import Rates, duration_text, process_table, ring_name
+from tickplant.plant.text_grid import lines_of
 from tickplant.printable import printable
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.control import ProcessStatus, Status, duty, trouble_sentence
+from tickplant.runtime.control import Status, trouble_sentence
 
-_STYLES = {
-    "running": "green",
-    "done": "green",
-    "starting": "yellow",
-    "stopping": "yellow",
-    "backoff": "red",
-    "fatal": "bold red",
-}
+UNCUT: Final = 1 << 16
+"""A width at which no line is cut."""
 
 
 class Plant(Protocol):
@@ -91,7 +85,7 @@ class LiveView(View):
         super().__init__(title)
         self._console = console
         self._live = live
-        self._before: dict[str, tuple[float, int]] = {}
+        self._rates = Rates()
 
     def report(self, level: str, sentence: str) -> None:
         """An event: a line above the table."""
@@ -112,87 +106,46 @@ class LiveView(View):
         elif not plant.running:
             hint = Text("starting; the first start compiles its kernels, which takes up to a minute", style="yellow")
         with contextlib.suppress(OSError):
-            self._live.update(Group(_table(status, self._rates(status)), hint), refresh=True)
-
-    def _rates(self, status: Status) -> dict[str, float]:
-        rates = {}
-        now_s = time.monotonic()
-        for process in status.processes:
-            total = records_of(process)
-            before_s, before = self._before.get(process.name, (now_s, total))
-            rates[process.name] = (total - before) / (now_s - before_s) if now_s > before_s else 0.0
-            self._before[process.name] = (now_s, total)
-        return rates
+            self._rates.see(status, time.monotonic())
+            lines = _process_lines(status, self._console.width, self._rates)
+            self._live.update(Group(*lines, hint), refresh=True)
 
 
-def records_of(process: ProcessStatus) -> int:
-    """The one number that says how much a process has done: ticks made, records consumed or stored."""
-    for key in ("ticks", "records", "frames"):
-        value = process.counters.get(key)
-        if isinstance(value, int):
-            return value
-    return 0
-
-
-def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
-    title = f"tickplant  {escape(printable(status.data_dir))}  up {_duration(status.uptime_s)}"
-    table = Table(title=title, title_justify="left", box=None)
-    for name in ("process", "role", "state", "pid", "cpu", "memory", "restarts", "records", "per second", "note"):
-        table.add_column(name, justify="left" if name in ("process", "role", "state", "note") else "right")
-    behind = {label: lag for ring in status.rings for label, lag in ring.lag.items() if lag > ring.capacity // 2}
-    for process in status.processes:
-        records = records_of(process)
-        numbers = {key: process.counters.get(key) for key in ("rejected", "gaps", "lost")}
-        notes = [f"{key} {number:,}" for key, number in numbers.items() if number and isinstance(number, int)]
-        frames, fallbacks = (process.counters.get(key) for key in ("frames", "fallbacks"))
-        if isinstance(frames, int) and isinstance(fallbacks, int) and fallbacks > max(frames // 10, 1000):
-            notes.append(f"decoded slowly {fallbacks:,}")
-        if process.counters.get("trouble"):
-            notes.append(f"cannot {duty(process.role)}")
-        if process.name in behind:
-            notes.append(f"behind by {behind[process.name]:,}")
-        rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""
-        table.add_row(
-            process.name,
-            process.role,
-            Text(process.state, style=_STYLES.get(process.state, "")),
-            str(process.pid or ""),
-            f"{process.cpu_percent:.1f}%",
-            f"{process.rss_bytes >> 20} MiB",
-            str(process.restarts),
-            f"{records:,}" if records else "",
-            rate,
-            ", ".join(notes),
-        )
-    return table
+def _process_lines(status: Status, width: int, rates: Rates | None = None) -> list[Text]:
+    title = Text(f"tickplant  up {duration_text(status.uptime_s)}  {printable(status.data_dir)}", style="italic")
+    title.truncate(width, overflow="ellipsis")
+    heading, rows = lines_of(process_table(status, rates), width)
+    return [title, heading, *(line for row in rows for line in row)]
 
 
 def print_status(status: Status) -> None:
-    """The table once, for `tickplant status`."""
+    """For `tickplant status`. At a terminal all fits its width; elsewhere nothing is cut, and a line is a line."""
     console = Console()
-    console.print(_table(status))
+    unbroken = not console.is_terminal
+    for line in _process_lines(status, UNCUT if unbroken else console.width):
+        console.print(line, soft_wrap=True)
     for page in pages(status):
-        console.print(Text(f"in a browser: {printable(page)}", style="dim"))
+        console.print(Text(f"in a browser: {printable(page)}", style="dim"), soft_wrap=True)
     for process in status.processes:
         if trouble := process.counters.get("trouble"):
             why = trouble_sentence(process.name, process.role, str(trouble))
-            console.print(Text(printable(why), style="red"), soft_wrap=True)
+            console.print(Text(printable(why), style="red"), soft_wrap=unbroken)
     for ring in status.rings:
         readers = ", ".join(
             f"{label} {lag:,} behind" + (f", lost {ring.lost[label]:,}" if ring.lost.get(label) else "")
             for label, lag in ring.lag.items()
         )
-        console.print(
-            Text(f"ring {ring.producer}.{ring.schema}: {ring.head:,} records; {readers or 'no reader'}", style="dim")
-        )
+        text = f"ring {ring_name(ring)}: {ring.head:,} records; {readers or 'no reader'}"
+        console.print(Text(text, style="dim"), soft_wrap=unbroken)
     for feed, one in status.symbols.items():
         changes = [
             f"{verb} {', '.join(each)}" for verb, each in (("added", one.added), ("removed", one.removed)) if each
         ]
         if changes:
-            console.print(Text(printable(f"{feed}: {len(one.symbols)} symbols; {'; '.join(changes)}"), style="dim"))
+            text = printable(f"{feed}: {len(one.symbols)} symbols; {'; '.join(changes)}")
+            console.print(Text(text, style="dim"), soft_wrap=unbroken)
     for producer in dict.fromkeys(account.producer for account in status.accounts):
-        console.print(_balance(producer, status.accounts), soft_wrap=True)
+        console.print(_balance(producer, status.accounts), soft_wrap=unbroken)
 
 
 def _balance(producer: str, accounts: list[Account]) -> Text:
@@ -200,13 +153,6 @@ def _balance(producer: str, accounts: list[Account]) -> Text:
     own = [account for account in accounts if account.producer == producer and (account.count or account.off)]
     parts = [Text(str(account), style="bold red" if account.off else "dim") for account in own]
     return Text.assemble(f"{producer}: ", Text("; ").join(parts) if parts else "nothing yet")
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
 @contextlib.contextmanager

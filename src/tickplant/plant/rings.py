@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +69,9 @@ class Rings:
             if plan.stored and consumer.mode is Mode.GATING and consumer.label == writer
         )
 
-    def status(self, plans: Iterable[RingPlan]) -> list[RingStatus]:
-        """How these are; one that is not created yet is left out."""
-        return [_status(*self._open[plan.ref.name]) for plan in plans if plan.ref.name in self._open]
+    def status(self, plans: Iterable[RingPlan], most: Mapping[str, Mapping[str, int]]) -> list[RingStatus]:
+        """How these are; one that is not created yet is left out. `most`: by reader and segment, the greatest lag."""
+        return [_status(*self._open[plan.ref.name], most) for plan in plans if plan.ref.name in self._open]
 
     def left_over(self, warn: Callable[[str], object]) -> list[RingRef]:
         """What a dead plant of the same data directory has left to be stored; what nobody can store is unlinked."""
@@ -104,8 +104,9 @@ def _behind(ring: RingView) -> int:
     return max((c.lag for c in ring.statistics().consumers if c.mode is Mode.GATING), default=0)
 
 
-def _status(plan: RingPlan, ring: RingView) -> RingStatus:
+def _status(plan: RingPlan, ring: RingView, most: Mapping[str, Mapping[str, int]]) -> RingStatus:
     numbers = ring.statistics()
+    found = {consumer.label: most.get(consumer.label, {}).get(plan.ref.name, 0) for consumer in numbers.consumers}
     return RingStatus(
         producer=plan.ref.producer,
         schema=Schema(plan.ref.schema).name.lower(),
@@ -113,4 +114,5 @@ def _status(plan: RingPlan, ring: RingView) -> RingStatus:
         capacity=numbers.capacity,
         lag={consumer.label: consumer.lag for consumer in numbers.consumers},
         lost={consumer.label: consumer.lost for consumer in numbers.consumers},
+        most={consumer.label: max(consumer.lag, found[consumer.label]) for consumer in numbers.consumers},
     )

@@ -258,6 +258,8 @@ class Supervisor:
         now_s = time.monotonic()
         processes = [child.status(now_s) for child in self.children.values()]
         accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
+        reports = {child.name: child.counters.get("most_behind") for child in self.children.values()}
+        most = {name: report for name, report in reports.items() if isinstance(report, dict)}
         states_well = all(
             (
                 process.state in ("running", "done")
@@ -274,7 +276,7 @@ class Supervisor:
             healthy=self.running and states_well and not any(account.off for account in accounts),
             publish=self.plan.publish,
             processes=processes,
-            rings=self._rings.status(self.plan.rings),
+            rings=self._rings.status(self.plan.rings, most),
             accounts=accounts,
             symbols=self.plan.symbols.report() if self.plan.symbols else {},
             gateways=self.plan.gateways,

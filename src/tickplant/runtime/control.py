@@ -167,6 +167,7 @@ class RingStatus(msgspec.Struct, tag="ring_status"):
     capacity: int
     lag: dict[str, int]
     lost: dict[str, int]
+    most: dict[str, int] = {}  # the greatest lag that a reader has found since it began, as it last reported
 
 
 class Status(msgspec.Struct, tag="status"):

@@ -1,0 +1,43 @@
+"""An estimate of how far this machine's clock is ahead of a venue's.
+
+The rule: of each SLOT_NS of receive time the least (receive time - venue's time) of a live record; of the last SLOTS of
+them the median. The least is a record that waited nowhere; the median leaves out slots in which the venue's own times
+were odd. What is left is the offset of the clocks and the shortest way together, which nobody can tell apart from here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import Final
+
+from tickplant.records.ages import NO_AGE
+
+SLOT_NS: Final = 10 * 10**9
+SLOTS: Final = 30
+
+
+class ClockOffset:
+    """The estimate for one feed."""
+
+    def __init__(self) -> None:
+        self._least: deque[int] = deque(
+            maxlen=SLOTS
+        )  # by slot, the present one last; slots without a record are not in
+        self._slot = -1
+
+    def see(self, age_ns: int, received_ns: int) -> None:
+        """The least age of what was received at this time; NO_AGE says nothing."""
+        if age_ns == NO_AGE:
+            return
+        slot = received_ns // SLOT_NS
+        if slot != self._slot:
+            self._slot = slot
+            self._least.append(age_ns)
+        else:
+            self._least[-1] = min(self._least[-1], age_ns)
+
+    @property
+    def estimate_s(self) -> float | None:
+        """Seconds; None where no record has told so far."""
+        return median(self._least) / 1e9 if self._least else None

@@ -1,0 +1,170 @@
+"""`tickplant top`: the plant at a terminal, as `plant/top_view.py` draws it, until a key or a signal ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import zmq
+from rich.console import Console, Group
+from rich.live import Live
+
+from tickplant.cli.options import Number, config_option, data_dir_of, data_option
+from tickplant.cli.plant import run_dir_of
+from tickplant.cli.terminal_keys import READ_BYTES, first_key, single_keys, terminal
+from tickplant.errors import ControlError
+from tickplant.plant.figures import Rates
+from tickplant.plant.lock_file import last_holder
+from tickplant.plant.top_view import KEYS, SEQUENCES, Hearing, TopView
+from tickplant.runtime import config as cfg
+from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control_client import ControlClient
+
+STALE_S: Final = 3.0
+"""How long after a question an answer is overdue; the plant answers between two turns of its loop."""
+ASK_AGAIN_S: Final = 5.0
+REDRAW_MS: Final = 500  # at least so often, as the size of the terminal may change
+
+
+class PlantLooks:
+    """The last status of the plant of a data directory, asked for again and again; never waits for it."""
+
+    def __init__(self, data_dir: Path, every_s: float) -> None:
+        """Raises ControlError where no plant is up."""
+        self.status: Status | None = None
+        self.rates = Rates()
+        self.gone = False
+        self._data_dir = data_dir
+        self._every_s = every_s
+        self._heard_s = self._asked_s = float("-inf")
+        self._answered = True
+        self._clock = ""
+        self._began_s = time.monotonic()
+        self._pid = last_holder(data_dir)[0].pid
+        self._client: ControlClient | None = ControlClient(cfg.control_address(run_dir_of(data_dir)), "top")
+
+    @property
+    def socket(self) -> zmq.Socket[bytes] | None:
+        """What to poll; None while there is no plant."""
+        return self._client.socket if self._client else None
+
+    @property
+    def hearing(self) -> Hearing:
+        """How far `status` can be believed."""
+        now_s = time.monotonic()
+        since_s = now_s - max(self._heard_s, self._began_s)
+        stale = not self._answered and now_s - max(self._heard_s, self._began_s) > self._every_s + STALE_S
+        return Hearing("gone" if self.gone else "stale" if stale else "live", since_s, self._clock)
+
+    def turn(self) -> None:
+        """Take what has come, and ask where it is time; a plant that has come back is found again."""
+        now_s = time.monotonic()
+        self._find()
+        if self._client is None:
+            return
+        for message in self._client.receive():
+            if isinstance(message, Status):
+                self.status, self._heard_s, self._answered = message, now_s, True
+                self._clock = time.strftime("%H:%M:%S")
+                self.rates.see(message, now_s)
+        if now_s - self._asked_s >= (self._every_s if self._answered else ASK_AGAIN_S):
+            self._asked_s, self._answered = now_s, False
+            self._client.send(GetStatus())
+
+    def close(self) -> None:
+        """Let go of the plant."""
+        if self._client:
+            self._client.socket.set(zmq.LINGER, 0)
+            self._client.close()
+            self._client = None
+
+    def _find(self) -> None:
+        """See whether the plant is still the one that is asked."""
+        holder, holds = last_holder(self._data_dir)
+        self.gone = not holds
+        if holds and self._client and holder.pid == self._pid:
+            return
+        self.close()
+        if holds:
+            with contextlib.suppress(ControlError):  # it is only beginning
+                address = cfg.control_address(run_dir_of(self._data_dir))
+                self._client, self._pid = ControlClient(address, "top"), holder.pid
+                self.rates, self._answered, self._asked_s = Rates(), True, float("-inf")
+
+
+def _keys_in_words() -> str:
+    return "\n".join(f"  {keys:6} {what}" for keys, what in KEYS.items())
+
+
+@click.command(epilog="\b\nKeys:\n" + _keys_in_words())
+@config_option
+@data_option
+@click.option("--every", type=Number(0.1, 60), default=1.0, show_default=True, help="Seconds between two looks.")
+def top(file: Path | None, data_dir: Path | None, every: float) -> None:
+    """Watch the plant at a terminal: processes, rings and gaps, in place.
+
+    What is shown is what `tickplant status` shows. A plant that ends or does not answer is shown as such, with the time
+    of the last numbers, and is found again when it comes back.
+    """
+    fd = terminal()
+    console = Console()
+    if fd is None or not console.is_terminal:
+        raise click.UsageError("top needs a terminal of its own; tickplant status --json prints the same once")
+    looks = PlantLooks(data_dir_of(data_dir, file), every)
+    view = TopView()
+    with contextlib.closing(looks), _signals() as told:
+        while not (view.ended or told):
+            with single_keys(fd), Live(console=console, screen=True, auto_refresh=False) as live:
+                _watch(fd, console, live, looks, view, told)
+            if signal.SIGTSTP in told:
+                told.remove(signal.SIGTSTP)
+                os.kill(os.getpid(), signal.SIGSTOP)  # until the shell lets it go on
+    if told:  # end as what the signal ends, now that the terminal is as it was
+        signal.signal(told[0], signal.SIG_DFL)
+        os.kill(os.getpid(), told[0])
+
+
+def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopView, told: list[int]) -> None:
+    """Draw and take keys until the view has ended or a signal has come."""
+    typed = b""
+    while not (view.ended or told):
+        looks.turn()
+        width, height = console.size
+        lines = view.lines(looks.status, looks.rates, looks.hearing, width, height)
+        live.update(Group(*lines), refresh=True)
+        poller = zmq.Poller()
+        poller.register(fd, zmq.POLLIN)
+        if looks.socket:
+            poller.register(looks.socket, zmq.POLLIN)
+        if fd in dict(poller.poll(REDRAW_MS)):
+            try:
+                data = os.read(fd, READ_BYTES)
+            except OSError:
+                data = b""
+            if not data:  # the terminal has gone
+                view.ended = True
+            typed += data
+        while typed:
+            key, typed = first_key(typed, SEQUENCES)
+            view.press(key)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that have come and are to be obeyed once the terminal is as it was."""
+    told: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: told.append(number))
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+    }
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,240 @@
+"""A status as tables of figures: what `status`, `up` and `top` show, each in its own way. Knows no terminal.
+
+A rate is the mean of the last RATE_S, as processes report only every `heartbeat_s`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from tickplant.printable import printable
+from tickplant.runtime.control import ProcessStatus, RingStatus, Status, duty
+
+RATE_S: Final = 5.0
+COMPACT_FROM: Final = 10_000_000
+SLOW_SHARE: Final = 10
+"""A feed is noted whose reference decoder reads more than one frame in so many."""
+
+STYLES: Final = {
+    "running": "green",
+    "done": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "backoff": "red",
+    "fatal": "bold red",
+}
+"""How the state of a process is shown."""
+
+
+class Column(NamedTuple):
+    """What stands above a column, and where its cells stand in it."""
+
+    title: str
+    right: bool = True
+    least: int = 0  # letters that it may be cut to where the table is too wide; 0: it is never cut
+
+
+class Row(NamedTuple):
+    """A line of a table."""
+
+    cells: tuple[str, ...]
+    keys: tuple[float | str, ...]  # by which it is sorted, one a cell
+    note: str = ""  # what is remarkable about it
+    styles: tuple[str, ...] = ()  # of the cells; none: as all others
+
+
+class Table(NamedTuple):
+    """Rows under columns."""
+
+    columns: tuple[Column, ...]
+    rows: list[Row]
+
+
+STAGES: Final = {"venue": "age_received", "plant": "age_published", "durable": "age_durable"}
+"""What a record has behind it, and the counter in which processes count how long that took: `records/ages.py`."""
+
+
+class Rates:
+    """Records a second of processes, by name, and of rings, by `PRODUCER.SCHEMA`; latencies by stage."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, dict[str, int], dict[str, Counter[str]]]] = deque()
+
+    def see(self, status: Status, now_s: float) -> None:
+        """Take in a status that came at `now_s`, of a monotonic clock."""
+        totals = {process.name: records_of(process) for process in status.processes}
+        totals |= {ring_name(ring): ring.head for ring in status.rings}
+        self._seen.append((now_s, totals, {stage: _ages(status, counter) for stage, counter in STAGES.items()}))
+        while len(self._seen) > 2 and self._seen[1][0] <= now_s - RATE_S:
+            self._seen.popleft()
+
+    def __getitem__(self, name: str) -> float | None:
+        """None where nobody knows yet, or a process began again meanwhile."""
+        if len(self._seen) < 2:
+            return None
+        (first_s, first, _), (last_s, last, _) = self._seen[0], self._seen[-1]
+        grown = last.get(name, -1) - first.get(name, 0)
+        return grown / (last_s - first_s) if name in first and grown >= 0 and last_s > first_s else None
+
+    def latency_text(self, stage: str, share: float) -> str:
+        """A bound that so large a share of the last records has kept to, as `≤ 30 ms`; empty where nobody knows."""
+        if len(self._seen) < 2:
+            return ""
+        counts = self._seen[-1][2][stage]
+        grown = {bound: count - self._seen[0][2][stage][bound] for bound, count in counts.items()}
+        total, so_far = sum(grown.values()), 0
+        for bound, count in grown.items() if total and min(grown.values()) >= 0 else ():
+            so_far += count
+            if so_far >= share * total:
+                last_s = float(bound)
+                if last_s == float("inf"):
+                    return "> 10 s"
+                return f"≤ {last_s:g} s" if last_s >= 1 else f"≤ {1000 * last_s:g} ms"
+        return ""
+
+
+def _ages(status: Status, counter: str) -> Counter[str]:
+    """Of all processes, by class."""
+    total: Counter[str] = Counter()
+    for process in status.processes:
+        if isinstance(counts := process.counters.get(counter), dict):
+            for bound, count in counts.items():
+                total[bound] += count
+    return total
+
+
+def records_of(process: ProcessStatus) -> int:
+    """The one number that says how much a process has done: ticks made, records consumed or stored."""
+    for key in ("ticks", "records", "frames"):
+        value = process.counters.get(key)
+        if isinstance(value, int):
+            return value
+    return 0
+
+
+def ring_name(ring: RingStatus) -> str:
+    """As all that is shown names it."""
+    return f"{ring.producer}.{ring.schema}"
+
+
+def notes_of(process: ProcessStatus, status: Status) -> list[str]:
+    """What is remarkable about a process."""
+    numbers = {key: process.counters.get(key) for key in ("rejected", "gaps", "lost")}
+    notes = [f"{key} {number:,}" for key, number in numbers.items() if number and isinstance(number, int)]
+    frames, fallbacks = (process.counters.get(key) for key in ("frames", "fallbacks"))
+    if isinstance(frames, int) and isinstance(fallbacks, int) and fallbacks > max(frames // SLOW_SHARE, 1000):
+        notes.append(f"decoded slowly {fallbacks:,}")
+    if process.counters.get("trouble"):
+        notes.append(f"cannot {duty(process.role)}")
+    lags = [(ring.lag.get(process.name, 0), ring.capacity) for ring in status.rings]
+    return notes + [f"behind by {lag:,}" for lag, capacity in lags if lag > capacity // 2]
+
+
+def process_table(status: Status, rates: Rates | None = None) -> Table:
+    """A row a process; with `rates` what it does a second."""
+    columns = [
+        *(Column("process", right=False, least=8), Column("role", right=False), Column("state", right=False)),
+        *(Column(name) for name in ("pid", "cpu %", "MiB", "restarts", "records")),
+        *([Column("per s")] if rates else []),
+    ]
+    rows = []
+    for process in status.processes:
+        records, rate = records_of(process), rates[process.name] if rates else None
+        cells = [
+            *(process.name, process.role, process.state, str(process.pid or ""), f"{process.cpu_percent:.1f}"),
+            *(f"{process.rss_bytes >> 20:,}", f"{process.restarts:,}", number_text(records) if records else ""),
+            *([rate_text(rate)] if rates else []),
+        ]
+        keys: list[float | str] = [
+            *(process.name, process.role, process.state, process.pid, process.cpu_percent),
+            *(process.rss_bytes, process.restarts, records, *([rate or 0.0] if rates else [])),
+        ]
+        styles = ("", "", STYLES.get(process.state, ""))
+        note = ", ".join(notes_of(process, status))
+        rows.append(Row(tuple(map(printable, cells)), tuple(keys), printable(note), styles))
+    return Table(tuple(columns), rows)
+
+
+def ring_table(status: Status, rates: Rates) -> Table:
+    """A row for each reader of a ring."""
+    columns = (
+        *(Column("ring", right=False, least=12), Column("per s"), Column("reader", right=False, least=8)),
+        *(Column(name) for name in ("behind", "full %", "most", "lost")),
+    )
+    rows = []
+    for ring in status.rings:
+        rate = rates[ring_name(ring)]
+        for reader, lag in ring.lag.items() or (("", 0),):
+            share, most, lost = 100 * lag / ring.capacity, ring.most.get(reader, 0), ring.lost.get(reader, 0)
+            numbers = (number_text(lag), f"{share:.1f}", number_text(most), number_text(lost))
+            cells = (ring_name(ring), rate_text(rate), reader, *numbers)
+            style = "red" if share > 80 or lost else "yellow" if share > 50 else ""
+            keys = (ring_name(ring), rate or 0.0, reader, lag, share, most, lost)
+            styles = ("", "", "", "", style, "", "red" if lost else "")
+            rows.append(Row(tuple(map(printable, cells)), keys, styles=styles))
+    return Table(columns, rows)
+
+
+def event_table(status: Status) -> Table:
+    """A row for each cause of gaps and each status that a feed has recorded."""
+    columns = (Column("feed", right=False, least=8), *(Column(name, right=False) for name in ("kind", "cause")))
+    rows = []
+    for process, kind, cause, count in _events(status):
+        cells = (process, kind, cause.replace("_", " "), number_text(count))
+        style = "yellow" if kind == "gap" else ""
+        rows.append(Row(tuple(map(printable, cells)), (process, kind, cause, count), styles=("", style)))
+    return Table((*columns, Column("records")), rows)
+
+
+def _events(status: Status) -> Iterator[tuple[str, str, str, int]]:
+    for process in status.processes:
+        for counter, kind in (("gap_causes", "gap"), ("statuses", "status")):
+            counts = process.counters.get(counter)
+            if isinstance(counts, dict):
+                for cause, count in counts.items():
+                    yield process.name, kind, cause, count
+
+
+def why_unhealthy(status: Status) -> str:
+    """What is wrong first of all; empty where all is well."""
+    if status.healthy:
+        return ""
+    for process in status.processes:
+        if trouble := process.counters.get("trouble"):
+            return f"{process.name} cannot {duty(process.role)}: {trouble}"
+    for process in status.processes:
+        if process.state not in ("running", "done"):
+            return f"{process.name} is in state {process.state}"
+    off = next((account for account in status.accounts if account.off), None)
+    return f"{off.producer}: {off}" if off else "the plant is not complete"
+
+
+def total_rate(status: Status, rates: Rates, role: str) -> float | None:
+    """Of all processes of a role together."""
+    found = [rate for one in status.processes if one.role == role and (rate := rates[one.name]) is not None]
+    return sum(found) if found else None
+
+
+def number_text(number: int) -> str:
+    """Nine letters at most: `9,999,999`, `12.3 M`, `4.57 G`."""
+    if number < COMPACT_FROM:
+        return f"{number:,}"
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if number >= size:
+            return f"{number / size:.{1 if number >= 10 * size else 2}f} {unit}"
+    raise AssertionError(number)
+
+
+def rate_text(rate: float | None) -> str:
+    """Empty where nobody knows."""
+    return "" if rate is None else number_text(round(rate))
+
+
+def duration_text(seconds: float) -> str:
+    """The two largest units."""
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"

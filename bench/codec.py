@@ -103,7 +103,7 @@ def bars_of(ticks: Records) -> Records:
     return made
 
 
-def encode(records: Records, size: int, schema: Schema = Schema.TICK, level: int = 3) -> list[bytes]:
+def encode(records: Records, size: int, schema: Schema = Schema.TICK, level: int = 1) -> list[bytes]:
     """Chunks of `size` records."""
     return [
         encode_chunk(records[start : start + size], schema, 0, level=level) for start in range(0, len(records), size)

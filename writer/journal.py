@@ -124,7 +124,7 @@ class Journal:
         epoch: int = 0,
         rotate_bytes: int = 256 << 20,
         chunk_records: int = 1 << 16,
-        level: int = 3,
+        level: int = 1,
         files: Files | None = None,
         ages: Ages | None = None,
         while_reading: WhileReading = lambda: None,

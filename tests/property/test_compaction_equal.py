@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from made_days import MIDNIGHT_NS, everything, make_day_records, parts_of, register, write_journal
 
 from tickplant.records.layouts import Schema
-from tickplant.store import span_writer
+from tickplant.store import daily_file_writer, span_writer
 from tickplant.store.compaction import Compaction, Policy
 from tickplant.store.daily_files import DAY_NS, daily_dir, spans
 from tickplant.store.reader import Store
@@ -53,7 +53,7 @@ class DyingFiles(Files):
 @pytest.fixture(autouse=True)
 def small_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(span_writer, "STRIPE_ROWS", 13)
-    monkeypatch.setattr(span_writer, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(daily_file_writer, "CHUNK_ROWS", 4)
 
 
 @st.composite

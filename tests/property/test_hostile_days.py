@@ -18,7 +18,7 @@ from made_days import everything, make_day_records, parts_of, register, write_jo
 from tickplant.errors import DamageError, TickplantError
 from tickplant.records.layouts import Schema
 from tickplant.runtime.config import RetentionConfig
-from tickplant.store import segments, span_writer
+from tickplant.store import daily_file_writer, segments, span_writer
 from tickplant.store.compaction import Compaction, Policy
 from tickplant.store.daily_files import MANIFEST, Span, daily_dir, parse_span, read_manifest, span_name, spans
 from tickplant.store.reader import Store
@@ -32,7 +32,7 @@ DAY = "2023-12-09"
 def span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Span:
     """A span of three symbols and a few stripes; the journal is gone."""
     monkeypatch.setattr(span_writer, "STRIPE_ROWS", 20)
-    monkeypatch.setattr(span_writer, "CHUNK_ROWS", 5)
+    monkeypatch.setattr(daily_file_writer, "CHUNK_ROWS", 5)
     register(tmp_path)
     ticks = make_day_records(Schema.TICK, 1_702_080_000 * 10**9 + np.arange(60), instruments=3)
     write_journal(tmp_path, "feed", Schema.TICK, parts_of(ticks, []))

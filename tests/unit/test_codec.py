@@ -161,6 +161,23 @@ def test_columns_of_small_and_large_chunks_come_back_alone_and_together(
     assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
 
 
+@pytest.mark.parametrize("walk", [True, False])
+def test_a_part_of_a_large_chunk_tells_which_transform_is_smaller(walk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 3 * sections.SMALL_ROWS
+    random = np.random.default_rng(3)
+    ticks = np.zeros(rows, TICK)
+    ticks["kind"], ticks["seq"] = 1 + random.integers(0, 3, rows), np.arange(rows)
+    steps = random.integers(-3, 4, rows)
+    ticks["size"] = 10**9 + np.cumsum(steps) if walk else random.choice([5, 70_000, 10**9], rows)
+    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
+    lengths = []
+    for candidate in ((columns.BASE, True), (columns.GROUP, True)):
+        monkeypatch.setitem(sections._CANDIDATES, "size", (candidate,))
+        lengths.append(len(encode_chunk(ticks, Schema.TICK, 0)))
+    assert len(chunk) == min(lengths) < 0.95 * max(lengths)
+
+
 def test_columns_are_the_callers_own_and_stay_when_the_next_chunk_is_decoded() -> None:
     decoder, parts = ChunkDecoder(), [make_ticks(300), make_ticks(300, first_seq=300, start_ns=5)]
     kept = [decoder.columns(encode_chunk(part, Schema.TICK, 0))[0] for part in parts]

@@ -13,7 +13,7 @@ from made_days import MIDNIGHT_NS, everything, make_day_records, parts_of, regis
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store import span_writer
+from tickplant.store import daily_file_writer, span_writer
 from tickplant.store.compaction import Compacted, Compaction, Policy, compaction_lock
 from tickplant.store.daily_files import DAY_NS, daily_dir, spans
 from tickplant.store.reader import Store
@@ -27,7 +27,7 @@ HOUR_NS = 3600 * 10**9
 @pytest.fixture(autouse=True)
 def small_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(span_writer, "STRIPE_ROWS", 100)
-    monkeypatch.setattr(span_writer, "CHUNK_ROWS", 16)
+    monkeypatch.setattr(daily_file_writer, "CHUNK_ROWS", 16)
 
 
 def compact(data_dir: Path, now_ns: int | None = None, **policy: int) -> Compacted:

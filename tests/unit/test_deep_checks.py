@@ -14,6 +14,7 @@ from tickplant.instruments import InstrumentTable
 from tickplant.plant.lock_file import locked
 from tickplant.plant.repair import repair
 from tickplant.records.layouts import Schema
+from tickplant.store.compaction import Compaction, Policy
 from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
 from tickplant.store.reader import Store
 from tickplant.store.verify import verify
@@ -119,6 +120,26 @@ def test_torn_tails_are_moved_aside_and_indices_made_anew_once_and_said(
     assert len(list(first.parent.glob("*.torn"))) == 2
     assert (np.concatenate(list(Store(tmp_path).scan())) == before).all()
     assert list(repair(tmp_path)) == []
+
+
+def test_indices_of_daily_files_are_made_anew_as_well(tmp_path: Path) -> None:
+    make_store(tmp_path)
+    assert not Compaction(tmp_path, Policy(open_days=True)).run().trouble
+    indices = sorted((tmp_path / "daily").rglob("*.tpx"))
+    before = [index.read_bytes() for index in indices]
+    assert len(indices) > 4
+    indices[0].unlink()
+    indices[-1].write_bytes(before[-1][:-8])
+    assert {(found.kind, found.path) for found in repair(tmp_path)} == {
+        ("index", str(index)) for index in (indices[0], indices[-1])
+    }
+    assert [index.read_bytes() for index in indices] == before
+    broken = indices[0].with_suffix(".tpd")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-10])
+    assert {found.kind for found in repair(tmp_path)} == {"left"}
+    assert broken.read_bytes() == whole[:-10]
+    assert indices[0].read_bytes() == before[0]
 
 
 def test_what_was_durable_is_never_cut_off_and_an_index_that_lists_it_stays(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import RetentionConfig
-from tickplant.store import span_writer
+from tickplant.store import daily_file_writer, span_writer
 from tickplant.store.compaction import Compacted, Compaction, Policy
 from tickplant.store.daily_files import DAY_NS, daily_dir, day_of, read_manifest, spans
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.store.verify import verify
+from tickplant.writer.format.chunk_bounds import SLOTS
+from tickplant.writer.index import index_path, load_index
 from tickplant.writer.journal import Files
 
 Records = NDArray[np.void]
@@ -30,7 +32,7 @@ TICKS = make_day_records(Schema.TICK, MIDNIGHT_NS + np.arange(DAYS * 40) * (DAY_
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four days of ticks in daily files."""
     monkeypatch.setattr(span_writer, "STRIPE_ROWS", 15)
-    monkeypatch.setattr(span_writer, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(daily_file_writer, "CHUNK_ROWS", 4)
     register(tmp_path)
     write_journal(tmp_path, "feed", Schema.TICK, parts_of(TICKS, range(0, len(TICKS), 20)))
     assert not Compaction(tmp_path, Policy()).run().trouble
@@ -92,6 +94,47 @@ def test_of_a_channel(data_dir: Path) -> None:
     removed(data_dir, gone)
     retain(data_dir, RetentionConfig(channels=("bbo", "bar"), keep_days=1))  # other schemas
     removed(data_dir, gone)
+
+
+def test_what_is_left_of_a_file_has_an_index_that_knows_its_values_and_none_is_left_behind(data_dir: Path) -> None:
+    retain(data_dir, RetentionConfig(channels=("book",), keep_days=1))
+    retain(data_dir, RetentionConfig(venue="venue", symbols=("AAA",), channels=("trade",), keep_days=2))
+    for span in spans(daily_dir(data_dir, "feed", Schema.TICK)):
+        files = [file for file in read_manifest(span).files if file.bytes]
+        assert {path.name for path in span.path.glob("*.tpx")} == {index_path(Path(file.name)).name for file in files}
+        for file in files:
+            index = load_index(span.path / file.name, within=span[:2])
+            assert index.indexed == len(index.entries)
+            assert (index.entries["slots"] == SLOTS).all()
+            assert (file.ts_recv_min, file.ts_recv_max) == (
+                index.entries["header"]["ts_recv_min"].min(),
+                index.entries["header"]["ts_recv_max"].max(),
+            )
+
+
+def test_a_rewritten_file_that_does_not_read_back_is_not_used(data_dir: Path) -> None:
+    class Faulty(Files):
+        """A disk that stores a byte wrong, in a file that a removal writes."""
+
+        def __init__(self) -> None:
+            self.rewritten: set[int] = set()
+
+        def open(self, path: Path, flags: int) -> int:
+            fd = super().open(path, flags)
+            self.rewritten.discard(fd)
+            if "~r" in path.name and path.suffix == ".tpd":
+                self.rewritten.add(fd)
+            return fd
+
+        def write(self, fd: int, data: memoryview) -> int:
+            if fd in self.rewritten:
+                data = memoryview(data[:-20].tobytes() + bytes([data[-20] ^ 1]) + data[-19:].tobytes())
+            return super().write(fd, data)
+
+    done = retain(data_dir, RetentionConfig(channels=("book",), keep_days=1), files=Faulty())
+    assert len(done.trouble) == 1
+    assert "does not read back as it was" in done.trouble[0]
+    removed(data_dir, np.zeros(len(TICKS), np.bool_))
 
 
 def test_coverage_calls_days_removed_and_neither_missing_nor_gaps(data_dir: Path) -> None:

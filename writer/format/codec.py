@@ -67,13 +67,13 @@ _WORD: Final = np.dtype(np.uint64)
 _BYTE: Final = np.dtype(np.uint8)
 
 
-def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3) -> bytes:
+def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 1) -> bytes:
     """A chunk of records: see `encode_with_bounds`."""
     return encode_with_bounds(records, schema, epoch, producer=producer, level=level)[0]
 
 
 def encode_with_bounds(
-    records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 3
+    records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 1
 ) -> tuple[bytes, Bounds]:
     """Encode 1 to MAX_ROWS records, in the order given, as one chunk; the bounds of its values are for the index.
 
@@ -110,7 +110,9 @@ def encode_with_bounds(
     payload = b"".join(sections)
     length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
 
-    event_times = columns["ts_event"][columns["ts_event"] != 0]
+    event_times = columns["ts_event"]
+    if not event_times.all():  # where there is none, it is 0
+        event_times = event_times[event_times != 0]
     header = np.zeros((), HEADER)
     header["length_bytes"], header["magic"], header["version"] = length, np.void(MAGIC), VERSION
     header["schema"], header["columns"], header["rows"] = schema, len(table), rows
@@ -324,7 +326,7 @@ class ChunkDecoder:
             if number not in layout.names:
                 continue
             table, stored = read_section(data, count, rows, layout.sections, origins)
-            section = Section(kind, stored, section_bytes(table, rows))
+            section = Section(kind, stored, section_bytes(table, rows), shared=count > 1)
             for column, described in zip(table, table[:, 0].tolist(), strict=True):
                 name = layout.names.get(described)
                 if name in found:
@@ -352,6 +354,8 @@ class ChunkDecoder:
                 values = self._scratch.column(name, layout.dtype[name], rows)
             restore_column(name, column, section.planes, contexts, values)
             decoded[name] = values
+            if not section.shared:
+                section.planes = None  # the next section is decompressed to the same memory, which is in the cache
         return decoded
 
     def _decode_columns(

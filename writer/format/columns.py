@@ -209,9 +209,20 @@ class Contexts:
         """Rows of ticks that are no market data."""
         if self._apart is None:
             kinds = self._key("kind") if self._schema is Schema.TICK else None
-            kinds = _NO_ROWS if kinds is None else kinds
-            self._apart = np.flatnonzero((kinds == _STATUS) | (kinds == _GAP))
+            self._apart = _NONE_APART if kinds is None else self._rows_of_kinds(kinds)
         return self._apart
+
+    def _rows_of_kinds(self, kinds: NDArray[Any]) -> NDArray[np.int64]:
+        """Rows of STATUS and GAP, in ascending order. A kind is of whole groups, so one row of each is looked at."""
+        first = kinds[self.firsts()]
+        groups = np.flatnonzero((first == _STATUS) | (first == _GAP))
+        ends = self._ends_of(0)
+        if len(groups) in (0, len(ends)):
+            return np.arange(self._rows if len(groups) else 0)
+        order = self._scratch[4]
+        starts = np.concatenate(([0], ends[:-1]))
+        rows = np.concatenate([order[starts[group] : ends[group]] for group in groups.tolist()])
+        return np.sort(rows).astype(np.int64)
 
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:

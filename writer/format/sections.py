@@ -85,6 +85,7 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
 _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
 """Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
 
+_PIECES: Final = 16
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
 _MASK: Final = 2**64 - 1
@@ -214,9 +215,20 @@ def _describe(
         found.append(_Candidate(described, planes.tobytes() + kept))
     if len(found) == 1 or found[0] == found[1]:
         return found[0]
+    if len(values) > SMALL_ROWS:  # a part of each tells; the frame of the best is made with the section
+        sizes = [len(compressor.compress(_sample(candidate, len(values)))) for candidate in found]
+        return found[sizes.index(min(sizes))]
     frames = [compressor.compress(candidate.planes) for candidate in found]
     best = min(range(len(found)), key=lambda place: len(frames[place]))
     return found[best]._replace(frame=frames[best])
+
+
+def _sample(candidate: _Candidate, rows: int) -> bytes:
+    """The planes of SMALL_ROWS rows: pieces from all over the column, since in grouped order its parts differ."""
+    width, piece = candidate.column.width, SMALL_ROWS // _PIECES
+    planes = np.frombuffer(candidate.planes, np.uint8, width * rows).reshape(width, rows)
+    starts = [place * (rows - piece) // (_PIECES - 1) for place in range(_PIECES)]
+    return np.concatenate([planes[:, start : start + piece] for start in starts], axis=1).tobytes()
 
 
 def _described(number: int, bits: int, width: int, base: int, divisor: int, apart: int) -> Described:
@@ -319,10 +331,11 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
 class Section:
     """Planes as stored, and as decompressed when a column first asks for them."""
 
-    __slots__ = ("kind", "planes", "size", "stored")
+    __slots__ = ("kind", "planes", "shared", "size", "stored")
 
-    def __init__(self, kind: int, stored: memoryview, size: int) -> None:
+    def __init__(self, kind: int, stored: memoryview, size: int, *, shared: bool) -> None:
         self.kind, self.stored, self.size = kind, stored, size
+        self.shared = shared  # by several columns
         self.planes: transform.Bytes | None = None
 
 

@@ -41,7 +41,7 @@ class Repair(msgspec.Struct, frozen=True):
 
 
 def repair(data_dir: Path | str) -> Iterator[Repair]:
-    """Mend the journals, file by file, as this is iterated over, and hold the lock of the data directory meanwhile.
+    """Mend journals and daily files, one after another as this is iterated over, under the lock of the data directory.
 
     Doing so twice, or being killed in the middle of it, changes nothing. Raises StoreError: a plant writes here, or a
     file cannot be read or written.
@@ -50,21 +50,33 @@ def repair(data_dir: Path | str) -> Iterator[Repair]:
     with locked(store.data_dir):
         for schema in Schema:
             for producer in store.producers(schema):
-                for path in store.files(producer, schema):
+                for path, within in _files(store, producer, schema):
                     try:
-                        yield from _mend(path)
+                        yield from _mend(path, within)
                     except OSError as error:
                         why = f"cannot be mended: {error.strerror}"
                         raise StoreError(why, path=error.filename or path) from error
 
 
-def _mend(path: Path) -> Iterator[Repair]:
+def _files(store: Store, producer: str, schema: Schema) -> Iterator[tuple[Path, tuple[int, int] | None]]:
+    """Journal files, and daily files with the seqs that they may hold; what a damaged manifest names is left out."""
+    for path in store.files(producer, schema):
+        yield path, None
+    for segment in store.segments(producer, schema):
+        if segment.span is not None and (manifest := store.indexes.manifest_of(segment)) is not None:
+            for file in manifest.files:
+                if file.bytes and (segment.path / file.name).exists():
+                    yield segment.path / file.name, (segment.span.first_seq, segment.span.last_seq)
+
+
+def _mend(path: Path, within: tuple[int, int] | None) -> Iterator[Repair]:
     """One file: every byte is scanned, whatever its index says."""
-    scanned, listed = load_index(path, use_index=False), load_index(path)
+    scanned, listed = load_index(path, use_index=False, within=within), load_index(path, within=within)
     whole = True
     for part in listed.damage or scanned.damage:
-        # What the index lists was durable once: to cut that off would be to forget it.
-        if part.offset == scanned.end == listed.end and not part.reason.startswith(LISTED_BEYOND):
+        # What the index lists was durable once: to cut that off would be to forget it. A daily file has no tail.
+        at_end = part.offset == scanned.end == listed.end and not part.reason.startswith(LISTED_BEYOND)
+        if at_end and within is None:
             target = _move_aside(path, scanned)
             yield Repair("torn", str(path), f"a torn tail of {part.length_bytes:,} bytes is in {target.name} now")
         else:

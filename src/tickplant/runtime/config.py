@@ -132,7 +132,7 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     flush_s: Seconds = 1.0  # most that a power cut can cost
     chunk_records: Positive = 1 << 16  # a chunk is written early when it holds this many
     rotate_mib: Positive = 256  # a journal file is closed at this size, and at every full hour
-    compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 3
+    compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 1
 
 
 class GatewayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from tickplant.records.layouts import Kind, Schema
 from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES, ArrowColumns
 from tickplant.store.selection import Selection
 from tickplant.store.value_bounds import Bounds, Facts, value_facts
+from tickplant.writer.format.chunk_bounds import SLOTS_OF
 
 Expression: TypeAlias = Any  # pc.Expression, which has no types
 
@@ -31,6 +32,8 @@ _FAN: Final = 32
 
 class Judge(Protocol):
     """A filter that can tell where no row fits."""
+
+    columns: frozenset[str]  # that the filter looks at: of others it need not know
 
     def surviving(self, candidates: Sequence[Facts]) -> list[int]:
         """Places of the candidates in which a row may fit; all of them where it cannot tell."""
@@ -43,6 +46,7 @@ class ArrowJudge:
     def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
         import pyarrow.dataset as ds  # noqa: PLC0415  # loads pandas where there is one: seldom needed, and slow
 
+        self.columns = frozenset(needed_columns(filter_by, schema))
         self._filter_by = filter_by
         self._schema = schema
         self._make = ds.FileSystemDataset
@@ -97,22 +101,34 @@ class PrunedSelection(Selection, frozen=True):
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these index entries may hold such records."""
         wanted = super().chunks(entries)
+        if self.judge.columns.isdisjoint(_noted(self.arrow)):
+            return wanted
         places = np.flatnonzero(wanted)
         for fan in (_FAN, 1):
             groups = [places[start : start + fan] for start in range(0, len(places), fan)]
-            left = self.judge.surviving([_facts(entries[group], self.arrow) for group in groups]) if groups else []
+            known = [_facts(entries[group], self.arrow, self.judge.columns) for group in groups]
+            left = self.judge.surviving(known) if groups else []
             places = np.concatenate([groups[place] for place in left]) if left else places[:0]
         wanted[:] = False
         wanted[places] = True
         return wanted
 
 
-def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None) -> Facts:
-    """What holds for all rows of chunks with these index entries."""
+def _noted(arrow: ArrowColumns | None) -> set[str]:
+    """Columns of which index entries say something."""
+    values = set() if arrow is None else {slot.column for slot in SLOTS_OF[arrow.record_schema]}
+    return {"seq", *INTEGER_TIMES, *INTEGER_TIMES.values(), *values}
+
+
+def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None, columns: frozenset[str]) -> Facts:
+    """What holds for these columns in all rows of chunks with these index entries."""
     headers = entries["header"]
-    facts: dict[str, Bounds | None] = {} if arrow is None else value_facts(entries, arrow)
-    facts |= {"seq": _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())}
+    facts: dict[str, Bounds | None] = {} if arrow is None else value_facts(entries, arrow, columns)
+    if "seq" in columns:
+        facts["seq"] = _bounds(headers["first_seq"], headers["last_seq"], pa.uint64())
     for integers, name in INTEGER_TIMES.items():
+        if columns.isdisjoint((integers, name)):
+            continue
         low, high = headers[f"{name}_min"], headers[f"{name}_max"]
         if name in VENUE_TIMES:
             # A time may be missing in any row; a header has 0 where no row has one.

@@ -8,7 +8,6 @@ accounted for: `verify` calls the records removed, not missing.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +20,7 @@ from tickplant.errors import DamageError, StoreError
 from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.records.schemas import DERIVED, FACTS
 from tickplant.runtime.config import RetentionConfig
+from tickplant.store.daily_file_writer import DailyFileWriter
 from tickplant.store.daily_files import (
     DAILY_SUFFIX,
     DAY_NS,
@@ -33,8 +33,9 @@ from tickplant.store.daily_files import (
     read_manifest,
     spans,
 )
-from tickplant.store.span_writer import NEW, write_file, write_manifest
-from tickplant.writer.format.codec import ChunkDecoder, encode_chunk
+from tickplant.store.span_writer import NEW, write_manifest
+from tickplant.writer.format.chunk_layout import producer_id
+from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import INDEX_SUFFIX, index_path, load_index
 from tickplant.writer.journal import Files, sync_path
 
@@ -212,43 +213,39 @@ class Removal:
         stem = file.name.removesuffix(DAILY_SUFFIX).partition("~r")[0]
         number = int(file.name.removesuffix(DAILY_SUFFIX).partition("~r")[2] or 0) + 1
         target = path.with_name(f"{stem}~r{number}{DAILY_SUFFIX}")
-        self._disk.remove(target)
         index = load_index(path, while_reading=self._beat, within=one.span[:2])
+        writer = DailyFileWriter(
+            target,
+            one.schema,
+            one.span[:2],
+            producer=producer_id(one.producer),
+            level=self._level,
+            files=self._disk,
+            beat=self._beat,
+        )
+        writer.remove()  # what a run that was killed has left
         decoder = ChunkDecoder()
-        rows = size = checksum = 0
         with path.open("rb") as opened:
             for entry in index.entries:
-                self._beat()
                 header = entry["header"]
                 opened.seek(int(entry["offset"]))
                 records, _, _ = decoder.decode(opened.read(int(header["length_bytes"])), path=path)
                 dropped = np.zeros(len(records), np.bool_)
                 for channel in channels:
                     dropped |= of_channel(records, channel)
-                kept = records[~dropped]
-                if len(kept):
-                    owner, epoch = int(header["producer"]), int(header["epoch"])
-                    chunk = encode_chunk(kept, one.schema, epoch, producer=owner, level=self._level)
-                    write_file(target, chunk, self._disk, os.O_APPEND)
-                    size += len(chunk)
-                    rows += len(kept)
-                    checksum = zlib.crc32(kept.view(np.uint8).data, checksum)
+                writer.append(records[~dropped], int(header["epoch"]))
         if index.damage or sum(int(entry["header"]["rows"]) for entry in index.entries) != file.rows:
             raise StoreError("is damaged: nothing of it is removed; `tickplant verify` says more", path=path)
-        channels = sorted({*file.removed_channels, *channels})
-        if rows == file.rows:  # there are none
-            self._disk.remove(target)
-            return msgspec.structs.replace(file, removed_channels=tuple(channels))
-        if size:
-            sync_path(target, self._disk)
+        removed_channels = tuple(sorted({*file.removed_channels, *channels}))
+        if writer.rows == file.rows:  # there are none
+            writer.remove()
+            return msgspec.structs.replace(file, removed_channels=removed_channels)
+        left = writer.finish(file.venue, file.symbol, file.instruments) if writer.rows else _emptied(file)
         return msgspec.structs.replace(
-            file,
-            name=target.name if size else file.name,
-            rows=rows,
-            bytes=size,
-            checksum=checksum,
-            removed=file.removed + file.rows - rows,
-            removed_channels=tuple(channels),
+            left,
+            removed=file.removed + file.rows - writer.rows,
+            removed_channels=removed_channels,
+            exported=file.exported,
         )
 
 

@@ -7,22 +7,20 @@ at any instant leaves the old state or the new one, and perhaps a folder that th
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import Flag, Kind, Schema, TradeFlag
+from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
+from tickplant.store.daily_file_writer import DailyFileWriter, write_file
 from tickplant.store.daily_files import (
     MANIFEST,
-    DailyFile,
     Manifest,
     Span,
     daily_dir,
@@ -30,10 +28,7 @@ from tickplant.store.daily_files import (
     file_name,
     span_name,
 )
-from tickplant.writer.format.chunk_bounds import Bounds
-from tickplant.writer.format.chunk_layout import ChunkHeader, producer_id, read_header
-from tickplant.writer.format.codec import ChunkDecoder, encode_with_bounds
-from tickplant.writer.index import index_path, load_index, make_entries
+from tickplant.writer.format.chunk_layout import producer_id
 from tickplant.writer.journal import Files, make_folders, sync_path
 
 Records = NDArray[np.void]
@@ -41,29 +36,17 @@ Records = NDArray[np.void]
 STRIPE_ROWS: Final = 1 << 19
 """Records that are held while they are sorted by symbol, 64 bytes each: what a reader of all symbols holds as well."""
 
-CHUNK_ROWS: Final = 1 << 16
-
-DOUBLES_WINDOW: Final = 1 << 20
-"""A trade is a double where its venue id is among the greatest so many of the symbol's trades before it."""
-
 NEW: Final = ".new"
 """How the name of a folder ends that is being written."""
 
 
-class _File(msgspec.Struct):
-    """One symbol's file so far."""
+class _File(NamedTuple):
+    """One symbol's file."""
 
-    path: Path
+    writer: DailyFileWriter
     venue: str
     symbol: str
     instruments: tuple[int, ...]
-    rows: int = 0
-    bytes: int = 0
-    checksum: int = 0
-    ts_recv_min: int = 2**63 - 1
-    ts_recv_max: int = -(2**63)
-    headers: list[tuple[int, ChunkHeader]] = []
-    bounds: list[Bounds] = []
 
 
 class SpanWriter:
@@ -140,11 +123,7 @@ class SpanWriter:
         self._flush()
         if self._next_seq != self.last_seq + 1:
             raise StoreError(f"records {self._next_seq} to {self.last_seq} are missing", path=self.folder)
-        files = []
-        for file in sorted(self._files.values(), key=lambda file: file.path):
-            self._write(index_path(file.path), make_entries(file.headers, file.bounds).tobytes(), os.O_TRUNC)
-            sync_path(file.path, self._disk)
-            files.append(self._finished(file))
+        files = [file.writer.finish(*file[1:]) for _, file in sorted(self._files.items())]
         manifest = Manifest(
             producer=self.producer,
             schema=self.schema.name.lower(),
@@ -167,108 +146,34 @@ class SpanWriter:
         self._held, self._held_rows = [], 0
         self._stripes.append(int(records["seq"][0]))
         ids, places = np.unique(records["instrument"], return_inverse=True)
-        files = [self._file(ident) for ident in ids.tolist()]
-        names = sorted({file.path.name for file in files})
-        group = np.array([names.index(file.path.name) for file in files])[places]
+        of_ids = [self._file(ident) for ident in ids.tolist()]
+        names = sorted(set(of_ids))
+        group = np.array([names.index(name) for name in of_ids])[places]
         order = np.argsort(group, kind="stable")
         ends = np.searchsorted(group[order], np.arange(len(names)), side="right").tolist()
         start = 0
         for name, end in zip(names, ends, strict=True):
-            self._append(self._files[name], records[order[start:end]])
+            self._files[name].writer.append(records[order[start:end]], self._epoch)
             start = end
 
-    def _file(self, ident: int) -> _File:
+    def _file(self, ident: int) -> str:
+        """The name of an instrument's file, which is among the files then."""
         known = 1 <= ident <= len(self._names)
         venue, symbol = self._names[ident - 1] if known else ("unknown", f"id {ident}")
         name = file_name(venue, symbol)
         if name not in self._files:
             instruments = tuple(self._by_symbol[venue, symbol]) if known else (ident,)
-            self._files[name] = _File(self.scratch / name, venue, symbol, instruments)
-        return self._files[name]
-
-    def _append(self, file: _File, records: Records) -> None:
-        chunks: list[bytes] = []
-        size = file.bytes
-        for start in range(0, len(records), CHUNK_ROWS):
-            self._beat()
-            part = records[start : start + CHUNK_ROWS]
-            owner = producer_id(self.producer)
-            chunk, bounds = encode_with_bounds(part, self.schema, self._epoch, producer=owner, level=self.level)
-            file.headers.append((size, read_header(chunk)))
-            file.bounds.append(bounds)
-            chunks.append(chunk)
-            size += len(chunk)
-        data = b"".join(chunks)
-        self._write(file.path, data, os.O_APPEND)
-        file.bytes = size
-        file.rows += len(records)
-        file.checksum = zlib.crc32(records.view(np.uint8).data, file.checksum)
-        file.ts_recv_min = min(file.ts_recv_min, int(records["ts_recv"].min()))
-        file.ts_recv_max = max(file.ts_recv_max, int(records["ts_recv"].max()))
-
-    def _write(self, path: Path, data: bytes, flags: int) -> None:
-        write_file(path, data, self._disk, flags)
-
-    def _finished(self, file: _File) -> DailyFile:
-        """Read a file back. Raises StoreError where it does not hold what went in: then the journal stays."""
-        index = load_index(file.path, use_index=False, while_reading=self._beat, within=(self.first_seq, self.last_seq))
-        decoder, doubles = ChunkDecoder(), Doubles()
-        rows = checksum = 0
-        with file.path.open("rb") as opened:
-            for entry in index.entries:
-                self._beat()
-                opened.seek(int(entry["offset"]))
-                records, _, _ = decoder.decode(opened.read(int(entry["header"]["length_bytes"])), path=file.path)
-                rows += len(records)
-                checksum = zlib.crc32(records.view(np.uint8).data, checksum)
-                if self.schema is Schema.TICK:
-                    doubles.add(records)
-        if index.damage or (rows, checksum) != (file.rows, file.checksum):
-            raise StoreError("what was written does not read back as it was: a fault of disk or memory", path=file.path)
-        return DailyFile(
-            name=file.path.name,
-            venue=file.venue,
-            symbol=file.symbol,
-            instruments=file.instruments,
-            rows=rows,
-            bytes=file.bytes,
-            checksum=checksum,
-            ts_recv_min=file.ts_recv_min,
-            ts_recv_max=file.ts_recv_max,
-            doubles=doubles.count,
-        )
-
-
-class Doubles:
-    """Counts the trades of one file whose venue id another trade has had: a backfill that was stored twice, say.
-
-    They are kept: each record has its seq, and a reader may drop by venue id what it does not want.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._seen: dict[tuple[int, bool], NDArray[np.uint64]] = {}
-
-    def add(self, records: Records) -> None:
-        """The next ticks of the file."""
-        amended = records["flags"] & np.uint16(TradeFlag.CORRECTION | TradeFlag.CANCELLED) != 0
-        trades = records[(records["kind"] == Kind.TRADE) & ~amended & (records["venue_seq"] != 0)]
-        aggregate = trades["flags"] & np.uint16(Flag.AGGREGATE) != 0
-        for ident in np.unique(trades["instrument"]).tolist():
-            for together in (False, True):
-                chosen = (trades["instrument"] == ident) & (aggregate == together)
-                if chosen.any():
-                    self._add((ident, together), trades["venue_seq"][chosen])
-
-    def _add(self, key: tuple[int, bool], ids: NDArray[np.uint64]) -> None:
-        seen = self._seen.get(key, np.zeros(0, np.uint64))  # the greatest ones
-        rising = bool((ids[1:] > ids[:-1]).all()) and (not len(seen) or ids[0] > seen[-1])
-        if not rising:
-            unique = np.unique(ids)
-            self.count += len(ids) - len(unique) + int(np.isin(unique, seen).sum())
-            ids = unique
-        joined = np.concatenate([seen, ids]) if rising else np.union1d(seen, ids)
-        self._seen[key] = joined[-DOUBLES_WINDOW:]
+            writer = DailyFileWriter(
+                self.scratch / name,
+                self.schema,
+                (self.first_seq, self.last_seq),
+                producer=producer_id(self.producer),
+                level=self.level,
+                files=self._disk,
+                beat=self._beat,
+            )
+            self._files[name] = _File(writer, venue, symbol, instruments)
+        return name
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: Files, *, name: str) -> None:
@@ -276,17 +181,6 @@ def write_manifest(folder: Path, manifest: Manifest, files: Files, *, name: str)
     write_file(folder / name, encode_manifest(manifest), files, os.O_TRUNC)
     sync_path(folder / name, files)
     sync_path(folder, files, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def write_file(path: Path, data: bytes, files: Files, flags: int) -> None:
-    """Write bytes to a file, which is made where it is missing. Raises OSError."""
-    fd = files.open(path, os.O_WRONLY | os.O_CREAT | flags)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[files.write(fd, left) :]
-    finally:
-        os.close(fd)
 
 
 def remove_folder(path: Path, files: Files) -> None:

@@ -108,6 +108,7 @@ class PolarsJudge:
         polars = need("polars")
         self._polars = polars
         self._names = [name for name in predicate.meta.root_names() if name in schema.names]
+        self.columns = frozenset(self._names)
         self._kinds = {
             name: pa.string() if pa.types.is_dictionary(schema.field(name).type) else schema.field(name).type
             for name in self._names

@@ -6,7 +6,7 @@ several, so a bound holds for each of their scales, and for the plain numbers of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal, localcontext
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -33,17 +33,22 @@ Facts: TypeAlias = Mapping[str, Bounds | None]
 _OFFSET: Final = 2**63
 
 
-def value_facts(entries: NDArray[np.void], arrow: ArrowColumns) -> dict[str, Bounds | None]:
-    """What holds for prices, sizes and ids in all rows of chunks with these index entries; nothing where one has none.
+def value_facts(entries: NDArray[np.void], arrow: ArrowColumns, columns: Container[str]) -> dict[str, Bounds | None]:
+    """What holds for these of prices, sizes and ids in all rows of chunks with these index entries.
 
-    `arrow` makes the columns, and knows the scales of all instruments whose rows are wanted.
+    Nothing where an entry has no bounds. `arrow` makes the columns, and knows the scales of all instruments whose rows
+    are wanted.
     """
+    schema = arrow.record_schema
+    if not any(slot.column in columns for slot in SLOTS_OF[schema]):
+        return {}
     if not len(entries) or (entries["slots"] != SLOTS).any():
         return {}
-    schema = arrow.record_schema
     lows, highs = entries["bounds"][:, 0].min(axis=0).tolist(), entries["bounds"][:, 1].max(axis=0).tolist()
     found: dict[str, list[Any]] = {}
     for slot, low, high in zip(SLOTS_OF[schema], lows, highs, strict=False):
+        if slot.column not in columns:
+            continue
         values = found.setdefault(slot.column, [])
         if low > high:  # no row has a value
             continue

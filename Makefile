@@ -36,8 +36,9 @@ check: development  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## check, then every test but the long ones; those of the kernels as plain Python and with bounds checks
-	@$(MAKE) --no-print-directory -j 3 tests kernels-plain kernels-checked
+# `make long` tests kernels with bounds checks too, for which each of them is compiled anew.
+test: check  ## check, then every test but the long ones, those of kernels as plain Python too
+	@$(MAKE) --no-print-directory -j 2 tests kernels-plain
 
 # Where this is set, every test process rewrites and compiles every test module anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,8 +53,8 @@ define kernel_tests
 @echo "the kernels again: $(1)"; told=$$($(1) $(KERNEL_TESTS) 2>&1); code=$$?; echo "$(1)"; echo "$$told"; exit $$code
 endef
 
-tests: development  ## every test but the long ones and those of kernels, which `make kernels-plain kernels-checked` runs
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not kernels and not proof"
+tests: development  ## every test but the long ones; of those of kernels one of SHARE examples
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not proof" --share $(SHARE)
 
 long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels with all examples
 	@$(MAKE) --no-print-directory -j 3 SHARE=1 long-tests kernels-plain kernels-checked

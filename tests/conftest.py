@@ -22,14 +22,15 @@ settings.load_profile("tickplant")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For `make test`, which tests kernels twice more, as plain Python and with bounds checks; `make long` has all."""
-    parser.addoption("--share", type=int, default=1, help="draw one of so many examples")
+    """For `make test`, which tests kernels as released and as plain Python; `make long` draws all examples."""
+    parser.addoption("--share", type=int, default=1, help="draw one of so many examples of tests of kernels")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Fewer examples where a share of them is asked for."""
+    """Fewer examples of tests of kernels where a share of them is asked for."""
     share: int = config.getoption("--share")
-    for test in {getattr(item, "obj", None) for item in items} if share > 1 else ():
+    kernels = [item for item in items if share > 1 and item.get_closest_marker("kernels")]
+    for test in {getattr(item, "obj", None) for item in kernels}:
         drawn = getattr(test, "_hypothesis_internal_use_settings", None)
         if drawn is not None:
             test._hypothesis_internal_use_settings = settings(drawn, max_examples=max(drawn.max_examples // share, 5))

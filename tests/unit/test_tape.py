@@ -7,7 +7,6 @@ import pytest
 from made_records import START_NS, make_ticks
 from numpy.typing import NDArray
 
-from tickplant.cli.replay_keys import _first_key
 from tickplant.derive.derivation import Settings
 from tickplant.engine.core import Feed, _first_sought
 from tickplant.instruments import Instrument
@@ -96,11 +95,3 @@ def test_the_first_of_each_run_of_jumps_counts() -> None:
     assert _first_sought(ticks).tolist() == [3, 7]
     ticks["kind"][3:] = Kind.TRADE
     assert not len(_first_sought(ticks))
-
-
-def test_arrows_are_one_key_each() -> None:
-    typed, keys = b" \x1b[C.\x1b[Ax", []
-    while typed:
-        key, typed = _first_key(typed)
-        keys.append(key)
-    assert keys == [b" ", b"\x1b[C", b".", b"\x1b[A", b"x"]

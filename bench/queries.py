@@ -29,9 +29,9 @@ import tickplant
 from bench.codec import recorded_ticks
 from bench.harness import Result, main, median_of
 from tickplant.instruments import InstrumentTable
+from tickplant.records.arrow_columns import Prices
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import join_records
-from tickplant.store.arrow_columns import Prices
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.tables import columns_of
 from tickplant.writer.journal import Journal

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
+from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.pruning import ArrowJudge, PrunedSelection
 from tickplant.writer.format.chunk_bounds import SLOTS, SLOTS_OF, bounds_of, find_bounds, find_bounds_reference
 from tickplant.writer.format.chunk_layout import read_header

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument, InstrumentTable, format_decimal
+from tickplant.records.arrow_columns import COLUMNS
 from tickplant.records.layouts import NO_PRICE, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.store import rows as rows_module
-from tickplant.store.arrow_columns import COLUMNS
 from tickplant.store.export import Export, export
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal

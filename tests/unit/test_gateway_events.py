@@ -15,8 +15,8 @@ from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import gap_event, records_event
 from tickplant.gateway.stream_cursor import Cursor, Positions, base36, key_of
 from tickplant.instruments import Instrument
+from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.row_files import write_text
 
 TIME = st.integers(1, 4 * 10**18)

@@ -17,9 +17,9 @@ from made_records import START_NS, make_records
 from small_store import RECORDS, make_store
 
 from tickplant.errors import StoreError, TickplantError
+from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.layouts import TICK, Kind, Schema, Side
 from tickplant.records.merge import join_records
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.pruning import ArrowJudge, narrow
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows

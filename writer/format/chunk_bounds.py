@@ -1,8 +1,8 @@
 """What the index says of the values in a chunk: the least and the greatest price, size and id. Does no I/O.
 
 Each schema has up to SLOTS *slots*, a column or a part of one. Prices and sizes of ticks have two: of the rows in which
-they are decimals, and of NOTES, in which they are plain numbers, codes and counts. A slot whose low is above its high
-has no value in any row. Values of unsigned columns are stored less 2**63, so that all compare as signed numbers.
+they are decimals, and of PLAIN_NUMBERS, in which they are codes and counts. A slot whose low is above its high has no
+value in any row. Values of unsigned columns are stored less 2**63, so that all compare as signed numbers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from tickplant.kernels import kernel
 from tickplant.records.layouts import DTYPES, NO_PRICE, Kind, Schema
+from tickplant.records.schemas import PLAIN_NUMBERS
 
 Bounds: TypeAlias = NDArray[np.int64]
 """The lows and the highs of the slots of a schema, shape (2, SLOTS); slots that it does not have are empty."""
 
 SLOTS: Final = 6
-
-NOTES: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)
-"""Kinds whose price and size are numbers, not decimals."""
 
 # Which rows of a column a slot is of.
 ALL: Final = 0
@@ -33,8 +31,8 @@ _NOTHING: Final = np.array([[2**63 - 1], [-(2**63)]])
 _SIGN: Final = np.int64(-(2**63))
 _NO_PRICE: Final = NO_PRICE
 _CLEAR: Final = int(Kind.CLEAR)
-_NOTE_BITS: Final = np.uint64(sum(1 << kind for kind in NOTES))
-_MAX_NOTE: Final = int(max(NOTES))
+_NOTE_BITS: Final = np.uint64(sum(1 << kind for kind in PLAIN_NUMBERS))
+_MAX_NOTE: Final = int(max(PLAIN_NUMBERS))
 _ONE: Final = np.uint64(1)
 _NO_KINDS: Final = np.empty(0, np.uint8)
 
@@ -88,9 +86,9 @@ def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
 
 @kernel
 def find_bounds(values: NDArray[np.int64], kinds: NDArray[np.uint8], noted: bool, nullable: bool) -> tuple[int, int]:
-    """The least and the greatest of values: of rows of the kinds NOTES or of all others, none of them a CLEAR.
+    """The least and the greatest of values: of rows of the kinds PLAIN_NUMBERS or of all others, none of them a CLEAR.
 
-    Without `kinds`, an empty array, no row is of NOTES. `nullable`: NO_PRICE is no value.
+    Without `kinds`, an empty array, no row is of PLAIN_NUMBERS. `nullable`: NO_PRICE is no value.
     """
     low, high = 2**63 - 1, -(2**63)
     for row in range(len(values)):
@@ -110,6 +108,6 @@ def find_bounds_reference(
     wanted = [
         value
         for value, kind in rows
-        if (kind in NOTES) == noted and kind != Kind.CLEAR and not (nullable and value == NO_PRICE)
+        if (kind in PLAIN_NUMBERS) == noted and kind != Kind.CLEAR and not (nullable and value == NO_PRICE)
     ]
     return min(wanted, default=2**63 - 1), max(wanted, default=-(2**63))

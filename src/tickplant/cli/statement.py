@@ -13,9 +13,10 @@ from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.errors import TickplantError
 from tickplant.plant.console import Progress
+from tickplant.records.data_frames import need
 from tickplant.store import tables
 from tickplant.store.row_files import SUFFIXES, format_of, whole_file, write_arrow_text, write_batches
-from tickplant.store.rows import BATCH_ROWS, need
+from tickplant.store.rows import BATCH_ROWS
 
 
 @click.command()

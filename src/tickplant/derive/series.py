@@ -21,8 +21,8 @@ import msgspec
 from tickplant.derive.indicator import number_text
 from tickplant.errors import DeriveError, StoreError
 from tickplant.line_file import LineFile
+from tickplant.records.schemas import SERIES_FILE
 
-FILE: Final = "series.jsonl"
 MAX_SERIES: Final = 65_535  # the number has two bytes
 MAX_TABLE_BYTES: Final = 16 << 20
 NAME_BYTES: Final = 96  # a topic has at most 128
@@ -136,7 +136,7 @@ class SeriesTable:
     """
 
     def __init__(self, data_dir: Path | str) -> None:
-        self.path = Path(data_dir) / FILE
+        self.path = Path(data_dir) / SERIES_FILE
         self.names: list[str] = []  # that of number 1, and so on
         self._file = LineFile(self.path, MAX_TABLE_BYTES)
         self.reload()

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from tickplant.derive.series import (
-    FILE,
     NAME_BYTES,
     SeriesTable,
     bar_seconds,
@@ -22,6 +21,7 @@ from tickplant.derive.series import (
 )
 from tickplant.derive.settle import Asked, Settled
 from tickplant.errors import ConfigError, DeriveError
+from tickplant.records.schemas import SERIES_FILE
 from tickplant.runtime.config import Config, DeriveConfig, EngineConfig
 from tickplant.runtime.endpoints import Wrong
 from tickplant.runtime.job_specs import SeriesRef
@@ -131,7 +131,7 @@ def numbered(data_dir: Path, wanted: Wanted, *, add: bool) -> tuple[SeriesRef, .
 
 def stored_series(data_dir: Path) -> tuple[SeriesRef, ...]:
     """All series that a store knows. Raises StoreError."""
-    if not (data_dir / FILE).exists():
+    if not (data_dir / SERIES_FILE).exists():
         return ()
     return tuple(SeriesRef(number, name) for number, name in enumerate(SeriesTable(data_dir).names, 1))
 

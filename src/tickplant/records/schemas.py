@@ -11,7 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tickplant.records.layouts import Schema
+from tickplant.records.layouts import Kind, Schema
+
+PLAIN_NUMBERS: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)
+"""Kinds whose price and size are plain numbers, codes and counts, not decimals."""
+
+SERIES_FILE: Final = "series.jsonl"
+"""In the store: the names of the numbers of series."""
 
 _PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
 _SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume", "sell_volume"})

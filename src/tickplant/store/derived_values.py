@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from tickplant.derive.indicator import Floats, Indicator
 from tickplant.errors import StoreError
 from tickplant.kernels import source_digest
+from tickplant.records.data_frames import need
 from tickplant.store.daily_files import DAY_NS, day_of
 from tickplant.store.derived_rows import Carried, DerivedRows
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
-from tickplant.store.rows import need
 from tickplant.store.selection import Clock
 from tickplant.times import format_time
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
+from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.layouts import Schema
 from tickplant.records.merge import Columns
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows
 

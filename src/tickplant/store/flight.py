@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from tickplant.errors import TickplantError
-from tickplant.store.arrow_columns import Prices
+from tickplant.records.arrow_columns import Prices
 from tickplant.store.pages import ALL_TABLES
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
+from tickplant.records.arrow_columns import KIND_WORDS, SCALES, VENUE_TIMES, ArrowColumns
 from tickplant.records.layouts import DTYPES, NO_PRICE, Schema
 from tickplant.records.merge import Columns, join_columns
 from tickplant.records.schemas import FACTS, PRICES, TIMES
-from tickplant.store.arrow_columns import KIND_WORDS, SCALES, VENUE_TIMES, ArrowColumns
 from tickplant.store.daily_files import DAY_NS
 from tickplant.store.export_notes import NOTES, days_of, make_folder, note_of, read_note, write_note
 from tickplant.store.reader import Store

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tickplant.instruments import Instrument
+from tickplant.records.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES, ArrowColumns
 from tickplant.records.layouts import Kind, Schema
-from tickplant.store.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIMES, ArrowColumns
 from tickplant.store.selection import Selection
 from tickplant.store.value_bounds import Bounds, Facts, value_facts
 from tickplant.writer.format.chunk_bounds import SLOTS_OF

@@ -26,7 +26,7 @@ from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
 if TYPE_CHECKING:
-    from tickplant.store.arrow_columns import Prices
+    from tickplant.records.arrow_columns import Prices
     from tickplant.store.derived_values import Derived, Progress
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
@@ -180,7 +180,7 @@ class Readings:
         producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
-        from tickplant.store.arrow_columns import arrow_columns  # noqa: PLC0415
+        from tickplant.records.arrow_columns import arrow_columns  # noqa: PLC0415
         from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
         from tickplant.store.rows import Rows  # noqa: PLC0415
         from tickplant.store.where import parse_where  # noqa: PLC0415

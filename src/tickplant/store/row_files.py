@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
+from tickplant.records.arrow_columns import ArrowColumns, bitmap
 from tickplant.records.merge import Columns
 from tickplant.records.schemas import PRICES, REALS, SIZES, TIMES
-from tickplant.store.arrow_columns import ArrowColumns, bitmap
 from tickplant.store.decimals import format_decimals
 
 TextFormat = Literal["csv", "jsonl"]

@@ -6,7 +6,6 @@ to blocks of BATCH_ROWS, filtered, and handed on. Nothing here makes records.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tickplant.errors import TickplantError
+from tickplant.records.arrow_columns import ArrowColumns
+from tickplant.records.data_frames import pandas_frame, polars_frame
 from tickplant.records.merge import Columns, join_columns
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.store.pruning import Expression, needed_columns
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches, write_text
 
@@ -115,18 +115,11 @@ class Rows:
 
     def pandas(self) -> PandasFrame:
         """A frame with Arrow's exact decimals, times in UTC to the nanosecond, and names as categories."""
-        pandas = need("pandas")
-
-        def types(kind: pa.DataType) -> Any:
-            return pandas.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
-
-        frame: PandasFrame = self.arrow().to_pandas(types_mapper=types)
-        return frame
+        return pandas_frame(self.arrow())
 
     def polars(self) -> PolarsFrame:
         """A frame with exact decimals, times in UTC to the nanosecond, and names as categories."""
-        frame: PolarsFrame = need("polars").from_arrow(self.arrow())
-        return frame
+        return polars_frame(self.arrow())
 
     # -----------------------------------------------------------------------------------------------------------
     # Bit by bit
@@ -225,13 +218,3 @@ def _joined(blocks: Iterable[Columns], rows: int) -> Iterator[Columns]:
 
 def _part(block: Columns, start: int) -> Columns:
     return {name: values[start : start + BATCH_ROWS] for name, values in block.items()}
-
-
-def need(name: str) -> Any:
-    """A package of the extra `readers`. Raises TickplantError, which names the extra, where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise TickplantError(f"{name} is not installed: pip install 'tickplant[readers]'") from None

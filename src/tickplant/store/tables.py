@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from tickplant.errors import TickplantError
+from tickplant.records.arrow_columns import COLUMNS, INTEGER_TIMES, Prices
+from tickplant.records.data_frames import need
 from tickplant.records.layouts import Schema
 from tickplant.records.schemas import FACTS
-from tickplant.store.arrow_columns import COLUMNS, INTEGER_TIMES, Prices
 from tickplant.store.dataset import StoreDataset
 from tickplant.store.pruning import Expression, Judge
 from tickplant.store.reader import OnDamage, Store
-from tickplant.store.rows import Rows, need
+from tickplant.store.rows import Rows
 from tickplant.store.value_bounds import Facts
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.schemas import PRICES, SIZES
-from tickplant.store.arrow_columns import ArrowColumns
 from tickplant.writer.format.chunk_bounds import NOTED, SLOTS, SLOTS_OF, is_unsigned
 
 

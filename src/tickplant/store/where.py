@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tickplant.errors import TickplantError
-from tickplant.store.arrow_columns import KIND_WORDS, SIDE_WORDS
+from tickplant.records.arrow_columns import KIND_WORDS, SIDE_WORDS
 from tickplant.store.pruning import Expression
 from tickplant.times import parse_time
 

@@ -19,13 +19,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tickplant.derive.series import FILE as SERIES_FILE
 from tickplant.errors import StoreError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, UNKNOWN, Kind, Schema, Side
 from tickplant.records.merge import Columns
-from tickplant.records.schemas import FACTS, PRICES, SIZES, TIMES
-from tickplant.writer.format.chunk_bounds import NOTES
+from tickplant.records.schemas import FACTS, PLAIN_NUMBERS, PRICES, SERIES_FILE, SIZES, TIMES
 
 Prices = Literal["decimal", "float", "integer"]
 """How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
@@ -52,7 +50,7 @@ def _of_all_kinds(kinds: Iterable[int]) -> NDArray[np.bool_]:
     return found
 
 
-_HAS_DECIMALS: Final = (~_of_all_kinds(NOTES)).astype(np.uint8)
+_HAS_DECIMALS: Final = (~_of_all_kinds(PLAIN_NUMBERS)).astype(np.uint8)
 _HAS_PRICE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.CHECKSUM))
 _HAS_SIZE: Final = ~_of_all_kinds((Kind.CLEAR, Kind.STATUS))
 _KIND_PLACES: Final = np.full(256, -1, np.int8)  # in KIND_WORDS

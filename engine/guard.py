@@ -225,6 +225,7 @@ class Guard:
             victim = min(victims, key=lambda other: self._clients[other].moved_s)
             self._owed -= owing[victim]
             self._cut(victim, "reads no replies")
+        self._ask(fd, client.owed)  # a client that owes nothing has kept nothing waiting until now
         if fd not in self._clients:
             return False
         client.handed += size

@@ -73,3 +73,21 @@ def test_late_news_of_an_end_does_not_end_the_next_client_with_the_same_descript
         assert {fd: client.port for fd, client in guard._clients.items()} == {number: second}
         guard._listen()
         assert {fd: client.port for fd, client in guard._clients.items()} == {number: second}
+
+
+def test_room_is_made_by_whoever_has_kept_a_reply_waiting_longest_however_long_it_has_been_here() -> None:
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as listening:
+        guard = Guard(EngineConfig(replies_mib=1), lambda: 0)
+        port = listening.bind_to_random_port("tcp://127.0.0.1")
+        guard.watch(context, listening)
+        with socket.create_connection(("127.0.0.1", port)):
+            until(guard, 1)
+            (patient,) = guard._clients
+            with socket.create_connection(("127.0.0.1", port)):
+                until(guard, 2)
+                (greedy,) = guard._clients.keys() - {patient}
+                assert guard.may_reply(greedy, [600 << 10])
+                assert guard.may_reply(patient, [100 << 10])
+                assert not guard.may_reply(greedy, [600 << 10])
+                assert [*guard._clients] == [patient]
+        guard.close()

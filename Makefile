@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long long-tests proofs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz page lock help clean
+.PHONY: run runtime development test check tests long long-tests proofs programs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz page lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -56,7 +56,10 @@ endef
 tests: development  ## every test but the long ones; of those of kernels one of SHARE examples
 	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not proof" --share $(SHARE)
 
-long: development  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels with all examples
+programs:  ## what long tests use of Debian, chromium and prometheus: by apt-get where this is root, else they are skipped
+	@tools/programs.sh
+
+long: development programs  ## what takes longer: recordings, faults, chaos, kills, subscribers, benchmarks, installation, kernels with all examples
 	@$(MAKE) --no-print-directory -j 3 SHARE=1 long-tests kernels-plain kernels-checked
 
 long-tests: development

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
-from tickplant.writer.format.chunk_bounds import SLOTS, Bounds
+from tickplant.records.layouts import Schema
+from tickplant.writer.format.chunk_bounds import LAYOUT_OF, SLOTS, Bounds
 from tickplant.writer.format.chunk_layout import (
     COLUMN,
     HEAD_BYTES,
@@ -45,7 +46,7 @@ ENTRY: Final = np.dtype(
         ("offset", "<u8"),  # 0: of the chunk in its file
         ("header", HEADER),  # 8: the chunk's own
         ("bounds", "<i8", (2, SLOTS)),  # 112: of the values in it, see `format/chunk_bounds.py`
-        ("slots", "<u8"),  # 208: SLOTS, or 0 where the bounds are not known
+        ("slots", "<u8"),  # 208: LAYOUT_OF the schema, or 0 where the bounds are not known
         ("checksum", "<u8"),  # 216: of the words before it, see `_checksums`
     ]
 )
@@ -123,7 +124,8 @@ def sealed(entries: NDArray[np.void], bounds: Sequence[Bounds | None] = ()) -> N
     """The entries, with the bounds of the first ones, where these are known, and with their checksums."""
     for place, known in enumerate(bounds):
         if known is not None:
-            entries["bounds"][place], entries["slots"][place] = known, SLOTS
+            entries["bounds"][place] = known
+            entries["slots"][place] = LAYOUT_OF[Schema(entries["header"]["schema"][place])]
     entries["checksum"] = _checksums(entries)
     return entries
 

@@ -43,11 +43,12 @@ def test_the_least_and_the_greatest_are_those_of_the_reference(
 
 
 def make_records(schema: Schema, rows: list[list[int]], ids: list[int]) -> NDArray[np.void]:
-    """Records whose slots have these values; those of unsigned columns modulo 2**64."""
+    """Records whose slots have these values; those of unsigned columns modulo what fits."""
     records = np.zeros(len(rows), DTYPES[schema])
     for place, row in enumerate(rows):
         for name, number in zip([slot.column for slot in SLOTS_OF[schema]], row, strict=False):
-            records[name][place] = number % 2**64 if records.dtype[name].kind == "u" else number
+            field = records.dtype[name]
+            records[name][place] = number % 2 ** (8 * field.itemsize) if field.kind == "u" else number
         records["instrument"][place] = ids[place]
         if "kind" in (records.dtype.names or ()):
             records["kind"][place] = row[-1] % 16
@@ -108,3 +109,5 @@ def test_no_chunk_is_left_out_in_which_a_row_fits(data: st.DataObject) -> None:
     selection = PrunedSelection(judge=ArrowJudge(filter_by, arrow.schema(arrow.all)), arrow=arrow)
     left = selection.chunks(make_entries(chunks, bounds))
     assert not (np.array(fits) & ~left).any(), (filter_by, fits, left)
+    twice = make_entries([*chunks, *((offset + place, header) for offset, header in chunks)], bounds * 2)
+    assert np.array_equal(selection.chunks(twice), np.tile(left, 2))

@@ -1,8 +1,10 @@
-"""What the index says of the values in a chunk: the least and the greatest price, size and id. Does no I/O.
+"""What the index says of the values in a chunk: the least and the greatest price, size, id and length of bars.
+
+Does no I/O.
 
 Each schema has up to SLOTS *slots*, a column or a part of one. Prices and sizes of ticks have two: of the rows in which
 they are decimals, and of PLAIN_NUMBERS, in which they are codes and counts. A slot whose low is above its high has no
-value in any row. Values of unsigned columns are stored less 2**63, so that all compare as signed numbers.
+value in any row. Values of unsigned columns of 64 bits are stored less 2**63, so that all compare as signed numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ DECIMALS: Final = 1
 NOTED: Final = 2
 
 _NOTHING: Final = np.array([[2**63 - 1], [-(2**63)]])
-_SIGN: Final = np.int64(-(2**63))
+_OFFSET: Final = 2**63
 _NO_PRICE: Final = NO_PRICE
 _CLEAR: Final = int(Kind.CLEAR)
 _NOTE_BITS: Final = np.uint64(sum(1 << kind for kind in PLAIN_NUMBERS))
@@ -58,16 +60,19 @@ _AMOUNTS: Final = (*_prices("price"), *_prices("price", rows=NOTED), *_sizes("si
 SLOTS_OF: Final[dict[Schema, tuple[Slot, ...]]] = dict.fromkeys(Schema, ()) | {
     Schema.TICK: (*_AMOUNTS, Slot("venue_seq"), Slot("order_id")),
     Schema.BBO: (*_prices("bid_price", "ask_price"), *_sizes("bid_size", "ask_size"), Slot("source_seq")),
-    Schema.BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
+    Schema.BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume"), Slot("interval_s")),
     Schema.TRADE_BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
     Schema.CHECKPOINT: (*_AMOUNTS, Slot("venue_seq"), Slot("source_seq")),
 }
-"""Stored in indexes, by place: an index of others has to be made anew."""
+"""Stored in indexes, by place: where a schema gets others, so does LAYOUT_OF."""
+
+LAYOUT_OF: Final = dict.fromkeys(Schema, SLOTS) | {Schema.BAR: SLOTS + 1}
+"""What an index entry says of its slots: those of SLOTS_OF. Nothing is used of another, as older indexes have."""
 
 
 def is_unsigned(schema: Schema, slot: Slot) -> bool:
     """Whether the values of a slot are stored less 2**63."""
-    return DTYPES[schema][slot.column].kind == "u"
+    return DTYPES[schema][slot.column] == np.uint64
 
 
 def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
@@ -79,8 +84,8 @@ def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
         if slot.rows != ALL:
             found[:, place] = find_bounds(values, kinds, slot.rows == NOTED, slot.nullable)
         elif len(values):
-            bounds = np.array([values.min(), values.max()]).view(np.int64)
-            found[:, place] = bounds ^ _SIGN if is_unsigned(schema, slot) else bounds
+            less = _OFFSET if is_unsigned(schema, slot) else 0
+            found[:, place] = int(values.min()) - less, int(values.max()) - less
     return found
 
 

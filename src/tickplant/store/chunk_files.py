@@ -7,7 +7,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,22 @@ class Decode(Protocol[Found_co]):
 
     def __call__(self, buffer: bytes, /, *, path: Path, origin: int) -> tuple[Found_co, ChunkHeader, int]:
         """What a chunk holds, its header, the offset behind it."""
+
+
+class ColumnBlock(NamedTuple):
+    """Columns of consecutive selected records of one producer, in stored order.
+
+    Attributes:
+        schema: of the records.
+        producer: who recorded them.
+        rows: how many records; at least 1.
+        columns: by name, arrays of shape (rows,) and the dtype of that field of `DTYPES[schema]`, read-only to callers.
+    """
+
+    schema: Schema
+    producer: str
+    rows: int
+    columns: dict[str, NDArray[Any]]
 
 
 class ChunkFiles:

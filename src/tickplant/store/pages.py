@@ -100,8 +100,9 @@ class Question:
             first_seq = (after or {}).get(producer, 0)
             asked = Range(producer, self.schema, self._selection, first_seq)
             digest.update(producer.encode())
-            for stretch in self._store.stretches(asked):
-                digest.update(b"%d-%d-%d;" % (stretch.first_seq, stretch.last_seq, len(stretch.chunks)))
+            for entries in self._store.chunks(asked):
+                headers = entries["header"]
+                digest.update(np.stack([headers["first_seq"], headers["last_seq"]]).tobytes())
         return digest.digest()
 
     def page(self, limit: int, after: Places | None = None) -> Page:
@@ -131,7 +132,7 @@ class Question:
         for producer in producers:
             found: list[Columns] = []
             count = 0
-            for records in self._newest_records(producer):
+            for records in self._newest_records(producer, rows.selection or self._selection):
                 fields = {name: records[name] for name in records.dtype.names or ()}
                 kept = list(rows.of(_only(fields)).blocks(rows.columns, also=("seq", "ts_recv")))
                 found[:0] = kept
@@ -156,15 +157,15 @@ class Question:
                 places[producers[rank]] = int(block["seq"][block[PRODUCER] == rank][-1]) + 1
         return Page(blocks, places or None)
 
-    def _newest_records(self, producer: str) -> Iterator[Records]:
+    def _newest_records(self, producer: str, selection: Selection) -> Iterator[Records]:
         """Its records, the newest first, more at a time the further back.
 
         What is done once a part costs milliseconds, and a chunk may hold a second of a few bars.
         """
         held: list[Records] = []
         wanted = 1
-        for stretch in self._store.newest_first(producer, self.schema, self._selection):
-            held.append(self._selection.records(self._store.records(stretch)))
+        for stretch in self._store.newest_first(producer, self.schema, selection):
+            held.append(selection.records(self._store.records(stretch)))
             if len(held) == wanted:
                 yield join_records(held[::-1])
                 held, wanted = [], min(2 * wanted, MOST_STRETCHES)

@@ -22,12 +22,16 @@ from tickplant.records.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIM
 from tickplant.records.layouts import Kind, Schema
 from tickplant.store.selection import Selection
 from tickplant.store.value_bounds import Bounds, Facts, value_facts
-from tickplant.writer.format.chunk_bounds import SLOTS_OF
+from tickplant.writer.format.chunk_bounds import SLOTS_OF, Slot
 
 Expression: TypeAlias = Any  # pc.Expression, which has no types
 
 _FAN: Final = 32
 """Chunks are asked about in groups of so many, then one by one where their group is left: a few of many is cheap."""
+
+
+_ALWAYS: Final = frozenset({"seq", *INTEGER_TIMES, *INTEGER_TIMES.values()})
+"""Columns of which the header of a chunk says something."""
 
 
 class Judge(Protocol):
@@ -75,7 +79,7 @@ def _known(facts: Facts) -> Expression:
         else:
             either = field >= bounds.low, field <= bounds.high
             parts += [each | field.is_null() for each in either] if bounds.nulls else either
-    return reduce(and_, parts)
+    return reduce(and_, parts, pc.scalar(True))
 
 
 def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
@@ -104,20 +108,40 @@ class PrunedSelection(Selection, frozen=True):
         if self.judge.columns.isdisjoint(_noted(self.arrow)):
             return wanted
         places = np.flatnonzero(wanted)
+        firsts, alike = self._alike(entries[places])
+        candidates = places[firsts]
         for fan in (_FAN, 1):
-            groups = [places[start : start + fan] for start in range(0, len(places), fan)]
+            groups = [candidates[start : start + fan] for start in range(0, len(candidates), fan)]
             known = [_facts(entries[group], self.arrow, self.judge.columns) for group in groups]
             left = self.judge.surviving(known) if groups else []
-            places = np.concatenate([groups[place] for place in left]) if left else places[:0]
+            candidates = np.concatenate([groups[place] for place in left]) if left else candidates[:0]
         wanted[:] = False
-        wanted[places] = True
+        wanted[places[np.isin(places[firsts], candidates)[alike]]] = True
         return wanted
+
+    def _alike(self, entries: NDArray[np.void]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Places of entries that differ in what the filter looks at, and of each entry the one that is like it.
+
+        Bars come in chunks of a second, of which there are two sorts: with a bar of a minute and without.
+        """
+        values = [slot for slot, its in enumerate(_slots(self.arrow)) if its.column in self.judge.columns]
+        each = np.arange(len(entries))
+        if not self.judge.columns.isdisjoint(_ALWAYS) or not values:  # hardly two are of the same time
+            return each, each
+        bounds = entries["bounds"][:, :, values].reshape(len(entries), 2 * len(values))
+        looked_at = np.concatenate([bounds, entries["slots"][:, None].astype(np.int64)], axis=1)
+        _, firsts, alike = np.unique(looked_at, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        return firsts[order], np.argsort(order)[alike.reshape(-1)]
+
+
+def _slots(arrow: ArrowColumns | None) -> tuple[Slot, ...]:
+    return () if arrow is None else SLOTS_OF[arrow.record_schema]
 
 
 def _noted(arrow: ArrowColumns | None) -> set[str]:
     """Columns of which index entries say something."""
-    values = set() if arrow is None else {slot.column for slot in SLOTS_OF[arrow.record_schema]}
-    return {"seq", *INTEGER_TIMES, *INTEGER_TIMES.values(), *values}
+    return {slot.column for slot in _slots(arrow)} | _ALWAYS
 
 
 def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None, columns: frozenset[str]) -> Facts:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,22 @@ from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records.layouts import Kind, Schema
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_books
-from tickplant.store.chunk_files import ChunkFiles, Decode, in_order, order_of, record_of, selected_rows, within
+from tickplant.store.chunk_files import (
+    ChunkFiles,
+    ColumnBlock,
+    Decode,
+    in_order,
+    order_of,
+    own_decoder,
+    record_of,
+    selected_rows,
+    within,
+)
 from tickplant.store.folder_memory import FolderMemory
 from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
 from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
-from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
+from tickplant.store.segments import Chunk, Contents, Range, Segment, Stretch, chosen, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
 from tickplant.writer.format.codec import ChunkDecoder
@@ -48,22 +58,6 @@ SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
 
 TRIES: Final = 3
 """How often a file that is gone is looked for where a compaction may have put its records."""
-
-
-class ColumnBlock(NamedTuple):
-    """Columns of consecutive selected records of one producer, in stored order.
-
-    Attributes:
-        schema: of the records.
-        producer: who recorded them.
-        rows: how many records; at least 1.
-        columns: by name, arrays of shape (rows,) and the dtype of that field of `DTYPES[schema]`, read-only to callers.
-    """
-
-    schema: Schema
-    producer: str
-    rows: int
-    columns: dict[str, NDArray[Any]]
 
 
 class Store(Readings, StoredStreams):
@@ -269,7 +263,7 @@ class Store(Readings, StoredStreams):
         with ChunkFiles(self.while_reading) as files:
             while True:
                 try:
-                    for stretch in self._stretches(segments, asked):
+                    for stretch in self.stretches(asked, segments):
                         apart = stretch.damage or len(stretch.chunks) > 1 or stretch.cut
                         how = with_seq if with_seq and apart else decode
                         found = [files.decode(chunk, asked.schema, how) for chunk in stretch.chunks]
@@ -286,11 +280,17 @@ class Store(Readings, StoredStreams):
                 else:
                     return
 
-    def stretches(self, asked: Range) -> Iterator[Stretch]:
+    def stretches(self, asked: Range, segments: list[Segment] | None = None) -> Iterator[Stretch]:
         """Where such records may be, in order, by the indexes alone. Raises StoreError."""
-        return self._stretches(self.segments(asked.producer, asked.schema), asked)
+        for segment, contents in self._contents(segments or self.segments(asked.producer, asked.schema), asked):
+            yield from stretches(contents, segment, asked)
 
-    def _stretches(self, segments: list[Segment], asked: Range) -> Iterator[Stretch]:
+    def chunks(self, asked: Range) -> Iterator[NDArray[np.void]]:
+        """Index entries of chunks that may hold such records, an array for each place. Raises StoreError."""
+        for segment, contents in self._contents(self.segments(asked.producer, asked.schema), asked):
+            yield contents.entries[chosen(contents, segment, asked)]
+
+    def _contents(self, segments: list[Segment], asked: Range) -> Iterator[tuple[Segment, Contents]]:
         for place, segment in enumerate(segments):
             if segment.last_seq is not None and segment.last_seq < asked.first_seq:
                 continue
@@ -298,7 +298,7 @@ class Store(Readings, StoredStreams):
                 break
             if self.indexes.is_outside(segment, asked.wanted):
                 continue
-            yield from stretches(self.indexes.contents(segments, place, asked.wanted.ids), segment, asked)
+            yield segment, self.indexes.contents(segments, place, asked.wanted.ids)
 
     def newest_first(
         self, producer: str, schema: Schema, selection: Selection, *, since_ns: int | None = None
@@ -384,7 +384,7 @@ class Store(Readings, StoredStreams):
         """The records of some chunks that are of their stretch; damage is reported."""
         with ChunkFiles(self.while_reading) as files:
             for chunk in chunks:
-                found = files.decode(chunk, stretch.schema, ChunkDecoder().decode)
+                found = files.decode(chunk, stretch.schema, own_decoder().decode)
                 if isinstance(found, Damage):
                     self.report(found)
                 else:

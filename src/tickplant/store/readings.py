@@ -198,9 +198,9 @@ class Readings:
             selection = narrow(selection, judge, schema, instruments, arrow)
         source = self._fields(schema, selection, after or {})
         if after:  # all rows at once are read from the beginning
-            return Rows(source, arrow, columns=columns, filter_by=filter_by)
+            return Rows(source, arrow, columns=columns, filter_by=filter_by, selection=selection)
         whole = partial(self._whole, schema, selection)
-        return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole)
+        return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole, selection=selection)
 
     def _series_names(self, schema: Schema) -> tuple[str, ...]:
         if not FACTS[schema].named:

@@ -21,6 +21,7 @@ from tickplant.records.data_frames import pandas_frame, polars_frame
 from tickplant.records.merge import Columns, join_columns
 from tickplant.store.pruning import Expression, needed_columns
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches, write_text
+from tickplant.store.selection import Selection
 
 if TYPE_CHECKING:
     from pandas import DataFrame as PandasFrame
@@ -43,6 +44,7 @@ class Rows:
     Attributes:
         columns: names, in order.
         arrow_columns: what makes these columns.
+        selection: which records of the store they are made of, and chunks; None: of other records.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Rows:
         columns: Sequence[str] | None = None,
         filter_by: Expression | None = None,
         whole: Whole = lambda _: None,
+        selection: Selection | None = None,
     ) -> None:
         """Take where the rows come from and how they become Arrow.
 
@@ -62,9 +65,11 @@ class Rows:
             columns: those wanted, of `ArrowColumns.all`; None takes the usual ones.
             filter_by: an Arrow expression over columns of `ArrowColumns.all`; rows for which it is true are wanted.
             whole: gives what `source` does, sooner, to who wants everything at once.
+            selection: what the source was asked for.
         """
         self._source = source
         self._at_once = whole
+        self.selection = selection
         self.arrow_columns = arrow
         self._named = columns is not None
         self._filter_by = filter_by
@@ -99,7 +104,7 @@ class Rows:
             names += tuple(name for name in ("price_scale", "size_scale") if self.arrow_columns.prices == "decimal")
         plain = self.arrow_columns.plain
         whole = self._everything(names)
-        blocks = self.blocks(names, rows=1) if whole is None else [whole]
+        blocks = self.blocks(names) if whole is None else [whole]
         parts = [{name: plain(name, block) for name in names} for block in blocks]
         return dict(join_columns(parts or [{name: plain(name, self.arrow_columns.nothing) for name in names}]))
 

@@ -21,7 +21,7 @@ from tickplant.store.daily_files import DAY_NS, DailyFile
 from tickplant.store.reader import Store
 from tickplant.store.segments import Chunk, Range, Segment, Stretch, stretches
 from tickplant.store.selection import Selection
-from tickplant.writer.format.chunk_bounds import bounds_of
+from tickplant.writer.format.chunk_bounds import LAYOUT_OF, bounds_of
 from tickplant.writer.format.chunk_layout import instrument_bits, kind_bits, producer_id
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, index_path
@@ -282,7 +282,7 @@ class SegmentChecks:
             text = "the chunk's header does not describe its records, or it belongs to another journal"
             self._report("header", path, offset, text, int(header["first_seq"]), int(header["last_seq"]))
         bounds = bounds_of({name: records[name] for name in records.dtype.names or ()}, self._schema)
-        if entry["slots"] and (entry["bounds"] != bounds).any():
+        if entry["slots"] == LAYOUT_OF[self._schema] and (entry["bounds"] != bounds).any():
             text = "the index does not describe the values in the chunk; remove the .tpx file, which is then made anew"
             self._report("header", index_path(path), offset, text, int(header["first_seq"]), int(header["last_seq"]))
 

@@ -266,16 +266,26 @@ class Range(NamedTuple):
     last_seq: int | None = None
 
 
+def _seqs(segment: Segment, asked: Range) -> tuple[int, int]:
+    """First and last seq that are asked for in a segment."""
+    ends = [seq for seq in (asked.last_seq, segment.last_seq) if seq is not None]
+    return max(asked.first_seq, segment.first_seq), min(ends) if ends else LAST_SEQ
+
+
+def chosen(contents: Contents, segment: Segment, asked: Range) -> NDArray[np.intp]:
+    """Places of the entries of a segment's chunks that may hold such records, ascending."""
+    first, last = _seqs(segment, asked)
+    low, high = contents.between(asked.wanted)
+    near = contents.entries["header"][low:high]
+    found = asked.wanted.chunks(contents.entries[low:high])
+    found &= (near["last_seq"] >= first) & (near["first_seq"] <= last)
+    return low + np.flatnonzero(found)
+
+
 def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretch]:
     """What of a segment may hold such records, in order, with the damage that may have held some."""
-    entries, headers = contents.entries, contents.entries["header"]
-    first = max(asked.first_seq, segment.first_seq)
-    ends = [seq for seq in (asked.last_seq, segment.last_seq) if seq is not None]
-    last = min(ends) if ends else LAST_SEQ
-    low, high = contents.between(asked.wanted)
-    near = headers[low:high]
-    chosen = asked.wanted.chunks(entries[low:high])
-    chosen &= (near["last_seq"] >= first) & (near["first_seq"] <= last)
+    entries = contents.entries
+    first, last = _seqs(segment, asked)
     by_stripe: dict[int, tuple[list[Chunk], list[Damage]]] = {}
     for stripe, part, before, behind in contents.wounds:
         outside = (part.last_seq is not None and part.last_seq < first) or (
@@ -283,7 +293,7 @@ def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretc
         )
         if not outside and asked.wanted.concerns(before, behind):
             by_stripe.setdefault(stripe, ([], []))[1].append(part)
-    places = low + np.flatnonzero(chosen)
+    places = chosen(contents, segment, asked)
     for stripe, place in zip(contents.stripes[places].tolist(), places.tolist(), strict=True):
         chunk = Chunk(contents.paths[contents.files[place]], entries[place])
         by_stripe.setdefault(stripe, ([], []))[0].append(chunk)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.schemas import PRICES, SIZES
-from tickplant.writer.format.chunk_bounds import NOTED, SLOTS, SLOTS_OF, is_unsigned
+from tickplant.writer.format.chunk_bounds import LAYOUT_OF, NOTED, SLOTS_OF, is_unsigned
 
 
 class Bounds(NamedTuple):
@@ -42,7 +42,7 @@ def value_facts(entries: NDArray[np.void], arrow: ArrowColumns, columns: Contain
     schema = arrow.record_schema
     if not any(slot.column in columns for slot in SLOTS_OF[schema]):
         return {}
-    if not len(entries) or (entries["slots"] != SLOTS).any():
+    if not len(entries) or (entries["slots"] != LAYOUT_OF[schema]).any():
         return {}
     lows, highs = entries["bounds"][:, 0].min(axis=0).tolist(), entries["bounds"][:, 1].max(axis=0).tolist()
     found: dict[str, list[Any]] = {}

@@ -1,0 +1,90 @@
+"""The newest bars of one length, where each chunk has the bars of a second: few of the chunks are decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_records import START_NS
+
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import BAR, Schema
+from tickplant.store.pages import Question
+from tickplant.store.reader import Store
+from tickplant.writer.format.chunk_bounds import LAYOUT_OF, SLOTS
+from tickplant.writer.format.codec import ChunkDecoder
+from tickplant.writer.index import ENTRY, index_path, sealed
+from tickplant.writer.journal import Journal
+
+MINUTES = 10
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Bars of a second and of a minute, a flush each second."""
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    ids = [table.register("venue", symbol, 2, 3).id for symbol in ("AAA", "BBB")]
+    journal = Journal(tmp_path, Schema.BAR, "engine", rotate_bytes=20_000)
+    for second in range(60 * MINUTES):
+        lengths = [1, 60] if second % 60 == 59 else [1]
+        bars = np.zeros(len(ids) * len(lengths), BAR)
+        bars["instrument"], bars["interval_s"] = np.repeat(ids, len(lengths)), np.tile(lengths, len(ids))
+        bars["ts_event"] = bars["ts_recv"] = START_NS + (second + 1) * 10**9
+        bars["ts_open"] = bars["ts_event"] - bars["interval_s"].astype(np.int64) * 10**9
+        bars["close"], bars["volume"] = 100 + second, 1 + second
+        bars["seq"] = journal.next_seq + np.arange(len(bars))
+        journal.append(bars)
+        journal.flush()
+    journal.close()
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """First seqs of the chunks that are decoded from now on."""
+    seen: list[int] = []
+    decode = ChunkDecoder.decode
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        found = decode(*arguments, **options)
+        seen.append(found[1].first_seq)
+        return found
+
+    monkeypatch.setattr(ChunkDecoder, "decode", watched)
+    return seen
+
+
+def closes(store: Store, where: str, limit: int) -> list[int]:
+    page = Question(store, "bars", "venue", "AAA", where=where).newest(limit)
+    return [close for block in page.blocks for close in block["close"].tolist()]
+
+
+def test_chunks_without_a_bar_of_the_length_are_not_decoded(store: Store, decoded: list[int]) -> None:
+    assert closes(store, "interval_s = 60", 7) == [100 + 60 * minute + 59 for minute in range(3, MINUTES)]
+    assert 7 <= len(decoded) <= MINUTES
+
+
+def test_an_index_of_before_leaves_nothing_out_and_says_nothing_wrong(store: Store, decoded: list[int]) -> None:
+    for path in store.files("engine", Schema.BAR):
+        entries = np.fromfile(index_path(path), ENTRY)
+        assert (entries["slots"] == LAYOUT_OF[Schema.BAR]).all()
+        entries["slots"], entries["bounds"][:, :, 5] = SLOTS, 0  # of bought volume, as it was
+        index_path(path).write_bytes(sealed(entries).tobytes())
+    assert closes(Store(store.data_dir), "interval_s = 60", 7) == [100 + 60 * at + 59 for at in range(3, MINUTES)]
+    assert len(decoded) > 60 * (MINUTES - 4)
+
+
+def test_what_is_stored_meanwhile_changes_the_fingerprint_and_nothing_else_does(store: Store) -> None:
+    question = Question(store, "bars", "venue", "AAA")
+    before = question.fingerprint()
+    assert Question(Store(store.data_dir), "bars", "venue", "AAA").fingerprint() == before
+    assert question.fingerprint({"engine": 700}) != before
+    journal = Journal(store.data_dir, Schema.BAR, "engine")
+    bars = np.zeros(1, BAR)
+    bars["instrument"], bars["interval_s"], bars["seq"] = 1, 1, journal.next_seq
+    journal.append(bars)
+    journal.flush()
+    journal.close()
+    assert question.fingerprint() != before

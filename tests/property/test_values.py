@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickplant.derive.derivation import Series
-from tickplant.derive.plain_values import plain_values
+from tickplant.derive.plain_series import plain_values
 from tickplant.derive.value_stream import ValueStream, running
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, BarFlag, Flag, Kind, Schema

@@ -2,7 +2,7 @@
 
 A *selection* is the rows that a series may be over: trades, best bids and offers, bars of one length, bars of one rule.
 A *lane* is the rows of one selection and one symbol: each row is of one lane, and all series of a lane have a value at
-each of its rows. The plain reference is `derive.plain_values`.
+each of its rows. The plain reference is `derive.plain_series`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from tickplant.records.notes import make_gaps
 Records = NDArray[np.void]
 
 NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
+NO_TICKS: Final = np.zeros(0, TICK)
 
 _FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when more than three quarters are used
 
@@ -126,6 +127,7 @@ class BookStates(ABC):
         """
         if not len(ticks):
             return NOTHING
+        ticks = np.ascontiguousarray(ticks)  # the kernels' type
         parts = []
         position = 0
         while True:

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
-from tickplant.books.book_states import BookStates
+from tickplant.books.book_states import NO_TICKS, BookStates
+from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
 Records = NDArray[np.void]
@@ -41,15 +46,13 @@ class Books(BookStates):
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
 
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
+        return self._apply(*self._arguments(ticks, position))
+
+    @cached_property
+    def _apply(self) -> Callable[..., tuple[int, int, int]]:
+        return direct(k.apply_ticks, *self._arguments(NO_TICKS, 0))
+
+    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
         runs = self._runs
-        return k.apply_ticks(
-            ticks,
-            position,
-            self._books,
-            runs.sides,
-            runs.keys,
-            runs.values,
-            self.max_levels,
-            self._out,
-            self._tally,
-        )
+        pools = runs.sides, runs.keys, runs.values
+        return ticks, position, self._books, *pools, self.max_levels, self._out, self._tally

@@ -17,8 +17,11 @@ from tickplant.kernels import kernel
 
 Integers = NDArray[np.int64]
 
-SIDE: Final = np.dtype([("base", "<i8"), ("room", "<i8"), ("start", "<i8"), ("count", "<i8"), ("alive", "<i8")])
-"""One side of a book: `room` entries from `base` of the pools are its own, `count` from `start` are its run."""
+SIDE: Final = np.dtype(
+    [("base", "<i8"), ("room", "<i8"), ("start", "<i8"), ("count", "<i8"), ("alive", "<i8"), ("last", "<i8")]
+)
+"""One side of a book: `room` entries from `base` of the pools are its own, `count` from `start` are its run. `last` is
+where the last change was, a hint for the next one: it may point anywhere."""
 
 UNBOUNDED: Final = 2**62
 """As `max_levels`: more than any book has."""
@@ -70,6 +73,21 @@ def lower_bound(keys: Integers, start: int, count: int, key: int) -> int:
         else:
             high = middle
     return low
+
+
+@kernel
+def find(side: Any, keys: Integers, key: int) -> int:
+    """First entry of a run whose key is >= `key`, or its end.
+
+    A venue sends the levels of an event from the best to the worst: below the last change is never farther than below
+    the top, and most often much nearer.
+    """
+    start: int = side["start"]
+    count = side["count"]
+    last = side["last"] - start
+    if 0 <= last < count and keys[np.uint64(start + last)] >= key:
+        count = last
+    return start + lower_bound(keys, start, count, key)
 
 
 @kernel
@@ -198,7 +216,8 @@ def set_level(side: Any, keys: Integers, sizes: Integers, key: int, size: int, m
     """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
     start = side["start"]
     count = side["count"]
-    at = start + lower_bound(keys, start, count, key)
+    at = find(side, keys, key)
+    side["last"] = at
     if at < start + count and keys[at] == key:
         if sizes[at] == 0:
             if size == 0:

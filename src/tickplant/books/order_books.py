@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import order_kernels as k
-from tickplant.books.book_states import BookStates
+from tickplant.books.book_states import NO_TICKS, BookStates
 from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
+from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import Flag, Kind, Side
 
@@ -115,23 +118,16 @@ class OrderBooks(BookStates):
         return records
 
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
+        return self._apply(*self._arguments(ticks, position))
+
+    @cached_property
+    def _apply(self) -> Callable[..., tuple[int, int, int]]:
+        return direct(k.apply_orders, *self._arguments(NO_TICKS, 0))
+
+    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
         runs = self._runs
-        return k.apply_orders(
-            ticks,
-            position,
-            self._books,
-            runs.sides,
-            runs.keys,
-            runs.values,
-            self._prices,
-            self._orders,
-            self._table,
-            self._used,
-            self.max_orders,
-            self.matching,
-            self._out,
-            self._tally,
-        )
+        pools = runs.sides, runs.keys, runs.values, self._prices, self._orders, self._table, self._used
+        return ticks, position, self._books, *pools, self.max_orders, self.matching, self._out, self._tally
 
     def _make_room(self) -> None:
         """Twice as many orders; a price more than orders is in use for a moment, and the table is half full at most."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import bar_kernels as k
+from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import BAR
+from tickplant.records.layouts import BAR, TICK
 
 Records = NDArray[np.void]
 
@@ -62,21 +64,21 @@ class Bars:
         """
         if not len(ticks) or not self.intervals_s:
             return _NOTHING
+        ticks = np.ascontiguousarray(ticks)  # the kernel's type
         parts = []
         position = 0
         while True:
-            position, written = k.apply_ticks(
-                ticks,
-                position,
-                self._intervals_s,
-                self._bars,
-                self._closed_until,
-                self._next_end,
-                self._out,
-                self._tally,
-            )
+            position, written = self._apply(*self._arguments(ticks, position))
             if written:
                 parts.append(joined([self._out[:written]], BAR))
             if position == len(ticks):
                 return parts[0] if len(parts) == 1 else joined(parts, BAR) if parts else _NOTHING
             self.reserve(int(ticks[position]["instrument"]))
+
+    @cached_property
+    def _apply(self) -> Callable[..., tuple[int, int]]:
+        return direct(k.apply_ticks, *self._arguments(np.zeros(0, TICK), 0))
+
+    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
+        state = self._bars, self._closed_until, self._next_end
+        return ticks, position, self._intervals_s, *state, self._out, self._tally

@@ -20,6 +20,8 @@ from tickplant.client.replay_control import Position
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, Kind, Schema, StatusCode
 from tickplant.store.reader import Store
+from tickplant.store.stored_books import begins_at, fold_at
+from tickplant.times import format_time
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
@@ -133,6 +135,26 @@ def test_messages_seek_back_and_loop_and_the_trades_come_again(data_dir: Path) -
     seqs, counts = np.unique(trades["seq"], return_counts=True)
     assert set(seqs.tolist()) == set(stored["seq"].tolist())
     assert counts.max() >= 2
+
+
+def test_a_replay_that_begins_mid_way_begins_with_the_books_as_they_stood(data_dir: Path) -> None:
+    store, start_ns = Store(data_dir), START_NS + RECORDS * STEP_NS // 2
+    with terminal(data_dir, "--speed", "max", "--start", format_time(start_ns)) as shown:
+        listener = Listener(shown.address)
+        assert shown.end() == 0
+        found = listener.close()
+    begins = begins_at(store, None, start_ns, "recv")
+    for symbol in ("AAA", "BBB"):
+        ticks = np.frombuffer(found[f"venue.{symbol}.book"], TICK)
+        fold, row = fold_at(store, store.find("venue", symbol), start_ns, begins=begins)
+        before = fold.book(row)
+        assert not before.stale
+        assert (ticks[0]["kind"], ticks[0]["ts_recv"]) == (Kind.CLEAR, start_ns)
+        again = Fold(row.id)
+        again.apply(ticks[: len(before.bids) + len(before.asks) + 1].copy())
+        book = again.book(row)
+        assert (book.bids.tolist(), book.asks.tolist()) == (before.bids.tolist(), before.asks.tolist())
+    check_books(store, found)
 
 
 def test_q_ends_it_and_the_terminal_is_as_before(data_dir: Path) -> None:

@@ -17,6 +17,7 @@ from tickplant.records.layouts import Schema
 from tickplant.store.daily_files import DAY_NS
 from tickplant.store.reader import Store
 from tickplant.store.row_files import whole_file
+from tickplant.store.segments import Range
 from tickplant.store.selection import Selection
 
 NOTES: Final = "_tickplant"
@@ -33,7 +34,7 @@ class Note(msgspec.Struct, frozen=True):
 def days_of(store: Store, producer: str, schema: Schema, start_ns: int | None, end_ns: int | None) -> list[int]:
     """Days since the epoch of which records of a producer may be stored, within a range of receive times."""
     days: set[int] = set()
-    for _, entries in store.entries(producer, schema):
+    for entries in store.chunks(Range(producer, schema, Selection())):
         headers = entries["header"]
         for low, high in np.unique(np.stack([headers["ts_recv_min"], headers["ts_recv_max"]]) // DAY_NS, axis=1).T:
             days.update(range(int(low), int(high) + 1))
@@ -45,8 +46,8 @@ def days_of(store: Store, producer: str, schema: Schema, start_ns: int | None, e
 def note_of(store: Store, producer: str, schema: Schema, selection: Selection) -> Note:
     """What one producer has of a day. Raises StoreError."""
     records, last = 0, -1
-    for _, entries in store.entries(producer, schema):
-        headers = entries["header"][selection.chunks(entries)]
+    for entries in store.chunks(Range(producer, schema, selection)):
+        headers = entries["header"]
         records += int(headers["rows"].sum())
         last = max(last, int(headers["last_seq"].max()) if len(headers) else -1)
     return Note(records, last, None if selection.ids is None else sorted(selection.ids))

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from tickplant.records.merge import merge_by_receive_time
 from tickplant.records.schemas import PUBLISHED
 from tickplant.store.pacing import Pacer, Speed
 from tickplant.store.selection import Clock
-from tickplant.store.stored_books import fold_at
+from tickplant.store.stored_books import begins_at, fold_at
 from tickplant.store.topic_split import TopicSplitter
 
 if TYPE_CHECKING:  # the reader offers this as a method
@@ -120,9 +120,12 @@ class Playback:
     def _from(self, start_ns: int | None) -> Iterator[Message]:
         """All messages from a time on, until the end or a `seek`."""
         splitter = TopicSplitter(self._store, self._topics, "live")
-        if start_ns is not None and self._snapshot:
-            yield from self._snapshots(splitter, start_ns)
-        for schema, records in self._blocks(splitter, start_ns):
+        begins = None
+        if start_ns is not None:
+            begins = begins_at(self._store, splitter.wanted().selection(Schema.TICK).ids, start_ns, self._clock)
+            if self._snapshot:
+                yield from self._snapshots(splitter, start_ns, begins)
+        for schema, records in self._blocks(splitter, start_ns, begins):
             times = np.maximum.accumulate(records[f"ts_{self._clock}"])
             done = 0
             while done < len(records):
@@ -153,23 +156,23 @@ class Playback:
                 self._turn.wait(min(_WAIT_S, self._pacer.wait_s(int(times[done]))))
         return done, done
 
-    def _blocks(self, splitter: TopicSplitter, start_ns: int | None) -> Iterator[tuple[Schema, Records]]:
+    def _blocks(
+        self, splitter: TopicSplitter, start_ns: int | None, begins: Mapping[str, int] | None
+    ) -> Iterator[tuple[Schema, Records]]:
         """Ticks, and behind each block of them what was derived by then: as an engine publishes."""
-        wanted, clock = splitter.wanted(), f"ts_{self._clock}"
-        streams = {
-            schema: merge_by_receive_time(
-                [
-                    self._store.read(
-                        name,
-                        schema,
-                        wanted.selection(schema, start_ns=start_ns, end_ns=self._end_ns, clock=self._clock),
-                    )
-                    for name in self._store.producers(schema)
-                ],
-                clock,
-            )
-            for schema in wanted.schemas
-        }
+        wanted, clock, store = splitter.wanted(), f"ts_{self._clock}", self._store
+
+        def stream(schema: Schema) -> Iterator[Records]:
+            bounds: dict[str, Any] = {"end_ns": self._end_ns, "clock": self._clock}
+            if schema == Schema.TICK and begins is not None:
+                ticks = wanted.selection(schema, **bounds)
+                parts = [store.read(name, schema, ticks, first_seq=seq) for name, seq in begins.items()]
+            else:
+                selection = wanted.selection(schema, start_ns=start_ns, **bounds)
+                parts = [store.read(name, schema, selection) for name in store.producers(schema)]
+            return merge_by_receive_time(parts, clock)
+
+        streams = {schema: stream(schema) for schema in wanted.schemas}
         derived = [_Held(schema, streams[schema], clock) for schema in PUBLISHED if schema in streams]
         for records in streams.get(Schema.TICK, iter(())):
             yield Schema.TICK, records
@@ -179,14 +182,14 @@ class Playback:
         for held in derived:
             yield from ((held.schema, part) for part in held.until(None))
 
-    def _snapshots(self, splitter: TopicSplitter, at_ns: int) -> Iterator[Message]:
+    def _snapshots(self, splitter: TopicSplitter, at_ns: int, begins: Mapping[str, int]) -> Iterator[Message]:
         """The books as they stood before a time."""
         named: dict[tuple[str, str], list[int]] = {}
         for row in self._store.instruments:
             if row.symbol != FEED_SYMBOL and (splitter.wants(row.id, "book") or splitter.wants(row.id, "orders")):
                 named.setdefault((row.venue, row.symbol), []).append(row.id)
         for venue, symbol in named:
-            fold, instrument = fold_at(self._store, self._store.find(venue, symbol), at_ns - 1)
+            fold, instrument = fold_at(self._store, self._store.find(venue, symbol), at_ns, begins=begins)
             book = fold.book(instrument)
             channel = "orders" if fold.of_orders else "book"
             if book.ts_recv and splitter.wants(instrument.id, channel):

@@ -301,14 +301,20 @@ class Store(Readings, StoredStreams):
             yield segment, self.indexes.contents(segments, place, asked.wanted.ids)
 
     def newest_first(
-        self, producer: str, schema: Schema, selection: Selection, *, since_ns: int | None = None
+        self,
+        producer: str,
+        schema: Schema,
+        selection: Selection,
+        *,
+        since_ns: int | None = None,
+        last_seq: int | None = None,
     ) -> Iterator[Stretch]:
         """Stretches that may hold such records, the newest first; damage that an index tells of is passed over.
 
         With `since_ns` it ends at the first file, or day, all of which was received before. Raises StoreError.
         """
         segments, tries = self.segments(producer, schema), 0
-        asked = Range(producer, schema, selection)
+        asked = Range(producer, schema, selection, last_seq=last_seq)
         while True:
             try:
                 for place in reversed(range(len(segments))):
@@ -359,14 +365,6 @@ class Store(Readings, StoredStreams):
             crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
-
-    def entries(self, producer: str, schema: Schema) -> Iterator[tuple[Path, NDArray[np.void]]]:
-        """Index entries of a producer, file by file: by the first seqs of journal files and days, newest first."""
-        segments = self.segments(producer, schema)
-        for place in reversed(range(len(segments))):
-            contents = self.indexes.contents(segments, place)
-            for number, path in reversed([*enumerate(contents.paths)]):
-                yield path, contents.entries[contents.files == number]
 
     def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
         """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""

@@ -3,10 +3,10 @@
 `python -m tickplant.store.replay`, its stdin being a job_specs.ReplaySpec. Publishes stored ticks, with their stored
 `seq`, into a ring, those of several feeds merged by either clock, as far apart as they were, or at `speed` times that,
 or as fast as the ring's readers take them. It may be paused, stepped, sought and looped meanwhile
-(`runtime.control.Playback`): where the time jumps, every instrument has a STATUS SOUGHT and a DISCONNECTED, then come
-the books as they stood, as snapshots. Exits 0 at the end of the data or when stopped; 1 with a sentence where the
-store is damaged: a replay that leaves something out in silence would be worse than none. With `skip_damage` it goes
-on and names what it left out.
+(`runtime.control.Playback`): where the time jumps, every instrument has a STATUS SOUGHT and a DISCONNECTED. There, and
+where a replay begins at a time, come the books as they stood, as snapshots, and then all that was recorded behind.
+Exits 0 at the end of the data or when stopped; 1 with a sentence where the store is damaged: a replay that leaves
+something out in silence would be worse than none. With `skip_damage` it goes on and names what it left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tickplant.shm.ring import Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.store.selection import Selection
-from tickplant.store.stored_books import fold_at
+from tickplant.store.stored_books import begins_at, fold_at
 from tickplant.store.tape import Tape
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
@@ -120,10 +120,11 @@ class ReplayProcess:
     def _play_all(self, store: Store, ids: frozenset[int] | None) -> None:
         """Play from the beginning to the end, and from wherever is sought meanwhile. Raises Stopped."""
         clock, tape = self.spec.clock, self._tape
-        start_ns = self.spec.start_ns
+        start_ns, jumped = self.spec.start_ns, False
         while True:
-            selection = Selection(ids=ids, start_ns=start_ns, end_ns=self.spec.end_ns, clock=clock)
-            streams = [store.read(name, Schema.TICK, selection) for name in store.producers()]
+            begins = self._begin(store, ids, start_ns, jumped=jumped)
+            selection = Selection(ids=ids, end_ns=self.spec.end_ns, clock=clock)
+            streams = [store.read(name, Schema.TICK, selection, first_seq=seq) for name, seq in begins.items()]
             before = self._records
             for records in merge_by_receive_time(streams, f"ts_{clock}"):
                 if not self._play(records):
@@ -136,22 +137,24 @@ class ReplayProcess:
             if sought is None and not (tape.loop and self._records > before):
                 return
             start_ns = self.spec.start_ns if sought is None else max(sought, self.spec.start_ns or sought)
-            self._jump(store, start_ns)
+            jumped = True
 
-    def _jump(self, store: Store, start_ns: int | None) -> None:
-        """Say that the time is another one, and what the books were then."""
-        ids, at_ns = self._ids, start_ns or 0
-        self._publish_all(make_statuses(ids, StatusCode.SOUGHT, ts_recv=at_ns))
-        self._publish_all(make_statuses(ids, StatusCode.DISCONNECTED, ts_recv=at_ns, flags=ALL_STREAMS))
+    def _begin(self, store: Store, ids: frozenset[int] | None, start_ns: int | None, *, jumped: bool) -> dict[str, int]:
+        """Say that the time is another one, where it is, and what the books were; returns where each feed goes on."""
+        if jumped:
+            at_ns = start_ns or 0
+            self._publish_all(make_statuses(self._ids, StatusCode.SOUGHT, ts_recv=at_ns))
+            self._publish_all(make_statuses(self._ids, StatusCode.DISCONNECTED, ts_recv=at_ns, flags=ALL_STREAMS))
         if start_ns is None:
-            return
-        played = set(ids)
+            return dict.fromkeys(store.producers(), 0)
+        begins, played = begins_at(store, ids, start_ns, self.spec.clock), set(self._ids)
         for venue, symbol in dict.fromkeys((row.venue, row.symbol) for row in store.instruments if row.id in played):
-            fold, instrument = fold_at(store, store.find(venue, symbol), start_ns - 1)
-            if not fold.book(instrument).stale:
+            fold, instrument = fold_at(store, store.find(venue, symbol), start_ns, begins=begins)
+            if not fold.book(instrument).stale:  # a subscriber that attaches then has a stale one as well
                 snapshot = fold.snapshot()
                 snapshot["ts_recv"] = start_ns
                 self._publish_all(snapshot)
+        return begins
 
     def _leave_out(self, damage: Damage) -> None:
         """Name it, and play a GAP of every instrument: books are stale from here to their next CLEAR."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tickplant.books.fold import BOOK_KINDS, Book, Fold
@@ -13,7 +13,7 @@ from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.runtime.config import Crossed
 from tickplant.store import stored_checkpoints
-from tickplant.store.selection import Selection
+from tickplant.store.selection import Clock, Selection
 
 if TYPE_CHECKING:  # the reader offers this as a method
     from tickplant.store.reader import Store
@@ -55,15 +55,36 @@ def plain_book(stored: Book) -> PlainBook:
     )
 
 
+def begins_at(store: Store, ids: frozenset[int] | None, start_ns: int, clock: Clock) -> dict[str, int]:
+    """By producer, the seq with which a playback from this time begins; not there where nothing is to be played.
+
+    That of the first record, in stored order, whose time is not before. What was recorded before it is in the books as
+    they stood then, what is recorded behind it is played, also where its time steps back. Raises DamageError.
+    """
+    wanted = Selection(ids=ids, start_ns=start_ns, clock=clock)
+    firsts = {name: next(store.read(name, Schema.TICK, wanted), None) for name in store.producers()}
+    return {name: int(records["seq"][0]) for name, records in firsts.items() if records is not None}
+
+
 def fold_at(
-    store: Store, instruments: Sequence[Instrument], at_ns: int, *, crossed: Crossed = "flag"
+    store: Store,
+    instruments: Sequence[Instrument],
+    at_ns: int,
+    *,
+    crossed: Crossed = "flag",
+    begins: Mapping[str, int] | None = None,
 ) -> tuple[Fold, Instrument]:
-    """The same book as a fold that can go on, and the one of the instruments that it is of."""
+    """The same book as a fold that can go on, and the one of the instruments that it is of.
+
+    With `begins`, what `begins_at` gives, the book is that before a playback begins, of whatever time its records are.
+    """
+    ends = {name: begins[name] - 1 if begins and name in begins else None for name in store.producers()}
+    end_ns = at_ns + 1 if begins is None else None
     clears = [
         found
         for instrument in instruments
-        for producer in store.producers()
-        if (found := _last_clear(store, producer, instrument, at_ns))
+        for producer, last_seq in ends.items()
+        if (found := _last_clear(store, producer, instrument, end_ns, last_seq))
     ]
     if not clears:
         return Fold(instruments[-1].id), instruments[-1]
@@ -71,14 +92,14 @@ def fold_at(
     instrument = start.instrument
     matching = start.of_orders and crossed == "match"
     fold = Fold(instrument.id, matching=matching)
-    selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=at_ns + 1)
-    first_seq = start.seq
+    selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=end_ns)
+    first_seq, last_seq = start.seq, ends[start.producer]
     # A book that was ever resolved has no checkpoints; those of an engine that did not resolve it lead elsewhere.
-    if not matching and (checkpoint := _checkpoint(store, start, at_ns)):
+    if not matching and (checkpoint := _checkpoint(store, start, at_ns, last_seq)):
         fold.apply(checkpoint.ticks)
         first_seq = checkpoint.source_seq
     damages = store.damages
-    for records in store.read(start.producer, Schema.TICK, selection, first_seq=first_seq):
+    for records in store.read(start.producer, Schema.TICK, selection, first_seq=first_seq, last_seq=last_seq):
         if store.damages > damages:
             fold.lose()
             damages = store.damages
@@ -88,7 +109,7 @@ def fold_at(
     return fold, instrument
 
 
-def _checkpoint(store: Store, start: _Clear, at_ns: int) -> stored_checkpoints.Checkpoint | None:
+def _checkpoint(store: Store, start: _Clear, at_ns: int, last_seq: int | None) -> stored_checkpoints.Checkpoint | None:
     """What shortens the fold from a snapshot to a time, if anything does."""
     try:
         return stored_checkpoints.newest(
@@ -99,15 +120,18 @@ def _checkpoint(store: Store, start: _Clear, at_ns: int) -> stored_checkpoints.C
             after_seq=start.seq,
             after_ns=start.ts_recv,
             at_ns=at_ns,
+            until_seq=None if last_seq is None else last_seq + 1,
         )
     except DamageError:
         return None  # the ticks themselves are what counts; `verify` tells of it
 
 
-def _last_clear(store: Store, producer: str, instrument: Instrument, at_ns: int) -> _Clear | None:
-    """The newest CLEAR of an instrument that was received by `at_ns`."""
-    wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=at_ns + 1)
-    for stretch in store.newest_first(producer, Schema.TICK, wanted):
+def _last_clear(
+    store: Store, producer: str, instrument: Instrument, end_ns: int | None, last_seq: int | None
+) -> _Clear | None:
+    """The newest CLEAR of an instrument that was received before a time, and recorded up to a seq."""
+    wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=end_ns)
+    for stretch in store.newest_first(producer, Schema.TICK, wanted, last_seq=last_seq):
         clears = wanted.records(store.records(stretch))
         clears = clears[(clears["flags"] & Flag.PARTIAL) == 0]
         if len(clears):

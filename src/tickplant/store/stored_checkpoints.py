@@ -42,6 +42,7 @@ def newest(
     after_seq: int,
     after_ns: int,
     at_ns: int,
+    until_seq: int | None = None,
 ) -> Checkpoint | None:
     """The newest checkpoint of a book that a fold up to a time may begin with instead of with a snapshot.
 
@@ -56,6 +57,7 @@ def newest(
         after_seq: the feed's tick that the fold would begin with.
         after_ns: when that was received.
         at_ns: the time up to which is folded.
+        until_seq: the newest tick that the checkpoint may name; None: any.
 
     Raises:
         DamageError: as `Store` says.
@@ -67,7 +69,7 @@ def newest(
     for engine in store.producers(Schema.CHECKPOINT):
         for head in _heads(store, engine, wanted):
             seq = int(head["source_seq"])
-            if bool(head["flags"] & Flag.ON_ORDERS) is not of_orders:
+            if bool(head["flags"] & Flag.ON_ORDERS) is not of_orders or (until_seq is not None and seq > until_seq):
                 continue
             if seq > after_seq and is_of(store, feed, head) and (ticks := ticks_of(store, engine, head)) is not None:
                 found.append(Checkpoint(seq, ticks))

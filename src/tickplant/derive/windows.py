@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import part
+from tickplant.kernels import inlined, part
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out:
         if position == 0 and full and rows - i >= len(fronts) > 0:
             for j in range(period):
                 tails[j] = slots[j]
-            if _add_blocks(values[i:], period, fronts, tails):
+            if _add_blocks(values, i, period, fronts, tails):
                 for j in range(len(fronts)):
                     out[i + j] = (fronts[j] + tails[j]) / divisor
                 for j in range(period):
@@ -97,30 +97,38 @@ def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out:
     state[2] = front
 
 
-@part
-def _add_blocks(values: Floats, period: int, fronts: Floats, tails: Floats) -> bool:
-    """Sums over begins and, behind the first `period` of `tails`, over ends of four blocks; False where one has NaN."""
-    second, third, fourth = period, 2 * period, 3 * period
+@inlined
+def _add_blocks(values: Floats, begin: int, period: int, fronts: Floats, tails: Floats) -> bool:
+    """Sums over begins and, behind the first `period` of `tails`, over ends of four blocks; False where one has NaN.
+
+    With unsigned indices: numba looks at signed ones for a negative value, which takes as long as the additions.
+    """
+    one, length, first = np.uint64(1), np.uint64(period), np.uint64(begin)
+    second, third, fourth = length, length + length, length + length + length
+    fifth = fourth + length
     a = b = c = d = 0.0
     back_a = back_b = back_c = back_d = 0.0
-    for j in range(period):
-        a += values[j]
-        b += values[second + j]
-        c += values[third + j]
-        d += values[fourth + j]
+    j = np.uint64(0)
+    k = length
+    while j < length:
+        a += values[first + j]
+        b += values[first + second + j]
+        c += values[first + third + j]
+        d += values[first + fourth + j]
         fronts[j] = a
         fronts[second + j] = b
         fronts[third + j] = c
         fronts[fourth + j] = d
-        k = period - 1 - j
+        j += one
+        k -= one
         tails[second + k] = back_a
         tails[third + k] = back_b
         tails[fourth + k] = back_c
-        tails[fourth + period + k] = back_d
-        back_a += values[k]
-        back_b += values[second + k]
-        back_c += values[third + k]
-        back_d += values[fourth + k]
+        tails[fifth + k] = back_d
+        back_a += values[first + k]
+        back_b += values[first + second + k]
+        back_c += values[first + third + k]
+        back_d += values[first + fourth + k]
     return not math.isnan(a + b + c + d)
 
 

@@ -1,9 +1,10 @@
 """A gateway under load: streams to many clients, history as Arrow and JSON, and what the one costs the other.
 
-    engine (200 messages/s a topic) ──ZeroMQ──> gateway process ──SSE──> 500 clients in one process
-    a store of a million trades     ──────────> gateway process ──HTTP─> one client
+    engine process (20 messages/s) ──ZeroMQ──> gateway process ──SSE──> 500 clients in one process
+    a store of a million trades    ──────────> gateway process ──HTTP─> one client
 
-The gateway is `python -m tickplant.gateway`, as a plant runs it. Each client checks that its topic has no hole. The age
+The gateway is `python -m tickplant.gateway`, as a plant runs it. Each client checks that its topic has no hole, and in
+the end has all that the engine has sent: of each load, and when the gateway is killed with SIGKILL in between. The age
 of an event is from the engine's publication to the client. CPU is that of the gateway process, all threads.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
+import multiprocessing
 import secrets
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ import uvloop
 import zmq
 
 from bench.harness import Result, main, median_of
+from bench.stream_clients import Crowd
 from tickplant.books.level_books import Books
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.router import Router
@@ -44,38 +46,39 @@ from tickplant.writer.journal import Journal
 
 CLIENTS: Final = 500
 RATE: Final = 20  # messages a second and client
-SECONDS: Final = 20
+SECONDS: Final = 60
+ABORTS: Final = 1000
 ROWS: Final = 1_000_000
 TIMES: Final = 5  # CPU time is counted in hundredths of a second
-EVENT: Final = re.compile(rb'"seq":(\d+),"count":(\d+),"published":"([^"Z]+)Z"')
+SETTLE_S: Final = 60.0  # for what is on its way when a load has ended
+TOPIC: Final = "venue.AAA.trade"
 ROW: Final = Instrument(1, "venue", "AAA", 2, 8)
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
     """Measure."""
-    clients, seconds, rows = (50, 2, 50_000) if quick else (CLIENTS, SECONDS, ROWS)
+    clients, seconds, rows, aborts = (50, 2, 50_000, 100) if quick else (CLIENTS, SECONDS, ROWS, ABORTS)
     with tempfile.TemporaryDirectory(prefix="tpb-") as name:
         folder = Path(name)
         fill(folder, rows)
-        with engine(folder) as load, gateway(folder) as (process, port):
-            url = f"http://127.0.0.1:{port}"
-            results = [history(process, url, rows, repeats, form) for form in ("arrow", "arrow, four columns", "json")]
-            quiet = streams(load, process, url, clients, seconds)
-            busy = streams(load, process, url, clients, seconds, reading=True)
-            beside = streams(load, process, url, clients, seconds, stalled=clients // 10)
-        label = f"gateway: {clients} SSE clients, {RATE} messages/s each"
-        cases = {
-            "": quiet,
-            ", while history is read without pause": busy,
-            ", another tenth of which reads nothing": beside,
-        }
-        for when, load in cases.items():
-            results += [
-                Result(name=f"{label}{when}: age of an event, p99", value=load["p99_ms"], unit="ms"),
-                Result(name=f"{label}{when}: CPU of one core", value=load["cpu_percent"], unit="%"),
-                Result(name=f"{label}{when}: resident memory", value=load["rss_mib"], unit="MiB"),
-            ]
-        return results
+        with engine(folder) as load, contextlib.closing(GatewayProcess(folder)) as web:
+            results = [history(web, rows, repeats, form) for form in ACCEPT]
+            cases = {
+                "": streams(load, web, clients, seconds),
+                ", while history is read without pause": streams(load, web, clients, seconds, reading=True),
+                ", another tenth of which reads nothing": streams(load, web, clients, seconds, stalled=clients // 10),
+            }
+            churn(web, aborts)
+            resumed_s = kill(load, web, clients, seconds / 4)
+    label = f"gateway: {clients} SSE clients, {RATE} messages/s each"
+    for when, figures in cases.items():
+        results += [
+            Result(name=f"{label}{when}: age of an event, p99", value=figures["p99_ms"], unit="ms"),
+            Result(name=f"{label}{when}: CPU of one core", value=figures["cpu_percent"], unit="%"),
+            Result(name=f"{label}{when}: resident memory", value=figures["rss_mib"], unit="MiB"),
+        ]
+    name = f"{label}, gateway killed with SIGKILL: until all have everything again, no hole"
+    return [*results, Result(name=name, value=resumed_s, unit="s")]
 
 
 def fill(folder: Path, rows: int) -> None:
@@ -97,70 +100,125 @@ def fill(folder: Path, rows: int) -> None:
     journal.close()
 
 
-@contextlib.contextmanager
-def engine(folder: Path) -> Iterator[threading.Event]:
-    """An engine in a thread, which publishes at RATE while the event is set."""
+class Load:
+    """How an engine process is steered: it publishes at RATE while `wanted` is set."""
+
+    def __init__(self, context: Any) -> None:
+        self.wanted = context.Event()
+        self.done = context.Event()
+        self.published = context.Value("q", 0)  # topic sequence behind the last record
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Publish while the block lasts."""
+        self.wanted.set()
+        try:
+            yield
+        finally:
+            self.wanted.clear()
+
+
+def serve(folder: str, load: Load) -> None:
+    """The engine process: publisher and router as an engine has them."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     publisher = Publisher(context, f"ipc://{folder}/publish", lambda _: ROW)
     router = Router(context, f"ipc://{folder}/requests", publisher, {"book": Books().snapshot})
-    done = threading.Event()
-    wanted = threading.Event()
+    trade = np.zeros(1, TICK)
+    trade["instrument"], trade["kind"], trade["side"], trade["flags"] = ROW.id, Kind.TRADE, Side.BUY, Flag.LAST
+    trade["price"], trade["size"] = 6_000_000, 10**8
+    next_s = time.monotonic()
 
-    def serve() -> None:
-        seq, next_s = 0, time.monotonic()
-        trade = np.zeros(1, TICK)
-        trade["instrument"], trade["kind"], trade["side"], trade["flags"] = ROW.id, Kind.TRADE, Side.BUY, Flag.LAST
-        trade["price"], trade["size"] = 6_000_000, 10**8
+    def publish() -> None:
+        trade["seq"] = trade["venue_seq"] = load.published.value
+        trade["ts_recv"] = trade["ts_event"] = time.time_ns()
         publisher.publish_ticks(trade)
-        while not done.wait(0.001):
-            publisher.read_subscriptions()
-            router.serve()
-            while wanted.is_set() and time.monotonic() >= next_s:
-                next_s = max(next_s + 1 / RATE, time.monotonic() - 1)
-                seq += 1
-                trade["seq"] = trade["venue_seq"] = seq
-                trade["ts_recv"] = trade["ts_event"] = time.time_ns()
-                publisher.publish_ticks(trade)
-            if not wanted.is_set():
-                next_s = time.monotonic()
-        router.close(0)
-        publisher.close(0)
-        context.term()
+        load.published.value += 1
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield wanted
-    finally:
-        done.set()
-        thread.join()
+    publish()
+    while not load.done.wait(0.001):
+        publisher.read_subscriptions()
+        router.serve()
+        now_s = time.monotonic()
+        if not load.wanted.is_set():
+            next_s = now_s
+        while next_s < now_s:
+            publish()
+            next_s += 1 / RATE
+    router.close(0)
+    publisher.close(0)
+    context.term()
 
 
 @contextlib.contextmanager
-def gateway(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """The process, and its port."""
-    port = secrets.randbelow(20_000) + 12_000
-    config = GatewayConfig(port=port, connections_per_address=10_000, max_connections=10_000, requests_per_s=1e6)
-    place = Plant(data_dir=str(folder), run_dir=str(folder), control=f"ipc://{folder}/control")
-    addresses = (f"ipc://{folder}/publish", f"ipc://{folder}/requests")
-    spec = GatewaySpec(name="web", plant=place, config=config, engines=[addresses], base=str(folder))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tickplant.gateway"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert child.stdin is not None
-    child.stdin.write(msgspec.json.encode(spec))
-    child.stdin.close()
+def engine(folder: Path) -> Iterator[Load]:
+    """A process of its own, so that clients take nothing of its time."""
+    context = multiprocessing.get_context("spawn")
+    load = Load(context)
+    process = context.Process(target=serve, args=(str(folder), load))
+    process.start()
     try:
-        deadline_s = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert time.monotonic() < deadline_s, "the gateway did not start"
-            time.sleep(0.05)
-        yield psutil.Process(child.pid), port
+        wait_for("the engine", lambda: load.published.value > 0)
+        yield load
     finally:
-        child.kill()
-        child.wait()
+        load.done.set()
+        process.join(10)
+        process.kill()
+
+
+class GatewayProcess:
+    """The process, which may be killed and started again at the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = secrets.randbelow(20_000) + 12_000
+        config = GatewayConfig(
+            port=self.port, connections_per_address=10_000, max_connections=10_000, requests_per_s=1e6
+        )
+        place = Plant(data_dir=str(folder), run_dir=str(folder), control=f"ipc://{folder}/control")
+        addresses = (f"ipc://{folder}/publish", f"ipc://{folder}/requests")
+        spec = GatewaySpec(name="web", plant=place, config=config, engines=[addresses], base=str(folder))
+        self._spec = msgspec.json.encode(spec)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Return when it listens."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tickplant.gateway"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert child.stdin is not None
+        child.stdin.write(self._spec)
+        child.stdin.close()
+        self._child, self.process = child, psutil.Process(child.pid)
+
+        def listens() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+            return False
+
+        wait_for("the gateway to start", listens)
+
+    def close(self) -> None:
+        """SIGKILL."""
+        self._child.kill()
+        self._child.wait()
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    """AssertionError where it does not come true in time."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited {SETTLE_S:g} s for {what}"
+        time.sleep(0.02)
+
+
+async def reach(crowd: Crowd, load: Load) -> None:
+    """Have all clients get everything that was published. AssertionError where they do not, or with a hole."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while not crowd.reached(load.published.value):
+        have = sorted(client.expected for client in crowd.clients)
+        assert time.monotonic() < deadline_s, f"of {load.published.value} records one client has {have[0]} only"
+        await asyncio.sleep(0.02)
+    assert (crowd.holes, crowd.gaps) == (0, 0), f"{crowd.holes} holes, {crowd.gaps} gaps"
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -176,16 +234,16 @@ ACCEPT: Final = {
 }
 
 
-def history(process: psutil.Process, url: str, rows: int, repeats: int, form: str) -> Result:
+def history(web: GatewayProcess, rows: int, repeats: int, form: str) -> Result:
     """Rows a second of CPU of the gateway: the whole store in one answer."""
     columns = "&columns=ts_recv,price,size,side&prices=integer" if "four" in form else "&prices=integer"
-    question = f"{url}/api/v1/history/trades?venue=venue&symbol=AAA&limit=0{columns}"
+    question = f"{web.url}/api/v1/history/trades?venue=venue&symbol=AAA&limit=0{columns}"
 
     def once() -> float:
-        before = cpu_s(process)
+        before = cpu_s(web.process)
         for _ in range(TIMES):
             body = httpx.get(question, headers={"accept": ACCEPT[form]}, timeout=600).content
-        taken = (cpu_s(process) - before) / TIMES
+        taken = (cpu_s(web.process) - before) / TIMES
         count = body.count(b"\n") if form == "json" else pa.ipc.open_stream(body).read_all().num_rows
         assert count == rows, f"{count:,} rows came, not {rows:,}"
         return rows / taken
@@ -197,60 +255,30 @@ def history(process: psutil.Process, url: str, rows: int, repeats: int, form: st
 
 
 def streams(
-    load: threading.Event,
-    process: psutil.Process,
-    url: str,
-    clients: int,
-    seconds: float,
-    *,
-    reading: bool = False,
-    stalled: int = 0,
+    load: Load, web: GatewayProcess, clients: int, seconds: float, *, reading: bool = False, stalled: int = 0
 ) -> dict[str, float]:
     """Clients that read one topic for some seconds."""
-    ages: list[float] = []
-    port = int(url.rpartition(":")[2])
 
-    class Client(asyncio.Protocol):
-        """Checks that nothing is missing, and notes the age of what comes."""
-
-        def __init__(self) -> None:
-            self.rest, self.expected, self.count = b"", -1, 0
-
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
-            transport.write(b"GET /api/v1/stream?topics=venue.AAA.trade HTTP/1.1\r\nhost: localhost\r\n\r\n")
-
-        def data_received(self, data: bytes) -> None:
-            now_ns = time.time_ns()
-            *events, self.rest = (self.rest + data).split(b"\n\n")
-            for event in events:
-                found = EVENT.search(event)
-                if found:
-                    seq, count = int(found[1]), int(found[2])
-                    assert self.expected in (-1, seq), "a hole"
-                    self.expected = seq + count
-                    self.count += count
-                    ages.append((now_ns - int(np.datetime64(found[3].decode(), "ns").astype(np.int64))) / 1e6)
-
-    async def everybody() -> list[int]:
-        loop = asyncio.get_running_loop()
-        made = [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in range(clients)]
-        idlers = [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in range(stalled)]
-        for one in idlers:
-            one.transport.pause_reading()
-        await asyncio.sleep(1)
-        ages.clear()
-        nonlocal before, began_s
-        before, began_s = cpu_s(process), time.monotonic()
-        await asyncio.sleep(seconds)
-        for one in (*made, *idlers):
-            one.transport.abort()
-        return [one.count for one in made]
+    async def everybody() -> dict[str, float]:
+        crowd = Crowd(web.port, TOPIC)
+        await crowd.join(clients)
+        await crowd.join(stalled, reading=False)
+        with load.on():
+            await asyncio.sleep(1)
+            crowd.ages_ms.clear()
+            before, began_s = cpu_s(web.process), time.monotonic()
+            await asyncio.sleep(seconds)
+            taken = (cpu_s(web.process) - before) / (time.monotonic() - began_s)
+            p99_ms, rss = crowd.p99_ms(), web.process.memory_info().rss
+        await reach(crowd, load)
+        assert crowd.resumed == 0, f"{crowd.resumed} clients were cut off"
+        crowd.end()
+        return {"p99_ms": p99_ms, "cpu_percent": 100 * taken, "rss_mib": rss / (1 << 20)}
 
     stop = threading.Event()
 
     def download() -> None:
-        question = f"{url}/api/v1/history/trades?venue=venue&symbol=AAA&limit=0"
+        question = f"{web.url}/api/v1/history/trades?venue=venue&symbol=AAA&limit=0"
         while not stop.is_set():
             with httpx.stream("GET", question, headers={"accept": ACCEPT["json"]}, timeout=600) as answer:
                 for _ in answer.iter_raw():
@@ -260,21 +288,52 @@ def streams(
     downloads = [threading.Thread(target=download) for _ in range(2 if reading else 0)]
     for one in downloads:
         one.start()
-    load.set()
-    before = began_s = 0.0
-    counts = uvloop.run(everybody())
-    taken, elapsed_s = cpu_s(process) - before, time.monotonic() - began_s
-    rss = process.memory_info().rss
-    load.clear()
-    stop.set()
-    for one in downloads:
-        one.join()
-    assert min(counts) > 0.9 * RATE * seconds, f"a client got {min(counts)} messages only"
-    return {
-        "p99_ms": float(np.percentile(ages, 99)),
-        "cpu_percent": 100 * taken / elapsed_s,
-        "rss_mib": rss / (1 << 20),
-    }
+    try:
+        return uvloop.run(everybody())
+    finally:
+        stop.set()
+        for one in downloads:
+            one.join()
+
+
+def churn(web: GatewayProcess, aborts: int) -> None:
+    """Clients that come and break off: what they had is given back."""
+    wait_for("the clients before to be gone", lambda: web.process.num_fds() < 100)
+    before = web.process.num_fds()
+
+    async def come_and_go() -> None:
+        for _ in range(aborts // 50):
+            crowd = Crowd(web.port, TOPIC)
+            await crowd.join(50)
+            crowd.end()
+
+    uvloop.run(come_and_go())
+    wait_for(f"{web.process.num_fds() - before} descriptors to be closed", lambda: web.process.num_fds() <= before)
+
+
+def kill(load: Load, web: GatewayProcess, clients: int, seconds: float) -> float:
+    """Kill the gateway under its clients. Seconds from its successor's start until all have everything."""
+
+    async def everybody() -> float:
+        crowd = Crowd(web.port, TOPIC)
+        await crowd.join(clients)
+        with load.on():
+            await asyncio.sleep(seconds)
+            web.close()
+            await asyncio.to_thread(web.start)
+            began_s = time.monotonic()
+            sent = load.published.value
+            while not crowd.reached(sent):
+                assert time.monotonic() - began_s < SETTLE_S, "the clients did not come back"
+                await asyncio.sleep(0.02)
+            took_s = time.monotonic() - began_s
+            await asyncio.sleep(seconds)
+        await reach(crowd, load)
+        assert crowd.resumed >= clients
+        crowd.end()
+        return took_s
+
+    return uvloop.run(everybody())
 
 
 if __name__ == "__main__":

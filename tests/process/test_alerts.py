@@ -229,6 +229,7 @@ def test_a_writer_that_stands_still(watched: Watched) -> None:
     with watched.stopped(watched.pid("writer")):
         watched.expect("TickplantRingFilling", producer="binance", schema="tick", reader="writer")
         watched.expect("TickplantRecordsDropped", process="binance")
+    watched.expect("TickplantGaps", process="binance", cause="ring_full")
     watched.expect("TickplantStoredLate", process="writer")
     watched.expect_calm("TickplantRingFilling")
 

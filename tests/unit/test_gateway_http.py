@@ -251,6 +251,23 @@ def test_metrics_have_help_type_and_unique_samples(tmp_path: Path, data: Path) -
     run(test, tmp_path, data)
 
 
+def test_a_supervisor_that_hangs_costs_the_metrics_only_its_own(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def test(app: App, client: httpx.AsyncClient) -> None:
+        app.engine.trade(1, 5)
+        monkeypatch.setattr(app.supervisor, "status", hang)
+        text = (await client.get("/metrics")).text
+        assert "\ntickplant_supervisor_up 0\n" in text
+        assert 'tickplant_topic_records_total{venue="venue",symbol="S1",channel="trade"} 1' in text
+        assert not re.search(r"^tickplant_(process|ring|feed)_\w+\{", text, re.MULTILINE)
+
+    run(test, tmp_path, data)
+
+
 def test_the_document_and_its_page_name_every_route(tmp_path: Path, data: Path) -> None:
     async def test(_: App, client: httpx.AsyncClient) -> None:
         document = (await client.get("/openapi.json")).json()

@@ -410,6 +410,17 @@ def test_a_new_lossy_consumer_starts_at_the_head_unless_told_otherwise(ring: Rin
     assert len(old.read(100)) + old.lost == 30
 
 
+def test_a_consumer_notes_how_far_it_was_behind_at_most_when_it_came_to_read(ring: Ring) -> None:
+    with ring.producer() as producer, ring.consumer("reader", Mode.GATING) as reader:
+        for count in (3, 7, 2):
+            assert producer.publish(ticks(producer.position, count), timeout_s=0) == count
+            reader.read(1)  # what is left over counts at the next read
+        assert (reader.most_behind, reader.lag) == (3 + 7 + 2 - 2, 9)
+        reader.read(100)
+        reader.read(100)
+        assert reader.most_behind == 10
+
+
 def test_a_lossy_consumer_resumes_where_it_was_done_and_keeps_its_count(ring: Ring) -> None:
     producer, consumer = ring.producer(), ring.consumer("engine", Mode.LOSSY)
     producer.publish(ticks(100, 4))

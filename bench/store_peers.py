@@ -90,7 +90,7 @@ class _Tickplant:
 
 
 class _Parquet:
-    """One file by pyarrow, compressed by zstd; tuned: the smallest encoding of each column, BYTE_STREAM_SPLIT of none."""
+    """One file by pyarrow, compressed by zstd; tuned: the encoding that makes a column smallest."""
 
     def __init__(self, folder: Path, *, tuned: bool = False) -> None:
         self._path, self._tuned = folder / "ticks.parquet", tuned

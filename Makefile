@@ -96,9 +96,10 @@ bench: development  ## measure; writes bench/results/latest.json
 PEERS := $(VENV)-peers
 FUZZ := $(VENV)-fuzz
 
-bench-peers:  ## measure beside cryptofeed and NautilusTrader (some minutes to install); writes bench/results/peers.json
-	@$(MAKE) --no-print-directory runtime VENV=$(PEERS) ALSO="--also bench/peers.lock --also bench/peers-source.lock"
+bench-peers:  ## measure beside cryptofeed, NautilusTrader, ArcticDB, chdb and others (some minutes to install); writes bench/results/*peers.json
+	@$(MAKE) --no-print-directory runtime VENV=$(PEERS) ALSO="--also bench/peers.lock --also bench/peers-source.lock --also bench/store_peers.lock"
 	$(PEERS)/bin/python -m bench peers peer_books
+	$(PEERS)/bin/python -m bench store_peers
 
 fuzz:  ## MINUTES of inputs that follow the coverage, for the decoders of VENUE (all of them if none is named)
 	@$(MAKE) --no-print-directory development VENV=$(FUZZ) ALSO="--also tools/fuzz/fuzz.lock"
@@ -118,6 +119,7 @@ lock:  ## refresh the locks from pyproject.toml and *.in (UPGRADE=1: to the newe
 	$(PIP_COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra dev --extra readers --output-file requirements-dev.lock pyproject.toml requirements.lock
 	$(PIP_COMPILE) --output-file bench/peers.lock bench/peers.in
+	$(PIP_COMPILE) -c bench/peers.lock -c requirements.lock --output-file bench/store_peers.lock bench/store_peers.in
 	$(PIP_COMPILE) --output-file tools/fuzz/fuzz.lock tools/fuzz/fuzz.in
 	rm -rf $(VENV)-lock
 

@@ -32,6 +32,7 @@ MODULES: Final[dict[str, int]] = {
     "engine": 1,
     "codec": 1,
     "queries": 1,
+    "ranges": 1,
     "scan": 1,
     "latency": 5,
     "order_plant": 5,
@@ -40,7 +41,7 @@ MODULES: Final[dict[str, int]] = {
 }
 """Each benchmark and the cores that it keeps busy at once."""
 
-ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "peer_books": 1}
+ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "peer_books": 1, "store_peers": 1}
 """Likewise, those that need an environment of their own, so that they run only by name: `make bench-peers`."""
 
 RESULTS: Final = Path(__file__).parent / "results"

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import tickplant
-from bench.codec import recorded_ticks
+from bench.codec import RECORDINGS, recorded_ticks
 from bench.harness import Result, main, median_of
 from tickplant.instruments import InstrumentTable
 from tickplant.records.arrow_columns import Prices
 from tickplant.records.layouts import Schema
-from tickplant.records.merge import join_records
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.tables import columns_of
 from tickplant.writer.journal import Journal
@@ -56,8 +56,10 @@ def run(repeats: int, quick: bool) -> list[Result]:
     """Measure both."""
     with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as folder:
         copies = QUICK_COPIES if quick else COPIES
-        store, count, middle = _fill(Path(folder) / "data", copies)
-        small, _, _ = _fill(Path(folder) / "small", copies, SMALL_CHUNK)
+        store, count, length_ns = fill(Path(folder) / "data", copies)
+        small, _, _ = fill(Path(folder) / "small", copies, SMALL_CHUNK)
+        (first,) = (int(block["ts_recv"][0]) for block in islice(store.scan(), 1))
+        middle = first + copies * length_ns // 2
         results = []
         kinds: tuple[Prices, ...] = ("float", "decimal")
         for prices in kinds:
@@ -184,22 +186,20 @@ def _cpu_s(work: Callable[[], object]) -> float:
     return time.process_time() - start_s
 
 
-def _fill(data_dir: Path, copies: int, chunk_records: int = 1 << 16) -> tuple[Store, int, int]:
-    """A store with the recording so many times; how many records it has, and a time in its middle."""
-    ticks = recorded_ticks("binance", "binance_spot_btcusdt_20240808.gz")
+def fill(data_dir: Path, copies: int, chunk_records: int = 1 << 16) -> tuple[Store, int, int]:
+    """A store with the recording so many times; how many records it has, and how long one of them is, ns."""
+    ticks = recorded_ticks(*RECORDINGS["spot"])
     InstrumentTable.load(data_dir / INSTRUMENTS_FILE).register("binance", "BTCUSDT", 8, 8)
     length_ns = int(ticks["ts_recv"].max() - ticks["ts_recv"].min()) + 1
-    parts = []
-    for copy in range(copies):
-        part = ticks.copy()
-        part["seq"] = np.arange(copy * len(ticks), (copy + 1) * len(ticks))
-        for name in ("ts_recv", "ts_event"):
-            part[name] = np.where(part[name], part[name] + copy * length_ns, 0)
-        parts.append(part)
     journal = Journal(data_dir, Schema.TICK, "bench", chunk_records=chunk_records)
-    journal.append(join_records(parts))
+    for _ in range(copies):
+        ticks["seq"] = np.arange(journal.next_seq, journal.next_seq + len(ticks))
+        journal.append(ticks)
+        journal.flush()
+        for name in ("ts_recv", "ts_event"):
+            ticks[name] = np.where(ticks[name], ticks[name] + length_ns, 0)
     journal.close()
-    return Store(data_dir), copies * len(ticks), int(ticks["ts_recv"].min()) + copies * length_ns // 2
+    return Store(data_dir), copies * len(ticks), length_ns
 
 
 if __name__ == "__main__":

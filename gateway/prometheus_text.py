@@ -63,6 +63,9 @@ _COUNTERS: Final[dict[str, dict[str, _Known]]] = {
         "recovery_bytes": _Known("engine_recovery_bytes", "gauge", "Messages kept for recovery."),
         "checkpoints": _Known("engine_checkpoints_total", "counter", "Checkpoints stored."),
         "clients_cut": _Known("engine_clients_cut_total", "counter", "Clients cut off, by reason.", "reason"),
+        "own_rows": _Known("engine_own_rows_total", "counter", "Rows that a user's indicator was given.", "series"),
+        "own_cpu_ns": _Known("engine_own_cpu_ns_total", "counter", "CPU that a user's indicator took, ns.", "series"),
+        "own_left_out": _Known("engine_own_left_out", "gauge", "A user's indicator that is left out.", "series"),
         "crossed": _Known("engine_crossed_books_total", "counter", "Events that left a book crossed."),
     },
     "writer": {

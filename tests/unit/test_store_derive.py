@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from indicator_rows import run
 
 from tickplant.cli import run as run_command
 from tickplant.derive.bars import Bars
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.made_rows import run
 from tickplant.derive.series import bar_seconds
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
+from tickplant.cli.options import (
+    check_range,
+    config_option,
+    data_dir_of,
+    data_option,
+    json_option,
+    own_places,
+    range_options,
+)
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.derive.indicators.catalogue import INDICATORS
@@ -49,6 +57,8 @@ def derive(
 ) -> None:
     """Compute indicator NAME over what is stored, or list the indicators there are.
 
+    NAME may be one of [indicators] of the configuration, or say where one is: spreads.py:SPREAD_MEAN.
+
     Without SYMBOL, of all symbols of VENUE; without both, of all. What was computed is kept in the store, and computed
     anew where its input changed.
     """
@@ -64,8 +74,9 @@ def derive(
             done.append(day)
             progress.show(len(done))
 
+        place = own_places(file, data_dir).get(name, "")
         found = store.derive(
-            name,
+            f"{name}={place}" if place else name,
             venue or None,
             symbol or None,
             bars=bars,

@@ -10,7 +10,7 @@ import msgspec
 
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
 from tickplant.cli.output import say, say_json
-from tickplant.errors import ControlError
+from tickplant.errors import ConfigError, ControlError
 from tickplant.plant import run_folder
 from tickplant.plant.console import print_status
 from tickplant.plant.lock_file import last_holder
@@ -126,7 +126,9 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
     check_machine(checked)
-    wanted_series(checked)
+    for name, ref in wanted_series(checked).indicators.items():
+        if ref.broken:
+            raise ConfigError(ref.broken, file=checked.file, key=f"indicators.{name}")
     tables = {
         "plant": msgspec.to_builtins(checked.plant),
         "store": msgspec.to_builtins(checked.store),

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 def _make(bench: Bench) -> ValueStream:
     from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415  # numba
 
-    return ValueStream(bench.settings.series, bench.instrument, bench.line)
+    return ValueStream(bench.settings.series, bench.instrument, bench.line, bench.settings.own)
 
 
 def _warm_up(settings: Settings) -> None:
     if _numbers(settings):
         from tickplant.derive.value_stream import warm_up  # noqa: PLC0415  # numba
 
-        warm_up(settings.series)
+        # Those of users are warm when they are loaded, and their time counts.
+        warm_up([one for one in settings.series if one.name not in settings.own])
 
 
 def _numbers(settings: Settings) -> tuple[int, ...]:

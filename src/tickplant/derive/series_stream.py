@@ -55,6 +55,11 @@ class SeriesStream:
             found = self._states[place, key] = np.zeros(size)
         return found
 
+    def forget(self, place: int) -> None:
+        """Have no memory of a series: whoever goes on from the stored states begins it anew."""
+        for key in [key for key in self._states if key[0] == place]:
+            del self._states[key]
+
 
 def in_order(parts: Sequence[tuple[int, Records]], dtype: np.dtype[np.void]) -> Records:
     """Records of several series, given with the places of these, by the tick that made them and by place."""

@@ -7,7 +7,7 @@ had are one line of rows, as in `Store.derive`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from tickplant.derive.indicators.catalogue import indicator
 from tickplant.derive.row_columns import SCHEMAS, row_column, rows_of
 from tickplant.derive.series import are_bars, bars_series, is_wanted, parse_series
 from tickplant.derive.series_stream import SeriesStream, by_key, in_order
+from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import VALUE, Schema
@@ -27,6 +28,7 @@ from tickplant.records.schemas import FACTS
 Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, VALUE)
+_NONE: Final[Mapping[str, Indicator]] = {}
 _MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
 """The column that names the tick by which a row came to be."""
 
@@ -48,15 +50,18 @@ class RunningSeries(NamedTuple):
         return self.indicator.state_size(self.parameters.tolist())
 
 
-def running(series: Sequence[Series]) -> list[RunningSeries]:
-    """The series of indicators among these. Raises DeriveError for a name that no indicator has."""
+def running(series: Sequence[Series], own: Mapping[str, Indicator] = _NONE) -> list[RunningSeries]:
+    """The series of indicators among these. Raises DeriveError for a name that no indicator has.
+
+    `own`: by name of the series, where its indicator is a user's.
+    """
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
     for number, name, symbols in series:
         if are_bars(name):
             continue
         said = parse_series(name)
-        found = indicator(said.indicator)
+        found = own.get(name) or indicator(said.indicator)
         names = [parameter.name for parameter in found.parameters]
         parameters = found.settle(dict(zip(names, said.parameters, strict=False)))
         rows, rows_of = SCHEMAS[found.over], said.bars_s
@@ -73,12 +78,17 @@ class ValueStream(SeriesStream):
         series: which ones.
         instrument: gives the row of an instrument id.
         line: gives the first id of the symbol that an id is of.
+        own: by name of the series, where its indicator is a user's. Such a series ends where its kernel fails.
     """
 
     def __init__(
-        self, series: Sequence[Series], instrument: Callable[[int], Instrument], line: Callable[[int], int]
+        self,
+        series: Sequence[Series],
+        instrument: Callable[[int], Instrument],
+        line: Callable[[int], int],
+        own: Mapping[str, Indicator] = _NONE,
     ) -> None:
-        self._series = running(series)
+        self._series = running(series, own)
         super().__init__({one.number: one.state_size for one in self._series})
         self._schemas = list(dict.fromkeys(one.rows for one in self._series))
         self._instrument = instrument
@@ -134,7 +144,12 @@ class ValueStream(SeriesStream):
         state = self.state(one.place, line)
         columns = [row_column(rows, name, self._price_unit, self._size_unit) for name in one.indicator.inputs]
         out = np.empty((len(one.indicator.outputs), len(rows)))
-        one.indicator.kernel(np.ascontiguousarray(columns), one.parameters, state, out)
+        try:
+            one.indicator.kernel(np.ascontiguousarray(columns), one.parameters, state, out)
+        except DeriveError:  # of a user's indicator, which has been reported: the series begins anew another time
+            self.forget(one.place)
+            self._of_line = {key: [each for each in left if each != one] for key, left in self._of_line.items()}
+            return _NOTHING
         records = np.zeros(len(rows), VALUE)
         for name in ("ts_event", "ts_recv", "instrument"):
             records[name] = rows[name]
@@ -148,6 +163,4 @@ class ValueStream(SeriesStream):
 def warm_up(series: Sequence[Series]) -> None:
     """Compile, or load, the kernels of these series."""
     for one in running(series):
-        state = one.indicator.start(one.parameters.tolist())
-        inputs, out = np.ones((len(one.indicator.inputs), 1)), np.empty((len(one.indicator.outputs), 1))
-        one.indicator.kernel(inputs, one.parameters, state, out)
+        one.indicator.warm_up_kernel(one.parameters)

@@ -149,6 +149,8 @@ def _table(status: Status, rates: dict[str, float] | None = None) -> Table:
             notes.append(f"decoded slowly {fallbacks:,}")
         if process.counters.get("trouble"):
             notes.append(f"cannot {duty(process.role)}")
+        if isinstance(left_out := process.counters.get("own_left_out"), dict) and left_out:
+            notes.append(f"left out {', '.join(left_out)}")
         if process.name in behind:
             notes.append(f"behind by {behind[process.name]:,}")
         rate = f"{rates[process.name]:,.0f}" if rates and process.name in rates else ""
@@ -177,6 +179,8 @@ def print_status(status: Status) -> None:
         if trouble := process.counters.get("trouble"):
             why = trouble_sentence(process.name, process.role, str(trouble))
             console.print(Text(printable(why), style="red"), soft_wrap=True)
+        if left_out := process.counters.get("left_out"):
+            console.print(Text(printable(f"{process.name} leaves out {left_out}"), style="red"), soft_wrap=True)
     for ring in status.rings:
         readers = ", ".join(
             f"{label} {lag:,} behind" + (f", lost {ring.lost[label]:,}" if ring.lost.get(label) else "")

@@ -79,6 +79,15 @@ class SeriesRef(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
 
 
+class IndicatorRef(msgspec.Struct, frozen=True):
+    """An indicator of the user's own, as it was when the plant was planned."""
+
+    name: str
+    place: str
+    source: str = ""  # digest of its text, which was tried
+    broken: str = ""  # why it is left out
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`python -m tickplant.engine`. Without `outputs` derived records are published but not stored."""
 
@@ -92,6 +101,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     series: tuple[SeriesRef, ...] = ()  # of `config.derive`
+    indicators: tuple[IndicatorRef, ...] = ()  # of the user's own, those that series are of
     history: str = ""  # address of the history service; empty: there is none
 
     def is_shared(self, venue: str, symbol: str) -> bool:

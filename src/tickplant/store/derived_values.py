@@ -28,8 +28,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats, Indicator
-from tickplant.errors import StoreError
-from tickplant.kernels import source_digest
+from tickplant.derive.own_indicators import said
+from tickplant.errors import DeriveError, StoreError
 from tickplant.store.daily_files import DAY_NS, day_of
 from tickplant.store.derived_rows import Carried, DerivedRows
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
@@ -93,6 +93,7 @@ class Derived:
         *,
         interval_s: int,
         label: str,
+        code: str,
         range_ns: tuple[int | None, int | None] = (None, None),
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
@@ -108,6 +109,7 @@ class Derived:
         self._made: list[DerivedDay] | None = None
         self._kept: dict[Path, _Day] = {}  # what could not be written
         self.label = label
+        self._code = code
         self.columns = ("ts_event", "ts_recv", "venue", "symbol", *indicator.outputs)
         name = pa.dictionary(pa.int32(), pa.string())
         time = pa.timestamp("ns", "UTC")
@@ -217,8 +219,7 @@ class Derived:
             store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s
         )  # fmt: skip
         folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
-        code = source_digest(self._indicator.reference.__module__)
-        key = f"{code} {self.label} {self._parameters.tolist()}"
+        key = f"{self._code} {self.label} {self._parameters.tolist()}"
         before: Callable[[], Carried] = dict
         days = []
         for day, chunks in rows.chunks_by_day().items():
@@ -262,7 +263,10 @@ class Derived:
         values = [np.zeros((len(indicator.outputs), 0))]
         for block in rows.read(day, carried):
             out = np.empty((len(indicator.outputs), len(block.ts_recv)))
-            indicator.kernel(block.inputs, self._parameters, state, out)
+            try:
+                indicator.kernel(block.inputs, self._parameters, state, out)
+            except Exception as error:
+                raise DeriveError(f"raised {said(error)}", key=self.label) from error
             times.append((block.ts_event, block.ts_recv))
             values.append(out)
         event, recv = (np.concatenate(column) for column in zip(*times, strict=True))

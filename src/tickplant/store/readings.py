@@ -121,7 +121,8 @@ class Readings:
         given back. What was computed is kept in the store's folder `derived`, and made anew where its inputs changed.
 
         Args:
-            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of them.
+            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of ours. Or where one of
+                your own is: `spreads.py:SPREAD_MEAN`, `package.module:OBJECT`.
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
@@ -135,11 +136,11 @@ class Readings:
         Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
         read, DamageError.
         """
-        from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
+        from tickplant.derive.own_indicators import find  # noqa: PLC0415
         from tickplant.derive.series import bar_seconds, series_name  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
-        found = indicator(name)
+        found, _, code = find(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
         label = series_name(found.label(settled.tolist()), bars if found.over == "bar" else found.over)
@@ -151,6 +152,7 @@ class Readings:
             settled,
             interval_s=bar_seconds(bars),
             label=label,
+            code=code,
             range_ns=bounds,
             clock=clock,
             progress=progress,

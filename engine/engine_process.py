@@ -361,7 +361,7 @@ def settings_of(spec: EngineSpec, own: OwnSeries) -> Settings:
         bar_s=config.bar_s,
         checkpoint_s=config.checkpoint_s,
         max_orders=config.max_orders,
-        series=own.running(Series(one.number, one.name, one.symbols) for one in spec.series),
+        series=own.running(Series(one.number, one.name, one.symbols, one.members) for one in spec.series),
         own=own.indicators,
     )
 

@@ -39,7 +39,7 @@ class OwnSeries:
         own = [
             (one.number, one.name)
             for one in spec.series
-            if not are_bars(one.name) and parse_series(one.name).indicator not in INDICATORS
+            if not are_bars(one.name) and not one.members and parse_series(one.name).indicator not in INDICATORS
         ]
         if own:
             watch = KernelWatch(Path(spec.plant.run_dir) / f"{spec.name}.kernels")

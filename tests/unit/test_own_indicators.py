@@ -211,7 +211,7 @@ def test_a_broken_one_costs_its_own_series_alone_and_a_check_says_so(
 def test_another_source_is_not_stored_under_the_same_name(file: Path) -> None:
     config = cfg.parse(CONFIG, file="plant.toml", base=file.parent)
     wanted = wanted_series(config)
-    refs = numbered(config.data_dir, wanted.by_engine["engine"], add=True, indicators=wanted.indicators)
+    refs = numbered(config.data_dir, wanted.by_engine["engine"], add=True, planned=wanted)
     assert [ref.name for ref in refs] == ["spreads-0.1.bbo", "ema-20.1m"]
     source = wanted.indicators["spreads"].source
     assert SeriesTable(config.data_dir).sources == {"spreads-0.1.bbo": source}

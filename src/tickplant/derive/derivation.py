@@ -34,6 +34,7 @@ class Series(NamedTuple):
     number: int  # in the series table of the store
     name: str  # such as rsi-14.1m: `derive.series` reads it
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, `*` for anything; empty: all
+    members: tuple[str, ...] = ()  # of a feature set: what it samples
 
 
 class Settings(NamedTuple):

@@ -1,24 +1,34 @@
 """Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer.
 
+Behind them are the samples of feature sets, which are such records too.
+
 Which ones there are says the configuration; `derive.series` numbers them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
-from tickplant.derive.derivation import Bench, Derivation, Settings
+from tickplant.derive.derivation import Bench, Derivation, KeptStream, Series, Settings
 from tickplant.derive.series import CHANNEL, are_bars, series_channel
 from tickplant.records.layouts import Schema
 
-if TYPE_CHECKING:
-    from tickplant.derive.value_stream import ValueStream
+
+def _make(bench: Bench) -> KeptStream:
+    from tickplant.derive.feature_stream import FeatureStream  # noqa: PLC0415  # numba
+    from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415
+
+    series = bench.settings.series
+    values = ValueStream(_of_indicators(series), bench.instrument, bench.line, bench.settings.own)
+    if len(_of_indicators(series)) == len(series):
+        return values
+    return FeatureStream(values, series, bench.instrument, bench.line)
 
 
-def _make(bench: Bench) -> ValueStream:
-    from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415  # numba
-
-    return ValueStream(bench.settings.series, bench.instrument, bench.line, bench.settings.own)
+def _of_indicators(series: Sequence[Series]) -> list[Series]:
+    """All but the samples of feature sets."""
+    return [one for one in series if not one.members]
 
 
 def _warm_up(settings: Settings) -> None:
@@ -26,7 +36,7 @@ def _warm_up(settings: Settings) -> None:
         from tickplant.derive.value_stream import warm_up  # noqa: PLC0415  # numba
 
         # Those of users are warm when they are loaded, and their time counts.
-        warm_up([one for one in settings.series if one.name not in settings.own])
+        warm_up([one for one in _of_indicators(settings.series) if one.name not in settings.own])
 
 
 def _numbers(settings: Settings) -> tuple[int, ...]:

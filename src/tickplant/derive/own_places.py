@@ -14,14 +14,14 @@ from typing import Final
 GROUP: Final = "tickplant.indicators"
 """Entry points of installed packages: the name of an indicator, and its place."""
 
-_NAME: Final = re.compile(r"(?!bars\Z)[a-z][a-z0-9_]{0,31}", re.ASCII)
+_NAME: Final = re.compile(r"(?!bars\Z|feature_)[a-z][a-z0-9_]{0,31}", re.ASCII)
 _PLACE: Final = re.compile(r"[^:\0]+:[A-Za-z_]\w*", re.ASCII)
 
 
 def why_not(name: str, place: str) -> str:
     """What is wrong with the name of an indicator, or with the form of its place; empty: nothing."""
     if not _NAME.fullmatch(name):
-        return f"{name!r} is no name of an indicator: 1 to 32 of a-z, 0-9 and _, a letter first, and not bars"
+        return f"{name!r} is no name of an indicator: a-z, 0-9 and _, a letter first; not bars, nor feature_…"
     if not _PLACE.fullmatch(place):
         return f"{place!r} is no place of an indicator, such as spreads.py:SPREAD_MEAN or package.module:OBJECT"
     return ""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.derivation import Made, Series
-from tickplant.derive.indicator import MAX_OUTPUTS, Floats, Indicator
+from tickplant.derive.indicator import Floats, Indicator
 from tickplant.derive.indicators.catalogue import indicator
-from tickplant.derive.row_columns import SCHEMAS, row_column, rows_of
+from tickplant.derive.row_columns import MADE_BY, SCHEMAS, row_column, rows_of, value_records
 from tickplant.derive.series import are_bars, bars_series, is_wanted, parse_series
 from tickplant.derive.series_stream import SeriesStream, by_key, in_order
 from tickplant.errors import DeriveError
@@ -29,8 +29,6 @@ Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, VALUE)
 _NONE: Final[Mapping[str, Indicator]] = {}
-_MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
-"""The column that names the tick by which a row came to be."""
 
 
 class RunningSeries(NamedTuple):
@@ -57,7 +55,7 @@ def running(series: Sequence[Series], own: Mapping[str, Indicator] = _NONE) -> l
     """
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
-    for number, name, symbols in series:
+    for number, name, symbols, _ in series:
         if are_bars(name):
             continue
         said = parse_series(name)
@@ -113,7 +111,7 @@ class ValueStream(SeriesStream):
         for schema in self._schemas:
             rows = rows_of(schema, made[schema])
             if len(rows) and self.from_seq:
-                rows = rows[rows[_MADE_BY[schema]] >= self.from_seq]
+                rows = rows[rows[MADE_BY[schema]] >= self.from_seq]
             for line, own in by_key(self._lines_of(rows["instrument"]), rows):
                 series = (one for one in self._of_line[line] if one.rows == schema)
                 parts += [(one.place, self._values(one, line, own)) for one in series]
@@ -150,14 +148,7 @@ class ValueStream(SeriesStream):
             self.forget(one.place)
             self._of_line = {key: [each for each in left if each != one] for key, left in self._of_line.items()}
             return _NOTHING
-        records = np.zeros(len(rows), VALUE)
-        for name in ("ts_event", "ts_recv", "instrument"):
-            records[name] = rows[name]
-        records["source_seq"] = rows[_MADE_BY[one.rows]]
-        records["series"] = one.number
-        for output in range(MAX_OUTPUTS):
-            records[f"value_{output + 1}"] = out[output] if output < len(out) else np.nan
-        return records
+        return value_records(rows, one.rows, one.number, out)
 
 
 def warm_up(series: Sequence[Series]) -> None:

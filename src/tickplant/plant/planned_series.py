@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
 from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
     FILE,
@@ -41,6 +42,12 @@ class PlannedSeries(NamedTuple):
 
     by_engine: dict[str, Wanted]
     indicators: dict[str, IndicatorRef]  # users' own that are asked for, by name; of those that are broken, no series
+    members: dict[str, tuple[str, ...]]  # by name of the series, of feature sets: the features
+
+    def own_of(self, engine: EngineConfig) -> tuple[IndicatorRef, ...]:
+        """Users' indicators that an engine asks for."""
+        asked = dict.fromkeys(one.indicator for one in engine.derive)
+        return tuple(self.indicators[name] for name in asked if name in self.indicators)
 
 
 def wanted_series(config: Config) -> PlannedSeries:
@@ -55,11 +62,11 @@ def wanted_series(config: Config) -> PlannedSeries:
     asked = [(name, place, one) for name, engine in config.engines.items() for place, one in enumerate(engine.derive)]
     found: dict[str, Wanted] = {name: {} for name in config.engines}
     own: dict[str, IndicatorRef] = {}
-    if not asked:
-        return PlannedSeries(found, own)
+    if not asked and not any(engine.features for engine in config.engines.values()):
+        return PlannedSeries(found, own, {})
     places = placed(config.indicators, config.base)
     settled = iter(_settled([one for _, _, one in asked if one.indicator], places))
-    stored = SeriesTable(config.data_dir).sources
+    table = SeriesTable(config.data_dir)
     for engine, place, one in asked:
         key = f"engines.{engine}.derive[{place}]"
         said = next(settled) if one.indicator else None
@@ -69,25 +76,63 @@ def wanted_series(config: Config) -> PlannedSeries:
             if said.broken:
                 continue
         for name in _names(key, config.engines[engine], one, said, wrong):
-            if said and said.source and stored.get(name, said.source) != said.source:
+            if said and said.source and table.sources.get(name, said.source) != said.source:
                 own[one.indicator] = replace(own[one.indicator], broken=_CHANGED.format(name))
                 continue
             there = found[engine].get(name)
             # Listed twice, it is made of all symbols that either names.
             found[engine][name] = one.symbols if there is None else (there + one.symbols) * bool(there and one.symbols)
     broken = {name for name, ref in own.items() if ref.broken}
+    members: dict[str, tuple[str, ...]] = {}
     for engine, names in found.items():
         for name in [name for name in names if indicator_of(name) in broken]:
             del names[name]
+        members |= _features(engine, config.engines[engine], names, broken, table.members, wrong)
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
             message = "must not be 0: series go on from states that are stored so often"
             raise wrong(f"engines.{engine}.checkpoint_s", message)
-    return PlannedSeries(found, own)
+    return PlannedSeries(found, own, members)
 
 
 _CHANGED: Final = "its source is not the one by which {} was stored: give the new one another name in [indicators]"
+
+
+def _features(
+    engine: str,
+    config: EngineConfig,
+    names: Wanted,
+    broken: set[str],
+    stored: Mapping[str, tuple[str, ...]],
+    wrong: Wrong,
+) -> dict[str, tuple[str, ...]]:
+    """The features of the series that the sets of an engine are stored as, which are added to its `names`."""
+    made: dict[str, tuple[str, ...]] = {}
+    for place, one in enumerate(config.features):
+        key = f"engines.{engine}.features[{place}]"
+        found = FeatureSet(one.name, one.version, one.on, one.members)
+        try:
+            found.check()
+        except DeriveError as error:
+            raise wrong(f"{key}.{error.key}", error.why) from None
+        for text in one.members:
+            series = parse_member(text).series
+            if series not in names and indicator_of(series) not in broken:
+                there = ", ".join(name for name in names if name not in made) or "none"
+                raise wrong(f"{key}.members", f"the engine does not make {series}: it makes {there}")
+        said = parse_series(series_name("x", one.on))
+        if said.bars_s and said.bars_s not in config.bar_s:
+            raise wrong(f"{key}.on", f"the engine makes no bars of {one.on}: add {said.bars_s} to its bar_s")
+        if said.rule:
+            names.setdefault(bars_series(said.over), one.symbols)
+        for name, members in found.series().items():
+            if name in made or stored.get(name, members) != members:
+                message = f"{one.version} of {one.name} has other features already: give this one another version"
+                raise wrong(f"{key}.version", message)
+            made[name] = members
+            names[name] = one.symbols
+    return made
 
 
 def indicator_of(name: str) -> str:
@@ -151,15 +196,18 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
 
 
 def numbered(
-    data_dir: Path, wanted: Wanted, *, add: bool, indicators: Mapping[str, IndicatorRef] | None = None
+    data_dir: Path, wanted: Wanted, *, add: bool, planned: PlannedSeries | None = None
 ) -> tuple[SeriesRef, ...]:
-    """These series with their numbers in a store. With `add` new ones are numbered for good. Raises StoreError."""
+    """These series with their numbers in a store. With `add` new ones are numbered for good. Raises StoreError.
+
+    `planned`: has the sources and features of those that have some.
+    """
     if not wanted:
         return ()
-    own = indicators or {}
+    own, members = (planned.indicators, planned.members) if planned else ({}, {})
     sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
-    numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources)
-    return tuple(SeriesRef(numbers[name], name, symbols) for name, symbols in wanted.items())
+    numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
+    return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
 
 
 class StoredSeries(NamedTuple):
@@ -190,7 +238,13 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
             left_out[name] = why
         else:
             own[indicator] = IndicatorRef(indicator, where[indicator], said.source)
-    made = tuple(SeriesRef(number, name) for number, name in enumerate(table.names, 1) if name not in left_out)
+    lost = [name for name in table.names if are_features(name) and name not in table.members]
+    left_out |= dict.fromkeys(lost, "the store does not say which features it has")
+    made = tuple(
+        SeriesRef(number, name, members=table.members.get(name, ()))
+        for number, name in enumerate(table.names, 1)
+        if name not in left_out
+    )
     return StoredSeries(made, tuple(own.values()), left_out)
 
 

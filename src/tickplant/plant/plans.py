@@ -156,12 +156,12 @@ def live(config: Config, addresses: Addresses) -> Plan:
     Raises ConfigError where the changes of its symbols cannot be read, or its series cannot be made.
     """
     followed = FollowedSymbols(config)
-    wanted_by, own = wanted_series(config)
+    series = wanted_series(config)
     plant_id = cfg.plant_id(config.data_dir)
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
     rings = [RingPlan(ticks[name], feed.ring_records) for name, feed in config.feeds.items()]
-    derived = {name: _engine_rings(plant_id, name, one, wanted_by[name]) for name, one in config.engines.items()}
+    derived = {name: _engine_rings(plant_id, name, one, series.by_engine[name]) for name, one in config.engines.items()}
     rings += [RingPlan(ref, config.engines[name].ring_records) for name, refs in derived.items() for ref in refs]
 
     sims = [
@@ -187,8 +187,8 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 history=history.address,
                 matching=matching,
                 # Asked for when it starts, so when this plant alone writes to the store.
-                series=partial(numbered, config.data_dir, wanted_by[name], add=True, indicators=own),
-                indicators=tuple(own[one] for one in {part.indicator: 0 for part in engine.derive} if one in own),
+                series=partial(numbered, config.data_dir, series.by_engine[name], add=True, planned=series),
+                indicators=series.own_of(engine),
             )
         )
     writers = []

@@ -97,6 +97,16 @@ class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
 
 
+class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[[engines.NAME.features]]`: a set of values that an engine samples together: see docs/derivations.md."""
+
+    name: str
+    version: int = 1
+    on: str  # rows at which it is sampled: a length of the engine's `bar_s`, bbo, trade, or a rule such as volume-50
+    members: tuple[str, ...]  # series of the engine, such as rsi-14.1m, or an output: macd-12-26-9.1m:2
+    symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
+
+
 class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[engines.NAME]`: books, bars and the live stream of some feeds."""
 
@@ -105,6 +115,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     requests: str = ""  # ROUTER socket: snapshots and recovery; default: the PUB port + 1
     bar_s: tuple[Positive, ...] = (1, 60)
     derive: tuple[DeriveConfig, ...] = ()  # indicators and bars of trades, which are stored and published
+    features: tuple[FeatureConfig, ...] = ()  # sets of these values, sampled together
     own_row_us: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 20.0  # CPU a row of a user's indicator
     ring_records: Positive = 1 << 16
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read

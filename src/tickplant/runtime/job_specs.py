@@ -77,6 +77,7 @@ class SeriesRef(msgspec.Struct, frozen=True):
     number: int  # in the series table of the store
     name: str
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
+    members: tuple[str, ...] = ()  # of a feature set: what it samples
 
 
 class IndicatorRef(msgspec.Struct, frozen=True):

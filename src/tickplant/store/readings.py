@@ -26,8 +26,10 @@ from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
 if TYPE_CHECKING:
+    from tickplant.derive.feature_sets import FeatureSet
     from tickplant.store.arrow_columns import Prices
     from tickplant.store.derived_values import Derived, Progress
+    from tickplant.store.feature_rows import Features
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
     from tickplant.store.rows import Rows
@@ -157,6 +159,35 @@ class Readings:
             clock=clock,
             progress=progress,
         )
+
+    def features(
+        self,
+        features: str | FeatureSet,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        *range_: Time | None,
+        version: int | None = None,
+        clock: Clock = "recv",
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> Features:
+        """Samples of a feature set: `store.features("momentum", "binance", "BTCUSDT", "2026-01-05", "2026-01-06")`.
+
+        Each row has the values that were known then, from the first one stored on. They are made of stored values: of a
+        set that an engine makes, by its name, the newest version unless one is named; or of any other, as a
+        `tickplant.derive.feature_sets.FeatureSet`, whose members an engine has made.
+
+        Raises StoreError for what is not stored, DeriveError for a set that is not known, and, while rows are read,
+        DamageError.
+        """
+        from tickplant.store.feature_rows import Features, set_of  # noqa: PLC0415
+
+        store = cast("Store", self)
+        found = set_of(store, features, version) if isinstance(features, str) else features
+        found.check()
+        bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
+        symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
+        return Features(store, symbols, found, range_ns=bounds, clock=clock)
 
     # -----------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
 from tickplant.store.reader import Store
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "linear_model.py"
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
 NAMES = ("rsi-5.1s", "microprice.bbo", "macd-3-6-2.1s", "hawkes-0.1-0.5-1.trade", "ema-3.tick-7")
@@ -200,3 +202,21 @@ def test_a_set_is_configured_numbered_and_made_again_by_a_replay(tmp_path: Path)
     ):
         with pytest.raises(ConfigError, match=words):
             wanted_series(cfg.parse(CONFIG.replace(before, after), file="plant.toml", base=tmp_path))
+
+
+def test_the_example_predicts_by_weights_of_least_squares(stored: Store) -> None:
+    spec = importlib.util.spec_from_file_location("linear_model", EXAMPLE)
+    assert spec is not None and spec.loader is not None
+    model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model)
+    weights = model.train(str(stored.data_dir), "venue", "AAA")
+    table = stored.features("momentum", "venue", "AAA").arrow()
+    found = model.predict(weights, table)
+    assert found.column_names == ["ts_event", "ts_recv", "venue", "symbol", "change"]
+    change = np.diff(table[MEMBERS[0]].to_numpy())
+    errors = found["change"].to_numpy()[:-1] - change
+    errors = errors[np.isfinite(errors)]
+    assert len(errors) > 100
+    # Least squares: no other weights do better, and the errors have nothing of a feature left in them.
+    assert abs(errors.mean()) < 1e-9
+    assert (errors**2).mean() < change[np.isfinite(change)].var()

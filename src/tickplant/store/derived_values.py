@@ -78,6 +78,7 @@ class Derived(ValueTable):
         parameters: Floats,
         *,
         interval_s: int,
+        rule: str,
         label: str,
         code: str,
         range_ns: tuple[int | None, int | None] = (None, None),
@@ -88,6 +89,7 @@ class Derived(ValueTable):
         self._indicator = indicator
         self._parameters = parameters
         self._interval_s = interval_s
+        self._rule = rule
         self._range_ns = range_ns
         self._clock = clock
         self._progress = progress
@@ -130,7 +132,7 @@ class Derived(ValueTable):
         """All days of a symbol up to the end of the range, in order, in a thread of its own; and damage passed over."""
         store = self._store.another()
         rows = DerivedRows(
-            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s
+            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s, self._rule
         )  # fmt: skip
         folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
         key = f"{self._code} {self.label} {self._parameters.tolist()}"

@@ -128,7 +128,7 @@ class Readings:
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d.
+            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
@@ -139,20 +139,22 @@ class Readings:
         read, DamageError.
         """
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, series_name  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, series_name, trade_bar_rule  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found, _, code = find(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
-        label = series_name(found.label(settled.tolist()), bars if found.over == "bar" else found.over)
+        rule = trade_bar_rule(bars)
+        label = series_name(found.label(settled.tolist()), (rule or bars) if found.over == "bar" else found.over)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),
             list(symbols),
             found,
             settled,
-            interval_s=bar_seconds(bars),
+            interval_s=0 if rule else bar_seconds(bars),
+            rule=rule,
             label=label,
             code=code,
             range_ns=bounds,

@@ -25,6 +25,7 @@ from tickplant.engine.core import warm_up as warm_up_core
 from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_line import HistoryLine
 from tickplant.engine.outputs import Outputs
+from tickplant.engine.own_series import OwnSeries
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.engine.router import Router
@@ -63,8 +64,9 @@ _USUAL: Final = Settings(bar_s=(1,))
 class EngineProcess:
     """The loop: whatever is ready is dealt with, then it sleeps until something is."""
 
-    def __init__(self, spec: EngineSpec, resources: contextlib.ExitStack) -> None:
+    def __init__(self, spec: EngineSpec, own: OwnSeries, resources: contextlib.ExitStack) -> None:
         self.spec = spec
+        self._own = own
         self._log = structlog.get_logger()
         self._held = spec.wait_for_subscriber
         self._settled_s = float("inf")  # when the held replay may begin
@@ -72,7 +74,7 @@ class EngineProcess:
         self._overruns = 0
         self._rebuilds = 0
         config = spec.config
-        self._settings = settings_of(spec)
+        self._settings = settings_of(spec, own)
         for address in (config.publish, requests_address(config)):
             check_exposed(address, insecure=config.insecure)
 
@@ -184,6 +186,7 @@ class EngineProcess:
             "age_published": self._engine.ages.report(),
             "age_published_s": self._engine.ages.sum_s,
             **self._outputs.counters(),
+            **self._own.counters(),
         }
 
     def accounts(self) -> list[Account]:
@@ -353,7 +356,7 @@ class EngineProcess:
         return source
 
 
-def settings_of(spec: EngineSpec) -> Settings:
+def settings_of(spec: EngineSpec, own: OwnSeries) -> Settings:
     """What such an engine keeps of a feed."""
     config = spec.config
     return Settings(
@@ -361,7 +364,8 @@ def settings_of(spec: EngineSpec) -> Settings:
         bar_s=config.bar_s,
         checkpoint_s=config.checkpoint_s,
         max_orders=config.max_orders,
-        series=tuple(Series(one.number, one.name, one.symbols) for one in spec.series),
+        series=own.running(Series(one.number, one.name, one.symbols, one.members) for one in spec.series),
+        own=own.indicators,
     )
 
 
@@ -375,8 +379,9 @@ def warm_up(settings: Settings = _USUAL) -> None:
 def main() -> None:
     """Run one engine; ends the process."""
     with child_process(EngineSpec) as spec:
-        warm_up(settings_of(spec))
+        own = OwnSeries(spec)
+        warm_up(settings_of(spec, own))
         with contextlib.ExitStack() as resources:
-            process = EngineProcess(spec, resources)
+            process = EngineProcess(spec, own, resources)
             settle()
             process.run()

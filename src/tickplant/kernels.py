@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -98,6 +98,29 @@ class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's cla
             if (found := self._load_overload(sig, target_context)) is not None:
                 return found
         return super().load_overload(sig, target_context)
+
+
+def guarded(function: Callable[P, R], name: str) -> Callable[P, R]:
+    """A kernel from outside of the package, compiled with bounds checks: an index out of range raises IndexError.
+
+    The same holds for what it calls of its own module, but for functions that were compiled when they were declared.
+
+    Args:
+        function: plain, or as numba or `kernel` has made it.
+        name: what its machine code is kept under: another one where its text or this package is another.
+    """
+    plain: Any = getattr(function, "py_func", function)
+    if not JIT_ENABLED:
+        return cast("Callable[P, R]", plain)
+    for one in plain.__globals__.copy().values():
+        called = getattr(one, "py_func", None)
+        if called is not None and called.__module__ == plain.__module__ and not one.overloads:
+            one.targetoptions["boundscheck"] = True
+    dispatcher: Any = numba.njit(nogil=True, boundscheck=True)(plain)
+    if folder := _kept_in(f"tickplant-{name}"):
+        vars(numba.config)["CACHE_DIR"] = str(folder)
+        dispatcher._cache = _MachineCode(plain)
+    return cast("Callable[P, R]", dispatcher)
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
@@ -209,7 +232,11 @@ def _choose_cache(module: str) -> None:
 @functools.cache
 def _folder(module: str) -> Path | None:
     """The folder for machine code of a module's kernels; None where there is no place that can be written to."""
-    name = f"tickplant-{module.removeprefix('tickplant.')}-{source_digest(module)}"
+    return _kept_in(f"tickplant-{module.removeprefix('tickplant.')}-{source_digest(module)}")
+
+
+def _kept_in(name: str) -> Path | None:
+    """The folder of this name for machine code; None where there is no place that can be written to."""
     for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(__file__).parent / "__pycache__", _user_cache()):
         if base is None:
             continue
@@ -231,16 +258,25 @@ def source_digest(module: str, package: Path = PACKAGE) -> str:
     The sources are the module and what it imports of the package, directly or not: a kernel's callees and constants
     come from there. A change elsewhere compiles nothing again.
     """
+    return _digest(_sources([module], package))
+
+
+def text_digest(text: bytes) -> str:
+    """Likewise of a module that is not of the package, given its source."""
+    return _digest({"": text} | _sources(_imported(text), PACKAGE))
+
+
+def _digest(sources: dict[str, bytes]) -> str:
     digest = hashlib.blake2b(f"{numba.__version__} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode(), digest_size=8)
-    for name, text in sorted(_sources(module, package).items()):
+    for name, text in sorted(sources.items()):
         digest.update(f"{name}\0".encode() + text)
     return digest.hexdigest()
 
 
-def _sources(module: str, package: Path) -> dict[str, bytes]:
-    """The text of a module and of all modules of the package that it imports, by dotted name."""
+def _sources(modules: Iterable[str], package: Path) -> dict[str, bytes]:
+    """The text of modules and of all modules of the package that they import, by dotted name."""
     found: dict[str, bytes] = {}
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in found or (text := _read_module(name, package)) is None:

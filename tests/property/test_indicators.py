@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indicator_rows import inputs_of, market, run
 
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.made_rows import inputs_of, market, run
 
 pytestmark = pytest.mark.kernels
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tickplant.derive.derivation import Series
 from tickplant.derive.plain_series import plain_values
-from tickplant.derive.value_stream import ValueStream, running
+from tickplant.derive.running_series import running
+from tickplant.derive.value_stream import ValueStream
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, BarFlag, Flag, Kind, Schema
 

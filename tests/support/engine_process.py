@@ -38,6 +38,7 @@ class EngineProcess:
         ring_records: int = 1 << 16,
         out_records: int = 1 << 16,
         store: bool = True,
+        schemas: tuple[Schema, ...] = (Schema.BBO, Schema.BAR),
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -67,7 +68,7 @@ class EngineProcess:
             plant=Plant(str(folder), str(folder), control, heartbeat_s=0.1),
             config=EngineConfig(publish=self.address, **config),
             inputs=[refs[Schema.TICK]],
-            outputs=[refs[Schema.BBO], refs[Schema.BAR]] if store else [],
+            outputs=[refs[schema] for schema in schemas] if store else [],
             **options,
         )
         self.counters: dict[str, Any] = {}

@@ -12,7 +12,10 @@ from tickplant.runtime import config
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
-CODE = ("bench", "deploy", "engine", "feeds", "gateway", "shm", "src/tickplant", "tests", "tools", "writer")
+CODE = (
+    *("bench", "deploy", "docs/examples", "engine", "feeds", "gateway", "shm"),
+    *("src/tickplant", "tests", "tools", "writer"),
+)
 
 NAMED = re.compile(r"[\w*./<>-]*\w\*?\.(?:py|md|toml|lock|tpj)\b")
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import scipy.stats
 import talib
-from indicator_rows import inputs_of, market, run
 
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.made_rows import inputs_of, market, run
 
 ROWS = 3000
 # In steps of 1/64, sums of prices are exact: whether a mean price rose is a matter of rounding otherwise, in TA-Lib.

@@ -56,11 +56,11 @@ def test_the_sources_of_a_real_kernel_are_found() -> None:
     digest = kernels.source_digest("tickplant.books.level_kernels")
     assert digest == kernels.source_digest("tickplant.books.level_kernels")
     assert digest != kernels.source_digest("tickplant.shm.protocol")
-    assert "tickplant.shm.atomics" in kernels._sources("tickplant.shm.protocol", kernels.PACKAGE)
-    found = kernels._sources("tickplant.feeds.kit.shape_kernels", kernels.PACKAGE)
+    assert "tickplant.shm.atomics" in kernels._sources(["tickplant.shm.protocol"], kernels.PACKAGE)
+    found = kernels._sources(["tickplant.feeds.kit.shape_kernels"], kernels.PACKAGE)
     assert {"tickplant.feeds.kit.shape_program", "tickplant.feeds.kit.raw_text"} < set(found)
     assert not any(
-        name.startswith("tickplant.feeds") for name in kernels._sources("tickplant.engine.core", kernels.PACKAGE)
+        name.startswith("tickplant.feeds") for name in kernels._sources(["tickplant.engine.core"], kernels.PACKAGE)
     )
 
 

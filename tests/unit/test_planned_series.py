@@ -20,7 +20,7 @@ from tickplant.derive.series import (
 )
 from tickplant.derive.settle import Asked, Settled, settle
 from tickplant.errors import ConfigError, DeriveError, StoreError
-from tickplant.plant import planned_series, plans
+from tickplant.plant import planned_series, plans, settling
 from tickplant.plant.planned_series import numbered, wanted_series
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
@@ -47,7 +47,7 @@ def derive(*lines: str) -> str:
 @pytest.fixture
 def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of its own costs a second."""
-    monkeypatch.setattr(planned_series, "_settle", lambda asked: [settle(one) for one in asked])
+    monkeypatch.setattr(planned_series, "settle_all", lambda asked: [settle(one) for one in asked])
 
 
 @pytest.mark.usefixtures("settled_here")
@@ -93,15 +93,15 @@ def test_names_say_indicator_parameters_and_rows_and_patterns_add_up() -> None:
     text += derive('indicator = "rsi"', "parameters.period = 14", 'symbols = ["kraken.*"]', 'bars = "1m"')
     text += derive('indicator = "rsi"', "parameters.period = 3", 'bars = "1s"', 'symbols = ["x.*"]')
     text += derive('indicator = "rsi"', "parameters.period = 3", 'bars = "1s"')
-    assert wanted_series(parse(text)) == {
+    assert wanted_series(parse(text)).by_engine == {
         "engine": {"rsi-14.1m": ("*.BTC*", "kraken.*"), "hawkes-0.1-0.5-1.trade": (), "rsi-3.1s": ()}
     }
-    assert wanted_series(parse("")) == {"engine": {}}
+    assert wanted_series(parse("")).by_engine == {"engine": {}}
     bars = derive('bars = "dollar-1000000.0"', 'symbols = ["a.*"]') + derive(
         'bars = "volume-0.5"', 'indicator = "vpin"'
     )
     names = {"bars.dollar-1000000": ("a.*",), "bars.volume-0.5": (), "vpin-50.volume-0.5": ()}
-    assert wanted_series(parse(bars)) == {"engine": names}
+    assert wanted_series(parse(bars)).by_engine == {"engine": names}
 
 
 @pytest.mark.usefixtures("settled_here")
@@ -134,7 +134,7 @@ def test_a_plan_has_rings_for_values_and_numbers_that_stay(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planned_series.sys, "executable", "/bin/false")
+    monkeypatch.setattr(settling.sys, "executable", "/bin/false")
     with pytest.raises(ConfigError, match="the indicators cannot be loaded"):
         wanted_series(parse(derive('indicator = "rsi"')))
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from indicator_rows import run
 
 from tickplant.cli import run as run_command
 from tickplant.derive.bars import Bars
+from tickplant.derive.derivation import Series
 from tickplant.derive.indicators.catalogue import INDICATORS
-from tickplant.derive.series import bar_seconds
+from tickplant.derive.made_rows import run
+from tickplant.derive.series import SeriesTable, bar_seconds
+from tickplant.derive.trade_bar_stream import TradeBars
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import BBO, NO_PRICE, TICK, Flag, Kind, Schema, Side
+from tickplant.records.layouts import BBO, NO_PRICE, TICK, BarFlag, Flag, Kind, Schema, Side
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
 
@@ -199,3 +201,28 @@ def test_the_command_writes_says_what_came_from_the_cache_and_lists(
     assert "rsi over bars, period=14: 100 * up" in capfd.readouterr().out
     assert run_command(["derive", "rsi", "--data", str(folder), "--set", "period=x"]) == 2
     assert "period: 'x' is no number" in capfd.readouterr().err
+
+
+def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path) -> None:
+    ticks = trades(900)
+    row = Store(folder).find("venue", "BTC/USD")[0]
+
+    def closes(name: str, *cuts: int) -> np.ndarray:
+        stream = TradeBars([Series(1, name)], lambda _: row)
+        return np.concatenate([stream.apply({Schema.TICK: part}) for part in np.split(ticks, cuts)])
+
+    for rule in ("tick-7", "volume-2.5"):
+        bars = closes(f"bars.{rule}")
+        found = Store(folder).derive("sma", "venue", "BTC/USD", bars=rule, period=1)
+        assert len(bars) > 100
+        assert len(found.days) > 1  # so that an open bar is carried over midnight
+        np.testing.assert_array_equal(found.numpy()["sma"], bars["close"] / 100)
+    # Bars that the engine stored come first, without its corrections.
+    stored = closes("bars.tick-7")
+    stored["series"], stored["seq"] = 1, np.arange(len(stored))
+    stored["close"] += 500
+    stored["flags"][3] |= np.uint16(BarFlag.CORRECTION)
+    SeriesTable(folder).numbers(["bars.tick-7"], add=True)
+    append(folder, stored, Schema.TRADE_BAR, "engine")
+    again = Store(folder).derive("sma", "venue", "BTC/USD", bars="tick-7", period=1).numpy()["sma"]
+    np.testing.assert_array_equal(again, np.delete(stored["close"], 3) / 100)

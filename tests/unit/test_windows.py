@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from indicator_rows import inputs_of, run
 
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.made_rows import inputs_of, run
 
 U = 2.0**-53
 

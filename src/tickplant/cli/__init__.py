@@ -30,6 +30,10 @@ COMMANDS: Final = {
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
     "derive": ("indicate", "Compute indicator NAME over what is stored, or list the indicators there are."),
+    "features": (
+        "feature_tables",
+        "Print or write the samples of the feature set NAME that are stored, or publish them live.",
+    ),
     "sql": (
         "statement",
         "Answer a STATEMENT of SQL, in DuckDB's dialect.",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
-from tickplant.cli.output import TerminalText, say, say_json
-from tickplant.cli.stored import open_store, skip_damage_option
+from tickplant.cli.options import (
+    check_range,
+    config_option,
+    data_dir_of,
+    data_option,
+    json_option,
+    own_places,
+    range_options,
+)
+from tickplant.cli.output import say, say_json
+from tickplant.cli.stored import open_store, skip_damage_option, write_table
 from tickplant.derive.indicators.catalogue import INDICATORS
 from tickplant.errors import DeriveError
 from tickplant.plant.console import Progress
@@ -24,7 +31,7 @@ from tickplant.store.selection import Clock
 @click.argument("symbol", default="")
 @config_option
 @data_option
-@click.option("--bars", default="1m", show_default=True, help="Length of the bars, such as 1s, 5m, 1h, 1d.")
+@click.option("--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, or volume-50.")
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
 )
@@ -49,6 +56,8 @@ def derive(
 ) -> None:
     """Compute indicator NAME over what is stored, or list the indicators there are.
 
+    NAME may be one of [indicators] of the configuration, or say where one is: spreads.py:SPREAD_MEAN.
+
     Without SYMBOL, of all symbols of VENUE; without both, of all. What was computed is kept in the store, and computed
     anew where its input changed.
     """
@@ -64,8 +73,9 @@ def derive(
             done.append(day)
             progress.show(len(done))
 
+        place = own_places(file, data_dir).get(name, "")
         found = store.derive(
-            name,
+            f"{name}={place}" if place else name,
             venue or None,
             symbol or None,
             bars=bars,
@@ -76,13 +86,7 @@ def derive(
             **parameters,
         )
         days = found.days
-        if out is None:
-            stdout = sys.stdout.buffer
-            shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
-            count = found.write_text(shown, "jsonl" if as_json else "csv")
-            stdout.flush()
-        else:
-            count = found.write(out)
+        count = write_table(found, out, as_json=as_json)
     kept = sum(day.cached for day in days)
     if out is not None and as_json:
         say_json({"file": str(out), "rows": count, "days": len(days), "cached": kept})

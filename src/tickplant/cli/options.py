@@ -123,3 +123,13 @@ def load_config(file: Path | None) -> Config:
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
     """The data directory that a command means."""
     return data_dir.resolve() if data_dir is not None else load_config(file).data_dir
+
+
+def own_places(file: Path | None, data_dir: Path | None) -> dict[str, str]:
+    """Places of the user's own indicators in the configuration that a command means; none with --data alone."""
+    from tickplant.derive.own_places import placed  # noqa: PLC0415
+
+    if file is None and data_dir is not None:
+        return {}
+    config = load_config(file)
+    return placed(config.indicators, config.base)

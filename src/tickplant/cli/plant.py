@@ -11,7 +11,7 @@ import msgspec
 
 from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
 from tickplant.cli.output import say, say_json
-from tickplant.errors import ControlError
+from tickplant.errors import ConfigError, ControlError
 from tickplant.plant import run_folder
 from tickplant.plant.console import print_status
 from tickplant.plant.lock_file import last_holder
@@ -127,12 +127,16 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
     check_machine(checked)
-    wanted_series(checked)
+    for name, ref in wanted_series(checked).indicators.items():
+        if ref.broken:
+            raise ConfigError(ref.broken, file=checked.file, key=f"indicators.{name}")
     tables: dict[str, dict[str, Any]] = {}
     for section in msgspec.structs.fields(checked):
         part = getattr(checked, section.name)
         if isinstance(part, msgspec.Struct):
             tables[section.name] = msgspec.to_builtins(part)
+        elif isinstance(part, dict) and any(isinstance(one, str) for one in part.values()):
+            tables[section.name] = part
         elif isinstance(part, dict):
             tables |= {f"{section.name}.{name}": msgspec.to_builtins(one) for name, one in part.items()}
     tables["plant"]["data"] = str(checked.data_dir)

@@ -18,6 +18,7 @@ from tickplant.cli.options import (
     data_dir_of,
     data_option,
     json_option,
+    own_places,
     range_options,
 )
 from tickplant.cli.output import say, say_json
@@ -28,6 +29,7 @@ from tickplant.feeds import importers
 from tickplant.plant import plans
 from tickplant.plant.console import Progress
 from tickplant.plant.ingest import ended, names_in
+from tickplant.plant.planned_series import stored_series
 from tickplant.plant.supervisor import Supervisor
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import Crossed, EngineConfig, PlantConfig
@@ -226,7 +228,10 @@ def replay(
         skip_damage=skip_damage,
     )
     engine = EngineConfig(publish=bind)
-    plan = plans.replay(spec, engine, plant_id=plant_id, settings=PlantConfig(), crossed=crossed)
+    series = stored_series(store, own_places(file, data_dir))
+    for name, why in series.left_out.items():
+        say(f"{name} is left out: {why}", err=True)
+    plan = plans.replay(spec, engine, series, plant_id=plant_id, crossed=crossed)
     say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
     say(f"controls: {plan.plant.control}", err=True)
     with Progress(f"playing {store}", unit="records") as progress:

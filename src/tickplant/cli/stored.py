@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tickplant.cli.options import F
-from tickplant.cli.output import say
+from tickplant.cli.output import TerminalText, say
 from tickplant.errors import DamageError, StoreError, TickplantError
 from tickplant.records.layouts import Schema
 from tickplant.store.daily_files import daily_root
 from tickplant.store.reader import SKIP_HINT, Store
 from tickplant.writer.index import Damage
 from tickplant.writer.journal import journal_root
+
+if TYPE_CHECKING:
+    from tickplant.store.value_table import ValueTable
 
 
 def skip_damage_option(function: F) -> F:
@@ -63,3 +68,14 @@ def check_store(data_dir: Path) -> None:
         )
     if not (journal_root(data_dir).is_dir() or daily_root(data_dir).is_dir()):
         raise StoreError("holds no journal: nothing has been stored here, or it is another folder", path=data_dir)
+
+
+def write_table(table: ValueTable, out: Path | None, *, as_json: bool) -> int:
+    """Write a table to a file, or print it as CSV or JSON lines; the number of rows. Raises StoreError."""
+    if out is not None:
+        return table.write(out)
+    stdout = sys.stdout.buffer
+    shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
+    count = table.write_text(shown, "jsonl" if as_json else "csv")
+    stdout.flush()
+    return count

@@ -20,6 +20,7 @@ from tickplant.records.schemas import FACTS, Facts
 
 if TYPE_CHECKING:
     from tickplant.books.market_books import MarketBooks
+    from tickplant.derive.indicator import Indicator
     from tickplant.instruments import Instrument
 
 Records = NDArray[np.void]
@@ -33,6 +34,7 @@ class Series(NamedTuple):
     number: int  # in the series table of the store
     name: str  # such as rsi-14.1m: `derive.series` reads it
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, `*` for anything; empty: all
+    members: tuple[str, ...] = ()  # of a feature set: what it samples
 
 
 class Settings(NamedTuple):
@@ -45,6 +47,7 @@ class Settings(NamedTuple):
     matching: bool = False  # crossed books of orders are resolved
     series: tuple[Series, ...] = ()
     seeks: bool = False  # a replay, whose time may jump
+    own: Mapping[str, Indicator] = {}  # by name of the series, where its indicator is a user's
 
 
 class Stream(Protocol):

@@ -124,6 +124,11 @@ class Indicator:
         """The state before the first row."""
         return np.zeros(self.state_size(parameters), np.float64)
 
+    def warm_up_kernel(self, parameters: Floats) -> None:
+        """Compile, or load, the kernel."""
+        inputs, out = np.ones((len(self.inputs), 1)), np.empty((len(self.outputs), 1))
+        self.kernel(inputs, parameters, self.start(parameters.tolist()), out)
+
     def apply(self, columns: Mapping[str, NDArray[np.float64]], **parameters: float) -> dict[str, Floats]:
         """The outputs, by name, for all rows of the columns at once. Raises DeriveError, KeyError for a column."""
         settled = self.settle(parameters)

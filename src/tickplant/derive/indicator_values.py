@@ -1,24 +1,32 @@
 """Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer.
 
+Behind them are the samples of feature sets, which are such records too.
+
 Which ones there are says the configuration; `derive.series` numbers them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tickplant.derive.derivation import Bench, Derivation, Settings
+from tickplant.derive.derivation import Bench, Derivation, KeptStream, Settings
 from tickplant.derive.series import CHANNEL, are_bars, series_channel
 from tickplant.records.layouts import Schema
 
-if TYPE_CHECKING:
-    from tickplant.derive.value_stream import ValueStream
 
+def _make(bench: Bench) -> KeptStream:
+    from tickplant.derive.feature_stream import FeatureStream  # noqa: PLC0415  # numba
+    from tickplant.derive.own_stream import BothStreams, OwnStream  # noqa: PLC0415
+    from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415
 
-def _make(bench: Bench) -> ValueStream:
-    from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415  # numba
-
-    return ValueStream(bench.settings.series, bench.instrument, bench.line)
+    (_, _, instrument, line, _), own = bench, bench.settings.own
+    series = bench.settings.series
+    values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line)
+    if own:
+        values = BothStreams(series, values, OwnStream(series, instrument, line, own))
+    if any(one.members for one in series):
+        return FeatureStream(values, series, instrument, line)
+    return values
 
 
 def _numbers(settings: Settings) -> tuple[int, ...]:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.derivation import Made
-from tickplant.derive.indicator import MAX_OUTPUTS
-from tickplant.derive.row_columns import row_column, rows_of
+from tickplant.derive.row_columns import row_column, rows_of, value_records
+from tickplant.derive.running_series import RunningSeries
 from tickplant.derive.series import is_wanted
-from tickplant.derive.value_stream import RunningSeries
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import VALUE, Schema
+from tickplant.records.layouts import VALUE
 from tickplant.records.schemas import FACTS
 
 Records = NDArray[np.void]
-
-_MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
 
 
 def plain_values(
@@ -50,18 +46,7 @@ def plain_values(
             out = np.empty((len(one.indicator.outputs), len(own)))
             state = one.indicator.start(one.parameters.tolist())
             one.indicator.kernel(np.ascontiguousarray(columns), one.parameters, state, out)
-            parts.append(_records(one, own, out))
+            parts.append(value_records(own, one.rows, one.number, out))
             places.append(np.full(len(own), one.place))
     records = np.concatenate(parts)
     return records[np.lexsort((np.concatenate(places), records["source_seq"]))]
-
-
-def _records(one: RunningSeries, rows: Records, out: NDArray[np.float64]) -> Records:
-    records = np.zeros(len(rows), VALUE)
-    for name in ("ts_event", "ts_recv", "instrument"):
-        records[name] = rows[name]
-    records["source_seq"] = rows[_MADE_BY[one.rows]]
-    records["series"] = one.number
-    for output in range(MAX_OUTPUTS):
-        records[f"value_{output + 1}"] = out[output] if output < len(out) else np.nan
-    return records

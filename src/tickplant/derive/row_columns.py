@@ -7,13 +7,16 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.derive.indicator import Floats, Over
-from tickplant.records.layouts import NO_PRICE, BarFlag, Flag, Kind, Schema, Side
+from tickplant.derive.indicator import MAX_OUTPUTS, Floats, Over
+from tickplant.records.layouts import NO_PRICE, VALUE, BarFlag, Flag, Kind, Schema, Side
 
 Records = NDArray[np.void]
 
 SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
 """The records that are the rows, where no rule says that they are bars of trades."""
+
+MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
+"""The column that names the tick by which a row came to be."""
 
 
 def trades_of(ticks: Records) -> Records:
@@ -54,3 +57,18 @@ def row_column(records: Records, name: str, price_unit: NDArray[np.float64], siz
     unit = size_unit if name.endswith(("size", "volume")) else price_unit
     values = records[field] / unit[records["instrument"]]
     return cast("Floats", np.where(records[field] == NO_PRICE, np.nan, values))
+
+
+def value_records(rows: Records, schema: Schema, series: int, out: Floats) -> Records:
+    """VALUE records of a series, one for each of these rows of a schema.
+
+    `out`: float64 (outputs, rows), of at most `MAX_OUTPUTS`.
+    """
+    records = np.zeros(len(rows), VALUE)
+    for name in ("ts_event", "ts_recv", "instrument"):
+        records[name] = rows[name]
+    records["source_seq"] = rows[MADE_BY[schema]]
+    records["series"] = series
+    for output in range(MAX_OUTPUTS):
+        records[f"value_{output + 1}"] = out[output] if output < len(out) else np.nan
+    return records

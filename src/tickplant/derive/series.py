@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -124,9 +124,11 @@ def is_wanted(patterns: Sequence[str], venue: str, symbol: str) -> bool:
     return not patterns or any(fnmatchcase(f"{venue}.{symbol}", pattern) for pattern in patterns)
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     id: int
     name: str
+    source: str = ""  # of a user's indicator, the digest of its text: another text would make another series
+    members: tuple[str, ...] = ()  # of a feature set, the features
 
 
 class SeriesTable:
@@ -138,6 +140,8 @@ class SeriesTable:
     def __init__(self, data_dir: Path | str) -> None:
         self.path = Path(data_dir) / SERIES_FILE
         self.names: list[str] = []  # that of number 1, and so on
+        self.sources: dict[str, str] = {}  # by name, where an indicator is a user's: the digest of its text
+        self.members: dict[str, tuple[str, ...]] = {}  # by name, where it is of a feature set: the features
         self._file = LineFile(self.path, MAX_TABLE_BYTES)
         self.reload()
 
@@ -154,7 +158,14 @@ class SeriesTable:
             raise StoreError(f"row {number} is no series ({error}); restore the file", path=self.path) from None
         if row.id != number:
             raise StoreError(f"row {number} has id {row.id}; restore the file", path=self.path)
+        self._keep(row)
+
+    def _keep(self, row: _Row) -> None:
         self.names.append(row.name)
+        if row.source:
+            self.sources[row.name] = row.source
+        if row.members:
+            self.members[row.name] = row.members
 
     def up_to(self, number: int) -> list[str]:
         """The names, that of this number among them. Raises StoreError where it has none."""
@@ -164,8 +175,17 @@ class SeriesTable:
             raise StoreError(f"no series has number {number}", path=self.path)
         return self.names
 
-    def numbers(self, names: Iterable[str], *, add: bool) -> dict[str, int]:
+    def numbers(
+        self,
+        names: Iterable[str],
+        *,
+        add: bool,
+        sources: Mapping[str, str] | None = None,
+        members: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> dict[str, int]:
         """The number of each name. New ones become durable with `add`, else they are for the caller alone.
+
+        `sources`: by name, of series whose indicator is a user's. `members`: likewise, of feature sets.
 
         Raises StoreError.
         """
@@ -175,7 +195,9 @@ class SeriesTable:
         if len(known) > MAX_SERIES:
             raise StoreError(f"holds {MAX_SERIES:,} series, the most it can", path=self.path)
         if add and new:
-            rows = [_Row(known[name], name) for name in new]
+            texts, features = sources or {}, members or {}
+            rows = [_Row(known[name], name, texts.get(name, ""), features.get(name, ())) for name in new]
             self._file.append(b"".join(msgspec.json.encode(row) + b"\n" for row in rows), new[0])
-            self.names += new
+            for row in rows:
+                self._keep(row)
         return {name: known[name] for name in names}

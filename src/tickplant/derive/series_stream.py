@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.series_states import unpack_states
 from tickplant.records.arrays import grown
+from tickplant.records.merge import join_records
 
 Records = NDArray[np.void]
 Floats = NDArray[np.float64]
@@ -64,3 +65,30 @@ class SeriesStream:
             if self._used > len(self._pool):
                 self._pool = grown(self._pool, 2 * self._used)
         return begin
+
+    def forget(self, place: int) -> None:
+        """Have no memory of a series: whoever goes on from the stored states begins it anew."""
+        for key in [key for key in self._begins if key[0] == place]:
+            del self._begins[key]
+
+
+def in_order(parts: Sequence[tuple[int, Records]], dtype: np.dtype[np.void]) -> Records:
+    """Records of several series, given with the places of these, by the tick that made them and by place."""
+    parts = [(place, part) for place, part in parts if len(part)]
+    if len(parts) < 2:
+        return parts[0][1] if parts else np.zeros(0, dtype)
+    records = join_records([part for _, part in parts])
+    places = np.concatenate([np.full(len(part), place) for place, part in parts])
+    return records[np.lexsort((places, records["source_seq"]))]
+
+
+def by_key(keys: NDArray[np.integer], rows: Records) -> Iterator[tuple[int, Records]]:
+    """The rows of each key, in order, keys in ascending order."""
+    if not len(rows):
+        return
+    if (keys == keys[0]).all():
+        yield int(keys[0]), rows
+        return
+    order = np.argsort(keys, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        yield int(keys[part[0]]), rows[part]

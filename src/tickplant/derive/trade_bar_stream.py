@@ -71,7 +71,7 @@ class TradeBars(SeriesStream):
         first = self._used_rules
         price, volume = 10.0**row.price_scale, 10.0**row.size_scale
         units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume}
-        for place, (number, name, symbols) in enumerate(self._series):
+        for place, (number, name, symbols, _) in enumerate(self._series):
             if is_wanted(symbols, row.venue, row.symbol):
                 said = parse_series(name)
                 # A whole number of units: 0.07 * 100 is more than 7.

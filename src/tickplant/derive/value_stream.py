@@ -9,17 +9,16 @@ selections and lanes are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import value_kernels as k
 from tickplant.derive.derivation import Made, Series
-from tickplant.derive.indicator import COLUMNS, Floats, Indicator
-from tickplant.derive.indicators.catalogue import indicator
-from tickplant.derive.row_columns import SCHEMAS
-from tickplant.derive.series import are_bars, bars_series, is_wanted, parse_series
+from tickplant.derive.indicator import COLUMNS, Floats
+from tickplant.derive.running_series import RunningSeries, running
+from tickplant.derive.series import is_wanted
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
@@ -35,41 +34,6 @@ _SOURCES: Final = (Schema.TICK, Schema.BBO, Schema.BAR, Schema.TRADE_BAR)
 _EMPTY: Final = tuple(np.zeros(0, DTYPES[schema]) for schema in _SOURCES)
 _FIRST: Final = 64
 """Room for ids, lanes and runs that a stream begins with."""
-
-
-class RunningSeries(NamedTuple):
-    """A series as it runs."""
-
-    number: int
-    place: int
-    indicator: Indicator
-    parameters: Floats
-    rows: Schema  # which records are its rows
-    rows_of: int  # those whose column `Facts.series` has this number; 0: all
-    symbols: tuple[str, ...]
-
-    @property
-    def state_size(self) -> int:
-        """How many numbers its state takes."""
-        return self.indicator.state_size(self.parameters.tolist())
-
-
-def running(series: Sequence[Series]) -> list[RunningSeries]:
-    """The series of indicators among these. Raises DeriveError for a name that no indicator has."""
-    numbers = {one.name: one.number for one in series}
-    made: list[RunningSeries] = []
-    for number, name, symbols in series:
-        if are_bars(name):
-            continue
-        said = parse_series(name)
-        found = indicator(said.indicator)
-        names = [parameter.name for parameter in found.parameters]
-        parameters = found.settle(dict(zip(names, said.parameters, strict=False)))
-        rows, rows_of = SCHEMAS[found.over], said.bars_s
-        if said.rule:
-            rows, rows_of = Schema.TRADE_BAR, numbers[bars_series(said.over)]
-        made.append(RunningSeries(number, len(made), found, parameters, rows, rows_of, symbols))
-    return made
 
 
 class ValueStream(SeriesStream):

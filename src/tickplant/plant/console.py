@@ -130,6 +130,9 @@ def print_status(status: Status) -> None:
         if trouble := process.counters.get("trouble"):
             why = trouble_sentence(process.name, process.role, str(trouble))
             console.print(Text(printable(why), style="red"), soft_wrap=unbroken)
+        if left_out := process.counters.get("left_out"):
+            why = f"{process.name} leaves out {left_out}"
+            console.print(Text(printable(why), style="red"), soft_wrap=unbroken)
     for ring in status.rings:
         readers = ", ".join(
             f"{label} {lag:,} behind" + (f", lost {ring.lost[label]:,}" if ring.lost.get(label) else "")

@@ -128,6 +128,8 @@ def notes_of(process: ProcessStatus, status: Status) -> list[str]:
         notes.append(f"decoded slowly {fallbacks:,}")
     if process.counters.get("trouble"):
         notes.append(f"cannot {duty(process.role)}")
+    if isinstance(left_out := process.counters.get("own_left_out"), dict) and left_out:
+        notes.append(f"left out {', '.join(left_out)}")
     lags = [(ring.lag.get(process.name, 0), ring.capacity) for ring in status.rings]
     return notes + [f"behind by {lag:,}" for lag, capacity in lags if lag > capacity // 2]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
+from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
+from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
     NAME_BYTES,
     SeriesTable,
@@ -20,11 +20,12 @@ from tickplant.derive.series import (
     trade_bar_rule,
 )
 from tickplant.derive.settle import Asked, Settled
-from tickplant.errors import ConfigError, DeriveError
+from tickplant.errors import DeriveError
+from tickplant.plant.settling import settle_all
 from tickplant.records.schemas import SERIES_FILE
 from tickplant.runtime.config import Config, DeriveConfig, EngineConfig
 from tickplant.runtime.endpoints import Wrong
-from tickplant.runtime.job_specs import SeriesRef
+from tickplant.runtime.job_specs import IndicatorRef, SeriesRef
 
 MAX_SERIES: Final = 1024
 """Of one engine."""
@@ -32,34 +33,122 @@ MAX_SERIES: Final = 1024
 MAX_STATE: Final = 40_000
 """Numbers that a series may remember of an instrument: they are stored with every checkpoint."""
 
-SETTLE_S: Final = 60.0
-
 Wanted = dict[str, tuple[str, ...]]
 """By name of the series, patterns of VENUE.SYMBOL; none: all symbols."""
 
 
-def wanted_series(config: Config) -> dict[str, Wanted]:
-    """By engine, the series that it is to make. Raises ConfigError, which names the key at fault."""
-    asked = [(name, place, one) for name, engine in config.engines.items() for place, one in enumerate(engine.derive)]
-    if not asked:
-        return {name: {} for name in config.engines}
+class PlannedSeries(NamedTuple):
+    """What engines are to make."""
+
+    by_engine: dict[str, Wanted]
+    indicators: dict[str, IndicatorRef]  # users' own that are asked for, by name; of those that are broken, no series
+    members: dict[str, tuple[str, ...]]  # by name of the series, of feature sets: the features
+
+    def own_of(self, engine: EngineConfig) -> tuple[IndicatorRef, ...]:
+        """Users' indicators that an engine asks for."""
+        asked = dict.fromkeys(one.indicator for one in engine.derive)
+        return tuple(self.indicators[name] for name in asked if name in self.indicators)
+
+
+def wanted_series(config: Config) -> PlannedSeries:
+    """The series that the engines are to make. Raises ConfigError, which names the key at fault.
+
+    An indicator of a user that cannot be loaded or breaks its contract is no error: a plant records without its series.
+    """
     wrong = Wrong(config)
-    indicators = [Asked(one.indicator, one.parameters) for _, _, one in asked if one.indicator]
-    settled = iter(_settle(indicators) if indicators else ())
+    for own_name, where in config.indicators.items():
+        if why := why_not(own_name, where):
+            raise wrong(f"indicators.{own_name}", why)
+    asked = [(name, place, one) for name, engine in config.engines.items() for place, one in enumerate(engine.derive)]
     found: dict[str, Wanted] = {name: {} for name in config.engines}
+    own: dict[str, IndicatorRef] = {}
+    if not asked and not any(engine.features for engine in config.engines.values()):
+        return PlannedSeries(found, own, {})
+    places = placed(config.indicators, config.base)
+    settled = iter(_settled([one for _, _, one in asked if one.indicator], places))
+    table = SeriesTable(config.data_dir)
     for engine, place, one in asked:
         key = f"engines.{engine}.derive[{place}]"
         said = next(settled) if one.indicator else None
+        if said and (said.source or said.broken):
+            ref = own.get(one.indicator) or IndicatorRef(one.indicator, places[one.indicator], said.source)
+            own[one.indicator] = ref if ref.broken else replace(ref, broken=said.broken)
+            if said.broken:
+                continue
         for name in _names(key, config.engines[engine], one, said, wrong):
+            if said and said.source and table.sources.get(name, said.source) != said.source:
+                own[one.indicator] = replace(own[one.indicator], broken=_CHANGED.format(name))
+                continue
             there = found[engine].get(name)
             # Listed twice, it is made of all symbols that either names.
             found[engine][name] = one.symbols if there is None else (there + one.symbols) * bool(there and one.symbols)
+    broken = {name for name, ref in own.items() if ref.broken}
+    members: dict[str, tuple[str, ...]] = {}
     for engine, names in found.items():
+        for name in [name for name in names if indicator_of(name) in broken]:
+            del names[name]
+        members |= _features(engine, config.engines[engine], names, broken, table.members, wrong)
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
             message = "must not be 0: series go on from states that are stored so often"
             raise wrong(f"engines.{engine}.checkpoint_s", message)
+    return PlannedSeries(found, own, members)
+
+
+_CHANGED: Final = "its source is not the one by which {} was stored: give the new one another name in [indicators]"
+
+
+def _features(
+    engine: str,
+    config: EngineConfig,
+    names: Wanted,
+    broken: set[str],
+    stored: Mapping[str, tuple[str, ...]],
+    wrong: Wrong,
+) -> dict[str, tuple[str, ...]]:
+    """The features of the series that the sets of an engine are stored as, which are added to its `names`."""
+    made: dict[str, tuple[str, ...]] = {}
+    for place, one in enumerate(config.features):
+        key = f"engines.{engine}.features[{place}]"
+        found = FeatureSet(one.name, one.version, one.on, one.members)
+        try:
+            found.check()
+        except DeriveError as error:
+            raise wrong(f"{key}.{error.key}", error.why) from None
+        for text in one.members:
+            series = parse_member(text).series
+            if series not in names and indicator_of(series) not in broken:
+                there = ", ".join(name for name in names if name not in made) or "none"
+                raise wrong(f"{key}.members", f"the engine does not make {series}: it makes {there}")
+        said = parse_series(series_name("x", one.on))
+        if said.bars_s and said.bars_s not in config.bar_s:
+            raise wrong(f"{key}.on", f"the engine makes no bars of {one.on}: add {said.bars_s} to its bar_s")
+        if said.rule:
+            names.setdefault(bars_series(said.over), one.symbols)
+        for name, members in found.series().items():
+            if name in made or stored.get(name, members) != members:
+                message = f"{one.version} of {one.name} has other features already: give this one another version"
+                raise wrong(f"{key}.version", message)
+            made[name] = members
+            names[name] = one.symbols
+    return made
+
+
+def indicator_of(name: str) -> str:
+    """The indicator that a series is of."""
+    return parse_series(name).indicator
+
+
+def _settled(asked: Sequence[DeriveConfig], places: dict[str, str]) -> list[Settled]:
+    """What each amounts to. What is neither named in `places` nor ours may be installed, and is added to them."""
+    questions = [Asked(one.indicator, one.parameters, places.get(one.indicator, "")) for one in asked]
+    found = settle_all(questions)
+    offered = installed() if any(said.wrong_key == "indicator" for said in found) else {}
+    for place, question in enumerate(questions):
+        if found[place].wrong_key == "indicator" and not question.place and question.indicator in offered:
+            places[question.indicator] = offered[question.indicator]
+            found[place] = settle_all([replace(question, place=offered[question.indicator])])[0]
     return found
 
 
@@ -106,34 +195,65 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
     return name
 
 
-def _settle(asked: Sequence[Asked]) -> list[Settled]:
-    """What each amounts to: asked of a process that may import numba."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tickplant.derive.settle"],
-        input=msgspec.json.encode(asked),
-        capture_output=True,
-        timeout=SETTLE_S,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ConfigError(f"the indicators cannot be loaded: {lines[-1]}")
-    return msgspec.json.decode(done.stdout, type=list[Settled])
+def numbered(
+    data_dir: Path, wanted: Wanted, *, add: bool, planned: PlannedSeries | None = None
+) -> tuple[SeriesRef, ...]:
+    """These series with their numbers in a store. With `add` new ones are numbered for good. Raises StoreError.
 
-
-def numbered(data_dir: Path, wanted: Wanted, *, add: bool) -> tuple[SeriesRef, ...]:
-    """These series with their numbers in a store. With `add` new ones are numbered for good. Raises StoreError."""
+    `planned`: has the sources and features of those that have some.
+    """
     if not wanted:
         return ()
-    numbers = SeriesTable(data_dir).numbers(wanted, add=add)
-    return tuple(SeriesRef(numbers[name], name, symbols) for name, symbols in wanted.items())
+    own, members = (planned.indicators, planned.members) if planned else ({}, {})
+    sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
+    numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
+    return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
 
 
-def stored_series(data_dir: Path) -> tuple[SeriesRef, ...]:
-    """All series that a store knows. Raises StoreError."""
+class StoredSeries(NamedTuple):
+    """What a replay makes."""
+
+    series: tuple[SeriesRef, ...]
+    indicators: tuple[IndicatorRef, ...]
+    left_out: dict[str, str]  # by name, series of users' indicators that cannot be made, and why
+
+
+def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> StoredSeries:
+    """All series that a store knows, and can be made. Raises StoreError.
+
+    `places`: of users' indicators, besides those that are installed.
+    """
     if not (data_dir / SERIES_FILE).exists():
-        return ()
-    return tuple(SeriesRef(number, name) for number, name in enumerate(SeriesTable(data_dir).names, 1))
+        return StoredSeries((), (), {})
+    table = SeriesTable(data_dir)
+    where = {**installed(), **(places or {})} if table.sources else {}
+    own: dict[str, IndicatorRef] = {}
+    left_out: dict[str, str] = {}
+    for name, said in _tried(table.sources, where):
+        indicator = indicator_of(name)
+        why = said.broken or said.why
+        if not why and said.source != table.sources[name]:
+            why = "its source is not the one by which the series was stored"
+        if why:
+            left_out[name] = why
+        else:
+            own[indicator] = IndicatorRef(indicator, where[indicator], said.source)
+    lost = [name for name in table.names if are_features(name) and name not in table.members]
+    left_out |= dict.fromkeys(lost, "the store does not say which features it has")
+    made = tuple(
+        SeriesRef(number, name, members=table.members.get(name, ()))
+        for number, name in enumerate(table.names, 1)
+        if name not in left_out
+    )
+    return StoredSeries(made, tuple(own.values()), left_out)
+
+
+def _tried(names: Iterable[str], where: Mapping[str, str]) -> list[tuple[str, Settled]]:
+    """What each series of a user's indicator amounts to, with the defaults of its parameters."""
+    nowhere = Settled(broken="nobody says where its indicator is: name it in [indicators] of the configuration")
+    asked = {name: Asked(one, place=where[one]) for name in names if (one := indicator_of(name)) in where}
+    found = dict(zip(asked, settle_all(list(asked.values())), strict=True))
+    return [(name, found.get(name, nowhere)) for name in names]
 
 
 def bars_of(series: Sequence[SeriesRef]) -> set[int]:

@@ -13,7 +13,7 @@ from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.registry import wanted
 from tickplant.plant.child import ChildPlan
 from tickplant.plant.followed_symbols import FollowedSymbols
-from tickplant.plant.planned_series import bars_of, numbered, stored_series, wanted_series
+from tickplant.plant.planned_series import StoredSeries, bars_of, numbered, wanted_series
 from tickplant.plant.roles import ROLES
 from tickplant.records.layouts import Schema
 from tickplant.runtime import config as cfg
@@ -25,6 +25,7 @@ from tickplant.runtime.job_specs import (
     FeedSpec,
     GatewaySpec,
     HistorySpec,
+    IndicatorRef,
     Live,
     Past,
     Plant,
@@ -112,12 +113,13 @@ def _engine(
     history: str = "",
     matching: tuple[str, ...] = (),
     series: Callable[[], tuple[SeriesRef, ...]] = tuple,
+    indicators: tuple[IndicatorRef, ...] = (),
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
     `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `history`: address of who
     reads there what it keeps no longer. `matching`: feeds whose crossed books of orders are resolved. `series`: what it
-    makes besides.
+    makes besides, and `indicators`: users' own that it does so by.
     """
 
     def spec() -> EngineSpec:
@@ -133,6 +135,7 @@ def _engine(
             history=history,
             matching=matching,
             series=series(),
+            indicators=indicators,
         )
 
     return ChildPlan(name=name, role="engine", module="tickplant.engine", spec=spec)
@@ -158,7 +161,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
     plant = _plant(config.data_dir, plant_id, config.plant)
     ticks = {name: _ring(plant_id, name, Schema.TICK) for name in config.feeds}
     rings = [RingPlan(ticks[name], feed.ring_records) for name, feed in config.feeds.items()]
-    derived = {name: _engine_rings(plant_id, name, one, series[name]) for name, one in config.engines.items()}
+    derived = {name: _engine_rings(plant_id, name, one, series.by_engine[name]) for name, one in config.engines.items()}
     rings += [RingPlan(ref, config.engines[name].ring_records) for name, refs in derived.items() for ref in refs]
 
     sims = [
@@ -184,7 +187,8 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 history=history.address,
                 matching=matching,
                 # Asked for when it starts, so when this plant alone writes to the store.
-                series=partial(numbered, config.data_dir, series[name], add=True),
+                series=partial(numbered, config.data_dir, series.by_engine[name], add=True, planned=series),
+                indicators=series.own_of(engine),
             )
         )
     writers = []
@@ -326,13 +330,13 @@ def ingest(
 
 
 def replay(
-    spec: ReplaySpec, engine: EngineConfig, *, plant_id: str, settings: PlantConfig, crossed: Crossed = "flag"
+    spec: ReplaySpec, engine: EngineConfig, stored: StoredSeries, *, plant_id: str, crossed: Crossed = "flag"
 ) -> Plan:
     """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring.
 
-    All series that the store knows are made, and the bars that they need. Raises StoreError.
+    The series are made, and the bars that they need.
     """
-    series = stored_series(Path(spec.plant.data_dir))
+    settings = PlantConfig()
     plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
     ring = _ring(plant_id, spec.name, Schema.TICK)
     whole = msgspec.structs.replace(spec, plant=plant, ring=ring)
@@ -345,12 +349,13 @@ def replay(
             _engine(
                 plant,
                 "engine",
-                msgspec.structs.replace(engine, bar_s=tuple(sorted({*engine.bar_s, *bars_of(series)}))),
+                msgspec.structs.replace(engine, bar_s=tuple(sorted({*engine.bar_s, *bars_of(stored.series)}))),
                 [ring],
                 [],
                 waits=True,
                 matching=_matching(spec.name, crossed),
-                series=lambda: series,
+                series=lambda: stored.series,
+                indicators=stored.indicators,
             ),
             ChildPlan(name=spec.name, role="replay", module="tickplant.store.replay", spec=lambda: whole, finite=True),
         ],

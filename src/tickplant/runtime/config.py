@@ -97,6 +97,16 @@ class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
 
 
+class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[[engines.NAME.features]]`: a set of values that an engine samples together: see docs/derivations.md."""
+
+    name: str
+    version: int = 1
+    on: str  # rows at which it is sampled: a length of the engine's `bar_s`, bbo, trade, or a rule such as volume-50
+    members: tuple[str, ...]  # series of the engine, such as rsi-14.1m, or an output: macd-12-26-9.1m:2
+    symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
+
+
 class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[engines.NAME]`: books, bars and the live stream of some feeds."""
 
@@ -105,6 +115,8 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     requests: str = ""  # ROUTER socket: snapshots and recovery; default: the PUB port + 1
     bar_s: tuple[Positive, ...] = (1, 60)
     derive: tuple[DeriveConfig, ...] = ()  # indicators and bars of trades, which are stored and published
+    features: tuple[FeatureConfig, ...] = ()  # sets of these values, sampled together
+    own_row_us: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 20.0  # CPU a row of a user's indicator
     ring_records: Positive = 1 << 16
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
@@ -209,6 +221,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreConfig
     retention: dict[str, RetentionConfig]
     sims: dict[str, SimConfig]
+    indicators: dict[str, str] = {}  # of the user's own, by name: the place of each, as docs/derivations.md says
 
     @property
     def data_dir(self) -> Path:
@@ -241,7 +254,8 @@ def parse(text: str, *, file: str, base: Path) -> Config:
 
     reader = Reader(file)
     raw = reader.parse(text)
-    reader.known(raw, ("plant", "feeds", "engines", "writers", "gateways", "store", "retention", "sims"), "")
+    sections = ("plant", "feeds", "engines", "writers", "gateways", "store", "retention", "sims", "indicators")
+    reader.known(raw, sections, "")
     config = Config(
         file=file,
         base=base,
@@ -253,6 +267,7 @@ def parse(text: str, *, file: str, base: Path) -> Config:
         store=reader.table(raw.get("store", {}), StoreConfig, "store"),
         retention=reader.tables(raw, "retention", RetentionConfig),
         sims=reader.tables(raw, "sims", SimConfig),
+        indicators=reader.texts(raw, "indicators"),
     )
     check(config)
     return config

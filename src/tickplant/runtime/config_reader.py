@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 import types
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -78,6 +78,11 @@ class Reader:
                 message = "a name is 1 to 31 of a-z, 0-9, _ and -, and begins with a letter or digit"
                 raise self.wrong(f"{section}.{name}", message)
         return {name: self.table(value, kind, f"{section}.{name}") for name, value in tables.items()}
+
+    def texts(self, raw: dict[str, Any], section: str) -> dict[str, str]:
+        """A table `[section]` of texts by name. Raises ConfigError."""
+        found = self._value(dict[str, str], raw.get(section, {}), section)
+        return cast("dict[str, str]", found)
 
     def _value(self, hint: Any, value: object, key: str) -> object:
         """A value of this type, as the struct holds it."""

@@ -13,13 +13,13 @@ import ctypes
 import os
 import re
 import resource
-import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from tickplant.errors import ConfigError
+from tickplant.owned_file import check_owned
 from tickplant.runtime import redaction
 
 PREFIX: Final = "TICKPLANT_SECRET_"
@@ -110,13 +110,14 @@ def find(name: str) -> Path:
             continue
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from None
-        if not stat.S_ISREG(state.st_mode):
-            raise ConfigError("a credential must be a file", file=str(path))
-        if state.st_uid not in (os.geteuid(), 0):
-            raise ConfigError("belongs to another user: a credential must be your own", file=str(path))
-        # systemd grants its file to the service by an access list, which shows as rights of the group.
-        if state.st_mode & (0o077 if folder == folders()[-1] else 0o027):
-            raise ConfigError(f"may be read or changed by others: run chmod 600 {path}", file=str(path))
+        check_owned(
+            state,
+            str(path),
+            what="a credential",
+            # systemd grants its file to the service by an access list, which shows as rights of the group.
+            forbidden=0o077 if folder == folders()[-1] else 0o027,
+            fault=f"may be read or changed by others: run chmod 600 {path}",
+        )
         return path
     looked = " or ".join(str(folder / name) for folder in folders())
     raise ConfigError(

@@ -77,6 +77,16 @@ class SeriesRef(msgspec.Struct, frozen=True):
     number: int  # in the series table of the store
     name: str
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
+    members: tuple[str, ...] = ()  # of a feature set: what it samples
+
+
+class IndicatorRef(msgspec.Struct, frozen=True):
+    """An indicator of the user's own, as it was when the plant was planned."""
+
+    name: str
+    place: str
+    source: str = ""  # digest of its text, which was tried
+    broken: str = ""  # why it is left out
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +102,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     series: tuple[SeriesRef, ...] = ()  # of `config.derive`
+    indicators: tuple[IndicatorRef, ...] = ()  # of the user's own, those that series are of
     history: str = ""  # address of the history service; empty: there is none
 
     def is_shared(self, venue: str, symbol: str) -> bool:

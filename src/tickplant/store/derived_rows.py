@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import bar_kernels
+from tickplant.derive.derivation import Series
 from tickplant.derive.indicator import Floats, Over
-from tickplant.derive.row_columns import SCHEMAS, row_column, trades_of
+from tickplant.derive.row_columns import SCHEMAS, row_column, rows_of
+from tickplant.derive.series import bars_series
+from tickplant.derive.trade_bar_stream import TradeBars
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import BAR, Kind, Schema
 from tickplant.store.daily_files import DAY_NS
@@ -46,24 +49,38 @@ class DerivedRows:
     """The rows of one symbol for one indicator."""
 
     def __init__(
-        self, store: Store, instruments: Sequence[Instrument], over: Over, inputs: Sequence[str], interval_s: int
+        self,
+        store: Store,
+        instruments: Sequence[Instrument],
+        over: Over,
+        inputs: Sequence[str],
+        interval_s: int,
+        rule: str = "",
     ) -> None:
-        """Take what is wanted; `interval_s` is looked at where the rows are bars."""
+        """Take what is wanted. Where the rows are bars, `rule` says which (`volume-50`), or else `interval_s` does."""
         self._store = store
         self._inputs = inputs
         self._interval_s = interval_s
-        self._ids = frozenset(row.id for row in instruments)
+        self._rows_by_id = {row.id: row for row in instruments}
+        self._rule = rule if over == "bar" else ""
+        self._number = _number(store, self._rule)
+        self._ids = frozenset(self._rows_by_id)
         size = max(self._ids) + 1
         self._price_unit, self._size_unit = np.ones(size), np.ones(size)
         for row in instruments:
             self._price_unit[row.id] = 10.0**row.price_scale
             self._size_unit[row.id] = 10.0**row.size_scale
         self._made = over == "bar" and not self._is_stored()
-        self.schema = Schema.TICK if self._made else SCHEMAS[over]
+        self.schema = Schema.TICK if self._made else Schema.TRADE_BAR if self._rule else SCHEMAS[over]
+        made = Schema.TRADE_BAR if self._rule else Schema.BAR
+        self._kind_of_rows = made if self._made else self.schema
         kinds = frozenset({int(Kind.TRADE)}) if self.schema == Schema.TICK else None
         self._selection = Selection(ids=self._ids, kinds=kinds)
 
     def _is_stored(self) -> bool:
+        if self._rule:
+            bars = self._store.scan(schema=Schema.TRADE_BAR, ids=self._ids)
+            return self._number > 0 and any((part["series"] == self._number).any() for part in islice(bars, LOOKED_AT))
         parts = self._store.scan(schema=Schema.BAR, ids=self._ids)
         return any((part["interval_s"] == self._interval_s).any() for part in islice(parts, LOOKED_AT))
 
@@ -92,15 +109,25 @@ class DerivedRows:
         ):
             records = found
             if self._made:
-                records = self._bars(records, carried)
+                records = self._trade_bars(records, carried) if self._rule else self._bars(records, carried)
             elif self.schema == Schema.BAR:
                 records = records[records["interval_s"] == self._interval_s]
-            elif self.schema == Schema.TICK:
-                records = trades_of(records)
+            elif self._rule:
+                records = records[records["series"] == self._number]
+            records = rows_of(self._kind_of_rows, records)
             if len(records):
                 columns = [row_column(records, name, self._price_unit, self._size_unit) for name in self._inputs]
                 event, recv = (np.ascontiguousarray(records[name]) for name in ("ts_event", "ts_recv"))
                 yield Block(event, recv, np.ascontiguousarray(columns, np.float64))
+
+    def _trade_bars(self, ticks: Records, carried: Carried) -> Records:
+        """The bars of trades that these close, as the engine's: an id of the symbol begins its own."""
+        bars = TradeBars([Series(1, bars_series(self._rule))], self._rows_by_id.__getitem__)
+        for name, vector in carried.items():
+            bars.state(0, int(name))[:] = vector
+        found = bars.apply({Schema.TICK: ticks})
+        carried.update({str(id_): vector for _, id_, vector in bars.states()})
+        return found
 
     def _bars(self, ticks: Records, carried: Carried) -> Records:
         """The bars that these trades close, as the engine's: see `bars.Bars`."""
@@ -119,3 +146,9 @@ class DerivedRows:
         bars = out[:written]
         bars["instrument"] = ticks["instrument"][-1] if len(ticks) else 0
         return bars
+
+
+def _number(store: Store, rule: str) -> int:
+    """The number of the bars of trades that a rule closes; 0 where the store has none."""
+    names = store.series.names if rule else []
+    return names.index(bars_series(rule)) + 1 if rule and bars_series(rule) in names else 0

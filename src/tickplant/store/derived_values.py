@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import threading
 import zipfile
@@ -22,36 +21,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
-import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats, Indicator
-from tickplant.errors import StoreError
-from tickplant.kernels import source_digest
-from tickplant.records.data_frames import need
+from tickplant.derive.own_indicators import said
+from tickplant.errors import DeriveError, StoreError
 from tickplant.store.daily_files import DAY_NS, day_of
 from tickplant.store.derived_rows import Carried, DerivedRows
-from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
 from tickplant.store.selection import Clock
-from tickplant.times import format_time
+from tickplant.store.value_table import Columns, ValueTable
 
 if TYPE_CHECKING:
-    from pandas import DataFrame as PandasFrame
-    from polars import DataFrame as PolarsFrame
-
     from tickplant.store.reader import Store
 
 FOLDER: Final = "derived"
 SUFFIX: Final = ".npz"
 CARRIED: Final = "carried_"
-TIMES: Final = ("ts_event", "ts_recv")
 UNREADABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What numpy raises for a file that is not there, or not what was written."""
 
 Progress = Callable[["DerivedDay"], None]
-Columns = dict[str, NDArray[Any]]
 
 
 class DerivedDay(NamedTuple):
@@ -74,14 +64,10 @@ class _Day(NamedTuple):
     carried: Carried
 
 
-class Derived:
+class Derived(ValueTable):
     """Values of one indicator, a row each for the rows that it is computed over, symbol by symbol in order of time.
 
     Nothing is read before the first call, which computes what is not in the cache; the next ones read that.
-
-    Attributes:
-        columns: ts_event and ts_recv, venue, symbol, and the indicator's outputs, NaN where it has no value.
-        schema: of Arrow: times in UTC to the nanosecond, names as dictionaries, outputs as float64.
     """
 
     def __init__(
@@ -92,27 +78,26 @@ class Derived:
         parameters: Floats,
         *,
         interval_s: int,
+        rule: str,
         label: str,
+        code: str,
         range_ns: tuple[int | None, int | None] = (None, None),
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
     ) -> None:
-        self._store = store
         self._symbols = list(symbols)
         self._indicator = indicator
         self._parameters = parameters
         self._interval_s = interval_s
+        self._rule = rule
         self._range_ns = range_ns
         self._clock = clock
         self._progress = progress
         self._made: list[DerivedDay] | None = None
         self._kept: dict[Path, _Day] = {}  # what could not be written
         self.label = label
-        self.columns = ("ts_event", "ts_recv", "venue", "symbol", *indicator.outputs)
-        name = pa.dictionary(pa.int32(), pa.string())
-        time = pa.timestamp("ns", "UTC")
-        types = [time, time, name, name, *(pa.float64() for _ in indicator.outputs)]
-        self.schema: pa.Schema = pa.schema(list(zip(self.columns, types, strict=True)))
+        self._code = code
+        super().__init__(store, indicator.outputs)
 
     @property
     def days(self) -> list[DerivedDay]:
@@ -141,84 +126,16 @@ class Derived:
                 columns |= dict(zip(self._indicator.outputs, found.values[:, wanted], strict=True))
                 yield day, columns
 
-    def numpy(self) -> Columns:
-        """Arrays of shape (rows,) by name: times as int64 nanoseconds, `instrument` in place of venue and symbol."""
-        names = ("ts_event", "ts_recv", "instrument", *self._indicator.outputs)
-        parts: list[Columns] = []
-        for day, columns in self.blocks():
-            newest = self._store.find(day.venue, day.symbol)[-1].id
-            parts.append(columns | {"instrument": np.full(len(columns["ts_recv"]), newest, np.uint32)})
-        types = dict.fromkeys(names, np.float64) | {"ts_event": np.int64, "ts_recv": np.int64, "instrument": np.uint32}
-        return {name: np.concatenate([np.zeros(0, types[name]), *(part[name] for part in parts)]) for name in names}
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Arrow record batches, a symbol and day each."""
-        for day, columns in self.blocks():
-            rows = len(columns["ts_recv"])
-            names = {"venue": day.venue, "symbol": day.symbol}
-            arrays: list[Any] = []
-            for name, kind in zip(self.columns, self.schema.types, strict=True):
-                if name in names:
-                    arrays.append(pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [names[name]]))
-                else:
-                    values = columns[name]
-                    arrays.append(pa.array(values, mask=values == 0 if name == "ts_event" else None).cast(kind))
-            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-    def arrow(self) -> pa.Table:
-        """Everything as one Arrow table."""
-        return pa.Table.from_batches(self.batches(), self.schema).unify_dictionaries()
-
-    def pandas(self) -> PandasFrame:
-        """A frame with times in UTC to the nanosecond."""
-        need("pandas")
-        frame: PandasFrame = self.arrow().to_pandas()
-        return frame
-
-    def polars(self) -> PolarsFrame:
-        """A frame with times in UTC to the nanosecond; a value that is not there is NaN."""
-        frame: PolarsFrame = need("polars").from_arrow(self.arrow())
-        return frame
-
-    def write(self, path: Path) -> int:
-        """Write a file in the format that its suffix names; returns the number of rows.
-
-        The file appears whole or not at all. Raises StoreError for an unknown suffix and where it cannot be written.
-        """
-        kind = format_of(path)
-        with whole_file(path) as file:
-            if kind in ("csv", "jsonl"):
-                return self.write_text(file, "csv" if kind == "csv" else "jsonl")
-            return write_batches(file, kind, self.schema, self.batches(), lambda _: None)
-
-    def write_text(self, file: TextFile, text_format: TextFormat) -> int:
-        """Write CSV with a header line, or one JSON object a line; returns the number of rows. NaN is empty or null."""
-        count = 0
-        if text_format == "csv":
-            file.write(f"{','.join(self.columns)}\n".encode())
-        for day, columns in self.blocks():
-            times = [[format_time(time) if time else None for time in columns[name].tolist()] for name in TIMES]
-            values = [columns[name].tolist() for name in self._indicator.outputs]
-            for event, recv, *found in zip(*times, *values, strict=True):
-                row = [event, recv, day.venue, day.symbol, *(None if math.isnan(value) else value for value in found)]
-                if text_format == "csv":
-                    file.write(f"{','.join('' if cell is None else str(cell) for cell in row)}\n".encode())
-                else:
-                    file.write(msgspec.json.encode(dict(zip(self.columns, row, strict=True))) + b"\n")
-            count += len(columns["ts_recv"])
-        return count
-
     # -----------------------------------------------------------------------------------------------------------
 
     def _make(self, symbol: tuple[str, str]) -> tuple[list[DerivedDay], int]:
         """All days of a symbol up to the end of the range, in order, in a thread of its own; and damage passed over."""
         store = self._store.another()
         rows = DerivedRows(
-            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s
+            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s, self._rule
         )  # fmt: skip
         folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
-        code = source_digest(self._indicator.reference.__module__)
-        key = f"{code} {self.label} {self._parameters.tolist()}"
+        key = f"{self._code} {self.label} {self._parameters.tolist()}"
         before: Callable[[], Carried] = dict
         days = []
         for day, chunks in rows.chunks_by_day().items():
@@ -262,7 +179,10 @@ class Derived:
         values = [np.zeros((len(indicator.outputs), 0))]
         for block in rows.read(day, carried):
             out = np.empty((len(indicator.outputs), len(block.ts_recv)))
-            indicator.kernel(block.inputs, self._parameters, state, out)
+            try:
+                indicator.kernel(block.inputs, self._parameters, state, out)
+            except Exception as error:
+                raise DeriveError(f"raised {said(error)}", key=self.label) from error
             times.append((block.ts_event, block.ts_recv))
             values.append(out)
         event, recv = (np.concatenate(column) for column in zip(*times, strict=True))

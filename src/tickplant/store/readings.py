@@ -26,8 +26,10 @@ from tickplant.store.selection import Clock, Selection
 from tickplant.times import parse_time
 
 if TYPE_CHECKING:
+    from tickplant.derive.feature_sets import FeatureSet
     from tickplant.records.arrow_columns import Prices
     from tickplant.store.derived_values import Derived, Progress
+    from tickplant.store.feature_rows import Features
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
     from tickplant.store.rows import Rows
@@ -121,11 +123,12 @@ class Readings:
         given back. What was computed is kept in the store's folder `derived`, and made anew where its inputs changed.
 
         Args:
-            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of them.
+            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of ours. Or where one of
+                your own is: `spreads.py:SPREAD_MEAN`, `package.module:OBJECT`.
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d.
+            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
@@ -135,26 +138,58 @@ class Readings:
         Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
         read, DamageError.
         """
-        from tickplant.derive.indicators.catalogue import indicator  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, series_name  # noqa: PLC0415
+        from tickplant.derive.own_indicators import find  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, series_name, trade_bar_rule  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
-        found = indicator(name)
+        found, _, code = find(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
-        label = series_name(found.label(settled.tolist()), bars if found.over == "bar" else found.over)
+        rule = trade_bar_rule(bars)
+        label = series_name(found.label(settled.tolist()), (rule or bars) if found.over == "bar" else found.over)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),
             list(symbols),
             found,
             settled,
-            interval_s=bar_seconds(bars),
+            interval_s=0 if rule else bar_seconds(bars),
+            rule=rule,
             label=label,
+            code=code,
             range_ns=bounds,
             clock=clock,
             progress=progress,
         )
+
+    def features(
+        self,
+        features: str | FeatureSet,
+        venue: Names | None = None,
+        symbol: Names | None = None,
+        *range_: Time | None,
+        version: int | None = None,
+        clock: Clock = "recv",
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> Features:
+        """Samples of a feature set: `store.features("momentum", "binance", "BTCUSDT", "2026-01-05", "2026-01-06")`.
+
+        Each row has the values that were known then, from the first one stored on. They are made of stored values: of a
+        set that an engine makes, by its name, the newest version unless one is named; or of any other, as a
+        `tickplant.derive.feature_sets.FeatureSet`, whose members an engine has made.
+
+        Raises StoreError for what is not stored, DeriveError for a set that is not known, and, while rows are read,
+        DamageError.
+        """
+        from tickplant.store.feature_rows import Features, set_of  # noqa: PLC0415
+
+        store = cast("Store", self)
+        found = set_of(store, features, version) if isinstance(features, str) else features
+        found.check()
+        bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
+        symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
+        return Features(store, symbols, found, range_ns=bounds, clock=clock)
 
     # -----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Rows for indicators: random ones that look like a market, or small ones with ties and zeros."""
+"""Rows to try indicators on: random ones that look like a market, or small ones with ties and zeros."""
 
 from __future__ import annotations
 

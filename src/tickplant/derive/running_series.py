@@ -1,0 +1,56 @@
+"""The series of indicators as they run: what each is computed by, and over which records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from tickplant.derive.derivation import Series
+from tickplant.derive.indicator import Floats, Indicator
+from tickplant.derive.indicators.catalogue import indicator
+from tickplant.derive.row_columns import SCHEMAS
+from tickplant.derive.series import are_bars, bars_series, parse_series
+from tickplant.records.layouts import Schema
+
+NONE: Final[Mapping[str, Indicator]] = {}
+
+
+class RunningSeries(NamedTuple):
+    """A series as it runs."""
+
+    number: int
+    place: int
+    indicator: Indicator
+    parameters: Floats
+    rows: Schema  # which records are its rows
+    rows_of: int  # those whose column `Facts.series` has this number; 0: all
+    symbols: tuple[str, ...]
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers its state takes."""
+        return self.indicator.state_size(self.parameters.tolist())
+
+
+def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[RunningSeries]:
+    """The series of indicators among these: our own, or those of `own`. Raises DeriveError for an unknown indicator.
+
+    Args:
+        series: of indicators and of bars; those of users' indicators are left out without `own`.
+        own: by name of the series, the indicators of users.
+    """
+    numbers = {one.name: one.number for one in series}
+    made: list[RunningSeries] = []
+    for one in series:
+        number, name, symbols = one.number, one.name, one.symbols
+        if are_bars(name) or one.members or (own and name not in own):
+            continue
+        said = parse_series(name)
+        found = own.get(name) or indicator(said.indicator)
+        names = [parameter.name for parameter in found.parameters]
+        parameters = found.settle(dict(zip(names, said.parameters, strict=False)))
+        rows, rows_of = SCHEMAS[found.over], said.bars_s
+        if said.rule:
+            rows, rows_of = Schema.TRADE_BAR, numbers[bars_series(said.over)]
+        made.append(RunningSeries(number, len(made), found, parameters, rows, rows_of, symbols))
+    return made

@@ -1,0 +1,77 @@
+"""What the indicators that a configuration asks for amount to, asked of processes that may import numba.
+
+One process answers for all of ours, and one each for the indicators of users, which it loads and tries: whatever one of
+these does, it does to its own process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from tickplant.derive.settle import Asked, Settled
+from tickplant.errors import ConfigError
+
+SETTLE_S: Final = 60.0
+TRIAL_S: Final = 60.0
+"""How long compiling and trying an indicator of a user may take."""
+
+
+def settle_all(asked: Sequence[Asked]) -> list[Settled]:
+    """What each amounts to, in this order. Raises ConfigError where ours cannot be loaded."""
+    found: dict[str, Settled] = {}  # by what was asked, which has a dict in it
+    by_place: dict[tuple[str, str], list[Asked]] = {}
+    for one in asked:
+        by_place.setdefault((one.indicator, one.place) if one.place else ("", ""), []).append(one)
+    if ours := by_place.pop(("", ""), []):
+        found |= {repr(one): said for one, said in zip(ours, _settle_ours(ours), strict=True)}
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        for own, said in zip(by_place.values(), pool.map(_settle_own, by_place.values()), strict=True):
+            found |= {repr(one): settled for one, settled in zip(own, said, strict=True)}
+    return [found[repr(one)] for one in asked]
+
+
+def _run(asked: Sequence[Asked], timeout_s: float, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "tickplant.derive.settle"],
+        input=msgspec.json.encode(asked),
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def _settle_ours(asked: Sequence[Asked]) -> list[Settled]:
+    done = _run(asked, SETTLE_S)
+    if done.returncode:
+        raise ConfigError(f"the indicators cannot be loaded: {_last_words(done)}")
+    return msgspec.json.decode(done.stdout, type=list[Settled])
+
+
+def _settle_own(asked: Sequence[Asked]) -> list[Settled]:
+    """Of one indicator of a user, with the parameters that are asked for."""
+    try:
+        done = _run(asked, TRIAL_S, NUMBA_BOUNDSCHECK="1")
+        if not done.returncode:
+            return msgspec.json.decode(done.stdout, type=list[Settled])
+        why = f"ended the process that tried it: {_last_words(done)}"
+    except subprocess.TimeoutExpired:
+        why = f"takes longer than {TRIAL_S:g} s to be compiled and tried"
+    except msgspec.DecodeError:
+        why = "ended the process that tried it"
+    return [Settled(broken=why)] * len(asked)
+
+
+def _last_words(done: subprocess.CompletedProcess[bytes]) -> str:
+    if done.returncode < 0:
+        return signal.Signals(-done.returncode).name
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"

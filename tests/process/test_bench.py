@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "name", ["books", "codec", "decode", "latency", "peers", "ranges", "store_peers", "transport", "gateway"]
+    "name", ["books", "codec", "decode", "engine", "latency", "peers", "ranges", "store_peers", "transport", "gateway"]
 )
 def test_a_benchmark_finds_what_it_measures_to_be_right(name: str) -> None:
     # Not as `python -m bench`, which would write its results over those of the user.

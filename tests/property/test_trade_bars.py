@@ -49,7 +49,7 @@ def fold(records: np.ndarray, rule: str, size: float, cuts: list[int] | None = N
         while position < len(part):
             arguments = rules, of_id, whole, ids, vector, out
             position, written, unknown = apply_trades(part.copy(), position, 0, *arguments)
-            assert unknown == 0
+            assert unknown == -1
             made.append(out[:written].copy())
         vector = np.concatenate([vector, [0.0]])[:-1]
     return np.concatenate(made)

@@ -27,17 +27,17 @@ SETTINGS = Settings(max_levels=100, bar_s=(1,))
 class Bench:
     """An engine with two feeds of one venue, and what it has stored."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Settings = SETTINGS) -> None:
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.publisher = Publisher(
-            self.context, f"ipc://{folder}/publish", self.table.by_id, channels=channels_of(SETTINGS)
+            self.context, f"ipc://{folder}/publish", self.table.by_id, channels=channels_of(settings)
         )
         self.stored: list[np.ndarray] = []
         self.room = 1000  # records that are stored of those that follow from one batch
         self.position = 0
-        self.engine = Engine(self.table, self.publisher, {Schema.BBO: self, Schema.BAR: self})
-        self.one, self.other = (self.engine.add_feed(name, SETTINGS) for name in ("one", "other"))
+        self.engine = Engine(self.table, self.publisher, dict.fromkeys(channels_of(settings), self))
+        self.one, self.other = (self.engine.add_feed(name, settings) for name in ("one", "other"))
 
     def store(self, records: np.ndarray) -> tuple[np.ndarray, int]:
         self.stored.append(records)
@@ -199,20 +199,27 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
 import sys
 from pathlib import Path
 from tickplant.books import level_kernels, level_runs
-from tickplant.derive import bar_kernels
+from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels
+from tickplant.derive.derivation import Series
+from tickplant.derive.indicators import averages, best_quotes, liquidity
 from tickplant.records import channel_masks, fanout
 from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import SETTINGS, Bench, every_size
 
 def compiled():
-    kernels = [k for m in (bar_kernels, level_kernels, level_runs, channel_masks, fanout) for k in vars(m).values()]
+    modules = bar_kernels, level_kernels, level_runs, channel_masks, fanout, row_kernels, series_sorter
+    modules += trade_bar_kernels, value_kernels, averages, best_quotes, liquidity
+    kernels = [k for module in modules for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
-warm_up(SETTINGS)
+names = "sma-3.1s", "hawkes-0.1-0.5-1.trade", "spread.bbo", "bars.tick-1", "ema-2.tick-1"
+settings = SETTINGS._replace(series=tuple(Series(number, name) for number, name in enumerate(names, 1)))
+warm_up(settings)
 before = compiled()
-bench = Bench(Path(sys.argv[3]))
+bench = Bench(Path(sys.argv[3]), settings)
 every_size(bench)
+assert {"binance.A.sma-3_1s", "binance.B.spread_bbo", "binance.A.ema-2_tick-1"} <= set(bench.sequences())
 bench.publisher.close(0)
 bench.context.term()
 assert len(before) > 10
@@ -221,7 +228,9 @@ assert before == compiled(), (before, compiled())
     folder = bench.table.path.parent / "again"
     folder.mkdir()
     tests = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code, str(tests / "support"), str(tests / "unit"), str(folder)], check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tests / "support"), str(tests / "unit"), str(folder)], check=True, timeout=300
+    )
 
 
 def every_size(bench: Bench) -> None:

@@ -41,5 +41,5 @@ VALUES: Final = Derivation(
     channels=CHANNEL,
     examples=lambda names: [series_channel(name) for name in names if not are_bars(name)],
     kept=True,
-    reference="derive.indicator.Indicator",
+    reference="derive.plain_series.plain_values",
 )

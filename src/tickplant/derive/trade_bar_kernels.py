@@ -99,7 +99,7 @@ def apply_trades(
         out: TRADE_BAR records to fill, at least one for each rule of an instrument.
 
     Returns:
-        The position reached; how many records were written; and the instrument id that is to be looked up first, or 0.
+        The position reached; how many records were written; and the instrument id that is to be looked up first, or -1.
         It stops early there, and where `out` is full.
     """
     written = 0
@@ -113,12 +113,12 @@ def apply_trades(
         if first == NOT_KNOWN:
             return i, written, int(tick["instrument"])
         if written + end - first > len(out):
-            return i, written, 0
+            return i, written, -1
         for j in range(first, end):
             begin = rules[j]["state"]
             own = slice(begin, begin + STATE_SIZE)
             written += _take(tick, rules[j], state[own], ids[own], sums[own], out[written])
-    return len(ticks), written, 0
+    return len(ticks), written, -1
 
 
 @kernel

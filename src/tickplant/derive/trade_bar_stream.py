@@ -57,8 +57,8 @@ class TradeBars(SeriesStream):
             position, written, unknown = self._apply(*self._arguments(ticks, position))
             if written:
                 parts.append(joined([self._out[:written]], TRADE_BAR))
-            if unknown:
-                self._learn(self._instrument(unknown))
+            if unknown >= 0:
+                self._learn(unknown)
         return joined(parts, TRADE_BAR) if len(parts) > 1 else parts[0] if parts else _NOTHING
 
     def _arguments(self, ticks: Records, position: int = 0) -> tuple[Any, ...]:
@@ -66,9 +66,9 @@ class TradeBars(SeriesStream):
         tables = self._rules, self._of_id, pool.view(np.int64), pool.view(np.uint64), pool
         return ticks, position, self.from_seq, *tables, self._out
 
-    def _learn(self, row: Instrument) -> None:
+    def _learn(self, id_: int) -> None:
         """Have the rules of an instrument."""
-        first = self._used_rules
+        row, first = self._instrument(id_), self._used_rules
         price, volume = 10.0**row.price_scale, 10.0**row.size_scale
         units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume}
         for place, (number, name, symbols, _) in enumerate(self._series):
@@ -78,7 +78,7 @@ class TradeBars(SeriesStream):
                 size = max(1.0, float(np.rint(said.size * units[said.rule])))
                 if self._used_rules == len(self._rules):
                     self._rules = grown(self._rules, 2 * self._used_rules)
-                rule = number, k.RULES.index(said.rule), size, price, self.begin_state(place, row.id)
+                rule = number, k.RULES.index(said.rule), size, price, self.begin_state(place, id_)
                 self._rules[self._used_rules] = rule
                 self._used_rules += 1
-        self._of_id[row.id] = first, self._used_rules
+        self._of_id[id_] = first, self._used_rules

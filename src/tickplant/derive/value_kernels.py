@@ -85,7 +85,7 @@ def choose(
 
     Returns:
         How many values there will be; and where a lane is not known, which is to be looked up first, the instrument id
-        and the selection, else 0 and 0.
+        and the selection, else -1 and 0.
     """
     found = 0
     values = 0
@@ -130,7 +130,7 @@ def choose(
             values += lanes[lane]["end"] - lanes[lane]["begin"]
         first = last
     bounds[SOURCES] = found
-    return values, 0, 0
+    return values, -1, 0
 
 
 @kernel

@@ -86,7 +86,7 @@ class ValueStream(SeriesStream):
             self._chosen = np.zeros(2 * rows, k.CHOSEN)
         while True:
             count, unknown, selection = self._choose(*sources, *self._to_choose())
-            if not unknown:
+            if unknown < 0:
                 break
             self._learn(unknown, selection)
         if not count:

@@ -7,7 +7,8 @@ import pytest
 from made_records import START_NS, make_ticks
 from numpy.typing import NDArray
 
-from tickplant.cli.replay_keys import _first_key
+from tickplant.cli.replay_keys import _KEYS
+from tickplant.cli.terminal_keys import first_key
 from tickplant.derive.derivation import Settings
 from tickplant.engine.core import Feed, _first_sought
 from tickplant.instruments import Instrument
@@ -101,6 +102,6 @@ def test_the_first_of_each_run_of_jumps_counts() -> None:
 def test_arrows_are_one_key_each() -> None:
     typed, keys = b" \x1b[C.\x1b[Ax", []
     while typed:
-        key, typed = _first_key(typed)
+        key, typed = first_key(typed, _KEYS)
         keys.append(key)
     assert keys == [b" ", b"\x1b[C", b".", b"\x1b[A", b"x"]

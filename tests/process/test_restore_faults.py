@@ -15,6 +15,7 @@ from plant_process import DEMO, PlantProcess, plant, tickplant, wait_for
 import tickplant as tp
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import Store
+from tickplant.writer.index import load_index
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
@@ -92,8 +93,8 @@ def damaged(running: PlantProcess) -> Iterator[None]:
     """One stored chunk of ticks is not what was written, meanwhile."""
     chunks = [
         (path, int(entry["offset"]), int(entry["header"]["length_bytes"]))
-        for path, entries in Store(running.data_dir).entries("binance", Schema.TICK)
-        for entry in entries
+        for path in Store(running.data_dir).files("binance", Schema.TICK)
+        for entry in load_index(path).entries
     ]
     path, offset, length_bytes = chunks[len(chunks) // 2]
     at = offset + length_bytes // 2

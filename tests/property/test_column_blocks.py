@@ -69,14 +69,21 @@ def test_blocks_hold_the_columns_of_the_records(
         assert found.tobytes() == np.ascontiguousarray(records[name]).tobytes()
 
 
-@given(selections, names, some_seq, some_seq, st.booleans())
+@given(selections, names, some_seq, some_seq, st.booleans(), st.sampled_from([1, ROWS // 7]))
 def test_all_at_once_is_all_of_the_blocks(
-    store: Store, selection: Selection, columns: list[str] | None, first: int | None, last: int | None, threads: bool
+    store: Store,
+    selection: Selection,
+    columns: list[str] | None,
+    first: int | None,
+    last: int | None,
+    threads: bool,
+    part_rows: int,
 ) -> None:
     asked = Range("feed", Schema.TICK, selection, first or 0, last)
     names = TICK.names or () if columns is None else columns
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tickplant.store.whole_reading.CHUNKS_A_WORKER", 1 if threads else ROWS)
+        patch.setattr("tickplant.store.whole_reading.PARTS_A_WORKER", 1 if threads else ROWS)
+        patch.setattr("tickplant.store.whole_reading.PART_ROWS", part_rows)
         patch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
         whole = read_whole(store, [asked], names)
     blocks = list(store.blocks("feed", Schema.TICK, selection, names, first_seq=first or 0, last_seq=last))
@@ -94,7 +101,8 @@ def test_all_at_once_is_all_of_the_blocks(
 def test_damage_is_reported_once_and_the_rest_is_there(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
 ) -> None:
-    monkeypatch.setattr("tickplant.store.whole_reading.CHUNKS_A_WORKER", 1 if threads else ROWS)
+    monkeypatch.setattr("tickplant.store.whole_reading.PARTS_A_WORKER", 1 if threads else ROWS)
+    monkeypatch.setattr("tickplant.store.whole_reading.PART_ROWS", 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     damaged = tmp_path / "data"
     shutil.copytree(store.data_dir, damaged)

@@ -17,7 +17,8 @@ from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, 
 from tickplant.records.merge import join_records, merge_by_receive_time
 from tickplant.store.chunk_files import ChunkFiles
 from tickplant.store.reader import Store
-from tickplant.store.segments import Chunk
+from tickplant.store.segments import Chunk, Range
+from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage, index_path, load_index
 from tickplant.writer.journal import Journal
 
@@ -294,7 +295,8 @@ def test_reading_calls_back_for_each_file_and_chunk_and_may_be_ended_there(store
     assert calls >= len(files) + chunks
     for path in files:
         index_path(path).unlink()
-    for what in (lambda it: it.next_seq("feed", Schema.TICK), lambda it: list(it.entries("feed", Schema.TICK))):
+    everything = Range("feed", Schema.TICK, Selection())
+    for what in (lambda it: it.next_seq("feed", Schema.TICK), lambda it: list(it.chunks(everything))):
         calls = 0
         what(Store(tmp_path, while_reading=count))
         assert calls >= len(load_index(files[-1]).entries)

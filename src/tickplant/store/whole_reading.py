@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 _FEW: Final = 3
 """So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
-CHUNKS_A_WORKER: Final = 4
+PART_ROWS: Final = 1 << 15
+PARTS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
 
 
@@ -81,15 +83,25 @@ class _Reading:
         if len(self._stretches) <= _FEW:
             with self._opened() as files:
                 return self._joined(files)
-        workers = min(len(os.sched_getaffinity(0)), len(self._stretches) // CHUNKS_A_WORKER)
+        parts = self._parts()
+        workers = min(len(os.sched_getaffinity(0)), len(parts) // PARTS_A_WORKER)
         if workers < 2:
-            with self._opened() as files:
-                return self._collect(map(partial(self._decode, files), self._stretches, self._ends))
+            return self._collect(map(self._decode_part, parts))
         with ThreadPoolExecutor(workers, "tickplant-decode") as pool:
             try:
-                return self._collect(pool.map(self._decode_in_thread, self._stretches, self._ends))
+                return self._collect(pool.map(self._decode_part, parts))
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _parts(self) -> list[slice]:
+        """Stretches that one thread decodes in turn: many small chunks, since threads would wait for one another."""
+        parts, begin = [], 0
+        start = 0  # row
+        for place, end in enumerate(self._ends):
+            if end - start >= PART_ROWS:
+                parts.append(slice(begin, place + 1))
+                begin, start = place + 1, end
+        return [*parts, slice(begin, len(self._ends))]
 
     def _joined(self, files: ChunkFiles) -> Columns:
         """Of a few chunks, of which mostly few rows are wanted: those are copied, the rest is not kept."""
@@ -116,9 +128,9 @@ class _Reading:
     def _opened(self) -> ChunkFiles:
         return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
 
-    def _decode_in_thread(self, stretch: Stretch, end: int) -> int | Damage:
+    def _decode_part(self, part: slice) -> list[int | Damage]:
         with self._opened() as files:
-            return self._decode(files, stretch, end)
+            return [*map(partial(self._decode, files), self._stretches[part], self._ends[part])]
 
     def _decode(self, files: ChunkFiles, stretch: Stretch, end: int) -> int | Damage:
         """Decode the chunk of a stretch to its place; how many of its rows are wanted, which stand first there."""
@@ -147,8 +159,9 @@ class _Reading:
         column = self._columns.get(name)
         return np.empty(rows, self._dtype[name]) if column is None else column[start : start + rows]
 
-    def _collect(self, counts: Iterator[int | Damage]) -> Columns:
+    def _collect(self, decoded: Iterator[list[int | Damage]]) -> Columns:
         """The columns, when all is decoded: closed up, where rows are not wanted."""
+        counts = chain.from_iterable(decoded)
         rows = 0
         wounds: list[Damage] = []
         for stretch, end, count in zip(self._stretches, self._ends, counts, strict=True):

@@ -32,7 +32,7 @@ MODULES: Final[dict[str, int]] = {
     "codec": 1,
     "queries": 1,
     "scan": 1,
-    "latency": 5,
+    "pipeline": 5,
     "order_plant": 5,
     "idle": 2,
     "gateway": 2,

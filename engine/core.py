@@ -21,6 +21,7 @@ from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.kernels import direct
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
@@ -128,6 +129,7 @@ class Engine:
         self._table = table
         self._known = 0  # instruments that every feed has room for
         self._highest = 0  # instrument id of the ticks that were admitted last
+        self._survey = direct(fanout.survey, np.zeros(2, TICK)["instrument"], np.zeros(1, np.bool_))
         self._publisher = publisher
         self._sinks = sinks
         self._moments = moments or {}
@@ -337,7 +339,7 @@ class Engine:
         """The ticks that can be dealt with; there is room for their instruments afterwards."""
         if not len(ticks):
             return ticks
-        lowest, self._highest = fanout.survey(ticks["instrument"], feed.seen)
+        lowest, self._highest = self._survey(ticks["instrument"], feed.seen)
         if self._highest > self._known or lowest == 0:
             ticks = self._only_known(ticks)
             if len(ticks):

@@ -34,6 +34,9 @@ PER_PROCESS: Final = 10
 
 CALM_LOOKS: Final = 5
 
+SPARE_CONNECTIONS: Final = 100
+"""For those that misbehave: the flood has sockets of its own."""
+
 
 class SubscribersOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A run."""
@@ -70,6 +73,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         handover_s=3600.0,
         high_water_messages=options.high_water_messages,
         recovery_mib=options.recovery_mib,
+        max_connections=options.others + SPARE_CONNECTIONS,
     )
     with contextlib.ExitStack() as stack:
         plant = stack.enter_context(chaos_plant(folder, settings))

@@ -92,9 +92,9 @@ bench: development  ## measure; writes bench/results/latest.json
 PEERS := $(VENV)-peers
 FUZZ := $(VENV)-fuzz
 
-bench-peers:  ## measure beside cryptofeed and NautilusTrader (some minutes to install); writes bench/results/peers.json
+bench-peers:  ## measure beside cryptofeed, NautilusTrader and iceoryx2 (some minutes to install); writes bench/results/peers.json
 	@$(MAKE) --no-print-directory runtime VENV=$(PEERS) ALSO="--also bench/peers.lock --also bench/peers-source.lock"
-	$(PEERS)/bin/python -m bench peers
+	$(PEERS)/bin/python -m bench peers ring_peers
 
 fuzz:  ## MINUTES of inputs that follow the coverage, for the decoders of VENUE (all of them if none is named)
 	@$(MAKE) --no-print-directory development VENV=$(FUZZ) ALSO="--also tools/fuzz/fuzz.lock"

@@ -39,7 +39,7 @@ MODULES: Final[dict[str, int]] = {
 }
 """Each benchmark and the cores that it keeps busy at once."""
 
-ELSEWHERE: Final[dict[str, int]] = {"peers": 1}
+ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "ring_peers": 2}
 """Likewise, those that need an environment of their own, so that they run only by name: `make bench-peers`."""
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="about a minute, to see that all runs: no good numbers")
     arguments = parser.parse_args()
     names = arguments.names or list(MODULES)
-    section = names[0] if len(names) == 1 and names[0] in ELSEWHERE else "results"
+    section = "peers" if set(names) <= ELSEWHERE.keys() else "results"
     if unknown := [name for name in names if name not in MODULES | ELSEWHERE]:
         parser.error(f"there is no benchmark {unknown[0]}; choose from {', '.join(MODULES | ELSEWHERE)}")
     if arguments.readme and (arguments.quick or (arguments.names and section == "results")):

@@ -33,6 +33,7 @@ MODULES: Final[dict[str, int]] = {
     "queries": 1,
     "scan": 1,
     "pipeline": 5,
+    "sizing": 5,
     "order_plant": 5,
     "idle": 2,
     "gateway": 2,

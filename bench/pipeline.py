@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -80,6 +80,7 @@ log_level = "warning"
 
 [engines.engine]
 publish = "tcp://127.0.0.1:{port}"
+max_connections = 1000
 
 [writers.writer]
 """
@@ -95,9 +96,9 @@ channels = ["trade", "quote"]
 
 
 @contextlib.contextmanager
-def plant(venue: Sim, feeds: int, options: str = "") -> Iterator[Plant]:
-    """A plant that records the venue, its symbols dealt out to so many feeds; `options` are lines of each."""
-    shares = [list(SYMBOLS[number::feeds]) for number in range(feeds)]
+def plant(venue: Sim, feeds: int, options: str = "", *, symbols: Sequence[str] = SYMBOLS) -> Iterator[Plant]:
+    """A plant that records symbols of the venue, dealt out to so many feeds; `options` are lines of each."""
+    shares = [list(symbols[number::feeds]) for number in range(feeds)]
     texts = [
         FEED.format(name=f"feed{number}", venue=venue, symbols=str(share).replace("'", '"'), options=options)
         for number, share in enumerate(shares, 1)
@@ -139,7 +140,7 @@ def measure(load: Load, *, windows: int, window_s: float, rival: bool = False, o
         with watch or contextlib.nullcontext():
             time.sleep(windows * window_s)
         end_ns, more, after = time.time_ns(), _usage(pids), venue.sent()
-        sent = _drained(venue, running)
+        sent = drained(venue, running)
         time.sleep(1.0)  # for what was under way to the subscriber
         losses = {} if rival else _losses(cast("Plant", running), sent)
         assert subscriber.stdin is not None
@@ -172,7 +173,7 @@ def _usage(pids: dict[str, int]) -> dict[str, Usage]:
     return {name: plants.usage(pid) for name, pid in pids.items()}
 
 
-def _drained(venue: Sim, running: Running) -> Sent:
+def drained(venue: Sim, running: Running) -> Sent:
     """The ledger when the venue has fallen silent and the plant has made of it what it could."""
     deadline_s = time.monotonic() + DRAIN_S
     while not venue.ledger()["source"]["ended"]:

@@ -29,8 +29,8 @@ SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSD
 TICKS_PER_MESSAGE: Final = 2.1
 """Of the simulated venue, at least: a trade is one tick, a quote two, a change of a book as many as it has levels."""
 
-PER_PROCESS: Final = 10
-"""Subscriptions in one process, each with sockets of its own. Fifty interpreters would measure the machine."""
+PER_PROCESS: Final = 20
+"""Subscriptions in one process, each with sockets of its own. An interpreter for each would measure the machine."""
 
 CALM_LOOKS: Final = 5
 

@@ -67,6 +67,8 @@ NOTHING_LOST_BELOW: Final = 50_001
 WINDOW_S: Final = 2.0
 WARM_UP_S: Final = 2.0
 ATTACH_S: Final = 4.0  # from the feed's subscription to the venue's first message: for the subscriber to come
+MOST_ROWS_PER_S: Final = 20_000  # of the subscriber's notes: an engine that has much to do makes large messages
+MOST_MESSAGES_PER_S: Final = 100_000  # of the rival
 SPARE_S: Final = 0.5  # that the venue goes on after the last window
 DRAIN_S: Final = 30.0
 QUANTILES: Final = (50.0, 99.0, 99.9)
@@ -125,7 +127,8 @@ def measure(load: Load, *, windows: int, window_s: float, rival: bool = False, o
         system = plants.rival(venue) if rival else plant(venue, load.feeds, options)
         running: Running = stack.enter_context(system)
         file = f"{folder}/rows.npz"
-        capacity = int(min(limit, 200_000 * seconds) * 2.5) + 100_000
+        rows_per_s = MOST_MESSAGES_PER_S if rival else MOST_ROWS_PER_S
+        capacity = int(min(2.5 * limit, rows_per_s * seconds)) + 100_000
         words = ("-m", "bench.subscriber", running.form, running.publish, str(capacity), file)
         subscriber = stack.enter_context(plants.child(*words, stdin=subprocess.PIPE))
         plants.read_line(subscriber, "the subscriber", plants.START_S)
@@ -179,7 +182,7 @@ def drained(venue: Sim, running: Running) -> Sent:
     while not venue.ledger()["source"]["ended"]:
         if time.monotonic() > deadline_s:
             raise ProcessError(f"the venue did not end within {DRAIN_S:g} s")
-        time.sleep(0.2)
+        time.sleep(0.5)
     sent = venue.sent()
     while isinstance(running, Plant) and time.monotonic() < deadline_s:
         status = running.status()

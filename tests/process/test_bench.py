@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["books", "codec", "decode", "peers", "pipeline", "ring_peers", "transport"])
+@pytest.mark.parametrize("name", ["books", "codec", "decode", "peers", "pipeline", "ring_peers", "sizing", "transport"])
 def test_a_benchmark_finds_what_it_measures_to_be_right(name: str) -> None:
     # Not as `python -m bench`, which would write its results over those of the user.
     code = f"from bench import {name}; assert {name}.run(1, True)"

@@ -21,11 +21,9 @@ What always holds, whoever is killed wherever:
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from numba.core import config as untyped_config
-
-from tickplant.kernels import kernel
+from tickplant.kernels import BOUNDS_CHECKED, kernel
 from tickplant.shm.atomics import (
     Words,
     fence_acquire,
@@ -61,11 +59,6 @@ from tickplant.shm.layout import (
     START,
 )
 
-_config: Any = untyped_config  # numba's settings carry no types
-
-CHECKED: Final = bool(_config.BOUNDSCHECK)
-"""Each index is, as `NUMBA_BOUNDSCHECK=1` asks."""
-
 EVICTED: Final = -1
 """What a consumer's kernel returns when its slot was taken away."""
 
@@ -82,7 +75,7 @@ def copy_words(target: Words, at: int, source: Words, begin: int, count: int) ->
 
     With the processor's widest moves: numba's loop, which minds negative indices, takes five times as long.
     """
-    if CHECKED:
+    if BOUNDS_CHECKED:
         for i in range(count):
             target[at + i] = source[begin + i]
     else:

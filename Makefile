@@ -9,6 +9,8 @@ ALSO ?=
 CONFIG ?=
 MINUTES ?= 1
 TIMES ?= 20
+SUBSCRIBERS ?= 50
+SECONDS ?= 15
 SEED ?= 1
 
 INSTALL = tools/install.py $(VENV) $(if $(filter file,$(origin PYTHON)),,--python "$(PYTHON)")
@@ -86,8 +88,8 @@ kill: development  ## kill -9 of each process TIMES times under load; what it co
 chaos: development  ## MINUTES of faults from a SEED, then the proof that nothing is missing; writes build/chaos-SEED.json
 	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --report build/chaos-$(SEED).json
 
-subscribers: development  ## 50 subscribers at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
-	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos subscribers --report build/subscribers.json
+subscribers: development  ## SUBSCRIBERS for SECONDS at 20,000 ticks/s beside some that misbehave; writes build/subscribers.json
+	PYTHONPATH=tests/support:tools $(BIN)/python -m chaos subscribers --others $(SUBSCRIBERS) --seconds $(SECONDS) --report build/subscribers.json
 
 bench: development  ## measure; writes bench/results/latest.json
 	$(BIN)/python -m bench
@@ -96,9 +98,9 @@ bench: development  ## measure; writes bench/results/latest.json
 PEERS := $(VENV)-peers
 FUZZ := $(VENV)-fuzz
 
-bench-peers:  ## measure beside cryptofeed, NautilusTrader, ArcticDB, chdb and others (some minutes to install); writes bench/results/*peers.json
+bench-peers:  ## measure beside cryptofeed, NautilusTrader, iceoryx2, ArcticDB, chdb and others (some minutes to install); writes bench/results/*peers.json
 	@$(MAKE) --no-print-directory runtime VENV=$(PEERS) ALSO="--also bench/peers.lock --also bench/peers-source.lock --also bench/store_peers.lock"
-	$(PEERS)/bin/python -m bench peers peer_books
+	$(PEERS)/bin/python -m bench peers peer_books ring_peers
 	$(PEERS)/bin/python -m bench store_peers
 
 fuzz:  ## MINUTES of inputs that follow the coverage, for the decoders of VENUE (all of them if none is named)

@@ -34,14 +34,15 @@ MODULES: Final[dict[str, int]] = {
     "queries": 1,
     "ranges": 1,
     "scan": 1,
-    "latency": 5,
+    "pipeline": 5,
+    "sizing": 5,
     "order_plant": 5,
     "idle": 2,
     "gateway": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""
 
-ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "peer_books": 1, "store_peers": 1}
+ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "peer_books": 1, "ring_peers": 2, "store_peers": 1}
 """Likewise, those that need an environment of their own, so that they run only by name: `make bench-peers`."""
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -63,7 +64,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="about a minute, to see that all runs: no good numbers")
     arguments = parser.parse_args()
     names = arguments.names or list(MODULES)
-    section = "peers" if ELSEWHERE.keys() >= set(names) else "results"
+    section = "peers" if set(names) <= ELSEWHERE.keys() else "results"
     if unknown := [name for name in names if name not in MODULES | ELSEWHERE]:
         parser.error(f"there is no benchmark {unknown[0]}; choose from {', '.join(MODULES | ELSEWHERE)}")
     if arguments.readme and (arguments.quick or (arguments.names and ELSEWHERE.keys() != set(names))):

@@ -140,7 +140,7 @@ def _check(plant: Plant, limit: int, turns: int) -> int:
         time.sleep(0.1)
     lost = sum(sum(one.lost.values()) for one in status.rings)
     off = [str(account) for account in status.accounts if account.off]
-    gaps = _counter(plant, "feed", "gaps")
+    gaps = _counter(plant, "feed", "gaps") + _counter(plant, "feed", "ring_gaps")
     if lost or off or ring.head < wanted or not status.healthy:
         raise AssertionError(f"{lost} records lost, {gaps} gaps, a ring of {ring.head:,} of {wanted:,}; {off}")
     return gaps

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -23,7 +24,7 @@ import httpx
 
 from tickplant.errors import ControlError
 from tickplant.runtime import config as cfg
-from tickplant.runtime.control import GetStatus, Status
+from tickplant.runtime.control import Counters, GetStatus, Status
 from tickplant.runtime.control_client import ControlClient
 
 START_S: Final = 120.0  # a first start on a machine compiles the kernels
@@ -68,6 +69,27 @@ def cpu_ns(pid: int) -> int:
         return time.clock_gettime_ns((~pid << 3) | scheduler_clock)
     except OSError:
         raise ProcessError(f"process {pid} is gone") from None
+
+
+class Usage(NamedTuple):
+    """What a process has used so far."""
+
+    cpu_ns: int
+    switches: int  # of context, voluntary or not, of all its threads that live
+    rss_bytes: int  # memory now
+
+
+def usage(pid: int) -> Usage:
+    """Of a process. Raises ProcessError where it is gone."""
+    switches = rss_kib = 0
+    try:
+        for status in Path(f"/proc/{pid}/task").glob("*/status"):
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            switches += int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
+            rss_kib = int(fields["VmRSS"].split()[0])
+    except (OSError, KeyError):
+        raise ProcessError(f"process {pid} is gone") from None
+    return Usage(cpu_ns(pid), switches, rss_kib << 10)
 
 
 def free_port() -> int:
@@ -186,10 +208,12 @@ class Plant:
     def __init__(self, folder: Path, publish: str, process: subprocess.Popen[bytes]) -> None:
         self.publish = publish
         self.pids = {"supervisor": process.pid}
-        self.id = cfg.plant_id(folder / "data")
+        self.data = folder / "data"
+        self.id = cfg.plant_id(self.data)
+        self.run_dir = cfg.run_dir(self.id)
         self._process = process
         self._errors = folder / "errors"
-        self._control = cfg.control_address(cfg.run_dir(self.id))
+        self._control = cfg.control_address(self.run_dir)
 
     def status(self) -> Status:
         """Of the supervisor. Raises ControlError."""
@@ -210,10 +234,24 @@ class Plant:
             with contextlib.suppress(ControlError):
                 status = self.status()
                 if status.healthy:
-                    self.pids |= {process.role: process.pid for process in status.processes}
+                    for process in status.processes:  # several of a role: feed, feed-2
+                        number = 1 + sum(role.partition("-")[0] == process.role for role in self.pids)
+                        self.pids[process.role if number == 1 else f"{process.role}-{number}"] = process.pid
                     return
             time.sleep(0.1)
         raise ProcessError(f"the plant was not up within {START_S:g} s")
+
+    def counters(self, role: str) -> list[Counters]:
+        """What the processes of a role have counted, as of their last reports."""
+        return [process.counters for process in self.status().processes if process.role == role]
+
+    def decoded(self) -> dict[str, int]:
+        """Frames of each of STREAM_OF that the feeds have made records of, and GAPs as `gap`."""
+        kinds: Counter[str] = Counter()
+        for counters in self.counters("feed"):
+            assert isinstance(counters["kinds"], dict)
+            kinds.update(counters["kinds"])
+        return {"trade": kinds["trade"], "quote": kinds["quote"] // 2, "gap": kinds["gap"]}
 
     def check(self, venue: Sim) -> None:
         """All that the venue has sent was decoded, nothing was lost, and every process still is the one it was.
@@ -224,18 +262,16 @@ class Plant:
         frames = {name: sent.frames_of(stream) for name, stream in STREAM_OF.items()}
         deadline_s = time.monotonic() + CHECK_S
         while True:
-            status = self.status()
-            kinds = next(process.counters["kinds"] for process in status.processes if process.role == "feed")
-            assert isinstance(kinds, dict)
-            decoded = {"trade": kinds.get("trade", 0), "quote": kinds.get("quote", 0) // 2}
+            decoded = self.decoded()
             if all(decoded[name] >= count for name, count in frames.items()):
                 break
             if time.monotonic() > deadline_s:
                 raise AssertionError(f"the venue sent {frames}, the feed decoded {decoded}")
             time.sleep(0.1)
+        status = self.status()
         lost = sum(sum(ring.lost.values()) for ring in status.rings)
-        if not status.healthy or lost or kinds.get("gap") or any(one.restarts for one in status.processes):
-            raise AssertionError(f"the plant is not well: {lost} records lost, {kinds.get('gap', 0)} gaps")
+        if not status.healthy or lost or decoded["gap"] or any(one.restarts for one in status.processes):
+            raise AssertionError(f"the plant is not well: {lost} records lost, {decoded['gap']} gaps")
 
 
 @contextlib.contextmanager

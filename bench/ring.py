@@ -1,16 +1,19 @@
 """The ring between two processes, beside what a user would pick instead, with the same records.
 
-    this process ──ring | Queue | Pipe | ZeroMQ ipc──> child      (throughput, in batches)
-    this process ──>  child  ──> this process                      (round trip, one record at a time)
+    this process ──ring | Queue | Pipe | ZeroMQ ipc | iceoryx2──> child      (throughput, in batches)
+    this process ──>  child  ──> this process                                 (round trip, a record or a batch)
 
 Throughput: TICK records in batches; the child checks that every `seq` comes once and in order. The ring's producer
 waits for its consumer (gating), so nothing is lost on any of them. Round trip: one record there and one back, from
-Python; both sides spin on the ring, as lossy consumers, and block on the others; the median of many trips.
+Python; both sides spin on the ring, as lossy consumers, and block on the others; the median of many trips. iceoryx2 is
+measured by `ring_peers`, where it is installed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
 import multiprocessing
 import os
 import statistics
@@ -59,7 +62,7 @@ def ring_ends(directory: str, outward: str, inward: str, mode: Mode) -> Iterator
             return records
 
         def spin() -> NDArray[np.void]:
-            while not len(records := consumer.read(1)):
+            while not len(records := consumer.read(BATCH_RECORDS)):
                 pass
             return records
 
@@ -93,6 +96,45 @@ def zmq_ends(outward: str, inward: str, *, bind: bool) -> Iterator[tuple[Send, R
         )
 
 
+@contextlib.contextmanager
+def iceoryx2_ends(outward: str, inward: str) -> Iterator[tuple[Send, Receive]]:
+    """Samples of iceoryx2, as fast as its Python binding allows: written in place, looked at in place, spinning.
+
+    A subscriber that is behind makes the publisher try again at once: letting the library wait, which sleeps, takes ten
+    times as long.
+    """
+    ice: Any = importlib.import_module("iceoryx2")
+    ice.set_log_level(ice.LogLevel.Error)
+    node = ice.NodeBuilder.new().create(ice.ServiceType.Ipc)
+
+    def service(name: str) -> Any:
+        builder = node.service_builder(ice.ServiceName.new(name)).publish_subscribe(ice.Slice[ctypes.c_uint8])
+        builder = builder.enable_safe_overflow(False).subscriber_max_buffer_size(CAPACITY_RECORDS // BATCH_RECORDS)
+        return builder.open_or_create()
+
+    builder = service(outward).publisher_builder().initial_max_slice_len(BATCH_RECORDS * TICK.itemsize)
+    publisher = builder.backpressure_strategy(ice.BackpressureStrategy.DiscardData).create()
+    subscriber = service(inward).subscriber_builder().create()
+    held: list[Any] = [None]  # the sample whose memory the receiver looks at
+
+    def send(records: NDArray[np.void]) -> None:
+        delivered = 0
+        while not delivered:
+            sample = publisher.loan_slice_uninit(records.nbytes)
+            np.frombuffer(sample.payload().as_memory_view(), np.uint8)[:] = records.view(np.uint8)
+            delivered = sample.assume_init().send()
+
+    def receive() -> NDArray[np.void]:
+        held[0] = None
+        while (sample := subscriber.receive()) is None:
+            pass
+        held[0] = sample
+        return np.frombuffer(sample.payload().as_memory_view(), TICK)
+
+    yield send, receive
+    held[0] = None
+
+
 def child(kind: str, arguments: tuple[Any, ...], options: dict[str, Any], work: str, count: int) -> None:
     """The other process: echo each of `count` records, or check them and say at the end what came."""
     with ENDS[kind](*arguments, **options) as (send, receive):
@@ -118,6 +160,7 @@ ENDS: Final[dict[str, Callable[..., contextlib.AbstractContextManager[tuple[Send
     "queue": queue_ends,
     "pipe": pipe_ends,
     "zmq": zmq_ends,
+    "iceoryx2": iceoryx2_ends,
 }
 
 
@@ -145,6 +188,9 @@ def connected(kind: str, work: str, count: int) -> Iterator[tuple[Send, Receive]
         elif kind == "pipe":
             near, far = SPAWN.Pipe()
             ours, theirs = (near,), (far,)
+        elif kind == "iceoryx2":
+            names = [f"tickplant-bench-{os.getpid()}-{work}-{way}" for way in ("there", "back")]
+            ours, theirs = tuple(names), tuple(reversed(names))
         else:
             addresses = [f"ipc://{directory}/{way}" for way in ("there", "back")]
             ours, theirs = (addresses[0], addresses[1]), (addresses[1], addresses[0])
@@ -172,19 +218,19 @@ def throughput(kind: str, count: int) -> float:
     return count / seconds
 
 
-def round_trip_us(kind: str, count: int) -> float:
-    """Median microseconds for one record there and back, from Python to Python."""
-    records = np.zeros(count, TICK)
-    records["seq"] = np.arange(count)
+def round_trip_us(kind: str, count: int, batch_records: int = 1) -> float:
+    """Median microseconds for so many records there and back, from Python to Python."""
+    records = np.zeros(count * batch_records, TICK)
+    records["seq"] = np.arange(len(records)) // batch_records
     trips_ns = np.zeros(count, np.int64)
     with connected(kind, "echo", count) as (send, receive):
         for seq in range(count):
-            record = records[seq : seq + 1]
+            record = records[seq * batch_records : (seq + 1) * batch_records]
             began_ns = time.perf_counter_ns()
             send(record)
             answer = receive()
             trips_ns[seq] = time.perf_counter_ns() - began_ns
-            if answer["seq"][0] != seq:
+            if len(answer) != batch_records or answer["seq"][-1] != seq:
                 raise AssertionError(f"{kind}: {answer['seq'][0]} came back for {seq}")
     return statistics.median(trips_ns.tolist()) / 1e3
 

@@ -1,7 +1,8 @@
-"""`python -m bench.subscriber FORMAT ADDRESS RECORDS FILE`: a subscriber as a user would write it, keeping the times.
+"""`python -m bench.subscriber FORMAT ADDRESS ROWS FILE`: a subscriber as a user would write it, keeping the times.
 
 FORMAT is `ticks` (a tickplant engine: plain pyzmq and numpy) or `json` (bench/rival.py: pyzmq and json). Takes trades
-and quotes of every symbol until its stdin is closed, then writes one row a record to FILE (`ROW`) and ends.
+and quotes of every symbol until its stdin is closed, then writes its notes to FILE (`ROW`) and ends. Records of one
+message that the venue's socket gave in one read share a row, so that taking notes costs little at any rate.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from tickplant.wire import WIRE_HEADER
 ROW: Final = np.dtype(
     [
         ("received_ns", "i8"),  # when recv_multipart had returned
-        ("ts_recv", "i8"),  # when the publishing side had read the frame from the venue's socket
-        ("ts_event", "i8"),  # when it happened at the venue, 0 where the venue gives no time
-        ("id", "u8"),  # the venue's
-        ("position", "u8"),  # number within its topic, from 0
+        ("published_ns", "i8"),  # when the engine had made the message; 0 where that is not said
+        ("ts_recv", "i8"),  # when the publishing side had read the frames from the venue's socket
+        ("ts_event", "i8"),  # when the first record happened at the venue, 0 where the venue gives no time
+        ("id", "u8"),  # the venue's, of the last record
+        ("position", "u8"),  # of the first record within its topic, from 0
+        ("records", "u4"),
         ("topic", "u4"),
     ]
 )
@@ -36,7 +39,7 @@ TOPICS: Final = tuple(f"binance.{symbol}.{channel}" for symbol in SYMBOLS for ch
 
 
 class Rows:
-    """Preallocated, so that taking notes costs little."""
+    """Preallocated, so that taking a note costs little."""
 
     def __init__(self, capacity: int) -> None:
         self.rows = np.zeros(capacity, ROW)
@@ -47,7 +50,7 @@ class Rows:
         """The next rows, of this topic."""
         rows = self.rows[self.used : self.used + count]
         if len(rows) < count:
-            sys.exit("the subscriber was told to expect fewer records than came")
+            sys.exit("the subscriber has no room for so many rows: give it more")
         self.used += count
         rows["topic"] = self.topics.setdefault(topic, len(self.topics))
         return rows
@@ -57,13 +60,18 @@ def take_ticks(frames: list[bytes], now_ns: int, rows: Rows) -> None:
     """One message of an engine."""
     topic, head, payload = frames
     ticks = np.frombuffer(payload, TICK)
-    first = int(np.frombuffer(head, WIRE_HEADER)["first_seq"][0])
-    notes = rows.room(topic, len(ticks))
+    header = np.frombuffer(head, WIRE_HEADER)[0]
+    reads = ticks["ts_recv"]
+    starts = np.concatenate([[0], np.flatnonzero(reads[1:] != reads[:-1]) + 1])
+    ends = np.append(starts[1:], len(ticks))
+    notes = rows.room(topic, len(starts))
     notes["received_ns"] = now_ns
-    notes["ts_recv"] = ticks["ts_recv"]
-    notes["ts_event"] = ticks["ts_event"]
-    notes["id"] = ticks["venue_seq"]
-    notes["position"] = np.arange(first, first + len(ticks))
+    notes["published_ns"] = header["publish_ns"]
+    notes["ts_recv"] = reads[starts]
+    notes["ts_event"] = ticks["ts_event"][starts]
+    notes["id"] = ticks["venue_seq"][ends - 1]
+    notes["position"] = starts + int(header["first_seq"])
+    notes["records"] = ends - starts
 
 
 def take_json(frames: list[bytes], _: int, rows: Rows) -> None:
@@ -73,6 +81,7 @@ def take_json(frames: list[bytes], _: int, rows: Rows) -> None:
     now_ns = time.time_ns()  # what was sent is usable when it is parsed; a view of ticks takes no such step
     note = rows.room(topic, 1)
     note["received_ns"] = now_ns
+    note["records"] = 1
     for name in ("ts_recv", "ts_event", "id", "position"):
         note[name] = message[name]
 

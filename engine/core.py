@@ -22,6 +22,7 @@ from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Begin, Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
+from tickplant.kernels import direct
 from tickplant.records import ages, fanout
 from tickplant.records.ages import Ages
 from tickplant.records.arrays import grown
@@ -134,6 +135,7 @@ class Engine:
         self._table = table
         self._known = 0  # instruments that every feed has room for
         self._highest = 0  # instrument id of the ticks that were admitted last
+        self._survey = direct(fanout.survey, np.zeros(2, TICK)["instrument"], np.zeros(1, np.bool_))
         self._publisher = publisher
         self._sinks = sinks
         self._moments = moments or {}
@@ -344,7 +346,7 @@ class Engine:
         """The ticks that can be dealt with; there is room for their instruments afterwards."""
         if not len(ticks):
             return ticks
-        lowest, self._highest = fanout.survey(ticks["instrument"], feed.seen)
+        lowest, self._highest = self._survey(ticks["instrument"], feed.seen)
         if self._highest > self._known or lowest == 0:
             ticks = self._only_known(ticks)
             if len(ticks):

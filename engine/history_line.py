@@ -32,7 +32,7 @@ class Envelope(NamedTuple):
 
 
 class HistoryLine:
-    """Not thread-safe.
+    """Not thread-safe. Connected while somebody asks: else libzmq would look for a service that does not run for ever.
 
     Args:
         context: of ZeroMQ.
@@ -42,6 +42,9 @@ class HistoryLine:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, want: Callable[[], None]) -> None:
         self._want = want
+        self._address = address
+        self._connected = False
+        self._used_s = float("-inf")  # when something was asked or answered
         self._asked_s = float("-inf")  # when the last question was asked; -inf: an answer has come since
         self._wanted_s = float("-inf")
         self.socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
@@ -49,7 +52,6 @@ class HistoryLine:
         self.socket.set(zmq.RCVHWM, _ANSWERS)
         self.socket.set(zmq.RECONNECT_IVL, 20)
         self.socket.set(zmq.LINGER, 0)
-        self.socket.connect(address)
 
     def ask_passage(self, envelope: Envelope, request: GetRange, interval: Interval, otherwise: Gone) -> bool:
         """Ask for a range whose first record lies in this interval. Returns whether there is room for the question."""
@@ -86,21 +88,28 @@ class HistoryLine:
                 head, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._asked_s = float("-inf")
+            self._asked_s, self._used_s = float("-inf"), time.monotonic()
             fd, _, count = HISTORY_HEAD.unpack(head)
             yield Envelope(frames[:count], fd), frames[count:]
 
     def remind(self) -> None:
-        """Have the service started as long as an answer is awaited. Call it about every second."""
-        if time.monotonic() - self._asked_s < REMIND_S:
+        """Have the service started as long as an answer is awaited; then let go of it. Call it about every second."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s < REMIND_S:
             self._want()
+        elif self._connected and now_s - self._used_s > REMIND_S:
+            self.socket.disconnect(self._address)
+            self._connected = False
 
     def close(self) -> None:
         """Let go of the socket."""
         self.socket.close(0)
 
     def _ask(self, envelope: Envelope, question: Passage | GetHistory) -> bool:
-        now_s = time.monotonic()
+        self._used_s = now_s = time.monotonic()
+        if not self._connected:
+            self.socket.connect(self._address)
+            self._connected = True
         head = HISTORY_HEAD.pack(envelope.fd, now_s, len(envelope.route))
         try:
             self.socket.send_multipart([head, *envelope.route, msgspec.msgpack.encode(question)], zmq.NOBLOCK)

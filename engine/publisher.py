@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import zmq
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from tickplant.engine.guard import Guard
 from tickplant.engine.retention import Origin, Past, Source, first_seq_of
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
+from tickplant.kernels import direct
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.channel_masks import tick_channels
@@ -50,8 +52,8 @@ HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: 
 _NOBODY: Final = np.zeros(0, np.bool_)
 
 
-class Kept(NamedTuple):
-    """One message that can be sent again."""
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """One message that can be sent again. There are 100,000 of them, at which the collector need not look."""
 
     first: int
     last: int
@@ -122,6 +124,11 @@ class _Stream:
             self.slots = np.full(2 * wanted, -1, np.int32)
 
 
+def _words(ticks: Records) -> fanout.Words:
+    """TICK records as rows of 64-bit words: the same memory, which must be contiguous."""
+    return np.ndarray((len(ticks), TICK.itemsize // 8), np.uint64, ticks)
+
+
 class Publisher:
     """Sends records to subscribers and keeps the recent ones. Not thread-safe.
 
@@ -172,6 +179,9 @@ class Publisher:
         self._while_waiting = while_waiting
         self._carried = np.zeros(64, np.uint32)
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
+        some, masks = np.zeros(2, TICK), np.zeros(2, np.uint32)
+        self._tick_channels = direct(tick_channels, some, masks, self._carried)
+        self._group = direct(fanout.group, _words(some), some["instrument"], masks, 1, self._ticks.slots)
         self._derived = {
             schema: _Stream(schema, list(names.values()), list(names)) for schema, names in (channels or {}).items()
         }
@@ -204,9 +214,11 @@ class Publisher:
         highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
         if highest >= len(self._carried):
             self._carried = grown(self._carried, 2 * highest)
-        masks = np.empty(len(ticks), np.uint32)
-        tick_channels(ticks, masks, self._carried)
-        self._publish(self._ticks, ticks, masks, origin, begin, highest)
+        masks, stream = np.empty(len(ticks), np.uint32), self._ticks
+        self._tick_channels(ticks, masks, self._carried)
+        stream.reserve(highest)
+        sorted_ = self._group(_words(ticks), ticks["instrument"], masks, len(stream.channels), stream.slots)
+        self._send_sorted(stream, *sorted_, origin, begin)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
@@ -267,20 +279,6 @@ class Publisher:
     def close(self, linger_s: float) -> None:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
-
-    def _publish(
-        self,
-        stream: _Stream,
-        records: Records,
-        masks: NDArray[np.uint32],
-        origin: Origin | None,
-        begin: Begin | None,
-        highest: int,
-    ) -> None:
-        words = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
-        stream.reserve(highest)
-        rows, keys, starts = fanout.group(words, records["instrument"], masks, len(stream.channels), stream.slots)
-        self._send_sorted(stream, rows, keys, starts, origin, begin)
 
     def _send_sorted(
         self,
@@ -359,7 +357,8 @@ class Publisher:
     def _forget(self) -> None:
         """Drop the oldest kept message."""
         topic = self._kept.popleft()
-        first, last, _, payload, source = topic.kept.popleft()
+        kept = topic.kept.popleft()
+        first, last, payload, source = kept.first, kept.last, kept.payload, kept.source
         topic.past.forget(source, first, last, payload)
         self.kept_bytes -= len(payload) + _KEPT_OVERHEAD_BYTES
         if not topic.kept:
@@ -380,9 +379,8 @@ def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
     """Compile the kernels, as they are used for these derived records."""
     for count in (1, 2):  # a column of one record is contiguous, which is another type
         ticks = np.zeros(count, TICK)
-        words = ticks.view(np.uint64).reshape(count, TICK.itemsize // 8)
         fanout.survey(ticks["instrument"], _NOBODY)
-        fanout.group(words, ticks["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
+        fanout.group(_words(ticks), ticks["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
     for schema, names in channels.items():
         if names:
             records = np.zeros(1, DTYPES[schema])

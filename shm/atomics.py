@@ -1,7 +1,7 @@
-"""Acquire and release loads and stores, and fences, for kernels.
+"""Acquire and release loads and stores, fences, and the copying of words, for kernels.
 
-Each function here is an ordinary Python function that says what it does, and, inside a kernel, one machine
-instruction: numba replaces the call by LLVM's atomic instruction. Called from plain Python, or with
+Each function here is an ordinary Python function that says what it does, and, inside a kernel, one instruction of
+LLVM, by which numba replaces the call. Called from plain Python, or with
 `NUMBA_DISABLE_JIT=1`, they order nothing between processes: go through a kernel. The orderings are those of C++11.
 
 `words` is always a C-contiguous, aligned array of shape (n,) and dtype int64, so every access is one naturally
@@ -52,6 +52,11 @@ def fence_seq_cst() -> None:
 
 def spin_hint() -> None:
     """Tell the processor that this loop waits for another core."""
+
+
+def move_words(target: Words, at: int, source: Words, begin: int, count: int) -> None:
+    """`target[at : at + count] = source[begin : begin + count]`, which may overlap; nobody checks the bounds."""
+    target[at : at + count] = source[begin : begin + count]
 
 
 # What numba emits instead. An emitter gets the types of the arguments and gives back the signature and the code.
@@ -108,6 +113,21 @@ def _emit_fence(ordering: str) -> Emitter:
     return emit
 
 
+def _emit_move(typing_context: Any, target: Any, at: Any, source: Any, begin: Any, count: Any) -> Any:
+    """The C library's memmove, by way of LLVM."""
+    for words in (target, source):
+        _check(words)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, at, of, begin, count = arguments
+        to = _pointer(context, builder, signature.args[0], into, at)
+        from_ = _pointer(context, builder, signature.args[2], of, begin)
+        _cgutils.raw_memmove(builder, to, from_, count, WORD_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp, types.intp), code
+
+
 def _emit_spin_hint(typing_context: Any) -> Any:
     """`pause` on x86, `yield` on arm64, nothing elsewhere."""
 
@@ -130,6 +150,7 @@ _store_release: Any = intrinsic(_emit_store("release"))
 _fence_acquire: Any = intrinsic(_emit_fence("acquire"))
 _fence_release: Any = intrinsic(_emit_fence("release"))
 _fence_seq_cst: Any = intrinsic(_emit_fence("seq_cst"))
+_move_words: Any = intrinsic(_emit_move)
 _spin_hint: Any = intrinsic(_emit_spin_hint)
 
 
@@ -179,3 +200,11 @@ def _in_kernel_spin_hint() -> Emitter:
         _spin_hint()
 
     return hint
+
+
+@overload(move_words)
+def _in_kernel_move_words(target: Any, at: Any, source: Any, begin: Any, count: Any) -> Emitter:
+    def move(target: Any, at: Any, source: Any, begin: Any, count: Any) -> None:
+        _move_words(target, at, source, begin, count)
+
+    return move

@@ -37,6 +37,9 @@ NAP_RECORDS_PER_S: Final = 1_300_000
 """How long records may gather in the rings before they are taken: the smallest ring is half full then at half this
 rate. So a writer wakes 20 times a second at most, and need not be rung for what comes in between."""
 
+MOST_CHUNKS: Final = 8
+"""That one flush may write: half a million records, which take 70 ms to encode."""
+
 RETRY_S: Final = 1.0
 LAST_TRIES: Final = 5
 """How often a stopping writer tries a disk that refuses, every RETRY_S; then the rings keep their records."""
@@ -50,8 +53,10 @@ class Input:
         self.consumer = consumer
         self.journal = journal
         self.capacity_records = capacity_records
-        # Committing late keeps the ring full: never hold more than a quarter of it.
+        # Committing late keeps the ring full: hold no more than a quarter of it. But where the disk has taken its time,
+        # half of it goes with one sync: how much one sync takes limits what a slow disk can store in a second.
         self.batch_records = max(1, min(journal.chunk_records, capacity_records // 4))
+        self.most_records = max(self.batch_records, min(MOST_CHUNKS * journal.chunk_records, capacity_records // 2))
         self.began = min(journal.next_seq, consumer.position)
         self.lost = 0  # records that neither ring nor journal had when this began
         self.stored = 0
@@ -151,7 +156,9 @@ class WriterProcess:
         busy = False
         for source in self._inputs:
             journal = source.journal
-            records = source.consumer.read(max(0, source.batch_records - journal.pending_records))
+            behind = source.consumer.lag + journal.pending_records > source.batch_records
+            most_records = source.most_records if behind else source.batch_records
+            records = source.consumer.read(max(0, most_records - journal.pending_records))
             if len(records):
                 if not journal.pending_records:
                     source.due_s = time.monotonic() + max(0.0, self.spec.config.flush_s - 2 * self._nap_s)

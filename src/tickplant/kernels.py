@@ -29,6 +29,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 JIT_ENABLED: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+BOUNDS_CHECKED: Final = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 STALE_CACHE_S: Final = 86_400.0
 """Machine code of other versions of the sources is removed when it is this old."""
 

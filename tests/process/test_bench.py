@@ -1,6 +1,6 @@
 """Benchmarks still run, and find what they measure to be right: once, at their smallest. The numbers mean nothing.
 
-Not `idle` and `ring`, which run what `latency` and many other tests do.
+Not `idle` and `ring`, which run what `pipeline` and many other tests do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,21 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "name", ["books", "codec", "decode", "engine", "latency", "peers", "ranges", "store_peers", "transport", "gateway"]
+    "name",
+    [
+        "books",
+        "codec",
+        "decode",
+        "engine",
+        "gateway",
+        "peers",
+        "pipeline",
+        "ranges",
+        "ring_peers",
+        "sizing",
+        "store_peers",
+        "transport",
+    ],
 )
 def test_a_benchmark_finds_what_it_measures_to_be_right(name: str) -> None:
     # Not as `python -m bench`, which would write its results over those of the user.

@@ -136,6 +136,23 @@ def test_records_are_durable_soon_without_any_more_coming(bench: Bench) -> None:
         assert bench.stored().tobytes() == ticks.tobytes()
 
 
+def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench) -> None:
+    ticks = make_ticks(4000)
+    ring = bench.ring(capacity=4096)  # a quarter of it is four chunks: without that one flush would take a chunk
+    bench.start()
+    assert bench.process is not None
+    with ring.producer() as producer:
+        producer.publish(ticks[:10], timeout_s=DEADLINE_S)
+        before = bench.wait_until_counted("ten records", lambda counters: counters["records"] == 10)
+        bench.process.send_signal(signal.SIGSTOP)
+        assert producer.publish(ticks[10:], timeout_s=0) == 3990
+        bench.process.send_signal(signal.SIGCONT)
+        after = bench.wait_until_counted("all records", lambda counters: counters["records"] == 4000)
+    assert after["flushes"] - before["flushes"] == 2  # 2048 and 1942 records
+    assert bench.end(signal.SIGTERM) == 0
+    assert bench.stored().tobytes() == ticks.tobytes()
+
+
 def test_a_writer_killed_again_and_again_neither_loses_nor_doubles(bench: Bench) -> None:
     ticks = make_ticks(12_000)
     ring = bench.ring(capacity=4096)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from plant_process import wait_for
 from sim_process import SimProcess, sim_process
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -388,3 +390,15 @@ def test_mistakes_of_the_user_are_told_in_a_sentence(tmp_path: Path, spot: SimPr
     assert f"cannot listen on 127.0.0.1:{spot.port}: Address already in use" in refused(port=spot.port)
     assert "cannot be opened for the log" in refused(log=str(tmp_path / "no" / "log"))
     assert "the spec is wrong" in refused(venue="nowhere")
+
+
+def test_prepared_messages_begin_with_the_first_subscriber_and_end_at_their_limit() -> None:
+    options = {"prepared_messages": 100, "limit_messages": 250, "settle_s": 0.0, "settle_partial_s": 0.0}
+    with sim_process(symbols=("BTCUSDT",), messages_per_s=10_000, **options) as sim:
+        assert sim.ledger()["source"]["messages"] == 0
+        with open_ws(sim, "/stream?streams=btcusdt@trade/btcusdt@bookTicker") as ws:
+            streams = Counter(receive(ws)["stream"] for _ in range(250))
+        wait_for("the end of the market", lambda: sim.ledger()["source"]["ended"])
+        source, entry = sim.ledger()["source"], sim.ledger()["connections"][-1]
+        assert (source["mode"], source["messages"]) == ("prepared", 250)
+        assert {name: one["frames"] for name, one in entry["streams"].items()} == streams

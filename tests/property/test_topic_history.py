@@ -400,3 +400,21 @@ def test_seq_is_the_last_field_of_every_record_that_is_published(dtype: np.dtype
     record = np.zeros(1, dtype)
     record["seq"] = 0x0102030405060708
     assert retention._seq(record.tobytes()) == 0x0102030405060708
+
+
+def test_a_line_to_the_service_is_there_while_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a service that does not run would be looked for all the time."""
+    with bench() as made:
+        made.live(Schema.TICK, 300)
+        name, epoch = "binance.BTCUSDT.book", made.publisher.epoch
+        for _ in range(2):
+            assert not made.line.socket.poll(0, zmq.POLLOUT)
+            made.dealer.send(wire.encode(wire.GetRange(name, epoch, 0, 9)))
+            assert made.router.socket.poll(5000)
+            made.router.serve(1)
+            assert made.line.socket.poll(0, zmq.POLLOUT)
+            made.line.remind()
+            assert made.line.socket.poll(0, zmq.POLLOUT)
+            with monkeypatch.context() as patch:
+                patch.setattr("tickplant.engine.history_line.REMIND_S", -1.0)
+                made.line.remind()

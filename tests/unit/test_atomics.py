@@ -9,6 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tickplant.kernels import JIT_ENABLED
 from tickplant.shm import atomics
@@ -28,6 +30,11 @@ def exchange(words: atomics.Words, index: int, value: int) -> int:
     return before
 
 
+def move(target: atomics.Words, at: int, source: atomics.Words, begin: int, count: int) -> None:
+    atomics.move_words(target, at, source, begin, count)
+
+
+compiled_move: Any = numba.njit(move)
 compiled_exchange: Any = numba.njit(exchange)  # not cached: numba does not show the code of what it loads from disk
 
 
@@ -43,6 +50,23 @@ def test_outside_kernels_they_are_plain_functions() -> None:
     atomics.store_release(words, 1, 9)
     assert atomics.load_acquire(words, 1) == 9
     assert words.tolist() == [0, 9, 2]
+
+
+@given(
+    words=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=40),
+    places=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+)
+def test_words_are_moved_as_slices_are_also_within_one_array(
+    words: list[int], places: tuple[float, float, float]
+) -> None:
+    at, begin = (int(place * (len(words) - 1)) for place in places[:2])
+    count = int(places[2] * (len(words) - max(at, begin)))
+    source, target, own = (np.array(words, np.int64) for _ in range(3))
+    expected = list(words)
+    expected[at : at + count] = words[begin : begin + count]
+    compiled_move(target, at, source, begin, count)
+    compiled_move(own, at, own, begin, count)
+    assert target.tolist() == own.tolist() == expected and source.tolist() == words
 
 
 @compiled

@@ -98,7 +98,8 @@ def run(program: str, cache: Path) -> str:
 
 @compiled_only
 def test_a_kernel_is_compiled_once_and_then_read_from_the_folder_of_its_module(tmp_path: Path) -> None:
-    assert run(COPY + SAY, tmp_path) == "[('tickplant.shm.protocol', 'copy_words')] False True\n"
+    told, *rest = run(COPY + SAY, tmp_path).rsplit(maxsplit=2)
+    assert told.startswith("[('tickplant.shm.protocol', 'copy_words')") and rest == ["False", "True"]
     assert run(COPY + SAY, tmp_path) == "[] True False\n"  # and without what numba needs to compile
     (kept,) = [path for path in tmp_path.glob("tickplant-*") if any(path.rglob("*.nbi"))]
     assert kept.name.startswith("tickplant-shm.protocol-")

@@ -34,7 +34,9 @@ def main() -> int:
     subscribers.add_argument("--others", type=int, default=50, help="subscribers that behave")
     subscribers.add_argument("--seed", type=int, default=1)
     subscribers.add_argument("--rate", type=float, default=20_000.0, help="ticks per second")
-    subscribers.add_argument("--stall-s", type=float, default=10.0, help="how long one reads nothing")
+    subscribers.add_argument(
+        "--seconds", type=float, default=15.0, help="of the run; one reads nothing for two thirds of it"
+    )
     for command in (chaos, kill, subscribers):
         command.add_argument("--report", type=Path, help="file for the report as JSON")
         command.add_argument("--keep", type=Path, help="folder for everything; kept afterwards")
@@ -56,7 +58,10 @@ def main() -> int:
             report = kill_each(folder, arguments.times, arguments.seed, arguments.rate, _say)
         else:
             wanted = SubscribersOptions(
-                others=arguments.others, seed=arguments.seed, ticks_per_s=arguments.rate, stall_s=arguments.stall_s
+                others=arguments.others,
+                seed=arguments.seed,
+                ticks_per_s=arguments.rate,
+                stall_s=arguments.seconds / 1.5,
             )
             report = disturb(wanted, folder, _say)
     if arguments.report:

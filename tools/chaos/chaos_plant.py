@@ -60,6 +60,7 @@ ring_records = {ring_records}
 publish = "tcp://127.0.0.1:{port}"
 high_water_messages = {high_water_messages}
 recovery_mib = {recovery_mib}
+max_connections = {max_connections}
 
 [writers.writer]
 flush_s = 0.2
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ring_records: int = 1 << 18
     high_water_messages: int = 10_000
     recovery_mib: int = 64
+    max_connections: int = 128
 
 
 class ChaosPlant:
@@ -110,6 +112,7 @@ class ChaosPlant:
                 ring_records=settings.ring_records,
                 high_water_messages=settings.high_water_messages,
                 recovery_mib=settings.recovery_mib,
+                max_connections=settings.max_connections,
             )
         )
         self.running = PlantProcess(file)

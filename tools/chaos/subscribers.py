@@ -29,10 +29,13 @@ SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSD
 TICKS_PER_MESSAGE: Final = 2.1
 """Of the simulated venue, at least: a trade is one tick, a quote two, a change of a book as many as it has levels."""
 
-PER_PROCESS: Final = 10
-"""Subscriptions in one process, each with sockets of its own. Fifty interpreters would measure the machine."""
+PER_PROCESS: Final = 20
+"""Subscriptions in one process, each with sockets of its own. An interpreter for each would measure the machine."""
 
 CALM_LOOKS: Final = 5
+
+SPARE_CONNECTIONS: Final = 100
+"""For those that misbehave: the flood has sockets of its own."""
 
 
 class SubscribersOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         handover_s=3600.0,
         high_water_messages=options.high_water_messages,
         recovery_mib=options.recovery_mib,
+        max_connections=options.others + SPARE_CONNECTIONS,
     )
     with contextlib.ExitStack() as stack:
         plant = stack.enter_context(chaos_plant(folder, settings))

@@ -182,6 +182,10 @@ class Child:
     def heard(self, counters: Counters, accounts: list[Account]) -> None:
         """It reported."""
         self.counters, self.accounts = counters, accounts
+        self.asked()
+
+    def asked(self) -> None:
+        """It asked for something: so it lives, though it may not get to reports, as with thousands of new symbols."""
         self.seen_s = time.monotonic()
 
     def hung(self, now_s: float) -> bool:

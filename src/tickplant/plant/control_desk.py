@@ -69,6 +69,8 @@ class ControlDesk:
                 message = board.admit(line, frame)
                 if isinstance(message, Register):
                     registrations.append((line, message))
+                    if (child := self._pool.children.get(board.speaker(line))) is not None:
+                        child.asked()
                     continue
                 if isinstance(message, ChangeSymbols):
                     reply = self.symbols.ask(line, message)

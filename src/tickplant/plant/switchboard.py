@@ -122,6 +122,10 @@ class Switchboard:
             return False
         return self._lines.setdefault(name, line) == line
 
+    def speaker(self, line: bytes) -> str:
+        """Name of the child that has spoken on a connection; empty where none has."""
+        return next((name for name, known in self._lines.items() if known == line), "")
+
     def reply(self, line: bytes, message: Message) -> None:
         """Answer on a connection; dropped where the other end has gone or does not read."""
         try:

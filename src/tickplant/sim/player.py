@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import structlog
 
+from tickplant.sim.audience import Audience
 from tickplant.sim.conversation import Answer
 from tickplant.sim.dialect import RecordedVenue
 from tickplant.sim.frames import frames
@@ -43,7 +44,7 @@ class Player:
         self.streams = self._contents.streams
         self.listed = venue.listed()
         self._askers: dict[str, list[tuple[Asker, asyncio.Future[Answer]]]] = {symbol: [] for symbol in self.listed}
-        self._changed = asyncio.Event()  # somebody subscribed, or asked for a book
+        self._audience = Audience()  # changes where somebody subscribes, or asks for a book
         self._started = False
         self.played = 0
         self.ended = False
@@ -65,11 +66,11 @@ class Player:
 
     def on_subscriptions(self) -> None:
         """Somebody subscribed: perhaps the play can begin."""
-        self._changed.set()
+        self._audience.changed()
 
     async def run(self) -> None:
         """Wait for an audience, play to the end, then keep quiet."""
-        await self._audience()
+        await self._audience.assembled(self._outlet, np.ones(len(self.streams), np.bool_), self._spec)
         self._started = True
         self._log.info("playback begins", recording=str(self._contents.path), frames=self._contents.frames)
         self._start_s = time.monotonic()  # moment at which the first frame was, or would have been, sent
@@ -85,23 +86,6 @@ class Player:
                 await self._play_paced(item, self._spec.speed)
         self.ended = True
         self._log.info("playback ended", frames_played=self.played, frames_sent=self._outlet.frames_sent)
-
-    async def _audience(self) -> None:
-        """Return when every recorded stream has a subscriber, or some have and the others had their time."""
-        while not self._outlet.wanted.any():
-            await self._next_change()
-        deadline_s = time.monotonic() + self._spec.settle_partial_s
-        while not self._outlet.wanted.all() and time.monotonic() < deadline_s:
-            await self._next_change(deadline_s - time.monotonic())
-        await asyncio.sleep(self._spec.settle_s)
-
-    async def _next_change(self, timeout_s: float | None = None) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return
 
     # Frames
 
@@ -151,7 +135,7 @@ class Player:
         answered = False
         while not answered and self._has_follower(snapshot.symbol) and (left_s := deadline_s - time.monotonic()) > 0:
             if not self._waiting(snapshot.symbol):
-                await self._next_change(left_s)
+                await self._audience.next_change(left_s)
                 continue
             await self._let_clients_read()
             for asker, waiting in self._waiting(snapshot.symbol):
@@ -198,7 +182,7 @@ class Player:
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         pair = (asker, waiting)
         self._askers[symbol].append(pair)
-        self._changed.set()
+        self._audience.changed()
         try:
             if not self._started:
                 await asyncio.wait([waiting], timeout=self._spec.hold_s)

@@ -48,6 +48,9 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     duration_s: Positive | None = None  # … or after this time
     history_trades: PositiveInt = 1 << 17  # trades of all symbols kept for the REST trade endpoints
     tick_ms: Positive = 2.0  # messages are sent in batches, this far apart at the least
+    # Binance: print so many trades and best prices beforehand, and send them over and over with new ids and times, from
+    # the first subscriber on. Costs a tenth of a market that lives; there are no changes of books.
+    prepared_messages: PositiveInt | None = None
     microseconds: bool = False  # Binance: time unit where the client asks for none
 
     # Rules of the venue; None is the venue's own figure.

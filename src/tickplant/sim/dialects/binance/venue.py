@@ -16,6 +16,7 @@ from tickplant.sim.dialects.binance.session import MICROSECOND_NS, MILLISECOND_N
 from tickplant.sim.faults import KINDS, FaultWords
 from tickplant.sim.live_market import LiveMarket
 from tickplant.sim.player import Player
+from tickplant.sim.prepared_market import PreparedMarket
 from tickplant.sim.sim_source import Asker, Source
 from tickplant.sim.spec import SimSpec
 
@@ -89,7 +90,8 @@ def _sources(spec: SimSpec, family: Family) -> tuple[Source, Desk]:
         recorded = BinanceRecording(spec.venue, kept_trades=spec.history_trades)
         player = Player(spec, recorded)
         return player, RecordingDesk(player, recorded)
-    market = LiveMarket(spec, lambda: BinancePrinter(spec.venue, spec.symbols), trading=WORDS.trading)
+    kind = PreparedMarket if spec.prepared_messages else LiveMarket
+    market = kind(spec, lambda: BinancePrinter(spec.venue, spec.symbols), trading=WORDS.trading)
     return market, MarketDesk(market, family)
 
 

@@ -201,7 +201,7 @@ class EngineProcess:
         for source in self._inputs:
             if source.until is None and source.reading and not source.rebuild:
                 source.until = source.reading.position + max(0, source.reading.lag)
-        # What a rebuild has not got to yet is in the store: the next engine makes up for it.
+        # What a rebuild has not got to yet is in the store, where the next engine reads it.
         return all(
             source.rebuild or (source.reading and source.until is not None and source.reading.position >= source.until)
             for source in self._inputs

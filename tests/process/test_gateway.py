@@ -452,7 +452,7 @@ def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: P
     run(test())
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_a_thousand_clients_that_break_off_leave_no_descriptor(tmp_path: Path) -> None:
     async def test() -> None:
         async with served(tmp_path, connections_per_address=500) as (app, connections, port):
@@ -482,7 +482,11 @@ def test_a_thousand_clients_that_break_off_leave_no_descriptor(tmp_path: Path) -
                 app.engine.trade(1, number)
                 writer.transport.abort()
             counts = app.services.counts
-            await until(lambda: connections.count == 0 and not app.services.hub.streams)
+            try:
+                async with asyncio.timeout(DEADLINE_S / 2):
+                    await until(lambda: connections.count == 0 and not app.services.hub.streams)
+            except TimeoutError:
+                raise AssertionError((connections.count, app.services.hub.streams, counts)) from None
             await until(lambda: descriptors() <= before and counts["sse_clients"] == counts["ws_clients"] == 0)
 
     run(test())

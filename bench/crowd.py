@@ -16,7 +16,8 @@ from tickplant.runtime.lineage import die_with_parent
 from tickplant.wire import WIRE_HEADER
 
 MESSAGES_PER_TURN = 1000
-AT, SIZE = WIRE_HEADER.fields["records"][1], WIRE_HEADER["records"].itemsize  # type: ignore[index]  # it has fields
+FIELDS = WIRE_HEADER.fields or {}
+AT, SIZE = FIELDS["records"][1], FIELDS["records"][0].itemsize
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -225,7 +226,7 @@ def measure(name: str, ticks: Records, symbols: int, repeats: int) -> list[Resul
     for batch in BATCHES:
         part = ticks[: max(QUICK_RECORDS, min(len(ticks), 2000 * batch))]
         for label, indicators in (("books, bars", False), ("and ten indicators", True)):
-            ours = median_of(repeats, lambda: ns_a_tick(part, symbols, batch, indicators=indicators))  # noqa: B023
+            ours = median_of(repeats, partial(ns_a_tick, part, symbols, batch, indicators=indicators))
             result = Result(name=f"engine: {name}, batches of {batch:,}, {label}", value=ours, unit="ns/tick")
             if indicators:
                 compared = f"plain Python, not published and not stored ({theirs:,.0f})"

@@ -290,13 +290,13 @@ def _delivered(rows: Rows, topics: list[str], start_ns: int, end_ns: int, *, per
 
 
 def checked(run: Run) -> Run:
-    """Raise AssertionError where something is lost that should not be, or of which nothing speaks."""
+    """Raise AssertionError where something is lost that should not be, or that nothing reports."""
     lost = {name: count for name, count in run.losses.items() if count}
     if run.rate < NOTHING_LOST_BELOW and lost:
         raise AssertionError(f"at {run.rate:,} messages/s: {lost}")
-    told = run.losses["GAPs"] + run.losses["overrun, engine"] + run.losses["of these, holes in topics"]
-    if lost and not told:
-        raise AssertionError(f"at {run.rate:,} messages/s nothing speaks of {lost}")
+    reported = run.losses["GAPs"] + run.losses["overrun, engine"] + run.losses["of these, holes in topics"]
+    if lost and not reported:
+        raise AssertionError(f"at {run.rate:,} messages/s nothing reports {lost}")
     return run
 
 
@@ -336,7 +336,7 @@ def _compared(mine: Run, rival: Run | None) -> list[Result]:
         if (spent := [us for name, us in mine.cpu_us.items() if name.partition("-")[0] == role])
     ]
     results.append(result("delivered", "messages/s", mine.delivered_per_s))
-    results.append(result("not received, every one told of", "records", float(mine.losses["not received"])))
+    results.append(result("not received, each of them reported", "records", float(mine.losses["not received"])))
     return results
 
 

@@ -138,7 +138,7 @@ def fit(runs: list[Measured], role: str) -> tuple[NDArray[np.float64], float]:
         solution, *_ = np.linalg.lstsq(features[:, used] / percent[:, None], np.ones(len(runs)), rcond=None)
         if (solution >= 0).all():
             break
-        used.pop(int(solution.argmin()))  # a cost below 0 is noise: it is none
+        used.pop(int(solution.argmin()))  # a negative cost is noise
     cost = np.zeros(features.shape[1])
     cost[used] = solution
     return cost * 1e4, float(np.abs(features @ cost / percent - 1).max())

@@ -32,7 +32,7 @@ class Envelope(NamedTuple):
 
 
 class HistoryLine:
-    """Not thread-safe. Connected while somebody asks: else libzmq would look for a service that does not run for ever.
+    """Not thread-safe. Connected only while somebody asks: libzmq never ceases to look for a service that is not up.
 
     Args:
         context: of ZeroMQ.

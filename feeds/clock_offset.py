@@ -21,9 +21,8 @@ class ClockOffset:
     """The estimate for one feed."""
 
     def __init__(self) -> None:
-        self._least: deque[int] = deque(
-            maxlen=SLOTS
-        )  # by slot, the present one last; slots without a record are not in
+        # By slot, the present one last; slots without a record are left out.
+        self._least: deque[int] = deque(maxlen=SLOTS)
         self._slot = -1
 
     def see(self, age_ns: int, received_ns: int) -> None:
@@ -39,5 +38,5 @@ class ClockOffset:
 
     @property
     def estimate_s(self) -> float | None:
-        """Seconds; None where no record has told so far."""
+        """Seconds; None before the first record with a time of the venue."""
         return median(self._least) / 1e9 if self._least else None

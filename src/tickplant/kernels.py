@@ -85,8 +85,8 @@ def pointer(function: Callable[P, R], *arguments: Any) -> Any:
     dispatcher: Any = function
     signature = tuple(_numba.typeof(argument) for argument in arguments)
     dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    compiled = dispatcher.overloads[signature]._asdict()
+    return compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name)
 
 
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types

@@ -16,9 +16,9 @@ import unruly_indicators
 from tickplant.cli import run as run_command
 from tickplant.derive.own_indicators import Loaded, find, load
 from tickplant.derive.own_places import placed
+from tickplant.derive.own_trial import try_out
 from tickplant.derive.series import SeriesTable
 from tickplant.derive.settle import Asked, settle
-from tickplant.derive.trial import try_out
 from tickplant.errors import ConfigError, DeriveError
 from tickplant.instruments import InstrumentTable
 from tickplant.plant import settling

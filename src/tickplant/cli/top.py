@@ -118,22 +118,22 @@ def top(file: Path | None, data_dir: Path | None, every: float) -> None:
         raise click.UsageError("top needs a terminal of its own; tickplant status --json prints the same once")
     looks = PlantLooks(data_dir_of(data_dir, file), every)
     view = TopView()
-    with contextlib.closing(looks), _signals() as told:
-        while not (view.ended or told):
+    with contextlib.closing(looks), _signals() as caught:
+        while not (view.ended or caught):
             with single_keys(fd), Live(console=console, screen=True, auto_refresh=False) as live:
-                _watch(fd, console, live, looks, view, told)
-            if signal.SIGTSTP in told:
-                told.remove(signal.SIGTSTP)
+                _watch(fd, console, live, looks, view, caught)
+            if signal.SIGTSTP in caught:
+                caught.remove(signal.SIGTSTP)
                 os.kill(os.getpid(), signal.SIGSTOP)  # until the shell lets it go on
-    if told:  # end as what the signal ends, now that the terminal is as it was
-        signal.signal(told[0], signal.SIG_DFL)
-        os.kill(os.getpid(), told[0])
+    if caught:  # end as what the signal ends, now that the terminal is as it was
+        signal.signal(caught[0], signal.SIG_DFL)
+        os.kill(os.getpid(), caught[0])
 
 
-def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopView, told: list[int]) -> None:
+def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopView, caught: list[int]) -> None:
     """Draw and take keys until the view has ended or a signal has come."""
     typed = b""
-    while not (view.ended or told):
+    while not (view.ended or caught):
         looks.turn()
         width, height = console.size
         lines = view.lines(looks.status, looks.rates, looks.hearing, width, height)
@@ -158,13 +158,13 @@ def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopVi
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
     """The signals that have come and are to be obeyed once the terminal is as it was."""
-    told: list[int] = []
+    caught: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, _: told.append(number))
+        number: signal.signal(number, lambda number, _: caught.append(number))
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
     }
     try:
-        yield told
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -57,7 +57,7 @@ def settle(asked: Asked) -> Settled:
     except DeriveError as error:
         return Settled(wrong_key=f"parameters.{error.key}", why=error.why)
     if source:
-        from tickplant.derive.trial import try_out  # noqa: PLC0415  # numba
+        from tickplant.derive.own_trial import try_out  # noqa: PLC0415  # numba
 
         try:
             try_out(found, parameters)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final
 
 import msgspec
@@ -23,6 +23,8 @@ SETTLE_S: Final = 60.0
 TRIAL_S: Final = 60.0
 """How long compiling and trying an indicator of a user may take."""
 
+LOOK_S: Final = 0.5
+
 
 def settle_all(asked: Sequence[Asked]) -> list[Settled]:
     """What each amounts to, in this order. Raises ConfigError where ours cannot be loaded."""
@@ -32,10 +34,23 @@ def settle_all(asked: Sequence[Asked]) -> list[Settled]:
         by_place.setdefault((one.indicator, one.place) if one.place else ("", ""), []).append(one)
     if ours := by_place.pop(("", ""), []):
         found |= {repr(one): said for one, said in zip(ours, _settle_ours(ours), strict=True)}
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
-        for own, said in zip(by_place.values(), pool.map(_settle_own, by_place.values()), strict=True):
-            found |= {repr(one): settled for one, settled in zip(own, said, strict=True)}
+    for own, said in zip(by_place.values(), _settle_each(list(by_place.values())), strict=True):
+        found |= {repr(one): settled for one, settled in zip(own, said, strict=True)}
     return [found[repr(one)] for one in asked]
+
+
+def _settle_each(asked: Sequence[Sequence[Asked]]) -> list[list[Settled]]:
+    """Of several indicators of users, side by side; says how far it is."""
+    if not asked:
+        return []
+    from tickplant.plant.console import Progress  # noqa: PLC0415  # most plants have none
+
+    with Progress("trying users' indicators", "") as progress, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        trials = [pool.submit(_settle_own, one) for one in asked]
+        while waiting := [trial for trial in trials if not trial.done()]:
+            progress.show(f"{len(trials) - len(waiting)} of {len(trials)}")
+            wait(waiting, LOOK_S, FIRST_COMPLETED)
+    return [trial.result() for trial in trials]
 
 
 def _run(asked: Sequence[Asked], timeout_s: float, **environment: str) -> subprocess.CompletedProcess[bytes]:

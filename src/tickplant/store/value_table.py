@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tickplant.records.data_frames import need
+from tickplant.records.data_frames import pandas_frame, polars_frame
 from tickplant.store.row_files import TextFile, TextFormat, format_of, whole_file, write_batches
 from tickplant.times import format_time
 
@@ -100,14 +100,11 @@ class ValueTable(ABC):
 
     def pandas(self) -> PandasFrame:
         """A frame with times in UTC to the nanosecond."""
-        need("pandas")
-        frame: PandasFrame = self.arrow().to_pandas()
-        return frame
+        return pandas_frame(self.arrow())
 
     def polars(self) -> PolarsFrame:
         """A frame with times in UTC to the nanosecond; a value that is not there is NaN."""
-        frame: PolarsFrame = need("polars").from_arrow(self.arrow())
-        return frame
+        return polars_frame(self.arrow())
 
     def write(self, path: Path) -> int:
         """Write a file in the format that its suffix names; returns the number of rows.

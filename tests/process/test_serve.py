@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_served_store_is_read_and_the_server_ends_when_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("taken_by", ["main", "another"])
+def test_a_served_store_is_read_and_the_server_ends_when_asked(tmp_path: Path, taken_by: str) -> None:
     make_store(tmp_path)
     arguments = [*COMMAND, "serve", "--flight", "127.0.0.1:0", "--data", str(tmp_path)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
@@ -31,7 +33,9 @@ def test_a_served_store_is_read_and_the_server_ends_when_asked(tmp_path: Path) -
             line = server.stdout.readline()
             with fl.connect(line.split(" on ")[1].strip()) as client:
                 assert client.do_get(fl.Ticket(b"{}")).read_all().num_rows == RECORDS + 300
-            server.send_signal(signal.SIGTERM)
+            threads = sorted(int(path.name) for path in Path(f"/proc/{server.pid}/task").iterdir())
+            thread = server.pid if taken_by == "main" else threads[-1]
+            assert ctypes.CDLL(None).tgkill(server.pid, thread, signal.SIGTERM) == 0
             assert server.wait(30) == 0
         finally:
             server.kill()

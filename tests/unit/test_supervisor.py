@@ -15,8 +15,8 @@ import pytest
 from tickplant.plant import supervisor
 from tickplant.plant.child import ChildPlan
 from tickplant.plant.plans import Plan
-from tickplant.plant.resources import SupervisorLog, plant_log
 from tickplant.plant.supervisor import Supervisor
+from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import PlantConfig
 from tickplant.runtime.job_specs import Plant

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from tickplant.cli.options import config_option, data_dir_of, data_option
 from tickplant.cli.output import say
 from tickplant.cli.stored import check_store
 from tickplant.errors import TickplantError
+from tickplant.runtime.signals import signals_as_fd
 
 TOKEN_VARIABLE: Final = "TICKPLANT_FLIGHT_TOKEN"  # noqa: S105  # where the token is, not the token
 
@@ -51,9 +52,7 @@ def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path
         server = FlightServer(store, f"{scheme}://{address}", token=token, certificate=pair)
     except (OSError, ValueError, RuntimeError) as error:
         raise TickplantError(f"{address}: cannot be listened on: {error}") from error
-    done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: done.set())
-    say(f"serving {store} on {scheme}://{host}:{server.port}")
-    done.wait()
-    server.shutdown()
+    with signals_as_fd(signal.SIGINT, signal.SIGTERM) as stopped:
+        say(f"serving {store} on {scheme}://{host}:{server.port}")
+        select.select([stopped], [], [])
+        server.shutdown()

@@ -13,7 +13,7 @@ import zmq
 from tickplant.plant.child import READY_TIMEOUT_S, Child
 from tickplant.plant.fork_server import Progress, Ready
 from tickplant.plant.launcher import ForkServer
-from tickplant.plant.resources import SupervisorLog
+from tickplant.plant.supervisor_log import SupervisorLog
 
 PROGRESS_S: Final = 1.0  # between two lines about the kernels that are being compiled
 

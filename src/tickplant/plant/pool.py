@@ -15,9 +15,10 @@ import zmq
 from tickplant.plant.child import READY_TIMEOUT_S, Child
 from tickplant.plant.fork_watch import ForkWatch
 from tickplant.plant.launcher import ForkServer
-from tickplant.plant.resources import SupervisorLog, plant_log, signals_as_fd
+from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.plant.switchboard import Switchboard
 from tickplant.runtime.redaction import redact
+from tickplant.runtime.signals import signals_as_fd
 
 AWAIT_S: Final = 0.2  # longest turn while ends are awaited
 

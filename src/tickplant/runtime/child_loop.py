@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from tickplant.runtime.accounts import Account
-from tickplant.runtime.child_process import sigterm_as_fd
 from tickplant.runtime.control import Counters, Message, Stop
 from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.job_specs import Plant
 from tickplant.runtime.poll import Poll
+from tickplant.runtime.signals import signals_as_fd
 
 NAP_S: Final = 0.1
 """Longest nap: heartbeats and the signal have their turn in between."""
@@ -62,7 +63,7 @@ class ChildLoop:
             resources.callback(self.client.close)
             resources.enter_context(self.poll)
             self.poll.add_socket(self.client.socket, self.listen)
-            self.poll.add(resources.enter_context(sigterm_as_fd(self.stop)))
+            self.poll.add(resources.enter_context(signals_as_fd(signal.SIGTERM, handler=self.stop)))
             self._resources = resources.pop_all()
         return self
 

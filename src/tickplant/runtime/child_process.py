@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, TextIO, TypeVar, cast
 
 import msgspec
@@ -56,20 +55,6 @@ def settle() -> None:
     """What exists now lives as long as the process: have the collector look at it no more, which would cost 60 ms."""
     gc.collect()
     gc.freeze()
-
-
-@contextlib.contextmanager
-def sigterm_as_fd(stop: Callable[..., None]) -> Iterator[int]:
-    """Have SIGTERM call `stop`; the descriptor becomes readable then, so that a poll over it ends at once."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(writer)
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(writer)
-        os.close(reader)
 
 
 TRACEBACKS: Final = structlog.processors.ExceptionRenderer(

@@ -1,11 +1,9 @@
-"""What a supervisor holds while it runs, each as a context: the log, the signals."""
+"""The log of a supervisor: lines of its own, of JSON like those of its children, in a file that rotates."""
 
 from __future__ import annotations
 
 import contextlib
 import logging.handlers
-import os
-import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -75,19 +73,3 @@ class SupervisorLog:
         timestamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now_s))}.{now_ns // 1000:06}Z"
         line = fields | {"event": event, "process": "supervisor", "level": level, "timestamp": timestamp}
         self._log.info(msgspec.json.encode(redacting(None, level, line), enc_hook=repr).decode())
-
-
-@contextlib.contextmanager
-def signals_as_fd(*numbers: signal.Signals) -> Iterator[int]:
-    """A descriptor that becomes readable when one of these signals comes; they do nothing else meanwhile."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    previous = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(old_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)

@@ -58,6 +58,9 @@ def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
         (derive('bars = "1m"'), "derive[0].bars", "is no rule for bars of trades, such as volume-50"),
         (derive('bars = "tick-1.5"'), "derive[0].bars", "of ticks a whole one"),
         (derive('bars = "dollar-0"'), "derive[0].bars", "a bar has a size above 0"),
+        (derive('bars = "time-1e-4"'), "derive[0].bars", "a bar has from 0.001 to 31,622,400 seconds"),
+        (derive('bars = "session-NYSE"'), "derive[0].bars", "NYSE is another name of XNYS"),
+        (derive('bars = "session-FOO"'), "derive[0].bars", "FOO is no calendar of exchange_calendars"),
         (derive('bars = "volume-5"', "parameters.period = 3"), "derive[0].parameters", "none is named"),
         (derive('indicator = "roll"', 'bars = "tick-5"'), "derive[0].bars", "roll is over each trade"),
         (derive("indicator = 5"), "derive[0].indicator", "text is expected, not a whole number"),
@@ -148,6 +151,12 @@ def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("order_flow-100.bbo", SeriesName("order_flow", (100.0,), "bbo", 0), "order_flow-100_bbo"),
         ("bars.tick-50", SeriesName("bars", (), "tick-50", 0, "tick", 50.0), "bars_tick-50"),
         ("vpin-9.volume-0.5", SeriesName("vpin", (9.0,), "volume-0.5", 0, "volume", 0.5), "vpin-9_volume-0_5"),
+        ("bars.time-0.5", SeriesName("bars", (), "time-0.5", 0, "time", 0.5), "bars_time-0_5"),
+        (
+            "sma-3.session-XNYS",
+            SeriesName("sma", (3.0,), "session-XNYS", 0, "session", calendar="XNYS"),
+            "sma-3_session-XNYS",
+        ),
     ],
 )
 def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> None:

@@ -211,7 +211,7 @@ def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path
         stream = TradeBars([Series(1, name)], lambda _: row)
         return np.concatenate([stream.apply({Schema.TICK: part}) for part in np.split(ticks, cuts)])
 
-    for rule in ("tick-7", "volume-2.5"):
+    for rule in ("tick-7", "volume-2.5", "time-60"):
         bars = closes(f"bars.{rule}")
         found = Store(folder).derive("sma", "venue", "BTC/USD", bars=rule, period=1)
         assert len(bars) > 100

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Made = dict[Schema, Records]
 """What is known of one batch: its ticks, and what earlier derivations have made of them."""
+Sessions = NDArray[np.int64]
+"""Open and close of each session of a calendar, ns since the Unix epoch, shape (sessions, 2), in order."""
 
 
 class Series(NamedTuple):
@@ -48,6 +50,7 @@ class Settings(NamedTuple):
     series: tuple[Series, ...] = ()
     seeks: bool = False  # a replay, whose time may jump
     own: Mapping[str, Indicator] = {}  # by name of the series, where its indicator is a user's
+    sessions: Mapping[str, Sessions] = {}  # by name of the calendar, of those that series name
 
 
 class Stream(Protocol):

@@ -26,12 +26,15 @@ from tickplant.records.schemas import SERIES_FILE
 MAX_SERIES: Final = 65_535  # the number has two bytes
 MAX_TABLE_BYTES: Final = 16 << 20
 NAME_BYTES: Final = 96  # a topic has at most 128
+MAX_BAR_S: Final = 366 * 86_400
+"""Of bars of trades by time."""
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
-_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
+_CALENDAR: Final = "[A-Z][A-Z0-9]{2,15}"
+_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance|time)-({_NUMBER})|session-({_CALENDAR})", re.ASCII)
+_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance|time)-{_NUMBER}|session-{_CALENDAR}"
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
 
 
@@ -42,7 +45,7 @@ def _channels(pattern: str) -> re.Pattern[str]:
 
 CHANNEL: Final = _channels(rf"(?!agg_trade\Z|bars?_)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})")
 """The channels of series of values."""
-BARS_CHANNEL: Final = _channels(rf"bars_{_RULE.pattern}")
+BARS_CHANNEL: Final = _channels(rf"bars_(?:{_RULE.pattern})")
 """The channels of bars of trades."""
 
 _BARS: Final = "bars."
@@ -57,7 +60,8 @@ class SeriesName(NamedTuple):
     over: str  # trade, bbo, the length of bars, or their rule and size
     bars_s: int  # that length, seconds; 0 where the rows are no bars of time
     rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
-    size: float = 0.0  # of such a bar, in the units of prices and sizes
+    size: float = 0.0  # of such a bar, in the units of prices and sizes, of time in seconds
+    calendar: str = ""  # whose sessions such bars are
 
 
 def bar_seconds(text: str) -> int:
@@ -84,6 +88,8 @@ def parse_series(name: str) -> SeriesName:
     parameters = tuple(float(number) for number in re.findall(f"-({_NUMBER})", found[2]))
     over = found[3]
     if rule := _RULE.fullmatch(over):
+        if calendar := rule[3]:
+            return SeriesName(found[1], parameters, over, 0, "session", calendar=calendar)
         return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
     if found[1] == "bars":
         raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
@@ -96,11 +102,13 @@ def trade_bar_rule(text: str) -> str:
     Raises DeriveError for a size that no bar can have.
     """
     found = _RULE.fullmatch(text)
-    if not found:
-        return ""
+    if not found or found[3]:
+        return text if found else ""
     size = float(found[2])
     if not 0 < size < math.inf or (found[1] == "tick" and size != int(size)):
         raise DeriveError(f"{text}: a bar has a size above 0, and of ticks a whole one", key="bars")
+    if found[1] == "time" and not 1e-3 <= size <= MAX_BAR_S:
+        raise DeriveError(f"{text}: a bar has from 0.001 to {MAX_BAR_S:,} seconds", key="bars")
     return f"{found[1]}-{number_text(size)}"
 
 

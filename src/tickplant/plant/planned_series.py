@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from tickplant.derive.calendars import path_of
 from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
 from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
@@ -21,6 +22,7 @@ from tickplant.derive.series import (
 )
 from tickplant.derive.settle import Asked, Settled
 from tickplant.errors import DeriveError
+from tickplant.plant.planned_calendars import keep_calendars, plan_calendar
 from tickplant.plant.settling import settle_all
 from tickplant.records.schemas import SERIES_FILE
 from tickplant.runtime.config import Config, DeriveConfig, EngineConfig
@@ -75,7 +77,7 @@ def wanted_series(config: Config) -> PlannedSeries:
             own[one.indicator] = ref if ref.broken else replace(ref, broken=said.broken)
             if said.broken:
                 continue
-        for name in _names(key, config.engines[engine], one, said, wrong):
+        for name in _names(key, config.data_dir, config.engines[engine], one, said, wrong):
             if said and said.source and table.sources.get(name, said.source) != said.source:
                 own[one.indicator] = replace(own[one.indicator], broken=_CHANGED.format(name))
                 continue
@@ -87,7 +89,7 @@ def wanted_series(config: Config) -> PlannedSeries:
     for engine, names in found.items():
         for name in [name for name in names if indicator_of(name) in broken]:
             del names[name]
-        members |= _features(engine, config.engines[engine], names, broken, table.members, wrong)
+        members |= _features(engine, config.data_dir, config.engines[engine], names, broken, table.members, wrong)
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
@@ -101,6 +103,7 @@ _CHANGED: Final = "its source is not the one by which {} was stored: give the ne
 
 def _features(
     engine: str,
+    data_dir: Path,
     config: EngineConfig,
     names: Wanted,
     broken: set[str],
@@ -114,6 +117,7 @@ def _features(
         found = FeatureSet(one.name, one.version, one.on, one.members)
         try:
             found.check()
+            _plan_sessions(data_dir, one.on)
         except DeriveError as error:
             raise wrong(f"{key}.{error.key}", error.why) from None
         for text in one.members:
@@ -152,22 +156,34 @@ def _settled(asked: Sequence[DeriveConfig], places: dict[str, str]) -> list[Sett
     return found
 
 
-def _names(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> list[str]:
+def _names(
+    key: str, data_dir: Path, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong
+) -> list[str]:
     """The series that an entry asks for: of bars of trades themselves, and of an indicator over them."""
     try:
         rule = trade_bar_rule(one.bars)
+        _plan_sessions(data_dir, rule)
     except DeriveError as error:
         raise wrong(f"{key}.bars", error.why) from None
     if said is None:
         if not one.bars:
             raise wrong(f"{key}.indicator", "is missing, and so is `bars`, for bars of trades")
         if not rule:
-            message = f"{one.bars} is no rule for bars of trades, such as volume-50; those of a length are in bar_s"
+            message = f"{one.bars} is no rule for bars of trades, such as volume-50 or time-60; plain ones are in bar_s"
             raise wrong(f"{key}.bars", message)
         if one.parameters:
             raise wrong(f"{key}.parameters", "are an indicator's, and none is named")
         return [bars_series(rule)]
     return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
+
+
+def _plan_sessions(data_dir: Path, over: str) -> None:
+    """See that bars of sessions can be made. Raises DeriveError, StoreError."""
+    try:
+        if trade_bar_rule(over) and (calendar := parse_series(bars_series(over)).calendar):
+            plan_calendar(data_dir, calendar)
+    except DeriveError as error:
+        raise DeriveError(error.why, key="on") from None
 
 
 def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule: str, wrong: Wrong) -> str:
@@ -205,6 +221,8 @@ def numbered(
     if not wanted:
         return ()
     own, members = (planned.indicators, planned.members) if planned else ({}, {})
+    if add:
+        keep_calendars(data_dir, wanted)
     sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
     numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
     return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
@@ -240,6 +258,10 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
             own[indicator] = IndicatorRef(indicator, where[indicator], said.source)
     lost = [name for name in table.names if are_features(name) and name not in table.members]
     left_out |= dict.fromkeys(lost, "the store does not say which features it has")
+    for name in table.names:
+        calendar = parse_series(name).calendar
+        if calendar and not path_of(data_dir, calendar).exists():
+            left_out[name] = f"the store has no sessions of {calendar}"
     made = tuple(
         SeriesRef(number, name, members=table.members.get(name, ()))
         for number, name in enumerate(table.names, 1)

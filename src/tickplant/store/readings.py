@@ -128,7 +128,7 @@ class Readings:
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50.
+            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.

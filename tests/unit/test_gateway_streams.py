@@ -150,6 +150,25 @@ def test_a_client_that_comes_back_goes_on_behind_its_cursor(tmp_path: Path) -> N
     run(test, tmp_path)
 
 
+def test_a_client_that_goes_before_the_topics_are_listed_leaves_no_stream(tmp_path: Path) -> None:
+    async def test(engine: SmallEngine, hub: LiveHub) -> None:
+        engine.trade(1, 100)
+        stays = asyncio.ensure_future(hub.open(("venue.S2",), 0))
+        goes = [asyncio.ensure_future(hub.open((topic,), 0)) for topic in ("venue.S1", "venue.S2")]
+        await asyncio.sleep(0)
+        assert len(hub.streams) == 2
+        for one in goes:
+            one.cancel()
+        await asyncio.wait(goes)
+        assert all(one.cancelled() for one in goes)
+        stream = await stays
+        assert list(hub.streams.values()) == [stream]
+        hub.release(stream)
+        assert not hub.streams
+
+    run(test, tmp_path)
+
+
 def test_a_new_gateway_understands_the_cursor_of_a_former_one(tmp_path: Path) -> None:
     async def test(engine: SmallEngine, hub: LiveHub) -> None:
         engine.trade(1, 100)

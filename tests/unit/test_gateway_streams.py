@@ -169,6 +169,32 @@ def test_a_client_that_goes_before_the_topics_are_listed_leaves_no_stream(tmp_pa
     run(test, tmp_path)
 
 
+def test_what_a_former_follower_still_gets_moves_no_stream_back(tmp_path: Path) -> None:
+    topic = "venue.S1.trade"
+
+    async def test(engine: SmallEngine, hub: LiveHub) -> None:
+        engine.trade(1, 100)
+        (link,) = hub.links
+        stream = await hub.open((topic,), 0)
+        former = link.followers[topic]
+        assert former is not None
+        hub.release(stream)
+        for price in (101, 102):
+            engine.trade(1, price)
+        await link.list_topics()
+        for _ in range(2):  # a follower asks where it hears so twice
+            former.on_progress(link.epoch, link.infos[topic])
+        async with client(hub, topic) as one:
+            engine.trade(1, 103)
+            await one.until(lambda: one.stream.positions[topic] == (link.epoch, 4))
+            link.pass_on(former, link._give)
+            await link.list_topics()  # answers come in order
+            assert former.position == (link.epoch, 3)
+            assert one.stream.positions[topic] == (link.epoch, 4)
+
+    run(test, tmp_path)
+
+
 def test_a_new_gateway_understands_the_cursor_of_a_former_one(tmp_path: Path) -> None:
     async def test(engine: SmallEngine, hub: LiveHub) -> None:
         engine.trade(1, 100)

@@ -334,7 +334,7 @@ def test_a_cursor_that_the_engine_has_forgotten_leads_to_a_gap_and_a_snapshot(tm
     run(test, tmp_path, recovery_bytes=200_000)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_clients_do_none_has_a_hole_that_it_does_not_know(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
 

@@ -14,7 +14,7 @@ from tickplant.plant.console import Progress
 from tickplant.plant.repair import repair as repair_store
 from tickplant.records.layouts import Kind, Schema
 from tickplant.store.coverage import CoverageGap, CoverageRow
-from tickplant.store.deep_checks import DeepSummary
+from tickplant.store.deep_summary import DeepSummary
 from tickplant.store.export import export
 from tickplant.store.reconcile import FeedSummary
 from tickplant.store.row_files import SUFFIXES
@@ -128,7 +128,7 @@ def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
 @click.command()
 @config_option
 @data_option
-@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold checkpoints, bbo and bars against them.")
+@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold all that was derived against them.")
 @click.option(
     "--repair", "mend", is_flag=True, help="First mend what can be mended, and say what was done. No plant may run."
 )
@@ -185,6 +185,12 @@ def _print(report: Report) -> None:
 def _print_deep(summary: DeepSummary) -> None:
     """What was proved of the records that come from one feed, and what was not."""
     proved = f"{summary.checkpoints:,} checkpoints, {summary.bbo:,} bbo, {summary.bars:,} bars"
+    for count, what in (
+        (summary.trade_bars, "bars of trades"),
+        (summary.values, "values"),
+        (summary.states, "states"),
+    ):
+        proved += f", {count:,} {what}" if count else ""
     say(
         f"{summary.feed}: {summary.ticks:,} ticks folded again: {proved} agree, {summary.wrong:,} do not, "
         f"{summary.unproved:,} cannot be proved; {summary.lacking:,} that the ticks lead to are not stored"

@@ -72,15 +72,18 @@ def query(
     """
     check_range(start, end)
     if covered:
-        if kinds or out or as_float or schema != "tick" or clock != "recv":
+        if kinds or out or as_float or where or columns or schema != "tick" or clock != "recv":
             raise click.UsageError("--coverage goes with VENUE, SYMBOL, --start, --end and --json alone")
         with open_store(data_dir_of(data_dir, file), skip_damage=True) as store:
-            _print_coverage(store.coverage(venue, symbol, start_ns=start, end_ns=end), as_json=as_json)
+            rows = store.coverage(venue, symbol, start_ns=start, end_ns=end)
+        _print_coverage(rows, as_json=as_json)
+        if not rows:
+            say(f"nothing of {' '.join(filter(None, (venue, symbol))) or 'any symbol'} is stored that fits", err=True)
         return
     if not symbol:
         raise click.UsageError("name VENUE and SYMBOL; without them, --coverage says what there is")
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
-        rows = export(
+        asked = export(
             store,
             venue,
             symbol,
@@ -96,11 +99,11 @@ def query(
         if out is None:
             stdout = sys.stdout.buffer
             shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
-            count = rows.write_text(shown, "jsonl" if as_json else "csv")
+            count = asked.write_text(shown, "jsonl" if as_json else "csv")
             stdout.flush()
         else:
             with Progress(f"writing {out}", unit="rows") as progress:
-                count = rows.write(out, progress=progress.show)
+                count = asked.write(out, progress=progress.show)
     if not count:
         say(f"nothing of {venue} {symbol} is stored that fits", err=True)
     if out is not None and as_json:

@@ -86,7 +86,7 @@ class Answers:
     def _look(self) -> None:
         while not self._ended.wait(self._idle_s / _LOOKS):
             if peers := self._peers(self._idle_s):
-                self.cut_off += cut_off(lambda _, peer: peer in peers)  # noqa: B023
+                self.cut_off += cut_off(lambda _, peer: peer in peers)
 
 
 class Answer:

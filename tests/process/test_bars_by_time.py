@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plant_process import DEMO, plant, wait_for
+from plant_process import DEMO, plant, tickplant, wait_for
 
 from tickplant.derive.plain_trade_bars import PlainTradeBars
 from tickplant.records.layouts import Kind, Schema
@@ -21,6 +21,9 @@ TEXT = (
 bars = "time-0.25"
 [[engines.engine.derive]]
 bars = "session-XNYS"
+[[engines.engine.derive]]
+indicator = "vwap_session"
+sessions = "XNYS"
 """
 )
 
@@ -52,3 +55,8 @@ def test_bars_by_time_are_those_of_the_trades_through_a_kill(tmp_path: Path) -> 
             assert found[name].tolist() == expected[name].tolist(), name
         closes = store.derive("sma", "binance", symbol, bars="time-0.25", period=1).numpy()["sma"]
         assert len(closes) == len(found)
+        live = np.concatenate(list(store.query("binance", symbol, schema=Schema.VALUE)))
+        again = store.derive("vwap_session", "binance", symbol, sessions="XNYS").numpy()
+        assert live["value_1"].tobytes() == again["vwap"].tobytes()
+    proved = tickplant("verify", "--deep", "--data", up.data_dir)
+    assert proved.returncode == 0, proved.stdout + proved.stderr

@@ -42,7 +42,13 @@ RULES = {
     "session-XTST": 1.0,
 }
 SESSIONS = np.arange(7, 800, 20)[:, None] * SECOND + [START_NS, START_NS + 15 * SECOND]
-OVER_RULES = (*(f"bars.{rule}" for rule in RULES), "ema-3.tick-7", "vpin-4.volume-3e-07", "sma-1.session-XTST")
+OVER_RULES = (
+    *(f"bars.{rule}" for rule in RULES),
+    "ema-3.tick-7",
+    "vpin-4.volume-3e-07",
+    "sma-1.session-XTST",
+    "vwap_session-0-2.trade-XTST",
+)
 SETTINGS = Settings(
     bar_s=(1, 60),
     checkpoint_s=30,
@@ -120,6 +126,18 @@ def test_bars_of_trades_are_closed_by_their_rules_and_are_rows_of_indicators(liv
         )
         of_sessions = values[(values["instrument"] == id_) & (values["series"] == 12 + len(RULES))]
         assert of_sessions["value_1"].tolist() == (sessions["close"] / 100).tolist(), "what lies between is no row"
+        # Over trades, VWAP from the open of each session on: at its last trade, that of the bar.
+        prices = values[(values["instrument"] == id_) & (values["series"] == 13 + len(RULES))]
+        trades = own[(own["kind"] == Kind.TRADE) & (own["flags"] & Flag.BACKFILL == 0)]
+        assert prices["source_seq"].tolist() == trades["seq"].tolist()
+        inside = np.searchsorted(SESSIONS.reshape(-1), trades["ts_event"], side="right") % 2 == 1
+        assert (np.isfinite(prices["value_1"]) == inside).all()
+        ends = np.searchsorted(prices["source_seq"], sessions["source_seq"]) - 1
+        for bar, end in zip(sessions, ends.tolist(), strict=True):
+            if bar["flags"] & Flag.LATE:
+                continue  # a trade of before the open, which counts into the bar alone
+            last = np.flatnonzero(inside[: end + 1])[-1]
+            np.testing.assert_allclose(prices["value_1"][last], bar["vwap"], rtol=1e-12)
     assert (found["flags"] & BarFlag.INCOMPLETE).any()
 
 

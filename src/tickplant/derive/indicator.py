@@ -33,6 +33,17 @@ COLUMNS: Final[dict[Over, tuple[str, ...]]] = {
 """Columns that indicators may ask for. `sign` is 1 where the aggressor bought, -1 where it sold, 0 where that is not
 known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price that does not exist is NaN."""
 
+SESSION_S: Final = "session_s"
+"""A parameter: the length of sessions that begin at multiples of it, UTC. 0 where they are those of a calendar, whose
+opens and closes, ns, then stand behind all parameters that a kernel gets; without a calendar there is no session."""
+
+
+def check_session_s(given: Mapping[str, float], sessions: str) -> None:
+    """See that the length of sessions fits the calendar, if one is named. Raises DeriveError."""
+    if SESSION_S in given and bool(given[SESSION_S]) == bool(sessions):
+        raise DeriveError("is 0 where `sessions` names a calendar, and only there", key=SESSION_S)
+
+
 MAX_OUTPUTS: Final = 4
 MAX_PERIOD: Final = 1_000_000
 """Bound of every whole parameter, so that a state takes megabytes at the most."""

@@ -19,9 +19,9 @@ def _make(bench: Bench) -> KeptStream:
     from tickplant.derive.own_stream import BothStreams, OwnStream  # noqa: PLC0415
     from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415
 
-    (_, _, instrument, line, _), own = bench, bench.settings.own
+    (_, _, instrument, line, _), own, sessions = bench, bench.settings.own, bench.settings.sessions
     series = bench.settings.series
-    values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line)
+    values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line, sessions)
     if own:
         values = BothStreams(series, values, OwnStream(series, instrument, line, own))
     if any(one.members for one in series):

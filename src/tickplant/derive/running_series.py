@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from tickplant.derive.derivation import Series
+import numpy as np
+
+from tickplant.derive.derivation import NO_SESSIONS, Series, Sessions
 from tickplant.derive.indicator import Floats, Indicator
 from tickplant.derive.indicators.catalogue import indicator
 from tickplant.derive.row_columns import SCHEMAS
@@ -13,6 +15,11 @@ from tickplant.derive.series import are_bars, bars_series, parse_series
 from tickplant.records.layouts import Schema
 
 NONE: Final[Mapping[str, Indicator]] = {}
+
+
+def with_sessions(parameters: Floats, sessions: Sessions) -> Floats:
+    """Parameters, and behind them the sessions that an indicator begins with; see `indicator.SESSION_S`."""
+    return np.concatenate([parameters, sessions.reshape(-1).astype(np.float64)])
 
 
 class RunningSeries(NamedTuple):
@@ -32,12 +39,15 @@ class RunningSeries(NamedTuple):
         return self.indicator.state_size(self.parameters.tolist())
 
 
-def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[RunningSeries]:
+def running(
+    series: Sequence[Series], own: Mapping[str, Indicator] = NONE, sessions: Mapping[str, Sessions] = NO_SESSIONS
+) -> list[RunningSeries]:
     """The series of indicators among these: our own, or those of `own`. Raises DeriveError for an unknown indicator.
 
     Args:
         series: of indicators and of bars; those of users' indicators are left out without `own`.
         own: by name of the series, the indicators of users.
+        sessions: by name of the calendar; of one that is missing there are none.
     """
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
@@ -49,6 +59,8 @@ def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> li
         found = own.get(name) or indicator(said.indicator)
         names = [parameter.name for parameter in found.parameters]
         parameters = found.settle(dict(zip(names, said.parameters, strict=False)))
+        if said.calendar in sessions and not said.rule:
+            parameters = with_sessions(parameters, sessions[said.calendar])
         rows, rows_of = SCHEMAS[found.over], said.bars_s
         if said.rule:
             rows, rows_of = Schema.TRADE_BAR, numbers[bars_series(said.over)]

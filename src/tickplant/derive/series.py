@@ -34,7 +34,8 @@ _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _CALENDAR: Final = "[A-Z][A-Z0-9]{2,15}"
 _RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance|time)-({_NUMBER})|session-({_CALENDAR})", re.ASCII)
-_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance|time)-{_NUMBER}|session-{_CALENDAR}"
+_BY_RULE: Final = rf"(?:tick|volume|dollar|imbalance|time)-{_NUMBER}|session-{_CALENDAR}"
+_OVER: Final = rf"trade(?:-{_CALENDAR})?|bbo|[1-9]\d{{0,5}}[smhd]|{_BY_RULE}"
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
 
 
@@ -57,11 +58,11 @@ class SeriesName(NamedTuple):
 
     indicator: str
     parameters: tuple[float, ...]
-    over: str  # trade, bbo, the length of bars, or their rule and size
+    over: str  # trade, also with the sessions of a calendar, bbo, the length of bars, or their rule and size
     bars_s: int  # that length, seconds; 0 where the rows are no bars of time
     rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
     size: float = 0.0  # of such a bar, in the units of prices and sizes, of time in seconds
-    calendar: str = ""  # whose sessions such bars are
+    calendar: str = ""  # whose sessions such bars are, or an indicator over trades begins with
 
 
 def bar_seconds(text: str) -> int:
@@ -91,6 +92,8 @@ def parse_series(name: str) -> SeriesName:
         if calendar := rule[3]:
             return SeriesName(found[1], parameters, over, 0, "session", calendar=calendar)
         return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
+    if over.startswith("trade-"):
+        return SeriesName(found[1], parameters, over, 0, calendar=over.removeprefix("trade-"))
     if found[1] == "bars":
         raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
     return SeriesName(found[1], parameters, over, 0 if over in ("trade", "bbo") else bar_seconds(over))

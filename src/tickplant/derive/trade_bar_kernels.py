@@ -155,7 +155,8 @@ def _take(
     """Fold a tick into one bar. Returns 1 where that has written a record, else 0."""
     if tick["kind"] != _TRADE:
         state[FLAGS] |= _INCOMPLETE
-        state[MARKS] |= _GAP_BEHIND
+        if rule["rule"] >= BY_TIME:
+            state[MARKS] |= _GAP_BEHIND
         return 0
     time = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
     written = 0

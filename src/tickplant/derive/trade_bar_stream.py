@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import trade_bar_kernels as k
-from tickplant.derive.derivation import Made, Series, Sessions
+from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.series import is_wanted, parse_series
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.instruments import Instrument
@@ -24,7 +24,6 @@ from tickplant.records.layouts import TICK, TRADE_BAR, Schema
 Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, TRADE_BAR)
-NONE: Final[Mapping[str, Sessions]] = {}
 
 
 class TradeBars(SeriesStream):
@@ -37,7 +36,10 @@ class TradeBars(SeriesStream):
     """
 
     def __init__(
-        self, series: Sequence[Series], instrument: Callable[[int], Instrument], sessions: Mapping[str, Sessions] = NONE
+        self,
+        series: Sequence[Series],
+        instrument: Callable[[int], Instrument],
+        sessions: Mapping[str, Sessions] = NO_SESSIONS,
     ) -> None:
         super().__init__({one.number: k.STATE_SIZE for one in series})
         self._series = series

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tickplant.derive.calendars import path_of
 from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
+from tickplant.derive.indicator import SESSION_S, check_session_s
 from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
     NAME_BYTES,
@@ -67,7 +68,7 @@ def wanted_series(config: Config) -> PlannedSeries:
     if not asked and not any(engine.features for engine in config.engines.values()):
         return PlannedSeries(found, own, {})
     places = placed(config.indicators, config.base)
-    settled = iter(_settled([one for _, _, one in asked if one.indicator], places))
+    settled = iter(_settled([_anchored(one) for _, _, one in asked if one.indicator], places))
     table = SeriesTable(config.data_dir)
     for engine, place, one in asked:
         key = f"engines.{engine}.derive[{place}]"
@@ -165,6 +166,7 @@ def _names(
         _plan_sessions(data_dir, rule)
     except DeriveError as error:
         raise wrong(f"{key}.bars", error.why) from None
+    _check_sessions(key, data_dir, one, said, wrong)
     if said is None:
         if not one.bars:
             raise wrong(f"{key}.indicator", "is missing, and so is `bars`, for bars of trades")
@@ -177,6 +179,11 @@ def _names(
     return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
 
 
+def _anchored(one: DeriveConfig) -> DeriveConfig:
+    """With sessions of a calendar, their length is none."""
+    return replace(one, parameters={SESSION_S: 0.0, **one.parameters}) if one.sessions else one
+
+
 def _plan_sessions(data_dir: Path, over: str) -> None:
     """See that bars of sessions can be made. Raises DeriveError, StoreError."""
     try:
@@ -184,6 +191,24 @@ def _plan_sessions(data_dir: Path, over: str) -> None:
             plan_calendar(data_dir, calendar)
     except DeriveError as error:
         raise DeriveError(error.why, key="on") from None
+
+
+def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> None:
+    """Whether an indicator can begin with sessions, and is told which."""
+    if one.sessions:
+        if said is None or said.source or said.wrong_key == f"parameters.{SESSION_S}":
+            raise wrong(f"{key}.sessions", f"{one.indicator or 'bars'} begins with no session; vwap_session does")
+        if not trade_bar_rule(f"session-{one.sessions}"):
+            raise wrong(f"{key}.sessions", f"{one.sessions!r} is no name of a calendar, such as XNYS")
+        try:
+            plan_calendar(data_dir, one.sessions)
+        except DeriveError as error:
+            raise wrong(f"{key}.sessions", error.why) from None
+    if said and not said.source and not said.why:
+        try:
+            check_session_s(one.parameters, one.sessions)
+        except DeriveError as error:
+            raise wrong(f"{key}.parameters.{error.key}", error.why) from None
 
 
 def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule: str, wrong: Wrong) -> str:
@@ -204,7 +229,7 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
     if said.state_size > MAX_STATE:
         size = f"{said.label} remembers {said.state_size:,} numbers of each instrument"
         raise wrong(f"{key}.parameters", f"{size}; at most {MAX_STATE:,} are stored")
-    name = series_name(said.label, over)
+    name = series_name(said.label, f"{over}-{one.sessions}" if one.sessions else over)
     if len(name) > NAME_BYTES:
         message = f"the name {name} is longer than {NAME_BYTES} characters: round the parameters"
         raise wrong(f"{key}.parameters", message)

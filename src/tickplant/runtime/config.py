@@ -95,6 +95,7 @@ class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     bars: str = ""  # that it is over: a length of the engine's `bar_s`, or a rule such as volume-50; default: 1m
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
     parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
+    sessions: str = ""  # calendar with whose sessions vwap_session begins, such as XNYS
 
 
 class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

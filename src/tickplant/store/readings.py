@@ -110,6 +110,7 @@ class Readings:
         symbol: Names | None = None,
         *range_: Time | None,
         bars: str = "1m",
+        sessions: str = "",
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
         start: Time | None = None,
@@ -129,6 +130,7 @@ class Readings:
             symbol: likewise.
             range_: start and end, by place.
             bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS.
+            sessions: of vwap_session, the calendar whose sessions it begins with, such as XNYS.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
@@ -138,15 +140,23 @@ class Readings:
         Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
         read, DamageError.
         """
+        from tickplant.derive.calendars import calendar_of  # noqa: PLC0415
+        from tickplant.derive.indicator import SESSION_S, check_session_s  # noqa: PLC0415
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, series_name, trade_bar_rule  # noqa: PLC0415
+        from tickplant.derive.running_series import with_sessions  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, parse_series, series_name, trade_bar_rule  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
-        found, _, code = find(name)
-        settled = found.settle(parameters)
+        found, own, code = find(name)
+        if not own:
+            check_session_s(parameters, sessions)
+        settled = found.settle({SESSION_S: 0.0, **parameters} if sessions else parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
         rule = trade_bar_rule(bars)
         label = series_name(found.label(settled.tolist()), (rule or bars) if found.over == "bar" else found.over)
+        if sessions:
+            label += f"-{sessions}"
+            settled = with_sessions(settled, calendar_of(self.data_dir, parse_series(label).calendar).sessions)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.market_books import MarketBooks
-from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Settings, Stream, series_of
+from tickplant.derive.calendars import sessions_of, stored_calendar
+from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Sessions, Settings, Stream, series_of
 from tickplant.derive.feature_sets import parse_member
 from tickplant.derive.registry import BY_SCHEMA
 from tickplant.derive.running_series import running
@@ -50,11 +51,12 @@ class _Known(NamedTuple):
 
     series: tuple[Series, ...]
     made_of: dict[int, frozenset[Schema]]  # by number: what its rows, or those of its members, are
+    sessions: dict[str, Sessions]  # of the calendars that they name
 
     @property
     def settings(self) -> Settings:
         """Of the streams, but for the lengths of bars."""
-        return Settings(series=self.series)
+        return Settings(series=self.series, sessions=self.sessions)
 
 
 class SeriesCheck:
@@ -249,6 +251,8 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
         if name in store.series.sources:
             raise KeyError(name)
         said, members = parse_series(name), store.series.members.get(name, ())
+        if said.calendar and stored_calendar(store.data_dir, said.calendar) is None:
+            raise KeyError(name)
         of = {Schema.TICK}
         if said.bars_s or said.over == "bbo":
             of.add(Schema.BAR if said.bars_s else Schema.BBO)
@@ -275,7 +279,8 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
             take(number, tuple(escape(f"{row.venue}.{row.symbol}") for row in rows))
         except (KeyError, DeriveError):
             continue
-    return _Known(tuple(found[number] for number in sorted(found)), made_of)
+    series = tuple(found[number] for number in sorted(found))
+    return _Known(series, made_of, sessions_of(store.data_dir, [one.name for one in series]))
 
 
 def _computed(series: Series, numbers: Mapping[str, int]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from tickplant.derive.calendars import (
     stored_calendar,
 )
 from tickplant.derive.series import parse_series
-from tickplant.errors import DeriveError
+from tickplant.errors import DeriveError, StoreError
 from tickplant.plant.durable_file import write_durably
 
 MAKING_S: Final = 60.0
@@ -50,16 +51,20 @@ def merged(stored: Calendar, made: Calendar, now_ns: int) -> Calendar:
 
 
 def keep_calendars(data_dir: Path, series: Iterable[str]) -> None:
-    """Have in the store the calendars of these series. Raises DeriveError, StoreError, OSError."""
+    """Have in the store the calendars of these series. Raises DeriveError, StoreError."""
     for name in dict.fromkeys(parse_series(one).calendar for one in series):
         if name:
             stored, planned = stored_calendar(data_dir, name), plan_calendar(data_dir, name)
             if stored is None or planned.text() != stored.text():
                 path = path_of(data_dir, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_durably(path, planned.text())
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_durably(path, planned.text())
+                except OSError as error:
+                    raise StoreError(f"cannot be written: {error.strerror}", path=path) from error
 
 
+@lru_cache(maxsize=16)  # it is asked for when the plant is planned and when its engines start
 def _make(name: str) -> Calendar:
     """As the package makes it. Raises DeriveError."""
     command = [sys.executable, "-m", "tickplant.derive.calendars", name]

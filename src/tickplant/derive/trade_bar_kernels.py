@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import borrowed, inlined, kernel
 from tickplant.records.layouts import UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
 
 Records = NDArray[np.void]
@@ -124,6 +124,8 @@ def apply_trades(
         It stops early there, and where `out` is full.
     """
     written = 0
+    ticks, rules, out = borrowed(ticks), borrowed(rules), borrowed(out)
+    sessions, state, ids, sums = borrowed(sessions), borrowed(state), borrowed(ids), borrowed(sums)
     for i in range(position, len(ticks)):
         tick = ticks[i]
         if tick["kind"] != _TRADE and (tick["kind"] != _GAP or not tick["flags"] & _ON_TRADE):
@@ -142,7 +144,7 @@ def apply_trades(
     return len(ticks), written, -1
 
 
-@kernel
+@inlined
 def _take(
     tick: Any,
     rule: Any,
@@ -281,7 +283,7 @@ def _enter(now: int, rule: Any, sessions: NDArray[np.int64], state: NDArray[np.i
         state[UNTIL] = behind if following > first else min(behind, midnight + DAY_NS)
 
 
-@kernel
+@inlined
 def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64], sums: NDArray[np.float64]) -> None:
     """Take a trade into the bar that is open, or begin one."""
     price = tick["price"]
@@ -319,7 +321,7 @@ def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64]
     sums[TURNOVER] += abs(product)
 
 
-@kernel
+@inlined
 def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
     """Add to a volume, which is capped where it does not fit."""
     if state[place] > MAX_VOLUME - size:
@@ -329,7 +331,7 @@ def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
         state[place] += size
 
 
-@kernel
+@inlined
 def _measure(rule: int, state: NDArray[np.int64], sums: NDArray[np.float64]) -> float:
     """How large the open bar is, by the rule."""
     if rule == 0:

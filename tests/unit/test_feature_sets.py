@@ -22,7 +22,7 @@ from tickplant.store.reader import Store
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "linear_model.py"
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
-NAMES = ("rsi-5.1s", "microprice.bbo", "macd-3-6-2.1s", "hawkes-0.1-0.5-1.trade", "ema-3.tick-7")
+NAMES = ("rsi-5.1s", "microprice.bbo", "macd-3-6-2.1s", "hawkes-0.1-0.5-1.trade", "ema-3.tick-7", "depth-2.book_1s")
 MEMBERS = (
     "rsi-5.1s",
     "microprice.bbo",
@@ -30,6 +30,7 @@ MEMBERS = (
     "macd-3-6-2.1s:3",
     "hawkes-0.1-0.5-1.trade:2",
     "ema-3.tick-7",
+    "depth-2.book_1s:2",
 )
 SETS = tuple(FeatureSet("momentum", 2, on, MEMBERS) for on in ("1s", "bbo", "trade", "tick-7"))
 PARTS = {name: members for one in SETS for name, members in one.series().items()}

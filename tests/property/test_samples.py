@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,10 +14,13 @@ from made_past import past_ticks
 from tickplant.books.market_books import MarketBooks
 from tickplant.derive.book_values import BookValues
 from tickplant.derive.derivation import Series
+from tickplant.derive.indicator import Indicator
+from tickplant.derive.indicators.book_levels import DEPTH
 from tickplant.derive.plain_samples import PlainSamples
-from tickplant.derive.running_series import running_books
+from tickplant.derive.running_series import NONE, running_books
 from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_states import pack_states
+from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import TICK, VALUE, Flag, Kind, Schema
 
@@ -52,8 +58,8 @@ def feed(seed: int, count: int) -> np.ndarray:
 class Sampler:
     """A feed's books and its series over them."""
 
-    def __init__(self, series: list[Series]) -> None:
-        self.books = SampledBooks(MarketBooks(), series, INSTRUMENTS.__getitem__, LINE.__getitem__, {})
+    def __init__(self, series: list[Series], own: Mapping[str, Indicator] = NONE) -> None:
+        self.books = SampledBooks(MarketBooks(), series, INSTRUMENTS.__getitem__, LINE.__getitem__, own)
         self.values = BookValues(self.books, INSTRUMENTS.__getitem__)
 
     def apply(self, ticks: np.ndarray) -> np.ndarray:
@@ -93,3 +99,30 @@ def test_the_made_feed_has_values_and_books_that_are_not_known() -> None:
         missing = np.isnan(found["value_1"][found["series"] == one.number])
         assert missing.any(), one.name
         assert not missing.all(), one.name
+
+
+def test_users_indicators_have_the_same_books_and_one_that_fails_ends_alone() -> None:
+    calls: list[int] = []
+
+    def fail(inputs: np.ndarray, *arguments: np.ndarray) -> None:
+        calls.append(inputs.shape[2])
+        if len(calls) == 9:
+            raise DeriveError("it has failed", key="failing")
+        DEPTH.kernel(inputs, *arguments)
+
+    own = {
+        "mine-3.book_100ms": replace(DEPTH, name="mine"),
+        "failing-2.book_100ms": replace(DEPTH, name="failing", kernel=fail),
+    }
+    names = ("mine-3.book_100ms", "depth-3.book_100ms", "failing-2.book_100ms")
+    ticks = feed(5, 3000)
+    sampler = Sampler([Series(number, name) for number, name in enumerate(names, 1)], own)
+    found = np.concatenate([sampler.apply(part) for part in np.split(ticks, [1000, 1001, 2000])])
+    mine, ours, failing = (found[found["series"] == number] for number in (1, 2, 3))
+    assert len(ours) > 100
+    for name in set(VALUE.names or ()) - {"series"}:
+        assert mine[name].tobytes() == ours[name].tobytes()
+    assert (np.diff(found["source_seq"].astype(np.int64)) >= 0).all()
+    assert (len(calls), max(calls)) == (9, 2), "of the depth that it asks for, and no more after it has failed"
+    assert 0 < len(failing) < len(ours)
+    assert {number for number, _, _ in sampler.values.states()} == {1, 2}

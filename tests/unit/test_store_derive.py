@@ -276,7 +276,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
             found = Store(tmp_path).derive(said.indicator, "venue", symbol, every=every, **parameters)
             assert [day.cached for day in found.days] == [False, False], "the books of one day go on in the next"
             columns = found.numpy()
-            assert len(own) > 40
+            assert len(own) > 20
             assert columns["ts_event"].tolist() == own["ts_event"].tolist()
             assert columns["ts_recv"].tolist() == own["ts_recv"].tolist()
             for place, name in enumerate(indicator.outputs, 1):

@@ -25,7 +25,7 @@ def _make(bench: Bench) -> KeptStream:
     series = bench.settings.series
     values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line)
     further: list[KeptStream] = [OwnStream(series, instrument, line, own)] if own else []
-    if isinstance(books := streams[Schema.BBO], SampledBooks):
+    if isinstance(books := streams.get(Schema.BBO), SampledBooks):
         further.append(BookValues(books, instrument))
     if further:
         values = JoinedStreams(series, values, *further)

@@ -284,7 +284,7 @@ BOOK_MICROPRICE = _define(
     reference=each_book(plain_book_microprice, 1),
     formula="(bid * ask size + ask * bid size) / (bid size + ask size), of n levels: mean prices by size, all sizes",
     depth=up_to,
-    source="that of 1 level is `microprice`",
+    source="after Gatheral and Oomen 2010",
 )
 
 PRICE_TO_BUY, PRICE_TO_SELL = (
@@ -295,7 +295,7 @@ PRICE_TO_BUY, PRICE_TO_SELL = (
         outputs=("average", "worst"),
         kernel=run_fill,
         reference=each_book(plain_fill, 2),
-        formula=f"mean and worst price of a market order that {order}s this size; NaN where the {side}s are fewer",
+        formula=f"mean and worst price of a market order that {order}s this size; NaN where the book has less",
     )
     for order, side in (("buy", "ask"), ("sell", "bid"))
 )

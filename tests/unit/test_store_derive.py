@@ -261,7 +261,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
     midnight = DAY_NS * 19_700
     orders = frozenset(ids[2:])
     ticks = past_ticks(ids, 4000, start_ns=midnight - 300 * 10**9, step_ns=150 * 10**6, of_orders=orders)
-    # Times that step back across midnight are another matter: docs/derivations.md, "The cache".
+    # Times that step back across midnight are another matter: `docs/derivations.md`, of the cache.
     ticks["ts_recv"] = np.maximum.accumulate(ticks["ts_recv"])
     wanted = tuple(Series(number, name) for number, name in enumerate(BOOK_NAMES, 1))
     values = derive(table, tmp_path, ticks, Settings(checkpoint_s=60, series=wanted))[Schema.VALUE]

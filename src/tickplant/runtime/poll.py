@@ -19,9 +19,10 @@ class Poll:
     """Descriptors and sockets, and who is called when one of them can be read. Not thread-safe.
 
     The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive carries these
-    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks all sockets for
+    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks sockets for
     their events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
-    They are asked with one call, which costs a third of a call for each.
+    They are asked with one call, which costs a third of a call for each. One that was not used since it was asked last
+    need not be asked: its descriptor still tells. See `add_socket`.
     """
 
     def __init__(self) -> None:
@@ -29,17 +30,30 @@ class Poll:
         self._handlers: dict[int, Handler] = {}  # of plain descriptors
         self._sockets: dict[object, Handler] = {}
         self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
+        self._often: list[tuple[ZmqSocket, int]] = []  # of these, before every sleep
+        self._used = True  # one of the others, perhaps
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
         """Watch a descriptor: `wait` calls `handler` whenever it can be read, again and again until it is."""
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
-    def add_socket(self, socket: ZmqSocket, handler: Handler) -> None:
-        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none."""
+    def add_socket(self, socket: ZmqSocket, handler: Handler, *, seldom: bool = False) -> None:
+        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none.
+
+        `seldom`: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
+        by `used`.
+        """
         self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
         self._asked.append((socket, int(zmq.POLLIN)))
+        if not seldom:
+            self._often.append(self._asked[-1])
         self._sockets[socket] = handler
+        self._used = True
+
+    def used(self) -> None:
+        """Somebody has sent or received on sockets that are used seldom."""
+        self._used = True
 
     def remove(self, fd: int) -> None:
         """Stop watching a descriptor that `add` was given; it may be closed by now."""
@@ -53,7 +67,8 @@ class Poll:
         May end early without: libzmq wakes sockets for purposes of its own.
         """
         # Few calls, since all that is executed after a sleep of milliseconds has to come into the caches first.
-        ready = zmq_poll(self._asked, 0)
+        asked, self._used = self._asked if self._used else self._often, False
+        ready = zmq_poll(asked, 0) if asked else []
         handled = False
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):
             if handler := self._handlers.get(fd):
@@ -63,6 +78,7 @@ class Poll:
                 ready = zmq_poll(self._asked, 0)
         for socket, _ in ready:
             self._sockets[socket]()
+            self._used = True
         return handled or bool(ready)
 
     def close(self) -> None:

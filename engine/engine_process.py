@@ -140,7 +140,7 @@ class EngineProcess:
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
         poll = self._loop.poll
         poll.add(self._guard.fileno(), self._guard.attend)
-        poll.add_socket(self._publisher.socket, self._read_subscriptions)
+        poll.add_socket(self._publisher.socket, self._read_subscriptions, patient=True)
         poll.add_socket(self._router.socket, self._router.serve, seldom=True)
         if self._history:
             poll.add_socket(self._history.socket, self._router.pass_on_history, seldom=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import select
+import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import zmq
 from zmq import zmq_poll
+
+ASK_S: Final = 0.01
+"""Between two questions to a socket that is patient. A send every millisecond need not be followed by one each time."""
 
 Handler = Callable[[], object]
 ZmqSocket = zmq.Socket[bytes]
@@ -31,6 +35,8 @@ class Poll:
         self._sockets: dict[object, Handler] = {}
         self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
         self._often: list[tuple[ZmqSocket, int]] = []  # of these, before every sleep
+        self._patient: list[tuple[ZmqSocket, int]] = []  # of these, before a sleep every ASK_S
+        self._patient_s = 0.0  # when they are due
         self._used = True  # one of the others, perhaps
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
@@ -38,15 +44,21 @@ class Poll:
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
-    def add_socket(self, socket: ZmqSocket, handler: Handler, *, seldom: bool = False) -> None:
+    def add_socket(self, socket: ZmqSocket, handler: Handler, *, seldom: bool = False, patient: bool = False) -> None:
         """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none.
 
-        `seldom`: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
-        by `used`.
+        Args:
+            socket: which one.
+            handler: called without arguments.
+            seldom: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
+                by `used`.
+            patient: a message that has come just before a send or receive may wait for ASK_S.
         """
         self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
         self._asked.append((socket, int(zmq.POLLIN)))
-        if not seldom:
+        if patient:
+            self._patient.append(self._asked[-1])
+        elif not seldom:
             self._often.append(self._asked[-1])
         self._sockets[socket] = handler
         self._used = True
@@ -67,7 +79,14 @@ class Poll:
         May end early without: libzmq wakes sockets for purposes of its own.
         """
         # Few calls, since all that is executed after a sleep of milliseconds has to come into the caches first.
-        asked, self._used = self._asked if self._used else self._often, False
+        asked = self._often
+        if self._patient or self._used:
+            now_s = time.monotonic()
+            if self._used or now_s >= self._patient_s:
+                asked = self._asked if self._used else self._often + self._patient
+                self._used, self._patient_s = False, now_s + ASK_S
+            else:
+                timeout_s = min(timeout_s, self._patient_s - now_s)
         ready = zmq_poll(asked, 0) if asked else []
         handled = False
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):

@@ -178,6 +178,8 @@ class EngineLink:
                 self._give(follower, follower.on_progress(reply.epoch, info))
 
     def _give(self, follower: Follower, messages: list[Message]) -> None:
+        if self.followers.get(follower.topic) is not follower:
+            return  # nobody wanted the topic when the answer came, or it is followed anew
         for message in messages:
             if message.kind == "recovered":
                 self.recovered_records += len(message.records)

@@ -132,8 +132,11 @@ class LiveHub:
         stream.opening += 1
         try:
             await self.look()
-        finally:
+        except BaseException:  # the client has gone meanwhile, or no engine answers
             stream.opening -= 1
+            self.release(stream)
+            raise
+        stream.opening -= 1
         return stream
 
     def release(self, stream: SharedStream) -> None:

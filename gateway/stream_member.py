@@ -312,10 +312,13 @@ class Member:
         """The client has caught up: say what is missing, and go on from now."""
         lost, self._lost = self._lost, {}
         self._whole = False  # no cursor before all of it is said
-        for topic, (epoch, first) in lost.items():
-            now_epoch, seq = here = self.stream.positions[topic]
-            self.give_bare(gap_event(topic, epoch, first, seq - first if epoch == now_epoch else None, "slow"))
+        for topic, since in lost.items():
+            epoch, seq = here = self.stream.positions[topic]
             self._joins[topic] = join = _Join(here)
+            if since[0] == epoch and since[1] >= seq:  # a snapshot, say, had all that was not given
+                self._go_on(topic, join, since)
+                continue
+            self.give_bare(gap_event(topic, *since, seq - since[1] if since[0] == epoch else None, "slow"))
             self._ask_for_snapshot(topic, join, here)
         self._whole = True
         self._settle()

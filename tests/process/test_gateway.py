@@ -452,7 +452,7 @@ def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: P
     run(test())
 
 
-@pytest.mark.proof
+@pytest.mark.long
 def test_a_thousand_clients_that_break_off_leave_no_descriptor(tmp_path: Path) -> None:
     async def test() -> None:
         async with served(tmp_path, connections_per_address=500) as (app, connections, port):

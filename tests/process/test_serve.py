@@ -48,6 +48,16 @@ def test_what_others_could_reach_is_not_served_in_the_open(tmp_path: Path) -> No
     assert "put a token into TICKPLANT_FLIGHT_TOKEN" in done.stderr
 
 
+def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    make_store(tmp_path)
+    wrong = tmp_path / "cert.pem"
+    wrong.write_text("no certificate")
+    done = run("serve", "--flight", "127.0.0.1:0", "--data", tmp_path, "--tls-cert", wrong, "--tls-key", wrong)
+    assert done.returncode == 1
+    assert f"are {wrong} and {wrong} PEM files that belong together?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.long
 def test_a_store_goes_out_and_comes_back(tmp_path: Path) -> None:
     data = make_store(tmp_path / "data")

@@ -45,6 +45,7 @@ class StreamReader:
         topic, seq, epoch = event["topic"], event["seq"], event["epoch"]
         known_epoch, known = self.expected.get(topic, (epoch, seq))
         if event["type"] == "gap":
+            assert event["lost"] is None or event["lost"] > 0, event
             self.gaps.append(event)
             self.expected.pop(topic, None)
             return

@@ -94,6 +94,10 @@ def test_query_prints_it(store: Store, capsys: pytest.CaptureFixture[str]) -> No
     assert run(["query", "venue", "BBB", "--coverage", "--json", *data]) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (row["symbol"], row["state"], row["records"], row["gaps"]) == ("BBB", "complete", 300, [])
-    for words in (["query", *data], ["query", "--coverage", "--kind", "trade", *data]):
+    for words in (
+        ["query", *data],
+        ["query", "--coverage", "--kind", "trade", *data],
+        ["query", "--coverage", "--where", "price > 1", *data],
+    ):
         assert run(words) == 2
         assert "--coverage" in capsys.readouterr().err

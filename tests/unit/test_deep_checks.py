@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from made_past import SETTINGS, derive, fill, past_ticks
 from made_records import START_NS
 
 from tickplant.cli import run
+from tickplant.derive.derivation import Series
+from tickplant.derive.series import SeriesTable
 from tickplant.instruments import InstrumentTable
 from tickplant.plant.lock_file import locked
 from tickplant.plant.repair import repair
 from tickplant.records.layouts import Schema
 from tickplant.store.compaction import Compaction, Policy
-from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
+from tickplant.store.deep_checks import DeepCheck, recorded_of
+from tickplant.store.deep_summary import DeepSummary
 from tickplant.store.reader import Store
 from tickplant.store.verify import verify
 from tickplant.writer.index import index_path, load_index
+
+NAMES = (
+    "rsi-5.1s", "ema-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo", "bars.tick-7",
+    "ema-3.tick-7", "feature_both-1-0.1s",
+)  # fmt: skip
+MEMBERS = {"feature_both-1-0.1s": ("rsi-5.1s", "microprice.bbo", "ema-3.tick-7")}
+SERIES = tuple(Series(number, name, (), MEMBERS.get(name, ())) for number, name in enumerate(NAMES, 1))
+"""Over bars, trades, best bids and offers and bars of trades; these bars; and a feature set."""
 
 
 def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed: int) -> Store:
@@ -27,8 +40,10 @@ def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed:
     for symbol in ("AAA", "BBB"):
         table.register("venue", symbol, 8, 8)
     ticks = past_ticks([1, 2], 4000, start_ns=START_NS, step_ns=10**7, of_orders=of_orders)
-    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5))
+    SeriesTable(folder).numbers(NAMES, add=True, members=MEMBERS)
+    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5, series=SERIES))
     fields = {"bbo": "ask_size", "bar": "volume", "checkpoint": "size"}
+    fields |= {"value": "value_1", "trade_bar": "volume", "state": "value_1"}
     for schema, records in derived.items():
         if (place := changed.get(schema.name.lower())) is not None:
             records[fields[schema.name.lower()]][place] += 1
@@ -48,14 +63,19 @@ def test_all_that_an_engine_has_derived_is_proved(tmp_path: Path, of_orders: fro
     stored = {schema: sum(map(len, store.scan(schema=schema))) for schema in Schema}
     assert (summary.ticks, summary.wrong, summary.lacking, summary.stopped) == (stored[Schema.TICK], 0, 0, "")
     assert summary.bars == stored[Schema.BAR] > 50
+    assert summary.trade_bars == stored[Schema.TRADE_BAR] > 50
+    assert summary.states > 50
     assert summary.checkpoints > 2
     if not of_orders:
         assert summary.bbo > 0.9 * stored[Schema.BBO] > 100
+        assert summary.values == stored[Schema.VALUE] > 1000
 
 
-@pytest.mark.parametrize("schema", ["bbo", "bar", "checkpoint"])
-def test_one_wrong_value_is_found(tmp_path: Path, schema: str) -> None:
-    store = make_store(tmp_path, **{schema: 20 if schema == "bar" else -3 if schema == "bbo" else 3})
+@pytest.mark.parametrize(
+    ("schema", "place"), [("bbo", -3), ("bar", 20), ("checkpoint", 3), ("value", 700), ("trade_bar", 30), ("state", -3)]
+)
+def test_one_wrong_value_is_found(tmp_path: Path, schema: str, place: int) -> None:
+    store = make_store(tmp_path, **{schema: place})
     report = verify(tmp_path, deep=True)
     (summary,) = report.deep
     assert not report.ok
@@ -63,6 +83,11 @@ def test_one_wrong_value_is_found(tmp_path: Path, schema: str) -> None:
     (flaw,) = summary.flaws
     assert (flaw.engine, flaw.schema) == ("engine", schema)
     assert "is not" in flaw.text
+    if schema in ("value", "trade_bar"):
+        (row,) = np.concatenate(list(store.scan(schema=Schema[schema.upper()])))[[place]]
+        assert flaw.seq == row["seq"]
+        assert f"of {NAMES[row['series'] - 1]} of instrument {row['instrument']}" in flaw.text
+        assert f"value_1 is {row['value_1']}, not " in flaw.text if schema == "value" else "volume is " in flaw.text
     assert verify(store.data_dir).ok
 
 
@@ -79,6 +104,58 @@ def test_what_retention_has_removed_leaves_nothing_that_is_called_wrong(tmp_path
     assert summary.unproved > 0
     assert 0 < summary.bbo < whole.bbo
     assert 0 < summary.bars < whole.bars
+    assert 0 < summary.values < whole.values
+    assert 0 < summary.trade_bars < whole.trade_bars
+    assert summary.states > 0
+
+
+def test_a_value_that_is_missing_and_one_that_is_too_much_are_seen(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    values = np.concatenate(list(store.scan(schema=Schema.VALUE)))
+    shutil.rmtree(tmp_path / "journal" / "engine" / "value")
+    again = np.concatenate([values[:500], values[501:600], values[599:]])  # without one, and with one twice
+    again["seq"] = np.arange(len(again))
+    fill(tmp_path, Schema.VALUE, "engine", again)
+    summary = check(Store(tmp_path))
+    assert (summary.values, summary.lacking, summary.wrong) == (len(values) - 1, 1, 1)
+    (flaw,) = summary.flaws
+    assert flaw.seq in (598, 599)
+    assert "which is none" in flaw.text
+
+
+def test_a_series_that_an_engine_began_later_is_proved_from_there_on(tmp_path: Path) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    table.register("venue", "AAA", 8, 8)
+    SeriesTable(tmp_path).numbers(NAMES, add=True, members=MEMBERS)
+    ticks = past_ticks([1], 2000, start_ns=START_NS, step_ns=10**7)
+    lives = [
+        derive(table, tmp_path, part, SETTINGS._replace(checkpoint_s=5, series=series))
+        for part, series in ((ticks[:1000], SERIES[5:6]), (ticks[1000:], (SERIES[2], *SERIES[5:7])))
+    ]
+    fill(tmp_path, Schema.TICK, "feed", ticks)
+    counts = {}
+    for schema in (Schema.STATE, Schema.VALUE, Schema.TRADE_BAR):
+        records = np.concatenate([life[schema] for life in lives if schema in life])
+        records["seq"], counts[schema] = np.arange(len(records)), len(records)
+        fill(tmp_path, schema, "engine", records)
+    summary = check(Store(tmp_path))
+    assert (summary.wrong, summary.lacking, summary.flaws) == (0, 0, [])
+    assert summary.values == counts[Schema.VALUE] > 100
+    assert summary.trade_bars == counts[Schema.TRADE_BAR] > 50
+
+
+def test_what_a_user_s_indicator_made_is_called_unproved(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    path = tmp_path / "series.jsonl"
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    rows[0]["source"] = "digest"
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    values = np.concatenate(list(store.scan(schema=Schema.VALUE)))
+    summary = check(Store(tmp_path))
+    own = np.count_nonzero(values["series"] == 1)
+    assert (summary.wrong, summary.lacking) == (0, 0)
+    assert own < summary.unproved  # and the set that samples it
+    assert summary.values + summary.unproved == len(values)
 
 
 def test_damage_ends_the_proof_and_is_named(tmp_path: Path) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 import trustme
+from made_records import START_NS
 from small_store import RECORDS, make_store
 
-from tickplant.records.layouts import Schema
+from tickplant.instruments import InstrumentTable
+from tickplant.records.layouts import TICK, Schema
 from tickplant.store.flight import FlightServer
-from tickplant.store.reader import Store
+from tickplant.store.reader import INSTRUMENTS_FILE, Store
+from tickplant.writer.journal import Journal
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
 
@@ -24,6 +30,20 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def large_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose rows are more than what connections hold."""
+    folder = tmp_path_factory.mktemp("large")
+    ticks = np.zeros(1 << 19, TICK)
+    ticks["instrument"], ticks["kind"] = InstrumentTable.load(folder / INSTRUMENTS_FILE).register("v", "A", 2, 2).id, 1
+    ticks["seq"], ticks["ts_recv"] = np.arange(len(ticks)), START_NS + np.arange(len(ticks))
+    journal = Journal(folder, Schema.TICK, "feed")
+    journal.append(ticks)
+    journal.flush()
+    journal.close()
+    return folder
 
 
 @pytest.fixture
@@ -133,3 +153,38 @@ def test_without_the_token_nothing_is_answered_and_tls_is_checked(data_dir: Path
         stranger = fl.connect(where, tls_root_certs=trustme.CA().cert_pem.bytes())
         with stranger, pytest.raises(fl.FlightError):
             stranger.do_get(fl.Ticket(b"{}"), options).read_all()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_client_that_takes_nothing_is_cut_off_and_others_are_not(large_dir: Path, host: str) -> None:
+    where = f"grpc://{host}:0"
+    with FlightServer(large_dir, where, max_answers=2, idle_s=1.0) as server:
+        address = f"grpc://{host}:{server.port}"
+        with fl.connect(address) as idle, fl.connect(address) as other:
+            stalled = idle.do_get(fl.Ticket(b"{}"))
+            assert stalled.read_chunk().data.num_rows
+            for _ in range(3):  # whoever takes what it asked for is left alone
+                assert other.do_get(fl.Ticket(b"{}")).read_all().num_rows == 1 << 19
+            deadline_s = time.monotonic() + 60
+            while not server.answers.cut_off:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+            with pytest.raises(fl.FlightError):
+                stalled.read_all()
+            assert other.do_get(fl.Ticket(b"{}")).read_all().num_rows == 1 << 19
+            assert server.answers.cut_off == 1
+            while server.answers.count:  # its place is free again
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+
+
+def test_a_server_ends_though_a_client_takes_nothing(large_dir: Path) -> None:
+    with FlightServer(large_dir, "grpc://127.0.0.1:0") as server, client_of(server) as client:
+        stalled = client.do_get(fl.Ticket(b"{}"))
+        assert stalled.read_chunk().data.num_rows
+        ended = threading.Thread(target=server.shutdown, daemon=True)
+        ended.start()
+        ended.join(60)
+        assert not ended.is_alive()
+        with pytest.raises(fl.FlightError):
+            stalled.read_all()

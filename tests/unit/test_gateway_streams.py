@@ -150,6 +150,51 @@ def test_a_client_that_comes_back_goes_on_behind_its_cursor(tmp_path: Path) -> N
     run(test, tmp_path)
 
 
+def test_a_client_that_goes_before_the_topics_are_listed_leaves_no_stream(tmp_path: Path) -> None:
+    async def test(engine: SmallEngine, hub: LiveHub) -> None:
+        engine.trade(1, 100)
+        stays = asyncio.ensure_future(hub.open(("venue.S2",), 0))
+        goes = [asyncio.ensure_future(hub.open((topic,), 0)) for topic in ("venue.S1", "venue.S2")]
+        await asyncio.sleep(0)
+        assert len(hub.streams) == 2
+        for one in goes:
+            one.cancel()
+        await asyncio.wait(goes)
+        assert all(one.cancelled() for one in goes)
+        stream = await stays
+        assert list(hub.streams.values()) == [stream]
+        hub.release(stream)
+        assert not hub.streams
+
+    run(test, tmp_path)
+
+
+def test_what_a_former_follower_still_gets_moves_no_stream_back(tmp_path: Path) -> None:
+    topic = "venue.S1.trade"
+
+    async def test(engine: SmallEngine, hub: LiveHub) -> None:
+        engine.trade(1, 100)
+        (link,) = hub.links
+        stream = await hub.open((topic,), 0)
+        former = link.followers[topic]
+        assert former is not None
+        hub.release(stream)
+        for price in (101, 102):
+            engine.trade(1, price)
+        await link.list_topics()
+        for _ in range(2):  # a follower asks where it hears so twice
+            former.on_progress(link.epoch, link.infos[topic])
+        async with client(hub, topic) as one:
+            engine.trade(1, 103)
+            await one.until(lambda: one.stream.positions[topic] == (link.epoch, 4))
+            link.pass_on(former, link._give)
+            await link.list_topics()  # answers come in order
+            assert former.position == (link.epoch, 3)
+            assert one.stream.positions[topic] == (link.epoch, 4)
+
+    run(test, tmp_path)
+
+
 def test_a_new_gateway_understands_the_cursor_of_a_former_one(tmp_path: Path) -> None:
     async def test(engine: SmallEngine, hub: LiveHub) -> None:
         engine.trade(1, 100)
@@ -289,7 +334,7 @@ def test_a_cursor_that_the_engine_has_forgotten_leads_to_a_gap_and_a_snapshot(tm
     run(test, tmp_path, recovery_bytes=200_000)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_clients_do_none_has_a_hole_that_it_does_not_know(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
 

@@ -1,4 +1,4 @@
-"""The newest bars of one length, where each chunk has the bars of a second: few of the chunks are decoded."""
+"""Bars of one length and values of one series, where each chunk has what came in a second: few of them are decoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from made_records import START_NS
 
+from tickplant.derive.series import SeriesTable
 from tickplant.instruments import InstrumentTable
-from tickplant.records.layouts import BAR, Schema
+from tickplant.records.layouts import BAR, VALUE, Schema
 from tickplant.store.pages import Question
 from tickplant.store.reader import Store
 from tickplant.writer.format.chunk_bounds import LAYOUT_OF, SLOTS
@@ -88,3 +89,41 @@ def test_what_is_stored_meanwhile_changes_the_fingerprint_and_nothing_else_does(
     journal.flush()
     journal.close()
     assert question.fingerprint() != before
+
+
+@pytest.mark.parametrize("others", [0, 62, 63])
+def test_chunks_without_a_value_of_the_series_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    names = ["rsi-14.1s", *(f"ema-{number}.1h" for number in range(2, 2 + others)), "rsi-14.1m"]
+    rare = SeriesTable(tmp_path).numbers(names, add=True)["rsi-14.1m"]
+    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "AAA", 2, 3)
+    journal = Journal(tmp_path, Schema.VALUE, "engine", rotate_bytes=20_000)
+    for second in range(60 * MINUTES):
+        numbers = [1, rare] if second % 60 == 59 else [1]
+        values = np.zeros(len(numbers), VALUE)
+        values["instrument"], values["series"], values["value_1"] = 1, numbers, second
+        values["ts_event"] = values["ts_recv"] = START_NS + (second + 1) * 10**9
+        values["seq"] = journal.next_seq + np.arange(len(values))
+        journal.append(values)
+        journal.flush()
+    journal.close()
+    store, decode, seen = Store(tmp_path), ChunkDecoder.columns, []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(1)
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(ChunkDecoder, "columns", watched)
+    expected = [float(second) for second in range(60 * MINUTES) if second % 60 == 59]
+    assert store.values(where="series = rsi-14.1m").numpy()["value_1"].tolist() == expected
+    assert len(seen) == (MINUTES if others != 63 else 60 * MINUTES)  # numbers that are 64 apart share a bit
+    assert store.values(where="series in (rsi-14.1m, nothing.1m)").numpy()["value_1"].tolist() == expected
+    assert not len(store.values(where="series = nothing.1m").numpy()["value_1"])
+    both = store.values(where="series != rsi-14.1m or value_1 < 100").numpy()
+    assert len(both["value_1"]) == 60 * MINUTES + 1
+    for path in store.files("engine", Schema.VALUE):  # an index of before says nothing of series
+        entries = np.fromfile(index_path(path), ENTRY)
+        entries["slots"], entries["bounds"] = SLOTS, 0
+        index_path(path).write_bytes(sealed(entries).tobytes())
+    assert Store(tmp_path).values(where="series = rsi-14.1m").numpy()["value_1"].tolist() == expected

@@ -18,6 +18,7 @@ from tickplant.derive.trade_bar_stream import TradeBars
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import BBO, NO_PRICE, TICK, BarFlag, Flag, Kind, Schema, Side
+from tickplant.store import derived_values
 from tickplant.store.reader import Store
 from tickplant.writer.journal import Journal
 
@@ -86,6 +87,28 @@ def test_a_range_gives_the_same_values_as_the_whole(folder: Path) -> None:
     assert part["rsi"].tobytes() == whole["rsi"][wanted].tobytes()
     by_name = Store(folder).derive("rsi", "venue", "BTC/USD", start=start, end=end, clock="event").numpy()
     assert (by_name["ts_event"] >= start).all()
+
+
+@pytest.mark.parametrize("room", [1 << 30, 0])
+def test_a_day_of_the_cache_is_read_once_where_there_is_room_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    made = Store(folder).derive("rsi").numpy()["rsi"]
+    read: list[Path] = []
+    load = derived_values._load
+
+    def watched(file: Path) -> object:
+        read.append(file)
+        return load(file)
+
+    monkeypatch.setattr(derived_values, "_load", watched)
+    monkeypatch.setattr(derived_values, "HELD_BYTES", room)
+    again = Store(folder).derive("rsi")
+    assert again.numpy()["rsi"].tobytes() == made.tobytes()
+    days = sorted(day.file for day in again.days)
+    assert sorted(read) == sorted(days * (1 if room else 2))
+    assert again.numpy()["rsi"].tobytes() == made.tobytes()  # from the files: nothing is held for long
+    assert len(read) == len(days) * (2 if room else 3)
 
 
 def test_only_days_whose_input_changed_are_made_again(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""What the index says of the values in a chunk: the least and the greatest price, size, id and length of bars.
+"""What the index says of the values in a chunk: the least and greatest price, size, id, length of bars; which series.
 
 Does no I/O.
 
 Each schema has up to SLOTS *slots*, a column or a part of one. Prices and sizes of ticks have two: of the rows in which
 they are decimals, and of PLAIN_NUMBERS, in which they are codes and counts. A slot whose low is above its high has no
-value in any row. Values of unsigned columns of 64 bits are stored less 2**63, so that all compare as signed numbers.
+value in any row. Of series a slot has bits: bit (number mod 64) where a row is of that series, in low and high alike.
+Values of unsigned columns of 64 bits are stored less 2**63, so that all compare as signed numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tickplant.kernels import kernel
 from tickplant.records.layouts import DTYPES, NO_PRICE, Kind, Schema
 from tickplant.records.schemas import PLAIN_NUMBERS
+from tickplant.writer.format.chunk_layout import instrument_bits
 
 Bounds: TypeAlias = NDArray[np.int64]
 """The lows and the highs of the slots of a schema, shape (2, SLOTS); slots that it does not have are empty."""
@@ -28,6 +30,8 @@ SLOTS: Final = 6
 ALL: Final = 0
 DECIMALS: Final = 1
 NOTED: Final = 2
+# All of them, as bits.
+BITS: Final = 3
 
 _NOTHING: Final = np.array([[2**63 - 1], [-(2**63)]])
 _OFFSET: Final = 2**63
@@ -55,18 +59,22 @@ def _sizes(*names: str, rows: int = DECIMALS) -> tuple[Slot, ...]:
     return tuple(Slot(name, rows) for name in names)
 
 
+_SERIES: Final = Slot("series", BITS)
 _AMOUNTS: Final = (*_prices("price"), *_prices("price", rows=NOTED), *_sizes("size"), *_sizes("size", rows=NOTED))
 
 SLOTS_OF: Final[dict[Schema, tuple[Slot, ...]]] = dict.fromkeys(Schema, ()) | {
     Schema.TICK: (*_AMOUNTS, Slot("venue_seq"), Slot("order_id")),
     Schema.BBO: (*_prices("bid_price", "ask_price"), *_sizes("bid_size", "ask_size"), Slot("source_seq")),
     Schema.BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume"), Slot("interval_s")),
-    Schema.TRADE_BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume", "buy_volume")),
+    Schema.TRADE_BAR: (*_prices("open", "high", "low", "close"), *_sizes("volume"), _SERIES),
+    Schema.VALUE: (_SERIES,),
+    Schema.STATE: (_SERIES,),
     Schema.CHECKPOINT: (*_AMOUNTS, Slot("venue_seq"), Slot("source_seq")),
 }
 """Stored in indexes, by place: where a schema gets others, so does LAYOUT_OF."""
 
-LAYOUT_OF: Final = dict.fromkeys(Schema, SLOTS) | {Schema.BAR: SLOTS + 1}
+_SECOND: Final = (Schema.BAR, Schema.TRADE_BAR, Schema.VALUE, Schema.STATE)
+LAYOUT_OF: Final = dict.fromkeys(Schema, SLOTS) | dict.fromkeys(_SECOND, SLOTS + 1)
 """What an index entry says of its slots: those of SLOTS_OF. Nothing is used of another, as older indexes have."""
 
 
@@ -81,12 +89,19 @@ def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
     kinds = columns.get("kind", _NO_KINDS)
     for place, slot in enumerate(SLOTS_OF[schema]):
         values = columns[slot.column]
-        if slot.rows != ALL:
+        if slot.rows == BITS:
+            found[:, place] = series_bits(values)
+        elif slot.rows != ALL:
             found[:, place] = find_bounds(values, kinds, slot.rows == NOTED, slot.nullable)
         elif len(values):
             less = _OFFSET if is_unsigned(schema, slot) else 0
             found[:, place] = int(values.min()) - less, int(values.max()) - less
     return found
+
+
+def series_bits(numbers: NDArray[np.integer]) -> np.int64:
+    """The slot of series of these numbers: a chunk may hold one of them only if it has a bit in common."""
+    return np.uint64(instrument_bits(np.unique(numbers))).astype(np.int64)
 
 
 @kernel

@@ -153,7 +153,7 @@ def producer_id(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def instrument_bits(ids: NDArray[np.uint32]) -> int:
+def instrument_bits(ids: NDArray[np.integer]) -> int:
     """`HEADER.instruments` of these ids: a chunk may hold one of them only if it has a bit in common."""
     bits = np.left_shift(np.uint64(1), ids.astype(np.uint64) & np.uint64(63))
     return int(np.bitwise_or.reduce(bits))

@@ -14,7 +14,7 @@ from tickplant.plant.console import Progress
 from tickplant.plant.repair import repair as repair_store
 from tickplant.records.layouts import Kind, Schema
 from tickplant.store.coverage import CoverageGap, CoverageRow
-from tickplant.store.deep_checks import DeepSummary
+from tickplant.store.deep_summary import DeepSummary
 from tickplant.store.export import export
 from tickplant.store.reconcile import FeedSummary
 from tickplant.store.row_files import SUFFIXES
@@ -72,15 +72,18 @@ def query(
     """
     check_range(start, end)
     if covered:
-        if kinds or out or as_float or schema != "tick" or clock != "recv":
+        if kinds or out or as_float or where or columns or schema != "tick" or clock != "recv":
             raise click.UsageError("--coverage goes with VENUE, SYMBOL, --start, --end and --json alone")
         with open_store(data_dir_of(data_dir, file), skip_damage=True) as store:
-            _print_coverage(store.coverage(venue, symbol, start_ns=start, end_ns=end), as_json=as_json)
+            rows = store.coverage(venue, symbol, start_ns=start, end_ns=end)
+        _print_coverage(rows, as_json=as_json)
+        if not rows:
+            say(f"nothing of {' '.join(filter(None, (venue, symbol))) or 'any symbol'} is stored that fits", err=True)
         return
     if not symbol:
         raise click.UsageError("name VENUE and SYMBOL; without them, --coverage says what there is")
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
-        rows = export(
+        asked = export(
             store,
             venue,
             symbol,
@@ -96,11 +99,11 @@ def query(
         if out is None:
             stdout = sys.stdout.buffer
             shown = TerminalText(stdout, json=as_json) if sys.stdout.isatty() else stdout
-            count = rows.write_text(shown, "jsonl" if as_json else "csv")
+            count = asked.write_text(shown, "jsonl" if as_json else "csv")
             stdout.flush()
         else:
             with Progress(f"writing {out}", unit="rows") as progress:
-                count = rows.write(out, progress=progress.show)
+                count = asked.write(out, progress=progress.show)
     if not count:
         say(f"nothing of {venue} {symbol} is stored that fits", err=True)
     if out is not None and as_json:
@@ -128,7 +131,7 @@ def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
 @click.command()
 @config_option
 @data_option
-@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold checkpoints, bbo and bars against them.")
+@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold all that was derived against them.")
 @click.option(
     "--repair", "mend", is_flag=True, help="First mend what can be mended, and say what was done. No plant may run."
 )
@@ -185,6 +188,12 @@ def _print(report: Report) -> None:
 def _print_deep(summary: DeepSummary) -> None:
     """What was proved of the records that come from one feed, and what was not."""
     proved = f"{summary.checkpoints:,} checkpoints, {summary.bbo:,} bbo, {summary.bars:,} bars"
+    for count, what in (
+        (summary.trade_bars, "bars of trades"),
+        (summary.values, "values"),
+        (summary.states, "states"),
+    ):
+        proved += f", {count:,} {what}" if count else ""
     say(
         f"{summary.feed}: {summary.ticks:,} ticks folded again: {proved} agree, {summary.wrong:,} do not, "
         f"{summary.unproved:,} cannot be proved; {summary.lacking:,} that the ticks lead to are not stored"

@@ -31,7 +31,9 @@ def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path
     Readers must send the token that TICKPLANT_FLIGHT_TOKEN holds. Without a token, or without TLS, only this machine
     is served.
     """
-    from tickplant.store.flight import FlightServer  # noqa: PLC0415  # slow to import
+    import pyarrow as pa  # noqa: PLC0415  # slow to import
+
+    from tickplant.store.flight import FlightServer  # noqa: PLC0415  # likewise
 
     store = data_dir_of(data_dir, file)
     check_store(store)
@@ -50,8 +52,9 @@ def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path
     scheme = "grpc" if pair is None else "grpc+tls"
     try:
         server = FlightServer(store, f"{scheme}://{address}", token=token, certificate=pair)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TickplantError(f"{address}: cannot be listened on: {error}") from error
+    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        hint = f"; are {tls_cert} and {tls_key} PEM files that belong together?" if pair else ""
+        raise TickplantError(f"{address}: cannot be listened on: {error}{hint}") from error
     with signals_as_fd(signal.SIGINT, signal.SIGTERM) as stopped:
         say(f"serving {store} on {scheme}://{host}:{server.port}")
         select.select([stopped], [], [])

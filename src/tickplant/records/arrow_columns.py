@@ -79,7 +79,7 @@ class ArrowColumns:
             prices: how prices and sizes come.
             series: names of the numbers in the column `series`, number 1 first; None: they come as numbers.
         """
-        self._series = series if FACTS[schema].named else None
+        self.series = series if FACTS[schema].named else None
         self.record_schema = schema
         self.prices: Prices = prices
         self._dtype = DTYPES[schema]
@@ -148,7 +148,7 @@ class ArrowColumns:
 
     def is_words(self, name: str) -> bool:
         """Whether a column is of words, which `labels` has."""
-        return name in ("venue", "symbol", "kind", "side") or (name == "series" and self._series is not None)
+        return name in ("venue", "symbol", "kind", "side") or (name == "series" and self.series is not None)
 
     def schema(self, names: Sequence[str]) -> pa.Schema:
         """Of these columns."""
@@ -163,7 +163,7 @@ class ArrowColumns:
         present = ids[:1] if last == int(ids.min()) else ids  # of a single one, mostly
         if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
-        if "series" in columns and self._series is not None and columns["series"].max(initial=0) > len(self._series):
+        if "series" in columns and self.series is not None and columns["series"].max(initial=0) > len(self.series):
             why = f"does not name series {int(columns['series'].max())}, of which there are records"
             raise StoreError(
                 f"{why}: it was begun just now, and asking again helps, or this is damage", path=SERIES_FILE
@@ -202,7 +202,7 @@ class ArrowColumns:
         words: Sequence[str]
         places: NDArray[np.int8] | NDArray[np.int32]
         if name == "series":
-            words, places = self._series or (), columns[name].astype(np.int32) - 1
+            words, places = self.series or (), columns[name].astype(np.int32) - 1
         elif name == "kind":
             words, places = KIND_WORDS, _KIND_PLACES[columns["kind"]]
         else:

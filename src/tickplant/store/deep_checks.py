@@ -1,8 +1,8 @@
 """Proving what was derived: every tick is folded once more, and what an engine has stored is held against that.
 
-Of each feed, in one pass: its books, against the checkpoints that engines wrote of them; best bids and offers, and
-bars, against the records that engines made of its ticks. Bars are derived by the plain rules (`PlainBars`), not by the
-engine's kernel.
+Of each feed, in one pass: its books, against the checkpoints that engines wrote of them; best bids and offers, bars
+and series, against the records that engines made of its ticks. Bars are derived by the plain rules (`PlainBars`), not
+by the engine's kernel; series by the engine's streams: `series_checks`.
 
 Nothing can be said of some records. Each is counted as unproved, never as right: those of an instrument that several
 feeds recorded, since a derived record names its tick by seq alone; those before the first snapshot of a book, or
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import gcd
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,39 +26,16 @@ from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import BBO, Flag, Kind, Schema
 from tickplant.records.merge import join_records
 from tickplant.store import stored_checkpoints
+from tickplant.store.deep_summary import FLAWS, DeepSummary, Flaw, StoredDerived
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
+from tickplant.store.series_checks import SeriesCheck
 
 Records = NDArray[np.void]
 
-FLAWS: Final = 100
 _BBO_VALUES: Final = ("bid_price", "bid_size", "ask_price", "ask_size", "flags")
 _BOOK_VALUES: Final = ("kind", "side", "price", "size", "order_id")
 _NS: Final = 10**9
-
-
-class Flaw(msgspec.Struct, frozen=True):
-    """A stored record that its feed's ticks do not lead to."""
-
-    engine: str
-    schema: str
-    seq: int  # of the stored record
-    text: str
-
-
-class DeepSummary(msgspec.Struct):
-    """What was proved of what engines derived from one feed."""
-
-    feed: str
-    ticks: int = 0
-    checkpoints: int = 0  # books that agree
-    bbo: int = 0
-    bars: int = 0
-    unproved: int = 0  # records of which nothing can be said
-    lacking: int = 0  # that the ticks lead to, up to the last one stored, and that are not stored
-    wrong: int = 0
-    stopped: str = ""  # the damage behind which nothing was checked
-    flaws: list[Flaw] = []  # the first FLAWS of those that are wrong
 
 
 class DeepCheck:
@@ -75,6 +51,12 @@ class DeepCheck:
         self._crossed: set[int] = set()  # books of orders that an engine may have resolved
         self._bbo = [_StoredBbo(self._store, engine, self._ids) for engine in self._store.producers(Schema.BBO)]
         self._bars = [_StoredBars(self._store, engine, self._ids) for engine in self._store.producers(Schema.BAR)]
+        lengths = {bars.engine: bars.lengths for bars in self._bars}
+        engines = {engine for schema in (Schema.VALUE, Schema.TRADE_BAR) for engine in self._store.producers(schema)}
+        self._series = [
+            SeriesCheck(self._store, engine, self._ids, lengths.get(engine, ()), self._crossed)
+            for engine in sorted(engines)
+        ]
 
     def run(self, while_folding: Callable[[], object] = lambda: None) -> DeepSummary:
         """Fold all ticks of the feed; `while_folding` is called for each chunk. Raises StoreError."""
@@ -92,12 +74,15 @@ class DeepCheck:
                 break
             while_folding()
             derived = []
-            for ticks in self._between_checkpoints(records):
-                if len(ticks) and (head := self._heads.pop(int(ticks[0]["seq"]), None)) is not None:
+            for ticks in self._between_moments(records):
+                if (head := self._heads.pop(int(ticks[0]["seq"]), None)) is not None:
                     yield from self._check_books(head, ticks[0])
                 derived.append(self._books.apply(ticks))
+                self._look_for_crossed(derived[-1])
+                for series in self._series:
+                    yield from series.at(ticks[0], summary)
+                    yield from series.apply(ticks, derived[-1], summary)
             bbo = join_records(derived) if derived else np.zeros(0, BBO)
-            self._look_for_crossed(bbo)
             first, last = int(records["seq"][0]), int(records["seq"][-1])
             for stored_bbo in self._bbo:
                 yield from stored_bbo.compare(bbo, first, last, summary, self._crossed)
@@ -105,12 +90,15 @@ class DeepCheck:
                 yield from stored_bars.compare(records, last, summary)
             summary.ticks += len(records)
         summary.stopped = damages[0] if damages else ""
-        for stored in (*self._bbo, *self._bars):
-            summary.unproved += stored.rest()
+        summary.unproved += sum(stored.rest() for stored in (*self._bbo, *self._bars))
+        summary.unproved += sum(series.rest() for series in self._series)
+        summary.lacking += sum(series.missing for series in self._series)
 
-    def _between_checkpoints(self, records: Records) -> Iterator[Records]:
+    def _between_moments(self, records: Records) -> Iterator[Records]:
+        """Parts of these ticks, none of them empty: what is stored of the state before a tick begins one."""
         first, last = int(records["seq"][0]), int(records["seq"][-1])
-        seqs = sorted(seq for seq in self._heads if first <= seq <= last)
+        moments = self._heads.keys() | {seq for series in self._series for seq in series.seqs}
+        seqs = sorted(seq for seq in moments if first <= seq <= last)
         cuts = np.searchsorted(records["seq"], np.array(seqs, np.uint64)).tolist()
         for start, stop in zip([0, *cuts], [*cuts, len(records)], strict=True):
             if start < stop:
@@ -140,41 +128,7 @@ class DeepCheck:
                 self._crossed.add(id_)
 
 
-class _Stored:
-    """Derived records of one engine and feed, taken in the order of the ticks that made them."""
-
-    def __init__(self, store: Store, engine: str, schema: Schema, ids: frozenset[int]) -> None:
-        self.engine = engine
-        self._blocks = store.read(engine, schema, Selection(ids=ids)) if ids else iter(())
-        self._held: Records | None = next(self._blocks, None)
-
-    def until(self, last: int) -> Records | None:
-        """Those that ticks up to this seq made; None where there is none."""
-        taken = []
-        while self._held is not None:
-            place = int(np.searchsorted(np.maximum.accumulate(self._held["source_seq"]), last, side="right"))
-            taken.append(self._held[:place])
-            if place < len(self._held):
-                self._held = self._held[place:]
-                break
-            self._held = next(self._blocks, None)
-        return join_records(taken) if any(map(len, taken)) else None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is left."""
-        return self._held is None
-
-    def rest(self) -> int:
-        """How many were not taken."""
-        count = 0
-        while self._held is not None:
-            count += len(self._held)
-            self._held = next(self._blocks, None)
-        return count
-
-
-class _StoredBbo(_Stored):
+class _StoredBbo(StoredDerived):
     """Best bids and offers."""
 
     def __init__(self, store: Store, engine: str, ids: frozenset[int]) -> None:
@@ -228,14 +182,14 @@ class _StoredBbo(_Stored):
             yield Flaw(self.engine, "bbo", int(row["seq"]), f"{text} {summary.feed} is not what the ticks lead to")
 
 
-class _StoredBars(_Stored):
+class _StoredBars(StoredDerived):
     """Bars."""
 
     def __init__(self, store: Store, engine: str, ids: frozenset[int]) -> None:
         super().__init__(store, engine, Schema.BAR, ids)
-        self._lengths = _lengths(store, engine, ids)
-        self._plain = PlainBars(self._lengths)
-        self._bucket_ns = _NS * gcd(*self._lengths) if self._lengths else _NS
+        self.lengths = _lengths(store, engine, ids)
+        self._plain = PlainBars(self.lengths)
+        self._bucket_ns = _NS * gcd(*self.lengths) if self.lengths else _NS
         self._first: int | None = None  # seq of the first tick
         self._begun: set[tuple[int, int]] = set()  # instruments and lengths of which a bar has closed
 

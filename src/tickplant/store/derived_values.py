@@ -41,6 +41,9 @@ CARRIED: Final = "carried_"
 UNREADABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What numpy raises for a file that is not there, or not what was written."""
 
+HELD_BYTES: Final = 64 << 20
+"""Days that have been looked at or made are held up to this size until they are handed out: they are read once then."""
+
 Progress = Callable[["DerivedDay"], None]
 
 
@@ -62,6 +65,38 @@ class _Day(NamedTuple):
     ts_recv: NDArray[np.int64]
     values: Floats  # (outputs, rows)
     carried: Carried
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory."""
+        return sum(array.nbytes for array in (self.ts_event, self.ts_recv, self.values, *self.carried.values()))
+
+
+class _Held:
+    """Days in memory, HELD_BYTES at most. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._days: dict[Path, _Day] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def hold(self, file: Path, day: _Day) -> None:
+        """Have a day, where there is room."""
+        with self._lock:
+            if self._bytes + day.size_bytes <= HELD_BYTES:
+                self._days[file] = day
+                self._bytes += day.size_bytes
+
+    def look(self, file: Path) -> _Day | None:
+        """A day that is held."""
+        return self._days.get(file)
+
+    def hand_out(self, file: Path) -> _Day | None:
+        """The same, which is not held any more."""
+        with self._lock:
+            day = self._days.pop(file, None)
+            self._bytes -= day.size_bytes if day else 0
+            return day
 
 
 class Derived(ValueTable):
@@ -95,6 +130,7 @@ class Derived(ValueTable):
         self._progress = progress
         self._made: list[DerivedDay] | None = None
         self._kept: dict[Path, _Day] = {}  # what could not be written
+        self._held = _Held()
         self.label = label
         self._code = code
         super().__init__(store, indicator.outputs)
@@ -116,7 +152,7 @@ class Derived(ValueTable):
         """Of each day that has rows in the range: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
         start, end = self._range_ns
         for day in self.days:
-            found = self._day(day.file)
+            found = self._held.hand_out(day.file) or self._day(day.file)
             times = found.ts_recv if self._clock == "recv" else found.ts_event
             wanted = np.ones(len(times), np.bool_)
             wanted &= True if start is None else times >= start
@@ -144,28 +180,32 @@ class Derived(ValueTable):
             key = hashlib.blake2b(key.encode() + chunks, digest_size=16).hexdigest()
             name = day_of(day * DAY_NS)
             file = folder / f"{name}{SUFFIX}"
-            count = _rows_of(file, key)
-            cached = count is not None
-            if count is None:
+            made = _of_key(file, key)
+            cached = made is not None
+            if made is None:
                 damages = store.damages
                 made = self._compute(rows, day, before())
-                count = len(made.ts_recv)
                 # What damage was passed over for may be mended: such days are not kept.
                 if store.damages > damages or not _save(file, key, made):
                     self._kept[file] = made
                     key += " damaged" if store.damages > damages else ""
+            if file not in self._kept:
+                self._held.hold(file, made)
             before = partial(self._left_by, file)
-            days.append(DerivedDay(*symbol, name, count, cached, file))
+            days.append(DerivedDay(*symbol, name, len(made.ts_recv), cached, file))
             self._progress(days[-1])
         return days, store.damages
 
     def _left_by(self, file: Path) -> Carried:
-        return self._day(file).carried
+        # A kernel writes to what it goes on with.
+        return {name: array.copy() for name, array in self._day(file).carried.items()}
 
     def _day(self, file: Path) -> _Day:
         """A day that has been made. Raises StoreError where something has removed it since."""
         if file in self._kept:
             return self._kept[file]
+        if held := self._held.look(file):
+            return held
         try:
             return _load(file)[1]
         except UNREADABLE as error:
@@ -189,13 +229,13 @@ class Derived(ValueTable):
         return _Day(event, recv, np.concatenate(values, axis=1), {**carried, "state": state})
 
 
-def _rows_of(file: Path, key: str) -> int | None:
-    """How many rows a file has, if it is there, whole to the last checksum, and has this key."""
+def _of_key(file: Path, key: str) -> _Day | None:
+    """What a file has, if it is there, whole to the last checksum, and has this key."""
     try:
         found, day = _load(file)
     except UNREADABLE:
         return None
-    return len(day.ts_recv) if found == key else None
+    return day if found == key else None
 
 
 def _load(file: Path) -> tuple[str, _Day]:

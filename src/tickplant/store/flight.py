@@ -6,13 +6,12 @@
 
 A ticket is a `Question` as JSON. The answer streams: a batch is made when the one before was taken by the transport,
 so a client costs the server a few batches, however slow it is and however much it asks for. More than MAX_ANSWERS
-answers at a time are refused.
+answers at a time are refused, and a client that takes nothing for IDLE_S is cut off.
 """
 
 from __future__ import annotations
 
 import hmac
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ import pyarrow.flight as fl
 
 from tickplant.errors import TickplantError
 from tickplant.records.arrow_columns import Prices
+from tickplant.store.flight_answers import IDLE_S, Answers, TooManyAnswersError
 from tickplant.store.pages import ALL_TABLES
 from tickplant.store.reader import Store
 from tickplant.store.rows import Rows
@@ -102,6 +102,7 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         token: str | None = None,
         certificate: tuple[bytes, bytes] | None = None,
         max_answers: int = MAX_ANSWERS,
+        idle_s: float = IDLE_S,
     ) -> None:
         """Listen.
 
@@ -111,22 +112,27 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
             token: that clients must send; None lets everybody read.
             certificate: PEM of the chain, and of its key, for TLS.
             max_answers: that stream at the same time.
+            idle_s: a client that takes nothing of its answer for so long is cut off.
         """
         self._data_dir = data_dir
-        self._places = threading.BoundedSemaphore(max_answers)
         super().__init__(
             location,
             tls_certificates=None if certificate is None else [certificate],
             middleware={} if token is None else {"token": _Token(token)},
         )
+        self.answers = Answers(max_answers, idle_s)
+
+    def shutdown(self) -> None:
+        """Stop, also where a client does not take its answer."""
+        self.answers.close(self.port)
+        super().shutdown()
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         """The rows that a ticket asks for."""
-        del context
         rows = self._rows(ticket.ticket)
         # Of tables, since a generator of batches sends no dictionaries, and an error out of a RecordBatchReader sends
         # its traceback to the client.
-        return fl.GeneratorStream(rows.schema, self._tables(rows))
+        return fl.GeneratorStream(rows.schema, self._tables(rows, context.peer()))
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Schema and ticket of a question, which is the command of the descriptor."""
@@ -183,14 +189,15 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         except (TickplantError, ValueError, OSError, pa.ArrowException, RecursionError) as error:
             raise fl.FlightServerError(f"the ticket cannot be answered: {error}") from error
 
-    def _tables(self, rows: Rows) -> Iterator[pa.Table]:
+    def _tables(self, rows: Rows, peer: str) -> Iterator[pa.Table]:
         # Here and not in do_get: an answer that is never taken does not begin, and so could not give its place back.
-        if not self._places.acquire(blocking=False):
-            raise fl.FlightUnavailableError("too many answers stream already; try again")
         try:
-            for batch in rows.batches():
-                yield pa.Table.from_batches([batch])
+            with self.answers.place(peer) as answer:
+                for batch in rows.batches():
+                    table = pa.Table.from_batches([batch])
+                    with answer.handed_over():
+                        yield table
+        except TooManyAnswersError:
+            raise fl.FlightUnavailableError("too many answers stream already; try again") from None
         except (TickplantError, ValueError, OSError, pa.ArrowException) as error:
             raise fl.FlightServerError(f"the answer ends early: {error}") from error
-        finally:
-            self._places.release()

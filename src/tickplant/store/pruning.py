@@ -22,7 +22,7 @@ from tickplant.records.arrow_columns import INTEGER_TIMES, KIND_WORDS, VENUE_TIM
 from tickplant.records.layouts import Kind, Schema
 from tickplant.store.selection import Selection
 from tickplant.store.value_bounds import Bounds, Facts, value_facts
-from tickplant.writer.format.chunk_bounds import SLOTS_OF, Slot
+from tickplant.writer.format.chunk_bounds import BITS, LAYOUT_OF, SLOTS_OF, series_bits
 
 Expression: TypeAlias = Any  # pc.Expression, which has no types
 
@@ -101,10 +101,13 @@ class PrunedSelection(Selection, frozen=True):
 
     judge: Any = None  # Judge
     arrow: Any = None  # ArrowColumns; None: nothing is known of prices, sizes and ids
+    series: frozenset[int] | None = None  # numbers of those in which a row may fit; None: all
 
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these index entries may hold such records."""
         wanted = super().chunks(entries)
+        if self.series is not None:
+            wanted &= self._may_have_series(entries)
         if self.judge.columns.isdisjoint(_noted(self.arrow)):
             return wanted
         places = np.flatnonzero(wanted)
@@ -119,12 +122,21 @@ class PrunedSelection(Selection, frozen=True):
         wanted[places[np.isin(places[firsts], candidates)[alike]]] = True
         return wanted
 
+    def _may_have_series(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
+        schema, numbers = self.arrow.record_schema, sorted(self.series or ())
+        (slot,) = (place for place, its in enumerate(SLOTS_OF[schema]) if its.rows == BITS)
+        bits = series_bits(np.array(numbers, np.int64)) if numbers else np.int64(0)
+        found: NDArray[np.bool_] = entries["bounds"][:, 0, slot] & bits != 0
+        found |= entries["slots"] != LAYOUT_OF[schema]
+        return found
+
     def _alike(self, entries: NDArray[np.void]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Places of entries that differ in what the filter looks at, and of each entry the one that is like it.
 
         Bars come in chunks of a second, of which there are two sorts: with a bar of a minute and without.
         """
-        values = [slot for slot, its in enumerate(_slots(self.arrow)) if its.column in self.judge.columns]
+        slots = () if self.arrow is None else SLOTS_OF[self.arrow.record_schema]
+        values = [place for place, its in enumerate(slots) if its.column in self.judge.columns and its.rows != BITS]
         each = np.arange(len(entries))
         if not self.judge.columns.isdisjoint(_ALWAYS) or not values:  # hardly two are of the same time
             return each, each
@@ -135,13 +147,10 @@ class PrunedSelection(Selection, frozen=True):
         return firsts[order], np.argsort(order)[alike.reshape(-1)]
 
 
-def _slots(arrow: ArrowColumns | None) -> tuple[Slot, ...]:
-    return () if arrow is None else SLOTS_OF[arrow.record_schema]
-
-
 def _noted(arrow: ArrowColumns | None) -> set[str]:
-    """Columns of which index entries say something."""
-    return {slot.column for slot in _slots(arrow)} | _ALWAYS
+    """Columns of whose values index entries say something."""
+    slots = () if arrow is None else SLOTS_OF[arrow.record_schema]
+    return {slot.column for slot in slots if slot.rows != BITS} | _ALWAYS
 
 
 def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None, columns: frozenset[str]) -> Facts:
@@ -176,7 +185,7 @@ def narrow(
     instruments: Sequence[Instrument],
     arrow: ArrowColumns | None = None,
 ) -> Selection:
-    """The selection with what the filter says of instruments, kinds and chunks: it may let more through than fits.
+    """The selection with what the filter says of instruments, kinds, series, chunks: it may let more through than fits.
 
     Args:
         selection: to narrow.
@@ -196,6 +205,10 @@ def narrow(
         if len(left) <= len(words) and len(words) not in left:
             found = frozenset(int(Kind[KIND_WORDS[place].upper()]) for place in left)
             kinds = found if kinds is None else kinds & found
+    series = None
+    if arrow is not None and "series" in judge.columns and arrow.series is not None:
+        left = judge.surviving([{"series": _same(name)} for name in arrow.series])
+        series = frozenset(place + 1 for place in left)
     return PrunedSelection(
         ids=None if len(ids) == len(rows) and selection.ids is None else ids,
         kinds=kinds,
@@ -204,6 +217,7 @@ def narrow(
         clock=selection.clock,
         judge=judge,
         arrow=arrow,
+        series=series,
     )
 
 

@@ -43,7 +43,7 @@ def newest_states(store: Store, engine: str, feed: str, ids: frozenset[int]) -> 
     stored = {field: store.next_seq(engine, schema) for schema, field in KEPT.items()}
     for head in _heads(store, engine, ids):
         if all(head[field] <= count for field, count in stored.items()) and is_of(store, feed, head):
-            records = _set_of(store, engine, head)
+            records = set_of(store, engine, head)
             if records is not None:
                 return StateSet(int(head["source_seq"]), int(head["ts_recv"]), records)
     return None
@@ -56,7 +56,7 @@ def _heads(store: Store, engine: str, ids: frozenset[int]) -> Iterator[np.void]:
         yield from Selection(ids=ids).records(records[records["series"] == 0])[::-1]
 
 
-def _set_of(store: Store, engine: str, head: np.void) -> Records | None:
+def set_of(store: Store, engine: str, head: np.void) -> Records | None:
     """The set that begins with this record, None where its end is missing."""
     first, count = int(head["seq"]), int(head["value_1"]) + 1
     parts = list(store.read(engine, Schema.STATE, Selection(), first_seq=first, last_seq=first + count - 1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.schemas import PRICES, SIZES
-from tickplant.writer.format.chunk_bounds import LAYOUT_OF, NOTED, SLOTS_OF, is_unsigned
+from tickplant.writer.format.chunk_bounds import BITS, LAYOUT_OF, NOTED, SLOTS_OF, is_unsigned
 
 
 class Bounds(NamedTuple):
@@ -47,7 +47,7 @@ def value_facts(entries: NDArray[np.void], arrow: ArrowColumns, columns: Contain
     lows, highs = entries["bounds"][:, 0].min(axis=0).tolist(), entries["bounds"][:, 1].max(axis=0).tolist()
     found: dict[str, list[Any]] = {}
     for slot, low, high in zip(SLOTS_OF[schema], lows, highs, strict=False):
-        if slot.column not in columns:
+        if slot.column not in columns or slot.rows == BITS:
             continue
         values = found.setdefault(slot.column, [])
         if low > high:  # no row has a value

@@ -25,7 +25,8 @@ from tickplant.records.layouts import GapCause, Kind, Schema
 from tickplant.store.book_checks import StoredChecksums
 from tickplant.store.coverage import RemovedSummary, removed_on_purpose
 from tickplant.store.daily_files import DAILY_SUFFIX, DAY_NS, day_of
-from tickplant.store.deep_checks import DeepCheck, DeepSummary, recorded_of
+from tickplant.store.deep_checks import DeepCheck, recorded_of
+from tickplant.store.deep_summary import DeepSummary
 from tickplant.store.reader import Store
 from tickplant.store.reconcile import FeedSummary, Reconciliation
 from tickplant.store.segment_checks import HARMLESS, JournalSummary, Problem, SegmentChecks
@@ -73,7 +74,7 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
 
     Args:
         data_dir: the store.
-        deep: fold all ticks once more and hold checkpoints, bbo and bars against them.
+        deep: fold all ticks once more and hold all that was derived against them.
         progress: called with the bytes checked so far and the bytes there are.
 
     Raises:

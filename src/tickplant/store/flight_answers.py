@@ -1,0 +1,143 @@
+"""The answers that a Flight server streams: how many at a time, and how long a client may leave one untaken.
+
+gRPC waits without end for a client that takes nothing, and offers no way to end a call from here. So the connection of
+such a client is shut down, which ends all its calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+IDLE_S: Final = 300.0
+"""A client that takes nothing for so long is cut off."""
+GRACE_S: Final = 2.0
+"""Answers may end for so long when the server is stopped."""
+_LOOKS: Final = 8
+"""How often in an idle time is looked."""
+
+
+Address = tuple[str, str]
+"""Host and port."""
+
+
+class TooManyAnswersError(Exception):
+    """All places are taken."""
+
+
+class Answers:
+    """Places for so many answers at a time. Thread-safe. `close` ends the thread that watches them.
+
+    Args:
+        most: answers at a time.
+        idle_s: how long a client may take nothing.
+    """
+
+    def __init__(self, most: int, idle_s: float = IDLE_S) -> None:
+        self.cut_off = 0  # clients, for taking nothing
+        self._most = most
+        self._idle_s = idle_s
+        self._lock = threading.Lock()
+        self._streaming: dict[Answer, str] = {}  # with the peer that each goes to
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._look, name="tickplant-flight", daemon=True)
+        self._watch.start()
+
+    @property
+    def count(self) -> int:
+        """How many stream now."""
+        return len(self._streaming)
+
+    @contextlib.contextmanager
+    def place(self, peer: str) -> Iterator[Answer]:
+        """A place for an answer to `peer`, in gRPC's words. Raises TooManyAnswersError."""
+        answer = Answer()
+        with self._lock:
+            if len(self._streaming) >= self._most:
+                raise TooManyAnswersError
+            self._streaming[answer] = peer
+        try:
+            yield answer
+        finally:
+            with self._lock:
+                del self._streaming[answer]
+
+    def close(self, port: int) -> None:
+        """Let answers end for GRACE_S, then cut off all who are connected to a port of this process."""
+        deadline_s = time.monotonic() + GRACE_S
+        while self.count and time.monotonic() < deadline_s:
+            time.sleep(GRACE_S / 40)
+        cut_off(lambda own, _: own[1] == str(port))
+        self._ended.set()
+        self._watch.join()
+
+    def _peers(self, idle_s: float) -> set[Address]:
+        """Those who have left something untaken for so long."""
+        with self._lock:
+            return {address_of(peer) for answer, peer in self._streaming.items() if answer.waits_s >= idle_s}
+
+    def _look(self) -> None:
+        while not self._ended.wait(self._idle_s / _LOOKS):
+            if peers := self._peers(self._idle_s):
+                self.cut_off += cut_off(lambda _, peer: peer in peers)
+
+
+class Answer:
+    """One that streams."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None  # when the client was given something that it has not taken
+
+    @property
+    def waits_s(self) -> float:
+        """How long the client has left something untaken; 0 while the next batch is made."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    @contextlib.contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """While a batch is the transport's."""
+        self._since_s = time.monotonic()
+        yield
+        self._since_s = None
+
+
+def cut_off(which: Callable[[Address, Address], bool]) -> int:
+    """Shut down connections of this process, chosen by their own address and the peer's; returns how many."""
+    count = 0
+    for path in list(Path("/proc/self/fd").iterdir()):
+        # Another descriptor of the same connection is what is looked at: the number may be another file's by now.
+        try:
+            copy = os.dup(int(path.name))
+        except OSError:
+            continue
+        try:
+            connection = socket.socket(fileno=copy)
+        except OSError:  # another kind of file
+            os.close(copy)
+            continue
+        with connection, contextlib.suppress(OSError):
+            if connection.family in (socket.AF_INET, socket.AF_INET6) and which(
+                _address(*connection.getsockname()[:2]), _address(*connection.getpeername()[:2])
+            ):
+                connection.shutdown(socket.SHUT_RDWR)
+                count += 1
+    return count
+
+
+def address_of(peer: str) -> Address:
+    """Of a peer in gRPC's words, such as `ipv4:127.0.0.1:40112`."""
+    host, _, port = unquote(peer).partition(":")[2].rpartition(":")
+    return _address(host, port)
+
+
+def _address(host: str, port: object) -> Address:
+    """In one form for gRPC's words and the kernel's."""
+    return host.strip("[]").partition("%")[0].removeprefix("::ffff:"), str(port)

@@ -1,0 +1,353 @@
+"""Proving series: values of indicators, samples of feature sets and bars of trades, computed once more from the ticks.
+
+The streams of an engine (`derive.registry`) fold the ticks of a feed again; what they make must be what is stored, to
+the last bit. Each stored set of states (`derive.series_states`) is held against what the streams remember before its
+tick, and the streams go on with the stored one: an error does not spread beyond the next set, and a series that an
+engine began later begins at the set that its engine began with.
+
+A record that agrees is proved. One that does not is wrong only where the ticks must lead to it: behind the first set,
+and, where retention has removed the oldest ticks, behind a set from which on books and bars are whole again. A book of
+orders that was crossed may have been resolved by the engine. Series of users' indicators are not computed here: what is
+stored of them is unproved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from glob import escape
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.market_books import MarketBooks
+from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Settings, Stream, series_of
+from tickplant.derive.feature_sets import parse_member
+from tickplant.derive.registry import BY_SCHEMA
+from tickplant.derive.running_series import running
+from tickplant.derive.series import are_bars, bars_series, parse_series
+from tickplant.errors import DeriveError
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import DTYPES, Flag, Schema
+from tickplant.store.deep_summary import DeepSummary, Flaw, StoredDerived
+from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
+from tickplant.store.stored_states import set_of
+
+Records = NDArray[np.void]
+Pair = tuple[int, int]
+"""Number of a series, and an instrument id."""
+
+KEPT: Final = (Schema.TRADE_BAR, Schema.VALUE)
+"""What is held here, in the order in which an engine makes it."""
+_NOTHING: Final = {schema: np.zeros(0, DTYPES[schema]) for schema in (Schema.BAR, *KEPT)}
+_NUMBERED: Final = ("seq", "reserved")
+_NS: Final = 10**9
+
+
+class _Known(NamedTuple):
+    """The series of an engine that are computed once more."""
+
+    series: tuple[Series, ...]
+    made_of: dict[int, frozenset[Schema]]  # by number: what its rows, or those of its members, are
+
+    @property
+    def settings(self) -> Settings:
+        """Of the streams, but for the lengths of bars."""
+        return Settings(series=self.series)
+
+
+class SeriesCheck:
+    """What one engine has derived from one feed. Give it all ticks, in order: `at` a tick that has sets, then `apply`.
+
+    Args:
+        store: where.
+        engine: whose records they are.
+        ids: instruments of the feed.
+        bar_s: lengths of the bars that the engine stored.
+        crossed: ids of books that an engine may have resolved; grows while ticks are folded.
+    """
+
+    def __init__(
+        self, store: Store, engine: str, ids: frozenset[int], bar_s: tuple[int, ...], crossed: Set[int]
+    ) -> None:
+        self._crossed = crossed
+        self.engine = engine
+        self._store = store
+        self._ends = {schema: _ends_of(store, engine, schema, ids) for schema in KEPT}
+        self._known = _known(store, {pair for ends in self._ends.values() for pair in ends})
+        over = {parse_series(one.name).bars_s for one in self._known.series} - {0}
+        self._settings = self._known.settings._replace(bar_s=tuple(sorted(over.union(bar_s))))
+        self._stored = {schema: StoredDerived(store, engine, schema, ids) for schema in KEPT}
+        self._room = 0
+        self._bars = self._made_by(Schema.BAR) if self._settings.bar_s else None
+        self._streams = self._begun()
+        self._heads = _heads(store, engine, ids) if self._known.series else {}
+        self._first: np.void | None = None  # tick
+        self._synced = False  # a set has been met
+        self._whole: dict[Schema, frozenset[int]] = {}  # ids whose bars and books were whole at the last set
+        self._lengths: dict[int, set[int]] = {}  # by id, of bars that have closed
+        self._live: set[int] = set()  # ids whose books had a snapshot
+        self._missing: dict[Pair, int] = {}  # since the last set: it tells whether the series ran at all
+
+    @property
+    def seqs(self) -> frozenset[int]:
+        """Those of the ticks that sets were stored before, as far as they have not been met."""
+        return frozenset(self._heads)
+
+    def at(self, tick: np.void, summary: DeepSummary) -> Iterator[Flaw]:
+        """Hold the sets before this tick, if any, against what is remembered, and go on with the last of them."""
+        self._first = tick if self._first is None else self._first
+        for head in self._heads.pop(int(tick["seq"]), []):
+            records = set_of(self._store, self.engine, head)
+            if records is None or head[["ts_event", "ts_recv"]] != tick[["ts_event", "ts_recv"]]:
+                summary.unproved += 1
+                continue
+            ours, self._streams = self._states(), self._begun()
+            for stream in self._streams.values():
+                stream.restore(records, int(tick["seq"]))
+            theirs = self._states()
+            for pair, vector in theirs.items():
+                mine = ours.get(pair)
+                if mine is not None and mine.tobytes() == vector.tobytes():
+                    summary.states += 1
+                elif self._is_sure(*pair):
+                    summary.wrong += 1
+                    text = f"what {self._name(pair[0])} of instrument {pair[1]} remembers before seq {tick['seq']} of"
+                    text += f" {summary.feed} is not what the ticks lead to"
+                    yield Flaw(self.engine, "state", int(head["seq"]), text)
+                else:
+                    summary.unproved += 1
+            ran = theirs.keys() | {pair for pair, vector in ours.items() if not len(vector)}
+            summary.lacking += sum(count for pair, count in self._missing.items() if pair in ran)
+            self._missing = {}
+            self._sync(tick)
+
+    def apply(self, ticks: Records, bbo: Records, summary: DeepSummary) -> Iterator[Flaw]:
+        """Compute what these ticks lead to, `bbo` being that of their books, and hold what is stored against that."""
+        self._first = ticks[0] if self._first is None else self._first
+        if not self._known.series:
+            return
+        highest = int(ticks["instrument"].max())
+        if highest >= self._room:
+            self._room = 2 * highest + 1
+            for stream in (self._bars, *self._streams.values()):
+                if stream is not None:
+                    stream.reserve(self._room)
+        made: Made = {Schema.TICK: ticks, Schema.BBO: bbo}
+        made[Schema.BAR] = self._bars.apply(made) if self._bars else _NOTHING[Schema.BAR]
+        for schema in KEPT:
+            made[schema] = self._streams[schema].apply(made) if schema in self._streams else _NOTHING[schema]
+        for schema in KEPT:
+            yield from self._hold(schema, made[schema], int(ticks[-1]["seq"]), summary)
+        self._live |= set(np.unique(bbo["instrument"][bbo["flags"] & Flag.STALE == 0]).tolist())
+        for id_, length in np.unique(made[Schema.BAR][["instrument", "interval_s"]]).tolist():
+            self._lengths.setdefault(id_, set()).add(length)
+
+    def rest(self) -> int:
+        """How many stored records were not reached. What is missing behind the last set counts as that."""
+        return sum(stored.rest() for stored in self._stored.values())
+
+    @property
+    def missing(self) -> int:
+        """Records behind the last set that the ticks lead to, between the first and the last one stored of a series."""
+        return sum(self._missing.values())
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _hold(self, schema: Schema, made: Records, until: int, summary: DeepSummary) -> Iterator[Flaw]:
+        stored = self._stored[schema].until(until)
+        stored = _NOTHING[schema] if stored is None else stored
+        match = _matches(schema, stored, made)
+        found = match >= 0
+        right = found.copy()
+        right[found] = _words(stored[found]) == _words(made[match[found]])
+        proved = int(np.count_nonzero(right))
+        if schema == Schema.VALUE:
+            summary.values += proved
+        else:
+            summary.trade_bars += proved
+        for row, its in zip(stored[~right], match[~right].tolist(), strict=True):
+            number, id_ = int(row["series"]), int(row["instrument"])
+            if not self._is_sure(number, id_):
+                summary.unproved += 1
+                continue
+            summary.wrong += 1
+            text = f"the record of {self._name(number)} of instrument {id_} that seq {row['source_seq']} of"
+            text += f" {summary.feed} made is not what the ticks lead to"
+            text += f": {_difference(row, made[its])}" if its >= 0 else ", which is none"
+            yield Flaw(self.engine, schema.name.lower(), int(row["seq"]), text)
+        lacking = np.ones(len(made), np.bool_)
+        lacking[match[found]] = False
+        for pair, seqs in _by_pair(made[lacking]):
+            first, last = self._ends[schema].get(pair, (0, -1))
+            within = (seqs >= first) & (seqs.astype(np.int64) <= last)
+            if self._is_sure(*pair) and (count := int(np.count_nonzero(within))):
+                key = pair[0], pair[1] if schema == Schema.TRADE_BAR else self._line(pair[1])
+                self._missing[key] = self._missing.get(key, 0) + count
+
+    def _is_sure(self, number: int, id_: int) -> bool:
+        """Whether a record of a series must be what the ticks lead to."""
+        made_of = self._known.made_of.get(number)
+        if made_of is None or not self._synced or (Schema.BBO in made_of and id_ in self._crossed):
+            return False
+        return all(id_ in ids for schema, ids in self._whole.items() if schema in made_of)
+
+    def _sync(self, tick: np.void) -> None:
+        """Note from which books and bars on the series go on with a stored set."""
+        self._synced = True
+        if self._first is None or not int(self._first["seq"]):
+            self._whole = {}
+            return
+        # A bar that began before what retention has left is another one here, and so may be the one that follows it.
+        back_ns = _NS * BY_SCHEMA[Schema.BAR].look_back_s(self._settings)
+        lengths = set(self._settings.bar_s)
+        past = int(tick["ts_recv"]) - int(self._first["ts_recv"]) > back_ns
+        closed = frozenset(id_ for id_, its in self._lengths.items() if past and its >= lengths)
+        self._whole = {Schema.BBO: frozenset(self._live), Schema.BAR: closed}
+
+    def _made_by(self, schema: Schema) -> Stream:
+        make = BY_SCHEMA[schema].make
+        assert make  # these are derived batch by batch
+        stream = make(Bench(self._settings, MarketBooks(1, 1), self._instrument, self._line, {}))
+        stream.reserve(self._room)
+        return stream
+
+    def _begun(self) -> dict[Schema, KeptStream]:
+        """Streams that remember nothing."""
+        wanted = [schema for schema in KEPT if BY_SCHEMA[schema].numbers(self._settings)]
+        found = {schema: self._made_by(schema) for schema in wanted}
+        return {schema: stream for schema, stream in found.items() if isinstance(stream, KeptStream)}
+
+    def _states(self) -> dict[Pair, NDArray[np.float64]]:
+        return {(number, key): vector for stream in self._streams.values() for number, key, vector in stream.states()}
+
+    def _instrument(self, id_: int) -> Instrument:
+        return self._store.instruments.by_id(id_)
+
+    def _line(self, id_: int) -> int:
+        row = self._instrument(id_)
+        return self._store.instruments.find(row.venue, row.symbol)[0].id
+
+    def _name(self, number: int) -> str:
+        return self._store.series.names[number - 1]
+
+
+def _known(store: Store, pairs: set[Pair]) -> _Known:
+    """The series of these pairs that can be computed here, each for the symbols that it occurs with."""
+    table, names = store.instruments, store.series.names
+    ids: dict[int, list[int]] = {}
+    for number, id_ in sorted(pairs):
+        ids.setdefault(number, []).append(id_)
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    found: dict[int, Series] = {}
+    made_of: dict[int, frozenset[Schema]] = {}
+
+    def take(number: int, symbols: tuple[str, ...]) -> frozenset[Schema]:
+        """Have a series; returns what it is made of. Raises KeyError, DeriveError where it cannot be computed."""
+        name = names[number - 1]
+        if name in store.series.sources:
+            raise KeyError(name)
+        said, members = parse_series(name), store.series.members.get(name, ())
+        of = {Schema.TICK}
+        if said.bars_s or said.over == "bbo":
+            of.add(Schema.BAR if said.bars_s else Schema.BBO)
+        if said.rule and not are_bars(name):  # these bars are made as well, though none may have closed
+            rule = numbers[bars_series(said.over)]
+            found.setdefault(rule, Series(rule, names[rule - 1], symbols))
+            made_of.setdefault(rule, frozenset({Schema.TICK}))
+        for text in members:
+            # A member that the engine has not stored does not run there, and so does not here.
+            if (number_of := numbers.get(parse_member(text).series, 0)) in ids:
+                of |= made_of[number_of]
+        if not members and not are_bars(name):
+            _computed(Series(number, name), numbers)
+        made_of[number] = frozenset(of)
+        found[number] = Series(number, name, symbols, members)
+        return made_of[number]
+
+    # Feature sets come last: what they are made of follows from their members.
+    for number in sorted(ids, key=lambda one: (one <= len(names) and names[one - 1] in store.series.members, one)):
+        if number > len(names):
+            continue
+        rows = [table.by_id(id_) for id_ in ids[number] if 1 <= id_ <= len(table)]
+        try:
+            take(number, tuple(escape(f"{row.venue}.{row.symbol}") for row in rows))
+        except (KeyError, DeriveError):
+            continue
+    return _Known(tuple(found[number] for number in sorted(found)), made_of)
+
+
+def _computed(series: Series, numbers: Mapping[str, int]) -> None:
+    """Raises KeyError, DeriveError for a series that this program has no indicator for."""
+    rule = parse_series(series.name)
+    bars = [Series(numbers[bars_series(rule.over)], bars_series(rule.over))] if rule.rule else []
+    running([*bars, series])
+
+
+def _ends_of(store: Store, engine: str, schema: Schema, ids: frozenset[int]) -> dict[Pair, tuple[int, int]]:
+    """By series and instrument, the ticks that made the first and the last stored record."""
+    found: dict[Pair, tuple[int, int]] = {}
+    columns = ("series", "instrument", "source_seq")
+    for block in store.blocks(engine, schema, Selection(ids=ids), columns) if ids else ():
+        for pair, seqs in _by_pair(block.columns):
+            first, last = int(seqs.min()), int(seqs.max())
+            known = found.get(pair, (first, last))
+            found[pair] = min(known[0], first), max(known[1], last)
+    return found
+
+
+def _by_pair(records: Mapping[str, NDArray[Any]] | Records) -> Iterator[tuple[Pair, NDArray[np.uint64]]]:
+    """The seqs of the ticks that made the records of each series and instrument."""
+    keys = records["series"].astype(np.uint64) << np.uint64(32) | records["instrument"]
+    for key in np.unique(keys).tolist():
+        yield (key >> 32, key & 0xFFFFFFFF), records["source_seq"][keys == key]
+
+
+def _heads(store: Store, engine: str, ids: frozenset[int]) -> dict[int, list[np.void]]:
+    """By the tick that they stand before, the first records of all sets of states."""
+    found: dict[int, list[np.void]] = {}
+    for records in store.read(engine, Schema.STATE, Selection(ids=ids)) if ids else ():
+        for head in records[records["series"] == 0]:
+            found.setdefault(int(head["source_seq"]), []).append(head)
+    return found
+
+
+def _matches(schema: Schema, stored: Records, made: Records) -> NDArray[np.intp]:
+    """Of each stored record, the place of the one that was made of the same series by the same tick; -1 for none.
+
+    A tick may make several of a series: they are matched in order.
+    """
+    if not len(made):
+        return np.full(len(stored), -1)
+    both = [np.concatenate([series_of(schema, stored), series_of(schema, made)])]
+    both += [np.concatenate([stored[name], made[name]]).astype(np.uint64) for name in ("instrument", "source_seq")]
+    _, keys = np.unique(np.stack(both, axis=1), axis=0, return_inverse=True)
+    keys = keys.reshape(-1)
+    ours, theirs = keys[: len(stored)], keys[len(stored) :]
+    order, own = np.argsort(theirs, kind="stable"), np.argsort(ours, kind="stable")
+    its, sought = theirs[order], ours[own]
+    nth = np.arange(len(sought)) - np.searchsorted(sought, sought)
+    place = np.searchsorted(its, sought) + nth
+    there = place < len(its)
+    there[there] = its[place[there]] == sought[there]
+    match = np.full(len(stored), -1)
+    match[own[there]] = order[place[there]]
+    return match
+
+
+def _words(records: Records) -> NDArray[np.void]:
+    """Each record as bytes, without its number."""
+    plain = records.copy()
+    for name in _NUMBERED:
+        if name in (plain.dtype.names or ()):
+            plain[name] = 0
+    return plain.view(np.dtype((np.void, plain.dtype.itemsize)))
+
+
+def _difference(stored: np.void, made: np.void) -> str:
+    """The first column in which they differ."""
+    for name in stored.dtype.names or ():
+        if name not in _NUMBERED and stored[name].tobytes() != made[name].tobytes():
+            return f"{name} is {stored[name]}, not {made[name]}"
+    return ""

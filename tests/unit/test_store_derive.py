@@ -285,7 +285,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
         Store(tmp_path).derive("depth", every="3")
 
 
-def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path) -> None:
+def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     table = InstrumentTable.load(tmp_path / "instruments.jsonl")
     id_ = table.register("venue", "AAA", 2, 8).id
     series = (Series(1, "depth-3.book_1s"),)
@@ -301,3 +301,10 @@ def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path) -> None:
     # Text, since NaN equals nothing.
     assert sorted(map(str, rows)) == sorted(map(str, values[["ts_recv", "value_1"]].tolist()))
     assert (np.diff(found["ts_recv"]) >= 0).all()
+    command = ["derive", "depth", "venue", "AAA", "--every", "1s", "--set", "levels=3", "--data", str(tmp_path)]
+    assert run_command(command) == 0
+    printed, said = capfd.readouterr()
+    assert len(printed.splitlines()) == len(values) + 1
+    assert f"depth-3.book_1s: {len(values):,} rows, 0 days computed" in said
+    assert run_command([*command[:5], "ten", *command[6:]]) == 2
+    assert "every: 'ten' is no time between samples" in capfd.readouterr().err

@@ -18,8 +18,9 @@ from tickplant.books.market_books import MarketBooks
 from tickplant.derive.derivation import Bench, KeptStream, Moment, Settings, Stream
 from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, channels_of
 from tickplant.engine import publisher
+from tickplant.engine.message_memory import Begin
 from tickplant.engine.moments import Schedule
-from tickplant.engine.publisher import Begin, Publisher
+from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.kernels import direct

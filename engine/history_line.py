@@ -64,7 +64,7 @@ class HistoryLine:
                 epoch=request.epoch,
                 first=request.first,
                 count=min(request.last, interval.last) - request.first + 1,
-                producer=interval.source.producer.decode("ascii"),
+                producer=interval.source.producer,
                 schema=info.schema,
                 instrument=info.instrument,
                 price_scale=info.price_scale,

@@ -7,19 +7,20 @@ and asks for them (`router.py`), which is why recent messages are kept here, bou
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from tickplant.derive.series_sorter import SeriesSorter
+from tickplant.engine import message_kernels
 from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import Guard
-from tickplant.engine.retention import Origin, Past, Source, first_seq_of
+from tickplant.engine.message_memory import Begin, MessageMemory, Topic
+from tickplant.engine.native_send import native
+from tickplant.engine.retention import Origin
 from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.kernels import direct
@@ -29,83 +30,16 @@ from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import DTYPES, TICK, Schema
 from tickplant.records.schemas import FACTS
 from tickplant.runtime.config import EngineConfig
-from tickplant.wire import (
-    HEADER_BYTES,
-    MESSAGE_RECORDS,
-    TICK_CHANNELS,
-    TopicInfo,
-    make_topic,
-    pack_header,
-)
+from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 
 Records = NDArray[np.void]
 
 STALL_S: Final = 30.0
 """A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
 
-_MORE: Final = int(zmq.SNDMORE)  # an enumeration's `|` costs as much as a send
-_MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
-_KEPT_OVERHEAD_BYTES: Final = HEADER_BYTES + 240  # sizes of the Python objects around a payload
-_TAIL_RECORDS: Final = 2  # a quote is two
 SUBSCRIPTIONS_PER_TURN: Final = 100  # few, so that ticks do not wait while somebody sends thousands
 HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
 _NOBODY: Final = np.zeros(0, np.bool_)
-
-
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """One message that can be sent again. There are 100,000 of them, at which the collector need not look."""
-
-    first: int
-    last: int
-    header: bytes
-    payload: bytes
-    source: Source | None  # None: the store does not have it
-
-
-class Begin(NamedTuple):
-    """From which seq of whom on the records of a store are published on a topic in this life of the engine."""
-
-    producer: str
-    seq: int
-
-
-class Topic:
-    """One topic and what is kept of it."""
-
-    __slots__ = ("begin", "info", "kept", "name", "next_seq", "past", "source", "tail")
-
-    def __init__(self, info: TopicInfo) -> None:
-        self.name = info.topic.encode()
-        self.info = info  # as of its last message, but for `next_seq`: see `now`
-        self.next_seq = 0
-        self.source: Source | None = None  # of its last message
-        self.kept: deque[Kept] = deque()
-        self.past = Past()  # what is not kept any more
-        self.tail = b""  # last records, where no message is kept
-        self.begin: Begin | None = None
-
-    @property
-    def oldest(self) -> int:
-        """Topic sequence of the first record that is remembered."""
-        return self.kept[0].first if self.kept else self.next_seq
-
-    def now(self) -> TopicInfo:
-        """What there is to say of it."""
-        info = self.info
-        return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
-
-    def carry(self, info: TopicInfo, origin: Origin | None, producer: str) -> None:
-        """What comes next is of this instrument and origin; `producer` counts its seqs."""
-        if origin is None:
-            self.source = None
-        elif self.source is None or self.source.origin is not origin or self.source.info is not info:
-            self.source = Source(origin, info, producer)
-        self.info = info
-
-    def last_records(self, count: int) -> Records:
-        """Up to `count` of the last records; a quote is two, and no more are asked for."""
-        payload = self.kept[-1].payload if self.kept else self.tail
-        return np.frombuffer(payload, DTYPES[Schema(self.info.schema)])[-count:]
 
 
 class _Stream:
@@ -115,18 +49,16 @@ class _Stream:
         self.schema = schema
         self.channels = tuple(channels)
         self.sorter = SeriesSorter(schema, numbers)
-        self.routes: dict[int, tuple[Topic, TopicInfo]] = {}  # by instrument id * channels + channel
+        self.record_words = DTYPES[schema].itemsize // 8
+        self.route_of = np.full(0, -1, np.int32)  # by instrument id * channels + channel
         self.slots = np.full(0, -1, np.int32)
 
-    def reserve(self, instrument_id: int) -> None:
-        wanted = (instrument_id + 1) * len(self.channels)
-        if wanted > len(self.slots):
-            self.slots = np.full(2 * wanted, -1, np.int32)
-
-
-def _words(ticks: Records) -> fanout.Words:
-    """TICK records as rows of 64-bit words: the same memory, which must be contiguous."""
-    return np.ndarray((len(ticks), TICK.itemsize // 8), np.uint64, ticks)
+    def reserve(self, keys: int) -> None:
+        """Have room for so many of these."""
+        if keys > len(self.slots):
+            self.slots = np.full(2 * keys, -1, np.int32)
+            old, self.route_of = self.route_of, np.full(2 * keys, -1, np.int32)
+            self.route_of[: len(old)] = old
 
 
 class Publisher:
@@ -163,25 +95,17 @@ class Publisher:
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000
-        self.recovery_bytes = recovery_bytes
-        self.kept_bytes = 0
-        self.messages = 0
-        self.records = 0
         self.stalls = 0  # subscribers given up by a lossless publisher
-        self.published_bytes = 0
         self.by_name: dict[str, Topic] = {}
         self._instrument = instrument
         self.engine = engine
-        self._kept: deque[Topic] = deque()  # topic of every kept message, oldest first
-        self._lossless = lossless
         self._guard = guard
         self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
         self._carried = np.zeros(64, np.uint32)
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
-        some, masks = np.zeros(2, TICK), np.zeros(2, np.uint32)
-        self._tick_channels = direct(tick_channels, some, masks, self._carried)
-        self._group = direct(fanout.group, _words(some), some["instrument"], masks, 1, self._ticks.slots)
+        self._masks, self._ones = np.zeros(2, np.uint32), np.ones(2, np.uint32)
+        self._tick_channels = direct(tick_channels, np.zeros(2, TICK), self._masks, self._carried)
         self._derived = {
             schema: _Stream(schema, list(names.values()), list(names)) for schema, names in (channels or {}).items()
         }
@@ -197,6 +121,8 @@ class Publisher:
         except ConfigError:
             self.socket.close(0)
             raise
+        self._memory = MessageMemory(recovery_bytes, self.epoch, native(self.socket))
+        self._publish = message_kernels.prepared()
 
     def publish_ticks(
         self, ticks: Records, origin: Origin | None = None, *, highest: int = 0, begin: Begin | None = None
@@ -214,11 +140,12 @@ class Publisher:
         highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
         if highest >= len(self._carried):
             self._carried = grown(self._carried, 2 * highest)
-        masks, stream = np.empty(len(ticks), np.uint32), self._ticks
-        self._tick_channels(ticks, masks, self._carried)
-        stream.reserve(highest)
-        sorted_ = self._group(_words(ticks), ticks["instrument"], masks, len(stream.channels), stream.slots)
-        self._send_sorted(stream, *sorted_, origin, begin)
+        if len(ticks) > len(self._masks):
+            self._masks = np.zeros(2 * len(ticks), np.uint32)
+        stream = self._ticks
+        self._tick_channels(ticks, self._masks, self._carried)
+        stream.reserve((highest + 1) * len(stream.channels))
+        self._send(stream, ticks, ticks["instrument"], self._masks, len(stream.channels), origin, begin)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
@@ -227,16 +154,42 @@ class Publisher:
         if not len(records):
             return
         stream = self._derived[schema]
-        words, keys, starts = stream.sorter.sort(records)
-        self._send_sorted(stream, words, keys, starts, origin, begin)
+        keys, highest = stream.sorter.keys(records)
+        if len(records) > len(self._ones):
+            self._ones = np.ones(2 * len(records), np.uint32)
+        stream.reserve(highest + 1)
+        self._send(stream, records, keys, self._ones, 1, origin, begin)
+
+    @property
+    def messages(self) -> int:
+        """Sent so far."""
+        return self._memory.counted(message_kernels.MESSAGES)
+
+    @property
+    def records(self) -> int:
+        """Sent so far."""
+        return self._memory.counted(message_kernels.RECORDS)
+
+    @property
+    def published_bytes(self) -> int:
+        """Of headers and records, sent so far."""
+        return self._memory.counted(message_kernels.BYTES)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of messages that can be sent again."""
+        return self._memory.counted(message_kernels.KEPT_BYTES)
 
     def has_channel(self, instrument_id: int, channel: str) -> bool:
         """Whether there is such a topic of TICK records."""
-        return instrument_id * len(self._ticks.channels) + self._ticks.channels.index(channel) in self._ticks.routes
+        key = instrument_id * len(self._ticks.channels) + self._ticks.channels.index(channel)
+        return key < len(self._ticks.route_of) and bool(self._ticks.route_of[key] >= 0)
 
     def open_book(self, instrument_id: int) -> None:
         """Have the topic of a book, though it has no record yet."""
-        topic, info = self._open(self._ticks, self._book_key(instrument_id))
+        key = self._book_key(instrument_id)
+        self._ticks.reserve(key + 1)
+        topic, info = self._open(self._ticks, key)
         topic.info = info
 
     def _book_key(self, instrument_id: int) -> int:
@@ -245,11 +198,15 @@ class Publisher:
 
     def close_book(self, instrument_id: int) -> None:
         """Take back a topic that `open_book` has opened and that no record came to: its book is one of orders."""
-        topic, _ = self._ticks.routes.get(self._book_key(instrument_id), (None, None))
-        if topic and not topic.next_seq:
+        key, route_of = self._book_key(instrument_id), self._ticks.route_of
+        if key >= len(route_of) or route_of[key] < 0:
+            return
+        topic, _ = self._memory.routes[route_of[key]]
+        if not topic.next_seq:
             del self.by_name[topic.info.topic]
-            for key in [key for key, (known, _) in self._ticks.routes.items() if known is topic]:
-                del self._ticks.routes[key]
+            for other in np.flatnonzero(route_of >= 0).tolist():
+                if self._memory.routes[route_of[other]][0] is topic:
+                    route_of[other] = -1
 
     def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
         """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
@@ -280,89 +237,55 @@ class Publisher:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
 
-    def _send_sorted(
+    def _send(
         self,
         stream: _Stream,
-        rows: fanout.Words,
-        keys: NDArray[np.int64],
-        starts: NDArray[np.int64],
+        records: Records,
+        keys: NDArray[np.uint32],
+        masks: NDArray[np.uint32],
+        channels: int,
         origin: Origin | None,
         begin: Begin | None,
     ) -> None:
-        record_bytes = 8 * rows.shape[1]
-        data = rows.tobytes()
-        publish_ns = time.time_ns()
-        producer = origin.feed if origin and stream is self._ticks else self.engine
-        bounds = starts.tolist()
-        for i, key in enumerate(keys.tolist()):
-            topic, info = stream.routes.get(key) or self._open(stream, key)
-            topic.carry(info, origin, producer)
-            if begin:
-                topic.begin = topic.begin or begin
-            for start in range(bounds[i], bounds[i + 1], MESSAGE_RECORDS):
-                end = min(start + MESSAGE_RECORDS, bounds[i + 1])
-                self._send(topic, data[start * record_bytes : end * record_bytes], end - start, publish_ns)
-
-    def _send(self, topic: Topic, payload: bytes, count: int, publish_ns: int) -> None:
-        info = topic.info
-        first = topic.next_seq
-        source = topic.source
-        header = pack_header(
-            info.schema,
-            len(payload) // count,
-            count,
-            self.epoch,
-            first,
-            publish_ns,
-            info.instrument,
-            info.price_scale,
-            info.size_scale,
-            source.producer if source else b"",
-        )
-        send = self.socket.send
-        try:
-            send(topic.name, _MORE_NOW)
-        except zmq.Again:
-            self._wait(topic.name)
-        send(header, _MORE)
-        send(payload)
-        topic.next_seq = first + count
-        self.messages += 1
-        self.records += count
-        self.published_bytes += len(payload) + HEADER_BYTES
-        if topic.begin is None and source:
-            topic.begin = Begin(source.producer.decode("ascii"), first_seq_of(payload, count))
-        topic.kept.append(Kept(first, first + count - 1, header, payload, source))
-        self._kept.append(topic)
-        self.kept_bytes += len(payload) + _KEPT_OVERHEAD_BYTES
-        while self.kept_bytes > self.recovery_bytes:
-            self._forget()
-
-    def _wait(self, frame: bytes) -> None:
-        """Send the first frame of a message when every subscriber has room for it."""
-        deadline = time.monotonic() + STALL_S
+        """Send records of these keys and channels, as `message_kernels.publish` has it."""
+        words, publish_ns, number = np.frombuffer(records, np.int64), time.time_ns(), origin.number if origin else 0
+        place = row = 0
+        stalled_s: tuple[int, float] | None = None  # since when the next message waits: how many were sent, the time
         while True:
-            self._while_waiting()
-            time.sleep(0.002)
-            if time.monotonic() > deadline:
-                self.stalls += 1
-                self._lossless = False
-                self.socket.set(zmq.XPUB_NODROP, 0)
-            try:
-                self.socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
-            except zmq.Again:
-                continue
-            return
+            reason, place, row, key = self._publish(
+                *(words, stream.record_words, keys, masks, channels, stream.slots, stream.route_of),
+                *self._memory.tables(),
+                *(number, begin is not None, publish_ns, place, row),
+            )
+            if reason == message_kernels.DONE:
+                return
+            if reason == message_kernels.CARRY:
+                self._carry(stream, key, origin, begin)
+            elif reason == message_kernels.PAST:
+                self._memory.forget()
+            elif reason == message_kernels.FULL:
+                if stalled_s is None or stalled_s[0] != self.messages:
+                    stalled_s = self.messages, time.monotonic()
+                self._wait(stalled_s[1] + STALL_S)
+            else:
+                raise zmq.ZMQError(key)
 
-    def _forget(self) -> None:
-        """Drop the oldest kept message."""
-        topic = self._kept.popleft()
-        kept = topic.kept.popleft()
-        first, last, payload, source = kept.first, kept.last, kept.payload, kept.source
-        topic.past.forget(source, first, last, payload)
-        self.kept_bytes -= len(payload) + _KEPT_OVERHEAD_BYTES
-        if not topic.kept:
-            topic.tail = payload[-_TAIL_RECORDS * DTYPES[Schema(topic.info.schema)].itemsize :]
+    def _carry(self, stream: _Stream, key: int, origin: Origin | None, begin: Begin | None) -> None:
+        """What comes next of a key is of this origin."""
+        if stream.route_of[key] < 0:
+            self._open(stream, key)
+        route = int(stream.route_of[key])
+        topic, info = self._memory.routes[route]
+        producer = origin.feed if origin and stream is self._ticks else self.engine
+        topic.carry(info, route, origin, producer, begin)
+
+    def _wait(self, deadline_s: float) -> None:
+        """Wait a little for the subscriber who has no room; after the deadline none is waited for any more."""
+        self._while_waiting()
+        time.sleep(0.002)
+        if time.monotonic() > deadline_s:
+            self.stalls += 1
+            self.socket.set(zmq.XPUB_NODROP, 0)
 
     def _open(self, stream: _Stream, key: int) -> tuple[Topic, TopicInfo]:
         """The topic of an instrument and channel; a new id of the same symbol, with other scales, continues it."""
@@ -370,8 +293,10 @@ class Publisher:
         row = self._instrument(instrument_id)
         name = make_topic(row.venue, row.symbol, stream.channels[channel])
         info = TopicInfo(name, int(stream.schema), row.id, row.price_scale, row.size_scale, 0)
-        topic = self.by_name.setdefault(name, Topic(info))
-        stream.routes[key] = topic, info
+        topic = self.by_name.get(name)
+        if topic is None:
+            topic = self.by_name[name] = self._memory.add_topic(info)
+        stream.route_of[key] = self._memory.add_route(topic, info)
         return topic, info
 
 
@@ -380,11 +305,11 @@ def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
     for count in (1, 2):  # a column of one record is contiguous, which is another type
         ticks = np.zeros(count, TICK)
         fanout.survey(ticks["instrument"], _NOBODY)
-        fanout.group(_words(ticks), ticks["instrument"], np.ones(count, np.uint32), 1, np.full(2, -1, np.int32))
+    message_kernels.prepared()
     for schema, names in channels.items():
         if names:
             records = np.zeros(1, DTYPES[schema])
             if FACTS[schema].series:
                 records[FACTS[schema].series] = next(iter(names))
-            SeriesSorter(schema, list(names)).sort(records)
+            SeriesSorter(schema, list(names)).keys(records)
     tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))

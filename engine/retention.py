@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import deque
+from itertools import count
 from typing import Final, NamedTuple
 
 from tickplant.wire import TopicInfo
@@ -24,27 +25,24 @@ MARKS: Final = 256
 STRETCHES: Final = 8
 """Of one topic; beyond it the oldest goes."""
 
-_SEQ_BYTES: Final = 8  # the last field of every record
+_numbers = count(1)
 
 
 class Origin:
-    """A feed's stream for as long as it is published without a hole; compared by identity."""
+    """A feed's stream for as long as it is published without a hole; `number` is its own, from 1 on."""
 
-    __slots__ = ("feed",)
+    __slots__ = ("feed", "number")
 
     def __init__(self, feed: str) -> None:
         self.feed = feed
+        self.number = next(_numbers)
 
 
-class Source:
-    """What a topic carries for a while: the records of one instrument from one origin; compared by identity."""
+class Source(NamedTuple):
+    """What a topic carries for a while: the records of one instrument from one origin."""
 
-    __slots__ = ("info", "origin", "producer")
-
-    def __init__(self, origin: Origin, info: TopicInfo, producer: str) -> None:
-        self.origin = origin
-        self.info = info
-        self.producer = producer.encode("ascii")  # whose seqs the records have: the feed, or the engine
+    info: TopicInfo
+    producer: str  # whose seqs the records have: the feed, or the engine
 
 
 class Interval(NamedTuple):
@@ -65,35 +63,40 @@ class _Stretch:
         self.sequences = array("q", (first,))  # of the topic
         self.seqs = array("q", (first_seq,))  # of the producer
 
-    def extend(self, last: int, last_seq: int) -> None:
-        """It goes on up to there."""
+    def extend(self, last: int, last_seq: int) -> int:
+        """It goes on up to there. Returns the seq of the mark before that."""
         sequences, seqs = self.sequences, self.seqs
         if len(seqs) > 1 and last_seq - seqs[-2] < STRIDE_RECORDS:
             sequences[-1], seqs[-1] = last, last_seq
-            return
+            return seqs[-2]
         sequences.append(last)
         seqs.append(last_seq)
         if len(seqs) > MARKS:
             for marks in (sequences, seqs):
                 del marks[1 : MARKS // 2 : 2]
+        return seqs[-2]
 
 
 class Past:
     """What was forgotten of one topic."""
 
-    __slots__ = ("_source", "_stretches")
+    __slots__ = ("_stretches",)
 
     def __init__(self) -> None:
         self._stretches: deque[_Stretch] = deque(maxlen=STRETCHES)
-        self._source: Source | None = None  # of the last message that was forgotten
 
-    def forget(self, source: Source | None, first: int, last: int, payload: bytes) -> None:
-        """A message with the topic sequences `first` to `last` is forgotten; those before it have been."""
-        if source is not None:
-            if source is not self._source:
-                self._stretches.append(_Stretch(source, first, first_seq_of(payload, last - first + 1)))
-            self._stretches[-1].extend(last, _seq(payload))
-        self._source = source
+    def begin(self, source: Source, first: int, first_seq: int) -> None:
+        """What is forgotten next begins a stretch: its first topic sequence, and its seq there."""
+        self._stretches.append(_Stretch(source, first, first_seq))
+
+    def extend(self, last: int, last_seq: int) -> int:
+        """The stretch goes on up to there. Returns the seq of its last mark that stays; the end moves."""
+        return self._stretches[-1].extend(last, last_seq)
+
+    def settle(self, last: int, last_seq: int) -> None:
+        """The end of the last stretch, if there is one, has moved there without a mark."""
+        if self._stretches:
+            self._stretches[-1].sequences[-1], self._stretches[-1].seqs[-1] = last, last_seq
 
     def interval(self, sequence: int) -> Interval | None:
         """What holds this topic sequence; None where the store does not."""
@@ -110,13 +113,3 @@ class Past:
             if sequence <= stretch.sequences[-1]:
                 return max(sequence, stretch.sequences[0])
         return max(sequence, oldest)
-
-
-def first_seq_of(payload: bytes, records: int) -> int:
-    """The seq of the first of so many records."""
-    return _seq(payload[: len(payload) // records])
-
-
-def _seq(payload: bytes) -> int:
-    """The seq of the last record."""
-    return int.from_bytes(payload[-_SEQ_BYTES:], "little")

@@ -9,7 +9,6 @@ to another process (`history_line.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -20,7 +19,8 @@ from tickplant.derive.registry import BY_SCHEMA
 from tickplant.engine.client_sockets import bind, descriptor, restrict
 from tickplant.engine.guard import REQUEST_FRAMES, Guard
 from tickplant.engine.history_line import Envelope, HistoryLine
-from tickplant.engine.publisher import Publisher, Topic
+from tickplant.engine.message_memory import Topic
+from tickplant.engine.publisher import Publisher
 from tickplant.errors import ConfigError
 from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.runtime.config import EngineConfig
@@ -211,19 +211,7 @@ class Router:
         return self._publisher.by_name.get(f"{base}.orders") if channel == "book" else None
 
     def _range(self, request: GetRange, topic: Topic) -> tuple[Reply, list[bytes]]:
-        # Messages hold at least one record, so the one with `first` is at most that many places from either end.
-        skip = max(0, len(topic.kept) - (topic.next_seq - request.first))
-        frames: list[bytes] = []
-        size = 0
-        first = last = request.first
-        for kept in islice(topic.kept, skip, None):
-            if kept.last < request.first:
-                continue
-            if kept.first > request.last or size >= REPLY_BYTES:
-                break
-            if not frames:
-                first = kept.first
-            frames += (kept.header, kept.payload)
-            size += len(kept.payload)
-            last = kept.last
-        return Range(request.id, self._publisher.epoch, request.topic, first, last, len(frames) // 2), frames
+        kept = topic.messages(request.first, request.last, REPLY_BYTES)
+        frames = [frame for message in kept for frame in (message.header, message.payload)]
+        reply = Range(request.id, self._publisher.epoch, request.topic, kept[0].first, kept[-1].last, len(kept))
+        return reply, frames

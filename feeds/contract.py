@@ -57,6 +57,7 @@ class FeedContext(msgspec.Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...] | None  # None records every symbol that occurs, as from a recording
     channels: tuple[str, ...]  # what to subscribe to; whatever else arrives is recorded too
     resolve: Resolver
+    expect: Callable[[Sequence[tuple[str, int | None, int | None]]], None] = lambda _: None  # many are resolved next
     known: Callable[[str], Instrument | None] = lambda _: None  # newest instrument of a symbol, of an earlier process
     live: bool = True  # False: events come from a recording, and nobody can be asked
     secrets: Mapping[str, str] = {}  # of the configured credential, by name: for Send and Request with `secret`

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -38,7 +38,7 @@ from tickplant.records import ages, notes
 from tickplant.records.layouts import Schema
 from tickplant.runtime import credentials
 from tickplant.runtime.child_process import child_process, settle
-from tickplant.runtime.control import ChangeSymbols, Resync, Stop, SymbolChanged
+from tickplant.runtime.control import ChangeSymbols, Register, Resync, Stop, SymbolChanged
 from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.job_specs import FeedSpec, Live
 from tickplant.shm.ring import Ring
@@ -63,12 +63,27 @@ class Directory:
         self._price_scale = DEFAULT_SCALE if config.price_scale is None else config.price_scale
         self._size_scale = DEFAULT_SCALE if config.size_scale is None else config.size_scale
         self._symbols: dict[int, str] = {}
+        self._expected: dict[tuple[str, int, int], Instrument] = {}  # registered by `expect`
         self._discover = spec.discover
 
     def resolve(
         self, symbol: str, price_scale: int | None, size_scale: int | None, /, *, exact: bool = False
     ) -> Instrument:
         """See contract.Resolver. Waits for the supervisor. Raises ControlError."""
+        scales = self._scales(symbol, price_scale, size_scale, exact=exact)
+        instrument = self._expected.get((symbol, *scales)) or self._client.register(self._venue, symbol, *scales)
+        self._symbols[instrument.id] = symbol
+        return instrument
+
+    def expect(self, wanted: Sequence[tuple[str, int | None, int | None]]) -> None:
+        """Register together what is about to be resolved: symbols with their scales. Raises ControlError."""
+        keys = [(symbol, *self._scales(symbol, *scales)) for symbol, *scales in wanted]
+        rows = self._client.register_all([Register(self._venue, *key) for key in keys])
+        self._expected |= dict(zip(keys, rows, strict=True))
+
+    def _scales(
+        self, symbol: str, price_scale: int | None, size_scale: int | None, *, exact: bool = False
+    ) -> tuple[int, int]:
         newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
         if newest is not None and self._discover:
             # A recording need not hold the instrument data: what is registered then tells the scales.
@@ -79,10 +94,8 @@ class Directory:
             self._size_scale if size_scale is None else size_scale,
         )
         if newest is not None and newest.covers(*scales):
-            scales = newest.price_scale, newest.size_scale
-        instrument = self._client.register(self._venue, symbol, *scales)
-        self._symbols[instrument.id] = symbol
-        return instrument
+            return newest.price_scale, newest.size_scale
+        return scales
 
     def known(self, symbol: str) -> Instrument | None:
         """The newest id of a symbol that is registered already. Raises StoreError."""
@@ -186,6 +199,7 @@ def _make_source(
         symbols=None if spec.discover else config.symbols,
         channels=config.channels,
         resolve=directory.resolve,
+        expect=directory.expect,
         known=directory.known,
         live=isinstance(spec.source, Live),
         secrets=secrets,

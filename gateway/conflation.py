@@ -1,7 +1,7 @@
 """At most one event a topic in so many milliseconds: what is kept of the messages between.
 
-Of `quote`, `bbo` and bars the last record of each kind and side; of `book` the last size of each level; of all other
-topics every record.
+Of `quote`, `bbo`, bars and values the last record of each kind and side (`records/latest.py`); of `book` the last size
+of each level; of all other topics every record.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import Event, levels_event, records_event
+from tickplant.records.latest import latest_ones
 from tickplant.records.layouts import Kind, Schema, Side
 from tickplant.records.merge import join_records
 
@@ -66,18 +67,9 @@ class Conflation:
             return Gathered(topic, last.epoch, end_seq, _levels(messages))
         records = join_records([message.records for message in messages])
         if channel == "quote" or last.schema is not Schema.TICK:
-            records = _last_ones(records)
+            records = latest_ones(records)
         whole = msgspec.structs.replace(last, records=records, first_seq=first.first_seq)
         return Gathered(topic, last.epoch, end_seq, records_event(whole, end_seq - first.first_seq))
-
-
-def _last_ones(records: Records) -> Records:
-    """The last record of each kind and side, in order."""
-    if "kind" not in (records.dtype.names or ()):
-        return records[-1:]
-    keys = records["kind"].astype(np.int64) << 8 | records["side"]
-    _, last = np.unique(keys[::-1], return_index=True)
-    return records[np.sort(len(records) - 1 - last)]
 
 
 def _levels(messages: list[Message]) -> Event | None:

@@ -231,14 +231,14 @@ class InstrumentLife:
             names = ", ".join(gone[:NAMED]) + (", …" if len(gone) > NAMED else "")
             self._fail(f"no longer listed: {names}; there is nothing left to record for this feed")
             return
-        for symbol in self._symbols:
-            if symbol in gone:
-                self._delist(symbol, ts_ns)
-            elif symbol not in self._market.listings.by_symbol:
-                self._market.listings.add(symbol)
+        left = frozenset(gone)
+        known = self._market.listings.by_symbol
+        for symbol in gone:
+            self._delist(symbol, ts_ns)
+        self._market.listings.add_all([each for each in self._symbols if each not in left and each not in known])
         self.ready = True
         for symbol in self._symbols:
-            if symbol not in gone:
+            if symbol not in left:
                 self._apply(listed[symbol], ts_ns)
         if gone:
             self._not_before_ns = ts_ns + FIRST_DELAY_NS

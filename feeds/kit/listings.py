@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -62,6 +62,7 @@ class Listings:
         self._symbols = None if context.symbols is None else frozenset(context.symbols)
         self._removed: dict[str, Listing | None] = {}  # symbols that are recorded no longer, at somebody's wish
         self._resolve = context.resolve
+        self._expect = context.expect
         self._new_book = new_book
 
     def add(self, symbol: str) -> Listing:
@@ -80,6 +81,12 @@ class Listings:
         if symbol in self.before:
             self._go_on(listing, *self.before[symbol])
         return listing
+
+    def add_all(self, symbols: Sequence[str]) -> None:
+        """`add` each; those that are new are registered together."""
+        self._expect([(symbol, *self.stated_scales.get(symbol, (None, None))) for symbol in symbols])
+        for symbol in symbols:
+            self.add(symbol)
 
     def resolve(self, symbol: str, *, exact: bool = False) -> Instrument:
         """The instrument of a symbol at the scales that the venue has stated; see Resolver."""

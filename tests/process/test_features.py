@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 import zmq
 from listener import Listener
-from plant_process import DEMO, PlantProcess, free_port, plant, tickplant, wait_for
+from plant_process import DEMO, PlantProcess, free_port, plant, relay, tickplant, wait_for
 
 from tickplant.records.layouts import VALUE, Schema
 from tickplant.store.reader import Store
@@ -56,15 +56,9 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "linear_model.py"
 def relayed(up: PlantProcess) -> Iterator[str]:
     """The address at which a relay publishes, while this is open."""
     address = f"ipc://{up.file.parent}/arrow"
-    words = ["features", "momentum", "-c", str(up.file), "--publish", address, "--source", up.publish]
-    process = subprocess.Popen([sys.executable, "-m", "tickplant", *words], stderr=subprocess.PIPE)
-    try:
-        assert process.stderr is not None
-        assert b"publishing momentum 3" in process.stderr.readline()
+    words = "features", "momentum", "-c", up.file, "--publish", address, "--source", up.publish
+    with relay(*words, says=b"publishing momentum 3"):
         yield address
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
 
 
 @contextmanager
@@ -117,9 +111,9 @@ def test_a_set_is_the_same_live_as_arrow_from_history_and_on_a_replay(tmp_path: 
         wait_for("values", lambda: counter("values") > 0)
         wait_for("the set", lambda: "feature_momentum-3-1.trade" in (up.data_dir / "series.jsonl").read_text())
         with (
-            relayed(up) as relay,
-            received(relay, b"feature.momentum.binance.BTCUSDT") as tables,
-            served(up, relay) as model,
+            relayed(up) as source,
+            received(source, b"feature.momentum.binance.BTCUSDT") as tables,
+            served(up, source) as model,
             received(model, b"prediction.momentum.binance.BTCUSDT") as predictions,
         ):
             wait_for_more()

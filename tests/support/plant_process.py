@@ -63,6 +63,21 @@ def tickplant(*words: str | Path, timeout_s: float = DEADLINE_S, **options: Any)
     )
 
 
+@contextlib.contextmanager
+def relay(*words: str | Path, says: bytes) -> Iterator[None]:
+    """A command that publishes what a plant gives, from its first line, which has `says`, until the block ends."""
+    command = [sys.executable, "-m", "tickplant", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert says in line, line
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE_S)
+
+
 def shared_memory() -> set[str]:
     """Segments of any plant on this machine."""
     return {path.name for path in Path("/dev/shm").glob("tickplant-*")}

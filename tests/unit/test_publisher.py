@@ -16,7 +16,8 @@ from tickplant.derive.derivation import Settings
 from tickplant.derive.registry import channels_of
 from tickplant.engine import publisher as publisher_module
 from tickplant.engine.client_sockets import check_exposed
-from tickplant.engine.publisher import Begin, Publisher
+from tickplant.engine.message_memory import Begin
+from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "symbols": ("feed_symbols", "Add symbols to a feed that runs, remove some, or list them."),
     "config": ("plant", "Look at the configuration."),
     "tail": ("live", "Attach and print live records of TOPICS."),
+    "conflate": ("conflate", "Publish the latest of TOPICS of a running plant, at most every so many milliseconds."),
     "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
     "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
     "derive": ("indicate", "Compute indicator NAME over what is stored, or list the indicators there are."),

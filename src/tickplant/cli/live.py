@@ -22,7 +22,7 @@ from tickplant.cli.options import (
     data_dir_of,
     data_option,
     json_option,
-    load_config,
+    live_address,
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
@@ -43,13 +43,6 @@ from tickplant.wire import TICK_CHANNELS
 ADDRESS = click.option(
     "--address", default=None, help=f"PUB address.  [default: that of the configuration, else {DEFAULT_PUBLISH}]"
 )
-
-
-def _address(address: str | None, file: Path | None) -> str:
-    if address:
-        return address
-    engines = load_config(file).engines
-    return next((engine.publish for engine in engines.values()), DEFAULT_PUBLISH)
 
 
 @click.command()
@@ -81,7 +74,7 @@ def tail(
     trade, agg_trade, quote, book, status, bbo, bar_1s, bar_1m. Without a topic: everything.
     """
     left = count
-    with subscribe(*topics, address=_address(address, file), snapshot=snapshot, timeout=timeout) as messages:
+    with subscribe(*topics, address=live_address(address, file), snapshot=snapshot, timeout=timeout) as messages:
         _check_topics(messages, topics)
         for message in messages:
             if message.kind == "lost":
@@ -224,7 +217,7 @@ def book(
     elif crossed == "match":
         raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
     else:
-        found = fetch_book(venue, symbol, address=_address(address, file), orders=orders)
+        found = fetch_book(venue, symbol, address=live_address(address, file), orders=orders)
     if as_json:
         say_json(found.shown(depth))
         return

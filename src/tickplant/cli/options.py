@@ -120,6 +120,15 @@ def load_config(file: Path | None) -> Config:
     return config.load(file)
 
 
+def live_address(address: str | None, file: Path | None) -> str:
+    """Where the engine publishes that a command means."""
+    if address:
+        return address
+    from tickplant.runtime.config import DEFAULT_PUBLISH  # noqa: PLC0415
+
+    return next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
+
+
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
     """The data directory that a command means."""
     return data_dir.resolve() if data_dir is not None else load_config(file).data_dir

@@ -101,6 +101,7 @@ class Follower:
 
     def on_message(self, header: Header, payload: bytes) -> list[Message]:
         """A live message."""
+        self._like = self._like or header
         if self.waiting is not None:
             self._backlog.append((header, payload))
             self._backlog_bytes += len(payload)

@@ -78,22 +78,31 @@ class SeriesSorter:
             fanout.group, *none, self._masks, 1, self._slots
         )
 
-    def sort(self, records: Records) -> tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]:
-        """As `fanout.group`: rows of words; keys, `id * len(numbers) + place of the number`; where each begins.
+    def keys(self, records: Records) -> tuple[NDArray[np.uint32], int]:
+        """Of each record, `id * len(numbers) + place of the number`; and the highest one.
 
         Raises KeyError for a record of a series that was not named.
         """
-        count = len(records)
-        if count > len(self._masks):
-            self._masks = np.ones(2 * count, np.uint32)
-        words = np.ascontiguousarray(records).view(np.uint64).reshape(count, -1)
-        keys = np.empty(count, np.uint32)
-        highest = self._keys_of(words, self._instrument, self._series, self._sorted, self._places, keys)
+        keys = np.empty(len(records), np.uint32)
+        tables = self._instrument, self._series, self._sorted, self._places
+        highest = self._keys_of(_words(records), *tables, keys)
         if highest < 0:
             raise KeyError(f"a record of a series of {self._schema.name} that was not named")
+        return keys, highest
+
+    def sort(self, records: Records) -> tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]:
+        """As `fanout.group`: rows of words; keys as above; where each begins. Raises KeyError likewise."""
+        keys, highest = self.keys(records)
+        if len(records) > len(self._masks):
+            self._masks = np.ones(2 * len(records), np.uint32)
         if highest >= len(self._slots):
             self._slots = np.full(2 * highest, -1, np.int32)
-        return self._group(words, keys, self._masks[:count], 1, self._slots)
+        return self._group(_words(records), keys, self._masks[: len(records)], 1, self._slots)
+
+
+def _words(records: Records) -> fanout.Words:
+    """The records as rows of words."""
+    return np.ascontiguousarray(records).view(np.uint64).reshape(len(records), -1)
 
 
 def _place_of(schema: Schema, name: str) -> Places:

@@ -25,24 +25,23 @@ def survey(instruments: NDArray[np.uint32], seen: NDArray[np.bool_]) -> tuple[in
 
 
 @kernel
-def group(
-    words: Words, instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
-) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
-    """Sort records by instrument and channel; the order within each is kept, topics come by first appearance.
+def order(
+    instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Order records by instrument and channel; the order within each is kept, topics come by first appearance.
 
     Args:
-        words: the records as rows of u8.
         instruments: instrument id of each.
-        masks: channels of each, as bits.
+        masks: channels of each, as bits; may be longer.
         channels: how many channels there are.
         slots: scratch of -1, at least `(highest id + 1) * channels` long; left as it was found.
 
     Returns:
-        The rows sorted, a record once for each of its channels; the topics, `id * channels + channel`; and where each
-        topic's rows begin, with the end of the last one.
+        The places of the records in this order, a record once for each of its channels; the topics,
+        `id * channels + channel`; and where each topic's records begin, with the end of the last one.
     """
     total = 0
-    for i in range(len(words)):
+    for i in range(len(instruments)):
         mask = masks[i]
         while mask:
             total += 1
@@ -50,7 +49,7 @@ def group(
     topics = np.empty(total, np.int64)
     starts = np.zeros(total + 1, np.int64)
     count = 0
-    for i in range(len(words)):
+    for i in range(len(instruments)):
         for channel in range(channels):
             if (masks[i] >> channel) & 1:
                 topic = np.int64(instruments[i]) * channels + channel
@@ -64,15 +63,37 @@ def group(
     for slot in range(count):
         starts[slot + 1] += starts[slot]
     ends = starts[:count].copy()
-    rows = np.empty((total, words.shape[1]), np.uint64)
-    for i in range(len(words)):
+    places = np.empty(total, np.int64)
+    for i in range(len(instruments)):
         for channel in range(channels):
             if (masks[i] >> channel) & 1:
                 slot = slots[np.int64(instruments[i]) * channels + channel]
-                at = ends[slot]
-                for j in range(words.shape[1]):
-                    rows[at, j] = words[i, j]
-                ends[slot] = at + 1
+                places[ends[slot]] = i
+                ends[slot] += 1
     for slot in range(count):
         slots[topics[slot]] = -1
-    return rows, topics[:count], starts[: count + 1]
+    return places, topics[:count], starts[: count + 1]
+
+
+@kernel
+def group(
+    words: Words, instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
+) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
+    """Sort records by instrument and channel, see `order`.
+
+    Args:
+        words: the records as rows of u8.
+        instruments: see `order`.
+        masks: …
+        channels: …
+        slots: …
+
+    Returns:
+        The rows sorted; the topics; and where each topic's rows begin.
+    """
+    places, topics, starts = order(instruments, masks, channels, slots)
+    rows = np.empty((len(places), words.shape[1]), np.uint64)
+    for i in range(len(places)):
+        for j in range(words.shape[1]):
+            rows[i, j] = words[places[i], j]
+    return rows, topics, starts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import zmq
 
@@ -28,6 +29,9 @@ from tickplant.runtime.control import (
     decode,
     encode,
 )
+
+_TOGETHER: Final = 500
+"""Registrations on their way: the line holds twice as many messages."""
 
 
 class ControlClient:
@@ -84,11 +88,31 @@ class ControlClient:
         self, venue: str, symbol: str, price_scale: int, size_scale: int, *, timeout_s: float = 10.0
     ) -> Instrument:
         """The instrument of a symbol, registered if new. Waits for the supervisor. Raises ControlError."""
-        self.send(Register(venue, symbol, price_scale, size_scale))
-        reply = self._wait_for((Registered, Refused), timeout_s, f"registering {venue} {symbol}")
-        if isinstance(reply, Registered):
-            return reply.instrument
-        raise ControlError(f"{venue} {symbol}: {getattr(reply, 'reason', reply)}")
+        return self.register_all([Register(venue, symbol, price_scale, size_scale)], timeout_s=timeout_s)[0]
+
+    def register_all(self, wanted: Sequence[Register], *, timeout_s: float = 10.0) -> list[Instrument]:
+        """The instruments of many symbols, in order, registered if new. Waits for the supervisor. Raises ControlError.
+
+        The supervisor makes those that it finds together durable together, where one by one each waits for the disk.
+        `timeout_s` is for a part of them, as many as may be on their way.
+        """
+        found: list[Instrument] = []
+        for begin in range(0, len(wanted), _TOGETHER):
+            part = wanted[begin : begin + _TOGETHER]
+            for one in part:
+                self.send(one)
+            deadline = time.monotonic() + timeout_s
+            replies = [
+                self._wait_for(
+                    (Registered, Refused), deadline - time.monotonic(), f"registering {one.venue} {one.symbol}"
+                )
+                for one in part  # all, whatever they say: none must answer a later question
+            ]
+            for one, reply in zip(part, replies, strict=True):
+                if not isinstance(reply, Registered):
+                    raise ControlError(f"{one.venue} {one.symbol}: {getattr(reply, 'reason', reply)}")
+                found.append(reply.instrument)
+        return found
 
     def request(self, message: Message, *, timeout_s: float = 5.0) -> Message:
         """Send a command and wait for its answer. Raises ControlError where none comes or it is refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ from tickplant.sim.order_flow import (
     advance,
 )
 from tickplant.sim.sim_source import Traded
+
+_WHOLE_TABLES: Final = 256
+"""Fewer symbols than this draw from TABLE order sizes each, more from about as many together: else they take GiB."""
+_LEAST_LOTS: Final = 256
 
 
 class Market:
@@ -111,7 +116,7 @@ def _open(
     levels = min(levels, window // 2)
     slots = 1 << (4 * window - 1).bit_length()
     # Order sizes: log-normal, with one in thirty from a power law. Distances: half at the touch, else a power law.
-    shape = (symbols, TABLE)
+    shape = (symbols, max(_LEAST_LOTS, TABLE >> (symbols // _WHOLE_TABLES).bit_length()))
     lots = np.exp(random.normal(0.0, 1.2, shape)) * (1.0 + (random.random(shape) < 1 / 30) * random.pareto(1.5, shape))
     typical = np.array([[one.typical_lots] for one in instruments])
     far = np.minimum(1.0 + random.pareto(0.5, TABLE), window - 1.0)

@@ -89,7 +89,7 @@ class State(NamedTuple):
     clock: NDArray[np.int64]  # [4]
     excitement: NDArray[np.float64]  # [1]
     intervals: NDArray[np.int64]  # [K] ns
-    lots: NDArray[np.int64]  # [S, TABLE] order sizes
+    lots: NDArray[np.int64]  # [S, a power of two, TABLE at most] order sizes
     distances: NDArray[np.int64]  # [TABLE] from the best price, ticks
     gaps: NDArray[np.float64]  # [TABLE] waiting times, mean 1
     picks: NDArray[np.int64]  # [TABLE] symbols by weight
@@ -172,7 +172,7 @@ def _add(state: State, symbol: int, side: int, distance: int) -> None:
         tick = best - outward * (1 + _draw(state.random, spread - 1))
     if tick < 1 or not _is_free(state, symbol, side, tick):
         return
-    size = state.sizes[symbol, side, tick & mask] + state.lots[symbol, _draw(state.random, TABLE)]
+    size = state.sizes[symbol, side, tick & mask] + state.lots[symbol, _draw(state.random, state.lots.shape[1])]
     _set_level(state, symbol, side, tick, size)
     if (tick - best) * outward < 0:
         _move_best(state, symbol, side, tick)
@@ -186,7 +186,7 @@ def _cancel(state: State, symbol: int, side: int, distance: int) -> None:
     if tick < 0:
         return
     size = state.sizes[symbol, side, tick & (state.sizes.shape[2] - 1)]
-    left = max(0, size - state.lots[symbol, _draw(state.random, TABLE)]) if _draw(state.random, 2) else 0
+    left = max(0, size - state.lots[symbol, _draw(state.random, state.lots.shape[1])]) if _draw(state.random, 2) else 0
     if left == 0 and state.filled[symbol, side] <= MIN_LEVELS:
         return
     _set_level(state, symbol, side, tick, left)
@@ -206,7 +206,7 @@ def _put(rows: NDArray[np.void], at: int, kind: int, symbol: int, time: int, ide
 def _market_order(state: State, symbol: int, side: int, time: int, rows: NDArray[np.void], used: int) -> int:
     """Trade against `side` of the book; returns the rows used. One aggregate per level, one to three trades in it."""
     mask = state.sizes.shape[2] - 1
-    left = state.lots[symbol, _draw(state.random, TABLE)] * (1 + 15 * (_draw(state.random, 12) == 0))
+    left = state.lots[symbol, _draw(state.random, state.lots.shape[1])] * (1 + 15 * (_draw(state.random, 12) == 0))
     for _ in range(MAX_SWEEP):
         tick = state.best[symbol, side]
         there = state.sizes[symbol, side, tick & mask]

@@ -93,8 +93,9 @@ class PreparedMarket(LiveMarket):
         super().prepare()
         wanted = self._pace.prepared_messages or 1
         blocks, count = [], 0
+        needed = self.printer.needs(self._carried)
         while count < wanted:
-            for rows, _ in self.market.advance(self.market.next_ns, self.printer.needs(self._carried)):
+            for rows, _ in self.market.advance(self.market.next_ns, needed):
                 blocks.append(rows[self._carried[rows["symbol"] * self.market.kinds + rows["kind"]]])
                 count += len(blocks[-1])
         self._rows = np.concatenate(blocks)[:wanted]

@@ -1,0 +1,279 @@
+"""The kernel that publishes a batch: headers are written, messages kept and sent, the oldest ones forgotten.
+
+A *topic* is a row of TOPIC. A *route* is what an instrument id and a channel lead to: a topic, and the facts of the
+instrument that its headers state; ids of one symbol lead to one topic. A message is kept as its header and its records
+in `memory`, words of 8 bytes which are written round and round, and as a row of MESSAGE. The kernel stops where it
+needs Python and says why; called again with the place that it gave, it goes on there.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from tickplant.engine.native_send import send_frame
+from tickplant.kernels import direct, kernel
+from tickplant.records import fanout
+from tickplant.records.layouts import TICK
+from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS
+
+Records = NDArray[np.void]
+Words = NDArray[np.int64]
+Numbers = NDArray[np.int32]
+
+TOPIC: Final = np.dtype(
+    [
+        ("name", "<i8"),  # where it begins among the names, and its length
+        ("name_bytes", "<i8"),
+        ("next_seq", "<i8"),
+        ("oldest", "<i8"),  # topic sequence of the first record that is kept
+        ("newest", "<i8"),  # number of the last message, -1 where none is kept
+        ("origin", "<i8"),  # of what comes next, 0: it is in no store
+        ("begin_seq", "<i8"),  # `seq` of the first record that is in a store; -1: none was
+        ("past_origin", "<i8"),  # of the message that was forgotten last
+        ("past_end", "<i8"),  # of the last one forgotten that is in a store: topic sequence and seq at its end, route
+        ("past_seq", "<i8"),
+        ("past_mark", "<i8"),  # seq of the last mark that stays, see `retention`
+        ("past_route", "<i4"),
+        ("route", "<i4"),  # of what comes next
+        ("tail_words", "<i8"),  # of its last records, where no message is kept
+    ]
+)
+MESSAGE: Final = np.dtype(
+    [
+        ("begin", "<i8"),  # of its header in the memory, in words; the records follow
+        ("first", "<i8"),  # topic sequence
+        ("previous", "<i8"),  # number of the one before of the same topic; that one may be forgotten
+        ("origin", "<i8"),
+        ("topic", "<i4"),
+        ("route", "<i4"),
+        ("records", "<i4"),
+        ("words", "<i4"),  # of the records
+    ]
+)
+"""By number modulo the length of the table; numbers count from 0 on."""
+
+NEXT, OLDEST, HEAD, KEPT_BYTES, MOST_BYTES, STRIDE, MESSAGES, RECORDS, BYTES, SEND, ERROR, SOCKET = range(12)
+"""Places in `state`: numbers of the next message and of the oldest that is kept; where the next one is written; bytes
+that are kept, and a bound on them; how far marks are apart; what was sent so far; and see `native_send`."""
+STATE_SIZE: Final = 12
+
+DONE: Final = 0
+CARRY: Final = 1
+"""What a topic carries changes, or it is not known yet."""
+PAST: Final = 2
+"""A mark is due before the oldest message may be forgotten."""
+FULL: Final = 3
+"""A subscriber has no room, and is to be waited for."""
+FAILED: Final = 4
+
+HEADER_WORDS: Final = HEADER_BYTES // 8
+TAIL_RECORDS: Final = 2  # a quote is two
+MESSAGE_BYTES: Final = MESSAGE.itemsize
+_COUNT_SHIFT: Final = 32  # of the number of records, in word 1 of a header
+_COUNT_WORD: Final = 1
+_FIRST_WORD: Final = 3
+_TIME_WORD: Final = 4
+_MORE: Final = int(zmq.SNDMORE)
+_MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
+_AGAIN: Final = -errno.EAGAIN
+
+
+@kernel
+def forget(topics: Records, messages: Records, memory: Words, tails: Words, state: Words, noted: bool) -> bool:
+    """Forget the oldest message. False: a mark is due first, unless it was `noted`; nothing was done then."""
+    number = state[OLDEST]
+    message = messages[number % len(messages)]
+    topic = topics[message["topic"]]
+    last = message["first"] + message["records"] - 1
+    end = message["begin"] + HEADER_WORDS + message["words"]
+    seq = memory[end - 1]
+    origin = message["origin"]
+    if not noted and origin != 0:
+        same = origin == topic["past_origin"] and message["route"] == topic["past_route"]
+        if not same or seq - topic["past_mark"] >= state[STRIDE]:
+            return False
+    topic["past_origin"] = origin
+    if origin != 0:
+        topic["past_route"] = message["route"]
+        topic["past_end"] = last
+        topic["past_seq"] = seq
+    topic["oldest"] = last + 1
+    if topic["newest"] == number:
+        topic["newest"] = -1
+        count = message["words"] // message["records"] * min(TAIL_RECORDS, message["records"])
+        topic["tail_words"] = count
+        for k in range(count):
+            tails[message["topic"], k] = memory[end - count + k]
+    state[KEPT_BYTES] -= 8 * (HEADER_WORDS + message["words"]) + MESSAGE_BYTES
+    state[OLDEST] = number + 1
+    return True
+
+
+@kernel
+def publish(
+    words: Words,
+    width: int,
+    keys: NDArray[np.uint32],
+    masks: NDArray[np.uint32],
+    channels: int,
+    slots: Numbers,
+    route_of: Numbers,
+    topic_of: Numbers,
+    topics: Records,
+    headers: Words,
+    names: NDArray[np.uint8],
+    messages: Records,
+    memory: Words,
+    tails: Words,
+    state: Words,
+    origin: int,
+    begins: bool,
+    publish_ns: int,
+    place: int,
+    row: int,
+) -> tuple[int, int, int, int]:
+    """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
+
+    Args:
+        words: the records, flat, `width` words each; the last word of each is its seq.
+        width: …
+        keys: of each record: instrument id, or instrument id and series.
+        masks: channels of each, as bits; may be longer.
+        channels: how many there are.
+        slots: see `fanout.order`.
+        route_of: by key * channels + channel, the route, -1 where none is known.
+        topic_of: by route.
+        topics: TOPIC.
+        headers: by topic, the header without what a message adds, shape (topics, HEADER_WORDS).
+        names: of the topics, one behind the other.
+        messages: MESSAGE.
+        memory: …
+        tails: by topic, its last records where no message is kept.
+        state: see above.
+        origin: number of whose stream these are, 0 where they are in no store.
+        begins: whether the caller says with which records of a store topics begin.
+        publish_ns: …
+        place: where to go on: which topic of the batch, by first appearance, and which of its records.
+        row: …
+
+    Returns:
+        DONE, or why it stopped; `place` and `row`; and the key of the topic there, with FAILED an errno.
+    """
+    order, found, starts = fanout.order(keys[: len(words) // width], masks, channels, slots)
+    send, error, socket = state[SEND], state[ERROR], state[SOCKET]
+    memory_address = np.int64(memory.ctypes.data)
+    names_address = np.int64(names.ctypes.data)
+    while place < len(found):
+        key = found[place]
+        route = route_of[key]
+        if route < 0:
+            return CARRY, place, row, key
+        topic_place = topic_of[route]
+        topic = topics[topic_place]
+        if topic["route"] != route or topic["origin"] != origin or (begins and topic["begin_seq"] < 0):
+            return CARRY, place, row, key
+        while starts[place] + row < starts[place + 1]:
+            while state[KEPT_BYTES] > state[MOST_BYTES]:
+                if not forget(topics, messages, memory, tails, state, False):
+                    return PAST, place, row, key
+            start = starts[place] + row
+            count = min(MESSAGE_RECORDS, starts[place + 1] - start)
+            first = topic["next_seq"]
+            begin = state[HEAD]
+            if begin + HEADER_WORDS + count * width > len(memory):
+                begin = 0
+            for k in range(HEADER_WORDS):
+                memory[begin + k] = headers[topic_place, k]
+            memory[begin + _COUNT_WORD] |= np.int64(count) << _COUNT_SHIFT
+            memory[begin + _FIRST_WORD] = first
+            memory[begin + _TIME_WORD] = publish_ns
+            to = begin + HEADER_WORDS
+            for i in range(start, start + count):
+                source = order[i] * width
+                for k in range(width):
+                    memory[to + k] = words[source + k]
+                to += width
+
+            size = 8 * count * width
+            sent = send_frame(send, error, socket, names_address + topic["name"], topic["name_bytes"], _MORE_NOW)
+            if sent == _AGAIN:
+                return FULL, place, row, key
+            if sent >= 0:
+                sent = send_frame(send, error, socket, memory_address + 8 * begin, HEADER_BYTES, _MORE)
+            if sent >= 0:
+                sent = send_frame(send, error, socket, memory_address + 8 * begin + HEADER_BYTES, size, 0)
+            if sent < 0:
+                return FAILED, place, row, -sent
+
+            number = state[NEXT]
+            message = messages[number % len(messages)]
+            message["begin"] = begin
+            message["first"] = first
+            message["previous"] = topic["newest"]
+            message["origin"] = origin
+            message["topic"] = topic_place
+            message["route"] = route
+            message["records"] = count
+            message["words"] = count * width
+            topic["next_seq"] = first + count
+            topic["newest"] = number
+            if topic["begin_seq"] < 0 and origin != 0:
+                topic["begin_seq"] = memory[begin + HEADER_WORDS + width - 1]
+            state[NEXT] = number + 1
+            state[HEAD] = to
+            state[KEPT_BYTES] += HEADER_BYTES + size + MESSAGE_BYTES
+            state[MESSAGES] += 1
+            state[RECORDS] += count
+            state[BYTES] += HEADER_BYTES + size
+            row += count
+        row = 0
+        place += 1
+    while state[KEPT_BYTES] > state[MOST_BYTES]:
+        if not forget(topics, messages, memory, tails, state, False):
+            return PAST, place, row, -1
+    return DONE, place, row, -1
+
+
+@kernel
+def find(messages: Records, newest: int, oldest: int, first: int, last: int, numbers: Words) -> int:
+    """The messages of a topic that have records of `first` to `last`, from the last one back.
+
+    Args:
+        messages: MESSAGE.
+        newest: number of the last message of the topic.
+        oldest: number of the oldest message that is kept.
+        first: topic sequence.
+        last: …
+        numbers: to fill round and round, so that it has the first ones where there are too many.
+
+    Returns:
+        How many there are.
+    """
+    count = 0
+    while newest >= oldest:
+        message = messages[newest % len(messages)]
+        if message["first"] + message["records"] <= first:
+            break
+        if message["first"] <= last:
+            numbers[count % len(numbers)] = newest
+            count += 1
+        newest = message["previous"]
+    return count
+
+
+def prepared() -> Callable[..., tuple[int, int, int, int]]:
+    """The machine code of `publish`, and that of the other kernels for their first use."""
+    words, numbers, rows = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 0), np.int64)
+    topics, messages = np.zeros(0, TOPIC), np.zeros(0, MESSAGE)
+    tables = numbers, topics, rows, np.zeros(0, np.uint8), messages, words, rows, words
+    keys = np.zeros(2, TICK)["instrument"]  # a column: of records of a batch, and of keys by themselves
+    direct(find, messages, 0, 0, 0, 0, words)
+    direct(forget, topics, messages, words, rows, words, True)
+    batch = words, 0, keys, np.zeros(0, np.uint32), 0, numbers, numbers
+    return direct(publish, *batch, *tables, 0, False, 0, 0, 0)

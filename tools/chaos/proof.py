@@ -24,15 +24,14 @@ the snapshot contains may be recorded all the same.)
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from chaos.stored_events import Clear, Event, Gap, Stored, Symbol
-from chaos.venue_log import CHANNELS, Channel, Depth, Sent, Stream, VenueLog
+from chaos.stored_events import Clear, Event, Extent, Gap, Stored, Symbol
+from chaos.venue_log import CHANNELS, Channel, Sent, Stream, VenueLog
 from tickplant.instruments import to_mantissa
 from tickplant.records.layouts import GapCause, Side
 
@@ -79,6 +78,15 @@ def prove_files(log: Path, data_dir: Path, producer: str) -> Proof:
     return prove(VenueLog(log), Stored(data_dir, producer))
 
 
+class _Open(NamedTuple):
+    """A message that nothing but the end of its connection can explain: that is known when all is read."""
+
+    name: str
+    channel: Channel
+    message: Sent
+    text: str
+
+
 class _Prover:
     def __init__(self, log: VenueLog, stored: Stored) -> None:
         self._log = log
@@ -89,20 +97,22 @@ class _Prover:
         self._found: Counter[str] = Counter()
         self._explained: Counter[str] = Counter()
         self._withheld: Counter[str] = Counter()
-        self._last_lines = self._last_stored_lines()
+        self._open: list[_Open] = []
+        self._last_lines: dict[int, int] = {}
+        """By connection, the last line of the log whose message is stored and went over that connection alone."""
 
     def run(self) -> Proof:
         for expected, found in self._stored.holes:
             self._case("hole", "", "", found, f"seq goes from {expected - 1} to {found}")
-        for name, symbol in self._stored.symbols.items():
-            for seq in symbol.torn:
-                self._case("torn", name, "", seq, f"the records from seq {seq} on are no whole message")
-            self._check_snapshots(name, symbol)
         for (name, channel), stream in self._log.streams.items():
             self._check_stream(name, channel, stream, self._stored.symbols.get(name, Symbol()))
+        for one in self._open:
+            self._settle(one)
         for name, symbol in self._stored.symbols.items():
+            for seq in sorted(symbol.torn):
+                self._case("torn", name, "", seq, f"the records from seq {seq} on are no whole message")
             for channel in CHANNELS:
-                if symbol.events[channel] and (name, channel) not in self._log.streams:
+                if symbol.extents[channel].spans and (name, channel) not in self._log.streams:
                     self._case("unsent", name, channel, 0, "the venue never sent anything of this stream")
         causes: Counter[str] = Counter()
         for symbol in self._stored.symbols.values():
@@ -128,112 +138,119 @@ class _Prover:
     # ------------------------------------------------------------------------------------------------ one stream
 
     def _check_stream(self, name: str, channel: Channel, stream: Stream, symbol: Symbol) -> None:
+        rules = _Rules(channel, stream, symbol)
+        claimed: Counter[Gap] = Counter()
+        for bucket in sorted({*stream.buckets, *symbol.extents[channel].spans}):
+            sent = stream.load(bucket)
+            events, clears = self._stored.load(name, channel, bucket) if name in self._stored.symbols else ([], [])
+            self._check_snapshots(name, clears, symbol.scales)
+            self._check_bucket(name, channel, sent, events, rules)
+            if channel != "book":
+                live = sorted(event.id for event in events if not event.backfill)
+                for gap in symbol.gaps[channel]:
+                    recorded = bisect_left(live, gap.next_id) - bisect_right(live, gap.last_id)
+                    claimed[gap] += max(0, recorded)
+        for gap, recorded in claimed.items():
+            if recorded:
+                text = f"the GAP at seq {gap.seq} from {gap.last_id} to {gap.next_id} claims {recorded} recorded ones"
+                self._case("false gap", name, channel, gap.last_id, text)
+
+    def _check_bucket(
+        self, name: str, channel: Channel, sent: dict[int, Sent], stored: list[Event], rules: _Rules
+    ) -> None:
         events: dict[int, Event] = {}
-        for event in symbol.events[channel]:
+        for event in stored:
             if event.id in events:
                 text = f"stored at seq {events[event.id].seq} and again at {event.seq}"
                 self._case("doubled", name, channel, event.id, text)
             events[event.id] = event
         for event in events.values():
-            self._check_content(name, channel, stream.get(event.id), event, symbol)
-        if channel != "book":
-            self._check_gaps(name, channel, symbol)
-        rules = _Rules(channel, stream, symbol, events)
-        for message in stream.values():
+            self._check_content(name, channel, sent.get(event.id), event, rules.scales)
+        ids = sorted(events)
+        for message in sent.values():
+            found = message.id in events
             if message.was_sent:
                 self._sent[channel] += 1
-                if message.id in events:
-                    self._found[channel] += 1
-                elif rule := rules.explain(message, self._last_lines):
-                    self._explained[rule] += 1
-                else:
-                    self._case("unexplained", name, channel, message.id, rules.describe(message))
+                self._found[channel] += found
+                if found:
+                    if channel != "book":  # whose changes are stored when their snapshot has come, whatever the place
+                        self._note_place(message)
+                    continue
+            elif found:
+                self._withheld[f"{channel} fetched"] += 1
+                continue
+            elif channel == "quote":
+                self._withheld["quote, which no id can show"] += 1
+                continue
+            elif rules.begins_after(message.id):
+                self._withheld[f"{channel} before the first record"] += 1
+                continue
+            if rule := rules.explain(message):
+                self._note_rule(channel, message, rule)
             else:
-                self._check_withheld(name, channel, message, events, rules)
+                self._open.append(_Open(name, channel, message, _around(message, ids, events)))
 
-    def _check_gaps(self, name: str, channel: Channel, symbol: Symbol) -> None:
-        live = sorted(event.id for event in symbol.events[channel] if not event.backfill)
-        for gap in symbol.gaps[channel]:
-            recorded = bisect_left(live, gap.next_id) - bisect_right(live, gap.last_id)
-            if recorded > 0:
-                text = f"the GAP at seq {gap.seq} from {gap.last_id} to {gap.next_id} claims {recorded} recorded ones"
-                self._case("false gap", name, channel, gap.last_id, text)
+    def _note_place(self, message: Sent) -> None:
+        connections = {place.connection for place in message.places}
+        if len(connections) == 1:
+            connection = next(iter(connections))
+            self._last_lines[connection] = max(self._last_lines.get(connection, 0), message.places[0].line)
 
-    def _check_withheld(
-        self, name: str, channel: Channel, message: Sent, events: dict[int, Event], rules: _Rules
-    ) -> None:
-        if message.id in events:
-            self._withheld[f"{channel} fetched"] += 1
-        elif channel == "quote":
-            self._withheld["quote, which no id can show"] += 1
-        elif rules.begins_after(message.id):
-            self._withheld[f"{channel} before the first record"] += 1
-        elif rule := rules.explain(message, self._last_lines):
-            self._withheld[f"{channel} {rule}"] += 1
+    def _note_rule(self, channel: Channel, message: Sent, rule: str) -> None:
+        if message.was_sent:
+            self._explained[rule] += 1
         else:
-            why = f"withheld ({', '.join(message.withheld)}); {rules.describe(message)}"
-            self._case("silent", name, channel, message.id, why)
+            self._withheld[f"{channel} {rule}"] += 1
 
-    def _check_content(self, name: str, channel: Channel, message: Sent | None, event: Event, symbol: Symbol) -> None:
+    def _settle(self, one: _Open) -> None:
+        name, channel, message, text = one
+        symbol = self._stored.symbols.get(name, Symbol())
+        rule = _on_its_way(message, symbol.extents[channel], symbol.interruptions, self._last_lines)
+        if rule:
+            self._note_rule(channel, message, rule)
+        elif message.was_sent:
+            self._case("unexplained", name, channel, message.id, text)
+        else:
+            self._case("silent", name, channel, message.id, f"withheld ({', '.join(message.withheld)}); {text}")
+
+    def _check_content(
+        self, name: str, channel: Channel, message: Sent | None, event: Event, scales: tuple[int, int]
+    ) -> None:
         if event.backfill:
-            texts = {
-                (ident, to_mantissa(price, symbol.scales[0]), to_mantissa(size, symbol.scales[1]))
-                for ident, price, size in self._past(event.id)
+            given = {
+                (to_mantissa(price, scales[0]), to_mantissa(size, scales[1]))
+                for price, size in self._log.past_trades.get(event.id, ())
             }
-            if (event.id, *event.content[:2]) not in texts:
+            if event.content[:2] not in given:
                 self._case("unsent", name, channel, event.id, f"BACKFILL at seq {event.seq} that REST never gave")
         elif message is None or not message.was_sent:
             self._case("unsent", name, channel, event.id, f"stored at seq {event.seq}, never sent")
-        elif expected(channel, message, symbol.scales) != event.content:
+        elif expected(channel, message, scales) != event.content:
             text = f"stored at seq {event.seq} as {event.content}, sent as {message.content}"
             self._case("altered", name, channel, event.id, text[:1000])
 
-    def _past(self, ident: int) -> Iterable[tuple[int, str, str]]:
-        if not hasattr(self, "_past_by_id"):
-            self._past_by_id: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
-            for trade in self._log.past_trades:
-                self._past_by_id[trade[0]].append(trade)
-        return self._past_by_id.get(ident, ())
-
-    def _check_snapshots(self, name: str, symbol: Symbol) -> None:
-        for clear in symbol.clears:
-            if not any(_is_snapshot(clear, depth, symbol.scales) for depth in self._log.snapshots.get(clear.id, ())):
+    def _check_snapshots(self, name: str, clears: list[Clear], scales: tuple[int, int]) -> None:
+        for clear in clears:
+            if not any(clear.levels == _levels(one.bids, one.asks, scales) for one in self._log.snapshots(clear.id)):
                 self._case("unsent", name, "book", clear.id, f"the snapshot at seq {clear.seq} is no answer of REST")
-
-    def _last_stored_lines(self) -> dict[int, int]:
-        """By connection, the last line of the log whose message is stored and went over that connection alone."""
-        ids = {
-            (name, channel): {event.id for event in symbol.events[channel]}
-            for name, symbol in self._stored.symbols.items()
-            for channel in CHANNELS
-        }
-        last: dict[int, int] = {}
-        for name, channel, message in self._log.sent():
-            connections = {place.connection for place in message.places}
-            # Book changes are stored when their snapshot has come: their place says nothing.
-            if channel != "book" and len(connections) == 1 and message.id in ids.get((name, channel), ()):
-                connection = next(iter(connections))
-                last[connection] = max(last.get(connection, 0), message.places[0].line)
-        return last
 
 
 class _Rules:
-    """The rules of the module's head, for one stream."""
+    """The rules of the module's head, for one stream; but for `restart` and `start`, see `_on_its_way`."""
 
-    def __init__(self, channel: Channel, stream: Stream, symbol: Symbol, events: dict[int, Event]) -> None:
+    def __init__(self, channel: Channel, stream: Stream, symbol: Symbol) -> None:
+        self.scales = symbol.scales
         self._channel = channel
-        self._symbol = symbol
-        self._ids = sorted(event.id for event in events.values())
-        self._events = events
+        self._extent = symbol.extents[channel]
+        self._late = stream.late if channel == "quote" else set()
         self._gaps = sorted(symbol.gaps[channel], key=lambda gap: gap.last_id)
         self._reach: list[int] = []  # of the gaps up to each one, how far they reach
         for gap in self._gaps:
             before = self._reach[-1] if self._reach else 0
             self._reach.append(max(before, gap.next_id or gap.last_id))
         self._stale = _stale_ranges(symbol) if channel == "book" else []
-        self._late = _late(stream) if channel == "quote" else set()
 
-    def explain(self, message: Sent, last_lines: dict[int, int]) -> str:
+    def explain(self, message: Sent) -> str:
         """Name of the rule that applies; empty where none does."""
         ident = message.id
         if self._spanning(ident) is not None:
@@ -243,22 +260,11 @@ class _Rules:
                 return "snapshot"
             if message.content == ([], []):
                 return "empty"
-        if ident in self._late:
-            return "late"
-        return self._on_its_way(message, last_lines)
+        return "late" if ident in self._late else ""
 
     def begins_after(self, ident: int) -> bool:
         """Whether nothing of an id as low as this is stored."""
-        return not self._ids or ident < self._ids[0]
-
-    def describe(self, message: Sent) -> str:
-        """What is stored around it."""
-        at = bisect_left(self._ids, message.id)
-        before = self._events[self._ids[at - 1]] if at else None
-        after = self._events[self._ids[at]] if at < len(self._ids) else None
-        places = ", ".join(f"connection {place.connection} line {place.line + 1}" for place in message.places)
-        around = [f"{one.id} at seq {one.seq}" if one else "nothing" for one in (before, after)]
-        return f"sent on {places or 'no connection'}; stored before it {around[0]}, after it {around[1]}"
+        return ident < self._extent.ids[0]
 
     def _spanning(self, ident: int) -> Gap | None:
         at = bisect_left(self._gaps, ident, key=lambda gap: gap.last_id)
@@ -266,24 +272,30 @@ class _Rules:
             return None
         return next((gap for gap in reversed(self._gaps[:at]) if gap.next_id > ident), None)
 
-    def _on_its_way(self, message: Sent, last_lines: dict[int, int]) -> str:
-        if any(place.line < last_lines.get(place.connection, -1) for place in message.places):
-            return ""
-        stops = self._symbol.interruptions
-        if not self._ids or message.id > self._ids[-1]:
-            behind = self._events[self._ids[-1]].seq if self._ids else -1
-            return "restart" if any(seq > behind for seq in stops) else ""
-        if self.begins_after(message.id):
-            first = min(event.seq for event in self._events.values())
-            return "start" if any(seq < first for seq in stops) else ""
-        return ""  # the stream goes on: a GAP was due
+
+def _around(message: Sent, ids: list[int], events: dict[int, Event]) -> str:
+    """Where a message was sent, and what is stored around it."""
+    at = bisect_left(ids, message.id)
+    before = events[ids[at - 1]] if at else None
+    after = events[ids[at]] if at < len(ids) else None
+    places = ", ".join(f"connection {place.connection} line {place.line + 1}" for place in message.places)
+    around = [f"{one.id} at seq {one.seq}" if one else "nothing near" for one in (before, after)]
+    return f"sent on {places or 'no connection'}; stored before it {around[0]}, after it {around[1]}"
+
+
+def _on_its_way(message: Sent, extent: Extent, interruptions: list[int], last_lines: dict[int, int]) -> str:
+    if any(place.line < last_lines.get(place.connection, -1) for place in message.places):
+        return ""
+    if message.id > extent.ids[1]:
+        return "restart" if any(seq > extent.last_seq for seq in interruptions) else ""
+    if message.id < extent.ids[0]:
+        return "start" if any(seq < extent.first_seq for seq in interruptions) else ""
+    return ""  # the stream goes on: a GAP was due
 
 
 def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
     """Ids (after, up to) of the changes that a snapshot made superfluous, one pair for each time a book was stale."""
-    events = sorted(
-        [(event.seq, event.id) for event in symbol.events["book"]] + [(clear.seq, clear.id) for clear in symbol.clears]
-    )
+    events = sorted([*symbol.changes, *symbol.clears])
     seqs = [seq for seq, _ in events]
     highest = [0]
     for _, ident in events:
@@ -291,28 +303,17 @@ def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
     stops = sorted([*symbol.interruptions, *(gap.seq for gap in symbol.gaps["book"])])
     ranges = []
     ready = -1  # seq of the snapshot before
-    for clear in symbol.clears:
+    for seq, ident in symbol.clears:
         at = bisect_right(stops, ready)
-        began = stops[at] if at < len(stops) and stops[at] < clear.seq else None
+        began = stops[at] if at < len(stops) and stops[at] < seq else None
         if ready < 0 or began is not None:
             low = 0 if ready < 0 else highest[bisect_left(seqs, began)]
-            ranges.append((low, clear.id))
-        ready = clear.seq
+            ranges.append((low, ident))
+        ready = seq
     at = bisect_right(stops, ready)
     if ready < 0 or at < len(stops):  # stale to the end, which is for another test to judge
         ranges.append((highest[bisect_left(seqs, stops[at])] if at < len(stops) else 0, 2**64))
     return ranges
-
-
-def _late(stream: Stream) -> set[int]:
-    """Ids that the venue sent after a higher one of the same stream, on whatever connection."""
-    places = sorted((place.line, message.id) for message in stream.values() for place in message.places)
-    late, highest = set(), 0
-    for _, ident in places:
-        if ident < highest:
-            late.add(ident)
-        highest = max(highest, ident)
-    return late
 
 
 def expected(channel: Channel, message: Sent, scales: tuple[int, int]) -> tuple[object, ...]:
@@ -341,7 +342,3 @@ def _levels(bids: object, asks: object, scales: tuple[int, int]) -> tuple[tuple[
         if isinstance(levels, list)
         for price, size in levels
     )
-
-
-def _is_snapshot(clear: Clear, depth: Depth, scales: tuple[int, int]) -> bool:
-    return clear.levels == _levels(depth.bids, depth.asks, scales)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.venue_log import CHANNELS, Channel
+from chaos.venue_log import BUCKET_IDS, CHANNELS, Channel
 from tickplant.instruments import FEED_SYMBOL, Instrument
 from tickplant.records.layouts import Flag, Kind, Schema, Side, StatusCode
 from tickplant.store.reader import Store
@@ -17,6 +17,14 @@ from tickplant.store.selection import Selection
 
 Records = NDArray[np.void]
 ON: Final[dict[Channel, Flag]] = {"trade": Flag.ON_TRADE, "quote": Flag.ON_QUOTE, "book": Flag.ON_BOOK}
+
+
+KINDS: Final[dict[Channel, tuple[Kind, ...]]] = {
+    "trade": (Kind.TRADE,),
+    "quote": (Kind.QUOTE,),
+    "book": (Kind.LEVEL, Kind.CLEAR),
+}
+_NEVER: Final = 1 << 64
 
 
 class Event(NamedTuple):
@@ -46,16 +54,71 @@ class Clear(NamedTuple):
     levels: tuple[tuple[int, int, int], ...]
 
 
-class Symbol:
-    """All that is stored of one symbol."""
+class Extent:
+    """Where the messages of one symbol and channel are stored, snapshots left out of the ids.
+
+    Attributes:
+        first_seq: lowest seq.
+        ids: lowest and highest id.
+        last_seq: seq of the highest id.
+        spans: by bucket of ids, lowest and highest seq, snapshots included.
+    """
 
     def __init__(self) -> None:
-        self.events: dict[Channel, list[Event]] = {channel: [] for channel in CHANNELS}
+        self.first_seq = _NEVER
+        self.ids = (_NEVER, -1)
+        self.last_seq = -1
+        self.spans: dict[int, tuple[int, int]] = {}
+
+    def take(self, records: Records) -> None:
+        """More records."""
+        buckets = records["venue_seq"] // BUCKET_IDS
+        for bucket in np.unique(buckets).tolist():
+            seqs = records["seq"][buckets == bucket]
+            low, high = self.spans.get(bucket, (_NEVER, -1))
+            self.spans[bucket] = min(low, int(seqs[0])), max(high, int(seqs[-1]))
+        changes = records[(records["flags"] & Flag.SNAPSHOT) == 0]
+        if len(changes):
+            ids = changes["venue_seq"]
+            low, high = self.ids
+            if int(ids.max()) > high:
+                self.last_seq = int(changes["seq"][ids.argmax()])
+            self.ids = min(low, int(ids.min())), max(high, int(ids.max()))
+            self.first_seq = min(self.first_seq, int(changes["seq"][0]))
+
+
+class Symbol:
+    """What is remembered of one symbol; `Stored.load` reads its messages."""
+
+    def __init__(self) -> None:
+        self.instruments: set[int] = set()
+        self.extents: dict[Channel, Extent] = {channel: Extent() for channel in CHANNELS}
         self.gaps: dict[Channel, list[Gap]] = {channel: [] for channel in CHANNELS}
-        self.clears: list[Clear] = []
+        self.changes: list[tuple[int, int]] = []  # seq of the last record, and id, of every change of the book
+        self.clears: list[tuple[int, int]] = []  # the same of every snapshot
         self.interruptions: list[int] = []  # seq of every DISCONNECTED
-        self.torn: list[int] = []  # seq of records that are no whole message
+        self.torn: set[int] = set()  # seq of records that are no whole message
         self.scales = (0, 0)
+
+    def take(self, records: Records) -> None:
+        """More records, in stored order."""
+        kinds, flags = records["kind"], records["flags"]
+        ended = (kinds == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
+        self.interruptions += records["seq"][ended].tolist()
+        gaps = records[kinds == Kind.GAP]
+        for channel, flag in ON.items():
+            self.gaps[channel] += [
+                Gap(*(int(gap[name]) for name in ("seq", "price", "order_id", "venue_seq", "size")))
+                for gap in gaps[(gaps["flags"] & flag) != 0]
+            ]
+        for channel, extent in self.extents.items():
+            of = records[np.isin(kinds, KINDS[channel])]
+            if len(of):
+                extent.take(of)
+        ends = np.isin(kinds, KINDS["book"]) & ((flags & Flag.LAST) != 0)
+        snapshots = (flags & Flag.SNAPSHOT) != 0
+        for chosen, noted in ((ends & ~snapshots, self.changes), (ends & snapshots, self.clears)):
+            noted.extend(zip(records["seq"][chosen].tolist(), records["venue_seq"][chosen].tolist(), strict=True))
 
 
 class Stored:
@@ -67,21 +130,32 @@ class Stored:
         self.next_seq = 0
         self.holes: list[tuple[int, int]] = []  # seq expected, seq found
         self.rejected_unknown = 0  # GAP REJECTED on `*`
-        store = Store(data_dir)
-        table = {row.id: row for row in store.instruments}
-        parts: dict[int, list[Records]] = {ident: [] for ident in table}
-        for records in store.read(producer, Schema.TICK, Selection()):
+        self.symbols: dict[str, Symbol] = {}
+        self._store = Store(data_dir)
+        self._producer = producer
+        table = {row.id: row for row in self._store.instruments}
+        for records in self._store.read(producer, Schema.TICK, Selection()):
             self._follow(records["seq"])
             self.records += len(records)
             for ident in np.unique(records["instrument"]).tolist():
-                parts[ident].append(records[records["instrument"] == ident])
-        of = {ident: np.concatenate(part) for ident, part in parts.items() if part}
-        self.symbols: dict[str, Symbol] = {}
-        for ident, records in of.items():
-            if table[ident].symbol == FEED_SYMBOL:
-                self.rejected_unknown += int((records["kind"] == Kind.GAP).sum())
-            else:
-                self._take(table[ident], records)
+                self._take(table[ident], records[records["instrument"] == ident])
+
+    def load(self, name: str, channel: Channel, bucket: int) -> tuple[list[Event], list[Clear]]:
+        """The messages of a bucket of ids, in stored order."""
+        symbol = self.symbols[name]
+        span = symbol.extents[channel].spans.get(bucket)
+        if span is None:
+            return [], []
+        selection = Selection(ids=frozenset(symbol.instruments), kinds=frozenset(map(int, KINDS[channel])))
+        parts = [
+            records[records["venue_seq"] // BUCKET_IDS == bucket]
+            for records in self._store.read(self._producer, Schema.TICK, selection, first_seq=span[0], last_seq=span[1])
+        ]
+        records = np.concatenate(parts)
+        if channel == "trade":
+            return _trades(records), []
+        whole = _whole(records, symbol)
+        return (_quotes(whole, symbol), []) if channel == "quote" else _book(whole)
 
     def _follow(self, seqs: NDArray[np.uint64]) -> None:
         if self.first_seq < 0:
@@ -93,35 +167,48 @@ class Stored:
         self.next_seq = int(seqs[-1]) + 1
 
     def _take(self, row: Instrument, records: Records) -> None:
+        if row.symbol == FEED_SYMBOL:
+            self.rejected_unknown += int((records["kind"] == Kind.GAP).sum())
+            return
         symbol = self.symbols.setdefault(row.symbol, Symbol())
+        symbol.instruments.add(row.id)
         symbol.scales = (row.price_scale, row.size_scale)
-        symbol.interruptions += _disconnects(records)
-        for channel, flag in ON.items():
-            gaps = records[(records["kind"] == Kind.GAP) & ((records["flags"] & flag) != 0)]
-            symbol.gaps[channel] += [
-                Gap(*(int(gap[name]) for name in ("seq", "price", "order_id", "venue_seq", "size"))) for gap in gaps
-            ]
-        trades = records[records["kind"] == Kind.TRADE]
-        columns = (trades[name].tolist() for name in ("seq", "venue_seq", "price", "size", "side", "ts_event", "flags"))
-        symbol.events["trade"] += [
-            Event(seq, ident, (price, size, side == Side.SELL, time), bool(flags & Flag.BACKFILL))
-            for seq, ident, price, size, side, time, flags in zip(*columns, strict=True)
+        symbol.take(records)
+
+
+def _trades(records: Records) -> list[Event]:
+    columns = (records[name].tolist() for name in ("seq", "venue_seq", "price", "size", "side", "ts_event", "flags"))
+    return [
+        Event(seq, ident, (price, size, side == Side.SELL, time), bool(flags & Flag.BACKFILL))
+        for seq, ident, price, size, side, time, flags in zip(*columns, strict=True)
+    ]
+
+
+def _quotes(messages: Iterator[Records], symbol: Symbol) -> list[Event]:
+    found = []
+    for records in messages:
+        (seq, *_), (ident, *_), sides, *_ = columns = [
+            records[name].tolist() for name in ("seq", "venue_seq", "side", "price", "size")
         ]
-        for event in _whole(records[records["kind"] == Kind.QUOTE], symbol):
-            if len(event) == 2 and event["side"].tolist() == [Side.BID, Side.ASK]:
-                content = (*event[["price", "size"]][0].item(), *event[["price", "size"]][1].item())
-                symbol.events["quote"].append(Event(int(event[0]["seq"]), int(event[0]["venue_seq"]), content, False))
-            else:
-                symbol.torn.append(int(event[0]["seq"]))
-        book = records[(records["kind"] == Kind.LEVEL) | (records["kind"] == Kind.CLEAR)]
-        for event in _whole(book, symbol):
-            seq, ident = int(event[0]["seq"]), int(event[0]["venue_seq"])
-            snapshot = event[0]["kind"] == Kind.CLEAR
-            levels = tuple(event[int(snapshot) :][["side", "price", "size"]].tolist())
-            if snapshot:
-                symbol.clears.append(Clear(seq, ident, levels))
-            else:
-                symbol.events["book"].append(Event(seq, ident, (levels,), False))
+        if sides == [Side.BID, Side.ASK]:
+            (bid, ask), (bid_size, ask_size) = columns[3:]
+            found.append(Event(seq, ident, (bid, bid_size, ask, ask_size), False))
+        else:
+            symbol.torn.add(seq)
+    return found
+
+
+def _book(messages: Iterator[Records]) -> tuple[list[Event], list[Clear]]:
+    changes, clears = [], []
+    for records in messages:
+        seq, ident = int(records[0]["seq"]), int(records[0]["venue_seq"])
+        snapshot = records[0]["kind"] == Kind.CLEAR
+        levels = tuple(records[int(snapshot) :][["side", "price", "size"]].tolist())
+        if snapshot:
+            clears.append(Clear(seq, ident, levels))
+        else:
+            changes.append(Event(seq, ident, (levels,), False))
+    return changes, clears
 
 
 def _whole(records: Records, symbol: Symbol) -> Iterator[Records]:
@@ -132,13 +219,8 @@ def _whole(records: Records, symbol: Symbol) -> Iterator[Records]:
         event = records[start:end]
         start = end
         if (event["venue_seq"] != event[0]["venue_seq"]).any():
-            symbol.torn.append(int(event[0]["seq"]))
+            symbol.torn.add(int(event[0]["seq"]))
         else:
             yield event
     if start < len(records):
-        symbol.torn.append(int(records[start]["seq"]))
-
-
-def _disconnects(records: Records) -> list[int]:
-    chosen = (records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
-    return [int(seq) for seq in records["seq"][chosen]]
+        symbol.torn.add(int(records[start]["seq"]))

@@ -6,10 +6,11 @@ one, is one message here, with every place where it stood.
 
 from __future__ import annotations
 
-from collections import Counter
+import mmap
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,7 +20,12 @@ CHANNELS: Final[tuple[Channel, ...]] = ("trade", "quote", "book")
 WITHHELD: Final = frozenset({"drop", "silent", "stall", "truncate", "reorder"})
 """Marks of lines whose message did not go out, or not readably."""
 
+BUCKET_IDS: Final = 1 << 18
+
 Levels = list[tuple[str, str]]
+
+
+D = TypeVar("D")
 
 
 class Data(msgspec.Struct):
@@ -39,11 +45,19 @@ class Data(msgspec.Struct):
     A: str = ""
 
 
-class Event(msgspec.Struct):
+class Head(msgspec.Struct):
+    """Of the same, what a message is filed by."""
+
+    s: str = ""
+    e: str = ""
+    t: int = 0
+    u: int = 0
+
+
+class Event(msgspec.Struct, Generic[D]):
     """A frame of a combined connection, the answer to a subscription among them."""
 
-    stream: str = ""
-    data: Data | None = None
+    data: D | None = None
 
 
 class Depth(msgspec.Struct):
@@ -62,6 +76,12 @@ class PastTrade(msgspec.Struct):
     qty: str
     time: int
     isBuyerMaker: bool  # noqa: N815  # the venue's name
+
+
+_EVENT: Final = msgspec.json.Decoder(Event[Data])
+_HEAD: Final = msgspec.json.Decoder(Event[Head])
+_DEPTH: Final = msgspec.json.Decoder(Depth)
+_TRADES: Final = msgspec.json.Decoder(list[PastTrade])
 
 
 class Place(NamedTuple):
@@ -88,8 +108,51 @@ class Sent:
         return bool(self.places)
 
 
-Stream = dict[int, Sent]
-"""Messages of one symbol and channel by id, in the order of their first mention."""
+class Stream:
+    """Messages of one symbol and channel, a bucket of ids at a time: a long run does not fit into memory.
+
+    Attributes:
+        late: ids that the venue sent after a higher one of this stream, on whatever connection.
+    """
+
+    def __init__(self, log: VenueLog) -> None:
+        self.late: set[int] = set()
+        self._log = log
+        self._highest = 0
+        self._lines: dict[int, tuple[array[int], array[int]]] = {}  # by bucket, number and offset of its lines
+
+    @property
+    def buckets(self) -> list[int]:
+        """Those with a message; see `bucket_of`."""
+        return list(self._lines)
+
+    def load(self, bucket: int) -> dict[int, Sent]:
+        """Messages by id, in the order of their first mention."""
+        found: dict[int, Sent] = {}
+        for number, offset in zip(*self._lines.get(bucket, ((), ())), strict=True):
+            connection, mark, text = self._log.line(offset)
+            data = _EVENT.decode(text).data
+            assert data is not None
+            _, ident, content = _read(data)
+            message = found.get(ident)
+            if message is None:
+                message = found[ident] = Sent(ident, content)
+            if mark in WITHHELD:
+                message.withheld.append(mark)
+            else:
+                message.places.append(Place(connection, number))
+        return found
+
+    def note(self, ident: int, number: int, offset: int, mark: str) -> None:
+        """A line with this message."""
+        numbers, offsets = self._lines.setdefault(bucket_of(ident), (array("Q"), array("Q")))
+        numbers.append(number)
+        offsets.append(offset)
+        if mark in WITHHELD:
+            return
+        if ident < self._highest:
+            self.late.add(ident)
+        self._highest = max(self._highest, ident)
 
 
 class VenueLog:
@@ -97,61 +160,63 @@ class VenueLog:
 
     def __init__(self, path: Path) -> None:
         self.streams: dict[tuple[str, Channel], Stream] = {}
-        self.snapshots: dict[int, list[Depth]] = {}
-        self.past_trades: set[tuple[int, str, str]] = set()
-        self.marks: Counter[str] = Counter()  # lines by the mark of their fault
-        self.frames = 0  # that went out as they should
-        self._event = msgspec.json.Decoder(Event)
-        self._depth = msgspec.json.Decoder(Depth)
-        self._trades = msgspec.json.Decoder(list[PastTrade])
+        self.past_trades: dict[int, set[tuple[str, str]]] = {}  # price and size by id
+        self._snapshots: dict[int, list[int]] = {}  # offsets by id
         with path.open("rb") as file:
+            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            offset = 0
             for number, line in enumerate(file):
-                _, connection, text = line.rstrip(b"\n").split(b" ", 2)
-                if connection == b"0":
-                    self._answer(text)
-                else:
-                    self._frame(int(connection), number, text)
+                self._note(number, offset, line)
+                offset += len(line)
 
-    def sent(self) -> Iterator[tuple[str, Channel, Sent]]:
-        """Every message that went out."""
-        for (symbol, channel), stream in self.streams.items():
-            for message in stream.values():
-                if message.was_sent:
-                    yield symbol, channel, message
+    def line(self, offset: int) -> tuple[int, str, bytes]:
+        """Connection, mark of a fault, and text of the line there."""
+        return _parts(self._text[offset : self._text.find(b"\n", offset)])
 
-    def _answer(self, text: bytes) -> None:
-        if text.startswith(b'{"lastUpdateId"'):
-            depth = self._depth.decode(text)
-            self.snapshots.setdefault(depth.lastUpdateId, []).append(depth)
-        elif text.startswith(b'[{"id"'):
-            self.past_trades |= {(trade.id, trade.price, trade.qty) for trade in self._trades.decode(text)}
+    def snapshots(self, ident: int) -> Iterator[Depth]:
+        """The answers of REST with this id."""
+        for offset in self._snapshots.get(ident, ()):
+            yield _DEPTH.decode(self.line(offset)[2])
 
-    def _frame(self, connection: int, line: int, text: bytes) -> None:
-        mark = ""
-        if text.startswith(b"!"):
-            head, _, text = text.partition(b" ")
-            mark = head[1:].decode()
-            self.marks[mark] += 1
-            if mark in ("garbage", "oversize"):
-                return
-        data = self._event.decode(text).data if text.startswith(b'{"stream"') else None
-        if data is None or not data.s:
-            return  # an answer, or a notice
-        channel, ident, content = _read(data)
-        stream = self.streams.setdefault((data.s, channel), {})
-        message = stream.get(ident)
-        if message is None:
-            message = stream[ident] = Sent(ident, content)
-        if mark in WITHHELD:
-            message.withheld.append(mark)
-        else:
-            self.frames += 1
-            message.places.append(Place(connection, line))
+    def _note(self, number: int, offset: int, line: bytes) -> None:
+        connection, mark, text = _parts(line.rstrip(b"\n"))
+        if not connection:
+            if text.startswith(b'{"lastUpdateId"'):
+                self._snapshots.setdefault(_DEPTH.decode(text).lastUpdateId, []).append(offset)
+            elif text.startswith(b'[{"id"'):
+                for trade in _TRADES.decode(text):
+                    self.past_trades.setdefault(trade.id, set()).add((trade.price, trade.qty))
+        elif mark not in ("garbage", "oversize") and text.startswith(b'{"stream"'):
+            data = _HEAD.decode(text).data
+            if data is not None and data.s:  # no answer, and no notice
+                channel = _channel(data.e)
+                stream = self.streams.get((data.s, channel))
+                if stream is None:
+                    stream = self.streams[data.s, channel] = Stream(self)
+                stream.note(data.t if channel == "trade" else data.u, number, offset, mark)
+
+
+def bucket_of(ident: int) -> int:
+    """Messages are looked at a bucket of ids at a time."""
+    return ident // BUCKET_IDS
+
+
+def _parts(line: bytes) -> tuple[int, str, bytes]:
+    _, connection, text = line.split(b" ", 2)
+    if not text.startswith(b"!"):
+        return int(connection), "", text
+    mark, _, text = text.partition(b" ")
+    return int(connection), mark[1:].decode(), text
+
+
+def _channel(event: str) -> Channel:
+    return "trade" if event == "trade" else "book" if event == "depthUpdate" else "quote"
 
 
 def _read(data: Data) -> tuple[Channel, int, tuple[object, ...]]:
-    if data.e == "trade":
-        return "trade", data.t, (data.p, data.q, data.m, data.T)
-    if data.e == "depthUpdate":
-        return "book", data.u, (data.b, data.a)
-    return "quote", data.u, (data.b, data.B, data.a, data.A)
+    match channel := _channel(data.e):
+        case "trade":
+            return channel, data.t, (data.p, data.q, data.m, data.T)
+        case "book":
+            return channel, data.u, (data.b, data.a)
+    return channel, data.u, (data.b, data.B, data.a, data.A)

@@ -49,6 +49,7 @@ OVER_RULES = (
     "sma-1.session-XTST",
     "vwap_session-0-2.trade-XTST",
 )
+BOOKS = ("depth-3.book_1s", "price_to_buy-2e-08.book_5s", "queue.book_5s", "bid_level-1.book_250ms")
 SETTINGS = Settings(
     bar_s=(1, 60),
     checkpoint_s=30,
@@ -56,6 +57,7 @@ SETTINGS = Settings(
         *(Series(number, name) for number, name in enumerate(NAMES, 1)),
         Series(9, "roll-6.trade", ("venue.A*",)),
         *(Series(number, name) for number, name in enumerate(OVER_RULES, 10)),
+        *(Series(number, name) for number, name in enumerate(BOOKS, 20)),
     ),
     sessions={"XALL": np.array([[0, START_NS], [START_NS, 2**62]]), "XTST": SESSIONS},
 )
@@ -69,7 +71,14 @@ class Lived:
         self.folder = folder
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.ids = [self.table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
-        self.ticks = past_ticks(self.ids, 6000, start_ns=START_NS, step_ns=SECOND * 15 // 100, resyncs=0.005)
+        self.ticks = past_ticks(
+            self.ids,
+            6000,
+            start_ns=START_NS,
+            step_ns=SECOND * 15 // 100,
+            resyncs=0.005,
+            of_orders=frozenset(self.ids[2:]),
+        )
         random, kinds = np.random.default_rng(5), self.ticks["kind"]
         later = (kinds == Kind.TRADE) & (random.random(len(kinds)) < 0.05)
         self.ticks["flags"][later] |= np.uint16(Flag.BACKFILL)

@@ -35,6 +35,7 @@ from tickplant.store.selection import Clock
     "--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS."
 )
 @click.option("--sessions", default="", help="Of vwap_session: the calendar that it begins with, such as XNYS.")
+@click.option("--every", default="1s", show_default=True, help="How often books are sampled, such as 100ms, 1m.")
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
 )
@@ -50,6 +51,7 @@ def derive(
     data_dir: Path | None,
     bars: str,
     sessions: str,
+    every: str,
     given: tuple[str, ...],
     start: int | None,
     end: int | None,
@@ -84,6 +86,7 @@ def derive(
             symbol or None,
             bars=bars,
             sessions=sessions,
+            every=every,
             clock=clock,
             start=start,
             end=end,

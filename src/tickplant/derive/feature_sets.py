@@ -72,7 +72,7 @@ class FeatureSet(NamedTuple):
             on = parse_series(series_name("x", self.on))
         except DeriveError:
             raise DeriveError(message, key="on") from None
-        if on.calendar and not on.rule:
+        if on.every_ns or (on.calendar and not on.rule):
             raise DeriveError(message, key="on")
 
     def series(self) -> dict[str, tuple[str, ...]]:

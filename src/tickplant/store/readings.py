@@ -111,6 +111,7 @@ class Readings:
         *range_: Time | None,
         bars: str = "1m",
         sessions: str = "",
+        every: str = "1s",
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
         start: Time | None = None,
@@ -131,6 +132,7 @@ class Readings:
             range_: start and end, by place.
             bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS.
             sessions: of vwap_session, the calendar whose sessions it begins with, such as XNYS.
+            every: how often books are sampled, where the indicator is over them: 100ms, 1s, 1m, at most 1d.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
@@ -144,7 +146,13 @@ class Readings:
         from tickplant.derive.indicator import SESSION_S, check_session_s  # noqa: PLC0415
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
         from tickplant.derive.running_series import with_sessions  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, parse_series, series_name, trade_bar_rule  # noqa: PLC0415
+        from tickplant.derive.series import (  # noqa: PLC0415
+            bar_seconds,
+            book_samples,
+            parse_series,
+            series_name,
+            trade_bar_rule,
+        )
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found, own, code = find(name)
@@ -153,7 +161,8 @@ class Readings:
         settled = found.settle({SESSION_S: 0.0, **parameters} if sessions else parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
         rule = trade_bar_rule(bars)
-        label = series_name(found.label(settled.tolist()), (rule or bars) if found.over == "bar" else found.over)
+        over = {"bar": rule or bars, "book": book_samples(every)}.get(found.over, found.over)
+        label = series_name(found.label(settled.tolist()), over)
         if sessions:
             label += f"-{sessions}"
             settled = with_sessions(settled, calendar_of(self.data_dir, parse_series(label).calendar).sessions)

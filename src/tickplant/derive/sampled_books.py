@@ -19,6 +19,7 @@ from tickplant.derive.derivation import Made, Series
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.running_series import BookSeries, running_books
 from tickplant.derive.series import is_wanted
+from tickplant.instruments import FEED_SYMBOL
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, Schema
@@ -111,7 +112,8 @@ class SampledBooks:
         if found is None:
             row = self._instrument(key)
             wanted = [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
-            found = self._slot_of[key] = self._open(key, wanted) if wanted else k.NOBODYS
+            there = wanted and row.symbol != FEED_SYMBOL  # whose gaps and lost connections are not of a book
+            found = self._slot_of[key] = self._open(key, wanted) if there else k.NOBODYS
         return found
 
     def wanted(self, slot: int) -> list[BookSeries]:

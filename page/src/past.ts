@@ -28,7 +28,7 @@ export class Past {
   speed = 1;
   /** Whether the clock waits for the store, or the book for its orders. */
   get reading(): boolean {
-    return this.#waiting || this.#asking;
+    return this.#arriving || (this.playing && this.#waiting) || this.#asking;
   }
   /** Whether nothing is stored behind this instant. */
   ended = false;
@@ -43,7 +43,8 @@ export class Past {
   #cursor: string | null = null;
   #ahead: Promise<void> | null = null;
   #generation = 0;
-  #waiting = false;
+  #arriving = false;
+  #waiting = false; // the clock, for what is read ahead
   #asking = false; // a book of orders is being read
 
   /** `levels` false: the book is one of orders, which is asked for again at each instant. */
@@ -62,7 +63,7 @@ export class Past {
   async seek(at: bigint): Promise<void> {
     const signal = this.#seeking.next();
     const { venue, symbol } = this.#market;
-    this.#waiting = true;
+    this.#arriving = true;
     try {
       const [book, trades] = await Promise.all([
         ask<BookAnswer>("book", { venue, symbol, at }, signal),
@@ -77,10 +78,10 @@ export class Past {
       this.#market.tape = [];
       this.#market.trades(trades.data);
       this.#moment.arrived();
-      this.#waiting = false;
+      this.#arriving = false;
     } catch (error) {
       if (signal.aborted) return;
-      this.#waiting = false;
+      this.#arriving = false;
       this.playing = false;
       this.#moment.trouble(messageOf(error));
     }

@@ -89,6 +89,9 @@ test("it plays as fast as it is asked to, never past what has been read, and end
   [past.playing, past.speed] = [true, 1];
   past.tick(0.001); // a microsecond: nothing has been read
   assert.deepEqual([bid(), past.at, past.reading], ["1", 1000n, true]);
+  past.playing = false; // who pauses waits for nothing
+  assert.equal(past.reading, false);
+  past.playing = true;
   await new Promise((resolve) => setTimeout(resolve, 5));
   past.tick(0.0005);
   assert.deepEqual([bid(), past.at], ["1", 1500n]);

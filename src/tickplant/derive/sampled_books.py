@@ -74,6 +74,8 @@ class SampledBooks:
         self._every_ns = np.zeros(0, np.int64)
         self._slot_of: dict[int, int] = {}  # by first id of the symbol
         self._next_due: Callable[..., tuple[int, bool]] = direct(k.next_due, *self._arguments(np.zeros(0, TICK), 0))
+        for one in (books.by_level, books.of_orders):
+            one.copy_top(0, 1, self.levels)  # compiled, or loaded, before the first sample is due
 
     @property
     def counters(self) -> dict[str, int]:

@@ -78,7 +78,9 @@ class SeriesCheck:
         self.engine = engine
         self._store = store
         self._ends = {schema: _ends_of(store, engine, schema, ids) for schema in KEPT}
-        self._known = _known(store, {pair for ends in self._ends.values() for pair in ends})
+        # A series that has made nothing yet is remembered all the same.
+        ran = [*self._ends.values(), _ends_of(store, engine, Schema.STATE, ids)]
+        self._known = _known(store, {pair for ends in ran for pair in ends if pair[0]})
         over = {parse_series(one.name).bars_s for one in self._known.series} - {0}
         self._settings = self._known.settings._replace(bar_s=tuple(sorted(over.union(bar_s))))
         self._stored = {schema: StoredDerived(store, engine, schema, ids) for schema in KEPT}

@@ -78,12 +78,18 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
     assert np.array_equal(order, expected_order)
 
 
-@given(st.integers(1, 60), st.sampled_from([1, 3, 300]), st.randoms(use_true_random=False))
-@settings(max_examples=100)
-def test_rows_are_sorted_by_group_and_stream_like_the_reference(rows: int, most: int, random: Random) -> None:
+@given(
+    st.integers(1, 60),
+    st.sampled_from([(1, 1, 1), (3, 3, 3), (1, 32, 8), (1, 33, 8), (1, 32, 9), (2, 5, 3), (300, 300, 300)]),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=150)
+def test_rows_are_sorted_by_group_and_stream_like_the_reference(
+    rows: int, most: tuple[int, int, int], random: Random
+) -> None:
     first, second, third = (
-        np.array([random.randrange(most) % 256 for _ in range(rows)], dtype)
-        for dtype in (np.uint32, np.uint8, np.uint8)
+        np.array([random.randrange(end) % 256 for _ in range(rows)], dtype)
+        for end, dtype in zip(most, (np.uint32, np.uint8, np.uint8), strict=True)
     )
     keys = np.empty(rows, np.uint64)
     groups, numbers, order, sorted_rows, expected, expected_order = np.empty((6, rows), np.int32)
@@ -188,6 +194,19 @@ def test_a_column_is_restored_like_the_reference(
                 status = restoring.restore(*how, made)
                 assert status == restoring.restore_reference(*how, expected)
                 assert status or np.array_equal(made, expected)
+
+
+@given(st.integers(1, 20), st.sampled_from([0, 1, 200, 255, 256, 2**64 - 1]), st.integers(1, 256), st.data())
+@settings(max_examples=100)
+def test_a_column_of_bytes_is_restored_like_the_reference(rows: int, base: int, end: int, data: st.DataObject) -> None:
+    planes = np.array(data.draw(st.lists(st.integers(0, end - 1), min_size=rows + 3, max_size=rows + 3)), np.uint8)
+    column = np.array([7, columns.HAS_BASE, 1, base, data.draw(st.integers(0, 2)), 0, 3], np.uint64)
+    nothing, no_rows = np.empty(0, np.int64), np.empty(0, np.int32)
+    made, expected = np.zeros((2, rows), np.uint8)
+    with np.errstate(over="ignore"):
+        status = restoring.restore(planes, column, no_rows, nothing, nothing, made)
+        assert status == restoring.restore_reference(planes, column, no_rows, nothing, nothing, expected)
+    assert status or np.array_equal(made, expected)
 
 
 @given(

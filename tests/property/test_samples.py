@@ -22,7 +22,7 @@ from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_states import pack_states
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
-from tickplant.records.layouts import TICK, VALUE, Flag, Kind, Schema
+from tickplant.records.layouts import BBO, TICK, VALUE, Flag, Kind, Schema
 
 pytestmark = pytest.mark.kernels
 
@@ -58,13 +58,17 @@ def feed(seed: int, count: int) -> np.ndarray:
 class Sampler:
     """A feed's books and its series over them."""
 
-    def __init__(self, series: list[Series], own: Mapping[str, Indicator] = NONE) -> None:
-        self.books = SampledBooks(MarketBooks(), series, INSTRUMENTS.__getitem__, LINE.__getitem__, own)
+    def __init__(self, series: list[Series], own: Mapping[str, Indicator] = NONE, *before: np.ndarray) -> None:
+        market = MarketBooks()
+        for ticks in before:
+            market.apply(ticks)
+        self.bests: list[np.ndarray] = [np.zeros(0, BBO)]
+        self.books = SampledBooks(market, series, INSTRUMENTS.__getitem__, LINE.__getitem__, own)
         self.values = BookValues(self.books, INSTRUMENTS.__getitem__)
 
     def apply(self, ticks: np.ndarray) -> np.ndarray:
         made = {Schema.TICK: ticks}
-        made[Schema.BBO] = self.books.apply(made)
+        self.bests.append(self.books.apply(made))
         return self.values.apply(made).copy()
 
 
@@ -79,14 +83,13 @@ def test_samples_have_the_values_of_one_record_at_a_time(data: st.DataObject, se
     sampler = Sampler(series)
     found = np.concatenate([np.zeros(0, VALUE), *(sampler.apply(part) for part in np.split(ticks, cuts))])
     assert found.tobytes() == expected.tobytes()
+    assert np.concatenate(sampler.bests).tobytes() == MarketBooks().apply(ticks).tobytes()
 
     # Another one that has the books, and the states of some instant, goes on to the bit.
     upto = data.draw(st.integers(0, len(ticks)))
-    first, second = Sampler(series), Sampler(series)
+    first, second = Sampler(series), Sampler(series, NONE, ticks[:upto])
     before = first.apply(ticks[:upto])
-    states = pack_states(first.values.states(), np.zeros(1, TICK)[0], {})
-    second.values.restore(states, upto)
-    assert not len(second.apply(ticks[:upto])), "what was made before is not made again"
+    second.values.restore(pack_states(first.values.states(), np.zeros(1, TICK)[0], {}), upto)
     after = second.apply(ticks[upto:])
     assert np.concatenate([before, after]).tobytes() == expected.tobytes()
 

@@ -19,7 +19,7 @@ from tickplant.store.verify import verify
 pytestmark = [pytest.mark.long, pytest.mark.no_cover]
 
 BYTES_A_RECORD = {"spot": 3.7, "usdm": 2.9}
-"""Measured: 3.62 and 2.82; 3.39 and 2.66 with `compact_level = 19`, a fifth as fast."""
+"""Measured: 3.65 and 2.88; 3.42 and 2.73 with `compact_level = 19`, a fifth as fast."""
 
 
 def readings(data_dir: Path, venue: str, out: Path) -> dict[str, object]:

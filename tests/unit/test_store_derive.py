@@ -261,7 +261,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
     midnight = DAY_NS * 19_700
     orders = frozenset(ids[2:])
     ticks = past_ticks(ids, 4000, start_ns=midnight - 300 * 10**9, step_ns=150 * 10**6, of_orders=orders)
-    # Times that step back across midnight are another matter: docs/derivations.md, "The cache".
+    # Times that step back across midnight are another matter: `docs/derivations.md`, of the cache.
     ticks["ts_recv"] = np.maximum.accumulate(ticks["ts_recv"])
     wanted = tuple(Series(number, name) for number, name in enumerate(BOOK_NAMES, 1))
     values = derive(table, tmp_path, ticks, Settings(checkpoint_s=60, series=wanted))[Schema.VALUE]
@@ -285,7 +285,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
         Store(tmp_path).derive("depth", every="3")
 
 
-def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path) -> None:
+def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     table = InstrumentTable.load(tmp_path / "instruments.jsonl")
     id_ = table.register("venue", "AAA", 2, 8).id
     series = (Series(1, "depth-3.book_1s"),)
@@ -301,3 +301,10 @@ def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path) -> None:
     # Text, since NaN equals nothing.
     assert sorted(map(str, rows)) == sorted(map(str, values[["ts_recv", "value_1"]].tolist()))
     assert (np.diff(found["ts_recv"]) >= 0).all()
+    command = ["derive", "depth", "venue", "AAA", "--every", "1s", "--set", "levels=3", "--data", str(tmp_path)]
+    assert run_command(command) == 0
+    printed, said = capfd.readouterr()
+    assert len(printed.splitlines()) == len(values) + 1
+    assert f"depth-3.book_1s: {len(values):,} rows, 0 days computed" in said
+    assert run_command([*command[:5], "ten", *command[6:]]) == 2
+    assert "every: 'ten' is no time between samples" in capfd.readouterr().err

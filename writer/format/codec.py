@@ -320,10 +320,12 @@ class ChunkDecoder:
         rows, payload = header.rows, memoryview(buffer)
         origins = Origins(header.first_seq, header.ts_recv_min)
         found: dict[str, tuple[Words, Section]] = {}
+        needed = layout.numbers(wanted)
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
             data, start = payload[start : start + stored_bytes], start + stored_bytes
-            if number not in layout.names:
+            # Of a single column a section says first which one that is.
+            if number not in layout.names or not count or (count == 1 and data and data[0] not in needed):
                 continue
             table, stored = read_section(data, count, rows, layout.sections, origins)
             section = Section(kind, stored, section_bytes(table, rows), shared=count > 1)

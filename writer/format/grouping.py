@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import kernel, part
 from tickplant.writer.format.transform import Rows, Words
 
 _ZERO: Final = np.uint64(0)
@@ -26,6 +26,11 @@ _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads ke
 @kernel
 def join_keys(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
     """Up to three key columns, of unsigned types, as one word a row; empty ones are left out. The first is highest."""
+    if len(second) and len(third):  # in one pass, as ticks have three
+        low, high = np.uint64(8 * third.itemsize), np.uint64(8 * (second.itemsize + third.itemsize))
+        for row in range(len(keys)):
+            keys[row] = np.uint64(first[row]) << high | np.uint64(second[row]) << low | np.uint64(third[row])
+        return
     for row in range(len(keys)):
         keys[row] = first[row]
     if len(second):
@@ -149,6 +154,30 @@ def order_by_group_reference(group: Rows, groups: int, order: Rows) -> NDArray[n
     return np.cumsum(np.bincount(group, minlength=groups))
 
 
+@part
+def _number_small(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], numbers: Rows) -> int:
+    """As `number_keys`, by a table of all keys there may be: of one instrument with few kinds and sides. Else -1."""
+    if not len(second) or not len(third):
+        return -1
+    same, most, most_low = True, np.uint64(0), np.uint64(0)
+    for row in range(len(numbers)):
+        same &= first[row] == first[0]
+        most |= np.uint64(second[row])
+        most_low |= np.uint64(third[row])
+    if not same or most >= _FEW >> 3 or most_low >= 8:
+        return -1
+    known = np.full(_FEW, -1, np.int32)
+    count = 0
+    for row in range(len(numbers)):
+        its = np.uint64(second[row]) << np.uint64(3) | np.uint64(third[row])
+        number = known[its]
+        if number < 0:
+            number = known[its] = count
+            count += 1
+        numbers[row] = number
+    return count
+
+
 @kernel
 def sort_groups(
     first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words, numbers: Rows, order: Rows
@@ -158,7 +187,9 @@ def sort_groups(
     No end where there are too many keys for a table of a few. Of a single group, `order` is not written.
     """
     join_keys(first, second, third, keys)
-    count = number_keys(keys, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), numbers)
+    count = _number_small(first, second, third, numbers)
+    if count < 0:
+        count = number_keys(keys, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), numbers)
     if count > 1:
         return order_by_group(numbers, count, order)
     return np.full(max(0, count), len(keys), np.int64)

@@ -35,6 +35,7 @@ REASONS: Final = {
 _BLOCK: Final = 1024  # rows
 _RECORDS: Final = 256  # as many as stay in the first cache
 _WORD: Final = np.uint64(64)  # bits
+_BYTE: Final = np.uint64(8)
 _NARROW: Final = 4  # bytes: up to these a number is put together in 32 bits, twice as many of them at once
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
@@ -116,7 +117,10 @@ def restore(
     else:
         own = planes[start : start + width * rows]
         factor = max(divisor, _ONE)
-        if predictor == _ZERO:
+        plain = predictor == _ZERO and factor == _ONE and not signed and not len(order)
+        if plain and width == 1 and limit == _BYTE and base >> _BYTE == _ZERO:
+            seen = _restore_bytes(own, base, values)
+        elif predictor == _ZERO:
             seen = _restore_offsets(own, width, signed, factor, base, order, values)
         elif predictor == _ONE:
             _restore_sums(own, width, signed, factor, base, order, ends[:0], values)
@@ -165,6 +169,18 @@ def restore_reference(
         words[apart] = np.frombuffer(kept, np.uint64)
     values[:] = words.astype(values.dtype)
     return LARGE if limit < 64 and int(words.max()) >> limit else 0
+
+
+@part
+def _restore_bytes(planes: Bytes, base: np.uint64, values: NDArray[Any]) -> np.uint64:
+    """As `_restore_offsets` where a row is a byte, before and after, and the base too. Returns the largest value."""
+    largest = np.uint8(0)
+    for row in range(len(values)):
+        largest = max(largest, planes[row])
+    near = np.uint8(base)
+    for row in range(len(values)):
+        values[row] = planes[row] + near
+    return base + np.uint64(largest)
 
 
 @part

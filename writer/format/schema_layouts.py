@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -40,6 +41,7 @@ class SchemaLayout:
         self.places = self._placed(words | narrow)
         self.record_plan = together.plan(schema, words | narrow)
         self._plans: dict[tuple[str, ...], tuple[Places, together.Plan]] = {}
+        self._numbers: dict[tuple[str, ...], frozenset[int]] = {}
 
     def separate(self, records: NDArray[np.void], scratch: Scratch) -> dict[str, NDArray[Any]]:
         """The columns of records, in the scratch: to be overwritten by those of the next ones."""
@@ -60,6 +62,15 @@ class SchemaLayout:
 
     def _placed(self, places: dict[str, int]) -> Places:
         return [(name, place, self.dtype[name]) for name, place in places.items()]
+
+    def numbers(self, names: Iterable[str]) -> frozenset[int]:
+        """The numbers of these columns, and of the keys."""
+        wanted = tuple(names)
+        found = self._numbers.get(wanted)
+        if found is None:
+            found = frozenset(number for number, name in self.names.items() if name in wanted or name in self.keys)
+            self._numbers[wanted] = found
+        return found
 
     def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:
         """Where these columns go in the memory of a chunk."""

@@ -299,8 +299,8 @@ def section_bytes(table: transform.Words, rows: int) -> int:
     """How many bytes the planes of a section's columns are, without zstd."""
     if not len(table):
         return 0
-    last = Described(*table[-1].tolist())
-    return last.start + last.width * rows + 8 * last.apart
+    _, _, width, _, _, apart, start = table[-1].tolist()
+    return int(start + width * rows + 8 * apart)
 
 
 def planes_of(stored: memoryview, kind: int, size: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from tickplant.derive.derivation import Bench, Derivation, KeptStream, Settings
-from tickplant.derive.series import CHANNEL, are_bars, series_channel
+from tickplant.derive.series import CHANNEL, are_bars, parse_series, series_channel
 from tickplant.records.layouts import Schema
 
 
@@ -23,12 +23,13 @@ def _make(bench: Bench) -> KeptStream:
 
     (_, _, instrument, line, streams), own = bench, bench.settings.own
     series = bench.settings.series
-    values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line)
-    further: list[KeptStream] = [OwnStream(series, instrument, line, own)] if own else []
+    found: list[KeptStream] = [OwnStream(series, instrument, line, own)] if own else []
     if isinstance(books := streams.get(Schema.BBO), SampledBooks):
-        further.append(BookValues(books, instrument))
-    if further:
-        values = JoinedStreams(series, values, *further)
+        found.append(BookValues(books, instrument))
+    ours = [one for one in series if one.name not in own]
+    if not found or any(not (are_bars(one.name) or one.members or parse_series(one.name).every_ns) for one in ours):
+        found.insert(0, ValueStream(ours, instrument, line))
+    values = found[0] if len(found) == 1 else JoinedStreams(series, *found)
     if any(one.members for one in series):
         return FeatureStream(values, series, instrument, line)
     return values

@@ -94,7 +94,7 @@ class ChunkFiles:
             if data[: HEADER.itemsize] != header.tobytes():
                 why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
                 raise DamageError(why, path=path, offset=offset)
-            if header["schema"] != schema:
+            if int(header["schema"]) != int(schema):  # numpy asks an enum for three things before it compares
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
             return decode(data, path=path, origin=offset)[0]
         except OSError as error:

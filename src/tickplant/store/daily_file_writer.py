@@ -26,7 +26,8 @@ from tickplant.writer.journal import Files, sync_path
 
 Records = NDArray[np.void]
 
-CHUNK_ROWS: Final = 1 << 16
+CHUNK_ROWS: Final = 1 << 15
+"""A range of times decodes a chunk or two: it costs two thirds of one with twice as many, and files are 2% larger."""
 
 DOUBLES_WINDOW: Final = 1 << 20
 """A trade is a double where its venue id is among the greatest so many of the symbol's trades before it."""

@@ -57,12 +57,7 @@ class Stretch(NamedTuple):
     last_seq: int
     chunks: tuple[Chunk, ...]
     damage: tuple[Damage, ...] = ()
-
-    @property
-    def cut(self) -> bool:
-        """Whether a chunk holds records outside."""
-        heads = [chunk.entry["header"] for chunk in self.chunks]
-        return any(head["first_seq"] < self.first_seq or head["last_seq"] > self.last_seq for head in heads)
+    cut: bool = False  # a chunk holds records outside
 
     @property
     def epoch(self) -> int:
@@ -282,34 +277,44 @@ def chosen(contents: Contents, segment: Segment, asked: Range) -> NDArray[np.int
     return low + np.flatnonzero(found)
 
 
+class _Placed(NamedTuple):
+    """A chunk, and the first and the last seq that it holds."""
+
+    chunk: Chunk
+    first_seq: int
+    last_seq: int
+
+
 def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretch]:
     """What of a segment may hold such records, in order, with the damage that may have held some."""
-    entries = contents.entries
+    entries, places = contents.entries, chosen(contents, segment, asked)
+    # Fields of all at once: one by one they would take longer than all else that is done here.
+    seqs = [entries["header"][name][places].tolist() for name in ("first_seq", "last_seq")]
+    each = zip(places.tolist(), contents.files[places].tolist(), *seqs, strict=True)
+    chunks = [_Placed(Chunk(contents.paths[file], entries[place]), low, high) for place, file, low, high in each]
     first, last = _seqs(segment, asked)
-    by_stripe: dict[int, tuple[list[Chunk], list[Damage]]] = {}
+    by_stripe: dict[int, tuple[list[_Placed], list[Damage]]] = {}
     for stripe, part, before, behind in contents.wounds:
         outside = (part.last_seq is not None and part.last_seq < first) or (
             part.first_seq is not None and part.first_seq > last
         )
         if not outside and asked.wanted.concerns(before, behind):
             by_stripe.setdefault(stripe, ([], []))[1].append(part)
-    places = chosen(contents, segment, asked)
-    for stripe, place in zip(contents.stripes[places].tolist(), places.tolist(), strict=True):
-        chunk = Chunk(contents.paths[contents.files[place]], entries[place])
+    for stripe, chunk in zip(contents.stripes[places].tolist(), chunks, strict=True):
         by_stripe.setdefault(stripe, ([], []))[0].append(chunk)
     found: list[Stretch] = []
-    for stripe, (chunks, damage) in sorted(by_stripe.items()):
+    for stripe, (own, damage) in sorted(by_stripe.items()):
         damage.sort(key=lambda part: part.first_seq or 0)
-        together = len({chunk.path for chunk in chunks}) > 1 or (damage and len(chunks) > 1)
-        groups = [chunks] if together or not chunks else [[chunk] for chunk in chunks]
-        if together and sum(int(chunk.entry["header"]["rows"]) for chunk in chunks) > MAX_STRIPE_ROWS:
-            end = max(int(chunk.entry["header"]["last_seq"]) for chunk in chunks)
+        together = len(own) > 1 and (damage or len({chunk.path for chunk, _, _ in own}) > 1)
+        groups = [own] if together or not own else [[chunk] for chunk in own]
+        if together and sum(int(chunk.entry["header"]["rows"]) for chunk, _, _ in own) > MAX_STRIPE_ROWS:
             reason = f"the stripe that begins with seq {stripe} has more records than one may have"
-            damage.append(Damage(str(segment.path), 0, 0, reason, stripe, end))
+            damage.append(Damage(str(segment.path), 0, 0, reason, stripe, max(chunk.last_seq for chunk in own)))
             groups = [[]]
         for group in groups:
-            heads = [chunk.entry["header"] for chunk in group]
-            begin = max(first, min((int(head["first_seq"]) for head in heads), default=stripe))
-            end = min(last, max((int(head["last_seq"]) for head in heads), default=stripe))
-            found.append(Stretch(asked.producer, asked.schema, begin, end, tuple(group), tuple(damage)))
+            low = min([chunk.first_seq for chunk in group], default=stripe)
+            high = max([chunk.last_seq for chunk in group], default=stripe)
+            begin, end = max(first, low), min(last, high)
+            its, cut = tuple(chunk.chunk for chunk in group), low < begin or high > end
+            found.append(Stretch(asked.producer, asked.schema, begin, end, its, tuple(damage), bool(group) and cut))
     return found

@@ -123,6 +123,7 @@ export class Health {
 
   #broken(error: unknown): void {
     mark(this.#pill, "state", "down");
+    say(this.#pill, "no status");
     say(this.#trouble, `${messageOf(error)}: these numbers are old`);
     mark(this.#trouble, "state", "down");
     this.#trouble.hidden = false;

@@ -33,6 +33,7 @@ const picker = new Picker((one) => {
   location.hash = `#/market/${encodeURIComponent(one.venue)}/${encodeURIComponent(one.symbol)}`;
 });
 let shown: Instrument | null = null;
+let waiting: ReturnType<typeof setTimeout> | undefined;
 
 /** Keep the instant in the address, so that it can be sent to somebody. */
 function remember(at: bigint | null): void {
@@ -69,13 +70,24 @@ async function openMarket([venue, symbol]: string[], at: bigint | null): Promise
   }
   const all = await picker.load();
   const found = venue ? all.find((one) => one.venue === venue && one.symbol === symbol) : (shown ?? all[0]);
+  if (!all.length) return wait();
   if (!found) {
-    say(by("freshness"), "nothing to show");
+    say(by("freshness"), `there is no ${venue} ${symbol}`);
     return void picker.open();
   }
   shown = found;
   say(by("picked"), found.symbol);
   screen.open(found, at);
+}
+
+/** A plant that has only just begun: look again until there is something to show. */
+function wait(): void {
+  say(by("freshness"), "nothing yet");
+  say(by("banner"), "Nothing is recorded yet. The first market appears here as soon as there is one.");
+  mark(by("banner"), "state", "past");
+  by("banner").hidden = false;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => !by("market").hidden && guarded(route()), 2000);
 }
 
 function guarded(work: Promise<void>): void {

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_plant import MARKET, PagePlant, page_plant, until
+from page_plant import MARKET, PagePlant, answers, page_plant, until
+from plant_process import wait_for
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
@@ -118,6 +119,18 @@ def test_nothing_moves_for_who_wants_no_movement(running: PagePlant, page: Calla
     assert shown.evaluate(moves) == (motion == "no-preference")
 
 
+def test_a_page_opened_before_there_is_anything_shows_the_first_market_by_itself(running: PagePlant) -> None:
+    shown = running.open("#/health")
+    nothing = {"instruments": []}
+    shown.route("**/api/v1/instruments", lambda route: route.fulfill(json=nothing))
+    shown.keyboard.press("1")
+    shown.wait_for_selector("#banner:has-text('Nothing is recorded yet')")
+    shown.unroute_all(behavior="wait")
+    shown.wait_for_selector("#market[data-state=live]")
+    assert not shown.is_visible("#banner")
+    shown.context.close()
+
+
 def test_what_is_not_live_is_unmistakable_on_the_screen_and_on_paper(running: PagePlant, tmp_path: Path) -> None:
     shown = running.open(MARKET)
     shown.wait_for_selector("#market[data-state=live]")
@@ -139,3 +152,4 @@ def test_what_is_not_live_is_unmistakable_on_the_screen_and_on_paper(running: Pa
         assert shown.is_visible("#banner") and "disconnected" in shown.inner_text("#freshness")
         until(shown, "[...document.querySelectorAll('#ladder .price')].every((cell) => cell.textContent)")
     shown.context.close()
+    wait_for("the gateway", lambda: answers(running))

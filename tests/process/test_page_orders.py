@@ -18,6 +18,10 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 VENUE, SYMBOL = "coinbase", "BTC-USD"
 MARKET = f"#/market/{VENUE}/{SYMBOL}"
+WITHIN = """() => [...document.querySelectorAll(".tape-row, .ladder-row")].every((row) => {
+  const [inner, last] = [row.getBoundingClientRect().right - 12, row.lastElementChild.getBoundingClientRect()];
+  return last.right <= inner + 0.5;
+})"""
 TEXT = """
 [plant]
 data = "data"
@@ -67,6 +71,7 @@ def test_the_ladder_is_the_levels_of_the_orders_at_each_sequence_that_it_shows(
         shown.evaluate(WATCH)
         wait_for("updates", lambda: shown.evaluate("seen.length") >= 15)
         seen = {one["seq"]: one for one in shown.evaluate("seen")}
+        assert shown.evaluate(WITHIN), "eight decimals do not fit"
         wait_for("the same from the engine", lambda: engine.end_seq >= max(seen))
     finally:
         engine.close()

@@ -31,7 +31,7 @@ NAMES = (
 )  # fmt: skip
 MEMBERS = {"feature_both-1-0.1s": ("rsi-5.1s", "microprice.bbo", "ema-3.tick-7")}
 SERIES = tuple(Series(number, name, (), MEMBERS.get(name, ())) for number, name in enumerate(NAMES, 1))
-"""Over bars, trades, best bids and offers, bars of trades and books; these bars; a feature set; bars of which none ends."""
+"""Over bars, trades, best bids and offers, bars of trades and books; these bars; a feature set; bars that never end."""
 
 
 def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed: int) -> Store:

@@ -39,6 +39,7 @@ MODULES: Final[dict[str, int]] = {
     "order_plant": 5,
     "idle": 2,
     "gateway": 2,
+    "gateway_memory": 2,
 }
 """Each benchmark and the cores that it keeps busy at once."""
 

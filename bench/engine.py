@@ -1,4 +1,4 @@
-"""An engine by itself: ticks a second through books, best offers, bars and ten indicators, published and stored.
+"""An engine by itself: ticks a second through books, best offers, bars and series, published and stored.
 
     TICK records in batches ──Engine.take──> messages of the publisher, BBO, BAR and VALUE records in rings
     the same, as tuples of Python ints ──bench/engine_rival.py──> the same bests, bars and values in lists
@@ -49,6 +49,13 @@ TEN: Final = (
     *("hawkes-0.1-0.5-1.trade", "hawkes-0.2-0.4-2.trade", "spread.bbo", "microprice.bbo", "order_flow-100.bbo"),
 )
 """Five over bars of a second, two over trades, three over best bids and offers."""
+
+SERIES: Final[dict[str, tuple[str, ...]]] = {
+    "books, bars": (),
+    "and depth-10.book_1s": ("depth-10.book_1s",),
+    "and ten indicators": TEN,
+}
+"""What is timed, by how it is called."""
 
 SYMBOLS: Final = (3, 100)
 MESSAGES_PER_S: Final = 5_000.0
@@ -105,10 +112,9 @@ def _rows_of(message: Any, levels: NDArray[np.int64]) -> list[tuple[int, ...]]:
     return [*found[:-1], (*found[-1][:4], Flag.LAST, symbol, at)] if found else []
 
 
-def settings(*, indicators: bool) -> Settings:
+def settings(names: tuple[str, ...]) -> Settings:
     """What is derived."""
-    series = tuple(Series(number, name) for number, name in enumerate(TEN, 1)) if indicators else ()
-    return Settings(bar_s=BAR_S, series=series)
+    return Settings(bar_s=BAR_S, series=tuple(Series(number, name) for number, name in enumerate(names, 1)))
 
 
 class Bench:
@@ -121,7 +127,7 @@ class Bench:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         resources.callback(context.term)
         channels = channels_of(wanted_settings)
-        publisher = Publisher(context, f"ipc://{folder}/publish", table.by_id, channels=channels)
+        self.publisher = publisher = Publisher(context, f"ipc://{folder}/publish", table.by_id, channels=channels)
         resources.callback(publisher.close, 0)
         self.rings: dict[Schema, Ring] = {}
         sinks = {}
@@ -141,6 +147,13 @@ class Bench:
         engine, feed = self.engine, self.feed
         for start in range(0, len(ticks), batch):
             engine.take(feed, ticks[start : start + batch])
+
+    def fill(self, ticks: Records) -> None:
+        """Publish these until the oldest messages are forgotten, as after the first minutes of a plant."""
+        before = -1
+        while self.publisher.kept_bytes > before:
+            before = self.publisher.kept_bytes
+            self.publisher.publish_ticks(ticks, self.feed.origin)
 
     def derive(self, ticks: Records, batch: int) -> dict[Schema, Records]:
         """The same, and what the rings then hold."""
@@ -178,7 +191,7 @@ def check(name: str, ticks: Records, symbols: int) -> None:
     """Raises AssertionError where the rival has something else, or another size of batches."""
     hashes = set()
     for batch in BATCHES:
-        with bench(symbols, settings(indicators=True)) as ours:
+        with bench(symbols, settings(TEN)) as ours:
             made = ours.derive(ticks, batch)
         hashes.add(tuple(records.tobytes() for records in made.values()))
     assert len(hashes) == 1, f"{name}: what is derived depends on the size of batches"
@@ -198,11 +211,12 @@ def check(name: str, ticks: Records, symbols: int) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6, err_msg=f"{name}: {TEN[number - 1]}")
 
 
-def ns_a_tick(ticks: Records, symbols: int, batch: int, *, indicators: bool) -> float:
-    """CPU time; the books are there before the clock starts."""
+def ns_a_tick(ticks: Records, symbols: int, batch: int, names: tuple[str, ...]) -> float:
+    """CPU time; the books are there before the clock starts, and as many messages are kept as ever will be."""
     begin = len(ticks) // 4
-    with bench(symbols, settings(indicators=indicators)) as ours:
+    with bench(symbols, settings(names)) as ours:
         ours.take(ticks[:begin], BATCHES[-1])
+        ours.fill(ticks[:begin])
         started_ns = time.process_time_ns()
         ours.take(ticks[begin:], batch)
         return (time.process_time_ns() - started_ns) / (len(ticks) - begin)
@@ -225,10 +239,10 @@ def measure(name: str, ticks: Records, symbols: int, repeats: int) -> list[Resul
     results = []
     for batch in BATCHES:
         part = ticks[: max(QUICK_RECORDS, min(len(ticks), 2000 * batch))]
-        for label, indicators in (("books, bars", False), ("and ten indicators", True)):
-            ours = median_of(repeats, partial(ns_a_tick, part, symbols, batch, indicators=indicators))
+        for label, names in SERIES.items():
+            ours = median_of(repeats, partial(ns_a_tick, part, symbols, batch, names))
             result = Result(name=f"engine: {name}, batches of {batch:,}, {label}", value=ours, unit="ns/tick")
-            if indicators:
+            if names == TEN:
                 compared = f"plain Python, not published and not stored ({theirs:,.0f})"
                 result = Result(
                     name=result.name, value=ours, unit=result.unit, compared_with=compared, ratio=theirs / ours
@@ -239,7 +253,8 @@ def measure(name: str, ticks: Records, symbols: int, repeats: int) -> list[Resul
 
 def run(repeats: int, quick: bool) -> list[Result]:
     """Raises AssertionError where a best, a bar or a value differs."""
-    warm_up(settings(indicators=True))
+    for names in SERIES.values():
+        warm_up(settings(names))
     count = QUICK_RECORDS if quick else TIMED_RECORDS
     results = []
     for symbols in SYMBOLS[:1] if quick else SYMBOLS:

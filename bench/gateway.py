@@ -168,10 +168,12 @@ def engine(folder: Path) -> Iterator[Load]:
 class GatewayProcess:
     """The process, which may be killed and started again at the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: GatewayConfig | None = None) -> None:
         self.port = secrets.randbelow(20_000) + 12_000
-        config = GatewayConfig(
-            port=self.port, connections_per_address=10_000, max_connections=10_000, requests_per_s=1e6
+        config = msgspec.structs.replace(
+            config or GatewayConfig(connections_per_address=10_000, max_connections=10_000),
+            port=self.port,
+            requests_per_s=1e6,
         )
         place = Plant(data_dir=str(folder), run_dir=str(folder), control=f"ipc://{folder}/control")
         addresses = (f"ipc://{folder}/publish", f"ipc://{folder}/requests")

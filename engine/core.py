@@ -101,7 +101,7 @@ class Feed:
     def of_books(self, ticks: Records) -> list[tuple[Schema, Records]]:
         """What ticks that are not of the stream, such as a GAP of our own, lead to: of all that is kept the books."""
         streams = [schema for schema in self.streams if BY_SCHEMA[schema].begins is Kind.CLEAR]
-        return [(schema, self.streams[schema].apply({Schema.TICK: ticks})) for schema in streams]
+        return [(schema, self.books.apply(ticks)) for schema in streams]
 
     def apply(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
         """What the ticks lead to, schema by schema; each is what the later ones are made of, so take them in turn."""

@@ -140,17 +140,17 @@ class EngineProcess:
         self._inputs = [self._input(ref, resources) for ref in spec.inputs]
         poll = self._loop.poll
         poll.add(self._guard.fileno(), self._guard.attend)
-        poll.add_socket(self._publisher.socket, self._read_subscriptions)
-        poll.add_socket(self._router.socket, self._router.serve)
+        poll.add_socket(self._publisher.socket, self._read_subscriptions, patient=True)
+        poll.add_socket(self._router.socket, self._router.serve, seldom=True)
         if self._history:
-            poll.add_socket(self._history.socket, self._router.pass_on_history)
+            poll.add_socket(self._history.socket, self._router.pass_on_history, seldom=True)
         self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
         if self.spec.gating:
             self._catch_up()
-        self._loop.client.hello()
+        self._loop.hello()
         while not (self._loop.stopping and self._finished()):
             more = self._read_rings()
             self._outputs.flush()

@@ -55,6 +55,8 @@ class Consumer:
         self._read = direct(protocol.read, words, words, base)
         self._commit = direct(protocol.commit, words, base, 0)
         self._spin = direct(protocol.spin, words, base, SPIN_TURNS)
+        self._fall_asleep = direct(protocol.fall_asleep, words, base)
+        self._wake_up = direct(protocol.wake_up, words, base)
         self._base = base
         self._next = base + layout.NEXT
         self._committed = base + layout.POSITION
@@ -137,14 +139,14 @@ class Consumer:
         """
         if self._lock is None:
             raise self._closed()
-        asleep = protocol.fall_asleep(self._words, self._base)
+        asleep = self._fall_asleep(self._words, self._base)
         if asleep == EVICTED:
             raise self._evicted()
         return asleep == 1
 
     def finish_wait(self) -> None:
         """Ask not to be rung any more, and forget what was rung. Harmless without `prepare_wait`."""
-        protocol.wake_up(self._words, self._base)
+        self._wake_up(self._words, self._base)
         self._doorbell.drain()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -165,7 +167,7 @@ class Consumer:
         place is given up.
         """
         if self._lock is not None:
-            protocol.wake_up(self._words, self._base)
+            self._wake_up(self._words, self._base)
             if self.mode is Mode.LOSSY:
                 protocol.leave(self._words, self._base)
             self._doorbell.close()

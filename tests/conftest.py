@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from compile_kernels import compile_kernels
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
 
-# A busy machine takes its time over an example, which is no fault of what is tested.
-settings.register_profile("tickplant", deadline=None)
+# A busy machine takes its time over an example and what makes it, which is no fault of what is tested.
+settings.register_profile("tickplant", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tickplant")
 
 

@@ -109,7 +109,7 @@ class WriterProcess:
     def run(self) -> None:
         """Work until stopped; then until what the rings held at that moment is stored."""
         loop = self._loop
-        loop.client.hello()
+        loop.hello()
         while not self._finished():
             busy = self._take()
             self._flush()

@@ -81,6 +81,8 @@ export class Book {
   epoch: number | null = null;
   /** Receive time of the last change. */
   recv: string | null = null;
+  /** The levels a side that it is cut to; null where it has all. */
+  depth: number | null = null;
 
   /** Begin anew with all levels. */
   reset(levels: { bids: Level[]; asks: Level[]; stale: boolean; recv: string | null }): void {
@@ -90,7 +92,7 @@ export class Book {
     this.state = levels.stale ? "stale" : "live";
     this.why = "";
     this.recv = levels.recv;
-    this.seq = this.epoch = null;
+    this.seq = this.epoch = this.depth = null;
   }
 
   snapshot(event: SnapshotEvent): void {

@@ -135,7 +135,7 @@ export function intervalText(seconds: number): string {
 
 /** Lengths to choose from: those that the plant makes, and multiples of them. */
 export function intervalsOf(bases: number[]): { interval: number; base: number }[] {
-  const wanted = [...new Set([...bases, 300, 900, 3600, 86_400])].sort((a, b) => a - b);
+  const wanted = [...new Set([...bases, 60, 300, 900, 3600, 86_400])].sort((a, b) => a - b);
   return wanted.flatMap((interval) => {
     const base = Math.max(...bases.filter((one) => interval % one === 0));
     return Number.isFinite(base) && interval / base <= 1440 ? [{ interval, base }] : [];

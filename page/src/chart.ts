@@ -9,7 +9,7 @@ import {
   type ISeriesApi,
   type UTCTimestamp,
 } from "lightweight-charts";
-import { ApiError, ask, Latest } from "./api.ts";
+import { ApiError, ask, Latest, messageOf } from "./api.ts";
 import { type Candle, Candles } from "./candles.ts";
 import { toNumber } from "./decimal.ts";
 import { by, say } from "./dom.ts";
@@ -89,7 +89,7 @@ export class Chart {
       trades.forEach((tick) => candles.trade(tick));
     } catch (error) {
       if (signal.aborted) return;
-      say(by("ohlc"), error instanceof ApiError && error.status === 404 ? "nothing stored yet" : String(error));
+      say(by("ohlc"), error instanceof ApiError && error.status === 404 ? "nothing stored yet" : messageOf(error));
     }
     if (signal.aborted) return;
     [this.#market, this.#candles, this.#whole] = [market, candles, false];

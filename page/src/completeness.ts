@@ -1,6 +1,6 @@
 // The completeness view: a calendar of symbol × day, the gaps of one day, and the records around one gap.
 
-import { ask, Latest } from "./api.ts";
+import { ask, Latest, messageOf } from "./api.ts";
 import { causeOf } from "./book.ts";
 import { h, mark, say } from "./dom.ts";
 import { Table } from "./table.ts";
@@ -87,7 +87,7 @@ export class Completeness {
     } catch (error) {
       if (signal.aborted) return;
       this.#days = [];
-      say(this.#note, error instanceof Error ? error.message : String(error));
+      say(this.#note, messageOf(error));
     }
     this.#draw();
     this.#open();

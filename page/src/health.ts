@@ -1,6 +1,6 @@
 // The health view: processes, rates, latencies, rings, disk, freshness; and the pill about the plant in every view.
 
-import { ask, askMetrics } from "./api.ts";
+import { ask, askMetrics, messageOf } from "./api.ts";
 import { h, mark, say } from "./dom.ts";
 import { between, type Buckets, bucketsOf, parseMetrics, quantile, type Sample } from "./metrics.ts";
 import { RatePlot } from "./plots.ts";
@@ -10,6 +10,7 @@ import type { Process, Ring, Status } from "./wire.ts";
 
 const POLL_MS = 2_000;
 const WINDOW_MS = 60_000; // of the latencies
+const RATE_MS = 5_000; // of the rates: processes report their counts about once a second
 const STAGES: [string, string, string][] = [
   ["stage_venue", "Venue → receive", "two machines' clocks"],
   ["stage_plant", "Receive → published", "feed, ring, engine"],
@@ -54,17 +55,20 @@ export class Health {
   #readings: Reading[] = [];
   #heard = performance.now();
   #on = false;
+  readonly #window: HTMLElement;
 
   constructor(root: HTMLElement, pill: HTMLElement) {
     [this.#root, this.#pill] = [root, pill];
     const rates = h("div", { class: "plot" });
     const key = panel("Records a second", "received, stored", rates);
     key.classList.add("rates");
+    const latency = this.#stages.panel("Latency", "upper bounds");
+    this.#window = latency.querySelector<HTMLElement>(".note")!;
     this.#root.append(
       h("h1", {}, "Health"),
       this.#trouble,
       this.#cards,
-      h("div", { class: "columns" }, key, this.#stages.panel("Latency", "last minute, upper bounds")),
+      h("div", { class: "columns" }, key, latency),
       this.#processes.panel("Processes"),
       h(
         "div",
@@ -107,19 +111,19 @@ export class Health {
     const stages = new Map(metrics ? STAGES.map(([name]) => [name, bucketsOf(metrics, `${name}_seconds`)]) : []);
     this.#readings.push({ at: performance.now(), status, stages });
     this.#readings = this.#readings.filter((one) => performance.now() - one.at < WINDOW_MS + 2 * POLL_MS);
-    const before = this.#readings.at(-2);
-    if (before && this.#seconds() > 0.5)
+    const [before, seconds] = this.#earlier();
+    if (before)
       this.#rates.add(
         Date.now() / 1000,
-        workOf(status, before.status, "feed", this.#seconds()),
-        workOf(status, before.status, "writer", this.#seconds()),
+        workOf(status, before, "feed", seconds) ?? 0,
+        workOf(status, before, "writer", seconds) ?? 0,
       );
     if (metrics) this.#draw(status, metrics);
   }
 
   #broken(error: unknown): void {
     mark(this.#pill, "state", "down");
-    say(this.#trouble, `${error instanceof Error ? error.message : String(error)}: these numbers are old`);
+    say(this.#trouble, `${messageOf(error)}: these numbers are old`);
     mark(this.#trouble, "state", "down");
     this.#trouble.hidden = false;
   }
@@ -135,14 +139,16 @@ export class Health {
     }
   }
 
-  #seconds(): number {
-    const [before, now] = this.#readings.slice(-2);
-    return before && now ? (now.at - before.at) / 1000 : 0;
+  /** The status that rates are taken against, and how long ago that was; none where it is too new to say anything. */
+  #earlier(): [before: Status | null, seconds: number] {
+    const now = this.#readings.at(-1)?.at ?? 0;
+    const found = this.#readings.findLast(({ at }) => now - at >= RATE_MS) ?? this.#readings[0];
+    const seconds = found ? (now - found.at) / 1000 : 0;
+    return found && seconds * 1000 >= POLL_MS / 2 ? [found.status, seconds] : [null, 0];
   }
 
   #draw(status: Status, metrics: Map<string, Sample[]>): void {
-    const before = this.#readings.at(-2)?.status ?? status;
-    const seconds = this.#seconds();
+    const [before, seconds] = this.#earlier();
     const off = status.accounts.filter((one) => one.off !== 0);
     const free = metrics.get("disk_free_bytes")?.[0]?.value;
     const size = metrics.get("disk_size_bytes")?.[0]?.value;
@@ -184,6 +190,9 @@ export class Health {
     this.#processes.fill(status.processes.map((one) => this.#processRow(one, before, seconds)));
     const high = metrics.get("ring_lag_high_water_records") ?? [];
     this.#rings.fill(status.rings.flatMap((ring) => this.#ringRows(ring, before, seconds, high)));
+    const first = this.#firstStages();
+    const since = first ? `last ${durationText((performance.now() - first.at) / 1000)}` : "since each process began";
+    say(this.#window, `${since}, upper bounds`);
     this.#stages.fill(STAGES.map(([name, words, note]) => this.#stageRow(name, words, note)));
     this.#fresh.fill(this.#freshRows(metrics.get("topic_age_seconds") ?? []), "no topics yet");
     const causes = (metrics.get("feed_gaps_by_cause_total") ?? []).filter(({ value }) => value > 0);
@@ -194,10 +203,15 @@ export class Health {
     );
   }
 
+  /** The oldest reading with latencies but the newest one itself. */
+  #firstStages(): Reading | undefined {
+    return this.#readings.slice(0, -1).find(({ stages }) => stages.size);
+  }
+
   #stageRow(name: string, words: string, note: string): HTMLElement {
     const now = this.#readings.at(-1)?.stages.get(name) ?? [];
-    const first = this.#readings.find((one) => one.stages.get(name)?.length)?.stages.get(name) ?? [];
-    const buckets = first === now ? now : between(now, first);
+    const first = this.#firstStages()?.stages.get(name);
+    const buckets = first ? between(now, first) : now;
     const count = buckets.at(-1)?.count ?? 0;
     const texts = [0.5, 0.9, 0.99].map((share) => latencyText(quantile(buckets, share)));
     const title = h(
@@ -209,8 +223,8 @@ export class Health {
     return this.#stages.row([title, ...texts, numberText(count)]);
   }
 
-  #processRow(one: Process, before: Status, seconds: number): HTMLElement {
-    const old = before.processes.find(({ name }) => name === one.name);
+  #processRow(one: Process, before: Status | null, seconds: number): HTMLElement {
+    const old = before?.processes.find(({ name }) => name === one.name);
     const [counter, unit] = WORK[one.role] ?? ["", ""];
     const rate = old && counter ? rateOf(numberOf(one, counter), numberOf(old, counter), seconds) : null;
     const trouble = one.counters["trouble"];
@@ -231,8 +245,8 @@ export class Health {
     );
   }
 
-  #ringRows(ring: Ring, before: Status, seconds: number, high: Sample[]): HTMLElement[] {
-    const old = before.rings.find((one) => one.producer === ring.producer && one.schema === ring.schema);
+  #ringRows(ring: Ring, before: Status | null, seconds: number, high: Sample[]): HTMLElement[] {
+    const old = before?.rings.find((one) => one.producer === ring.producer && one.schema === ring.schema);
     const rate = old ? `${rateText(rateOf(ring.head, old.head, seconds))}/s` : "";
     const percent = (records: number): string => `${((records / ring.capacity) * 100).toFixed(1)} %`;
     return Object.entries(ring.lag).map(([reader, lag], at) => {
@@ -308,12 +322,14 @@ function rateOf(now: number, before: number, seconds: number): number {
   return seconds > 0 ? Math.max(0, now >= before ? now - before : now) / seconds : 0;
 }
 
-function workOf(status: Status, before: Status, role: string, seconds: number): number {
+function workOf(status: Status, before: Status | null, role: string, seconds: number): number | null {
+  if (!before) return null;
   const counter = WORK[role]![0];
   return rateOf(sumOf(status, role, counter), sumOf(before, role, counter), seconds);
 }
 
-function rateText(rate: number): string {
+function rateText(rate: number | null): string {
+  if (rate === null) return "–";
   return rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
 }
 

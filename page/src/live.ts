@@ -1,6 +1,6 @@
 // A market as it is: events of its topics, applied by sequence.
 
-import { ask } from "./api.ts";
+import { ask, messageOf } from "./api.ts";
 import type { Market } from "./market.ts";
 import { Stream } from "./stream.ts";
 import { formatTime, nowNs } from "./times.ts";
@@ -8,6 +8,7 @@ import type { BarRow, BboRow, BookAnswer, Instrument, RecordsEvent, StreamEvent,
 
 const CONFLATE_MS = 50;
 const POLL_MS = 500;
+const MOST_LEVELS = 1000; // of a book of orders
 
 export interface Watcher {
   changed(): void;
@@ -27,7 +28,7 @@ export class Live {
   readonly #prefix: string;
   readonly #ends = new Map<string, { epoch: number; seq: number }>();
   readonly #stream: Stream;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #closed = false;
 
   constructor(market: Market, instrument: Instrument, bars: string, watcher: Watcher) {
     [this.#market, this.#watcher] = [market, watcher];
@@ -35,7 +36,7 @@ export class Live {
     const has = (channel: string): boolean => instrument.channels.includes(channel);
     const channels = [has("book") ? "book" : has("orders") ? "" : "bbo", has("trade") ? "trade" : "agg_trade", bars];
     const topics = channels.filter(Boolean).map((channel) => this.#prefix + channel);
-    if (has("orders") && !has("book")) this.#timer = setInterval(() => void this.#poll(), POLL_MS);
+    if (has("orders") && !has("book")) void this.#poll();
     this.#stream = new Stream(topics, CONFLATE_MS, {
       event: (event) => this.#take(event),
       connection: (trouble) => {
@@ -47,7 +48,7 @@ export class Live {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#closed = true;
     this.#stream.close();
   }
 
@@ -100,16 +101,23 @@ export class Live {
         : event.records;
   }
 
+  /** The levels of a book of orders, as the engine derives them: the orders alone may be more than a page can take. */
   async #poll(): Promise<void> {
     const { venue, symbol } = this.#market;
-    try {
-      const found = await ask<BookAnswer>("book", { venue, symbol, depth: 400 });
-      this.#market.book.reset({ ...found, recv: found.ts_recv });
-      this.#market.book.seq = found.topic_seq;
-      this.moved = performance.now();
+    while (!this.#closed) {
+      try {
+        const found = await ask<BookAnswer>("book", { venue, symbol, depth: MOST_LEVELS });
+        if (this.#closed) return;
+        const { book } = this.#market;
+        if (book.seq !== found.topic_seq || book.epoch !== found.epoch) this.moved = performance.now();
+        this.#market.see([...found.bids.slice(0, 200), ...found.asks.slice(0, 200)]);
+        book.reset({ ...found, recv: found.ts_recv });
+        [book.seq, book.epoch, book.depth] = [found.topic_seq, found.epoch, MOST_LEVELS];
+      } catch (error) {
+        this.#market.book.stale(messageOf(error));
+      }
       this.#watcher.changed();
-    } catch (error) {
-      this.#market.book.stale(String(error));
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 }

@@ -1,7 +1,7 @@
 // The page: which view stands in the address, keys, the state of the plant, and log-in where the gateway wants a token.
 
 import "./style.css";
-import { ApiError, logIn } from "./api.ts";
+import { ApiError, logIn, logOut, messageOf, watchRefusals } from "./api.ts";
 import { Completeness } from "./completeness.ts";
 import { by, h, mark, say } from "./dom.ts";
 import { Health } from "./health.ts";
@@ -11,6 +11,7 @@ import { startTheme } from "./theme.ts";
 import { formatTime, parseTime } from "./times.ts";
 import type { Instrument } from "./wire.ts";
 
+const LOGGED_IN = "tickplant.logged-in"; // the page cannot see its cookie
 const VIEWS = ["market", "health", "completeness"];
 const KEYS: [string, string][] = [
   ["/", "choose an instrument"],
@@ -80,7 +81,7 @@ async function openMarket([venue, symbol]: string[], at: bigint | null): Promise
 function guarded(work: Promise<void>): void {
   work.catch((error: unknown) => {
     if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return askToken(error.message);
-    say(by("banner"), error instanceof Error ? error.message : String(error));
+    say(by("banner"), messageOf(error));
     mark(by("banner"), "state", "down");
     by("banner").hidden = false;
     setTimeout(() => guarded(route()), 2000);
@@ -90,25 +91,47 @@ function guarded(work: Promise<void>): void {
 function askToken(detail: string): void {
   const dialog = by<HTMLDialogElement>("login");
   if (dialog.open) return;
-  const token = h("input", { type: "password", autocomplete: "current-password", "aria-label": "Token" });
-  const trouble = h("p", { class: "note", role: "alert" }, detail);
+  const token = h("input", {
+    type: "password",
+    autocomplete: "current-password",
+    "aria-label": "Token",
+    "aria-describedby": "refusal",
+  });
+  const trouble = h("p", { id: "refusal", role: "alert" }, detail);
   const enter = (): void => {
     logIn(token.value).then(
       () => {
+        localStorage.setItem(LOGGED_IN, "");
         dialog.close();
         guarded(route());
       },
-      (error: unknown) => say(trouble, String(error)),
+      (error: unknown) => {
+        say(trouble, messageOf(error));
+        token.setAttribute("aria-invalid", "true");
+        token.select();
+      },
     );
   };
   token.addEventListener("keydown", (event) => event.key === "Enter" && enter());
+  dialog.oncancel = (event) => event.preventDefault(); // behind it there is nothing to see
   dialog.replaceChildren(
     h("h2", {}, "This gateway needs a token"),
     token,
-    h("button", { onclick: enter }, "Log in"),
     trouble,
+    h("p", { class: "note" }, "The browser keeps the token as a cookie until you close the browser or log out (?)."),
+    h("button", { onclick: enter }, "Log in"),
   );
   dialog.showModal();
+}
+
+function leave(trouble: HTMLElement): void {
+  logOut().then(
+    () => {
+      localStorage.removeItem(LOGGED_IN);
+      location.reload();
+    },
+    (error: unknown) => say(trouble, messageOf(error)),
+  );
 }
 
 function about(): void {
@@ -116,6 +139,7 @@ function about(): void {
   const rows = KEYS.map(([keys, what]) =>
     h("div", {}, h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, what)),
   );
+  const trouble = h("p", { role: "alert" });
   const link = (href: string, text: string): HTMLElement =>
     h("a", { href, target: "_blank", rel: "noopener noreferrer" }, text);
   dialog.replaceChildren(
@@ -141,7 +165,13 @@ function about(): void {
       h("a", { href: "/licences.txt" }, "Licences"),
       ".",
     ),
-    h("button", { autofocus: true, onclick: () => dialog.close() }, "Close"),
+    trouble,
+    h(
+      "div",
+      { class: "buttons" },
+      localStorage.getItem(LOGGED_IN) === null ? null : h("button", { onclick: () => leave(trouble) }, "Log out"),
+      h("button", { autofocus: true, onclick: () => dialog.close() }, "Close"),
+    ),
   );
   dialog.showModal();
 }
@@ -178,5 +208,6 @@ function onKey(event: KeyboardEvent): void {
 by("pick").addEventListener("click", () => void picker.open());
 by("help").addEventListener("click", about);
 document.addEventListener("keydown", onKey);
+watchRefusals(askToken);
 addEventListener("hashchange", () => guarded(route()));
 guarded(route());

@@ -1,15 +1,17 @@
 // The time machine: a market as it was at one instant, and on from there, record by record as they were received.
 
-import { ask, Latest } from "./api.ts";
+import { ask, Latest, messageOf } from "./api.ts";
 import type { Market } from "./market.ts";
 import type { BookAnswer, Page, Tick } from "./wire.ts";
 
 const PAGE_ROWS = 3000;
 const AHEAD_ROWS = 1500;
 const TAPE_ROWS = 100;
+const MOST_LEVELS = 1000; // of a book of orders
 const RETRY_MS = 1000;
 const COLUMNS = "ts_event,ts_recv,recv_ns,kind,side,price,size,flags,seq";
 const KINDS = "kind in (trade, level, clear, gap, status)";
+const ORDER_KINDS = "kind in (trade, order_add, order_modify, order_cancel, clear, gap, status)";
 
 export interface Moment {
   /** The market has moved on by these trades. */
@@ -24,13 +26,16 @@ export class Past {
   at: bigint;
   playing = false;
   speed = 1;
-  /** Whether the clock waits for the store. */
-  reading = false;
+  /** Whether the clock waits for the store, or the book for its orders. */
+  get reading(): boolean {
+    return this.#arriving || (this.playing && this.#waiting) || this.#asking;
+  }
   /** Whether nothing is stored behind this instant. */
   ended = false;
   readonly #market: Market;
   readonly #moment: Moment;
   readonly #levels: boolean;
+  readonly #kinds: string;
   readonly #seeking = new Latest();
   #rows: Tick[] = [];
   #next = 0; // the first row that has not been applied
@@ -38,10 +43,14 @@ export class Past {
   #cursor: string | null = null;
   #ahead: Promise<void> | null = null;
   #generation = 0;
+  #arriving = false;
+  #waiting = false; // the clock, for what is read ahead
+  #asking = false; // a book of orders is being read
 
   /** `levels` false: the book is one of orders, which is asked for again at each instant. */
   constructor(market: Market, at: bigint, levels: boolean, moment: Moment) {
     [this.#market, this.at, this.#levels, this.#moment, this.#from] = [market, at, levels, moment, at];
+    this.#kinds = levels ? KINDS : ORDER_KINDS;
   }
 
   close(): void {
@@ -54,7 +63,7 @@ export class Past {
   async seek(at: bigint): Promise<void> {
     const signal = this.#seeking.next();
     const { venue, symbol } = this.#market;
-    this.reading = true;
+    this.#arriving = true;
     try {
       const [book, trades] = await Promise.all([
         ask<BookAnswer>("book", { venue, symbol, at }, signal),
@@ -69,12 +78,12 @@ export class Past {
       this.#market.tape = [];
       this.#market.trades(trades.data);
       this.#moment.arrived();
-      this.reading = false;
+      this.#arriving = false;
     } catch (error) {
       if (signal.aborted) return;
-      this.reading = false;
+      this.#arriving = false;
       this.playing = false;
-      this.#moment.trouble(error instanceof Error ? error.message : String(error));
+      this.#moment.trouble(messageOf(error));
     }
   }
 
@@ -94,7 +103,7 @@ export class Past {
       end: this.at,
       newest: true,
       limit: 1,
-      where: KINDS,
+      where: this.#kinds,
       columns: "recv_ns,seq",
     });
     const row = page.data[0];
@@ -108,7 +117,7 @@ export class Past {
     const wanted = this.at + BigInt(Math.round(elapsed_ms * this.speed * 1e6));
     const newest = this.#rows.at(-1);
     const readTo = newest ? nsOf(newest) : this.at;
-    this.reading = wanted > readTo && !this.ended;
+    this.#waiting = wanted > readTo && !this.ended;
     const target = wanted > readTo ? readTo : wanted;
     if (this.ended && target === this.at) this.playing = false;
     if (target > this.at || this.ended) this.#goOn(target);
@@ -119,7 +128,7 @@ export class Past {
     for (; this.#next < this.#rows.length; this.#next++) {
       const row = this.#rows[this.#next]!;
       if (nsOf(row) > at) break;
-      this.#market.book.tick(row);
+      if (this.#levels) this.#market.book.tick(row);
       if (row.kind === "trade" || row.kind === "gap") trades.push(row);
     }
     if (this.#next > PAGE_ROWS) {
@@ -135,7 +144,7 @@ export class Past {
   #readAhead(): Promise<void> {
     this.#ahead ??= this.#readPage(this.#generation).catch((error: unknown) => {
       this.playing = false;
-      this.#moment.trouble(error instanceof Error ? error.message : String(error));
+      this.#moment.trouble(messageOf(error));
     });
     return this.#ahead;
   }
@@ -148,7 +157,7 @@ export class Past {
       symbol,
       start: this.#from,
       limit: PAGE_ROWS,
-      where: KINDS,
+      where: this.#kinds,
       columns: COLUMNS,
       after,
     });
@@ -164,15 +173,27 @@ export class Past {
     }, pause);
   }
 
+  /** Show the book of orders of this instant: one question at a time, until the clock rests where the answer is of. */
   async #askBook(): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
     const { venue, symbol } = this.#market;
-    const at = this.at;
-    const book = await ask<BookAnswer>("book", { venue, symbol, at, depth: 400 }, this.#seeking.next()).catch(
-      () => null,
-    );
-    if (!book || at < this.at) return;
-    this.#market.book.reset({ ...book, recv: book.ts_recv });
-    this.#moment.moved([]);
+    const generation = this.#generation;
+    try {
+      for (let at: bigint | null = null; at !== this.at; ) {
+        at = this.at;
+        const book = await ask<BookAnswer>("book", { venue, symbol, at, depth: MOST_LEVELS });
+        if (generation !== this.#generation) return;
+        this.#market.book.reset({ ...book, recv: book.ts_recv });
+        this.#market.book.depth = MOST_LEVELS;
+        this.#moment.moved([]);
+      }
+    } catch (error) {
+      this.playing = false;
+      if (generation === this.#generation) this.#moment.trouble(messageOf(error));
+    } finally {
+      this.#asking = false;
+    }
   }
 }
 

@@ -114,8 +114,9 @@ export class DepthPlot {
 
 export interface StripPoint {
   time_s: number;
-  spread: number;
-  imbalance: number;
+  /** null: nobody knows, as the book was stale. */
+  spread: number | null;
+  imbalance: number | null;
 }
 
 const POINTS = 600;
@@ -167,6 +168,11 @@ export class StripPlot {
     this.#draw();
   }
 
+  /** From here on nobody knows. */
+  interrupt(time_s: number): void {
+    if (this.#points.at(-1)?.spread != null) this.add([{ time_s, spread: null, imbalance: null }]);
+  }
+
   /** Points behind, or in front of, those that are there. */
   add(points: StripPoint[], before = false): void {
     const first = this.#points[0]?.time_s ?? Infinity;
@@ -181,8 +187,8 @@ export class StripPlot {
   #draw(): void {
     this.#plot.set([
       this.#points.map((one) => one.time_s),
-      this.#points.map((one) => Math.max(0, one.imbalance)),
-      this.#points.map((one) => Math.min(0, one.imbalance)),
+      this.#points.map(({ imbalance }) => imbalance && Math.max(0, imbalance)),
+      this.#points.map(({ imbalance }) => imbalance && Math.min(0, imbalance)),
       this.#points.map((one) => one.spread),
     ]);
   }

@@ -1,6 +1,6 @@
 // The market view: one market, live or as it was, in ladder, tape, charts and the line above them.
 
-import { ask } from "./api.ts";
+import { ask, messageOf } from "./api.ts";
 import { barSeconds, intervalsOf, intervalText } from "./candles.ts";
 import { Chart } from "./chart.ts";
 import { formatDecimal, ratio, toNumber } from "./decimal.ts";
@@ -19,6 +19,7 @@ const QUIET_MS = 5_000; // without an event a market is called quiet
 const STRIP_MS = 200;
 const DEPTH_MS = 250;
 const BARS_MS = 1_000;
+const STALE = 256; // of a best bid and offer
 const SEEK_MS = 60; // between two books asked for while the slider moves
 
 export class Screen {
@@ -52,7 +53,7 @@ export class Screen {
   constructor(moved: (at: bigint | null) => void) {
     this.#moved = moved;
     new ResizeObserver(() => {
-      if ([this.#ladder.resize(), this.#tape.resize()].some(Boolean)) this.#draw();
+      if ([this.#ladder.resize(), this.#tape.resize()].some(Boolean)) this.#drawNow(); // no frame comes while it is printed
     }).observe(by("market"));
     setInterval(() => this.#age(), 250);
     let before = performance.now();
@@ -82,6 +83,7 @@ export class Screen {
     const market = (this.#market = new Market(instrument.venue, instrument.symbol));
     document.title = `${instrument.symbol} · tickplant`;
     say(by("symbol"), instrument.symbol);
+    say(by("venue"), instrument.venue);
     this.#strip.clear();
     const bases = instrument.channels.map(barSeconds).filter((one) => one !== null);
     const choices = intervalsOf(bases.length ? bases : [1, 60]);
@@ -134,7 +136,7 @@ export class Screen {
     const past = this.#past;
     if (!past) return this.seek(this.#market?.book.recv ? (parseTime(this.#market.book.recv) ?? nowNs()) : nowNs());
     past.playing = false;
-    void (way > 0 ? past.step() : past.stepBack()).catch((error: unknown) => this.#tell(String(error)));
+    void (way > 0 ? past.step() : past.stepBack()).catch((error: unknown) => this.#tell(messageOf(error)));
   }
 
   play(): void {
@@ -251,8 +253,9 @@ export class Screen {
     if (trades) market.trades(trades.data);
     const points = (best?.data ?? []).flatMap((row) => {
       const { bid_price, bid_size, ask_price, ask_size } = row;
-      if (!bid_price || !bid_size || !ask_price || !ask_size) return [];
       const time_s = Number(parseTime(row.ts_recv) ?? 0n) / 1e9;
+      if (row.flags & STALE) return [{ time_s, spread: null, imbalance: null }];
+      if (!bid_price || !bid_size || !ask_price || !ask_size) return [];
       return [
         stripPoint(
           time_s,
@@ -283,7 +286,7 @@ export class Screen {
           number,
         ];
         this.#strip.add([stripPoint(Number(recv) / 1e9, bidPrice, bidSize, askPrice, askSize)]);
-      }
+      } else if (recv !== null && market.book.state === "stale") this.#strip.interrupt(Number(recv) / 1e9);
     }
     if (now - this.#drawnDepth > DEPTH_MS) {
       this.#drawnDepth = now;
@@ -310,7 +313,10 @@ export class Screen {
       balance === null ? "–" : `${balance > 0 ? "+" : balance < 0 ? "−" : ""}${Math.abs(balance * 100).toFixed(0)} %`,
     );
     say(by("asof"), market.book.recv ? clockText(parseTime(market.book.recv) ?? 0n) : "–");
-    say(by("book-note"), `${market.book.bids.count} bids · ${market.book.asks.count} asks`);
+    const counts = [market.book.bids, market.book.asks].map(
+      ({ count }) => `${count.toLocaleString("en")}${count === market.book.depth ? "+" : ""}`,
+    );
+    say(by("book-note"), `${counts[0]} bids · ${counts[1]} asks`);
   }
 
   /** How old what is shown is: four times a second, so that no number ever stands as if it were new. */
@@ -343,14 +349,19 @@ export class Screen {
     if (live.trouble !== null) {
       const since = durationText((performance.now() - live.since) / 1000);
       if (market.book.recv === null) return ["wait", "connecting", ""];
-      const shown = `these are the numbers of ${clockText(parseTime(market.book.recv) ?? 0n, 0)} UTC`;
-      return ["down", `disconnected ${since}`, `Disconnected for ${since} (${live.trouble}): ${shown}. Trying again.`];
+      const why = `Disconnected for ${since} (${live.trouble}): ${numbersOf(market)}. Trying again.`;
+      return ["down", `disconnected ${since}`, why];
     }
     if (market.book.state === "stale")
-      return ["stale", "stale", `The book is stale${reason}. It waits for a new snapshot.`];
+      return ["stale", "stale", `The book is stale${reason}: ${numbersOf(market)}. It waits for a new snapshot.`];
     if (age_s * 1000 > QUIET_MS) return ["quiet", `quiet for ${durationText(age_s)}`, ""];
     return ["live", `live · ${age_s.toFixed(1)} s`, ""];
   }
+}
+
+function numbersOf(market: Market): string {
+  if (!market.book.recv) return "it has no numbers yet";
+  return `these are the numbers of ${clockText(parseTime(market.book.recv) ?? 0n, 0)} UTC`;
 }
 
 function stripPoint(time_s: number, bidPrice: number, bidSize: number, askPrice: number, askSize: number): StripPoint {

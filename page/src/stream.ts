@@ -1,5 +1,6 @@
 // Server-Sent Events over fetch: unlike an EventSource it shows heartbeats, takes a cursor, and survives a refusal.
 
+import { answerOf, messageOf } from "./api.ts";
 import type { StreamEvent } from "./wire.ts";
 
 export interface Framed {
@@ -50,11 +51,11 @@ export class Stream {
   #cursor = "";
   #closed = false;
   #abort = new AbortController();
-  readonly #query: URLSearchParams;
+  readonly #query: Record<string, string>;
   readonly #listener: Listener;
 
   constructor(topics: string[], conflateMs: number, listener: Listener) {
-    this.#query = new URLSearchParams({ topics: topics.join(","), conflate_ms: String(conflateMs) });
+    this.#query = { topics: topics.join(","), conflate_ms: String(conflateMs) };
     this.#listener = listener;
     void this.#run();
   }
@@ -79,11 +80,7 @@ export class Stream {
       try {
         await this.#read(this.#abort);
       } catch (error) {
-        trouble = this.#abort.signal.aborted
-          ? "no sign of life"
-          : error instanceof Error
-            ? error.message
-            : String(error);
+        trouble = this.#abort.signal.aborted ? "no sign of life" : messageOf(error);
       }
       if (this.#closed) return;
       this.#listener.connection(trouble);
@@ -95,8 +92,8 @@ export class Stream {
 
   async #read(abort: AbortController): Promise<void> {
     const headers: Record<string, string> = this.#cursor ? { "Last-Event-ID": this.#cursor } : {};
-    const answer = await fetch(`/api/v1/stream?${this.#query}`, { headers, signal: abort.signal, cache: "no-store" });
-    if (!answer.ok || !answer.body) throw new Error(`the gateway answers ${answer.status}`);
+    const answer = await answerOf("/api/v1/stream", this.#query, { headers, signal: abort.signal, cache: "no-store" });
+    if (!answer.body) throw new Error("the answer is empty");
     this.heard = performance.now();
     this.#listener.connection(null);
     const watch = setInterval(() => {

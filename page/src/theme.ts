@@ -51,6 +51,17 @@ export function startTheme(button: HTMLElement): () => void {
     changed();
   });
   button.addEventListener("click", toggle);
+  let screen: string | undefined;
+  addEventListener("beforeprint", () => {
+    screen = document.documentElement.dataset["theme"];
+    document.documentElement.dataset["theme"] = "light"; // canvases too
+    changed();
+  });
+  addEventListener("afterprint", () => {
+    if (screen === undefined) delete document.documentElement.dataset["theme"];
+    else document.documentElement.dataset["theme"] = screen;
+    changed();
+  });
   show();
   return toggle;
 }

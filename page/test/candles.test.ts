@@ -83,4 +83,6 @@ test("lengths to choose from are made of those that the plant has", () => {
     intervalsOf([90]).map(({ interval }) => interval),
     [90, 900, 3600, 86_400],
   );
+  // A young plant has no minutes yet: they are made of its seconds.
+  assert.deepEqual(intervalsOf([1])[1], { interval: 60, base: 1 });
 });

@@ -52,11 +52,11 @@ function store(): void {
   }) as typeof fetch;
 }
 
-function machine(): { past: Past; bid: () => string; troubles: string[] } {
+function machine(levels = true): { past: Past; bid: () => string; troubles: string[] } {
   store();
   const market = new Market("v", "S");
   const troubles: string[] = [];
-  const past = new Past(market, 0n, true, {
+  const past = new Past(market, 0n, levels, {
     moved: () => undefined,
     arrived: () => undefined,
     trouble: (detail) => troubles.push(detail),
@@ -89,6 +89,9 @@ test("it plays as fast as it is asked to, never past what has been read, and end
   [past.playing, past.speed] = [true, 1];
   past.tick(0.001); // a microsecond: nothing has been read
   assert.deepEqual([bid(), past.at, past.reading], ["1", 1000n, true]);
+  past.playing = false; // who pauses waits for nothing
+  assert.equal(past.reading, false);
+  past.playing = true;
   await new Promise((resolve) => setTimeout(resolve, 5));
   past.tick(0.0005);
   assert.deepEqual([bid(), past.at], ["1", 1500n]);
@@ -111,4 +114,26 @@ test("the newest wish counts, and a refusal is said", async () => {
   await past.seek(1n);
   assert.deepEqual(troubles, ["nothing is stored of v S"]);
   assert.equal(bid(), "7");
+});
+
+test("a book of orders is asked for one instant at a time, until the clock rests where it is of", async () => {
+  const { past, bid } = machine(false);
+  const [asked, quick] = [[] as string[], globalThis.fetch];
+  globalThis.fetch = (async (url: string) => {
+    if (url.startsWith("/api/v1/book")) {
+      asked.push(new URL(url, "http://localhost").searchParams.get("at")!);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return quick(url);
+  }) as typeof fetch;
+  await past.seek(1000n);
+  [past.playing, past.speed] = [true, 1];
+  past.tick(0.0001); // nothing has been read
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let n = 0; n < 10; n++) past.tick(0.0001); // ten frames, before the first answer
+  past.playing = false;
+  assert.deepEqual([past.at, past.reading], [2000n, true]);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.deepEqual([bid(), past.reading], ["2", false]);
+  assert.deepEqual(asked, ["1000", "1100", "2000"]);
 });

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from children import fork_server
+from page_plant import PagePlant
 from page_sources import installed
 from plant_process import wait_for
 from remains import Remains, Watch
@@ -29,3 +31,19 @@ def leaves_nothing(left_behind: Callable[[], Remains]) -> None:
 def page_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sources of the gateway's page, with what they need."""
     return installed(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture
+def page(running: PagePlant) -> Iterator[Callable[..., Any]]:
+    """Opens pages of the module's plant, and holds at the end that none of them had an error."""
+    opened: list[Any] = []
+    running.complaints.clear()
+
+    def opener(*words: str, **options: Any) -> Any:
+        opened.append(running.open(*words, **options))
+        return opened[-1]
+
+    yield opener
+    for one in opened:
+        one.context.close()
+    assert running.complaints == []

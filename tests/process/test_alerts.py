@@ -190,7 +190,7 @@ def test_every_expression_of_the_dashboard_has_an_answer(watched: Watched) -> No
             if not watched.seen.ask("query", query=query)["result"]:
                 empty.append(target["expr"])
     assert all(query.endswith("> 0") for query in empty), empty
-    notes = board["annotations"]["list"][0]["expr"].replace("$instance", instance)
+    notes = board["annotations"]["list"][0]["target"]["expr"].replace("$instance", instance)
     assert watched.seen.ask("query", query=notes)["resultType"] == "vector"
 
 

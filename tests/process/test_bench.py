@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
         "decode",
         "engine",
         "gateway",
+        "gateway_memory",
         "peers",
         "pipeline",
         "ranges",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coinbase_tools import SECRETS
+from credential_folder import credential_folder
 from folded_orders import FoldedOrders
 from independent import recording
 from made_dbn import orders, write
@@ -175,12 +176,8 @@ def test_a_future_of_cme_is_the_same_in_engine_store_and_subscription(tmp_path: 
 def test_orders_of_coinbase_are_the_same_in_engine_store_and_subscription(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "credentials"
-    folder.mkdir(mode=0o700)
-    path = folder / "venue"
-    path.write_text("".join(f'{name} = "{value}"\n' for name, value in SECRETS.items()))
-    path.chmod(0o600)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    for name, value in credential_folder(tmp_path, "venue", SECRETS).items():
+        monkeypatch.setenv(name, value)
     spec: dict[str, Any] = {"venue": "coinbase", "symbols": ["BTC-USD"], "messages_per_s": 500, "duration_s": 12}
     with recorded(tmp_path, COINBASE, "BTC-USD", **spec) as (sim, running):
         seen = [-1]

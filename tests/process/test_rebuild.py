@@ -54,6 +54,13 @@ symbols = ["binance.BTC*", "binance.ETH*"]
 indicator = "order_flow"
 
 [[engines.engine.derive]]
+indicator = "depth"
+every = "250ms"
+
+[[engines.engine.derive]]
+indicator = "price_to_buy"
+
+[[engines.engine.derive]]
 bars = "dollar-100000"
 
 [[engines.engine.derive]]

@@ -27,7 +27,7 @@ from websockets.uri import parse_uri
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def open_ws(sim: SimProcess, path: str) -> ClientConnection:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.indicators.catalogue import INDICATORS
-from tickplant.derive.made_rows import inputs_of, market, run
+from tickplant.derive.made_rows import made_inputs, run
 
 pytestmark = pytest.mark.kernels
 
@@ -37,8 +37,8 @@ def parameters_of(indicator: Indicator, draw: st.DataObject | None = None) -> np
 def test_the_kernel_equals_the_reference_for_any_cuts(
     indicator: Indicator, rows: int, seed: int, ties: bool, cuts: list[int], draw: st.DataObject
 ) -> None:
-    inputs = inputs_of(indicator, market(rows, seed, ties=ties))
     parameters = parameters_of(indicator, draw)
+    inputs = made_inputs(indicator, parameters, rows, seed, ties=ties)
     found = run(indicator, inputs, parameters)
     assert found.tobytes() == run(indicator, inputs, parameters, sorted(c for c in cuts if c <= rows)).tobytes()
     expected = indicator.reference(inputs, parameters.tolist())
@@ -49,7 +49,7 @@ def test_the_kernel_equals_the_reference_for_any_cuts(
 @EACH
 def test_values_begin_after_the_warm_up_and_are_complete(indicator: Indicator) -> None:
     parameters = parameters_of(indicator)
-    found = run(indicator, inputs_of(indicator, market(150)), parameters)
+    found = run(indicator, made_inputs(indicator, parameters, 150), parameters)
     missing = np.isnan(found)
     assert (missing.all(axis=0) == missing.any(axis=0)).all()
     assert missing[0, : indicator.warm_up(parameters.tolist())].all()
@@ -63,7 +63,7 @@ def test_the_state_has_the_size_that_is_said(indicator: Indicator) -> None:
     size = indicator.state_size(parameters.tolist())
     room = np.zeros(size + 1)
     room[size] = 4711.0
-    inputs = inputs_of(indicator, market(100))
+    inputs = made_inputs(indicator, parameters, 100)
     out = np.empty((len(indicator.outputs), 100))
     indicator.kernel(inputs, parameters, room[:size], out)
     assert room[size] == 4711.0

@@ -40,6 +40,10 @@ class Shown(NamedTuple):
     bids: Levels
     asks: Levels
 
+    def best(self, depth: int) -> Shown:
+        """So many of each side."""
+        return Shown(self.bids[:depth], self.asks[:depth])
+
 
 def chromium() -> str:
     """Where the browser is. Skips where there is none."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from credential_folder import credential_folder
 from feed_process import FeedProcess
 from folded_book import FoldedBook
 from session_scripts import levels_of
@@ -49,10 +50,4 @@ class Books:
 
 def credential(sample: VenueSample, folder: Path) -> dict[str, str] | None:
     """The environment in which a feed finds the values of its credential."""
-    if not sample.secrets:
-        return None
-    (folder / "credentials").mkdir(mode=0o700)
-    path = folder / "credentials" / "venue"
-    path.write_text("".join(f'{name} = "{value}"\n' for name, value in sample.secrets.items()))
-    path.chmod(0o600)
-    return {"CREDENTIALS_DIRECTORY": str(path.parent)}
+    return credential_folder(folder, "venue", sample.secrets) if sample.secrets else None

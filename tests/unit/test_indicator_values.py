@@ -34,6 +34,7 @@ SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
 NAMES = ("rsi-5.1s", "ema-8.1s", "sma-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo")
 RULES = {"tick-7": 7.0, "volume-3e-07": 30.0, "dollar-4e-05": 400_000.0, "imbalance-8e-08": 8.0}
+BOOKS = ("depth-3.book_1s", "price_to_buy-2e-08.book_5s", "queue.book_5s", "bid_level-1.book_250ms")
 OVER_RULES = (*(f"bars.{rule}" for rule in RULES), "ema-3.tick-7", "vpin-4.volume-3e-07")
 SETTINGS = Settings(
     bar_s=(1, 60),
@@ -42,6 +43,7 @@ SETTINGS = Settings(
         *(Series(number, name) for number, name in enumerate(NAMES, 1)),
         Series(9, "roll-6.trade", ("venue.A*",)),
         *(Series(number, name) for number, name in enumerate(OVER_RULES, 10)),
+        *(Series(number, name) for number, name in enumerate(BOOKS, 20)),
     ),
 )
 SYMBOLS = ("AAA", "BBB", "CCC")
@@ -54,7 +56,14 @@ class Lived:
         self.folder = folder
         self.table = InstrumentTable.load(folder / "instruments.jsonl")
         self.ids = [self.table.register("venue", symbol, 2, 8).id for symbol in SYMBOLS]
-        self.ticks = past_ticks(self.ids, 6000, start_ns=START_NS, step_ns=SECOND * 15 // 100, resyncs=0.005)
+        self.ticks = past_ticks(
+            self.ids,
+            6000,
+            start_ns=START_NS,
+            step_ns=SECOND * 15 // 100,
+            resyncs=0.005,
+            of_orders=frozenset(self.ids[2:]),
+        )
         random, kinds = np.random.default_rng(5), self.ticks["kind"]
         later = (kinds == Kind.TRADE) & (random.random(len(kinds)) < 0.05)
         self.ticks["flags"][later] |= np.uint16(Flag.BACKFILL)

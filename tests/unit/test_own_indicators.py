@@ -14,6 +14,7 @@ import pytest
 import unruly_indicators
 
 from tickplant.cli import run as run_command
+from tickplant.derive.indicators.book_levels import BOOK_IMBALANCE, DEPTH
 from tickplant.derive.own_indicators import Loaded, find, load
 from tickplant.derive.own_places import placed
 from tickplant.derive.own_trial import try_out
@@ -143,6 +144,16 @@ def test_what_breaks_the_contract_is_found_out_by_a_trial(
     found = replace(found, kernel=plain(found.kernel))
     with pytest.raises(DeriveError, match=words):
         try_out(found, found.settle({}))
+
+
+def test_an_indicator_over_books_is_tried_on_books_of_its_depth() -> None:
+    parameters = DEPTH.settle({"levels": 3})
+    plainly = replace(DEPTH, kernel=plain(DEPTH.kernel))
+    try_out(plainly, parameters)
+    with pytest.raises(DeriveError, match="its depth gives 0, which is no number of levels"):
+        try_out(replace(plainly, depth=lambda given: 0), parameters)
+    with pytest.raises(DeriveError, match=r"its reference gives the shape \(1, 400\)"):
+        try_out(replace(plainly, reference=BOOK_IMBALANCE.reference), parameters)
 
 
 def test_what_ends_or_stops_its_process_costs_that_process_alone(

@@ -72,6 +72,10 @@ def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
         (derive('indicator = "rsi"', 'bars = "m"'), "derive[0].bars", "is no length of bars"),
         (derive('indicator = "roll"', 'bars = "1m"'), "derive[0].bars", "roll is over each trade"),
         (derive('indicator = "rsi"') + derive('indicator = "x"'), "derive[1].indicator", "'x' is not one of"),
+        (derive('indicator = "rsi"', 'every = "1s"'), "derive[0].every", "is over each bar, not over samples"),
+        (derive('indicator = "depth"', 'bars = "1s"'), "derive[0].bars", "is over samples of the book, not over bars"),
+        (derive('indicator = "depth"', 'every = "2d"'), "derive[0].every", "is no time between samples, at most a day"),
+        (derive('bars = "volume-5"', 'every = "1s"'), "derive[0].every", "none is named"),
     ],
 )
 def test_an_error_names_the_key(text: str, key: str, words: str) -> None:
@@ -97,6 +101,10 @@ def test_names_say_indicator_parameters_and_rows_and_patterns_add_up() -> None:
         "engine": {"rsi-14.1m": ("*.BTC*", "kraken.*"), "hawkes-0.1-0.5-1.trade": (), "rsi-3.1s": ()}
     }
     assert wanted_series(parse("")).by_engine == {"engine": {}}
+    books = derive('indicator = "depth"') + derive('indicator = "price_to_buy"', 'every = "100ms"')
+    assert wanted_series(parse(books)).by_engine == {
+        "engine": {"depth-10.book_1s": (), "price_to_buy-1.book_100ms": ()}
+    }
     bars = derive('bars = "dollar-1000000.0"', 'symbols = ["a.*"]') + derive(
         'bars = "volume-0.5"', 'indicator = "vpin"'
     )
@@ -147,6 +155,12 @@ def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("hawkes-0.1-1e-05-1e+16.trade", SeriesName("hawkes", (0.1, 1e-5, 1e16), "trade", 0), None),
         ("order_flow-100.bbo", SeriesName("order_flow", (100.0,), "bbo", 0), "order_flow-100_bbo"),
         ("bars.tick-50", SeriesName("bars", (), "tick-50", 0, "tick", 50.0), "bars_tick-50"),
+        ("queue.book_1m", SeriesName("queue", (), "book_1m", 0, every_ns=60 * 10**9), "queue_book_1m"),
+        (
+            "depth-9.book_250ms",
+            SeriesName("depth", (9.0,), "book_250ms", 0, every_ns=250 * 10**6),
+            "depth-9_book_250ms",
+        ),
         ("vpin-9.volume-0.5", SeriesName("vpin", (9.0,), "volume-0.5", 0, "volume", 0.5), "vpin-9_volume-0_5"),
     ],
 )
@@ -168,6 +182,10 @@ def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> 
         "rsi-14.0m",
         "bars.1m",
         "bars.trade",
+        "bars.book_1s",
+        "depth-10.book_0s",
+        "depth-10.book_2d",
+        "depth-10.book",
         "rsi.tick",
         "a" * 99 + ".1m",
     ],

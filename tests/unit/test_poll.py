@@ -30,7 +30,8 @@ def woken(poll: Poll) -> bool:
 class Line:
     """A watched ROUTER socket, its peer, and what its handler has taken, one message a call."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **use: bool) -> None:
+        self.seldom = "seldom" in use
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.router = self.context.socket(zmq.ROUTER)
         self.peer = self.context.socket(zmq.DEALER)
@@ -40,7 +41,7 @@ class Line:
         self.peer.set(zmq.IDENTITY, b"peer")
         self.peer.connect(f"ipc://{folder}/line")
         self.poll = Poll()
-        self.poll.add_socket(self.router, self.take)
+        self.poll.add_socket(self.router, self.take, **use)
         self.taken = 0
         self.sent = 0
 
@@ -55,6 +56,8 @@ class Line:
     def answer(self) -> None:
         """Send something the other way, whereby libzmq carries out what its descriptor announced."""
         self.router.send_multipart([b"peer", b"y"])
+        if self.seldom:
+            self.poll.used()
 
     def close(self) -> None:
         self.poll.close()
@@ -63,9 +66,12 @@ class Line:
         self.context.term()
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path)
+USES = ({}, {"seldom": True}, {"patient": True})
+
+
+@pytest.fixture(params=USES, ids=str)
+def line(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Line]:
+    made = Line(tmp_path, **request.param)
     yield made
     made.close()
 
@@ -77,6 +83,7 @@ def test_a_message_is_found_though_a_send_has_silenced_the_descriptor(line: Line
     assert not line.router.get(zmq.EVENTS) & zmq.POLLIN  # from here on libzmq announces what comes
     while select.select([descriptor], [], [], 0)[0]:
         line.router.get(zmq.EVENTS)
+    line.poll.wait(0.0)
     line.send()
     assert select.select([descriptor], [], [], ASLEEP_S)[0]
     line.answer()
@@ -86,11 +93,11 @@ def test_a_message_is_found_though_a_send_has_silenced_the_descriptor(line: Line
 
 
 @settings(max_examples=50)
-@given(steps=st.lists(st.sampled_from(["send", "answer", "events", "wait"]), max_size=60))
+@given(steps=st.lists(st.sampled_from(["send", "answer", "events", "wait"]), max_size=60), use=st.sampled_from(USES))
 def test_whatever_is_done_in_between_every_message_is_taken(
-    steps: list[str], tmp_path_factory: pytest.TempPathFactory
+    steps: list[str], tmp_path_factory: pytest.TempPathFactory, use: dict[str, bool]
 ) -> None:
-    line = Line(tmp_path_factory.mktemp("line"))
+    line = Line(tmp_path_factory.mktemp("line"), **use)
     try:
         line.send()
         assert woken(line.poll)  # from here on the peer is known
@@ -99,6 +106,7 @@ def test_whatever_is_done_in_between_every_message_is_taken(
                 line.poll.wait(0.0)
             elif step == "events":
                 line.router.get(zmq.EVENTS)
+                line.poll.used()
             else:
                 getattr(line, step)()
         while line.taken < line.sent:
@@ -106,6 +114,26 @@ def test_whatever_is_done_in_between_every_message_is_taken(
         assert not line.poll.wait(0.0)
     finally:
         line.close()
+
+
+def test_a_loop_that_is_woken_all_the_time_hears_a_patient_socket_all_the_same(tmp_path: Path) -> None:
+    line = Line(tmp_path, patient=True)
+    reader, writer = os.pipe()
+    try:
+        line.poll.add(reader, lambda: os.read(reader, 1))
+        line.send()
+        assert woken(line.poll)
+        line.send()
+        until_s = time.monotonic() + ASLEEP_S
+        while line.taken < line.sent and time.monotonic() < until_s:
+            os.write(writer, b"x")
+            line.answer()  # whereby the descriptor falls silent
+            line.poll.wait(ASLEEP_S)
+        assert line.taken == line.sent
+    finally:
+        line.close()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_descriptor_wakes_until_it_is_read_and_not_once_it_is_removed() -> None:

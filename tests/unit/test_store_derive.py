@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from made_past import derive, past_ticks
 
 from tickplant.cli import run as run_command
 from tickplant.derive.bars import Bars
-from tickplant.derive.derivation import Series
+from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.indicators.catalogue import INDICATORS
 from tickplant.derive.made_rows import run
-from tickplant.derive.series import SeriesTable, bar_seconds
+from tickplant.derive.series import SeriesTable, bar_seconds, parse_series
 from tickplant.derive.trade_bar_stream import TradeBars
 from tickplant.errors import DeriveError, StoreError
 from tickplant.instruments import InstrumentTable
@@ -249,3 +250,61 @@ def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path
     append(folder, stored, Schema.TRADE_BAR, "engine")
     again = Store(folder).derive("sma", "venue", "BTC/USD", bars="tick-7", period=1).numpy()["sma"]
     np.testing.assert_array_equal(again, np.delete(stored["close"], 3) / 100)
+
+
+BOOK_NAMES = ("depth-3.book_1s", "queue.book_10s", "price_to_buy-2e-08.book_1s", "bid_level-1.book_250ms")
+
+
+def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    ids = [table.register("venue", symbol, 2, 8).id for symbol in ("AAA", "BBB", "CCC")]
+    midnight = DAY_NS * 19_700
+    orders = frozenset(ids[2:])
+    ticks = past_ticks(ids, 4000, start_ns=midnight - 300 * 10**9, step_ns=150 * 10**6, of_orders=orders)
+    # Times that step back across midnight are another matter: `docs/derivations.md`, of the cache.
+    ticks["ts_recv"] = np.maximum.accumulate(ticks["ts_recv"])
+    wanted = tuple(Series(number, name) for number, name in enumerate(BOOK_NAMES, 1))
+    values = derive(table, tmp_path, ticks, Settings(checkpoint_s=60, series=wanted))[Schema.VALUE]
+    append(tmp_path, ticks)
+    for one in wanted:
+        said = parse_series(one.name)
+        indicator = INDICATORS[said.indicator]
+        parameters = dict(zip((part.name for part in indicator.parameters), said.parameters, strict=True))
+        every = said.over.removeprefix("book_")
+        for id_, symbol in zip(ids, ("AAA", "BBB", "CCC"), strict=True):
+            own = values[(values["series"] == one.number) & (values["instrument"] == id_)]
+            found = Store(tmp_path).derive(said.indicator, "venue", symbol, every=every, **parameters)
+            assert [day.cached for day in found.days] == [False, False], "the books of one day go on in the next"
+            columns = found.numpy()
+            assert len(own) > 20
+            assert columns["ts_event"].tolist() == own["ts_event"].tolist()
+            assert columns["ts_recv"].tolist() == own["ts_recv"].tolist()
+            for place, name in enumerate(indicator.outputs, 1):
+                assert columns[name].tobytes() == own[f"value_{place}"].tobytes(), (one.name, symbol, name)
+    with pytest.raises(DeriveError, match="every: '3' is no time between samples"):
+        Store(tmp_path).derive("depth", every="3")
+
+
+def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    id_ = table.register("venue", "AAA", 2, 8).id
+    series = (Series(1, "depth-3.book_1s"),)
+    expected = []
+    for producer, seed in (("feed", 1), ("other", 2)):
+        ticks = past_ticks([id_], 1500, seed=seed, start_ns=START_NS + seed * 10**8, step_ns=150 * 10**6)
+        append(tmp_path, ticks, producer=producer)
+        expected.append(derive(table, tmp_path, ticks, Settings(checkpoint_s=60, series=series))[Schema.VALUE])
+    found = Store(tmp_path).derive("depth", "venue", "AAA", levels=3).numpy()
+    rows = zip(found["ts_recv"].tolist(), found["bid"].tolist(), strict=True)
+    values = np.concatenate(expected)
+    assert np.isfinite(values["value_1"]).sum() > 50
+    # Text, since NaN equals nothing.
+    assert sorted(map(str, rows)) == sorted(map(str, values[["ts_recv", "value_1"]].tolist()))
+    assert (np.diff(found["ts_recv"]) >= 0).all()
+    command = ["derive", "depth", "venue", "AAA", "--every", "1s", "--set", "levels=3", "--data", str(tmp_path)]
+    assert run_command(command) == 0
+    printed, said = capfd.readouterr()
+    assert len(printed.splitlines()) == len(values) + 1
+    assert f"depth-3.book_1s: {len(values):,} rows, 0 days computed" in said
+    assert run_command([*command[:5], "ten", *command[6:]]) == 2
+    assert "every: 'ten' is no time between samples" in capfd.readouterr().err

@@ -211,6 +211,7 @@ def test_status_fits_80_columns_at_a_terminal_and_is_not_cut_elsewhere(monkeypat
     at_terminal = printed(terminal=True)
     assert all(cell_len(line) <= 80 for line in at_terminal)
     assert "…" in at_terminal[0] and any(line.endswith("1,000") or " 100" in line for line in at_terminal)
+    assert at_terminal[-3:] == ["  ticks made 1,000,000,000 = published 999,999,960 + dropped 40"] * 3
     piped = printed(terminal=False)
     assert plant.data_dir in piped[0]
     assert any(line.startswith("feed-of-a-venue-with-a-long-name-02 ") for line in piped)

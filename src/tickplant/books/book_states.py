@@ -148,6 +148,10 @@ class BookStates(ABC):
         """Whether the book is out of sync, or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
 
+    def is_consistent(self, instrument_id: int) -> bool:
+        """Whether the book is in sync, and no atomic event is under way."""
+        return not self.is_stale(instrument_id) and not self._books[instrument_id]["inside"]
+
     def is_described(self, instrument_id: int) -> bool:
         """Whether any record has said something of the book."""
         if instrument_id >= len(self._books):
@@ -173,6 +177,14 @@ class BookStates(ABC):
     @abstractmethod
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
+
+    @abstractmethod
+    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
+        """Write the best levels, at most `depth` a side, to `out`, C-contiguous, shape (n, 3): bids, then asks.
+
+        A row is price, size and number of orders, -1 in a book by level; best first. Returns how many bids and asks
+        there are. Where that is more than n, nothing is written.
+        """
 
     def snapshot(self, instrument_id: int) -> Records:
         """The book as TICK records that, folded into an empty book, give this one, whatever state it is in.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
 from tickplant.books.book_states import NO_TICKS, BookStates
+from tickplant.books.level_runs import copy_levels
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
@@ -44,6 +45,18 @@ class Books(BookStates):
             return np.zeros((0, 2), np.int64)
         keys, sizes = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
+
+    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
+        """See `BookStates`."""
+        self.reserve(instrument_id)
+        return self._copy(*self._to_copy(instrument_id, depth, out))
+
+    @cached_property
+    def _copy(self) -> Callable[..., tuple[int, int]]:
+        return direct(copy_levels, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
+
+    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
+        return self._runs.sides, self._runs.keys, self._runs.values, instrument_id, depth, out
 
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
         return self._apply(*self._arguments(ticks, position))

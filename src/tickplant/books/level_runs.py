@@ -212,6 +212,23 @@ def copy_best(side: Any, keys: Integers, sizes: Integers, sign: int, out: Intege
 
 
 @kernel
+def copy_levels(
+    sides: Any, keys: Integers, sizes: Integers, instrument: int, depth: int, out: Integers
+) -> tuple[int, int]:
+    """Write price, size and -1 of the best levels of a book to `out`, shape (n, 3): bids, then asks, best first.
+
+    Returns how many bids and asks there are, at most `depth` each. Where that is more than n, nothing is written.
+    """
+    bids, asks = min(sides[instrument, 0]["alive"], depth), min(sides[instrument, 1]["alive"], depth)
+    if bids + asks <= len(out):
+        copy_best(sides[instrument, 0], keys, sizes, 1, out[:bids])
+        copy_best(sides[instrument, 1], keys, sizes, -1, out[bids : bids + asks])
+        for i in range(bids + asks):
+            out[i, 2] = -1
+    return bids, asks
+
+
+@kernel
 def set_level(side: Any, keys: Integers, sizes: Integers, key: int, size: int, max_levels: int) -> int:
     """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
     start = side["start"]

@@ -93,6 +93,14 @@ class MarketBooks:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
         return self._of(instrument_id).levels(instrument_id, side)
 
+    def is_consistent(self, instrument_id: int) -> bool:
+        """Whether the book is in sync, and no atomic event is under way."""
+        return self._of(instrument_id).is_consistent(instrument_id)
+
+    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
+        """The best levels, as `BookStates.copy_top` writes them."""
+        return self._of(instrument_id).copy_top(instrument_id, depth, out)
+
     def snapshot(self, instrument_id: int) -> Records:
         """The levels of a book, as `BookStates.snapshot` has them."""
         return self._of(instrument_id).snapshot(instrument_id)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.books import order_kernels as k
 from tickplant.books.book_states import NO_TICKS, BookStates
-from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
+from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, copy_prices
 from tickplant.books.order_table import ENTRY, refill
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
@@ -88,6 +88,19 @@ class OrderBooks(BookStates):
             return np.zeros((0, 2), np.int64)
         keys, places = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, self._prices["size"][places]], axis=1)
+
+    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
+        """See `BookStates`."""
+        self.reserve(instrument_id)
+        return self._copy(*self._to_copy(instrument_id, depth, out))
+
+    @cached_property
+    def _copy(self) -> Callable[..., tuple[int, int]]:
+        return direct(copy_prices, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
+
+    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
+        runs = self._runs
+        return runs.sides, runs.keys, runs.values, self._prices, instrument_id, depth, out
 
     def orders(self, instrument_id: int, side: Side, levels: int | None = None) -> Records:
         """The orders of one side, dtype QUEUED, best price first and each queue in its order.

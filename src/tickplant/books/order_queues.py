@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.level_runs import UNBOUNDED, empty, lower_bound, set_level
+from tickplant.books.level_runs import UNBOUNDED, copy_levels, empty, lower_bound, set_level
 from tickplant.books.order_table import find, forget, remember
 from tickplant.kernels import inlined, kernel
 
@@ -296,6 +296,20 @@ def match(
         shrink(sides, keys, places, prices, orders, table, used, buyer, size)
         shrink(sides, keys, places, prices, orders, table, used, seller, size)
         trades += 1
+
+
+@kernel
+def copy_prices(
+    sides: Records, keys: Integers, places: Integers, prices: Records, instrument: int, depth: int, out: Integers
+) -> tuple[int, int]:
+    """As `level_runs.copy_levels`, of a book of orders: price, size of all orders there, and how many these are."""
+    bids, asks = copy_levels(sides, keys, places, instrument, depth, out)
+    if bids + asks <= len(out):
+        for i in range(bids + asks):
+            price = prices[out[i, 1]]
+            out[i, 1] = price["size"]
+            out[i, 2] = price["count"]
+    return bids, asks
 
 
 @kernel

@@ -32,6 +32,7 @@ from tickplant.store.selection import Clock
 @config_option
 @data_option
 @click.option("--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, or volume-50.")
+@click.option("--every", default="1s", show_default=True, help="How often books are sampled, such as 100ms, 1m.")
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
 )
@@ -46,6 +47,7 @@ def derive(
     file: Path | None,
     data_dir: Path | None,
     bars: str,
+    every: str,
     given: tuple[str, ...],
     start: int | None,
     end: int | None,
@@ -79,6 +81,7 @@ def derive(
             venue or None,
             symbol or None,
             bars=bars,
+            every=every,
             clock=clock,
             start=start,
             end=end,

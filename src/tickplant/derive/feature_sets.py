@@ -68,7 +68,8 @@ class FeatureSet(NamedTuple):
         if len(set(map(parse_member, self.members))) < len(self.members):
             raise DeriveError("a feature is listed twice", key="members")
         try:
-            parse_series(series_name("x", self.on))
+            if parse_series(series_name("x", self.on)).every_ns:
+                raise DeriveError(self.on, key="on")
         except DeriveError:
             message = f"{self.on!r} is neither a length of bars, such as 1s, nor bbo, trade or a rule such as volume-50"
             raise DeriveError(message, key="on") from None

@@ -3,8 +3,8 @@
     rsi = Indicator(name="rsi", over="bar", inputs=("close",), parameters=(Parameter("period", 14, 1),), ...)
     rsi.apply(columns, period=14)
 
-An indicator is a function of rows alone (bars, trades or best bids and offers of one instrument, in order): no clock,
-and no dependence on where a batch was cut, since all that a kernel remembers is in its state.
+An indicator is a function of rows alone (bars, trades, best bids and offers or samples of the book of one instrument,
+in order): no clock, and no dependence on where a batch was cut, since all that a kernel remembers is in its state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tickplant.errors import DeriveError
 
 Floats: TypeAlias = NDArray[np.float64]
-Over = Literal["bar", "trade", "bbo"]
+Over = Literal["bar", "trade", "bbo", "book"]
 Kernel = Callable[[Floats, Floats, Floats, Floats], None]
 Reference = Callable[[Floats, Sequence[float]], Floats]
 Count = Callable[[Sequence[float]], int]
@@ -29,9 +29,13 @@ COLUMNS: Final[dict[Over, tuple[str, ...]]] = {
     "bar": ("open", "high", "low", "close", "volume", "buy_volume", "trades"),
     "trade": ("price", "size", "sign", "time_ns"),
     "bbo": ("bid", "ask", "bid_size", "ask_size"),
+    "book": ("bid_price", "bid_size", "bid_orders", "ask_price", "ask_size", "ask_orders"),
 }
 """Columns that indicators may ask for. `sign` is 1 where the aggressor bought, -1 where it sold, 0 where that is not
-known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price that does not exist is NaN."""
+known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price that does not exist is NaN.
+
+Columns of a book have a number for each level, the best first, and NaN behind the last one. `bid_orders` and
+`ask_orders` are how many orders there are at a price, NaN in a book by level."""
 
 MAX_OUTPUTS: Final = 4
 MAX_PERIOD: Final = 1_000_000
@@ -75,11 +79,13 @@ class Indicator:
         name: as users write it.
         over: what the rows are.
         inputs: columns of `COLUMNS[over]`, in the kernel's order.
+        depth: how many levels a side it looks at, given the parameters, where it is over the book; None: all.
         parameters: in the kernel's order.
         outputs: names of the at most `MAX_OUTPUTS` values of a row.
         state_size: how many float64 the state takes, given the parameters.
         warm_up: how many rows give NaN at first, given the parameters; more where rows give no value of their own.
-        kernel: `(inputs, parameters, state, out)`, float64: C-contiguous inputs (len(self.inputs), rows), parameters
+        kernel: `(inputs, parameters, state, out)`, float64: C-contiguous inputs (len(self.inputs), rows), over the book
+            (len(self.inputs), rows, levels), of at least one level and at most `depth`; parameters
             (len(self.parameters),), the state (state_size,), which is all zeros before the first row, and C-contiguous
             out (len(self.outputs), rows), which it fills.
         reference: `(inputs, parameters)` gives what a kernel gives for all rows at once, in plain Python, from the
@@ -99,6 +105,7 @@ class Indicator:
     reference: Reference
     formula: str
     source: str
+    depth: Count | None = None
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.inputs if name not in COLUMNS[self.over]]:
@@ -126,8 +133,12 @@ class Indicator:
 
     def warm_up_kernel(self, parameters: Floats) -> None:
         """Compile, or load, the kernel."""
-        inputs, out = np.ones((len(self.inputs), 1)), np.empty((len(self.outputs), 1))
-        self.kernel(inputs, parameters, self.start(parameters.tolist()), out)
+        self.kernel(*self.row_of_ones(parameters))
+
+    def row_of_ones(self, parameters: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """What the kernel takes for one row: arrays of the types that it always takes."""
+        shape = (len(self.inputs), 1, 1) if self.over == "book" else (len(self.inputs), 1)
+        return np.ones(shape), parameters, self.start(parameters.tolist()), np.empty((len(self.outputs), 1))
 
     def apply(self, columns: Mapping[str, NDArray[np.float64]], **parameters: float) -> dict[str, Floats]:
         """The outputs, by name, for all rows of the columns at once. Raises DeriveError, KeyError for a column."""

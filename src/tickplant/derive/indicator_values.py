@@ -1,4 +1,4 @@
-"""Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer.
+"""Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer, a book.
 
 Behind them are the samples of feature sets, which are such records too.
 
@@ -10,20 +10,26 @@ from __future__ import annotations
 from typing import Final
 
 from tickplant.derive.derivation import Bench, Derivation, KeptStream, Settings
-from tickplant.derive.series import CHANNEL, are_bars, series_channel
+from tickplant.derive.series import CHANNEL, are_bars, parse_series, series_channel
 from tickplant.records.layouts import Schema
 
 
 def _make(bench: Bench) -> KeptStream:
+    from tickplant.derive.book_values import BookValues  # noqa: PLC0415
     from tickplant.derive.feature_stream import FeatureStream  # noqa: PLC0415  # numba
-    from tickplant.derive.own_stream import BothStreams, OwnStream  # noqa: PLC0415
+    from tickplant.derive.own_stream import JoinedStreams, OwnStream  # noqa: PLC0415
+    from tickplant.derive.sampled_books import SampledBooks  # noqa: PLC0415
     from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415
 
-    (_, _, instrument, line, _), own = bench, bench.settings.own
+    (_, _, instrument, line, streams), own = bench, bench.settings.own
     series = bench.settings.series
-    values: KeptStream = ValueStream([one for one in series if one.name not in own], instrument, line)
-    if own:
-        values = BothStreams(series, values, OwnStream(series, instrument, line, own))
+    found: list[KeptStream] = [OwnStream(series, instrument, line, own)] if own else []
+    if isinstance(books := streams.get(Schema.BBO), SampledBooks):
+        found.append(BookValues(books, instrument))
+    ours = [one for one in series if one.name not in own]
+    if not found or any(not (are_bars(one.name) or one.members or parse_series(one.name).every_ns) for one in ours):
+        found.insert(0, ValueStream(ours, instrument, line))
+    values = found[0] if len(found) == 1 else JoinedStreams(series, *found)
     if any(one.members for one in series):
         return FeatureStream(values, series, instrument, line)
     return values

@@ -9,9 +9,11 @@ from tickplant.derive.indicator import Indicator
 
 Floats = NDArray[np.float64]
 
+LEVELS = 12  # a side of made books
+
 
 def market(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
-    """Every column that an indicator may ask for, float64 (rows,); with `ties`, few different prices and sizes."""
+    """Every column of bars, trades and bests, float64 (rows,); with `ties`, few different prices and sizes."""
     random = np.random.default_rng(seed)
     # Around 100 for ever: prices that end at a bound would be equal there.
     steps = random.normal(0, 0.3, rows)
@@ -42,9 +44,37 @@ def market(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]
     }
 
 
+def books(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
+    """Every column of books, float64 (rows, LEVELS).
+
+    With `ties`, few different prices and sizes, sides of few levels or none, and books by level among those of orders.
+    """
+    random = np.random.default_rng(seed)
+    shape, tick = (rows, LEVELS), 1.0 if ties else 0.01
+    best = np.round(100 + random.normal(0, 0.3, (rows, 1)), 0 if ties else 2)
+    counted = random.random((rows, 1)) < 0.7
+    columns = {}
+    for side, sign in (("bid", -1), ("ask", 1)):
+        away = tick * np.cumsum(random.integers(1, 2 if ties else 4, shape), axis=1)
+        there = np.arange(LEVELS) < random.integers(0 if ties else LEVELS, LEVELS + 1, (rows, 1))
+        columns[f"{side}_price"] = best + sign * away
+        columns[f"{side}_size"] = random.integers(1, 3 if ties else 1000, shape).astype(np.float64)
+        columns[f"{side}_orders"] = np.where(counted | (not ties), random.integers(1, 9, shape), np.nan)
+        for name in ("price", "size", "orders"):
+            columns[f"{side}_{name}"][~there] = np.nan
+    return columns
+
+
 def inputs_of(indicator: Indicator, columns: dict[str, Floats]) -> Floats:
-    """The indicator's inputs, (columns, rows)."""
+    """The indicator's inputs, (columns, rows), of books (columns, rows, levels)."""
     return np.ascontiguousarray([columns[name] for name in indicator.inputs])
+
+
+def made_inputs(indicator: Indicator, parameters: Floats, rows: int, seed: int = 1, *, ties: bool = False) -> Floats:
+    """Made rows as an indicator with these parameters gets them."""
+    inputs = inputs_of(indicator, (books if indicator.over == "book" else market)(rows, seed, ties=ties))
+    depth = indicator.depth(parameters.tolist()) if indicator.depth else LEVELS
+    return np.ascontiguousarray(inputs[..., :depth]) if indicator.over == "book" else inputs
 
 
 def run(indicator: Indicator, inputs: Floats, parameters: Floats, cuts: list[int] | None = None) -> Floats:

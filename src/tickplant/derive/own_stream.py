@@ -110,8 +110,8 @@ class OwnStream(SeriesStream):
         return value_records(rows, one.rows, one.number, out)
 
 
-class BothStreams:
-    """Values of our own indicators and of users', in the order of the ticks and of the series; a `KeptStream`."""
+class JoinedStreams:
+    """Values of several streams, in the order of the ticks and of the series; a `KeptStream`."""
 
     def __init__(self, series: Sequence[Series], *streams: KeptStream) -> None:
         """`series`: all that are wanted; `streams`: those that make them."""

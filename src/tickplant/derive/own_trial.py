@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from tickplant.derive.indicator import Floats, Indicator
-from tickplant.derive.made_rows import inputs_of, market, run
+from tickplant.derive.made_rows import made_inputs, run
 from tickplant.derive.own_indicators import said
 from tickplant.errors import DeriveError
 
@@ -39,10 +39,13 @@ def _try(indicator: Indicator, parameters: Floats) -> None:
     size = indicator.state_size(parameters.tolist())
     if not isinstance(size, int) or size < 0:
         raise broken(f"its state_size gives {size!r}, which is no number of float64")
+    depth = indicator.depth(parameters.tolist()) if indicator.depth else 1
+    if not isinstance(depth, int) or depth < 1:
+        raise broken(f"its depth gives {depth!r}, which is no number of levels")
     warm_up = indicator.warm_up(parameters.tolist())
     seen = False
     for ties in (False, True):
-        inputs = inputs_of(indicator, market(ROWS, ties=ties))
+        inputs = made_inputs(indicator, parameters, ROWS, ties=ties)
         kept, settled = inputs.copy(), parameters.copy()
         found = run(indicator, inputs, parameters)
         if inputs.tobytes() != kept.tobytes() or parameters.tobytes() != settled.tobytes():

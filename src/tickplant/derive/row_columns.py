@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -11,9 +12,13 @@ from tickplant.derive.indicator import MAX_OUTPUTS, Floats, Over
 from tickplant.records.layouts import NO_PRICE, VALUE, BarFlag, Flag, Kind, Schema, Side
 
 Records = NDArray[np.void]
+Integers = NDArray[np.int64]
+
+NOT_COUNTED: Final = -1
+"""Number of orders at a price of a book by level."""
 
 SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
-"""The records that are the rows, where no rule says that they are bars of trades."""
+"""The records that are the rows, where no rule says that they are bars of trades. Samples of books are none."""
 
 MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
 """The column that names the tick by which a row came to be."""
@@ -57,6 +62,24 @@ def row_column(records: Records, name: str, price_unit: NDArray[np.float64], siz
     unit = size_unit if name.endswith(("size", "volume")) else price_unit
     values = records[field] / unit[records["instrument"]]
     return cast("Floats", np.where(records[field] == NO_PRICE, np.nan, values))
+
+
+def book_columns(
+    bids: Integers, asks: Integers, names: Sequence[str], width: int, price_unit: float, size_unit: float
+) -> Floats:
+    """Columns of `indicator.COLUMNS["book"]` for one book: shape (len(names), width), NaN behind the last level.
+
+    `bids` and `asks`: price, size and number of orders (-1 where that is not known), shape (n, 3), best first.
+    """
+    found = np.full((len(names), width), np.nan)
+    for column, name in zip(found, names, strict=True):
+        side, _, field = name.partition("_")
+        place = ("price", "size", "orders").index(field)
+        levels = (bids if side == "bid" else asks)[:width, place]
+        column[: len(levels)] = levels / (price_unit, size_unit, 1.0)[place]
+        if field == "orders":
+            column[: len(levels)][levels == NOT_COUNTED] = np.nan
+    return found
 
 
 def value_records(rows: Records, schema: Schema, series: int, out: Floats) -> Records:

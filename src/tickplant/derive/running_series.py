@@ -1,10 +1,11 @@
-"""The series of indicators as they run: what each is computed by, and over which records."""
+"""The series of indicators as they run: what each is computed by, and over which records or samples of books."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from tickplant.books.level_runs import UNBOUNDED
 from tickplant.derive.derivation import Series
 from tickplant.derive.indicator import Floats, Indicator
 from tickplant.derive.indicators.catalogue import indicator
@@ -32,8 +33,26 @@ class RunningSeries(NamedTuple):
         return self.indicator.state_size(self.parameters.tolist())
 
 
+class BookSeries(NamedTuple):
+    """A series over samples of books as it runs."""
+
+    number: int
+    place: int
+    indicator: Indicator
+    parameters: Floats
+    every_ns: int
+    depth: int  # levels a side that it looks at
+    own: bool  # a user's
+    symbols: tuple[str, ...]
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers the kernel's state takes."""
+        return self.indicator.state_size(self.parameters.tolist())
+
+
 def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[RunningSeries]:
-    """The series of indicators among these: our own, or those of `own`. Raises DeriveError for an unknown indicator.
+    """The series of indicators over records: our own, or those of `own`. Raises DeriveError for an unknown indicator.
 
     Args:
         series: of indicators and of bars; those of users' indicators are left out without `own`.
@@ -43,14 +62,32 @@ def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> li
     made: list[RunningSeries] = []
     for one in series:
         number, name, symbols = one.number, one.name, one.symbols
-        if are_bars(name) or one.members or (own and name not in own):
-            continue
         said = parse_series(name)
-        found = own.get(name) or indicator(said.indicator)
-        names = [parameter.name for parameter in found.parameters]
-        parameters = found.settle(dict(zip(names, said.parameters, strict=False)))
+        if are_bars(name) or one.members or said.every_ns or (own and name not in own):
+            continue
+        found, parameters = _indicator(name, own)
         rows, rows_of = SCHEMAS[found.over], said.bars_s
         if said.rule:
             rows, rows_of = Schema.TRADE_BAR, numbers[bars_series(said.over)]
         made.append(RunningSeries(number, len(made), found, parameters, rows, rows_of, symbols))
     return made
+
+
+def running_books(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[BookSeries]:
+    """The series over samples of books, ours and those of `own`, in order. Raises DeriveError, as `running`."""
+    made: list[BookSeries] = []
+    for number, name, symbols, members in series:
+        said = parse_series(name)
+        if said.every_ns and not members:
+            found, parameters = _indicator(name, own)
+            depth = UNBOUNDED if found.depth is None else found.depth(parameters.tolist())
+            made.append(BookSeries(number, len(made), found, parameters, said.every_ns, depth, name in own, symbols))
+    return made
+
+
+def _indicator(name: str, own: Mapping[str, Indicator]) -> tuple[Indicator, Floats]:
+    """The indicator that a series is of, and its parameters."""
+    said = parse_series(name)
+    found = own.get(name) or indicator(said.indicator)
+    names = [parameter.name for parameter in found.parameters]
+    return found, found.settle(dict(zip(names, said.parameters, strict=False)))

@@ -2,7 +2,8 @@
 
 A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute,
 `hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters, `vpin-50.volume-10` VPIN over bars of a
-volume of 10, and `bars.volume-10` is these bars themselves. A record has the number of its series.
+volume of 10, `depth-10.book_1s` the depth of ten levels of the book each second, and `bars.volume-10` is the bars of
+trades themselves. A record has the number of its series.
 `series.jsonl` in the store says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a
 number means the same for the life of a store. The supervisor adds to it, everybody reads it.
 """
@@ -28,10 +29,14 @@ MAX_TABLE_BYTES: Final = 16 << 20
 NAME_BYTES: Final = 96  # a topic has at most 128
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_BOOK: Final = "book_"
 _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+_MILLISECONDS: Final = re.compile(r"([1-9]\d{0,5})ms", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
-_OVER: Final = rf"trade|bbo|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
+_OVER: Final = (
+    rf"trade|bbo|{_BOOK}[1-9]\d{{0,5}}(?:ms|[smhd])|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
+)
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
 
 
@@ -54,10 +59,16 @@ class SeriesName(NamedTuple):
 
     indicator: str
     parameters: tuple[float, ...]
-    over: str  # trade, bbo, the length of bars, or their rule and size
+    over: str  # trade, bbo, book_ and how often it is sampled, the length of bars, or their rule and size
     bars_s: int  # that length, seconds; 0 where the rows are no bars of time
     rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
     size: float = 0.0  # of such a bar, in the units of prices and sizes
+    every_ns: int = 0  # how often a book is sampled; 0 where the rows are no samples of books
+
+    @property
+    def of_books(self) -> bool:
+        """Whether what it is over follows from books."""
+        return self.over == "bbo" or self.every_ns > 0
 
 
 def bar_seconds(text: str) -> int:
@@ -69,6 +80,23 @@ def bar_seconds(text: str) -> int:
     if seconds > _UNITS["d"]:
         raise DeriveError(f"{text} is longer than a day", key="bars")
     return seconds
+
+
+def book_samples(every: str) -> str:
+    """What a series is over where a book is sampled every `100ms`, `1s`, `5m` …: `book_100ms`. Raises DeriveError."""
+    sample_ns(every)
+    return _BOOK + every
+
+
+def sample_ns(every: str) -> int:
+    """How often that is, ns. Raises DeriveError."""
+    if found := _MILLISECONDS.fullmatch(every):
+        return int(found[1]) * 10**6
+    try:
+        return bar_seconds(every) * 10**9
+    except DeriveError:
+        message = f"{every!r} is no time between samples, at most a day: a number and ms, s, m, h or d, such as 100ms"
+        raise DeriveError(message, key="every") from None
 
 
 def series_name(label: str, over: str) -> str:
@@ -87,6 +115,8 @@ def parse_series(name: str) -> SeriesName:
         return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
     if found[1] == "bars":
         raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
+    if over.startswith(_BOOK):
+        return SeriesName(found[1], parameters, over, 0, every_ns=sample_ns(over.removeprefix(_BOOK)))
     return SeriesName(found[1], parameters, over, 0 if over in ("trade", "bbo") else bar_seconds(over))
 
 

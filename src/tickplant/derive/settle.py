@@ -26,7 +26,7 @@ class Settled(msgspec.Struct, frozen=True):
     """What it amounts to."""
 
     label: str = ""  # with all parameters: rsi-14
-    over: str = ""  # bar, trade or bbo
+    over: str = ""  # bar, trade, bbo or book
     state_size: int = 0  # how many numbers it remembers of an instrument
     wrong_key: str = ""  # of `Asked`, where something is wrong
     why: str = ""

@@ -59,7 +59,7 @@ class ValueStream(SeriesStream):
         ]
         self._selections = np.array(selections, k.SELECTION)
         self._table, self._columns, self._parameters = _tables(self._series)
-        kernels = [pointer(one.indicator.kernel, *_arguments(one)) for one in self._series]
+        kernels = [pointer(one.indicator.kernel, *one.indicator.row_of_ones(one.parameters)) for one in self._series]
         self._kernels = np.array(kernels, np.int64) if JIT_ENABLED else kernels
         self._lane_of = np.full((_FIRST, len(selections)), k.NOT_KNOWN, np.int32)
         self._units = np.ones((_FIRST, 2))
@@ -147,9 +147,3 @@ def _tables(series: Sequence[RunningSeries]) -> tuple[Records, NDArray[np.int64]
         row["parameters"] = len(one.parameters)
     table["parameter"] = np.cumsum(table["parameters"]) - table["parameters"]
     return table, np.array(columns, np.int64), np.concatenate([np.zeros(0), *(one.parameters for one in series)])
-
-
-def _arguments(one: RunningSeries) -> tuple[Floats, Floats, Floats, Floats]:
-    """What its kernel takes for a row of ones."""
-    inputs, out = np.ones((len(one.indicator.inputs), 1)), np.empty((len(one.indicator.outputs), 1))
-    return inputs, one.parameters, one.indicator.start(one.parameters.tolist()), out

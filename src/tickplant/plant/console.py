@@ -148,14 +148,15 @@ def print_status(status: Status) -> None:
             text = printable(f"{feed}: {len(one.symbols)} symbols; {'; '.join(changes)}")
             console.print(Text(text, style="dim"), soft_wrap=unbroken)
     for producer in dict.fromkeys(account.producer for account in status.accounts):
-        console.print(_balance(producer, status.accounts), soft_wrap=unbroken)
+        console.print(_balance(producer, status.accounts, "; " if unbroken else "\n  "), soft_wrap=unbroken)
 
 
-def _balance(producer: str, accounts: list[Account]) -> Text:
-    """Whether what is counted of a producer adds up, on one line."""
+def _balance(producer: str, accounts: list[Account], between: str) -> Text:
+    """Whether what is counted of a producer adds up."""
     own = [account for account in accounts if account.producer == producer and (account.count or account.off)]
     parts = [Text(str(account), style="bold red" if account.off else "dim") for account in own]
-    return Text.assemble(f"{producer}: ", Text("; ").join(parts) if parts else "nothing yet")
+    first = between if "\n" in between else " "
+    return Text.assemble(f"{producer}:", *([first, Text(between).join(parts)] if parts else [" nothing yet"]))
 
 
 @contextlib.contextmanager

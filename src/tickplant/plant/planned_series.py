@@ -15,6 +15,7 @@ from tickplant.derive.series import (
     SeriesTable,
     bar_seconds,
     bars_series,
+    book_samples,
     parse_series,
     series_name,
     trade_bar_rule,
@@ -164,8 +165,9 @@ def _names(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled | No
         if not rule:
             message = f"{one.bars} is no rule for bars of trades, such as volume-50; those of a length are in bar_s"
             raise wrong(f"{key}.bars", message)
-        if one.parameters:
-            raise wrong(f"{key}.parameters", "are an indicator's, and none is named")
+        for name in ("parameters", "every"):
+            if getattr(one, name):
+                raise wrong(f"{key}.{name}", "is for an indicator, and none is named")
         return [bars_series(rule)]
     return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
 
@@ -174,8 +176,16 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
     if said.why:
         raise wrong(f"{key}.{said.wrong_key}", said.why)
     if said.over != "bar" and one.bars:
-        raise wrong(f"{key}.bars", f"{one.indicator} is over each {said.over}, not over bars")
+        rows = "samples of the book" if said.over == "book" else f"each {said.over}"
+        raise wrong(f"{key}.bars", f"{one.indicator} is over {rows}, not over bars")
+    if said.over != "book" and one.every:
+        raise wrong(f"{key}.every", f"{one.indicator} is over each {said.over}, not over samples of the book")
     over = rule or said.over
+    if over == "book":
+        try:
+            over = book_samples(one.every or "1s")
+        except DeriveError as error:
+            raise wrong(f"{key}.every", error.why) from None
     if over == "bar":
         over = one.bars or "1m"
         try:

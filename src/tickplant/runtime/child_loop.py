@@ -62,7 +62,7 @@ class ChildLoop:
         with contextlib.ExitStack() as resources:
             resources.callback(self.client.close)
             resources.enter_context(self.poll)
-            self.poll.add_socket(self.client.socket, self.listen)
+            self.poll.add_socket(self.client.socket, self.listen, seldom=True)
             self.poll.add(resources.enter_context(signals_as_fd(signal.SIGTERM, handler=self.stop)))
             self._resources = resources.pop_all()
         return self
@@ -84,6 +84,7 @@ class ChildLoop:
     def nap(self, timeout_s: float) -> None:
         """Sleep in the midst of something, NAP_S at most: only the supervisor is heard, at the next `beat`."""
         self.client.socket.poll(int(1000 * min(timeout_s, NAP_S)) + 1)
+        self.poll.used()
 
     def beat(self) -> None:
         """Report and listen when it is time."""
@@ -100,13 +101,20 @@ class ChildLoop:
             raise Stopped
         self.beat()
 
+    def hello(self) -> None:
+        """Say that this process is attached and ready."""
+        self.client.hello()
+        self.poll.used()
+
     def report(self) -> None:
         """Report now."""
         self.client.heartbeat(*self._report())
+        self.poll.used()
 
     def done(self) -> None:
         """Report that the source has ended."""
         self.client.done(*self._report())
+        self.poll.used()
 
     def listen(self) -> None:
         """Hear what the supervisor has said since the last time."""

@@ -93,6 +93,7 @@ class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
 
     indicator: str = ""  # empty: the bars themselves
     bars: str = ""  # that it is over: a length of the engine's `bar_s`, or a rule such as volume-50; default: 1m
+    every: str = ""  # how often books are sampled, such as 100ms, where the indicator is over them; default: 1s
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
     parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import select
+import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import zmq
 from zmq import zmq_poll
+
+ASK_S: Final = 0.01
+"""Between two questions to a socket that is patient. A send every millisecond need not be followed by one each time."""
 
 Handler = Callable[[], object]
 ZmqSocket = zmq.Socket[bytes]
@@ -19,9 +23,10 @@ class Poll:
     """Descriptors and sockets, and who is called when one of them can be read. Not thread-safe.
 
     The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive carries these
-    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks all sockets for
+    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks sockets for
     their events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
-    They are asked with one call, which costs a third of a call for each.
+    They are asked with one call, which costs a third of a call for each. One that was not used since it was asked last
+    need not be asked: its descriptor still tells. See `add_socket`.
     """
 
     def __init__(self) -> None:
@@ -29,17 +34,38 @@ class Poll:
         self._handlers: dict[int, Handler] = {}  # of plain descriptors
         self._sockets: dict[object, Handler] = {}
         self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
+        self._often: list[tuple[ZmqSocket, int]] = []  # of these, before every sleep
+        self._patient: list[tuple[ZmqSocket, int]] = []  # of these, before a sleep every ASK_S
+        self._patient_s = 0.0  # when they are due
+        self._used = True  # one of the others, perhaps
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
         """Watch a descriptor: `wait` calls `handler` whenever it can be read, again and again until it is."""
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
-    def add_socket(self, socket: ZmqSocket, handler: Handler) -> None:
-        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none."""
+    def add_socket(self, socket: ZmqSocket, handler: Handler, *, seldom: bool = False, patient: bool = False) -> None:
+        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none.
+
+        Args:
+            socket: which one.
+            handler: called without arguments.
+            seldom: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
+                by `used`.
+            patient: a message that has come just before a send or receive may wait for ASK_S.
+        """
         self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
         self._asked.append((socket, int(zmq.POLLIN)))
+        if patient:
+            self._patient.append(self._asked[-1])
+        elif not seldom:
+            self._often.append(self._asked[-1])
         self._sockets[socket] = handler
+        self._used = True
+
+    def used(self) -> None:
+        """Somebody has sent or received on sockets that are used seldom."""
+        self._used = True
 
     def remove(self, fd: int) -> None:
         """Stop watching a descriptor that `add` was given; it may be closed by now."""
@@ -53,7 +79,15 @@ class Poll:
         May end early without: libzmq wakes sockets for purposes of its own.
         """
         # Few calls, since all that is executed after a sleep of milliseconds has to come into the caches first.
-        ready = zmq_poll(self._asked, 0)
+        asked = self._often
+        if self._patient or self._used:
+            now_s = time.monotonic()
+            if self._used or now_s >= self._patient_s:
+                asked = self._asked if self._used else self._often + self._patient
+                self._used, self._patient_s = False, now_s + ASK_S
+            else:
+                timeout_s = min(timeout_s, self._patient_s - now_s)
+        ready = zmq_poll(asked, 0) if asked else []
         handled = False
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):
             if handler := self._handlers.get(fd):
@@ -63,6 +97,7 @@ class Poll:
                 ready = zmq_poll(self._asked, 0)
         for socket, _ in ready:
             self._sockets[socket]()
+            self._used = True
         return handled or bool(ready)
 
     def close(self) -> None:

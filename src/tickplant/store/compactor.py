@@ -55,7 +55,7 @@ class CompactorProcess:
 
     def run(self) -> None:
         """Compact. Raises TickplantError where something could not be done."""
-        self._loop.client.hello()
+        self._loop.hello()
         files = Files()
         with contextlib.suppress(Stopped), compaction_lock(self._data_dir, files):
             done = self._compaction.run()

@@ -1,5 +1,7 @@
 """The rows that an indicator is computed over, read from a store day by day: bars, trades, best bids and offers.
 
+Samples of books are made in `derived_books`.
+
 Bars of a length that the engine stored are those; of any other length they are made from the stored trades, by the
 engine's kernel. What a day leaves open (a bar) is carried to the next as plain arrays.
 """
@@ -38,11 +40,11 @@ IDENTITY: Final = ("producer", "epoch", "first_seq", "last_seq", "payload_checks
 
 
 class Block(NamedTuple):
-    """Rows of one instrument: times in ns, int64 (rows,), and inputs, float64 (columns, rows)."""
+    """Rows: times in ns, int64 (rows,), and inputs as kernels take them; None where none of the rows has a value."""
 
     ts_event: NDArray[np.int64]
     ts_recv: NDArray[np.int64]
-    inputs: Floats
+    inputs: Floats | None
 
 
 class DerivedRows:
@@ -86,17 +88,8 @@ class DerivedRows:
 
     def chunks_by_day(self) -> dict[int, bytes]:
         """What of the store each day with rows is made of, by days since the epoch, in order; from indexes alone."""
-        found: dict[int, list[bytes]] = {}
-        for producer in self._store.producers(self.schema):
-            for stretch in self._store.stretches(Range(producer, self.schema, self._selection)):
-                for chunk in stretch.chunks:
-                    header = chunk.entry["header"]
-                    named = repr([int(header[name]) for name in IDENTITY] + [stretch.first_seq, stretch.last_seq])
-                    first, last = int(header["ts_recv_min"]) // DAY_NS, int(header["ts_recv_max"]) // DAY_NS
-                    for day in range(first, last + 1):
-                        found.setdefault(day, []).append(named.encode())
-        scales = repr((sorted(self._ids), self._price_unit.tolist(), self._size_unit.tolist(), self._made)).encode()
-        return {day: b"\n".join([scales, *found[day]]) for day in sorted(found)}
+        scales = repr((sorted(self._ids), self._price_unit.tolist(), self._size_unit.tolist(), self._made))
+        return chunks_by_day(self._store, self.schema, self._selection, scales)
 
     def read(self, day: int, carried: Carried) -> Iterator[Block]:
         """Rows received on a day of UTC, chunk by chunk; what it leaves open is put into `carried`.
@@ -146,6 +139,20 @@ class DerivedRows:
         bars = out[:written]
         bars["instrument"] = ticks["instrument"][-1] if len(ticks) else 0
         return bars
+
+
+def chunks_by_day(store: Store, schema: Schema, selection: Selection, further: str) -> dict[int, bytes]:
+    """What of a store each day with such records is made of, and what all days follow from `further`."""
+    found: dict[int, list[bytes]] = {}
+    for producer in store.producers(schema):
+        for stretch in store.stretches(Range(producer, schema, selection)):
+            for chunk in stretch.chunks:
+                header = chunk.entry["header"]
+                named = repr([int(header[name]) for name in IDENTITY] + [stretch.first_seq, stretch.last_seq])
+                first, last = int(header["ts_recv_min"]) // DAY_NS, int(header["ts_recv_max"]) // DAY_NS
+                for day in range(first, last + 1):
+                    found.setdefault(day, []).append(named.encode())
+    return {day: b"\n".join([further.encode(), *found[day]]) for day in sorted(found)}
 
 
 def _number(store: Store, rule: str) -> int:

@@ -28,6 +28,7 @@ from tickplant.derive.indicator import Floats, Indicator
 from tickplant.derive.own_indicators import said
 from tickplant.errors import DeriveError, StoreError
 from tickplant.store.daily_files import DAY_NS, day_of
+from tickplant.store.derived_books import BookRows
 from tickplant.store.derived_rows import Carried, DerivedRows
 from tickplant.store.selection import Clock
 from tickplant.store.value_table import Columns, ValueTable
@@ -167,9 +168,7 @@ class Derived(ValueTable):
     def _make(self, symbol: tuple[str, str]) -> tuple[list[DerivedDay], int]:
         """All days of a symbol up to the end of the range, in order, in a thread of its own; and damage passed over."""
         store = self._store.another()
-        rows = DerivedRows(
-            store, store.find(*symbol), self._indicator.over, self._indicator.inputs, self._interval_s, self._rule
-        )  # fmt: skip
+        rows = self._rows_of(store, *symbol)
         folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
         key = f"{self._code} {self.label} {self._parameters.tolist()}"
         before: Callable[[], Carried] = dict
@@ -196,6 +195,12 @@ class Derived(ValueTable):
             self._progress(days[-1])
         return days, store.damages
 
+    def _rows_of(self, store: Store, venue: str, symbol: str) -> DerivedRows | BookRows:
+        one = self._indicator
+        if one.over == "book":
+            return BookRows(store, store.find(venue, symbol), one, self.label)
+        return DerivedRows(store, store.find(venue, symbol), one.over, one.inputs, self._interval_s, self._rule)
+
     def _left_by(self, file: Path) -> Carried:
         # A kernel writes to what it goes on with.
         return {name: array.copy() for name, array in self._day(file).carried.items()}
@@ -211,16 +216,17 @@ class Derived(ValueTable):
         except UNREADABLE as error:
             raise StoreError(f"cannot be read any more ({error}): derive again", path=file) from error
 
-    def _compute(self, rows: DerivedRows, day: int, carried: Carried) -> _Day:
+    def _compute(self, rows: DerivedRows | BookRows, day: int, carried: Carried) -> _Day:
         indicator = self._indicator
         state = carried.pop("state", None)
         state = indicator.start(self._parameters.tolist()) if state is None else state
         times: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
         values = [np.zeros((len(indicator.outputs), 0))]
         for block in rows.read(day, carried):
-            out = np.empty((len(indicator.outputs), len(block.ts_recv)))
+            out = np.full((len(indicator.outputs), len(block.ts_recv)), np.nan)
             try:
-                indicator.kernel(block.inputs, self._parameters, state, out)
+                if block.inputs is not None:
+                    indicator.kernel(block.inputs, self._parameters, state, out)
             except Exception as error:
                 raise DeriveError(f"raised {said(error)}", key=self.label) from error
             times.append((block.ts_event, block.ts_recv))

@@ -74,7 +74,7 @@ class HistoryService:
     def run(self) -> None:
         """Answer until stopped or idle."""
         loop = self._loop
-        loop.client.hello()
+        loop.hello()
         idle_s = time.monotonic() + self._idle_s
         while not loop.stopping and (self._early or time.monotonic() < idle_s):
             loop.beat()

@@ -110,6 +110,7 @@ class Readings:
         symbol: Names | None = None,
         *range_: Time | None,
         bars: str = "1m",
+        every: str = "1s",
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
         start: Time | None = None,
@@ -129,6 +130,7 @@ class Readings:
             symbol: likewise.
             range_: start and end, by place.
             bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50.
+            every: how often books are sampled, where the indicator is over them: 100ms, 1s, 1m, at most 1d.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
@@ -139,14 +141,15 @@ class Readings:
         read, DamageError.
         """
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, series_name, trade_bar_rule  # noqa: PLC0415
+        from tickplant.derive.series import bar_seconds, book_samples, series_name, trade_bar_rule  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found, _, code = find(name)
         settled = found.settle(parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
         rule = trade_bar_rule(bars)
-        label = series_name(found.label(settled.tolist()), (rule or bars) if found.over == "bar" else found.over)
+        over = {"bar": rule or bars, "book": book_samples(every)}.get(found.over, found.over)
+        label = series_name(found.label(settled.tolist()), over)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),

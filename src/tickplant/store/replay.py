@@ -90,7 +90,7 @@ class ReplayProcess:
         self._ids = [
             row.id for row in store.instruments if row.symbol != FEED_SYMBOL and (ids is None or row.id in ids)
         ]
-        self._loop.client.hello()
+        self._loop.hello()
         try:
             self._play_all(store, None if ids is None else frozenset(ids))
         except Stopped:

@@ -129,7 +129,7 @@ def first_needed(
         rest_from = min(rest_from, _begun(store, feed, ids, stored, settings, back_ns))
     said = {mark.instrument: mark for mark in stored if mark.of_books}
     again: frozenset[int] = frozenset()
-    if states and any(parse_series(series.name).over == "bbo" for series in settings.series):
+    if states and any(parse_series(series.name).of_books for series in settings.series):
         # What books lead to from there on is wanted once more; in what state one was there, its CLEAR and a fold tell.
         again = frozenset(id_ for id_, mark in said.items() if mark.source_seq >= states.source_seq)
         said |= {id_: said[id_]._replace(source_seq=states.source_seq - 1, stale=False) for id_ in again}

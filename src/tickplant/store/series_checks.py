@@ -24,7 +24,8 @@ from tickplant.books.market_books import MarketBooks
 from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Settings, Stream, series_of
 from tickplant.derive.feature_sets import parse_member
 from tickplant.derive.registry import BY_SCHEMA
-from tickplant.derive.running_series import running
+from tickplant.derive.running_series import running, running_books
+from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series import are_bars, bars_series, parse_series
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
@@ -82,6 +83,7 @@ class SeriesCheck:
         self._settings = self._known.settings._replace(bar_s=tuple(sorted(over.union(bar_s))))
         self._stored = {schema: StoredDerived(store, engine, schema, ids) for schema in KEPT}
         self._room = 0
+        self._books = self._sampled()
         self._bars = self._made_by(Schema.BAR) if self._settings.bar_s else None
         self._streams = self._begun()
         self._heads = _heads(store, engine, ids) if self._known.series else {}
@@ -133,10 +135,12 @@ class SeriesCheck:
         highest = int(ticks["instrument"].max())
         if highest >= self._room:
             self._room = 2 * highest + 1
-            for stream in (self._bars, *self._streams.values()):
+            for stream in (self._bars, self._books, *self._streams.values()):
                 if stream is not None:
                     stream.reserve(self._room)
         made: Made = {Schema.TICK: ticks, Schema.BBO: bbo}
+        if self._books:
+            self._books.apply(made)
         made[Schema.BAR] = self._bars.apply(made) if self._bars else _NOTHING[Schema.BAR]
         for schema in KEPT:
             made[schema] = self._streams[schema].apply(made) if schema in self._streams else _NOTHING[schema]
@@ -211,9 +215,16 @@ class SeriesCheck:
     def _made_by(self, schema: Schema) -> Stream:
         make = BY_SCHEMA[schema].make
         assert make  # these are derived batch by batch
-        stream = make(Bench(self._settings, MarketBooks(1, 1), self._instrument, self._line, {}))
+        before = {Schema.BBO: self._books} if self._books else {}
+        stream = make(Bench(self._settings, MarketBooks(1, 1), self._instrument, self._line, before))
         stream.reserve(self._room)
         return stream
+
+    def _sampled(self) -> SampledBooks | None:
+        """The books that are sampled, where series are over them."""
+        if not any(parse_series(one.name).every_ns for one in self._known.series):
+            return None
+        return SampledBooks(MarketBooks(), self._known.series, self._instrument, self._line, {})
 
     def _begun(self) -> dict[Schema, KeptStream]:
         """Streams that remember nothing."""
@@ -252,7 +263,7 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
             raise KeyError(name)
         said, members = parse_series(name), store.series.members.get(name, ())
         of = {Schema.TICK}
-        if said.bars_s or said.over == "bbo":
+        if said.bars_s or said.of_books:
             of.add(Schema.BAR if said.bars_s else Schema.BBO)
         if said.rule and not are_bars(name):  # these bars are made as well, though none may have closed
             rule = numbers[bars_series(said.over)]
@@ -285,6 +296,7 @@ def _computed(series: Series, numbers: Mapping[str, int]) -> None:
     rule = parse_series(series.name)
     bars = [Series(numbers[bars_series(rule.over)], bars_series(rule.over))] if rule.rule else []
     running([*bars, series])
+    running_books([series])
 
 
 def _ends_of(store: Store, engine: str, schema: Schema, ids: frozenset[int]) -> dict[Pair, tuple[int, int]]:

@@ -1,0 +1,94 @@
+"""The plain reference of `sampled_books` and `book_values`: one record and one dict at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.plain_books import DictBook, DictBooks
+from tickplant.books.plain_orders import PlainOrderBooks
+from tickplant.derive.row_columns import NOT_COUNTED, book_columns
+from tickplant.derive.running_series import BookSeries
+from tickplant.derive.series import is_wanted
+from tickplant.instruments import Instrument
+from tickplant.records.layouts import VALUE, Flag, Kind, Side, StatusCode
+
+Records = NDArray[np.void]
+
+BOOK = (Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
+
+
+class PlainSamples:
+    """Series over samples of the books of a feed. An instrument has a book by level or one of orders."""
+
+    def __init__(
+        self, series: Sequence[BookSeries], instruments: Mapping[int, Instrument], line: Callable[[int], int]
+    ) -> None:
+        self.series = series
+        self.instruments = instruments
+        self.line = line
+        self.by_level, self.of_orders = DictBooks(), PlainOrderBooks()
+        self.inside: dict[int, bool] = {}
+        self.latest: dict[int, int] = {}  # by line: when its latest record was received
+        self.last: dict[int, int] = {}  # by line: the instrument of its last record
+        self.states: dict[tuple[int, int], NDArray[np.float64]] = {}
+
+    def apply(self, ticks: Records) -> Records:
+        """The VALUE records that these ticks lead to, `seq` 0."""
+        rows = []
+        for place, row in enumerate(ticks.tolist()):
+            tick = dict(zip(ticks.dtype.names or (), row, strict=True))
+            if _is_of_book(tick):
+                line = self.line(tick["instrument"])
+                since = self.latest.get(line)
+                if since is not None:
+                    rows += [found for one in self.series for found in self._value(one, line, since, tick)]
+                self.latest[line] = max(tick["ts_recv"], since or 0)
+                self.last[line] = tick["instrument"]
+            self.by_level.apply(ticks[place : place + 1])
+            self.of_orders.apply(ticks[place : place + 1])
+            if _is_of_book(tick):
+                self.inside[tick["instrument"]] = not tick["flags"] & Flag.LAST
+        return np.array(rows, VALUE) if rows else np.zeros(0, VALUE)
+
+    def _value(self, one: BookSeries, line: int, since: int, tick: dict[str, Any]) -> list[tuple[Any, ...]]:
+        row = self.instruments[self.last[line]]
+        instant = (since // one.every_ns + 1) * one.every_ns
+        if tick["ts_recv"] < instant or not is_wanted(one.symbols, row.venue, row.symbol):
+            return []
+        out = np.full((len(one.indicator.outputs), 1), np.nan)
+        book = self._book(row.id)
+        if book.state == "live" and not self.inside[row.id]:
+            bids, asks = _levels(book, Side.BID), _levels(book, Side.ASK)
+            width = max(1, min(one.depth, max(len(bids), len(asks))))
+            units = 10.0**row.price_scale, 10.0**row.size_scale
+            inputs = book_columns(bids, asks, one.indicator.inputs, width, *units)[:, None]
+            state = self.states.setdefault((one.place, line), one.indicator.start(one.parameters.tolist()))
+            one.indicator.kernel(np.ascontiguousarray(inputs), one.parameters, state, out)
+        values = [*out[:, 0].tolist(), *[np.nan] * (4 - len(out))]
+        return [(instant, tick["ts_recv"], *values, tick["seq"], row.id, one.number, 0, 0)]
+
+    def _book(self, id_: int) -> DictBook:
+        orders = self.of_orders.order_books.get(id_)
+        if orders and (orders.state != "stale" or orders.where):
+            orders.derive()
+            return orders
+        return self.by_level.books[id_]
+
+
+def _is_of_book(tick: Mapping[str, int]) -> bool:
+    if tick["kind"] in BOOK:
+        return not tick["flags"] & Flag.PARTIAL
+    disconnected = tick["kind"] == Kind.STATUS and tick["price"] == StatusCode.DISCONNECTED
+    return bool((tick["kind"] == Kind.GAP or disconnected) and tick["flags"] & (Flag.ON_BOOK | Flag.ON_ORDERS))
+
+
+def _levels(book: DictBook, side: Side) -> NDArray[np.int64]:
+    """Price, size and number of orders, best first."""
+    levels = sorted((book.bids if side == Side.BID else book.asks).items(), reverse=side == Side.BID)
+    queues = getattr(book, "queues", None)
+    counts = [len(queues[side][price]) if queues else NOT_COUNTED for price, _ in levels]
+    return np.array([(*level, count) for level, count in zip(levels, counts, strict=True)], np.int64).reshape(-1, 3)

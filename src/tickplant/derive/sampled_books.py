@@ -1,0 +1,176 @@
+"""Books sampled at instants: each book as it stood at each 100 ms, second … of the clock of receipt.
+
+Instants are counted from the epoch, so each full second is one of `1s`. A symbol has a sample at the end of each
+interval in which a record of its book was received: the book after the last record before that instant. It is taken
+before the symbol's next record, which was received at the instant or later, and follows from the ticks alone. A record
+whose receive time steps back counts into the interval that is open, and never into one that has been sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.derive import sample_kernels as k
+from tickplant.derive.derivation import Made, Series
+from tickplant.derive.indicator import Indicator
+from tickplant.derive.running_series import BookSeries, running_books
+from tickplant.derive.series import is_wanted
+from tickplant.kernels import direct
+from tickplant.records.arrays import grown, joined
+from tickplant.records.layouts import BBO, TICK, Schema
+
+if TYPE_CHECKING:
+    from tickplant.books.market_books import MarketBooks
+    from tickplant.instruments import Instrument
+
+Records = NDArray[np.void]
+Integers = NDArray[np.int64]
+
+_NOTHING: Final = np.zeros(0, k.SAMPLE)
+_BIDS, _ASKS = (k.SAMPLE.names.index(name) for name in ("bids", "asks"))  # type: ignore[union-attr]  # it has names
+_FIRST: Final = 64
+"""Room for ids and lines, and for levels of samples, to begin with."""
+
+
+class SampledBooks:
+    """The books of one feed: as a stream it makes best bids and offers, and notes samples for `BookValues`.
+
+    Args:
+        books: the feed's.
+        series: all that are wanted.
+        instrument: gives the row of an instrument id.
+        line: gives the first id of the symbol that an id is of.
+        own: by name of the series, the indicators of users.
+
+    Attributes:
+        series: those over books, in order.
+        keys: by slot, the first id of the symbol; 0 for the slot of those that nobody samples.
+        samples: of the last batch, SAMPLE records in the order of its ticks.
+        levels: of these, shape (n, 3).
+    """
+
+    def __init__(
+        self,
+        books: MarketBooks,
+        series: Sequence[Series],
+        instrument: Callable[[int], Instrument],
+        line: Callable[[int], int],
+        own: Mapping[str, Indicator],
+    ) -> None:
+        self.series = running_books(series, own)
+        self.keys = [0]
+        self.samples: Records = _NOTHING
+        self.levels: Integers = np.zeros((_FIRST, 3), np.int64)
+        self._books = books
+        self._instrument = instrument
+        self._first_of = line
+        self._slots = np.full(_FIRST, k.NOT_KNOWN, np.int32)
+        self._lines = np.zeros(_FIRST, k.LINE)
+        self._every_ns = np.zeros(0, np.int64)
+        self._slot_of: dict[int, int] = {}  # by first id of the symbol
+        self._next_due: Callable[..., tuple[int, bool]] = direct(k.next_due, *self._arguments(np.zeros(0, TICK), 0))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """As the books count."""
+        return self._books.counters
+
+    def reserve(self, instrument_id: int) -> None:
+        """Have room for every id up to this one."""
+        self._books.reserve(instrument_id)
+        old = len(self._slots)
+        if instrument_id >= old:
+            self._slots = grown(self._slots, 2 * instrument_id)
+            self._slots[old:] = k.NOT_KNOWN
+
+    def apply(self, made: Made) -> Records:
+        """The best bids and offers that a batch leads to, and its samples beside."""
+        ticks = made[Schema.TICK]
+        self.samples = _NOTHING
+        place = self._due(ticks, 0)
+        if place == len(ticks):  # nearly always
+            return self._books.apply(ticks)
+        samples: list[tuple[int, ...]] = []
+        bests, used, done = [], 0, 0
+        while place < len(ticks):
+            bests.append(self._books.apply(ticks[done:place]))
+            samples.append(self._sample(ticks[place], used))
+            used += samples[-1][_BIDS] + samples[-1][_ASKS]
+            done, place = place, self._due(ticks, place)
+        bests.append(self._books.apply(ticks[done:]))
+        self.samples = np.array(samples, k.SAMPLE)
+        return joined([part for part in bests if len(part)], BBO)
+
+    def slot(self, key: int) -> int:
+        """The slot of a symbol, given its first id."""
+        found = self._slot_of.get(key)
+        if found is None:
+            row = self._instrument(key)
+            wanted = [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
+            found = self._slot_of[key] = self._open(key, wanted) if wanted else k.NOBODYS
+        return found
+
+    def wanted(self, slot: int) -> list[BookSeries]:
+        """The series that are made of a line."""
+        row = self._instrument(self.keys[slot])
+        return [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
+
+    def memory(self, slot: int) -> tuple[int, int]:
+        """What is to be remembered of a line: the time of its latest record, and the instrument of its last one."""
+        line = self._lines[slot]
+        return int(line["since"]), int(line["instrument"])
+
+    def remember(self, slot: int, since: int, instrument: int) -> None:
+        """Go on with what `memory` has given."""
+        line = self._lines[slot]
+        if since > line["since"]:
+            every_ns = self._every_ns[line["begin"] : line["end"]]
+            line["since"], line["instrument"] = since, instrument
+            line["due"] = int(((since // every_ns + 1) * every_ns).min())
+
+    def begin_anew(self) -> None:
+        """What follows is of another time: forget all intervals that are open."""
+        self._lines["since"] = 0
+
+    def _due(self, ticks: Records, position: int) -> int:
+        while True:
+            place, unknown = self._next_due(*self._arguments(ticks, position))
+            if not unknown:
+                return place
+            id_ = int(ticks[place]["instrument"])
+            self._slots[id_] = self.slot(self._first_of(id_))
+            position = place
+
+    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
+        return ticks, position, self._slots, self._lines, self._every_ns
+
+    def _sample(self, tick: np.void, used: int) -> tuple[int, ...]:
+        """A SAMPLE of the book of a line before a tick; its levels go behind the `used` ones."""
+        slot = int(self._slots[tick["instrument"]])
+        line = self._lines[slot]
+        id_ = int(line["instrument"])
+        bids = asks = 0
+        if known := self._books.is_consistent(id_):
+            depth = int(line["depth"])
+            bids, asks = self._books.copy_top(id_, depth, self.levels[used:])
+            if used + bids + asks > len(self.levels):
+                self.levels = grown(self.levels, 2 * (used + bids + asks))
+                self._books.copy_top(id_, depth, self.levels[used:])
+        since = int(line["since"])
+        line["since"] = 0  # the interval that is open now begins with the tick
+        return since, int(tick["ts_recv"]), int(tick["seq"]), used, bids, asks, id_, slot, known
+
+    def _open(self, key: int, series: Sequence[BookSeries]) -> int:
+        """A new line."""
+        slot, begin = len(self.keys), len(self._every_ns)
+        if slot == len(self._lines):
+            self._lines = grown(self._lines, 2 * slot)
+        self._every_ns = np.concatenate([self._every_ns, list({one.every_ns for one in series})])
+        depth = max(one.depth for one in series)
+        self._lines[slot] = 0, 0, key, depth, begin, len(self._every_ns)
+        self.keys.append(key)
+        return slot

@@ -119,7 +119,7 @@ lock:  ## refresh the locks from pyproject.toml and *.in (UPGRADE=1: to the newe
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
 	$(PIP_COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
-	$(PIP_COMPILE) --extra dev --extra readers --output-file requirements-dev.lock pyproject.toml requirements.lock
+	$(PIP_COMPILE) --extra dev --extra readers --extra calendars --output-file requirements-dev.lock pyproject.toml requirements.lock
 	$(PIP_COMPILE) --output-file bench/peers.lock bench/peers.in
 	$(PIP_COMPILE) -c bench/peers.lock -c requirements.lock --output-file bench/store_peers.lock bench/store_peers.in
 	$(PIP_COMPILE) --output-file tools/fuzz/fuzz.lock tools/fuzz/fuzz.in

@@ -17,6 +17,7 @@ import structlog
 import zmq
 from numpy.typing import NDArray
 
+from tickplant.derive.calendars import sessions_of
 from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.registry import channels_of
 from tickplant.engine.client_sockets import check_exposed
@@ -366,6 +367,7 @@ def settings_of(spec: EngineSpec, own: OwnSeries) -> Settings:
         max_orders=config.max_orders,
         series=own.running(Series(one.number, one.name, one.symbols, one.members) for one in spec.series),
         own=own.indicators,
+        sessions=sessions_of(spec.plant.data_dir, [one.name for one in spec.series]),
     )
 
 

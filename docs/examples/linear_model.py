@@ -10,6 +10,7 @@ again, at the last address, under `prediction.momentum.VENUE.SYMBOL`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -42,15 +43,18 @@ def train(data: str, venue: str, symbol: str) -> Floats:
     return weights
 
 
-def predict(weights: Floats, table: pa.Table) -> pa.Table:
-    """A prediction for each row; NaN where a feature has no value."""
-    found = with_one(columns_of(table)) @ weights
+def with_change(table: pa.Table, found: Floats) -> pa.Table:
+    """Times and names of these rows, and what was predicted for each."""
     return table.select(["ts_event", "ts_recv", "venue", "symbol"]).append_column("change", pa.array(found))
 
 
-def main(data: str, venue: str, symbol: str, source: str, address: str) -> None:
-    """Train, then serve until it is ended."""
-    weights = train(data, venue, symbol)
+def predict(weights: Floats, table: pa.Table) -> pa.Table:
+    """A prediction for each row; NaN where a feature has no value."""
+    return with_change(table, with_one(columns_of(table)) @ weights)
+
+
+def serve(predicted: Callable[[pa.Table], pa.Table], venue: str, symbol: str, source: str, address: str) -> None:
+    """Publish what is predicted of the rows that come, until it is ended."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     features, predictions = context.socket(zmq.SUB), context.socket(zmq.PUB)
     features.subscribe(f"feature.{SET}.{venue}.{symbol}".encode())
@@ -58,11 +62,17 @@ def main(data: str, venue: str, symbol: str, source: str, address: str) -> None:
     predictions.bind(address)
     while True:
         topic, frame = features.recv_multipart()
-        table = predict(weights, pa.ipc.open_stream(frame).read_all())
+        table = predicted(pa.ipc.open_stream(frame).read_all())
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
         predictions.send_multipart([topic.replace(b"feature", b"prediction", 1), sink.getvalue().to_pybytes()])
+
+
+def main(data: str, venue: str, symbol: str, source: str, address: str) -> None:
+    """Train, then serve until it is ended."""
+    weights = train(data, venue, symbol)
+    serve(lambda table: predict(weights, table), venue, symbol, source, address)
 
 
 if __name__ == "__main__":

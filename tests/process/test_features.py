@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -62,11 +63,11 @@ def relayed(up: PlantProcess) -> Iterator[str]:
 
 
 @contextmanager
-def served(up: PlantProcess, source: str) -> Iterator[str]:
-    """The address at which the example publishes its predictions, while this is open."""
-    address = f"ipc://{up.file.parent}/predictions"
-    words = [str(EXAMPLE), str(up.data_dir), "binance", "BTCUSDT", source, address]
-    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
+def served(folder: Path, example: Path, *words: str | Path) -> Iterator[str]:
+    """The address at which an example publishes its predictions, while this is open; `words` but the last one."""
+    address = f"ipc://{folder}/{example.stem}"
+    command = [sys.executable, str(example), *map(str, words), address]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         yield address
     finally:
@@ -113,7 +114,7 @@ def test_a_set_is_the_same_live_as_arrow_from_history_and_on_a_replay(tmp_path: 
         with (
             relayed(up) as source,
             received(source, b"feature.momentum.binance.BTCUSDT") as tables,
-            served(up, source) as model,
+            served(tmp_path, EXAMPLE, up.data_dir, "binance", "BTCUSDT", source) as model,
             received(model, b"prediction.momentum.binance.BTCUSDT") as predictions,
         ):
             wait_for_more()
@@ -168,3 +169,51 @@ def test_a_set_is_the_same_live_as_arrow_from_history_and_on_a_replay(tmp_path: 
     out = tmp_path / "set.parquet"
     assert tickplant("features", "momentum", "binance", "BTCUSDT", "-c", up.file, "-o", out).returncode == 0
     assert pa.parquet.read_table(out).num_rows == len(trades)
+
+
+def test_a_model_of_scikit_learn_is_served_as_onnx_on_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "the example needs scikit-learn, skl2onnx and onnxruntime, which are no dependencies"
+    for name in ("sklearn", "skl2onnx", "onnxruntime"):
+        pytest.importorskip(name, reason=reason)
+    example, file = EXAMPLE.with_name("onnx_model.py"), tmp_path / "model.onnx"
+    monkeypatch.syspath_prepend(str(example.parent))
+    onnx_model = importlib.import_module("onnx_model")
+    with plant(tmp_path, TEXT, rate=1000) as up:
+
+        def rows() -> int:
+            return int(onnx_model.samples(str(up.data_dir), "binance", "BTCUSDT").num_rows)
+
+        wait_for("the set", lambda: "feature_momentum-3-1.trade" in (up.data_dir / "series.jsonl").read_text())
+        # Values of macd need eight seconds with trades.
+        wait_for("samples", lambda: rows() > 3_000)
+        words = [sys.executable, str(example), "train", up.data_dir, "binance", "BTCUSDT", file]
+        trained = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert "R2 of the last fifth" in trained.stdout
+        with (
+            relayed(up) as source,
+            served(tmp_path, example, "serve", file, "binance", "BTCUSDT", source) as model,
+            received(model, b"prediction.momentum.binance.BTCUSDT") as predictions,
+        ):
+            wait_for("predictions", lambda: predictions(1))
+            assert up.stop() == 0
+            predicted = pa.concat_tables(predictions())
+    # What was served live is what the model makes of the stored samples, and what scikit-learn makes of them.
+    history = onnx_model.samples(str(up.data_dir), "binance", "BTCUSDT")
+    again = onnx_model.Predictor(file)(history)
+    times, known = (table["ts_recv"].cast(pa.int64()).to_numpy() for table in (predicted, again))
+    first = int(np.flatnonzero(known == times[0])[0])
+    own = again["change"].to_numpy()
+    np.testing.assert_allclose(predicted["change"].to_numpy(), own[first : first + len(times)], rtol=1e-12, atol=1e-15)
+    fitted = onnx_model.train(history)
+    onnx_model.export(fitted, history, file)
+    features = onnx_model.columns_of(history)
+    whole = np.isfinite(features).all(axis=1)
+    assert whole.sum() > 100
+    theirs = fitted.predict(features[whole])
+    found = onnx_model.Predictor(file)(history)["change"].to_numpy()
+    np.testing.assert_allclose(found[whole], theirs, rtol=1e-9, atol=1e-12)
+    assert np.isnan(found[~whole]).all()
+    with pytest.raises(SystemExit, match="train again"):
+        onnx_model.Predictor(file)(history.rename_columns([*history.column_names[:-1], "x"]))

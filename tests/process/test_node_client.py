@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from plant_process import DEMO, free_port, plant, status, wait_for
+from plant_process import DEMO, free_port, plant, relay, status, wait_for
 
 import tickplant
 from tickplant.records.layouts import DTYPES, Schema
@@ -208,3 +208,18 @@ def test_a_client_in_javascript_sees_what_the_python_client_sees(follows: Any, t
         printed = [(row["producer"], {name: int(row[name]) for name in names}) for row in rows]
         first = next(place for place, one in enumerate(printed) if one == seen[topic][0])
         assert printed[first : first + len(seen[topic])] == seen[topic], topic
+
+
+@needs_node
+@pytest.mark.long
+def test_a_client_in_javascript_follows_a_relay_of_conflated_topics(follows: Any, tmp_path: Path) -> None:
+    topics = {topic for topic in TOPICS if not topic.endswith("book")}
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with plant(tmp_path, DEMO, rate=600) as running:
+        words = "conflate", *topics, "-c", running.file, "--every", "100", "--publish", address
+        with relay(*words, says=b"publishing"):
+            lines = follows(address, beside(address))
+            wait_for("lines", lambda: all(len(rows_of(lines)[topic]) > 5 for topic in topics))
+    rows = rows_of(lines)
+    assert set(rows) == topics
+    assert {row["how"] for of_topic in rows.values() for row in of_topic} == {"live"}

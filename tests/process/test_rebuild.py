@@ -27,6 +27,7 @@ from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.control import ProcessStatus
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
+from tickplant.store.verify import verify
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -136,6 +137,9 @@ def expect_derived_as_replayed(data_dir: Path, derived: dict[Schema, np.dtype[np
         stored = np.concatenate([np.zeros(0, dtype), *Store(data_dir).scan(schema=schema)])
         assert len(stored) > 0
         assert rows(stored) == rows(again[schema])
+    (proof,) = verify(data_dir, deep=True).deep
+    assert (proof.flaws, proof.unproved, proof.lacking, proof.stopped) == ([], 0, 0, "")
+    assert (proof.values > 0) == (Schema.VALUE in derived)
 
 
 def expect_one_hash(data_dir: Path, folder: Path, *, times: int = 10) -> None:

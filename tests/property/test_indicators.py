@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.indicators.catalogue import INDICATORS
 from tickplant.derive.made_rows import made_inputs, run
+from tickplant.derive.running_series import with_sessions
 
 pytestmark = pytest.mark.kernels
 
@@ -39,6 +40,11 @@ def test_the_kernel_equals_the_reference_for_any_cuts(
 ) -> None:
     parameters = parameters_of(indicator, draw)
     inputs = made_inputs(indicator, parameters, rows, seed, ties=ties)
+    if indicator.name == "vwap_session" and draw.draw(st.booleans()):
+        # With sessions of a calendar, which begin and end at the time of a trade, some where another one ends.
+        times = np.sort(np.random.default_rng(seed).choice(inputs[2], min(rows, 8) // 2 * 2)) if rows else np.zeros(0)
+        parameters[0] = 0
+        parameters = with_sessions(parameters, times.astype(np.int64).reshape(-1, 2))
     found = run(indicator, inputs, parameters)
     assert found.tobytes() == run(indicator, inputs, parameters, sorted(c for c in cuts if c <= rows)).tobytes()
     expected = indicator.reference(inputs, parameters.tolist())

@@ -21,7 +21,7 @@ from tickplant.derive.running_series import NONE, running_books
 from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_states import pack_states
 from tickplant.errors import DeriveError
-from tickplant.instruments import Instrument
+from tickplant.instruments import FEED_SYMBOL, Instrument
 from tickplant.records.layouts import BBO, TICK, VALUE, Flag, Kind, Schema
 
 pytestmark = pytest.mark.kernels
@@ -30,9 +30,9 @@ MS = 10**6
 START_NS = 1_700_000_000 * 10**9
 INSTRUMENTS = {
     id_: Instrument(id_, "venue", symbol, 2 + id_ % 3, id_ % 4)
-    for id_, symbol in enumerate(("AAA", "BBB", "CCC", "AAA"), 1)
+    for id_, symbol in enumerate(("AAA", "BBB", "CCC", "AAA", FEED_SYMBOL), 1)
 }
-LINE = {1: 1, 2: 2, 3: 3, 4: 1}
+LINE = {1: 1, 2: 2, 3: 3, 4: 1, 5: 5}
 """AAA has had two ids; CCC is a book of orders."""
 NAMES = (
     *("depth-3.book_100ms", "depth_within-5.book_1s", "bid_level-2.book_1s", "ask_level-1.book_250ms"),
@@ -129,3 +129,12 @@ def test_users_indicators_have_the_same_books_and_one_that_fails_ends_alone() ->
     assert (len(calls), max(calls)) == (9, 2), "of the depth that it asks for, and no more after it has failed"
     assert 0 < len(failing) < len(ours)
     assert {number for number, _, _ in sampler.values.states()} == {1, 2}
+
+
+def test_what_a_feed_says_of_itself_is_of_no_book() -> None:
+    ticks = np.zeros(6, TICK)
+    ticks["instrument"], ticks["kind"], ticks["flags"] = [2, 5, 2, 5, 2, 5], Kind.GAP, Flag.ON_BOOK
+    ticks["ts_recv"], ticks["seq"] = START_NS + np.arange(6) * 10**9, np.arange(6)
+    found = Sampler([Series(1, "depth-3.book_1s")]).apply(ticks)
+    assert found["instrument"].tolist() == [2, 2]
+    assert np.isnan(found["value_1"]).all()

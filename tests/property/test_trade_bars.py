@@ -24,6 +24,7 @@ ROW = st.tuples(
     st.one_of(st.integers(0, 99), st.just(2**64 - 1)),  # venue_seq
 )
 OF = st.tuples(st.sampled_from(RULES), st.integers(1, 12))
+SESSIONS = [(5, 9), (9, 14), (20, 22), (23, 24), (40, 58)]
 
 
 @st.composite
@@ -42,12 +43,13 @@ def streams(draw: st.DrawFn) -> np.ndarray:
 def fold(records: np.ndarray, rule: str, size: float, cuts: list[int] | None = None) -> np.ndarray:
     """What the kernel makes of the records; between the parts its state goes through storage, as float64."""
     vector, made = np.zeros(STATE_SIZE), [np.zeros(0, TRADE_BAR)]
-    rules, of_id = np.array([(0, RULES.index(rule), size, 1.0, 0)], RULE), np.tile([0, 1], (4, 1))
+    sessions = np.array([(-1, 99), *SESSIONS, (0, 3)])
+    rules, of_id = np.array([(0, RULES.index(rule), size, 1.0, 0, 1, 6)], RULE), np.tile([0, 1], (4, 1))
     for part in np.split(records, sorted(cut for cut in cuts or [] if cut <= len(records))):
         whole, ids = vector.view(np.int64), vector.view(np.uint64)
         position, out = 0, np.ones(5, TRADE_BAR)  # few, so that it stops in between
         while position < len(part):
-            arguments = rules, of_id, whole, ids, vector, out
+            arguments = rules, of_id, sessions, whole, ids, vector, out
             position, written, unknown = apply_trades(part.copy(), position, 0, *arguments)
             assert unknown == -1
             made.append(out[:written].copy())
@@ -60,7 +62,7 @@ def fold(records: np.ndarray, rule: str, size: float, cuts: list[int] | None = N
 def test_output_equals_the_reference_for_any_cuts(records: np.ndarray, cuts: list[int], of: tuple[str, int]) -> None:
     found = fold(records, *of, cuts)
     assert found.tobytes() == fold(records, *of).tobytes()
-    expected = PlainTradeBars(*of).apply(records)
+    expected = PlainTradeBars(*of, SESSIONS).apply(records)
     for name in set(TRADE_BAR.names or ()) - {"vwap"}:
         assert found[name].tolist() == expected[name].tolist(), name
     np.testing.assert_allclose(found["vwap"], expected["vwap"], rtol=1e-13, atol=1e-13, equal_nan=True)

@@ -30,6 +30,8 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
         ("import tickplant.plant.supervisor, tickplant.plant.console", "numba"),
         ("import tickplant.plant.supervisor, tickplant.plant.console", "tickplant.writer"),
         ("import tickplant.plant.fork_server", "numpy"),
+        ("import tickplant.plant.planned_series, tickplant.engine.engine_process", "exchange_calendars"),
+        ("import tickplant.plant.planned_series", "pandas"),
     ],
 )
 def test_what_is_not_needed_is_not_imported(program: str, unwanted: str) -> None:

@@ -27,11 +27,11 @@ from tickplant.writer.index import index_path, load_index
 
 NAMES = (
     "rsi-5.1s", "ema-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo", "bars.tick-7",
-    "ema-3.tick-7", "feature_both-1-0.1s", "depth-3.book_1s",
+    "ema-3.tick-7", "feature_both-1-0.1s", "depth-3.book_1s", "bars.tick-100000",
 )  # fmt: skip
 MEMBERS = {"feature_both-1-0.1s": ("rsi-5.1s", "microprice.bbo", "ema-3.tick-7")}
 SERIES = tuple(Series(number, name, (), MEMBERS.get(name, ())) for number, name in enumerate(NAMES, 1))
-"""Over bars, trades, best bids and offers, bars of trades and books; these bars; and a feature set."""
+"""Over bars, trades, best bids and offers, bars of trades and books; these bars; a feature set; bars of which none ends."""
 
 
 def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed: int) -> Store:

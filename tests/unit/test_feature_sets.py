@@ -198,6 +198,8 @@ def test_a_set_is_configured_numbered_and_made_again_by_a_replay(tmp_path: Path)
         ),
         ('on = "1s"', 'on = "5m"', r"features\[0\].on: the engine makes no bars of 5m: add 300 to its bar_s"),
         ('on = "1s"', 'on = "x"', r"features\[0\].on: 'x' is neither"),
+        ('on = "1s"', 'on = "trade-XNYS"', r"features\[0\].on: 'trade-XNYS' is neither"),
+        ('on = "1s"', 'on = "session-NYSE"', r"features\[0\].on: NYSE is another name of XNYS"),
         (':2", "micro', '", "micro', r"features\[0\].version: 1 of momentum has other features already"),
         ('name = "mom', 'name = "Mom', r"features\[0\].name: 'Momentum' is no name"),
     ):

@@ -33,9 +33,23 @@ Records = np.ndarray
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND
 NAMES = ("rsi-5.1s", "ema-8.1s", "sma-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo")
-RULES = {"tick-7": 7.0, "volume-3e-07": 30.0, "dollar-4e-05": 400_000.0, "imbalance-8e-08": 8.0}
+RULES = {
+    "tick-7": 7.0,
+    "volume-3e-07": 30.0,
+    "dollar-4e-05": 400_000.0,
+    "imbalance-8e-08": 8.0,
+    "time-5": 5.0 * SECOND,
+    "session-XTST": 1.0,
+}
+SESSIONS = np.arange(7, 800, 20)[:, None] * SECOND + [START_NS, START_NS + 15 * SECOND]
+OVER_RULES = (
+    *(f"bars.{rule}" for rule in RULES),
+    "ema-3.tick-7",
+    "vpin-4.volume-3e-07",
+    "sma-1.session-XTST",
+    "vwap_session-0-2.trade-XTST",
+)
 BOOKS = ("depth-3.book_1s", "price_to_buy-2e-08.book_5s", "queue.book_5s", "bid_level-1.book_250ms")
-OVER_RULES = (*(f"bars.{rule}" for rule in RULES), "ema-3.tick-7", "vpin-4.volume-3e-07")
 SETTINGS = Settings(
     bar_s=(1, 60),
     checkpoint_s=30,
@@ -45,6 +59,7 @@ SETTINGS = Settings(
         *(Series(number, name) for number, name in enumerate(OVER_RULES, 10)),
         *(Series(number, name) for number, name in enumerate(BOOKS, 20)),
     ),
+    sessions={"XALL": np.array([[0, START_NS], [START_NS, 2**62]]), "XTST": SESSIONS},
 )
 SYMBOLS = ("AAA", "BBB", "CCC")
 
@@ -101,7 +116,7 @@ def test_bars_of_trades_are_closed_by_their_rules_and_are_rows_of_indicators(liv
         own = lived.ticks[lived.ticks["instrument"] == id_]
         for number, (rule, size) in enumerate(RULES.items(), 10):
             bars = found[(found["instrument"] == id_) & (found["series"] == number)]
-            expected = PlainTradeBars(rule.partition("-")[0], size).apply(own)
+            expected = PlainTradeBars(rule.partition("-")[0], size, SESSIONS.tolist()).apply(own)
             assert len(expected) > 20, rule
             for name in set(bars.dtype.names or ()) - {"vwap", "series", "seq"}:
                 assert bars[name].tolist() == expected[name].tolist(), (rule, name)
@@ -109,9 +124,29 @@ def test_bars_of_trades_are_closed_by_their_rules_and_are_rows_of_indicators(liv
         closed = found[(found["instrument"] == id_) & (found["series"] == 10)]
         closed = closed[closed["flags"] & BarFlag.CORRECTION == 0]
         ema = indicator("ema").apply({"close": closed["close"] / 100.0}, period=3)["ema"]
-        of_ema = values[(values["instrument"] == id_) & (values["series"] == 14)]
+        of_ema = values[(values["instrument"] == id_) & (values["series"] == 10 + len(RULES))]
         assert of_ema["value_1"].tobytes() == ema.tobytes()
         assert of_ema["source_seq"].tolist() == closed["source_seq"].tolist()
+        sessions = found[(found["instrument"] == id_) & (found["series"] == 9 + len(RULES))]
+        assert (sessions["flags"] & BarFlag.OUTSIDE).any()
+        sessions = sessions[sessions["flags"] & (BarFlag.CORRECTION | BarFlag.OUTSIDE) == 0]
+        assert set(zip(sessions["ts_open"].tolist(), sessions["ts_event"].tolist(), strict=True)) <= set(
+            map(tuple, SESSIONS.tolist())
+        )
+        of_sessions = values[(values["instrument"] == id_) & (values["series"] == 12 + len(RULES))]
+        assert of_sessions["value_1"].tolist() == (sessions["close"] / 100).tolist(), "what lies between is no row"
+        # Over trades, VWAP from the open of each session on: at its last trade, that of the bar.
+        prices = values[(values["instrument"] == id_) & (values["series"] == 13 + len(RULES))]
+        trades = own[(own["kind"] == Kind.TRADE) & (own["flags"] & Flag.BACKFILL == 0)]
+        assert prices["source_seq"].tolist() == trades["seq"].tolist()
+        inside = np.searchsorted(SESSIONS.reshape(-1), trades["ts_event"], side="right") % 2 == 1
+        assert (np.isfinite(prices["value_1"]) == inside).all()
+        ends = np.searchsorted(prices["source_seq"], sessions["source_seq"]) - 1
+        for bar, end in zip(sessions, ends.tolist(), strict=True):
+            if bar["flags"] & Flag.LATE:
+                continue  # a trade of before the open, which counts into the bar alone
+            last = np.flatnonzero(inside[: end + 1])[-1]
+            np.testing.assert_allclose(prices["value_1"][last], bar["vwap"], rtol=1e-12)
     assert (found["flags"] & BarFlag.INCOMPLETE).any()
 
 

@@ -58,6 +58,22 @@ def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
         (derive('bars = "1m"'), "derive[0].bars", "is no rule for bars of trades, such as volume-50"),
         (derive('bars = "tick-1.5"'), "derive[0].bars", "of ticks a whole one"),
         (derive('bars = "dollar-0"'), "derive[0].bars", "a bar has a size above 0"),
+        (derive('bars = "time-1e-4"'), "derive[0].bars", "a bar has from 0.001 to 31,622,400 seconds"),
+        (derive('bars = "session-NYSE"'), "derive[0].bars", "NYSE is another name of XNYS"),
+        (derive('bars = "session-FOO"'), "derive[0].bars", "FOO is no calendar of exchange_calendars"),
+        (derive('indicator = "rsi"', 'sessions = "XNYS"'), "derive[0].sessions", "rsi begins with no session"),
+        (derive('bars = "tick-5"', 'sessions = "XNYS"'), "derive[0].sessions", "bars begins with no session"),
+        (derive('indicator = "vwap_session"', 'sessions = "x"'), "derive[0].sessions", "'x' is no name of a calendar"),
+        (
+            derive('indicator = "vwap_session"', "parameters.session_s = 0"),
+            "derive[0].parameters.session_s",
+            "is 0 where",
+        ),
+        (
+            derive('indicator = "vwap_session"', 'sessions = "XNYS"', "parameters.session_s = 60"),
+            "derive[0].parameters.session_s",
+            "is 0 where",
+        ),
         (derive('bars = "volume-5"', "parameters.period = 3"), "derive[0].parameters", "none is named"),
         (derive('indicator = "roll"', 'bars = "tick-5"'), "derive[0].bars", "roll is over each trade"),
         (derive("indicator = 5"), "derive[0].indicator", "text is expected, not a whole number"),
@@ -162,6 +178,17 @@ def test_what_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             "depth-9_book_250ms",
         ),
         ("vpin-9.volume-0.5", SeriesName("vpin", (9.0,), "volume-0.5", 0, "volume", 0.5), "vpin-9_volume-0_5"),
+        (
+            "vwap_session-0-2.trade-XNYS",
+            SeriesName("vwap_session", (0.0, 2.0), "trade-XNYS", 0, calendar="XNYS"),
+            "vwap_session-0-2_trade-XNYS",
+        ),
+        ("bars.time-0.5", SeriesName("bars", (), "time-0.5", 0, "time", 0.5), "bars_time-0_5"),
+        (
+            "sma-3.session-XNYS",
+            SeriesName("sma", (3.0,), "session-XNYS", 0, "session", calendar="XNYS"),
+            "sma-3_session-XNYS",
+        ),
     ],
 )
 def test_a_name_reads_back(name: str, said: SeriesName, channel: str | None) -> None:

@@ -235,12 +235,16 @@ def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path
         stream = TradeBars([Series(1, name)], lambda _: row)
         return np.concatenate([stream.apply({Schema.TICK: part}) for part in np.split(ticks, cuts)])
 
-    for rule in ("tick-7", "volume-2.5"):
+    for rule in ("tick-7", "volume-2.5", "time-60"):
         bars = closes(f"bars.{rule}")
         found = Store(folder).derive("sma", "venue", "BTC/USD", bars=rule, period=1)
         assert len(bars) > 100
         assert len(found.days) > 1  # so that an open bar is carried over midnight
         np.testing.assert_array_equal(found.numpy()["sma"], bars["close"] / 100)
+    with pytest.raises(DeriveError, match="session_s: no parameter of sma"):
+        Store(folder).derive("sma", "venue", "BTC/USD", sessions="XNYS")
+    with pytest.raises(DeriveError, match="session_s: is 0 where"):
+        Store(folder).derive("vwap_session", "venue", "BTC/USD", sessions="XNYS", session_s=60)
     # Bars that the engine stored come first, without its corrections.
     stored = closes("bars.tick-7")
     stored["series"], stored["seq"] = 1, np.arange(len(stored))

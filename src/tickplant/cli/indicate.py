@@ -31,7 +31,10 @@ from tickplant.store.selection import Clock
 @click.argument("symbol", default="")
 @config_option
 @data_option
-@click.option("--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, or volume-50.")
+@click.option(
+    "--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS."
+)
+@click.option("--sessions", default="", help="Of vwap_session: the calendar that it begins with, such as XNYS.")
 @click.option("--every", default="1s", show_default=True, help="How often books are sampled, such as 100ms, 1m.")
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
@@ -47,6 +50,7 @@ def derive(
     file: Path | None,
     data_dir: Path | None,
     bars: str,
+    sessions: str,
     every: str,
     given: tuple[str, ...],
     start: int | None,
@@ -81,6 +85,7 @@ def derive(
             venue or None,
             symbol or None,
             bars=bars,
+            sessions=sessions,
             every=every,
             clock=clock,
             start=start,

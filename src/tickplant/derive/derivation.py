@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Made = dict[Schema, Records]
 """What is known of one batch: its ticks, and what earlier derivations have made of them."""
+Sessions = NDArray[np.int64]
+"""Open and close of each session of a calendar, ns since the Unix epoch, shape (sessions, 2), in order."""
+NO_SESSIONS: Final[Mapping[str, Sessions]] = {}
 
 
 class Series(NamedTuple):
@@ -48,6 +51,7 @@ class Settings(NamedTuple):
     series: tuple[Series, ...] = ()
     seeks: bool = False  # a replay, whose time may jump
     own: Mapping[str, Indicator] = {}  # by name of the series, where its indicator is a user's
+    sessions: Mapping[str, Sessions] = NO_SESSIONS  # by name of the calendar, of those that series name
 
 
 class Stream(Protocol):

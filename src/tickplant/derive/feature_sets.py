@@ -67,12 +67,13 @@ class FeatureSet(NamedTuple):
             raise DeriveError(f"lists {len(self.members)} features: a set has 1 to {MAX_FEATURES}", key="members")
         if len(set(map(parse_member, self.members))) < len(self.members):
             raise DeriveError("a feature is listed twice", key="members")
+        message = f"{self.on!r} is neither a length of bars, such as 1s, nor bbo, trade or a rule such as volume-50"
         try:
-            if parse_series(series_name("x", self.on)).every_ns:
-                raise DeriveError(self.on, key="on")
+            on = parse_series(series_name("x", self.on))
         except DeriveError:
-            message = f"{self.on!r} is neither a length of bars, such as 1s, nor bbo, trade or a rule such as volume-50"
             raise DeriveError(message, key="on") from None
+        if on.every_ns or (on.calendar and not on.rule):
+            raise DeriveError(message, key="on")
 
     def series(self) -> dict[str, tuple[str, ...]]:
         """By name, the series that it is stored as, and the features of each."""

@@ -37,6 +37,17 @@ known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price t
 Columns of a book have a number for each level, the best first, and NaN behind the last one. `bid_orders` and
 `ask_orders` are how many orders there are at a price, NaN in a book by level."""
 
+SESSION_S: Final = "session_s"
+"""A parameter: the length of sessions that begin at multiples of it, UTC. 0 where they are those of a calendar, whose
+opens and closes, ns, then stand behind all parameters that a kernel gets; without a calendar there is no session."""
+
+
+def check_session_s(given: Mapping[str, float], sessions: str) -> None:
+    """See that the length of sessions fits the calendar, if one is named. Raises DeriveError."""
+    if SESSION_S in given and bool(given[SESSION_S]) == bool(sessions):
+        raise DeriveError("is 0 where `sessions` names a calendar, and only there", key=SESSION_S)
+
+
 MAX_OUTPUTS: Final = 4
 MAX_PERIOD: Final = 1_000_000
 """Bound of every whole parameter, so that a state takes megabytes at the most."""

@@ -21,14 +21,14 @@ def _make(bench: Bench) -> KeptStream:
     from tickplant.derive.sampled_books import SampledBooks  # noqa: PLC0415
     from tickplant.derive.value_stream import ValueStream  # noqa: PLC0415
 
-    (_, _, instrument, line, streams), own = bench, bench.settings.own
+    (_, _, instrument, line, streams), own, sessions = bench, bench.settings.own, bench.settings.sessions
     series = bench.settings.series
     found: list[KeptStream] = [OwnStream(series, instrument, line, own)] if own else []
     if isinstance(books := streams.get(Schema.BBO), SampledBooks):
         found.append(BookValues(books, instrument))
     ours = [one for one in series if one.name not in own]
     if not found or any(not (are_bars(one.name) or one.members or parse_series(one.name).every_ns) for one in ours):
-        found.insert(0, ValueStream(ours, instrument, line))
+        found.insert(0, ValueStream(ours, instrument, line, sessions))
     values = found[0] if len(found) == 1 else JoinedStreams(series, *found)
     if any(one.members for one in series):
         return FeatureStream(values, series, instrument, line)

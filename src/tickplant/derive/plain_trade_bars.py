@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,14 +14,21 @@ Records = NDArray[np.void]
 
 MAX_VOLUME: Final = 2**63 - 1
 REMEMBERED: Final = 32
+DAY_NS: Final = 86_400 * 10**9
 
 
 class PlainTradeBars:
-    """Bars of one instrument by one rule, of so many units each."""
+    """Bars of one instrument by one rule, of so many units each; of time the unit is ns.
 
-    def __init__(self, rule: str, size: float) -> None:
+    `sessions`: of the rule `session`, open and close of each, ns.
+    """
+
+    def __init__(self, rule: str, size: float, sessions: Sequence[tuple[int, int]] = ()) -> None:
         self.rule = rule
         self.size = size
+        self.sessions = sessions
+        self.interval: tuple[int, int, bool] | None = None  # of the open bar: start, end, whether between sessions
+        self.gap_behind = False
         self.trades: list[dict[str, Any]] = []  # of the open bar
         self.incomplete = False
         self.ends: list[int] = []
@@ -32,7 +40,8 @@ class PlainTradeBars:
         for row in ticks.tolist():
             tick = dict(zip(ticks.dtype.names or (), row, strict=True))
             if tick["kind"] == Kind.GAP:
-                self.incomplete |= bool(tick["flags"] & Flag.ON_TRADE)
+                if tick["flags"] & Flag.ON_TRADE:
+                    self.incomplete = self.gap_behind = True
             elif tick["kind"] == Kind.TRADE:
                 tick["time"] = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
                 if bar := self._trade(tick):
@@ -49,16 +58,50 @@ class PlainTradeBars:
         if later or tick["flags"] & TradeFlag.CORRECTION:
             named = {"flags": later | BarFlag.CORRECTION, "number": self._bar_of(tick["time"])}
             return self._bar([tick]) | named | {"vwap": tick["price"]}
-        self.trades.append(tick)
         self.latest = max(self.latest, tick["time"])
+        if self.rule in ("time", "session"):
+            return self._in_time(tick)
+        self.trades.append(tick)
         if self._measure() < self.size:
             return None
-        bar = self._bar(self.trades) | {"ts_event": self.latest, "number": len(self.ends)}
+        return self._closed() | {"ts_event": self.latest}
+
+    def _closed(self) -> dict[str, Any]:
+        bar = self._bar(self.trades) | {"number": len(self.ends)}
         if self.incomplete:
             bar["flags"] |= BarFlag.INCOMPLETE
         self.trades, self.incomplete = [], False
         self.ends.append(self.latest)
         return bar
+
+    def _in_time(self, tick: dict[str, Any]) -> dict[str, Any] | None:
+        bar = None
+        interval = self._interval(self.latest)
+        if self.trades and self.interval and interval != self.interval:
+            since, until, outside = self.interval
+            late = any(trade["time"] < since for trade in self.trades)
+            bar = self._closed() | {"ts_open": since, "ts_event": until}
+            bar["flags"] |= BarFlag.OUTSIDE * outside | Flag.LATE * late
+            self.ends[-1] = until - 1
+            self.incomplete = self.gap_behind
+        self.interval, self.gap_behind = interval, False
+        self.trades.append(tick)
+        return bar
+
+    def _interval(self, time: int) -> tuple[int, int, bool]:
+        length = DAY_NS if self.rule == "session" else int(self.size)
+        since = time // length * length
+        until = since + length
+        if self.rule == "time":
+            return since, until, False
+        for begin, end in self.sessions:
+            if begin <= time < end:
+                return begin, end, False
+        before = [end for _, end in self.sessions if end <= time]
+        behind = [begin for begin, _ in self.sessions if begin > time]
+        if before and behind:
+            return max(before), min(behind), True
+        return max([since, *before]), min([until, *behind]), True
 
     def _measure(self) -> float:
         volume = {side: min(MAX_VOLUME, sum(t["size"] for t in self.trades if t["side"] == side)) for side in Side}

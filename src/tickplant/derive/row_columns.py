@@ -31,11 +31,11 @@ def trades_of(ticks: Records) -> Records:
 
 
 def rows_of(schema: Schema, records: Records) -> Records:
-    """Those of these records that are rows: trades that count, and no corrections of bars."""
+    """Those of these records that are rows: trades that count, and bars but corrections and those between sessions."""
     if schema is Schema.TICK:
         return trades_of(records)
     if schema is Schema.TRADE_BAR:
-        bars: Records = records[records["flags"] & BarFlag.CORRECTION == 0]
+        bars: Records = records[records["flags"] & (BarFlag.CORRECTION | BarFlag.OUTSIDE) == 0]
         return bars
     return records
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from tickplant.books.level_runs import UNBOUNDED
-from tickplant.derive.derivation import Series
+from tickplant.derive.derivation import NO_SESSIONS, Series, Sessions
 from tickplant.derive.indicator import Floats, Indicator
 from tickplant.derive.indicators.catalogue import indicator
 from tickplant.derive.row_columns import SCHEMAS
@@ -14,6 +16,11 @@ from tickplant.derive.series import are_bars, bars_series, parse_series
 from tickplant.records.layouts import Schema
 
 NONE: Final[Mapping[str, Indicator]] = {}
+
+
+def with_sessions(parameters: Floats, sessions: Sessions) -> Floats:
+    """Parameters, and behind them the sessions that an indicator begins with; see `indicator.SESSION_S`."""
+    return np.concatenate([parameters, sessions.reshape(-1).astype(np.float64)])
 
 
 class RunningSeries(NamedTuple):
@@ -51,12 +58,15 @@ class BookSeries(NamedTuple):
         return self.indicator.state_size(self.parameters.tolist())
 
 
-def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[RunningSeries]:
+def running(
+    series: Sequence[Series], own: Mapping[str, Indicator] = NONE, sessions: Mapping[str, Sessions] = NO_SESSIONS
+) -> list[RunningSeries]:
     """The series of indicators over records: our own, or those of `own`. Raises DeriveError for an unknown indicator.
 
     Args:
         series: of indicators and of bars; those of users' indicators are left out without `own`.
         own: by name of the series, the indicators of users.
+        sessions: by name of the calendar; of one that is missing there are none.
     """
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
@@ -66,6 +76,8 @@ def running(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> li
         if are_bars(name) or one.members or said.every_ns or (own and name not in own):
             continue
         found, parameters = _indicator(name, own)
+        if said.calendar in sessions and not said.rule:
+            parameters = with_sessions(parameters, sessions[said.calendar])
         rows, rows_of = SCHEMAS[found.over], said.bars_s
         if said.rule:
             rows, rows_of = Schema.TRADE_BAR, numbers[bars_series(said.over)]

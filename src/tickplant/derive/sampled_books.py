@@ -19,6 +19,7 @@ from tickplant.derive.derivation import Made, Series
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.running_series import BookSeries, running_books
 from tickplant.derive.series import is_wanted
+from tickplant.instruments import FEED_SYMBOL
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, Schema
@@ -73,6 +74,8 @@ class SampledBooks:
         self._every_ns = np.zeros(0, np.int64)
         self._slot_of: dict[int, int] = {}  # by first id of the symbol
         self._next_due: Callable[..., tuple[int, bool]] = direct(k.next_due, *self._arguments(np.zeros(0, TICK), 0))
+        for one in (books.by_level, books.of_orders):
+            one.copy_top(0, 1, self.levels)  # compiled, or loaded, before the first sample is due
 
     @property
     def counters(self) -> dict[str, int]:
@@ -111,7 +114,8 @@ class SampledBooks:
         if found is None:
             row = self._instrument(key)
             wanted = [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
-            found = self._slot_of[key] = self._open(key, wanted) if wanted else k.NOBODYS
+            there = wanted and row.symbol != FEED_SYMBOL  # whose gaps and lost connections are not of a book
+            found = self._slot_of[key] = self._open(key, wanted) if there else k.NOBODYS
         return found
 
     def wanted(self, slot: int) -> list[BookSeries]:

@@ -27,16 +27,19 @@ from tickplant.records.schemas import SERIES_FILE
 MAX_SERIES: Final = 65_535  # the number has two bytes
 MAX_TABLE_BYTES: Final = 16 << 20
 NAME_BYTES: Final = 96  # a topic has at most 128
+MAX_BAR_S: Final = 366 * 86_400
+"""Of bars of trades by time."""
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BOOK: Final = "book_"
 _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _MILLISECONDS: Final = re.compile(r"([1-9]\d{0,5})ms", re.ASCII)
 _NUMBER: Final = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance)-({_NUMBER})", re.ASCII)
-_OVER: Final = (
-    rf"trade|bbo|{_BOOK}[1-9]\d{{0,5}}(?:ms|[smhd])|[1-9]\d{{0,5}}[smhd]|(?:tick|volume|dollar|imbalance)-{_NUMBER}"
-)
+_CALENDAR: Final = "[A-Z][A-Z0-9]{2,15}"
+_RULE: Final = re.compile(rf"(tick|volume|dollar|imbalance|time)-({_NUMBER})|session-({_CALENDAR})", re.ASCII)
+_BY_RULE: Final = rf"(?:tick|volume|dollar|imbalance|time)-{_NUMBER}|session-{_CALENDAR}"
+_LONG: Final = r"[1-9]\d{0,5}"
+_OVER: Final = rf"trade(?:-{_CALENDAR})?|bbo|{_BOOK}{_LONG}(?:ms|[smhd])|{_LONG}[smhd]|{_BY_RULE}"
 _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.ASCII)
 
 
@@ -47,7 +50,7 @@ def _channels(pattern: str) -> re.Pattern[str]:
 
 CHANNEL: Final = _channels(rf"(?!agg_trade\Z|bars?_)[a-z][a-z0-9_]*(?:-{_NUMBER})*_(?:{_OVER})")
 """The channels of series of values."""
-BARS_CHANNEL: Final = _channels(rf"bars_{_RULE.pattern}")
+BARS_CHANNEL: Final = _channels(rf"bars_(?:{_RULE.pattern})")
 """The channels of bars of trades."""
 
 _BARS: Final = "bars."
@@ -59,11 +62,13 @@ class SeriesName(NamedTuple):
 
     indicator: str
     parameters: tuple[float, ...]
-    over: str  # trade, bbo, book_ and how often it is sampled, the length of bars, or their rule and size
+    over: str  # trade, also with the sessions of a calendar, bbo, the length of bars or their rule and size, or
+    # book_ and how often it is sampled
     bars_s: int  # that length, seconds; 0 where the rows are no bars of time
     rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
-    size: float = 0.0  # of such a bar, in the units of prices and sizes
+    size: float = 0.0  # of such a bar, in the units of prices and sizes, of time in seconds
     every_ns: int = 0  # how often a book is sampled; 0 where the rows are no samples of books
+    calendar: str = ""  # whose sessions such bars are, or an indicator over trades begins with
 
     @property
     def of_books(self) -> bool:
@@ -112,7 +117,11 @@ def parse_series(name: str) -> SeriesName:
     parameters = tuple(float(number) for number in re.findall(f"-({_NUMBER})", found[2]))
     over = found[3]
     if rule := _RULE.fullmatch(over):
+        if calendar := rule[3]:
+            return SeriesName(found[1], parameters, over, 0, "session", calendar=calendar)
         return SeriesName(found[1], parameters, over, 0, rule[1], float(rule[2]))
+    if over.startswith("trade-"):
+        return SeriesName(found[1], parameters, over, 0, calendar=over.removeprefix("trade-"))
     if found[1] == "bars":
         raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
     if over.startswith(_BOOK):
@@ -126,11 +135,13 @@ def trade_bar_rule(text: str) -> str:
     Raises DeriveError for a size that no bar can have.
     """
     found = _RULE.fullmatch(text)
-    if not found:
-        return ""
+    if not found or found[3]:
+        return text if found else ""
     size = float(found[2])
     if not 0 < size < math.inf or (found[1] == "tick" and size != int(size)):
         raise DeriveError(f"{text}: a bar has a size above 0, and of ticks a whole one", key="bars")
+    if found[1] == "time" and not 1e-3 <= size <= MAX_BAR_S:
+        raise DeriveError(f"{text}: a bar has from 0.001 to {MAX_BAR_S:,} seconds", key="bars")
     return f"{found[1]}-{number_text(size)}"
 
 

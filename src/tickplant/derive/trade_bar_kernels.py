@@ -11,13 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import borrowed, inlined, kernel
 from tickplant.records.layouts import UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
 
 Records = NDArray[np.void]
 
-RULES: Final = ("tick", "volume", "dollar", "imbalance")
-"""What closes a bar: trades; volume; price * size; what is bought more than sold, or less."""
+RULES: Final = ("tick", "volume", "dollar", "imbalance", "time", "session")
+"""What closes a bar: trades; volume; price * size; what is bought more than sold, or less; time that is over; a session
+of an exchange that is over, or that begins."""
+
+BY_TIME: Final = RULES.index("time")
+"""From here on a bar is an interval of time, and the first trade behind closes it."""
 
 REMEMBERED: Final = 32
 """Bars whose ends are remembered, so that a trade which comes later can name the one that it belongs to."""
@@ -41,7 +45,16 @@ AMOUNT: Final = 14  # sum of price * size, and
 LOST: Final = 15  # what additions to it have rounded away
 TURNOVER: Final = 16  # sum of |price| * size
 ENDS: Final = 17  # of bar `n` at `n % REMEMBERED`
-STATE_SIZE: Final = ENDS + REMEMBERED
+# Of bars by time, the interval that the open bar is of. Behind all others: stored states that lack them read as 0.
+SINCE: Final = ENDS + REMEMBERED
+UNTIL: Final = SINCE + 1
+MARKS: Final = UNTIL + 1  # see below
+STATE_SIZE: Final = MARKS + 1
+
+_GAP_BEHIND: Final = 1  # a GAP came behind the last trade: what is missing may be of this bar or of the next one
+_BETWEEN: Final = 2  # the interval lies between two sessions
+
+DAY_NS: Final = 86_400 * 10**9
 
 MAX_VOLUME: Final = 2**63 - 1
 
@@ -56,15 +69,20 @@ _RESTATES: Final = int(TradeFlag.CORRECTION)
 _CANCELLED: Final = int(TradeFlag.CANCELLED)
 _CORRECTION: Final = int(BarFlag.CORRECTION)
 _INCOMPLETE: Final = int(BarFlag.INCOMPLETE)
+_OUTSIDE: Final = int(BarFlag.OUTSIDE)
+_LATE: Final = int(Flag.LATE)
+_SESSION: Final = RULES.index("session")
 
 
 RULE: Final = np.dtype(
     [
         ("number", "<i8"),  # of the series
         ("rule", "<i8"),  # place in RULES
-        ("size", "<f8"),  # of a bar, in units of what the rule counts
+        ("size", "<f8"),  # of a bar, in units of what the rule counts; of time, ns
         ("price_unit", "<f8"),  # what divides `vwap`
         ("state", "<i8"),  # where the state begins
+        ("first", "<i8"),  # of sessions, the first one
+        ("end", "<i8"),  # and the end of them
     ]
 )
 """A series of an instrument."""
@@ -80,6 +98,7 @@ def apply_trades(
     from_seq: int,
     rules: Records,
     of_id: NDArray[np.int64],
+    sessions: NDArray[np.int64],
     state: NDArray[np.int64],
     ids: NDArray[np.uint64],
     sums: NDArray[np.float64],
@@ -93,6 +112,8 @@ def apply_trades(
         from_seq: ticks before do not count.
         rules: RULE.
         of_id: by instrument id, the first one of its rules and the end of them, shape (ids, 2).
+        sessions: of all calendars, open and close of each session, ns, shape (sessions, 2); those of a rule in order
+            and without overlap.
         state: of each rule STATE_SIZE numbers, all zeros before the first tick.
         ids: the same memory as unsigned numbers.
         sums: the same memory as float64.
@@ -103,6 +124,8 @@ def apply_trades(
         It stops early there, and where `out` is full.
     """
     written = 0
+    ticks, rules, out = borrowed(ticks), borrowed(rules), borrowed(out)
+    sessions, state, ids, sums = borrowed(sessions), borrowed(state), borrowed(ids), borrowed(sums)
     for i in range(position, len(ticks)):
         tick = ticks[i]
         if tick["kind"] != _TRADE and (tick["kind"] != _GAP or not tick["flags"] & _ON_TRADE):
@@ -117,14 +140,15 @@ def apply_trades(
         for j in range(first, end):
             begin = rules[j]["state"]
             own = slice(begin, begin + STATE_SIZE)
-            written += _take(tick, rules[j], state[own], ids[own], sums[own], out[written])
+            written += _take(tick, rules[j], sessions, state[own], ids[own], sums[own], out[written])
     return len(ticks), written, -1
 
 
-@kernel
+@inlined
 def _take(
     tick: Any,
     rule: Any,
+    sessions: NDArray[np.int64],
     state: NDArray[np.int64],
     ids: NDArray[np.uint64],
     sums: NDArray[np.float64],
@@ -133,61 +157,133 @@ def _take(
     """Fold a tick into one bar. Returns 1 where that has written a record, else 0."""
     if tick["kind"] != _TRADE:
         state[FLAGS] |= _INCOMPLETE
+        if rule["rule"] >= BY_TIME:
+            state[MARKS] |= _GAP_BEHIND
         return 0
     time = tick["ts_event"] if tick["ts_event"] > 0 else tick["ts_recv"]
-    price = tick["price"]
-    amount = tick["size"]
-    side = tick["side"]
+    written = 0
     if tick["flags"] & (_BACKFILL | _RESTATES | _CANCELLED):
-        bar["ts_event"] = time
-        bar["ts_open"] = time
-        bar["open"] = price
-        bar["high"] = price
-        bar["low"] = price
-        bar["close"] = price
-        bar["volume"] = amount
-        bar["buy_volume"] = amount if side == _BUY else 0
-        bar["sell_volume"] = amount if side == _SELL else 0
-        bar["vwap"] = float(price) / rule["price_unit"]
-        bar["first_id"] = tick["venue_seq"]
-        bar["last_id"] = tick["venue_seq"]
-        bar["trades"] = 1
-        bar["number"] = _bar_of(time, state)
-        bar["flags"] = _CORRECTION | (tick["flags"] & (_BACKFILL | _CANCELLED))
-    else:
+        _correct(tick, time, rule, state, bar)
+        written = 1
+    elif rule["rule"] < BY_TIME:
         _add(tick, time, state, ids, sums)
-        if _measure(rule["rule"], state, sums) < rule["size"]:
-            return 0
-        bar["ts_event"] = state[LATEST]
-        bar["ts_open"] = state[OPENED]
-        bar["open"] = state[OPEN]
-        bar["high"] = state[HIGH]
-        bar["low"] = state[LOW]
-        bar["close"] = state[CLOSE]
-        bar["volume"] = state[VOLUME]
-        bar["buy_volume"] = state[BOUGHT]
-        bar["sell_volume"] = state[SOLD]
-        bar["vwap"] = np.nan
-        if state[VOLUME] > 0 and not state[FLAGS] & _OVERFLOW:
-            bar["vwap"] = (sums[AMOUNT] + sums[LOST]) / float(state[VOLUME]) / rule["price_unit"]
-        bar["first_id"] = ids[FIRST_ID]
-        bar["last_id"] = ids[LAST_ID]
-        bar["trades"] = state[TRADES]
-        bar["number"] = state[NUMBER]
-        bar["flags"] = state[FLAGS]
-        state[ENDS + state[NUMBER] % REMEMBERED] = state[LATEST]
-        state[NUMBER] += 1
-        state[TRADES] = 0
-        state[FLAGS] = 0
-    bar["ts_recv"] = tick["ts_recv"]
-    bar["source_seq"] = tick["seq"]
-    bar["instrument"] = tick["instrument"]
-    bar["series"] = rule["number"]
-    bar["seq"] = 0
-    return 1
+        if _measure(rule["rule"], state, sums) >= rule["size"]:
+            _close(state[OPENED], state[LATEST], rule, state, ids, sums, bar)
+            written = 1
+    else:
+        now = max(state[LATEST], time)
+        if now >= state[UNTIL]:
+            if state[TRADES] > 0:
+                _close(state[SINCE], state[UNTIL], rule, state, ids, sums, bar)
+                # A bar that ends where the next one begins: a trade of that very time is of the next one.
+                state[ENDS + (state[NUMBER] - 1) % REMEMBERED] = state[UNTIL] - 1
+                written = 1
+                if state[MARKS] & _GAP_BEHIND:
+                    state[FLAGS] = _INCOMPLETE
+            _enter(now, rule, sessions, state)
+        if time < state[SINCE]:
+            state[FLAGS] |= _LATE
+        state[MARKS] &= ~_GAP_BEHIND
+        _add(tick, time, state, ids, sums)
+    if written:
+        bar["ts_recv"] = tick["ts_recv"]
+        bar["source_seq"] = tick["seq"]
+        bar["instrument"] = tick["instrument"]
+        bar["series"] = rule["number"]
+        bar["seq"] = 0
+    return written
 
 
 @kernel
+def _correct(tick: Any, time: int, rule: Any, state: NDArray[np.int64], bar: Any) -> None:
+    """Write a trade that counts into no bar."""
+    price = tick["price"]
+    amount = tick["size"]
+    side = tick["side"]
+    bar["ts_event"] = time
+    bar["ts_open"] = time
+    bar["open"] = price
+    bar["high"] = price
+    bar["low"] = price
+    bar["close"] = price
+    bar["volume"] = amount
+    bar["buy_volume"] = amount if side == _BUY else 0
+    bar["sell_volume"] = amount if side == _SELL else 0
+    bar["vwap"] = float(price) / rule["price_unit"]
+    bar["first_id"] = tick["venue_seq"]
+    bar["last_id"] = tick["venue_seq"]
+    bar["trades"] = 1
+    bar["number"] = _bar_of(time, state)
+    bar["flags"] = _CORRECTION | (tick["flags"] & (_BACKFILL | _CANCELLED))
+
+
+@kernel
+def _close(
+    since: int,
+    until: int,
+    rule: Any,
+    state: NDArray[np.int64],
+    ids: NDArray[np.uint64],
+    sums: NDArray[np.float64],
+    bar: Any,
+) -> None:
+    """Write the open bar, with these times, and have none open."""
+    bar["ts_event"] = until
+    bar["ts_open"] = since
+    bar["open"] = state[OPEN]
+    bar["high"] = state[HIGH]
+    bar["low"] = state[LOW]
+    bar["close"] = state[CLOSE]
+    bar["volume"] = state[VOLUME]
+    bar["buy_volume"] = state[BOUGHT]
+    bar["sell_volume"] = state[SOLD]
+    bar["vwap"] = np.nan
+    if state[VOLUME] > 0 and not state[FLAGS] & _OVERFLOW:
+        bar["vwap"] = (sums[AMOUNT] + sums[LOST]) / float(state[VOLUME]) / rule["price_unit"]
+    bar["first_id"] = ids[FIRST_ID]
+    bar["last_id"] = ids[LAST_ID]
+    bar["trades"] = state[TRADES]
+    bar["number"] = state[NUMBER]
+    bar["flags"] = state[FLAGS]
+    if state[MARKS] & _BETWEEN:
+        bar["flags"] |= _OUTSIDE
+    state[ENDS + state[NUMBER] % REMEMBERED] = state[LATEST]
+    state[NUMBER] += 1
+    state[TRADES] = 0
+    state[FLAGS] = 0
+
+
+@kernel
+def _enter(now: int, rule: Any, sessions: NDArray[np.int64], state: NDArray[np.int64]) -> None:
+    """Have the interval that holds this time: of a length from a multiple of it on, a session, or between two.
+
+    Where the calendar does not reach, intervals end with the day of UTC.
+    """
+    if rule["rule"] != _SESSION:
+        length = int(rule["size"])
+        state[SINCE] = now // length * length
+        state[UNTIL] = state[SINCE] + length
+        return
+    first, end = rule["first"], rule["end"]
+    following = first + np.searchsorted(sessions[first:end, 0], now, side="right")
+    state[MARKS] &= ~_BETWEEN
+    if following > first and now < sessions[following - 1, 1]:
+        state[SINCE] = sessions[following - 1, 0]
+        state[UNTIL] = sessions[following - 1, 1]
+        return
+    state[MARKS] |= _BETWEEN
+    midnight = now // DAY_NS * DAY_NS
+    state[SINCE] = midnight
+    state[UNTIL] = midnight + DAY_NS
+    if following > first:
+        before = sessions[following - 1, 1]
+        state[SINCE] = before if following < end else max(before, midnight)
+    if following < end:
+        behind = sessions[following, 0]
+        state[UNTIL] = behind if following > first else min(behind, midnight + DAY_NS)
+
+
+@inlined
 def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64], sums: NDArray[np.float64]) -> None:
     """Take a trade into the bar that is open, or begin one."""
     price = tick["price"]
@@ -225,7 +321,7 @@ def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64]
     sums[TURNOVER] += abs(product)
 
 
-@kernel
+@inlined
 def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
     """Add to a volume, which is capped where it does not fit."""
     if state[place] > MAX_VOLUME - size:
@@ -235,7 +331,7 @@ def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
         state[place] += size
 
 
-@kernel
+@inlined
 def _measure(rule: int, state: NDArray[np.int64], sums: NDArray[np.float64]) -> float:
     """How large the open bar is, by the rule."""
     if rule == 0:

@@ -6,14 +6,14 @@ of all series and instruments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import trade_bar_kernels as k
-from tickplant.derive.derivation import Made, Series
+from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.series import is_wanted, parse_series
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.instruments import Instrument
@@ -32,14 +32,23 @@ class TradeBars(SeriesStream):
     Args:
         series: which ones: `bars.volume-50` and the like.
         instrument: gives the row of an instrument id.
+        sessions: by name of the calendar, of those that the series name, as `Settings.sessions`.
     """
 
-    def __init__(self, series: Sequence[Series], instrument: Callable[[int], Instrument]) -> None:
+    def __init__(
+        self,
+        series: Sequence[Series],
+        instrument: Callable[[int], Instrument],
+        sessions: Mapping[str, Sessions] = NO_SESSIONS,
+    ) -> None:
         super().__init__({one.number: k.STATE_SIZE for one in series})
         self._series = series
         self._instrument = instrument
         self._rules, self._used_rules = np.zeros(64, k.RULE), 0
         self._of_id = np.full((64, 2), k.NOT_KNOWN, np.int64)
+        self._sessions = np.concatenate([np.zeros((0, 2), np.int64), *sessions.values()])
+        ends = np.cumsum([len(own) for own in sessions.values()], dtype=np.int64).tolist()
+        self._calendars = dict(zip(sessions, zip([0, *ends], ends, strict=False), strict=True))
         self._out = np.zeros(max(1024, len(series)), TRADE_BAR)
         self._apply: Callable[..., tuple[int, int, int]] = direct(k.apply_trades, *self._arguments(np.zeros(0, TICK)))
 
@@ -63,22 +72,22 @@ class TradeBars(SeriesStream):
 
     def _arguments(self, ticks: Records, position: int = 0) -> tuple[Any, ...]:
         pool = self._pool
-        tables = self._rules, self._of_id, pool.view(np.int64), pool.view(np.uint64), pool
+        tables = self._rules, self._of_id, self._sessions, pool.view(np.int64), pool.view(np.uint64), pool
         return ticks, position, self.from_seq, *tables, self._out
 
     def _learn(self, id_: int) -> None:
         """Have the rules of an instrument."""
         row, first = self._instrument(id_), self._used_rules
         price, volume = 10.0**row.price_scale, 10.0**row.size_scale
-        units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume}
+        units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume, "time": 1e9}
         for place, (number, name, symbols, _) in enumerate(self._series):
             if is_wanted(symbols, row.venue, row.symbol):
                 said = parse_series(name)
                 # A whole number of units: 0.07 * 100 is more than 7.
-                size = max(1.0, float(np.rint(said.size * units[said.rule])))
+                size = max(1.0, float(np.rint(said.size * units.get(said.rule, 1.0))))
                 if self._used_rules == len(self._rules):
                     self._rules = grown(self._rules, 2 * self._used_rules)
-                rule = number, k.RULES.index(said.rule), size, price, self.begin_state(place, id_)
-                self._rules[self._used_rules] = rule
+                state, calendar = self.begin_state(place, id_), self._calendars.get(said.calendar, (0, 0))
+                self._rules[self._used_rules] = number, k.RULES.index(said.rule), size, price, state, *calendar
                 self._used_rules += 1
         self._of_id[id_] = first, self._used_rules

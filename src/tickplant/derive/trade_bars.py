@@ -1,4 +1,4 @@
-"""Bars of trades that a rule closes: after so many trades, so much volume, so much money, so much imbalance."""
+"""Bars of trades that a rule closes: after so many trades, so much volume, money, imbalance or time, or by sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _series(settings: Settings) -> tuple[Series, ...]:
 def _make(bench: Bench) -> TradeBars:
     from tickplant.derive.trade_bar_stream import TradeBars  # noqa: PLC0415  # numba
 
-    return TradeBars(_series(bench.settings), bench.instrument)
+    return TradeBars(_series(bench.settings), bench.instrument, bench.settings.sessions)
 
 
 TRADE_BARS: Final = Derivation(

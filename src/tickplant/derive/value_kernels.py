@@ -53,7 +53,7 @@ NOBODYS: Final = 0
 
 _TRADE: Final = int(Kind.TRADE)
 _BACKFILL: Final = int(Flag.BACKFILL)
-_CORRECTION: Final = int(BarFlag.CORRECTION)
+_NO_ROW: Final = int(BarFlag.CORRECTION | BarFlag.OUTSIDE)
 
 
 @kernel
@@ -111,7 +111,7 @@ def choose(
                 while selection < last and selections[selection]["rows_of"] != bars[row]["interval_s"]:
                     selection += 1
             else:
-                if rule_bars[row]["flags"] & _CORRECTION:
+                if rule_bars[row]["flags"] & _NO_ROW:
                     continue
                 instrument, seq = rule_bars[row]["instrument"], rule_bars[row]["source_seq"]
                 while selection < last and selections[selection]["rows_of"] != rule_bars[row]["series"]:

@@ -8,14 +8,14 @@ selections and lanes are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import value_kernels as k
-from tickplant.derive.derivation import Made, Series
+from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.indicator import COLUMNS, Floats
 from tickplant.derive.running_series import RunningSeries, running
 from tickplant.derive.series import is_wanted
@@ -43,12 +43,17 @@ class ValueStream(SeriesStream):
         series: which ones.
         instrument: gives the row of an instrument id.
         line: gives the first id of the symbol that an id is of.
+        sessions: by name of the calendar, of those that the series name, as `Settings.sessions`.
     """
 
     def __init__(
-        self, series: Sequence[Series], instrument: Callable[[int], Instrument], line: Callable[[int], int]
+        self,
+        series: Sequence[Series],
+        instrument: Callable[[int], Instrument],
+        line: Callable[[int], int],
+        sessions: Mapping[str, Sessions] = NO_SESSIONS,
     ) -> None:
-        self._series = running(series)
+        self._series = running(series, sessions=sessions)
         super().__init__({one.number: one.state_size for one in self._series})
         self._instrument = instrument
         self._first_of = line

@@ -8,7 +8,9 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from tickplant.derive.calendars import path_of
 from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
+from tickplant.derive.indicator import SESSION_S, check_session_s
 from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
     NAME_BYTES,
@@ -22,6 +24,7 @@ from tickplant.derive.series import (
 )
 from tickplant.derive.settle import Asked, Settled
 from tickplant.errors import DeriveError
+from tickplant.plant.planned_calendars import keep_calendars, plan_calendar
 from tickplant.plant.settling import settle_all
 from tickplant.records.schemas import SERIES_FILE
 from tickplant.runtime.config import Config, DeriveConfig, EngineConfig
@@ -66,7 +69,7 @@ def wanted_series(config: Config) -> PlannedSeries:
     if not asked and not any(engine.features for engine in config.engines.values()):
         return PlannedSeries(found, own, {})
     places = placed(config.indicators, config.base)
-    settled = iter(_settled([one for _, _, one in asked if one.indicator], places))
+    settled = iter(_settled([_anchored(one) for _, _, one in asked if one.indicator], places))
     table = SeriesTable(config.data_dir)
     for engine, place, one in asked:
         key = f"engines.{engine}.derive[{place}]"
@@ -76,7 +79,7 @@ def wanted_series(config: Config) -> PlannedSeries:
             own[one.indicator] = ref if ref.broken else replace(ref, broken=said.broken)
             if said.broken:
                 continue
-        for name in _names(key, config.engines[engine], one, said, wrong):
+        for name in _names(key, config.data_dir, config.engines[engine], one, said, wrong):
             if said and said.source and table.sources.get(name, said.source) != said.source:
                 own[one.indicator] = replace(own[one.indicator], broken=_CHANGED.format(name))
                 continue
@@ -88,7 +91,7 @@ def wanted_series(config: Config) -> PlannedSeries:
     for engine, names in found.items():
         for name in [name for name in names if indicator_of(name) in broken]:
             del names[name]
-        members |= _features(engine, config.engines[engine], names, broken, table.members, wrong)
+        members |= _features(engine, config.data_dir, config.engines[engine], names, broken, table.members, wrong)
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
@@ -102,6 +105,7 @@ _CHANGED: Final = "its source is not the one by which {} was stored: give the ne
 
 def _features(
     engine: str,
+    data_dir: Path,
     config: EngineConfig,
     names: Wanted,
     broken: set[str],
@@ -115,6 +119,7 @@ def _features(
         found = FeatureSet(one.name, one.version, one.on, one.members)
         try:
             found.check()
+            _plan_sessions(data_dir, one.on)
         except DeriveError as error:
             raise wrong(f"{key}.{error.key}", error.why) from None
         for text in one.members:
@@ -153,23 +158,59 @@ def _settled(asked: Sequence[DeriveConfig], places: dict[str, str]) -> list[Sett
     return found
 
 
-def _names(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> list[str]:
+def _names(
+    key: str, data_dir: Path, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong
+) -> list[str]:
     """The series that an entry asks for: of bars of trades themselves, and of an indicator over them."""
     try:
         rule = trade_bar_rule(one.bars)
+        _plan_sessions(data_dir, rule)
     except DeriveError as error:
         raise wrong(f"{key}.bars", error.why) from None
+    _check_sessions(key, data_dir, one, said, wrong)
     if said is None:
         if not one.bars:
             raise wrong(f"{key}.indicator", "is missing, and so is `bars`, for bars of trades")
         if not rule:
-            message = f"{one.bars} is no rule for bars of trades, such as volume-50; those of a length are in bar_s"
+            message = f"{one.bars} is no rule for bars of trades, such as volume-50 or time-60; plain ones are in bar_s"
             raise wrong(f"{key}.bars", message)
         for name in ("parameters", "every"):
             if getattr(one, name):
                 raise wrong(f"{key}.{name}", "is for an indicator, and none is named")
         return [bars_series(rule)]
     return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
+
+
+def _anchored(one: DeriveConfig) -> DeriveConfig:
+    """With sessions of a calendar, their length is none."""
+    return replace(one, parameters={SESSION_S: 0.0, **one.parameters}) if one.sessions else one
+
+
+def _plan_sessions(data_dir: Path, over: str) -> None:
+    """See that bars of sessions can be made. Raises DeriveError, StoreError."""
+    try:
+        if trade_bar_rule(over) and (calendar := parse_series(bars_series(over)).calendar):
+            plan_calendar(data_dir, calendar)
+    except DeriveError as error:
+        raise DeriveError(error.why, key="on") from None
+
+
+def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> None:
+    """Whether an indicator can begin with sessions, and is told which."""
+    if one.sessions:
+        if said is None or said.source or said.wrong_key == f"parameters.{SESSION_S}":
+            raise wrong(f"{key}.sessions", f"{one.indicator or 'bars'} begins with no session; vwap_session does")
+        if not trade_bar_rule(f"session-{one.sessions}"):
+            raise wrong(f"{key}.sessions", f"{one.sessions!r} is no name of a calendar, such as XNYS")
+        try:
+            plan_calendar(data_dir, one.sessions)
+        except DeriveError as error:
+            raise wrong(f"{key}.sessions", error.why) from None
+    if said and not said.source and not said.why:
+        try:
+            check_session_s(one.parameters, one.sessions)
+        except DeriveError as error:
+            raise wrong(f"{key}.parameters.{error.key}", error.why) from None
 
 
 def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule: str, wrong: Wrong) -> str:
@@ -198,7 +239,7 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
     if said.state_size > MAX_STATE:
         size = f"{said.label} remembers {said.state_size:,} numbers of each instrument"
         raise wrong(f"{key}.parameters", f"{size}; at most {MAX_STATE:,} are stored")
-    name = series_name(said.label, over)
+    name = series_name(said.label, f"{over}-{one.sessions}" if one.sessions else over)
     if len(name) > NAME_BYTES:
         message = f"the name {name} is longer than {NAME_BYTES} characters: round the parameters"
         raise wrong(f"{key}.parameters", message)
@@ -215,6 +256,8 @@ def numbered(
     if not wanted:
         return ()
     own, members = (planned.indicators, planned.members) if planned else ({}, {})
+    if add:
+        keep_calendars(data_dir, wanted)
     sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
     numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
     return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
@@ -250,6 +293,10 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
             own[indicator] = IndicatorRef(indicator, where[indicator], said.source)
     lost = [name for name in table.names if are_features(name) and name not in table.members]
     left_out |= dict.fromkeys(lost, "the store does not say which features it has")
+    for name in table.names:
+        calendar = parse_series(name).calendar
+        if calendar and not path_of(data_dir, calendar).exists():
+            left_out[name] = f"the store has no sessions of {calendar}"
     made = tuple(
         SeriesRef(number, name, members=table.members.get(name, ()))
         for number, name in enumerate(table.names, 1)

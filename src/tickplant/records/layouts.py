@@ -88,6 +88,7 @@ class BarFlag(IntFlag):
     CORRECTION = 1 << 8  # one trade that came when its bar had been given out; BACKFILL: it was fetched
     CANCELLED = 1 << 9  # with CORRECTION: the trade counts no more
     INCOMPLETE = 1 << 12  # trades are missing: a GAP came while it was open, or behind the one before
+    OUTSIDE = 1 << 13  # of sessions: the trades between two of them
 
 
 class OrderFlag(IntFlag):
@@ -251,9 +252,11 @@ STATE: Final = VALUE
 TRADE_BAR: Final = _layout(
     136,
     [
-        ("ts_event", "<i8", 0),  # latest time of all trades until its last one; where the venue gave none, of receipt
-        ("ts_recv", "<i8", 8),  # of its last trade
-        ("ts_open", "<i8", 16),  # time of its first trade
+        # Latest time of all trades until its last one; of a length or session its end, exclusive. Where the venue gave
+        # a trade no time, that of receipt counts.
+        ("ts_event", "<i8", 0),
+        ("ts_recv", "<i8", 8),  # of the trade that closed it: its last one, or of a length or session the one behind
+        ("ts_open", "<i8", 16),  # time of its first trade; of a length or session its start, inclusive
         ("open", "<i8", 24),
         ("high", "<i8", 32),
         ("low", "<i8", 40),
@@ -264,7 +267,7 @@ TRADE_BAR: Final = _layout(
         ("vwap", "<f8", 80),  # price by volume, NaN where there is no volume, or more than fits
         ("first_id", "<u8", 88),  # venue_seq of its first trade
         ("last_id", "<u8", 96),
-        ("source_seq", "<u8", 104),  # seq of its last trade
+        ("source_seq", "<u8", 104),  # seq of the trade that closed it
         ("instrument", "<u4", 112),
         ("series", "<u2", 116),  # by which rule: `derive.series`
         ("flags", "<u2", 118),
@@ -273,7 +276,8 @@ TRADE_BAR: Final = _layout(
         ("seq", "<u8", 128),
     ],
 )
-"""Trades of one instrument until a rule closes the bar, with its last trade. Given out once, and never changed.
+"""Trades of one instrument until a rule closes the bar: with its last trade, or, of a length of time or a session, with
+the first trade behind. Given out once, and never changed.
 
 In order of receipt: there is no late trade. One that is fetched later, restates or cancels another one counts into no
 bar: a record of its own, with CORRECTION, has this trade as a bar, and `number` names the first bar that had not ended

@@ -96,6 +96,7 @@ class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     every: str = ""  # how often books are sampled, such as 100ms, where the indicator is over them; default: 1s
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
     parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
+    sessions: str = ""  # calendar with whose sessions vwap_session begins, such as XNYS
 
 
 class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

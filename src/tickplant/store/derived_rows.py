@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import bar_kernels
+from tickplant.derive.calendars import calendar_of
 from tickplant.derive.derivation import Series
 from tickplant.derive.indicator import Floats, Over
 from tickplant.derive.row_columns import SCHEMAS, row_column, rows_of
-from tickplant.derive.series import bars_series
+from tickplant.derive.series import bars_series, parse_series
+from tickplant.derive.trade_bar_kernels import STATE_SIZE
 from tickplant.derive.trade_bar_stream import TradeBars
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import BAR, Kind, Schema
@@ -66,6 +68,8 @@ class DerivedRows:
         self._rows_by_id = {row.id: row for row in instruments}
         self._rule = rule if over == "bar" else ""
         self._number = _number(store, self._rule)
+        calendar = parse_series(bars_series(self._rule)).calendar if self._rule else ""
+        self._calendar = calendar_of(store.data_dir, calendar) if calendar else None
         self._ids = frozenset(self._rows_by_id)
         size = max(self._ids) + 1
         self._price_unit, self._size_unit = np.ones(size), np.ones(size)
@@ -88,7 +92,9 @@ class DerivedRows:
 
     def chunks_by_day(self) -> dict[int, bytes]:
         """What of the store each day with rows is made of, by days since the epoch, in order; from indexes alone."""
-        scales = repr((sorted(self._ids), self._price_unit.tolist(), self._size_unit.tolist(), self._made))
+        units = self._price_unit.tolist(), self._size_unit.tolist()
+        sessions = self._calendar.digest if self._calendar and self._made else ""
+        scales = repr((sorted(self._ids), *units, self._made, STATE_SIZE if self._rule else 0, sessions))
         return chunks_by_day(self._store, self.schema, self._selection, scales)
 
     def read(self, day: int, carried: Carried) -> Iterator[Block]:
@@ -115,7 +121,8 @@ class DerivedRows:
 
     def _trade_bars(self, ticks: Records, carried: Carried) -> Records:
         """The bars of trades that these close, as the engine's: an id of the symbol begins its own."""
-        bars = TradeBars([Series(1, bars_series(self._rule))], self._rows_by_id.__getitem__)
+        sessions = {self._calendar.name: self._calendar.sessions} if self._calendar else {}
+        bars = TradeBars([Series(1, bars_series(self._rule))], self._rows_by_id.__getitem__, sessions)
         for name, vector in carried.items():
             bars.state(0, int(name))[:] = vector
         found = bars.apply({Schema.TICK: ticks})

@@ -110,6 +110,7 @@ class Readings:
         symbol: Names | None = None,
         *range_: Time | None,
         bars: str = "1m",
+        sessions: str = "",
         every: str = "1s",
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
@@ -129,7 +130,8 @@ class Readings:
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50.
+            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS.
+            sessions: of vwap_session, the calendar whose sessions it begins with, such as XNYS.
             every: how often books are sampled, where the indicator is over them: 100ms, 1s, 1m, at most 1d.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
@@ -140,16 +142,30 @@ class Readings:
         Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
         read, DamageError.
         """
+        from tickplant.derive.calendars import calendar_of  # noqa: PLC0415
+        from tickplant.derive.indicator import SESSION_S, check_session_s  # noqa: PLC0415
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
-        from tickplant.derive.series import bar_seconds, book_samples, series_name, trade_bar_rule  # noqa: PLC0415
+        from tickplant.derive.running_series import with_sessions  # noqa: PLC0415
+        from tickplant.derive.series import (  # noqa: PLC0415
+            bar_seconds,
+            book_samples,
+            parse_series,
+            series_name,
+            trade_bar_rule,
+        )
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
-        found, _, code = find(name)
-        settled = found.settle(parameters)
+        found, own, code = find(name)
+        if not own:
+            check_session_s(parameters, sessions)
+        settled = found.settle({SESSION_S: 0.0, **parameters} if sessions else parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
         rule = trade_bar_rule(bars)
         over = {"bar": rule or bars, "book": book_samples(every)}.get(found.over, found.over)
         label = series_name(found.label(settled.tolist()), over)
+        if sessions:
+            label += f"-{sessions}"
+            settled = with_sessions(settled, calendar_of(self.data_dir, parse_series(label).calendar).sessions)
         symbols = dict.fromkeys((row.venue, row.symbol) for row in self.select(venue, symbol))
         return Derived(
             cast("Store", self),

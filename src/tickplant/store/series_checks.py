@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.market_books import MarketBooks
-from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Settings, Stream, series_of
+from tickplant.derive.calendars import sessions_of, stored_calendar
+from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Sessions, Settings, Stream, series_of
 from tickplant.derive.feature_sets import parse_member
 from tickplant.derive.registry import BY_SCHEMA
 from tickplant.derive.running_series import running, running_books
@@ -51,11 +52,12 @@ class _Known(NamedTuple):
 
     series: tuple[Series, ...]
     made_of: dict[int, frozenset[Schema]]  # by number: what its rows, or those of its members, are
+    sessions: dict[str, Sessions]  # of the calendars that they name
 
     @property
     def settings(self) -> Settings:
         """Of the streams, but for the lengths of bars."""
-        return Settings(series=self.series)
+        return Settings(series=self.series, sessions=self.sessions)
 
 
 class SeriesCheck:
@@ -76,7 +78,9 @@ class SeriesCheck:
         self.engine = engine
         self._store = store
         self._ends = {schema: _ends_of(store, engine, schema, ids) for schema in KEPT}
-        self._known = _known(store, {pair for ends in self._ends.values() for pair in ends})
+        # A series that has made nothing yet is remembered all the same.
+        ran = [*self._ends.values(), _ends_of(store, engine, Schema.STATE, ids)]
+        self._known = _known(store, {pair for ends in ran for pair in ends if pair[0]})
         over = {parse_series(one.name).bars_s for one in self._known.series} - {0}
         self._settings = self._known.settings._replace(bar_s=tuple(sorted(over.union(bar_s))))
         self._stored = {schema: StoredDerived(store, engine, schema, ids) for schema in KEPT}
@@ -260,6 +264,8 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
         if name in store.series.sources:
             raise KeyError(name)
         said, members = parse_series(name), store.series.members.get(name, ())
+        if said.calendar and stored_calendar(store.data_dir, said.calendar) is None:
+            raise KeyError(name)
         of = {Schema.TICK}
         if said.bars_s or said.of_books:
             of.add(Schema.BAR if said.bars_s else Schema.BBO)
@@ -286,7 +292,8 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
             take(number, tuple(escape(f"{row.venue}.{row.symbol}") for row in rows))
         except (KeyError, DeriveError):
             continue
-    return _Known(tuple(found[number] for number in sorted(found)), made_of)
+    series = tuple(found[number] for number in sorted(found))
+    return _Known(series, made_of, sessions_of(store.data_dir, [one.name for one in series]))
 
 
 def _computed(series: Series, numbers: Mapping[str, int]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tickplant.derive.indicator import Floats, Indicator, Parameter
+from tickplant.derive.indicator import SESSION_S, Floats, Indicator, Parameter
 from tickplant.derive.plain_windows import NAN, before, divided, over_windows, together
 from tickplant.derive.smoothing import BEFORE, TOTAL, changes, running_total
 from tickplant.derive.windows import rolling_volume_moments, volume_moments_size
@@ -42,14 +42,29 @@ def run_vwap(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> 
 
 @kernel
 def run_vwap_session(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
-    """See `VWAP_SESSION`; means and squares as West 1979 updates them."""
+    """See `VWAP_SESSION`; means and squares as West 1979 updates them.
+
+    Behind the parameters stand the sessions of a calendar, where `session_s` is 0: open and close of each, ns.
+    """
     session_ns = parameters[0] * 1e9
+    sessions = parameters[2:]
+    since = until = 0.0  # the session that was found last
     begun = state[4] != 0.0
     session, total, mean, away = state[0], state[1], state[2], state[3]
     for i in range(out.shape[1]):
         price = inputs[0, i]
         size = inputs[1, i]
-        own = math.floor(inputs[2, i] / session_ns)
+        time = inputs[2, i]
+        if session_ns > 0.0:
+            own = math.floor(time / session_ns)
+        else:
+            if not since <= time < until:
+                behind = np.searchsorted(sessions, time, side="right")
+                if behind % 2 == 0:  # between two sessions
+                    out[0, i] = out[1, i] = out[2, i] = np.nan
+                    continue
+                since, until = sessions[behind - 1], sessions[behind]
+            own = since
         if not begun or own > session:  # a trade of an earlier session counts into this one
             session = own
             total = mean = away = 0.0
@@ -101,11 +116,19 @@ def plain_vwap(inputs: Floats, parameters: Sequence[float]) -> Floats:
 
 def plain_vwap_session(inputs: Floats, parameters: Sequence[float]) -> Floats:
     """Reference of `VWAP_SESSION`."""
-    session_s, width = parameters
+    session_s, width, *times = parameters
     session, prices, sizes = -math.inf, list[float](), list[float]()
     found = []
     for price, size, time_ns in inputs.T.tolist():
-        if (own := time_ns // (session_s * 1e9)) > session:
+        if session_s:
+            own = time_ns // (session_s * 1e9)
+        else:
+            opens = [begin for begin, end in zip(times[::2], times[1::2], strict=True) if begin <= time_ns < end]
+            if not opens:
+                found.append((NAN, NAN, NAN))
+                continue
+            own = opens[0]
+        if own > session:
             session, prices, sizes = own, [], []
         prices.append(price)
         sizes.append(size)
@@ -147,13 +170,14 @@ VWAP_SESSION = Indicator(
     name="vwap_session",
     over="trade",
     inputs=("price", "size", "time_ns"),
-    parameters=(Parameter("session_s", 86_400, 1), Parameter("width", 2.0, 0.0, whole=False)),
+    parameters=(Parameter(SESSION_S, 86_400, 0), Parameter("width", 2.0, 0.0, whole=False)),
     outputs=("vwap", "upper", "lower"),
     state_size=lambda given: SESSION,
     warm_up=lambda given: 0,
     kernel=run_vwap_session,
     reference=plain_vwap_session,
-    formula="mean price by size since the last multiple of session_s, UTC, plus and minus width * deviation by size",
+    formula="mean price by size since the last multiple of session_s, UTC, or since a session of a calendar began, "
+    "plus and minus width * deviation by size",
     source="Berkowitz, Logue and Noser 1988",
 )
 

@@ -1,0 +1,154 @@
+"""Sessions of exchanges, as data of a store: `calendars/XNYS.txt` has open and close of each session, ns, a line each.
+
+The package exchange_calendars makes them, once, so that an engine, a replay and a computation over history use the same
+ones, whatever release of it is installed then, or none. `python -m tickplant.derive.calendars XNYS` prints such a file:
+a process of its own, since pandas comes with that package, which a supervisor does without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from tickplant.derive.derivation import Sessions
+from tickplant.derive.series import parse_series
+from tickplant.errors import DeriveError, StoreError
+
+FOLDER: Final = "calendars"
+PACKAGE: Final = "exchange_calendars"
+MISSING: Final = "sessions need the package exchange_calendars: pip install 'tickplant[calendars]'"
+
+FIRST_YEAR: Final = 1990
+LAST_YEAR: Final = 2040
+"""The range of sessions, as far as the package knows it of an exchange."""
+
+_HEAD: Final = "# sessions of {}, open and close in ns since 1970, by exchange_calendars {}\n"
+
+
+class Calendar(NamedTuple):
+    """The sessions of an exchange."""
+
+    name: str  # a code of ISO 10383, or another name of the package
+    version: str  # of the package that made them
+    sessions: Sessions
+
+    def text(self) -> bytes:
+        """The file."""
+        lines = "".join(f"{opens} {closes}\n" for opens, closes in self.sessions.tolist())
+        return (_HEAD.format(self.name, self.version) + lines).encode()
+
+    @property
+    def digest(self) -> str:
+        """Names the sessions."""
+        return hashlib.blake2b(self.sessions.tobytes(), digest_size=8).hexdigest()
+
+
+def path_of(data_dir: Path | str, name: str) -> Path:
+    """The file of a calendar in a store."""
+    return Path(data_dir) / FOLDER / f"{name}.txt"
+
+
+def parse_calendar(name: str, text: bytes) -> Calendar:
+    """A calendar from its file. Raises ValueError."""
+    head, _, body = text.decode("ascii").partition("\n")
+    if not head.startswith("# ") or not text.endswith(b"\n"):
+        raise ValueError("it has no first or no last line")
+    numbers = np.array([[int(word) for word in line.split()] for line in body.splitlines()], np.int64)
+    sessions = numbers.reshape(-1, 2)
+    if len(numbers) and numbers.shape[1:] != (2,):
+        raise ValueError("a line has not two numbers")
+    if not len(sessions) or (np.diff(sessions.reshape(-1)) < 0).any() or (sessions[:, 0] == sessions[:, 1]).any():
+        raise ValueError("sessions must be in order, without overlap")
+    return Calendar(name, head.rpartition(" ")[2], sessions)
+
+
+def stored_calendar(data_dir: Path | str, name: str) -> Calendar | None:
+    """The calendar that a store has, if it has it. Raises StoreError where it cannot be read."""
+    path = path_of(data_dir, name)
+    try:
+        return parse_calendar(name, path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot be read ({error}); restore the file", path=path) from None
+
+
+def installed_version() -> str:
+    """The release of the package that is installed; empty: none is. Does not import it."""
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@lru_cache(maxsize=16)
+def made_calendar(name: str) -> Calendar:
+    """The calendar as the package makes it, which takes a second. Raises DeriveError."""
+    try:
+        import exchange_calendars  # noqa: PLC0415  # brings pandas
+    except ImportError:
+        raise DeriveError(MISSING, key="calendar") from None
+    there = exchange_calendars.get_calendar_names(include_aliases=False)
+    if name not in there:
+        if name in exchange_calendars.get_calendar_names(include_aliases=True):
+            real = exchange_calendars.calendar_utils.global_calendar_dispatcher.resolve_alias(name)
+            raise DeriveError(f"{name} is another name of {real}: use that one", key="calendar")
+        raise DeriveError(f"{name} is no calendar of exchange_calendars, such as XNYS, XLON, CMES", key="calendar")
+    with warnings.catch_warnings():  # of what pandas will do otherwise some day
+        warnings.simplefilter("ignore")
+        try:
+            schedule = _schedule(exchange_calendars, name)
+        except Exception as error:  # whatever it raises where it and pandas do not get along
+            raise DeriveError(f"exchange_calendars cannot make {name}: {error}", key="calendar") from error
+    columns = [schedule[side].dt.tz_convert(None).to_numpy().astype("datetime64[ns]") for side in ("open", "close")]
+    return Calendar(name, installed_version(), np.stack(columns, axis=1).view(np.int64))
+
+
+def _schedule(package: Any, name: str) -> Any:
+    """Its table of sessions, as far as it knows them of this exchange."""
+    found = type(package.get_calendar(name))
+    earliest, latest = found.bound_min(), found.bound_max()
+    first, last = f"{FIRST_YEAR}-01-01", f"{LAST_YEAR}-12-31"
+    start = first if earliest is None else max(first, str(earliest.date()))
+    end = last if latest is None else min(last, str(latest.date()))
+    return package.get_calendar(name, start=start, end=end).schedule
+
+
+def calendar_of(data_dir: Path | str, name: str) -> Calendar:
+    """The calendar of a store; where it has none, as the package makes it. Raises StoreError, DeriveError."""
+    return stored_calendar(data_dir, name) or made_calendar(name)
+
+
+def sessions_of(data_dir: Path | str, names: Iterable[str]) -> dict[str, Sessions]:
+    """By name of the calendar, the sessions that these series need, from the store. Raises StoreError."""
+    found: dict[str, Sessions] = {}
+    for calendar in dict.fromkeys(parse_series(name).calendar for name in names):
+        if calendar:
+            stored = stored_calendar(data_dir, calendar)
+            if stored is None:
+                raise StoreError("is missing; restore the file", path=path_of(data_dir, calendar))
+            found[calendar] = stored.sessions
+    return found
+
+
+def main() -> int:
+    """Print a calendar. Exit code 1 and a sentence on standard error where there is none."""
+    try:
+        text = made_calendar(sys.argv[1]).text()
+    except DeriveError as error:
+        sys.stderr.write(f"{error.why}\n")
+        return 1
+    sys.stdout.buffer.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

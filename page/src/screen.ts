@@ -144,7 +144,7 @@ export class Screen {
     if (!past) return this.seek(nowNs() - 60_000_000_000n);
     past.playing = !past.playing;
     if (!past.playing) this.#settled();
-    this.#draw();
+    this.#drawNow(); // a pause is said together with the instant that it is at
   }
 
   faster(way: 1 | -1): void {

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from chaos.chaos_plant import ENGINE, FEED
 from chaos.subscriber import CATCH_UP_S, Account, Stretch
-from tickplant.records.layouts import DTYPES, Flag, Kind, Schema, StatusCode
-from tickplant.records.merge import join_records
+from tickplant.records.layouts import Flag, Kind, Schema, StatusCode
 from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.wire import bar_channel, split_topic
@@ -173,51 +172,45 @@ class Crowd:
 
 
 class StoredTopics:
-    """The store, topic by topic."""
+    """The store, topic by topic; read chunk by chunk, since a long run does not fit into memory."""
 
     def __init__(self, data_dir: Path) -> None:
         self._store = Store(data_dir)
-        self._schemas: dict[Schema, Records] = {}
-        self._topics: dict[str, Records] = {}
 
     def compare(self, stretch: Stretch) -> list[str]:
         """What is wrong with records that should be without a hole."""
-        stored = self._topic(stretch.topic)
-        first, last = np.searchsorted(stored["seq"], [stretch.first_seq, stretch.last_seq + 1])
-        same = stored[first:last]
-        if hashlib.blake2b(join_records([same]).tobytes(), digest_size=16).hexdigest() == stretch.digest:
+        digest, count = hashlib.blake2b(digest_size=16), 0
+        for records in self._read(stretch.topic, stretch.first_seq, stretch.last_seq):
+            digest.update(records.tobytes())
+            count += len(records)
+        if digest.hexdigest() == stretch.digest:
             return []
         what = f"{stretch.records} records of seq {stretch.first_seq} to {stretch.last_seq}"
-        return [f"{stretch.topic}: {what} are not the {len(same)} that the store has"]
+        return [f"{stretch.topic}: {what} are not the {count} that the store has"]
 
-    def _topic(self, topic: str) -> Records:
-        if topic not in self._topics:
-            venue, symbol, channel = split_topic(topic)
-            schema = Schema.BBO if channel == "bbo" else Schema.BAR if channel.startswith("bar_") else Schema.TICK
-            records = self._all(schema)
-            records = records[np.isin(records["instrument"], [row.id for row in self._store.find(venue, symbol)])]
-            if schema is Schema.BAR:
-                intervals = [one for one in np.unique(records["interval_s"]) if bar_channel(int(one)) == channel]
-                records = records[np.isin(records["interval_s"], intervals)]
-            elif schema is Schema.TICK:
-                gaps = records["kind"] == Kind.GAP
-                if channel == "status":
-                    flags = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
-                    records = records[(records["kind"] == Kind.STATUS) | (gaps & ((records["flags"] & flags) == 0))]
-                else:
-                    kinds, flag = ON_TICKS[channel]
-                    cut = (records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
-                    told = (gaps | (cut & (channel == "book"))) & ((records["flags"] & flag) != 0)
-                    records = records[np.isin(records["kind"], kinds) | told]
-            self._topics[topic] = records
-        return self._topics[topic]
+    def _read(self, topic: str, first_seq: int, last_seq: int) -> Iterator[Records]:
+        venue, symbol, channel = split_topic(topic)
+        schema = Schema.BBO if channel == "bbo" else Schema.BAR if channel.startswith("bar_") else Schema.TICK
+        producer = FEED if schema is Schema.TICK else ENGINE
+        selection = Selection(ids=frozenset(row.id for row in self._store.find(venue, symbol)))
+        for records in self._store.read(producer, schema, selection, first_seq=first_seq, last_seq=last_seq):
+            yield records[_is_of(channel, schema, records)]
 
-    def _all(self, schema: Schema) -> Records:
-        if schema not in self._schemas:
-            producer = FEED if schema is Schema.TICK else ENGINE
-            parts = list(self._store.read(producer, schema, Selection()))
-            self._schemas[schema] = join_records([np.zeros(0, DTYPES[schema]), *parts])
-        return self._schemas[schema]
+
+def _is_of(channel: str, schema: Schema, records: Records) -> NDArray[np.bool_]:
+    if schema is Schema.BBO:
+        return np.ones(len(records), np.bool_)
+    if schema is Schema.BAR:
+        intervals = [one for one in np.unique(records["interval_s"]) if bar_channel(int(one)) == channel]
+        return np.isin(records["interval_s"], intervals)
+    gaps, stops = records["kind"] == Kind.GAP, records["kind"] == Kind.STATUS
+    if channel == "status":
+        flags = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
+        return stops | (gaps & ((records["flags"] & flags) == 0))
+    kinds, flag = ON_TICKS[channel]
+    cut = stops & (records["price"] == StatusCode.DISCONNECTED)
+    said = (gaps | (cut & (channel == "book"))) & ((records["flags"] & flag) != 0)
+    return np.isin(records["kind"], kinds) | said
 
 
 def tools_environment() -> dict[str, str]:

@@ -116,7 +116,8 @@ export class Past {
     if (this.#rows.length - this.#next < AHEAD_ROWS) void this.#readAhead();
     const wanted = this.at + BigInt(Math.round(elapsed_ms * this.speed * 1e6));
     const newest = this.#rows.at(-1);
-    const readTo = newest ? nsOf(newest) : this.at;
+    // More of the newest receive time may stand on the next page.
+    const readTo = newest ? nsOf(newest) - (this.#cursor === null ? 0n : 1n) : this.at;
     this.#waiting = wanted > readTo && !this.ended;
     const target = wanted > readTo ? readTo : wanted;
     if (this.ended && target === this.at) this.playing = false;

@@ -141,8 +141,8 @@ def publish(
     """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
 
     Args:
-        words: the records, flat, `width` words each; the last word of each is its seq.
-        width: …
+        words: the records, flat; the last word of each is its seq.
+        width: words of a record.
         keys: of each record: instrument id, or instrument id and series.
         masks: channels of each, as bits; may be longer.
         channels: how many there are.
@@ -153,14 +153,14 @@ def publish(
         headers: by topic, the header without what a message adds, shape (topics, HEADER_WORDS).
         names: of the topics, one behind the other.
         messages: MESSAGE.
-        memory: …
+        memory: headers and records of the messages that are kept, by `MESSAGE.begin`.
         tails: by topic, its last records where no message is kept.
         state: see above.
         origin: number of whose stream these are, 0 where they are in no store.
         begins: whether the caller says with which records of a store topics begin.
-        publish_ns: …
-        place: where to go on: which topic of the batch, by first appearance, and which of its records.
-        row: …
+        publish_ns: time of publication that the headers state, ns since 1970.
+        place: where to go on: which topic of the batch, by first appearance.
+        row: which of its records there.
 
     Returns:
         DONE, or why it stopped; `place` and `row`; and the key of the topic there, with FAILED an errno.
@@ -248,8 +248,8 @@ def find(messages: Records, newest: int, oldest: int, first: int, last: int, num
         messages: MESSAGE.
         newest: number of the last message of the topic.
         oldest: number of the oldest message that is kept.
-        first: topic sequence.
-        last: …
+        first: topic sequence of the first record.
+        last: topic sequence of the last record.
         numbers: to fill round and round, so that it has the first ones where there are too many.
 
     Returns:

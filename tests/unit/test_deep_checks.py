@@ -120,7 +120,7 @@ def test_a_value_that_is_missing_and_one_that_is_too_much_are_seen(tmp_path: Pat
     assert (summary.values, summary.lacking, summary.wrong) == (len(values) - 1, 1, 1)
     (flaw,) = summary.flaws
     assert flaw.seq in (598, 599)
-    assert "which is none" in flaw.text
+    assert "make no such record" in flaw.text
 
 
 def test_a_series_that_an_engine_began_later_is_proved_from_there_on(tmp_path: Path) -> None:

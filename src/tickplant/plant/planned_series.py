@@ -182,7 +182,7 @@ def _names(
 
 
 def _anchored(one: DeriveConfig) -> DeriveConfig:
-    """With sessions of a calendar, their length is none."""
+    """An indicator that begins with sessions of a calendar has no length of a session."""
     return replace(one, parameters={SESSION_S: 0.0, **one.parameters}) if one.sessions else one
 
 
@@ -196,7 +196,7 @@ def _plan_sessions(data_dir: Path, over: str) -> None:
 
 
 def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> None:
-    """Whether an indicator can begin with sessions, and is told which."""
+    """Check that an indicator with `sessions` can begin with sessions, and that the calendar exists."""
     if one.sessions:
         if said is None or said.source or said.wrong_key == f"parameters.{SESSION_S}":
             raise wrong(f"{key}.sessions", f"{one.indicator or 'bars'} begins with no session; vwap_session does")

@@ -84,9 +84,9 @@ def group(
     Args:
         words: the records as rows of u8.
         instruments: see `order`.
-        masks: …
-        channels: …
-        slots: …
+        masks: see `order`.
+        channels: see `order`.
+        slots: see `order`.
 
     Returns:
         The rows sorted; the topics; and where each topic's rows begin.

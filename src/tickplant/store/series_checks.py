@@ -183,7 +183,7 @@ class SeriesCheck:
             summary.wrong += 1
             text = f"the record of {self._name(number)} of instrument {id_} that seq {row['source_seq']} of"
             text += f" {summary.feed} made is not what the ticks lead to"
-            text += f": {_difference(row, made[its])}" if its >= 0 else ", which is none"
+            text += f": {_difference(row, made[its])}" if its >= 0 else ", which make no such record"
             yield Flaw(self.engine, schema.name.lower(), int(row["seq"]), text)
         lacking = np.ones(len(made), np.bool_)
         lacking[match[found]] = False

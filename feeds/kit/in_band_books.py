@@ -93,7 +93,8 @@ class InBandBooks:
         for symbol, since_ns in waiting.items():
             if now_ns - since_ns >= OVERDUE_NS:
                 waiting[symbol] = now_ns
-                self._market.want_snapshot(listings[symbol], now_ns)
+                # It has been under way since the RESYNC. Another one would not be in a recording, which has no clock.
+                self._market.snapshots_wanted.append((symbol, now_ns))
         self._without_since = waiting
 
     def renew(self, now_ns: int) -> list[Send]:

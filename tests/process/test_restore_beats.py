@@ -20,7 +20,7 @@ from tickplant.writer.journal import journal_dir
 
 pytestmark = pytest.mark.long
 
-CHUNKS = 30_000
+CHUNKS = 80_000
 ROWS = 8
 
 

@@ -91,6 +91,7 @@ def test_the_latest_of_a_plant_arrives_through_a_kill_of_its_engine(tmp_path: Pa
     assert set(given["seq"].tolist()) <= set(trades["seq"].tolist())
 
 
+@pytest.mark.long
 def test_what_cannot_be_conflated_or_opened_is_said_in_a_sentence() -> None:
     for words, sentence in (
         (("binance.X.book", "--publish", "ipc:///tmp/x"), "books are not conflated"),

@@ -81,6 +81,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(running: PlantProcess, how: sign
         expect_left(shown)
 
 
+@pytest.mark.long
 def test_a_plant_that_hangs_and_one_that_ends_are_said_to_be_so(running: PlantProcess) -> None:
     with top(running) as shown:
         running.process.send_signal(signal.SIGSTOP)

@@ -1,6 +1,6 @@
 # tickplant: everything a newcomer needs is `make run` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: run runtime development test check tests long long-tests proofs programs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz page lock help clean
+.PHONY: run runtime development test check lint types tests long long-tests proofs programs kernels-plain kernels-checked cover kill chaos subscribers bench bench-peers fuzz page lock help clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -33,14 +33,18 @@ development:  ## the same, and what tests and checks need, from requirements-dev
 run: runtime  ## launch the demo plant (CONFIG=file for another)
 	@$(BIN)/tickplant up $(if $(CONFIG),-c $(CONFIG))
 
-check: development  ## lint, format, types
+check: lint types  ## lint, format, types
+
+lint: development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: development
 	$(BIN)/mypy
 
 # `make long` tests kernels with bounds checks too, for which each of them is compiled anew.
-test: check  ## check, then every test but the long ones, those of kernels as plain Python too
-	@$(MAKE) --no-print-directory -j 2 tests kernels-plain
+test: lint  ## check, and every test but the long ones, those of kernels as plain Python too
+	@$(MAKE) --no-print-directory -j 3 types tests kernels-plain
 
 # Where this is set, every test process rewrites and compiles every test module anew, for seconds.
 unexport PYTHONDONTWRITEBYTECODE

@@ -77,10 +77,10 @@ def trouble(sample: VenueSample, sim: SimProcess, feed: FeedProcess, books: Book
 
 
 def has_traded(feed: FeedProcess, sample: VenueSample) -> bool:
-    """Whether each symbol has had a trade since its connection opened."""
+    """Whether each symbol has had a trade of its connection, and not only one that the venue sent as its last."""
     records = feed.records
     cuts = (records["kind"] == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
-    trades = (records["kind"] == Kind.TRADE) & ((records["flags"] & Flag.BACKFILL) == 0)
+    trades = (records["kind"] == Kind.TRADE) & ((records["flags"] & (Flag.BACKFILL | Flag.SNAPSHOT)) == 0)
     for symbol in sample.symbols if "trade" in sample.streams else ():
         own = np.isin(records["instrument"], [row.id for row in feed.instruments.find(sample.venue, symbol)])
         if records["seq"][own & trades].max(initial=0) <= records["seq"][own & cuts].max(initial=0):
@@ -91,9 +91,7 @@ def has_traded(feed: FeedProcess, sample: VenueSample) -> bool:
 def left_by(sample: VenueSample, fault: str) -> set[GapCause]:
     """The causes of the GAPs that a fault leaves at a venue of this kind."""
     if fault == "drop":
-        # Of 100 messages of Coinbase none need be a trade, and the hole may be that of the connection before.
-        sure = sample.in_line and not sample.corrupts and sample.venue != "coinbase"
-        return {GapCause.SEQUENCE} if sure else set()
+        return {GapCause.SEQUENCE} if sample.in_line and not sample.corrupts else set()
     return {"disconnect": {GapCause.DISCONNECT}, "corrupt": {GapCause.CHECKSUM}}.get(fault, set())
 
 

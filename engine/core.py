@@ -84,7 +84,7 @@ class Feed:
         self.lost = 0
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         if instrument_id >= len(self.seen):
             self.seen = grown(self.seen, 2 * instrument_id)
         for stream in self.streams.values():

@@ -73,7 +73,7 @@ class PagePlant:
 
 @contextlib.contextmanager
 def page_plant(folder: Path, text: str = DEMO, *, rate: float = 400.0) -> Iterator[PagePlant]:
-    """A plant of this configuration with a gateway `web`, and a browser. Skips where there is none."""
+    """A plant of this configuration with a gateway `web`, and a browser. Skips the test without chromium."""
     with browser(folder) as chromium:
         port = free_port()
         with plant(folder, text + GATEWAY.replace("{gateway}", str(port)), rate=rate) as process:

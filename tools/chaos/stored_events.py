@@ -129,7 +129,6 @@ class Stored:
         self.first_seq = -1
         self.next_seq = 0
         self.holes: list[tuple[int, int]] = []  # seq expected, seq found
-        self.rejected_unknown = 0  # GAP REJECTED on `*`
         self.symbols: dict[str, Symbol] = {}
         self._store = Store(data_dir)
         self._producer = producer
@@ -168,7 +167,6 @@ class Stored:
 
     def _take(self, row: Instrument, records: Records) -> None:
         if row.symbol == FEED_SYMBOL:
-            self.rejected_unknown += int((records["kind"] == Kind.GAP).sum())
             return
         symbol = self.symbols.setdefault(row.symbol, Symbol())
         symbol.instruments.add(row.id)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import config_option, live_address
+from tickplant.cli.options import check_publish, config_option, live_address
 from tickplant.cli.output import say
 from tickplant.client.conflated_topics import BOOKS
 from tickplant.client.conflating_relay import ConflatingRelay
-from tickplant.runtime.config import is_loopback
 
 
 @click.command()
@@ -38,12 +37,7 @@ def conflate(
     for topic in topics:
         if topic.rpartition(".")[2] in BOOKS:
             raise click.UsageError(f"{topic}: books are not conflated; bbo has their best prices")
-    host = address.removeprefix("tcp://").rpartition(":")[0]
-    if not (insecure or address.startswith("ipc://") or is_loopback(host)):
-        raise click.UsageError(
-            f"--publish {address}: other machines could read it there: use tcp://127.0.0.1:PORT or ipc://PATH, or "
-            "--insecure where the network is trusted"
-        )
+    check_publish(address, insecure=insecure)
     with ConflatingRelay(*topics, source=live_address(source, file), address=address, every_ms=every_ms) as relay:
         say(f"publishing the latest of {', '.join(topics)} every {every_ms} ms at {address}; Ctrl-C ends it", err=True)
         relay.run()

@@ -7,12 +7,20 @@ from pathlib import Path
 import click
 import zmq
 
-from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
+from tickplant.cli.options import (
+    check_publish,
+    check_range,
+    config_option,
+    data_dir_of,
+    data_option,
+    json_option,
+    range_options,
+)
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option, write_table
 from tickplant.derive.feature_sets import FeatureSet
 from tickplant.errors import SubscribeError
-from tickplant.runtime.config import DEFAULT_PUBLISH, is_loopback
+from tickplant.runtime.config import DEFAULT_PUBLISH
 from tickplant.store.feature_relay import FeatureRelay
 from tickplant.store.feature_rows import set_of
 from tickplant.store.row_files import SUFFIXES
@@ -68,11 +76,7 @@ def features(
 
 
 def _relay(found: FeatureSet, source: str, address: str, venue: str, symbol: str) -> None:
-    host = address.removeprefix("tcp://").rpartition(":")[0]
-    if not address.startswith("ipc://") and not is_loopback(host):
-        raise click.UsageError(
-            f"--publish {address}: anybody could read it there: use tcp://127.0.0.1:PORT or ipc://PATH"
-        )
+    check_publish(address)
     try:
         with FeatureRelay(found, source, address, venue=venue, symbol=symbol) as relay:
             say(f"publishing {found.name} {found.version} at {address}; Ctrl-C ends it", err=True)

@@ -129,6 +129,25 @@ def live_address(address: str | None, file: Path | None) -> str:
     return next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
 
 
+def check_publish(address: str, *, insecure: bool | None = None) -> None:
+    """See that a relay can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
+
+    `insecure` is None for a command that has no such option.
+    """
+    from tickplant.runtime.config import is_loopback  # noqa: PLC0415  # as `load_config`
+    from tickplant.runtime.endpoints import find_endpoint  # noqa: PLC0415
+
+    local = "tcp://127.0.0.1:PORT or ipc://PATH"
+    if address.startswith("ipc://") and len(address) > len("ipc://"):
+        return
+    endpoint = find_endpoint("--publish", address)
+    if endpoint is None:
+        raise click.UsageError(f"--publish {address!r} is no address such as {local}")
+    if not (insecure or is_loopback(endpoint.host)):
+        trusted = "" if insecure is None else ", or --insecure where the network is trusted"
+        raise click.UsageError(f"--publish {address}: other machines could read it there: use {local}{trusted}")
+
+
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
     """The data directory that a command means."""
     return data_dir.resolve() if data_dir is not None else load_config(file).data_dir

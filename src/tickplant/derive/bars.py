@@ -47,7 +47,7 @@ class Bars:
         return dict(zip(k.TALLY, self._tally.tolist(), strict=True))
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one. Ids count up from 1, so memory follows the instrument table."""
+        """Make room for instrument ids up to this one. Ids count up from 1, so memory follows the instrument table."""
         old = len(self._bars)
         if instrument_id < old:
             return

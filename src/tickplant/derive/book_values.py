@@ -70,7 +70,7 @@ class BookValues(SeriesStream):
         )
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         old = len(self._units)
         if instrument_id >= old:
             self._units, self._known = grown(self._units, 2 * instrument_id), grown(self._known, 2 * instrument_id)

@@ -62,12 +62,11 @@ def parse_calendar(name: str, text: bytes) -> Calendar:
     if not head.startswith("# ") or not text.endswith(b"\n"):
         raise ValueError("it has no first or no last line")
     numbers = np.array([[int(word) for word in line.split()] for line in body.splitlines()], np.int64)
-    sessions = numbers.reshape(-1, 2)
-    if len(numbers) and numbers.shape[1:] != (2,):
-        raise ValueError("a line has not two numbers")
-    if not len(sessions) or (np.diff(sessions.reshape(-1)) < 0).any() or (sessions[:, 0] == sessions[:, 1]).any():
+    if numbers.ndim != 2 or numbers.shape[1] != 2:
+        raise ValueError("it has no sessions, or a line that is not two numbers")
+    if (np.diff(numbers.reshape(-1)) < 0).any() or (numbers[:, 0] == numbers[:, 1]).any():
         raise ValueError("sessions must be in order, without overlap")
-    return Calendar(name, head.rpartition(" ")[2], sessions)
+    return Calendar(name, head.rpartition(" ")[2], numbers)
 
 
 def stored_calendar(data_dir: Path | str, name: str) -> Calendar | None:
@@ -140,7 +139,7 @@ def sessions_of(data_dir: Path | str, names: Iterable[str]) -> dict[str, Session
 
 
 def main() -> int:
-    """Print a calendar. Exit code 1 and a sentence on standard error where there is none."""
+    """Print a calendar. Where it cannot be made: exit code 1, and the reason on standard error."""
     try:
         text = made_calendar(sys.argv[1]).text()
     except DeriveError as error:

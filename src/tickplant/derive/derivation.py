@@ -62,7 +62,7 @@ class Stream(Protocol):
         """What has been counted."""
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
 
     def apply(self, made: Made) -> Records:
         """The records that come of a batch, in the order of `source_seq`, their `seq` 0."""

@@ -101,7 +101,7 @@ class FeatureStream(SeriesStream):
         self._of_line: dict[int, list[int]] = {}  # places of the series that are wanted of a symbol
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         self._values.reserve(instrument_id)
 
     def states(self) -> Iterator[tuple[int, int, Floats]]:

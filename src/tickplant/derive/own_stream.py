@@ -58,7 +58,7 @@ class OwnStream(SeriesStream):
         self._units = np.ones((2, 64))  # what divides prices and sizes
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         old = len(self._lines)
         if instrument_id >= old:
             self._lines = grown(self._lines, 2 * instrument_id)
@@ -125,7 +125,7 @@ class JoinedStreams:
         return {name: number for stream in self._streams for name, number in stream.counters.items()}
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         for stream in self._streams:
             stream.reserve(instrument_id)
 

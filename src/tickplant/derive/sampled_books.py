@@ -83,7 +83,7 @@ class SampledBooks:
         return self._books.counters
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         self._books.reserve(instrument_id)
         old = len(self._slots)
         if instrument_id >= old:

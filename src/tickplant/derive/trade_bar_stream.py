@@ -53,7 +53,7 @@ class TradeBars(SeriesStream):
         self._apply: Callable[..., tuple[int, int, int]] = direct(k.apply_trades, *self._arguments(np.zeros(0, TICK)))
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         old = len(self._of_id)
         if instrument_id >= old:
             self._of_id = grown(self._of_id, 2 * instrument_id)

@@ -77,7 +77,7 @@ class ValueStream(SeriesStream):
         self._run: Callable[..., int] = direct(k.run, *_EMPTY, *self._to_run(_NOTHING))
 
     def reserve(self, instrument_id: int) -> None:
-        """Have room for every id up to this one."""
+        """Make room for instrument ids up to this one."""
         old = len(self._units)
         if instrument_id >= old:
             self._lane_of, self._units = grown(self._lane_of, 2 * instrument_id), grown(self._units, 2 * instrument_id)

@@ -54,7 +54,7 @@ class StoredDerived:
         self._held: Records | None = next(self._blocks, None)
 
     def until(self, last: int) -> Records | None:
-        """Those that ticks up to this seq made; None where there is none."""
+        """The stored records that ticks up to this seq made; None for no record."""
         taken = []
         while self._held is not None:
             place = int(np.searchsorted(np.maximum.accumulate(self._held["source_seq"]), last, side="right"))

@@ -35,7 +35,7 @@ def total_size(prices: Floats, sizes: Floats, levels: int) -> float:
 
 @part
 def mean_price(prices: Floats, sizes: Floats, levels: int) -> float:
-    """Their mean price by size; NaN where there is none."""
+    """The mean price of the best `levels` levels, weighted by size; NaN for an empty side."""
     if math.isnan(prices[0]):
         return np.nan
     # Distances from the best: nothing cancels, whatever the size of prices.

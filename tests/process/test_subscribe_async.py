@@ -27,31 +27,33 @@ def running(tmp_path: Path) -> Iterator[EngineProcess]:
 def test_a_loop_gets_every_record_in_order_and_its_other_tasks_go_on(running: EngineProcess) -> None:
     parts = [Market(running.ids["BTCUSDT"], seed=seed).ticks(3000) for seed in (1, 2)]
     expected = np.concatenate([part[part["kind"] == Kind.TRADE] for part in parts])
-    turns = [0]
-
-    async def count() -> None:
-        while True:
-            turns[0] += 1
-            await asyncio.sleep(0.001)
+    first_length = int((parts[0]["kind"] == Kind.TRADE).sum())
 
     async def follow() -> np.ndarray:
+        wanted = asyncio.Event()
+
+        async def publish_when_wanted() -> None:
+            """Publishes only while the subscriber waits: a subscriber that held the loop would never receive."""
+            for part in parts:
+                await wanted.wait()
+                wanted.clear()
+                await asyncio.to_thread(running.publish, part)
+
         async with tickplant.subscribe_async(TRADE, address=running.address) as messages:
-            other = asyncio.create_task(count())
+            other = asyncio.create_task(publish_when_wanted())
             assert await messages.receive(0.0) is None
-            await asyncio.to_thread(running.publish, parts[0])
-            got, length, turns_then = [], 0, -1
+            got, length = [], 0
+            wanted.set()
             async for message in messages:
                 assert message.first_seq == length
                 got.append(message.records)
                 length += len(message.records)
-                if turns_then < 0 and length >= int((parts[0]["kind"] == Kind.TRADE).sum()):
+                if length == first_length:
                     assert await messages.receive(0.05) is None
-                    turns_then = turns[0]
-                    await asyncio.to_thread(running.publish, parts[1])
+                    wanted.set()
                 if length == len(expected):
                     break
-            assert turns[0] > turns_then
-            other.cancel()
+            await other
         with pytest.raises(RuntimeError, match="not attached"):
             await messages.receive(0.0)
         assert [message async for message in messages] == []

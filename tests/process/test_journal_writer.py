@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from callers import Callers
 from children import start_child
 from made_records import make_records, make_ticks
 from numpy.typing import NDArray
+from plant_process import wait_for
 from remains import ring_name
 
 from tickplant.records.layouts import Schema
@@ -43,6 +45,7 @@ class Bench:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control = self._context.socket(zmq.ROUTER)
         self._control.set(zmq.LINGER, 0)
+        self._callers = Callers(self._control)
         self.address = f"ipc://{tmp_path}/c"
         self._control.bind(self.address)
 
@@ -83,6 +86,7 @@ class Bench:
         code = self.process.wait(DEADLINE_S)
         self.process.stderr.close()
         self.process = None
+        wait_for("the last that it has said", self._callers.gone)
         while self._control.poll(0):
             self.messages.append(decode(self._control.recv_multipart()[1]))
         return code
@@ -94,6 +98,7 @@ class Bench:
     def close(self) -> None:
         if self.process is not None:
             self.end(signal.SIGKILL)
+        self._callers.close()
         self._control.close()
         self._context.term()
         for ring in self.rings.values():

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
+from plant_process import free_port
 from sim_process import SimProcess, sim_process
 from stuck_pipe import fill
 from ws_server import trade, ws_server
@@ -35,12 +35,6 @@ MARKET = {"symbols": SYMBOLS, "messages_per_s": 2000, "depth_levels": 100}
 
 def live(sim: SimProcess) -> Live:
     return Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def recorded(feed: FeedProcess, *kinds: Kind) -> int:

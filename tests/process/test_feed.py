@@ -179,10 +179,10 @@ def test_a_venue_that_dies_is_waited_for_and_subscribed_to_again(tmp_path: Path)
         feed.wait_for("the first trades", lambda: recorded(feed, Kind.TRADE) > 100)
         sim.process.kill()
         feed.wait_for("the loss to be recorded", lambda: StatusCode.DISCONNECTED in statuses(feed))
+        before = recorded(feed, Kind.TRADE)
+        clears = recorded(feed, Kind.CLEAR)
         with sim_process(**MARKET, port=port):
             feed.wait_for("the connection", lambda: statuses(feed)[-1] is StatusCode.CONNECTED)
-            before = recorded(feed, Kind.TRADE)
-            clears = recorded(feed, Kind.CLEAR)
             feed.wait_for("trades again", lambda: recorded(feed, Kind.TRADE) > before + 100)
             feed.wait_for("books again", lambda: recorded(feed, Kind.CLEAR) >= clears + 2)
             assert feed.stop() == 0
@@ -256,7 +256,7 @@ def test_a_connection_that_falls_silent_is_replaced(tmp_path: Path) -> None:
     with ws_server() as (address, *_):
         source = Live(ws_url=f"{address}/silence", rest_url=address.replace("ws://", "http://"))
         with feed_process(tmp_path, source, channels=("trade",), stall_s=1.0) as feed:
-            feed.wait_for("a second connection", lambda: statuses(feed).count(StatusCode.CONNECTED) == 2)
+            feed.wait_for("a second connection", lambda: statuses(feed).count(StatusCode.CONNECTED) >= 2)
             assert feed.stop() == 0
             lost = [line["reason"] for line in feed.log() if line["event"] == "connection lost"]
             assert lost[0].startswith("silent for")
@@ -282,6 +282,12 @@ def gaps_on(feed: FeedProcess, flag: Flag) -> list[Any]:
     return list(gaps[(gaps["price"] == GapCause.RING_FULL) & (gaps["flags"] & flag != 0)])
 
 
+def fetched_again(feed: FeedProcess) -> bool:
+    """Whether a book begins behind a gap that has ended one."""
+    begins = feed.of_kind(Kind.CLEAR)["seq"]
+    return bool((begins > min(gap["seq"] for gap in gaps_on(feed, Flag.ON_BOOK))).any())
+
+
 def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_gap(tmp_path: Path) -> None:
     with (
         sim_process(**MARKET) as sim,
@@ -292,8 +298,7 @@ def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_ga
         feed.wait_for("drops", lambda: feed.counters.get("ring_dropped", 0) > 500)
         feed.reading = True
         feed.wait_for("gaps", lambda: gaps_on(feed, Flag.ON_BOOK) and gaps_on(feed, Flag.ON_TRADE))
-        clears = recorded(feed, Kind.CLEAR)
-        feed.wait_for("the books to be fetched again", lambda: recorded(feed, Kind.CLEAR) > clears)
+        feed.wait_for("the books to be fetched again", lambda: fetched_again(feed))
         assert feed.stop() == 0
         check_books(feed)
         lost = sum(int(gap["size"]) for gap in feed.of_kind(Kind.GAP) if gap["price"] == GapCause.RING_FULL)
@@ -382,7 +387,7 @@ def test_a_second_feed_on_the_same_ring_is_refused_with_the_pid_of_the_first(tmp
         assert first is not None
         try:
             feed.start()
-            assert feed.wait_for_end() == 1
+            assert feed.wait_for_end(others=1) == 1
             assert any(str(first.pid) in line for line in feed.errors.read_text().splitlines() if line[:1] != "{")
         finally:
             first.kill()

@@ -17,12 +17,12 @@ class Callers:
         self._events = bound.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._open = 0
 
-    def gone(self) -> bool:
-        """Whether none is open any more: what came over them can be received without a wait."""
+    def gone(self, others: int = 0) -> bool:
+        """Whether no more than `others` are open: what came over the rest can be received without a wait."""
         while self._events.poll(0):
             event = parse_monitor_message(self._events.recv_multipart())["event"]
             self._open += 1 if event == zmq.EVENT_ACCEPTED else -1
-        return not self._open
+        return self._open <= others
 
     def close(self) -> None:
         """Hear no more of them."""

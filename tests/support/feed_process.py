@@ -132,11 +132,11 @@ class FeedProcess:
         self.process.send_signal(number)
         return self.wait_for_end()
 
-    def wait_for_end(self) -> int:
-        """The exit code, once the process has ended and all it sent has been read."""
+    def wait_for_end(self, *, others: int = 0) -> int:
+        """The exit code, once the process has ended and all it sent has been read; so many others live on."""
         process = self.process
         assert process is not None
-        self.wait_for("the feed to end", lambda: process.poll() is not None and self._callers.gone())
+        self.wait_for("the feed to end", lambda: process.poll() is not None and self._callers.gone(others))
         self.turn()
         return process.returncode
 

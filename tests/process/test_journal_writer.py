@@ -141,6 +141,10 @@ def test_records_are_durable_soon_without_any_more_coming(bench: Bench) -> None:
         assert bench.stored().tobytes() == ticks.tobytes()
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench) -> None:
     ticks = make_ticks(4000)
     ring = bench.ring(capacity=4096)  # a quarter of it is four chunks: without that one flush would take a chunk
@@ -150,6 +154,7 @@ def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench)
         producer.publish(ticks[:10], timeout_s=DEADLINE_S)
         before = bench.wait_until_counted("ten records", lambda counters: counters["records"] == 10)
         bench.process.send_signal(signal.SIGSTOP)
+        wait_for("the writer to stand still", lambda: state_of(bench.process.pid) == "T")
         assert producer.publish(ticks[10:], timeout_s=0) == 3990
         bench.process.send_signal(signal.SIGCONT)
         after = bench.wait_until_counted("all records", lambda counters: counters["records"] == 4000)

@@ -47,7 +47,7 @@ def free_port() -> int:
     """A port whose next one is free as well: PUB and ROUTER stand side by side.
 
     Taken at random from below the range that the kernel gives to clients, so that nobody else takes it meanwhile. Until
-    somebody listens on a port, others would be given it too: each test process has ports of its own, and gives one once.
+    somebody listens on a port, others would be given it: each test process has ports of its own, and gives one once.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
     own = range(FIRST_PORT + 2 * worker, FIRST_PORT + 20_000, 2 * WORKERS)

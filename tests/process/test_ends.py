@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 def expect_as_before(running: PlantProcess, left_behind: Callable[[], Remains]) -> None:
     """Nothing of the plant is on the machine, and what it stored is in order."""
     wait_for("the children to end", lambda: not running.pids())
-    assert left_behind() == NOTHING
+    wait_for("nothing to be left", lambda: left_behind() == NOTHING)
     port = int(running.publish.rpartition(":")[2])
     assert is_free(port) and is_free(port + 1)
     verified = tickplant("verify", "--data", running.data_dir)
@@ -156,7 +156,7 @@ def test_a_replay_that_is_interrupted_leaves_nothing(store: Path, left_behind: C
             assert len(left_behind().segments) == 1
             process.send_signal(signal.SIGINT)
             assert process.wait(DEADLINE_S) == 0
-        assert left_behind() == NOTHING
+        wait_for("nothing to be left", lambda: left_behind() == NOTHING)
     assert tickplant("verify", "--data", store).returncode == 0
 
 
@@ -178,7 +178,7 @@ def test_an_ingest_that_is_interrupted_leaves_nothing_and_what_it_stored_is_in_o
         assert process.wait(DEADLINE_S) == 1
         assert process.stderr is not None
         assert b"was not stored whole: stopped" in process.stderr.read()
-        assert left_behind() == NOTHING
+        wait_for("nothing to be left", lambda: left_behind() == NOTHING)
     verified = tickplant("verify", "--data", data_dir)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 

@@ -47,7 +47,7 @@ def talk(story: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         session = Session(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await story(session)
         finally:
             await session.client.close()

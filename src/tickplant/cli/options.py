@@ -121,12 +121,13 @@ def load_config(file: Path | None) -> Config:
 
 
 def live_address(address: str | None, file: Path | None) -> str:
-    """Where the engine publishes that a command means."""
-    if address:
+    """Where the engine publishes that a command means. A configuration that is named is read in any case."""
+    if address and file is None:
         return address
     from tickplant.runtime.config import DEFAULT_PUBLISH  # noqa: PLC0415
 
-    return next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
+    configured = next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
+    return address or configured
 
 
 def check_publish(address: str, *, insecure: bool | None = None) -> None:
@@ -149,8 +150,12 @@ def check_publish(address: str, *, insecure: bool | None = None) -> None:
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
-    """The data directory that a command means."""
-    return data_dir.resolve() if data_dir is not None else load_config(file).data_dir
+    """The data directory that a command means. A configuration that `-c` names is read in any case."""
+    if data_dir is None:
+        return load_config(file).data_dir
+    if file is not None:
+        load_config(file)
+    return data_dir.resolve()
 
 
 def own_places(file: Path | None, data_dir: Path | None) -> dict[str, str]:

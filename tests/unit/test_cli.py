@@ -212,6 +212,18 @@ def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: p
         assert "is after --end 2024-01-01T00:00:00" in err
 
 
+def test_a_replay_of_nothing_or_to_nowhere_does_not_begin(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, code, why in (
+        (["--bind", "volume-0"], 2, "--bind 'volume-0' is no address such as"),
+        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines could read it there"),
+        (["--symbol", "AAB"], 1, f"{data}: does not hold AAB"),
+    ):
+        got, out, err = run(capsys, "replay", "--data", data, *words)
+        assert (got, out) == (code, "")
+        assert why in err
+        assert "replaying" not in err
+
+
 def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "query", "venue", "AAA", "--data", data, "--kind", "gap")
     assert (code, len(out.splitlines())) == (0, 1)

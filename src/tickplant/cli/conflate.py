@@ -37,7 +37,7 @@ def conflate(
     for topic in topics:
         if topic.rpartition(".")[2] in BOOKS:
             raise click.UsageError(f"{topic}: books are not conflated; bbo has their best prices")
-    check_publish(address, insecure=insecure)
+    check_publish("--publish", address, insecure=insecure)
     source = live_address(source, file)
     with waiting(f"{source}: waiting for the engine's answer"):
         made = ConflatingRelay(*topics, source=source, address=address, every_ms=every_ms)

@@ -130,8 +130,8 @@ def live_address(address: str | None, file: Path | None) -> str:
     return address or configured
 
 
-def check_publish(address: str, *, insecure: bool | None = None) -> None:
-    """See that a relay can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
+def check_publish(option: str, address: str, *, insecure: bool | None = None) -> None:
+    """See that a command can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
 
     `insecure` is None for a command that has no such option.
     """
@@ -141,12 +141,12 @@ def check_publish(address: str, *, insecure: bool | None = None) -> None:
     local = "tcp://127.0.0.1:PORT or ipc://PATH"
     if address.startswith("ipc://") and len(address) > len("ipc://"):
         return
-    endpoint = find_endpoint("--publish", address)
+    endpoint = find_endpoint(option, address)
     if endpoint is None:
-        raise click.UsageError(f"--publish {address!r} is no address such as {local}")
+        raise click.UsageError(f"{option} {address!r} is no address such as {local}")
     if not (insecure or is_loopback(endpoint.host)):
         trusted = "" if insecure is None else ", or --insecure where the network is trusted"
-        raise click.UsageError(f"--publish {address}: other machines could read it there: use {local}{trusted}")
+        raise click.UsageError(f"{option} {address}: other machines could read it there: use {local}{trusted}")
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:

@@ -39,6 +39,7 @@ from tickplant.store.chunk_files import (
 from tickplant.store.folder_memory import FolderMemory
 from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
+from tickplant.store.recent_chunks import RecentColumns
 from tickplant.store.segment_index import SegmentIndex, State, is_gone, state_if_there
 from tickplant.store.segments import Chunk, Contents, Range, Segment, Stretch, chosen, stretches
 from tickplant.store.selection import Clock, Selection
@@ -82,6 +83,7 @@ class Store(Readings, StoredStreams):
         self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self.recent = RecentColumns()
         self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
         self._table: tuple[State | None, InstrumentTable] | None = None
 

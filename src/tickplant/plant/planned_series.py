@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tickplant.derive.calendars import path_of
+from tickplant.derive.calendars import SOON_DAYS, days_left, end_sentence, path_of
 from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
 from tickplant.derive.indicator import SESSION_S, check_session_s, check_sessions
 from tickplant.derive.own_places import installed, placed, why_not
@@ -253,6 +254,14 @@ def numbered(
     sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
     numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
     return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
+
+
+def ending_calendars(config: Config, planned: PlannedSeries) -> list[str]:
+    """A sentence for each calendar of these series that ends soon, or has ended. Raises DeriveError, StoreError."""
+    series = [name for wanted in planned.by_engine.values() for name in wanted]
+    names = dict.fromkeys(calendar for name in series if (calendar := parse_series(name).calendar))
+    left = {name: days_left(plan_calendar(config.data_dir, name).sessions, time.time_ns()) for name in names}
+    return [end_sentence(name, days) for name, days in left.items() if days < SOON_DAYS]
 
 
 class StoredSeries(NamedTuple):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from callers import Callers
 from children import start_child
 from listener import Listener
 from plant_process import DEMO, PlantProcess, plant, status, wait_for
@@ -238,6 +239,7 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
     journal.close()
     with zmq.Context() as context, context.socket(zmq.ROUTER) as control, context.socket(zmq.DEALER) as engine:
         addresses = [f"ipc://{tmp_path}/{name}" for name in ("control", "history")]
+        callers = Callers(control)
         control.bind(addresses[0])
         engine.setsockopt(zmq.LINGER, 0)
         engine.connect(addresses[1])
@@ -309,6 +311,9 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
         finally:
             process.kill()
             process.wait()
+        wait_for("the first that it has said", lambda: control.poll(0))
+        wait_for("the last that it has said", callers.gone)
+        callers.close()
         told = []
         while control.poll(0):
             told.append(decode(control.recv_multipart()[1]))

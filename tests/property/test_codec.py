@@ -81,16 +81,18 @@ def test_keys_are_numbered_like_the_reference(keys: NDArray[np.uint64]) -> None:
 @given(
     st.integers(1, 60),
     st.sampled_from([(1, 1, 1), (3, 3, 3), (1, 32, 8), (1, 33, 8), (1, 32, 9), (2, 5, 3), (300, 300, 300)]),
+    st.sampled_from([1, 2, 20]),
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=150)
 def test_rows_are_sorted_by_group_and_stream_like_the_reference(
-    rows: int, most: tuple[int, int, int], random: Random
+    rows: int, most: tuple[int, int, int], run: int, random: Random
 ) -> None:
     first, second, third = (
-        np.array([random.randrange(end) % 256 for _ in range(rows)], dtype)
+        np.repeat(np.array([random.randrange(end) % 256 for _ in range(rows)], dtype), run)
         for end, dtype in zip(most, (np.uint32, np.uint8, np.uint8), strict=True)
     )
+    rows *= run
     keys = np.empty(rows, np.uint64)
     groups, numbers, order, sorted_rows, expected, expected_order = np.empty((6, rows), np.int32)
     with np.errstate(over="ignore"):

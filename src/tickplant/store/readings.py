@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tickplant.store.feature_rows import Features
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
-    from tickplant.store.rows import Rows
+    from tickplant.store.rows import Check, Rows
 
 Time: TypeAlias = int | str | datetime | np.datetime64
 """Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
@@ -291,13 +291,13 @@ class Readings:
 
         return read
 
-    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str]) -> Columns | None:
+    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str], check: Check) -> Columns | None:
         """These fields of all selected records; None where several producers have some, or must be read in blocks."""
         from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
 
         store = cast("Store", self)
         ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
-        return read_whole(store, ranges, names)
+        return read_whole(store, ranges, names, check)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

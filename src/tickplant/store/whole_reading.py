@@ -34,16 +34,20 @@ if TYPE_CHECKING:
 
 _FEW: Final = 3
 """So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
+_LARGE_PAGE: Final = 1 << 21  # bytes
 PART_ROWS: Final = 1 << 15
 PARTS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
 
 
-def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Columns | None:
+def read_whole(
+    store: Store, asked: Sequence[Range], names: Sequence[str], check: Callable[[Columns], None] = lambda _: None
+) -> Columns | None:
     """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
 
-    None where several producers have some, where rows of several chunks lie between one another, or where what was
-    about to be read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
+    `check` is given these columns and the instruments of each chunk's rows, in any thread, and may raise. None where
+    several producers have some, where rows of several chunks lie between one another, or where what was about to be
+    read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
     """
     try:
         found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
@@ -52,16 +56,37 @@ def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Co
         ((its, stretches),) = found
         if any(len(stretch.chunks) > 1 for stretch in stretches):
             return None
-        return _Reading(store, its, names, stretches).run()
+        return _Reading(store, its, names, stretches, check).run()
     except StoreError as error:
         if is_gone(error):
             return None
         raise
 
 
+def _room(rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A new array in whole large pages, where these are left to programs: numpy asks for them, but begins anywhere.
+
+    What is left over at both ends would come in pages of 4 KiB, each a page fault, a hundred times as many.
+    """
+    size = rows * dtype.itemsize
+    if size < _LARGE_PAGE // 2:
+        return np.empty(rows, dtype)
+    memory = np.empty((size // _LARGE_PAGE + 3) * _LARGE_PAGE, np.uint8)  # from 4 MiB on numpy asks
+    begin = -memory.ctypes.data % _LARGE_PAGE
+    return memory[begin : begin + size].view(dtype)
+
+
 class _Reading:
-    def __init__(self, store: Store, asked: Range, names: Sequence[str], stretches: list[Stretch]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        asked: Range,
+        names: Sequence[str],
+        stretches: list[Stretch],
+        check: Callable[[Columns], None],
+    ) -> None:
         self._store = store
+        self._check = check
         self._schema = asked.schema
         self._selection = asked.wanted
         self._stretches = stretches
@@ -77,7 +102,7 @@ class _Reading:
         ends = iter(np.cumsum(counts).tolist())
         # A stretch without a chunk is damage alone.
         self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
-        self._columns = {name: np.empty(sum(counts), self._dtype[name]) for name in self._names}
+        self._columns = {name: _room(sum(counts), self._dtype[name]) for name in self._names}
 
     def run(self) -> Columns:
         if len(self._stretches) <= _FEW:
@@ -116,14 +141,16 @@ class _Reading:
                 if isinstance(found, Damage):
                     wounds.append(found)
                 elif (kept := selected_rows(found, stretch, selection)) is not None:
+                    self._check(kept)
                     parts.append({name: kept[name] for name in self._names})
         for wound in wounds:
             self._store.report(wound)
         return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
 
     def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
-        """What is decoded: the columns, and what tells which rows are wanted."""
-        return tuple(dict.fromkeys((*self._names, *sorted(selection.columns), *(("seq",) if stretch.cut else ()))))
+        """What is decoded: the columns, what tells which rows are wanted, and what is checked."""
+        also = (*sorted(selection.columns), *(("seq",) if stretch.cut else ()), "instrument")
+        return tuple(dict.fromkeys((*self._names, *also)))
 
     def _opened(self) -> ChunkFiles:
         return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
@@ -147,6 +174,7 @@ class _Reading:
         kept = selected_rows(found, stretch, selection)
         if kept is None:
             return 0
+        self._check(kept)
         if kept is found:
             return end - start
         count = len(next(iter(kept.values())))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tickplant.derive.calendars import sessions_of
 from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.registry import channels_of
+from tickplant.engine.calendar_watch import CalendarWatch
 from tickplant.engine.client_sockets import check_exposed
 from tickplant.engine.core import Engine
 from tickplant.engine.core import warm_up as warm_up_core
@@ -76,6 +77,7 @@ class EngineProcess:
         self._rebuilds = 0
         config = spec.config
         self._settings = settings_of(spec, own)
+        self._calendars = CalendarWatch(self._settings.sessions)
         for address in (config.publish, requests_address(config)):
             check_exposed(address, insecure=config.insecure)
 
@@ -188,6 +190,7 @@ class EngineProcess:
             "age_published_s": self._engine.ages.sum_s,
             **self._outputs.counters(),
             **self._own.counters(),
+            **self._calendars.counters(),
         }
 
     def accounts(self) -> list[Account]:

@@ -181,6 +181,10 @@ class BookStates(ABC):
         books = self._books
         return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
 
+    def evicted(self) -> list[int]:
+        """Ids of the books that are not all that the records say since their last CLEAR."""
+        return np.flatnonzero(self._books["evicted"]).tolist()
+
     @abstractmethod
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""

@@ -8,6 +8,7 @@ of two the newer one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from tickplant.records.layouts import BBO, Side
 Records = NDArray[np.void]
 
 
+MAX_LEVELS: Final = 20_000
+"""What a side holds unless something else is said."""
+
+
 class MarketBooks:
     """Books by level and books of orders. Ticks without orders pass the kernel of levels alone.
 
@@ -31,7 +36,7 @@ class MarketBooks:
         matching: likewise.
     """
 
-    def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
+    def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
         self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`

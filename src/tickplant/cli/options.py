@@ -158,6 +158,14 @@ def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
     return data_dir.resolve()
 
 
+def max_levels_of(file: Path | None, data_dir: Path | None) -> int:
+    """What the books of the engines hold a side, the fewest of them; with --data alone, what they do unless told."""
+    from tickplant.runtime.config import EngineConfig  # noqa: PLC0415  # as `load_config`
+
+    engines = {} if file is None and data_dir is not None else load_config(file).engines
+    return min((one.max_levels for one in engines.values()), default=EngineConfig().max_levels)
+
+
 def own_places(file: Path | None, data_dir: Path | None) -> dict[str, str]:
     """Places of the user's own indicators in the configuration that a command means; none with --data alone."""
     from tickplant.derive.own_places import placed  # noqa: PLC0415

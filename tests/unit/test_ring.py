@@ -201,6 +201,30 @@ def test_strided_and_read_only_records_are_published_as_they_look(ring: Ring) ->
     assert seqs(consumer.read(10)) == [100, 101, 104, 102, 100]
 
 
+def test_memory_of_a_read_is_used_again_once_nobody_refers_to_it_and_not_before(ring: Ring) -> None:
+    with ring.producer() as producer, ring.consumer("reader", Mode.LOSSY, start=100) as reader:
+        held: list[NDArray[np.int64]] = []
+        for _ in range(40):
+            first = producer.position
+            producer.publish(ticks(first, 3))
+            held.append(reader.read(3)["seq"][1:])  # a view of a view, and all that is left of the read
+        assert [int(view[0]) for view in held] == list(range(101, 100 + 3 * 40, 3))
+        places = {view.ctypes.data for view in held}
+        assert len(places) == 40
+        held.clear()
+        for _ in range(40):
+            producer.publish(ticks(producer.position, 3))
+            records = reader.read(3)
+            places.add(records["seq"][1:].ctypes.data)
+        assert seqs(records) == [producer.position - 3 + at for at in range(3)]
+        assert len(places) <= 42
+
+
+def test_records_in_rows_are_refused(ring: Ring) -> None:
+    with ring.producer() as producer, pytest.raises(RingError, match=r"records of shape \(2, 2\) do not fit it"):
+        producer.publish(ticks(100, 4).reshape(2, 2))
+
+
 def test_records_of_another_dtype_are_refused(ring: Ring) -> None:
     with pytest.raises(RingError, match="do not fit it"):
         ring.producer().publish(np.zeros(1, BAR))

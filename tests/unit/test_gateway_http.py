@@ -43,7 +43,7 @@ def run(
     """A test in the event loop."""
 
     async def all_of_it() -> None:
-        async with asyncio.timeout(20), gateway_app(folder, data_dir, **options) as app, app.client() as client:
+        async with asyncio.timeout(90), gateway_app(folder, data_dir, **options) as app, app.client() as client:
             await test(app, client)
 
     asyncio.run(all_of_it())

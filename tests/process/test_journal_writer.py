@@ -16,7 +16,7 @@ from callers import Callers
 from children import start_child
 from made_records import make_records, make_ticks
 from numpy.typing import NDArray
-from plant_process import wait_for
+from plant_process import state_of, wait_for
 from remains import ring_name
 
 from tickplant.records.layouts import Schema
@@ -139,10 +139,6 @@ def test_records_are_durable_soon_without_any_more_coming(bench: Bench) -> None:
         producer.publish(ticks, timeout_s=DEADLINE_S)
         bench.wait_until_counted("ten records", lambda counters: counters["records"] == 10)
         assert bench.stored().tobytes() == ticks.tobytes()
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zmq
 from engine_process import EngineProcess, Market, engine
-from plant_process import free_port, wait_for
+from plant_process import free_port, state_of, wait_for
 
 import tickplant
 from tickplant import wire
@@ -312,7 +312,7 @@ def test_an_overrun_engine_mistrusts_its_books_and_tells_every_topic(tmp_path: P
             running.publish(market.ticks(500))
             running.wait_for_counter("records", 500)
             running.process.send_signal(signal.SIGSTOP)
-            wait_for("the engine to stand still", lambda: "T" in _state(running.process.pid))
+            wait_for("the engine to stand still", lambda: "T" in state_of(running.process.pid))
             for _ in range(8):
                 running.publish(market.ticks(500))
             running.process.send_signal(signal.SIGCONT)
@@ -329,10 +329,6 @@ def test_an_overrun_engine_mistrusts_its_books_and_tells_every_topic(tmp_path: P
         assert gaps["book"]["price"] == GapCause.OVERRUN
         assert tickplant.fetch_book("binance", "BTCUSDT", address=running.address).stale
         running.wait_for_counter("books_stale", 1)
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_derived_records_do_not_depend_on_how_the_ticks_were_batched(tmp_path: Path) -> None:
@@ -433,7 +429,7 @@ def test_an_idle_engine_sleeps(running: EngineProcess) -> None:
 
     running.told()
     before, reports = slept(), 0
-    wait_for("it to sleep", lambda: _state(running.process.pid) in "SD")
+    wait_for("it to sleep", lambda: state_of(running.process.pid) in "SD")
     while reports < 10:
         reports += len(wait_for("heartbeats", running.told))
     assert slept() - before < 20 * reports, "a handful of wake-ups for each report"

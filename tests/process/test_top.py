@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plant_process import PlantProcess, plant, tickplant, wait_for
+from plant_process import PlantProcess, plant, state_of, tickplant, wait_for
 from pty_terminal import Terminal
 
 from tickplant.plant.figures import STAGES
@@ -100,7 +100,7 @@ def test_a_plant_that_hangs_and_one_that_ends_are_said_to_be_so(running: PlantPr
             again.wait_until_up()
             wait_for("the next plant", lambda: sees(shown, "healthy"))
             shown.press("\x1a")  # Ctrl-Z
-            wait_for("it to stand still", lambda: is_stopped(shown.process.pid))
+            wait_for("it to stand still", lambda: state_of(shown.process.pid) == "T")
             shown.read()
             expect_left(shown)
             os.kill(shown.process.pid, signal.SIGCONT)
@@ -109,10 +109,6 @@ def test_a_plant_that_hangs_and_one_that_ends_are_said_to_be_so(running: PlantPr
             assert shown.end() == 0
             expect_left(shown)
             assert again.stop() == 0
-
-
-def is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def test_without_a_terminal_or_a_plant_it_says_so(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ def relay(*words: str | Path, says: bytes) -> Iterator[None]:
         process.communicate(timeout=DEADLINE_S)
 
 
+def state_of(pid: int) -> str:
+    """The letter that the kernel gives to what a process does: R, S, D, T, …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def shared_memory() -> set[str]:
     """Segments of any plant on this machine."""
     return {path.name for path in Path("/dev/shm").glob("tickplant-*")}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from plant_process import wait_for
 
@@ -157,14 +158,18 @@ def test_a_start_that_is_called_off_leaves_no_process(server: ForkServer, reaped
 
 @pytest.fixture
 def reaped() -> Callable[[], int]:
-    """The exit code of the next child of this process that nobody else waits for."""
+    """The exit code of the next child of this process that nobody else waits for.
+
+    Not of one that was there before: what a server of another test had under way is killed with it, and is inherited.
+    """
+    before = {child.pid for child in psutil.Process().children()}
 
     def reap() -> int:
         return os.waitstatus_to_exitcode(wait_for("a stranger", stranger)[1])
 
     def stranger() -> tuple[int, int] | None:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
-        return (ended.si_pid, ended.si_status) if ended else None
+        return (ended.si_pid, ended.si_status) if ended and ended.si_pid not in before else None
 
     return reap
 

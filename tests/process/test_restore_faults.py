@@ -58,7 +58,7 @@ def kill_engine(running: PlantProcess) -> int:
 def wait_until_rebuilt(running: PlantProcess, dead: int) -> None:
     def rebuilt() -> bool:
         now = counters(running)
-        return now["pid"] not in (0, dead) and now.get("rebuilds") == 1 and now["rebuilding"] == 0
+        return now["pid"] not in (0, dead) and now.get("rebuilds", 0) >= 1 and now["rebuilding"] == 0
 
     wait_for("the engine to be back", rebuilt)
 
@@ -66,10 +66,15 @@ def wait_until_rebuilt(running: PlantProcess, dead: int) -> None:
 def expect_exact_books(running: PlantProcess, *, or_stale: bool = False) -> None:
     """Each live book is the stored one of the same moment."""
     for symbol in SYMBOLS:
-        live = tp.fetch_book("binance", symbol, address=running.publish)
-        if or_stale and live.stale:
+
+        def fetched(symbol: str = symbol) -> tp.Book | None:
+            book = tp.fetch_book("binance", symbol, address=running.publish)
+            return book if or_stale or not book.stale else None
+
+        # An engine that stands still for a second is overrun in so small a ring, and is live again by itself.
+        live = wait_for(f"a live book of {symbol}", fetched)
+        if live.stale:
             continue
-        assert not live.stale
 
         def stored(symbol: str = symbol, live: tp.Book = live) -> bool:
             book = Store(running.data_dir).book("binance", symbol, live.ts_recv)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
+from tickplant.books.book_samples import BookSamples
 from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, Flag, GapCause, Kind, Side
@@ -118,8 +119,8 @@ class BookStates(ABC):
         self._runs.sides = grown(self._runs.sides, new)
         k.reset(self._books[old:])
 
-    def apply(self, ticks: Records) -> Records:
-        """Fold TICK records, in stored order, into the books.
+    def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
 
         Returns:
             BBO records in the order of their causes, `seq` 0: one wherever, at the end of an atomic event, one of the
@@ -131,11 +132,17 @@ class BookStates(ABC):
         parts = []
         position = 0
         while True:
-            position, written, reason = self._fold(ticks, position)
+            if samples is None:
+                position, written, reason = self._fold(ticks, position)
+            else:
+                position, written, reason = self._sample(ticks, position, samples)
             if written:
                 parts.append(joined([self._out[:written]], BBO))
             if reason == k.DONE:
                 return parts[0] if len(parts) == 1 else joined(parts, BBO) if parts else NOTHING
+            if samples is not None and reason == k.SAMPLES_FULL:
+                samples.make_room()
+                continue
             tick = ticks[position]
             if reason == k.SIDE_FULL:
                 self._runs.grow(int(tick["instrument"]), int(tick["side"]) - 1)
@@ -144,13 +151,13 @@ class BookStates(ABC):
             elif reason != k.OUTPUT_FULL:
                 self._make_room()
 
+    def prepare_to_sample(self) -> None:
+        """Compile, or load, the kernel that takes samples."""
+        self._sample(NO_TICKS, 0, BookSamples())
+
     def is_stale(self, instrument_id: int) -> bool:
         """Whether the book is out of sync, or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
-
-    def is_consistent(self, instrument_id: int) -> bool:
-        """Whether the book is in sync, and no atomic event is under way."""
-        return not self.is_stale(instrument_id) and not self._books[instrument_id]["inside"]
 
     def is_described(self, instrument_id: int) -> bool:
         """Whether any record has said something of the book."""
@@ -174,17 +181,13 @@ class BookStates(ABC):
         books = self._books
         return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
 
+    def evicted(self) -> list[int]:
+        """Ids of the books that are not all that the records say since their last CLEAR."""
+        return np.flatnonzero(self._books["evicted"]).tolist()
+
     @abstractmethod
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
-
-    @abstractmethod
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """Write the best levels, at most `depth` a side, to `out`, C-contiguous, shape (n, 3): bids, then asks.
-
-        A row is price, size and number of orders, -1 in a book by level; best first. Returns how many bids and asks
-        there are. Where that is more than n, nothing is written.
-        """
 
     def snapshot(self, instrument_id: int) -> Records:
         """The book as TICK records that, folded into an empty book, give this one, whatever state it is in.
@@ -227,6 +230,10 @@ class BookStates(ABC):
     @abstractmethod
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
         """Run the kernel from `position` on: the position reached, the BBO written to `_out`, and why it stopped."""
+
+    @abstractmethod
+    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
+        """Likewise the kernel that takes samples too."""
 
     def _make_room(self) -> None:
         """Give what a kernel found full, besides sides and instruments, more room."""

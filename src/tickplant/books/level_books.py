@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
+from tickplant.books.book_samples import BookSamples, sample_levels
 from tickplant.books.book_states import NO_TICKS, BookStates
-from tickplant.books.level_runs import copy_levels
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
@@ -46,26 +46,21 @@ class Books(BookStates):
         keys, sizes = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
 
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """See `BookStates`."""
-        self.reserve(instrument_id)
-        return self._copy(*self._to_copy(instrument_id, depth, out))
-
-    @cached_property
-    def _copy(self) -> Callable[..., tuple[int, int]]:
-        return direct(copy_levels, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
-
-    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
-        return self._runs.sides, self._runs.keys, self._runs.values, instrument_id, depth, out
-
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        return self._apply(*self._arguments(ticks, position))
+        return self._apply(ticks, position, *self._arguments())
 
     @cached_property
     def _apply(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(k.apply_ticks, *self._arguments(NO_TICKS, 0))
+        return direct(k.apply_ticks, NO_TICKS, 0, *self._arguments())
 
-    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
+    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
+        return self._apply_and_sample(ticks, position, *samples.arguments, *self._arguments())
+
+    @cached_property
+    def _apply_and_sample(self) -> Callable[..., tuple[int, int, int]]:
+        return direct(sample_levels, NO_TICKS, 0, *BookSamples().arguments, *self._arguments())
+
+    def _arguments(self) -> tuple[Any, ...]:
         runs = self._runs
         pools = runs.sides, runs.keys, runs.values
-        return ticks, position, self._books, *pools, self.max_levels, self._out, self._tally
+        return self._books, *pools, self.max_levels, self._out, self._tally

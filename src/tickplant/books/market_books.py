@@ -8,10 +8,12 @@ of two the newer one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_samples import BookSamples
 from tickplant.books.book_states import BookStates
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
@@ -19,6 +21,10 @@ from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
 Records = NDArray[np.void]
+
+
+MAX_LEVELS: Final = 20_000
+"""What a side holds unless something else is said."""
 
 
 class MarketBooks:
@@ -30,7 +36,7 @@ class MarketBooks:
         matching: likewise.
     """
 
-    def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
+    def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
         self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`
@@ -64,18 +70,29 @@ class MarketBooks:
         self.by_level.reserve(instrument_id)
         self.of_orders.reserve(instrument_id)
 
-    def apply(self, ticks: Records) -> Records:
-        """Fold TICK records, in stored order, into the books; returns BBO records as `BookStates.apply` does."""
-        by_level = self.by_level.apply(ticks)
-        if (elsewhere := self.by_level.elsewhere) == self._elsewhere:
+    def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
+
+        Returns BBO records as `BookStates.apply` does.
+        """
+        by_level = self.by_level.apply(ticks, samples)
+        elsewhere = self.by_level.elsewhere
+        if elsewhere == self._elsewhere and not (samples and elsewhere):
             return by_level
         self._elsewhere = elsewhere
-        of_orders = self.of_orders.apply(ticks)
+        if samples:
+            samples.take_again()
+        of_orders = self.of_orders.apply(ticks, samples)
         self.unknown = self.of_orders.news()
         if not len(of_orders) or not len(by_level):
             return of_orders if len(of_orders) else by_level
         both = joined([by_level, of_orders], BBO)
         return both.take(np.argsort(both["source_seq"], kind="stable"))
+
+    def prepare_to_sample(self) -> None:
+        """Compile, or load, the kernels that take samples."""
+        self.by_level.prepare_to_sample()
+        self.of_orders.prepare_to_sample()
 
     def has_orders(self, instrument_id: int) -> bool:
         """Whether the book of an instrument is one of orders."""
@@ -92,14 +109,6 @@ class MarketBooks:
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
         return self._of(instrument_id).levels(instrument_id, side)
-
-    def is_consistent(self, instrument_id: int) -> bool:
-        """Whether the book is in sync, and no atomic event is under way."""
-        return self._of(instrument_id).is_consistent(instrument_id)
-
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """The best levels, as `BookStates.copy_top` writes them."""
-        return self._of(instrument_id).copy_top(instrument_id, depth, out)
 
     def snapshot(self, instrument_id: int) -> Records:
         """The levels of a book, as `BookStates.snapshot` has them."""

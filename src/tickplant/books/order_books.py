@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import order_kernels as k
+from tickplant.books.book_samples import BookSamples, sample_orders
 from tickplant.books.book_states import NO_TICKS, BookStates
-from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, copy_prices
+from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
@@ -89,19 +90,6 @@ class OrderBooks(BookStates):
         keys, places = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, self._prices["size"][places]], axis=1)
 
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """See `BookStates`."""
-        self.reserve(instrument_id)
-        return self._copy(*self._to_copy(instrument_id, depth, out))
-
-    @cached_property
-    def _copy(self) -> Callable[..., tuple[int, int]]:
-        return direct(copy_prices, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
-
-    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
-        runs = self._runs
-        return runs.sides, runs.keys, runs.values, self._prices, instrument_id, depth, out
-
     def orders(self, instrument_id: int, side: Side, levels: int | None = None) -> Records:
         """The orders of one side, dtype QUEUED, best price first and each queue in its order.
 
@@ -131,16 +119,23 @@ class OrderBooks(BookStates):
         return records
 
     def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        return self._apply(*self._arguments(ticks, position))
+        return self._apply(ticks, position, *self._arguments())
 
     @cached_property
     def _apply(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(k.apply_orders, *self._arguments(NO_TICKS, 0))
+        return direct(k.apply_orders, NO_TICKS, 0, *self._arguments())
 
-    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
+    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
+        return self._apply_and_sample(ticks, position, *samples.arguments, *self._arguments())
+
+    @cached_property
+    def _apply_and_sample(self) -> Callable[..., tuple[int, int, int]]:
+        return direct(sample_orders, NO_TICKS, 0, *BookSamples().arguments, *self._arguments())
+
+    def _arguments(self) -> tuple[Any, ...]:
         runs = self._runs
         pools = runs.sides, runs.keys, runs.values, self._prices, self._orders, self._table, self._used
-        return ticks, position, self._books, *pools, self.max_orders, self.matching, self._out, self._tally
+        return self._books, *pools, self.max_orders, self.matching, self._out, self._tally
 
     def _make_room(self) -> None:
         """Twice as many orders; a price more than orders is in use for a moment, and the table is half full at most."""

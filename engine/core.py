@@ -35,7 +35,7 @@ from tickplant.store.stored_states import StateSet
 
 Records = NDArray[np.void]
 
-AGES_EVERY_NS: Final = 10**6
+AGES_EVERY_NS: Final = 10**7
 """Between two looks at how old records are when they are published."""
 
 

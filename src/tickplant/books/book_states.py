@@ -23,7 +23,7 @@ Records = NDArray[np.void]
 NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
 NO_TICKS: Final = np.zeros(0, TICK)
 
-_FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when more than three quarters are used
+_FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when half of it is used
 
 
 class Runs:
@@ -33,13 +33,14 @@ class Runs:
         self.sides = np.zeros((0, 2), SIDE)
         self.keys = np.zeros(4096, np.int64)
         self.values = np.zeros(4096, np.int64)
+        self.hints = np.zeros(4096, np.int32)
         self._used = 0  # of the pools
         self._free: dict[int, list[int]] = {}  # rooms given back, by size
 
     @property
     def memory_bytes(self) -> int:
         """Allocated."""
-        return self.sides.nbytes + self.keys.nbytes + self.values.nbytes
+        return self.sides.nbytes + self.keys.nbytes + self.values.nbytes + self.hints.nbytes
 
     def entries(self, instrument_id: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Keys and values of a side (0 bid, 1 ask), best first, those without a value left out."""
@@ -50,7 +51,7 @@ class Runs:
         return keys[kept], values[kept]
 
     def grow(self, instrument_id: int, side: int) -> None:
-        """Move one side to a room twice as large. Asked for at three quarters full, so bounds on levels bound it."""
+        """Move one side to a room twice as large. Asked for when half of it is used, so bounds on levels bound it."""
         run = self.sides[instrument_id, side]
         base, room, start, count = (int(run[name]) for name in ("base", "room", "start", "count"))
         new_room = max(_FIRST_LEVELS, 2 * room)
@@ -61,6 +62,7 @@ class Runs:
         if room:
             self._free.setdefault(room, []).append(base)
         run["base"], run["room"], run["start"] = new_base, new_room, new_start
+        run["end"] = new_start + count
 
     def _take(self, room: int) -> int:
         """Base of a free room."""
@@ -70,6 +72,7 @@ class Runs:
         if self._used > len(self.keys):
             self.keys = grown(self.keys, 2 * self._used)
             self.values = grown(self.values, 2 * self._used)
+            self.hints = grown(self.hints, 2 * self._used)
         return base
 
 

@@ -67,5 +67,5 @@ class Books(BookStates):
 
     def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
         runs = self._runs
-        pools = runs.sides, runs.keys, runs.values
+        pools = runs.sides, runs.keys, runs.values, runs.hints
         return ticks, position, self._books, *pools, self.max_levels, self._out, self._tally

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.level_runs import empty, set_level
-from tickplant.kernels import kernel
+from tickplant.kernels import borrowed, kernel
 from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, Side, StatusCode
 
 Records = NDArray[np.void]
@@ -172,6 +172,7 @@ def apply_ticks(
     sides: Records,
     keys: Integers,
     sizes: Integers,
+    hints: Integers,
     max_levels: int,
     out: Records,
     tally: Integers,
@@ -185,6 +186,7 @@ def apply_ticks(
         sides: SIDE by instrument id and side (0 bid, 1 ask).
         keys: pool of keys.
         sizes: pool of sizes, parallel to `keys`.
+        hints: pool of hints, likewise.
         max_levels: levels that a side may hold.
         out: BBO records to fill.
         tally: counters, see `TALLY`.
@@ -192,6 +194,8 @@ def apply_ticks(
     Returns:
         The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
     """
+    ticks, books, sides, out = borrowed(ticks), borrowed(books), borrowed(sides), borrowed(out)
+    keys, sizes, hints, tally = borrowed(keys), borrowed(sizes), borrowed(hints), borrowed(tally)
     written = 0
     for i in range(position, len(ticks)):
         tick = ticks[i]
@@ -225,7 +229,7 @@ def apply_ticks(
                     tally[INVALID] += 1
                 else:
                     key = price if which == _BID else -price
-                    evicted = set_level(sides[instrument, which - 1], keys, sizes, key, size, max_levels)
+                    evicted = set_level(sides[instrument, which - 1], keys, sizes, hints, key, size, max_levels)
                     if evicted < 0:
                         return i, written, SIDE_FULL
                     if evicted:

@@ -139,7 +139,7 @@ class OrderBooks(BookStates):
 
     def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
         runs = self._runs
-        pools = runs.sides, runs.keys, runs.values, self._prices, self._orders, self._table, self._used
+        pools = runs.sides, runs.keys, runs.values, runs.hints, self._prices, self._orders, self._table, self._used
         return ticks, position, self._books, *pools, self.max_orders, self.matching, self._out, self._tally
 
     def _make_room(self) -> None:

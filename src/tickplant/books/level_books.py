@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
-from tickplant.books.book_states import NO_TICKS, BookStates
+from tickplant.books.book_states import SCATTERED_TICKS, BookStates
+from tickplant.books.fold_kernels import MOST, fold_levels
 from tickplant.books.level_runs import copy_levels
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
@@ -33,6 +34,7 @@ class Books(BookStates):
             raise ValueError(f"max_levels is {max_levels}; a side holds at least one level")
         self.max_levels = max_levels
         super().__init__(k.TALLY)
+        self._words[MOST] = max_levels
 
     @property
     def elsewhere(self) -> int:
@@ -58,14 +60,7 @@ class Books(BookStates):
     def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
         return self._runs.sides, self._runs.keys, self._runs.values, instrument_id, depth, out
 
-    def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        return self._apply(*self._arguments(ticks, position))
-
     @cached_property
-    def _apply(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(k.apply_ticks, *self._arguments(NO_TICKS, 0))
-
-    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
-        runs = self._runs
-        pools = runs.sides, runs.keys, runs.values, runs.hints
-        return ticks, position, self._books, *pools, self.max_levels, self._out, self._tally
+    def fold(self) -> Callable[[Records, int], int]:
+        """See `BookStates`."""
+        return direct(fold_levels, SCATTERED_TICKS, 0)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.level_runs import empty, set_level
-from tickplant.kernels import borrowed, kernel
+from tickplant.kernels import inlined, kernel
 from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, Side, StatusCode
 
 Records = NDArray[np.void]
@@ -45,7 +45,7 @@ BOOK: Final = np.dtype(
 )
 """One book: what was last said about it, and in which state it is."""
 
-# Why `apply_ticks` stopped.
+# Why the folding stopped.
 DONE: Final = 0
 OUTPUT_FULL: Final = 1  # empty `out` and go on
 SIDE_FULL: Final = 2  # give the side of the record at `position` more room and go on
@@ -164,7 +164,7 @@ def note(book: Any, tick: Any) -> bool:
     return True
 
 
-@kernel
+@inlined
 def apply_ticks(
     ticks: Records,
     position: int,
@@ -194,8 +194,6 @@ def apply_ticks(
     Returns:
         The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
     """
-    ticks, books, sides, out = borrowed(ticks), borrowed(books), borrowed(sides), borrowed(out)
-    keys, sizes, hints, tally = borrowed(keys), borrowed(sizes), borrowed(hints), borrowed(tally)
     written = 0
     for i in range(position, len(ticks)):
         tick = ticks[i]

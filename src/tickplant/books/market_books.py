@@ -7,14 +7,17 @@ of two the newer one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.book_states import BookStates
+from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
+from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
+from tickplant.kernels import direct
 from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
@@ -33,8 +36,8 @@ class MarketBooks:
     def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
-        self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`
-        self._elsewhere = 0
+        self._address = self.by_level.address
+        self._both = False  # from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
@@ -66,16 +69,45 @@ class MarketBooks:
 
     def apply(self, ticks: Records) -> Records:
         """Fold TICK records, in stored order, into the books; returns BBO records as `BookStates.apply` does."""
-        by_level = self.by_level.apply(ticks)
-        if (elsewhere := self.by_level.elsewhere) == self._elsewhere:
-            return by_level
-        self._elsewhere = elsewhere
-        of_orders = self.of_orders.apply(ticks)
-        self.unknown = self.of_orders.news()
+        result = self._fold(ticks, self._address)
+        if result == 0:
+            return NOTHING
+        if self._both:
+            if result == SAID_ORDERS:
+                return self.of_orders.said()
+            if result == SAID_LEVELS:
+                return self.by_level.said()
+        elif 0 < result < HAS_ORDERS:
+            return self.by_level.said()
+        return self._finish(ticks, result)
+
+    def _finish(self, ticks: Records, result: int) -> Records:
+        """What `apply` returns where the kernel has stopped, where both have something to say, and the first time."""
+        if result < -IN_ORDERS:
+            by_level, of_orders = self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS)
+        elif result > 0 and self._both:
+            by_level, of_orders = self.by_level.said(), self.of_orders.said()
+        else:
+            by_level = self.by_level.finish(ticks, result)
+            if not self.by_level.elsewhere:
+                return by_level
+            of_orders = self.of_orders.apply(ticks)
+            if not self._both:
+                self._both = True
+                self.of_orders.fold_behind(self.by_level.address)
+                self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
         if not len(of_orders) or not len(by_level):
             return of_orders if len(of_orders) else by_level
         both = joined([by_level, of_orders], BBO)
         return both.take(np.argsort(both["source_seq"], kind="stable"))
+
+    @cached_property
+    def _fold(self) -> Callable[[Records, int], int]:
+        return self.by_level.fold
+
+    def news(self) -> list[Unknown]:
+        """See `OrderBooks.news`."""
+        return self.of_orders.news() if self._both else []
 
     def has_orders(self, instrument_id: int) -> bool:
         """Whether the book of an instrument is one of orders."""

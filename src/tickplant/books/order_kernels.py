@@ -37,7 +37,7 @@ from tickplant.books.order_queues import (
     shrink,
 )
 from tickplant.books.order_table import find
-from tickplant.kernels import borrowed, inlined, kernel
+from tickplant.kernels import inlined
 from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, OrderFlag, Side, StatusCode
 
 Records = NDArray[np.void]
@@ -237,7 +237,7 @@ def refresh_orders(
     return say(book, bid_price, bid_size, ask_price, ask_size, flags)
 
 
-@kernel
+@inlined
 def apply_orders(
     ticks: Records,
     position: int,
@@ -277,9 +277,6 @@ def apply_orders(
     Returns:
         The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
     """
-    sides, keys, places, hints = borrowed(sides), borrowed(keys), borrowed(places), borrowed(hints)
-    prices, ticks, books, out = borrowed(prices), borrowed(ticks), borrowed(books), borrowed(out)
-    orders, table, used, tally = borrowed(orders), borrowed(table), borrowed(used), borrowed(tally)
     written = 0
     for i in range(position, len(ticks)):
         tick = ticks[i]

@@ -163,10 +163,13 @@ class BookStates(ABC):
             elif result == -k.NEW_INSTRUMENT:
                 self.reserve(int(ticks[position]["instrument"]))
             elif result == -k.SIDE_FULL:
+                keys = self._runs.keys
                 self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
+                if self._runs.keys is not keys:
+                    self._note_addresses()
             else:
                 self._make_room()
-            self._note_addresses()
+                self._note_addresses()
             result = self.fold(ticks, self.address)
         return joined([*parts, self.said()], BBO) if parts else self.said()
 
@@ -174,6 +177,7 @@ class BookStates(ABC):
         """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
         self._out = np.empty(_OUT_RECORDS, BBO)
         self._begin = self._words[m.OUT_BEGIN] = 0
+        self._words[m.OUT], self._words[m.OUT_END] = self._out.ctypes.data, len(self._out)
 
     def _note_addresses(self) -> None:
         """Tell the kernels where the arrays are now."""
@@ -183,7 +187,6 @@ class BookStates(ABC):
             array.ctypes.data for array in (runs.sides, runs.keys, runs.values)
         )
         words[m.HINTS], words[m.POOL] = runs.hints.ctypes.data, len(runs.keys)
-        words[m.OUT], words[m.OUT_END] = self._out.ctypes.data, len(self._out)
         words[m.TALLY_AT] = self._tally.ctypes.data
 
     def is_stale(self, instrument_id: int) -> bool:

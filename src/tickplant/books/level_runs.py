@@ -105,10 +105,14 @@ def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
 
 
 @inlined
-def find(side: Any, keys: Integers, hints: Integers, key: int) -> Any:
-    """First entry of a run whose key is >= `key`, or its end."""
-    home = home_of(side, key)
-    at: Any = np.int64(hints[home])
+def guess(side: Any, hints: Integers, key: int) -> Any:
+    """Where a key was last, to be handed to `find`: it may be anywhere by now."""
+    return np.int64(hints[home_of(side, key)])
+
+
+@inlined
+def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
+    """First entry of a run whose key is >= `key`, or its end. `at` is a `guess`, which any number may be."""
     start, end = side["start"], side["end"]
     if start <= at < end and keys[np.uint64(at)] == key:
         return at
@@ -120,7 +124,7 @@ def find(side: Any, keys: Integers, hints: Integers, key: int) -> Any:
             at += np.int64(keys[first + np.uint64(i)] < key)
     else:
         at = lower_bound(keys, start, end, key)
-    hints[home] = at
+    hints[home_of(side, key)] = at
     side["last"] = at
     return at
 
@@ -309,9 +313,11 @@ def copy_levels(
 
 
 @inlined
-def set_level(side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int) -> int:
-    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
-    at: Any = find(side, keys, hints, key)
+def set_guessed(
+    side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int, at: int
+) -> int:
+    """As `set_level`, given a `guess` of the place, which a caller that knows the key early has loaded early."""
+    at = find(side, keys, hints, key, at)
     if at < side["end"] and keys[np.uint64(at)] == key:
         change(side, sizes, at, size)
     elif size == 0:
@@ -322,3 +328,9 @@ def set_level(side: Any, keys: Integers, sizes: Integers, hints: Integers, key: 
         drop_worst(side, keys, sizes)
         return 1
     return 0
+
+
+@inlined
+def set_level(side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int) -> int:
+    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
+    return set_guessed(side, keys, sizes, hints, key, size, max_levels, guess(side, hints, key))

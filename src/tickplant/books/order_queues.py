@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_runs
-from tickplant.books.level_runs import UNBOUNDED, change, copy_levels, empty, insert, set_level
+from tickplant.books.level_runs import UNBOUNDED, change, copy_levels, empty, guess, insert, set_level
 from tickplant.books.order_table import find, forget, remember
 from tickplant.kernels import inlined, kernel
 
@@ -75,7 +75,7 @@ def price_at(
 ) -> int:
     """Slot of a price, made without orders where there is none; 0: the side's run has no room for it."""
     run = sides[instrument, side]
-    at: Any = level_runs.find(run, keys, hints, key)
+    at: Any = level_runs.find(run, keys, hints, key, guess(run, hints, key))
     known = at < run["end"] and keys[at] == key
     if known and places[at] != 0:
         found: int = places[at]

@@ -53,6 +53,7 @@ TEN: Final = (
 SERIES: Final[dict[str, tuple[str, ...]]] = {
     "books, bars": (),
     "and depth-10.book_1s": ("depth-10.book_1s",),
+    "and depth-10.book_100ms": ("depth-10.book_100ms",),
     "and ten indicators": TEN,
 }
 """What is timed, by how it is called."""

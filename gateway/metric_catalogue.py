@@ -93,6 +93,11 @@ METRICS: Final[dict[str, Metric]] = {
     "engine_own_rows_total": Metric("counter", _counted("series"), "Rows that a user's indicator was given."),
     "engine_own_cpu_ns_total": Metric("counter", _counted("series"), "CPU that a user's indicator took, ns."),
     "engine_own_left_out": Metric("gauge", _counted("series"), "A user's indicator that is left out."),
+    "engine_calendar_days": Metric(
+        "gauge",
+        _counted("calendar"),
+        "Days until the last session of a calendar; negative after it.",
+    ),
     "writer_records_total": Metric("counter", _counted(), "Records made durable."),
     "writer_stored_bytes_total": Metric("counter", _counted(), "Bytes written."),
     "writer_flushes_total": Metric("counter", _counted(), "Writes made durable."),
@@ -163,6 +168,7 @@ COUNTED: Final[dict[str, dict[str, str]]] = {
         "own_rows": "engine_own_rows_total",
         "own_cpu_ns": "engine_own_cpu_ns_total",
         "own_left_out": "engine_own_left_out",
+        "calendar_days": "engine_calendar_days",
         "age_published": "stage_plant_seconds",
     },
     "writer": {

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from tickplant.client.book_request import Book
+from tickplant.derive.series import unknown_series
 from tickplant.gateway.answers import (
     CoverageAnswer,
     CoverageDay,
@@ -128,8 +129,7 @@ async def history(
 def _check_series(store: Store, name: str) -> None:
     store.series.reload()
     if name not in store.series.names:
-        there = ", ".join(store.series.names[:20]) or "none"
-        raise bad("series", f"the store has no {name[:128]!r}; there is {there}")
+        raise bad("series", unknown_series(name, store.series.names))
 
 
 def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:

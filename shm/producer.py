@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import RingError
 from tickplant.kernels import direct
-from tickplant.shm import protocol
+from tickplant.shm import calls, protocol
 from tickplant.shm.atomics import Words
 from tickplant.shm.doorbell import Bells
 from tickplant.shm.layout import CURSOR, DROPPED, FULL_WAITS
@@ -26,8 +26,6 @@ FIRST_PAUSE_S: Final = 20e-6
 LONGEST_PAUSE_S: Final = 1e-3
 TURN_S: Final = 0.1  # without room, before whoever publishes has to see to something else
 
-_WORD: Final = np.dtype(np.int64)
-
 
 class Producer:
     """The one producer of a ring, as long as it holds the lock. Not for use by several threads at once."""
@@ -36,7 +34,9 @@ class Producer:
         self.name = name
         self._dtype = dtype
         self._words = words
-        self._publish = direct(protocol.publish, words, words, 0)
+        self._place, self._size = calls.place_of(words), len(words)
+        self._publish = direct(calls.publish_at, 0, 0, calls.ANY_RECORDS, 0, 0)
+        self._strides = (dtype.itemsize,)
         self._bells = bells
         self._lock: Lock | None = lock
 
@@ -66,34 +66,40 @@ class Producer:
             return 0
         if records.dtype != self._dtype:
             raise RingError(f"records of {records.dtype} do not fit it: it holds {self._dtype}", segment=self.name)
-        try:
-            source = np.frombuffer(records, _WORD)
-        except ValueError:  # a strided or reversed view
-            source = np.frombuffer(np.ascontiguousarray(records), _WORD)
-        return self.publish_words(source, count, timeout_s=timeout_s)
+        if records.strides != self._strides:
+            records = self._in_one_piece(records)
+        # Nearly always all is done by now. A second method for that, `publish_words`, would cost as much as the kernel.
+        if self._lock is None:
+            raise self._closed()
+        outcome = self._publish(self._place, self._size, records, count, 0)
+        return outcome if outcome == count else self._go_on(records, outcome, count, timeout_s)
 
     def publish_words(self, source: Words, count: int, *, timeout_s: float | None = 0.0) -> int:
         """As `publish`, of `count` records as words, which nobody checks: flat, contiguous, of this ring's records."""
         if self._lock is None:
-            raise RingError("its producer is closed", segment=self.name)
+            raise self._closed()
+        outcome = self._publish(self._place, self._size, source, count, 0)
+        return outcome if outcome == count else self._go_on(source, outcome, count, timeout_s)
+
+    def _go_on(self, source: calls.Records, outcome: int, count: int, timeout_s: float | None) -> int:
+        """Ring whoever the first step says is asleep, and publish what that step had no room for."""
         done = 0
-        while True:
-            outcome = self._publish(self._words, source, done)
+        while outcome:
             if outcome > COUNT_MASK:
                 self._bells.ring(outcome >> COUNT_BITS)
             done += outcome & COUNT_MASK
             if done == count:
                 return done
-            if outcome == 0:
-                return self._publish_slowly(source, done, count, timeout_s)
+            outcome = self._publish(self._place, self._size, source, count, done)
+        return self._publish_slowly(source, done, count, timeout_s)
 
-    def _publish_slowly(self, source: Words, done: int, count: int, timeout_s: float | None) -> int:
+    def _publish_slowly(self, source: calls.Records, done: int, count: int, timeout_s: float | None) -> int:
         """Go on publishing whenever there is room, without burning a core, until all is done or time is up."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         protocol.count_up(self._words, FULL_WAITS, 1)
         turns, pause_s = FULL_TURNS, FIRST_PAUSE_S
         while done < count:
-            outcome = self._publish(self._words, source, done)
+            outcome = self._publish(self._place, self._size, source, count, done)
             if outcome:
                 done += outcome & COUNT_MASK
                 self._bells.ring(outcome >> COUNT_BITS)
@@ -148,3 +154,12 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _in_one_piece(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Records of a strided or reversed view, copied; what is contiguous, as it is."""
+        if records.ndim != 1:
+            raise RingError(f"records of shape {records.shape} do not fit it: it takes one row", segment=self.name)
+        return np.ascontiguousarray(records)
+
+    def _closed(self) -> RingError:
+        return RingError("its producer is closed", segment=self.name)

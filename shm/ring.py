@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.shm import layout, protocol
+from tickplant.kernels import direct
+from tickplant.shm import calls, layout, protocol
 from tickplant.shm.consumer import Consumer
 from tickplant.shm.doorbell import Bells, Doorbell
 from tickplant.shm.producer import Producer
@@ -188,11 +189,12 @@ def prepare_kernels() -> None:
     protocol.take_over(words)
     protocol.join(words, base, layout.LOSSY, 0)
     protocol.resume(words, base)
-    protocol.publish(words, record, 0)
+    place, size = calls.place_of(words), len(words)
+    direct(calls.publish_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, 1, 0)
     protocol.room(words)
     protocol.count_up(words, layout.DROPPED, 0)
     protocol.spin(words, base, 1)
-    protocol.read(words, record, base)
+    direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, base, 1)
     protocol.commit(words, base, 0)
     protocol.fall_asleep(words, base)
     protocol.wake_up(words, base)

@@ -128,8 +128,9 @@ def test_a_gateway_that_sends_not_even_heartbeats_is_left(tmp_path: Path) -> Non
     spec = {"recording": str(file), "recording_per_s": 20_000, "loop": True, "faults": faults}
     with sim_process(venue="databento", **spec) as sim:
         source = Live(ws_url=f"tcp://{sim.host}:{sim.port}")
-        with feed_process(tmp_path, source, stall_s=0.5, **FEED) as feed:
-            feed.wait_for("another session", lambda: causes(feed) == [GapCause.DISCONNECT] and is_whole(feed))
+        with feed_process(tmp_path, source, stall_s=1.0, **FEED) as feed:
+            # On a busy machine a session after the first one may seem silent too.
+            feed.wait_for("another session", lambda: set(causes(feed)) == {GapCause.DISCONNECT} and is_whole(feed))
             assert feed.stop() == 0
             expect_runs(feed)
 

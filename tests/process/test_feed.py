@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from feed_process import FeedProcess, feed_process
+from plant_process import free_port
 from sim_process import SimProcess, sim_process
 from stuck_pipe import fill
 from ws_server import trade, ws_server
@@ -35,12 +35,6 @@ MARKET = {"symbols": SYMBOLS, "messages_per_s": 2000, "depth_levels": 100}
 
 def live(sim: SimProcess) -> Live:
     return Live(ws_url=sim.ws_url, rest_url=sim.rest_url)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def recorded(feed: FeedProcess, *kinds: Kind) -> int:
@@ -185,10 +179,10 @@ def test_a_venue_that_dies_is_waited_for_and_subscribed_to_again(tmp_path: Path)
         feed.wait_for("the first trades", lambda: recorded(feed, Kind.TRADE) > 100)
         sim.process.kill()
         feed.wait_for("the loss to be recorded", lambda: StatusCode.DISCONNECTED in statuses(feed))
+        before = recorded(feed, Kind.TRADE)
+        clears = recorded(feed, Kind.CLEAR)
         with sim_process(**MARKET, port=port):
             feed.wait_for("the connection", lambda: statuses(feed)[-1] is StatusCode.CONNECTED)
-            before = recorded(feed, Kind.TRADE)
-            clears = recorded(feed, Kind.CLEAR)
             feed.wait_for("trades again", lambda: recorded(feed, Kind.TRADE) > before + 100)
             feed.wait_for("books again", lambda: recorded(feed, Kind.CLEAR) >= clears + 2)
             assert feed.stop() == 0
@@ -262,7 +256,7 @@ def test_a_connection_that_falls_silent_is_replaced(tmp_path: Path) -> None:
     with ws_server() as (address, *_):
         source = Live(ws_url=f"{address}/silence", rest_url=address.replace("ws://", "http://"))
         with feed_process(tmp_path, source, channels=("trade",), stall_s=1.0) as feed:
-            feed.wait_for("a second connection", lambda: statuses(feed).count(StatusCode.CONNECTED) == 2)
+            feed.wait_for("a second connection", lambda: statuses(feed).count(StatusCode.CONNECTED) >= 2)
             assert feed.stop() == 0
             lost = [line["reason"] for line in feed.log() if line["event"] == "connection lost"]
             assert lost[0].startswith("silent for")
@@ -288,6 +282,12 @@ def gaps_on(feed: FeedProcess, flag: Flag) -> list[Any]:
     return list(gaps[(gaps["price"] == GapCause.RING_FULL) & (gaps["flags"] & flag != 0)])
 
 
+def fetched_again(feed: FeedProcess) -> bool:
+    """Whether a book begins behind a gap that has ended one."""
+    begins = feed.of_kind(Kind.CLEAR)["seq"]
+    return bool((begins > min(gap["seq"] for gap in gaps_on(feed, Flag.ON_BOOK))).any())
+
+
 def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_gap(tmp_path: Path) -> None:
     with (
         sim_process(**MARKET) as sim,
@@ -298,8 +298,7 @@ def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_ga
         feed.wait_for("drops", lambda: feed.counters.get("ring_dropped", 0) > 500)
         feed.reading = True
         feed.wait_for("gaps", lambda: gaps_on(feed, Flag.ON_BOOK) and gaps_on(feed, Flag.ON_TRADE))
-        clears = recorded(feed, Kind.CLEAR)
-        feed.wait_for("the books to be fetched again", lambda: recorded(feed, Kind.CLEAR) > clears)
+        feed.wait_for("the books to be fetched again", lambda: fetched_again(feed))
         assert feed.stop() == 0
         check_books(feed)
         lost = sum(int(gap["size"]) for gap in feed.of_kind(Kind.GAP) if gap["price"] == GapCause.RING_FULL)
@@ -307,14 +306,14 @@ def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_ga
         for symbol in SYMBOLS:
             (instrument,) = feed.instruments.find("binance", symbol)
             ids = set(trade_ids(feed, symbol))
-            missing = set(range(min(ids), max(ids) + 1)) - ids
             covered: set[int] = set()
             for gap in gaps_on(feed, Flag.ON_TRADE):
                 if gap["instrument"] == instrument.id:
                     between = range(int(gap["order_id"]) + 1, int(gap["venue_seq"]))
                     assert len(between) == gap["size"]
                     covered |= set(between)
-            assert missing == covered
+            # The last of them may be missing too: where the test stands still, the ring is full once more at the end.
+            assert covered == set(range(min(ids), max(ids | covered) + 1)) - ids
 
 
 FULL_DISK = """
@@ -388,7 +387,7 @@ def test_a_second_feed_on_the_same_ring_is_refused_with_the_pid_of_the_first(tmp
         assert first is not None
         try:
             feed.start()
-            assert feed.wait_for_end() == 1
+            assert feed.wait_for_end(others=1) == 1
             assert any(str(first.pid) in line for line in feed.errors.read_text().splitlines() if line[:1] != "{")
         finally:
             first.kill()

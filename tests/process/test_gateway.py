@@ -106,7 +106,7 @@ def test_it_answers_from_engine_store_and_supervisor(running: Running) -> None:
     ]
 
 
-MAY_LACK = {"capture_lost", "clients_cut", "own_rows", "own_cpu_ns", "own_left_out"}
+MAY_LACK = {"capture_lost", "clients_cut", "own_rows", "own_cpu_ns", "own_left_out", "calendar_days"}
 """Counters that a process reports only where there is something to count."""
 
 
@@ -134,17 +134,18 @@ def test_metrics_have_every_counter_and_stage_of_a_plant(running: Running) -> No
 
 
 def read(running: Running, topics: str, reader: StreamReader, until: Callable[[], bool]) -> None:
-    """Read a stream until something has come, or the connection breaks."""
+    """Read a stream until something has come."""
     headers = {"last-event-id": reader.cursor} if reader.cursor else {}
     url = f"{running.address}/api/v1/stream?topics={topics}"
     deadline_s = time.monotonic() + DEADLINE_S
-    with contextlib.suppress(httpx.TransportError), httpx.stream("GET", url, headers=headers, timeout=5.0) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=DEADLINE_S) as answer:
         assert answer.status_code == 200
         for part in answer.iter_raw():
             reader.feed(part)
-            assert time.monotonic() < deadline_s
             if until():
                 return
+            assert time.monotonic() < deadline_s
+    raise AssertionError("the stream has ended")
 
 
 def test_a_client_resumes_without_a_hole_when_the_gateway_is_killed(running: Running) -> None:
@@ -397,7 +398,6 @@ def test_a_websocket_gets_the_events_and_may_change_its_topics(tmp_path: Path) -
 
 def test_streams_end_when_the_gateway_does(tmp_path: Path) -> None:
     async def test() -> None:
-        ended = []
         async with served(tmp_path) as (app, _, port):
             app.engine.trade(1, 100)
 
@@ -408,14 +408,10 @@ def test_streams_end_when_the_gateway_does(tmp_path: Path) -> None:
                 ):
                     async for _ in answer.aiter_raw():
                         pass
-                ended.append(True)
 
             reading = [asyncio.ensure_future(read_all()) for _ in range(3)]
             await until(lambda: sum(len(one.members) for one in app.services.hub.streams.values()) == 3)
-            began_s = time.monotonic()
-        await asyncio.wait(reading, timeout=5)
-        assert time.monotonic() - began_s < 3
-        assert all(task.done() for task in reading)
+        await asyncio.gather(*reading)  # each to its regular end: none was cut off
 
     run(test())
 
@@ -423,7 +419,7 @@ def test_streams_end_when_the_gateway_does(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
     async def test() -> None:
-        async with served(tmp_path, stalled_s=0.3, queue_kib=256) as (app, connections, port):
+        async with served(tmp_path, stalled_s=2.0, queue_kib=256) as (app, connections, port):
             app.engine.trade(1, 1)
             stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
             for one in stalled:

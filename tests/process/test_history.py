@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from callers import Callers
 from children import start_child
 from listener import Listener
 from plant_process import DEMO, PlantProcess, plant, status, wait_for
@@ -45,7 +46,7 @@ class Requester:
         self.socket.connect(beside(publish))
 
     def receive(self) -> tuple[wire.Reply, list[bytes]]:
-        assert self.socket.poll(30_000), "no answer"
+        assert self.socket.poll(90_000), "no answer"
         head, *frames = self.socket.recv_multipart()
         return wire.decode_reply(head), frames
 
@@ -137,7 +138,7 @@ def test_a_subscriber_who_slept_for_long_has_lost_nothing(taken: tuple[PlantProc
         begin: dict[str, int] = {}
         reached = dict.fromkeys(TOPICS, 0)
         while any(reached[topic] < until[topic] for topic in TOPICS):
-            message = messages.receive(30.0)
+            message = messages.receive(90.0)
             assert message is not None, f"at {reached} of {until}"
             assert message.kind != "lost", message
             if message.kind == "snapshot":
@@ -198,7 +199,7 @@ def test_a_killed_engine_costs_its_subscribers_no_record(tmp_path: Path) -> None
 
         def take(reached: Callable[[], bool]) -> None:
             while not reached():
-                message = messages.receive(30.0)
+                message = messages.receive(90.0)
                 assert message is not None
                 assert message.kind != "lost", message
                 if message.producer:
@@ -238,6 +239,7 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
     journal.close()
     with zmq.Context() as context, context.socket(zmq.ROUTER) as control, context.socket(zmq.DEALER) as engine:
         addresses = [f"ipc://{tmp_path}/{name}" for name in ("control", "history")]
+        callers = Callers(control)
         control.bind(addresses[0])
         engine.setsockopt(zmq.LINGER, 0)
         engine.connect(addresses[1])
@@ -309,6 +311,9 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
         finally:
             process.kill()
             process.wait()
+        wait_for("the first that it has said", lambda: control.poll(0))
+        wait_for("the last that it has said", callers.gone)
+        callers.close()
         told = []
         while control.poll(0):
             told.append(decode(control.recv_multipart()[1]))

@@ -24,7 +24,7 @@ VICTIM = Path(__file__).parents[1] / "support" / "journal_victim.py"
 def run_victim(*words: str) -> str:
     """Run it to its end."""
     done = subprocess.run(
-        [sys.executable, str(VICTIM), *words], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, str(VICTIM), *words], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from callers import Callers
 from children import start_child
 from made_records import make_records, make_ticks
 from numpy.typing import NDArray
+from plant_process import wait_for
 from remains import ring_name
 
 from tickplant.records.layouts import Schema
@@ -43,6 +45,7 @@ class Bench:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control = self._context.socket(zmq.ROUTER)
         self._control.set(zmq.LINGER, 0)
+        self._callers = Callers(self._control)
         self.address = f"ipc://{tmp_path}/c"
         self._control.bind(self.address)
 
@@ -83,6 +86,7 @@ class Bench:
         code = self.process.wait(DEADLINE_S)
         self.process.stderr.close()
         self.process = None
+        wait_for("the last that it has said", self._callers.gone)
         while self._control.poll(0):
             self.messages.append(decode(self._control.recv_multipart()[1]))
         return code
@@ -94,6 +98,7 @@ class Bench:
     def close(self) -> None:
         if self.process is not None:
             self.end(signal.SIGKILL)
+        self._callers.close()
         self._control.close()
         self._context.term()
         for ring in self.rings.values():
@@ -136,6 +141,10 @@ def test_records_are_durable_soon_without_any_more_coming(bench: Bench) -> None:
         assert bench.stored().tobytes() == ticks.tobytes()
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench) -> None:
     ticks = make_ticks(4000)
     ring = bench.ring(capacity=4096)  # a quarter of it is four chunks: without that one flush would take a chunk
@@ -145,6 +154,7 @@ def test_a_writer_that_is_behind_stores_half_a_ring_with_one_flush(bench: Bench)
         producer.publish(ticks[:10], timeout_s=DEADLINE_S)
         before = bench.wait_until_counted("ten records", lambda counters: counters["records"] == 10)
         bench.process.send_signal(signal.SIGSTOP)
+        wait_for("the writer to stand still", lambda: state_of(bench.process.pid) == "T")
         assert producer.publish(ticks[10:], timeout_s=0) == 3990
         bench.process.send_signal(signal.SIGCONT)
         after = bench.wait_until_counted("all records", lambda counters: counters["records"] == 4000)

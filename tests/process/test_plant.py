@@ -58,8 +58,14 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_stores_what_was
             wait_for("its control socket", (cfg.run_dir(second.plant_id) / "control").exists)
             client = ControlClient(cfg.control_address(cfg.run_dir(second.plant_id)), "test")
             try:
-                assert isinstance(client.request(GetStatus(), timeout_s=DEADLINE_S), Status)
-                wait_for("health", lambda: getattr(client.request(GetStatus()), "healthy", False))
+
+                def status() -> Status:
+                    answer = client.request(GetStatus(), timeout_s=DEADLINE_S)
+                    assert isinstance(answer, Status)
+                    return answer
+
+                status()
+                wait_for("health", lambda: status().healthy)
             finally:
                 client.close()
             second.wait_until_up()
@@ -195,7 +201,7 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
 
         done = tickplant("stop", "-c", running.file)
         assert done.returncode == 0, done.stderr
-        assert running.process.wait(10) == 0
+        assert running.process.wait(DEADLINE_S) == 0
         leaves_nothing(running)
         again = tickplant("stop", "-c", running.file)
         assert again.returncode == 1

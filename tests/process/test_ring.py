@@ -19,7 +19,7 @@ KILLS = 150
 def drive(program: str, directory: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     command = [sys.executable, str(TESTS / program), str(directory), *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, env=os.environ | environment
+        command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | environment
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
 
 
 def open_ws(sim: SimProcess, path: str = "/stream?streams=btcusdt@trade") -> ClientConnection:
-    return connect(sim.ws_url + path, max_size=None, max_queue=None, proxy=None, close_timeout=1.0)
+    return connect(
+        sim.ws_url + path, max_size=None, max_queue=None, proxy=None, close_timeout=1.0, open_timeout=DEADLINE_S
+    )
 
 
 def receive(ws: ClientConnection) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from plant_process import wait_for
 from sim_process import SimProcess, sim_process
 from websockets.sync.client import ClientConnection, connect
 
@@ -25,7 +27,7 @@ from tickplant.sim.templates import Renderer, decimals_of, print_price, print_si
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
 REST = {"binance": "/api/v3", "binance-usdm": "/fapi/v1"}
@@ -76,7 +78,9 @@ def is_snapshot(frame: bytes) -> bool:
 
 
 def open_ws(sim: SimProcess, path: str) -> ClientConnection:
-    return connect(sim.ws_url + path, compression=None, max_size=None, proxy=None, close_timeout=1)
+    return connect(
+        sim.ws_url + path, compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=DEADLINE_S
+    )
 
 
 def receive(ws: ClientConnection, count: int) -> list[bytes]:
@@ -105,12 +109,19 @@ class Client:
         while len(self.frames) < count:
             self.frames.append(self._ws.recv(timeout=DEADLINE_S, decode=False))
 
-    def snapshot(self, sim: SimProcess, venue: str) -> tuple[bytes, int]:
-        """Ask for the book; returns the answer and how many frames had come by then."""
-        answer = sim.get(f"{REST[venue]}/depth?symbol=BTCUSDT&limit=1000")
-        seen = len(self.frames)
-        assert answer.headers["connection"] == "close"
-        return answer.content, seen
+    def snapshot(self, sim: SimProcess, venue: str, place: int) -> tuple[bytes, int]:
+        """Ask for the book; returns the answer and how many frames have come before the play goes on."""
+        request = f"GET {REST[venue]}/depth?symbol=BTCUSDT&limit=1000 HTTP/1.1\r\nHost: {sim.host}\r\n\r\n"
+        with socket.create_connection((sim.host, sim.port), DEADLINE_S) as line, line.makefile("rb") as answer:
+            line.sendall(request.encode())
+            head = dict(
+                field.lower().split(b": ") for field in iter(lambda: answer.readline().strip(), b"") if b": " in field
+            )
+            body = answer.read(int(head[b"content-length"]))
+            # The venue holds the play until this connection is closed, so all that has been sent is what came before.
+            assert head[b"connection"] == b"close"
+            wait_for("the frames before", lambda: len(self.frames) >= place)
+            return body, len(self.frames)
 
     def join(self) -> list[bytes]:
         self._thread.join(DEADLINE_S)
@@ -123,7 +134,7 @@ def play_through(sim: SimProcess, venue: str, recorded: list[bytes]) -> None:
     frames = [frame for frame in recorded if not is_snapshot(frame)]
     with open_ws(sim, f"/stream?streams={ALL}") as ws:
         client = Client(ws, len(frames))
-        assert client.snapshot(sim, venue) == (recorded[place], place)
+        assert client.snapshot(sim, venue, place) == (recorded[place], place)
         assert client.join() == frames
     ledger = sim.ledger()
     assert ledger["source"]["ended"]
@@ -184,8 +195,9 @@ def test_each_futures_path_gets_its_part_of_the_recording(tmp_path: Path) -> Non
     recorded = record(tmp_path / "r.gz", "binance-usdm", snapshot=False)
     trades = [frame for frame in recorded if b'"e":"trade"' in frame]
     others = [frame for frame in recorded if b'"e":"trade"' not in frame]
+    spec: dict[str, Any] = {"recording": str(tmp_path / "r.gz"), "speed": "max", "settle_partial_s": DEADLINE_S}
     with (
-        sim_process(venue="binance-usdm", recording=str(tmp_path / "r.gz"), speed="max") as sim,
+        sim_process(venue="binance-usdm", **spec) as sim,
         open_ws(sim, f"/public/stream?streams={ALL}") as public,
         open_ws(sim, "/market/stream") as market,
     ):

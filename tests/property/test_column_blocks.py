@@ -81,12 +81,14 @@ def test_all_at_once_is_all_of_the_blocks(
 ) -> None:
     asked = Range("feed", Schema.TICK, selection, first or 0, last)
     names = TICK.names or () if columns is None else columns
+    checked = [np.zeros(0, TICK["instrument"])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tickplant.store.whole_reading.PARTS_A_WORKER", 1 if threads else ROWS)
         patch.setattr("tickplant.store.whole_reading.PART_ROWS", part_rows)
         patch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
-        whole = read_whole(store, [asked], names)
-    blocks = list(store.blocks("feed", Schema.TICK, selection, names, first_seq=first or 0, last_seq=last))
+        whole = read_whole(store, [asked], names, lambda part: checked.append(part["instrument"].copy()))
+    every = {*names, "instrument"}
+    blocks = list(store.blocks("feed", Schema.TICK, selection, [*every], first_seq=first or 0, last_seq=last))
     if whole is None:  # no chunk may have any
         assert not blocks
         return
@@ -95,6 +97,9 @@ def test_all_at_once_is_all_of_the_blocks(
         expected = np.concatenate([np.zeros(0, TICK[name]), *(block.columns[name] for block in blocks)])
         assert whole[name].dtype == TICK[name]
         assert whole[name].tobytes() == expected.tobytes()
+    # Threads check the chunks in any order.
+    ids = [np.zeros(0, TICK["instrument"]), *(block.columns["instrument"] for block in blocks)]
+    assert np.array_equal(np.sort(np.concatenate(checked)), np.sort(np.concatenate(ids)))
 
 
 @pytest.mark.parametrize("threads", [False, True])

@@ -37,7 +37,7 @@ LINE = {1: 1, 2: 2, 3: 3, 4: 1, 5: 5}
 NAMES = (
     *("depth-3.book_100ms", "depth_within-5.book_1s", "bid_level-2.book_1s", "ask_level-1.book_250ms"),
     *("price_to_buy-4.book_100ms", "price_to_sell-0.5.book_1s", "book_imbalance-2.book_1s"),
-    *("book_microprice-5.book_100ms", "queue.book_100ms"),
+    *("book_microprice-5.book_100ms", "queue.book_100ms", "book_order_flow-3-2.book_100ms"),
 )
 PATTERNS = ((), ("venue.A*",), ("venue.BBB", "venue.CCC"), ("other.*",))
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import zmq
+from callers import Callers
 from children import start_child
 from remains import ring_name
 
@@ -62,6 +63,7 @@ class FeedProcess:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.set(zmq.LINGER, 0)
+        self._callers = Callers(self._router)
         control = f"ipc://{self.run_dir}/control"
         self._router.bind(control)
         self.spec = FeedSpec(
@@ -130,11 +132,11 @@ class FeedProcess:
         self.process.send_signal(number)
         return self.wait_for_end()
 
-    def wait_for_end(self) -> int:
-        """The exit code, once the process has ended and all it sent has been read."""
+    def wait_for_end(self, *, others: int = 0) -> int:
+        """The exit code, once the process has ended and all it sent has been read; so many others live on."""
         process = self.process
         assert process is not None
-        self.wait_for("the feed to end", lambda: process.poll() is not None)
+        self.wait_for("the feed to end", lambda: process.poll() is not None and self._callers.gone(others))
         self.turn()
         return process.returncode
 
@@ -146,6 +148,7 @@ class FeedProcess:
         self.consumer.close()
         self.ring.unlink()
         self.ring.close()
+        self._callers.close()
         self._router.close()
         self._context.term()
         shutil.rmtree(self.run_dir)

@@ -38,16 +38,28 @@ def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float =
         time.sleep(0.02)
 
 
+FIRST_PORT = 12_000
+WORKERS = 16
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
     """A port whose next one is free as well: PUB and ROUTER stand side by side.
 
-    Taken at random from below the range that the kernel gives to clients, so that nobody else takes it meanwhile.
+    Taken at random from below the range that the kernel gives to clients, so that nobody else takes it meanwhile. Until
+    somebody listens on a port, others would be given it: each test process has ports of its own, and gives one once.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    own = range(FIRST_PORT + 2 * worker, FIRST_PORT + 20_000, 2 * WORKERS)
     while True:
-        port = secrets.randbelow(20_000) + 12_000
+        port = secrets.choice(own)
+        if port in _GIVEN:
+            assert len(_GIVEN) < len(own), "a test process has used up its ports"
+            continue
         with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", port))
             second.bind(("127.0.0.1", port + 1))
+            _GIVEN.add(port)
             return port
 
 
@@ -158,7 +170,7 @@ def status(running: PlantProcess) -> Status:
     """Like `tickplant status`, without a process of its own."""
     client = ControlClient(cfg.control_address(cfg.run_dir(running.plant_id)), "test")
     try:
-        reply = client.request(GetStatus())
+        reply = client.request(GetStatus(), timeout_s=DEADLINE_S)
     finally:
         client.close()
     assert isinstance(reply, Status)

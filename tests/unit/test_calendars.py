@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import exchange_calendars
 import numpy as np
 import pandas as pd
 import pytest
+from made_past import derive, past_ticks
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
+from tickplant.cli import run
 from tickplant.derive.calendars import (
     MISSING,
     Calendar,
@@ -21,13 +26,16 @@ from tickplant.derive.calendars import (
     sessions_of,
     stored_calendar,
 )
-from tickplant.derive.derivation import Series
+from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.trade_bar_stream import TradeBars
+from tickplant.engine.calendar_watch import CalendarWatch
 from tickplant.errors import DeriveError, StoreError
-from tickplant.instruments import Instrument
+from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.plant import planned_calendars
+from tickplant.plant.figures import notes_of
 from tickplant.plant.planned_calendars import keep_calendars, merged, plan_calendar
 from tickplant.records.layouts import TICK, BarFlag, Kind, Schema
+from tickplant.runtime.control import ProcessStatus, Status
 from tickplant.times import format_time, parse_time
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of exchange_calendars, about pandas
@@ -115,6 +123,73 @@ def test_where_the_calendar_does_not_reach_intervals_end_with_the_day(
     assert (bars["ts_open"][1:] >= bars["ts_event"][:-1]).all()
     known = (bars["ts_open"] >= sessions.min()) & (bars["ts_event"] <= sessions.max())
     assert (bars["ts_event"] - bars["ts_open"])[~known].max() <= day
+
+
+def test_an_engine_goes_on_where_a_calendar_ends(tmp_path: Path) -> None:
+    names = ("bars.session-XSHG", "vwap_session-0-2.trade-XSHG", "sma-1.session-XSHG", "ema-3.1s")
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+    table.register("venue", "AAA", 2, 2)
+    ticks = past_ticks([1], 4000, start_ns=1_700_000_000 * 10**9, step_ns=80 * 10**9)
+    day = 1440 * MINUTE_NS
+    first = int(ticks["ts_event"].min()) // day * day
+    end = first + day + 6 * 60 * MINUTE_NS
+    sessions = {"XSHG": np.array([[first + 1, first + day], [first + day, end]])}
+    series = tuple(Series(number, name) for number, name in enumerate(names, 1))
+    made = derive(table, tmp_path, ticks, Settings(bar_s=(1,), checkpoint_s=600, series=series, sessions=sessions))
+    bars, values = made[Schema.TRADE_BAR], made[Schema.VALUE]
+    after = bars["ts_open"] >= end
+    assert int(ticks["ts_event"].max()) > end
+    assert after.any()
+    assert (bars["flags"][after] & BarFlag.OUTSIDE != 0).all()
+    assert (bars["flags"][~after & (bars["ts_open"] > first)] & BarFlag.OUTSIDE == 0).all()
+    of = {number: values[values["series"] == number] for number in (2, 3, 4)}
+    late = of[2]["ts_event"] > end
+    assert np.isfinite(of[2]["value_1"][~late]).any()
+    assert late.any()
+    assert np.isnan(of[2]["value_1"][late]).all()
+    assert len(of[3]) > 0
+    assert (of[3]["ts_event"] <= end).all()
+    assert of[4]["ts_event"].max() > end + day // 4
+
+
+def test_it_is_said_once_that_a_calendar_ends_soon_and_once_that_it_has_ended() -> None:
+    day = 1440 * MINUTE_NS
+    now_ns = [0]
+    watch = CalendarWatch({"XSHG": np.array([[0, 100 * day]]), "XNYS": np.array([[0, 9000 * day]])}, lambda: now_ns[0])
+    with capture_logs() as lines:
+        seen = []
+        for days in (0, 30, 41, 41.5, 99.5, 100, 101, 200):
+            now_ns[0] = int(days * day)
+            seen.append(watch.counters()["calendar_days"])
+    assert [one["XSHG"] for one in seen] == [100, 70, 59, 58, 0, 0, -1, -100]
+    assert [one["XNYS"] for one in seen[:2]] == [9000, 8970]
+    soon, over = (line["what"] for line in lines)
+    assert soon.startswith("XSHG ends in 59 days: after its last session trades are in bars of a day of UTC")
+    assert over.startswith("XSHG has ended: ")
+    assert CalendarWatch({}).counters() == {}
+    engine = ProcessStatus("engine", "engine", "running", 1, 0.0, 0, 0.0, 0, {})
+    status = Status(1, "", 0.0, True, [], [engine], [], [])
+    notes = [notes_of(replace(engine, counters={"calendar_days": one}), status) for one in (seen[0], seen[2], seen[-1])]
+    assert notes == [[], ["XSHG ends in 59 days"], ["XSHG has ended"]]
+
+
+def test_checking_a_configuration_warns_of_a_calendar_that_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    path_of(tmp_path / "data", "XSHG").parent.mkdir(parents=True)
+    soon = np.array([[now - 1440 * MINUTE_NS, now], [now + 1, now + 30 * 1440 * MINUTE_NS + MINUTE_NS]])
+    path_of(tmp_path / "data", "XSHG").write_bytes(Calendar("XSHG", "1", soon).text())
+    monkeypatch.setattr(planned_calendars, "installed_version", lambda: "")
+    file = tmp_path / "plant.toml"
+    text = '[plant]\ndata = "data"\n[writers.writer]\n[feeds.binance]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n'
+    text += "[engines.one]\n"
+    file.write_text(text + '[[engines.one.derive]]\nbars = "session-XSHG"\n')
+    assert run(["config", "check", str(file)]) == 0
+    assert "warning: XSHG ends in 30 days: " in capsys.readouterr().err
+    file.write_text(text)
+    assert run(["config", "check", str(file)]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.fixture

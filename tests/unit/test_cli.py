@@ -189,11 +189,39 @@ def test_every_table_of_a_configuration_is_shown(tmp_path: Path, capsys: pytest.
     assert named <= set(json.loads(out))
 
 
+@pytest.mark.parametrize("command", ["query venue AAA", "export out", "sql SELECT", "verify", "status", "replay"])
+def test_a_configuration_that_is_named_is_read_whatever_else_is_given(
+    command: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "missing.toml"
+    code, _, err = run(capsys, *command.split(), "--data", data, "-c", missing)
+    assert (code, err) == (2, f"tickplant: {missing}: cannot be read: No such file or directory\n")
+
+
+def test_a_wait_for_an_engine_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickplant.cli.output.QUIET_S", 0.01)
+    code, _, err = run(capsys, "tail", "--address", "tcp://127.0.0.1:9", "--timeout", "0.5")
+    assert code == 1
+    assert err.startswith("tcp://127.0.0.1:9: waiting for the engine's answer\ntickplant: tcp://127.0.0.1:9: no engine")
+
+
 def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["query", "venue", "AAA"], ["replay"]):
         code, out, err = run(capsys, *command, "--data", data, "--start", "2024-01-02", "--end", "2024-01-01")
         assert (code, out) == (2, "")
         assert "is after --end 2024-01-01T00:00:00" in err
+
+
+def test_a_replay_of_nothing_or_to_nowhere_does_not_begin(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, code, why in (
+        (["--bind", "volume-0"], 2, "--bind 'volume-0' is no address such as"),
+        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines could read it there"),
+        (["--symbol", "AAB"], 1, f"{data}: does not hold AAB"),
+    ):
+        got, out, err = run(capsys, "replay", "--data", data, *words)
+        assert (got, out) == (code, "")
+        assert why in err
+        assert "replaying" not in err
 
 
 def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

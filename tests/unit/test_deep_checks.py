@@ -12,6 +12,7 @@ from made_past import SETTINGS, derive, fill, past_ticks
 from made_records import START_NS
 
 from tickplant.cli import run
+from tickplant.cli.options import max_levels_of
 from tickplant.derive.derivation import Series
 from tickplant.derive.series import SeriesTable
 from tickplant.instruments import InstrumentTable
@@ -22,6 +23,7 @@ from tickplant.store.compaction import Compaction, Policy
 from tickplant.store.deep_checks import DeepCheck, recorded_of
 from tickplant.store.deep_summary import DeepSummary
 from tickplant.store.reader import Store
+from tickplant.store.selection import Selection
 from tickplant.store.verify import verify
 from tickplant.writer.index import index_path, load_index
 
@@ -34,14 +36,16 @@ SERIES = tuple(Series(number, name, (), MEMBERS.get(name, ())) for number, name 
 """Over bars, trades, best bids and offers, bars of trades and books; these bars; a feature set; bars that never end."""
 
 
-def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed: int) -> Store:
+def make_store(
+    folder: Path, of_orders: frozenset[int] = frozenset(), max_levels: int = 20_000, **changed: int
+) -> Store:
     """A store of two books and what follows from them; of `changed`, by schema, one value is falsified."""
     table = InstrumentTable.load(folder / "instruments.jsonl")
     for symbol in ("AAA", "BBB"):
         table.register("venue", symbol, 8, 8)
     ticks = past_ticks([1, 2], 4000, start_ns=START_NS, step_ns=10**7, of_orders=of_orders)
     SeriesTable(folder).numbers(NAMES, add=True, members=MEMBERS)
-    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5, series=SERIES))
+    derived = derive(table, folder, ticks, SETTINGS._replace(checkpoint_s=5, series=SERIES, max_levels=max_levels))
     fields = {"bbo": "ask_size", "bar": "volume", "checkpoint": "size"}
     fields |= {"value": "value_1", "trade_bar": "volume", "state": "value_1"}
     for schema, records in derived.items():
@@ -52,8 +56,8 @@ def make_store(folder: Path, of_orders: frozenset[int] = frozenset(), **changed:
     return Store(folder)
 
 
-def check(store: Store) -> DeepSummary:
-    return DeepCheck(store, "feed", recorded_of(store)).run()
+def check(store: Store, max_levels: int = 20_000) -> DeepSummary:
+    return DeepCheck(store, "feed", recorded_of(store), max_levels).run()
 
 
 @pytest.mark.parametrize("of_orders", [frozenset(), frozenset({1})])
@@ -89,6 +93,23 @@ def test_one_wrong_value_is_found(tmp_path: Path, schema: str, place: int) -> No
         assert f"of {NAMES[row['series'] - 1]} of instrument {row['instrument']}" in flaw.text
         assert f"value_1 is {row['value_1']}, not " in flaw.text if schema == "value" else "volume is " in flaw.text
     assert verify(store.data_dir).ok
+
+
+def test_books_hold_as_many_levels_as_those_of_the_plant(tmp_path: Path) -> None:
+    store = make_store(tmp_path, max_levels=2)
+    summary = check(store, 2)
+    assert summary.wrong == 0
+    assert summary.bbo == len(np.concatenate(list(store.read("engine", Schema.BBO, Selection()))))
+    # By another bound other books come of the ticks: of those that have given up levels nothing is called wrong.
+    assert check(store, 1).wrong == 0
+    assert check(store, 1).unproved > summary.unproved
+    assert check(store, 3).wrong == 0
+    assert check(store).wrong > 0
+    # The command takes the bound of the plant.
+    file = tmp_path / "plant.toml"
+    file.write_text('[feeds.binance]\nvenue = "binance"\nsymbols = ["BTCUSDT"]\n[engines.one]\nmax_levels = 500\n')
+    assert max_levels_of(file, None) == 500
+    assert max_levels_of(None, tmp_path) == 20_000
 
 
 def test_what_retention_has_removed_leaves_nothing_that_is_called_wrong(tmp_path: Path) -> None:

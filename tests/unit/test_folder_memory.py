@@ -72,3 +72,20 @@ def test_what_has_changed_just_now_is_listed_each_time(tmp_path: Path) -> None:
     (path,) = journal_dir(tmp_path, "a", Schema.TICK).glob("*.tpj")
     path.rename(path.with_name(f"{300:020d}.tpj"))
     assert [segment.first_seq for segment in store.segments("a", Schema.TICK)] == [300]
+
+
+@pytest.mark.parametrize(
+    ("part_ns", "passed_ms", "trusted"), [(7, 90, False), (7, 110, True), (0, 1900, False), (0, 2100, True)]
+)
+def test_a_folder_is_trusted_once_a_further_change_would_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_ns: int, passed_ms: int, trusted: bool
+) -> None:
+    """That is two seconds after a change where a file system keeps whole seconds, a tenth of one where not."""
+    changed_ns = 1_700_000_000 * 10**9 + part_ns
+    listings = []
+    monkeypatch.setattr(folder_memory, "_changed_ns", lambda folder: changed_ns)
+    monkeypatch.setattr(folder_memory.time, "time_ns", lambda: changed_ns + passed_ms * 10**6)
+    memory = FolderMemory(tmp_path, lambda: listings.append(1))
+    memory.segments("feed", Schema.TICK)
+    memory.segments("feed", Schema.TICK)
+    assert len(listings) == (1 if trusted else 2)

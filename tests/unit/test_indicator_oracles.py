@@ -11,12 +11,14 @@ import scipy.stats
 import talib
 
 from tickplant.derive.indicators.catalogue import INDICATORS
-from tickplant.derive.made_rows import inputs_of, market, run
+from tickplant.derive.made_rows import books, inputs_of, market, run
 
 ROWS = 3000
 # In steps of 1/64, sums of prices are exact: whether a mean price rose is a matter of rounding otherwise, in TA-Lib.
 COLUMNS = {name: np.round(column * 64) / 64 for name, column in market(ROWS, seed=7).items()}
 HIGH, LOW, CLOSE, VOLUME = (COLUMNS[name] for name in ("high", "low", "close", "volume"))
+
+QUOTE, BOOK = ("bid", "bid_size", "ask", "ask_size"), ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
 def values(name: str, **parameters: float) -> np.ndarray:
@@ -143,6 +145,37 @@ def test_a_hawkes_process_of_steady_trades_reaches_its_fixed_point() -> None:
     assert intensity[-1] == pytest.approx(0.5 + 0.25 / (1 - np.exp(-2.0)), rel=1e-12)
     assert (buy == intensity).all()
     assert (sell == 0.5).all()
+
+
+def test_flow_of_one_level_is_that_of_best_quotes_and_flows_of_levels_add_up() -> None:
+    book = books(500, seed=5, ties=True)
+    best = {name: book[column][:, 0] for name, column in zip(QUOTE, BOOK, strict=True)}
+    single, deep = INDICATORS["order_flow"], INDICATORS["book_order_flow"]
+    expected = run(single, inputs_of(single, best), single.settle({"period": 7}))
+    inputs = inputs_of(deep, book)
+    found = [run(deep, inputs, deep.settle({"levels": levels, "period": 7})) for levels in (1, 2, 3)]
+    np.testing.assert_array_equal(found[0], expected)
+    # A book whose first levels are the second ones of the other: what two levels have above one.
+    both = np.isnan(inputs[:, :, :2]).any(axis=(0, 2))
+    second = np.where(both, np.nan, inputs[:, :, 1:2])
+    whole = inputs[:, ~both]
+    flows = run(deep, np.ascontiguousarray(second[:, ~both]), deep.settle({"levels": 1, "period": 7}))
+    one, two = (run(deep, whole, deep.settle({"levels": levels, "period": 7})) for levels in (1, 2))
+    np.testing.assert_allclose(two - one, flows, rtol=0, atol=1e-9)
+
+
+def test_flow_of_levels_of_a_book_that_is_known() -> None:
+    # The best bid is filled, so that each bid moves up by a level; the second ask grows, and a third one comes.
+    nan = np.nan
+    before, after = (
+        ([100, 99, 98], [5, 7, 2], [101, 102, nan], [4, 6, nan]),
+        ([99, 98, nan], [7, 2, nan], [101, 102, 103], [4, 9, 3]),
+    )
+    inputs = np.array([before, after], np.float64).transpose(1, 0, 2)
+    flow = INDICATORS["book_order_flow"]
+    for levels, expected in ((1, -5), (2, -5 - 7 - 3), (3, -5 - 7 - 2 - 3 - 3), (10, -5 - 7 - 2 - 3 - 3)):
+        found = run(flow, np.ascontiguousarray(inputs), flow.settle({"levels": levels}))
+        np.testing.assert_array_equal(found, [[nan, expected]])
 
 
 def test_volatilities_of_simulated_bars_estimate_the_volatility_they_were_made_with() -> None:

@@ -88,7 +88,7 @@ def settled_here(monkeypatch: pytest.MonkeyPatch) -> None:
         (derive('indicator = "rsi"', 'bars = "m"'), "derive[0].bars", "is no length of bars"),
         (derive('indicator = "roll"', 'bars = "1m"'), "derive[0].bars", "roll is over each trade"),
         (derive('indicator = "rsi"') + derive('indicator = "x"'), "derive[1].indicator", "'x' is not one of"),
-        (derive('indicator = "rsi"', 'every = "1s"'), "derive[0].every", "is over each bar, not over samples"),
+        (derive('indicator = "rsi"', 'every = "1s"'), "derive[0].every", "rsi is over bars, not over samples"),
         (derive('indicator = "depth"', 'bars = "1s"'), "derive[0].bars", "is over samples of the book, not over bars"),
         (derive('indicator = "depth"', 'every = "2d"'), "derive[0].every", "is no time between samples, at most a day"),
         (derive('bars = "volume-5"', 'every = "1s"'), "derive[0].every", "none is named"),

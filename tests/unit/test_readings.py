@@ -13,19 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from made_records import START_NS, make_records
+from made_records import START_NS, make_records, make_ticks
 from small_store import RECORDS, make_store
 
 from tickplant.errors import StoreError, TickplantError
+from tickplant.instruments import InstrumentTable
 from tickplant.records.arrow_columns import ArrowColumns
 from tickplant.records.layouts import TICK, Kind, Schema, Side
 from tickplant.records.merge import join_records
 from tickplant.store.pruning import ArrowJudge, narrow
-from tickplant.store.reader import Store
+from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.rows import Rows
 from tickplant.store.selection import Selection
 from tickplant.store.where import WhereError, parse_where
 from tickplant.writer.format.codec import ChunkDecoder
+from tickplant.writer.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +253,25 @@ def test_an_empty_answer_has_all_columns(store: Store) -> None:
     assert rows.arrow().schema == rows.schema
     assert all(len(column) == 0 for column in rows.numpy().values())
     assert rows.polars().height == len(rows.pandas()) == 0
+
+
+@pytest.mark.parametrize("columns", [("price",), ("venue", "price"), None])
+def test_records_of_an_instrument_that_came_later_are_refused(tmp_path: Path, columns: tuple[str, ...] | None) -> None:
+    table, ticks = InstrumentTable.load(tmp_path / INSTRUMENTS_FILE), make_ticks(RECORDS)
+    for symbol in ("AAA", "BBB", "CCC"):
+        table.register("venue", symbol, 8, 8)
+    journal = Journal(tmp_path, Schema.TICK, "feed", chunk_records=100)  # of a single producer: read all at once
+    journal.append(ticks[:-1])
+    journal.flush()
+    rows = Store(tmp_path).ticks(columns=columns)
+    assert len(rows.numpy()["price"]) == RECORDS - 1
+    ticks["instrument"][-1] = table.register("venue", "LATER", 8, 8).id
+    journal.append(ticks[-1:])
+    journal.close()
+    with pytest.raises(ValueError, match="not named"):
+        rows.numpy()
+    with pytest.raises(ValueError, match="not named"):
+        rows.arrow()
 
 
 def test_batches_are_bounded_and_lazy(store: Store, decoded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

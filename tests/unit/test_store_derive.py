@@ -185,7 +185,7 @@ def test_a_store_that_cannot_be_written_is_derived_without_a_cache(folder: Path)
     assert not any(day.cached for day in Store(folder).derive("rsi", "venue", "BTC/USD").days)
 
 
-def test_what_is_asked_for_wrongly_is_named(folder: Path) -> None:
+def test_what_is_asked_for_wrongly_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = Store(folder)
     with pytest.raises(DeriveError, match="rsj: no such indicator; there is sma, ema"):
         store.derive("rsj")
@@ -197,6 +197,19 @@ def test_what_is_asked_for_wrongly_is_named(folder: Path) -> None:
         store.derive("rsi", period=2.5)
     with pytest.raises(DeriveError, match="bars: '1x' is no length of bars"):
         store.derive("rsi", bars="1x")
+    for name, option, words in (
+        ("rsi", {"every": "1s"}, "every: rsi is over bars, not over samples of the book"),
+        ("roll", {"bars": "1m"}, "bars: roll is over each trade, not over bars"),
+        ("microprice", {"bars": "volume-5"}, "bars: microprice is over each best bid and offer, not over bars"),
+        ("depth", {"bars": "1s"}, "bars: depth is over samples of the book, not over bars"),
+        ("rsi", {"sessions": "XNYS"}, "sessions: rsi begins with no session; vwap_session does"),
+    ):
+        with pytest.raises(DeriveError, match=words):
+            store.derive(name, **option)
+        assert run_command(
+            ["derive", name, "--data", str(folder), *(f"--{key}={text}" for key, text in option.items())]
+        )
+        assert words in capfd.readouterr().err
     with pytest.raises(StoreError, match="nothing is stored of venue XRP"):
         store.derive("rsi", "venue", "XRP")
     assert [bar_seconds(text) for text in ("1s", "5m", "2h", "1d")] == [1, 300, 7200, 86_400]
@@ -241,7 +254,7 @@ def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path
         assert len(bars) > 100
         assert len(found.days) > 1  # so that an open bar is carried over midnight
         np.testing.assert_array_equal(found.numpy()["sma"], bars["close"] / 100)
-    with pytest.raises(DeriveError, match="session_s: no parameter of sma"):
+    with pytest.raises(DeriveError, match="sessions: sma begins with no session"):
         Store(folder).derive("sma", "venue", "BTC/USD", sessions="XNYS")
     with pytest.raises(DeriveError, match="session_s: is 0 where"):
         Store(folder).derive("vwap_session", "venue", "BTC/USD", sessions="XNYS", session_s=60)

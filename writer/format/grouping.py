@@ -20,6 +20,9 @@ _ONE: Final = np.uint64(1)
 _STRETCHES: Final = np.uint64(4)
 _LAST: Final = np.uint64(3)
 _FEW: Final = 256  # slots: a table that grows is needed seldom
+_COMPARED: Final = 8  # groups
+_SAMPLED: Final = 16  # one row of so many
+_LONG_RUN: Final = 8  # rows: a shorter run costs more by the branch at its end than by the places of its rows
 _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads keys over the table (Knuth, TAOCP 6.4)
 
 
@@ -120,11 +123,21 @@ def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
     rows = np.uint64(len(group))
     stretch = rows // _STRETCHES
     places = np.zeros((_STRETCHES, groups), np.uint64)
-    for row in range(stretch):
+    if groups <= _COMPARED:  # in vectors of rows, a group at a time
         for number in range(_STRETCHES):
-            places[number, np.uint64(group[number * stretch + row])] += _ONE
-    for row in range(_STRETCHES * stretch, rows):
-        places[_LAST, np.uint64(group[row])] += _ONE
+            start = number * stretch
+            its_rows = group[start : rows if number == _LAST else start + stretch]
+            for place in range(groups):
+                size, wanted = np.int32(0), np.int32(place)
+                for row in range(len(its_rows)):
+                    size += np.int32(its_rows[row] == wanted)
+                places[number, place] = size
+    else:
+        for row in range(stretch):
+            for number in range(_STRETCHES):
+                places[number, np.uint64(group[number * stretch + row])] += _ONE
+        for row in range(_STRETCHES * stretch, rows):
+            places[_LAST, np.uint64(group[row])] += _ONE
     ends = np.empty(groups, np.int64)
     total = _ZERO
     for place in range(groups):
@@ -203,6 +216,24 @@ def sort_groups_reference(
     return order_by_group_reference(numbers, number_keys_reference(keys, numbers), order)
 
 
+@part
+def _in_runs(of_group: Rows, groups: Rows, starts: Words, numbers: Rows, sorted_rows: Rows) -> None:
+    """`order_by_group` of streams whose rows come in long runs: the place of a row waits for no row before it.
+
+    `of_group` has the stream of each group, `starts` where each stream begins in `sorted_rows`.
+    """
+    rows, row = np.uint64(len(groups)), _ZERO
+    while row < rows:
+        stream = of_group[np.uint64(groups[row])]
+        position = starts[stream]
+        while row < rows and of_group[np.uint64(groups[row])] == stream:
+            numbers[row] = stream
+            sorted_rows[position] = row
+            position += _ONE
+            row += _ONE
+        starts[stream] = position
+
+
 @kernel
 def sort_streams(
     keys: Words, shift: np.uint64, groups: Rows, order: Rows, ends: NDArray[np.int64], numbers: Rows, sorted_rows: Rows
@@ -221,6 +252,16 @@ def sort_streams(
     count = number_keys(names, np.full(_FEW, -1, np.int32), np.empty(_FEW, np.uint64), of_group)
     if count < 0:
         return np.empty(0, np.int64)
+    changes = 0  # of stream, in a sample of the rows
+    for row in range(_SAMPLED, len(groups), _SAMPLED):
+        changes += of_group[np.uint64(groups[row])] != of_group[np.uint64(groups[row - 1])]
+    if count > 1 and changes * _SAMPLED * _LONG_RUN <= len(groups):
+        sizes = np.zeros(count + 1, np.int64)
+        for group in range(len(ends)):
+            sizes[of_group[group] + 1] += ends[group] - (ends[group - 1] if group else 0)
+        stream_ends = np.cumsum(sizes)
+        _in_runs(of_group, groups, stream_ends[:-1].astype(np.uint64), numbers, sorted_rows)
+        return stream_ends[1:]
     for row in range(len(keys)):
         numbers[row] = of_group[np.uint64(groups[row])]
     if count > 1:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.books import fold_kernels as m
 from tickplant.books import level_kernels as k
+from tickplant.books.book_samples import BookSamples
 from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BBO, TICK, Flag, GapCause, Kind, Side
@@ -132,17 +133,23 @@ class BookStates(ABC):
         k.reset(self._books[old:])
         self._note_addresses()
 
-    def apply(self, ticks: Records) -> Records:
-        """Fold TICK records, in stored order, into the books.
+    def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
 
         Returns:
             BBO records in the order of their causes, `seq` 0: one wherever, at the end of an atomic event, one of the
             four numbers or the flags of a book differ from the last BBO, and one when a book goes stale.
         """
-        result = self.fold(ticks, self.address)
+        result = self._run(ticks, samples)
         if result == 0:
             return NOTHING
-        return self.said() if result > 0 else self.finish(ticks, result)
+        return self.said() if result > 0 else self.finish(ticks, result, samples)
+
+    def _run(self, ticks: Records, samples: BookSamples | None) -> int:
+        """Call the kernel."""
+        if samples is None:
+            return self.fold(ticks, self.address)
+        return self.fold_and_sample(ticks, self.address, *samples.arguments)
 
     def said(self) -> Records:
         """The BBO records that kernels have written since this was asked last."""
@@ -150,8 +157,8 @@ class BookStates(ABC):
         end = self._begin = self._words[m.OUT_BEGIN]
         return self._out[begin:end]
 
-    def finish(self, ticks: Records, result: int) -> Records:
-        """Give `fold` what it has stopped for, `result`, until it has taken all. Returns what it has said."""
+    def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
+        """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
         parts = []
         while result < 0:
             position = self._words[m.POSITION]
@@ -160,6 +167,8 @@ class BookStates(ABC):
             elif result == -k.OUTPUT_FULL:
                 parts.append(self.said())
                 self._renew_out()
+            elif samples is not None and result == -k.SAMPLES_FULL:
+                samples.make_room()
             elif result == -k.NEW_INSTRUMENT:
                 self.reserve(int(ticks[position]["instrument"]))
             elif result == -k.SIDE_FULL:
@@ -170,7 +179,7 @@ class BookStates(ABC):
             else:
                 self._make_room()
                 self._note_addresses()
-            result = self.fold(ticks, self.address)
+            result = self._run(ticks, samples)
         return joined([*parts, self.said()], BBO) if parts else self.said()
 
     def _renew_out(self) -> None:
@@ -189,13 +198,13 @@ class BookStates(ABC):
         words[m.HINTS], words[m.POOL] = runs.hints.ctypes.data, len(runs.keys)
         words[m.TALLY_AT] = self._tally.ctypes.data
 
+    def prepare_to_sample(self) -> None:
+        """Compile, or load, the kernel that takes samples."""
+        self._run(SCATTERED_TICKS[:0], BookSamples())
+
     def is_stale(self, instrument_id: int) -> bool:
         """Whether the book is out of sync, or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
-
-    def is_consistent(self, instrument_id: int) -> bool:
-        """Whether the book is in sync, and no atomic event is under way."""
-        return not self.is_stale(instrument_id) and not self._books[instrument_id]["inside"]
 
     def is_described(self, instrument_id: int) -> bool:
         """Whether any record has said something of the book."""
@@ -219,17 +228,13 @@ class BookStates(ABC):
         books = self._books
         return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
 
+    def evicted(self) -> list[int]:
+        """Ids of the books that are not all that the records say since their last CLEAR."""
+        return np.flatnonzero(self._books["evicted"]).tolist()
+
     @abstractmethod
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
-
-    @abstractmethod
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """Write the best levels, at most `depth` a side, to `out`, C-contiguous, shape (n, 3): bids, then asks.
-
-        A row is price, size and number of orders, -1 in a book by level; best first. Returns how many bids and asks
-        there are. Where that is more than n, nothing is written.
-        """
 
     def snapshot(self, instrument_id: int) -> Records:
         """The book as TICK records that, folded into an empty book, give this one, whatever state it is in.
@@ -273,6 +278,11 @@ class BookStates(ABC):
     @abstractmethod
     def fold(self) -> Callable[[Records, int], int]:
         """The kernel for these books, see `fold_kernels`. Arguments: the ticks and `address`."""
+
+    @cached_property
+    @abstractmethod
+    def fold_and_sample(self) -> Callable[..., int]:
+        """Likewise the kernel that takes samples too. Arguments: the same, and those of `BookSamples`."""
 
     def _make_room(self) -> None:
         """Give what a kernel found full, besides sides and instruments, more room."""

@@ -31,7 +31,7 @@ WORDS: Final = 21
 TALLIES: Final = 12
 """Counters of either kind, at most."""
 
-SCATTERED: Final = 5
+SCATTERED: Final = 6
 """Why `fold_...` stopped, besides what made the kernels of levels and orders stop: ticks not one behind the other."""
 
 HAS_ORDERS: Final = 1 << 31
@@ -66,24 +66,57 @@ def out_of(memory: Integers) -> Any:
 
 
 @inlined
+def is_packed(ticks: Any) -> Any:
+    """Whether ticks lie one behind the other."""
+    return len(ticks) < 2 or ticks.strides[0] == _TICK_BYTES
+
+
+@inlined
 def packed(ticks: Any) -> Any:
     """Ticks that lie one behind the other, as an array of that kind: kernels read it faster, and it has no count."""
     return array_at(ticks.ctypes.data, (len(ticks),), TICK)
 
 
 @inlined
-def fold_levels_at(ticks: Any, address: int) -> Any:
-    """See `fold_levels`, for ticks that are `packed`."""
-    memory = array_at(address, (WORDS,), WORD)
+def level_arrays(memory: Integers) -> Any:
+    """What `apply_ticks` works in."""
     books = array_at(memory[BOOKS], (memory[BOOK_COUNT],), BOOK)
     sides = array_at(memory[SIDES], (memory[BOOK_COUNT], 2), SIDE)
     keys = array_at(memory[KEYS], (memory[POOL],), WORD)
     sizes = array_at(memory[VALUES], (memory[POOL],), WORD)
     hints = array_at(memory[HINTS], (memory[POOL],), HINT)
-    tally = array_at(memory[TALLY_AT], (TALLIES,), WORD)
-    pools = keys, sizes, hints
+    return books, sides, keys, sizes, hints
+
+
+@inlined
+def order_arrays(memory: Integers) -> Any:
+    """What `apply_orders` works in besides, in its order."""
+    prices = array_at(memory[PRICES], (memory[NODES],), PRICE)
+    orders = array_at(memory[ORDERS], (memory[NODES],), NODE)
+    table = array_at(memory[TABLE], (memory[ENTRIES],), ENTRY)
+    used = array_at(memory[USED_AT], (USED,), WORD)
+    return prices, orders, table, used
+
+
+@inlined
+def memory_at(address: int) -> Any:
+    """The words of a memory."""
+    return array_at(address, (WORDS,), WORD)
+
+
+@inlined
+def tally_of(memory: Integers) -> Any:
+    """The counters."""
+    return array_at(memory[TALLY_AT], (TALLIES,), WORD)
+
+
+@inlined
+def fold_levels_at(ticks: Any, address: int) -> Any:
+    """See `fold_levels`, for ticks that are `packed`."""
+    memory = memory_at(address)
+    books, sides, keys, sizes, hints = level_arrays(memory)
     position, written, reason = apply_ticks(
-        ticks, memory[POSITION], books, sides, *pools, memory[MOST], out_of(memory), tally
+        ticks, memory[POSITION], books, sides, keys, sizes, hints, memory[MOST], out_of(memory), tally_of(memory)
     )
     return stopped(memory, position, written, reason)
 
@@ -96,11 +129,10 @@ def fold_levels(ticks: Any, address: int) -> int:
         How many BBO were written, which end at OUT_BEGIN, with HAS_ORDERS once there was any record for books of
         orders; or minus the reason why it stopped, see POSITION.
     """
-    if len(ticks) > 1 and ticks.strides[0] != _TICK_BYTES:
+    if not is_packed(ticks):
         return -SCATTERED
     result: int = fold_levels_at(packed(ticks), address)
-    memory = array_at(address, (WORDS,), WORD)
-    if result >= 0 and array_at(memory[TALLY_AT], (TALLIES,), WORD)[ELSEWHERE]:
+    if result >= 0 and tally_of(memory_at(address))[ELSEWHERE]:
         result |= HAS_ORDERS
     return result
 
@@ -108,21 +140,13 @@ def fold_levels(ticks: Any, address: int) -> int:
 @inlined
 def fold_orders_at(ticks: Any, address: int) -> Any:
     """See `fold_orders`, for ticks that are `packed`."""
-    memory = array_at(address, (WORDS,), WORD)
-    books = array_at(memory[BOOKS], (memory[BOOK_COUNT],), BOOK)
-    sides = array_at(memory[SIDES], (memory[BOOK_COUNT], 2), SIDE)
-    keys = array_at(memory[KEYS], (memory[POOL],), WORD)
-    places = array_at(memory[VALUES], (memory[POOL],), WORD)
-    hints = array_at(memory[HINTS], (memory[POOL],), HINT)
-    prices = array_at(memory[PRICES], (memory[NODES],), PRICE)
-    orders = array_at(memory[ORDERS], (memory[NODES],), NODE)
-    table = array_at(memory[TABLE], (memory[ENTRIES],), ENTRY)
-    used = array_at(memory[USED_AT], (USED,), WORD)
-    tally = array_at(memory[TALLY_AT], (TALLIES,), WORD)
-    pools = sides, keys, places, hints, prices, orders, table, used
+    memory = memory_at(address)
+    books, sides, keys, places, hints = level_arrays(memory)
+    prices, orders, table, used = order_arrays(memory)
+    pools = books, sides, keys, places, hints, prices, orders, table, used
     matching = memory[MATCHING] != 0
     position, written, reason = apply_orders(
-        ticks, memory[POSITION], books, *pools, memory[MOST], matching, out_of(memory), tally
+        ticks, memory[POSITION], *pools, memory[MOST], matching, out_of(memory), tally_of(memory)
     )
     return stopped(memory, position, written, reason)
 
@@ -130,7 +154,7 @@ def fold_orders_at(ticks: Any, address: int) -> Any:
 @kernel
 def fold_orders(ticks: Any, address: int) -> int:
     """As `fold_levels`, into books of orders."""
-    if len(ticks) > 1 and ticks.strides[0] != _TICK_BYTES:
+    if not is_packed(ticks):
         return -SCATTERED
     result: int = fold_orders_at(packed(ticks), address)
     return result
@@ -144,10 +168,10 @@ def fold_both(ticks: Any, address: int) -> int:
         0: no BBO was written; SAID_LEVELS, SAID_ORDERS or both: these were; minus the reason why it stopped in the
         books by level; or that less IN_ORDERS, when those by level have taken all.
     """
-    if len(ticks) > 1 and ticks.strides[0] != _TICK_BYTES:
+    if not is_packed(ticks):
         return -SCATTERED
     records = packed(ticks)
-    levels: int = fold_levels_at(records, array_at(address, (WORDS,), WORD)[BY_LEVEL])
+    levels: int = fold_levels_at(records, memory_at(address)[BY_LEVEL])
     if levels < 0:
         return levels
     orders: int = fold_orders_at(records, address)

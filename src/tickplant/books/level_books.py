@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
+from tickplant.books.book_samples import BookSamples, sample_levels
 from tickplant.books.book_states import SCATTERED_TICKS, BookStates
 from tickplant.books.fold_kernels import MOST, fold_levels
-from tickplant.books.level_runs import copy_levels
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
@@ -48,19 +47,12 @@ class Books(BookStates):
         keys, sizes = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
 
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """See `BookStates`."""
-        self.reserve(instrument_id)
-        return self._copy(*self._to_copy(instrument_id, depth, out))
-
-    @cached_property
-    def _copy(self) -> Callable[..., tuple[int, int]]:
-        return direct(copy_levels, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
-
-    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
-        return self._runs.sides, self._runs.keys, self._runs.values, instrument_id, depth, out
-
     @cached_property
     def fold(self) -> Callable[[Records, int], int]:
         """See `BookStates`."""
         return direct(fold_levels, SCATTERED_TICKS, 0)
+
+    @cached_property
+    def fold_and_sample(self) -> Callable[..., int]:
+        """See `BookStates`."""
+        return direct(sample_levels, SCATTERED_TICKS, 0, *BookSamples().arguments)

@@ -50,6 +50,7 @@ DONE: Final = 0
 OUTPUT_FULL: Final = 1  # empty `out` and go on
 SIDE_FULL: Final = 2  # give the side of the record at `position` more room and go on
 NEW_INSTRUMENT: Final = 3  # make room for the instrument of the record at `position` and go on
+SAMPLES_FULL: Final = 5  # of `book_samples`: give the levels of samples more room and go on; 4 is of `order_kernels`
 
 # Positions in `tally`.
 LEVELS: Final = 0  # levels set or removed

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_samples import BookSamples
 from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
 from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
 from tickplant.books.level_books import Books
@@ -22,6 +24,9 @@ from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
 Records = NDArray[np.void]
+
+MAX_LEVELS: Final = 20_000
+"""What a side holds unless something else is said."""
 
 
 class MarketBooks:
@@ -33,7 +38,7 @@ class MarketBooks:
         matching: likewise.
     """
 
-    def __init__(self, max_levels: int = 20_000, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
+    def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
         self._address = self.by_level.address
@@ -67,8 +72,13 @@ class MarketBooks:
         self.by_level.reserve(instrument_id)
         self.of_orders.reserve(instrument_id)
 
-    def apply(self, ticks: Records) -> Records:
-        """Fold TICK records, in stored order, into the books; returns BBO records as `BookStates.apply` does."""
+    def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
+
+        Returns BBO records as `BookStates.apply` does.
+        """
+        if samples is not None:
+            return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
         result = self._fold(ticks, self._address)
         if result == 0:
             return NOTHING
@@ -77,29 +87,25 @@ class MarketBooks:
                 return self.of_orders.said()
             if result == SAID_LEVELS:
                 return self.by_level.said()
+            if result > 0:
+                return _in_order(self.by_level.said(), self.of_orders.said())
+            if result < -IN_ORDERS:
+                return _in_order(self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS))
         elif 0 < result < HAS_ORDERS:
             return self.by_level.said()
-        return self._finish(ticks, result)
+        return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
 
-    def _finish(self, ticks: Records, result: int) -> Records:
-        """What `apply` returns where the kernel has stopped, where both have something to say, and the first time."""
-        if result < -IN_ORDERS:
-            by_level, of_orders = self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS)
-        elif result > 0 and self._both:
-            by_level, of_orders = self.by_level.said(), self.of_orders.said()
-        else:
-            by_level = self.by_level.finish(ticks, result)
-            if not self.by_level.elsewhere:
-                return by_level
-            of_orders = self.of_orders.apply(ticks)
-            if not self._both:
-                self._both = True
-                self.of_orders.fold_behind(self.by_level.address)
-                self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
-        if not len(of_orders) or not len(by_level):
-            return of_orders if len(of_orders) else by_level
-        both = joined([by_level, of_orders], BBO)
-        return both.take(np.argsort(both["source_seq"], kind="stable"))
+    def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
+        """What `apply` returns, after the books by level have taken these ticks and said so much."""
+        if not self.by_level.elsewhere:
+            return by_level
+        if not self._both:
+            self._both = True
+            self.of_orders.fold_behind(self.by_level.address)
+            self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
+        if samples is not None:
+            samples.take_again()
+        return _in_order(by_level, self.of_orders.apply(ticks, samples))
 
     @cached_property
     def _fold(self) -> Callable[[Records, int], int]:
@@ -108,6 +114,11 @@ class MarketBooks:
     def news(self) -> list[Unknown]:
         """See `OrderBooks.news`."""
         return self.of_orders.news() if self._both else []
+
+    def prepare_to_sample(self) -> None:
+        """Compile, or load, the kernels that take samples."""
+        self.by_level.prepare_to_sample()
+        self.of_orders.prepare_to_sample()
 
     def has_orders(self, instrument_id: int) -> bool:
         """Whether the book of an instrument is one of orders."""
@@ -124,14 +135,6 @@ class MarketBooks:
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
         return self._of(instrument_id).levels(instrument_id, side)
-
-    def is_consistent(self, instrument_id: int) -> bool:
-        """Whether the book is in sync, and no atomic event is under way."""
-        return self._of(instrument_id).is_consistent(instrument_id)
-
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """The best levels, as `BookStates.copy_top` writes them."""
-        return self._of(instrument_id).copy_top(instrument_id, depth, out)
 
     def snapshot(self, instrument_id: int) -> Records:
         """The levels of a book, as `BookStates.snapshot` has them."""
@@ -156,3 +159,11 @@ class MarketBooks:
         if not levels.is_described(instrument_id):
             return orders
         return max((orders, levels), key=lambda books: (not books.is_stale(instrument_id), books.seq(instrument_id)))
+
+
+def _in_order(by_level: Records, of_orders: Records) -> Records:
+    """The BBO of both in the order of their causes."""
+    if not len(of_orders) or not len(by_level):
+        return of_orders if len(of_orders) else by_level
+    both = joined([by_level, of_orders], BBO)
+    return both.take(np.argsort(both["source_seq"], kind="stable"))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import fold_kernels as m
 from tickplant.books import order_kernels as k
+from tickplant.books.book_samples import BookSamples, sample_orders
 from tickplant.books.book_states import SCATTERED_TICKS, BookStates
-from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, copy_prices
+from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
@@ -91,19 +92,6 @@ class OrderBooks(BookStates):
         keys, places = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, self._prices["size"][places]], axis=1)
 
-    def copy_top(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[int, int]:
-        """See `BookStates`."""
-        self.reserve(instrument_id)
-        return self._copy(*self._to_copy(instrument_id, depth, out))
-
-    @cached_property
-    def _copy(self) -> Callable[..., tuple[int, int]]:
-        return direct(copy_prices, *self._to_copy(0, 1, np.zeros((0, 3), np.int64)))
-
-    def _to_copy(self, instrument_id: int, depth: int, out: NDArray[np.int64]) -> tuple[Any, ...]:
-        runs = self._runs
-        return runs.sides, runs.keys, runs.values, self._prices, instrument_id, depth, out
-
     def orders(self, instrument_id: int, side: Side, levels: int | None = None) -> Records:
         """The orders of one side, dtype QUEUED, best price first and each queue in its order.
 
@@ -136,6 +124,11 @@ class OrderBooks(BookStates):
     def fold(self) -> Callable[[Records, int], int]:
         """See `BookStates`."""
         return direct(m.fold_orders, SCATTERED_TICKS, 0)
+
+    @cached_property
+    def fold_and_sample(self) -> Callable[..., int]:
+        """See `BookStates`."""
+        return direct(sample_orders, SCATTERED_TICKS, 0, *BookSamples().arguments)
 
     def fold_behind(self, address: int) -> None:
         """Let `fold_kernels.fold_both` fold into the books by level whose memory is at `address` first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tickplant.cli.options import check_publish, config_option, live_address
-from tickplant.cli.output import say
+from tickplant.cli.output import say, waiting
 from tickplant.client.conflated_topics import BOOKS
 from tickplant.client.conflating_relay import ConflatingRelay
 
@@ -37,7 +37,10 @@ def conflate(
     for topic in topics:
         if topic.rpartition(".")[2] in BOOKS:
             raise click.UsageError(f"{topic}: books are not conflated; bbo has their best prices")
-    check_publish(address, insecure=insecure)
-    with ConflatingRelay(*topics, source=live_address(source, file), address=address, every_ms=every_ms) as relay:
+    check_publish("--publish", address, insecure=insecure)
+    source = live_address(source, file)
+    with waiting(f"{source}: waiting for the engine's answer"):
+        made = ConflatingRelay(*topics, source=source, address=address, every_ms=every_ms)
+    with made as relay:
         say(f"publishing the latest of {', '.join(topics)} every {every_ms} ms at {address}; Ctrl-C ends it", err=True)
         relay.run()

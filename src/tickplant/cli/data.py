@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import check_range, config_option, data_dir_of, data_option, json_option, range_options
+from tickplant.cli.options import (
+    check_range,
+    config_option,
+    data_dir_of,
+    data_option,
+    json_option,
+    max_levels_of,
+    range_options,
+)
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import check_store, open_store, schema_option, skip_damage_option
 from tickplant.plant.console import Progress
@@ -147,7 +155,9 @@ def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_
         for repair in repair_store(store):
             say(str(repair), err=True)
     with Progress("checking", unit="bytes") as progress:
-        report = verify_store(store, deep=deep, progress=lambda done, _: progress.show(done))
+        report = verify_store(
+            store, deep=deep, max_levels=max_levels_of(file, data_dir), progress=lambda done, _: progress.show(done)
+        )
     if as_json:
         say_json(report)
     else:

@@ -76,7 +76,7 @@ def features(
 
 
 def _relay(found: FeatureSet, source: str, address: str, venue: str, symbol: str) -> None:
-    check_publish(address)
+    check_publish("--publish", address)
     try:
         with FeatureRelay(found, source, address, venue=venue, symbol=symbol) as relay:
             say(f"publishing {found.name} {found.version} at {address}; Ctrl-C ends it", err=True)

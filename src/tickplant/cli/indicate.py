@@ -18,6 +18,7 @@ from tickplant.cli.options import (
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option, write_table
 from tickplant.derive.indicators.catalogue import INDICATORS
+from tickplant.derive.series import BARS, EVERY
 from tickplant.errors import DeriveError
 from tickplant.plant.console import Progress
 from tickplant.store.derived_values import DerivedDay
@@ -32,10 +33,18 @@ from tickplant.store.selection import Clock
 @config_option
 @data_option
 @click.option(
-    "--bars", default="1m", show_default=True, help="Bars, such as 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS."
+    "--bars",
+    default="",
+    show_default=BARS,
+    help="Of indicators over bars: which, such as 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS.",
 )
 @click.option("--sessions", default="", help="Of vwap_session: the calendar that it begins with, such as XNYS.")
-@click.option("--every", default="1s", show_default=True, help="How often books are sampled, such as 100ms, 1m.")
+@click.option(
+    "--every",
+    default="",
+    show_default=EVERY,
+    help="Of indicators over the book: how often that is sampled, such as 100ms, 1m.",
+)
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
 )

@@ -24,7 +24,7 @@ from tickplant.cli.options import (
     json_option,
     live_address,
 )
-from tickplant.cli.output import say, say_json
+from tickplant.cli.output import say, say_json, waiting
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.client.book_request import Book, fetch_book
 from tickplant.client.subscription import Subscription, subscribe
@@ -74,7 +74,10 @@ def tail(
     trade, agg_trade, quote, book, status, bbo, bar_1s, bar_1m. Without a topic: everything.
     """
     left = count
-    with subscribe(*topics, address=live_address(address, file), snapshot=snapshot, timeout=timeout) as messages:
+    address = live_address(address, file)
+    with waiting(f"{address}: waiting for the engine's answer"):
+        attached = subscribe(*topics, address=address, snapshot=snapshot, timeout=timeout)
+    with attached as messages:
         _check_topics(messages, topics)
         for message in messages:
             if message.kind == "lost":
@@ -217,7 +220,9 @@ def book(
     elif crossed == "match":
         raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
     else:
-        found = fetch_book(venue, symbol, address=live_address(address, file), orders=orders)
+        address = live_address(address, file)
+        with waiting(f"{address}: waiting for the engine's answer"):
+            found = fetch_book(venue, symbol, address=address, orders=orders)
     if as_json:
         say_json(found.shown(depth))
         return

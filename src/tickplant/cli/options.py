@@ -121,16 +121,17 @@ def load_config(file: Path | None) -> Config:
 
 
 def live_address(address: str | None, file: Path | None) -> str:
-    """Where the engine publishes that a command means."""
-    if address:
+    """Where the engine publishes that a command means. A configuration that is named is read in any case."""
+    if address and file is None:
         return address
     from tickplant.runtime.config import DEFAULT_PUBLISH  # noqa: PLC0415
 
-    return next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
+    configured = next((engine.publish for engine in load_config(file).engines.values()), DEFAULT_PUBLISH)
+    return address or configured
 
 
-def check_publish(address: str, *, insecure: bool | None = None) -> None:
-    """See that a relay can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
+def check_publish(option: str, address: str, *, insecure: bool | None = None) -> None:
+    """See that a command can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
 
     `insecure` is None for a command that has no such option.
     """
@@ -140,17 +141,29 @@ def check_publish(address: str, *, insecure: bool | None = None) -> None:
     local = "tcp://127.0.0.1:PORT or ipc://PATH"
     if address.startswith("ipc://") and len(address) > len("ipc://"):
         return
-    endpoint = find_endpoint("--publish", address)
+    endpoint = find_endpoint(option, address)
     if endpoint is None:
-        raise click.UsageError(f"--publish {address!r} is no address such as {local}")
+        raise click.UsageError(f"{option} {address!r} is no address such as {local}")
     if not (insecure or is_loopback(endpoint.host)):
         trusted = "" if insecure is None else ", or --insecure where the network is trusted"
-        raise click.UsageError(f"--publish {address}: other machines could read it there: use {local}{trusted}")
+        raise click.UsageError(f"{option} {address}: other machines could read it there: use {local}{trusted}")
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
-    """The data directory that a command means."""
-    return data_dir.resolve() if data_dir is not None else load_config(file).data_dir
+    """The data directory that a command means. A configuration that `-c` names is read in any case."""
+    if data_dir is None:
+        return load_config(file).data_dir
+    if file is not None:
+        load_config(file)
+    return data_dir.resolve()
+
+
+def max_levels_of(file: Path | None, data_dir: Path | None) -> int:
+    """What the books of the engines hold a side, the fewest of them; with --data alone, what they do unless told."""
+    from tickplant.runtime.config import EngineConfig  # noqa: PLC0415  # as `load_config`
+
+    engines = {} if file is None and data_dir is not None else load_config(file).engines
+    return min((one.max_levels for one in engines.values()), default=EngineConfig().max_levels)
 
 
 def own_places(file: Path | None, data_dir: Path | None) -> dict[str, str]:

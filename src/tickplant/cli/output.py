@@ -6,13 +6,18 @@ import contextlib
 import io
 import os
 import sys
-from typing import IO, Any
+import threading
+from collections.abc import Iterator
+from typing import IO, Any, Final
 
 import click
 import msgspec
 
 from tickplant.printable import printable, printable_json
 from tickplant.runtime.lineage import open_standard_streams
+
+QUIET_S: Final = 2.0
+"""How long a wait may last without a word."""
 
 
 class _Named(io.FileIO):
@@ -50,6 +55,18 @@ def finish_streams() -> None:
 def say(text: str, *, err: bool = False) -> None:
     """Print a line, or several, with whatever others have put into it made visible."""
     click.echo(printable(text, lines=True), err=err)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say on standard error what is waited for, where the wait lasts longer than `QUIET_S`."""
+    timer = threading.Timer(QUIET_S, say, [text], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say_json(value: object) -> None:

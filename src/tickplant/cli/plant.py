@@ -15,7 +15,7 @@ from tickplant.errors import ConfigError, ControlError
 from tickplant.plant import run_folder
 from tickplant.plant.console import print_status
 from tickplant.plant.lock_file import last_holder
-from tickplant.plant.planned_series import wanted_series
+from tickplant.plant.planned_series import ending_calendars, wanted_series
 from tickplant.runtime import config as cfg
 from tickplant.runtime.control import Accepted, GetStatus, Message, Restart, Resync, Status, Stop
 from tickplant.runtime.control_client import ControlClient
@@ -127,9 +127,12 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
     """Check a configuration file and show what it amounts to, defaults included."""
     checked = load_config(path or file)
     check_machine(checked)
-    for name, ref in wanted_series(checked).indicators.items():
+    planned = wanted_series(checked)
+    for name, ref in planned.indicators.items():
         if ref.broken:
             raise ConfigError(ref.broken, file=checked.file, key=f"indicators.{name}")
+    for sentence in ending_calendars(checked, planned):
+        say(f"warning: {sentence}", err=True)
     tables: dict[str, dict[str, Any]] = {}
     for section in msgspec.structs.fields(checked):
         part = getattr(checked, section.name)

@@ -12,6 +12,7 @@ import msgspec
 
 from tickplant.cli.options import (
     Number,
+    check_publish,
     check_range,
     config_option,
     crossed_option,
@@ -23,7 +24,7 @@ from tickplant.cli.options import (
 )
 from tickplant.cli.output import say, say_json
 from tickplant.cli.replay_keys import ReplayKeys
-from tickplant.cli.stored import check_store, skip_damage_option
+from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.errors import FeedError, StoreError
 from tickplant.feeds import importers
 from tickplant.plant import plans
@@ -39,6 +40,7 @@ from tickplant.runtime.recorded_lines import Recording
 from tickplant.sim.dialect_table import DIALECTS
 from tickplant.sim.server import run as run_sim
 from tickplant.sim.spec import parse_spec
+from tickplant.store.replay import wanted_ids
 from tickplant.store.selection import Clock
 from tickplant.times import format_time
 from tickplant.venues import VENUES
@@ -210,8 +212,10 @@ def replay(
     goes to the beginning, q ends it. tickplant.ReplayControl does the same from a program.
     """
     check_range(start, end)
+    check_publish("--bind", bind)
     store = data_dir_of(data_dir, file)
-    check_store(store)
+    with open_store(store, skip_damage=True) as opened:
+        wanted_ids(opened, venue, symbols)
     plant_id = f"{cfg.plant_id(store)}r{os.getpid()}"
     spec = ReplaySpec(
         name="replay",

@@ -53,6 +53,7 @@ class BookValues(SeriesStream):
         super().__init__({one.number: _OPEN + one.state_size for one in series})
         self._books = books
         self._instrument = instrument
+        self._has_own = any(one.own for one in series)
         self._table, self._columns, self._parameters = _tables(series)
         kernels = [
             0 if one.own else pointer(one.indicator.kernel, *one.indicator.row_of_ones(one.parameters))
@@ -106,7 +107,7 @@ class BookValues(SeriesStream):
         written, failed = self._run(samples, self._books.levels, *self._to_run(out))
         if failed >= 0:
             raise DeriveError("its kernel has raised an error", key=self._books.series[failed].indicator.name)
-        if not any(one.own for one in self._books.series):
+        if not self._has_own:
             return out[:written]
         parts = [out[:written]]
         for sample in samples[samples["source_seq"] >= self.from_seq]:
@@ -131,7 +132,8 @@ class BookValues(SeriesStream):
             self._series_of.append(series)
 
     def _learn_units(self, ids: NDArray[np.uint32]) -> None:
-        for id_ in np.unique(ids[~self._known[ids]]).tolist():
+        unknown = ids[~self._known[ids]]
+        for id_ in set(unknown.tolist()) if len(unknown) else ():
             row = self._instrument(id_)
             self._units[id_], self._known[id_] = (10.0**row.price_scale, 10.0**row.size_scale), True
 

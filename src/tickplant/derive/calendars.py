@@ -33,6 +33,12 @@ LAST_YEAR: Final = 2040
 _HEAD: Final = "# sessions of {}, open and close in ns since 1970, by exchange_calendars {}\n"
 
 
+SOON_DAYS: Final = 60
+"""So long before a calendar ends a plant begins to say so."""
+
+_DAY_NS: Final = 86_400 * 10**9
+
+
 class Calendar(NamedTuple):
     """The sessions of an exchange."""
 
@@ -136,6 +142,20 @@ def sessions_of(data_dir: Path | str, names: Iterable[str]) -> dict[str, Session
                 raise StoreError("is missing; restore the file", path=path_of(data_dir, calendar))
             found[calendar] = stored.sessions
     return found
+
+
+def days_left(sessions: Sessions, now_ns: int) -> int:
+    """Whole days until the last session closes; negative once it has."""
+    return (int(sessions[-1, 1]) - now_ns) // _DAY_NS if len(sessions) else -1
+
+
+def end_sentence(name: str, days: int) -> str:
+    """What that means, and what to do."""
+    when = f"ends in {days} days" if days >= 0 else "has ended"
+    return (
+        f"{name} {when}: after its last session trades are in bars of a day of UTC, outside of all sessions, and "
+        "series by session have no values. Install a newer exchange_calendars, and start the plant again"
+    )
 
 
 def main() -> int:

@@ -48,6 +48,12 @@ def check_session_s(given: Mapping[str, float], sessions: str) -> None:
         raise DeriveError("is 0 where `sessions` names a calendar, and only there", key=SESSION_S)
 
 
+def check_sessions(indicator: str, *, begins: bool) -> None:
+    """Refuse `sessions` of an indicator that does not begin with sessions. Raises DeriveError."""
+    if not begins:
+        raise DeriveError(f"{indicator} begins with no session; vwap_session does", key="sessions")
+
+
 MAX_OUTPUTS: Final = 4
 MAX_PERIOD: Final = 1_000_000
 """Bound of every whole parameter, so that a state takes megabytes at the most."""

@@ -29,21 +29,6 @@ LINE: Final = np.dtype(
 )
 """A symbol whose book is sampled."""
 
-SAMPLE: Final = np.dtype(
-    [
-        ("since", "<i8"),  # as in LINE: the book is that of each instant between this time and `ts_recv`
-        ("ts_recv", "<i8"),  # of the tick before which the book stood so
-        ("source_seq", "<u8"),
-        ("begin", "<i8"),  # of its levels: the bids, then the asks
-        ("bids", "<i8"),
-        ("asks", "<i8"),
-        ("instrument", "<u4"),
-        ("slot", "<i4"),  # of the line
-        ("known", "<i8"),  # whether it was in sync, and no atomic event under way
-    ]
-)
-"""A book before a tick. Levels are rows of price, size and number of orders, -1 in a book by level."""
-
 BOOK_SERIES: Final = np.dtype(
     [
         ("number", "<i8"),
@@ -78,22 +63,31 @@ _DISCONNECTED: Final = int(StatusCode.DISCONNECTED)
 
 
 @kernel
-def next_due(
-    ticks: Records, position: int, slots: NDArray[np.int32], lines: Records, every_ns: Integers
-) -> tuple[int, bool]:
-    """The place of the first tick from `position` on before which a book is to be sampled; `len(ticks)`: none.
+def note_samples(
+    ticks: Records,
+    position: int,
+    written: int,
+    slots: NDArray[np.int32],
+    lines: Records,
+    every_ns: Integers,
+    out: Records,
+) -> tuple[int, int]:
+    """Note each tick from `position` on before which a book is to be sampled: instants follow from ticks alone.
 
-    Lines have taken in the ticks before it. A line whose `since` is 0 begins with its next record.
+    Lines take in the ticks. A line whose `since` is 0 begins with its next record.
 
     Args:
         ticks: TICK records in stored order.
         position: the first one to look at.
+        written: how many samples of the batch were noted before.
         slots: by instrument id, the slot of its line.
         lines: LINE by slot.
         every_ns: see LINE.
+        out: SAMPLE records to fill; what a book gives is 0.
 
     Returns:
-        The place, and whether its instrument has to be looked up first.
+        The place reached, and how many samples are noted. Before the end of the batch: `out` is full, or the slot of
+        the instrument at that place is NOT_KNOWN and has to be looked up.
     """
     for i in range(position, len(ticks)):
         tick = ticks[i]
@@ -107,19 +101,37 @@ def next_due(
         elif not flags & _ON_ANY or not (kind == _GAP or (kind == _STATUS and tick["price"] == _DISCONNECTED)):
             continue
         if slot == NOT_KNOWN:
-            return i, True
+            return i, written
         line = lines[slot]
         time = tick["ts_recv"]
+        if line["since"] != 0 and time >= line["due"]:
+            if written == len(out):
+                return i, written
+            sample = out[written]
+            written += 1
+            sample["since"] = line["since"]
+            sample["ts_recv"] = time
+            sample["source_seq"] = tick["seq"]
+            sample["before"] = i
+            sample["depth"] = line["depth"]
+            sample["begin"] = 0
+            sample["bids"] = 0
+            sample["asks"] = 0
+            sample["seq"] = 0
+            sample["instrument"] = line["instrument"]
+            sample["slot"] = slot
+            sample["described"] = False
+            sample["live"] = False
+            sample["known"] = False
+            line["since"] = 0
         if line["since"] == 0:
             line["since"] = time
             line["due"] = 2**63 - 1
             for j in range(line["begin"], line["end"]):
                 line["due"] = min(line["due"], (time // every_ns[j] + 1) * every_ns[j])
-        elif time >= line["due"]:
-            return i, False
         line["since"] = max(line["since"], time)
         line["instrument"] = tick["instrument"]
-    return len(ticks), False
+    return len(ticks), written
 
 
 @kernel

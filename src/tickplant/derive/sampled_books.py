@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_samples import SAMPLE, BookSamples
 from tickplant.derive import sample_kernels as k
 from tickplant.derive.derivation import Made, Series
 from tickplant.derive.indicator import Indicator
@@ -21,8 +22,8 @@ from tickplant.derive.running_series import BookSeries, running_books
 from tickplant.derive.series import is_wanted
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.kernels import direct
-from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import BBO, TICK, Schema
+from tickplant.records.arrays import grown
+from tickplant.records.layouts import TICK, Schema
 
 if TYPE_CHECKING:
     from tickplant.books.market_books import MarketBooks
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
 
-_NOTHING: Final = np.zeros(0, k.SAMPLE)
-_BIDS, _ASKS = (k.SAMPLE.names.index(name) for name in ("bids", "asks"))  # type: ignore[union-attr]  # it has names
+_NOTHING: Final = np.zeros(0, SAMPLE)
 _FIRST: Final = 64
-"""Room for ids and lines, and for levels of samples, to begin with."""
+"""Room for ids, lines and samples to begin with."""
 
 
 class SampledBooks:
@@ -51,7 +51,6 @@ class SampledBooks:
         series: those over books, in order.
         keys: by slot, the first id of the symbol; 0 for the slot of those that nobody samples.
         samples: of the last batch, SAMPLE records in the order of its ticks.
-        levels: of these, shape (n, 3).
     """
 
     def __init__(
@@ -65,7 +64,8 @@ class SampledBooks:
         self.series = running_books(series, own)
         self.keys = [0]
         self.samples: Records = _NOTHING
-        self.levels: Integers = np.zeros((_FIRST, 3), np.int64)
+        self._taken = BookSamples()
+        self._room = np.zeros(_FIRST, SAMPLE)
         self._books = books
         self._instrument = instrument
         self._first_of = line
@@ -73,14 +73,18 @@ class SampledBooks:
         self._lines = np.zeros(_FIRST, k.LINE)
         self._every_ns = np.zeros(0, np.int64)
         self._slot_of: dict[int, int] = {}  # by first id of the symbol
-        self._next_due: Callable[..., tuple[int, bool]] = direct(k.next_due, *self._arguments(np.zeros(0, TICK), 0))
-        for one in (books.by_level, books.of_orders):
-            one.copy_top(0, 1, self.levels)  # compiled, or loaded, before the first sample is due
+        self._note: Callable[..., tuple[int, int]] = direct(k.note_samples, *self._arguments(np.zeros(0, TICK), 0, 0))
+        books.prepare_to_sample()
 
     @property
     def counters(self) -> dict[str, int]:
         """As the books count."""
         return self._books.counters
+
+    @property
+    def levels(self) -> Integers:
+        """Of the samples of the last batch, shape (n, 3)."""
+        return self._taken.levels
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -93,20 +97,13 @@ class SampledBooks:
     def apply(self, made: Made) -> Records:
         """The best bids and offers that a batch leads to, and its samples beside."""
         ticks = made[Schema.TICK]
-        self.samples = _NOTHING
-        place = self._due(ticks, 0)
-        if place == len(ticks):  # nearly always
+        count = self._due(ticks)
+        if not count:  # nearly always
+            self.samples = _NOTHING
             return self._books.apply(ticks)
-        samples: list[tuple[int, ...]] = []
-        bests, used, done = [], 0, 0
-        while place < len(ticks):
-            bests.append(self._books.apply(ticks[done:place]))
-            samples.append(self._sample(ticks[place], used))
-            used += samples[-1][_BIDS] + samples[-1][_ASKS]
-            done, place = place, self._due(ticks, place)
-        bests.append(self._books.apply(ticks[done:]))
-        self.samples = np.array(samples, k.SAMPLE)
-        return joined([part for part in bests if len(part)], BBO)
+        self.samples = self._room[:count].copy()
+        self._taken.begin(self.samples)
+        return self._books.apply(ticks, self._taken)
 
     def slot(self, key: int) -> int:
         """The slot of a symbol, given its first id."""
@@ -140,33 +137,20 @@ class SampledBooks:
         """What follows is of another time: forget all intervals that are open."""
         self._lines["since"] = 0
 
-    def _due(self, ticks: Records, position: int) -> int:
-        while True:
-            place, unknown = self._next_due(*self._arguments(ticks, position))
-            if not unknown:
-                return place
+    def _due(self, ticks: Records) -> int:
+        """How many samples a batch leads to; they are in `_room`."""
+        place, count = self._note(*self._arguments(ticks, 0, 0))
+        while place < len(ticks):
             id_ = int(ticks[place]["instrument"])
-            self._slots[id_] = self.slot(self._first_of(id_))
-            position = place
+            if self._slots[id_] == k.NOT_KNOWN:
+                self._slots[id_] = self.slot(self._first_of(id_))
+            else:
+                self._room = grown(self._room, 2 * len(self._room))
+            place, count = self._note(*self._arguments(ticks, place, count))
+        return count
 
-    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
-        return ticks, position, self._slots, self._lines, self._every_ns
-
-    def _sample(self, tick: np.void, used: int) -> tuple[int, ...]:
-        """A SAMPLE of the book of a line before a tick; its levels go behind the `used` ones."""
-        slot = int(self._slots[tick["instrument"]])
-        line = self._lines[slot]
-        id_ = int(line["instrument"])
-        bids = asks = 0
-        if known := self._books.is_consistent(id_):
-            depth = int(line["depth"])
-            bids, asks = self._books.copy_top(id_, depth, self.levels[used:])
-            if used + bids + asks > len(self.levels):
-                self.levels = grown(self.levels, 2 * (used + bids + asks))
-                self._books.copy_top(id_, depth, self.levels[used:])
-        since = int(line["since"])
-        line["since"] = 0  # the interval that is open now begins with the tick
-        return since, int(tick["ts_recv"]), int(tick["seq"]), used, bids, asks, id_, slot, known
+    def _arguments(self, ticks: Records, position: int, count: int) -> tuple[Any, ...]:
+        return ticks, position, count, self._slots, self._lines, self._every_ns, self._room
 
     def _open(self, key: int, series: Sequence[BookSeries]) -> int:
         """A new line."""

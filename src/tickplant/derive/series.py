@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from os.path import commonprefix
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +31,18 @@ NAME_BYTES: Final = 96  # a topic has at most 128
 MAX_BAR_S: Final = 366 * 86_400
 """Of bars of trades by time."""
 
+BARS: Final = "1m"
+EVERY: Final = "1s"
+"""What an indicator over bars, over samples of books, is over where nothing is given."""
+LISTED: Final = 20
+"""Of the series that there are, so many are named in a message."""
+
+_ROWS: Final = {
+    "bar": "bars",
+    "trade": "each trade",
+    "bbo": "each best bid and offer",
+    "book": "samples of the book",
+}
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BOOK: Final = "book_"
 _LENGTH: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
@@ -102,6 +115,37 @@ def sample_ns(every: str) -> int:
     except DeriveError:
         message = f"{every!r} is no time between samples, at most a day: a number and ms, s, m, h or d, such as 100ms"
         raise DeriveError(message, key="every") from None
+
+
+def series_over(indicator: str, over: str, *, bars: str = "", every: str = "") -> str:
+    """What a series is over, as its name says: the one rule for the configuration and for history.
+
+    Args:
+        indicator: its name, for the message.
+        over: `Indicator.over`.
+        bars: a length, or a rule of bars of trades; of an indicator over bars alone, where nothing given is 1m.
+        every: how often books are sampled; of an indicator over books alone, where nothing given is 1s.
+
+    Raises DeriveError, whose key is the option at fault, for one that the indicator has no use for.
+    """
+    for key, given, of in (("bars", bars, "bar"), ("every", every, "book")):
+        if given and over != of:
+            raise DeriveError(f"{indicator} is over {_ROWS[over]}, not over {_ROWS[of]}", key=key)
+    if over == "book":
+        return book_samples(every or EVERY)
+    if over == "bar":
+        rule = trade_bar_rule(bars)
+        if not rule:
+            bar_seconds(bars or BARS)
+        return rule or bars or BARS
+    return over
+
+
+def unknown_series(name: str, there: Sequence[str]) -> str:
+    """What to say of a series that a store does not have: those that begin like it come first."""
+    near = sorted(there, key=lambda other: -len(commonprefix([name, other])))  # noqa: RUF071  # letters, not folders
+    listed = ", ".join(near[:LISTED]) + (f" and {len(there) - LISTED:,} more" if len(there) > LISTED else "")
+    return f"the store has no series {name[:NAME_BYTES]!r}; there is {listed or 'none'}"
 
 
 def series_name(label: str, over: str) -> str:

@@ -61,6 +61,7 @@ class Child:
         self.pid = 0  # 0 where it is not running, or not yet
         self.pidfd = -1
         self.channel: socket.socket | None = None  # while the fork server has been asked for it
+        self.killed = False  # in its present life
         self.withdrawn = 0  # the signal that ended a start before there was a process
         self.pipes: dict[int, bool] = {}  # descriptors of its output, and whether it is stdout
         self.counters: Counters = {}
@@ -104,6 +105,7 @@ class Child:
         self.counters, self.accounts = {}, []
         self.started_s = self.seen_s = time.monotonic()
         self.ready_s = 0.0
+        self.killed = False
         self._usage = None
         self.last_lines.clear()
         spec = self.plan.spec()
@@ -204,6 +206,7 @@ class Child:
 
     def kill(self) -> None:
         """End it now."""
+        self.killed = True
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:

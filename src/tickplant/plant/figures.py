@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from tickplant.derive.calendars import SOON_DAYS
 from tickplant.printable import printable
 from tickplant.runtime.control import ProcessStatus, RingStatus, Status, duty
 
@@ -130,6 +131,9 @@ def notes_of(process: ProcessStatus, status: Status) -> list[str]:
         notes.append(f"cannot {duty(process.role)}")
     if isinstance(left_out := process.counters.get("own_left_out"), dict) and left_out:
         notes.append(f"left out {', '.join(left_out)}")
+    if isinstance(calendars := process.counters.get("calendar_days"), dict):
+        ending = {name: days for name, days in calendars.items() if days < SOON_DAYS}
+        notes += [f"{name} ends in {days} days" if days >= 0 else f"{name} has ended" for name, days in ending.items()]
     lags = [(ring.lag.get(process.name, 0), ring.capacity) for ring in status.rings]
     return notes + [f"behind by {lag:,}" for lag, capacity in lags if lag > capacity // 2]
 

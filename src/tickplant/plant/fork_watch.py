@@ -43,6 +43,7 @@ class ForkWatch:
         self._log = log
         self._tell = tell
         self._compiled = 0  # kernels, since it was last ready
+        self._killed = 0  # pid of the last server that was: it may be there for some turns more
         self._told_s = 0.0  # when a line about kernels was last said
         self._register()
 
@@ -80,7 +81,8 @@ class ForkWatch:
         One that still compiles reports each kernel, and may take longer.
         """
         limit_s = self._hang_s if self.server.ready else READY_TIMEOUT_S / 2
-        if now_s - child.seen_s > limit_s:
+        if now_s - child.seen_s > limit_s and self.server.pid != self._killed:
+            self._killed = self.server.pid
             self._tell("error", f"the fork server (pid {self.server.pid}) does not answer: killed")
             self.server.kill()
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tickplant.derive.calendars import path_of
+from tickplant.derive.calendars import SOON_DAYS, days_left, end_sentence, path_of
 from tickplant.derive.feature_sets import FeatureSet, are_features, parse_member
-from tickplant.derive.indicator import SESSION_S, check_session_s
+from tickplant.derive.indicator import SESSION_S, check_session_s, check_sessions
 from tickplant.derive.own_places import installed, placed, why_not
 from tickplant.derive.series import (
     NAME_BYTES,
     SeriesTable,
     bar_seconds,
     bars_series,
-    book_samples,
     parse_series,
     series_name,
+    series_over,
     trade_bar_rule,
 )
 from tickplant.derive.settle import Asked, Settled
@@ -198,8 +199,11 @@ def _plan_sessions(data_dir: Path, over: str) -> None:
 def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled | None, wrong: Wrong) -> None:
     """Check that an indicator with `sessions` can begin with sessions, and that the calendar exists."""
     if one.sessions:
-        if said is None or said.source or said.wrong_key == f"parameters.{SESSION_S}":
-            raise wrong(f"{key}.sessions", f"{one.indicator or 'bars'} begins with no session; vwap_session does")
+        begins = said is not None and not said.source and said.wrong_key != f"parameters.{SESSION_S}"
+        try:
+            check_sessions(one.indicator or "bars", begins=begins)
+        except DeriveError as error:
+            raise wrong(f"{key}.sessions", error.why) from None
         if not trade_bar_rule(f"session-{one.sessions}"):
             raise wrong(f"{key}.sessions", f"{one.sessions!r} is no name of a calendar, such as XNYS")
         try:
@@ -216,23 +220,12 @@ def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled |
 def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule: str, wrong: Wrong) -> str:
     if said.why:
         raise wrong(f"{key}.{said.wrong_key}", said.why)
-    if said.over != "bar" and one.bars:
-        rows = "samples of the book" if said.over == "book" else f"each {said.over}"
-        raise wrong(f"{key}.bars", f"{one.indicator} is over {rows}, not over bars")
-    if said.over != "book" and one.every:
-        raise wrong(f"{key}.every", f"{one.indicator} is over each {said.over}, not over samples of the book")
-    over = rule or said.over
-    if over == "book":
-        try:
-            over = book_samples(one.every or "1s")
-        except DeriveError as error:
-            raise wrong(f"{key}.every", error.why) from None
-    if over == "bar":
-        over = one.bars or "1m"
-        try:
-            length_s = bar_seconds(over)
-        except DeriveError as error:
-            raise wrong(f"{key}.bars", error.why) from None
+    try:
+        over = series_over(one.indicator, said.over, bars=one.bars, every=one.every)
+    except DeriveError as error:
+        raise wrong(f"{key}.{error.key}", error.why) from None
+    if said.over == "bar" and not rule:
+        length_s = bar_seconds(over)
         if length_s not in engine.bar_s:
             there = ", ".join(map(str, engine.bar_s)) or "none"
             raise wrong(f"{key}.bars", f"the engine makes no bars of {over}: add {length_s} to its bar_s ({there})")
@@ -261,6 +254,14 @@ def numbered(
     sources = {name: own[indicator].source for name in wanted if (indicator := indicator_of(name)) in own}
     numbers = SeriesTable(data_dir).numbers(wanted, add=add, sources=sources, members=members)
     return tuple(SeriesRef(numbers[name], name, symbols, members.get(name, ())) for name, symbols in wanted.items())
+
+
+def ending_calendars(config: Config, planned: PlannedSeries) -> list[str]:
+    """A sentence for each calendar of these series that ends soon, or has ended. Raises DeriveError, StoreError."""
+    series = [name for wanted in planned.by_engine.values() for name in wanted]
+    names = dict.fromkeys(calendar for name in series if (calendar := parse_series(name).calendar))
+    left = {name: days_left(plan_calendar(config.data_dir, name).sessions, time.time_ns()) for name in names}
+    return [end_sentence(name, days) for name, days in left.items() if days < SOON_DAYS]
 
 
 class StoredSeries(NamedTuple):

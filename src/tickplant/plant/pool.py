@@ -94,8 +94,7 @@ class Pool:
             if now_s > deadline_s:
                 for child in group:
                     if child.alive:
-                        self.tell("error", f"{child.name} did not finish in {allowed_s:g} s: killed")
-                        child.kill()
+                        self._kill(child, f"{child.name} did not finish in {allowed_s:g} s: killed")
 
     def kill_hung(self, now_s: float) -> None:
         """End whoever has been silent for too long, fork server or child."""
@@ -103,8 +102,13 @@ class Pool:
             if child.channel:
                 self.forks.kill_if_hung(child, now_s)
             elif child.hung(now_s):
-                self.tell("error", f"{child.name} (pid {child.pid}) has been silent for too long: killed")
-                child.kill()
+                self._kill(child, f"{child.name} (pid {child.pid}) has been silent for too long: killed")
+
+    def _kill(self, child: Child, why: str) -> None:
+        """End a child now, and say so once: a process that has much to give back is there for some turns more."""
+        if not child.killed:
+            self.tell("error", why)
+            child.kill()
 
     def turn(self, timeout_s: float) -> None:
         """Handle whatever has happened, waiting up to `timeout_s` for it."""

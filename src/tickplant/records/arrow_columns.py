@@ -130,6 +130,17 @@ class ArrowColumns:
                 needed[INTEGER_TIMES.get(name, name)] = None
         return tuple(needed)
 
+    def plain_sources(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Fields of the records that `plain` makes these columns of: of most, the field alone."""
+        made = [name for name in names if self._is_made(name)]
+        stored = [INTEGER_TIMES.get(name, name) for name in names if name not in made]
+        return tuple(dict.fromkeys((*stored, *(self.sources(made) if made else ()))))
+
+    def _is_made(self, name: str) -> bool:
+        """Whether `plain` gives something else than what is stored."""
+        is_number = name in PRICES or name in SIZES
+        return name == "series" or name in self.names or name in SCALES or (is_number and self.prices == "float")
+
     def type(self, name: str) -> pa.DataType:
         """Of a column of `all`."""
         if name in TIMES:

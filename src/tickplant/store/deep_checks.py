@@ -6,8 +6,9 @@ by the engine's kernel; series by the engine's streams: `series_checks`.
 
 Nothing can be said of some records. Each is counted as unproved, never as right: those of an instrument that several
 feeds recorded, since a derived record names its tick by seq alone; those before the first snapshot of a book, or
-before what retention has left; of a book of orders that was crossed, which an engine may have resolved; and everything
-behind damaged ticks.
+before what retention has left; and everything behind damaged ticks. Of a book of orders that was crossed, which an
+engine may have resolved, and of one that has given up levels, which an engine of another `max_levels` did elsewhere, a
+record that agrees is proved, and another one unproved.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.level_runs import UNBOUNDED
-from tickplant.books.market_books import MarketBooks
+from tickplant.books.market_books import MAX_LEVELS, MarketBooks
 from tickplant.books.plain_books import PlainBars
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.records.layouts import BBO, Flag, Kind, Schema
@@ -39,22 +40,32 @@ _NS: Final = 10**9
 
 
 class DeepCheck:
-    """Folds one feed, once; `recorded`: by feed of the store, the instruments that it has recorded."""
+    """Folds one feed, once.
 
-    def __init__(self, store: Store, feed: str, recorded: Mapping[str, frozenset[int]]) -> None:
+    Args:
+        store: where.
+        feed: which.
+        recorded: by feed of the store, the instruments that it has recorded.
+        max_levels: what the books of the engines hold a side; see `Books`.
+    """
+
+    def __init__(
+        self, store: Store, feed: str, recorded: Mapping[str, frozenset[int]], max_levels: int = MAX_LEVELS
+    ) -> None:
         self.summary = DeepSummary(feed)
         self._store = Store(store.data_dir)  # damage ends the fold
         self._feed = feed
-        self._books = MarketBooks(UNBOUNDED, UNBOUNDED)
+        self._books = MarketBooks(max_levels, UNBOUNDED)
+        self._evicted = 0
         self._ids = recorded[feed].difference(*(ids for name, ids in recorded.items() if name != feed))
         self._heads = _heads(self._store, self._ids)
-        self._crossed: set[int] = set()  # books of orders that an engine may have resolved
+        self._unsure: set[int] = set()  # ids of books that an engine may have resolved, or that have given up levels
         self._bbo = [_StoredBbo(self._store, engine, self._ids) for engine in self._store.producers(Schema.BBO)]
         self._bars = [_StoredBars(self._store, engine, self._ids) for engine in self._store.producers(Schema.BAR)]
         lengths = {bars.engine: bars.lengths for bars in self._bars}
         engines = {engine for schema in (Schema.VALUE, Schema.TRADE_BAR) for engine in self._store.producers(schema)}
         self._series = [
-            SeriesCheck(self._store, engine, self._ids, lengths.get(engine, ()), self._crossed)
+            SeriesCheck(self._store, engine, self._ids, lengths.get(engine, ()), self._unsure, max_levels)
             for engine in sorted(engines)
         ]
 
@@ -78,14 +89,14 @@ class DeepCheck:
                 if (head := self._heads.pop(int(ticks[0]["seq"]), None)) is not None:
                     yield from self._check_books(head, ticks[0])
                 derived.append(self._books.apply(ticks))
-                self._look_for_crossed(derived[-1])
+                self._look_for_unsure(derived[-1])
                 for series in self._series:
                     yield from series.at(ticks[0], summary)
                     yield from series.apply(ticks, derived[-1], summary)
             bbo = join_records(derived) if derived else np.zeros(0, BBO)
             first, last = int(records["seq"][0]), int(records["seq"][-1])
             for stored_bbo in self._bbo:
-                yield from stored_bbo.compare(bbo, first, last, summary, self._crossed)
+                yield from stored_bbo.compare(bbo, first, last, summary, self._unsure)
             for stored_bars in self._bars:
                 yield from stored_bars.compare(records, last, summary)
             summary.ticks += len(records)
@@ -111,21 +122,26 @@ class DeepCheck:
             if head[["ts_event", "ts_recv"]] != tick[["ts_event", "ts_recv"]]:
                 continue  # of a tick of this seq that was lost, see `stored_checkpoints`
             ticks = stored_checkpoints.ticks_of(self._store, engine, head)
-            if ticks is None or id_ in self._crossed or self._books.is_stale(id_):
+            if ticks is None or self._books.is_stale(id_):
                 self.summary.unproved += 1
                 continue
             folded = self._books.own_snapshot(id_)
             if len(ticks) == len(folded) and all((ticks[name] == folded[name]).all() for name in _BOOK_VALUES):
                 self.summary.checkpoints += 1
+            elif id_ in self._unsure:
+                self.summary.unproved += 1
             else:
                 self.summary.wrong += 1
                 text = f"the checkpoint of instrument {id_} before seq {head['source_seq']} of {self._feed}"
                 yield Flaw(engine, "checkpoint", int(head["seq"]), f"{text} is not the book that the ticks lead to")
 
-    def _look_for_crossed(self, bbo: Records) -> None:
+    def _look_for_unsure(self, bbo: Records) -> None:
         for id_ in np.unique(bbo["instrument"][bbo["flags"] & Flag.CROSSED != 0]).tolist():
             if self._books.has_orders(id_):
-                self._crossed.add(id_)
+                self._unsure.add(id_)
+        if (evicted := self._books.by_level.counters["levels_evicted"]) > self._evicted:
+            self._evicted = evicted
+            self._unsure.update(self._books.by_level.evicted())
 
 
 class _StoredBbo(StoredDerived):
@@ -137,12 +153,12 @@ class _StoredBbo(StoredDerived):
         self._live: set[int] = set()  # instruments whose books had a snapshot
 
     def compare(
-        self, derived: Records, first: int, last: int, summary: DeepSummary, crossed: set[int]
+        self, derived: Records, first: int, last: int, summary: DeepSummary, unsure: set[int]
     ) -> Iterator[Flaw]:
         """Hold what ticks from `first` to `last` have made against what is stored of that."""
         stored = self.until(last)
         if stored is not None:
-            yield from self._hold(stored, derived, first, summary, crossed)
+            yield from self._hold(stored, derived, first, summary, unsure)
         if not self.ended and len(derived):
             found = _keys(derived, first)
             kept = np.isin(found, _keys(stored, first)) if stored is not None else np.zeros(len(found), np.bool_)
@@ -153,7 +169,7 @@ class _StoredBbo(StoredDerived):
         self._live |= set(np.unique(derived["instrument"][derived["flags"] & Flag.STALE == 0]).tolist())
 
     def _hold(
-        self, stored: Records, derived: Records, first: int, summary: DeepSummary, crossed: set[int]
+        self, stored: Records, derived: Records, first: int, summary: DeepSummary, unsure: set[int]
     ) -> Iterator[Flaw]:
         # What is stored must be what the ticks up to its own one have led to, whether that changed there or before.
         known = [row.reshape(1) for row in self._last.values()]
@@ -172,8 +188,9 @@ class _StoredBbo(StoredDerived):
                 begins[int(row["instrument"])] = int(row["source_seq"])
         never = np.iinfo(np.int64).max
         start = np.array([begins.get(id_, never) for id_ in stored["instrument"].tolist()], np.uint64)
-        proved &= (stored["source_seq"] >= start) & ~np.isin(stored["instrument"], list(crossed))
+        proved &= stored["source_seq"] >= start
         right = proved & np.logical_and.reduce([match[name] == stored[name] for name in _BBO_VALUES])
+        proved &= right | ~np.isin(stored["instrument"], list(unsure))
         summary.bbo += int(np.count_nonzero(right))
         summary.unproved += int(np.count_nonzero(~proved))
         for row in stored[proved & ~right]:

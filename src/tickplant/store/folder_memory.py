@@ -12,8 +12,11 @@ from typing import Any, Final, TypeVar
 from tickplant.records.layouts import Schema
 from tickplant.store.segments import Segment, names_in, roots_of, segments_of
 
-_SETTLED_NS: Final = 2 * 10**9
-"""A folder that changed just now may change again without a later time: file systems count in steps of up to this."""
+_SECOND_NS: Final = 10**9
+_COARSE_NS: Final = 2 * _SECOND_NS
+_FINE_NS: Final = _SECOND_NS // 10
+"""A folder that changed just now may change again without a later time. Of file systems that keep whole seconds, FAT
+has the longest step, two; the others take the time of the kernel's clock, which ticks at least 100 times a second."""
 
 Found = TypeVar("Found")
 
@@ -57,11 +60,16 @@ class FolderMemory:
             remembered: Found = known[1]
             return remembered
         found = find()
-        if time.time_ns() - max(states, default=0) > _SETTLED_NS:
+        if time.time_ns() > max(map(_settled_ns, states), default=0):
             self._known[what] = states, found
         else:
             self._known.pop(what, None)
         return found
+
+
+def _settled_ns(changed_ns: int) -> int:
+    """From when on a further change of a folder has a later time than this one."""
+    return changed_ns + (_FINE_NS if changed_ns % _SECOND_NS else _COARSE_NS)
 
 
 def _changed_ns(folder: str) -> int:

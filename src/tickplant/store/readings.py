@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tickplant.store.feature_rows import Features
     from tickplant.store.pruning import Expression, Judge
     from tickplant.store.reader import Store  # which has these as methods
-    from tickplant.store.rows import Rows
+    from tickplant.store.rows import Check, Rows
 
 Time: TypeAlias = int | str | datetime | np.datetime64
 """Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
@@ -109,9 +109,9 @@ class Readings:
         venue: Names | None = None,
         symbol: Names | None = None,
         *range_: Time | None,
-        bars: str = "1m",
+        bars: str = "",
         sessions: str = "",
-        every: str = "1s",
+        every: str = "",
         clock: Clock = "recv",
         progress: Progress = lambda _: None,
         start: Time | None = None,
@@ -130,38 +130,35 @@ class Readings:
             venue: a name, several, or None for all.
             symbol: likewise.
             range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS.
+            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS. Of an
+                indicator over bars; 1m where nothing is given.
             sessions: of vwap_session, the calendar whose sessions it begins with, such as XNYS.
-            every: how often books are sampled, where the indicator is over them: 100ms, 1s, 1m, at most 1d.
+            every: how often books are sampled: 100ms, 1s, 1m, at most 1d. Of an indicator over the book; 1s where
+                nothing is given.
             clock: of the range.
             progress: called with each `DerivedDay`, from several threads.
             start: of the half-open range.
             end: likewise.
             parameters: of the indicator, defaults where none is given.
 
-        Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter, and, while rows are
-        read, DamageError.
+        Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter and for `bars`,
+        `sessions` or `every` where the indicator has no use for them, and, while rows are read, DamageError.
         """
         from tickplant.derive.calendars import calendar_of  # noqa: PLC0415
-        from tickplant.derive.indicator import SESSION_S, check_session_s  # noqa: PLC0415
+        from tickplant.derive.indicator import SESSION_S, check_session_s, check_sessions  # noqa: PLC0415
         from tickplant.derive.own_indicators import find  # noqa: PLC0415
         from tickplant.derive.running_series import with_sessions  # noqa: PLC0415
-        from tickplant.derive.series import (  # noqa: PLC0415
-            bar_seconds,
-            book_samples,
-            parse_series,
-            series_name,
-            trade_bar_rule,
-        )
+        from tickplant.derive.series import parse_series, series_name, series_over, trade_bar_rule  # noqa: PLC0415
         from tickplant.store.derived_values import Derived  # noqa: PLC0415
 
         found, own, code = find(name)
+        if sessions:
+            check_sessions(name, begins=not own and any(one.name == SESSION_S for one in found.parameters))
         if not own:
             check_session_s(parameters, sessions)
         settled = found.settle({SESSION_S: 0.0, **parameters} if sessions else parameters)
         bounds = _bounds(range_, {key: time for key, time in (("start", start), ("end", end)) if time is not None})
-        rule = trade_bar_rule(bars)
-        over = {"bar": rule or bars, "book": book_samples(every)}.get(found.over, found.over)
+        over = series_over(found.name, found.over, bars=bars, every=every)
         label = series_name(found.label(settled.tolist()), over)
         if sessions:
             label += f"-{sessions}"
@@ -172,8 +169,8 @@ class Readings:
             list(symbols),
             found,
             settled,
-            interval_s=0 if rule else bar_seconds(bars),
-            rule=rule,
+            interval_s=parse_series(label).bars_s,
+            rule=trade_bar_rule(over),
             label=label,
             code=code,
             range_ns=bounds,
@@ -234,6 +231,7 @@ class Readings:
         producer of which earlier ones are left out.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
+        from tickplant.derive.series import are_bars  # noqa: PLC0415
         from tickplant.records.arrow_columns import arrow_columns  # noqa: PLC0415
         from tickplant.store.pruning import ArrowJudge, narrow  # noqa: PLC0415
         from tickplant.store.rows import Rows  # noqa: PLC0415
@@ -246,7 +244,9 @@ class Readings:
         filter_by = where
         if where is not None:
             whole = arrow.schema(arrow.all)
-            filter_by = parse_where(where, whole) if isinstance(where, str) else where
+            of_bars = schema is Schema.TRADE_BAR
+            series = [one for one in arrow.series or () if are_bars(one) == of_bars]
+            filter_by = parse_where(where, whole, series) if isinstance(where, str) else where
             judge = ArrowJudge(filter_by, whole)
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments, arrow)
@@ -291,13 +291,13 @@ class Readings:
 
         return read
 
-    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str]) -> Columns | None:
+    def _whole(self, schema: Schema, selection: Selection, names: Sequence[str], check: Check) -> Columns | None:
         """These fields of all selected records; None where several producers have some, or must be read in blocks."""
         from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
 
         store = cast("Store", self)
         ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
-        return read_whole(store, ranges, names)
+        return read_whole(store, ranges, names, check)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
         """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""

@@ -34,8 +34,10 @@ _LARGE_ROWS: Final = 1 << 15
 
 Source = Callable[[Sequence[str]], Iterable[Columns]]
 """Gives the named fields of the records, block by block, from the beginning at each call."""
-Whole = Callable[[Sequence[str]], Columns | None]
-"""Gives the named fields of all records at once; None where they can only be had block by block."""
+Check = Callable[[Columns], None]
+"""Raises an error for fields of records whose instrument nobody named."""
+Whole = Callable[[Sequence[str], Check], Columns | None]
+"""Gives the named fields of all records at once, chunk by chunk checked; None where they must be read in blocks."""
 
 
 class Rows:
@@ -54,7 +56,7 @@ class Rows:
         *,
         columns: Sequence[str] | None = None,
         filter_by: Expression | None = None,
-        whole: Whole = lambda _: None,
+        whole: Whole = lambda *_: None,
         selection: Selection | None = None,
     ) -> None:
         """Take where the rows come from and how they become Arrow.
@@ -103,14 +105,14 @@ class Rows:
             names = tuple(dict.fromkeys("instrument" if name in ("venue", "symbol") else name for name in names))
             names += tuple(name for name in ("price_scale", "size_scale") if self.arrow_columns.prices == "decimal")
         plain = self.arrow_columns.plain
-        whole = self._everything(names)
+        whole = self._everything(self.arrow_columns.plain_sources(names))
         blocks = self.blocks(names) if whole is None else [whole]
         parts = [{name: plain(name, block) for name in names} for block in blocks]
         return dict(join_columns(parts or [{name: plain(name, self.arrow_columns.nothing) for name in names}]))
 
     def arrow(self) -> pa.Table:
         """Everything as one Arrow table."""
-        whole = self._everything(self.columns)
+        whole = self._everything(self.arrow_columns.sources(self.columns))
         if whole is None:
             return pa.Table.from_batches(self.batches(), self.schema)
         parts = (_part(whole, start) for start in range(0, len(whole["instrument"]), BATCH_ROWS))
@@ -178,12 +180,9 @@ class Rows:
         """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
         return write_text(file, text_format, self.arrow_columns, self.columns, self.blocks(self.columns), progress)
 
-    def _everything(self, names: Sequence[str]) -> Columns | None:
-        """The fields of all rows, where that takes no more memory than the answer does: a filter may leave few."""
-        whole = None if self._filter_by is not None else self._at_once(self.arrow_columns.sources(names))
-        if whole is not None:
-            self.arrow_columns.check(whole)
-        return whole
+    def _everything(self, fields: Sequence[str]) -> Columns | None:
+        """These fields of all rows, where that takes no more memory than the answer does: a filter may leave few."""
+        return None if self._filter_by is not None else self._at_once(fields, self.arrow_columns.check)
 
     @property
     def _whole(self) -> pa.Schema:

@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.market_books import MarketBooks
+from tickplant.books.level_runs import UNBOUNDED
+from tickplant.books.market_books import MAX_LEVELS, MarketBooks
 from tickplant.derive.calendars import sessions_of, stored_calendar
 from tickplant.derive.derivation import Bench, KeptStream, Made, Series, Sessions, Settings, Stream, series_of
 from tickplant.derive.feature_sets import parse_member
@@ -68,13 +69,21 @@ class SeriesCheck:
         engine: whose records they are.
         ids: instruments of the feed.
         bar_s: lengths of the bars that the engine stored.
-        crossed: ids of books that an engine may have resolved; grows while ticks are folded.
+        unsure: ids of books that may not be what the ticks lead to, see `deep_checks`; grows while ticks are folded.
+        max_levels: what the engine's books hold a side.
     """
 
     def __init__(
-        self, store: Store, engine: str, ids: frozenset[int], bar_s: tuple[int, ...], crossed: Set[int]
+        self,
+        store: Store,
+        engine: str,
+        ids: frozenset[int],
+        bar_s: tuple[int, ...],
+        unsure: Set[int],
+        max_levels: int = MAX_LEVELS,
     ) -> None:
-        self._crossed = crossed
+        self._unsure = unsure
+        self._max_levels = max_levels
         self.engine = engine
         self._store = store
         self._ends = {schema: _ends_of(store, engine, schema, ids) for schema in KEPT}
@@ -197,7 +206,7 @@ class SeriesCheck:
     def _is_sure(self, number: int, id_: int) -> bool:
         """Whether a record of a series must be what the ticks lead to."""
         made_of = self._known.made_of.get(number)
-        if made_of is None or not self._synced or (Schema.BBO in made_of and id_ in self._crossed):
+        if made_of is None or not self._synced or (Schema.BBO in made_of and id_ in self._unsure):
             return False
         return all(id_ in ids for schema, ids in self._whole.items() if schema in made_of)
 
@@ -226,7 +235,9 @@ class SeriesCheck:
         """The books that are sampled, where series are over them."""
         if not any(parse_series(one.name).every_ns for one in self._known.series):
             return None
-        return SampledBooks(MarketBooks(), self._known.series, self._instrument, self._line, {})
+        return SampledBooks(
+            MarketBooks(self._max_levels, UNBOUNDED), self._known.series, self._instrument, self._line, {}
+        )
 
     def _begun(self) -> dict[Schema, KeptStream]:
         """Streams that remember nothing."""

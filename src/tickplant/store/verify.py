@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.market_books import MAX_LEVELS
 from tickplant.errors import StoreError
 from tickplant.instruments import InstrumentTable
 from tickplant.records.channels import ALL_STREAMS, streams_of
@@ -69,12 +70,16 @@ class Report(msgspec.Struct):
     deep: list[DeepSummary] = []  # by feed, where asked for
 
 
-def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | None = None) -> Report:
+def verify(
+    data_dir: Path | str, *, deep: bool = False, max_levels: int = MAX_LEVELS, progress: Progress | None = None
+) -> Report:
     """Read everything that is stored and check it. Safe while a plant is writing.
 
     Args:
         data_dir: the store.
         deep: fold all ticks once more and hold all that was derived against them.
+        max_levels: what the books of the plant's engines hold a side; of those that held more than that once, a record
+            that differs is unproved.
         progress: called with the bytes checked so far and the bytes there are.
 
     Raises:
@@ -115,7 +120,7 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
             feeds.append(reconciliation.summary)
         summaries.append(check.summary)
     derived: list[DeepSummary] = []
-    for feed, deep_check in _deep_checks(store) if deep else ():
+    for feed, deep_check in _deep_checks(store, max_levels) if deep else ():
         size = sizes[feed, Schema.TICK]
         ticks = sum(one.records for one in summaries if (one.producer, one.schema) == (feed, "tick"))
         derived.append(deep_check.run(_folding(progress, deep_check.summary, done, size / max(1, ticks), total)))
@@ -135,10 +140,10 @@ def verify(data_dir: Path | str, *, deep: bool = False, progress: Progress | Non
     )
 
 
-def _deep_checks(store: Store) -> Iterator[tuple[str, DeepCheck]]:
+def _deep_checks(store: Store, max_levels: int) -> Iterator[tuple[str, DeepCheck]]:
     recorded = recorded_of(store)
     for feed in recorded:
-        yield feed, DeepCheck(store, feed, recorded)
+        yield feed, DeepCheck(store, feed, recorded, max_levels)
 
 
 def _folding(

@@ -22,6 +22,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tickplant.derive.series import unknown_series
 from tickplant.errors import TickplantError
 from tickplant.records.arrow_columns import KIND_WORDS, SIDE_WORDS
 from tickplant.store.pruning import Expression
@@ -48,16 +49,20 @@ class WhereError(TickplantError):
     exit_code = 2
 
 
-def parse_where(text: str, schema: pa.Schema) -> Expression:
-    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the place."""
-    return _Parser(text, schema).parse()
+def parse_where(text: str, schema: pa.Schema, series: Sequence[str] = ()) -> Expression:
+    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the place.
+
+    `series`: the names that a column `series` may have; a predicate that names another one is refused.
+    """
+    return _Parser(text, schema, series).parse()
 
 
 class _Parser:
     """By descent, one method a rule."""
 
-    def __init__(self, text: str, schema: pa.Schema) -> None:
+    def __init__(self, text: str, schema: pa.Schema, series: Sequence[str]) -> None:
         self._text = text
+        self._series = series
         self._schema = schema
         self._tokens: list[tuple[str, str, int]] = []  # kind, text, place
         place = 0
@@ -154,6 +159,8 @@ class _Parser:
             known: Sequence[str] | None = _WORDS.get(name)
             if known is not None and text.lower() not in known:
                 raise ValueError(f"{text!r} is no {name}; there are {', '.join(known)}")
+            if name == "series" and text not in self._series:
+                raise ValueError(unknown_series(text, self._series))
             return compare(field, pa.scalar(text if known is None else text.lower()))
         if pa.types.is_timestamp(of):
             return compare(field, pa.scalar(parse_time(text), of))

@@ -25,7 +25,7 @@ from tickplant.records.layouts import DTYPES
 from tickplant.records.merge import Columns, join_columns
 from tickplant.store.chunk_files import ChunkFiles, own_decoder, selected_rows
 from tickplant.store.segment_index import is_gone
-from tickplant.store.segments import Range, Stretch
+from tickplant.store.segments import Chunk, Range, Stretch
 from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage
 
@@ -34,16 +34,20 @@ if TYPE_CHECKING:
 
 _FEW: Final = 3
 """So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
+_LARGE_PAGE: Final = 1 << 21  # bytes
 PART_ROWS: Final = 1 << 15
 PARTS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
 
 
-def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Columns | None:
+def read_whole(
+    store: Store, asked: Sequence[Range], names: Sequence[str], check: Callable[[Columns], None] = lambda _: None
+) -> Columns | None:
     """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
 
-    None where several producers have some, where rows of several chunks lie between one another, or where what was
-    about to be read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
+    `check` is given these columns and the instruments of each chunk's rows, in any thread, and may raise. None where
+    several producers have some, where rows of several chunks lie between one another, or where what was about to be
+    read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
     """
     try:
         found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
@@ -52,16 +56,37 @@ def read_whole(store: Store, asked: Sequence[Range], names: Sequence[str]) -> Co
         ((its, stretches),) = found
         if any(len(stretch.chunks) > 1 for stretch in stretches):
             return None
-        return _Reading(store, its, names, stretches).run()
+        return _Reading(store, its, names, stretches, check).run()
     except StoreError as error:
         if is_gone(error):
             return None
         raise
 
 
+def _room(rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A new array in whole large pages, where these are left to programs: numpy asks for them, but begins anywhere.
+
+    What is left over at both ends would come in pages of 4 KiB, each a page fault, a hundred times as many.
+    """
+    size = rows * dtype.itemsize
+    if size < _LARGE_PAGE // 2:
+        return np.empty(rows, dtype)
+    memory = np.empty((size // _LARGE_PAGE + 3) * _LARGE_PAGE, np.uint8)  # from 4 MiB on numpy asks
+    begin = -memory.ctypes.data % _LARGE_PAGE
+    return memory[begin : begin + size].view(dtype)
+
+
 class _Reading:
-    def __init__(self, store: Store, asked: Range, names: Sequence[str], stretches: list[Stretch]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        asked: Range,
+        names: Sequence[str],
+        stretches: list[Stretch],
+        check: Callable[[Columns], None],
+    ) -> None:
         self._store = store
+        self._check = check
         self._schema = asked.schema
         self._selection = asked.wanted
         self._stretches = stretches
@@ -77,7 +102,7 @@ class _Reading:
         ends = iter(np.cumsum(counts).tolist())
         # A stretch without a chunk is damage alone.
         self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
-        self._columns = {name: np.empty(sum(counts), self._dtype[name]) for name in self._names}
+        self._columns = {name: _room(sum(counts), self._dtype[name]) for name in self._names}
 
     def run(self) -> Columns:
         if len(self._stretches) <= _FEW:
@@ -104,26 +129,46 @@ class _Reading:
         return [*parts, slice(begin, len(self._ends))]
 
     def _joined(self, files: ChunkFiles) -> Columns:
-        """Of a few chunks, of which mostly few rows are wanted: those are copied, the rest is not kept."""
+        """Of a few chunks, of which mostly few rows are wanted."""
         parts: list[Columns] = []
         wounds: list[Damage] = []
         for stretch in self._stretches:
             wounds += stretch.damage
             for chunk in stretch.chunks:
-                selection = self._selection.left(chunk.entry["header"])
-                decode = partial(own_decoder().columns, names=self._needed(stretch, selection))
-                found = files.decode(chunk, self._schema, decode)
+                found = self._wanted_of(files, stretch, chunk)
                 if isinstance(found, Damage):
                     wounds.append(found)
-                elif (kept := selected_rows(found, stretch, selection)) is not None:
-                    parts.append({name: kept[name] for name in self._names})
+                elif found is not None:
+                    self._check(found)
+                    parts.append({name: found[name] for name in self._names})
         for wound in wounds:
             self._store.report(wound)
         return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
 
+    def _wanted_of(self, files: ChunkFiles, stretch: Stretch, chunk: Chunk) -> dict[str, NDArray[Any]] | Damage | None:
+        """The wanted rows of a chunk, in arrays of their own; None where there are none.
+
+        The rest is remembered for a while: a short range is mostly followed by one beside it.
+        """
+        selection, recent = self._selection.left(chunk.entry["header"]), self._store.recent
+        names = self._needed(stretch, selection)
+        key = recent.key(chunk, names)
+        known = recent.get(key)
+        if known is not None:
+            kept = selected_rows(known, stretch, selection)
+            return {name: column.copy() for name, column in known.items()} if kept is known else kept
+        found = files.decode(chunk, self._schema, partial(own_decoder().columns, names=names))
+        if isinstance(found, Damage):
+            return found
+        kept = selected_rows(found, stretch, selection)
+        if kept is not found:
+            recent.keep(key, found)
+        return kept
+
     def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
-        """What is decoded: the columns, and what tells which rows are wanted."""
-        return tuple(dict.fromkeys((*self._names, *sorted(selection.columns), *(("seq",) if stretch.cut else ()))))
+        """What is decoded: the columns, what tells which rows are wanted, and what is checked."""
+        also = (*sorted(selection.columns), *(("seq",) if stretch.cut else ()), "instrument")
+        return tuple(dict.fromkeys((*self._names, *also)))
 
     def _opened(self) -> ChunkFiles:
         return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
@@ -147,6 +192,7 @@ class _Reading:
         kept = selected_rows(found, stretch, selection)
         if kept is None:
             return 0
+        self._check(kept)
         if kept is found:
             return end - start
         count = len(next(iter(kept.values())))

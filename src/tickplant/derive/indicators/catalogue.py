@@ -7,6 +7,7 @@ from typing import Final
 from tickplant.derive.indicator import Indicator
 from tickplant.derive.indicators.averages import AVERAGES
 from tickplant.derive.indicators.best_quotes import BEST_QUOTES
+from tickplant.derive.indicators.book_flows import BOOK_FLOWS
 from tickplant.derive.indicators.book_levels import BOOK_LEVELS
 from tickplant.derive.indicators.liquidity import LIQUIDITY
 from tickplant.derive.indicators.oscillators import OSCILLATORS
@@ -15,7 +16,10 @@ from tickplant.derive.indicators.volatilities import VOLATILITIES
 from tickplant.derive.indicators.volumes import VOLUMES
 from tickplant.errors import DeriveError
 
-ALL: Final = (*AVERAGES, *OSCILLATORS, *TRENDS, *VOLUMES, *VOLATILITIES, *LIQUIDITY, *BEST_QUOTES, *BOOK_LEVELS)
+ALL: Final = (
+    *(*AVERAGES, *OSCILLATORS, *TRENDS, *VOLUMES, *VOLATILITIES, *LIQUIDITY, *BEST_QUOTES),
+    *(*BOOK_LEVELS, *BOOK_FLOWS),
+)
 INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in ALL}
 
 

@@ -1,0 +1,39 @@
+"""How long the calendars of an engine's series still reach: some end with the year that an exchange has announced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from tickplant.derive.calendars import SOON_DAYS, days_left, end_sentence
+from tickplant.derive.derivation import Sessions
+from tickplant.runtime.control import Counters
+
+
+class CalendarWatch:
+    """Says once that a calendar ends soon, and once that it has ended. The engine goes on either way.
+
+    Args:
+        sessions: by name of the calendar.
+        now_ns: the time.
+    """
+
+    def __init__(self, sessions: Mapping[str, Sessions], now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._sessions = sessions
+        self._now_ns = now_ns
+        self._log = structlog.get_logger()
+        self._said: set[tuple[str, bool]] = set()  # name, whether it was over
+
+    def counters(self) -> Counters:
+        """By calendar the whole days until its last session closes, negative ones after that; nothing without one."""
+        if not self._sessions:
+            return {}
+        now_ns = self._now_ns()
+        left = {name: days_left(sessions, now_ns) for name, sessions in self._sessions.items()}
+        for name, days in left.items():
+            if days < SOON_DAYS and (name, days < 0) not in self._said:
+                self._said.add((name, days < 0))
+                self._log.warning("a calendar of sessions ends", calendar=name, what=end_sentence(name, days))
+        return {"calendar_days": left}

@@ -1,0 +1,200 @@
+"""Samples of books: the best levels of a book as it stood before a tick of a batch.
+
+A batch is folded from one sample to the next inside one kernel, so that a sample cuts no batch. A symbol whose book is
+by level in one part of the stream and of orders in another is sampled by both kernels, levels first; the rule that
+chooses between the two is that of `market_books`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickplant.books.fold_kernels import (
+    MATCHING,
+    MOST,
+    POSITION,
+    SCATTERED,
+    is_packed,
+    level_arrays,
+    memory_at,
+    order_arrays,
+    out_of,
+    packed,
+    stopped,
+    tally_of,
+)
+from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
+from tickplant.books.level_runs import copy_levels
+from tickplant.books.order_kernels import apply_orders
+from tickplant.books.order_queues import copy_prices
+from tickplant.kernels import kernel
+from tickplant.records.arrays import grown
+
+Records = NDArray[np.void]
+Integers = NDArray[np.int64]
+
+SAMPLE: Final = np.dtype(
+    [
+        ("since", "<i8"),  # the book is that of each instant between this time and `ts_recv`
+        ("ts_recv", "<i8"),  # of the tick before which the book stood so
+        ("source_seq", "<u8"),
+        ("before", "<i8"),  # its place in the batch
+        ("depth", "<i8"),  # levels a side that are wanted
+        ("begin", "<i8"),  # of its levels: the bids, then the asks
+        ("bids", "<i8"),
+        ("asks", "<i8"),
+        ("seq", "<u8"),  # of the last record that the book took in
+        ("instrument", "<u4"),
+        ("slot", "<i4"),  # of the line, see `derive.sample_kernels`
+        ("described", "u1"),  # whether any record has said something of the book
+        ("live", "u1"),  # whether it was in sync
+        ("known", "u1"),  # whether it was in sync, and no atomic event under way
+    ],
+    align=True,
+)
+"""A book before a tick. Levels are rows of price, size and number of orders, -1 in a book by level."""
+
+# Positions in `progress`.
+TAKEN: Final = 0  # samples
+USED: Final = 1  # rows of their levels
+
+_FIRST: Final = 64
+
+
+class BookSamples:
+    """Samples to be taken while a batch is folded, and the levels of those that were.
+
+    Attributes:
+        rows: SAMPLE records in the order of `before`; given are `before`, `depth` and `instrument`.
+        levels: of these, shape (n, 3), of which the last batch has used a part.
+        progress: how many samples were taken, and how many rows of levels were used.
+    """
+
+    def __init__(self) -> None:
+        self.rows: Records = np.zeros(0, SAMPLE)
+        self.levels: Integers = np.zeros((_FIRST, 3), np.int64)
+        self.progress: Integers = np.zeros(2, np.int64)
+
+    @property
+    def arguments(self) -> tuple[Records, Integers, Integers]:
+        """What the kernels take."""
+        return self.rows, self.levels, self.progress
+
+    def begin(self, rows: Records) -> None:
+        """Samples of another batch."""
+        self.rows = rows
+        self.progress[:] = 0
+
+    def take_again(self) -> None:
+        """Of other books: the levels that were found so far stay."""
+        self.progress[TAKEN] = 0
+
+    def make_room(self) -> None:
+        """For twice as many levels."""
+        self.levels = grown(self.levels, 2 * len(self.levels))
+
+
+@kernel
+def note_book(books: Records, sample: Any) -> bool:
+    """Note which state a book is in. Returns whether its levels are to be taken.
+
+    What is noted of another one that was sampled before gives way to a better one: one in sync, and of two the one that
+    took in the newer record.
+    """
+    if sample["instrument"] >= len(books):
+        return False
+    book = books[sample["instrument"]]
+    live = book["state"] == LIVE
+    if book["state"] == STALE and book["cause"] == 0:  # no record has said anything of it
+        return False
+    if sample["described"] and (live < sample["live"] or (live == sample["live"] and book["seq"] < sample["seq"])):
+        return False
+    sample["described"] = True
+    sample["live"] = live
+    sample["seq"] = book["seq"]
+    sample["known"] = live and not book["inside"]
+    sample["bids"] = 0
+    sample["asks"] = 0
+    return bool(sample["known"])
+
+
+@kernel
+def note_levels(sample: Any, bids: int, asks: int, levels: Integers, progress: Integers) -> bool:
+    """Note where the levels of a sample are. Returns False where there is no room for them."""
+    used = progress[USED]
+    if used + bids + asks > len(levels):
+        return False
+    sample["begin"] = used
+    sample["bids"] = bids
+    sample["asks"] = asks
+    progress[USED] += bids + asks
+    return True
+
+
+@kernel
+def sample_levels(ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers) -> int:
+    """`fold_kernels.fold_levels`, and each sample taken before its tick; see there, and `BookSamples`.
+
+    Returns:
+        As there; minus SAMPLES_FULL where `levels` is too small.
+    """
+    if not is_packed(ticks):
+        return -SCATTERED
+    records, memory = packed(ticks), memory_at(address)
+    books, sides, keys, sizes, hints = level_arrays(memory)
+    position, written = memory[POSITION], 0
+    out, tally = out_of(memory), tally_of(memory)
+    while True:
+        taken = progress[TAKEN]
+        end = samples[taken]["before"] if taken < len(samples) else len(records)
+        position, more, reason = apply_ticks(
+            records[:end], position, books, sides, keys, sizes, hints, memory[MOST], out[written:], tally
+        )
+        written += more
+        if reason != DONE or taken == len(samples):
+            break
+        sample = samples[taken]
+        if note_book(books, sample):
+            rest = levels[progress[USED] :]
+            bids, asks = copy_levels(sides, keys, sizes, sample["instrument"], sample["depth"], rest)
+            if not note_levels(sample, bids, asks, levels, progress):
+                reason = SAMPLES_FULL
+                break
+        progress[TAKEN] += 1
+    result: int = stopped(memory, position, written, reason)
+    return result
+
+
+@kernel
+def sample_orders(ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers) -> int:
+    """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
+    if not is_packed(ticks):
+        return -SCATTERED
+    records, memory = packed(ticks), memory_at(address)
+    books, sides, keys, places, hints = level_arrays(memory)
+    prices, orders, table, used = order_arrays(memory)
+    pools = books, sides, keys, places, hints, prices, orders, table, used
+    position, written = memory[POSITION], 0
+    out, tally = out_of(memory), tally_of(memory)
+    while True:
+        taken = progress[TAKEN]
+        end = samples[taken]["before"] if taken < len(samples) else len(records)
+        position, more, reason = apply_orders(
+            records[:end], position, *pools, memory[MOST], memory[MATCHING] != 0, out[written:], tally
+        )
+        written += more
+        if reason != DONE or taken == len(samples):
+            break
+        sample = samples[taken]
+        if note_book(books, sample):
+            rest = levels[progress[USED] :]
+            bids, asks = copy_prices(sides, keys, places, prices, sample["instrument"], sample["depth"], rest)
+            if not note_levels(sample, bids, asks, levels, progress):
+                reason = SAMPLES_FULL
+                break
+        progress[TAKEN] += 1
+    result: int = stopped(memory, position, written, reason)
+    return result

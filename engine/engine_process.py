@@ -110,8 +110,7 @@ class EngineProcess:
         if config.publish.startswith("tcp://"):
             burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
             self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
-        linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
-        resources.callback(self._publisher.close, linger_s)
+        resources.callback(self._publisher.close, LOSSLESS_LINGER_S if spec.gating else LINGER_S)
         self._outputs = Outputs(
             spec.outputs,
             self._settings,

@@ -160,26 +160,29 @@ class BookStates(ABC):
     def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
         """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
         parts = []
-        while result < 0:
-            position = self._words[m.POSITION]
-            if result == -m.SCATTERED:
-                ticks = ticks.copy()
-            elif result == -k.OUTPUT_FULL:
-                parts.append(self.said())
-                self._renew_out()
-            elif samples is not None and result == -k.SAMPLES_FULL:
-                samples.make_room()
-            elif result == -k.NEW_INSTRUMENT:
-                self.reserve(int(ticks[position]["instrument"]))
-            elif result == -k.SIDE_FULL:
-                keys = self._runs.keys
-                self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
-                if self._runs.keys is not keys:
+        try:
+            while result < 0:
+                position = self._words[m.POSITION]
+                if result == -m.SCATTERED:
+                    ticks = ticks.copy()
+                elif result == -k.OUTPUT_FULL:
+                    parts.append(self.said())
+                    self._renew_out()
+                elif samples is not None and result == -k.SAMPLES_FULL:
+                    samples.make_room()
+                elif result == -k.NEW_INSTRUMENT:
+                    self.reserve(int(ticks[position]["instrument"]))
+                elif result == -k.SIDE_FULL:
+                    keys = self._runs.keys
+                    self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
+                    if self._runs.keys is not keys:
+                        self._note_addresses()
+                else:
+                    self._make_room()
                     self._note_addresses()
-            else:
-                self._make_room()
-                self._note_addresses()
-            result = self._run(ticks, samples)
+                result = self._run(ticks, samples)
+        finally:
+            self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
         return joined([*parts, self.said()], BBO) if parts else self.said()
 
     def _renew_out(self) -> None:

@@ -27,6 +27,7 @@ NODE: Final = np.dtype(
         ("behind", "<u4"),
         ("price", "<u4"),  # slot
         ("owner", "<u4"),
+        ("joined", "<u8"),  # how many places in queues had been taken, of all books, when it took its own
     ]
 )
 """One order."""
@@ -54,7 +55,8 @@ TOP_NODE: Final = 1  # highest slot that was ever used
 FREE_NODE: Final = 2  # first of the free ones below it
 TOP_PRICE: Final = 3
 FREE_PRICE: Final = 4
-USED: Final = 5
+JOINED: Final = 5  # places in queues that were ever taken
+USED: Final = 6
 
 SIDE_SHIFT: Final = 30  # of an `owner`: above the instrument is the side of an order that has no id
 _INSTRUMENT: Final = (1 << SIDE_SHIFT) - 1
@@ -107,9 +109,11 @@ def drop_price(
 
 
 @inlined
-def link(prices: Records, orders: Records, slot: int, at: int, size: int) -> None:
+def link(prices: Records, orders: Records, used: Integers, slot: int, at: int, size: int) -> None:
     """Put an order of this size behind all others at a price."""
     order = orders[slot]
+    used[JOINED] += 1
+    order["joined"] = used[JOINED]
     price = prices[at]
     order["size"] = size
     order["price"] = at
@@ -164,7 +168,7 @@ def add(
     used[ALIVE] += 1
     orders[slot]["name"] = name
     orders[slot]["owner"] = owner
-    link(prices, orders, slot, at, size)
+    link(prices, orders, used, slot, at, size)
     remember(table, entry, name, owner, slot)
 
 
@@ -184,7 +188,7 @@ def move(
     order = orders[slot]
     old = order["price"]
     unlink(prices, orders, slot)
-    link(prices, orders, slot, at, size)
+    link(prices, orders, used, slot, at, size)
     if prices[old]["count"] == 0:
         drop_price(sides, keys, places, prices, used, order["owner"] & _INSTRUMENT, old)
 
@@ -296,6 +300,40 @@ def match(
         shrink(sides, keys, places, prices, orders, table, used, buyer, size)
         shrink(sides, keys, places, prices, orders, table, used, seller, size)
         trades += 1
+
+
+@kernel
+def queue_at(sides: Records, keys: Integers, places: Integers, instrument: int, side: int, key: int) -> int:
+    """Slot of a price; 0 where there is no order. Looks from the best on: what is followed is near it."""
+    run = sides[instrument, side]
+    for i in range(run["start"] + run["count"] - 1, run["start"] - 1, -1):
+        if keys[i] <= key:
+            return places[i] if keys[i] == key else 0
+    return 0
+
+
+@kernel
+def count_ahead(prices: Records, orders: Records, at: int, joined: int) -> tuple[int, int]:
+    """Size and number of the orders at a price, given its slot, that took their places as `joined` or before."""
+    size, count = 0, 0
+    slot = prices[at]["first"] if at else 0
+    while slot and orders[slot]["joined"] <= joined:
+        size += orders[slot]["size"]
+        count += 1
+        slot = orders[slot]["behind"]
+    return size, count
+
+
+@kernel
+def joined_of(prices: Records, orders: Records, at: int, count: int) -> int:
+    """When the order took its place that has `count - 1` ahead of it at a price, given its slot; 0 for no order."""
+    slot = prices[at]["first"] if at else 0
+    joined = 0
+    while slot and count:
+        joined = orders[slot]["joined"]
+        count -= 1
+        slot = orders[slot]["behind"]
+    return joined
 
 
 @kernel

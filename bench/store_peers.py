@@ -5,13 +5,15 @@
                                        └──> DuckDB's tables, chdb's       ┘
 
 All keep all fields. What is read is compared with what was written before anything is timed. Times are CPU time of
-this process, of all its threads; files are read from the page cache. A range is RANGE_ROWS rows at random, two
-columns. Of market by order, a file of Databento's as it is compressed there, beside a store of it.
+this process, of all its threads, on a single core, since threads that share a cache count for more than their work;
+files are read from the page cache. A range is RANGE_ROWS rows at random, two columns; the one before is another one. Of
+market by order, a file of Databento's as it is compressed there, beside a store of it.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import statistics
 import subprocess
 import sys
@@ -273,12 +275,11 @@ def measure(keeper: Keeper, folder: Path, columns: Columns, repeats: int) -> dic
             assert np.array_equal(found[name], columns[name]), f"{name} comes back different"
     firsts = np.random.default_rng(1).integers(0, rows - RANGE_ROWS, RANGES).tolist()
     bounds = [(int(times[first]), int(times[first + RANGE_ROWS])) for first in firsts]
-    taken = []
     for start_ns, end_ns in bounds:
         low, high = np.searchsorted(times, [start_ns, end_ns]).tolist()
         found = keeper.between(start_ns, end_ns)
         assert all(np.array_equal(found[name], columns[name][low:high]) for name in TWO), "a range is different"
-        taken.append(_cpu_s(partial(keeper.between, start_ns, end_ns)))
+    taken = [_cpu_s(partial(keeper.between, start_ns, end_ns)) for start_ns, end_ns in bounds]
     return {
         "bytes a record": bytes_in(folder) / rows,
         "written, M records/CPU s": rows / write_s / 1e6,
@@ -310,6 +311,7 @@ def orders(folder: Path) -> Result:
 
 def run(repeats: int, quick: bool) -> list[Result]:
     """See the module. Raises FileNotFoundError where the recordings or the peers are not here."""
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     columns = make_columns(1 if quick else COPIES)
     rows = len(columns["seq"])
     found: dict[str, dict[str, float]] = {}

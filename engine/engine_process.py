@@ -110,8 +110,7 @@ class EngineProcess:
         if config.publish.startswith("tcp://"):
             burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
             self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
-        linger_s = LOSSLESS_LINGER_S if spec.gating else LINGER_S
-        resources.callback(self._publisher.close, linger_s)
+        resources.callback(self._publisher.close, LOSSLESS_LINGER_S if spec.gating else LINGER_S)
         self._outputs = Outputs(
             spec.outputs,
             self._settings,
@@ -147,7 +146,8 @@ class EngineProcess:
         poll.add_socket(self._router.socket, self._router.serve, seldom=True)
         if self._history:
             poll.add_socket(self._history.socket, self._router.pass_on_history, seldom=True)
-        self._watched: list[tuple[Consumer, int]] = []  # whose doorbells end a sleep
+        self._watched: list[Consumer] = []  # whose doorbells end a sleep
+        self._bells: list[int] = []  # these
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
@@ -221,7 +221,7 @@ class EngineProcess:
         return more
 
     def _read_ring(self, source: Input) -> bool:
-        consumer = source.reading
+        consumer = source.consumer
         if consumer is None:
             return False
         ticks = source.read(consumer)
@@ -231,7 +231,8 @@ class EngineProcess:
                 return False
         if len(ticks):
             self._engine.take(source.feed, ticks)
-            consumer.commit(consumer.position)
+            if consumer.mode is Mode.GATING:
+                consumer.commit(consumer.position)
         return consumer.lag > 0
 
     def _overrun(self, source: Input, consumer: Consumer, ticks: Records) -> None:
@@ -294,30 +295,37 @@ class EngineProcess:
         if self._held:
             self._attend(0.0 if self._loop.stopping else HELD_POLL_S)
             return
-        reading = [source.reading for source in self._inputs if source.reading]
-        quiet = all(consumer.prepare_wait() for consumer in reading) and not self._loop.stopping
-        due_s = self._loop.due_s
-        if any(source.rebuild for source in self._inputs):
-            due_s = min(due_s, REBUILD_POLL_S)
+        # Once a wake-up, so that little is executed: at low rates all of it has to come into the caches first.
+        reading, quiet, due_s = self._reading(), not self._loop.stopping, self._loop.due_s
+        for consumer in reading:
+            quiet = quiet and consumer.prepare_wait()
+        for source in self._inputs:
+            if source.rebuild:
+                due_s = min(due_s, REBUILD_POLL_S)
         if self._outputs.waiting:
             due_s = min(due_s, CHECKPOINT_POLL_S)
-        self._attend(due_s if quiet else 0.0)
+        self._attend(due_s if quiet else 0.0, reading)
         for consumer in reading:
             consumer.finish_wait()
 
+    def _reading(self) -> list[Consumer]:
+        """Whose records are taken now."""
+        return [consumer for source in self._inputs if (consumer := source.reading)]
+
     def _watch(self, reading: list[Consumer]) -> None:
         """Have the doorbells of these consumers end a sleep, and no others."""
-        for _, fd in self._watched:
+        for fd in self._bells:
             self._loop.poll.remove(fd)
-        self._watched = [(consumer, consumer.fileno()) for consumer in reading]
-        for _, fd in self._watched:
+        self._watched, self._bells = reading, [consumer.fileno() for consumer in reading]
+        for fd in self._bells:
             self._loop.poll.add(fd)
 
-    def _attend(self, timeout_s: float) -> None:
+    def _attend(self, timeout_s: float, reading: list[Consumer] | None = None) -> None:
         """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
-        reading = [source.reading for source in self._inputs if source.reading]
+        if reading is None:
+            reading = self._reading()
         # Not descriptors: a successor's doorbell may have the number of a closed one.
-        if reading != [consumer for consumer, _ in self._watched]:
+        if reading != self._watched:
             self._watch(reading)
         self._loop.wait(timeout_s)
         if self._held and (self._loop.stopping or time.monotonic() > self._settled_s):

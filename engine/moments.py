@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import direct, kernel
+from tickplant.kernels import brief_kernel, direct
 from tickplant.records.layouts import TICK
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
 
 
-@kernel
+@brief_kernel
 def latest(times: NDArray[np.int64]) -> int:
     """The last of some times: `times.max()`, at a fifth of its cost where they are few."""
     last = times[0]
@@ -71,27 +71,22 @@ class MomentOutput:
         self._lossless = lossless
         self._while_waiting = while_waiting
         self._producer = ring.producer()
-        self._waiting: deque[Records] = deque()
+        self.waiting: deque[Records] = deque()  # what `flush` may get rid of
         self._begun = False  # a part of the first one is in the ring
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something that `flush` may get rid of."""
-        return bool(self._waiting)
 
     def store(self, parts: Iterable[Records]) -> None:
         """Hand over what is due now."""
-        while len(self._waiting) > self._begun:
-            self._waiting.pop()
+        while len(self.waiting) > self._begun:
+            self.waiting.pop()
             self.dropped += 1
         for records in parts:
-            self._waiting.append(records)
+            self.waiting.append(records)
             self.flush()
 
     def flush(self) -> None:
         """Store as much of what waits as there is room for: all of it where the source can wait."""
-        while self._waiting:
-            records = self._waiting[0]
+        while self.waiting:
+            records = self.waiting[0]
             first = self._producer.position
             records["seq"] = np.arange(first, first + len(records), dtype=np.uint64)
             if self._lossless:
@@ -101,9 +96,9 @@ class MomentOutput:
             if done:
                 self._begun = done < len(records)
             if done < len(records):
-                self._waiting[0] = records[done:]
+                self.waiting[0] = records[done:]
                 return
-            self._waiting.popleft()
+            self.waiting.popleft()
             self.stored += 1
 
     def close(self) -> None:

@@ -25,31 +25,35 @@ class Input:
         self.rebuild: Rebuild | None = None  # while earlier ticks are recovered
         self.lost = 0  # by a predecessor of the same label: it has accounted for it
         self.until: int | None = None  # position at which to stop
-        self.most_behind = 0  # records, when it came to read
-        self._consumer: Consumer | None = None
+        self.consumer: Consumer | None = None  # of the ring itself
+        self._most_behind = 0  # of those before it
         self._taken = 0  # since it was attached
         self._began = (0, 0)  # position and records lost when it was
 
     @property
     def reading(self) -> Consumer | None:
         """What is read now."""
-        return self.rebuild.live if self.rebuild else self._consumer
+        return self.rebuild.live if self.rebuild else self.consumer
+
+    @property
+    def most_behind(self) -> int:
+        """Records that were not read yet, at most, when the ring came to be read."""
+        return max(self._most_behind, self.consumer.most_behind if self.consumer else 0)
 
     def attach(self, consumer: Consumer, lost: int) -> None:
         """Read the ring itself."""
-        self._consumer, self.lost, self.rebuild = consumer, lost, None
+        self.consumer, self.lost, self.rebuild = consumer, lost, None
         self._taken, self._began = 0, (consumer.position, consumer.lost)
 
     def read(self, consumer: Consumer) -> Records:
         """The next batch of the ring."""
         ticks = consumer.read(BATCH_RECORDS)
-        self.most_behind = max(self.most_behind, consumer.most_behind)
         self._taken += len(ticks)
         return ticks
 
     def account(self, engine: str) -> Account | None:
         """What must add up, while the ring itself is read."""
-        consumer = self._consumer
+        consumer = self.consumer
         if consumer is None or self.rebuild:
             return None
         position, behind = consumer.position, max(0, consumer.lag)
@@ -60,6 +64,7 @@ class Input:
         """Stop reading."""
         if self.rebuild:
             self.rebuild.close()
-        if self._consumer:
-            self._consumer.close()
-        self._consumer = None
+        if self.consumer:
+            self._most_behind = self.most_behind
+            self.consumer.close()
+        self.consumer = None

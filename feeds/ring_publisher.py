@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.kernels import direct, kernel
+from tickplant.kernels import brief_kernel, direct, kernel
 from tickplant.records.channels import STREAM_NAMES, STREAM_OF_KIND
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind
 from tickplant.records.notes import is_note, is_note_word, make_gaps
@@ -63,7 +63,7 @@ RESUME_SHARE: Final = 8
 """Publishing resumes when an eighth of the ring is free, so that a full ring costs few, long gaps."""
 
 
-@kernel
+@brief_kernel
 def stamp(words: Words, first_seq: int) -> None:
     """Write the ring positions into the records of `words` (8 to a record)."""
     for index in range(len(words) // 8):
@@ -79,7 +79,7 @@ def stream_of(packed: int) -> int:
     return int(_STREAM_OF[kind])
 
 
-@kernel
+@brief_kernel
 def note_last(words: Words, last: Table) -> int:
     """Remember the newest id of each instrument and stream in `last` (instruments, STREAMS).
 

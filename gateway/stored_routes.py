@@ -13,7 +13,6 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from tickplant.client.book_request import Book
-from tickplant.derive.series import unknown_series
 from tickplant.gateway.answers import (
     CoverageAnswer,
     CoverageDay,
@@ -129,7 +128,7 @@ async def history(
 def _check_series(store: Store, name: str) -> None:
     store.series.reload()
     if name not in store.series.names:
-        raise bad("series", unknown_series(name, store.series.names))
+        raise bad("series", store.series.unknown(name))
 
 
 def _whole(question: Question, form: str, after: Places) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from typing import Final
 from tickplant.errors import RingError
 
 _DRAIN_BYTES: Final = 4096
+_RING: Final = b"\1"
 
 
 def doorbell_path(directory: Path, ring: str, slot: int) -> Path:
@@ -71,33 +72,38 @@ class Bells:
         """Ring for every consumer whose bit is set. Never blocks, never fails; an absent consumer is skipped."""
         slot = 0
         while mask:
-            if mask & 1 and not self._ring_one(slot):
-                # The consumer behind the old descriptor died; its successor may have opened the FIFO anew.
-                self._ring_one(slot)
+            if mask & 1:
+                try:
+                    os.write(self._fds[slot], _RING)
+                except BlockingIOError:
+                    pass  # full, so it has been rung
+                except (KeyError, BrokenPipeError):
+                    # The consumer behind the old descriptor died; its successor may have opened the FIFO anew.
+                    self._close_one(slot)
+                    self._open_and_ring(slot)
             mask >>= 1
             slot += 1
 
-    def _ring_one(self, slot: int) -> bool:
-        """False where the descriptor had gone stale and was closed."""
-        fd = self._fds.get(slot)
-        if fd is None:
-            try:
-                path = doorbell_path(self._directory, self._ring, slot)
-                fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENXIO):
-                    message = f"its doorbell {path} cannot be rung: {error.strerror}"
-                    raise RingError(message, segment=self._ring) from None
-                return True
-            self._fds[slot] = fd
+    def _open_and_ring(self, slot: int) -> None:
+        """Ring a bell that is not open yet. Nobody may be there, or no longer."""
+        path = doorbell_path(self._directory, self._ring, slot)
         try:
-            os.write(fd, b"\1")
+            self._fds[slot] = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENXIO):
+                message = f"its doorbell {path} cannot be rung: {error.strerror}"
+                raise RingError(message, segment=self._ring) from None
+            return
+        try:
+            os.write(self._fds[slot], _RING)
         except BlockingIOError:
-            pass  # full, so it has been rung
+            return
         except BrokenPipeError:
-            os.close(self._fds.pop(slot))
-            return False
-        return True
+            self._close_one(slot)
+
+    def _close_one(self, slot: int) -> None:
+        if (fd := self._fds.pop(slot, None)) is not None:
+            os.close(fd)
 
     def close(self) -> None:
         """Idempotent."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tickplant.kernels import BOUNDS_CHECKED, kernel
+from tickplant.kernels import BOUNDS_CHECKED, brief_kernel, kernel
 from tickplant.shm.atomics import (
     Words,
     fence_acquire,
@@ -351,7 +351,7 @@ def read(words: Words, out: Words, base: int) -> int:
     return 0
 
 
-@kernel
+@brief_kernel
 def commit(words: Words, base: int, position: int) -> int:
     """Give the records below `position` back to the producer; returns EVICTED or 0. Writer: the consumer.
 
@@ -373,7 +373,7 @@ def spin(words: Words, base: int, turns: int) -> bool:
     return False
 
 
-@kernel
+@brief_kernel
 def fall_asleep(words: Words, base: int) -> int:
     """Ask to be rung. Returns 1, or, awake, 0 where there is something to read, or EVICTED. Writer: the consumer.
 
@@ -389,7 +389,7 @@ def fall_asleep(words: Words, base: int) -> int:
     return 0
 
 
-@kernel
+@brief_kernel
 def wake_up(words: Words, base: int) -> None:
     """Ask not to be rung. Each sleep has its own odd number, so that one is rung for once. Writer: the consumer."""
     store_release(words, base + NAPS, (words[base + NAPS] + 1) & ~1)

@@ -306,14 +306,14 @@ def test_a_ring_that_nobody_reads_costs_records_and_every_one_of_them_is_in_a_ga
         for symbol in SYMBOLS:
             (instrument,) = feed.instruments.find("binance", symbol)
             ids = set(trade_ids(feed, symbol))
-            missing = set(range(min(ids), max(ids) + 1)) - ids
             covered: set[int] = set()
             for gap in gaps_on(feed, Flag.ON_TRADE):
                 if gap["instrument"] == instrument.id:
                     between = range(int(gap["order_id"]) + 1, int(gap["venue_seq"]))
                     assert len(between) == gap["size"]
                     covered |= set(between)
-            assert missing == covered
+            # The last of them may be missing too: where the test stands still, the ring is full once more at the end.
+            assert covered == set(range(min(ids), max(ids | covered) + 1)) - ids
 
 
 FULL_DISK = """

@@ -46,7 +46,7 @@ class Requester:
         self.socket.connect(beside(publish))
 
     def receive(self) -> tuple[wire.Reply, list[bytes]]:
-        assert self.socket.poll(30_000), "no answer"
+        assert self.socket.poll(90_000), "no answer"
         head, *frames = self.socket.recv_multipart()
         return wire.decode_reply(head), frames
 
@@ -138,7 +138,7 @@ def test_a_subscriber_who_slept_for_long_has_lost_nothing(taken: tuple[PlantProc
         begin: dict[str, int] = {}
         reached = dict.fromkeys(TOPICS, 0)
         while any(reached[topic] < until[topic] for topic in TOPICS):
-            message = messages.receive(30.0)
+            message = messages.receive(90.0)
             assert message is not None, f"at {reached} of {until}"
             assert message.kind != "lost", message
             if message.kind == "snapshot":
@@ -199,7 +199,7 @@ def test_a_killed_engine_costs_its_subscribers_no_record(tmp_path: Path) -> None
 
         def take(reached: Callable[[], bool]) -> None:
             while not reached():
-                message = messages.receive(30.0)
+                message = messages.receive(90.0)
                 assert message is not None
                 assert message.kind != "lost", message
                 if message.producer:

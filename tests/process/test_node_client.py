@@ -53,7 +53,7 @@ def test_golden_messages_are_read_alike_in_javascript() -> None:
         }}
     """
     run = subprocess.run(
-        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True, timeout=60
+        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True, timeout=300
     )
     found, *older = [json.loads(line) for line in run.stdout.splitlines()]
     assert older == [True] * 4
@@ -141,7 +141,7 @@ def follows(installed: Path, tmp_path: Path) -> Iterator[Any]:
     yield start
     for process in started:
         process.terminate()
-        assert process.wait(30) == 0, errors.read_text()
+        assert process.wait(90) == 0, errors.read_text()
 
 
 def rows_of(lines: Path) -> dict[str, list[dict[str, Any]]]:

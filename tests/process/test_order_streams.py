@@ -67,7 +67,7 @@ def follow(messages: Subscription, books: MarketBooks, until: int) -> list[str]:
     """Fold what comes up to a topic sequence. Returns how it came."""
     kinds, reached = [], 0
     while reached < until:
-        message = messages.receive(20)
+        message = messages.receive(60)
         assert message, f"nothing comes any more, at {reached} of {until}"
         kinds.append(message.kind)
         books.apply(np.array(message.records))

@@ -106,7 +106,7 @@ def expect_live_books_as_stored(running: PlantProcess) -> None:
             sides = [[tuple(row) for row in side.tolist()] for side in (book.bids, book.asks)]
             return sides == [live.bids, live.asks] and not book.stale and book.ts_recv == live.ts_recv
 
-        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=20)
+        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=90)
 
 
 def replayed(data_dir: Path) -> dict[Schema, np.ndarray]:

@@ -47,7 +47,7 @@ def talk(story: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         session = Session(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await story(session)
         finally:
             await session.client.close()
@@ -78,12 +78,12 @@ def test_a_request_is_not_sent_before_its_time() -> None:
 
 def test_retry_after_holds_back_all_requests_to_the_venue() -> None:
     async def story(session: Session) -> None:
+        asked_ns = time.time_ns()
         refused = await session.get("/slow-down")
-        refused_ns = session.answered_ns
         assert (refused.status, refused.retry_after_s) == (429, 1.0)
         answered = await session.get("/ok?a=1")
         assert answered.status == 200
-        assert session.answered_ns - refused_ns > 0.9e9
+        assert session.answered_ns - asked_ns > 0.9e9
 
     talk(story)
 

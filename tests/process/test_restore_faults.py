@@ -75,7 +75,7 @@ def expect_exact_books(running: PlantProcess, *, or_stale: bool = False) -> None
             book = Store(running.data_dir).book("binance", symbol, live.ts_recv)
             return [[tuple(row) for row in side.tolist()] for side in (book.bids, book.asks)] == [live.bids, live.asks]
 
-        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=20)
+        wait_for(f"the stored book of {symbol} to be the live one", stored, timeout_s=90)
 
 
 def expect_live_after_resync(running: PlantProcess) -> None:

@@ -118,7 +118,7 @@ def test_what_a_writer_in_backoff_leaves_is_stored_at_the_end_and_a_killed_repla
         assert running.stop() == 0, running.errors.read_text()
         assert running.segments() == set()
     expect_whole(running)
-    assert left_behind() == NOTHING
+    wait_for("nothing to be left", lambda: left_behind() == NOTHING)
 
     address = f"tcp://127.0.0.1:{free_port()}"
     words = ["replay", "--data", running.data_dir, "--speed", "0.01", "--bind"]
@@ -139,7 +139,7 @@ def test_what_a_writer_in_backoff_leaves_is_stored_at_the_end_and_a_killed_repla
         assert not dead & shared_memory()
         following.send_signal(signal.SIGINT)
         assert following.wait(DEADLINE_S) == 0
-    assert left_behind() == NOTHING
+    wait_for("nothing to be left", lambda: left_behind() == NOTHING)
 
 
 @pytest.mark.long

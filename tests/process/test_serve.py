@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.flight as fl
 import pytest
+from plant_process import DEADLINE_S, wait_for
 from small_store import RECORDS, make_store
 
 from tickplant.records.layouts import Schema
@@ -33,10 +34,15 @@ def test_a_served_store_is_read_and_the_server_ends_when_asked(tmp_path: Path, t
             line = server.stdout.readline()
             with fl.connect(line.split(" on ")[1].strip()) as client:
                 assert client.do_get(fl.Ticket(b"{}")).read_all().num_rows == RECORDS + 300
-            threads = sorted(int(path.name) for path in Path(f"/proc/{server.pid}/task").iterdir())
-            thread = server.pid if taken_by == "main" else threads[-1]
-            assert ctypes.CDLL(None).tgkill(server.pid, thread, signal.SIGTERM) == 0
-            assert server.wait(30) == 0
+
+            def takes() -> bool:
+                """Whether the signal has been sent: a thread that has served may be gone."""
+                threads = sorted(int(path.name) for path in Path(f"/proc/{server.pid}/task").iterdir())
+                thread = server.pid if taken_by == "main" else threads[-1]
+                return bool(ctypes.CDLL(None).tgkill(server.pid, thread, signal.SIGTERM) == 0)
+
+            wait_for("a thread that takes the signal", takes)
+            assert server.wait(DEADLINE_S) == 0
         finally:
             server.kill()
 

@@ -15,7 +15,7 @@ from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports import picows_transport, websockets_transport
 from tickplant.feeds.transports.transport import Connect, ConnectError, Transport
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 class Heard:

@@ -32,13 +32,36 @@ def open_connections(sim: SimProcess) -> list[int]:
     return [each["connection"] for each in sim.ledger()["connections"] if each["closed_ns"] is None]
 
 
+def streams_of(sim: SimProcess) -> list[set[str]]:
+    """The streams of which each open connection has sent something."""
+    connections = [each for each in sim.ledger()["connections"] if each["closed_ns"] is None]
+    return [{name for name, sent in each["streams"].items() if sent["frames"]} for each in connections]
+
+
+def wait_until_doubled(sim: SimProcess, feed: FeedProcess) -> None:
+    """Two connections deliver, the younger one all that the older one does; and the feed is as far as that."""
+
+    def deliver() -> bool:
+        streams = streams_of(sim)
+        return len(streams) == 2 and streams[1] >= streams[0]
+
+    feed.wait_for("both connections", deliver)
+    now_ns, instruments = time.time_ns(), len(np.unique(feed.of_kind(Kind.TRADE)["instrument"]))
+
+    def is_as_far() -> bool:
+        trades = feed.of_kind(Kind.TRADE)
+        return len(np.unique(trades["instrument"][trades["ts_recv"] > now_ns])) == instruments
+
+    feed.wait_for("trades of both", is_as_far)
+
+
 def cut_one_after_the_other(sim: SimProcess, feed: FeedProcess, cuts: int) -> None:
-    """The older connection of the two is cut, so many times, once a second."""
+    """The older connection of the two is cut, so many times, when both have delivered for a second."""
     for number in range(cuts):
+        wait_until_doubled(sim, feed)
         began_s = time.monotonic()
-        feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
-        sim.fault("disconnect", connection=open_connections(sim)[0], close_frame=number % 2 == 0)
         feed.wait_for("the next second", lambda began_s=began_s: time.monotonic() > began_s + EVERY_S)
+        sim.fault("disconnect", connection=open_connections(sim)[0], close_frame=number % 2 == 0)
 
 
 def runs() -> list[Any]:
@@ -59,11 +82,10 @@ def test_not_one_trade_is_missing_or_doubled(sample: VenueSample, cuts: int, tmp
             if "book" in channels:
                 feed.wait_for("books", lambda: len(np.unique(feed.of_kind(Kind.CLEAR)["instrument"])) == len(symbols))
             feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
-            before = time.monotonic()
-            feed.wait_for("some time", lambda: time.monotonic() > before + 0.5)
+            wait_until_doubled(sim, feed)
             told_before = len(feed.records)
             cut_one_after_the_other(sim, feed, cuts)
-            feed.wait_for("both connections", lambda: len(open_connections(sim)) == 2)
+            wait_until_doubled(sim, feed)
             told = feed.records[told_before:]
             assert feed.stop() == 0
     codes = told["price"][told["kind"] == Kind.STATUS].tolist()

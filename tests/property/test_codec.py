@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.writer.format import columns, describing, grouping, restoring, sections, transform
-from tickplant.writer.format.chunk_layout import MAX_ROWS
+from tickplant.writer.format.chunk_layout import COLUMN, HEADER, MAX_ROWS
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS
 
@@ -232,6 +232,36 @@ def test_a_section_is_described_like_the_reference(
         )
     assert end == describing.describe_reference(data, rows, origins, first_seq, ts_recv, expected)
     assert np.array_equal(made, expected)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0, 1, 3, 4, 5, 6, 0x10, 0x30, 255]), max_size=12).map(bytes), max_size=6),
+    st.randoms(use_true_random=False),
+    st.sampled_from([1, 300]),
+    st.integers(1, 9),
+)
+@settings(max_examples=150)
+@example([bytes([5, 0, 2]), bytes([6, 0x10, 1, 7, 5, 0, 8])], Random(2), 300, 9)
+def test_the_sections_of_a_chunk_are_described_like_the_reference(
+    parts: list[bytes], random: Random, rows: int, room: int
+) -> None:
+    layout = sections.SectionLayout(Schema.TICK)
+    directory = np.zeros(len(parts), COLUMN)
+    for place, part in enumerate(parts):
+        count = random.choice([0, 1, 1, 2, 2, 3])
+        directory[place] = random.choice([1, 5, 5, 200]), random.choice([0, 1]), 0, count, len(part)
+    chunk = bytes(HEADER.itemsize) + directory.tobytes() + b"".join(parts) + bytes(12)
+    needed = np.array([random.random() < 0.5 for _ in range(256)])
+    made, expected = np.zeros((2, room, len(sections.Described._fields) + 1), np.uint64)
+    its, expected_its = np.zeros((2, len(parts), 4), np.int64)
+    how = len(parts), rows, layout.known, needed, layout.origins
+    data = np.frombuffer(chunk, np.uint8)
+    with np.errstate(over="ignore"):
+        found = describing.describe_sections(data, *how, np.uint64(7), np.int64(-9), made, its)
+    assert found == describing.describe_sections_reference(chunk, *how, 7, -9, expected, expected_its)
+    if found >= 0:
+        assert np.array_equal(made[:found], expected[:found])
+        assert np.array_equal(its, expected_its)
 
 
 @given(st.integers(1, 30), st.sampled_from([8, 9, 11, 13]), st.integers(0, 5), st.randoms(use_true_random=False))

@@ -16,7 +16,7 @@ import pyarrow.flight as fl
 import pytest
 import trustme
 from made_records import START_NS
-from small_store import RECORDS, make_store
+from small_store import make_store
 
 from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import TICK, Schema
@@ -124,17 +124,17 @@ def test_what_the_server_does_not_do_is_refused_in_a_sentence(server: FlightServ
             assert "Traceback" not in str(caught.value)
 
 
-def test_an_answer_streams_and_too_many_are_refused(server: FlightServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tickplant.store.rows.BATCH_ROWS", 10)
-    with client_of(server) as client:
+def test_an_answer_streams_and_too_many_are_refused(large_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickplant.store.rows.BATCH_ROWS", 1000)
+    with FlightServer(large_dir, "grpc://127.0.0.1:0", max_answers=2) as server, client_of(server) as client:
         readers = [client.do_get(fl.Ticket(b"{}")) for _ in range(2)]
         counts = [reader.read_chunk().data.num_rows for reader in readers]
-        assert 0 < max(counts) <= 10
+        assert 0 < max(counts) <= 1000
         with pytest.raises(fl.FlightUnavailableError, match="too many answers stream already; try again"):
             client.do_get(fl.Ticket(b"{}")).read_all()
         for count, reader in zip(counts, readers, strict=True):
-            assert count + sum(part.data.num_rows for part in reader) == RECORDS + 300
-        assert client.do_get(fl.Ticket(b"{}")).read_all().num_rows == RECORDS + 300
+            assert count + sum(part.data.num_rows for part in reader) == 1 << 19
+        assert client.do_get(fl.Ticket(b"{}")).read_all().num_rows == 1 << 19
 
 
 def test_without_the_token_nothing_is_answered_and_tls_is_checked(data_dir: Path) -> None:
@@ -158,7 +158,7 @@ def test_without_the_token_nothing_is_answered_and_tls_is_checked(data_dir: Path
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_a_client_that_takes_nothing_is_cut_off_and_others_are_not(large_dir: Path, host: str) -> None:
     where = f"grpc://{host}:0"
-    with FlightServer(large_dir, where, max_answers=2, idle_s=1.0) as server:
+    with FlightServer(large_dir, where, max_answers=2, idle_s=4.0) as server:
         address = f"grpc://{host}:{server.port}"
         with fl.connect(address) as idle, fl.connect(address) as other:
             stalled = idle.do_get(fl.Ticket(b"{}"))

@@ -17,7 +17,7 @@ from tickplant.gateway.live_hub import LiveHub
 from tickplant.gateway.stream_cursor import Cursor
 from tickplant.gateway.stream_member import Member
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 
 def run(test: Callable[[SmallEngine, LiveHub], Coroutine[Any, Any, None]], folder: Path, **options: Any) -> None:

@@ -14,7 +14,7 @@ from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.link import OVERLAP_S, SHUTTING_DOWN, Link, LinkCounts
 from tickplant.feeds.transports.transport import ConnectError, Listener, Transport
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 
 class Wire:
@@ -209,6 +209,8 @@ def test_silence_is_pinged_first_and_then_ends_the_transport_at_once() -> None:
         venue = Venue(stall_s=30.0)
         running = await started(venue)
         wire, now_s = venue.wires[0], time.monotonic()
+        wire.deliver()  # whose time is that of the next look, however long ago the transport was opened
+        venue.link.watch(now_s)
         venue.link.watch(now_s + 14)
         assert wire.pings == 0
         venue.link.watch(now_s + 16)
@@ -249,13 +251,13 @@ def test_messages_go_out_in_order_at_the_pace_of_the_venue(interval_s: float) ->
     async def story() -> Venue:
         venue = Venue(send_interval_s=interval_s)
         running = await started(venue)
+        began_s = time.monotonic()
         for number in range(4):
             venue.link.send(b"%d" % number)
         wire = venue.wires[0]
         await venue.until(lambda: len(wire.sent) == 4)
         assert [payload for _, payload in wire.sent] == [b"0", b"1", b"2", b"3"]
-        pauses = [later - sooner for (sooner, _), (later, _) in zip(wire.sent, wire.sent[1:], strict=False)]
-        assert all(pause > interval_s * 0.9 for pause in pauses) or interval_s == 0.0
+        assert all(sent_s >= began_s + number * interval_s * 0.9 for number, (sent_s, _) in enumerate(wire.sent))
         await ended(running)
         return venue
 

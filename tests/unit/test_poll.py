@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tickplant.runtime.poll import Poll
 
-ASLEEP_S = 30.0
+ASLEEP_S = 90.0
 
 
 def woken(poll: Poll) -> bool:

@@ -46,7 +46,7 @@ def test_the_page_shows_the_header_and_the_columns_as_they_are() -> None:
 def _run(*paths: Path) -> subprocess.CompletedProcess[str]:
     script = Path(read_chunks.__file__)
     return subprocess.run(
-        [sys.executable, "-I", script, *paths], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-I", script, *paths], capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -285,7 +285,7 @@ def test_a_waiting_producer_goes_on_as_soon_as_there_is_room(ring: Ring) -> None
     received: list[int] = []
 
     def read_all() -> None:
-        while len(received) < 200 and consumer.wait(10):
+        while len(received) < 200 and consumer.wait(90):
             received.extend(seqs(consumer.read(7)))
             consumer.commit(consumer.position)
 
@@ -340,12 +340,12 @@ def test_an_evicted_live_consumer_is_woken_and_told(ring: Ring) -> None:
         assert consumer.prepare_wait() is False
         consumer.read(9)
         assert consumer.prepare_wait()
-        told.append(bool(select.select([consumer], [], [], 30)[0]))
+        told.append(bool(select.select([consumer], [], [], 90)[0]))
         consumer.finish_wait()
 
     sleeper = threading.Thread(target=sleep)
     sleeper.start()
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 90
     while not ring._words[consumer._base + layout.NAPS] & 1:
         assert time.monotonic() < deadline_s
     ring.evict("writer")
@@ -683,7 +683,7 @@ def test_finish_wait_forgets_what_was_rung(ring: Ring) -> None:
     producer, consumer = ring.producer(), ring.consumer("reader")
     assert consumer.prepare_wait()
     producer.publish(ticks(100, 1))
-    assert select.select([consumer], [], [], 30)[0]
+    assert select.select([consumer], [], [], 90)[0]
     consumer.finish_wait()
     consumer.finish_wait()
     assert not select.select([consumer], [], [], 0)[0]
@@ -701,7 +701,7 @@ def test_a_successor_rings_for_what_a_killed_producer_published_without_ringing(
     producer.close()
     assert not select.select([consumer], [], [], 0)[0]
     ring.producer()
-    assert select.select([consumer], [], [], 30)[0]
+    assert select.select([consumer], [], [], 90)[0]
 
 
 def test_the_doorbell_of_a_dead_consumer_costs_nothing_and_its_successor_hears_it(ring: Ring) -> None:
@@ -718,7 +718,7 @@ def test_the_doorbell_of_a_dead_consumer_costs_nothing_and_its_successor_hears_i
     consumer.read(100)
     assert consumer.prepare_wait()
     producer.publish(ticks(103, 1))
-    assert select.select([consumer], [], [], 30)[0]
+    assert select.select([consumer], [], [], 90)[0]
 
 
 def test_a_doorbell_path_that_is_no_fifo_is_refused_and_the_place_stays_free(ring: Ring, tmp_path: Path) -> None:

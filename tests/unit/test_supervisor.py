@@ -22,6 +22,9 @@ from tickplant.runtime.config import PlantConfig
 from tickplant.runtime.job_specs import Plant
 from tickplant.runtime.redaction import MASK
 
+TICK_S = 300.0
+"""So long that a turn of the loop which does not come at once is told apart on a busy machine too."""
+
 
 class Nothing(msgspec.Struct):
     """The spec of a child that needs none."""
@@ -29,7 +32,7 @@ class Nothing(msgspec.Struct):
 
 def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
-    monkeypatch.setattr(supervisor, "TICK_S", 20.0)
+    monkeypatch.setattr(supervisor, "TICK_S", TICK_S)
     plant_id = cfg.plant_id(tmp_path)
     run_dir = cfg.run_dir(plant_id)
     plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
@@ -45,7 +48,7 @@ def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest
 
     assert one.run(look) == 0
     assert [running for running, _ in seen[:2]] == [False, True]
-    assert seen[1][1] - one.children["one"].ready_s < 5.0
+    assert seen[1][1] - one.children["one"].ready_s < TICK_S / 2
 
 
 def test_that_a_child_is_killed_is_said_once_however_long_it_takes_to_end(

@@ -168,7 +168,7 @@ print(batches.read_next_batch().num_rows > 0)
 
 def test_a_scan_that_is_left_half_way_does_not_crash_the_interpreter_at_its_end(data_dir: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LEFT, data_dir], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", LEFT, data_dir], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "[(0,)]"

@@ -84,7 +84,7 @@ def test_the_follower_in_javascript_gives_and_asks_the_same(runs: list[Told]) ->
     script = SCRIPT.replace("FOLLOWER", (CLIENT / "follower.mjs").as_uri()).replace("TOPIC", TOPIC)
     command = ["node", "--input-type=module", "-e", script.replace("WIRE", (CLIENT / "wire.mjs").as_uri())]
     told = json.dumps([run.inputs for run in runs])
-    done = subprocess.run(command, input=told, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, input=told, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     for seed, (line, run) in enumerate(zip(done.stdout.splitlines(), runs, strict=True)):
         for step, (found, messages, request) in enumerate(zip(json.loads(line), run.given, run.asked, strict=True)):

@@ -48,8 +48,9 @@ from tickplant.writer.format.columns import (
 )
 from tickplant.writer.format.schema_layouts import LAYOUTS, SchemaLayout
 from tickplant.writer.format.sections import (
+    SMALL_ROWS,
     Origins,
-    Section,
+    Sections,
     decompress,
     encode_section,
     planes_of,
@@ -58,7 +59,7 @@ from tickplant.writer.format.sections import (
     section_bytes,
     shared_sections,
 )
-from tickplant.writer.format.transform import Bytes, Words
+from tickplant.writer.format.transform import Bytes
 
 Records: TypeAlias = NDArray[np.void]
 Column: TypeAlias = NDArray[Any]
@@ -159,6 +160,7 @@ class ChunkDecoder:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
         self._scratch = Scratch()
         self._pool = Pool()
+        self._sections = Sections()
 
     def decode(
         self,
@@ -317,47 +319,39 @@ class ChunkDecoder:
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
         """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
-        rows, payload = header.rows, memoryview(buffer)
-        origins = Origins(header.first_seq, header.ts_recv_min)
-        found: dict[str, tuple[Words, Section]] = {}
-        needed = layout.numbers(wanted)
-        start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
-        for number, kind, _, count, stored_bytes in directory_of(buffer, offset, header):
-            data, start = payload[start : start + stored_bytes], start + stored_bytes
-            # Of a single column a section says first which one that is.
-            if number not in layout.names or not count or (count == 1 and data and data[0] not in needed):
-                continue
-            table, stored = read_section(data, count, rows, layout.sections, origins)
-            section = Section(kind, stored, section_bytes(table, rows), shared=count > 1)
-            for column, described in zip(table, table[:, 0].tolist(), strict=True):
-                name = layout.names.get(described)
-                if name in found:
-                    raise ValueError(f"column {name} occurs twice")
-                if name is not None:
-                    found[name] = column, section
+        rows, chunk = header.rows, memoryview(buffer)[offset : offset + header.length_bytes]
+        origins, needed = Origins(header.first_seq, header.ts_recv_min), layout.needed(wanted)
+        told = self._sections.read(chunk, header.columns, rows, layout.sections, needed, origins)
+        found: dict[str, int] = {}
+        for place, (number, *_) in enumerate(told):
+            name = layout.names.get(number)
+            if name in found:
+                raise ValueError(f"column {name} occurs twice")
+            if name is not None:
+                found[name] = place
+        names = [name for name in wanted if name in found]
+        if any(told[found[name]][1] & (GROUPED | APART) for name in names):
+            names = list(dict.fromkeys([*(key for key in layout.keys if key in found), *names]))
         decoded: dict[str, Column] = {}
         contexts = Contexts(layout.schema, decoded.get, rows, self._scratch)
-        waiting = [name for name in wanted if name in found]
-        while waiting:
-            name = waiting.pop()
-            column, section = found[name]
-            if int(column[1]) & (GROUPED | APART):
-                if name in layout.keys:
-                    raise ValueError(f"column {name} is a key: it is not sorted by groups, and has no rows apart")
-                if missing := [key for key in layout.keys if key in found and key not in decoded]:
-                    waiting += [name, *missing]
-                    continue
-            if name in decoded:  # a key, which was asked for before
-                continue
-            if section.planes is None:
-                section.planes = planes_of(section.stored, section.kind, section.size, self._decompressor)
+        sections = [column[-1] for column in told]
+        shared: dict[int, Bytes] = {}
+        for name in names:
+            place = found[name]
+            bits, section = told[place][1], sections[place]
+            if bits & (GROUPED | APART) and name in layout.keys:
+                raise ValueError(f"column {name} is a key: it is not sorted by groups, and has no rows apart")
+            planes = shared.get(section)
+            if planes is None:
+                planes = self._sections.planes(chunk, section, self._decompressor)
+                if sections.count(section) > 1:
+                    shared[section] = planes
             values = wanted.get(name)
             if values is None:
                 values = self._scratch.column(name, layout.dtype[name], rows)
-            restore_column(name, column, section.planes, contexts, values)
+            restore_column(name, self._sections.columns[place], bits, planes, contexts, values)
             decoded[name] = values
-            if not section.shared:
-                section.planes = None  # the next section is decompressed to the same memory, which is in the cache
+            del planes  # the next section is decompressed to the same memory, which is in the cache
         return decoded
 
     def _decode_columns(
@@ -397,3 +391,4 @@ def warm_up() -> None:
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
+    decode_chunk(encode_chunk(np.resize(ticks, SMALL_ROWS), Schema.TICK, 0))  # of several sections

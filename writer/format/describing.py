@@ -6,15 +6,17 @@ wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.kernels import inlined, kernel
-from tickplant.writer.format.chunk_layout import MAX_FRAME_BYTES
+from tickplant.writer.format.chunk_layout import COLUMN, HEADER, MAX_FRAME_BYTES
 from tickplant.writer.format.columns import APART, HAS_BASE, HAS_DIVISOR, KNOWN_BITS
 from tickplant.writer.format.transform import Bytes, Words
+
+Number: TypeAlias = int | np.signedinteger[Any]
 
 # What a base is stored as the difference from, where that is not the base of a column, by its number.
 ZERO: Final = -1
@@ -26,14 +28,19 @@ UNKNOWN: Final = -2
 ENDLESS: Final = -3
 CROWDED: Final = -4
 LARGE: Final = -5
+MANY: Final = -6
 REASONS: Final = {
     CUT: "a section ends in the middle of what it says of its columns",
     UNKNOWN: "a column is stored in a way that this program does not know",
     ENDLESS: "a number in a section has no end",
     CROWDED: "more rows are said to be apart than a chunk has",
+    MANY: "sections tell of more columns than a chunk has",
     LARGE: f"a section declares more than {MAX_FRAME_BYTES} bytes",
 }
 
+_HEADER_BYTES: Final = HEADER.itemsize
+_ENTRY_BYTES: Final = COLUMN.itemsize
+_FIELDS: Final = 7  # of a column that `describe` tells
 _MASK: Final = 2**64 - 1
 _UNKNOWN_BITS: Final = 0xFF & ~KNOWN_BITS
 _NONE: Final = np.uint64(0)
@@ -150,3 +157,94 @@ def describe_reference(
         if size > MAX_FRAME_BYTES:
             return LARGE
     return start
+
+
+@kernel
+def describe_sections(
+    chunk: Bytes,
+    count: int,
+    rows: int,
+    known: NDArray[np.bool_],
+    needed: NDArray[np.bool_],
+    origins: NDArray[np.int16],
+    first_seq: np.uint64,
+    ts_recv: np.int64,
+    table: Words,
+    sections: NDArray[np.int64],
+) -> Number:
+    """`describe` for all sections of a chunk, but those that begin with an unknown column or are of one not needed.
+
+    Args:
+        chunk: from its header on, of which the directory was checked.
+        count: of sections.
+        rows: of the chunk.
+        known: of each number of a column, whether the schema has that.
+        needed: of each number of a column, whether it will be decoded.
+        origins: as in `describe`.
+        first_seq: likewise.
+        ts_recv: likewise.
+        table: gets, for each column, the fields of `Described` and the place of its section.
+        sections: gets, for each section that is described, where its planes begin and end as stored, its type, and how
+            many bytes the planes are.
+
+    Returns:
+        How many columns are described, or one of REASONS.
+    """
+    start: Number = _HEADER_BYTES + _ENTRY_BYTES * count
+    found: Number = 0
+    for place in range(count):
+        entry = _HEADER_BYTES + _ENTRY_BYTES * place
+        width = np.int64(chunk[entry + 3])
+        end = start
+        for byte in range(4):
+            end += np.int64(chunk[entry + 4 + byte]) << np.int64(8 * byte)
+        # Of a single column a section says first which one that is.
+        other = width == 1 and end > start and not needed[chunk[start]]
+        if known[chunk[entry]] and width > 0 and not other:
+            if found + width > len(table):
+                return MANY
+            told = table[found : found + width]
+            begin = describe(chunk[start:end], rows, origins, first_seq, ts_recv, told)
+            if begin < 0:
+                return begin
+            told[:, _FIELDS] = place
+            last = told[width - 1]
+            sections[place, 0], sections[place, 1], sections[place, 2] = start + begin, end, chunk[entry + 1]
+            sections[place, 3] = np.int64(last[6]) + np.int64(last[2]) * rows + np.int64(last[5]) * 8
+            found += width
+        start = end
+    return found
+
+
+def describe_sections_reference(
+    chunk: bytes,
+    count: int,
+    rows: int,
+    known: NDArray[np.bool_],
+    needed: NDArray[np.bool_],
+    origins: NDArray[np.int16],
+    first_seq: int,
+    ts_recv: int,
+    table: Words,
+    sections: NDArray[np.int64],
+) -> int:
+    """Plain `describe_sections`."""
+    start, found = _HEADER_BYTES + _ENTRY_BYTES * count, 0
+    for place, entry in enumerate(np.frombuffer(chunk, COLUMN, count, _HEADER_BYTES)):
+        number, kind, _, width, stored_bytes = entry.tolist()
+        data = chunk[start : start + stored_bytes]
+        if known[number] and width and (width > 1 or not data or needed[data[0]]):
+            if found + width > len(table):
+                return MANY
+            told = np.zeros((width, _FIELDS), np.uint64)
+            begin = describe_reference(data, rows, origins, first_seq, ts_recv, told)
+            table[found : found + width, :_FIELDS] = told
+            if begin < 0:
+                return begin
+            table[found : found + width, _FIELDS] = place
+            _, _, byte_width, _, _, apart, before = told[-1].tolist()
+            size = before + byte_width * rows + 8 * apart
+            sections[place] = start + begin, start + stored_bytes, kind, size
+            found += width
+        start += stored_bytes
+    return found

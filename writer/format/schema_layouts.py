@@ -41,7 +41,7 @@ class SchemaLayout:
         self.places = self._placed(words | narrow)
         self.record_plan = together.plan(schema, words | narrow)
         self._plans: dict[tuple[str, ...], tuple[Places, together.Plan]] = {}
-        self._numbers: dict[tuple[str, ...], frozenset[int]] = {}
+        self._needed: dict[tuple[str, ...], NDArray[np.bool_]] = {}
 
     def separate(self, records: NDArray[np.void], scratch: Scratch) -> dict[str, NDArray[Any]]:
         """The columns of records, in the scratch: to be overwritten by those of the next ones."""
@@ -63,13 +63,13 @@ class SchemaLayout:
     def _placed(self, places: dict[str, int]) -> Places:
         return [(name, place, self.dtype[name]) for name, place in places.items()]
 
-    def numbers(self, names: Iterable[str]) -> frozenset[int]:
-        """The numbers of these columns, and of the keys."""
+    def needed(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Of each number of a column, whether it is of one of these, or of a key."""
         wanted = tuple(names)
-        found = self._numbers.get(wanted)
+        found = self._needed.get(wanted)
         if found is None:
-            found = frozenset(number for number, name in self.names.items() if name in wanted or name in self.keys)
-            self._numbers[wanted] = found
+            found = self._needed[wanted] = np.zeros(256, np.bool_)
+            found[[self.ids[name] for name in self.keys.union(wanted).intersection(self.ids)]] = True
         return found
 
     def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tickplant.records.layouts import Schema
 from tickplant.records.schemas import FACTS
 from tickplant.writer.format import describing, restoring, transform
+from tickplant.writer.format.chunk_layout import MAX_COLUMNS
 from tickplant.writer.format.columns import (
     APART,
     BASE,
@@ -269,7 +270,8 @@ class SectionLayout:
 
     def __init__(self, schema: Schema) -> None:
         ids = COLUMN_IDS[schema]
-        self.names = {number: name for name, number in ids.items()}
+        self.known = np.zeros(256, np.bool_)
+        self.known[[*ids.values()]] = True
         self.origins = np.full(256, describing.ZERO, np.int16)
         for name, number in ids.items():
             if name.startswith(_TIMES):
@@ -328,30 +330,51 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
     return planes
 
 
-class Section:
-    """Planes as stored, and as decompressed when a column first asks for them."""
+class Sections:
+    """The sections of one chunk after another.
 
-    __slots__ = ("kind", "planes", "shared", "size", "stored")
+    Attributes:
+        columns: what they say, a row for each column: the fields of `Described`, and the place of the section.
+    """
 
-    def __init__(self, kind: int, stored: memoryview, size: int, *, shared: bool) -> None:
-        self.kind, self.stored, self.size = kind, stored, size
-        self.shared = shared  # by several columns
-        self.planes: transform.Bytes | None = None
+    def __init__(self) -> None:
+        self.columns = np.empty((MAX_COLUMNS, len(Described._fields) + 1), np.uint64)
+        self._sections = np.empty((MAX_COLUMNS, 4), np.int64)
+
+    def read(
+        self, chunk: memoryview, count: int, rows: int, layout: SectionLayout, needed: NDArray[np.bool_], near: Origins
+    ) -> list[list[int]]:
+        """The rows of `columns` of a chunk: of the numbers `needed`, and of others beside them. Raises ValueError."""
+        data = np.frombuffer(chunk, np.uint8)
+        data.flags.writeable = False  # as of every chunk: the kernel is compiled for one type
+        first_seq, ts_recv = np.uint64(near.first_seq), np.int64(near.ts_recv)
+        found = describing.describe_sections(
+            data, count, rows, layout.known, needed, layout.origins, first_seq, ts_recv, self.columns, self._sections
+        )
+        if found < 0:
+            raise ValueError(describing.REASONS[int(found)])
+        told: list[list[int]] = self.columns[:found].tolist()
+        return told
+
+    def planes(self, chunk: memoryview, place: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
+        """The planes of the section at a place. Raises ValueError, ZstdError."""
+        begin, end, kind, size = self._sections[place].tolist()
+        return planes_of(chunk[begin:end], kind, size, decompressor)
 
 
 def restore_column(
-    name: str, column: transform.Words, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
+    name: str, column: transform.Words, bits: int, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
 ) -> None:
     """Decode a column of a section into `values`, which has the type of its field. Raises ValueError.
 
     Args:
         name: of the column.
         column: the fields of `Described`.
+        bits: the second of those.
         planes: of the section.
         contexts: of the chunk.
         values: shape (rows,).
     """
-    bits = int(column[1])
     order, ends = _NO_ROWS, _NO_ENDS
     if bits & GROUPED:
         stream = bits & PREDICTOR_BITS == STREAM

@@ -260,6 +260,10 @@ class SeriesTable:
             raise StoreError(f"no series has number {number}", path=self.path)
         return self.names
 
+    def unknown(self, name: str) -> str:
+        """What to say of a series that is not among them."""
+        return unknown_series(name, self.names)
+
     def numbers(
         self,
         names: Iterable[str],

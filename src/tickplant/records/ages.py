@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import direct, kernel
+from tickplant.kernels import brief_kernel, direct
 from tickplant.records.batch import FLAGS_SHIFT, PACKED, TS_EVENT, TS_RECV, WORDS
 from tickplant.records.layouts import Flag
 from tickplant.records.notes import is_note_word
@@ -31,7 +31,7 @@ _CLASSES: Final = len(BOUNDS_S) + 1
 _LATE: Final = int(Flag.BACKFILL | Flag.SNAPSHOT) << FLAGS_SHIFT
 
 
-@kernel
+@brief_kernel
 def count_ages(words: NDArray[np.int64], now_ns: int, counts: NDArray[np.float64]) -> int:
     """Count the ages of records by class; returns the least.
 

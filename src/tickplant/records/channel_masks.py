@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import brief_kernel
 from tickplant.records.channels import TICK_CHANNELS
 from tickplant.records.layouts import Flag, Kind, StatusCode
 
@@ -50,7 +50,7 @@ _ON_ORDERS: Final = int(Flag.ON_ORDERS)
 _ON_OTHER: Final = int(Flag.ON_OTHER)
 
 
-@kernel
+@brief_kernel
 def tick_channels(ticks: Records, masks: Masks, carried: Masks) -> None:
     """Write the channels of each TICK record, bits in the order of `wire.TICK_CHANNELS`.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import brief_kernel, kernel
 
 Records = NDArray[np.void]
 Words = NDArray[np.uint64]
 Masks = NDArray[np.uint32]
 
 
-@kernel
+@brief_kernel
 def survey(instruments: NDArray[np.uint32], seen: NDArray[np.bool_]) -> tuple[int, int]:
     """Lowest and highest of some instrument ids; those within `seen` are marked in it."""
     lowest, highest = instruments[0], instruments[0]

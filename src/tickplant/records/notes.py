@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import brief_kernel, kernel
 from tickplant.records.batch import KIND_SHIFT, PACKED, WORDS
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, Kind, StatusCode
 
@@ -40,7 +40,7 @@ def is_note_word(packed: int) -> bool:
     return _NOTES >> (packed >> KIND_SHIFT & 0xFF) & 1 == 1
 
 
-@kernel
+@brief_kernel
 def first_note(words: Words) -> int:
     """Index of the first note among the records of `words`, flat, 8 to a record; -1 where there is none."""
     for start in range(PACKED, len(words), WORDS):

@@ -15,6 +15,9 @@ from zmq import zmq_poll
 ASK_S: Final = 0.01
 """Between two questions to a socket that is patient. A send every millisecond need not be followed by one each time."""
 
+PATIENCE_S: Final = 0.05
+"""For so long no sleep is ended in order to ask it: where sends go on, the next one that ends comes soon enough."""
+
 Handler = Callable[[], object]
 ZmqSocket = zmq.Socket[bytes]
 
@@ -35,8 +38,8 @@ class Poll:
         self._sockets: dict[object, Handler] = {}
         self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
         self._often: list[tuple[ZmqSocket, int]] = []  # of these, before every sleep
-        self._patient: list[tuple[ZmqSocket, int]] = []  # of these, before a sleep every ASK_S
-        self._patient_s = 0.0  # when they are due
+        self._patient: list[tuple[ZmqSocket, int]] = []  # of these, before a sleep ASK_S after the last time
+        self._asked_s = 0.0  # when all of these were
         self._used = True  # one of the others, perhaps
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
@@ -52,7 +55,7 @@ class Poll:
             handler: called without arguments.
             seldom: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
                 by `used`.
-            patient: a message that has come just before a send or receive may wait for ASK_S.
+            patient: a message that has come just before a send or receive may wait for PATIENCE_S.
         """
         self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
         self._asked.append((socket, int(zmq.POLLIN)))
@@ -82,11 +85,11 @@ class Poll:
         asked = self._often
         if self._patient or self._used:
             now_s = time.monotonic()
-            if self._used or now_s >= self._patient_s:
+            if self._used or now_s >= self._asked_s + ASK_S:
                 asked = self._asked if self._used else self._often + self._patient
-                self._used, self._patient_s = False, now_s + ASK_S
+                self._used, self._asked_s = False, now_s
             else:
-                timeout_s = min(timeout_s, self._patient_s - now_s)
+                timeout_s = min(timeout_s, self._asked_s + PATIENCE_S - now_s)
         ready = zmq_poll(asked, 0) if asked else []
         handled = False
         for fd, _ in self._epoll.poll(0.0 if ready or timeout_s < 0 else timeout_s):

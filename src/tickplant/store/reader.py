@@ -39,7 +39,8 @@ from tickplant.store.chunk_files import (
 from tickplant.store.folder_memory import FolderMemory
 from tickplant.store.mapped_days import Scan
 from tickplant.store.readings import Readings
-from tickplant.store.segment_index import SegmentIndex, State, file_state, is_gone
+from tickplant.store.recent_chunks import RecentColumns
+from tickplant.store.segment_index import SegmentIndex, State, is_gone, state_if_there
 from tickplant.store.segments import Chunk, Contents, Range, Segment, Stretch, chosen, stretches
 from tickplant.store.selection import Clock, Selection
 from tickplant.store.stored_streams import StoredStreams
@@ -82,6 +83,7 @@ class Store(Readings, StoredStreams):
         self.while_reading = while_reading
         self.damages = 0  # reported so far
         self.indexes = SegmentIndex(while_reading)
+        self.recent = RecentColumns()
         self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
         self._table: tuple[State | None, InstrumentTable] | None = None
 
@@ -96,7 +98,7 @@ class Store(Readings, StoredStreams):
     def instruments(self) -> InstrumentTable:
         """The instrument table as it is now."""
         path = self.data_dir / INSTRUMENTS_FILE
-        key = file_state(path) if path.exists() else None
+        key = state_if_there(path)
         if self._table is None or self._table[0] != key:
             self._table = key, InstrumentTable.load(path)
         return self._table[1]
@@ -291,13 +293,12 @@ class Store(Readings, StoredStreams):
             yield contents.entries[chosen(contents, segment, asked)]
 
     def _contents(self, segments: list[Segment], asked: Range) -> Iterator[tuple[Segment, Contents]]:
-        for place, segment in enumerate(segments):
+        for place in self.indexes.near(segments, asked.wanted):
+            segment = segments[place]
             if segment.last_seq is not None and segment.last_seq < asked.first_seq:
                 continue
             if asked.last_seq is not None and segment.first_seq > asked.last_seq:
                 break
-            if self.indexes.is_outside(segment, asked.wanted):
-                continue
             yield segment, self.indexes.contents(segments, place, asked.wanted.ids)
 
     def newest_first(

@@ -1,20 +1,53 @@
-"""Chunks that were decoded lately: subscribers of many topics ask for the same ones, a topic at a time."""
+"""Chunks that were decoded lately, as what is asked for next is mostly in them.
+
+Subscribers of many topics ask for the same chunks, a topic at a time; short ranges are asked for one beside another.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.store.segment_index import state_if_there
+from tickplant.store.segments import Chunk
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader
 from tickplant.writer.format.codec import ChunkDecoder
 
 RECENT_BYTES: Final = 64 << 20
+RECENT_COLUMN_BYTES: Final = 4 << 20
+"""Six chunks of a day with two columns; of all columns, a single one."""
 
+Found = TypeVar("Found")
+Columns = dict[str, NDArray[Any]]
 _Decoded = tuple[NDArray[np.void], ChunkHeader, int]
+
+
+class _Recent(Generic[Found]):
+    """What was kept last, up to so many bytes; a single one is, however large."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[Hashable, tuple[Found, int]] = OrderedDict()
+
+    def get(self, key: Hashable) -> Found | None:
+        """What was kept under this key, if it still is."""
+        if (known := self._kept.get(key)) is None:
+            return None
+        self._kept.move_to_end(key)
+        return known[0]
+
+    def keep(self, key: Hashable, found: Found, size_bytes: int) -> None:
+        """Keep this, and let go of what was not asked for the longest time."""
+        self._kept[key] = found, size_bytes
+        self._bytes += size_bytes
+        while self._bytes > self._most_bytes and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
 class RecentChunks:
@@ -25,20 +58,37 @@ class RecentChunks:
     """
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
         self._decoder = ChunkDecoder()
-        self._chunks: OrderedDict[tuple[Path, int, bytes], _Decoded] = OrderedDict()
+        self._recent = _Recent[_Decoded](most_bytes)
 
     def decode(self, buffer: bytes, /, *, path: Path, origin: int) -> _Decoded:
         """As `ChunkDecoder.decode`; the records are not to be written to. Raises DamageError."""
         key = path, origin, buffer[: HEADER.itemsize]
-        if (known := self._chunks.get(key)) is not None:
-            self._chunks.move_to_end(key)
+        if (known := self._recent.get(key)) is not None:
             return known
-        found = self._chunks[key] = self._decoder.decode(buffer, path=path, origin=origin)
+        found = self._decoder.decode(buffer, path=path, origin=origin)
         found[0].flags.writeable = False
-        self._bytes += found[0].nbytes
-        while self._bytes > self._most_bytes and len(self._chunks) > 1:
-            self._bytes -= self._chunks.popitem(last=False)[1][0].nbytes
+        self._recent.keep(key, found, found[0].nbytes)
         return found
+
+
+class RecentColumns:
+    """Columns of the chunks that short ranges were taken from last, as long as their files do not change.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, most_bytes: int = RECENT_COLUMN_BYTES) -> None:
+        self._recent = _Recent[Columns](most_bytes)
+
+    def key(self, chunk: Chunk, names: Sequence[str]) -> Hashable:
+        """What stands for these columns of a chunk, its file being as it is now. Raises StoreError."""
+        return chunk.path, state_if_there(chunk.path), chunk.entry.tobytes(), tuple(names)
+
+    def get(self, key: Hashable) -> Columns | None:
+        """What was kept, not to be written to."""
+        return self._recent.get(key)
+
+    def keep(self, key: Hashable, columns: Columns) -> None:
+        """Keep columns that nobody else writes to; `key` is of the time before they were read."""
+        self._recent.keep(key, columns, sum(column.nbytes for column in columns.values()))

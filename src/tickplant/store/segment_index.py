@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tickplant.errors import DamageError, StoreError
 from tickplant.store.daily_files import MANIFEST, Manifest, Span, read_manifest
-from tickplant.store.segments import Contents, Segment, Times, Wound, journal_contents, span_contents, unreadable
+from tickplant.store.segments import Contents, Segment, Wound, journal_contents, span_contents, unreadable
 from tickplant.store.selection import Selection
 from tickplant.writer.index import FileIndex, WhileReading, load_index
 
 State = tuple[int, int, int]
+
+_ANY_TIME: Final = (-(2**63), 2**63 - 1)
+
+
+class _Found(NamedTuple):
+    """The chunks of a segment, and what they were found by: as long as that is the same, so are they."""
+
+    manifest: Manifest | None
+    ids: frozenset[int] | None
+    files: list[tuple[Path, tuple[int, int] | None, FileIndex]]
+    contents: Contents
 
 
 class SegmentIndex:
@@ -20,43 +35,58 @@ class SegmentIndex:
 
     def __init__(self, while_reading: WhileReading) -> None:
         self._while_reading = while_reading
-        self._indexes: dict[Path, tuple[State, FileIndex, Times]] = {}
+        self._indexes: dict[Path, tuple[State, FileIndex]] = {}
+        self._found: dict[Path, _Found] = {}  # of segments without damage
         self._outside: dict[Path, tuple[int, int]] = {}  # first and last receive time where all is written
-        self._manifests: dict[Path, tuple[State, Manifest]] = {}
+        self._ranges: tuple[list[Segment], NDArray[np.int64]] | None = None  # those, by place
+        self._manifests: dict[Path, tuple[State | None, Manifest]] = {}
 
     def of(self, path: Path, within: tuple[int, int] | None = None) -> FileIndex:
         """The chunks of a journal file or, with the seqs `within` which its are, of a daily file. Raises StoreError."""
-        return self._known(path, within)[1]
-
-    def _known(self, path: Path, within: tuple[int, int] | None = None) -> tuple[State, FileIndex, Times]:
         self._while_reading()
         key = file_state(path)
         known = self._indexes.get(path)
         if known is None or known[0] != key:
-            index = load_index(path, while_reading=self._while_reading, within=within)
-            known = self._indexes[path] = key, index, Times.of(index.entries)
-        return known
+            known = self._indexes[path] = key, load_index(path, while_reading=self._while_reading, within=within)
+        return known[1]
 
     def forget_ranges(self) -> None:
         """For when there are other segments than before."""
         self._outside.clear()
+        self._ranges = None
 
-    def is_outside(self, segment: Segment, wanted: Selection) -> bool:
-        """Whether nothing of a segment was received in a range, by what its files said before; none is asked again."""
-        known = self._outside.get(segment.path)
-        if known is None or wanted.clock != "recv":
-            return False
-        start_ns, end_ns = wanted.start_ns, wanted.end_ns
-        return (start_ns is not None and known[1] < start_ns) or (end_ns is not None and known[0] >= end_ns)
+    def near(self, segments: list[Segment], wanted: Selection) -> list[int]:
+        """Places of these segments, without those of which nothing was received in the range that is wanted.
+
+        That is known by what their files said before; none is asked again.
+        """
+        if wanted.clock != "recv" or (wanted.start_ns, wanted.end_ns) == (None, None) or not self._outside:
+            return [*range(len(segments))]
+        if self._ranges is None or self._ranges[0] is not segments:
+            ranges = [self._outside.get(segment.path, _ANY_TIME) for segment in segments]
+            self._ranges = segments, np.array(ranges, np.int64).reshape(-1, 2)
+        first, last = self._ranges[1].T
+        found = np.ones(len(segments), np.bool_)
+        if wanted.start_ns is not None:
+            found &= last >= wanted.start_ns
+        if wanted.end_ns is not None:
+            found &= first < wanted.end_ns
+        places: list[int] = np.flatnonzero(found).tolist()
+        return places
+
+    def _know(self, segment: Segment, first_ns: int, last_ns: int) -> None:
+        """Between which receive times all records of a segment are."""
+        if self._outside.get(segment.path) != (first_ns, last_ns):
+            self._outside[segment.path] = first_ns, last_ns
+            self._ranges = None
 
     def manifest(self, span: Span) -> Manifest:
         """What a span holds. Raises DamageError, StoreError."""
         self._while_reading()
-        path = span.path / MANIFEST
-        key = file_state(path) if path.exists() else (0, 0, 0)
-        known = self._manifests.get(path)
+        key = state_if_there(f"{span.path}/{MANIFEST}")
+        known = self._manifests.get(span.path)
         if known is None or known[0] != key:
-            known = self._manifests[path] = key, read_manifest(span)
+            known = self._manifests[span.path] = key, read_manifest(span)
         return known[1]
 
     def manifest_of(self, segment: Segment) -> Manifest | None:
@@ -71,21 +101,17 @@ class SegmentIndex:
         segment = segments[place]
         if segment.span is not None:
             try:
-                while True:
-                    manifest = self.manifest(segment.span)
-                    contents = span_contents(segment.span, manifest, self.of, ids)
-                    # A file may have been removed on purpose just now: then the manifest says so.
-                    if not contents.wounds or self.manifest(segment.span) is manifest:
-                        if not contents.wounds and (files := [file for file in manifest.files if file.rows]):
-                            low, high = min(file.ts_recv_min for file in files), max(file.ts_recv_max for file in files)
-                            self._outside[segment.path] = low, high
-                        return contents
+                return self._span_contents(segment, segment.span, ids)
             except DamageError as error:
                 return unreadable(segment, error)
-        _, index, times = self._known(segment.path)
-        contents = journal_contents(segment, index, times)
-        if segment.last_seq is not None and not contents.wounds and len(index.entries):
-            self._outside[segment.path] = int(times.earliest[0]), int(times.latest[-1])
+        index, known = self.of(segment.path), self._found.get(segment.path)
+        if known is not None and known.files[0][2] is index:
+            contents = known.contents
+        else:
+            contents = journal_contents(segment, index)
+            self._keep(segment, _Found(None, None, [(segment.path, None, index)], contents))
+        if segment.last_seq is not None and not contents.wounds and contents.times is not None:
+            self._know(segment, int(contents.times.earliest[0]), int(contents.times.latest[-1]))
         if segment.last_seq is None:
             # The beginning of a chunk at the end: it is being written at this moment.
             contents = contents._replace(wounds=[wound for wound in contents.wounds if not wound.damage.torn])
@@ -97,6 +123,40 @@ class SegmentIndex:
             ]
             contents = contents._replace(wounds=wounds)
         return contents
+
+    def _span_contents(self, segment: Segment, span: Span, ids: frozenset[int] | None) -> Contents:
+        while True:
+            manifest, known = self.manifest(span), self._found.get(span.path)
+            if known is not None and known.manifest is manifest and known.ids == ids and self._is_same(known):
+                return known.contents
+            files: list[tuple[Path, tuple[int, int] | None, FileIndex]] = []
+
+            def index(path: Path, seqs: tuple[int, int] | None) -> FileIndex:
+                files.append((path, seqs, found := self.of(path, seqs)))  # noqa: B023  # called in this turn
+                return found
+
+            contents = span_contents(span, manifest, index, ids)
+            if not contents.wounds:
+                if rows := [file for file in manifest.files if file.rows]:
+                    self._know(segment, min(file.ts_recv_min for file in rows), max(file.ts_recv_max for file in rows))
+                self._keep(segment, _Found(manifest, ids, files, contents))
+                return contents
+            # A file may have been removed on purpose just now: then the manifest says so.
+            if self.manifest(span) is manifest:
+                return contents
+
+    def _is_same(self, known: _Found) -> bool:
+        """Whether the files of a segment are as they were."""
+        try:
+            return all(self.of(path, seqs) is index for path, seqs, index in known.files)
+        except StoreError:
+            return False
+
+    def _keep(self, segment: Segment, found: _Found) -> None:
+        if found.contents.wounds:
+            self._found.pop(segment.path, None)
+        else:
+            self._found[segment.path] = found
 
     def _end(self, segments: list[Segment], place: int, which: int) -> np.void | None:
         """The header of the first or last chunk of a segment, where that is a journal file."""
@@ -112,8 +172,19 @@ def _or(one: np.void | None, other: np.void | None) -> np.void | None:
 
 def file_state(path: Path) -> State:
     """What changes whenever a file does. Raises StoreError."""
+    state = state_if_there(path)
+    if state is None:
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise StoreError(f"cannot be read: {missing.strerror}", path=path) from missing
+    return state
+
+
+def state_if_there(path: Path | str) -> State | None:
+    """What changes whenever a file does; None where there is none. Raises StoreError."""
     try:
-        state = path.stat()
+        state = os.stat(path)  # noqa: PTH116  # asked for each range of each file
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", path=path) from error
     return state.st_ino, state.st_size, state.st_mtime_ns

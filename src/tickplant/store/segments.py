@@ -87,7 +87,7 @@ class Contents(NamedTuple):
     files: NDArray[np.intp]  # of each entry: its place in `paths`
     stripes: NDArray[np.uint64]  # of each entry: the first seq of its stripe; ascending
     wounds: list[Wound]
-    times: Times | None = None  # of the entries, where they are as in one file
+    times: Times | None = None  # of the entries; None where there are none
 
     def between(self, wanted: Selection) -> tuple[int, int]:
         """Places of entries, from one to the one before another, outside which none has a record in the range."""
@@ -110,9 +110,11 @@ class Times(NamedTuple):
     earliest: NDArray[np.int64]
 
     @classmethod
-    def of(cls, entries: NDArray[np.void]) -> Times:
+    def of(cls, entries: NDArray[np.void]) -> Times | None:
         """Of index entries."""
         headers = entries["header"]
+        if not len(headers):
+            return None
         earliest = np.minimum.accumulate(headers["ts_recv_min"][::-1])[::-1]
         return cls(np.maximum.accumulate(headers["ts_recv_max"]), np.ascontiguousarray(earliest))
 
@@ -172,7 +174,7 @@ def uncovered(first: int, last: int | None, covered: list[tuple[int, int]]) -> I
         yield first, last
 
 
-def journal_contents(segment: Segment, index: FileIndex, times: Times) -> Contents:
+def journal_contents(segment: Segment, index: FileIndex) -> Contents:
     """The chunks of a journal file, each a stripe. Some of their records may lie outside the segment."""
     entries = index.entries
     wounds = []
@@ -181,7 +183,7 @@ def journal_contents(segment: Segment, index: FileIndex, times: Times) -> Conten
         begin = segment.first_seq if before is None else int(before["last_seq"]) + 1
         wounds.append(Wound(begin, part, before, behind))
     files = np.zeros(len(entries), np.intp)
-    return Contents([segment.path], entries, files, entries["header"]["first_seq"], wounds, times)
+    return Contents([segment.path], entries, files, entries["header"]["first_seq"], wounds, Times.of(entries))
 
 
 def _beside(index: FileIndex, damage: Damage) -> tuple[np.void | None, np.void | None]:
@@ -221,7 +223,7 @@ def span_contents(span: Span, manifest: Manifest, index: Index, ids: frozenset[i
     if len(parts) > 1:
         order = np.lexsort((entries["offset"], files, begins))
         entries, files, begins = entries[order], files[order], begins[order]
-    return Contents(paths, entries, files, begins, wounds)
+    return Contents(paths, entries, files, begins, wounds, Times.of(entries))
 
 
 def _without_chunks(wounds: list[Wound]) -> Contents:

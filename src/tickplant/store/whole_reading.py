@@ -25,7 +25,7 @@ from tickplant.records.layouts import DTYPES
 from tickplant.records.merge import Columns, join_columns
 from tickplant.store.chunk_files import ChunkFiles, own_decoder, selected_rows
 from tickplant.store.segment_index import is_gone
-from tickplant.store.segments import Range, Stretch
+from tickplant.store.segments import Chunk, Range, Stretch
 from tickplant.store.selection import Selection
 from tickplant.writer.index import Damage
 
@@ -129,23 +129,41 @@ class _Reading:
         return [*parts, slice(begin, len(self._ends))]
 
     def _joined(self, files: ChunkFiles) -> Columns:
-        """Of a few chunks, of which mostly few rows are wanted: those are copied, the rest is not kept."""
+        """Of a few chunks, of which mostly few rows are wanted."""
         parts: list[Columns] = []
         wounds: list[Damage] = []
         for stretch in self._stretches:
             wounds += stretch.damage
             for chunk in stretch.chunks:
-                selection = self._selection.left(chunk.entry["header"])
-                decode = partial(own_decoder().columns, names=self._needed(stretch, selection))
-                found = files.decode(chunk, self._schema, decode)
+                found = self._wanted_of(files, stretch, chunk)
                 if isinstance(found, Damage):
                     wounds.append(found)
-                elif (kept := selected_rows(found, stretch, selection)) is not None:
-                    self._check(kept)
-                    parts.append({name: kept[name] for name in self._names})
+                elif found is not None:
+                    self._check(found)
+                    parts.append({name: found[name] for name in self._names})
         for wound in wounds:
             self._store.report(wound)
         return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
+
+    def _wanted_of(self, files: ChunkFiles, stretch: Stretch, chunk: Chunk) -> dict[str, NDArray[Any]] | Damage | None:
+        """The wanted rows of a chunk, in arrays of their own; None where there are none.
+
+        The rest is remembered for a while: a short range is mostly followed by one beside it.
+        """
+        selection, recent = self._selection.left(chunk.entry["header"]), self._store.recent
+        names = self._needed(stretch, selection)
+        key = recent.key(chunk, names)
+        known = recent.get(key)
+        if known is not None:
+            kept = selected_rows(known, stretch, selection)
+            return {name: column.copy() for name, column in known.items()} if kept is known else kept
+        found = files.decode(chunk, self._schema, partial(own_decoder().columns, names=names))
+        if isinstance(found, Damage):
+            return found
+        kept = selected_rows(found, stretch, selection)
+        if kept is not found:
+            recent.keep(key, found)
+        return kept
 
     def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
         """What is decoded: the columns, what tells which rows are wanted, and what is checked."""

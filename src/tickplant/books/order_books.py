@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import order_kernels as k
-from tickplant.books.book_samples import NOTHING, BookSamples, sample_orders
+from tickplant.books.book_samples import FOLLOWED, FOLLOWER, NOTHING, BookSamples, sample_orders
 from tickplant.books.book_states import NO_TICKS, BookStates
 from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, count_ahead, joined_of, queue_at
 from tickplant.books.order_table import ENTRY, refill
@@ -117,6 +117,12 @@ class OrderBooks(BookStates):
         for field in ("price", "size", "order_id"):
             rows[field] = np.concatenate([bids[field], asks[field]])
         return records
+
+    def prepare_to_sample(self) -> None:
+        """See `BookStates`; and those that remember places in queues."""
+        super().prepare_to_sample()
+        self.follow_again(np.zeros(1, FOLLOWER)[0], [0] * FOLLOWED)
+        count_ahead(self._prices, self._orders, 0, 0)
 
     def followed(self, follower: np.void) -> tuple[int, ...]:
         """What is to be remembered of a follower: its cycle and instrument, of bid and ask the key and orders ahead.

@@ -3,9 +3,9 @@
     TICK records, in batches or event by event ──MarketBooks──> BBO records
     the same, as OrderBookDeltas, in batches or event by event ──OrderBook.apply_deltas──> its best when asked
 
-One core, in turns. All start from decoded records: their deltas are made before the clock starts. NautilusTrader's book
-tells nobody of its best; ours says each change of it meanwhile. The bests after each event must be equal before
-anything is timed. Needs the environment of `make bench-peers`.
+One core, in turns. All start from decoded records: their deltas are made, and our batches cut, before the clock starts.
+NautilusTrader's book tells nobody of its best; ours says each change of it meanwhile. The bests after each event must
+be equal before anything is timed. Needs the environment of `make bench-peers`.
 """
 
 from __future__ import annotations
@@ -101,10 +101,15 @@ class Nautilus:
             yield (found[0], found[1], found[2], found[3])
 
 
-def ours(ticks: Records, bounds: list[int]) -> list[Records]:
+def parts_of(ticks: Records, bounds: list[int]) -> list[Records]:
+    """The batches, cut before the clock starts as their deltas are made before."""
+    return [ticks[begin:end] for begin, end in zip([0, *bounds], bounds, strict=False)]
+
+
+def ours(parts: list[Records]) -> list[Records]:
     """What is timed of us."""
     taken = MarketBooks()
-    return [taken.apply(ticks[begin:end]) for begin, end in zip([0, *bounds], bounds, strict=False)]
+    return [taken.apply(part) for part in parts]
 
 
 def check(name: str, ticks: Records, events: list[int]) -> None:
@@ -113,7 +118,7 @@ def check(name: str, ticks: Records, events: list[int]) -> None:
     for best in Nautilus(ticks, events).bests():
         if not changes or best != changes[-1]:
             changes.append(best)
-    said = np.concatenate(ours(ticks, events))
+    said = np.concatenate(ours(parts_of(ticks, events)))
     mine: list[Best] = said[["bid_price", "bid_size", "ask_price", "ask_size"]].tolist()
     assert len(mine) > 10
     assert mine == changes, f"{name}: NautilusTrader has other bests"
@@ -129,7 +134,7 @@ def measure(
     batches = [*range(BATCH_RECORDS, len(ticks), BATCH_RECORDS), len(ticks)]
     works: dict[str, Callable[[], object]] = {label: rival}
     for way, bounds in ((f"batches of {BATCH_RECORDS}", batches), ("event by event", events)):
-        works[f"ours, {way}"] = partial(ours, ticks, bounds)
+        works[f"ours, {way}"] = partial(ours, parts_of(ticks, bounds))
         works[way] = Nautilus(ticks, bounds).run
     times: dict[str, list[float]] = {who: [] for who in works}
     for _ in range(repeats + 1):  # the first is to warm up

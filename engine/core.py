@@ -35,7 +35,7 @@ from tickplant.store.stored_states import StateSet
 
 Records = NDArray[np.void]
 
-AGES_EVERY_NS: Final = 10**6
+AGES_EVERY_NS: Final = 10**7
 """Between two looks at how old records are when they are published."""
 
 
@@ -263,8 +263,7 @@ class Engine:
         for schema, records in feed.apply(ticks):
             if len(records):
                 self._hand_on(feed, schema, records)
-        if feed.books.unknown:
-            self._warn(feed)
+        self._warn(feed)
 
     def _hand_on(self, feed: Feed, schema: Schema, records: Records) -> None:
         new, stored = self._sinks[schema].store(records)
@@ -315,7 +314,7 @@ class Engine:
 
     def _warn(self, feed: Feed) -> None:
         """Say once that operations on unknown orders occur, of each cause and instrument."""
-        for unknown in feed.books.unknown:
+        for unknown in feed.books.news():
             if (key := (feed.origin.feed, *unknown)) not in self._warned:
                 self._warned.add(key)
                 row = self._table.by_id(unknown.instrument)

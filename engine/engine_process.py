@@ -146,8 +146,8 @@ class EngineProcess:
         poll.add_socket(self._router.socket, self._router.serve, seldom=True)
         if self._history:
             poll.add_socket(self._history.socket, self._router.pass_on_history, seldom=True)
-        self._watched: list[Consumer] = []  # whose doorbells end a sleep
-        self._bells: list[int] = []  # these
+        self._watched: list[Consumer] = []  # whose doorbells, these, end a sleep
+        self._bells: list[int] = []
 
     def run(self) -> None:
         """Work until stopped; then work off what the rings hold at that moment."""
@@ -295,7 +295,7 @@ class EngineProcess:
         if self._held:
             self._attend(0.0 if self._loop.stopping else HELD_POLL_S)
             return
-        # Once a wake-up, so that little is executed: at low rates all of it has to come into the caches first.
+        # Loops, and no generators: at low rates whatever a wake-up executes has to come into the caches first.
         reading, quiet, due_s = self._reading(), not self._loop.stopping, self._loop.due_s
         for consumer in reading:
             quiet = quiet and consumer.prepare_wait()
@@ -322,8 +322,7 @@ class EngineProcess:
 
     def _attend(self, timeout_s: float, reading: list[Consumer] | None = None) -> None:
         """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
-        if reading is None:
-            reading = self._reading()
+        reading = self._reading() if reading is None else reading
         # Not descriptors: a successor's doorbell may have the number of a closed one.
         if reading != self._watched:
             self._watch(reading)

@@ -73,7 +73,7 @@ ACCOUNT_NS: Final = 10 * 10**9
 """Receive time between two accounts: what a killed feed leaves unaccounted for at the most."""
 
 
-AGES_EVERY_NS: Final = 10**6
+AGES_EVERY_NS: Final = 10**7
 """Receive time between two looks at how old records are."""
 
 

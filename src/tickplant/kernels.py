@@ -8,8 +8,10 @@ run both ways.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import caching as untyped_caching
 from numba.core import event as untyped_event
 from numba.core import runtime as untyped_runtime
@@ -167,6 +170,35 @@ borrowed: Final[Callable[[A], A]] = cast("Callable[[A], A]", intrinsic(_borrowed
 
 numba counts an array up and down wherever a function with branches passes it on. That is atomic: twenty counts cost
 more than all else that an order does to a book. Measured, with `inlined`: 110 ns instead of 580 ns an order.
+"""
+
+
+def _pointed(_: Any, address: Any) -> Any:
+    """What numba compiles `_pointer` to."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return _numba.types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_pointed) if JIT_ENABLED else None
+
+
+def _array_at(address: Any, shape: Any, dtype: Any) -> Any:
+    return _numba.carray(_pointer(address), shape, dtype)
+
+
+def _plain_array_at(address: Any, shape: Any, dtype: Any) -> Any:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.ndarray(shape, dtype, (ctypes.c_char * size).from_address(int(address)))
+
+
+array_at: Final[Callable[[Any, tuple[Any, ...], Any], Any]] = inlined(_array_at) if JIT_ENABLED else _plain_array_at
+"""Inside a kernel, the array of this shape and type at an address. The caller holds on to it; nobody checks.
+
+Each array that Python hands to a kernel costs a call 40 ns. So what a kernel works in at each call stands in one array
+of addresses and lengths, of which the caller hands over the address. The type is a constant of the kernel's module.
 """
 
 

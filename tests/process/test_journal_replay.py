@@ -32,7 +32,7 @@ from tickplant.writer.journal import Journal
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 TICKS = make_ticks(2000)
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tickplant.store.reader import Store
 from tickplant.store.selection import Selection
 from tickplant.writer.journal import Journal
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 class Bench:

@@ -47,7 +47,7 @@ from tickplant.runtime.config import FeedConfig
 from tickplant.runtime.recorded_lines import Recording
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 CAPACITY_RECORDS = 1024
 Script = Callable[[Event | None], Sequence[Effect]]
 

@@ -15,7 +15,7 @@ import tickplant
 from tickplant.records.layouts import TICK, Kind
 
 TRADE = "binance.BTCUSDT.trade"
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture

@@ -10,21 +10,21 @@ from zmq.utils.monitor import parse_monitor_message
 
 
 class Callers:
-    """The connections of a socket that is to be bound; made before that. `close` it before the socket."""
+    """The connections of a socket that is to be bound or connected; made before that. `close` it before the socket."""
 
-    def __init__(self, bound: zmq.Socket[bytes]) -> None:
-        self._bound = bound
-        self._events = bound.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._events = socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self._open = 0
 
     def gone(self, others: int = 0) -> bool:
         """Whether no more than `others` are open: what came over the rest can be received without a wait."""
         while self._events.poll(0):
             event = parse_monitor_message(self._events.recv_multipart())["event"]
-            self._open += 1 if event == zmq.EVENT_ACCEPTED else -1
+            self._open += -1 if event == zmq.EVENT_DISCONNECTED else 1
         return self._open <= others
 
     def close(self) -> None:
         """Hear no more of them."""
-        self._bound.disable_monitor()
+        self._socket.disable_monitor()
         self._events.close(0)

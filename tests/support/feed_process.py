@@ -28,7 +28,7 @@ from tickplant.runtime.control import Done, Heartbeat, Hello, Message, Register,
 from tickplant.runtime.job_specs import FeedSpec, Live, Plant, Recording, RingRef
 from tickplant.shm.ring import Mode, Ring
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 class FeedProcess:

@@ -38,7 +38,7 @@ class SimProcess:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """GET of a path below `rest_url`."""
-        return httpx.get(self.rest_url + path, timeout=30.0, trust_env=False, **options)
+        return httpx.get(self.rest_url + path, timeout=START_TIMEOUT_S, trust_env=False, **options)
 
     def ledger(self) -> dict[str, Any]:
         """What the venue has sent so far."""
@@ -48,12 +48,12 @@ class SimProcess:
     def fault(self, fault: str, **options: Any) -> int:
         """Have the venue commit a fault; returns its number in the ledger."""
         answer = httpx.post(
-            f"{self.rest_url}/sim/fault", json={"fault": fault} | options, timeout=30.0, trust_env=False
+            f"{self.rest_url}/sim/fault", json={"fault": fault} | options, timeout=START_TIMEOUT_S, trust_env=False
         )
         assert answer.status_code == 200, answer.text
         return int(answer.json()["number"])
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self, timeout_s: float = START_TIMEOUT_S) -> int:
         """SIGTERM; returns the exit status."""
         self.process.terminate()
         return self.process.wait(timeout_s)

@@ -198,7 +198,7 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
     code = """
 import sys
 from pathlib import Path
-from tickplant.books import level_kernels, level_runs
+from tickplant.books import fold_kernels, level_kernels, level_runs
 from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels
 from tickplant.derive.derivation import Series
 from tickplant.derive.indicators import averages, best_quotes, liquidity
@@ -208,7 +208,7 @@ sys.path[:0] = sys.argv[1:3]
 from test_engine_core import SETTINGS, Bench, every_size
 
 def compiled():
-    modules = bar_kernels, level_kernels, level_runs, channel_masks, fanout, row_kernels, series_sorter
+    modules = bar_kernels, fold_kernels, level_kernels, level_runs, channel_masks, fanout, row_kernels, series_sorter
     modules += trade_bar_kernels, value_kernels, averages, best_quotes, liquidity
     kernels = [k for module in modules for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}

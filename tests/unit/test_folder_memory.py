@@ -56,7 +56,7 @@ def test_what_has_not_changed_is_not_listed_again(tmp_path: Path, listed: list[s
         (tmp_path / "journal" / "new").rmdir()
         return (tmp_path / "journal").stat().st_ctime_ns != before
 
-    wait_for("the folder's time to go on", later, timeout_s=10)
+    wait_for("the folder's time to go on", later)
     record(tmp_path, "other")
     assert memory.producers(Schema.TICK) == ["feed", "other"]
     assert memory.producers(Schema.BAR) == []

@@ -43,7 +43,7 @@ def run(
     """A test in the event loop."""
 
     async def all_of_it() -> None:
-        async with asyncio.timeout(20), gateway_app(folder, data_dir, **options) as app, app.client() as client:
+        async with asyncio.timeout(90), gateway_app(folder, data_dir, **options) as app, app.client() as client:
             await test(app, client)
 
     asyncio.run(all_of_it())
@@ -445,11 +445,11 @@ def test_a_name_that_is_not_ours_is_refused(tmp_path: Path, data: Path) -> None:
 
 def test_an_address_that_asks_too_often_is_told_when_to_come_again(tmp_path: Path, data: Path) -> None:
     async def test(app: App, client: httpx.AsyncClient) -> None:
-        codes = [(await client.get("/healthz")).status_code for _ in range(30)]
-        assert codes[:4] == [200] * 4
-        assert 429 in codes
-        last = await client.get("/healthz")
-        assert (last.status_code, int(last.headers["retry-after"]) >= 1) == (429, True)
+        answers = [await client.get("/healthz") for _ in range(30)]
+        assert [answer.status_code for answer in answers[:4]] == [200] * 4
+        # Which of them is refused is a matter of how long they take.
+        refused = next(answer for answer in answers if answer.status_code != 200)
+        assert (refused.status_code, int(refused.headers["retry-after"]) >= 1) == (429, True)
         assert app.asgi.refused > 0
 
     run(test, tmp_path, data, requests_per_s=1.0)

@@ -146,7 +146,7 @@ def test_an_event_larger_than_the_ring_goes_in_by_parts(bench: Bench) -> None:
         event = trades(0, 3 * CAPACITY)
         event["flags"][:-1] = 0
         publishing = asyncio.create_task(bench.publisher.publish_lossless(event))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not publishing.done():
                 seen.append(bench.read())
                 await asyncio.sleep(0)
@@ -220,7 +220,7 @@ def test_a_lossless_publish_waits_for_the_reader_and_lets_other_tasks_run(bench:
 
     async def session() -> None:
         publishing = asyncio.create_task(bench.publisher.publish_lossless(trades(0, 10 * CAPACITY)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not publishing.done():
                 seen.append(bench.read())
                 await asyncio.sleep(0)

@@ -12,6 +12,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.fold_kernels import (
+    MATCHING,
+    MOST,
+    POSITION,
+    SCATTERED,
+    is_packed,
+    level_arrays,
+    memory_at,
+    order_arrays,
+    out_of,
+    packed,
+    stopped,
+    tally_of,
+)
 from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
 from tickplant.books.level_runs import copy_levels
 from tickplant.books.order_kernels import apply_orders
@@ -202,88 +216,76 @@ def follow(
 
 @kernel
 def sample_levels(
-    ticks: Records,
-    position: int,
-    samples: Records,
-    levels: Integers,
-    progress: Integers,
-    followers: Records,
-    books: Records,
-    sides: Records,
-    keys: Integers,
-    sizes: Integers,
-    max_levels: int,
-    out: Records,
-    tally: Integers,
-) -> tuple[int, int, int]:
-    """`level_kernels.apply_ticks`, and each sample taken before its tick; see there, and `BookSamples`.
+    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+) -> int:
+    """`fold_kernels.fold_levels`, and each sample taken before its tick; see there, and `BookSamples`.
 
     Returns:
-        As there; SAMPLES_FULL where `levels` is too small.
+        As there; minus SAMPLES_FULL where `levels` is too small.
     """
-    written = 0
+    if not is_packed(ticks):
+        return -SCATTERED
+    records, memory = packed(ticks), memory_at(address)
+    books, sides, keys, sizes, hints = level_arrays(memory)
+    position, written = memory[POSITION], 0
+    out, tally = out_of(memory), tally_of(memory)
     while True:
         taken = progress[TAKEN]
-        end = samples[taken]["before"] if taken < len(samples) else len(ticks)
+        end = samples[taken]["before"] if taken < len(samples) else len(records)
         position, more, reason = apply_ticks(
-            ticks[:end], position, books, sides, keys, sizes, max_levels, out[written:], tally
+            records[:end], position, books, sides, keys, sizes, hints, memory[MOST], out[written:], tally
         )
         written += more
         if reason != DONE or taken == len(samples):
-            return position, written, reason
+            break
         sample = samples[taken]
         if note_book(books, sample):
             rest = levels[progress[USED] :]
             bids, asks = copy_levels(sides, keys, sizes, sample["instrument"], sample["depth"], rest)
             if not note_levels(sample, bids, asks, 0, levels, progress):
-                return position, written, SAMPLES_FULL
+                reason = SAMPLES_FULL
+                break
         progress[TAKEN] += 1
+    result: int = stopped(memory, position, written, reason)
+    return result
 
 
 @kernel
 def sample_orders(
-    ticks: Records,
-    position: int,
-    samples: Records,
-    levels: Integers,
-    progress: Integers,
-    followers: Records,
-    books: Records,
-    sides: Records,
-    keys: Integers,
-    places: Integers,
-    prices: Records,
-    orders: Records,
-    table: Records,
-    used_places: Integers,
-    max_orders: int,
-    matching: bool,
-    out: Records,
-    tally: Integers,
-) -> tuple[int, int, int]:
-    """`order_kernels.apply_orders`, and each sample taken as by `sample_levels`."""
-    written = 0
+    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+) -> int:
+    """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
+    if not is_packed(ticks):
+        return -SCATTERED
+    records, memory = packed(ticks), memory_at(address)
+    books, sides, keys, places, hints = level_arrays(memory)
+    prices, orders, table, used = order_arrays(memory)
+    pools = books, sides, keys, places, hints, prices, orders, table, used
+    position, written = memory[POSITION], 0
+    out, tally = out_of(memory), tally_of(memory)
     while True:
         taken = progress[TAKEN]
-        end = samples[taken]["before"] if taken < len(samples) else len(ticks)
+        end = samples[taken]["before"] if taken < len(samples) else len(records)
         position, more, reason = apply_orders(
-            ticks[:end], position, books, sides, keys, places, prices, orders, table, used_places, max_orders, matching,
-            out[written:], tally,
-        )  # fmt: skip
+            records[:end], position, *pools, memory[MOST], memory[MATCHING] != 0, out[written:], tally
+        )
         written += more
         if reason != DONE or taken == len(samples):
-            return position, written, reason
+            break
         sample = samples[taken]
         if note_book(books, sample):
             rest = levels[progress[USED] :]
             bids, asks = copy_prices(sides, keys, places, prices, sample["instrument"], sample["depth"], rest)
             if not note_levels(sample, bids, asks, 2 * sample["followed"], levels, progress):
-                return position, written, SAMPLES_FULL
+                reason = SAMPLES_FULL
+                break
             sample["queued"] = True
             for j in range(sample["followed"]):
                 row = sample["begin"] + bids + asks + 2 * j
                 follow(
                     followers[sample["followers"] + j], sample, books[sample["instrument"]], sides, keys, places,
-                    prices, orders, used_places[JOINED], levels[row : row + 2],
+                    prices, orders, used[JOINED], levels[row : row + 2],
                 )  # fmt: skip
         progress[TAKEN] += 1
+    result: int = stopped(memory, position, written, reason)
+    return result

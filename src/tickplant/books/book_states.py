@@ -6,12 +6,14 @@ The kernels work in arrays and stop where one is too small; `BookStates` gives i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books import fold_kernels as m
 from tickplant.books import level_kernels as k
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.level_runs import SIDE
@@ -22,9 +24,11 @@ from tickplant.records.notes import make_gaps
 Records = NDArray[np.void]
 
 NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
-NO_TICKS: Final = np.zeros(0, TICK)
+SCATTERED_TICKS: Final = np.zeros(4, TICK)[::2]
+"""Of the type that `fold` is compiled for, which takes any."""
 
-_FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when more than three quarters are used
+_OUT_RECORDS: Final = 1024
+_FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when half of it is used
 
 
 class Runs:
@@ -34,13 +38,14 @@ class Runs:
         self.sides = np.zeros((0, 2), SIDE)
         self.keys = np.zeros(4096, np.int64)
         self.values = np.zeros(4096, np.int64)
+        self.hints = np.zeros(4096, np.int32)
         self._used = 0  # of the pools
         self._free: dict[int, list[int]] = {}  # rooms given back, by size
 
     @property
     def memory_bytes(self) -> int:
         """Allocated."""
-        return self.sides.nbytes + self.keys.nbytes + self.values.nbytes
+        return self.sides.nbytes + self.keys.nbytes + self.values.nbytes + self.hints.nbytes
 
     def entries(self, instrument_id: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Keys and values of a side (0 bid, 1 ask), best first, those without a value left out."""
@@ -51,7 +56,7 @@ class Runs:
         return keys[kept], values[kept]
 
     def grow(self, instrument_id: int, side: int) -> None:
-        """Move one side to a room twice as large. Asked for at three quarters full, so bounds on levels bound it."""
+        """Move one side to a room twice as large. Asked for when half of it is used, so bounds on levels bound it."""
         run = self.sides[instrument_id, side]
         base, room, start, count = (int(run[name]) for name in ("base", "room", "start", "count"))
         new_room = max(_FIRST_LEVELS, 2 * room)
@@ -62,6 +67,7 @@ class Runs:
         if room:
             self._free.setdefault(room, []).append(base)
         run["base"], run["room"], run["start"] = new_base, new_room, new_start
+        run["end"] = new_start + count
 
     def _take(self, room: int) -> int:
         """Base of a free room."""
@@ -71,6 +77,7 @@ class Runs:
         if self._used > len(self.keys):
             self.keys = grown(self.keys, 2 * self._used)
             self.values = grown(self.values, 2 * self._used)
+            self.hints = grown(self.hints, 2 * self._used)
         return base
 
 
@@ -78,21 +85,27 @@ class BookStates(ABC):
     """The books of one stream of ticks. Output depends on the ticks alone, not on how they are cut into batches.
 
     Args:
-        tally: names of what is counted; one more place is the kernels' own.
+        tally: names of what is counted; places behind those are the kernels' own.
     """
 
     def __init__(self, tally: Sequence[str]) -> None:
         self._books = np.zeros(0, k.BOOK)
         self._runs = Runs()
-        self._out = np.zeros(1024, BBO)
         self._names = tuple(tally)
-        self._tally = np.zeros(len(tally) + 1, np.int64)
+        self._tally = np.zeros(m.TALLIES, np.int64)
+        self._memory = np.zeros(m.WORDS, np.int64)
+        self._words = self._memory.data  # ten times as fast, for one word
+        self.address: int = self._memory.ctypes.data
+        """Of what the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        self._begin = 0
+        self._out = NOTHING
+        self._renew_out()
         self.reserve(63)
 
     @property
     def counters(self) -> dict[str, int]:
         """What has been counted."""
-        return dict(zip(self._names, self._tally.tolist()[:-1], strict=True))
+        return dict(zip(self._names, self._tally.tolist(), strict=False))
 
     @property
     def stale(self) -> int:
@@ -118,6 +131,7 @@ class BookStates(ABC):
         self._books = grown(self._books, new)
         self._runs.sides = grown(self._runs.sides, new)
         k.reset(self._books[old:])
+        self._note_addresses()
 
     def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
         """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
@@ -126,34 +140,70 @@ class BookStates(ABC):
             BBO records in the order of their causes, `seq` 0: one wherever, at the end of an atomic event, one of the
             four numbers or the flags of a book differ from the last BBO, and one when a book goes stale.
         """
-        if not len(ticks):
+        result = self._run(ticks, samples)
+        if result == 0:
             return NOTHING
-        ticks = np.ascontiguousarray(ticks)  # the kernels' type
+        return self.said() if result > 0 else self.finish(ticks, result, samples)
+
+    def _run(self, ticks: Records, samples: BookSamples | None) -> int:
+        """Call the kernel."""
+        if samples is None:
+            return self.fold(ticks, self.address)
+        return self.fold_and_sample(ticks, self.address, *samples.arguments)
+
+    def said(self) -> Records:
+        """The BBO records that kernels have written since this was asked last."""
+        begin = self._begin
+        end = self._begin = self._words[m.OUT_BEGIN]
+        return self._out[begin:end]
+
+    def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
+        """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
         parts = []
-        position = 0
-        while True:
-            if samples is None:
-                position, written, reason = self._fold(ticks, position)
-            else:
-                position, written, reason = self._sample(ticks, position, samples)
-            if written:
-                parts.append(joined([self._out[:written]], BBO))
-            if reason == k.DONE:
-                return parts[0] if len(parts) == 1 else joined(parts, BBO) if parts else NOTHING
-            if samples is not None and reason == k.SAMPLES_FULL:
-                samples.make_room()
-                continue
-            tick = ticks[position]
-            if reason == k.SIDE_FULL:
-                self._runs.grow(int(tick["instrument"]), int(tick["side"]) - 1)
-            elif reason == k.NEW_INSTRUMENT:
-                self.reserve(int(tick["instrument"]))
-            elif reason != k.OUTPUT_FULL:
-                self._make_room()
+        try:
+            while result < 0:
+                position = self._words[m.POSITION]
+                if result == -m.SCATTERED:
+                    ticks = ticks.copy()
+                elif result == -k.OUTPUT_FULL:
+                    parts.append(self.said())
+                    self._renew_out()
+                elif samples is not None and result == -k.SAMPLES_FULL:
+                    samples.make_room()
+                elif result == -k.NEW_INSTRUMENT:
+                    self.reserve(int(ticks[position]["instrument"]))
+                elif result == -k.SIDE_FULL:
+                    keys = self._runs.keys
+                    self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
+                    if self._runs.keys is not keys:
+                        self._note_addresses()
+                else:
+                    self._make_room()
+                    self._note_addresses()
+                result = self._run(ticks, samples)
+        finally:
+            self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
+        return joined([*parts, self.said()], BBO) if parts else self.said()
+
+    def _renew_out(self) -> None:
+        """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
+        self._out = np.empty(_OUT_RECORDS, BBO)
+        self._begin = self._words[m.OUT_BEGIN] = 0
+        self._words[m.OUT], self._words[m.OUT_END] = self._out.ctypes.data, len(self._out)
+
+    def _note_addresses(self) -> None:
+        """Tell the kernels where the arrays are now."""
+        runs, words = self._runs, self._words
+        words[m.BOOKS], words[m.BOOK_COUNT] = self._books.ctypes.data, len(self._books)
+        words[m.SIDES], words[m.KEYS], words[m.VALUES] = (
+            array.ctypes.data for array in (runs.sides, runs.keys, runs.values)
+        )
+        words[m.HINTS], words[m.POOL] = runs.hints.ctypes.data, len(runs.keys)
+        words[m.TALLY_AT] = self._tally.ctypes.data
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernel that takes samples."""
-        self._sample(NO_TICKS, 0, BookSamples())
+        self._run(SCATTERED_TICKS[:0], BookSamples())
 
     def is_stale(self, instrument_id: int) -> bool:
         """Whether the book is out of sync, or was never described."""
@@ -227,13 +277,15 @@ class BookStates(ABC):
             records[count] = gap[0]
         return records
 
+    @cached_property
     @abstractmethod
-    def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        """Run the kernel from `position` on: the position reached, the BBO written to `_out`, and why it stopped."""
+    def fold(self) -> Callable[[Records, int], int]:
+        """The kernel for these books, see `fold_kernels`. Arguments: the ticks and `address`."""
 
+    @cached_property
     @abstractmethod
-    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
-        """Likewise the kernel that takes samples too."""
+    def fold_and_sample(self) -> Callable[..., int]:
+        """Likewise the kernel that takes samples too. Arguments: the same, and those of `BookSamples`."""
 
     def _make_room(self) -> None:
         """Give what a kernel found full, besides sides and instruments, more room."""

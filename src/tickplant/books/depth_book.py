@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.level_runs import SIDE, UNBOUNDED, copy_best, drop_worst, empty, set_level
+from tickplant.books.level_runs import MOST_FILLED, SIDE, UNBOUNDED, copy_best, drop_worst, empty, set_level
 from tickplant.kernels import kernel
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, ORDER_ID, PACKED, PRICE, SIDE_SHIFT, SIZE, WORDS
 from tickplant.records.layouts import NO_PRICE, Flag, Kind, Side
@@ -33,7 +33,7 @@ UNKNOWN_DELETES: Final = 5
 IGNORED: Final = 6
 DEPTH: Final = 7
 SIDES: Final = 8  # two SIDE
-POOLS: Final = SIDES + 2 * SIDE.itemsize // 8  # from here on half are keys, half are sizes
+POOLS: Final = SIDES + 2 * SIDE.itemsize // 8  # from here on a third each: keys, sizes, hints
 
 # What `apply_event` returns instead of a number of rows.
 NO_ROOM: Final = -1  # the sides or `removed` need more room; nothing was changed
@@ -77,16 +77,18 @@ def write_removal(levels: Integers, side: int, price: int, out: Integers) -> Non
 
 
 @kernel
-def sides_and_pools(memory: Integers) -> tuple[Any, Integers, Integers]:
-    """The two SIDE of a book, the pool of keys and that of sizes."""
-    half = (len(memory) - POOLS) // 2
-    return memory[SIDES:POOLS].view(SIDE), memory[POOLS : POOLS + half], memory[POOLS + half :]
+def sides_and_pools(memory: Integers) -> tuple[Any, Integers, Integers, Integers]:
+    """The two SIDE of a book, the pools of keys, of sizes and of hints."""
+    pool = (len(memory) - POOLS) // 3
+    sizes = POOLS + pool
+    hints = sizes + pool
+    return memory[SIDES:POOLS].view(SIDE), memory[POOLS:sizes], memory[sizes:hints], memory[hints:]
 
 
 @kernel
 def note_best(memory: Integers) -> None:
     """Keep the best levels where they can be read without a kernel."""
-    sides, keys, sizes = sides_and_pools(memory)
+    sides, keys, sizes, _ = sides_and_pools(memory)
     for which in range(2):
         side = sides[which]
         memory[2 * which], memory[2 * which + 1] = NO_PRICE, 0
@@ -99,7 +101,7 @@ def note_best(memory: Integers) -> None:
 @kernel
 def start_over(memory: Integers) -> None:
     """Empty a book that is about to be described."""
-    sides, _, _ = sides_and_pools(memory)
+    sides, _, _, _ = sides_and_pools(memory)
     empty(sides[0])
     empty(sides[1])
     memory[LIVE] = 1
@@ -113,7 +115,7 @@ def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bo
         The number of these rows, at most one for each row of `levels`; or NO_ROOM, or INVALID minus a position.
     """
     count, width = levels.shape
-    sides, keys, sizes = sides_and_pools(memory)
+    sides, keys, sizes, hints = sides_and_pools(memory)
     for i in range(count):
         kind, which, price, size = read_level(levels, i)
         if kind == _LEVEL and (which not in (_BID, _ASK) or size < 0 or price == NO_PRICE):
@@ -122,7 +124,7 @@ def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bo
         return NO_ROOM
     for which in range(2):
         held = 0 if clear else sides[which]["alive"]
-        if 4 * (held + count) > 3 * sides[which]["room"]:
+        if MOST_FILLED * (held + count) > sides[which]["room"]:
             return NO_ROOM
     if clear:
         start_over(memory)
@@ -135,7 +137,7 @@ def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bo
         elif kind == _LEVEL:
             side = sides[which - 1]
             before = side["alive"]
-            set_level(side, keys, sizes, price if which == _BID else -price, size, UNBOUNDED)
+            set_level(side, keys, sizes, hints, price if which == _BID else -price, size, UNBOUNDED)
             if size == 0 and side["alive"] == before:
                 memory[UNKNOWN_DELETES] += 1
     cut = 0
@@ -154,7 +156,7 @@ def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bo
 @kernel
 def copy_best_of_both(memory: Integers, out: Integers) -> tuple[int, int]:
     """The best levels of both sides to `out`, shape (2, n, 2). Returns how many bids and asks there are."""
-    sides, keys, sizes = sides_and_pools(memory)
+    sides, keys, sizes, _ = sides_and_pools(memory)
     return copy_best(sides[0], keys, sizes, 1, out[0]), copy_best(sides[1], keys, sizes, -1, out[1])
 
 
@@ -266,18 +268,19 @@ class DepthBook:
         self._nothing = self._removed[:0]
 
     def _make_room(self, levels: int) -> None:
-        """Have room for so many levels a side, as many as are held or more, at no more than three quarters full."""
-        sides, keys, sizes = sides_and_pools(self.memory)
-        room = 1 << (4 * levels // 3 + 62).bit_length()
+        """Have room for so many levels a side, as many as are held or more, in no more of it than may be filled."""
+        sides, keys, sizes, _ = sides_and_pools(self.memory)
+        room = 1 << (MOST_FILLED * levels + 63).bit_length()
         if room <= sides[0]["room"]:
             return
-        grown = np.zeros(POOLS + 4 * room, np.int64)
+        grown = np.zeros(POOLS + 6 * room, np.int64)
         grown[:POOLS] = self.memory[:POOLS]
-        new_sides, new_keys, new_sizes = sides_and_pools(grown)
+        new_sides, new_keys, new_sizes, _ = sides_and_pools(grown)
         for which, (old, new) in enumerate(zip(sides, new_sides, strict=True)):
             count = int(old["count"])
             new["base"], new["room"] = which * room, room
             new["start"] = which * room + (room - count) // 2
+            new["end"] = new["start"] + count
             for pool, new_pool in ((keys, new_keys), (sizes, new_sizes)):
                 new_pool[new["start"] : new["start"] + count] = pool[old["start"] : old["start"] + count]
         self.memory = grown

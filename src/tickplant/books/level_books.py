@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
 from tickplant.books.book_samples import BookSamples, sample_levels
-from tickplant.books.book_states import NO_TICKS, BookStates
+from tickplant.books.book_states import SCATTERED_TICKS, BookStates
+from tickplant.books.fold_kernels import MOST, fold_levels
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
@@ -33,6 +33,7 @@ class Books(BookStates):
             raise ValueError(f"max_levels is {max_levels}; a side holds at least one level")
         self.max_levels = max_levels
         super().__init__(k.TALLY)
+        self._words[MOST] = max_levels
 
     @property
     def elsewhere(self) -> int:
@@ -46,21 +47,12 @@ class Books(BookStates):
         keys, sizes = self._runs.entries(instrument_id, side - 1)
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
 
-    def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        return self._apply(ticks, position, *self._arguments())
+    @cached_property
+    def fold(self) -> Callable[[Records, int], int]:
+        """See `BookStates`."""
+        return direct(fold_levels, SCATTERED_TICKS, 0)
 
     @cached_property
-    def _apply(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(k.apply_ticks, NO_TICKS, 0, *self._arguments())
-
-    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
-        return self._apply_and_sample(ticks, position, *samples.arguments, *self._arguments())
-
-    @cached_property
-    def _apply_and_sample(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(sample_levels, NO_TICKS, 0, *BookSamples().arguments, *self._arguments())
-
-    def _arguments(self) -> tuple[Any, ...]:
-        runs = self._runs
-        pools = runs.sides, runs.keys, runs.values
-        return self._books, *pools, self.max_levels, self._out, self._tally
+    def fold_and_sample(self) -> Callable[..., int]:
+        """See `BookStates`."""
+        return direct(sample_levels, SCATTERED_TICKS, 0, *BookSamples().arguments)

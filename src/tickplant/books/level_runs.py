@@ -3,7 +3,12 @@
 A run is `keys` and `sizes`, two parallel arrays that several sides may share. The key of a bid is its price, that of
 an ask its negated price: one routine serves both, and a change near the top moves few levels. A removed level stays in
 the run with size 0: venues set the same and neighbouring prices again and again, and reusing its place saves moving
-thousands of levels (measured on real diffs: half the time of a dense array). The ends of a run are levels.
+thousands of levels. From its `start` to its best level a run begins and ends with a level; above that, up to its `end`,
+are removed ones alone.
+
+Where an entry was last is noted among the `hints`, by a hash of its key: most levels are found there at once. A hint
+may point anywhere: what is found there counts only if it is the key. Where entries have moved since, a level is mostly
+near the last one that was searched for, because venues send those of an event in order.
 """
 
 from __future__ import annotations
@@ -13,20 +18,35 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
+from tickplant.kernels import inlined, kernel
 
 Integers = NDArray[np.int64]
 
 SIDE: Final = np.dtype(
-    [("base", "<i8"), ("room", "<i8"), ("start", "<i8"), ("count", "<i8"), ("alive", "<i8"), ("last", "<i8")]
+    [
+        ("base", "<i8"),  # `room` entries of the pools from here on are its own
+        ("room", "<i8"),
+        ("start", "<i8"),  # of the run
+        ("count", "<i8"),  # entries from `start` to the best level
+        ("alive", "<i8"),  # levels among them
+        ("end", "<i8"),  # of the run
+        ("last", "<i8"),  # where the last search ended; may point anywhere
+        ("moved", "<i8"),  # entries moved one by one since they were spread
+    ]
 )
-"""One side of a book: `room` entries from `base` of the pools are its own, `count` from `start` are its run. `last` is
-where the last change was, a hint for the next one: it may point anywhere."""
+"""One side of a book."""
 
 UNBOUNDED: Final = 2**62
 """As `max_levels`: more than any book has."""
 
-REACH: Final = 32  # how far, in entries, `insert` looks for the place of a removed level
+MOST_FILLED: Final = 2  # a side that has used one in so many entries of its room needs more
+REACH: Final = 8  # how far, in entries, `make_way` looks for the place of a removed level
+PATIENCE: Final = 4  # after moving so many times as many entries as it has room for, a run is spread anew
+NEAR: Final = 64  # entries around the last one that are compared all at once
+_BELOW: Final = 48  # of them below it: venues send the levels of an event from the best to the worst
+
+_LOW: Final = 0xFFFFFFFF
+_SPREAD: Final = 0x4F1BBCDD  # near half of 2**32 over the golden ratio: neighbouring keys get places far apart
 
 
 @kernel
@@ -57,128 +77,192 @@ def move_down(keys: Integers, sizes: Integers, first: int, last: int) -> None:
         i += one
 
 
-@kernel
-def lower_bound(keys: Integers, start: int, count: int, key: int) -> int:
-    """First place in the run `keys[start:start + count]` whose key is >= `key`; searches outwards from the top."""
-    high = count
-    step = 1
-    while step <= count and keys[np.uint64(start + count - step)] >= key:
-        high = count - step
-        step *= 2
-    low = max(0, count - step + 1) if step <= count else 0
-    while low < high:
-        middle = (low + high) >> 1
-        if keys[np.uint64(start + middle)] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+@inlined
+def home_of(side: Any, key: int) -> Any:
+    """Where the hint of a key is. The arithmetic stays below 2**63, so that plain Python's is the same."""
+    return np.uint64(side["base"] + (((key & _LOW) * _SPREAD & _LOW) * side["room"] >> 32))
 
 
-@kernel
-def find(side: Any, keys: Integers, key: int) -> int:
-    """First entry of a run whose key is >= `key`, or its end.
+@inlined
+def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
+    """First place of `keys[start:end]` whose key is >= `key`.
 
-    A venue sends the levels of an event from the best to the worst: below the last change is never farther than below
-    the top, and most often much nearer.
+    Three keys are compared at a time and the results added up: no step waits for a branch that nobody can foresee.
     """
-    start: int = side["start"]
-    count = side["count"]
-    last = side["last"] - start
-    if 0 <= last < count and keys[np.uint64(start + last)] >= key:
-        count = last
-    return start + lower_bound(keys, start, count, key)
+    at, left = np.uint64(start), np.uint64(end - start)
+    one, three = np.uint64(1), np.uint64(3)
+    while left > three:
+        quarter = left >> np.uint64(2)
+        middle = at + quarter + quarter
+        lower = np.uint64(keys[at + quarter - one] < key) + np.uint64(keys[middle - one] < key)
+        lower += np.uint64(keys[middle + quarter - one] < key)
+        at += lower * quarter
+        left -= three * quarter
+    while left and keys[at] < key:
+        at += one
+        left -= one
+    return np.int64(at)
+
+
+@inlined
+def guess(side: Any, hints: Integers, key: int) -> Any:
+    """Where a key was last, to be handed to `find`: it may be anywhere by now."""
+    return np.int64(hints[home_of(side, key)])
+
+
+@inlined
+def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
+    """First entry of a run whose key is >= `key`, or its end. `at` is a `guess`, which any number may be."""
+    start, end = side["start"], side["end"]
+    if start <= at < end and keys[np.uint64(at)] == key:
+        return at
+    low = side["last"] - _BELOW
+    if low >= start and low + NEAR <= end and keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]:
+        first = np.uint64(low)
+        at = low
+        for i in range(NEAR):  # in vector instructions
+            at += np.int64(keys[first + np.uint64(i)] < key)
+    else:
+        at = lower_bound(keys, start, end, key)
+    hints[home_of(side, key)] = at
+    side["last"] = at
+    return at
 
 
 @kernel
 def empty(side: Any) -> None:
     """Remove all levels. The next ones begin in the middle: a snapshot may come from the best or from the worst on."""
     side["start"] = side["base"] + side["room"] // 2
+    side["end"] = side["start"]
     side["count"] = 0
     side["alive"] = 0
 
 
 @kernel
 def trim(side: Any, sizes: Integers) -> None:
-    """Drop removed levels from both ends of a run, so that its last one is the best level and its first the worst."""
-    start = side["start"]
-    count = side["count"]
-    while count and sizes[start + count - 1] == 0:
-        count -= 1
-    while count and sizes[start] == 0:
-        start += 1
-        count -= 1
-    side["start"] = start
-    side["count"] = count
-    if count == 0:
-        empty(side)
+    """Let a run begin with a level, and its best entry be one, after one was removed there.
 
-
-@kernel
-def compact(side: Any, keys: Integers, sizes: Integers) -> None:
-    """Squeeze the removed levels out of a run and move it to the middle of its room."""
-    start = side["start"]
-    end = start
-    for i in range(start, start + side["count"]):
-        if sizes[i]:
-            keys[end] = keys[i]
-            sizes[end] = sizes[i]
-            end += 1
-    count = end - start
-    to = side["base"] + (side["room"] - count) // 2
-    if to < start:
-        for i in range(count):
-            keys[to + i] = keys[start + i]
-            sizes[to + i] = sizes[start + i]
-    elif to > start:
-        for i in range(count - 1, -1, -1):
-            keys[to + i] = keys[start + i]
-            sizes[to + i] = sizes[start + i]
-    side["start"] = to
-    side["count"] = count
-
-
-@kernel
-def put(side: Any, keys: Integers, sizes: Integers, at: int, free: int, key: int, size: int) -> None:
-    """Move the entries between `at` and the place `free` by one, and put a level where that makes room."""
-    if free >= at:
-        move_up(keys, sizes, at, free)
-    else:
-        at -= 1
-        move_down(keys, sizes, free, at)
-    keys[at] = key
-    sizes[at] = size
-    side["alive"] += 1
-
-
-@kernel
-def insert(side: Any, keys: Integers, sizes: Integers, at: int, key: int, size: int) -> bool:
-    """Put a new level before entry `at`. Returns False where there is no room for that.
-
-    It takes the place of a removed level where one is near; else the run grows at its nearer end. Where that one has
-    no room the caller moves the run to the middle: growing at the other end would move most levels each time.
+    Removed levels above the best one wait for their return, but for long stretches, which would be passed each time.
     """
     start = side["start"]
-    end = start + side["count"]
-    for distance in range(REACH):
-        above = at + distance
-        if above < end and sizes[above] == 0:
-            put(side, keys, sizes, at, above, key, size)
-            return True
-        below = at - 1 - distance
-        if below >= start and sizes[below] == 0:
-            put(side, keys, sizes, at, below, key, size)
-            return True
-    if at - start < end - at:
-        if start == side["base"]:
+    count = side["count"]
+    before = count
+    while count and sizes[np.uint64(start + count - 1)] == 0:
+        count -= 1
+    if count == 0:
+        empty(side)
+        return
+    while sizes[np.uint64(start)] == 0:
+        start += 1
+        count -= 1
+    if before - count > NEAR:
+        side["end"] = start + count
+    side["start"] = start
+    side["count"] = count
+
+
+@kernel
+def spread(side: Any, keys: Integers, sizes: Integers, hints: Integers) -> None:
+    """Squeeze the removed levels out of a run and spread the others over the middle of its room.
+
+    Half of what is free lies around the run. Of the other half removed levels are made, evenly between the levels, at
+    prices that are not in the run: places for new ones.
+    """
+    base = side["base"]
+    start = side["start"]
+    count = 0
+    for i in range(start, start + side["count"]):
+        if sizes[i]:
+            keys[base + count] = keys[i]
+            sizes[base + count] = sizes[i]
+            count += 1
+    spare = (side["room"] - count) // 2
+    every = -(-count // spare)
+    to = base + (side["room"] + count + (count - 1) // every) // 2
+    side["end"] = to
+    for i in range(count - 1, -1, -1):
+        key = keys[base + i]
+        to -= 1
+        keys[to] = key
+        sizes[to] = sizes[base + i]
+        hints[home_of(side, key)] = to
+        if i and i % every == 0 and keys[base + i - 1] + 1 < key:
+            to -= 1
+            keys[to] = keys[base + i - 1] + 1
+            sizes[to] = 0
+    side["start"] = to
+    side["count"] = side["end"] - to
+    side["moved"] = 0
+
+
+@inlined
+def change(side: Any, sizes: Integers, at: int, size: int) -> None:
+    """Give the entry `at` another size."""
+    start = side["start"]
+    best = start + side["count"] - 1
+    place = np.uint64(at)
+    side["alive"] += np.int64(size != 0) - np.int64(sizes[place] != 0)
+    sizes[place] = size
+    if size != 0:
+        if at > best:
+            side["count"] = at + 1 - start
+    elif at in (best, start):
+        trim(side, sizes)
+
+
+@kernel
+def make_way(side: Any, keys: Integers, sizes: Integers, at: int) -> int:
+    """Move entries so that a new one has room before entry `at`. Returns its place, or -1: spread the run first.
+
+    The new one takes the place of a removed level where one is near; else the run grows at its nearer end, where
+    nothing moves if that is where the new one belongs. A run that has no room there, or has moved too much, is spread.
+    """
+    start = side["start"]
+    end = side["end"]
+    above, below = end, start - 1
+    if start < at < end:
+        for distance in range(REACH):
+            if at + distance < end and sizes[np.uint64(at + distance)] == 0:
+                above = at + distance
+                break
+            if at - 1 - distance > start and sizes[np.uint64(at - 1 - distance)] == 0:
+                below = at - 1 - distance
+                break
+        if above == end and below < start:
+            side["moved"] += min(end - at, at - start)
+            if side["moved"] > PATIENCE * side["room"]:
+                return -1
+    if above < end or (below < start and end - at <= at - start):
+        if above == side["base"] + side["room"]:
+            return -1
+        move_up(keys, sizes, at, above)
+        side["count"] += np.int64(at < start + side["count"] <= above)  # the best one has moved
+        side["end"] = max(end, above + 1)
+        return at
+    if below < side["base"]:
+        return -1
+    move_down(keys, sizes, below, at - 1)
+    if below < start:
+        side["start"] = below
+        side["count"] += 1
+    return at - 1
+
+
+@inlined
+def insert(side: Any, keys: Integers, sizes: Integers, hints: Integers, at: int, key: int, size: int) -> bool:
+    """Put a new level before entry `at`. Returns False where there is no room for it."""
+    place: Any = make_way(side, keys, sizes, at)
+    if place < 0:
+        if MOST_FILLED * side["alive"] >= side["room"]:
             return False
-        put(side, keys, sizes, at, start - 1, key, size)
-        side["start"] = start - 1
-    else:
-        if end == side["base"] + side["room"]:
-            return False
-        put(side, keys, sizes, at, end, key, size)
-    side["count"] += 1
+        spread(side, keys, sizes, hints)
+        place = make_way(side, keys, sizes, lower_bound(keys, side["start"], side["end"], key))
+    keys[np.uint64(place)] = key
+    sizes[np.uint64(place)] = size
+    hints[home_of(side, key)] = place
+    side["alive"] += 1
+    if place >= side["start"] + side["count"]:
+        side["count"] = place + 1 - side["start"]
     return True
 
 
@@ -228,35 +312,25 @@ def copy_levels(
     return bids, asks
 
 
-@kernel
-def set_level(side: Any, keys: Integers, sizes: Integers, key: int, size: int, max_levels: int) -> int:
-    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
-    start = side["start"]
-    count = side["count"]
-    at = find(side, keys, key)
-    side["last"] = at
-    if at < start + count and keys[at] == key:
-        if sizes[at] == 0:
-            if size == 0:
-                return 0
-            side["alive"] += 1
-        elif size == 0:
-            side["alive"] -= 1
-        sizes[at] = size
-        if size == 0:
-            if at == start or at == start + count - 1:
-                trim(side, sizes)
-            return 0
+@inlined
+def set_guessed(
+    side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int, at: int
+) -> int:
+    """As `set_level`, given a `guess` of the place, which a caller that knows the key early has loaded early."""
+    at = find(side, keys, hints, key, at)
+    if at < side["end"] and keys[np.uint64(at)] == key:
+        change(side, sizes, at, size)
     elif size == 0:
         return 0
-    elif not insert(side, keys, sizes, at, key, size):
-        if 4 * side["alive"] >= 3 * side["room"]:
-            return -1
-        compact(side, keys, sizes)
-        start = side["start"]
-        at = start + lower_bound(keys, start, side["count"], key)
-        insert(side, keys, sizes, at, key, size)
+    elif not insert(side, keys, sizes, hints, at, key, size):
+        return -1
     if side["alive"] > max_levels:
         drop_worst(side, keys, sizes)
         return 1
     return 0
+
+
+@inlined
+def set_level(side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int) -> int:
+    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
+    return set_guessed(side, keys, sizes, hints, key, size, max_levels, guess(side, hints, key))

@@ -7,21 +7,23 @@ of two the newer one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
-from tickplant.books.book_states import BookStates
+from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
+from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
+from tickplant.kernels import direct
 from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
 Records = NDArray[np.void]
-
 
 MAX_LEVELS: Final = 20_000
 """What a side holds unless something else is said."""
@@ -39,8 +41,8 @@ class MarketBooks:
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
-        self.unknown: list[Unknown] = []  # what the last ticks of orders brought up first, see `OrderBooks.news`
-        self._elsewhere = 0
+        self._address = self.by_level.address
+        self._both = False  # from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
@@ -75,19 +77,43 @@ class MarketBooks:
 
         Returns BBO records as `BookStates.apply` does.
         """
-        by_level = self.by_level.apply(ticks, samples)
-        elsewhere = self.by_level.elsewhere
-        if elsewhere == self._elsewhere and not (samples and elsewhere):
+        if samples is not None:
+            return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
+        result = self._fold(ticks, self._address)
+        if result == 0:
+            return NOTHING
+        if self._both:
+            if result == SAID_ORDERS:
+                return self.of_orders.said()
+            if result == SAID_LEVELS:
+                return self.by_level.said()
+            if result > 0:
+                return _in_order(self.by_level.said(), self.of_orders.said())
+            if result < -IN_ORDERS:
+                return _in_order(self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS))
+        elif 0 < result < HAS_ORDERS:
+            return self.by_level.said()
+        return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
+
+    def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
+        """What `apply` returns, after the books by level have taken these ticks and said so much."""
+        if not self.by_level.elsewhere:
             return by_level
-        self._elsewhere = elsewhere
-        if samples:
+        if not self._both:
+            self._both = True
+            self.of_orders.fold_behind(self.by_level.address)
+            self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
+        if samples is not None:
             samples.take_again()
-        of_orders = self.of_orders.apply(ticks, samples)
-        self.unknown = self.of_orders.news()
-        if not len(of_orders) or not len(by_level):
-            return of_orders if len(of_orders) else by_level
-        both = joined([by_level, of_orders], BBO)
-        return both.take(np.argsort(both["source_seq"], kind="stable"))
+        return _in_order(by_level, self.of_orders.apply(ticks, samples))
+
+    @cached_property
+    def _fold(self) -> Callable[[Records, int], int]:
+        return self.by_level.fold
+
+    def news(self) -> list[Unknown]:
+        """See `OrderBooks.news`."""
+        return self.of_orders.news() if self._both else []
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernels that take samples."""
@@ -133,3 +159,11 @@ class MarketBooks:
         if not levels.is_described(instrument_id):
             return orders
         return max((orders, levels), key=lambda books: (not books.is_stale(instrument_id), books.seq(instrument_id)))
+
+
+def _in_order(by_level: Records, of_orders: Records) -> Records:
+    """The BBO of both in the order of their causes."""
+    if not len(of_orders) or not len(by_level):
+        return of_orders if len(of_orders) else by_level
+    both = joined([by_level, of_orders], BBO)
+    return both.take(np.argsort(both["source_seq"], kind="stable"))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books import fold_kernels as m
 from tickplant.books import order_kernels as k
 from tickplant.books.book_samples import FOLLOWED, FOLLOWER, NOTHING, BookSamples, sample_orders
-from tickplant.books.book_states import NO_TICKS, BookStates
+from tickplant.books.book_states import SCATTERED_TICKS, BookStates
 from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, count_ahead, joined_of, queue_at
 from tickplant.books.order_table import ENTRY, refill
 from tickplant.kernels import direct
@@ -56,6 +57,7 @@ class OrderBooks(BookStates):
         self._used = np.zeros(USED, np.int64)
         self._news = 0
         super().__init__(k.ORDER_TALLY)
+        self._words[m.MOST], self._words[m.MATCHING] = max_orders, matching
 
     @property
     def memory_bytes(self) -> int:
@@ -156,24 +158,26 @@ class OrderBooks(BookStates):
         runs = self._runs
         return queue_at(runs.sides, runs.keys, runs.values, instrument_id, side, key)
 
-    def _fold(self, ticks: Records, position: int) -> tuple[int, int, int]:
-        return self._apply(ticks, position, *self._arguments())
+    @cached_property
+    def fold(self) -> Callable[[Records, int], int]:
+        """See `BookStates`."""
+        return direct(m.fold_orders, SCATTERED_TICKS, 0)
 
     @cached_property
-    def _apply(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(k.apply_orders, NO_TICKS, 0, *self._arguments())
+    def fold_and_sample(self) -> Callable[..., int]:
+        """See `BookStates`."""
+        return direct(sample_orders, SCATTERED_TICKS, 0, *BookSamples().arguments)
 
-    def _sample(self, ticks: Records, position: int, samples: BookSamples) -> tuple[int, int, int]:
-        return self._apply_and_sample(ticks, position, *samples.arguments, *self._arguments())
+    def fold_behind(self, address: int) -> None:
+        """Let `fold_kernels.fold_both` fold into the books by level whose memory is at `address` first."""
+        self._words[m.BY_LEVEL] = address
 
-    @cached_property
-    def _apply_and_sample(self) -> Callable[..., tuple[int, int, int]]:
-        return direct(sample_orders, NO_TICKS, 0, *BookSamples().arguments, *self._arguments())
-
-    def _arguments(self) -> tuple[Any, ...]:
-        runs = self._runs
-        pools = runs.sides, runs.keys, runs.values, self._prices, self._orders, self._table, self._used
-        return self._books, *pools, self.max_orders, self.matching, self._out, self._tally
+    def _note_addresses(self) -> None:
+        super()._note_addresses()
+        words = self._words
+        words[m.PRICES], words[m.ORDERS] = self._prices.ctypes.data, self._orders.ctypes.data
+        words[m.TABLE], words[m.USED_AT] = self._table.ctypes.data, self._used.ctypes.data
+        words[m.NODES], words[m.ENTRIES] = len(self._orders), len(self._table)
 
     def _make_room(self) -> None:
         """Twice as many orders; a price more than orders is in use for a moment, and the table is half full at most."""

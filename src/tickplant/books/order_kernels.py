@@ -37,7 +37,7 @@ from tickplant.books.order_queues import (
     shrink,
 )
 from tickplant.books.order_table import find
-from tickplant.kernels import borrowed, inlined, kernel
+from tickplant.kernels import inlined
 from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, OrderFlag, Side, StatusCode
 
 Records = NDArray[np.void]
@@ -88,6 +88,7 @@ def place(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -111,7 +112,7 @@ def place(
             return DONE
         if used[ALIVE] + 1 >= len(orders):
             return ORDERS_FULL
-    at = price_at(sides, keys, places, prices, used, instrument, side, -tick["price"] if side else tick["price"])
+    at = price_at(sides, keys, places, hints, prices, used, instrument, side, -tick["price"] if side else tick["price"])
     if at == 0:
         return SIDE_FULL
     others = prices[at]["size"]
@@ -120,7 +121,7 @@ def place(
     if others > _MOST - size:
         tally[INVALID] += 1
     elif slot:
-        move(sides, keys, places, prices, orders, used, slot, at, size)
+        move(sides, keys, places, hints, prices, orders, used, slot, at, size)
     else:
         add(prices, orders, table, used, at, entry, name, owner, size)
     return DONE
@@ -131,6 +132,7 @@ def take(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -175,10 +177,10 @@ def take(
         if size < 0:
             tally[INVALID] += 1
         else:
-            shrink(sides, keys, places, prices, orders, table, used, slot, size or _MOST)
+            shrink(sides, keys, places, hints, prices, orders, table, used, slot, size or _MOST)
         return DONE
     if slot and kind == _MODIFY and size == 0:
-        remove(sides, keys, places, prices, orders, table, used, slot)
+        remove(sides, keys, places, hints, prices, orders, table, used, slot)
         return DONE
     if not sided or price == NO_PRICE or size <= 0:
         tally[INVALID] += 1
@@ -188,9 +190,11 @@ def take(
         here = prices[order["price"]]
         same = here["side"] == side - 1 and here["key"] == (price if side == _BID else -price)
         if same and size <= order["size"]:
-            shrink(sides, keys, places, prices, orders, table, used, slot, order["size"] - size)
+            shrink(sides, keys, places, hints, prices, orders, table, used, slot, order["size"] - size)
             return DONE
-    reason = place(sides, keys, places, prices, orders, table, used, book, slot, entry, tick, owner, max_orders, tally)
+    reason = place(
+        sides, keys, places, hints, prices, orders, table, used, book, slot, entry, tick, owner, max_orders, tally
+    )
     if reason == DONE:
         if kind == _MODIFY and slot == 0:
             tally[UNKNOWN] += 1
@@ -204,6 +208,7 @@ def refresh_orders(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -219,7 +224,7 @@ def refresh_orders(
     if bid and ask and prices[bid]["key"] >= -prices[ask]["key"]:
         tally[CROSSED] += 1
         if matching:
-            tally[MATCHED] += match(sides, keys, places, prices, orders, table, used, instrument)
+            tally[MATCHED] += match(sides, keys, places, hints, prices, orders, table, used, instrument)
             book["evicted"] = 1  # from here on it is not what the records alone say
             bid, ask = best(sides, places, instrument, 0), best(sides, places, instrument, 1)
         else:
@@ -232,7 +237,7 @@ def refresh_orders(
     return say(book, bid_price, bid_size, ask_price, ask_size, flags)
 
 
-@kernel
+@inlined
 def apply_orders(
     ticks: Records,
     position: int,
@@ -240,6 +245,7 @@ def apply_orders(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -258,6 +264,7 @@ def apply_orders(
         sides: SIDE by instrument id and side (0 bid, 1 ask).
         keys: pool of keys of runs.
         places: pool of slots of `prices`, parallel to `keys`.
+        hints: pool of hints, likewise.
         prices: pool of PRICE, at least one more than `orders` has in use.
         orders: pool of NODE; slot 0 is not used.
         table: ENTRY by name; at least twice as long as `orders`, a power of two.
@@ -270,8 +277,6 @@ def apply_orders(
     Returns:
         The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
     """
-    sides, keys, places, prices = borrowed(sides), borrowed(keys), borrowed(places), borrowed(prices)
-    orders, table, used, tally = borrowed(orders), borrowed(table), borrowed(used), borrowed(tally)
     written = 0
     for i in range(position, len(ticks)):
         tick = ticks[i]
@@ -298,13 +303,15 @@ def apply_orders(
                 tally[IGNORED] += order
                 continue
             elif order:
-                reason = take(sides, keys, places, prices, orders, table, used, book, tick, max_orders, tally)
+                reason = take(sides, keys, places, hints, prices, orders, table, used, book, tick, max_orders, tally)
                 if reason != DONE:
                     return i, written, reason
                 tally[TAKEN] += 1
             if not note(book, tick):
                 continue
-            if refresh_orders(sides, keys, places, prices, orders, table, used, book, instrument, matching, tally):
+            if refresh_orders(
+                sides, keys, places, hints, prices, orders, table, used, book, instrument, matching, tally
+            ):
                 write_bbo(out[written], book, tick, instrument)
                 written += 1
         elif flags & _ON_ORDERS and (kind == _GAP or (kind == _STATUS and tick["price"] == _DISCONNECTED)):

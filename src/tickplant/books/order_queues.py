@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.level_runs import UNBOUNDED, copy_levels, empty, lower_bound, set_level
+from tickplant.books import level_runs
+from tickplant.books.level_runs import UNBOUNDED, change, copy_levels, empty, guess, insert, set_level
 from tickplant.books.order_table import find, forget, remember
 from tickplant.kernels import inlined, kernel
 
@@ -67,6 +68,7 @@ def price_at(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     used: Integers,
     instrument: int,
@@ -75,13 +77,16 @@ def price_at(
 ) -> int:
     """Slot of a price, made without orders where there is none; 0: the side's run has no room for it."""
     run = sides[instrument, side]
-    at = run["start"] + lower_bound(keys, run["start"], run["count"], key)
-    if at < run["start"] + run["count"] and keys[at] == key and places[at] != 0:
+    at: Any = level_runs.find(run, keys, hints, key, guess(run, hints, key))
+    known = at < run["end"] and keys[at] == key
+    if known and places[at] != 0:
         found: int = places[at]
         return found
     free = used[FREE_PRICE]
     slot: int = free or used[TOP_PRICE] + 1
-    if set_level(run, keys, places, key, slot, UNBOUNDED) < 0:
+    if known:
+        change(run, places, at, slot)
+    elif not insert(run, keys, places, hints, at, key, slot):
         return 0
     price = prices[slot]
     if free:
@@ -99,11 +104,18 @@ def price_at(
 
 @inlined
 def drop_price(
-    sides: Records, keys: Integers, places: Integers, prices: Records, used: Integers, instrument: int, slot: int
+    sides: Records,
+    keys: Integers,
+    places: Integers,
+    hints: Integers,
+    prices: Records,
+    used: Integers,
+    instrument: int,
+    slot: int,
 ) -> None:
     """Remove a price without orders."""
     price = prices[slot]
-    set_level(sides[instrument, price["side"]], keys, places, price["key"], 0, UNBOUNDED)
+    set_level(sides[instrument, price["side"]], keys, places, hints, price["key"], 0, UNBOUNDED)
     price["first"] = used[FREE_PRICE]
     used[FREE_PRICE] = slot
 
@@ -177,6 +189,7 @@ def move(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     used: Integers,
@@ -190,7 +203,7 @@ def move(
     unlink(prices, orders, slot)
     link(prices, orders, used, slot, at, size)
     if prices[old]["count"] == 0:
-        drop_price(sides, keys, places, prices, used, order["owner"] & _INSTRUMENT, old)
+        drop_price(sides, keys, places, hints, prices, used, order["owner"] & _INSTRUMENT, old)
 
 
 @inlined
@@ -208,6 +221,7 @@ def remove(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -219,7 +233,7 @@ def remove(
     at = order["price"]
     unlink(prices, orders, slot)
     if prices[at]["count"] == 0:
-        drop_price(sides, keys, places, prices, used, order["owner"] & _INSTRUMENT, at)
+        drop_price(sides, keys, places, hints, prices, used, order["owner"] & _INSTRUMENT, at)
     release(orders, table, used, slot)
 
 
@@ -228,6 +242,7 @@ def shrink(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -238,7 +253,7 @@ def shrink(
     """An order keeps its place and has `size` less; without any it is gone."""
     order = orders[slot]
     if size >= order["size"]:
-        remove(sides, keys, places, prices, orders, table, used, slot)
+        remove(sides, keys, places, hints, prices, orders, table, used, slot)
     else:
         order["size"] -= size
         prices[order["price"]]["size"] -= size
@@ -283,6 +298,7 @@ def match(
     sides: Records,
     keys: Integers,
     places: Integers,
+    hints: Integers,
     prices: Records,
     orders: Records,
     table: Records,
@@ -297,8 +313,8 @@ def match(
             return trades
         buyer, seller = prices[bid]["first"], prices[ask]["first"]
         size = min(orders[buyer]["size"], orders[seller]["size"])
-        shrink(sides, keys, places, prices, orders, table, used, buyer, size)
-        shrink(sides, keys, places, prices, orders, table, used, seller, size)
+        shrink(sides, keys, places, hints, prices, orders, table, used, buyer, size)
+        shrink(sides, keys, places, hints, prices, orders, table, used, seller, size)
         trades += 1
 
 

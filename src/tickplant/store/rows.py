@@ -37,7 +37,7 @@ Source = Callable[[Sequence[str]], Iterable[Columns]]
 Check = Callable[[Columns], None]
 """Raises an error for fields of records whose instrument nobody named."""
 Whole = Callable[[Sequence[str], Check], Columns | None]
-"""Gives the named fields of all records at once, chunk by chunk checked; None where they must be read in blocks."""
+"""Gives the named fields of all records at once, checked on the way; None where they must be read in blocks."""
 
 
 class Rows:

@@ -45,9 +45,10 @@ def read_whole(
 ) -> Columns | None:
     """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
 
-    `check` is given these columns and the instruments of each chunk's rows, in any thread, and may raise. None where
-    several producers have some, where rows of several chunks lie between one another, or where what was about to be
-    read has been moved: then the caller reads block by block. Raises DamageError, StoreError.
+    `check` is given the instruments of all rows, part by part and in any thread, and their series if that is one of the
+    columns; it may raise. None where several producers have some, where rows of several chunks lie between one another,
+    or where what was about to be read has been moved: then the caller reads block by block. Raises DamageError,
+    StoreError.
     """
     try:
         found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
@@ -91,6 +92,7 @@ class _Reading:
         self._selection = asked.wanted
         self._stretches = stretches
         self._names = tuple(names)
+        self._checked = ("instrument", *(name for name in names if name == "series"))
         self._dtype = DTYPES[asked.schema]
         self._ends: list[int] = []
         self._columns: Columns = {}
@@ -174,11 +176,19 @@ class _Reading:
         return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
 
     def _decode_part(self, part: slice) -> list[int | Damage]:
+        checked: list[Columns] = []
         with self._opened() as files:
-            return [*map(partial(self._decode, files), self._stretches[part], self._ends[part])]
+            decode = partial(self._decode, files, checked)
+            counts = [*map(decode, self._stretches[part], self._ends[part])]
+        if checked:  # all together: of small chunks a check costs as much as of large ones
+            self._check(join_columns(checked))
+        return counts
 
-    def _decode(self, files: ChunkFiles, stretch: Stretch, end: int) -> int | Damage:
-        """Decode the chunk of a stretch to its place; how many of its rows are wanted, which stand first there."""
+    def _decode(self, files: ChunkFiles, checked: list[Columns], stretch: Stretch, end: int) -> int | Damage:
+        """Decode the chunk of a stretch to its place; how many of its rows are wanted, which stand first there.
+
+        What is to be checked of those is appended to `checked`.
+        """
         if not stretch.chunks:
             return 0
         (chunk,) = stretch.chunks
@@ -192,7 +202,7 @@ class _Reading:
         kept = selected_rows(found, stretch, selection)
         if kept is None:
             return 0
-        self._check(kept)
+        checked.append({name: kept[name] for name in self._checked})
         if kept is found:
             return end - start
         count = len(next(iter(kept.values())))

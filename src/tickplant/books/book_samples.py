@@ -29,7 +29,8 @@ from tickplant.books.fold_kernels import (
 from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
 from tickplant.books.level_runs import copy_levels
 from tickplant.books.order_kernels import apply_orders
-from tickplant.books.order_queues import JOINED, best, copy_prices, count_ahead, queue_at
+from tickplant.books.order_queues import JOINED, best, copy_prices
+from tickplant.books.queue_places import count_ahead, queue_at
 from tickplant.kernels import kernel
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import NO_PRICE

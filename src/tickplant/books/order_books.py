@@ -17,8 +17,9 @@ from tickplant.books import fold_kernels as m
 from tickplant.books import order_kernels as k
 from tickplant.books.book_samples import FOLLOWED, FOLLOWER, NOTHING, BookSamples, sample_orders
 from tickplant.books.book_states import SCATTERED_TICKS, BookStates
-from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders, count_ahead, joined_of, queue_at
+from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
+from tickplant.books.queue_places import count_ahead, joined_of, queue_at
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import Flag, Kind, Side

@@ -186,6 +186,15 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         assert quiet.poll() is None
         quiet.terminate()
         quiet.communicate()
+        mistaken = subprocess.Popen(
+            [sys.executable, "-m", "tickplant", "tail", "binance.BTCUSDT.rsi-13_1m", *where],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert mistaken.stderr
+        assert b"waiting for its first record; of binance.BTCUSDT there is " in mistaken.stderr.readline()
+        mistaken.terminate()
+        mistaken.communicate()
         nobody = tickplant("restart", "nobody", "-c", running.file)
         assert nobody.returncode == 1
         assert "there is no nobody" in nobody.stderr

@@ -22,7 +22,7 @@ from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_states import pack_states
 from tickplant.errors import DeriveError
 from tickplant.instruments import FEED_SYMBOL, Instrument
-from tickplant.records.layouts import BBO, TICK, VALUE, Flag, Kind, Schema
+from tickplant.records.layouts import BBO, TICK, VALUE, Flag, Kind, Schema, Side
 
 pytestmark = pytest.mark.kernels
 
@@ -38,6 +38,7 @@ NAMES = (
     *("depth-3.book_100ms", "depth_within-5.book_1s", "bid_level-2.book_1s", "ask_level-1.book_250ms"),
     *("price_to_buy-4.book_100ms", "price_to_sell-0.5.book_1s", "book_imbalance-2.book_1s"),
     *("book_microprice-5.book_100ms", "queue.book_100ms", "book_order_flow-3-2.book_100ms"),
+    *("queue_ahead-3.book_100ms", "queue_ahead-20.book_250ms"),
 )
 PATTERNS = ((), ("venue.A*",), ("venue.BBB", "venue.CCC"), ("other.*",))
 
@@ -52,6 +53,24 @@ def feed(seed: int, count: int) -> np.ndarray:
     others = random.random(len(ticks))
     ticks["kind"][others < 0.05] = Kind.QUOTE
     ticks["flags"][others > 0.97] |= np.uint16(Flag.PARTIAL)
+    return ticks
+
+
+def crowded(count: int) -> np.ndarray:
+    """Orders of one book, many at each of six prices, that come, go and lose their places; few snapshots."""
+    random = np.random.default_rng(3)
+    ticks = np.zeros(count, TICK)
+    ticks["instrument"], ticks["seq"] = 3, np.arange(count)
+    ticks["ts_recv"] = START_NS + np.arange(count) * 20 * MS
+    ticks["kind"] = random.choice([Kind.ORDER_ADD] * 3 + [Kind.ORDER_CANCEL] * 2 + [Kind.ORDER_MODIFY], count)
+    ticks["order_id"] = random.integers(1, 120, count)
+    ticks["side"] = 1 + ticks["order_id"] % 2
+    away = random.integers(0, 3, count)
+    ticks["price"] = np.where(ticks["side"] == Side.BID, 100 - away, 101 + away)
+    ticks["size"] = np.where(ticks["kind"] == Kind.ORDER_CANCEL, 0, random.integers(1, 9, count))
+    ticks["flags"] = Flag.LAST
+    cleared = np.arange(count) % 400 == 0
+    ticks["kind"][cleared], ticks["flags"][cleared] = Kind.CLEAR, Flag.LAST | Flag.SNAPSHOT | Flag.ON_ORDERS
     return ticks
 
 
@@ -102,6 +121,22 @@ def test_the_made_feed_has_values_and_books_that_are_not_known() -> None:
         missing = np.isnan(found["value_1"][found["series"] == one.number])
         assert missing.any(), one.name
         assert not missing.all(), one.name
+
+
+def test_orders_are_followed_further_from_wherever_their_places_were_remembered() -> None:
+    series = [Series(1, "queue_ahead-40.book_100ms", ("venue.CCC",))]
+    ticks = crowded(900)
+    whole = Sampler(series).apply(ticks)
+    assert whole.tobytes() == PlainSamples(running_books(series), INSTRUMENTS, LINE.__getitem__).apply(ticks).tobytes()
+    shrunk = np.diff(whole["value_2"]) < 0
+    assert (shrunk & (whole["value_2"][1:] > 0)).sum() > 5, "some of those ahead have gone, others have not"
+    for upto in range(300, 900, 50):
+        first, second = Sampler(series), Sampler(series, NONE, ticks[: upto - 100])
+        before = first.apply(ticks[:upto])
+        # The books of the second one are behind the tick that the places were remembered at.
+        second.values.restore(pack_states(first.values.states(), np.zeros(1, TICK)[0], {}), upto)
+        after = np.concatenate([second.apply(part) for part in np.split(ticks[upto - 100 :], [30, 200])])
+        assert np.concatenate([before, after]).tobytes() == whole.tobytes(), upto
 
 
 def test_users_indicators_have_the_same_books_and_one_that_fails_ends_alone() -> None:

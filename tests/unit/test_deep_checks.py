@@ -29,7 +29,7 @@ from tickplant.writer.index import index_path, load_index
 
 NAMES = (
     "rsi-5.1s", "ema-3.1m", "hawkes-0.1-0.5-1.trade", "microprice.bbo", "order_flow-10.bbo", "bars.tick-7",
-    "ema-3.tick-7", "feature_both-1-0.1s", "depth-3.book_1s", "bars.tick-100000",
+    "ema-3.tick-7", "feature_both-1-0.1s", "depth-3.book_1s", "bars.tick-100000", "queue_ahead-9.book_1s",
 )  # fmt: skip
 MEMBERS = {"feature_both-1-0.1s": ("rsi-5.1s", "microprice.bbo", "ema-3.tick-7")}
 SERIES = tuple(Series(number, name, (), MEMBERS.get(name, ())) for number, name in enumerate(NAMES, 1))

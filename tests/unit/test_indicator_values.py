@@ -49,7 +49,10 @@ OVER_RULES = (
     "sma-1.session-XTST",
     "vwap_session-0-2.trade-XTST",
 )
-BOOKS = ("depth-3.book_1s", "price_to_buy-2e-08.book_5s", "queue.book_5s", "bid_level-1.book_250ms")
+BOOKS = (
+    *("depth-3.book_1s", "price_to_buy-2e-08.book_5s", "queue.book_5s", "bid_level-1.book_250ms"),
+    "queue_ahead-30.book_1s",
+)
 SETTINGS = Settings(
     bar_s=(1, 60),
     checkpoint_s=30,

@@ -269,7 +269,10 @@ def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path
     np.testing.assert_array_equal(again, np.delete(stored["close"], 3) / 100)
 
 
-BOOK_NAMES = ("depth-3.book_1s", "queue.book_10s", "price_to_buy-2e-08.book_1s", "bid_level-1.book_250ms")
+BOOK_NAMES = (
+    *("depth-3.book_1s", "queue.book_10s", "price_to_buy-2e-08.book_1s", "bid_level-1.book_250ms"),
+    *("queue_ahead-7.book_1s", "book_order_flow-2-3.book_1s"),
+)
 
 
 def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -> None:

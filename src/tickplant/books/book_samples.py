@@ -29,9 +29,11 @@ from tickplant.books.fold_kernels import (
 from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
 from tickplant.books.level_runs import copy_levels
 from tickplant.books.order_kernels import apply_orders
-from tickplant.books.order_queues import copy_prices
+from tickplant.books.order_queues import JOINED, best, copy_prices
+from tickplant.books.queue_places import count_ahead, queue_at
 from tickplant.kernels import kernel
 from tickplant.records.arrays import grown
+from tickplant.records.layouts import NO_PRICE
 
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
@@ -49,13 +51,37 @@ SAMPLE: Final = np.dtype(
         ("seq", "<u8"),  # of the last record that the book took in
         ("instrument", "<u4"),
         ("slot", "<i4"),  # of the line, see `derive.sample_kernels`
+        ("followers", "<i4"),  # the first one of the line, and how many there are
+        ("followed", "<i4"),
+        ("queued", "u1"),  # whether the rows of followers are there: in a book of orders that is known
         ("described", "u1"),  # whether any record has said something of the book
         ("live", "u1"),  # whether it was in sync
         ("known", "u1"),  # whether it was in sync, and no atomic event under way
     ],
     align=True,
 )
-"""A book before a tick. Levels are rows of price, size and number of orders, -1 in a book by level."""
+"""A book before a tick. Levels are rows of price, size and number of orders, -1 in a book by level. Behind them each
+follower has two rows, bid and ask: the price that it follows, and size and number of the orders ahead."""
+
+FOLLOWER: Final = np.dtype(
+    [
+        ("every_ns", "<i8"),  # how often the book is sampled for it
+        ("cycle_ns", "<i8"),  # how long an order is followed
+        ("cycle", "<i8"),  # number, since the epoch, of the one that the order has joined in; NOTHING: no order
+        ("cleared", "<i8"),  # as the book's then
+        ("instrument", "<i8"),
+        ("bid", "<i8"),  # key of the price that it is at; NO_PRICE: the side was empty
+        ("ask", "<i8"),
+        ("bid_joined", "<u8"),  # orders that joined as this one or before are ahead of it
+        ("ask_joined", "<u8"),
+    ]
+)
+"""A hypothetical order at the best bid and one at the best ask, which are followed for some samples; see `follow`."""
+
+NOTHING: Final = -1
+
+FOLLOWED: Final = 6
+"""How many numbers are remembered of a follower: see `OrderBooks.followed`."""
 
 # Positions in `progress`.
 TAKEN: Final = 0  # samples
@@ -71,17 +97,19 @@ class BookSamples:
         rows: SAMPLE records in the order of `before`; given are `before`, `depth` and `instrument`.
         levels: of these, shape (n, 3), of which the last batch has used a part.
         progress: how many samples were taken, and how many rows of levels were used.
+        followers: FOLLOWER, of all lines.
     """
 
     def __init__(self) -> None:
         self.rows: Records = np.zeros(0, SAMPLE)
         self.levels: Integers = np.zeros((_FIRST, 3), np.int64)
         self.progress: Integers = np.zeros(2, np.int64)
+        self.followers: Records = np.zeros(0, FOLLOWER)
 
     @property
-    def arguments(self) -> tuple[Records, Integers, Integers]:
+    def arguments(self) -> tuple[Records, Integers, Integers, Records]:
         """What the kernels take."""
-        return self.rows, self.levels, self.progress
+        return self.rows, self.levels, self.progress, self.followers
 
     def begin(self, rows: Records) -> None:
         """Samples of another batch."""
@@ -95,6 +123,15 @@ class BookSamples:
     def make_room(self) -> None:
         """For twice as many levels."""
         self.levels = grown(self.levels, 2 * len(self.levels))
+
+
+def queues_of(samples: Records, follower: int) -> Records:
+    """Samples as books of one level a side: what the follower of this number of the line has written."""
+    seen = samples.copy()
+    seen["begin"] += samples["bids"] + samples["asks"] + 2 * follower
+    seen["bids"], seen["asks"] = 1, 1
+    seen["known"] &= samples["queued"]
+    return seen
 
 
 @kernel
@@ -116,26 +153,72 @@ def note_book(books: Records, sample: Any) -> bool:
     sample["live"] = live
     sample["seq"] = book["seq"]
     sample["known"] = live and not book["inside"]
+    sample["queued"] = False
     sample["bids"] = 0
     sample["asks"] = 0
     return bool(sample["known"])
 
 
 @kernel
-def note_levels(sample: Any, bids: int, asks: int, levels: Integers, progress: Integers) -> bool:
-    """Note where the levels of a sample are. Returns False where there is no room for them."""
+def note_levels(sample: Any, bids: int, asks: int, further: int, levels: Integers, progress: Integers) -> bool:
+    """Note where the levels of a sample are, with `further` rows behind. False where there is no room for them."""
     used = progress[USED]
-    if used + bids + asks > len(levels):
+    if used + bids + asks + further > len(levels):
         return False
     sample["begin"] = used
     sample["bids"] = bids
     sample["asks"] = asks
-    progress[USED] += bids + asks
+    progress[USED] += bids + asks + further
     return True
 
 
 @kernel
-def sample_levels(ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers) -> int:
+def follow(
+    follower: Any,
+    sample: Any,
+    book: Any,
+    sides: Records,
+    keys: Integers,
+    places: Integers,
+    prices: Records,
+    orders: Records,
+    joined: int,
+    out: Integers,
+) -> None:
+    """Write what is ahead of the orders of a follower to two rows; at first sight in a cycle others join, behind all.
+
+    Others join as well where the book was cleared since: which of the orders of before are still there is not known.
+    """
+    instant = (sample["since"] // follower["every_ns"] + 1) * follower["every_ns"]
+    if instant > sample["ts_recv"]:
+        return
+    id_ = sample["instrument"]
+    cycle = instant // follower["cycle_ns"]
+    if follower["cycle"] != cycle or follower["instrument"] != id_ or follower["cleared"] != book["cleared"]:
+        follower["cycle"] = cycle
+        follower["instrument"] = id_
+        follower["cleared"] = book["cleared"]
+        bid, ask = best(sides, places, id_, 0), best(sides, places, id_, 1)
+        follower["bid"] = prices[bid]["key"] if bid else NO_PRICE
+        follower["ask"] = prices[ask]["key"] if ask else NO_PRICE
+        follower["bid_joined"] = joined
+        follower["ask_joined"] = joined
+    for side in range(2):
+        key = follower["ask"] if side else follower["bid"]
+        out[side, 0] = key
+        out[side, 1] = 0
+        out[side, 2] = NOTHING
+        if key != NO_PRICE:
+            out[side, 0] = -key if side else key
+            at = queue_at(sides, keys, places, id_, side, key)
+            limit = follower["ask_joined"] if side else follower["bid_joined"]
+            out[side, 1], out[side, 2] = count_ahead(prices, orders, at, limit)
+
+
+@kernel
+def sample_levels(
+    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+) -> int:
     """`fold_kernels.fold_levels`, and each sample taken before its tick; see there, and `BookSamples`.
 
     Returns:
@@ -160,7 +243,7 @@ def sample_levels(ticks: Any, address: int, samples: Records, levels: Integers, 
         if note_book(books, sample):
             rest = levels[progress[USED] :]
             bids, asks = copy_levels(sides, keys, sizes, sample["instrument"], sample["depth"], rest)
-            if not note_levels(sample, bids, asks, levels, progress):
+            if not note_levels(sample, bids, asks, 0, levels, progress):
                 reason = SAMPLES_FULL
                 break
         progress[TAKEN] += 1
@@ -169,7 +252,9 @@ def sample_levels(ticks: Any, address: int, samples: Records, levels: Integers, 
 
 
 @kernel
-def sample_orders(ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers) -> int:
+def sample_orders(
+    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+) -> int:
     """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
     if not is_packed(ticks):
         return -SCATTERED
@@ -192,9 +277,16 @@ def sample_orders(ticks: Any, address: int, samples: Records, levels: Integers, 
         if note_book(books, sample):
             rest = levels[progress[USED] :]
             bids, asks = copy_prices(sides, keys, places, prices, sample["instrument"], sample["depth"], rest)
-            if not note_levels(sample, bids, asks, levels, progress):
+            if not note_levels(sample, bids, asks, 2 * sample["followed"], levels, progress):
                 reason = SAMPLES_FULL
                 break
+            sample["queued"] = True
+            for j in range(sample["followed"]):
+                row = sample["begin"] + bids + asks + 2 * j
+                follow(
+                    followers[sample["followers"] + j], sample, books[sample["instrument"]], sides, keys, places,
+                    prices, orders, used[JOINED], levels[row : row + 2],
+                )  # fmt: skip
         progress[TAKEN] += 1
     result: int = stopped(memory, position, written, reason)
     return result

@@ -34,6 +34,7 @@ BOOK: Final = np.dtype(
         ("ts_recv", "<i8"),
         ("venue_seq", "<u8"),
         ("seq", "<u8"),
+        ("cleared", "<u4"),  # how often it was cleared: a book of orders then has no order of before
         ("flags", "<u2"),
         ("state", "u1"),
         ("inside", "u1"),  # an atomic event has begun and its LAST has not come

@@ -1,12 +1,12 @@
 """Books of orders of many instruments: feed them ticks, get best bids and offers, levels, orders and their places.
 
-`OrderBooks` owns the memory that the kernels work in. It grows on demand, 96 bytes an order, doubling, up to
+`OrderBooks` owns the memory that the kernels work in. It grows on demand, 104 bytes an order, doubling, up to
 `max_orders`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from tickplant.books import fold_kernels as m
 from tickplant.books import order_kernels as k
-from tickplant.books.book_samples import BookSamples, sample_orders
+from tickplant.books.book_samples import FOLLOWED, FOLLOWER, NOTHING, BookSamples, sample_orders
 from tickplant.books.book_states import SCATTERED_TICKS, BookStates
 from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
+from tickplant.books.queue_places import count_ahead, joined_of, queue_at
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import Flag, Kind, Side
@@ -119,6 +120,44 @@ class OrderBooks(BookStates):
         for field in ("price", "size", "order_id"):
             rows[field] = np.concatenate([bids[field], asks[field]])
         return records
+
+    def prepare_to_sample(self) -> None:
+        """See `BookStates`; and those that remember places in queues."""
+        super().prepare_to_sample()
+        self.follow_again(np.zeros(1, FOLLOWER)[0], [0] * FOLLOWED)
+        count_ahead(self._prices, self._orders, 0, 0)
+
+    def followed(self, follower: np.void) -> tuple[int, ...]:
+        """What is to be remembered of a follower: its cycle and instrument, of bid and ask the key and orders ahead.
+
+        The cycle is NOTHING where no order is followed. The numbers are good for `follow_again` of any books that hold
+        the same orders in the same queues.
+        """
+        id_ = int(follower["instrument"])
+        gone = follower["cycle"] == NOTHING or self.is_stale(id_)
+        if gone or follower["cleared"] != self._books[id_]["cleared"]:
+            return NOTHING, 0, 0, 0, 0, 0
+        found = [int(follower["cycle"]), id_]
+        for side, name in enumerate(("bid", "ask")):
+            at = self._queue_at(id_, side, int(follower[name]))
+            _, count = count_ahead(self._prices, self._orders, at, int(follower[f"{name}_joined"]))
+            found += [int(follower[name]), count]
+        return tuple(found)
+
+    def follow_again(self, follower: np.void, remembered: Sequence[int]) -> None:
+        """Go on with what `followed` has given."""
+        cycle, instrument_id, *sides = remembered
+        self.reserve(instrument_id)
+        follower["cycle"], follower["instrument"] = cycle, instrument_id
+        follower["cleared"] = self._books[instrument_id]["cleared"]
+        for side, name in enumerate(("bid", "ask")):
+            key, count = sides[2 * side : 2 * side + 2]
+            at = self._queue_at(instrument_id, side, key)
+            follower[name], follower[f"{name}_joined"] = key, joined_of(self._prices, self._orders, at, count)
+
+    def _queue_at(self, instrument_id: int, side: int, key: int) -> int:
+        runs = self._runs
+        return queue_at(runs.sides, runs.keys, runs.values, instrument_id, side, key)
 
     @cached_property
     def fold(self) -> Callable[[Records, int], int]:

@@ -296,6 +296,7 @@ def apply_orders(
                 empty_side(sides, places, prices, orders, table, used, instrument, 0)
                 empty_side(sides, places, prices, orders, table, used, instrument, 1)
                 book["evicted"] = 0
+                book["cleared"] += 1
                 if book["state"] == STALE:
                     book["state"] = LOADING
             elif book["state"] == STALE:

@@ -28,6 +28,7 @@ NODE: Final = np.dtype(
         ("behind", "<u4"),
         ("price", "<u4"),  # slot
         ("owner", "<u4"),
+        ("joined", "<u8"),  # how many places in queues had been taken, of all books, when it took its own
     ]
 )
 """One order."""
@@ -55,7 +56,8 @@ TOP_NODE: Final = 1  # highest slot that was ever used
 FREE_NODE: Final = 2  # first of the free ones below it
 TOP_PRICE: Final = 3
 FREE_PRICE: Final = 4
-USED: Final = 5
+JOINED: Final = 5  # places in queues that were ever taken
+USED: Final = 6
 
 SIDE_SHIFT: Final = 30  # of an `owner`: above the instrument is the side of an order that has no id
 _INSTRUMENT: Final = (1 << SIDE_SHIFT) - 1
@@ -119,9 +121,11 @@ def drop_price(
 
 
 @inlined
-def link(prices: Records, orders: Records, slot: int, at: int, size: int) -> None:
+def link(prices: Records, orders: Records, used: Integers, slot: int, at: int, size: int) -> None:
     """Put an order of this size behind all others at a price."""
     order = orders[slot]
+    used[JOINED] += 1
+    order["joined"] = used[JOINED]
     price = prices[at]
     order["size"] = size
     order["price"] = at
@@ -176,7 +180,7 @@ def add(
     used[ALIVE] += 1
     orders[slot]["name"] = name
     orders[slot]["owner"] = owner
-    link(prices, orders, slot, at, size)
+    link(prices, orders, used, slot, at, size)
     remember(table, entry, name, owner, slot)
 
 
@@ -197,7 +201,7 @@ def move(
     order = orders[slot]
     old = order["price"]
     unlink(prices, orders, slot)
-    link(prices, orders, slot, at, size)
+    link(prices, orders, used, slot, at, size)
     if prices[old]["count"] == 0:
         drop_price(sides, keys, places, hints, prices, used, order["owner"] & _INSTRUMENT, old)
 

@@ -27,6 +27,7 @@ from tickplant.cli.options import (
 from tickplant.cli.output import say, say_json, waiting
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.client.book_request import Book, fetch_book
+from tickplant.client.request_line import RequestLine
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.client.topic_message import Message, decimals
 from tickplant.derive.registry import may_be_channel
@@ -35,7 +36,7 @@ from tickplant.records.flag_names import flag_names
 from tickplant.records.layouts import GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.schemas import PRICES, REALS, SIZES, VALUES
 from tickplant.records.statistics import StatisticCode
-from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed
+from tickplant.runtime.config import DEFAULT_PUBLISH, Crossed, beside
 from tickplant.store.stored_books import plain_book
 from tickplant.times import format_time
 from tickplant.wire import TICK_CHANNELS
@@ -78,7 +79,7 @@ def tail(
     with waiting(f"{address}: waiting for the engine's answer"):
         attached = subscribe(*topics, address=address, snapshot=snapshot, timeout=timeout)
     with attached as messages:
-        _check_topics(messages, topics)
+        _check_topics(messages, topics, live_address(address, file), timeout)
         for message in messages:
             if message.kind == "lost":
                 say(f"{message.topic}: {max(message.lost, 0) or 'some'} records were lost on the way", err=True)
@@ -94,7 +95,7 @@ def tail(
             sys.stdout.flush()
 
 
-def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
+def _check_topics(messages: Subscription, topics: Iterable[str], address: str, timeout_s: float) -> None:
     """Refuse a topic that cannot be, and say which there are not yet. Raises SubscribeError."""
     for wanted in topics:
         if messages.existing(wanted):
@@ -109,7 +110,18 @@ def _check_topics(messages: Subscription, topics: Iterable[str]) -> None:
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
                 f"beginning of one; channels are {channels}"
             )
-        say(f"{wanted}: there is no such topic yet; waiting for its first record", err=True)
+        there = _channels_of(f"{parts[0]}.{symbol}.", address, timeout_s) if symbol and "*" not in wanted else ""
+        say(f"{wanted}: there is no such topic yet; waiting for its first record{there}", err=True)
+
+
+def _channels_of(prefix: str, address: str, timeout_s: float) -> str:
+    """What there is of a symbol, for whoever asks for something else of it. Raises SubscribeError."""
+    line = RequestLine(address, beside(address))
+    try:
+        channels = [topic.removeprefix(prefix) for topic in line.topics(prefix, timeout_s)]
+    finally:
+        line.close()
+    return f"; of {prefix[:-1]} there is {', '.join(channels)}" if channels else ""
 
 
 def rows(message: Message) -> Iterator[dict[str, object]]:

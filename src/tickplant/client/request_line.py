@@ -9,7 +9,7 @@ import zmq
 
 from tickplant.errors import SubscribeError
 from tickplant.runtime.config import DEFAULT_PUBLISH
-from tickplant.wire import Reply, Request, decode_reply, encode
+from tickplant.wire import GetTopics, Reply, Request, Topics, decode_reply, encode
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
@@ -57,6 +57,13 @@ class RequestLine:
                 "plant with `tickplant up`, or give the `publish` address of its configuration"
             )
         return answer
+
+    def topics(self, prefix: str, timeout_s: float) -> list[str]:
+        """The topics that the engine has by now and that begin so. Raises SubscribeError."""
+        reply, _ = self.ask(GetTopics(prefix=prefix), timeout_s)
+        if not isinstance(reply, Topics):
+            raise SubscribeError(f"{self.address}: asked for its topics, it answered {reply}")
+        return sorted(info.topic for info in reply.topics)
 
     def close(self) -> None:
         """Let go."""

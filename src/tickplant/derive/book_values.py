@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_samples import NOTHING, queues_of
 from tickplant.derive import sample_kernels as k
 from tickplant.derive.derivation import Made
 from tickplant.derive.indicator import COLUMNS, Floats
@@ -85,6 +86,8 @@ class BookValues(SeriesStream):
             for one in series if since else ():
                 vector = self.state(one.place, self._books.keys[slot])
                 vector[:1].view(np.int64)[0], vector[1] = since, instrument
+                if one.follows:
+                    vector[_OPEN:].view(np.int64)[:] = self._books.followed(slot, follower_of(series, one))
         return super().states()
 
     def restore(self, records: Records, from_seq: int) -> None:
@@ -94,6 +97,10 @@ class BookValues(SeriesStream):
             vector = self.state(place, key)
             if slot := self._books.slot(key):
                 self._books.remember(slot, int(vector[:1].view(np.int64)[0]), int(vector[1]))
+                one = self._books.series[place]
+                if one.follows:
+                    number = follower_of(self._books.wanted(slot), one)
+                    self._books.follow_again(slot, number, vector[_OPEN:].view(np.int64).tolist(), from_seq)
 
     def apply(self, made: Made) -> Records:
         """The values of the samples that the last batch of the books has led to."""
@@ -124,7 +131,14 @@ class BookValues(SeriesStream):
         """Have the series of all lines that the books know by now."""
         for slot in range(len(self._series_of), len(self._books.keys)):
             series = self._books.wanted(slot)
-            begins = [(one.place, self.begin_state(one.place, self._books.keys[slot]) + _OPEN) for one in series]
+            begins = [
+                (
+                    one.place,
+                    self.begin_state(one.place, self._books.keys[slot]) + _OPEN,
+                    follower_of(series, one) if one.follows else NOTHING,
+                )
+                for one in series
+            ]
             ours = [run for run, one in zip(begins, series, strict=True) if not one.own]
             first = len(self._runs)
             self._runs = np.concatenate([self._runs, np.array(ours, k.BOOK_RUN)])
@@ -146,6 +160,8 @@ class BookValues(SeriesStream):
         record["ts_event"] = (sample["since"] // one.every_ns + 1) * one.every_ns
         record["series"] = one.number
         out = np.full((len(one.indicator.outputs), 1), np.nan)
+        if one.follows:
+            (sample,) = queues_of(np.array([sample]), follower_of(self._books.wanted(slot), one))
         if sample["known"]:
             middle, end = sample["begin"] + sample["bids"], sample["begin"] + sample["bids"] + sample["asks"]
             sides = self._books.levels[sample["begin"] : middle], self._books.levels[middle:end]
@@ -161,6 +177,11 @@ class BookValues(SeriesStream):
         for place, name in enumerate(VALUES):
             record[name] = out[place] if place < len(out) else np.nan
         return record
+
+
+def follower_of(series: Sequence[BookSeries], one: BookSeries) -> int:
+    """The number of the follower of one of the series of a line."""
+    return [each.place for each in series if each.follows].index(one.place)
 
 
 def _is_row(one: BookSeries, sample: np.void) -> bool:

@@ -97,6 +97,9 @@ class Indicator:
         over: what the rows are.
         inputs: columns of `COLUMNS[over]`, in the kernel's order.
         depth: how many levels a side it looks at, given the parameters, where it is over the book; None: all.
+        follows: for how many samples a hypothetical order is followed, given the parameters, where the inputs are not
+            the book but what is ahead of that order: price, size and number of orders, one level a side. Its state has
+            `book_samples.FOLLOWED` numbers then, which the books keep.
         parameters: in the kernel's order.
         outputs: names of the at most `MAX_OUTPUTS` values of a row.
         state_size: how many float64 the state takes, given the parameters.
@@ -123,6 +126,7 @@ class Indicator:
     formula: str
     source: str
     depth: Count | None = None
+    follows: Count | None = None
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.inputs if name not in COLUMNS[self.over]]:

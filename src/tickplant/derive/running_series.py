@@ -49,6 +49,7 @@ class BookSeries(NamedTuple):
     parameters: Floats
     every_ns: int
     depth: int  # levels a side that it looks at
+    follows: int  # samples for which a hypothetical order is followed; 0: it looks at the book itself
     own: bool  # a user's
     symbols: tuple[str, ...]
 
@@ -93,7 +94,11 @@ def running_books(series: Sequence[Series], own: Mapping[str, Indicator] = NONE)
         if said.every_ns and not members:
             found, parameters = _indicator(name, own)
             depth = UNBOUNDED if found.depth is None else found.depth(parameters.tolist())
-            made.append(BookSeries(number, len(made), found, parameters, said.every_ns, depth, name in own, symbols))
+            follows = found.follows(parameters.tolist()) if found.follows else 0
+            own_one = name in own
+            made.append(
+                BookSeries(number, len(made), found, parameters, said.every_ns, depth, follows, own_one, symbols)
+            )
     return made
 
 

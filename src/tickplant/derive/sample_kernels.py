@@ -25,6 +25,8 @@ LINE: Final = np.dtype(
         ("depth", "<i8"),  # levels a side that any of its series looks at
         ("begin", "<i8"),  # to `end`: how often it is sampled, among those of all lines
         ("end", "<i8"),
+        ("followers", "<i8"),  # the first one, and how many there are
+        ("followed", "<i8"),
     ]
 )
 """A symbol whose book is sampled."""
@@ -43,8 +45,8 @@ BOOK_SERIES: Final = np.dtype(
     ]
 )
 
-BOOK_RUN: Final = np.dtype([("place", "<i8"), ("state", "<i8")])
-"""A series of a line: its place among all, and its state in the pool."""
+BOOK_RUN: Final = np.dtype([("place", "<i8"), ("state", "<i8"), ("follower", "<i8")])
+"""A series of a line: its place among all, its state in the pool, and the number of its follower; -1: it has none."""
 
 NOT_KNOWN: Final = -1
 NOBODYS: Final = 0
@@ -118,6 +120,9 @@ def note_samples(
             sample["bids"] = 0
             sample["asks"] = 0
             sample["seq"] = 0
+            sample["followers"] = line["followers"]
+            sample["followed"] = line["followed"]
+            sample["queued"] = False
             sample["instrument"] = line["instrument"]
             sample["slot"] = slot
             sample["described"] = False
@@ -135,11 +140,16 @@ def note_samples(
 
 
 @kernel
-def fill_column(levels: Integers, sample: Any, column: int, price_unit: float, size_unit: float, out: Floats) -> None:
-    """One column of `COLUMNS["book"]`, the place `column`, as far as `out` goes, and NaN behind the last level."""
+def fill_column(
+    levels: Integers, first: int, bids: int, asks: int, column: int, price_unit: float, size_unit: float, out: Floats
+) -> None:
+    """One column of `COLUMNS["book"]`, the place `column`, as far as `out` goes, and NaN behind the last level.
+
+    `first`: the row of the best bid, with the other bids and the asks behind it.
+    """
     side, field = column // 3, column % 3
-    begin = sample["begin"] + (sample["bids"] if side else 0)
-    count = sample["asks"] if side else sample["bids"]
+    begin = first + (bids if side else 0)
+    count = asks if side else bids
     for j in range(len(out)):
         if j >= count or (field == 2 and levels[begin + j, 2] == -1):
             out[j] = np.nan
@@ -159,8 +169,9 @@ def fill_books(samples: Records, levels: Integers, columns: Integers, units: Flo
     """
     for i in range(len(samples)):
         price_unit, size_unit = units[samples[i]["instrument"], 0], units[samples[i]["instrument"], 1]
+        first, bids, asks = samples[i]["begin"], samples[i]["bids"], samples[i]["asks"]
         for k in range(len(columns)):
-            fill_column(levels, samples[i], columns[k], price_unit, size_unit, out[k, i])
+            fill_column(levels, first, bids, asks, columns[k], price_unit, size_unit, out[k, i])
 
 
 @kernel
@@ -213,15 +224,20 @@ def run_samples(
                 continue
             outputs = one["outputs"]
             results[:] = np.nan
-            if sample["known"]:
+            follower = runs[at]["follower"]
+            if sample["known"] and (follower < 0 or sample["queued"]):
                 width = min(one["depth"], widest)
-                if one["columns"] != before or width != width_before:
-                    before, width_before = one["columns"], width
+                first, bids, asks = sample["begin"], sample["bids"], sample["asks"]
+                if follower >= 0:  # see `book_samples.queues_of`
+                    first, bids, asks = first + bids + asks + 2 * follower, 1, 1
+                if one["columns"] != before or width != width_before or follower >= 0:
+                    before, width_before = -1 if follower >= 0 else one["columns"], width
                     inputs = np.empty(one["inputs"] * width)
                     price_unit, size_unit = units[sample["instrument"], 0], units[sample["instrument"], 1]
                     for k in range(one["inputs"]):
                         column = columns[one["columns"] + k]
-                        fill_column(levels, sample, column, price_unit, size_unit, inputs[k * width : (k + 1) * width])
+                        part = inputs[k * width : (k + 1) * width]
+                        fill_column(levels, first, bids, asks, column, price_unit, size_unit, part)
                 if not call(
                     kernels[place],
                     inputs.reshape((one["inputs"], 1, width)),

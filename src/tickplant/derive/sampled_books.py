@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.books.book_samples import SAMPLE, BookSamples
+from tickplant.books.book_samples import FOLLOWER, NOTHING, SAMPLE, BookSamples
 from tickplant.derive import sample_kernels as k
 from tickplant.derive.derivation import Made, Series
 from tickplant.derive.indicator import Indicator
@@ -22,8 +22,8 @@ from tickplant.derive.running_series import BookSeries, running_books
 from tickplant.derive.series import is_wanted
 from tickplant.instruments import FEED_SYMBOL
 from tickplant.kernels import direct
-from tickplant.records.arrays import grown
-from tickplant.records.layouts import TICK, Schema
+from tickplant.records.arrays import grown, joined
+from tickplant.records.layouts import BBO, TICK, Schema
 
 if TYPE_CHECKING:
     from tickplant.books.market_books import MarketBooks
@@ -66,6 +66,8 @@ class SampledBooks:
         self.samples: Records = _NOTHING
         self._taken = BookSamples()
         self._room = np.zeros(_FIRST, SAMPLE)
+        self._awaited: list[tuple[int, int, tuple[int, ...]]] = []  # slot, follower, what it remembers
+        self._from_seq = 0
         self._books = books
         self._instrument = instrument
         self._first_of = line
@@ -97,6 +99,25 @@ class SampledBooks:
     def apply(self, made: Made) -> Records:
         """The best bids and offers that a batch leads to, and its samples beside."""
         ticks = made[Schema.TICK]
+        if self._awaited and len(ticks):
+            return self._apply_awaited(ticks)
+        return self._apply(ticks)
+
+    def _apply_awaited(self, ticks: Records) -> Records:
+        """Orders are followed again from a tick on: the books before it are those that their queues were counted in."""
+        cut = int(np.searchsorted(ticks["seq"], np.uint64(self._from_seq)))
+        bests = [self._books.apply(ticks[:cut])]  # samples before that tick are nobody's
+        self._due(ticks[:cut])
+        self.samples = _NOTHING
+        if cut < len(ticks):
+            for slot, follower, remembered in self._awaited:
+                row = self._taken.followers[self._lines[slot]["followers"] + follower]
+                self._books.of_orders.follow_again(row, remembered)
+            self._awaited = []
+            bests.append(self._apply(ticks[cut:]))
+        return joined([part for part in bests if len(part)], BBO)
+
+    def _apply(self, ticks: Records) -> Records:
         count = self._due(ticks)
         if not count:  # nearly always
             self.samples = _NOTHING
@@ -134,8 +155,22 @@ class SampledBooks:
             line["due"] = int(((since // every_ns + 1) * every_ns).min())
 
     def begin_anew(self) -> None:
-        """What follows is of another time: forget all intervals that are open."""
+        """What follows is of another time: forget all intervals that are open, and all orders that are followed."""
         self._lines["since"] = 0
+        self._taken.followers["cycle"] = NOTHING
+        self._awaited = []
+
+    def followed(self, slot: int, follower: int) -> Sequence[int]:
+        """What is to be remembered of a follower of a line, given its number; FOLLOWED integers."""
+        for awaited in self._awaited:
+            if awaited[:2] == (slot, follower):
+                return awaited[2]
+        return self._books.of_orders.followed(self._taken.followers[self._lines[slot]["followers"] + follower])
+
+    def follow_again(self, slot: int, follower: int, remembered: Sequence[int], from_seq: int) -> None:
+        """Go on with what `followed` has given, where it was before the tick `from_seq`."""
+        self._from_seq = from_seq
+        self._awaited.append((slot, follower, tuple(remembered)))
 
     def _due(self, ticks: Records) -> int:
         """How many samples a batch leads to; they are in `_room`."""
@@ -159,6 +194,13 @@ class SampledBooks:
             self._lines = grown(self._lines, 2 * slot)
         self._every_ns = np.concatenate([self._every_ns, list({one.every_ns for one in series})])
         depth = max(one.depth for one in series)
-        self._lines[slot] = 0, 0, key, depth, begin, len(self._every_ns)
+        follow = [one for one in series if one.follows]
+        followers = np.zeros(len(follow), FOLLOWER)
+        followers["every_ns"] = [one.every_ns for one in follow]
+        followers["cycle_ns"] = [one.every_ns * one.follows for one in follow]
+        followers["cycle"] = NOTHING
+        first = len(self._taken.followers)
+        self._taken.followers = np.concatenate([self._taken.followers, followers])
+        self._lines[slot] = 0, 0, key, depth, begin, len(self._every_ns), first, len(follow)
         self.keys.append(key)
         return slot

@@ -123,7 +123,7 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
     high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
     max_levels: Positive = 20_000  # per side of one book
-    max_orders: Positive = 2_000_000  # of all books of orders of one feed; 96 bytes each, doubling as they come
+    max_orders: Positive = 2_000_000  # of all books of orders of one feed; 104 bytes each, doubling as they come
     checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
     restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
     insecure: bool = False  # allow unencrypted sockets beyond loopback

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_samples import queues_of
 from tickplant.books.fold import BOOK_KINDS
 from tickplant.books.level_runs import UNBOUNDED
 from tickplant.books.market_books import MarketBooks
@@ -86,7 +87,10 @@ class BookRows:
         )
         if BOOK + producer in carried:
             books.apply(carried[BOOK + producer])
-            sampled.remember(sampled.slot(1), *carried[OPEN + producer].tolist())
+            since, instrument, *followed = carried[OPEN + producer].tolist()
+            sampled.remember(sampled.slot(1), since, instrument)
+            if followed:
+                sampled.follow_again(1, 0, followed, 0)
         damages = self._store.damages
         for found in self._store.scan(
             schema=Schema.TICK,
@@ -106,11 +110,14 @@ class BookRows:
             yield from self._blocks(sampled, most)
         if len(sampled.keys) > 1:
             carried[BOOK + producer] = _whole(books, len(self._ids))
-            carried[OPEN + producer] = np.array(sampled.memory(1), np.int64)
+            followed = sampled.followed(1, 0) if sampled.series[0].follows else ()
+            carried[OPEN + producer] = np.array([*sampled.memory(1), *followed], np.int64)
 
     def _blocks(self, sampled: SampledBooks, most: int) -> Iterator[Block]:
         """The samples in hand, in blocks of those with a book or without, and of so many levels a side."""
         one, samples = sampled.series[0], sampled.samples
+        if one.follows:
+            samples = queues_of(samples, 0)
         every_ns = one.every_ns
         samples = samples[samples["since"] // every_ns != samples["ts_recv"] // every_ns]
         begin = 0

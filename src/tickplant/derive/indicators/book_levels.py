@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from tickplant.books.book_samples import FOLLOWED
 from tickplant.derive.indicator import Floats, Indicator, Parameter
 from tickplant.derive.plain_windows import divided
 from tickplant.derive.smoothing import ratio
@@ -136,7 +137,7 @@ def run_fill(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> 
 
 @kernel
 def run_queue(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
-    """See `QUEUE`."""
+    """See `QUEUE` and `QUEUE_AHEAD`."""
     for i in range(out.shape[1]):
         missing = False
         for column in range(4):
@@ -216,7 +217,7 @@ def plain_fill(size: float, side: Levels) -> tuple[float, ...]:
 
 
 def plain_queue(inputs: Floats, parameters: Sequence[float]) -> Floats:
-    """Reference of `QUEUE`."""
+    """Reference of `QUEUE` and `QUEUE_AHEAD`."""
     rows = [row if not math.isnan(sum(row)) else [math.nan] * 4 for row in inputs[:, :, 0].T.tolist()]
     return np.array(rows).reshape(-1, 4).T
 
@@ -311,7 +312,21 @@ QUEUE = _define(
     depth=lambda given: 1,
 )
 
+QUEUE_AHEAD = _define(
+    name="queue_ahead",
+    inputs=("bid_size", "bid_orders", "ask_size", "ask_orders"),
+    parameters=(Parameter("samples", 10, 1),),
+    outputs=("bid_size", "bid_orders", "ask_size", "ask_orders"),
+    kernel=run_queue,
+    reference=plain_queue,
+    formula="of a book of orders: size and number of those that are still ahead of an order that has joined the best "
+    "bid, the best ask; others join after n samples",
+    depth=lambda given: 1,
+    follows=up_to,
+    state_size=lambda given: FOLLOWED,
+)
+
 BOOK_LEVELS = (
     *(BID_LEVEL, ASK_LEVEL, DEPTH, DEPTH_WITHIN, BOOK_IMBALANCE, BOOK_MICROPRICE),
-    *(PRICE_TO_BUY, PRICE_TO_SELL, QUEUE),
+    *(PRICE_TO_BUY, PRICE_TO_SELL, QUEUE, QUEUE_AHEAD),
 )

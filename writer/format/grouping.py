@@ -256,12 +256,16 @@ def sort_streams(
     for row in range(_SAMPLED, len(groups), _SAMPLED):
         changes += of_group[np.uint64(groups[row])] != of_group[np.uint64(groups[row - 1])]
     if count > 1 and changes * _SAMPLED * _LONG_RUN <= len(groups):
-        sizes = np.zeros(count + 1, np.int64)
+        stream_ends, starts = np.zeros(count, np.int64), np.empty(count, np.uint64)
         for group in range(len(ends)):
-            sizes[of_group[group] + 1] += ends[group] - (ends[group - 1] if group else 0)
-        stream_ends = np.cumsum(sizes)
-        _in_runs(of_group, groups, stream_ends[:-1].astype(np.uint64), numbers, sorted_rows)
-        return stream_ends[1:]
+            stream_ends[of_group[group]] += ends[group] - (ends[group - 1] if group else 0)
+        total = 0
+        for stream in range(count):  # `np.cumsum` and `astype` take 17 MB of every process that loads this kernel
+            starts[stream] = total
+            total += stream_ends[stream]
+            stream_ends[stream] = total
+        _in_runs(of_group, groups, starts, numbers, sorted_rows)
+        return stream_ends
     for row in range(len(keys)):
         numbers[row] = of_group[np.uint64(groups[row])]
     if count > 1:

@@ -168,7 +168,7 @@ def test_room_that_orders_leave_is_used_again() -> None:
         adds = [(ADD, start + number, BID, number % 40, 1) for number in range(1, 201)]
         books.apply(ticks(*adds, *((CANCEL, row[1], BID, 0, 0) for row in adds), clear=not start))
     assert books.alive == 0
-    assert books.memory_bytes == OrderBooks().memory_bytes + 96 * (256 - 64)
+    assert books.memory_bytes == OrderBooks().memory_bytes + 104 * (256 - 64)
 
 
 def test_of_two_books_of_an_instrument_the_one_in_sync_counts_and_of_two_the_newer() -> None:

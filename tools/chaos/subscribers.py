@@ -88,6 +88,9 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         crowd.start("killed", ["binance"])
         for name in (*names, "stalled", "killed"):
             wait_for(f"{name} to be attached", lambda name=name: crowd.is_ready(name))
+        # An engine that publishes reads subscriptions now and then, and a topic begins for a client once that is done.
+        everybody = len(wanted) + 2
+        wait_for("the engine to know them", lambda: _engine(plant).get("subscriptions", 0) >= everybody)
         before = _heads(plant)
         began_s, began_head = time.monotonic(), _head(plant)
         say(f"{options.others} subscribers are attached, and one of each kind that misbehaves")
@@ -173,7 +176,7 @@ def _incomplete(
                 if last.get(topic, 0) < heads[topic]:
                     yield f"{process} has {topic} up to {last.get(topic, 0)} of {heads[topic]}"
                 if process in names and first.get(topic, 0) > before.get(topic, 0):
-                    yield f"{process} has {topic} only from {first[topic]} on"
+                    yield f"{process} has {topic} only from {first[topic]} on, which was at {before.get(topic, 0)}"
 
 
 def _run_on(plant: ChaosPlant, options: SubscribersOptions, seconds: float) -> None:

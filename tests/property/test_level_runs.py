@@ -40,7 +40,7 @@ def walk(seed: int, step: int, width: int, drift: int, sweeps: bool) -> np.ndarr
 
 
 def expect_whole(books: Books) -> None:
-    """Keys ascend up to the end, a run begins and ends with a level, and what is above is none."""
+    """Keys ascend, a run begins and ends with a level, and the places beyond its last level are empty."""
     runs = books._runs
     for run in runs.sides[1]:
         start, count, end = int(run["start"]), int(run["count"]), int(run["end"])

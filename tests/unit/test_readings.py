@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from decoding_watch import watch_decoding
 from made_records import START_NS, make_records, make_ticks
 from small_store import RECORDS, make_store
 
@@ -26,7 +27,6 @@ from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.rows import Rows
 from tickplant.store.selection import Selection
 from tickplant.store.where import WhereError, parse_where
-from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.journal import Journal
 
 
@@ -48,16 +48,7 @@ def everything(data_dir: Path) -> Any:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """First seqs of the chunks that are decoded from now on."""
-    seen: list[int] = []
-    columns = ChunkDecoder.columns
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        found = columns(*arguments, **options)
-        seen.append(found[1].first_seq)
-        return found
-
-    monkeypatch.setattr(ChunkDecoder, "columns", watched)
-    return seen
+    return watch_decoding(monkeypatch)
 
 
 def test_columns_are_the_records_in_the_order_of_a_query(store: Store, everything: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from decoding_watch import watch_decoding
 from made_records import make_ticks
 
 from tickplant.errors import DamageError
@@ -14,7 +15,6 @@ from tickplant.instruments import InstrumentTable
 from tickplant.records.layouts import Schema
 from tickplant.store.reader import INSTRUMENTS_FILE, Store
 from tickplant.store.recent_chunks import RecentColumns
-from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.journal import Journal
 
 CHUNK = 500
@@ -36,16 +36,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """First seqs of the chunks that are decoded from now on."""
-    seen: list[int] = []
-    columns = ChunkDecoder.columns
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        found = columns(*arguments, **options)
-        seen.append(found[1].first_seq)
-        return found
-
-    monkeypatch.setattr(ChunkDecoder, "columns", watched)
-    return seen
+    return watch_decoding(monkeypatch)
 
 
 def ask(store: Store, first: int, last: int) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
 
 
 def max_levels_of(file: Path | None, data_dir: Path | None) -> int:
-    """What the books of the engines hold a side, the fewest of them; with --data alone, what they do unless told."""
+    """The smallest `max_levels` of the engines that are configured; with --data alone, the default."""
     from tickplant.runtime.config import EngineConfig  # noqa: PLC0415  # as `load_config`
 
     engines = {} if file is None and data_dir is not None else load_config(file).engines

@@ -180,7 +180,7 @@ def file_state(path: Path) -> State:
 
 
 def state_if_there(path: Path | str) -> State | None:
-    """What changes whenever a file does; None where there is none. Raises StoreError."""
+    """Inode, size and time of change of a file; None where the file does not exist. Raises StoreError."""
     try:
         state = os.stat(path)  # noqa: PTH116  # asked for each range of each file
     except (FileNotFoundError, NotADirectoryError):

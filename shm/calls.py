@@ -35,6 +35,9 @@ Records = NDArray[Any]
 ANY_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "C")
 """What `kernels.direct` takes for an argument that is `Records`."""
 
+ANY_STRIDED_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "A")
+"""Likewise where they need not be contiguous: the kernel sees that by their strides."""
+
 _BYTES: Final = ir.IntType(8).as_pointer()
 
 

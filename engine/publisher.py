@@ -25,7 +25,7 @@ from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
-from tickplant.records.layouts import DTYPES, TICK, Schema
+from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
@@ -153,6 +153,7 @@ class Publisher:
             raise
         self._memory = MessageMemory(recovery_bytes, self.epoch, native(self.socket))
         self._publish = k.prepared()
+        self._survey = fanout.prepared_survey()
 
     def publish_ticks(
         self, ticks: Records, origin: Origin | None = None, *, highest: int = 0, begin: Begin | None = None
@@ -167,7 +168,7 @@ class Publisher:
         """
         if not len(ticks):
             return
-        highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
+        highest = highest or self._survey(ticks, _NOBODY)[1]
         self._ticks.reserve_ticks(len(ticks), highest)
         self._send(self._ticks, ticks, origin, begin)
 
@@ -330,9 +331,7 @@ class Publisher:
 
 def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
     """Compile the kernels, as they are used for these derived records."""
-    for count in (1, 2):  # a column of one record is contiguous, which is another type
-        ticks = np.zeros(count, TICK)
-        fanout.survey(ticks["instrument"], _NOBODY)
+    fanout.prepared_survey()
     k.prepared()
     for schema, names in channels.items():
         if names:

@@ -37,7 +37,7 @@ LIMITS = {
     "replies_mib": 16,
     "backlog_mib": 4,
     "unread_s": 1.0,
-    "handshake_s": 4.0,
+    "handshake_s": 15.0,
     "recovery_mib": 16,
 }
 

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -18,6 +19,12 @@ from plant_process import DEADLINE_S, wait_for
 
 HOME = "\x1b[H"
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def _begin() -> None:
+    """What a shell at a terminal does for its command: Ctrl-C reaches it, even where tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -35,7 +42,7 @@ class Terminal:
             stderr=fd,
             env=environment | {"TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # only this makes it its own
+            preexec_fn=_begin,  # noqa: PLW1509  # only this makes it its own
         )
         os.close(fd)
         self.shown = ""
@@ -65,8 +72,9 @@ class Terminal:
         return bool(flags & termios.ICANON and flags & termios.ECHO)
 
     def end(self) -> int:
-        """Wait until the command has ended. Returns its exit code."""
+        """Wait until the command has ended, and read its last words. Returns its exit code."""
         wait_for("its end", lambda: (self.read(), self.process.poll() is not None)[1])
+        self.read()
         return self.process.wait(DEADLINE_S)
 
     def close(self) -> None:

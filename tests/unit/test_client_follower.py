@@ -139,6 +139,23 @@ def test_records_between_joining_and_the_first_message_are_recovered() -> None:
     assert follower.take_request() == wire.GetRange("binance.X.trade", EPOCH, 100, 102)
 
 
+def test_without_recovery_what_came_between_joining_and_the_first_message_is_lost() -> None:
+    follower = events(recover=False)
+    follower.on_progress(EPOCH, info(100))
+    assert given(live(follower, 103)) == [("lost", 100, 3), ("live", 103, 1)]
+
+
+@pytest.mark.parametrize("heard_of", ["message", "progress"])
+def test_a_life_of_the_engine_that_ends_before_its_first_message_is_a_loss(heard_of: str) -> None:
+    follower = events()
+    follower.on_progress(EPOCH, info(100))
+    if heard_of == "progress":
+        assert given(follower.on_progress(EPOCH + 1, info(2))) == [("lost", 100, UNKNOWN)]
+    else:
+        assert given(live(follower, 2, epoch=EPOCH + 1)) == [("lost", 100, UNKNOWN)]
+    assert follower.take_request() == wire.GetRange("binance.X.trade", EPOCH + 1, 0, 1)
+
+
 def test_messages_that_were_under_way_when_its_user_joined_are_given() -> None:
     follower = events()
     follower.on_progress(EPOCH, info(100))

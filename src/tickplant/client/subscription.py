@@ -48,6 +48,9 @@ def subscribe(
 ) -> Subscription:
     """Attach to a running plant or replay. Use the result in `with`, and iterate over it.
 
+    The stream begins no later than when this returns: what the engine publishes from then on comes, or is reported as
+    lost, even where the engine hears of the subscription later.
+
     Args:
         topics: `venue.SYMBOL.channel`; or the beginning of one, up to a dot, which means everything below it, such as
             `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything.

@@ -10,7 +10,7 @@ from tickplant import wire
 from tickplant.client import follower as follower_module
 from tickplant.client.follower import Follower
 from tickplant.client.topic_message import decimals
-from tickplant.client.topic_patterns import Pattern, filters
+from tickplant.client.topic_patterns import Pattern, filters, nearest
 from tickplant.records.layouts import BBO, NO_PRICE, UNKNOWN, Schema
 
 # ---------------------------------------------------------------------------------------------------- events
@@ -339,6 +339,28 @@ def test_a_pattern_is_a_topic_its_beginning_or_has_stars(
     assert made.prefix == prefix
     assert all(made.matches(topic) and topic.encode().startswith(prefix) for topic in wanted)
     assert not any(made.matches(topic) for topic in unwanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("binance.BTCUSD.trade", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binance.btcusdt.trade", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binanace.BTCUSD.trades", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binance.BTCUSDT.liquidation", ["binance.BTCUSDT.bar_1s", "binance.BTCUSDT.book", "binance.BTCUSDT.trade"]),
+        ("binance.BTCUSD", ["binance.BTCUSDT", "binance.ETHUSDT"]),
+        ("binance.*.trades", ["binance.*.trade"]),
+        ("*.trades", ["*.*.trade"]),
+        ("coinbase.BTCUSD.trade", ["binance.BTCUSDT.trade", "kraken.BTC/USD.trade", "binance.ETHUSDT.trade"]),
+        ("kraken.BRK.A.trade", ["kraken.BRK.B.trade"]),
+        ("nowhere", []),
+        ("*", []),
+    ],
+)
+def test_the_nearest_topics_of_one_that_there_is_not(wanted: str, expected: list[str]) -> None:
+    topics = [f"binance.{symbol}.{name}" for symbol in ("BTCUSDT", "ETHUSDT") for name in ("trade", "book", "bar_1s")]
+    assert nearest(wanted, [*topics, "kraken.BTC/USD.trade", "kraken.BRK.B.trade"]) == expected
+    assert nearest(wanted, []) == []
 
 
 def test_no_price_is_none_in_text() -> None:

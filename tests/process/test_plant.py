@@ -196,6 +196,15 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         assert b"waiting for its first record; of binance.BTCUSDT there is " in mistaken.stderr.readline()
         mistaken.terminate()
         mistaken.communicate()
+        mistyped = subprocess.Popen(
+            [sys.executable, "-m", "tickplant", "tail", "binance.BTCUSD.trade", *where],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert mistyped.stderr
+        assert b"its first record; the nearest: binance.BTCUSDT.trade, " in mistyped.stderr.readline()
+        mistyped.terminate()
+        mistyped.communicate()
         nobody = tickplant("restart", "nobody", "-c", running.file)
         assert nobody.returncode == 1
         assert "there is no nobody" in nobody.stderr

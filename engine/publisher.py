@@ -51,12 +51,12 @@ class _Stream:
         self.keys = np.zeros(0, k.KEY_TYPE)  # of each record of a batch
         self._slots = np.full(0, -1, k.PLACE_TYPE)
         self._masks = np.zeros(0, k.KEY_TYPE)
-        self._carried = np.zeros(0, k.KEY_TYPE)  # by instrument id, see `tick_channels`
+        self.highest = 0  # instrument id that there is room for, of ticks
+        self._carried = np.zeros(1, k.KEY_TYPE)  # by instrument id, see `tick_channels`
         words = np.zeros(k.STREAM_WORDS, np.int64)
         words[k.WIDTH], words[k.CHANNELS] = DTYPES[schema].itemsize // 8, 1
         if schema is Schema.TICK:
             words[k.CHANNELS] = len(channels)
-            self._carried = np.zeros(64, k.KEY_TYPE)
         self._words = words
         self.address: int = words.ctypes.data
         """Of what `k.publish` works in."""
@@ -65,19 +65,22 @@ class _Stream:
     def reserve(self, keys: int) -> None:
         """Have room for so many of these."""
         if keys > len(self._slots):
-            self._slots = np.full(2 * keys, -1, k.PLACE_TYPE)
-            old, self.route_of = self.route_of, np.full(2 * keys, -1, k.PLACE_TYPE)
-            self.route_of[: len(old)] = old
-            self._note_addresses()
+            self._grow(2 * keys)
+
+    def _grow(self, keys: int) -> None:
+        self._slots = np.full(keys, -1, k.PLACE_TYPE)
+        old, self.route_of = self.route_of, np.full(keys, -1, k.PLACE_TYPE)
+        self.route_of[: len(old)] = old
+        self._note_addresses()
 
     def reserve_ticks(self, count: int, highest: int) -> None:
         """Have room for a batch of so many ticks whose instrument ids do not exceed `highest`."""
         if count > len(self.keys):
             self.make_room(2 * count)
-        if highest >= len(self._carried):
-            self._carried = grown(self._carried, 2 * highest)
-            self._note_addresses()
-        self.reserve((highest + 1) * len(self.channels))
+        if highest > self.highest:
+            self.highest = 2 * highest
+            self._carried = grown(self._carried, self.highest + 1)
+            self._grow(max(len(self._slots), (self.highest + 1) * len(self.channels)))
 
     def make_room(self, count: int) -> None:
         """Have room for a batch of so many records."""
@@ -169,8 +172,10 @@ class Publisher:
         if not len(ticks):
             return
         highest = highest or self._survey(ticks, _NOBODY)[1]
-        self._ticks.reserve_ticks(len(ticks), highest)
-        self._send(self._ticks, ticks, origin, begin)
+        stream = self._ticks
+        if highest > stream.highest or len(ticks) > len(stream.keys):
+            stream.reserve_ticks(len(ticks), highest)
+        self._send(stream, ticks, origin, begin)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None

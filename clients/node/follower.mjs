@@ -5,11 +5,16 @@ import { readHeader, readRecords } from "./wire.mjs";
 const TRIES = 3;
 const HELD_BYTES = 64 << 20;
 
-/** One topic. Gives its rows to `give(kind, epoch, topicSeq, producer, rows)`, in order, each once. */
+/**
+ * One topic. Gives its rows to `give(kind, epoch, topicSeq, producer, rows)`, in order, each once: from the first
+ * `onProgress` on, and where it is `fromStart`, since the engine did not have it when its user joined, from its first row.
+ */
 export class Follower {
-  constructor(topic, give) {
+  constructor(topic, give, { fromStart = false } = {}) {
     this.topic = topic;
     this.give = give;
+    this.fromStart = fromStart;
+    this.floor = null; // epoch and next topic sequence when its user joined
     this.epoch = -1; // of the stream that is followed; none yet
     this.expected = 0; // topic sequence of the next record to give
     this.last = null; // producer, seq and bytes of the last record that has a producer
@@ -46,12 +51,19 @@ export class Follower {
 
   /** The engine was asked how far the topic is: what it said the time before must be here. */
   onProgress(epoch, nextSeq) {
-    if (this.epoch < 0) return;
     const promised = this.promised;
     this.promised = nextSeq;
     if (this.paused && nextSeq) [this.paused, this.unsent] = [false, true];
     if (this.asked || epoch < this.epoch) return;
-    if (epoch === this.epoch) this.#miss(promised);
+    this.#standAtFloor(epoch);
+    if (this.epoch < 0) {
+      if (this.fromStart) [this.epoch, this.expected, this.promised] = [epoch, 0, 0];
+      else if (!this.floor) this.floor = { epoch, nextSeq };
+      else if (this.floor.epoch === epoch && promised > this.floor.nextSeq) {
+        [this.epoch, this.expected] = [epoch, this.floor.nextSeq];
+        this.#miss(promised);
+      }
+    } else if (epoch === this.epoch) this.#miss(promised);
     else if (!this.#bridges) {
       this.#cross(epoch);
       this.#miss(nextSeq);
@@ -99,7 +111,8 @@ export class Follower {
   #workOff() {
     while (!this.asked && this.held.length) {
       const [header, payload] = this.held[0];
-      if (this.epoch < 0) [this.epoch, this.expected] = [header.epoch, header.firstSeq];
+      this.#standAtFloor(header.epoch);
+      if (this.epoch < 0) this.#begin(header);
       if (header.epoch > this.epoch) {
         if (this.#bridges) {
           this.#askWhereItBegan(header.epoch);
@@ -111,6 +124,18 @@ export class Follower {
       this.#next();
       if (header.epoch === this.epoch) this.#take("live", header, payload);
     }
+  }
+
+  /** The first message: records between where its user joined and this one were published before the engine heard of it. */
+  #begin({ epoch, firstSeq }) {
+    const joined = this.fromStart ? 0 : this.floor?.epoch === epoch ? this.floor.nextSeq : firstSeq;
+    [this.epoch, this.expected, this.promised] = [epoch, Math.min(joined, firstSeq), 0];
+  }
+
+  /** Where its user joined a life of the engine that ended before a message came, something may be missing. */
+  #standAtFloor(epoch) {
+    if (this.epoch < 0 && this.floor && this.floor.epoch < epoch)
+      [this.epoch, this.expected] = [this.floor.epoch, this.floor.nextSeq];
   }
 
   /** Ask for what is not here before a topic sequence; returns whether there is such. */

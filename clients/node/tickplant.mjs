@@ -32,6 +32,7 @@ class Subscription {
     this.waiting = new Set(); // followers whose turn to ask has not come
     this.asked = new Map(); // by id: who asked, and until when it waits
     this.lastId = 0;
+    this.listed = false; // a topic that the first list does not hold begins after it
     this.heardMs = this.checkedMs = 0;
     this.stream = new zmq.Subscriber({ receiveHighWaterMark: 10_000 });
     this.line = new zmq.Dealer({ linger: 0 });
@@ -41,6 +42,7 @@ class Subscription {
   }
 
   async run() {
+    this.tick();
     setInterval(() => this.tick(), TICK_MS);
     await Promise.all([this.readStream(), this.readReplies()]);
   }
@@ -51,7 +53,8 @@ class Subscription {
 
   follower(topic) {
     if (!this.followers.has(topic)) {
-      this.followers.set(topic, this.wants(topic) ? new Follower(topic, (...given) => print(topic, ...given)) : null);
+      const give = (...given) => print(topic, ...given);
+      this.followers.set(topic, this.wants(topic) ? new Follower(topic, give, { fromStart: this.listed }) : null);
     }
     return this.followers.get(topic);
   }
@@ -75,6 +78,7 @@ class Subscription {
           follower?.onProgress(reply.epoch, next_seq);
           this.passOn(follower);
         }
+        this.listed = true;
         continue;
       }
       const asked = this.asked.get(reply.id);

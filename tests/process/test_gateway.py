@@ -444,7 +444,7 @@ def test_streams_end_when_the_gateway_does(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.long
 def test_a_client_that_takes_nothing_is_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
     async def test() -> None:
-        async with served(tmp_path, stalled_s=2.0, queue_kib=256) as (app, connections, port):
+        async with served(tmp_path, stalled_s=8.0, queue_kib=256) as (app, connections, port):
             app.engine.trade(1, 1)
             stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
             for one in stalled:

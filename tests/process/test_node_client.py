@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
+from engine_process import Market, engine
+from held_line import HeldLine
 from plant_process import DEMO, free_port, plant, relay, status, wait_for
 
 import tickplant
-from tickplant.records.layouts import DTYPES, Schema
+from tickplant.records.layouts import DTYPES, Kind, Schema
 from tickplant.runtime.config import beside
 from tickplant.wire import unpack_header
 
@@ -208,6 +210,34 @@ def test_a_client_in_javascript_sees_what_the_python_client_sees(follows: Any, t
         printed = [(row["producer"], {name: int(row[name]) for name in names}) for row in rows]
         first = next(place for place, one in enumerate(printed) if one == seen[topic][0])
         assert printed[first : first + len(seen[topic])] == seen[topic], topic
+
+
+@needs_node
+@pytest.mark.long
+def test_what_an_engine_publishes_before_it_hears_of_a_client_in_javascript_is_printed(
+    follows: Any, tmp_path: Path
+) -> None:
+    topic = "binance.BTCUSDT.trade"
+    with engine(tmp_path) as running, HeldLine(running.address) as line:
+        market = Market(running.ids["BTCUSDT"])
+
+        def publish() -> int:
+            least = running.counters.get("records", 0) + 500
+            ticks = market.ticks(500)
+            running.publish(ticks)
+            running.wait_for_counter("records", least)
+            return int(np.count_nonzero(ticks["kind"] == Kind.TRADE))
+
+        before = publish()
+        lines = follows(line.address, beside(running.address))
+        running.wait_for_counter("requests", 1)
+        unheard = publish()
+        line.open()
+        running.wait_for_counter("subscriptions", len(TOPICS))
+        until = before + unheard + publish()
+        wait_for("its lines", lambda: any(row["topic_seq"] == until - 1 for row in rows_of(lines)[topic]))
+    assert [row["topic_seq"] for row in rows_of(lines)[topic]] == list(range(before, until))
+    assert {row["how"] for row in rows_of(lines)[topic]} <= {"recovered", "live"}
 
 
 @needs_node

@@ -20,6 +20,7 @@ import tickplant
 from tickplant import wire
 from tickplant.books.level_books import Books
 from tickplant.books.plain_books import DictBooks, PlainBars
+from tickplant.client import subscription
 from tickplant.client.topic_message import Message
 from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.shm.ring import Mode
@@ -399,6 +400,28 @@ def test_a_replay_begins_with_its_subscriber_and_loses_nothing_to_a_slow_one(tmp
         assert joined([m for m in got if m.topic == TRADE]) == trade.tobytes()
         assert joined([m for m in got if m.topic == BOOK]) == book.tobytes()
         assert running.stop() == 0
+
+
+def test_a_topic_that_there_is_not_is_named_once_with_the_nearest(
+    running: EngineProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscription, "ABSENT_S", 0.05)
+    mistyped = "binance.BTCUSD.trade"
+    with tickplant.subscribe(TRADE, mistyped, "binance.*.bbo", address=running.address) as messages:
+        asked = running.counters.get("requests", 0) + 3
+        while running.counters.get("requests", 0) < asked:
+            assert messages.receive(0.01) is None
+            running.told()
+        assert caplog.messages == [], "there is nothing yet to mistype"
+        running.publish(Market(running.ids["BTCUSDT"]).ticks(100))
+        read(messages, {TRADE: 1})
+        deadline_s = time.monotonic() + QUIET_S
+        while not caplog.messages and time.monotonic() < deadline_s:
+            messages.receive(0.05)
+        for _ in range(10):
+            messages.receive(0.05)
+    (said,) = caplog.messages
+    assert f"{mistyped}: the engine at {running.address} has no such topic; the nearest: {TRADE}" in said
 
 
 def test_without_an_engine_the_address_is_named() -> None:

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -19,12 +18,6 @@ from plant_process import DEADLINE_S, wait_for
 
 HOME = "\x1b[H"
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def _begin() -> None:
-    """What a shell at a terminal does for its command: Ctrl-C reaches it, even where tests run in the background."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -42,7 +35,7 @@ class Terminal:
             stderr=fd,
             env=environment | {"TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=_begin,  # noqa: PLW1509  # only this makes it its own
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # only this makes it its own
         )
         os.close(fd)
         self.shown = ""

@@ -38,6 +38,7 @@ class TopicLives:
         self.kept = 0  # topic sequence from which on memory has them
         self.seq = 10
         self.made = 0
+        self.live += [self.record(FEED) for _ in range(chance.randint(0, 3))]  # before anybody follows
 
     def record(self, producer: str) -> Made:
         """The next record."""
@@ -113,6 +114,7 @@ class Told(NamedTuple):
     given: list[list[Message]]  # and what it gives each time
     asked: list[Any]  # and asks; None: nothing
     lives: TopicLives
+    joined: int | None  # how many were recorded when the follower heard how far the topic is, if it began so
 
 
 def follow(seed: int, steps: int) -> Told:
@@ -120,10 +122,11 @@ def follow(seed: int, steps: int) -> Told:
     chance = random.Random(seed)
     lives = TopicLives(chance)
     follower = Follower(TOPIC, snapshot=False, recover=True)
-    run = Told([], [], [], lives)
+    begins = chance.choice(("publish", "progress"))
+    run = Told([], [], [], lives, len(lives.all) if begins == "progress" else None)
     request: Any = None  # under way
     for number in range(steps):
-        step = chance.choices(list(STEPS), list(STEPS.values()))[0] if number else "publish"
+        step = chance.choices(list(STEPS), list(STEPS.values()))[0] if number else begins
         if step in ("restart", "forget", "drop"):
             _ = lives.publish() if step == "drop" else getattr(lives, step)()
             continue

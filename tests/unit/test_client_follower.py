@@ -10,7 +10,7 @@ from tickplant import wire
 from tickplant.client import follower as follower_module
 from tickplant.client.follower import Follower
 from tickplant.client.topic_message import decimals
-from tickplant.client.topic_patterns import Pattern, filters
+from tickplant.client.topic_patterns import Pattern, filters, nearest
 from tickplant.records.layouts import BBO, NO_PRICE, UNKNOWN, Schema
 
 # ---------------------------------------------------------------------------------------------------- events
@@ -137,6 +137,23 @@ def test_records_between_joining_and_the_first_message_are_recovered() -> None:
     follower.on_progress(EPOCH, info(100))
     live(follower, 103)
     assert follower.take_request() == wire.GetRange("binance.X.trade", EPOCH, 100, 102)
+
+
+def test_without_recovery_what_came_between_joining_and_the_first_message_is_lost() -> None:
+    follower = events(recover=False)
+    follower.on_progress(EPOCH, info(100))
+    assert given(live(follower, 103)) == [("lost", 100, 3), ("live", 103, 1)]
+
+
+@pytest.mark.parametrize("heard_of", ["message", "progress"])
+def test_a_life_of_the_engine_that_ends_before_its_first_message_is_a_loss(heard_of: str) -> None:
+    follower = events()
+    follower.on_progress(EPOCH, info(100))
+    if heard_of == "progress":
+        assert given(follower.on_progress(EPOCH + 1, info(2))) == [("lost", 100, UNKNOWN)]
+    else:
+        assert given(live(follower, 2, epoch=EPOCH + 1)) == [("lost", 100, UNKNOWN)]
+    assert follower.take_request() == wire.GetRange("binance.X.trade", EPOCH + 1, 0, 1)
 
 
 def test_messages_that_were_under_way_when_its_user_joined_are_given() -> None:
@@ -322,6 +339,28 @@ def test_a_pattern_is_a_topic_its_beginning_or_has_stars(
     assert made.prefix == prefix
     assert all(made.matches(topic) and topic.encode().startswith(prefix) for topic in wanted)
     assert not any(made.matches(topic) for topic in unwanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("binance.BTCUSD.trade", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binance.btcusdt.trade", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binanace.BTCUSD.trades", ["binance.BTCUSDT.trade", "binance.ETHUSDT.trade"]),
+        ("binance.BTCUSDT.liquidation", ["binance.BTCUSDT.bar_1s", "binance.BTCUSDT.book", "binance.BTCUSDT.trade"]),
+        ("binance.BTCUSD", ["binance.BTCUSDT", "binance.ETHUSDT"]),
+        ("binance.*.trades", ["binance.*.trade"]),
+        ("*.trades", ["*.*.trade"]),
+        ("coinbase.BTCUSD.trade", ["binance.BTCUSDT.trade", "kraken.BTC/USD.trade", "binance.ETHUSDT.trade"]),
+        ("kraken.BRK.A.trade", ["kraken.BRK.B.trade"]),
+        ("nowhere", []),
+        ("*", []),
+    ],
+)
+def test_the_nearest_topics_of_one_that_there_is_not(wanted: str, expected: list[str]) -> None:
+    topics = [f"binance.{symbol}.{name}" for symbol in ("BTCUSDT", "ETHUSDT") for name in ("trade", "book", "bar_1s")]
+    assert nearest(wanted, [*topics, "kraken.BTC/USD.trade", "kraken.BRK.B.trade"]) == expected
+    assert nearest(wanted, []) == []
 
 
 def test_no_price_is_none_in_text() -> None:

@@ -50,7 +50,8 @@ def runs() -> list[Told]:
 def test_every_record_is_given_once_and_in_order_or_a_loss_is_said_where_it_would_stand(runs: list[Told]) -> None:
     for seed, run in enumerate(runs):
         places = {made: place for place, made in enumerate(run.lives.all)}
-        before = None  # place of the record that was given last; None where a loss was said since
+        # Place of the record that was given last, or stands before where it joined; None where a loss was said since.
+        before = None if run.joined is None else run.joined - 1
         seen: set[Made] = set()
         for message in (message for messages in run.given for message in messages):
             if message.kind == "lost":
@@ -99,3 +100,5 @@ def test_all_that_can_happen_happens_here(runs: list[Told]) -> None:
     assert told == {"message", "progress", "reply", "timeout"}
     recovered = [m for run in runs for messages in run.given for m in messages if m.kind == "recovered"]
     assert sum(not message.publish_ns for message in recovered) > 50, "from the store"
+    firsts = {(run.joined is None, next((m.kind for messages in run.given for m in messages), "")) for run in runs}
+    assert firsts >= {(True, "live"), (False, "live"), (False, "recovered"), (False, "lost")}

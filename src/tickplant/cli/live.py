@@ -30,6 +30,7 @@ from tickplant.client.book_request import Book, fetch_book
 from tickplant.client.request_line import RequestLine
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.client.topic_message import Message, decimals
+from tickplant.client.topic_patterns import nearest
 from tickplant.derive.registry import may_be_channel
 from tickplant.errors import StoreError, SubscribeError
 from tickplant.records.flag_names import flag_names
@@ -79,6 +80,7 @@ def tail(
     with waiting(f"{address}: waiting for the engine's answer"):
         attached = subscribe(*topics, address=address, snapshot=snapshot, timeout=timeout)
     with attached as messages:
+        messages.warns_of_absent = False  # here that is said at once
         _check_topics(messages, topics, live_address(address, file), timeout)
         for message in messages:
             if message.kind == "lost":
@@ -110,18 +112,23 @@ def _check_topics(messages: Subscription, topics: Iterable[str], address: str, t
                 f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
                 f"beginning of one; channels are {channels}"
             )
-        there = _channels_of(f"{parts[0]}.{symbol}.", address, timeout_s) if symbol and "*" not in wanted else ""
+        prefix = f"{parts[0]}.{symbol}." if symbol and "*" not in wanted else ""
+        there = _what_there_is(wanted, prefix, address, timeout_s)
         say(f"{wanted}: there is no such topic yet; waiting for its first record{there}", err=True)
 
 
-def _channels_of(prefix: str, address: str, timeout_s: float) -> str:
-    """What there is of a symbol, for whoever asks for something else of it. Raises SubscribeError."""
+def _what_there_is(wanted: str, prefix: str, address: str, timeout_s: float) -> str:
+    """What there is of the symbol, whose topics begin so, or else the nearest topics. Raises SubscribeError."""
     line = RequestLine(address, beside(address))
     try:
-        channels = [topic.removeprefix(prefix) for topic in line.topics(prefix, timeout_s)]
+        topics = line.topics("", timeout_s)
     finally:
         line.close()
-    return f"; of {prefix[:-1]} there is {', '.join(channels)}" if channels else ""
+    channels = [topic.removeprefix(prefix) for topic in topics if topic.startswith(prefix)] if prefix else []
+    if channels:
+        return f"; of {prefix[:-1]} there is {', '.join(channels)}"
+    near = nearest(wanted, topics)
+    return f"; the nearest: {', '.join(near)}" if near else ""
 
 
 def rows(message: Message) -> Iterator[dict[str, object]]:

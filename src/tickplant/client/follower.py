@@ -1,4 +1,4 @@
-"""How a subscriber follows one topic: joining, holes, restarts. No sockets, no clocks.
+"""How a subscriber follows one topic: joining, holes, restarts. No sockets, no clocks. The rules: docs/wire.md.
 
 A `Follower` takes the messages of one topic as they arrive and the replies to its requests, and gives what its user
 is to see. It has at most one request under way and holds live messages back meanwhile, so that what it gives is in
@@ -51,7 +51,7 @@ class Follower:
 
     Args:
         topic: its name.
-        snapshot: begin a state with a snapshot, see `SNAPSHOT_CHANNELS`.
+        snapshot: begin a state with a snapshot, see `SNAPSHOT_CHANNELS`; the rest begins as `on_progress` says.
         recover: ask for what was missed; without it, it is lost at once.
         from_start: the topic did not exist when its user came, so that all of it is wanted.
         since: epoch and topic sequence from which on its user wants what there is.
@@ -81,7 +81,7 @@ class Follower:
         self._paused = False  # the request under way is sent again when the engine has something of the topic
         self._anchor = Anchor()
         self._entering = -1  # epoch to go on with, when what was missed before it is here
-        self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user came
+        self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user joined
         self._promised = 0  # how far the engine said that the topic was
         self._backlog: deque[tuple[Header, bytes]] = deque()
         self._backlog_bytes = 0
@@ -113,7 +113,7 @@ class Follower:
         return out
 
     def on_progress(self, epoch: int, info: TopicInfo) -> list[Message]:
-        """The engine was asked how far the topic is. What it had said the time before must have arrived by now."""
+        """The engine was asked how far the topic is: there its user joins. What the time before said must be here."""
         out: list[Message] = []
         self._like = self._like or info
         promised, self._promised = self._promised, info.next_seq
@@ -121,14 +121,15 @@ class Follower:
             self._paused, self._unsent = False, True
         if self.waiting is not None or epoch < self.epoch:
             return out
+        self._stand_at_floor(epoch)
         if self.epoch < 0:
             if self._from_start:
                 self._begin(epoch, 0, out)
             elif self._snapshot:
                 self._ask_for_snapshot()
-            elif self._floor is None or self._floor[0] != epoch:
+            elif self._floor is None:
                 self._floor = epoch, info.next_seq
-            elif promised > self._floor[1]:
+            elif self._floor[0] == epoch and promised > self._floor[1]:
                 self.epoch, self.expected = self._floor
                 self._miss(promised, out)
         elif epoch > self.epoch and self._bridges():
@@ -136,8 +137,7 @@ class Follower:
                 self._ask_where_it_begins(epoch)
         elif epoch > self.epoch:
             self._begin(epoch, info.next_seq, out)
-            if self.waiting is None:
-                self._miss(info.next_seq, out)
+            self._miss(info.next_seq, out)
         elif promised > self.expected:
             self._miss(promised, out)
         return out
@@ -171,12 +171,12 @@ class Follower:
         """A message whose turn it is: give it, or find that something is missing before it."""
         if header.epoch < self.epoch:
             return  # of a former life of the engine
+        self._stand_at_floor(header.epoch)
         if header.epoch > self.epoch and self._bridges():
             self._ask_where_it_begins(header.epoch)
         elif header.epoch > self.epoch:
             self._begin(header.epoch, header.first_seq, out)
-        if self.waiting is None and header.first_seq > self.expected:
-            self._miss(header.first_seq, out)
+        self._miss(header.first_seq, out)
         if self.waiting is None:
             self._give(header, payload, "live", out)
         else:
@@ -189,11 +189,8 @@ class Follower:
         if end <= self.expected:
             return
         known = max(0, self.expected - header.first_seq)
-        out.append(
-            self._message(
-                kind, header, payload[known * header.record_bytes :], header.first_seq + known, header.publish_ns
-            )
-        )
+        new = payload[known * header.record_bytes :]
+        out.append(self._message(kind, header, new, header.first_seq + known, header.publish_ns))
         self.expected = end
         self._anchor.move(header, payload)
 
@@ -216,6 +213,11 @@ class Follower:
             joined = self._floor[1] if self._floor and self._floor[0] == epoch else first_seq
             self.expected = min(joined, first_seq)
 
+    def _stand_at_floor(self, epoch: int) -> None:
+        """Where its user joined a life of the engine that ended before a record came, something may be missing."""
+        if self.epoch < 0 and self._floor is not None and self._floor[0] < epoch:
+            self.epoch, self.expected = self._floor
+
     def _follow(self, epoch: int) -> None:
         self.epoch = epoch
         self.expected = 0
@@ -231,8 +233,8 @@ class Follower:
             self._begin(self._entering, first, out)
 
     def _miss(self, until: int, out: list[Message]) -> None:
-        """Records from `expected` to just before `until` did not come."""
-        if until <= self.expected:
+        """Records from `expected` to just before `until` did not come, unless a request under way brings them."""
+        if until <= self.expected or self.waiting is not None:
             return
         if self._recover:
             self._ask(GetRange(self.topic, self.epoch, self.expected, until - 1))
@@ -369,8 +371,7 @@ class Follower:
         like = self._like = like or self._like
         if like is None:
             raise ValueError(f"{self.topic}: nothing is known of it yet")
-        schema = _SCHEMAS.get(like.schema)
-        if schema is None:
+        if (schema := _SCHEMAS.get(like.schema)) is None:
             raise ValueError(f"record schema {like.schema} of {self.topic} is unknown to this version of tickplant")
         return Message(
             kind=kind,

@@ -6,6 +6,8 @@ by topic, in `follower`. It needs no thread: everything happens while its user i
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import deque
 from types import TracebackType
@@ -17,8 +19,9 @@ import zmq
 from tickplant.client.follower import Follower
 from tickplant.client.request_line import CONNECT_TIMEOUT_S, RequestLine, connect
 from tickplant.client.topic_message import Message
-from tickplant.client.topic_patterns import Pattern, filters
+from tickplant.client.topic_patterns import Pattern, filters, nearest
 from tickplant.errors import SubscribeError
+from tickplant.printable import printable
 from tickplant.runtime.config import DEFAULT_PUBLISH, beside
 from tickplant.wire import GetSnapshot, GetTopics, Reply, Topics, unpack_header
 
@@ -30,6 +33,11 @@ CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
 """How often the engine is asked how far its topics are, when nothing arrives and when something does: otherwise nobody
 would notice that the last message of a topic was lost."""
+
+ABSENT_S: Final = 10.0
+"""A topic that the engine does not have by then is named in the log: perhaps it is mistyped, perhaps yet to come."""
+
+_log: Final = logging.getLogger("tickplant")
 
 _MESSAGES_PER_TURN: Final = 256
 
@@ -48,9 +56,13 @@ def subscribe(
 ) -> Subscription:
     """Attach to a running plant or replay. Use the result in `with`, and iterate over it.
 
+    The stream begins no later than when this returns: what the engine publishes from then on comes, or is reported as
+    lost, even where the engine hears of the subscription later.
+
     Args:
         topics: `venue.SYMBOL.channel`; or the beginning of one, up to a dot, which means everything below it, such as
-            `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything.
+            `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything. What
+            there is not is waited for, see `Subscription`.
         address: where the engine publishes.
         requests: where it answers requests; by default beside `address`, at the next port.
         snapshot: begin a book, quote or bbo with its present state (not where its very first record comes live).
@@ -77,6 +89,9 @@ class Subscription:
     """An iterator over `Message`s; made by `subscribe`. Not for use by several threads.
 
     Iteration never ends by itself: a plant that goes away may come back, and is then followed again.
+
+    A topic that the engine does not have after 10 s is waited for, and named in a warning of the logger `tickplant`,
+    with the nearest that there are: once, and only where the engine has any. Not where `warns_of_absent` is false.
     """
 
     def __init__(
@@ -93,6 +108,8 @@ class Subscription:
         self.address = address
         self.lost_records = 0  # known to be lost
         self.recovered_records = 0
+        self.warns_of_absent = True
+        self._topics = topics
         self._patterns = [Pattern(text) for text in topics]
         self._snapshot = snapshot
         self._recover = recover
@@ -103,6 +120,7 @@ class Subscription:
         self._to_ask: dict[Follower, None] = {}  # those whose turn to ask has not come, in order
         self._last_id = 0
         self._check_id = 0
+        self._names_id = 0
         self._listed = False  # a topic that the first list does not hold begins after it, and is wanted from 0 on
         self._line = RequestLine(address, requests)
         try:
@@ -124,6 +142,7 @@ class Subscription:
             self.close()
             raise
         self._checked_s = self._heard_s = time.monotonic()
+        self._names_due_s = self._checked_s + ABSENT_S
 
     def existing(self, wanted: str) -> list[str]:
         """Topics that the engine has by now, as far as this subscription has heard, that a topic or pattern means."""
@@ -206,6 +225,12 @@ class Subscription:
             self._checked_s = now_s
             self._check_id = self._next_id()
             self._line.send(GetTopics(self._check_id, self._common_prefix()))
+        if now_s > self._names_due_s:
+            self._names_due_s = math.inf
+            if self.warns_of_absent and not all(map(self.existing, self._topics)):
+                self._names_due_s = now_s + ABSENT_S  # the request may be lost, and the engine may have nothing yet
+                self._names_id = self._next_id()
+                self._line.send(GetTopics(self._names_id))
 
     def _read_stream(self) -> None:
         for _ in range(_MESSAGES_PER_TURN):
@@ -226,6 +251,9 @@ class Subscription:
         if isinstance(reply, Topics):
             if reply.id == self._check_id:
                 self._on_topics(reply)
+            elif reply.id == self._names_id and reply.topics:
+                self._names_due_s = math.inf
+                self._warn_of_absent([info.topic for info in reply.topics])
             return
         follower, _ = self._asked.pop(reply.id, (None, 0.0))
         if follower is not None:
@@ -238,6 +266,14 @@ class Subscription:
             if follower is not None:
                 self._ready += follower.on_progress(reply.epoch, info)
                 self._pass_on_request(follower)
+
+    def _warn_of_absent(self, names: list[str]) -> None:
+        """Name each wanted topic that is not among those that the engine has."""
+        for wanted, pattern in zip(self._topics, self._patterns, strict=True):
+            if not any(map(pattern.matches, names)):
+                alike = f"the nearest: {', '.join(near)}" if (near := nearest(wanted, names)) else "none is like it"
+                text = printable(f"{wanted}: the engine at {self.address} has no such topic; {alike}")
+                _log.warning("%s; waiting for its first record", text)
 
     def _follower(self, topic: str) -> Follower | None:
         if topic not in self._followers:

@@ -1,10 +1,13 @@
-"""Which topics a subscriber wants, and what ZeroMQ filters by for that."""
+"""Which topics a subscriber wants, what ZeroMQ filters by for that, and which names are like one that there is not."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from tickplant.wire import split_topic
 
 _FILTER_BYTES: Final = 128
 _FILTERS: Final = 500
@@ -39,3 +42,28 @@ def filters(patterns: Sequence[Pattern]) -> list[bytes]:
         if len(kept) <= _FILTERS:
             return kept
     raise AssertionError("one filter is never too many")
+
+
+def nearest(wanted: str, topics: Iterable[str], count: int = 3) -> list[str]:
+    """Names like one that a user wants and that is not among the topics, nearest first; none where none is like it.
+
+    Of a beginning such as `binance.BTCUSD` they are beginnings. Venue, symbol and channel are compared one by one,
+    whatever their case: an engine may have ten thousand topics.
+    """
+    venue, *rest = wanted.split(".")
+    symbol = ".".join(rest[:-1]) or ("*" if venue == "*" else "")  # *.trade: of any symbol
+    parts = [part for part in (venue, symbol, *rest[-1:]) if part]
+    rows = [split_topic(topic)[: len(parts)] for topic in topics]
+    found = {tuple("*" if part == "*" else name for part, name in zip(parts, row, strict=True)): 0 for row in rows}
+    alike = False
+    for place, part in enumerate(parts):
+        names = {row[place].casefold() for row in found}
+        close = difflib.get_close_matches(part.casefold(), names, count)
+        alike = alike or bool(close and part != "*")
+        if close:
+            found = {
+                row: rank + close.index(row[place].casefold())
+                for row, rank in found.items()
+                if row[place].casefold() in close
+            }
+    return [".".join(row) for row in sorted(found, key=lambda row: (found[row], row))[:count]] if alike else []

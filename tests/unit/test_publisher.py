@@ -15,7 +15,6 @@ from tickplant.books.level_books import Books
 from tickplant.derive.derivation import Settings
 from tickplant.derive.registry import channels_of
 from tickplant.engine import publisher as publisher_module
-from tickplant.engine.client_sockets import check_exposed
 from tickplant.engine.message_memory import Begin
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
@@ -25,6 +24,7 @@ from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, TICK, Flag, Kind, Schema, Side, StatusCode
+from tickplant.runtime.client_sockets import check_exposed
 from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.job_specs import EngineSpec, Past, Plant
 

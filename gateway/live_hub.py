@@ -14,6 +14,7 @@ from tickplant.gateway.event_text import Event, records_event, snapshot_event
 from tickplant.gateway.latencies import Deliveries
 from tickplant.gateway.shared_stream import SharedStream
 from tickplant.gateway.stream_cursor import Position
+from tickplant.runtime.standstill import Standstill
 from tickplant.wire import GetSnapshot, Refused, Reply, Snapshot, TopicInfo, make_topic
 
 LIST_S: Final = 1.0
@@ -36,6 +37,7 @@ class LiveHub:
         self.deliveries = Deliveries()
         self.now_s = asyncio.get_running_loop().time
         self._sweeping: asyncio.TimerHandle | None = None  # while there are streams
+        self._standstill = Standstill(2 * SWEEP_S)
         self._grown: dict[str, tuple[int, float]] = {}  # by topic: how far it was, and when that was seen
         self._unsent: dict[str, list[OnSnapshot]] = {}  # by topic: who waits for a snapshot that is not asked for yet
         self._listed_s = float("-inf")
@@ -128,6 +130,7 @@ class LiveHub:
                         stream.add_topic(link, name, follower.position)
             self._listed_s = float("-inf")
             if self._sweeping is None:
+                self._standstill.look()  # nobody has swept for a while
                 self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         stream.opening += 1
         try:
@@ -152,9 +155,10 @@ class LiveHub:
     def _sweep(self) -> None:
         """Look after clients that take nothing, or hear nothing."""
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.streams else None
+        stood_s = self._standstill.look()
         for stream in list(self.streams.values()):
             for member in list(stream.members):
-                member.sweep(self.now_s())
+                member.sweep(self.now_s(), stood_s)
 
     def snapshot(self, link: EngineLink, topic: str, answered: OnSnapshot) -> None:
         """Have the state of a topic, asked for from now on: one request serves all who ask before it is sent."""

@@ -156,8 +156,12 @@ class Member:
         """The client has taken what was given last."""
         self._taken_s = float("inf")
 
-    def sweep(self, now_s: float) -> None:
-        """Once a second: cut a client off that takes nothing, and let one that hears nothing know that all is well."""
+    def sweep(self, now_s: float, stood_s: float) -> None:
+        """Once a second: cut a client off that takes nothing, and let one that hears nothing know that all is well.
+
+        What the gateway itself has stood still since the last call does not count against the client.
+        """
+        self._taken_s += stood_s
         if now_s - self._taken_s > self._stalled_s:
             self._taken_s = float("inf")
             self.stalled = True

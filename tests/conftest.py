@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +16,10 @@ from compile_kernels import compile_kernels
 from hypothesis import HealthCheck, settings
 from plant_process import wait_for
 from remains import NOTHING, Remains, Watch
+
+# A shell has its background jobs ignore Ctrl-C, and all that they start would; what tests start is to hear of it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine takes its time over an example and what makes it, which is no fault of what is tested.
 settings.register_profile("tickplant", deadline=None, suppress_health_check=[HealthCheck.too_slow])

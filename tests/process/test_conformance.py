@@ -119,11 +119,10 @@ def run(sample: VenueSample, folder: Path, seconds: float) -> FeedProcess:
     """A feed and its venue in trouble, then the books compared; returns the feed, stopped and closed."""
     market: dict[str, Any] = {"venue": sample.venue, "symbols": [*sample.symbols, sample.further]}
     market |= {"messages_per_s": 300.0, "depth_levels": 50}
-    patience = {"stall_s": 5.0, "reconnect_cap_s": 0.3}
     with sim_process(**market) as sim:
         source = Live(ws_url=sim.ws_url + sample.ws_path, rest_url=sim.rest_url)
         config = {"venue": sample.venue, "symbols": sample.symbols, "capture": True, "channels": sample.channels}
-        config |= patience | ({"credentials": "venue"} if sample.secrets else {})
+        config |= {"reconnect_cap_s": 0.3} | ({"credentials": "venue"} if sample.secrets else {})
         with feed_process(folder, source, environment=credential(sample, folder), **config) as feed:
             books = Books(feed, sample)
             feed.wait_for("live books", books.are_live)

@@ -275,7 +275,7 @@ def test_the_service_answers_whoever_asks_and_ends_when_nobody_does(tmp_path: Pa
             name="history",
             plant=Plant(str(tmp_path), str(tmp_path), addresses[0], heartbeat_s=0.1),
             address=addresses[1],
-            idle_s=1.0,
+            idle_s=8.0,  # long enough for the first question to come where a process stands still
             writer_s=90.0,
         )
         process = start_child("tickplant.store.history_service", spec)

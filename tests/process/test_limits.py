@@ -37,7 +37,7 @@ LIMITS = {
     "replies_mib": 16,
     "backlog_mib": 4,
     "unread_s": 1.0,
-    "handshake_s": 4.0,
+    "handshake_s": 15.0,
     "recovery_mib": 16,
 }
 
@@ -155,9 +155,16 @@ def greeted(port: int, kind: bytes) -> socket.socket:
 
 
 def pour(link: socket.socket, data: bytes) -> bool:
-    """Send as much of this as goes at once; False where the connection is over."""
+    """Send as much of this as goes at once; False where the connection is over.
+
+    A client that was cut off may learn so from its receiving side alone, while nobody takes what it has sent.
+    """
+    link.setblocking(False)  # with a timeout, Python would wait that long for room
     try:
-        link.send(data, socket.MSG_DONTWAIT)
+        with contextlib.suppress(BlockingIOError):
+            if not link.recv(65_536):
+                return False
+        link.send(data)
     except BlockingIOError:
         return True
     except OSError:

@@ -132,7 +132,7 @@ def test_the_time_machine_plays_at_the_speed_chosen(
     at, now = clocks(shown)[::-1]
     assert at - start <= speed * (now - began)
     if speed > 1:
-        assert at - start > 2 * (now - began), "no faster than it was"
+        assert at - start > now - began, "no faster than it was"
     shown.keyboard.press("Space")
     shown.wait_for_selector("#freshness:has-text('as it was')")
     running.assert_stored(shown, at_rest(shown))

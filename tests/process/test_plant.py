@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -224,3 +225,26 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         again = tickplant("stop", "-c", running.file)
         assert again.returncode == 1
         assert "no plant is up" in again.stderr
+
+
+@pytest.mark.long
+def test_a_plant_that_stood_still_blames_none_of_its_processes(tmp_path: Path) -> None:
+    hang_s = 15.0
+    with plant(tmp_path, DEMO.replace("[plant]\n", f"[plant]\nhang_s = {hang_s}\n")) as running:
+        wait_for("ticks", lambda: running.process_named("binance")["counters"].get("ticks", 0) > 300)
+        before = {process["name"]: process["pid"] for process in running.status()["processes"]}
+        everybody = [running.process.pid, *before.values()]
+        log = running.data_dir / "log" / "plant.log"
+        try:
+            for pid in reversed(everybody):
+                os.kill(pid, signal.SIGSTOP)
+            stopped_s = time.monotonic()
+            wait_for("too long a silence", lambda: time.monotonic() > stopped_s + hang_s + 3)
+            os.kill(running.process.pid, signal.SIGCONT)  # its children have said nothing yet
+            wait_for("it to notice", lambda: "the supervisor stood still for " in log.read_text())
+        finally:
+            for pid in everybody:
+                os.kill(pid, signal.SIGCONT)
+        wait_for("reports", lambda: running.status()["healthy"])
+        assert {process["name"]: process["pid"] for process in running.status()["processes"]} == before
+        assert running.stop() == 0

@@ -102,7 +102,7 @@ def test_a_cut_is_announced_and_then_comes(sim: SimProcess) -> None:
 
 
 def test_a_frame_that_is_too_large_says_so_in_its_header(sim: SimProcess) -> None:
-    with connect(sim.ws_url + "/ws/btcusdt@trade", max_size=1 << 20, proxy=None) as ws:
+    with connect(sim.ws_url + "/ws/btcusdt@trade", max_size=1 << 20, proxy=None, open_timeout=DEADLINE_S) as ws:
         sim.fault("oversize")
         assert closed(ws)[0] == 1009
 
@@ -192,10 +192,11 @@ def test_a_stale_snapshot_is_the_book_of_an_earlier_moment(sim: SimProcess) -> N
 
 def test_a_mistaken_fault_is_refused_in_a_sentence(sim: SimProcess) -> None:
     for body, words in (({"fault": "none"}, "this is no fault"), ({"fault": "drop", "count": -1}, "at `$.count`")):
-        answer = httpx.post(sim.rest_url + "/sim/fault", json=body, trust_env=False)
+        answer = httpx.post(sim.rest_url + "/sim/fault", json=body, timeout=DEADLINE_S, trust_env=False)
         assert answer.status_code == 400
         assert words in answer.json()["error"]
-    assert httpx.post(sim.rest_url + "/sim/nothing", content=b"{}", trust_env=False).status_code == 404
+    elsewhere = httpx.post(sim.rest_url + "/sim/nothing", content=b"{}", timeout=DEADLINE_S, trust_env=False)
+    assert elsewhere.status_code == 404
 
 
 @pytest.mark.long

@@ -149,7 +149,7 @@ def test_a_client_sees_the_recording_as_it_was_the_snapshot_at_its_place(
     tmp_path: Path, venue: str, speed: float | str
 ) -> None:
     recorded = record(tmp_path / "r.gz", venue)
-    with sim_process(venue=venue, recording=str(tmp_path / "r.gz"), speed=speed) as sim:
+    with sim_process(venue=venue, recording=str(tmp_path / "r.gz"), speed=speed, hold_s=DEADLINE_S) as sim:
         play_through(sim, venue, recorded)
         # Who asks later gets the book as it is at the end.
         later = sim.get(f"{REST[venue]}/depth?symbol=BTCUSDT&limit=1000").json()
@@ -228,7 +228,7 @@ def test_play_does_not_hold_where_nobody_follows_the_book(tmp_path: Path) -> Non
 
 def test_a_request_for_the_book_before_its_line_waits_for_it(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     recorded = record(tmp_path / "r.gz", "binance")
-    with sim_process(recording=str(tmp_path / "r.gz"), speed="max") as sim:
+    with sim_process(recording=str(tmp_path / "r.gz"), speed="max", hold_s=DEADLINE_S) as sim:
         answer: Future[httpx.Response] = pool.submit(sim.get, "/api/v3/depth?symbol=BTCUSDT&limit=5")
         with open_ws(sim, f"/stream?streams={ALL}") as ws:
             client = Client(ws, len(recorded) - 1)
@@ -266,5 +266,5 @@ def test_a_recording_s_instruments_have_eight_decimals_and_its_past_trades_are_s
 def test_a_real_recording_is_played_whole(name: str, venue: str) -> None:
     with gzip.open(DATA / name) as file:
         recorded = [line.rstrip(b"\n").partition(b" ")[2] for line in file]
-    with sim_process(venue=venue, recording=str(DATA / name), speed="max") as sim:
+    with sim_process(venue=venue, recording=str(DATA / name), speed="max", hold_s=DEADLINE_S) as sim:
         play_through(sim, venue, recorded)

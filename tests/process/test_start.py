@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("unmeasured")]
 
 SECRET = "Zk7-that-nobody-may-see-9"
 KEYED = DEMO.replace("[feeds.binance]\n", '[feeds.binance]\ncredentials = "venue"\ncapture = true\n').replace(
-    "[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nhang_s = 3.0\n"
+    "[plant]\n", "[plant]\nrestart_backoff_s = 0.1\nhang_s = 15.0\n"
 )
 CHILDREN = ("market", "writer", "engine", "binance")
 

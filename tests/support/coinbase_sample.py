@@ -24,10 +24,10 @@ def _coinbase_levels(frame: bytes) -> Levels:
 
 
 def _first_frame(sim: SimProcess, request: dict[str, Any], mark: bytes) -> bytes:
-    with connect(sim.ws_url + "/", compression=None, max_size=None, proxy=None, close_timeout=1) as ws:
+    with connect(sim.ws_url + "/", compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=90) as ws:
         ws.send(json.dumps({"type": "subscribe"} | request))
         while True:
-            frame = ws.recv(timeout=30.0, decode=False)
+            frame = ws.recv(timeout=90, decode=False)
             if mark in frame:
                 return frame
 

@@ -24,10 +24,12 @@ def _kraken_levels(frame: bytes) -> Levels:
 
 
 def _kraken_book(sim: SimProcess, symbol: str) -> bytes:
-    with connect(sim.ws_url + "/v2", compression=None, max_size=None, proxy=None, close_timeout=1) as ws:
+    with connect(
+        sim.ws_url + "/v2", compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=90
+    ) as ws:
         ws.send(json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": [symbol], "depth": 10}}))
         while True:
-            frame = ws.recv(timeout=30.0, decode=False)
+            frame = ws.recv(timeout=90, decode=False)
             if b'"snapshot","data"' in frame:
                 return frame
 

@@ -26,10 +26,12 @@ def _okx_levels(frame: bytes) -> Levels:
 
 
 def _okx_book(sim: SimProcess, symbol: str) -> bytes:
-    with connect(sim.ws_url + "/ws/v5/public", compression=None, max_size=None, proxy=None, close_timeout=1) as ws:
+    with connect(
+        sim.ws_url + "/ws/v5/public", compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=90
+    ) as ws:
         ws.send(json.dumps({"op": "subscribe", "args": [{"channel": "books", "instId": symbol}]}))
         while True:
-            frame = ws.recv(timeout=30.0, decode=False)
+            frame = ws.recv(timeout=90, decode=False)
             if b'"snapshot"' in frame:
                 return frame
 

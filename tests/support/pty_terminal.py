@@ -65,8 +65,9 @@ class Terminal:
         return bool(flags & termios.ICANON and flags & termios.ECHO)
 
     def end(self) -> int:
-        """Wait until the command has ended. Returns its exit code."""
+        """Wait until the command has ended, and read its last words. Returns its exit code."""
         wait_for("its end", lambda: (self.read(), self.process.poll() is not None)[1])
+        self.read()
         return self.process.wait(DEADLINE_S)
 
     def close(self) -> None:

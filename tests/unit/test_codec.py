@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import zstandard
 from made_records import make_records, make_ticks
 
 from tickplant.errors import DamageError, StoreError
@@ -22,6 +23,7 @@ from tickplant.writer.format.chunk_layout import (
     read_header,
 )
 from tickplant.writer.format.codec import ChunkDecoder, decode_chunk, encode_chunk
+from tickplant.writer.format.section_frames import THOROUGH_LEVEL, FrameMaker
 
 pytestmark = pytest.mark.kernels
 
@@ -142,14 +144,15 @@ def test_constants_and_counters_take_no_room() -> None:
     assert widths[ids["instrument"]] == widths[ids["seq"]] == 0  # a constant, a counter
 
 
+@pytest.mark.parametrize("level", [1, THOROUGH_LEVEL])
 @pytest.mark.parametrize("small_rows", [1, 500, 501])
 def test_columns_of_small_and_large_chunks_come_back_alone_and_together(
-    small_rows: int, monkeypatch: pytest.MonkeyPatch
+    small_rows: int, level: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sections, "SMALL_ROWS", small_rows)
     ticks = make_ticks(500)
     ticks["kind"][5], ticks["price"][5] = Kind.GAP, 7
-    chunk = encode_chunk(ticks, Schema.TICK, 0)
+    chunk = encode_chunk(ticks, Schema.TICK, 0, level=level)
     names = ticks.dtype.names or ()
     together = ChunkDecoder().columns(chunk)[0]
     assert tuple(together) == names
@@ -159,6 +162,43 @@ def test_columns_of_small_and_large_chunks_come_back_alone_and_together(
         assert np.array_equal(alone, ticks[name])
         assert np.array_equal(together[name], ticks[name])
     assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
+
+
+def test_planes_in_blocks_of_their_own_are_one_frame_and_smaller() -> None:
+    random = np.random.default_rng(1)
+    rows = sections.SMALL_ROWS
+    noise, steps = random.integers(0, 256, rows, np.uint8), random.choice(4, rows, p=[0.85, 0.05, 0.05, 0.05])
+    planes = noise.tobytes() + steps.astype(np.uint8).tobytes()
+    frames, plain = FrameMaker(THOROUGH_LEVEL), zstandard.ZstdDecompressor()
+    for behind in (b"", b"a row apart"):
+        made, whole = frames.frame_of_planes(planes + behind, 2, rows), frames.frame(planes + behind)
+        assert plain.decompress(made, allow_extra_data=False) == planes + behind
+        assert zstandard.frame_content_size(made) == len(planes + behind)
+        assert len(made) < 0.98 * len(whole)
+    assert plain.decompress(frames.frame_of_planes(planes, 1, 2 * rows)) == planes
+
+
+@pytest.mark.parametrize("sides", ["together", "apart"])
+def test_where_size_counts_prices_are_predicted_as_makes_them_smallest(
+    sides: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 2 * sections.SMALL_ROWS
+    random = np.random.default_rng(5)
+    ticks = np.zeros(rows, TICK)
+    ticks["kind"], ticks["side"], ticks["seq"] = Kind.LEVEL, 1 + np.arange(rows) % 2, np.arange(rows)
+    steps = random.integers(-3, 4, rows)
+    if sides == "together":
+        ticks["price"] = 10**9 + np.cumsum(steps)
+    else:
+        ticks["price"][::2], ticks["price"][1::2] = np.cumsum(steps[::2]), 10**9 + np.cumsum(steps[1::2])
+    chunk = encode_chunk(ticks, Schema.TICK, 0, level=THOROUGH_LEVEL)
+    assert decode_chunk(chunk)[0].tobytes() == ticks.tobytes()
+    lengths = []
+    for candidate in ((columns.STREAM, True), (columns.GROUP, True)):
+        monkeypatch.setitem(sections._CANDIDATES, "price", (candidate,))
+        monkeypatch.setattr(sections, "_ALSO", {})
+        lengths.append(len(encode_chunk(ticks, Schema.TICK, 0, level=THOROUGH_LEVEL)))
+    assert len(chunk) == min(lengths) < 0.95 * max(lengths), lengths
 
 
 @pytest.mark.parametrize("walk", [True, False])

@@ -17,6 +17,7 @@ from tickplant.records.layouts import DTYPES, TICK, Kind, Schema
 from tickplant.writer.format.chunk_layout import HEADER, VERSION
 from tickplant.writer.format.codec import decode_chunk, encode_chunk
 from tickplant.writer.format.columns import COLUMN_IDS, KEYS, STREAM_SHIFT
+from tickplant.writer.format.section_frames import THOROUGH_LEVEL
 from tickplant.writer.format.sections import BASE_FROM, SMALL_ROWS
 
 
@@ -93,10 +94,11 @@ def test_it_knows_the_type_of_every_column(schema: Schema) -> None:
     assert read_chunks.BASE_FROM == BASE_FROM
 
 
-def test_a_large_chunk_with_a_section_for_each_column_is_read() -> None:
+@pytest.mark.parametrize("level", [1, THOROUGH_LEVEL])
+def test_a_large_chunk_with_a_section_for_each_column_is_read(level: int) -> None:
     ticks = make_ticks(SMALL_ROWS)
     ticks["kind"][9] = Kind.STATUS
-    chunk, _ = read_chunks.decode_chunk(memoryview(encode_chunk(ticks, Schema.TICK, 1)))
+    chunk, _ = read_chunks.decode_chunk(memoryview(encode_chunk(ticks, Schema.TICK, 1, level=level)))
     for name, column in chunk.columns.items():
         assert np.array_equal(column, ticks[name]), name
 

@@ -31,10 +31,10 @@ def old_engine(address: str, replies: list[bytes]) -> Iterator[None]:
 
     def answer() -> None:
         for reply in replies:
-            assert router.poll(10_000)
+            assert router.poll(90_000)
             identity, _ = router.recv_multipart()
             router.send_multipart([identity, reply])
-        assert stream.poll(10_000)
+        assert stream.poll(90_000)
         stream.recv()
         (message,) = GOLDEN["messages"]
         stream.send_multipart(
@@ -69,7 +69,7 @@ def test_a_client_says_that_the_engine_which_it_hears_is_older(tmp_path: Path) -
         tickplant.subscribe("binance", address=address) as messages,
         pytest.raises(SubscribeError, match=r"wire version 1, .*: the engine is the older side"),
     ):
-        messages.receive(10.0)
+        messages.receive(90.0)
 
 
 @pytest.mark.parametrize("number", range(len(GOLDEN["requests"])))
@@ -82,9 +82,9 @@ def test_an_engine_answers_an_older_client_in_words_that_it_can_read(tmp_path: P
     try:
         dealer.connect(f"ipc://{tmp_path}/requests")
         dealer.send(request.encode())
-        assert router.socket.poll(10_000)
+        assert router.socket.poll(90_000)
         router.serve()
-        assert dealer.poll(10_000)
+        assert dealer.poll(90_000)
         answer = json.loads(dealer.recv())
     finally:
         dealer.close(0)

@@ -47,6 +47,7 @@ from tickplant.writer.format.columns import (
     narrowed,
 )
 from tickplant.writer.format.schema_layouts import LAYOUTS, SchemaLayout
+from tickplant.writer.format.section_frames import FrameMaker
 from tickplant.writer.format.sections import (
     SMALL_ROWS,
     Origins,
@@ -100,10 +101,10 @@ def encode_with_bounds(
     origins = Origins(int(columns["seq"][0]), int(columns["ts_recv"].min()))
     with np.errstate(over="ignore"):
         contexts = Contexts(schema, columns.get, rows, _OWN.scratch)
-        compressor = _OWN.compressor(level)
+        frames = _OWN.frames(level)
         for names in shared_sections(schema, rows):
             chosen = {name: columns[name] for name in names}
-            kind, count, data = encode_section(schema, chosen, contexts, origins, compressor)
+            kind, count, data = encode_section(schema, chosen, contexts, origins, frames)
             directory.append((ids[names[0]], kind, 0, count, len(data)))
             sections.append(data)
         firsts = contexts.firsts()
@@ -135,12 +136,12 @@ class _Own(threading.local):
 
     def __init__(self) -> None:
         self.scratch = Scratch()
-        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self._frames: dict[int, FrameMaker] = {}
 
-    def compressor(self, level: int) -> zstandard.ZstdCompressor:
-        if level not in self._compressors:
-            self._compressors = {level: zstandard.ZstdCompressor(level=level)}
-        return self._compressors[level]
+    def frames(self, level: int) -> FrameMaker:
+        if level not in self._frames:
+            self._frames = {level: FrameMaker(level)}
+        return self._frames[level]
 
 
 _OWN: Final = _Own()

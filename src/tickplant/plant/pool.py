@@ -19,6 +19,7 @@ from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.plant.switchboard import Switchboard
 from tickplant.runtime.redaction import redact
 from tickplant.runtime.signals import signals_as_fd
+from tickplant.runtime.standstill import Standstill
 
 AWAIT_S: Final = 0.2  # longest turn while ends are awaited
 
@@ -85,8 +86,10 @@ class Pool:
         """Until all of these have ended; one that takes longer than allowed is killed."""
         group = list(group)
         deadline_s = time.monotonic() + allowed_s
+        standstill = Standstill(2 * AWAIT_S)
         while any(child.alive for child in group):
             self.turn(AWAIT_S)
+            deadline_s += standstill.look()
             on_tick()
             now_s = time.monotonic()
             if any(child.state == "starting" and now_s < child.started_s + READY_TIMEOUT_S for child in group):
@@ -95,6 +98,14 @@ class Pool:
                 for child in group:
                     if child.alive:
                         self._kill(child, f"{child.name} did not finish in {allowed_s:g} s: killed")
+
+    def excuse(self, stood_s: float) -> None:
+        """The supervisor has stood still for so long: no child's silence of that time counts."""
+        if stood_s >= 1:
+            why = "the machine was paused or overloaded"
+            self.tell("warning", f"the supervisor stood still for {stood_s:.0f} s: {why}")
+        for child in self.children.values():
+            child.seen_s += stood_s
 
     def kill_hung(self, now_s: float) -> None:
         """End whoever has been silent for too long, fork server or child."""

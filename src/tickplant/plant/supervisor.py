@@ -34,6 +34,7 @@ from tickplant.plant.store_helpers import StoreHelpers
 from tickplant.plant.switchboard import LAST_WORDS
 from tickplant.runtime.control import Done, Status
 from tickplant.runtime.lineage import PR_SET_CHILD_SUBREAPER, prctl
+from tickplant.runtime.standstill import Standstill
 from tickplant.shm.view import RingView
 
 TICK_S: Final = 1.0
@@ -137,8 +138,10 @@ class Supervisor:
 
     def _supervise(self, on_tick: Callable[[], None], until: Callable[[], bool]) -> None:
         next_tick_s = 0.0
+        standstill = Standstill(2 * TICK_S)
         while not until():
             was_running = self.running
+            self._pool.excuse(standstill.look())
             self._advance()
             now_s = time.monotonic()
             if now_s >= next_tick_s or self.running != was_running:

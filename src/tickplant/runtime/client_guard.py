@@ -25,6 +25,7 @@ from typing import Final
 import zmq
 
 from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.standstill import Standstill
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
@@ -41,6 +42,7 @@ HEARTBEAT_BYTES_PER_S: Final = 16
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
 TRIM_S: Final = 5.0
+LOOK_S: Final = 2.0  # longest time between two sweeps
 """After a client was cut off, memory is given back to the system for so long, once a sweep."""
 
 _TCP_INFO_BYTES: Final = 136
@@ -138,6 +140,7 @@ class Guard:
         self._unserved = 0
         self._owed = 0  # at most
         self._last_cut_s = float("-inf")
+        self._standstill = Standstill(LOOK_S)
         self._told: Counter[str] = Counter()
         self._trimming: threading.Thread | None = None
         self._on_cut = on_cut
@@ -176,12 +179,13 @@ class Guard:
     def sweep(self) -> None:
         """What shows with time only. Call it about every second."""
         self.attend()
-        now_s = time.monotonic()
+        now_s, stood_s = time.monotonic(), self._standstill.look()
         for fd in list(self._clients):
             self._look(fd)
         self._owed = 0
         for fd, client in list(self._clients.items()):
             if client.handed:
+                client.moved_s += stood_s  # nobody is blamed for what the engine stood still
                 owed = self._ask(fd, client.owed)
                 self._owed += owed
                 if owed and now_s - client.moved_s > self._limits.unread_s:

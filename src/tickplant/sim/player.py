@@ -27,9 +27,7 @@ from tickplant.sim.spec import SimSpec
 
 SLICE_BYTES: Final = 128 << 10  # sent at once at full speed, before the clients' pace is looked at
 STEP_S: Final = 0.001  # frames due within this time go out together
-CLIENT_TIMEOUT_S: Final = 30.0  # a client that stops reading for so long is dropped
-CLOSE_TIMEOUT_S: Final = 5.0  # for a client to read the snapshot and close
-BARRIER_TIMEOUT_S: Final = 5.0
+CLIENT_TIMEOUT_S: Final = 30.0  # for a client to read on, else it is dropped; to read the snapshot and close
 
 
 class Player:
@@ -142,7 +140,7 @@ class Player:
                 waiting.set_result(Answer(200, snapshot.body, close=True))
                 answered = True
                 try:
-                    async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    async with asyncio.timeout(CLIENT_TIMEOUT_S):
                         await asker.until_closed()
                 except TimeoutError:
                     self._log.warning("the client keeps the snapshot's connection open", symbol=snapshot.symbol)
@@ -164,7 +162,7 @@ class Player:
         """Wait until every client has read all that was sent, and a little longer."""
         barriers = [asyncio.ensure_future(one.barrier()) for one in self._outlet.receivers.values()]
         if barriers:
-            _, late = await asyncio.wait(barriers, timeout=BARRIER_TIMEOUT_S)
+            _, late = await asyncio.wait(barriers, timeout=CLIENT_TIMEOUT_S)
             for barrier in late:
                 barrier.cancel()
         await asyncio.sleep(self._spec.quiet_s)

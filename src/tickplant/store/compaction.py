@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tickplant.errors import StoreError
 from tickplant.records.layouts import Schema
-from tickplant.runtime.config import RetentionConfig
+from tickplant.runtime.config import RetentionConfig, StoreConfig
 from tickplant.store.chunk_files import ChunkFiles, in_order, within
 from tickplant.store.daily_files import daily_dir, daily_root, superseded
 from tickplant.store.day_split import Part, Target, parts_of, targets
@@ -35,9 +35,6 @@ from tickplant.store.span_writer import NEW, OLD, SpanWriter, remove_folder, rem
 from tickplant.writer.format.codec import ChunkDecoder
 from tickplant.writer.index import Damage, index_path
 from tickplant.writer.journal import Files, journal_dir, make_folders, sync_path
-
-LEVEL: Final = 9
-"""Of zstd: a day is written once, and no one waits for it."""
 
 RESERVE_BYTES: Final = 64 << 20
 """So much of a disk, beside what a span may take, a compaction leaves to the plant."""
@@ -67,7 +64,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     open_days: bool = False  # also what is there of a day that is not over
     keep_journal_ns: int = 0  # a journal file stays for so long after it was written
-    level: int = LEVEL
+    level: int = StoreConfig().compact_level  # of zstd: a day is written once, and no one waits for it
     retention: tuple[RetentionConfig, ...] = ()  # rules, each applied once the days are compacted
 
 

@@ -21,7 +21,7 @@ IDLE_S: Final = 300.0
 GRACE_S: Final = 2.0
 """Answers may end for so long when the server is stopped."""
 _LOOKS: Final = 8
-"""How often in an idle time is looked."""
+"""How often in an idle time is looked. Looks are counted, not seconds: a server that stands still blames no client."""
 
 
 Address = tuple[str, str]
@@ -78,14 +78,14 @@ class Answers:
         self._ended.set()
         self._watch.join()
 
-    def _peers(self, idle_s: float) -> set[Address]:
-        """Those who have left something untaken for so long."""
+    def _idle(self) -> set[Address]:
+        """Those who have left something untaken for the whole idle time. Each call is a look."""
         with self._lock:
-            return {address_of(peer) for answer, peer in self._streaming.items() if answer.waits_s >= idle_s}
+            return {address_of(peer) for answer, peer in self._streaming.items() if answer.looks() >= _LOOKS}
 
     def _look(self) -> None:
         while not self._ended.wait(self._idle_s / _LOOKS):
-            if peers := self._peers(self._idle_s):
+            if peers := self._idle():
                 self.cut_off += cut_off(lambda _, peer: peer in peers)
 
 
@@ -93,20 +93,25 @@ class Answer:
     """One that streams."""
 
     def __init__(self) -> None:
-        self._since_s: float | None = None  # when the client was given something that it has not taken
+        self._batches = 0
+        self._untaken = 0  # number of the batch that the client was given and has not taken; 0: the next one is made
+        self._seen = 0  # the same at the last look
+        self._looks = 0
 
-    @property
-    def waits_s(self) -> float:
-        """How long the client has left something untaken; 0 while the next batch is made."""
-        since_s = self._since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
+    def looks(self) -> int:
+        """Look: how many looks in a row before this one have seen the same batch untaken."""
+        untaken = self._untaken
+        self._looks = self._looks + 1 if untaken and untaken == self._seen else 0
+        self._seen = untaken
+        return self._looks
 
     @contextlib.contextmanager
     def handed_over(self) -> Iterator[None]:
         """While a batch is the transport's."""
-        self._since_s = time.monotonic()
+        self._batches += 1
+        self._untaken = self._batches
         yield
-        self._since_s = None
+        self._untaken = 0
 
 
 def cut_off(which: Callable[[Address, Address], bool]) -> int:

@@ -104,7 +104,7 @@ class Removal:
         *,
         files: Files,
         beat: Callable[[], None] = lambda: None,
-        level: int = 9,
+        level: int,
     ) -> None:
         self._data_dir = data_dir
         self._producers = producers

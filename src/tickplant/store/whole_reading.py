@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tickplant.errors import StoreError
 from tickplant.records.layouts import DTYPES
 from tickplant.records.merge import Columns, join_columns
+from tickplant.store.answer_memory import ANSWERS
 from tickplant.store.chunk_files import ChunkFiles, own_decoder, selected_rows
 from tickplant.store.segment_index import is_gone
 from tickplant.store.segments import Chunk, Range, Stretch
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _FEW: Final = 3
 """So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
-_LARGE_PAGE: Final = 1 << 21  # bytes
 PART_ROWS: Final = 1 << 15
 PARTS_A_WORKER: Final = 4
 """Fewer are decoded sooner than a thread is begun."""
@@ -64,19 +64,6 @@ def read_whole(
         raise
 
 
-def _room(rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A new array in whole large pages, where these are left to programs: numpy asks for them, but begins anywhere.
-
-    What is left over at both ends would come in pages of 4 KiB, each a page fault, a hundred times as many.
-    """
-    size = rows * dtype.itemsize
-    if size < _LARGE_PAGE // 2:
-        return np.empty(rows, dtype)
-    memory = np.empty((size // _LARGE_PAGE + 3) * _LARGE_PAGE, np.uint8)  # from 4 MiB on numpy asks
-    begin = -memory.ctypes.data % _LARGE_PAGE
-    return memory[begin : begin + size].view(dtype)
-
-
 class _Reading:
     def __init__(
         self,
@@ -104,7 +91,7 @@ class _Reading:
         ends = iter(np.cumsum(counts).tolist())
         # A stretch without a chunk is damage alone.
         self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
-        self._columns = {name: _room(sum(counts), self._dtype[name]) for name in self._names}
+        self._columns = {name: ANSWERS.array(sum(counts), self._dtype[name]) for name in self._names}
 
     def run(self) -> Columns:
         if len(self._stretches) <= _FEW:

@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from tickplant.derive.series_sorter import SeriesSorter
 from tickplant.engine import message_kernels as k
-from tickplant.engine.client_sockets import bind, descriptor, restrict
-from tickplant.engine.guard import Guard
 from tickplant.engine.message_memory import Begin, MessageMemory, Topic
 from tickplant.engine.native_send import native
 from tickplant.engine.retention import Origin
-from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
+from tickplant.runtime.client_guard import Guard
+from tickplant.runtime.client_sockets import open_stream, subscriptions
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 
@@ -36,7 +35,6 @@ STALL_S: Final = 30.0
 """A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
 
 SUBSCRIPTIONS_PER_TURN: Final = 100  # few, so that ticks do not wait while somebody sends thousands
-HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
 _NOBODY: Final = np.zeros(0, np.bool_)
 
 
@@ -142,18 +140,7 @@ class Publisher:
         self._derived = {
             schema: _Stream(schema, list(names.values()), list(names)) for schema, names in (channels or {}).items()
         }
-        # XPUB: a PUB that tells of subscriptions, and that can be asked to wait.
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
-        self.socket.set(zmq.SNDHWM, high_water_messages)
-        self.socket.set(zmq.RCVHWM, 1000)
-        self.socket.set(zmq.XPUB_NODROP, int(lossless))
-        self.socket.set(zmq.XPUB_VERBOSER, 1)  # each client's own, so that they can be counted
-        restrict(self.socket, limits, max_frame_bytes=HANDSHAKE_BYTES + limits.max_topic_bytes)
-        try:
-            bind(self.socket, address)
-        except ConfigError:
-            self.socket.close(0)
-            raise
+        self.socket = open_stream(context, address, limits, high_water_messages=high_water_messages, lossless=lossless)
         self._memory = MessageMemory(recovery_bytes, self.epoch, native(self.socket))
         self._publish = k.prepared()
         self._survey = fanout.prepared_survey()
@@ -240,21 +227,9 @@ class Publisher:
     def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
         """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
         come = 0
-        for _ in range(limit):
-            try:
-                frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            message = frame.bytes
-            on = message[:1] == b"\x01"
+        for on in subscriptions(self.socket, self._guard, limit):
             come += on
-            if self._guard is None:
-                self._subscriptions += 1 if on else -1
-                continue
-            if (fd := descriptor(frame)) >= 0:  # else: what a client that is gone had subscribed to
-                self._guard.served(fd, (len(message),))
-                if on or message[:1] == b"\0":
-                    self._guard.subscribed(fd, message[1:], on=on)
+            self._subscriptions += 1 if on else -1
         return come
 
     @property

@@ -149,14 +149,21 @@ def _is_seq(name: str) -> bool:
     return len(name) == 20 and name.isascii() and name.isdecimal() and int(name) < _LAST_SEQ
 
 
+def open_file(path: Path) -> int:
+    """A descriptor of a journal file or a daily file, to be closed by the caller. Raises OSError, StoreError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place must not hold us up
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StoreError("is not a file", path=path)
+    return fd
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A descriptor of a journal file, for a `with` block. An OSError in it becomes a StoreError that names the file."""
+    """`open_file` for a `with` block. An OSError in it becomes a StoreError that names the file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place must not hold us up
+        fd = open_file(path)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise StoreError("is not a file", path=path)
             yield fd
         finally:
             os.close(fd)

@@ -90,7 +90,10 @@ def relay(*words: str | Path, says: bytes) -> Iterator[IO[bytes]]:
         yield process.stderr
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=DEADLINE_S)
+        try:
+            process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()  # one that did not hear is not left to the tests behind this one
 
 
 def state_of(pid: int) -> str:

@@ -175,14 +175,17 @@ def _number_small(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any]
     same, most, most_low = True, np.uint64(0), np.uint64(0)
     for row in range(len(numbers)):
         same &= first[row] == first[0]
+    for row in range(len(numbers)):
         most |= np.uint64(second[row])
         most_low |= np.uint64(third[row])
     if not same or most >= _FEW >> 3 or most_low >= 8:
         return -1
+    for row in range(len(numbers)):  # in vectors, which what follows is not
+        numbers[row] = np.int32(second[row]) << np.int32(3) | np.int32(third[row])
     known = np.full(_FEW, -1, np.int32)
     count = 0
     for row in range(len(numbers)):
-        its = np.uint64(second[row]) << np.uint64(3) | np.uint64(third[row])
+        its = np.uint64(np.uint32(numbers[row]))
         number = known[its]
         if number < 0:
             number = known[its] = count

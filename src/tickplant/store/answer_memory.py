@@ -1,8 +1,8 @@
 """Memory of large answers: lent to whoever asked, taken back once nobody refers to it, and lent again.
 
-The kernel zeroes each page of new memory, 20 ms for 100 MB: a third of what reading that costs. Pages that were given
-back stay with the process as long as nothing else needs them (`MADV_FREE`): the kernel takes them without asking when
-memory becomes short, and a next answer finds the others without a page fault.
+The kernel zeroes each page of new memory, 10 to 20 ms for 100 MB: a fifth of what reading that costs. Pages that were
+given back stay with the process as long as nothing else needs them (`MADV_FREE`): the kernel takes them without asking
+when memory becomes short, and a next answer finds the others without a page fault.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from pathlib import Path
@@ -19,7 +18,7 @@ from tickplant.store.segments import Chunk, Stretch
 from tickplant.store.selection import Selection
 from tickplant.writer.format.chunk_layout import HEADER, ChunkHeader
 from tickplant.writer.format.codec import ChunkDecoder
-from tickplant.writer.index import Damage, WhileReading, opened
+from tickplant.writer.index import Damage, WhileReading, open_file
 
 Records = NDArray[np.void]
 
@@ -73,7 +72,6 @@ class ChunkFiles:
 
     def __init__(self, while_reading: WhileReading) -> None:
         self._while_reading = while_reading
-        self._files = contextlib.ExitStack()
         self._fds: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
@@ -82,7 +80,7 @@ class ChunkFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._files.close()
+        self._close()
 
     def decode(self, chunk: Chunk, schema: Schema, decode: Decode[Found_co]) -> Found_co | Damage:
         """What a chunk holds, or that it cannot be decoded. Raises StoreError where its file cannot be read."""
@@ -105,12 +103,16 @@ class ChunkFiles:
             return Damage(str(path), offset, int(header["length_bytes"]), reason, *seqs)
 
     def _fd(self, path: Path) -> int:
-        if path not in self._fds:
+        fd = self._fds.get(path)
+        if fd is None:
             if len(self._fds) >= OPEN_FILES:
-                self._files.close()
-                self._fds.clear()
-            self._fds[path] = self._files.enter_context(opened(path))
-        return self._fds[path]
+                self._close()
+            fd = self._fds[path] = open_file(path)
+        return fd
+
+    def _close(self) -> None:
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
 
 def in_order(parts: list[Records], schema: Schema) -> Records:

@@ -85,6 +85,7 @@ class Store(Readings, StoredStreams):
         self.indexes = SegmentIndex(while_reading)
         self.recent = RecentColumns()
         self._folders = FolderMemory(self.data_dir, self.indexes.forget_ranges)
+        self._table_path = self.data_dir / INSTRUMENTS_FILE
         self._table: tuple[State | None, InstrumentTable] | None = None
 
     def another(self) -> Store:
@@ -97,10 +98,9 @@ class Store(Readings, StoredStreams):
     @property
     def instruments(self) -> InstrumentTable:
         """The instrument table as it is now."""
-        path = self.data_dir / INSTRUMENTS_FILE
-        key = state_if_there(path)
+        key = state_if_there(self._table_path)
         if self._table is None or self._table[0] != key:
-            self._table = key, InstrumentTable.load(path)
+            self._table = key, InstrumentTable.load(self._table_path)
         return self._table[1]
 
     @cached_property

@@ -23,7 +23,6 @@ from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.kernels import direct
 from tickplant.records import ages, fanout
 from tickplant.records.ages import Ages
 from tickplant.records.arrays import grown
@@ -136,7 +135,8 @@ class Engine:
         self._table = table
         self._known = 0  # instruments that every feed has room for
         self._highest = 0  # instrument id of the ticks that were admitted last
-        self._survey = direct(fanout.survey, np.zeros(2, TICK)["instrument"], np.zeros(1, np.bool_))
+        self._latest_ns = 0  # time of receipt, likewise
+        self._survey = fanout.prepared_survey()
         self._publisher = publisher
         self._sinks = sinks
         self._moments = moments or {}
@@ -241,7 +241,7 @@ class Engine:
         if not feed.begun and len(ticks):
             feed.begun = True
             self._store_moments(feed, ticks[0], only_first=True)
-        while self._moments and (due := feed.schedule.due(ticks)) < len(ticks):
+        while self._moments and (due := feed.schedule.due(ticks, self._latest_ns)) < len(ticks):
             self._take(feed, ticks[:due])
             # What came of the ticks before is stored already: whoever finds the state needs nothing older.
             self._store_moments(feed, ticks[due])
@@ -346,11 +346,11 @@ class Engine:
         """The ticks that can be dealt with; there is room for their instruments afterwards."""
         if not len(ticks):
             return ticks
-        lowest, self._highest = self._survey(ticks["instrument"], feed.seen)
+        lowest, self._highest, self._latest_ns = self._survey(ticks, feed.seen)
         if self._highest > self._known or lowest == 0:
             ticks = self._only_known(ticks)
             if len(ticks):
-                _, self._highest = fanout.survey(ticks["instrument"], feed.seen)
+                _, self._highest, self._latest_ns = self._survey(ticks, feed.seen)
         return ticks
 
     def _only_known(self, ticks: Records) -> Records:

@@ -21,10 +21,8 @@ from tickplant.derive.calendars import sessions_of
 from tickplant.derive.derivation import Series, Settings
 from tickplant.derive.registry import channels_of
 from tickplant.engine.calendar_watch import CalendarWatch
-from tickplant.engine.client_sockets import check_exposed
 from tickplant.engine.core import Engine
 from tickplant.engine.core import warm_up as warm_up_core
-from tickplant.engine.guard import SUBSCRIPTION_OVERHEAD_BYTES, Guard
 from tickplant.engine.history_line import HistoryLine
 from tickplant.engine.outputs import Outputs
 from tickplant.engine.own_series import OwnSeries
@@ -37,6 +35,8 @@ from tickplant.records.layouts import Schema
 from tickplant.runtime.accounts import Account
 from tickplant.runtime.child_loop import ChildLoop, Stopped
 from tickplant.runtime.child_process import child_process, settle
+from tickplant.runtime.client_guard import Guard
+from tickplant.runtime.client_sockets import check_exposed
 from tickplant.runtime.config import requests_address
 from tickplant.runtime.control import Counters, WantHistory
 from tickplant.runtime.job_specs import EngineSpec, RingRef
@@ -92,7 +92,8 @@ class EngineProcess:
             on_damage=lambda damage: self._log.error("damage in the journal", damage=str(damage)),
             while_reading=self._meanwhile,
         )
-        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating)
+        on_cut = partial(self._log.warning, "clients cut off")
+        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating, on_cut=on_cut)
         resources.callback(self._guard.close)
         self._publisher = Publisher(
             context,
@@ -108,8 +109,7 @@ class EngineProcess:
             engine=spec.name,
         )
         if config.publish.startswith("tcp://"):
-            burst_bytes = config.subscriptions_per_client * (SUBSCRIPTION_OVERHEAD_BYTES + config.max_topic_bytes)
-            self._guard.watch(context, self._publisher.socket, burst_bytes=burst_bytes)
+            self._guard.watch(context, self._publisher.socket, subscribers=True)
         resources.callback(self._publisher.close, LOSSLESS_LINGER_S if spec.gating else LINGER_S)
         self._outputs = Outputs(
             spec.outputs,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import zmq
 
 from tickplant.engine.retention import Interval
+from tickplant.runtime.client_sockets import Envelope
 from tickplant.runtime.control import HISTORY_HEAD, Passage
 from tickplant.wire import GetHistory, GetRange, Gone, encode
 
@@ -22,13 +23,6 @@ QUESTIONS: Final = 1024  # of all subscribers together, that wait until the serv
 _ANSWERS: Final = 8
 REMIND_S: Final = 10.0
 """So long after a question without any answer its subscriber has given it up, or asks again."""
-
-
-class Envelope(NamedTuple):
-    """Whom an answer goes to."""
-
-    route: list[bytes]  # frames before the answer
-    fd: int  # of its connection, for the guard
 
 
 class HistoryLine:

@@ -3,28 +3,32 @@
 A *topic* is a row of TOPIC. A *route* is what an instrument id and a channel lead to: a topic, and the facts of the
 instrument that its headers state; ids of one symbol lead to one topic. A message is kept as its header and its records
 in `memory`, words of 8 bytes which are written round and round, and as a row of MESSAGE. The kernel stops where it
-needs Python and says why; called again with the place that it gave, it goes on there.
+needs Python and says why; called again, it goes on there.
+
+Only the records are handed over as an array. What else the kernel works in stands in two arrays of words, by address
+and length, see `kernels.array_at`: those of the memory, `state`, and those of the schema, of `STREAM_WORDS`.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.native_send import send_frame
-from tickplant.kernels import direct, kernel
+from tickplant.kernels import array_at, direct, inlined, kernel
 from tickplant.records import fanout
-from tickplant.records.layouts import TICK
+from tickplant.records.channel_masks import tick_channels
+from tickplant.records.layouts import DTYPES, TICK
+from tickplant.shm.calls import ANY_STRIDED_RECORDS
 from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS
 
 Records = NDArray[np.void]
 Words = NDArray[np.int64]
-Numbers = NDArray[np.int32]
 
 TOPIC: Final = np.dtype(
     [
@@ -61,7 +65,20 @@ MESSAGE: Final = np.dtype(
 NEXT, OLDEST, HEAD, KEPT_BYTES, MOST_BYTES, STRIDE, MESSAGES, RECORDS, BYTES, SEND, ERROR, SOCKET = range(12)
 """Places in `state`: numbers of the next message and of the oldest that is kept; where the next one is written; bytes
 that are kept, and a bound on them; how far marks are apart; what was sent so far; and see `native_send`."""
-STATE_SIZE: Final = 12
+TOPIC_OF, ROUTES, TOPICS, HEADERS, TAILS, TOPIC_ROWS, NAMES, TABLE, TABLE_ROWS, MEMORY, MEMORY_WORDS = range(12, 23)
+"""Addresses and lengths: the topic by route; TOPIC, headers and last records by topic; names of the topics, one behind
+the other; MESSAGE; and the memory."""
+STOPPED, PLACE, ROW, KEY = range(23, 27)
+"""Whether `publish` has stopped in the midst of a batch: at which topic of it, by first appearance, and which of its
+records; the key of that topic, with FAILED an errno."""
+STATE_SIZE: Final = 27
+
+WIDTH, CHANNELS, SLOTS, ROUTE_OF, KEY_COUNT, KEYS, MASKS, ROOM, CARRIED, CARRIED_COUNT = range(10)
+"""Words of a schema: words of a record; how many channels; scratch of `fanout.order`; the route by key * channels +
+channel, -1 where none is known; the key of each record, instrument id or that and the series, and its channels as bits;
+for how many records there is room. CARRIED, see `tick_channels`: 0 but for ticks, whose keys and channels the kernel
+finds for itself."""
+STREAM_WORDS: Final = 10
 
 DONE: Final = 0
 CARRY: Final = 1
@@ -71,14 +88,20 @@ PAST: Final = 2
 FULL: Final = 3
 """A subscriber has no room, and is to be waited for."""
 FAILED: Final = 4
+SCATTERED: Final = 5
+"""The records do not lie one behind the other."""
 
 HEADER_WORDS: Final = HEADER_BYTES // 8
 TAIL_RECORDS: Final = 2  # a quote is two
+TAIL_WORDS: Final = TAIL_RECORDS * max(dtype.itemsize for dtype in DTYPES.values()) // 8
 MESSAGE_BYTES: Final = MESSAGE.itemsize
 _COUNT_SHIFT: Final = 32  # of the number of records, in word 1 of a header
 _COUNT_WORD: Final = 1
 _FIRST_WORD: Final = 3
 _TIME_WORD: Final = 4
+WORD: Final = np.dtype(np.int64)
+KEY_TYPE: Final = np.dtype(np.uint32)
+PLACE_TYPE: Final = np.dtype(np.int32)
 _MORE: Final = int(zmq.SNDMORE)
 _MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 _AGAIN: Final = -errno.EAGAIN
@@ -115,73 +138,78 @@ def forget(topics: Records, messages: Records, memory: Words, tails: Words, stat
     return True
 
 
+@inlined
+def sorted_records(records: Records, stream: Words, again: bool) -> Any:
+    """The records of a batch in the order of their topics, see `fanout.order`."""
+    count = len(records)
+    keys = array_at(stream[KEYS], (count,), KEY_TYPE)
+    masks = array_at(stream[MASKS], (count,), KEY_TYPE)
+    if stream[CARRIED] and not again:
+        ticks = array_at(records.ctypes.data, (count,), TICK)
+        tick_channels(ticks, masks, array_at(stream[CARRIED], (stream[CARRIED_COUNT],), KEY_TYPE))
+        for i in range(count):
+            keys[i] = ticks[i]["instrument"]
+    return fanout.order(keys, masks, stream[CHANNELS], array_at(stream[SLOTS], (stream[KEY_COUNT],), PLACE_TYPE))
+
+
+@inlined
+def stopped(state: Words, reason: int, place: int, row: int, key: int) -> int:
+    """Note where `publish` has stopped."""
+    state[STOPPED] = 1
+    state[PLACE], state[ROW], state[KEY] = place, row, key
+    return reason
+
+
 @kernel
 def publish(
-    words: Words,
-    width: int,
-    keys: NDArray[np.uint32],
-    masks: NDArray[np.uint32],
-    channels: int,
-    slots: Numbers,
-    route_of: Numbers,
-    topic_of: Numbers,
-    topics: Records,
-    headers: Words,
-    names: NDArray[np.uint8],
-    messages: Records,
-    memory: Words,
-    tails: Words,
-    state: Words,
-    origin: int,
-    begins: bool,
-    publish_ns: int,
-    place: int,
-    row: int,
-) -> tuple[int, int, int, int]:
+    records: Records, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
+) -> int:
     """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
 
     Args:
-        words: the records, flat; the last word of each is its seq.
-        width: words of a record.
-        keys: of each record: instrument id, or instrument id and series.
-        masks: channels of each, as bits; may be longer.
-        channels: how many there are.
-        slots: see `fanout.order`.
-        route_of: by key * channels + channel, the route, -1 where none is known.
-        topic_of: by route.
-        topics: TOPIC.
-        headers: by topic, the header without what a message adds, shape (topics, HEADER_WORDS).
-        names: of the topics, one behind the other.
-        messages: MESSAGE.
-        memory: headers and records of the messages that are kept, by `MESSAGE.begin`.
-        tails: by topic, its last records where no message is kept.
-        state: see above.
+        records: shape (n,), n at most ROOM; the last word of each is its seq.
+        stream_address: of the words of the schema, see STREAM_WORDS. All keys are below KEY_COUNT.
+        state_address: see above.
         origin: number of whose stream these are, 0 where they are in no store.
         begins: whether the caller says with which records of a store topics begin.
         publish_ns: time of publication that the headers state, ns since 1970.
-        place: where to go on: which topic of the batch, by first appearance.
-        row: which of its records there.
 
     Returns:
-        DONE, or why it stopped; `place` and `row`; and the key of the topic there, with FAILED an errno.
+        DONE, or why it stopped, see STOPPED. Called again with the same records, it goes on.
     """
-    order, found, starts = fanout.order(keys[: len(words) // width], masks, channels, slots)
+    stream = array_at(stream_address, (STREAM_WORDS,), WORD)
+    state = array_at(state_address, (STATE_SIZE,), WORD)
+    width = stream[WIDTH]
+    if len(records) > 1 and records.strides[0] != 8 * width:
+        return SCATTERED
+    words = array_at(records.ctypes.data, (len(records) * width,), WORD)
+    route_of = array_at(stream[ROUTE_OF], (stream[KEY_COUNT],), PLACE_TYPE)
+    topic_of = array_at(state[TOPIC_OF], (state[ROUTES],), PLACE_TYPE)
+    topics = array_at(state[TOPICS], (state[TOPIC_ROWS],), TOPIC)
+    headers = array_at(state[HEADERS], (state[TOPIC_ROWS], HEADER_WORDS), WORD)
+    messages = array_at(state[TABLE], (state[TABLE_ROWS],), MESSAGE)
+    memory = array_at(state[MEMORY], (state[MEMORY_WORDS],), WORD)
+    tails = array_at(state[TAILS], (state[TOPIC_ROWS], TAIL_WORDS), WORD)
+    order, found, starts = sorted_records(records, stream, state[STOPPED] != 0)
+    place, row = 0, 0
+    if state[STOPPED]:
+        place, row = state[PLACE], state[ROW]
+        state[STOPPED] = 0
     send, error, socket = state[SEND], state[ERROR], state[SOCKET]
-    memory_address = np.int64(memory.ctypes.data)
-    names_address = np.int64(names.ctypes.data)
+    memory_address, names_address = state[MEMORY], state[NAMES]
     while place < len(found):
         key = found[place]
         route = route_of[key]
         if route < 0:
-            return CARRY, place, row, key
+            return stopped(state, CARRY, place, row, key)
         topic_place = topic_of[route]
         topic = topics[topic_place]
         if topic["route"] != route or topic["origin"] != origin or (begins and topic["begin_seq"] < 0):
-            return CARRY, place, row, key
+            return stopped(state, CARRY, place, row, key)
         while starts[place] + row < starts[place + 1]:
             while state[KEPT_BYTES] > state[MOST_BYTES]:
                 if not forget(topics, messages, memory, tails, state, False):
-                    return PAST, place, row, key
+                    return stopped(state, PAST, place, row, key)
             start = starts[place] + row
             count = min(MESSAGE_RECORDS, starts[place + 1] - start)
             first = topic["next_seq"]
@@ -203,13 +231,13 @@ def publish(
             size = 8 * count * width
             sent = send_frame(send, error, socket, names_address + topic["name"], topic["name_bytes"], _MORE_NOW)
             if sent == _AGAIN:
-                return FULL, place, row, key
+                return stopped(state, FULL, place, row, key)
             if sent >= 0:
                 sent = send_frame(send, error, socket, memory_address + 8 * begin, HEADER_BYTES, _MORE)
             if sent >= 0:
                 sent = send_frame(send, error, socket, memory_address + 8 * begin + HEADER_BYTES, size, 0)
             if sent < 0:
-                return FAILED, place, row, -sent
+                return stopped(state, FAILED, place, row, -sent)
 
             number = state[NEXT]
             message = messages[number % len(messages)]
@@ -236,8 +264,8 @@ def publish(
         place += 1
     while state[KEPT_BYTES] > state[MOST_BYTES]:
         if not forget(topics, messages, memory, tails, state, False):
-            return PAST, place, row, -1
-    return DONE, place, row, -1
+            return stopped(state, PAST, place, row, -1)
+    return DONE
 
 
 @kernel
@@ -267,13 +295,10 @@ def find(messages: Records, newest: int, oldest: int, first: int, last: int, num
     return count
 
 
-def prepared() -> Callable[..., tuple[int, int, int, int]]:
+def prepared() -> Callable[[Records, int, int, int, bool, int], int]:
     """The machine code of `publish`, and that of the other kernels for their first use."""
-    words, numbers, rows = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 0), np.int64)
+    words, rows = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
     topics, messages = np.zeros(0, TOPIC), np.zeros(0, MESSAGE)
-    tables = numbers, topics, rows, np.zeros(0, np.uint8), messages, words, rows, words
-    keys = np.zeros(2, TICK)["instrument"]  # a column: of records of a batch, and of keys by themselves
     direct(find, messages, 0, 0, 0, 0, words)
     direct(forget, topics, messages, words, rows, words, True)
-    batch = words, 0, keys, np.zeros(0, np.uint32), 0, numbers, numbers
-    return direct(publish, *batch, *tables, 0, False, 0, 0, 0)
+    return direct(publish, ANY_STRIDED_RECORDS, 0, 0, 0, False, 0)

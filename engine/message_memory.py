@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,8 +136,8 @@ class MessageMemory:
         self.routes: list[tuple[Topic, TopicInfo]] = []
         self.topics = np.zeros(_FIRST, k.TOPIC)
         self.headers = np.zeros((_FIRST, k.HEADER_WORDS), np.int64)
-        self.tails = np.zeros((_FIRST, k.TAIL_RECORDS * max(_RECORD_BYTES) // 8), np.int64)
-        self._topic_of = np.zeros(_FIRST, np.int32)
+        self.tails = np.zeros((_FIRST, k.TAIL_WORDS), np.int64)
+        self._topic_of = np.zeros(_FIRST, k.PLACE_TYPE)
         self._names = np.zeros(_FIRST, np.uint8)
         self._names_bytes = 0
         # What is kept, what is about to be, and what is left over where the memory begins anew.
@@ -147,12 +147,21 @@ class MessageMemory:
         self.state = np.zeros(k.STATE_SIZE, np.int64)
         self.state[[k.MOST_BYTES, k.STRIDE]] = most_bytes, retention.STRIDE_RECORDS
         self.state[[k.SEND, k.ERROR, k.SOCKET]] = native
+        self.address: int = self.state.ctypes.data
+        """Of what `message_kernels.publish` works in."""
         self._epoch = epoch
+        self._note_addresses()
 
-    def tables(self) -> tuple[Any, ...]:
-        """What `message_kernels.publish` works in."""
-        topics = self._topic_of, self.topics, self.headers, self._names
-        return *topics, self.messages, self._memory, self.tails, self.state
+    def _note_addresses(self) -> None:
+        """Tell the kernel where the arrays are now."""
+        by_topic = self.topics, self.headers, self.tails
+        state = self.state
+        state[[k.TOPIC_OF, k.ROUTES]] = self._topic_of.ctypes.data, len(self._topic_of)
+        state[[k.TOPICS, k.HEADERS, k.TAILS]] = [array.ctypes.data for array in by_topic]
+        state[k.TOPIC_ROWS] = len(self.topics)
+        state[k.NAMES] = self._names.ctypes.data
+        state[[k.TABLE, k.TABLE_ROWS]] = self.messages.ctypes.data, len(self.messages)
+        state[[k.MEMORY, k.MEMORY_WORDS]] = self._memory.ctypes.data, len(self._memory)
 
     def counted(self, place: int) -> int:
         """A number of the state."""
@@ -176,6 +185,7 @@ class MessageMemory:
         row["newest"] = row["begin_seq"] = row["route"] = -1
         self._names[self._names_bytes :][: len(name)] = np.frombuffer(name, np.uint8)
         self._names_bytes += len(name)
+        self._note_addresses()
         self.by_place.append(Topic(info, place, self))
         return self.by_place[place]
 
@@ -184,6 +194,7 @@ class MessageMemory:
         number = len(self.routes)
         if number == len(self._topic_of):
             self._topic_of = grown(self._topic_of, 2 * number)
+            self._note_addresses()
         self._topic_of[number] = topic.place
         self.routes.append((topic, info))
         return number

@@ -8,20 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import brief_kernel, direct
-from tickplant.records.layouts import TICK
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
-
-
-@brief_kernel
-def latest(times: NDArray[np.int64]) -> int:
-    """The last of some times: `times.max()`, at a fifth of its cost where they are few."""
-    last = times[0]
-    for time in times:
-        last = max(last, time)
-    return int(last)
 
 
 class Schedule:
@@ -34,16 +23,18 @@ class Schedule:
     def __init__(self, period_s: int) -> None:
         self._period_ns = period_s * 10**9
         self._due_ns = 0  # 0: no tick has come yet
-        self._latest = direct(latest, np.zeros(2, TICK)["ts_recv"])
 
-    def due(self, ticks: Records) -> int:
-        """Place of the first tick that the state is due before, `len(ticks)` where none is. Then go on from there."""
-        if not self._period_ns or not len(ticks):
+    def due(self, ticks: Records, latest_ns: int) -> int:
+        """Place of the first tick that the state is due before, `len(ticks)` where none is. Then go on from there.
+
+        None of the ticks was received after `latest_ns`.
+        """
+        if not self._period_ns or not len(ticks) or latest_ns < self._due_ns:  # nearly always
             return len(ticks)
         times = ticks["ts_recv"]
         if not self._due_ns:
             self._due_ns = self._next(times[0])
-        if self._latest(times) < self._due_ns:  # nearly always
+        if times.max() < self._due_ns:
             return len(ticks)
         place = int((times >= self._due_ns).argmax())
         self._due_ns = self._next(times[place])

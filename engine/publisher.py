@@ -15,20 +15,17 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.derive.series_sorter import SeriesSorter
-from tickplant.engine import message_kernels
-from tickplant.engine.client_sockets import bind, descriptor, restrict
-from tickplant.engine.guard import Guard
+from tickplant.engine import message_kernels as k
 from tickplant.engine.message_memory import Begin, MessageMemory, Topic
 from tickplant.engine.native_send import native
 from tickplant.engine.retention import Origin
-from tickplant.errors import ConfigError
 from tickplant.instruments import Instrument
-from tickplant.kernels import direct
 from tickplant.records import fanout
 from tickplant.records.arrays import grown
-from tickplant.records.channel_masks import tick_channels
-from tickplant.records.layouts import DTYPES, TICK, Schema
+from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
+from tickplant.runtime.client_guard import Guard
+from tickplant.runtime.client_sockets import open_stream, subscriptions
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 
@@ -38,7 +35,6 @@ STALL_S: Final = 30.0
 """A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
 
 SUBSCRIPTIONS_PER_TURN: Final = 100  # few, so that ticks do not wait while somebody sends thousands
-HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
 _NOBODY: Final = np.zeros(0, np.bool_)
 
 
@@ -49,16 +45,54 @@ class _Stream:
         self.schema = schema
         self.channels = tuple(channels)
         self.sorter = SeriesSorter(schema, numbers)
-        self.record_words = DTYPES[schema].itemsize // 8
-        self.route_of = np.full(0, -1, np.int32)  # by instrument id * channels + channel
-        self.slots = np.full(0, -1, np.int32)
+        self.route_of = np.full(0, -1, k.PLACE_TYPE)  # by instrument id * channels + channel
+        self.keys = np.zeros(0, k.KEY_TYPE)  # of each record of a batch
+        self._slots = np.full(0, -1, k.PLACE_TYPE)
+        self._masks = np.zeros(0, k.KEY_TYPE)
+        self.highest = 0  # instrument id that there is room for, of ticks
+        self._carried = np.zeros(1, k.KEY_TYPE)  # by instrument id, see `tick_channels`
+        words = np.zeros(k.STREAM_WORDS, np.int64)
+        words[k.WIDTH], words[k.CHANNELS] = DTYPES[schema].itemsize // 8, 1
+        if schema is Schema.TICK:
+            words[k.CHANNELS] = len(channels)
+        self._words = words
+        self.address: int = words.ctypes.data
+        """Of what `k.publish` works in."""
+        self.make_room(64)
 
     def reserve(self, keys: int) -> None:
         """Have room for so many of these."""
-        if keys > len(self.slots):
-            self.slots = np.full(2 * keys, -1, np.int32)
-            old, self.route_of = self.route_of, np.full(2 * keys, -1, np.int32)
-            self.route_of[: len(old)] = old
+        if keys > len(self._slots):
+            self._grow(2 * keys)
+
+    def _grow(self, keys: int) -> None:
+        self._slots = np.full(keys, -1, k.PLACE_TYPE)
+        old, self.route_of = self.route_of, np.full(keys, -1, k.PLACE_TYPE)
+        self.route_of[: len(old)] = old
+        self._note_addresses()
+
+    def reserve_ticks(self, count: int, highest: int) -> None:
+        """Have room for a batch of so many ticks whose instrument ids do not exceed `highest`."""
+        if count > len(self.keys):
+            self.make_room(2 * count)
+        if highest > self.highest:
+            self.highest = 2 * highest
+            self._carried = grown(self._carried, self.highest + 1)
+            self._grow(max(len(self._slots), (self.highest + 1) * len(self.channels)))
+
+    def make_room(self, count: int) -> None:
+        """Have room for a batch of so many records."""
+        self.keys, self._masks = np.zeros(count, k.KEY_TYPE), np.ones(count, k.KEY_TYPE)
+        self._note_addresses()
+
+    def _note_addresses(self) -> None:
+        """Tell the kernel where the arrays are now."""
+        words = self._words
+        words[[k.KEYS, k.MASKS]] = self.keys.ctypes.data, self._masks.ctypes.data
+        words[[k.SLOTS, k.ROUTE_OF]] = self._slots.ctypes.data, self.route_of.ctypes.data
+        words[k.KEY_COUNT] = len(self._slots)
+        if self.schema is Schema.TICK:
+            words[[k.CARRIED, k.CARRIED_COUNT]] = self._carried.ctypes.data, len(self._carried)
 
 
 class Publisher:
@@ -102,27 +136,14 @@ class Publisher:
         self._guard = guard
         self._subscriptions = 0  # where nobody guards
         self._while_waiting = while_waiting
-        self._carried = np.zeros(64, np.uint32)
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
-        self._masks, self._ones = np.zeros(2, np.uint32), np.ones(2, np.uint32)
-        self._tick_channels = direct(tick_channels, np.zeros(2, TICK), self._masks, self._carried)
         self._derived = {
             schema: _Stream(schema, list(names.values()), list(names)) for schema, names in (channels or {}).items()
         }
-        # XPUB: a PUB that tells of subscriptions, and that can be asked to wait.
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
-        self.socket.set(zmq.SNDHWM, high_water_messages)
-        self.socket.set(zmq.RCVHWM, 1000)
-        self.socket.set(zmq.XPUB_NODROP, int(lossless))
-        self.socket.set(zmq.XPUB_VERBOSER, 1)  # each client's own, so that they can be counted
-        restrict(self.socket, limits, max_frame_bytes=HANDSHAKE_BYTES + limits.max_topic_bytes)
-        try:
-            bind(self.socket, address)
-        except ConfigError:
-            self.socket.close(0)
-            raise
+        self.socket = open_stream(context, address, limits, high_water_messages=high_water_messages, lossless=lossless)
         self._memory = MessageMemory(recovery_bytes, self.epoch, native(self.socket))
-        self._publish = message_kernels.prepared()
+        self._publish = k.prepared()
+        self._survey = fanout.prepared_survey()
 
     def publish_ticks(
         self, ticks: Records, origin: Origin | None = None, *, highest: int = 0, begin: Begin | None = None
@@ -137,15 +158,11 @@ class Publisher:
         """
         if not len(ticks):
             return
-        highest = highest or fanout.survey(ticks["instrument"], _NOBODY)[1]
-        if highest >= len(self._carried):
-            self._carried = grown(self._carried, 2 * highest)
-        if len(ticks) > len(self._masks):
-            self._masks = np.zeros(2 * len(ticks), np.uint32)
+        highest = highest or self._survey(ticks, _NOBODY)[1]
         stream = self._ticks
-        self._tick_channels(ticks, self._masks, self._carried)
-        stream.reserve((highest + 1) * len(stream.channels))
-        self._send(stream, ticks, ticks["instrument"], self._masks, len(stream.channels), origin, begin)
+        if highest > stream.highest or len(ticks) > len(stream.keys):
+            stream.reserve_ticks(len(ticks), highest)
+        self._send(stream, ticks, origin, begin)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
@@ -154,31 +171,30 @@ class Publisher:
         if not len(records):
             return
         stream = self._derived[schema]
-        keys, highest = stream.sorter.keys(records)
-        if len(records) > len(self._ones):
-            self._ones = np.ones(2 * len(records), np.uint32)
-        stream.reserve(highest + 1)
-        self._send(stream, records, keys, self._ones, 1, origin, begin)
+        if len(records) > len(stream.keys):
+            stream.make_room(2 * len(records))
+        stream.reserve(stream.sorter.find_keys(records, stream.keys) + 1)
+        self._send(stream, records, origin, begin)
 
     @property
     def messages(self) -> int:
         """Sent so far."""
-        return self._memory.counted(message_kernels.MESSAGES)
+        return self._memory.counted(k.MESSAGES)
 
     @property
     def records(self) -> int:
         """Sent so far."""
-        return self._memory.counted(message_kernels.RECORDS)
+        return self._memory.counted(k.RECORDS)
 
     @property
     def published_bytes(self) -> int:
         """Of headers and records, sent so far."""
-        return self._memory.counted(message_kernels.BYTES)
+        return self._memory.counted(k.BYTES)
 
     @property
     def kept_bytes(self) -> int:
         """Of messages that can be sent again."""
-        return self._memory.counted(message_kernels.KEPT_BYTES)
+        return self._memory.counted(k.KEPT_BYTES)
 
     def has_channel(self, instrument_id: int, channel: str) -> bool:
         """Whether there is such a topic of TICK records."""
@@ -211,21 +227,9 @@ class Publisher:
     def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
         """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
         come = 0
-        for _ in range(limit):
-            try:
-                frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            message = frame.bytes
-            on = message[:1] == b"\x01"
+        for on in subscriptions(self.socket, self._guard, limit):
             come += on
-            if self._guard is None:
-                self._subscriptions += 1 if on else -1
-                continue
-            if (fd := descriptor(frame)) >= 0:  # else: what a client that is gone had subscribed to
-                self._guard.served(fd, (len(message),))
-                if on or message[:1] == b"\0":
-                    self._guard.subscribed(fd, message[1:], on=on)
+            self._subscriptions += 1 if on else -1
         return come
 
     @property
@@ -237,38 +241,43 @@ class Publisher:
         """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
         self.socket.close(int(linger_s * 1000))
 
-    def _send(
+    def _send(self, stream: _Stream, records: Records, origin: Origin | None, begin: Begin | None) -> None:
+        """Send records, as `k.publish` has it."""
+        number = origin.number if origin else 0
+        batch = stream.address, self._memory.address, number, begin is not None, time.time_ns()
+        if reason := self._publish(records, *batch):
+            self._go_on(reason, stream, records, batch, origin, begin)
+
+    def _go_on(
         self,
+        reason: int,
         stream: _Stream,
         records: Records,
-        keys: NDArray[np.uint32],
-        masks: NDArray[np.uint32],
-        channels: int,
+        batch: tuple[int, int, int, bool, int],
         origin: Origin | None,
         begin: Begin | None,
     ) -> None:
-        """Send records of these keys and channels, as `message_kernels.publish` has it."""
-        words, publish_ns, number = np.frombuffer(records, np.int64), time.time_ns(), origin.number if origin else 0
-        place = row = 0
+        """Give the kernel what it has stopped for, until it has sent all."""
+        state = self._memory.state
         stalled_s: tuple[int, float] | None = None  # since when the next message waits: how many were sent, the time
-        while True:
-            reason, place, row, key = self._publish(
-                *(words, stream.record_words, keys, masks, channels, stream.slots, stream.route_of),
-                *self._memory.tables(),
-                *(number, begin is not None, publish_ns, place, row),
-            )
-            if reason == message_kernels.DONE:
-                return
-            if reason == message_kernels.CARRY:
-                self._carry(stream, key, origin, begin)
-            elif reason == message_kernels.PAST:
-                self._memory.forget()
-            elif reason == message_kernels.FULL:
-                if stalled_s is None or stalled_s[0] != self.messages:
-                    stalled_s = self.messages, time.monotonic()
-                self._wait(stalled_s[1] + STALL_S)
-            else:
-                raise zmq.ZMQError(key)
+        try:
+            while reason:
+                key = int(state[k.KEY])
+                if reason == k.CARRY:
+                    self._carry(stream, key, origin, begin)
+                elif reason == k.PAST:
+                    self._memory.forget()
+                elif reason == k.SCATTERED:
+                    records = records.copy()
+                elif reason == k.FULL:
+                    if stalled_s is None or stalled_s[0] != self.messages:
+                        stalled_s = self.messages, time.monotonic()
+                    self._wait(stalled_s[1] + STALL_S)
+                else:
+                    raise zmq.ZMQError(key)
+                reason = self._publish(records, *batch)
+        finally:
+            state[k.STOPPED] = 0  # whatever has failed, the next batch is another
 
     def _carry(self, stream: _Stream, key: int, origin: Origin | None, begin: Begin | None) -> None:
         """What comes next of a key is of this origin."""
@@ -302,14 +311,11 @@ class Publisher:
 
 def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
     """Compile the kernels, as they are used for these derived records."""
-    for count in (1, 2):  # a column of one record is contiguous, which is another type
-        ticks = np.zeros(count, TICK)
-        fanout.survey(ticks["instrument"], _NOBODY)
-    message_kernels.prepared()
+    fanout.prepared_survey()
+    k.prepared()
     for schema, names in channels.items():
         if names:
             records = np.zeros(1, DTYPES[schema])
             if FACTS[schema].series:
                 records[FACTS[schema].series] = next(iter(names))
             SeriesSorter(schema, list(names)).keys(records)
-    tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))

@@ -16,13 +16,12 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.derive.registry import BY_SCHEMA
-from tickplant.engine.client_sockets import bind, descriptor, restrict
-from tickplant.engine.guard import REQUEST_FRAMES, Guard
-from tickplant.engine.history_line import Envelope, HistoryLine
+from tickplant.engine.history_line import HistoryLine
 from tickplant.engine.message_memory import Topic
 from tickplant.engine.publisher import Publisher
-from tickplant.errors import ConfigError
 from tickplant.records.layouts import Flag, Kind, Schema
+from tickplant.runtime.client_guard import Guard
+from tickplant.runtime.client_sockets import Envelope, answer, open_requests, requests
 from tickplant.runtime.config import EngineConfig
 from tickplant.wire import (
     GetHistory,
@@ -44,8 +43,6 @@ from tickplant.wire import (
 Records = NDArray[np.void]
 
 REQUESTS_PER_TURN: Final = 16
-_QUEUED_REQUESTS: Final = 32  # of one requester; more wait in its own socket
-_QUEUED_REPLIES: Final = 16
 REPLY_BYTES: Final = 1 << 20
 """A range is cut when it reaches this size."""
 
@@ -85,33 +82,14 @@ class Router:
         self._history = history
         self._shared = shared
         self._guard = guard
-        self._request_bytes = limits.request_kib << 10
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
-        self.socket.set(zmq.ROUTER_MANDATORY, 1)
-        restrict(self.socket, limits, max_frame_bytes=self._request_bytes)
-        self.socket.set(zmq.RCVHWM, _QUEUED_REQUESTS)
-        self.socket.set(zmq.SNDHWM, _QUEUED_REPLIES)
-        try:
-            bind(self.socket, address)
-        except ConfigError:
-            self.socket.close(0)
-            raise
+        self._limits = limits
+        self.socket = open_requests(context, address, limits)
 
     def serve(self, limit: int = REQUESTS_PER_TURN) -> bool:
         """Answer up to `limit` waiting requests. Returns whether more may be waiting."""
-        for _ in range(limit):
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return False
-            *route, request = (part.bytes for part in parts)
-            envelope = Envelope(route, descriptor(parts[-1]) if self._guard else -1)
-            if self._guard:
-                sizes = [len(part) for part in parts[1:]]  # the first one, who it is, is ours
-                self._guard.served(envelope.fd, sizes)
-                if len(sizes) > REQUEST_FRAMES or sum(sizes) > self._request_bytes:
-                    self._guard.cut_off(envelope.fd, "request too large")
-                    continue
+        taken = 0
+        for envelope, request in requests(self.socket, self._guard, self._limits, limit):
+            taken += 1
             try:
                 answer = self._answer(envelope, request)
             except OtherVersionError as error:
@@ -122,7 +100,7 @@ class Router:
                 reply, frames = answer
                 self.refused += isinstance(reply, Refused)
                 self._send(envelope, [encode(reply), *frames])
-        return True
+        return taken == limit
 
     def pass_on_history(self) -> None:
         """Pass on what has come from the history service."""
@@ -138,13 +116,7 @@ class Router:
 
     def _send(self, envelope: Envelope, frames: list[bytes]) -> None:
         self.served += 1
-        if self._guard and not self._guard.may_reply(envelope.fd, map(len, frames)):
-            self.unread += 1
-            return
-        try:
-            self.socket.send_multipart([*envelope.route, *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
-            self.unread += 1
+        self.unread += not answer(self.socket, self._guard, envelope, frames)
 
     def _answer(self, envelope: Envelope, frame: bytes) -> tuple[Reply, list[bytes]] | None:
         """None where the answer comes later."""

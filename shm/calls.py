@@ -35,6 +35,9 @@ Records = NDArray[Any]
 ANY_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "C")
 """What `kernels.direct` takes for an argument that is `Records`."""
 
+ANY_STRIDED_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "A")
+"""Likewise where they need not be contiguous: the kernel sees that by their strides."""
+
 _BYTES: Final = ir.IntType(8).as_pointer()
 
 
@@ -104,3 +107,15 @@ def read_at(place: Place, size: int, out: Records, base: int, most: int) -> int:
     """`protocol.read` of `most` records at most, into `out`, on the segment of `size` words at a place."""
     words = words_at(place, size)
     return protocol.read(words, words_of(out, most * words[RECORD_WORDS]), base)
+
+
+@brief_kernel
+def fall_asleep_at(place: Place, size: int, base: int) -> int:
+    """`protocol.fall_asleep`, on the segment of `size` words at a place."""
+    return protocol.fall_asleep(words_at(place, size), base)
+
+
+@brief_kernel
+def wake_up_at(place: Place, size: int, base: int) -> None:
+    """`protocol.wake_up`, likewise."""
+    protocol.wake_up(words_at(place, size), base)

@@ -74,8 +74,8 @@ class Consumer:
         self._read = direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)
         self._commit = direct(protocol.commit, words, base, 0)
         self._spin = direct(protocol.spin, words, base, SPIN_TURNS)
-        self._fall_asleep = direct(protocol.fall_asleep, words, base)
-        self._wake_up = direct(protocol.wake_up, words, base)
+        self._fall_asleep = direct(calls.fall_asleep_at, 0, 0, 0)
+        self._wake_up = direct(calls.wake_up_at, 0, 0, 0)
         self._base = base
         self._next = base + layout.NEXT
         self._committed = base + layout.POSITION
@@ -168,14 +168,14 @@ class Consumer:
         """
         if self._lock is None:
             raise self._closed()
-        asleep = self._fall_asleep(self._words, self._base)
+        asleep = self._fall_asleep(self._place, self._size, self._base)
         if asleep == EVICTED:
             raise self._evicted()
         return asleep == 1
 
     def finish_wait(self) -> None:
         """Ask not to be rung any more, and forget what was rung. Harmless without `prepare_wait`."""
-        self._wake_up(self._words, self._base)
+        self._wake_up(self._place, self._size, self._base)
         self._doorbell.drain()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -196,7 +196,7 @@ class Consumer:
         place is given up.
         """
         if self._lock is not None:
-            self._wake_up(self._words, self._base)
+            self._wake_up(self._place, self._size, self._base)
             if self.mode is Mode.LOSSY:
                 protocol.leave(self._words, self._base)
             self._doorbell.close()

@@ -196,6 +196,6 @@ def prepare_kernels() -> None:
     protocol.spin(words, base, 1)
     direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, base, 1)
     protocol.commit(words, base, 0)
-    protocol.fall_asleep(words, base)
-    protocol.wake_up(words, base)
+    direct(calls.fall_asleep_at, 0, 0, 0)(place, size, base)
+    direct(calls.wake_up_at, 0, 0, 0)(place, size, base)
     protocol.leave(words, base)

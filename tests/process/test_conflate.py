@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
+import socket
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
+from engine_process import Market, engine
 from plant_process import free_port, plant, relay, tickplant, wait_for
 
 from tickplant.client.book_request import fetch_book
@@ -17,6 +22,7 @@ from tickplant.client.subscription import Subscription, subscribe
 from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.records.layouts import BBO, Kind, Schema
+from tickplant.runtime.config import EngineConfig
 from tickplant.store.reader import Store
 
 EVERY_MS = 100
@@ -90,6 +96,48 @@ def test_the_latest_of_a_plant_arrives_through_a_kill_of_its_engine(tmp_path: Pa
     given = screen.records(TOPICS[2])
     assert len(given) < len(trades)
     assert set(given["seq"].tolist()) <= set(trades["seq"].tolist())
+
+
+@pytest.mark.timeout(180)  # what is not said is waited for
+def test_clients_of_a_relay_that_take_too_much_are_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    limits = EngineConfig()
+    with engine(tmp_path) as running:
+        market = Market(running.ids["BTCUSDT"])
+        running.publish(market.ticks(100))
+        words = "conflate", "binance.BTCUSDT.trade", "--source", running.address, "--every", "10", "--publish", address
+        with (
+            relay(*words, says=b"publishing") as lines,
+            subscribe("binance.BTCUSDT.trade", address=address) as messages,
+            contextlib.ExitStack() as attackers,
+        ):
+            screen = Screen(messages)
+
+            def goes_on() -> None:
+                running.publish(market.ticks(100))
+                screen.wait_for_more(["binance.BTCUSDT.trade"], 1)
+
+            def until_said(words: bytes) -> None:
+                while words not in (line := lines.readline()):
+                    assert line, "the relay has ended"
+
+            goes_on()
+            greedy = attackers.enter_context(zmq.Context()).socket(zmq.SUB)
+            greedy.set(zmq.SNDHWM, 0)
+            greedy.connect(address)
+            for number in range(limits.subscriptions_per_client + 1):
+                greedy.subscribe(f"binance.{number}")
+            until_said(b"clients cut off, too many subscriptions: ")
+            greedy.close(0)
+            goes_on()
+            port = int(address.rpartition(":")[2])
+            many = [
+                attackers.enter_context(socket.create_connection(("127.0.0.1", port)))
+                for _ in range(limits.max_connections + 10)
+            ]
+            until_said(b"clients cut off, too many connections: ")
+            wait_for("them to be cut off", lambda: len(select.select(many, [], [], 0.0)[0]) >= 10)
+            goes_on()
 
 
 @pytest.mark.long

@@ -23,7 +23,6 @@ from tickplant.books.plain_books import DictBooks, PlainBars
 from tickplant.client import subscription
 from tickplant.client.topic_message import Message
 from tickplant.records.layouts import BBO, TICK, UNKNOWN, Flag, GapCause, Kind, Schema, Side, StatusCode
-from tickplant.shm.ring import Mode
 
 BOOK = "binance.BTCUSDT.book"
 TRADE = "binance.BTCUSDT.trade"
@@ -332,61 +331,6 @@ def test_an_overrun_engine_mistrusts_its_books_and_tells_every_topic(tmp_path: P
         running.wait_for_counter("books_stale", 1)
 
 
-def test_derived_records_do_not_depend_on_how_the_ticks_were_batched(tmp_path: Path) -> None:
-    outputs = []
-    for name, size in (("whole", 4000), ("cut", 37)):
-        folder = tmp_path / name
-        folder.mkdir()
-        with engine(folder) as running:
-            ticks = Market(running.ids["BTCUSDT"]).ticks(4000)
-            for start in range(0, len(ticks), size):
-                running.publish(ticks[start : start + size])
-            assert running.stop() == 0
-            outputs.append((running.derived(Schema.BBO), running.derived(Schema.BAR)))
-    assert outputs[0] == outputs[1]
-    assert len(outputs[0][0]) > 72 * 100
-    assert len(outputs[0][1]) > 2 * 104
-
-
-def test_a_stopped_engine_works_off_what_its_ring_holds(running: EngineProcess) -> None:
-    ticks = Market(running.ids["BTCUSDT"]).ticks(20_000)
-    ticks["seq"] = np.arange(len(ticks))
-    running.publish(ticks)
-    assert running.stop() == 0
-    bbo = DictBooks().apply(ticks)
-    assert len(running.derived(Schema.BBO)) == bbo.nbytes
-
-
-def test_a_live_engine_drops_and_counts_what_a_stuck_writer_has_no_room_for(tmp_path: Path) -> None:
-    with engine(tmp_path, out_records=1024) as running:
-        ring = running.rings[Schema.BBO]
-        with ring.consumer("writer", Mode.GATING):
-            market = Market(running.ids["BTCUSDT"])
-            for number in range(1, 4):
-                running.publish(market.ticks(10_000))
-                running.wait_for_counter("records", 10_000 * number)
-            running.wait_for_counter("derived_dropped", 1)
-            statistics = ring.statistics()
-            assert statistics.head == 1024
-            assert statistics.dropped + 1024 == running.counters["bbo"]
-
-
-def test_an_engine_whose_source_can_wait_waits_for_the_writer(tmp_path: Path) -> None:
-    with engine(tmp_path, out_records=1024, gating=True) as running:
-        ticks = Market(running.ids["BTCUSDT"]).ticks(40_000)
-        got = []
-        with running.rings[Schema.BBO].consumer("writer", Mode.GATING) as writer:
-            running.publish(ticks)
-            bbo = DictBooks().apply(ticks)
-            assert len(bbo) > 2048, "more than the ring holds"
-            while sum(map(len, got)) < len(bbo):
-                assert writer.wait(QUIET_S)
-                got.append(writer.read(300))
-                writer.commit(writer.position)
-        assert np.concatenate([part["source_seq"] for part in got]).tolist() == bbo["source_seq"].tolist()
-        assert np.concatenate([part["seq"] for part in got]).tolist() == list(range(len(bbo)))
-
-
 def test_a_replay_begins_with_its_subscriber_and_loses_nothing_to_a_slow_one(tmp_path: Path) -> None:
     with engine(tmp_path, gating=True, wait_for_subscriber=True, store=False, high_water_messages=10) as running:
         ticks = Market(running.ids["BTCUSDT"]).ticks(60_000)
@@ -439,24 +383,3 @@ def test_the_package_can_be_imported_without_the_compiler() -> None:
     code = "import sys, tickplant; print(sorted({'numba', 'pyarrow', 'structlog'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_an_idle_engine_sleeps(running: EngineProcess) -> None:
-    running.publish(Market(running.ids["BTCUSDT"]).ticks(100))
-    running.wait_for_counter("records", 100)
-
-    def slept() -> int:
-        return int(
-            Path(f"/proc/{running.process.pid}/status").read_text().split("voluntary_ctxt_switches:")[1].split()[0]
-        )
-
-    running.told()
-    before, reports = slept(), 0
-    wait_for("it to sleep", lambda: state_of(running.process.pid) in "SD")
-    while reports < 10:
-        reports += len(wait_for("heartbeats", running.told))
-    assert slept() - before < 20 * reports, "a handful of wake-ups for each report"
-
-
-def test_a_signal_ends_an_idle_engine_at_once(running: EngineProcess) -> None:
-    assert running.stop() == 0

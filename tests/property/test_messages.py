@@ -124,6 +124,8 @@ def batches(draw: st.DrawFn) -> tuple[Schema, np.ndarray, int, int]:
         records["kind"], records["flags"] = random.choice(KINDS, count), random.choice(FLAGS, count)
     if schema is Schema.BAR:
         records["interval_s"] = random.choice((1, 60), count)
+    if draw(st.booleans()):
+        records = np.repeat(records, 2)[::2]  # not one behind the other
     return schema, records, draw(st.integers(0, 2)), draw(st.sampled_from([-1, -1, 5]))
 
 
@@ -149,7 +151,7 @@ def test_messages_are_sent_kept_and_forgotten_as_one_by_one(
             else:
                 publisher.publish_derived(schema, records, origin, begin=begin)
             plain.sent.clear()
-            plain.publish(schema, records, origin, begin)
+            plain.publish(schema, records.copy(), origin, begin)
             for name, header, payload in plain.sent:
                 assert subscriber.poll(5000)
                 topic, head, body = subscriber.recv_multipart()

@@ -131,7 +131,8 @@ def test_bars_hold_every_trade_once_and_equal_the_reference(recorded: Recorded) 
 def test_checkpoints_are_the_fold_of_the_ticks_before_them(recorded: Recorded) -> None:
     ticks, books, schedule, made = recorded.ticks, Books(), Schedule(10), []
     start = 0
-    while (due := start + schedule.due(ticks[start:])) < len(ticks):
+    latest_ns = int(ticks["ts_recv"].max())
+    while (due := start + schedule.due(ticks[start:], latest_ns)) < len(ticks):
         books.apply(ticks[start:due])
         made += [checkpoint(books.snapshot(id_), ticks[due]) for id_ in books.whole()]
         start = due

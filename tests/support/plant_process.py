@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -76,18 +76,24 @@ def tickplant(*words: str | Path, timeout_s: float = DEADLINE_S, **options: Any)
 
 
 @contextlib.contextmanager
-def relay(*words: str | Path, says: bytes) -> Iterator[None]:
-    """A command that publishes what a plant gives, from its first line, which has `says`, until the block ends."""
+def relay(*words: str | Path, says: bytes) -> Iterator[IO[bytes]]:
+    """A command that publishes what a plant gives, from its first line, which has `says`, until the block ends.
+
+    The lines that follow, on its standard error, are given.
+    """
     command = [sys.executable, "-m", "tickplant", *map(str, words)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert says in line, line
-        yield
+        yield process.stderr
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=DEADLINE_S)
+        try:
+            process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()  # one that did not hear is not left to the tests behind this one
 
 
 def state_of(pid: int) -> str:

@@ -38,8 +38,8 @@ def received(*times_s: float) -> np.ndarray:
 
 
 def due(schedule: Schedule, ticks: np.ndarray) -> list[int]:
-    places, start = [], 0
-    while (place := schedule.due(ticks[start:])) < len(ticks) - start:
+    places, start, latest_ns = [], 0, int(ticks["ts_recv"].max())
+    while (place := schedule.due(ticks[start:], latest_ns)) < len(ticks) - start:
         start += place
         places.append(start)
     return places

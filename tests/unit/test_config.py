@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickplant.errors import ConfigError
+from tickplant.plant.plans import Addresses, live
 from tickplant.records.layouts import BAR, BBO, CHECKPOINT, TICK
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config_reader import Reader
@@ -217,6 +219,24 @@ def test_what_this_machine_cannot_run_is_refused_by_key(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as caught:
         on_this_machine(tmp_path, text)
     assert caught.value.key == key, str(caught.value)
+
+
+def test_a_run_folder_whose_sockets_have_too_long_a_path_is_refused_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = cfg.plant_id(tmp_path / "data")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
+    longest = "/" + "r" * (cfg.SOCKET_PATH_BYTES - len(f"{cfg.run_dir(plant)}/control") + 1)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", longest)
+    on_this_machine(tmp_path, engine(""))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{longest}r")
+    configured = cfg.parse(engine(""), file="plant.toml", base=tmp_path)
+    for start in (partial(check_machine, configured), partial(live, configured, Addresses())):
+        with pytest.raises(
+            ConfigError, match=f"at most 107 bytes, and {longest}r/.*/control has 108: set XDG_"
+        ) as caught:
+            start()
+        assert caught.value.key == "XDG_RUNTIME_DIR"
 
 
 def test_the_sizes_of_records_are_those_of_the_rings() -> None:

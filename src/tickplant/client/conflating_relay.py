@@ -1,10 +1,12 @@
 """A process beside a plant that publishes the latest of an engine's topics, at most every so many milliseconds.
 
-Many slow readers cost the engine what one subscriber costs, and what is left out never travels to them.
+Many slow readers cost the engine what one subscriber costs, and what is left out never travels to them. What they may
+cost the relay is bounded as at an engine.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Final
 
@@ -12,16 +14,20 @@ import zmq
 
 from tickplant.client.conflated_topics import ConflatedTopics
 from tickplant.client.subscription import Subscription, subscribe
-from tickplant.errors import SubscribeError
-from tickplant.runtime.config import DEFAULT_PUBLISH, beside
+from tickplant.errors import ConfigError, SubscribeError
+from tickplant.runtime.client_guard import Guard
+from tickplant.runtime.client_sockets import answer, open_requests, open_stream, requests, subscriptions
+from tickplant.runtime.config import DEFAULT_PUBLISH, EngineConfig, beside
 
 LOOK_S: Final = 0.25
 """The longest wait between two looks, see `Subscription.descriptors`."""
 
 _MESSAGES_PER_TURN: Final = 1000
 _REQUESTS_PER_TURN: Final = 16
-_QUEUED: Final = 32  # requests and replies of one client
-_FRAME_BYTES: Final = 64 << 10  # that a client may send
+_SUBSCRIPTIONS_PER_TURN: Final = 1000
+_SWEEP_S: Final = 1.0
+
+_log: Final = logging.getLogger("tickplant")
 
 
 class ConflatingRelay:
@@ -32,25 +38,42 @@ class ConflatingRelay:
         source: where the engine publishes.
         address: where to publish; requests are answered beside it, at the next port.
         every_ms: a topic is published at most once in so many milliseconds.
+        limits: on what clients may cost, as of an engine; they hold for TCP. Whoever takes more is cut off.
 
     Raises SubscribeError where no engine answers, or where an address cannot be opened.
     """
 
-    def __init__(self, *topics: str, source: str = DEFAULT_PUBLISH, address: str, every_ms: int) -> None:
+    def __init__(
+        self,
+        *topics: str,
+        source: str = DEFAULT_PUBLISH,
+        address: str,
+        every_ms: int,
+        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
+    ) -> None:
         self.topics = ConflatedTopics(time.time_ns() // 1000)
+        tcp = address.startswith("tcp://")
+        self._guard = Guard(limits, lambda: self._published_bytes, on_cut=_say_cut) if tcp else None
+        self._limits = limits
         self._every_s = every_ms / 1000
-        self._flushed_s = 0.0
+        self._flushed_s = self._swept_s = 0.0
+        self._published_bytes = 0
         self._messages: Subscription = subscribe(*topics, address=source)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._stream = self._open(zmq.PUB, address)
-            self._requests = self._open(zmq.ROUTER, beside(address))
-        except SubscribeError:
+            most = limits.high_water_messages
+            self._stream = open_stream(self._context, address, limits, high_water_messages=most)
+            self._requests = open_requests(self._context, beside(address), limits)
+        except ConfigError as error:
             self.close()
-            raise
+            raise SubscribeError(str(error)) from None
         self._poller = zmq.Poller()
-        for source_fd in (*self._messages.descriptors(), self._requests):
+        for source_fd in (*self._messages.descriptors(), self._stream, self._requests):
             self._poller.register(source_fd, zmq.POLLIN)
+        if self._guard:
+            self._guard.watch(self._context, self._stream, subscribers=True)
+            self._guard.watch(self._context, self._requests)
+            self._poller.register(self._guard.fileno(), zmq.POLLIN)
 
     def __enter__(self) -> ConflatingRelay:
         return self
@@ -60,6 +83,8 @@ class ConflatingRelay:
 
     def close(self) -> None:
         """Let go of the sockets."""
+        if self._guard:
+            self._guard.close()
         self._messages.close()
         self._context.destroy(0)
 
@@ -67,21 +92,6 @@ class ConflatingRelay:
         """Publish what comes; never ends."""
         while True:
             self._turn()
-
-    def _open(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.IPV6, int("[" in address))
-        socket.set(zmq.MAXMSGSIZE, _FRAME_BYTES)
-        if kind == zmq.ROUTER:
-            socket.set(zmq.RCVHWM, _QUEUED)
-            socket.set(zmq.SNDHWM, _QUEUED)
-            socket.set(zmq.ROUTER_MANDATORY, 1)
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            raise SubscribeError(f"{address}: cannot be opened: {error.strerror}") from None
-        return socket
 
     def _turn(self) -> None:
         left_s = self._flushed_s + self._every_s - time.monotonic() if self.topics.waiting else LOOK_S
@@ -94,17 +104,23 @@ class ConflatingRelay:
             self.topics.add(message)
         self._serve()
         now_s = time.monotonic()
+        if self._guard and now_s - self._swept_s >= _SWEEP_S:
+            self._swept_s = now_s
+            self._guard.sweep()
         if self.topics.waiting and now_s - self._flushed_s >= self._every_s:
             self._flushed_s = now_s
             for frames in self.topics.flush(time.time_ns()):
                 self._stream.send_multipart(frames)
+                self._published_bytes += sum(map(len, frames))
 
     def _serve(self) -> None:
-        for _ in range(_REQUESTS_PER_TURN):
-            try:
-                *route, request = self._requests.recv_multipart(zmq.NOBLOCK)
-                self._requests.send_multipart([*route, *self.topics.answer(request)], zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            except zmq.ZMQError:  # whoever asked has gone
-                continue
+        if self._guard:
+            self._guard.attend()
+        for _ in subscriptions(self._stream, self._guard, _SUBSCRIPTIONS_PER_TURN):
+            pass  # ZeroMQ keeps them, and the guard counts them
+        for envelope, request in requests(self._requests, self._guard, self._limits, _REQUESTS_PER_TURN):
+            answer(self._requests, self._guard, envelope, self.topics.answer(request))
+
+
+def _say_cut(reason: str, number: int, total: int) -> None:
+    _log.warning("clients cut off, %s: %d, in total %d", reason, number, total)

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import kernel
-from tickplant.records.layouts import Flag, Kind, Side
+from tickplant.kernels import array_at, kernel
+from tickplant.records.layouts import BAR, Flag, Kind, Side
 
 Records = NDArray[np.void]
 
@@ -25,6 +25,11 @@ LATE: Final = 1  # trades counted into a bar that begins after them
 UNTIMED: Final = 2  # trades without a venue time, which belong to no bar
 TALLY: Final = ("bars", "trades_late", "trades_untimed")
 
+# Words of a memory: addresses and lengths of what `apply_ticks` works in, and how far a batch has come.
+INTERVALS, LENGTHS, OPEN_BARS, ROWS, CLOSED, NEXT_END, OUT, OUT_ROWS, TALLY_AT, POSITION = range(10)
+MEMORY_WORDS: Final = 10
+
+_WORD: Final = np.dtype(np.int64)
 _TRADE: Final = int(Kind.TRADE)
 _BUY: Final = int(Side.BUY)
 _BACKFILL: Final = int(Flag.BACKFILL)
@@ -128,3 +133,29 @@ def apply_ticks(
                 else:
                     bar["buy_volume"] += size
     return len(ticks), written
+
+
+@kernel
+def fold_ticks(ticks: Records, address: int) -> int:
+    """`apply_ticks` in the memory at `address`, from the position that stands there on.
+
+    Returns:
+        How many BAR were written; where it stopped early, minus that less 1.
+    """
+    memory = array_at(address, (MEMORY_WORDS,), _WORD)
+    lengths, rows = memory[LENGTHS], memory[ROWS]
+    position, written = apply_ticks(
+        ticks,
+        memory[POSITION],
+        array_at(memory[INTERVALS], (lengths,), _WORD),
+        array_at(memory[OPEN_BARS], (rows, lengths), BAR),
+        array_at(memory[CLOSED], (rows, lengths), _WORD),
+        array_at(memory[NEXT_END], (rows,), _WORD),
+        array_at(memory[OUT], (memory[OUT_ROWS],), BAR),
+        array_at(memory[TALLY_AT], (len(TALLY),), _WORD),
+    )
+    if position < len(ticks):
+        memory[POSITION] = position
+        return -1 - written
+    memory[POSITION] = 0
+    return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tickplant.records.layouts import BAR, TICK
 Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, BAR)  # making one costs as much as a kernel
+_STRIDES: Final = (TICK.itemsize,)
 
 
 class Bars:
@@ -39,6 +40,8 @@ class Bars:
         self._next_end = np.zeros(0, np.int64)
         self._out = np.zeros(max(1024, len(intervals_s)), BAR)
         self._tally = np.zeros(len(k.TALLY), np.int64)
+        self._memory = np.zeros(k.MEMORY_WORDS, np.int64)
+        self._address: int = self._memory.ctypes.data
         self.reserve(63)
 
     @property
@@ -56,6 +59,15 @@ class Bars:
         self._closed_until = grown(self._closed_until, new)
         self._next_end = grown(self._next_end, new)
         self._next_end[old:] = k.NEVER
+        self._note_addresses()
+
+    def _note_addresses(self) -> None:
+        """Tell the kernel where the arrays are now."""
+        memory = self._memory
+        memory[[k.INTERVALS, k.LENGTHS]] = self._intervals_s.ctypes.data, len(self._intervals_s)
+        memory[[k.OPEN_BARS, k.ROWS]] = self._bars.ctypes.data, len(self._bars)
+        memory[[k.CLOSED, k.NEXT_END]] = self._closed_until.ctypes.data, self._next_end.ctypes.data
+        memory[[k.OUT, k.OUT_ROWS, k.TALLY_AT]] = self._out.ctypes.data, len(self._out), self._tally.ctypes.data
 
     def apply(self, ticks: Records) -> Records:
         """Fold TICK records, in stored order, into the bars; gives the BAR records that they close, `seq` 0.
@@ -64,21 +76,22 @@ class Bars:
         """
         if not len(ticks) or not self.intervals_s:
             return _NOTHING
-        ticks = np.ascontiguousarray(ticks)  # the kernel's type
+        if ticks.strides != _STRIDES:
+            ticks = np.ascontiguousarray(ticks)  # the kernel's type
+        written = self._fold(ticks, self._address)
+        if written == 0:
+            return _NOTHING
+        return joined([self._out[:written]], BAR) if written > 0 else self._finish(ticks, written)
+
+    def _finish(self, ticks: Records, written: int) -> Records:
+        """Give the kernel what it has stopped for, until it has taken all. Returns the bars."""
         parts = []
-        position = 0
-        while True:
-            position, written = self._apply(*self._arguments(ticks, position))
-            if written:
-                parts.append(joined([self._out[:written]], BAR))
-            if position == len(ticks):
-                return parts[0] if len(parts) == 1 else joined(parts, BAR) if parts else _NOTHING
-            self.reserve(int(ticks[position]["instrument"]))
+        while written < 0:
+            parts.append(joined([self._out[: -1 - written]], BAR))
+            self.reserve(int(ticks[self._memory[k.POSITION]]["instrument"]))
+            written = self._fold(ticks, self._address)
+        return joined([*parts, self._out[:written]], BAR)
 
     @cached_property
-    def _apply(self) -> Callable[..., tuple[int, int]]:
-        return direct(k.apply_ticks, *self._arguments(np.zeros(0, TICK), 0))
-
-    def _arguments(self, ticks: Records, position: int) -> tuple[Any, ...]:
-        state = self._bars, self._closed_until, self._next_end
-        return ticks, position, self._intervals_s, *state, self._out, self._tally
+    def _fold(self) -> Callable[[Records, int], int]:
+        return direct(k.fold_ticks, np.zeros(0, TICK), 0)

@@ -84,11 +84,15 @@ class SeriesSorter:
         Raises KeyError for a record of a series that was not named.
         """
         keys = np.empty(len(records), np.uint32)
+        return keys, self.find_keys(records, keys)
+
+    def find_keys(self, records: Records, keys: NDArray[np.uint32]) -> int:
+        """Write the keys of records to `keys`, which may be longer, and give the highest. Raises KeyError likewise."""
         tables = self._instrument, self._series, self._sorted, self._places
         highest = self._keys_of(_words(records), *tables, keys)
         if highest < 0:
             raise KeyError(f"a record of a series of {self._schema.name} that was not named")
-        return keys, highest
+        return highest
 
     def sort(self, records: Records) -> tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]:
         """As `fanout.group`: rows of words; keys as above; where each begins. Raises KeyError likewise."""

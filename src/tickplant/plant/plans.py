@@ -169,7 +169,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
         for name in config.sims
         if any(f.sim == name for f in config.feeds.values())
     ]
-    history = HistorySpec(name=cfg.HISTORY, plant=plant, address=f"ipc://{plant.run_dir}/{cfg.HISTORY}")
+    history = HistorySpec(name=cfg.HISTORY, plant=plant, address=cfg.socket_in(plant.run_dir, cfg.HISTORY))
     engines = []
     for name, engine in config.engines.items():
         taken = engine.feeds or tuple(config.feeds)
@@ -296,7 +296,8 @@ def ingest(
     plant = _plant(data_dir, plant_id, settings)
     feed = FeedConfig(venue=venue, symbols=(), crossed=crossed)
     matching = _matching(names.feed, crossed)
-    engine = EngineConfig(publish=f"ipc://{plant.run_dir}/publish")
+    publish, requests = (cfg.socket_in(plant.run_dir, one) for one in ("publish", "requests"))
+    engine = EngineConfig(publish=publish, requests=requests)
     ring, derived = _ring(plant_id, names.feed, Schema.TICK), _engine_rings(plant_id, names.engine, engine)
     source = Recording(str(file.resolve()), imported=imported)
     spec = FeedSpec(name=names.feed, plant=plant, config=feed, ring=ring, source=source, discover=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import brief_kernel, kernel
+from tickplant.kernels import brief_kernel, direct, kernel
+from tickplant.records.layouts import TICK
 
 Records = NDArray[np.void]
 Words = NDArray[np.uint64]
@@ -13,15 +16,26 @@ Masks = NDArray[np.uint32]
 
 
 @brief_kernel
-def survey(instruments: NDArray[np.uint32], seen: NDArray[np.bool_]) -> tuple[int, int]:
-    """Lowest and highest of some instrument ids; those within `seen` are marked in it."""
-    lowest, highest = instruments[0], instruments[0]
-    for instrument in instruments:
+def survey(ticks: Records, seen: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Lowest and highest instrument id of TICK records, at least one, and their latest time of receipt.
+
+    Ids within `seen` are marked in it.
+    """
+    lowest = highest = ticks[0]["instrument"]
+    latest = ticks[0]["ts_recv"]
+    for i in range(len(ticks)):
+        instrument = ticks[i]["instrument"]
         lowest = min(lowest, instrument)
         highest = max(highest, instrument)
+        latest = max(latest, ticks[i]["ts_recv"])
         if instrument < len(seen):
             seen[instrument] = True
-    return lowest, highest
+    return lowest, highest, latest
+
+
+def prepared_survey() -> Callable[[Records, NDArray[np.bool_]], tuple[int, int, int]]:
+    """The machine code of `survey`, for ticks that may lie apart."""
+    return direct(survey, np.zeros(4, TICK)[::2], np.zeros(1, np.bool_))
 
 
 @kernel

@@ -33,6 +33,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Crossed = Literal["flag", "match"]
 """What is done with crossed books of orders: they are flagged, or resolved by matching in price-time priority."""
 
+SOCKET_PATH_BYTES: Final = 107
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
 COMPACTOR: Final = "compactor"
@@ -311,16 +312,28 @@ def plant_id(data_dir: Path) -> str:
 
 
 def run_dir(plant: str) -> Path:
-    """Folder of a plant's control socket and doorbells; short, since a socket path holds only 107 bytes."""
+    """Folder of a plant's sockets and doorbells; short, since the path of a socket has few bytes, see `socket_in`."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if not base.startswith("/"):  # a relative one means nothing, says its specification
         base = tempfile.gettempdir()
     return Path(base) / f"tickplant-{os.getuid()}" / plant
 
 
+def socket_in(run: Path | str, name: str) -> str:
+    """Address of a socket in a run folder. Raises ConfigError where its path would be too long."""
+    path = f"{run}/{name}"
+    if (size := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"the path of a socket has at most {SOCKET_PATH_BYTES} bytes, and {path} has {size}: "
+            "set XDG_RUNTIME_DIR to a folder of your own with a shorter name",
+            key="XDG_RUNTIME_DIR",
+        )
+    return f"ipc://{path}"
+
+
 def control_address(run: Path) -> str:
-    """Address of the supervisor's control socket."""
-    return f"ipc://{run}/control"
+    """Address of the supervisor's control socket. Raises ConfigError where its path would be too long."""
+    return socket_in(run, "control")
 
 
 def ring_name(plant: str, producer: str, schema: str) -> str:

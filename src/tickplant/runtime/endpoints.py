@@ -6,12 +6,17 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tickplant.errors import ConfigError
-from tickplant.runtime.config import DEFAULT_PUBLISH, Config, EngineConfig, is_loopback, requests_address
-
-SOCKET_PATH_BYTES: Final = 107
+from tickplant.runtime.config import (
+    DEFAULT_PUBLISH,
+    SOCKET_PATH_BYTES,
+    Config,
+    EngineConfig,
+    is_loopback,
+    requests_address,
+)
 
 
 class Wrong:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tickplant.runtime import credentials
-from tickplant.runtime.config import Config
+from tickplant.runtime.config import Config, control_address, plant_id, run_dir
 from tickplant.runtime.endpoints import Endpoint, Wrong, address_of, endpoints
 
 TICK_BYTES: Final = 64
@@ -35,6 +35,7 @@ def check_machine(config: Config) -> None:
         for token in gateway.tokens:
             credentials.check(token)
     _check_data(config, wrong)
+    control_address(run_dir(plant_id(config.data_dir)))
     _check_memory(config, wrong)
     for endpoint in endpoints(config):
         _check_host(endpoint, wrong)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tickplant.engine.guard import Guard
+from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.config import EngineConfig
 
 DEADLINE_S = 90.0

@@ -2,7 +2,7 @@
 
 libzmq bounds frames and whole messages; nothing there bounds the frames of an unfinished message, connections, or
 what all clients together cost. So the kernel is asked how many bytes each TCP connection has brought and taken.
-Nothing here touches a message on its way to a subscriber.
+Nothing here touches a message on its way to a subscriber. An engine has one, and a relay of conflated topics.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import structlog
 import zmq
 
 from tickplant.runtime.config import EngineConfig
@@ -109,17 +108,25 @@ class Client:
 
 
 class Guard:
-    """Watches the clients of an engine's TCP sockets. Not thread-safe: `attend` and `sweep` are the engine's to call.
+    """Watches the clients of TCP sockets. Not thread-safe: `attend` and `sweep` are its owner's to call.
 
     Clients of `ipc://` are not watched: the folder's permissions decide who they are.
 
     Args:
-        limits: of the engine.
+        limits: of an engine.
         published: gives the bytes published so far.
         lossless: subscribers are waited for, so none is cut off for being behind.
+        on_cut: called with `reason`, and with the clients cut off for that: `number` since the last call, and `total`.
     """
 
-    def __init__(self, limits: EngineConfig, published: Callable[[], int], *, lossless: bool = False) -> None:
+    def __init__(
+        self,
+        limits: EngineConfig,
+        published: Callable[[], int],
+        *,
+        lossless: bool = False,
+        on_cut: Callable[..., object] = lambda **_: None,
+    ) -> None:
         self.cut: Counter[str] = Counter()  # by reason
         self.subscriptions = 0
         self._limits = limits
@@ -136,7 +143,7 @@ class Guard:
         self._standstill = Standstill(LOOK_S)
         self._told: Counter[str] = Counter()
         self._trimming: threading.Thread | None = None
-        self._log = structlog.get_logger()
+        self._on_cut = on_cut
         self._raise_descriptor_limit()
 
     @property
@@ -144,8 +151,8 @@ class Guard:
         """Clients that are connected over TCP."""
         return len(self._clients)
 
-    def watch(self, context: ZmqContext, listening: ZmqSocket, *, burst_bytes: int = 0) -> None:
-        """Watch the clients of a socket bound to TCP from now on; `burst_bytes` they may bring beyond a request."""
+    def watch(self, context: ZmqContext, listening: ZmqSocket, *, subscribers: bool = False) -> None:
+        """Watch the clients of a socket bound to TCP from now on; subscribers may bring all subscriptions at once."""
         port = int(bytes(listening.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
         name = f"inproc://guard-{id(self)}-{port}"
         listening.monitor(name, _EVENTS)
@@ -153,7 +160,8 @@ class Guard:
         monitor.set(zmq.LINGER, 0)
         monitor.connect(name)
         self._monitors[port] = listening, monitor
-        self._bursts[port] = burst_bytes
+        subscription_bytes = SUBSCRIPTION_OVERHEAD_BYTES + self._limits.max_topic_bytes
+        self._bursts[port] = self._limits.subscriptions_per_client * subscription_bytes * subscribers
         self._epoll.register(int(monitor.get(zmq.FD)), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -185,7 +193,7 @@ class Guard:
         if not self._lossless:
             self._look_for_backlog()
         for reason, count in (self.cut - self._told).items():
-            self._log.warning("clients cut off", reason=reason, number=count, total=self.cut[reason])
+            self._on_cut(reason=reason, number=count, total=self.cut[reason])
         self._told = self.cut.copy()
         if now_s - self._last_cut_s < TRIM_S and not (self._trimming and self._trimming.is_alive()):
             self._trimming = threading.Thread(target=_give_back, daemon=True)

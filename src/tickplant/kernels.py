@@ -86,8 +86,10 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     signature = tuple(
         argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
     )
-    dispatcher.compile(signature)
-    return cast("Callable[P, R]", dispatcher.overloads[signature].entry_point)
+    if (compiled := dispatcher.overloads.get(signature)) is None:  # `compile` looks too, for 40 us
+        dispatcher.compile(signature)
+        compiled = dispatcher.overloads[signature]
+    return cast("Callable[P, R]", compiled.entry_point)
 
 
 def pointer(function: Callable[P, R], *arguments: Any) -> Any:

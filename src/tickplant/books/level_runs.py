@@ -84,30 +84,24 @@ def home_of(side: Any, key: int) -> Any:
 
 
 @inlined
-def narrowed(keys: Integers, start: Any, end: Any, key: int, most: Any) -> Any:
-    """Where to begin to look for the first place of `keys[start:end]` whose key is >= `key`: it is `most` on at most.
+def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
+    """First place of `keys[start:end]` whose key is >= `key`.
 
     Three keys are compared at a time and the results added up: no step waits for a branch that nobody can foresee.
     """
     at, left = np.uint64(start), np.uint64(end - start)
-    one, three, most = np.uint64(1), np.uint64(3), np.uint64(most)
-    while left > most:
+    one, three = np.uint64(1), np.uint64(3)
+    while left > three:
         quarter = left >> np.uint64(2)
         middle = at + quarter + quarter
         lower = np.uint64(keys[at + quarter - one] < key) + np.uint64(keys[middle - one] < key)
         lower += np.uint64(keys[middle + quarter - one] < key)
         at += lower * quarter
         left -= three * quarter
+    while left and keys[at] < key:
+        at += one
+        left -= one
     return np.int64(at)
-
-
-@inlined
-def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
-    """First place of `keys[start:end]` whose key is >= `key`."""
-    at = narrowed(keys, start, end, key, 3)
-    while at < end and keys[np.uint64(at)] < key:
-        at += 1
-    return at
 
 
 @inlined
@@ -123,11 +117,7 @@ def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
     if start <= at < end and keys[np.uint64(at)] == key:
         return at
     low = side["last"] - _BELOW
-    if low < start or low + NEAR > end or keys[np.uint64(low)] >= key or key > keys[np.uint64(low + NEAR - 1)]:
-        low = narrowed(keys, start, end, key, NEAR)
-    if low + NEAR > end:
-        low = end - NEAR
-    if low >= start:
+    if low >= start and low + NEAR <= end and keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]:
         first = np.uint64(low)
         at = low
         for i in range(NEAR):  # in vector instructions

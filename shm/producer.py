@@ -127,12 +127,11 @@ class Producer:
             RingError: as `publish`.
         """
         done = self.publish(records, timeout_s=TURN_S)
-        until_s = time.monotonic() + patience_s
-        while done < len(records) and time.monotonic() < until_s:
+        waited_s = 0.0  # in turns of ours: a process that stood still blames no reader for that time
+        while done < len(records) and waited_s < patience_s:
             while_waiting(len(records) - done)
             more = self.publish(records[done:], timeout_s=TURN_S)
-            if more:
-                until_s = time.monotonic() + patience_s
+            waited_s = 0.0 if more else waited_s + TURN_S
             done += more
         return done
 

@@ -36,7 +36,7 @@ LIMITS = {
     "subscriptions_per_client": 500,
     "replies_mib": 16,
     "backlog_mib": 4,
-    "unread_s": 1.0,
+    "unread_s": 6.0,
     "handshake_s": 15.0,
     "recovery_mib": 16,
 }
@@ -209,7 +209,7 @@ def test_clients_that_ask_for_much_and_read_nothing(attack: Plant) -> None:
         asking = sockets.enter_context(context.socket(zmq.DEALER))
         asking.connect(attack.requests)
         asking.send(wire.encode(wire.GetTopics()))
-        assert asking.poll(30_000)
+        assert asking.poll(90_000)
         reply = wire.decode_reply(asking.recv())
         assert isinstance(reply, wire.Topics)
         last = next(info.next_seq for info in reply.topics if info.topic == topic) - 1
@@ -226,7 +226,7 @@ def test_clients_that_ask_for_much_and_read_nothing(attack: Plant) -> None:
         attack.until_cut("reads no replies", times=10)
         # Who reads is answered all the while.
         asking.send(wire.encode(wire.GetSnapshot(topic)))
-        assert asking.poll(30_000)
+        assert asking.poll(90_000)
 
 
 def test_a_subscriber_that_takes_nothing(attack: Plant) -> None:
@@ -299,7 +299,7 @@ def test_heartbeats_and_many_requests_are_no_attack(attack: Plant) -> None:
             for _ in range(8):
                 dealer.send(wire.encode(wire.GetTopics(prefix="no such")))
             for _ in range(8):
-                assert dealer.poll(30_000)
+                assert dealer.poll(90_000)
                 dealer.recv_multipart()
         attack.engine.told()
     assert attack.engine.counters["clients_cut"] == attack.cut_before

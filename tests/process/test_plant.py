@@ -177,34 +177,21 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
             refused = tickplant(*words, *(["-c", running.file] if words[0] == "resync" else []))
             assert (refused.returncode, refused.stdout) == (1, "")
             assert why in refused.stderr
-        quiet = subprocess.Popen(
-            [sys.executable, "-m", "tickplant", "tail", "binance.QUIET.trade", *where],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        assert quiet.stderr
-        assert b"binance.QUIET.trade: there is no such topic yet; waiting" in quiet.stderr.readline()
-        assert quiet.poll() is None
-        quiet.terminate()
-        quiet.communicate()
-        mistaken = subprocess.Popen(
-            [sys.executable, "-m", "tickplant", "tail", "binance.BTCUSDT.rsi-13_1m", *where],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        assert mistaken.stderr
-        assert b"waiting for its first record; of binance.BTCUSDT there is " in mistaken.stderr.readline()
-        mistaken.terminate()
-        mistaken.communicate()
-        mistyped = subprocess.Popen(
-            [sys.executable, "-m", "tickplant", "tail", "binance.BTCUSD.trade", *where],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        assert mistyped.stderr
-        assert b"its first record; the nearest: binance.BTCUSDT.trade, " in mistyped.stderr.readline()
-        mistyped.terminate()
-        mistyped.communicate()
+        for absent, said in (
+            ("binance.QUIET.trade", "binance.QUIET.trade: there is no such topic yet; waiting"),
+            ("binance.BTCUSDT.rsi-13_1m", "waiting for its first record; of binance.BTCUSDT there is "),
+            ("binance.BTCUSD.trade", "waiting for its first record; the nearest: binance.BTCUSDT.trade, "),
+        ):
+            waiting = subprocess.Popen(
+                [sys.executable, "-m", "tickplant", "tail", absent, *where],
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+            )
+            assert waiting.stderr
+            assert said.encode() in waiting.stderr.readline()
+            assert waiting.poll() is None
+            waiting.terminate()
+            waiting.communicate()
         nobody = tickplant("restart", "nobody", "-c", running.file)
         assert nobody.returncode == 1
         assert "there is no nobody" in nobody.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,20 @@ def test_patience_ends_with_a_reader_that_takes_nothing_and_not_with_a_slow_one(
                 consumer.commit(consumer.position)
 
         assert producer.publish_all(ticks(0, 30), take, patience_s=2.5 * TURN_S) == CAPACITY + 3
+
+
+def test_a_producer_that_stands_still_is_no_less_patient(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stood_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + stood_s[0])
+    steps = iter([0, 0, CAPACITY])
+    with ring.producer() as producer, ring.consumer("writer", Mode.GATING) as consumer:
+
+        def take(_: int) -> None:
+            stood_s[0] += 60
+            consumer.read(next(steps))
+            consumer.commit(consumer.position)
+
+        assert producer.publish_all(ticks(0, CAPACITY + 4), take, patience_s=2.5 * TURN_S) == CAPACITY + 4
 
 
 def test_whoever_waits_for_room_may_give_up(ring: Ring) -> None:

@@ -226,7 +226,7 @@ def _describe(
         found.append(_Candidate(described, planes.tobytes() + kept))
     if len(found) == 1 or found[0] == found[1]:
         return found[0]
-    if len(values) > SMALL_ROWS:  # the frame of the best is made with the section
+    if len(values) > SMALL_ROWS or frames.thorough:  # the frame of the best is made with the section
         sizes = [frames.likely_bytes(planes, described.width, len(values)) for described, planes, _ in found]
         return found[sizes.index(min(sizes))]
     made = [frames.frame(candidate.planes) for candidate in found]

@@ -61,8 +61,8 @@ def subscribe(
 
     Args:
         topics: `venue.SYMBOL.channel`; or the beginning of one, up to a dot, which means everything below it, such as
-            `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything. What
-            there is not is waited for, see `Subscription`.
+            `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything. A
+            topic that does not exist yet is waited for, see `Subscription`.
         address: where the engine publishes.
         requests: where it answers requests; by default beside `address`, at the next port.
         snapshot: begin a book, quote or bbo with its present state (not where its very first record comes live).

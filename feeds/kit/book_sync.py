@@ -84,6 +84,11 @@ class BookSync:
         return self.held[-1].last if self.held else self.book_id
 
     @property
+    def whole(self) -> bool:
+        """See BookTracker."""
+        return self._intact
+
+    @property
     def seen_id(self) -> int | None:
         """Last id that is recorded or held since the stream was interrupted; None where there is none yet."""
         if self.held:

@@ -60,6 +60,11 @@ class BookTracker(Protocol):
         ...
 
     @property
+    def whole(self) -> bool:
+        """Whether readers of the records have a book: no Gap since its snapshot, though it may be fetched anew."""
+        ...
+
+    @property
     def counts_ids(self) -> bool:
         """Whether ids grow by one with each change, so that the number of missing changes is known."""
         ...

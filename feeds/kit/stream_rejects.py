@@ -66,8 +66,8 @@ class StreamRejects:
         market, instrument = self._market, listing.instrument
         next_id = 0 if ident == UNKNOWN_ID else ident + 1
         if channel == market.book_channel:
-            # A snapshot may have made the book live again meanwhile, without a good diff that would have ended the run.
-            if begins or listing.book.live:
+            # A snapshot may have made the book whole again meanwhile, without a good diff that would end the run.
+            if begins or listing.book.whole:
                 market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
         elif (column := COLUMN.get(channel)) is not None:
             row = market.listings.state[listing.slot]

@@ -39,6 +39,11 @@ class UnnumberedBook(abc.ABC):
         return None
 
     @property
+    def whole(self) -> bool:
+        """See BookTracker."""
+        return self.live or self._unseen is not None
+
+    @property
     def counts_ids(self) -> bool:
         """There are no ids."""
         return False

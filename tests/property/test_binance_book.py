@@ -100,6 +100,12 @@ faults = st.sampled_from(
 @example(
     futures=False, market=[(False, 40, 0)] * 6, groups=[1] * 60, script=["drop", "", "reject", "snapshot", "reject"]
 )
+@example(
+    futures=False,
+    market=[(False, 40, 0)] * 6,
+    groups=[1] * 60,
+    script=["swap", "reject", "snapshot", "resync", "reject"],
+)
 @given(
     futures=st.booleans(),
     market=st.lists(changes, min_size=5, max_size=60),

@@ -93,13 +93,7 @@ class EngineProcess:
             while_reading=self._meanwhile,
         )
         on_cut = partial(self._log.warning, "clients cut off")
-        self._guard = Guard(
-            config,
-            lambda: self._publisher.published_bytes,
-            sweep_s=spec.plant.heartbeat_s,
-            lossless=spec.gating,
-            on_cut=on_cut,
-        )
+        self._guard = Guard(config, lambda: self._publisher.published_bytes, lossless=spec.gating, on_cut=on_cut)
         resources.callback(self._guard.close)
         self._publisher = Publisher(
             context,

@@ -53,7 +53,7 @@ class ConflatingRelay:
     ) -> None:
         self.topics = ConflatedTopics(time.time_ns() // 1000)
         tcp = address.startswith("tcp://")
-        self._guard = Guard(limits, lambda: self._published_bytes, sweep_s=_SWEEP_S, on_cut=_say_cut) if tcp else None
+        self._guard = Guard(limits, lambda: self._published_bytes, on_cut=_say_cut) if tcp else None
         self._limits = limits
         self._every_s = every_ms / 1000
         self._flushed_s = self._swept_s = 0.0

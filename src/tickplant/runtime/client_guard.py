@@ -42,6 +42,7 @@ HEARTBEAT_BYTES_PER_S: Final = 16
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
 TRIM_S: Final = 5.0
+LOOK_S: Final = 2.0  # longest time between two sweeps
 """After a client was cut off, memory is given back to the system for so long, once a sweep."""
 
 _TCP_INFO_BYTES: Final = 136
@@ -114,7 +115,6 @@ class Guard:
     Args:
         limits: of an engine.
         published: gives the bytes published so far.
-        sweep_s: time between two calls of `sweep`.
         lossless: subscribers are waited for, so none is cut off for being behind.
         on_cut: called with `reason`, and with the clients cut off for that: `number` since the last call, and `total`.
     """
@@ -124,7 +124,6 @@ class Guard:
         limits: EngineConfig,
         published: Callable[[], int],
         *,
-        sweep_s: float = 1.0,
         lossless: bool = False,
         on_cut: Callable[..., object] = lambda **_: None,
     ) -> None:
@@ -141,7 +140,7 @@ class Guard:
         self._unserved = 0
         self._owed = 0  # at most
         self._last_cut_s = float("-inf")
-        self._standstill = Standstill(2 * sweep_s)
+        self._standstill = Standstill(LOOK_S)
         self._told: Counter[str] = Counter()
         self._trimming: threading.Thread | None = None
         self._on_cut = on_cut
@@ -178,7 +177,7 @@ class Guard:
                 self._look(fd)
 
     def sweep(self) -> None:
-        """What shows with time only. Call it every `sweep_s`."""
+        """What shows with time only. Call it about every second."""
         self.attend()
         now_s, stood_s = time.monotonic(), self._standstill.look()
         for fd in list(self._clients):

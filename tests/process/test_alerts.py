@@ -75,7 +75,7 @@ class Watched:
         self._sim = f"http://127.0.0.1:{sim_port}/sim/fault"
 
     def fault(self, **fault: Any) -> None:
-        answer = httpx.post(self._sim, json=fault, timeout=30.0, trust_env=False)
+        answer = httpx.post(self._sim, json=fault, timeout=90.0, trust_env=False)
         assert answer.status_code == 200, answer.text
 
     def pid(self, name: str) -> int:

@@ -87,11 +87,11 @@ def test_an_idle_engine_sleeps(running: EngineProcess) -> None:
             Path(f"/proc/{running.process.pid}/status").read_text().split("voluntary_ctxt_switches:")[1].split()[0]
         )
 
-    running.told()
+    running.heard()
     before, reports = slept(), 0
     wait_for("it to sleep", lambda: state_of(running.process.pid) in "SD")
     while reports < 10:
-        reports += len(wait_for("heartbeats", running.told))
+        reports += len(wait_for("heartbeats", running.heard))
     assert slept() - before < 20 * reports, "a handful of wake-ups for each report"
 
 

@@ -92,7 +92,7 @@ class Plant:
 
     def cut(self, reason: str) -> int:
         """How many clients were cut off for that."""
-        self.engine.told()
+        self.engine.heard()
         return int(self.engine.counters.get("clients_cut", {}).get(reason, 0))
 
     def until_cut(self, reason: str, more: Callable[[], object] = lambda: None, *, times: int = 1) -> None:
@@ -120,12 +120,12 @@ def attack(plant: Plant) -> Iterator[Plant]:
     """The plant with a healthy subscriber beside; afterwards it has every record, and memory is where it was."""
     steady = Steady(plant.engine.address)
     steady.start()
-    wait_for("the subscription", lambda: plant.engine.told() is not None and plant.engine.counters["subscriptions"])
+    wait_for("the subscription", lambda: plant.engine.heard() is not None and plant.engine.counters["subscriptions"])
     began = plant.book_records
     for _ in range(20):
         plant.publish()
     before_mib = plant.peak_mib = plant.rss_mib()
-    plant.engine.told()
+    plant.engine.heard()
     plant.cut_before = dict(plant.engine.counters["clients_cut"])
     yield plant
     plant.publish()
@@ -136,7 +136,7 @@ def attack(plant: Plant) -> Iterator[Plant]:
     assert plant.peak_mib < before_mib + SLACK_MIB, f"{before_mib:.0f} MiB before, {plant.peak_mib:.0f} at most"
     wait_for(
         "memory to be given back",
-        lambda: plant.engine.told() is not None and plant.rss_mib() < before_mib + SLACK_MIB / 2,
+        lambda: plant.engine.heard() is not None and plant.rss_mib() < before_mib + SLACK_MIB / 2,
     )
 
 
@@ -284,7 +284,7 @@ def test_connections_beyond_the_limit_and_such_that_never_speak(attack: Plant) -
                     continue
     wait_for(
         "the connections to be forgotten",
-        lambda: attack.engine.told() is not None and attack.engine.counters["connections"] <= 4,
+        lambda: attack.engine.heard() is not None and attack.engine.counters["connections"] <= 4,
     )
 
 
@@ -301,5 +301,5 @@ def test_heartbeats_and_many_requests_are_no_attack(attack: Plant) -> None:
             for _ in range(8):
                 assert dealer.poll(90_000)
                 dealer.recv_multipart()
-        attack.engine.told()
+        attack.engine.heard()
     assert attack.engine.counters["clients_cut"] == attack.cut_before

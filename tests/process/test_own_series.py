@@ -60,7 +60,7 @@ def wait_for_values(running: EngineProcess) -> np.ndarray:
     """Return the values when each best bid and offer has one of our own series."""
 
     def all_there() -> list[np.ndarray]:
-        running.told()
+        running.heard()
         bests, values = records(running, Schema.BBO), records(running, Schema.VALUE)
         done = len(bests) and np.count_nonzero(values["series"] == 2) == len(bests)
         return [values] if done and running.counters.get("records", 0) >= running.producer.position else []
@@ -79,7 +79,7 @@ def expect_the_example(running: EngineProcess, values: np.ndarray) -> None:
 
 
 def left_out(running: EngineProcess) -> dict[str, Any]:
-    running.told()
+    running.heard()
     return dict(running.counters.get("own_left_out", {}))
 
 
@@ -124,7 +124,7 @@ def test_one_that_never_returns_ends_its_engine_once(running: EngineProcess) -> 
     publish(running, market, 500)
     wait_for("it to be left out", lambda: left_out(running).keys() == {"endless.bbo"})
     assert "took more than 2 s of CPU over one batch" in str(running.counters["left_out"])
-    wait_for("all ticks", lambda: running.told() is not None and running.counters["records"] >= 500)
+    wait_for("all ticks", lambda: running.heard() is not None and running.counters["records"] >= 500)
     assert running.process.poll() is None
 
 

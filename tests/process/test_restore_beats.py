@@ -57,7 +57,7 @@ def test_heartbeats_come_while_an_engine_scans_a_large_store(tmp_path: Path) -> 
 
         def restored() -> bool:
             nonlocal used_s
-            told = [message for message in running.told() if isinstance(message, Heartbeat)]
+            told = [message for message in running.heard() if isinstance(message, Heartbeat)]
             beats = sum(bool(message.counters["rebuilding"]) for message in told)
             if beats:
                 before_s, used_s = used_s, cpu_s(running)

@@ -335,7 +335,7 @@ def test_a_replay_begins_with_its_subscriber_and_loses_nothing_to_a_slow_one(tmp
     with engine(tmp_path, gating=True, wait_for_subscriber=True, store=False, high_water_messages=10) as running:
         ticks = Market(running.ids["BTCUSDT"]).ticks(60_000)
         running.publish(ticks)
-        running.told()
+        running.heard()
         assert running.counters.get("records", 0) == 0
         trade, book = ticks[ticks["kind"] == Kind.TRADE], ticks[ticks["kind"] != Kind.TRADE]
         with tickplant.subscribe("binance.BTCUSDT", address=running.address, high_water_messages=10) as messages:
@@ -355,7 +355,7 @@ def test_a_topic_that_there_is_not_is_named_once_with_the_nearest(
         asked = running.counters.get("requests", 0) + 3
         while running.counters.get("requests", 0) < asked:
             assert messages.receive(0.01) is None
-            running.told()
+            running.heard()
         assert caplog.messages == [], "there is nothing yet to mistype"
         running.publish(Market(running.ids["BTCUSDT"]).ticks(100))
         read(messages, {TRADE: 1})

@@ -140,7 +140,7 @@ def test_messages_are_sent_kept_and_forgotten_as_one_by_one(
     try:
         subscriber.connect("inproc://p")
         subscriber.subscribe(b"")
-        assert publisher.socket.poll(5000)
+        assert publisher.socket.poll(90_000)
         assert publisher.read_subscriptions()
         plain = PlainPublisher(most_bytes, publisher.epoch)
         origins = None, Origin("feed"), Origin("other")
@@ -153,7 +153,7 @@ def test_messages_are_sent_kept_and_forgotten_as_one_by_one(
             plain.sent.clear()
             plain.publish(schema, records.copy(), origin, begin)
             for name, header, payload in plain.sent:
-                assert subscriber.poll(5000)
+                assert subscriber.poll(90_000)
                 topic, head, body = subscriber.recv_multipart()
                 assert (topic.decode(), timeless(head), body) == (name, header, payload)
             assert not subscriber.poll(0)

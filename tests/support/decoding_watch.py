@@ -9,15 +9,15 @@ import pytest
 from tickplant.writer.format.codec import ChunkDecoder
 
 
-def watch_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """First seqs of the chunks that are decoded from now on: the list grows with each."""
+def watch_decoding(monkeypatch: pytest.MonkeyPatch, method: str = "columns") -> list[int]:
+    """First seqs of the chunks that this method decodes from now on: the list grows with each."""
     seen: list[int] = []
-    columns = ChunkDecoder.columns
+    decode = getattr(ChunkDecoder, method)
 
     def watched(*arguments: Any, **options: Any) -> Any:
-        found = columns(*arguments, **options)
+        found = decode(*arguments, **options)
         seen.append(found[1].first_seq)
         return found
 
-    monkeypatch.setattr(ChunkDecoder, "columns", watched)
+    monkeypatch.setattr(ChunkDecoder, method, watched)
     return seen

@@ -78,9 +78,9 @@ class EngineProcess:
     def start(self) -> None:
         """Start the process and wait until it is ready."""
         self.process = start_child("tickplant.engine", self.spec)
-        wait_for("the engine's hello", lambda: any(isinstance(message, Hello) for message in self.told()))
+        wait_for("the engine's hello", lambda: any(isinstance(message, Hello) for message in self.heard()))
 
-    def told(self) -> list[object]:
+    def heard(self) -> list[object]:
         """What the engine has said since the last call."""
         messages = []
         assert self.process.poll() is None, "the engine has ended"
@@ -93,7 +93,7 @@ class EngineProcess:
 
     def wait_for_counter(self, name: str, least: int) -> None:
         """Return when a reported counter is at least that high."""
-        wait_for(f"{name} to be {least}", lambda: self.told() is not None and self.counters.get(name, 0) >= least)
+        wait_for(f"{name} to be {least}", lambda: self.heard() is not None and self.counters.get(name, 0) >= least)
 
     def publish(self, ticks: np.ndarray) -> None:
         """Put ticks into the ring, stamped."""

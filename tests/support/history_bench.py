@@ -54,7 +54,7 @@ class Bench:
         self.subscriber = self.context.socket(zmq.SUB)
         self.subscriber.subscribe(b"")
         self.subscriber.connect("inproc://publish")
-        assert self.publisher.socket.poll(5000)
+        assert self.publisher.socket.poll(90_000)
         assert self.publisher.read_subscriptions()
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.connect("inproc://requests")
@@ -144,7 +144,7 @@ class Bench:
         first, last = 0, len(self.sent[topic]) - 1
         while first <= last:
             self.dealer.send(wire.encode(wire.GetRange(topic, self.publisher.epoch, first, last)))
-            assert self.router.socket.poll(5000)
+            assert self.router.socket.poll(90_000)
             self.router.serve()
             if not self.dealer.poll(0):
                 self.answer_from_store()
@@ -173,7 +173,7 @@ class Bench:
         got = b""
         while first <= last:
             self.dealer.send(wire.encode(wire.GetHistory(topic, producer, first, last)))
-            assert self.router.socket.poll(5000)
+            assert self.router.socket.poll(90_000)
             self.router.serve()
             self.answer_from_store()
             head, *frames = self.dealer.recv_multipart()
@@ -186,12 +186,12 @@ class Bench:
         return got
 
     def answer_from_store(self) -> None:
-        assert self.service.poll(5000)
+        assert self.service.poll(90_000)
         *way, question = self.service.recv_multipart()
         asked = msgspec.msgpack.decode(question, type=Passage | wire.GetHistory)
-        answer = self.history.passage if isinstance(asked, Passage) else self.history.history
-        self.service.send_multipart([*way, *answer(asked)])  # type: ignore[operator]
-        assert self.line.socket.poll(5000)
+        frames = self.history.passage(asked) if isinstance(asked, Passage) else self.history.history(asked)
+        self.service.send_multipart([*way, *frames])
+        assert self.line.socket.poll(90_000)
         self.router.pass_on_history()
 
 

@@ -31,7 +31,7 @@ class Prometheus:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """`data` of an answer of its API. AssertionError where it refuses."""
-        answer = httpx.get(f"{self.address}/api/v1/{path}", params=parameters, timeout=30.0, trust_env=False).json()
+        answer = httpx.get(f"{self.address}/api/v1/{path}", params=parameters, timeout=90.0, trust_env=False).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 

@@ -55,7 +55,7 @@ class Pair:
         """The next messages."""
         out = []
         for _ in range(count):
-            assert self.sub.poll(5000), f"only {len(out)} of {count} messages came"
+            assert self.sub.poll(90_000), f"only {len(out)} of {count} messages came"
             topic, header, payload = self.sub.recv_multipart()
             read = wire.unpack_header(header)
             out.append((topic.decode(), read, np.frombuffer(payload, {64: TICK, 72: BBO, 104: BAR}[read.record_bytes])))
@@ -63,9 +63,9 @@ class Pair:
 
     def ask(self, request: wire.Request | bytes) -> tuple[wire.Reply, list[bytes]]:
         self.dealer.send(request if isinstance(request, bytes) else wire.encode(request))
-        assert self.router.socket.poll(5000)
+        assert self.router.socket.poll(90_000)
         self.router.serve()
-        assert self.dealer.poll(5000)
+        assert self.dealer.poll(90_000)
         head, *frames = self.dealer.recv_multipart()
         return wire.decode_reply(head), frames
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from decoding_watch import watch_decoding
 from made_records import START_NS
 
 from tickplant.derive.series import SeriesTable
@@ -46,16 +47,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """First seqs of the chunks that are decoded from now on."""
-    seen: list[int] = []
-    decode = ChunkDecoder.decode
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        found = decode(*arguments, **options)
-        seen.append(found[1].first_seq)
-        return found
-
-    monkeypatch.setattr(ChunkDecoder, "decode", watched)
-    return seen
+    return watch_decoding(monkeypatch, "decode")
 
 
 def closes(store: Store, where: str, limit: int) -> list[int]:

@@ -96,17 +96,17 @@ def test_a_dead_gating_consumer_holds_the_producer_back_until_it_is_evicted(ring
         ring.evict("writer")
 
 
-def test_an_evicted_live_consumer_is_woken_and_told(ring: Ring) -> None:
+def test_an_evicted_live_consumer_is_rung(ring: Ring) -> None:
     producer, consumer = ring.producer(), ring.consumer("writer")
     producer.publish(ticks(100, 3))
     consumer.read(2)
-    told = []
+    rung = []
 
     def sleep() -> None:
         assert consumer.prepare_wait() is False
         consumer.read(9)
         assert consumer.prepare_wait()
-        told.append(bool(select.select([consumer], [], [], 90)[0]))
+        rung.append(bool(select.select([consumer], [], [], 90)[0]))
         consumer.finish_wait()
 
     sleeper = threading.Thread(target=sleep)
@@ -116,7 +116,7 @@ def test_an_evicted_live_consumer_is_woken_and_told(ring: Ring) -> None:
         assert time.monotonic() < deadline_s
     ring.evict("writer")
     sleeper.join()
-    assert told == [True]
+    assert rung == [True]
     producer.publish(ticks(103, 1))
     for call in (lambda: consumer.read(1), lambda: consumer.commit(103), consumer.prepare_wait):
         with pytest.raises(RingError, match="writer was evicted"):

@@ -26,6 +26,7 @@ _MESSAGES_PER_TURN: Final = 1000
 _REQUESTS_PER_TURN: Final = 16
 _SUBSCRIPTIONS_PER_TURN: Final = 1000
 _SWEEP_S: Final = 1.0
+_LIMITS: Final = EngineConfig()
 
 _log: Final = logging.getLogger("tickplant")
 
@@ -49,7 +50,7 @@ class ConflatingRelay:
         source: str = DEFAULT_PUBLISH,
         address: str,
         every_ms: int,
-        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
+        limits: EngineConfig = _LIMITS,
     ) -> None:
         self.topics = ConflatedTopics(time.time_ns() // 1000)
         tcp = address.startswith("tcp://")

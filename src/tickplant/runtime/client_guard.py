@@ -41,8 +41,8 @@ HEARTBEAT_BYTES_PER_S: Final = 16
 """ZeroMQ's heartbeats are bytes that never become a message: so much of them is free."""
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
-TRIM_S: Final = 5.0
 LOOK_S: Final = 2.0  # longest time between two sweeps
+TRIM_S: Final = 5.0
 """After a client was cut off, memory is given back to the system for so long, once a sweep."""
 
 _TCP_INFO_BYTES: Final = 136

@@ -1,6 +1,6 @@
 """The names of all metrics: what each counts, in which unit, by which labels. docs/gateway.md has the same table.
 
-A name stays once it is released. Counters end in `_total`; units are seconds, bytes, records and ratios.
+A released name never changes. Counters end in `_total`; units are seconds, bytes, records and ratios.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Metric(NamedTuple):
-    """One name."""
+    """One metric."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -125,7 +125,7 @@ METRICS: Final[dict[str, Metric]] = {
     "gateway_recovered_records_total": Metric("counter", ("engine",), "Records recovered of an engine."),
     "gateway_lost_records_total": Metric("counter", ("engine",), "Records that an engine could not give any more."),
 }
-"""By name, without PREFIX, in the order in which they are given."""
+"""By name, without PREFIX, in output order."""
 
 COUNTED: Final[dict[str, dict[str, str]]] = {
     "feed": {
@@ -179,5 +179,5 @@ COUNTED: Final[dict[str, dict[str, str]]] = {
         "age_durable": "stage_durable_seconds",
     },
 }
-"""By role and counter of a process's report, its metric. A table of counts has its keys as the last label, or is a
-histogram (`records/ages.py`), whose sum is in the counter with `_s` behind."""
+"""The metric for each role and counter of a process's report. A table of counts has its keys as the last label, or is a
+histogram (`records/ages.py`), whose sum is in the counter of that name with suffix `_s`."""

@@ -1,19 +1,19 @@
-"""The one place through which everything leaves the simulated venue, and the ledger of what left.
+"""The only exit of the simulated venue, and the ledger of everything sent.
 
-Market data goes out by `deliver`, answers on a WebSocket by `reply`, pings by `ping`, the end of a connection by
-`close` and `drop`, REST answers by `answer`. So this is where faults take hold: what they make of each message is
-decided in `fault_state`, carried out here, and entered in ledger and log.
+Market data leave by `deliver`, answers on a WebSocket by `reply`, pings by `ping`, the end of a connection by `close`
+and `drop`, REST answers by `answer`. So faults apply here: `fault_state` decides what they do to each message; this
+module carries that out, and enters it in ledger and log.
 
-The log has one line for each frame, `<time, ns> <connection> <frame>`; connection 0 is REST. A frame that begins with
-`!` was not sent as it should have been:
+The log has one line per frame, `<time, ns> <connection> <frame>`; connection 0 is REST. A frame that begins with `!`
+was not sent intact:
 
     !drop, !silent, !stall FRAME      not sent at all
     !truncate FRAME                   only its first half was sent
-    !reorder FRAME                    not sent here; a plain line follows where it is
+    !reorder FRAME                    not sent here; a plain line follows at its place
     !duplicate FRAME                  sent, for the second time
     !corrupt FRAME                    sent with one digit changed
-    !garbage TEXT                     a frame that is no message was sent, as Python prints bytes
-    !oversize TEXT                    so was the head of a huge one: nothing that follows on this connection is readable
+    !garbage TEXT                     a frame that is not a message was sent, as Python prints bytes
+    !oversize TEXT                    the head of a huge frame was sent: the rest of this connection is unreadable
     !fault JSON                       connection 0: this fault was armed
 """
 
@@ -34,7 +34,7 @@ from tickplant.sim.fault_state import Armed, Faults, Piece
 from tickplant.sim.faults import Fault
 from tickplant.sim.frames import Batch, batch_of, frames
 
-KEPT_CONNECTIONS = 1000  # closed connections that the ledger still lists
+KEPT_CONNECTIONS = 1000  # closed connections kept in the ledger
 
 
 class Receiver(Protocol):
@@ -80,7 +80,7 @@ class Receiver(Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """What the client has not taken yet."""
+        """Bytes that the client has not taken yet."""
         ...
 
 
@@ -100,17 +100,17 @@ class Entry:
         self.path = path
         self.opened_ns = time.time_ns()
         self.closed_ns: int | None = None
-        self.end = ""  # why it ended, where this side ended it
+        self.end = ""  # why it ended, if this side ended it
         self.counts = np.zeros(streams, np.int64)
         self.last_ids = np.zeros(streams, np.int64)
-        self.lost = np.zeros(streams, np.int64)  # that a fault took
+        self.lost = np.zeros(streams, np.int64)  # messages taken by a fault
         self.faults: Counter[str] = Counter()  # pieces by mark
         self.replies = 0
         self.pings = 0
         self.requests = 0
 
     def report(self, streams: list[str]) -> dict[str, object]:
-        """As JSON shows it."""
+        """The entry as JSON."""
         return {
             "connection": self.number,
             "path": self.path,
@@ -136,13 +136,13 @@ class Outlet:
     """Sends, counts and logs. `streams` names the source's streams; masks and batches use their indices."""
 
     def __init__(self, streams: list[str], *, max_buffer_bytes: int, log: str | None = None) -> None:
-        """Raises FeedError where the log cannot be opened."""
+        """Raises FeedError if the log cannot be opened."""
         self.streams = streams
         self.faults = Faults(streams)
         self.before_batch: Callable[[int], None] = lambda frames_sent: None
         self.receivers: dict[int, Receiver] = {}
         self.entries: dict[int, Entry] = {}
-        self.wanted = np.zeros(len(streams), np.bool_)  # some connection is subscribed to it
+        self.wanted = np.zeros(len(streams), np.bool_)  # whether some connection is subscribed to it
         self.frames_sent = 0
         self.rest_requests: Counter[str] = Counter()
         self.rest_statuses: Counter[int] = Counter()
@@ -157,7 +157,7 @@ class Outlet:
     # Connections come, go and subscribe.
 
     def opened(self, receiver: Receiver) -> None:
-        """A WebSocket connection is up."""
+        """Note that a WebSocket connection is up."""
         self.receivers[receiver.number] = receiver
         self.entries[receiver.number] = Entry(receiver.number, receiver.path, len(self.streams))
         self.faults.opened(receiver.number)

@@ -166,13 +166,13 @@ class Outlet:
             del self.entries[next(number for number in self.entries if number not in self.receivers)]
 
     def subscribed(self) -> None:
-        """Some connection's mask has changed."""
+        """Note that some connection's mask has changed."""
         self.wanted = np.zeros(len(self.streams), np.bool_)
         for receiver in self.receivers.values():
             self.wanted |= receiver.mask
 
     def closed(self, receiver: Receiver) -> None:
-        """A WebSocket connection is gone."""
+        """Note that a WebSocket connection is gone."""
         if self.receivers.pop(receiver.number, None) is not None:
             self.entries[receiver.number].closed_ns = time.time_ns()
             self.faults.closed(receiver.number)
@@ -196,14 +196,14 @@ class Outlet:
                 self.drop(receiver, "the client was too slow")
 
     def push(self, receiver: Receiver, text: bytes, stream: int, ident: int) -> None:
-        """Send one connection a frame of a stream, whether it is subscribed to it or not."""
+        """Send one connection a frame of a stream, whether or not it is subscribed."""
         if receiver.is_open:
             self._deliver_to(receiver, batch_of([text], [stream], [ident]), np.zeros(1, np.int64), 0)
 
     def _deliver_to(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64], form: int) -> None:
         own = receiver.session.own
         if own is not None:
-            silent = self.faults.silent(receiver.number, batch.stream[order])  # what never was to come is not counted
+            silent = self.faults.silent(receiver.number, batch.stream[order])  # would never come: not counted
             payloads = [batch.payload(message, form) for message in order.tolist()]
             texts = [text if lost else own(text) for text, lost in zip(payloads, silent.tolist(), strict=True)]
             batch = batch_of(texts, batch.stream[order].tolist(), batch.id[order].tolist())
@@ -218,7 +218,7 @@ class Outlet:
             self._enter(receiver.number, batch, order, form)
 
     def reply(self, receiver: Receiver, text: bytes) -> None:
-        """Send one connection what belongs to no stream: answers, greetings, heartbeats, announcements."""
+        """Send one connection a frame of no stream: an answer, greeting, heartbeat or announcement."""
         if not receiver.is_open:
             return
         text = text if receiver.session.own is None else receiver.session.own(text)
@@ -244,7 +244,7 @@ class Outlet:
         receiver.send_close(code, reason)
 
     def drop(self, receiver: Receiver, reason: str) -> None:
-        """Cut a connection without a word."""
+        """Cut a connection without a close frame."""
         self.entries[receiver.number].end = reason
         receiver.abort()
 
@@ -288,7 +288,7 @@ class Outlet:
         entry = self.entries[number]
         streams = batch.stream[order]
         entry.counts += np.bincount(streams, minlength=entry.counts.shape[0])
-        entry.last_ids[streams] = batch.id[order]  # of a stream that occurs several times, the last one stays
+        entry.last_ids[streams] = batch.id[order]  # of a repeated stream, the last id stays
         self.frames_sent += order.shape[0]
         if self._log is not None:
             now_ns = time.time_ns()
@@ -300,18 +300,18 @@ class Outlet:
             self._log.write(b"%d %d %b\n" % (time.time_ns(), number, text))
 
     def flush_log(self) -> None:
-        """Have the log on disk hold everything that was sent."""
+        """Flush the log, so that it holds everything sent so far."""
         if self._log is not None:
             self._log.flush()
 
     def close_log(self) -> None:
-        """Finish the log."""
+        """Close the log."""
         if self._log is not None:
             self._log.close()
             self._log = None
 
     def report(self) -> dict[str, object]:
-        """The ledger as JSON shows it: connections in the order they were opened."""
+        """The ledger as JSON: connections in the order of opening."""
         self.flush_log()
         return {
             "frames_sent": self.frames_sent,

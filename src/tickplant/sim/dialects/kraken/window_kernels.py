@@ -116,7 +116,7 @@ def put_trade(row: NDArray[np.void], origin_ns: int, out: NDArray[np.void], used
 def frame_rows(
     rows: NDArray[np.void], origin_ns: int, stats: Integers, value: NDArray[np.float64], out: NDArray[np.void]
 ) -> int:
-    """Turn a market's trades, aggregates and tickers into rows of FRAME, at most 2 each; returns the rows of `out` used.
+    """Turn a market's trades, aggregates and tickers into rows of FRAME, at most 2 each; returns those of `out` used.
 
     The trades of one order are one frame. Updates `stats` [symbols, STATS] and `value` [symbols], the sum of price
     times size of all trades.

@@ -30,9 +30,12 @@ class ChildLoop:
     """The pieces of a loop: `wait` (of `poll`) or `nap` when idle, `beat` often, until `stopping`.
 
     Args:
-        plant: gives the control socket to report to, and the interval of reports. name: of the process. report: makes
-        the content of a heartbeat; called at any `beat`, so what it needs must exist from the first one on. hear:
-        receives the messages of the supervisor, except `Stop`. on_beat: called before each report.
+        plant: gives the control socket to report to, and the interval of reports.
+        name: of the process.
+        report: makes the content of a heartbeat; called at any `beat`, so what it needs must exist from the first one
+            on.
+        hear: receives the messages of the supervisor, except `Stop`.
+        on_beat: called before each report.
 
     Not thread-safe; for the main thread, since it handles SIGTERM.
     """

@@ -69,7 +69,7 @@ class PlainReader:
         self._shapes = {name: (shape, *_example(shape)) for name, shape in shapes.items()}
         self._slots = slots
         self._state = state
-        self.counted = NONE  # number of the last frame of the connection
+        self.counted = NONE  # number of the connection's last frame
 
     def read(self, frame: bytes, ts_recv: int) -> Reading | None:
         """The content of a frame; None if the frame is for the reference decoder."""

@@ -27,7 +27,7 @@ SEEN: Final = {sc.LAST_TRADE: sc.SEEN_TRADE, sc.LAST_AGG: sc.SEEN_TRADE, sc.LAST
 """The column that says whether anything has come, for streams whose ids do not show it."""
 
 CAUSE: Final = 2
-"""The cause of the next gap is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE."""
+"""The cause of the next gap is this many columns after LAST_TRADE, LAST_AGG, LAST_QUOTE."""
 
 
 Owner = Callable[[bytes], tuple[str, str] | None]

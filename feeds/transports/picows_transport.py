@@ -85,7 +85,7 @@ class PicowsTransport(WSListener):
     # -- called by the owner
 
     def send(self, payload: bytes) -> None:
-        """Send one text message; dropped where the connection is already closing."""
+        """Send one text message; dropped if the connection is already closing."""
         if self._ws is not None and not (self._ws.is_disconnected or self._ws.is_close_frame_sent):
             self._ws.send(WSMsgType.TEXT, payload)
 

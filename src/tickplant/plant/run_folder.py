@@ -103,7 +103,7 @@ def _make_beside(folder: Path) -> Path:
 def _remove_dead(folder: Path, on_dead: Callable[[str], None] = lambda _: None, *, unheld: bool = False) -> bool:
     """Remove a run folder unless a living plant holds it; with `unheld`, also one that was never held by a lock.
 
-    Raises ControlError where it is not ours.
+    Raises ControlError if the folder is not ours.
     """
     _check_own(folder)
     try:

@@ -327,7 +327,7 @@ class Link(asyncio.Protocol):
         self._flush()
 
     def send_close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; a client that does not take part is cut off."""
+        """Begin the closing handshake; a client that does not take part is disconnected."""
         self._protocol.send_close(code, reason)
         self._flush()
         self._timer("close", CLOSE_TIMEOUT_S, self._transport.abort)

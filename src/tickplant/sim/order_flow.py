@@ -82,7 +82,7 @@ class State(NamedTuple):
     filled: NDArray[np.int64]  # [S, 2] levels with size
     ids: NDArray[np.int64]  # [S, 3]
     flushed: NDArray[np.int64]  # [S, K] final update id of the last diff
-    first: NDArray[np.int64]  # [S, K] first update id after it, 0 where nothing changed
+    first: NDArray[np.int64]  # [S, K] first update id after it, 0 if nothing changed
     due: NDArray[np.int64]  # [S, K] time of the next diff
     pressure: NDArray[np.float64]  # [S] -1 .. 1: whether buyers or sellers are more eager
     random: NDArray[np.int64]  # [2]

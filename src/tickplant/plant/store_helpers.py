@@ -48,7 +48,7 @@ class StoreHelpers:
         return name in (HISTORY, COMPACTOR)
 
     def ended(self, child: Child, *, in_order: bool, why: str) -> bool:
-        """Handle the end of a helper; returns whether the child was one. Nothing depends on it; its clients ask again."""
+        """Handle the end of a helper; returns whether the child was one. Nothing depends on it; clients ask again."""
         if not self.is_optional(child.name):
             return False
         del self._pool.children[child.name]

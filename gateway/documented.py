@@ -19,11 +19,11 @@ SYMBOL = Annotated[
 
 _EXPLAINED: Final = {
     400: "a parameter is missing, unknown or cannot be understood; `parameter` names it",
-    401: "a token is needed, or nobody has this one",
+    401: "a token is needed, or this one is not known",
     403: "the token does not have the scope, or a page of another site has asked",
-    404: "nothing of that is known",
+    404: "there is nothing of that name",
     405: "the route has other methods",
-    406: "there is no such form",
+    406: "the answer cannot be given in the form asked for",
     409: "the supervisor refuses",
     413: "the request is too large",
     421: "the name of the host is not one of this gateway's",

@@ -228,7 +228,7 @@ class EngineLink:
             more = True
             self.unreadable += 1
             if self.unreadable == 1:
-                what = "an engine sent what is no message of this version"
+                what = "an engine sent something that is not a message of this version"
                 self._log.error(what, engine=self.publish, error=str(error))
         finally:
             if more:

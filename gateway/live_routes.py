@@ -81,7 +81,7 @@ async def live_topics(services: NamedDependency[Services], topics: Topics = None
 
 @get(
     "/api/v1/book",
-    summary="A book as it is, or as it was",
+    summary="A book as it is now, or as it was at a time",
     tags=["live"],
     responses=answers(BookAnswer, "the book", "book"),
 )

@@ -45,7 +45,7 @@ Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", 
 Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
 End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
 Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]
-After = Annotated[str | None, QueryParameter(description="cursor of the page before, its `next`")]
+After = Annotated[str | None, QueryParameter(description="where the page before ended: its `next`")]
 
 Work = Callable[[Store], Any]
 
@@ -59,7 +59,7 @@ Work = Callable[[Store], Any]
 async def history(
     services: NamedDependency[Services],
     request: Request[Any, Any, Any],
-    table: Annotated[Table, PathParameter(description="what rows")],
+    table: Annotated[Table, PathParameter(description="which rows")],
     venue: VENUE,
     symbol: SYMBOL,
     start: Start = None,
@@ -75,9 +75,9 @@ async def history(
     where: Annotated[
         str | None, QueryParameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
     ] = None,
-    columns: Annotated[str | None, QueryParameter(description="names with commas between", max_length=1024)] = None,
+    columns: Annotated[str | None, QueryParameter(description="names, separated by commas", max_length=1024)] = None,
     prices: Annotated[
-        Literal["decimal", "float", "integer"], QueryParameter(description="how Arrow has prices and sizes")
+        Literal["decimal", "float", "integer"], QueryParameter(description="how Arrow carries prices and sizes")
     ] = "decimal",
 ) -> Response[Any]:
     """Rows of one instrument, oldest first. The header Accept chooses JSON, JSON lines, CSV or an Arrow stream."""

@@ -26,10 +26,11 @@ LEAST_MS: Final = 20
 MOST_MS: Final = 60_000
 
 Topics = Annotated[
-    list[str] | None, QueryParameter(description="topics or patterns, with commas between", max_items=MAX_TOPICS)
+    list[str] | None, QueryParameter(description="topics or patterns, separated by commas", max_items=MAX_TOPICS)
 ]
 Conflate = Annotated[
-    int | None, QueryParameter(ge=LEAST_MS, le=MOST_MS, description="at most one event a topic in so many milliseconds")
+    int | None,
+    QueryParameter(ge=LEAST_MS, le=MOST_MS, description="at most one event per topic in this many milliseconds"),
 ]
 
 

@@ -64,7 +64,7 @@ def end(plant: ChaosPlant, reached: dict[tuple[str, Schema], int], turn: Callabl
     verified = json.loads(done.stdout.splitlines()[-1])
     problems = Counter(str(problem["kind"]) for problem in verified["problems"])
     if not verified["ok"]:
-        failures.append(f"verify is not content: {dict(problems)}")
+        failures.append(f"verify found problems: {dict(problems)}")
     failures += [f"miscounted: {account}" for account in sorted(plant.miscounted)]
     accounts = _accounts(verified["feeds"])
     if not verified["reconciled"] or not accounts.get("accounted"):

@@ -106,7 +106,7 @@ def subscribers_text(report: SubscribersReport) -> str:
         "engine      " + _counts(report.engine),
         "venue gaps  " + _counts(report.gap_causes),
     ]
-    lines += [f"FAILED: {failure}" for failure in report.failures] or ["nobody lost anything without being told"]
+    lines += [f"FAILED: {failure}" for failure in report.failures] or ["no subscriber lost anything without being told"]
     return "\n".join(lines)
 
 

@@ -118,7 +118,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         say("stopped; comparing")
         done = tickplant("verify", "--data", plant.data_dir, timeout_s=600.0)
         if done.returncode:
-            failures.append(f"verify is not content: {done.stdout}")
+            failures.append(f"verify found problems: {done.stdout}")
         subscribers = crowd.judge(plant.data_dir)
         failures += _incomplete(crowd, names, before, late, heads)
     failures += [f"{one.name}: {text}" for one in subscribers for text in one.wrong]

@@ -169,7 +169,7 @@ class ControlDesk:
         """Pass a message on to a feed that has such a book."""
         spec = child.plan.spec()
         if not isinstance(spec, FeedSpec):
-            return Refused(f"{child.name} is no feed; feeds fetch books")
+            return Refused(f"{child.name} is not a feed; only feeds fetch books")
         if "book" not in spec.config.channels:
             return Refused(f"{child.name} records no books: its channels are {', '.join(spec.config.channels)}")
         symbols = {symbol.upper(): symbol for symbol in spec.config.symbols}

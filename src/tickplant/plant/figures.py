@@ -214,7 +214,7 @@ def why_unhealthy(status: Status) -> str:
         if process.state not in ("running", "done"):
             return f"{process.name} is in state {process.state}"
     off = next((account for account in status.accounts if account.off), None)
-    return f"{off.producer}: {off}" if off else "the plant is not complete"
+    return f"{off.producer}: {off}" if off else "not all of the plant is running"
 
 
 def total_rate(status: Status, rates: Rates, role: str) -> float | None:

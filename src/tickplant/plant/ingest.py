@@ -173,7 +173,7 @@ def _load(path: Path) -> list[Row]:
         return []
     except (OSError, msgspec.DecodeError) as error:
         # Without the file, continuation still works by ids alone.
-        raise StoreError(f"is damaged ({error}); remove it, and ids alone tell what is stored", path=path) from None
+        raise StoreError(f"is damaged ({error}); remove it: ids alone then tell what is stored", path=path) from None
 
 
 def ended(data_dir: Path, feed: str) -> int:

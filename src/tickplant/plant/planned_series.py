@@ -97,12 +97,12 @@ def wanted_series(config: Config) -> PlannedSeries:
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
-            message = "must not be 0: series go on from states that are stored so often"
+            message = "must not be 0: series go on from states, which are stored this often"
             raise wrong(f"engines.{engine}.checkpoint_s", message)
     return PlannedSeries(found, own, members)
 
 
-_CHANGED: Final = "its source is not the one by which {} was stored: give the new one another name in [indicators]"
+_CHANGED: Final = "its source has changed since {} was stored: give the new one another name in [indicators]"
 
 
 def _features(
@@ -288,7 +288,7 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
         indicator = indicator_of(name)
         why = said.broken or said.why
         if not why and said.source != table.sources[name]:
-            why = "its source is not the one by which the series was stored"
+            why = "its source has changed since the series was stored"
         if why:
             left_out[name] = why
         else:

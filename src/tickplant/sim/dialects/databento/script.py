@@ -35,7 +35,7 @@ class Script:
         for scripted in faults:
             if not isinstance(scripted.fault, KINDS):
                 kind, known = tag_of(type(scripted.fault)), ", ".join(tag_of(one) for one in KINDS)
-                raise FeedError(f"simulated venue: {kind!r} cannot befall a gateway of databento; {known} can")
+                raise FeedError(f"simulated venue: {kind!r} cannot happen to a databento gateway; {known} can")
         self._waiting = list(faults)
         self._begin_s = time.monotonic()
         self.connections_to_refuse = 0

@@ -1,4 +1,4 @@
-"""Whatever was received and not stored leaves a GAP (REJECTED) at once. This is the one home of that rule. Pure.
+"""Whatever was received and not stored leaves a GAP (REJECTED) at once. That rule lives only here. Pure.
 
 Consecutive rejects of a stream form a *run*. The first one gives a GAP of unknown size; the end of the run gives a
 second GAP from the last id recorded to the next, with the exact number. So a feed that rejects everything for hours

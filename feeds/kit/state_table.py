@@ -36,4 +36,4 @@ OLD_NEWS: Final = 2
 """What has come preceded a rejected message of the stream: see stream_rejects.py."""
 
 ID_RESET_NS: Final = 1_000_000_000
-"""An id that goes back while the venue's time advances by more than this starts a new count, and is no duplicate."""
+"""An id that goes back while the venue's time advances by more than this starts a new count, and is not a duplicate."""

@@ -35,7 +35,7 @@ Owner = Callable[[bytes], tuple[str, str] | None]
 
 
 class StreamRejects:
-    """The rejects of a market. A rejected snapshot is no loss, since another one is requested, but may be trouble."""
+    """The rejects of a market. A rejected snapshot is not a loss, since another is requested, but may mean trouble."""
 
     def __init__(self, market: Market, owner: Owner) -> None:
         self._market = market

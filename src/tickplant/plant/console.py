@@ -45,7 +45,7 @@ class View:
 
     def report(self, level: str, sentence: str) -> None:
         """Print an event as it happens."""
-        # A plant continues when nobody reads its console any more.
+        # A plant continues even if nobody reads its console any more.
         with contextlib.suppress(OSError, ValueError):
             print(f"{time.strftime('%H:%M:%S')} {level}: {printable(sentence)}", file=sys.stderr, flush=True)  # noqa: T201  # this is the console
 

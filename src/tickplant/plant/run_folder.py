@@ -55,7 +55,7 @@ def held(folder: Path) -> Iterator[None]:
     lock = os.open(new / OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # It appears under its name when it is already held: so a folder that nobody holds is a dead plant's.
+        # It appears under its name only once it is held, so a folder that nobody holds is a dead plant's.
         if os.path.lexists(folder) and not _remove_dead(folder, unheld=True):
             raise ControlError(f"{folder}: a plant that is alive uses this run folder; stop that one first")
         new.rename(folder)

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 MASK: Final = "***"
 MINIMUM_CHARACTERS: Final = 4
-"""A shorter value is no secret, and masking each of its occurrences would make a log unreadable."""
+"""A shorter value is not a secret, and masking each of its occurrences would make a log unreadable."""
 
 _NAME: Final = re.compile(
     r"api[-_.]?key|secret[-_.]?key|private[-_.]?key|access[-_.]?key|listen[-_.]?key|client[-_.]?secret|secret"

@@ -1,8 +1,8 @@
-"""Sessions of exchanges, as data of a store: `calendars/XNYS.txt` has open and close of each session, ns, a line each.
+"""Sessions of exchanges, kept in a store: `calendars/XNYS.txt` has a line for each session, its open and close in ns.
 
-The package exchange_calendars makes them, once, so that an engine, a replay and a computation over history use the same
-ones, whatever release of it is installed then, or none. `python -m tickplant.derive.calendars XNYS` prints such a file:
-a process of its own, since pandas comes with that package, which a supervisor does without.
+The package exchange_calendars makes them once, so that an engine, a replay and a computation over history use the same
+sessions, whichever release of the package is installed later, if any. `python -m tickplant.derive.calendars XNYS`
+prints such a file. It runs as its own process, since the package imports pandas, which a supervisor does without.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MISSING: Final = "sessions need the package exchange_calendars: pip install 'tic
 
 FIRST_YEAR: Final = 1990
 LAST_YEAR: Final = 2040
-"""The range of sessions, as far as the package knows it of an exchange."""
+"""The range of sessions, as far as the package covers it for an exchange."""
 
 _HEAD: Final = "# sessions of {}, open and close in ns since 1970, by exchange_calendars {}\n"
 
 
 SOON_DAYS: Final = 60
-"""So long before a calendar ends a plant begins to say so."""
+"""A plant begins to warn this long before a calendar ends."""
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -47,13 +47,13 @@ class Calendar(NamedTuple):
     sessions: Sessions
 
     def text(self) -> bytes:
-        """The file."""
+        """The content of the calendar's file."""
         lines = "".join(f"{opens} {closes}\n" for opens, closes in self.sessions.tolist())
         return (_HEAD.format(self.name, self.version) + lines).encode()
 
     @property
     def digest(self) -> str:
-        """Names the sessions."""
+        """Digest of the sessions, hexadecimal."""
         return hashlib.blake2b(self.sessions.tobytes(), digest_size=8).hexdigest()
 
 
@@ -63,7 +63,7 @@ def path_of(data_dir: Path | str, name: str) -> Path:
 
 
 def parse_calendar(name: str, text: bytes) -> Calendar:
-    """A calendar from its file. Raises ValueError."""
+    """A calendar from the content of its file. Raises ValueError."""
     head, _, body = text.decode("ascii").partition("\n")
     if not head.startswith("# ") or not text.endswith(b"\n"):
         raise ValueError("it has no first or no last line")
@@ -76,7 +76,7 @@ def parse_calendar(name: str, text: bytes) -> Calendar:
 
 
 def stored_calendar(data_dir: Path | str, name: str) -> Calendar | None:
-    """The calendar that a store has, if it has it. Raises StoreError where it cannot be read."""
+    """The calendar in a store; None if the store has no such calendar. Raises StoreError if it cannot be read."""
     path = path_of(data_dir, name)
     try:
         return parse_calendar(name, path.read_bytes())
@@ -87,7 +87,7 @@ def stored_calendar(data_dir: Path | str, name: str) -> Calendar | None:
 
 
 def installed_version() -> str:
-    """The release of the package that is installed; empty: none is. Does not import it."""
+    """The installed release of the package; empty if none is. Does not import the package."""
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -107,18 +107,18 @@ def made_calendar(name: str) -> Calendar:
             real = exchange_calendars.calendar_utils.global_calendar_dispatcher.resolve_alias(name)
             raise DeriveError(f"{name} is another name of {real}: use that one", key="calendar")
         raise DeriveError(f"{name} is no calendar of exchange_calendars, such as XNYS, XLON, CMES", key="calendar")
-    with warnings.catch_warnings():  # of what pandas will do otherwise some day
+    with warnings.catch_warnings():  # pandas warns of future changes
         warnings.simplefilter("ignore")
         try:
             schedule = _schedule(exchange_calendars, name)
-        except Exception as error:  # whatever it raises where it and pandas do not get along
+        except Exception as error:  # whatever an incompatible pandas makes it raise
             raise DeriveError(f"exchange_calendars cannot make {name}: {error}", key="calendar") from error
     columns = [schedule[side].dt.tz_convert(None).to_numpy().astype("datetime64[ns]") for side in ("open", "close")]
     return Calendar(name, installed_version(), np.stack(columns, axis=1).view(np.int64))
 
 
 def _schedule(package: Any, name: str) -> Any:
-    """Its table of sessions, as far as it knows them of this exchange."""
+    """The package's table of sessions, as far as it covers this exchange."""
     found = type(package.get_calendar(name))
     earliest, latest = found.bound_min(), found.bound_max()
     first, last = f"{FIRST_YEAR}-01-01", f"{LAST_YEAR}-12-31"
@@ -128,12 +128,12 @@ def _schedule(package: Any, name: str) -> Any:
 
 
 def calendar_of(data_dir: Path | str, name: str) -> Calendar:
-    """The calendar of a store; where it has none, as the package makes it. Raises StoreError, DeriveError."""
+    """The calendar in a store or, if the store has none, as the package makes it. Raises StoreError, DeriveError."""
     return stored_calendar(data_dir, name) or made_calendar(name)
 
 
 def sessions_of(data_dir: Path | str, names: Iterable[str]) -> dict[str, Sessions]:
-    """By name of the calendar, the sessions that these series need, from the store. Raises StoreError."""
+    """The sessions that these series need, from the store, by name of the calendar. Raises StoreError."""
     found: dict[str, Sessions] = {}
     for calendar in dict.fromkeys(parse_series(name).calendar for name in names):
         if calendar:
@@ -145,12 +145,12 @@ def sessions_of(data_dir: Path | str, names: Iterable[str]) -> dict[str, Session
 
 
 def days_left(sessions: Sessions, now_ns: int) -> int:
-    """Whole days until the last session closes; negative once it has."""
+    """Whole days until the last session closes; negative once it has closed."""
     return (int(sessions[-1, 1]) - now_ns) // _DAY_NS if len(sessions) else -1
 
 
 def end_sentence(name: str, days: int) -> str:
-    """What that means, and what to do."""
+    """A sentence that says when a calendar ends, what follows, and what to do."""
     when = f"ends in {days} days" if days >= 0 else "has ended"
     return (
         f"{name} {when}: after its last session trades are in bars of a day of UTC, outside of all sessions, and "
@@ -159,7 +159,7 @@ def end_sentence(name: str, days: int) -> str:
 
 
 def main() -> int:
-    """Print a calendar. Where it cannot be made: exit code 1, and the reason on standard error."""
+    """Print a calendar. If it cannot be made: exit code 1, and the reason on standard error."""
     try:
         text = made_calendar(sys.argv[1]).text()
     except DeriveError as error:

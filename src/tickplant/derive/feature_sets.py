@@ -1,8 +1,8 @@
-"""Feature sets: named, versioned lists of values that are sampled together, at each row of some kind.
+"""Feature sets: named, versioned lists of values that are sampled together, at each row of a given kind.
 
-A set is stored and published as series of VALUE records, four features a series: `feature_momentum-2-0.1s` has the
-first four of version 2 of the set momentum, sampled when a bar of a second closes. What these are stands in the store's
-table of series, so that a version means the same for the life of a store.
+A set is stored and published as series of VALUE records, four features per series: `feature_momentum-2-0.1s` has the
+first four features of version 2 of the set momentum, sampled when a one-second bar closes. The store's table of series
+lists the features of each, so that a version keeps its meaning for the life of a store.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tickplant.derive.series import SeriesName, parse_series, series_name
 from tickplant.errors import DeriveError
 
 PREFIX: Final = "feature_"
-"""What the names of its series begin with, which are no indicator."""
+"""Prefix of the names of a set's series; no indicator's name begins with it."""
 
-WIDTH: Final = 4  # features of a series: a VALUE has so many numbers
+WIDTH: Final = 4  # features per series: a VALUE record has four numbers
 MAX_FEATURES: Final = 64
 MAX_VERSION: Final = 999_999
 
@@ -26,7 +26,7 @@ _MEMBER: Final = re.compile(r"([^:]+)(?::([1-4]))?", re.ASCII)
 
 
 class Member(NamedTuple):
-    """A feature: which number of which series."""
+    """A feature: one output of a series."""
 
     series: str
     output: int  # from 1 on, as in `value_1`
@@ -46,10 +46,10 @@ class FeatureSet(NamedTuple):
 
     Attributes:
         name: lower-case letters, digits and _.
-        version: from 1 on: another one where anything else is another.
-        on: the rows at which it is sampled, as series name them: `1s` (bars of a length, which is a clock that ticks
-            where there are trades), `bbo`, `trade`, `volume-50`.
-        members: its features, as `parse_member` reads them.
+        version: from 1 on; any change to the set needs a new version.
+        on: the rows at which the set is sampled, as in names of series: `1s` (time bars: a clock that ticks only where
+            there are trades), `bbo`, `trade`, `volume-50`.
+        members: the features, as `parse_member` reads them.
     """
 
     name: str
@@ -58,7 +58,7 @@ class FeatureSet(NamedTuple):
     members: tuple[str, ...]
 
     def check(self) -> None:
-        """Raises DeriveError, whose key is the field at fault."""
+        """Raise DeriveError, whose key is the field at fault, if the set is invalid."""
         if not _NAME.fullmatch(self.name):
             raise DeriveError(f"{self.name!r} is no name: 1 to 40 of a-z, 0-9 and _, a letter first", key="name")
         if not 1 <= self.version <= MAX_VERSION:
@@ -76,7 +76,7 @@ class FeatureSet(NamedTuple):
             raise DeriveError(message, key="on")
 
     def series(self) -> dict[str, tuple[str, ...]]:
-        """By name, the series that it is stored as, and the features of each."""
+        """The series in which the set is stored: the features of each, by name."""
         label = f"{PREFIX}{self.name}-{self.version}"
         parts = range(0, len(self.members), WIDTH)
         return {
@@ -85,12 +85,12 @@ class FeatureSet(NamedTuple):
 
 
 def are_features(name: str) -> bool:
-    """Whether a series is of a feature set, and no indicator's."""
+    """Whether a series belongs to a feature set, not to an indicator."""
     return name.startswith(PREFIX)
 
 
 def stored_sets(members: Mapping[str, tuple[str, ...]]) -> Iterator[FeatureSet]:
-    """The sets in a table of series, given the features of each series; in the order in which they came."""
+    """The sets in a table of series, given the features of each series, in the order in which they were added."""
     found: dict[tuple[str, int, str], dict[int, tuple[str, ...]]] = {}
     for name, part in members.items():
         said: SeriesName = parse_series(name)

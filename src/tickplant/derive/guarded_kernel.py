@@ -1,4 +1,4 @@
-"""The kernel of a user's indicator as an engine runs it for one series: accounted for, bounded, ended when it fails."""
+"""A user's indicator kernel as an engine runs it for one series: with a CPU budget, and disabled once it fails."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from tickplant.derive.own_indicators import said
 from tickplant.errors import DeriveError
 
 BURST_NS: Final = 50_000_000
-"""How much more CPU than its rows allow a series may have taken: what a cold cache or a busy machine adds."""
+"""CPU that a series may take beyond its budget: what a cold cache or a busy machine adds."""
 
 
 class Watch(Protocol):
-    """Is told which series a kernel runs for, so that one which never returns is found out."""
+    """Learns which series' kernel is running, so that a kernel that never returns is detected."""
 
     def enter(self, series: int, cpu_ns: int) -> None:
-        """A kernel begins; `cpu_ns` is what this thread has used by now."""
+        """A kernel starts; `cpu_ns` is the CPU time that this thread has used so far."""
 
     def leave(self) -> None:
-        """It has returned."""
+        """The kernel has returned."""
 
 
 class GuardedKernel:
-    """A kernel, called as any other. Once it fails it is called no more: each call raises DeriveError, with the reason.
+    """A kernel, called like any other. Once it fails it never runs again: each call raises DeriveError with the reason.
 
-    CPU is counted, not time: a machine that is busy with something else is no fault of the kernel. A call adds to what
-    the series is behind, its rows take off `row_ns` each, and a series that is more than `BURST_NS` behind has failed.
+    CPU time is counted, not elapsed time: a busy machine is not the kernel's fault. Each call adds its CPU time to the
+    series' debt, each row takes off `row_ns`, and a series with a debt above `BURST_NS` has failed.
 
     Args:
         series: name of the series.
-        number: of the series.
+        number: number of the series.
         kernel: compiled, with bounds checks.
-        row_ns: CPU that a row may take.
-        watch: is told of each call.
-        on_failure: is called once, with the name and the reason.
+        row_ns: CPU time that a row may take.
+        watch: notified of each call.
+        on_failure: called once, with the name and the reason.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class GuardedKernel:
         watch: Watch,
         on_failure: Callable[[str, str], object],
     ) -> None:
-        self.why = ""  # why it is called no more
+        self.why = ""  # why the kernel no longer runs
         self.rows = 0
         self.cpu_ns = 0
         self._series = series
@@ -87,6 +87,6 @@ class GuardedKernel:
             raise DeriveError(self.why, key=self._series)
 
     def fail(self, why: str) -> None:
-        """Call it no more."""
+        """Disable the kernel, for this reason."""
         self.why = why
         self._on_failure(self._series, why)

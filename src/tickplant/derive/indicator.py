@@ -1,10 +1,10 @@
-"""What an indicator is: its inputs, parameters and outputs, its kernel and its plain reference.
+"""The definition of an indicator: inputs, parameters and outputs, a kernel and its plain reference.
 
     rsi = Indicator(name="rsi", over="bar", inputs=("close",), parameters=(Parameter("period", 14, 1),), ...)
     rsi.apply(columns, period=14)
 
-An indicator is a function of rows alone (bars, trades, best bids and offers or samples of the book of one instrument,
-in order): no clock, and no dependence on where a batch was cut, since all that a kernel remembers is in its state.
+An indicator is a function of rows alone (bars, trades, best bids and offers or book samples of one instrument, in
+order). It does not depend on a clock or on where batches are cut, since all that a kernel remembers is in its state.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ COLUMNS: Final[dict[Over, tuple[str, ...]]] = {
     "bbo": ("bid", "ask", "bid_size", "ask_size"),
     "book": ("bid_price", "bid_size", "bid_orders", "ask_price", "ask_size", "ask_orders"),
 }
-"""Columns that indicators may ask for. `sign` is 1 where the aggressor bought, -1 where it sold, 0 where that is not
-known. `time_ns` is the venue's time, which a float64 holds to 256 ns. A price that does not exist is NaN.
+"""Columns that indicators may use as inputs. `sign` is 1 if the aggressor bought, -1 if it sold, 0 if unknown.
+`time_ns` is the venue's time, which a float64 holds to 256 ns. A missing price is NaN.
 
-Columns of a book have a number for each level, the best first, and NaN behind the last one. `bid_orders` and
-`ask_orders` are how many orders there are at a price, NaN in a book by level."""
+Columns of a book have a number for each level, best first, and NaN after the last level. `bid_orders` and `ask_orders`
+count the orders at each price; they are NaN in a book by level."""
 
 SESSION_S: Final = "session_s"
-"""A parameter: the length of sessions that begin at multiples of it, UTC. 0 where they are those of a calendar, whose
-opens and closes, ns, then stand behind all parameters that a kernel gets; without a calendar there is no session."""
+"""A parameter: the length of sessions, which begin at multiples of it, UTC. With 0 the sessions are a calendar's, and
+their opens and closes, ns, follow the parameters that a kernel gets. With 0 and no calendar there are no sessions."""
 
 
 def check_session_s(given: Mapping[str, float], sessions: str) -> None:
-    """See that the length of sessions fits the calendar, if one is named. Raises DeriveError."""
+    """Check that `session_s` is 0 exactly if a calendar is named. Raises DeriveError."""
     if SESSION_S in given and bool(given[SESSION_S]) == bool(sessions):
         raise DeriveError("is 0 where `sessions` names a calendar, and only there", key=SESSION_S)
 
 
 def check_sessions(indicator: str, *, begins: bool) -> None:
-    """Refuse `sessions` of an indicator that does not begin with sessions. Raises DeriveError."""
+    """Refuse `sessions` for an indicator that does not restart with each session. Raises DeriveError."""
     if not begins:
         raise DeriveError(f"{indicator} begins with no session; vwap_session does", key="sessions")
 
 
 MAX_OUTPUTS: Final = 4
 MAX_PERIOD: Final = 1_000_000
-"""Bound of every whole parameter, so that a state takes megabytes at the most."""
+"""Upper bound of every whole parameter, so that a state takes megabytes at most."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number that an indicator is configured by."""
+    """A number that configures an indicator."""
 
     name: str
     default: float
@@ -69,7 +69,7 @@ class Parameter:
     whole: bool = True
 
     def check(self, value: float) -> float:
-        """The value. Raises DeriveError, naming the parameter, where it cannot be used."""
+        """Return the value. Raises DeriveError, which names the parameter, if the value is invalid."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DeriveError(f"{value!r} is no number", key=self.name)
         if value < self.least or (self.whole and value > MAX_PERIOD):
@@ -81,7 +81,7 @@ class Parameter:
 
 
 def number_text(value: float) -> str:
-    """A number as it stands in names: reads back as the same number."""
+    """A number as written in names; it reads back as the same number."""
     return repr(float(value)).removesuffix(".0")
 
 
@@ -89,29 +89,29 @@ def number_text(value: float) -> str:
 class Indicator:
     """One indicator.
 
-    A row with NaN in an input, or whose value is not defined (a divisor of 0, the logarithm of a price that is not
-    positive), gives NaN and leaves the state as it was. The rows before all outputs are there give NaN in all of them.
+    A row that has NaN in an input, or whose value is undefined (a divisor of 0, the logarithm of a price that is not
+    positive), gives NaN and leaves the state unchanged. Until every output has a value, all outputs are NaN.
 
     Attributes:
         name: as users write it.
-        over: what the rows are.
+        over: the kind of rows.
         inputs: columns of `COLUMNS[over]`, in the kernel's order.
-        depth: how many levels a side it looks at, given the parameters, where it is over the book; None: all.
-        follows: for how many samples a hypothetical order is followed, given the parameters, where the inputs are not
-            the book but what is ahead of that order: price, size and number of orders, one level a side. Its state has
-            `book_samples.FOLLOWED` numbers then, which the books keep.
+        depth: given the parameters, how many levels per side an indicator over the book reads; None: all.
+        follows: set if the inputs are not the book but the queue ahead of a hypothetical order: price, size and number
+            of orders, one level per side. Returns, given the parameters, for how many samples that order is followed.
+            The state then has `book_samples.FOLLOWED` numbers, which the books keep.
         parameters: in the kernel's order.
-        outputs: names of the at most `MAX_OUTPUTS` values of a row.
-        state_size: how many float64 the state takes, given the parameters.
-        warm_up: how many rows give NaN at first, given the parameters; more where rows give no value of their own.
-        kernel: `(inputs, parameters, state, out)`, float64: C-contiguous inputs (len(self.inputs), rows), over the book
-            (len(self.inputs), rows, levels), of at least one level and at most `depth`; parameters
-            (len(self.parameters),), the state (state_size,), which is all zeros before the first row, and C-contiguous
-            out (len(self.outputs), rows), which it fills.
-        reference: `(inputs, parameters)` gives what a kernel gives for all rows at once, in plain Python, from the
+        outputs: names of a row's values, at most `MAX_OUTPUTS`.
+        state_size: given the parameters, how many float64 the state takes.
+        warm_up: given the parameters, how many rows give NaN at first; more if some rows have no value of their own.
+        kernel: `(inputs, parameters, state, out)`, float64: C-contiguous inputs (len(self.inputs), rows) or, over the
+            book, (len(self.inputs), rows, levels) with 1 to `depth` levels; parameters (len(self.parameters),); the
+            state (state_size,), all zeros before the first row; and C-contiguous out (len(self.outputs), rows), which
+            the kernel fills.
+        reference: `(inputs, parameters)` returns what the kernel gives for all rows at once, in plain Python, from the
             definition.
-        formula: in one line.
-        source: who defined it, in one line.
+        formula: the definition, in one line.
+        source: who defined the indicator, in one line.
     """
 
     name: str
@@ -135,9 +135,9 @@ class Indicator:
             raise ValueError(f"indicator {self.name}: {len(self.outputs)} outputs, of at most {MAX_OUTPUTS}")
 
     def settle(self, given: Mapping[str, float]) -> Floats:
-        """All parameters in the kernel's order, shape (len(self.parameters),), defaults where none is given.
+        """All parameters in the kernel's order, shape (len(self.parameters),), with defaults for those not given.
 
-        Raises DeriveError for a name that is no parameter and for a value that is out of bounds.
+        Raises DeriveError for an unknown name and for a value out of bounds.
         """
         if unknown := given.keys() - {parameter.name for parameter in self.parameters}:
             there = ", ".join(parameter.name for parameter in self.parameters) or "none"
@@ -145,7 +145,7 @@ class Indicator:
         return np.array([part.check(given.get(part.name, part.default)) for part in self.parameters], np.float64)
 
     def label(self, parameters: Sequence[float]) -> str:
-        """Name and parameters, as in `macd-12-26-9`: the text of a number reads back as the same number."""
+        """Name and parameters, as in `macd-12-26-9`; each number reads back as the same number."""
         return "-".join([self.name, *map(number_text, parameters)])
 
     def start(self, parameters: Sequence[float]) -> Floats:
@@ -157,12 +157,12 @@ class Indicator:
         self.kernel(*self.row_of_ones(parameters))
 
     def row_of_ones(self, parameters: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """What the kernel takes for one row: arrays of the types that it always takes."""
+        """The kernel's arguments for one row: arrays of the types that it always takes."""
         shape = (len(self.inputs), 1, 1) if self.over == "book" else (len(self.inputs), 1)
         return np.ones(shape), parameters, self.start(parameters.tolist()), np.empty((len(self.outputs), 1))
 
     def apply(self, columns: Mapping[str, NDArray[np.float64]], **parameters: float) -> dict[str, Floats]:
-        """The outputs, by name, for all rows of the columns at once. Raises DeriveError, KeyError for a column."""
+        """The outputs, by name, for all rows of the columns. Raises DeriveError; KeyError for a missing column."""
         settled = self.settle(parameters)
         inputs = np.ascontiguousarray([columns[name] for name in self.inputs], np.float64)
         out = np.empty((len(self.outputs), inputs.shape[1]))

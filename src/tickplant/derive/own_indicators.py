@@ -1,8 +1,8 @@
 """Indicators of users, loaded from a file, `PATH.py:OBJECT`, or an installed module, `package.module:OBJECT`.
 
-The object is an `indicator.Indicator`, as in `derive/indicators/`. Its kernel is compiled anew, with bounds checks,
-whatever its decorator says. A file must belong to this user, and nobody else may be able to change it. A file that
-changes later changes nothing.
+The object is an `indicator.Indicator`, as in `derive/indicators/`. Its kernel is recompiled with bounds checks,
+whatever its decorator says. A file must belong to this user, and nobody else may be able to change it. Later changes
+to a file have no effect.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _NUMBA_LINE: Final = re.compile(r'File "[^"]*", line (\d+):')
 
 
 class Loaded(NamedTuple):
-    """An indicator of a user."""
+    """A user's indicator."""
 
     indicator: Indicator
-    source: str  # digest of the text that it was read from
-    code: str  # digest of all that its values follow from: the text, and the modules of tickplant that it imports
+    source: str  # digest of its source text
+    code: str  # digest of all that determines its values: this text and the modules of tickplant that it imports
 
 
 def load(name: str, place: str) -> Loaded:
-    """The indicator in a place, under this name. Raises DeriveError, which says what is wrong with it."""
+    """The indicator in a place, under this name. Raises DeriveError, which says what is wrong."""
     if why := why_not(name, place):
         raise DeriveError(why, key=name)
     where, _, attribute = place.rpartition(":")
@@ -56,7 +56,7 @@ def load(name: str, place: str) -> Loaded:
 
 
 def _read(name: str, path: Path) -> bytes:
-    """The text of a file that is safe. Raises DeriveError."""
+    """The text of a file that nobody else can change. Raises DeriveError."""
     try:
         with path.open("rb") as file:
             check_owned(
@@ -80,7 +80,7 @@ def _read(name: str, path: Path) -> bytes:
 
 
 def _module_file(name: str, where: str) -> Path:
-    """Where the source of an installed module is. Raises DeriveError."""
+    """The path of an installed module's source. Raises DeriveError."""
     module = _tried(name, where, partial(importlib.import_module, where))
     if module.__file__ is None:
         raise DeriveError(f"{where} is a package without a module of its own", key=name)
@@ -88,7 +88,7 @@ def _module_file(name: str, where: str) -> Path:
 
 
 def _module(name: str, where: str, text: bytes, code: str) -> ModuleType:
-    """The module that a text is. numba finds it again by its name, so other texts are other modules."""
+    """The module made from a text. numba looks modules up by name, so each text gets a module name of its own."""
     title = f"own_{name}_{code}"
     if title in sys.modules:
         return sys.modules[title]
@@ -115,10 +115,10 @@ def _tried(name: str, where: str, make: Callable[[], ModuleType]) -> ModuleType:
 
 
 def said(error: BaseException) -> str:
-    """An error of a user's code in one line, with the line of that code where it is known."""
+    """An error of a user's code in one line, with the line number in that code if known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     at = ""
-    if lines and lines[0].startswith("Failed in nopython mode"):  # numba's, which says why below
+    if lines and lines[0].startswith("Failed in nopython mode"):  # from numba, which gives the reason below
         at = next((f" at line {found[1]}" for line in lines if (found := _NUMBA_LINE.search(line))), "")
         del lines[0]
     trace = error.__traceback__
@@ -130,9 +130,9 @@ def said(error: BaseException) -> str:
 
 
 def find(asked: str) -> Loaded:
-    """One of ours by its name, one that is installed by its name, or any by its place.
+    """A built-in or installed indicator by its name, or any indicator by its place.
 
-    `spreads.py:SPREAD_MEAN` has the name spread_mean; `wide=spreads.py:SPREAD_MEAN` says another one.
+    `spreads.py:SPREAD_MEAN` gets the name spread_mean; `wide=spreads.py:SPREAD_MEAN` gives another.
     Raises DeriveError.
     """
     if asked in INDICATORS:

@@ -1,6 +1,6 @@
-"""Whether a user's indicator keeps the contract of `indicator.Indicator`: tried on made rows before it meets real ones.
+"""Checks that a user's indicator keeps the contract of `indicator.Indicator`, on generated rows before real ones.
 
-For a process of its own, with `NUMBA_BOUNDSCHECK=1`: what is tried may take for ever, or end the process.
+Run it in a process of its own, with `NUMBA_BOUNDSCHECK=1`: the code under trial may never return, or end the process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SENTINEL: Final = 4711.0
 
 
 def try_out(indicator: Indicator, parameters: Floats) -> None:
-    """Try an indicator with these parameters. Raises DeriveError, which says what of the contract it breaks."""
+    """Try an indicator with these parameters. Raises DeriveError, which says how it breaks the contract."""
     try:
         _try(indicator, parameters)
     except DeriveError:
@@ -75,7 +75,7 @@ def _try(indicator: Indicator, parameters: Floats) -> None:
 
 
 def _filled(indicator: Indicator, inputs: Floats, parameters: Floats) -> Floats:
-    """What the kernel gives in an `out` that held something else, NaN where the numbers behind the state changed."""
+    """The kernel's values in an `out` that was not empty; all NaN if the kernel wrote past the end of the state."""
     size = indicator.state_size(parameters.tolist())
     room = np.zeros(size + 1)
     room[size] = SENTINEL

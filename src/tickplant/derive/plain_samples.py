@@ -1,4 +1,4 @@
-"""The plain reference of `sampled_books` and `book_values`: one record and one dict at a time."""
+"""The plain reference of `sampled_books` and `book_values`: one record at a time, books as dicts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ BOOK = (Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.ORDER_ADD, Kind.ORDER_MODIFY
 
 
 FOLLOWED = -1
-"""In the name of an order that is followed, where others have an id."""
+"""Stands for the id in the key of a followed order."""
 
 
 class Followed(NamedTuple):
-    """A hypothetical order, one of each side."""
+    """A hypothetical order on each side."""
 
     cycle: int
     instrument: int
-    prices: list[int | None]  # of the bid, of the ask; None: the side was empty
+    prices: list[int | None]  # of the bid and the ask; None: the side was empty
 
 
 class PlainSamples:
-    """Series over samples of the books of a feed. An instrument has a book by level or one of orders."""
+    """Series over samples of a feed's books. An instrument has a book by level or a book of orders."""
 
     def __init__(
         self, series: Sequence[BookSeries], instruments: Mapping[int, Instrument], line: Callable[[int], int]
@@ -44,15 +44,15 @@ class PlainSamples:
         self.line = line
         self.by_level, self.of_orders = DictBooks(), PlainOrderBooks()
         self.inside: dict[int, bool] = {}
-        self.latest: dict[int, int] = {}  # by line: when its latest record was received
+        self.latest: dict[int, int] = {}  # by line: receive time of its latest record
         self.last: dict[int, int] = {}  # by line: the instrument of its last record
         self.states: dict[tuple[int, int], NDArray[np.float64]] = {}
-        # Of each series that follows orders: books of orders in which these stand as orders without a size.
+        # For each series that follows orders: books of orders that contain the followed ones as orders of size 0.
         self.shadows = {one.place: PlainOrderBooks() for one in series if one.follows}
         self.followed: dict[tuple[int, int], Followed] = {}  # by place and line
 
     def apply(self, ticks: Records) -> Records:
-        """The VALUE records that these ticks lead to, `seq` 0."""
+        """The VALUE records that these ticks produce, `seq` 0."""
         rows = []
         for place, row in enumerate(ticks.tolist()):
             tick = dict(zip(ticks.dtype.names or (), row, strict=True))
@@ -95,7 +95,7 @@ class PlainSamples:
         return [(instant, tick["ts_recv"], *values, tick["seq"], row.id, one.number, 0, 0)]
 
     def _ahead(self, one: BookSeries, line: int, id_: int, instant: int) -> list[NDArray[np.int64]]:
-        """Price, size and number of the orders ahead of the one that is followed, of each side."""
+        """Price, size and number of the orders ahead of the followed order, for each side."""
         key, cycle = (one.place, line), instant // (one.every_ns * one.follows)
         books = self.shadows[one.place].order_books
         found = self.followed.get(key)
@@ -134,7 +134,7 @@ def _is_of_book(tick: Mapping[str, int]) -> bool:
 
 
 def _levels(book: DictBook, side: Side) -> NDArray[np.int64]:
-    """Price, size and number of orders, best first."""
+    """Price, size and number of orders of each level, best first."""
     levels = sorted((book.bids if side == Side.BID else book.asks).items(), reverse=side == Side.BID)
     queues = getattr(book, "queues", None)
     counts = [len(queues[side][price]) if queues else NOT_COUNTED for price, _ in levels]

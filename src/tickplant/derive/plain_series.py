@@ -21,13 +21,13 @@ Records = NDArray[np.void]
 def plain_values(
     series: Iterable[RunningSeries], made: Made, instruments: Mapping[int, Instrument], line: Callable[[int], int]
 ) -> Records:
-    """VALUE records, `seq` 0, in the order of the ticks that made the rows and of the series.
+    """VALUE records, `seq` 0, ordered by the ticks that made the rows, then by series.
 
     Args:
-        series: which ones.
-        made: the records of all times.
-        instruments: by id.
-        line: gives the first id of the symbol that an id is of.
+        series: the series to compute.
+        made: all records of the feed, by schema.
+        instruments: instruments by id.
+        line: returns the first id of the symbol that an instrument id belongs to.
     """
     units = np.ones((2, max(instruments) + 1))
     for id_, row in instruments.items():

@@ -18,16 +18,16 @@ DAY_NS: Final = 86_400 * 10**9
 
 
 class PlainTradeBars:
-    """Bars of one instrument by one rule, of so many units each; of time the unit is ns.
+    """Bars of one instrument by one rule, of `size` units each; the unit of time is ns.
 
-    `sessions`: of the rule `session`, open and close of each, ns.
+    `sessions`: open and close of each session, ns, for the rule `session`.
     """
 
     def __init__(self, rule: str, size: float, sessions: Sequence[tuple[int, int]] = ()) -> None:
         self.rule = rule
         self.size = size
         self.sessions = sessions
-        self.interval: tuple[int, int, bool] | None = None  # of the open bar: start, end, whether between sessions
+        self.interval: tuple[int, int, bool] | None = None  # the open bar's start and end, and whether between sessions
         self.gap_behind = False
         self.trades: list[dict[str, Any]] = []  # of the open bar
         self.incomplete = False
@@ -35,7 +35,7 @@ class PlainTradeBars:
         self.latest = 0
 
     def apply(self, ticks: Records) -> Records:
-        """The TRADE_BAR records that these ticks lead to, their `vwap` in units of the stored prices."""
+        """The TRADE_BAR records that these ticks produce, with `vwap` in units of the stored prices."""
         made: list[dict[str, Any]] = []
         for row in ticks.tolist():
             tick = dict(zip(ticks.dtype.names or (), row, strict=True))

@@ -1,4 +1,4 @@
-"""Plain Python that the references of indicators share: each from its definition, with exact sums, however slow."""
+"""Plain Python shared by the indicators' references: each follows its definition, with exact sums, however slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Values = Sequence[float]
 
 
 def over_windows(function: Callable[..., float], period: float, *columns: Values) -> list[float]:
-    """`function` of the last `period` rows without NaN, a list a column; NaN in rows with one, and before."""
+    """`function` of the last `period` rows without NaN, one list per column; NaN in rows with a NaN and until then."""
     kept: list[tuple[float, ...]] = []
     found = []
     for row in zip(*columns, strict=True):
@@ -27,7 +27,7 @@ def over_windows(function: Callable[..., float], period: float, *columns: Values
 
 
 def exponential(values: Values, period: float, alpha: float) -> list[float]:
-    """Exponential means of the values without NaN, the first of `period` values being their mean."""
+    """Exponential means of the values without NaN, starting from the plain mean of the first `period` values."""
     found: list[float] = []
     first: list[float] = []
     mean = NAN
@@ -45,38 +45,38 @@ def exponential(values: Values, period: float, alpha: float) -> list[float]:
 
 
 def wilder(values: Values, period: float) -> list[float]:
-    """Wilder's mean: each value counts 1 / period."""
+    """Wilder's mean: exponential, with alpha = 1 / period."""
     return exponential(values, period, 1 / period)
 
 
 def mean(values: Values) -> float:
-    """The mean, exact but for one rounding."""
+    """The mean, exact except for one rounding."""
     return float(sum(map(Fraction, values)) / len(values))
 
 
 def products(first: Values, second: Values) -> float:
-    """Sum of the products of the distances from the two means, exact but for one rounding."""
+    """Sum of the products of the distances from the two means, exact except for one rounding."""
     one, other = list(map(Fraction, first)), list(map(Fraction, second))
     return float(sum(a * b for a, b in zip(one, other, strict=True)) - sum(one) * sum(other) / len(one))
 
 
 def squares(values: Values) -> float:
-    """Sum of the squares of the distances from the mean, exact but for one rounding."""
+    """Sum of the squares of the distances from the mean, exact except for one rounding."""
     return products(values, values)
 
 
 def divided(value: float, divisor: float) -> float:
-    """NaN for a divisor of 0."""
+    """`value / divisor`, or NaN for a divisor of 0."""
     return value / divisor if divisor else NAN
 
 
 def before(values: Values) -> list[float]:
-    """The value of the row before; NaN at the first."""
+    """The previous row's value for each row; NaN for the first."""
     return [NAN, *values[:-1]] if values else []
 
 
 def together(*outputs: Values) -> NDArray[np.float64]:
-    """An array (outputs, rows); a row with a NaN is NaN throughout."""
+    """The outputs as an array (outputs, rows); a row with a NaN is NaN throughout."""
     found = np.array(outputs, np.float64)
     found[:, np.isnan(found).any(axis=0)] = np.nan
     return found

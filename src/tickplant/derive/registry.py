@@ -1,4 +1,4 @@
-"""All derivations, in the order in which an engine applies them: each may use what those before it have made."""
+"""All derivations, in the order in which an engine applies them: each may use the output of those before it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tickplant.records.layouts import Schema
 DERIVATIONS: Final[tuple[Derivation, ...]] = (BEST_OFFERS, BARS, CHECKPOINTS, TRADE_BARS, VALUES, STATES)
 BY_SCHEMA: Final = {one.schema: one for one in DERIVATIONS}
 STREAMS: Final = tuple(one for one in DERIVATIONS if one.make)
-"""Those that are made of each batch, and published."""
+"""The derivations that are made from each batch and published."""
 
 
 def wanted(settings: Settings) -> list[Schema]:
-    """The schemas that these settings lead to."""
+    """The schemas that these settings produce."""
     return [one.schema for one in DERIVATIONS if one.numbers(settings)]
 
 
 def channels_of(settings: Settings) -> dict[Schema, dict[int, str]]:
-    """What is published: by schema and number of the series, the channel."""
+    """The published channels, by schema and number of the series."""
     names = names_in(settings)
     return {one.schema: {number: one.channel(number, names) for number in one.numbers(settings)} for one in STREAMS}
 
 
 def names_in(settings: Settings) -> Sequence[str]:
-    """Names of the series by number - 1, as far as the settings name them."""
+    """Names of the series by number - 1; empty where the settings name none."""
     names = [""] * max((series.number for series in settings.series), default=0)
     for series in settings.series:
         names[series.number - 1] = series.name
@@ -46,7 +46,7 @@ def may_be_channel(text: str) -> bool:
 
 
 def schema_of(channel: str) -> Schema:
-    """Which records a topic of this channel has. Raises ValueError for what is no channel."""
+    """The schema of records in a channel's topics. Raises ValueError if there is no such channel."""
     if channel in TICK_CHANNELS:
         return Schema.TICK
     found = [one.schema for one in STREAMS if one.channels.fullmatch(channel)]

@@ -1,7 +1,8 @@
-"""Which series a configuration asks for: `python -m tickplant.derive.settle`, a list of `Asked` as JSON as its stdin.
+"""Resolves the series of a configuration: `python -m tickplant.derive.settle`, with a list of `Asked` as JSON on stdin.
 
-Says of each its label and size, or what is wrong with it. A process of its own, since indicators bring numba with them,
-which a supervisor does without; and one for each indicator of a user, which is tried out as well and may do anything.
+It answers with the label and size of each, or with what is wrong. It is a process of its own, since indicators import
+numba, which a supervisor does without. Each user's indicator gets its own process, since it is also tried out and may
+do anything.
 """
 
 from __future__ import annotations
@@ -15,27 +16,27 @@ from tickplant.errors import DeriveError
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """An indicator as a user has written it."""
+    """An indicator as a user has written it in the configuration."""
 
     indicator: str
     parameters: dict[str, float] = {}
-    place: str = ""  # where an indicator of a user's own is; empty: one of ours
+    place: str = ""  # where a user's own indicator is; empty: a built-in one
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What it amounts to."""
+    """The answer to an `Asked`."""
 
     label: str = ""  # with all parameters: rsi-14
     over: str = ""  # bar, trade, bbo or book
-    state_size: int = 0  # how many numbers it remembers of an instrument
-    wrong_key: str = ""  # of `Asked`, where something is wrong
+    state_size: int = 0  # how many numbers it remembers per instrument
+    wrong_key: str = ""  # the key of `Asked` at fault, if any
     why: str = ""
     source: str = ""  # digest of the text of a user's indicator
-    broken: str = ""  # why that cannot be used, where the configuration is not at fault
+    broken: str = ""  # why the indicator cannot be used although the configuration is right
 
 
 def settle(asked: Asked) -> Settled:
-    """What one amounts to. A user's indicator is tried."""
+    """Resolve one indicator. A user's indicator is tried out."""
     from tickplant.derive.indicators.catalogue import INDICATORS  # noqa: PLC0415  # numba
 
     ours = asked.indicator in INDICATORS
@@ -68,9 +69,9 @@ def settle(asked: Asked) -> Settled:
 
 
 def main() -> None:
-    """Answer, in the order of the questions."""
+    """Answer the questions in order."""
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Asked])
-    # What an indicator prints must not be taken for the answer.
+    # An indicator's own output must not be mistaken for the answer.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with answer:

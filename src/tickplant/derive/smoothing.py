@@ -1,6 +1,6 @@
-"""Parts of kernels that remember without a window: exponential means, compensated totals, the value before.
+"""Parts of kernels that need no window: exponential means, compensated totals, previous values.
 
-All of them pass over NaN: NaN out, and nothing changes. `out` may be `values`.
+All of them skip NaN: a NaN gives NaN, and the state is unchanged. `out` may be `values`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TURN: Final = 8
 
 @part
 def smoothed(values: Floats, period: int, alpha: float, state: Floats, out: Floats) -> None:
-    """Exponential means: `e += alpha * (value - e)`, begun with the mean of the first `period` values; NaN before.
+    """Exponential means: `e += alpha * (value - e)`, starting from the mean of the first `period` values; NaN before.
 
-    Each turn of `TURN` values is taken as `(1 - alpha)**k * e + w`, e being the mean before the turn and w what the
-    turn's first k values add to it. w needs nothing from before, so a processor works on several turns at once,
-    where the recurrence would wait two operations for each value. The error decays like the weights do.
+    In each turn of `TURN` values, the mean after k values is `(1 - alpha)**k * e + w`: e is the mean before the turn, w
+    what the turn's first k values add. w depends on nothing before the turn, so a processor works on several turns at
+    once; the plain recurrence would wait for two operations per value. Errors decay as the weights do.
     """
     seen = int(state[0])
     total = state[1]
@@ -83,7 +83,7 @@ def smoothed(values: Floats, period: int, alpha: float, state: Floats, out: Floa
 
 @inlined
 def powers_of(kept: float) -> Floats:
-    """What is left of the mean before a turn, after each value of the turn."""
+    """The weight of the mean before a turn, after each value of the turn."""
     powers = np.empty(TURN)
     power = 1.0
     for j in range(TURN):
@@ -94,7 +94,7 @@ def powers_of(kept: float) -> Floats:
 
 @inlined
 def turn_has_all(values: Floats, begin: int) -> bool:
-    """Whether there is no NaN in the turn that begins there."""
+    """Whether the turn that begins at `begin` has no NaN."""
     missing = False
     for j in range(TURN):
         missing |= math.isnan(values[begin + j])
@@ -124,7 +124,7 @@ def running_total(values: Floats, state: Floats, out: Floats) -> None:
 
 @part
 def changes(values: Floats, state: Floats, out: Floats) -> None:
-    """Each value less the one before; NaN at the first."""
+    """Each value minus the previous one; NaN for the first."""
     known = state[0] != 0.0
     before = state[1]
     for i in range(len(values)):
@@ -141,13 +141,13 @@ def changes(values: Floats, state: Floats, out: Floats) -> None:
 
 @part
 def ratio(value: float, divisor: float) -> float:
-    """NaN for a divisor of 0."""
+    """`value / divisor`, or NaN for a divisor of 0."""
     return value / divisor if divisor != 0.0 else np.nan
 
 
 @part
 def complete(out: Floats) -> None:
-    """Put NaN into all outputs of a row that lacks one, so that a row has all of them or none."""
+    """Set all outputs of a row to NaN if one is NaN, so that a row has all outputs or none."""
     for i in range(out.shape[1]):
         for j in range(len(out)):
             if out[j, i] != out[j, i]:
@@ -157,11 +157,11 @@ def complete(out: Floats) -> None:
 
 @part
 def log_ratio(value: float, other: float) -> float:
-    """log(value / other), to 2**-52 of itself however close to each other they are; NaN unless both are positive."""
+    """log(value / other), with a relative error of 2**-52 however close the two are; NaN unless both are positive."""
     if not (value > 0.0 and other > 0.0):
         return np.nan
-    # 2 atanh(s), s from the difference, which is exact where prices are close. The series takes a fifth of the time,
-    # of log1p, and what it leaves out is less than 2**-60 of it.
+    # 2 atanh(s), s from the difference, which is exact if the prices are close. The series takes a fifth of the time of
+    # log1p, and its truncation error is less than 2**-60 of the result.
     s = (value - other) / (value + other)
     if abs(s) > 0.015625:
         return math.log(value / other)
@@ -171,7 +171,7 @@ def log_ratio(value: float, other: float) -> float:
 
 @part
 def log_returns(values: Floats, state: Floats, out: Floats) -> None:
-    """Logarithms of each value by the one before; NaN at the first, and where one of the two is not positive."""
+    """Logarithm of each value divided by the previous one; NaN for the first, and if one of the two is not positive."""
     known = state[0] != 0.0
     before = state[1]
     for i in range(len(values)):
@@ -188,7 +188,7 @@ def log_returns(values: Floats, state: Floats, out: Floats) -> None:
 
 @part
 def lagged(values: Floats, lag: int, state: Floats, out: Floats) -> None:
-    """The value `lag` numbers before, of `lag + 2` floats of state; NaN where there is no value."""
+    """The value `lag` numbers earlier, or NaN if there is none; the state takes `lag + 2` floats."""
     place = int(state[0])
     seen = int(state[1])
     kept = state[2:]

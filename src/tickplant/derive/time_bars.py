@@ -1,4 +1,4 @@
-"""Bars of fixed lengths of the venue's clock. Their series is their length: `interval_s`."""
+"""Bars of fixed length by the venue's clock. The number of their series is their length, `interval_s`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tickplant.records.channels import bar_channel
 from tickplant.records.layouts import Schema
 
 LOOK_BACK_S: Final = 600
-"""Bars are folded from this long, and at least two of their lengths, before the last derived record that is stored.
+"""A fold begins this long, and at least two bar lengths, before the last stored derived record.
 
-So a bar that is still open is whole, unless its instrument has been silent for longer: that one begins anew."""
+So an open bar is rebuilt whole, unless its instrument has been silent for longer; that bar begins anew."""
 
 
 def _make(bench: Bench) -> OfTicks:

@@ -1,4 +1,4 @@
-"""Bars of trades that a rule closes: after so many trades, so much volume, money, imbalance or time, or by sessions."""
+"""Bars of trades closed by a rule: a number of trades, an amount of volume, money, imbalance or time, or sessions."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Parts of kernels that look at the last `period` values: sums, moments, extremes.
+"""Parts of kernels over the last `period` values: sums, moments, extremes.
 
-Sums never drift. Values are counted off in blocks of `period`. The window that ends inside a block is the rest of the
-block before and what there is of this one: the sums over all ends of the block before are made once, when it is full,
-and the sum over the begin of this one grows value by value. So each window is summed anew from its own values, each
-taken up at most `period` times, and nothing older has a part in it: the error is that of one sum of `period` values,
-after a billion of rows as after a hundred, and a huge value leaves with its window. Two additions a value, whatever the
-period (van Herk 1992, Gil and Werman 1993, who do so for extremes).
+Sums never drift. Values fall into blocks of `period`. A window that ends inside a block consists of a suffix of the
+previous block and a prefix of this one. When a block is full, the sums of all its suffixes are computed at once; the
+sum of the current prefix grows value by value. So each window is summed afresh from its own values, by at most `period`
+additions, and no older value contributes: after a billion rows the error is still that of one sum of `period` values,
+and a huge value leaves no trace once it leaves the window. The cost is two additions per value, whatever the period
+(van Herk 1992, Gil and Werman 1993, who do this for extremes).
 
-All of them pass over NaN: NaN out, and the window is of the last `period` numbers. `out` may be `values`.
+All of them skip NaN: a NaN gives NaN, and the window holds the last `period` numbers. `out` may be `values`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUM: Final = 3
 MOMENTS: Final = 5
 COMOMENTS: Final = 9
 WEIGHTED: Final = 6
-"""Where the slots of a state begin, one for each value of a window, behind what stands once."""
+"""Where the slots of a state begin, one for each value of a window, after the fields that exist once."""
 
 
 def sum_size(period: float) -> int:
@@ -46,15 +46,15 @@ def comoments_size(period: float) -> int:
 
 @part
 def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out: Floats) -> None:
-    """Sums of the last `period` values, divided by `divisor`; NaN up to the first full window.
+    """Sums of the last `period` values, divided by `divisor`; NaN until the window is full.
 
-    |error| <= period * 2**-53 * sum(|value|) / divisor, and that of the division. Of many values four blocks are summed
-    side by side, from both ends: eight additions wait for nothing but their own last one, and the sums are the same.
+    |error| <= period * 2**-53 * sum(|value|) / divisor, plus that of the division. With enough values, four blocks are
+    summed side by side, each from both ends: eight independent chains of additions, and the sums are the same.
     """
     position = int(state[0])
     full = state[1] != 0.0
     front = state[2]
-    slots = state[SUM:]  # values of this block, then, from `position` on, sums of what follows in the block before
+    slots = state[SUM:]  # values of this block; from `position` on, suffix sums of the previous block
     rows = len(values)
     fronts = np.empty(4 * period if rows > 4 * period else 0)
     tails = np.empty(len(fronts) + period if len(fronts) else 0)
@@ -100,9 +100,9 @@ def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out:
 
 @inlined
 def _add_blocks(values: Floats, begin: int, period: int, fronts: Floats, tails: Floats) -> bool:
-    """Sums over begins and, behind the first `period` of `tails`, over ends of four blocks; False where one has NaN.
+    """Prefix sums and, after the first `period` of `tails`, suffix sums of four blocks; False if a value is NaN.
 
-    With unsigned indices: numba looks at signed ones for a negative value, which takes as long as the additions.
+    Indices are unsigned: numba checks signed ones for negative values, which takes as long as the additions.
     """
     one, length, first = np.uint64(1), np.uint64(period), np.uint64(begin)
     second, third, fourth = length, length + length, length + length + length
@@ -135,13 +135,13 @@ def _add_blocks(values: Floats, begin: int, period: int, fronts: Floats, tails: 
 
 @part
 def rolling_weighted(values: Floats, period: int, state: Floats, out: Floats) -> None:
-    """Sums of the last `period` values with the weights 1 (the oldest) to `period`; NaN up to the first full window."""
+    """Sums of the last `period` values with the weights 1 (the oldest) to `period`; NaN until the window is full."""
     position = int(state[0])
     full = state[1] != 0.0
     slots = state[SUM:]
     front = 0.0
     ramp = 0.0
-    for j in range(position):  # few, so two more places in the state are not worth their names
+    for j in range(position):  # cheap, so `front` and `ramp` need no place in the state
         front += slots[j]
         ramp += (j + 1.0) * slots[j]
     for i in range(len(values)):
@@ -175,7 +175,7 @@ def rolling_weighted(values: Floats, period: int, state: Floats, out: Floats) ->
 
 @part
 def rolling_extreme(values: Floats, period: int, sign: float, state: Floats, out: Floats) -> None:
-    """The largest of the last `period` values where `sign` is 1, the smallest where it is -1; NaN before."""
+    """The largest of the last `period` values if `sign` is 1, the smallest if -1; NaN until the window is full."""
     position = int(state[0])
     full = state[1] != 0.0
     front = state[2]
@@ -207,10 +207,10 @@ def rolling_extreme(values: Floats, period: int, sign: float, state: Floats, out
 
 @part
 def rolling_moments(values: Floats, period: int, state: Floats, mean: Floats, squares: Floats) -> None:
-    """Means of the last `period` values, and the sums of the squares of their distances from it.
+    """Means of the last `period` values, and sums of squared distances from the mean.
 
-    The sums are of distances from one value of the window itself, so no more than a factor of `period` cancels: the
-    relative error of `squares` is at most 4 * period**2 * 2**-53, whatever the values' size.
+    Distances are taken from one value of the window itself, so cancellation loses at most a factor of `period`: the
+    relative error of `squares` is at most 4 * period**2 * 2**-53, however large the values are.
     """
     position = int(state[0])
     full = state[1] != 0.0
@@ -234,7 +234,7 @@ def rolling_moments(values: Floats, period: int, state: Floats, mean: Floats, sq
         slots[position, 0] = value
         position += 1
         if position == period:
-            # The value that all distances are from leaves the window: from here on, they are from its newest.
+            # The value from which distances were taken leaves the window: the newest takes its place.
             pivot = value
             total = 0.0
             total_squares = 0.0
@@ -266,9 +266,9 @@ def rolling_moments(values: Floats, period: int, state: Floats, mean: Floats, sq
 def rolling_comoments(
     first: Floats, second: Floats, period: int, state: Floats, squares: Floats, products: Floats, others: Floats
 ) -> None:
-    """Of the last `period` pairs: sums of (a - mean a)**2, (a - mean a)(b - mean b) and (b - mean b)**2.
+    """Sums of (a - mean a)**2, (a - mean a)(b - mean b) and (b - mean b)**2 over the last `period` pairs.
 
-    A pair with NaN is passed over. Errors as those of `rolling_moments`. Outputs may be inputs.
+    Pairs with NaN are skipped. Error bounds are those of `rolling_moments`. Outputs may be inputs.
     """
     position = int(state[0])
     full = state[1] != 0.0
@@ -344,15 +344,15 @@ def volume_moments_size(period: float) -> int:
 def rolling_volume_moments(
     values: Floats, weights: Floats, period: int, state: Floats, mean: Floats, variance: Floats
 ) -> None:
-    """Means and variances of the last `period` values by weight, at least 0; NaN where all weights are 0.
+    """Weighted means and variances of the last `period` values; weights are at least 0. NaN if all weights are 0.
 
-    A value or weight of NaN is passed over. Distances are from a value of the window, as in `rolling_moments`.
+    Pairs with NaN are skipped. Distances are taken from a value of the window, as in `rolling_moments`.
     """
     position = int(state[0])
     full = state[1] != 0.0
     pivot = state[2]
     weight, first, second = state[3], state[4], state[5]
-    slots = state[WEIGHTED:].reshape(period, 5)  # value, weight, and the three sums over what follows
+    slots = state[WEIGHTED:].reshape(period, 5)  # value, weight, and the three suffix sums
     for i in range(len(values)):
         value = values[i]
         share = weights[i]

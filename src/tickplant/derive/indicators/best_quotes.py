@@ -1,6 +1,6 @@
-"""What the best bid and offer say: spread, microprice, imbalance, order-flow imbalance.
+"""Indicators over the best bid and offer: spread, microprice, imbalance, order-flow imbalance.
 
-A row with an empty side, whose price is NaN, gives NaN and changes nothing.
+A row with an empty side (its price is NaN) gives NaN and leaves the state unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tickplant.derive.windows import rolling_sum, sum_size
 from tickplant.kernels import kernel
 
 QUOTE = 5
-"""State of the flow between two quotes: whether there was one, its bid, ask and sizes."""
+"""State of the flow between two quotes: whether there was a previous quote, and its bid, ask and sizes."""
 SIDES = ("bid", "ask", "bid_size", "ask_size")
 
 

@@ -1,4 +1,4 @@
-"""Order flow at several levels of a book: what bids gained less what asks gained, from one sample to the next."""
+"""Order flow at several levels of a book: what bids gained minus what asks gained, from one sample to the next."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tickplant.derive.windows import rolling_sum, sum_size
 from tickplant.kernels import kernel, part
 
 BEFORE = 1
-"""Where the levels of the row before begin in the state: 4 numbers each, as the inputs are. First: whether they are."""
+"""Where the previous row's levels begin in the state: 4 numbers each, as in the inputs. state[0]: whether any exist."""
 
 
 @part
 def gain(price: float, size: float, last_price: float, last_size: float, sign: float) -> float:
-    """What a level gained: all of its size at a better price, less all of it at a worse one, the change at the same.
+    """What a level gained: its whole size if the price improved, minus its old size if it worsened, else the change.
 
-    `sign` is 1 for a bid, -1 for an ask. A level that does not exist is NaN, and worse than any other.
+    `sign` is 1 for a bid, -1 for an ask. A missing level is NaN, and worse than any other.
     """
     there, was = not math.isnan(price), not math.isnan(last_price)
     gained = size if there and (not was or sign * price >= sign * last_price) else 0.0
@@ -52,7 +52,7 @@ def run_book_order_flow(inputs: Floats, parameters: Floats, state: Floats, out: 
 
 
 def plain_gain(now: Levels, before: Levels, level: int, sign: int) -> float:
-    """What the level of this number, counted from 0, gained; `sign` is 1 for bids, -1 for asks."""
+    """What the level with this number, counted from 0, gained; `sign` is 1 for bids, -1 for asks."""
     (price, size), (last_price, last_size) = (
         side[level] if level < len(side) else (-sign * math.inf, 0.0) for side in (now, before)
     )

@@ -1,7 +1,7 @@
-"""What the levels of a book say: themselves, depth, imbalance, microprice, the price of a market order, queues.
+"""Indicators over the levels of a book: the levels themselves, depth, imbalance, microprice, order prices, queues.
 
-A row is a sample of a book, whose inputs have a number for each level: shape (columns, rows, levels), NaN behind the
-last level of a side.
+A row is a sample of a book. Inputs have a number for each level: shape (columns, rows, levels), NaN after the last
+level of a side.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIZE = Parameter("size", 1.0, 1e-12, whole=False)
 
 @part
 def total_size(prices: Floats, sizes: Floats, levels: int) -> float:
-    """Size of the best levels of a side, of so many at most."""
+    """Total size of the best levels of a side, at most `levels` of them."""
     total = 0.0
     for j in range(min(levels, len(prices))):
         if math.isnan(prices[j]):
@@ -39,7 +39,7 @@ def mean_price(prices: Floats, sizes: Floats, levels: int) -> float:
     """The mean price of the best `levels` levels, weighted by size; NaN for an empty side."""
     if math.isnan(prices[0]):
         return np.nan
-    # Distances from the best: nothing cancels, whatever the size of prices.
+    # Distances from the best price: nothing cancels, however large prices are.
     total, away = 0.0, 0.0
     for j in range(min(levels, len(prices))):
         if math.isnan(prices[j]):
@@ -51,7 +51,7 @@ def mean_price(prices: Floats, sizes: Floats, levels: int) -> float:
 
 @part
 def level_at(prices: Floats, sizes: Floats, level: int, out: Floats) -> None:
-    """Price and size of a level, counted from 1, and the size up to it."""
+    """Price and size of a level, counted from 1, and the total size up to and including that level."""
     out[:] = np.nan
     if level <= len(prices) and not math.isnan(prices[level - 1]):
         out[0], out[1], out[2] = prices[level - 1], sizes[level - 1], total_size(prices, sizes, level)
@@ -59,7 +59,7 @@ def level_at(prices: Floats, sizes: Floats, level: int, out: Floats) -> None:
 
 @part
 def fill(prices: Floats, sizes: Floats, size: float, out: Floats) -> None:
-    """Mean and worst price of an order that takes so much of a side, the best levels first; NaN where that has less."""
+    """Mean and worst price of an order that takes `size` from a side, best levels first; NaN if the side has less."""
     out[:] = np.nan
     left, away = size, 0.0
     for j in range(len(prices)):
@@ -150,13 +150,13 @@ Levels = list[tuple[float, float]]
 
 
 def sides_of(columns: Floats) -> list[Levels]:
-    """Of one row, (columns, levels): price and size of the levels of each side, best first."""
+    """Price and size of the levels of each side, best first, from one row of shape (columns, levels)."""
     sides = [zip(*columns[place : place + 2].tolist(), strict=True) for place in range(0, len(columns), 2)]
     return [[level for level in side if not math.isnan(level[0])] for side in sides]
 
 
 def each_book(value: Callable[..., tuple[float, ...]], outputs: int) -> Callable[[Floats, Sequence[float]], Floats]:
-    """A reference that gives `value(parameter, *sides)` of each row; NaN where that gives nothing."""
+    """A reference that returns `value(parameter, *sides)` for each row; NaN where `value` returns nothing."""
 
     def reference(inputs: Floats, parameters: Sequence[float]) -> Floats:
         rows = [value(parameters[0], *sides_of(inputs[:, row])) for row in range(inputs.shape[1])]
@@ -223,7 +223,7 @@ def plain_queue(inputs: Floats, parameters: Sequence[float]) -> Floats:
 
 
 def up_to(given: Sequence[float]) -> int:
-    """Depth of an indicator of the levels up to its parameter."""
+    """The depth of an indicator that reads the levels up to its first parameter."""
     return int(given[0])
 
 

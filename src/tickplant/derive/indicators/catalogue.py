@@ -24,7 +24,7 @@ INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in ALL}
 
 
 def indicator(name: str) -> Indicator:
-    """The indicator of this name. Raises DeriveError, naming what there is."""
+    """The indicator with this name. Raises DeriveError, which lists the known names."""
     if name not in INDICATORS:
         raise DeriveError(f"no such indicator; there is {', '.join(INDICATORS)}", key=name)
     return INDICATORS[name]

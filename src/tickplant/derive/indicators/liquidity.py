@@ -1,4 +1,4 @@
-"""What trading costs and who trades: Kyle's lambda, VPIN, the measures of Roll and Amihud, Hawkes intensity."""
+"""Measures of liquidity and order flow: Kyle's lambda, VPIN, Roll's and Amihud's measures, Hawkes intensity."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run_hawkes(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -
     for i in range(out.shape[1]):
         sign = inputs[0, i]
         time_ns = inputs[1, i]
-        if begun and time_ns > last:  # one that is older than the last counts as at its time
+        if begun and time_ns > last:  # an older trade counts as if it came at the last one's time
             left = math.exp(-decay * 1e-9 * (time_ns - last))
             trades *= left
             buys *= left
@@ -136,7 +136,7 @@ def plain_amihud(inputs: Floats, parameters: Sequence[float]) -> Floats:
 
 
 def plain_hawkes(inputs: Floats, parameters: Sequence[float]) -> Floats:
-    """Reference of `HAWKES`: the sum over all trades, at each of them."""
+    """Reference of `HAWKES`: at each trade, the sum over all trades so far."""
     base, jump, decay = parameters
     signs, times = inputs.tolist()
     latest = [max(times[: row + 1]) for row in range(len(times))]

@@ -1,4 +1,4 @@
-"""Oscillators of bars: RSI, stochastic, CCI, MFI, Williams %R."""
+"""Oscillators over bars: RSI, stochastic, CCI, MFI, Williams %R."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tickplant.derive.windows import SUM, rolling_extreme, rolling_sum, sum_size
 from tickplant.kernels import kernel, part
 
 SAME = 2.0**-50
-"""Thirds of sums of prices that differ by less, relatively, are of equal sums: decimals have no exact floats."""
+"""Typical prices within this relative distance count as equal: decimals have no exact floats."""
 
 
 @kernel
 def run_rsi(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
-    """See `RSI`: two times `smoothed`, of rises and falls, in one pass, since these would be arrays of their own."""
+    """See `RSI`: `smoothed` of rises and of falls, in one pass, since separate passes would need an array for each."""
     period = int(parameters[0])
     half = 0.5 / period
     kept = 1.0 - 1.0 / period
@@ -37,7 +37,7 @@ def run_rsi(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
             continue
         change = value - last
         last = value
-        # Without a branch, which a processor guesses wrong every other time.
+        # Without a branch, which the processor would mispredict every other time.
         rise = half * (abs(change) + change)
         fall = half * (abs(change) - change)
         if seen <= period:
@@ -74,7 +74,7 @@ def run_rsi(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
 def place_in_range(
     high: Floats, low: Floats, close: Floats, period: int, state: Floats, highest: Floats, out: Floats
 ) -> None:
-    """Where the close is in the range of the last `period` bars, 0 to 1; `highest` is overwritten."""
+    """Position of the close in the range of the last `period` bars, 0 to 1; `highest` is overwritten."""
     size = len(state) // 2
     rolling_extreme(high, period, 1.0, state[:size], highest)
     rolling_extreme(low, period, -1.0, state[size:], out)
@@ -121,7 +121,7 @@ def run_cci(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
         if filled < period:
             out[0, i] = np.nan
             continue
-        total = 0.0  # of distances from the newest: exactly 0 where all are equal
+        total = 0.0  # sum of distances from the newest: exactly 0 if all are equal
         for j in range(period):
             total += window[j] - typical
         shift = total / period

@@ -1,4 +1,4 @@
-"""Ranges of bars and what follows from them: ATR, ADX; bands: Bollinger, Donchian, Keltner."""
+"""Trend and range indicators over bars: ATR, ADX; bands: Bollinger, Donchian, Keltner."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RANGES = 2
 
 @part
 def true_ranges(high: Floats, low: Floats, close: Floats, state: Floats, out: Floats) -> None:
-    """The span of each bar and the close before; NaN at the first bar."""
+    """The span of each bar together with the previous close; NaN at the first bar."""
     known = state[0] != 0.0
     last = state[1]
     for i in range(len(close)):
@@ -144,7 +144,7 @@ def plain_adx(inputs: Floats, parameters: Sequence[float]) -> Floats:
     period = int(parameters[0])
 
     def summed(values: list[float]) -> list[float]:
-        # Wilder's sums: the first period - 1 as they are, then each keeps 1 - 1 / period of what was before.
+        # Wilder's sums: the plain sum of the first period - 1 values; each step then keeps 1 - 1 / period of the sum.
         total = math.fsum(values[1:period])
         found = [NAN] * min(period, len(values))
         for value in values[period:]:

@@ -1,4 +1,4 @@
-"""Realised volatility of bars, mean return with its confidence interval, autocorrelation of returns."""
+"""Realised volatility over bars, mean return with its confidence interval, autocorrelation of returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tickplant.derive.windows import (
 from tickplant.kernels import kernel
 
 NORMAL_95 = 1.959963984540054
-"""Quantile of the normal distribution that 95% lie within."""
+"""95% of the normal distribution lie within this many standard deviations of the mean."""
 
 
 @kernel
@@ -77,7 +77,7 @@ def run_yang_zhang(inputs: Floats, parameters: Floats, state: Floats, out: Float
         up = log_ratio(high, first)
         down = log_ratio(low, first)
         span = up * (up - move) + down * (down - move)
-        # All three windows are of the same bars: one that lacks a number counts in none.
+        # All three windows hold the same bars: a bar that lacks one of the numbers counts in none of them.
         missing = math.isnan(gap) or math.isnan(span)
         gaps[i] = np.nan if missing else gap
         moves[i] = np.nan if missing else move

@@ -1,4 +1,4 @@
-"""Prices and volumes together: OBV, VWAP over bars and of a session with their bands."""
+"""Indicators of price and volume: OBV, and VWAP over bars or a session, with bands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tickplant.derive.windows import rolling_volume_moments, volume_moments_size
 from tickplant.kernels import kernel
 
 SESSION = 5
-"""State of `run_vwap_session`: session, total size, mean, sum of squares, whether there is one."""
+"""State of `run_vwap_session`: session, total size, mean, sum of squares, whether a session has begun."""
 
 
 @kernel
@@ -24,7 +24,7 @@ def run_obv(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> N
     for i in range(out.shape[1]):
         change = out[0, i]
         volume = inputs[1, i]
-        out[0, i] = -volume if change < 0.0 else volume if change != 0.0 else 0.0  # at the first, the change is NaN
+        out[0, i] = -volume if change < 0.0 else volume if change != 0.0 else 0.0  # the first change is NaN
     running_total(out[0], state[BEFORE:], out[0])
 
 
@@ -42,13 +42,13 @@ def run_vwap(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> 
 
 @kernel
 def run_vwap_session(inputs: Floats, parameters: Floats, state: Floats, out: Floats) -> None:
-    """See `VWAP_SESSION`; means and squares as West 1979 updates them.
+    """See `VWAP_SESSION`; means and squares are updated as in West 1979.
 
-    Behind the parameters stand the sessions of a calendar, where `session_s` is 0: open and close of each, ns.
+    If `session_s` is 0, the sessions of a calendar follow the parameters: open and close of each, ns.
     """
     session_ns = parameters[0] * 1e9
     sessions = parameters[2:]
-    since = until = 0.0  # the session that was found last
+    since = until = 0.0  # the session found last
     begun = state[4] != 0.0
     session, total, mean, away = state[0], state[1], state[2], state[3]
     for i in range(out.shape[1]):

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import pytest
 
+from tickplant import kernel_methods as methods
 from tickplant import kernels
 
 PACKAGE = {
@@ -132,3 +133,28 @@ def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])
     assert not caller(pointers, inputs, -np.ones(1), state, out)
+
+
+WORD = np.dtype(np.int64)
+
+
+@kernels.brief_kernel
+def fields(owner: int, array: int) -> int:
+    """One digit each: the first items of both arrays, how many there are of the other, and its stride in items."""
+    own, given = methods.array_fields(owner), methods.array_fields(array)
+    result = 0
+    for address in (own[methods.DATA], given[methods.DATA], given[methods.SHAPE], given[methods.STRIDES]):
+        result = 10 * result + kernels.array_at(address, (1,), WORD)[0]
+    return methods.as_object(result)
+
+
+@pytest.mark.kernels
+def test_a_method_reads_what_numpy_notes_of_its_owner_and_of_what_it_is_handed() -> None:
+    take = methods.method(fields, np.array([4, 5]))  # which nothing else holds on to
+    assert take(np.arange(9)[1::3]) == 4100 + 30 + 24
+    assert take(np.arange(9)[7:]) == 4700 + 20 + 8
+    assert take(np.arange(8)[6::-3]) == 4600 + 30 - 24
+    given = np.arange(9)
+    before = sys.getrefcount(given)
+    assert [take(given) for _ in range(1000)] == [4000 + 90 + 8] * 1000
+    assert sys.getrefcount(given) == before

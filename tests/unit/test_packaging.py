@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "tickplant"
 LINKED = ("feeds", "shm", "engine", "writer", "gateway")
 
-COMMON = {"errors", "instruments", "kernels", "line_file", "owned_file", "printable", "times", "venues"}
+COMMON = {
+    *("errors", "instruments", "kernel_methods", "kernels", "line_file", "owned_file", "printable", "times", "venues"),
+}
 """Modules of `tickplant` itself."""
 
 BELOW: dict[str, set[str]] = {

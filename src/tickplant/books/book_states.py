@@ -24,9 +24,6 @@ from tickplant.records.notes import make_gaps
 Records = NDArray[np.void]
 
 NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
-SCATTERED_TICKS: Final = np.zeros(4, TICK)[::2]
-"""Of the type that `fold` is compiled for, which takes any."""
-
 _OUT_RECORDS: Final = 1024
 _FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when half of it is used
 
@@ -93,10 +90,10 @@ class BookStates(ABC):
         self._runs = Runs()
         self._names = tuple(tally)
         self._tally = np.zeros(m.TALLIES, np.int64)
-        self._memory = np.zeros(m.WORDS, np.int64)
-        self._words = self._memory.data  # ten times as fast, for one word
-        self.address: int = self._memory.ctypes.data
-        """Of what the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        self.memory: NDArray[np.int64] = np.zeros(m.WORDS, np.int64)
+        """What the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        self._words = self.memory.data  # ten times as fast, for one word
+        self._words[m.ARRAY] = id(np.ndarray)
         self._begin = 0
         self._out = NOTHING
         self._renew_out()
@@ -143,19 +140,22 @@ class BookStates(ABC):
         result = self._run(ticks, samples)
         if result == 0:
             return NOTHING
-        return self.said() if result > 0 else self.finish(ticks, result, samples)
+        return self.said_so_far() if result > 0 else self.finish(ticks, result, samples)
 
     def _run(self, ticks: Records, samples: BookSamples | None) -> int:
         """Call the kernel."""
         if samples is None:
-            return self.fold(ticks, self.address)
-        return self.fold_and_sample(ticks, self.address, *samples.arguments)
+            return self.fold(ticks)
+        return self.fold_and_sample(id(self.memory), id(ticks), *samples.arguments)
 
-    def said(self) -> Records:
-        """The BBO records that kernels have written since this was asked last."""
-        begin = self._begin
-        end = self._begin = self._words[m.OUT_BEGIN]
+    def said(self, end: int) -> Records:
+        """The BBO records that kernels have written since this was asked last, given where they end."""
+        begin, self._begin = self._begin, end
         return self._out[begin:end]
+
+    def said_so_far(self) -> Records:
+        """Likewise, up to the end that stands in the memory."""
+        return self.said(self._words[m.OUT_BEGIN])
 
     def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
         """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
@@ -164,9 +164,11 @@ class BookStates(ABC):
             while result < 0:
                 position = self._words[m.POSITION]
                 if result == -m.SCATTERED:
-                    ticks = ticks.copy()
+                    ticks = np.array(ticks)
+                elif result == -m.PAUSED:
+                    pass
                 elif result == -k.OUTPUT_FULL:
-                    parts.append(self.said())
+                    parts.append(self.said_so_far())
                     self._renew_out()
                 elif samples is not None and result == -k.SAMPLES_FULL:
                     samples.make_room()
@@ -183,7 +185,8 @@ class BookStates(ABC):
                 result = self._run(ticks, samples)
         finally:
             self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
-        return joined([*parts, self.said()], BBO) if parts else self.said()
+        last = self.said_so_far()
+        return joined([*parts, last], BBO) if parts else last
 
     def _renew_out(self) -> None:
         """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
@@ -203,7 +206,7 @@ class BookStates(ABC):
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernel that takes samples."""
-        self._run(SCATTERED_TICKS[:0], BookSamples())
+        self._run(np.zeros(0, TICK), BookSamples())
 
     def is_stale(self, instrument_id: int) -> bool:
         """Whether the book is out of sync, or was never described."""
@@ -279,13 +282,13 @@ class BookStates(ABC):
 
     @cached_property
     @abstractmethod
-    def fold(self) -> Callable[[Records, int], int]:
-        """The kernel for these books, see `fold_kernels`. Arguments: the ticks and `address`."""
+    def fold(self) -> Callable[[Records], int]:
+        """The kernel for these books, see `fold_kernels`, as a method of `memory`. It takes the ticks."""
 
     @cached_property
     @abstractmethod
     def fold_and_sample(self) -> Callable[..., int]:
-        """Likewise the kernel that takes samples too. Arguments: the same, and those of `BookSamples`."""
+        """Likewise the kernel that takes samples too: addresses of `memory` and the ticks, and `BookSamples`' own."""
 
     def _make_room(self) -> None:
         """Give what a kernel found full, besides sides and instruments, more room."""

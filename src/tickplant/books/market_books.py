@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
-from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
-from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
+from tickplant.books.book_states import NOTHING, BookStates
+from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, OF_LEVELS, ORDERS_SHIFT
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
-from tickplant.kernels import direct
 from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
@@ -41,7 +40,6 @@ class MarketBooks:
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
-        self._address = self.by_level.address
         self._both = False  # from the first record for books of orders on
 
     @property
@@ -79,20 +77,19 @@ class MarketBooks:
         """
         if samples is not None:
             return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
-        result = self._fold(ticks, self._address)
+        result = self._fold(ticks)
         if result == 0:
             return NOTHING
         if self._both:
-            if result == SAID_ORDERS:
-                return self.of_orders.said()
-            if result == SAID_LEVELS:
-                return self.by_level.said()
-            if result > 0:
-                return _in_order(self.by_level.said(), self.of_orders.said())
+            if result > OF_LEVELS:
+                of_orders = self.of_orders.said(result >> ORDERS_SHIFT)
+                end = result & OF_LEVELS
+                return _in_order(self.by_level.said(end), of_orders) if end else of_orders
             if result < -IN_ORDERS:
-                return _in_order(self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS))
-        elif 0 < result < HAS_ORDERS:
-            return self.by_level.said()
+                by_level = self.by_level.said_so_far()
+                return _in_order(by_level, self.of_orders.finish(ticks, result + IN_ORDERS))
+        if 0 < result < HAS_ORDERS:
+            return self.by_level.said(result)
         return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
 
     def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
@@ -101,14 +98,13 @@ class MarketBooks:
             return by_level
         if not self._both:
             self._both = True
-            self.of_orders.fold_behind(self.by_level.address)
-            self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
+            self._fold = self.of_orders.fold_behind(self.by_level)
         if samples is not None:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
 
     @cached_property
-    def _fold(self) -> Callable[[Records, int], int]:
+    def _fold(self) -> Callable[[Records], int]:
         return self.by_level.fold
 
     def news(self) -> list[Unknown]:

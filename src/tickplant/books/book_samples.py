@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tickplant.books.fold_kernels import (
     MATCHING,
     MOST,
-    POSITION,
     SCATTERED,
+    begun,
     count_of,
     is_packed,
     level_arrays,
@@ -230,7 +230,7 @@ def sample_levels(
         return -SCATTERED
     records = packed(ticks, count_of(ticks))
     books, sides, keys, sizes, hints = level_arrays(words)
-    position, written = words[POSITION], 0
+    position, written = begun(words), 0
     out, tally = out_of(words), tally_of(words)
     while True:
         taken = progress[TAKEN]
@@ -265,7 +265,7 @@ def sample_orders(
     books, sides, keys, places, hints = level_arrays(words)
     prices, orders, table, used = order_arrays(words)
     pools = books, sides, keys, places, hints, prices, orders, table, used
-    position, written = words[POSITION], 0
+    position, written = begun(words), 0
     out, tally = out_of(words), tally_of(words)
     while True:
         taken = progress[TAKEN]

@@ -94,8 +94,8 @@ class BookStates(ABC):
         """What the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
         self._words = self.memory.data  # ten times as fast, for one word
         self._words[m.ARRAY] = id(np.ndarray)
-        self._begin = 0
-        self._out = NOTHING
+        self.out = NOTHING
+        """Where kernels write BBO, each place once; see `fold_kernels.PLACE_BITS`."""
         self._renew_out()
         self.reserve(63)
 
@@ -117,7 +117,7 @@ class BookStates(ABC):
     @property
     def memory_bytes(self) -> int:
         """Allocated for books and what is in them."""
-        return self._books.nbytes + self._out.nbytes + self._runs.memory_bytes
+        return self._books.nbytes + self.out.nbytes + self._runs.memory_bytes
 
     def reserve(self, instrument_id: int) -> None:
         """Have a book for every id up to this one. Ids count up from 1, so memory follows the instrument table."""
@@ -140,7 +140,7 @@ class BookStates(ABC):
         result = self._run(ticks, samples)
         if result == 0:
             return NOTHING
-        return self.said_so_far() if result > 0 else self.finish(ticks, result, samples)
+        return self.said() if result > 0 else self.finish(ticks, result, samples)
 
     def _run(self, ticks: Records, samples: BookSamples | None) -> int:
         """Call the kernel."""
@@ -148,14 +148,9 @@ class BookStates(ABC):
             return self.fold(ticks)
         return self.fold_and_sample(id(self.memory), id(ticks), *samples.arguments)
 
-    def said(self, end: int) -> Records:
-        """The BBO records that kernels have written since this was asked last, given where they end."""
-        begin, self._begin = self._begin, end
-        return self._out[begin:end]
-
-    def said_so_far(self) -> Records:
-        """Likewise, up to the end that stands in the memory."""
-        return self.said(self._words[m.OUT_BEGIN])
+    def said(self) -> Records:
+        """The BBO records that this batch has led to since the room for them was renewed."""
+        return self.out[self._words[m.BATCH] : self._words[m.OUT_BEGIN]]
 
     def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
         """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
@@ -168,7 +163,7 @@ class BookStates(ABC):
                 elif result == -m.PAUSED:
                     pass
                 elif result == -k.OUTPUT_FULL:
-                    parts.append(self.said_so_far())
+                    parts.append(self.said())
                     self._renew_out()
                 elif samples is not None and result == -k.SAMPLES_FULL:
                     samples.make_room()
@@ -185,14 +180,14 @@ class BookStates(ABC):
                 result = self._run(ticks, samples)
         finally:
             self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
-        last = self.said_so_far()
+        last = self.said()
         return joined([*parts, last], BBO) if parts else last
 
     def _renew_out(self) -> None:
         """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
-        self._out = np.empty(_OUT_RECORDS, BBO)
-        self._begin = self._words[m.OUT_BEGIN] = 0
-        self._words[m.OUT], self._words[m.OUT_END] = self._out.ctypes.data, len(self._out)
+        self.out = np.empty(_OUT_RECORDS, BBO)
+        self._words[m.BATCH] = self._words[m.OUT_BEGIN] = 0
+        self._words[m.OUT], self._words[m.OUT_END] = self.out.ctypes.data, len(self.out)
 
     def _note_addresses(self) -> None:
         """Tell the kernels where the arrays are now."""

@@ -29,7 +29,8 @@ BOOKS, BOOK_COUNT, SIDES, KEYS, VALUES, HINTS, POOL, OUT, OUT_BEGIN, OUT_END, TA
 # And those of books of orders. BY_LEVEL is the address of the memory of the books by level, for `fold_both`.
 PRICES, ORDERS, NODES, TABLE, ENTRIES, USED_AT, MATCHING, BY_LEVEL = range(13, 21)
 ARRAY: Final = 21  # the address of numpy's class of arrays: others are laid out as their makers like
-WORDS: Final = 22
+BATCH: Final = 22  # where the BBO of this batch begin in OUT
+WORDS: Final = 23
 TALLIES: Final = 12
 """Counters of either kind, at most."""
 
@@ -39,12 +40,17 @@ PAUSED: Final = 7  # after AT_ONCE records: other threads may want the GIL
 
 AT_ONCE: Final = 1 << 16
 
-HAS_ORDERS: Final = 1 << 31
+# BBO written are returned as where they begin and end in OUT, in so many bits each.
+PLACE_BITS: Final = 16
+PLACE: Final = (1 << PLACE_BITS) - 1
+ORDERS_SHIFT: Final = 2 * PLACE_BITS  # those of books of orders, behind those of books by level
+ONLY_LEVELS: Final = 1 << ORDERS_SHIFT
+OF_LEVELS: Final = ONLY_LEVELS - 1
+
+HAS_ORDERS: Final = ONLY_LEVELS
 """See `fold_levels`."""
 
 # See `fold_both`.
-OF_LEVELS: Final = (1 << 16) - 1
-ORDERS_SHIFT: Final = 16
 IN_ORDERS: Final = 16
 
 WORD: Final = np.dtype(np.int64)
@@ -54,16 +60,26 @@ _BBO_BYTES: Final = BBO.itemsize
 
 
 @inlined
+def begun(memory: Integers) -> Any:
+    """The position from which a batch is to be taken on."""
+    if memory[POSITION] == 0:
+        memory[BATCH] = memory[OUT_BEGIN]
+    return memory[POSITION]
+
+
+@inlined
 def stopped(memory: Integers, position: int, written: int, reason: int) -> Any:
     """Note how far a batch has come.
 
     Returns:
-        Where the BBO written end, 0 where there are none, or minus the reason why the kernel stopped.
+        Where the BBO of the batch begin and end, see PLACE_BITS, 0 where there are none, or minus the reason why the
+        kernel stopped.
     """
-    memory[OUT_BEGIN] += written
+    end = memory[OUT_BEGIN] + written
+    memory[OUT_BEGIN] = end
     if reason == DONE:
         memory[POSITION] = 0
-        return memory[OUT_BEGIN] if written else np.int64(0)
+        return memory[BATCH] | end << PLACE_BITS if end > memory[BATCH] else np.int64(0)
     memory[POSITION] = position
     return -reason
 
@@ -131,11 +147,11 @@ def tally_of(memory: Integers) -> Any:
 @inlined
 def fold_levels_at(ticks: int, memory: Integers) -> Any:
     """See `fold_levels`, for ticks that are packed; without HAS_ORDERS."""
-    count = count_of(ticks)
-    end = min(count, memory[POSITION] + AT_ONCE)
+    count, first = count_of(ticks), begun(memory)
+    end = min(count, first + AT_ONCE)
     books, sides, keys, sizes, hints = level_arrays(memory)
     position, written, reason = apply_ticks(
-        packed(ticks, end), memory[POSITION], books, sides, keys, sizes, hints, memory[MOST], out_of(memory),
+        packed(ticks, end), first, books, sides, keys, sizes, hints, memory[MOST], out_of(memory),
         tally_of(memory),
     )  # fmt: skip
     return stopped(memory, position, written, PAUSED if reason == DONE and end < count else reason)
@@ -150,7 +166,7 @@ def fold_levels(memory: int, ticks: int) -> int:
         ticks: address of the array of records.
 
     Returns:
-        As object, 0 where no BBO was written, or where those that were end in OUT; with HAS_ORDERS once there was any
+        As object, 0 where no BBO was written, or where they are, see PLACE_BITS; with HAS_ORDERS once there was any
         record for books of orders. Or minus the reason why it stopped, see POSITION.
     """
     words = memory_at(memory)
@@ -165,13 +181,13 @@ def fold_levels(memory: int, ticks: int) -> int:
 @inlined
 def fold_orders_at(ticks: int, memory: Integers) -> Any:
     """See `fold_orders`, for ticks that are packed."""
-    count = count_of(ticks)
-    end = min(count, memory[POSITION] + AT_ONCE)
+    count, first = count_of(ticks), begun(memory)
+    end = min(count, first + AT_ONCE)
     books, sides, keys, places, hints = level_arrays(memory)
     prices, orders, table, used = order_arrays(memory)
     pools = books, sides, keys, places, hints, prices, orders, table, used
     position, written, reason = apply_orders(
-        packed(ticks, end), memory[POSITION], *pools, memory[MOST], memory[MATCHING] != 0, out_of(memory),
+        packed(ticks, end), first, *pools, memory[MOST], memory[MATCHING] != 0, out_of(memory),
         tally_of(memory),
     )  # fmt: skip
     return stopped(memory, position, written, PAUSED if reason == DONE and end < count else reason)

@@ -8,7 +8,6 @@ of two the newer one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.book_states import NOTHING, BookStates
-from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, OF_LEVELS, ORDERS_SHIFT
+from tickplant.books.fold_kernels import IN_ORDERS, OF_LEVELS, ONLY_LEVELS, ORDERS_SHIFT, PLACE, PLACE_BITS
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
 from tickplant.records.arrays import joined
@@ -40,6 +39,7 @@ class MarketBooks:
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
+        self._fold: Callable[[Records], int] = self._fold_first
         self._both = False  # from the first record for books of orders on
 
     @property
@@ -80,16 +80,15 @@ class MarketBooks:
         result = self._fold(ticks)
         if result == 0:
             return NOTHING
+        if 0 < result < ONLY_LEVELS:
+            return self.by_level.out[result & PLACE : result >> PLACE_BITS]
         if self._both:
-            if result > OF_LEVELS:
-                of_orders = self.of_orders.said(result >> ORDERS_SHIFT)
-                end = result & OF_LEVELS
-                return _in_order(self.by_level.said(end), of_orders) if end else of_orders
+            if result > 0:
+                end, begin = result >> ORDERS_SHIFT + PLACE_BITS, result >> ORDERS_SHIFT & PLACE
+                of_orders = self.of_orders.out[begin:end]
+                return _in_order(self.by_level.said(), of_orders) if result & OF_LEVELS else of_orders
             if result < -IN_ORDERS:
-                by_level = self.by_level.said_so_far()
-                return _in_order(by_level, self.of_orders.finish(ticks, result + IN_ORDERS))
-        if 0 < result < HAS_ORDERS:
-            return self.by_level.said(result)
+                return _in_order(self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS))
         return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
 
     def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
@@ -103,9 +102,10 @@ class MarketBooks:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
 
-    @cached_property
-    def _fold(self) -> Callable[[Records], int]:
-        return self.by_level.fold
+    def _fold_first(self, ticks: Records) -> int:
+        """Compile, or load, the kernel that is `_fold` from then on: an attribute that Python finds at once."""
+        self._fold = self.by_level.fold
+        return self._fold(ticks)
 
     def news(self) -> list[Unknown]:
         """See `OrderBooks.news`."""

@@ -111,13 +111,23 @@ def guess(side: Any, hints: Integers, key: int) -> Any:
 
 
 @inlined
+def brackets(keys: Integers, start: int, end: int, low: int, key: int) -> bool:
+    """Whether the place of a key is among the NEAR entries from `low` on, which may be anywhere."""
+    if low < start or low + NEAR > end:
+        return False
+    return keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]
+
+
+@inlined
 def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
     """First entry of a run whose key is >= `key`, or its end. `at` is a `guess`, which any number may be."""
     start, end = side["start"], side["end"]
     if start <= at < end and keys[np.uint64(at)] == key:
         return at
     low = side["last"] - _BELOW
-    if low >= start and low + NEAR <= end and keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]:
+    if not brackets(keys, start, end, low, key):
+        low = at - NEAR // 2
+    if brackets(keys, start, end, low, key):
         first = np.uint64(low)
         at = low
         for i in range(NEAR):  # in vector instructions

@@ -18,7 +18,7 @@ from tickplant.books import level_kernels as k
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import BBO, TICK, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import BBO, NO_PRICE, TICK, Flag, GapCause, Kind, Side
 from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
@@ -54,8 +54,7 @@ class Runs:
 
     def grow(self, instrument_id: int, side: int) -> None:
         """Move one side to a room twice as large. Asked for when half of it is used, so bounds on levels bound it."""
-        run = self.sides[instrument_id, side]
-        base, room, start, count = (int(run[name]) for name in ("base", "room", "start", "count"))
+        base, room, start, count, alive, _, last, moved = self.sides[instrument_id, side].item()
         new_room = max(_FIRST_LEVELS, 2 * room)
         new_base = self._take(new_room)
         new_start = new_base + (new_room - count) // 2
@@ -63,8 +62,9 @@ class Runs:
             pool[new_start : new_start + count] = pool[start : start + count]
         if room:
             self._free.setdefault(room, []).append(base)
-        run["base"], run["room"], run["start"] = new_base, new_room, new_start
-        run["end"] = new_start + count
+        self.sides[instrument_id, side] = (
+            new_base, new_room, new_start, count, alive, new_start + count, last, moved
+        )  # fmt: skip
 
     def _take(self, room: int) -> int:
         """Base of a free room."""
@@ -127,7 +127,9 @@ class BookStates(ABC):
         new = 1 << instrument_id.bit_length()
         self._books = grown(self._books, new)
         self._runs.sides = grown(self._runs.sides, new)
-        k.reset(self._books[old:])
+        new_books = self._books[old:]  # which nobody has described
+        new_books["bid_price"] = new_books["ask_price"] = NO_PRICE
+        new_books["flags"] = Flag.STALE
         self._note_addresses()
 
     def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
@@ -170,8 +172,8 @@ class BookStates(ABC):
                 elif result == -k.NEW_INSTRUMENT:
                     self.reserve(int(ticks[position]["instrument"]))
                 elif result == -k.SIDE_FULL:
-                    keys = self._runs.keys
-                    self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
+                    keys, tick = self._runs.keys, ticks[position]
+                    self._runs.grow(int(tick["instrument"]), int(tick["side"]) - 1)
                     if self._runs.keys is not keys:
                         self._note_addresses()
                 else:

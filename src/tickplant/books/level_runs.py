@@ -111,7 +111,7 @@ def guess(side: Any, hints: Integers, key: int) -> Any:
 
 
 @inlined
-def brackets(keys: Integers, start: int, end: int, low: int, key: int) -> bool:
+def brackets(keys: Integers, start: Any, end: Any, low: Any, key: int) -> Any:
     """Whether the place of a key is among the NEAR entries from `low` on, which may be anywhere."""
     if low < start or low + NEAR > end:
         return False

@@ -35,7 +35,7 @@ class Runs:
         self.sides = np.zeros((0, 2), SIDE)
         self.keys = np.zeros(4096, np.int64)
         self.values = np.zeros(4096, np.int64)
-        self.hints = np.zeros(4096, np.int32)
+        self.hints = np.zeros(4096, np.uint16)
         self._used = 0  # of the pools
         self._free: dict[int, list[int]] = {}  # rooms given back, by size
 

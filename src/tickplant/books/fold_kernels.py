@@ -54,7 +54,7 @@ HAS_ORDERS: Final = ONLY_LEVELS
 IN_ORDERS: Final = 16
 
 WORD: Final = np.dtype(np.int64)
-HINT: Final = np.dtype(np.int32)
+HINT: Final = np.dtype(np.uint16)
 _TICK_BYTES: Final = TICK.itemsize
 _BBO_BYTES: Final = BBO.itemsize
 

@@ -33,8 +33,8 @@ GATING: Final = 2  # the producer waits for it
 
 CONSUMER: Final = np.dtype(
     {
-        # The first cache line changes only when the consumer joins, leaves, falls asleep or wakes up: the producer reads
-        # it at every publish, so it must stay in the producer's cache. The second line changes at every read.
+        # The first cache line changes only when the consumer joins, leaves, falls asleep or wakes up. The producer
+        # reads it at every publish, so it must stay in the producer's cache. The second line changes at every read.
         "names": ["mode", "naps", "pid", "label", "position", "next", "lost", "jump_lost", "jump_position"],
         "formats": ["<i8", "<i8", "<i8", f"S{LABEL_BYTES}", "<i8", "<i8", "<i8", "<i8", "<i8"],
         "offsets": [0, 8, 16, 24, 64, 72, 80, 88, 96],

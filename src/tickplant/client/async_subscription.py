@@ -43,7 +43,7 @@ class AsyncSubscription:
         return self._inner
 
     async def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message; None if none comes within `timeout_s`. Raises SubscribeError if no engine sends the stream."""
+        """The next message; None if none comes within `timeout_s`. Raises SubscribeError for a foreign stream."""
         inner = self.subscription
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:

@@ -90,7 +90,7 @@ class DerivedRows:
         return any((part["interval_s"] == self._interval_s).any() for part in islice(parts, LOOKED_AT))
 
     def chunks_by_day(self) -> dict[int, bytes]:
-        """The identity of the chunks behind each day with rows, by days since the epoch, in order; from indexes only."""
+        """The identity of the chunks behind each day with rows, by day since the epoch, in order; from indexes only."""
         units = self._price_unit.tolist(), self._size_unit.tolist()
         sessions = self._calendar.digest if self._calendar and self._made else ""
         scales = repr((sorted(self._ids), *units, self._made, STATE_SIZE if self._rule else 0, sessions))

@@ -59,7 +59,7 @@ class ConsumerStatistics(msgspec.Struct, frozen=True):
 
 
 class RingStatistics(msgspec.Struct, frozen=True):
-    """A snapshot of the ring. Each number is exact, but they may be from different instants."""
+    """A snapshot of the ring. Each number is exact, but the numbers may be from different instants."""
 
     head: int  # position of the next record
     intent: int

@@ -112,7 +112,7 @@ def stalled(port: int, number: int, topics: int) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def engine(folder: Path, topics: int) -> Iterator[tuple[Any, Any]]:
-    """A process that publishes on all topics. Values: how many rounds to publish, and how many topics are subscribed."""
+    """A process that publishes on all topics. Values: rounds to publish, and how many topics are subscribed."""
     context = multiprocessing.get_context("spawn")
     flood, subscribed, done = context.Value("q", 0), context.Value("q", 0), context.Event()
     process = context.Process(target=serve, args=(str(folder), topics, flood, subscribed, done))

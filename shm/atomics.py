@@ -39,15 +39,15 @@ def store_release(words: Words, index: int, value: int) -> None:
 
 
 def fence_acquire() -> None:
-    """No load before the fence moves behind any load or store after it."""
+    """Loads before the fence stay before all loads and stores after it."""
 
 
 def fence_release() -> None:
-    """No load or store before the fence moves behind any store after it."""
+    """Loads and stores before the fence stay before all stores after it."""
 
 
 def fence_seq_cst() -> None:
-    """All of the above, and no store before the fence moves behind a load after it: what Dekker's handshake needs."""
+    """Both of the above; also, stores before the fence stay before loads after it, as Dekker's handshake needs."""
 
 
 def spin_hint() -> None:

@@ -60,7 +60,7 @@ class InstrumentTable:
 
     @classmethod
     def load(cls, path: Path) -> InstrumentTable:
-        """Read the table; a missing file is an empty table. Raises StoreError where a line is not a row."""
+        """Read the table; a missing file is an empty table. Raises StoreError if a line is not a row."""
         return cls(path)
 
     def reload(self) -> None:

@@ -39,7 +39,7 @@ GROUPED: Final = 1 << 2  # rows are sorted by group
 SIGNED: Final = 1 << 3  # zigzag
 HAS_BASE: Final = 1 << 4
 HAS_DIVISOR: Final = 1 << 5
-APART: Final = 1 << 6  # values of rows that are not market data stand behind the planes, unchanged
+APART: Final = 1 << 6  # values of rows that are not market data follow the planes, unchanged
 KNOWN_BITS: Final = 0x7F
 
 _NO_ROWS: Final = np.empty(0, np.int32)

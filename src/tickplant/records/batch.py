@@ -81,7 +81,7 @@ class TickBatch:
         self.kinds[kind] += 1
 
     def extend(self, rows: Rows, kind: int | None = None) -> None:
-        """Append rows, all of `kind` if that is given. They may already lie in place behind `length`."""
+        """Append rows, all of `kind` if that is given. They may already lie in place, directly after `length`."""
         self.reserve(len(rows))
         self.rows[self.length : self.length + len(rows)] = rows
         self.length += len(rows)

@@ -78,7 +78,7 @@ class TradeFlag(IntFlag):
 
     CORRECTION = 1 << 8  # restates the trade of the same venue_seq
     CANCELLED = 1 << 9  # the trade of the same venue_seq is void
-    CONFLATED = 1 << 10  # the newest of possibly many trades: such records are no complete tape
+    CONFLATED = 1 << 10  # the newest of possibly many trades: not part of a complete tape
     IRREGULAR = 1 << 11  # according to the venue, sets no price: out of sequence, or a leg of a spread
 
 

@@ -1,7 +1,7 @@
 """STATISTIC records: numbers that a venue sends in addition to trades and books: mark prices, funding, greeks, limits.
 
     size      the number without its decimal point        order_id  which number it is (StatisticCode)
-    price     how many decimals `size` has                venue_seq a time in ns, where the number is for that time
+    price     how many decimals `size` has                venue_seq the time that it is for, in ns, if it is for one
 
 So each number stands exactly as the venue sent it, whatever the scales of the instrument. The numbers of one message
 are one atomic event.

@@ -215,7 +215,7 @@ class _Maker:
         self._progress(self._rows)
 
     def _make_room(self, needed: int, keep: set[Path]) -> bool:
-        """Remove the least recently used files until `needed` bytes fit, if they can. Open files stay readable."""
+        """Remove least recently used files until `needed` bytes fit; whether they do. Open files stay readable."""
         for path in self._root.rglob(f"*{SCRATCH}"):  # left by a killed reader
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < time.time() - ABANDONED_S:

@@ -93,7 +93,7 @@ class Store(Readings, StoredStreams):
         return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
-    # What there is
+    # Contents
 
     @property
     def instruments(self) -> InstrumentTable:

@@ -59,7 +59,7 @@ class Rows:
         whole: Whole = lambda *_: None,
         selection: Selection | None = None,
     ) -> None:
-        """Take where the rows come from and how they become Arrow.
+        """Prepare rows; nothing is read yet.
 
         Args:
             source: source of the fields.

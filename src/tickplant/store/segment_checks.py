@@ -40,7 +40,7 @@ _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is not as it should be."""
+    """One problem found in a store."""
 
     kind: ProblemKind
     path: str

@@ -176,10 +176,8 @@ class ArrowColumns:
         if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
         if "series" in columns and self.series is not None and columns["series"].max(initial=0) > len(self.series):
-            why = f"does not name series {int(columns['series'].max())}, of which there are records"
-            raise StoreError(
-                f"{why}: it was begun just now, and asking again helps, or this is damage", path=SERIES_FILE
-            )
+            why = f"does not name series {int(columns['series'].max())}, which has records"
+            raise StoreError(f"{why}: either the series is new and a retry helps, or this is damage", path=SERIES_FILE)
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
         """A batch of these columns, made from the fields that `sources` names."""

@@ -90,7 +90,7 @@ class ChunkFiles:
         try:
             data = os.pread(self._fd(path), int(header["length_bytes"]), offset)
             if data[: HEADER.itemsize] != header.tobytes():
-                why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
+                why = "the index does not describe the chunk; remove the .tpx file, which is then rebuilt"
                 raise DamageError(why, path=path, offset=offset)
             if int(header["schema"]) != int(schema):  # comparing numpy with an enum costs three attribute look-ups
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)

@@ -224,4 +224,4 @@ def files_of(folder: Path) -> Iterator[tuple[Path, Origin]]:
             metadata = pq.read_schema(path).metadata or {}
             yield path, msgspec.json.decode(metadata[KEY], type=Origin)
         except (OSError, pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
-            raise StoreError(f"is no file of a set that tickplant exported: {error}", path=path) from error
+            raise StoreError(f"does not belong to a set that tickplant exported: {error}", path=path) from error

@@ -340,7 +340,7 @@ class Readings:
             return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
         except (KeyError, ValueError):
             names = ", ".join(known.name.lower() for known in Kind)
-            raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
+            raise StoreError(f"{kind!r} is not a kind of record; there are {names}", path=self.data_dir) from None
 
 
 def _ns(time: Time | None) -> int | None:

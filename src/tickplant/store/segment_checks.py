@@ -120,7 +120,7 @@ class SegmentChecks:
             yield from self._span(segment, found) if segment.span else self._journal(segment, found)
         for path in sorted({path for one in segments if not one.span for path in one.path.parent.glob("*.torn")}):
             size = path.stat().st_size
-            self._report("aside", path, 0, f"{size} bytes that were no valid chunk were moved here by a recovery")
+            self._report("aside", path, 0, f"a recovery moved {size} bytes here that were not a valid chunk")
 
     def _journal(self, segment: Segment, found: list[Stretch]) -> Iterator[Block]:
         with ChunkFiles(lambda: None) as files:
@@ -283,7 +283,7 @@ class SegmentChecks:
             self._report("header", path, offset, text, int(header["first_seq"]), int(header["last_seq"]))
         bounds = bounds_of({name: records[name] for name in records.dtype.names or ()}, self._schema)
         if entry["slots"] == LAYOUT_OF[self._schema] and (entry["bounds"] != bounds).any():
-            text = "the index does not describe the values in the chunk; remove the .tpx file, which is then made anew"
+            text = "the index does not describe the values in the chunk; remove the .tpx file, which is then rebuilt"
             self._report("header", index_path(path), offset, text, int(header["first_seq"]), int(header["last_seq"]))
 
     def _look_for_steps(self, path: Path, offset: int, records: Records) -> None:

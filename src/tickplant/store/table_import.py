@@ -67,7 +67,7 @@ def import_table(
         StoreError: the file does not fit these arguments, or the store holds other records of this producer.
     """
     if unknown := [name for name in columns if name not in FIELDS]:
-        raise StoreError(f"{unknown[0]} is nothing to map to; there are {', '.join(FIELDS)}", path=path)
+        raise StoreError(f"{unknown[0]} is not a field to map to; there are {', '.join(FIELDS)}", path=path)
     if not {"price", "size"} <= set(columns) or not {"ts_event", "ts_recv"} & set(columns):
         raise StoreError("price, size and ts_event or ts_recv must be mapped to columns", path=path)
     table = InstrumentTable.load(data_dir / INSTRUMENTS_FILE)
@@ -119,7 +119,7 @@ def _ticks(
         try:
             ticks[field] = _values(field, batch[name], instrument, time_unit)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            raise StoreError(f"column {name!r} is no {field}: {error}", path=path) from error
+            raise StoreError(f"column {name!r} is not a valid {field}: {error}", path=path) from error
     if "ts_recv" not in columns:
         ticks["ts_recv"] = ticks["ts_event"]
         ticks["flags"] |= np.uint16(Flag.BACKFILL)
@@ -130,7 +130,7 @@ def _values(field: str, column: pa.Array, instrument: Instrument, time_unit: str
     if field == "side":
         return np.array([_SIDES[(word or "").lower()] for word in column.cast(pa.string()).to_pylist()], np.uint8)
     if column.null_count:
-        raise ValueError(f"{column.null_count} rows have none")
+        raise ValueError(f"{column.null_count} rows have no value")
     if field == "venue_seq":
         found: NDArray[Any] = column.cast(pa.uint64()).to_numpy()
         return found

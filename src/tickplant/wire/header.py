@@ -121,5 +121,5 @@ def other_version(version: int) -> str:
     older = "the engine" if version < VERSION else "this client"
     return (
         f"the engine speaks wire version {version}, this client version {VERSION}: {older} is the older side, "
-        "and is to be updated (docs/wire.md says what changed)"
+        "and must be updated (docs/wire.md says what changed)"
     )

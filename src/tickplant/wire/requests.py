@@ -176,7 +176,7 @@ class OtherVersionError(ValueError):
         older = "your client" if version < VERSION else "this engine"
         super().__init__(
             f"this engine speaks wire version {VERSION}, the request is of version {version}: {older} is the older "
-            "side, and is to be updated (docs/wire.md says what changed)"
+            "side, and must be updated (docs/wire.md says what changed)"
         )
         self.id = id_
 

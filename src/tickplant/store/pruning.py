@@ -155,7 +155,7 @@ def _noted(arrow: ArrowColumns | None) -> set[str]:
 
 
 def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None, columns: frozenset[str]) -> Facts:
-    """What holds for these columns in all rows of chunks with these index entries."""
+    """Bounds of these columns over all rows of the chunks with these index entries."""
     headers = entries["header"]
     facts: dict[str, Bounds | None] = {} if arrow is None else value_facts(entries, arrow, columns)
     if "seq" in columns:

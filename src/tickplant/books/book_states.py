@@ -161,7 +161,7 @@ class BookStates(ABC):
             while result < 0:
                 position = self._words[m.POSITION]
                 if result == -m.SCATTERED:
-                    ticks = np.array(ticks)
+                    ticks = np.array(ticks, TICK)
                 elif result == -m.PAUSED:
                     pass
                 elif result == -k.OUTPUT_FULL:

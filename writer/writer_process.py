@@ -26,7 +26,6 @@ from tickplant.runtime.child_loop import ChildLoop
 from tickplant.runtime.child_process import child_process, settle
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import RingRef, WriterSpec
-from tickplant.runtime.time_slice import lengthen_slices
 from tickplant.shm.ring import Consumer, Mode, Ring
 from tickplant.shm.ring import prepare_kernels as prepare_ring
 from tickplant.writer.format.codec import warm_up as warm_up_codec
@@ -290,7 +289,6 @@ def warm_up() -> None:
 def main() -> None:
     """Run one writer; ends the process."""
     with child_process(WriterSpec) as spec:
-        lengthen_slices()  # feeds and engines that are woken while it compresses do not wait for it
         warm_up()
         with contextlib.ExitStack() as resources:
             process = WriterProcess(spec, resources)

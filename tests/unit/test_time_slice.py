@@ -1,4 +1,4 @@
-"""A process that can wait asks for long slices, and keeps what else was decided about it."""
+"""A process asks for slices of its own, and keeps what else was decided about it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import struct
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
-from tickplant.runtime.time_slice import LONG_SLICE_NS
+from tickplant.runtime.config import EngineConfig, StoreConfig, WriterConfig
+from tickplant.runtime.job_specs import CompactSpec, EngineSpec, Plant, WriterSpec
+from tickplant.runtime.time_slice import LONG_SLICE_NS, SHORT_SLICE_NS
 
+SLICE_NS = 7_000_000
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 RELEASE = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2])
 
@@ -29,25 +33,55 @@ def attributes(pid: int) -> tuple[int, ...]:
     return struct.unpack("=IIQiIQQQ", buffer.raw)
 
 
-def after(before: str) -> tuple[int, ...]:
-    """Attributes of a process that did this, and then asked for long slices."""
-    call = "from tickplant.runtime.time_slice import lengthen_slices; lengthen_slices()"
-    code = f"import os; {before}; {call}; print(flush=True); input()"
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+def attributes_after(code: str, text: bytes = b"") -> tuple[int, ...]:
+    """Attributes of a process that has read this text as its stdin, where it wants to, and done this."""
+    begin, end = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import os; {code}\n    print(flush=True); os.read({begin}, 1)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[begin],
+    ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.write(text)
+        process.stdin.close()
         assert process.stdout.readline()
         found = attributes(process.pid)
-        process.communicate(b"\n")
+        os.close(end)
+    os.close(begin)
     assert process.returncode == 0
     return found
 
 
-def test_slices_are_long_and_the_priority_stays() -> None:
+def after(before: str) -> tuple[int, ...]:
+    """Attributes of a process that has done this, and then asked for slices."""
+    call = f"from tickplant.runtime.time_slice import ask_for_slices; ask_for_slices({SLICE_NS})"
+    return attributes_after(f"{before}; {call}\nif True:")
+
+
+def test_slices_are_as_long_as_asked_for_and_the_priority_stays() -> None:
     _, policy, _, nice, _, slice_ns, *_ = after("os.nice(7)")
-    assert (policy, nice, slice_ns) == (os.SCHED_OTHER, min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7), LONG_SLICE_NS)
+    assert (policy, nice, slice_ns) == (os.SCHED_OTHER, min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7), SLICE_NS)
 
 
 def test_a_process_of_another_class_keeps_it() -> None:
     _, policy, *_ = after("os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))")
     assert policy == os.SCHED_BATCH
+
+
+PLANT = Plant("/nowhere", "/nowhere", "ipc://nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spec", "slice_ns"),
+    [
+        (WriterSpec(name="w", plant=PLANT, config=WriterConfig(), inputs=[]), LONG_SLICE_NS),
+        (CompactSpec(name="c", plant=PLANT, config=StoreConfig()), LONG_SLICE_NS),
+        (EngineSpec(name="e", plant=PLANT, config=EngineConfig(publish="ipc://nowhere"), inputs=[]), SHORT_SLICE_NS),
+    ],
+)
+def test_a_child_has_the_slices_of_its_kind(spec: WriterSpec | CompactSpec | EngineSpec, slice_ns: int) -> None:
+    kind = type(spec).__name__
+    code = f"from tickplant.runtime.child_process import {kind}, child_process\nwith child_process({kind}):"
+    assert attributes_after(code, msgspec.json.encode(spec))[5] == slice_ns

@@ -22,7 +22,6 @@ from tickplant.runtime.child_process import child_process
 from tickplant.runtime.config import RetentionConfig, StoreConfig
 from tickplant.runtime.control import Counters
 from tickplant.runtime.job_specs import CompactSpec
-from tickplant.runtime.time_slice import lengthen_slices
 from tickplant.store.compaction import Compaction, Policy, compaction_lock
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.journal import Files
@@ -84,7 +83,6 @@ def main() -> None:
     """Run one compaction; ends the process."""
     with child_process(CompactSpec) as spec:
         os.nice(LOWEST_PRIORITY)
-        lengthen_slices()
         warm_up()
         with contextlib.ExitStack() as resources:
             CompactorProcess(spec, resources).run()

@@ -1,4 +1,4 @@
-"""A process asks for slices of its own, and keeps what else was decided about it."""
+"""A process that can wait asks for long slices, and keeps what else was decided about it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import pytest
 
 from tickplant.runtime.config import EngineConfig, StoreConfig, WriterConfig
 from tickplant.runtime.job_specs import CompactSpec, EngineSpec, Plant, WriterSpec
-from tickplant.runtime.time_slice import LONG_SLICE_NS, SHORT_SLICE_NS
+from tickplant.runtime.time_slice import LONG_SLICE_NS
 
-SLICE_NS = 7_000_000
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 RELEASE = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2])
 
@@ -55,14 +54,14 @@ def attributes_after(code: str, text: bytes = b"") -> tuple[int, ...]:
 
 
 def after(before: str) -> tuple[int, ...]:
-    """Attributes of a process that has done this, and then asked for slices."""
-    call = f"from tickplant.runtime.time_slice import ask_for_slices; ask_for_slices({SLICE_NS})"
+    """Attributes of a process that has done this, and then asked for long slices."""
+    call = "from tickplant.runtime.time_slice import lengthen_slices; lengthen_slices()"
     return attributes_after(f"{before}; {call}\nif True:")
 
 
-def test_slices_are_as_long_as_asked_for_and_the_priority_stays() -> None:
+def test_slices_are_long_and_the_priority_stays() -> None:
     _, policy, _, nice, _, slice_ns, *_ = after("os.nice(7)")
-    assert (policy, nice, slice_ns) == (os.SCHED_OTHER, min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7), SLICE_NS)
+    assert (policy, nice, slice_ns) == (os.SCHED_OTHER, min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7), LONG_SLICE_NS)
 
 
 def test_a_process_of_another_class_keeps_it() -> None:
@@ -74,14 +73,14 @@ PLANT = Plant("/nowhere", "/nowhere", "ipc://nowhere")
 
 
 @pytest.mark.parametrize(
-    ("spec", "slice_ns"),
+    ("spec", "patient"),
     [
-        (WriterSpec(name="w", plant=PLANT, config=WriterConfig(), inputs=[]), LONG_SLICE_NS),
-        (CompactSpec(name="c", plant=PLANT, config=StoreConfig()), LONG_SLICE_NS),
-        (EngineSpec(name="e", plant=PLANT, config=EngineConfig(publish="ipc://nowhere"), inputs=[]), SHORT_SLICE_NS),
+        (WriterSpec(name="w", plant=PLANT, config=WriterConfig(), inputs=[]), True),
+        (CompactSpec(name="c", plant=PLANT, config=StoreConfig()), True),
+        (EngineSpec(name="e", plant=PLANT, config=EngineConfig(publish="ipc://nowhere"), inputs=[]), False),
     ],
 )
-def test_a_child_has_the_slices_of_its_kind(spec: WriterSpec | CompactSpec | EngineSpec, slice_ns: int) -> None:
+def test_writer_and_compactor_have_long_slices(spec: WriterSpec | CompactSpec | EngineSpec, patient: bool) -> None:
     kind = type(spec).__name__
     code = f"from tickplant.runtime.child_process import {kind}, child_process\nwith child_process({kind}):"
-    assert attributes_after(code, msgspec.json.encode(spec))[5] == slice_ns
+    assert (attributes_after(code, msgspec.json.encode(spec))[5] == LONG_SLICE_NS) == patient

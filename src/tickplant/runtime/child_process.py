@@ -30,17 +30,12 @@ from tickplant.runtime.job_specs import (
 from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
-from tickplant.runtime.time_slice import LONG_SLICE_NS, SHORT_SLICE_NS, ask_for_slices
+from tickplant.runtime.time_slice import lengthen_slices
 
 Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, HistorySpec, ReplaySpec, SurveySpec, WriterSpec)
 
-_SLICES_NS: Final[dict[type, int]] = {
-    FeedSpec: SHORT_SLICE_NS,
-    EngineSpec: SHORT_SLICE_NS,
-    WriterSpec: LONG_SLICE_NS,
-    CompactSpec: LONG_SLICE_NS,
-}
-"""A message waits for feed and engine; writer and compactor compute for long, and can wait."""
+_PATIENT: Final = WriterSpec, CompactSpec
+"""Whose processes compute for long and can wait."""
 
 
 @contextlib.contextmanager
@@ -52,8 +47,8 @@ def child_process(kind: type[Spec]) -> Iterator[Spec]:
         # Where and of which type, but not the value.
         sys.exit(f"this process is started by `tickplant up`; its stdin holds no {kind.__name__}: {error}")
     die_with_parent()
-    if kind in _SLICES_NS:
-        ask_for_slices(_SLICES_NS[kind])
+    if kind in _PATIENT:
+        lengthen_slices()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
     configure_logging(spec.plant.log_level, spec.name)
     try:

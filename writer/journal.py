@@ -189,7 +189,7 @@ class Journal:
             place = int(wrong[0])
             message = f"the journal continues with seq {expected[place]}, not {records['seq'][place]}"
             raise StoreError(message, path=self.directory)
-        self._pending.append(records.copy())
+        self._pending.append(join_records([records]))
         self.pending_records += len(records)
 
     def flush(self) -> int:

@@ -188,7 +188,7 @@ def interrupted(data_dir: Path, file: Path, left_behind: Callable[[], Remains]) 
         if not (code := process.wait(DEADLINE_S)):
             return code
         assert process.stderr is not None
-        assert b"was not stored whole: stopped" in process.stderr.read()
+        assert b"was not stored completely: stopped" in process.stderr.read()
         wait_for("nothing to be left", lambda: left_behind() == NOTHING)
     return code
 

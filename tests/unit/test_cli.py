@@ -214,25 +214,25 @@ def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: p
 
 def test_a_replay_of_nothing_or_to_nowhere_does_not_begin(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, code, why in (
-        (["--bind", "volume-0"], 2, "--bind 'volume-0' is no address such as"),
-        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines could read it there"),
+        (["--publish", "volume-0"], 2, "--publish 'volume-0' is not an address: use tcp://"),
+        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines can reach that address"),
         (["--symbol", "AAB"], 1, f"{data}: does not hold AAB"),
     ):
         got, out, err = run(capsys, "replay", "--data", data, *words)
         assert (got, out) == (code, "")
         assert why in err
-        assert "replaying" not in err
+        assert "replay at" not in err
 
 
 def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "query", "venue", "AAA", "--data", data, "--kind", "gap")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert err == "nothing of venue AAA is stored that fits\n"
+    assert err == "no stored record of venue AAA matches\n"
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    for folder, why in ((tmp_path, "holds no journal"), (tmp_path / "file", "is not a directory")):
+    for folder, why in ((tmp_path, "is not a tickplant store"), (tmp_path / "file", "is not a directory")):
         for command in (["verify"], ["query", "venue", "AAA"], ["book", "venue", "AAA"], ["replay"]):
             code, _, err = run(capsys, *command, "--data", folder)
             assert code == 1

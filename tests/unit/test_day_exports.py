@@ -262,6 +262,6 @@ def test_the_command_says_which_types_there_are(tmp_path: Path, capsys: pytest.C
     assert run([*words, "--type", "trades"]) == 0
     said = capsys.readouterr()
     assert "1 records written" in said.out
-    assert "left out, since tardis has no words for them: 1 corrections of trades" in said.err
+    assert "left out, because tardis cannot express them: 1 corrections of trades" in said.err
     assert run([*words[:-2], "--type", "trades"]) == 2
     assert "--type goes with --format" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_a_file_that_leaves_no_symbol_or_cannot_be_read_is_named(tmp_path: Path)
 @pytest.mark.parametrize(
     ("feed", "added", "removed", "why"),
     [
-        ("nobody", ["X"], [], "there is no feed nobody; there are spot, other, kraken"),
+        ("nobody", ["X"], [], "no feed is named nobody; the feeds are spot, other, kraken"),
         ("spot", ["solusdt"], [], "binance: 'solusdt' is not a symbol: the venue writes 'SOLUSDT'"),
         ("kraken", ["BTCUSD"], [], "kraken: 'BTCUSD' is not a symbol: BASE/QUOTE, such as BTC/USD"),
         ("spot", ["BTCUSDT"], [], "spot records BTCUSDT already"),

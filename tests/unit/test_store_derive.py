@@ -223,11 +223,11 @@ def test_the_command_writes_says_what_came_from_the_cache_and_lists(
     out = folder / "rsi.parquet"
     arguments = ["derive", "rsi", "venue", "BTC/USD", "--data", str(folder), "--set", "period=9", "--bars", "1m"]
     assert run_command([*arguments, "-o", str(out)]) == 0
-    assert "days computed, 0 from the cache" in capfd.readouterr().out
+    assert "computed, 0 cached" in capfd.readouterr().out
     assert pl.read_parquet(out)["rsi"].to_numpy().tobytes() == expected(trades(900), period=9).tobytes()
     assert run_command(arguments) == 0
     printed, said = capfd.readouterr()
-    assert "0 days computed" in said
+    assert "days: 0 computed" in said
     lines = printed.splitlines()
     assert lines[0] == "ts_event,ts_recv,venue,symbol,rsi"
     assert lines[1].endswith(",venue,BTC/USD,")  # nothing yet
@@ -325,6 +325,6 @@ def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path, capfd: pytest.Ca
     assert run_command(command) == 0
     printed, said = capfd.readouterr()
     assert len(printed.splitlines()) == len(values) + 1
-    assert f"depth-3.book_1s: {len(values):,} rows, 0 days computed" in said
+    assert f"depth-3.book_1s: {len(values):,} rows; days: 0 computed" in said
     assert run_command([*command[:5], "ten", *command[6:]]) == 2
     assert "every: 'ten' is no time between samples" in capfd.readouterr().err

@@ -126,7 +126,7 @@ class InstrumentTable:
             if not 0 < len(text.encode(errors="surrogatepass")) <= NAME_BYTES or not text.isprintable():
                 raise ValueError(f"{text[:NAME_BYTES]!r} is not a name of 1 to {NAME_BYTES} printable bytes")
         if number >= MAX_INSTRUMENTS:
-            raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
+            raise StoreError(f"is full: {MAX_INSTRUMENTS} instruments is the limit", path=self.path)
 
     def _append(self, rows: list[Instrument]) -> None:
         names = ", ".join(f"{row.venue} {row.symbol}" for row in rows[:3]) + (" …" if len(rows) > 3 else "")

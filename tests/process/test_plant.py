@@ -170,8 +170,11 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         wait_for("the resync", lambda: running.process_named("binance")["counters"].get("resyncs", 0) >= 1)
         for words, why in (
             (("resync", "binance", "NOSUCH"), "binance has no symbol NOSUCH; it has BTCUSDT, ETHUSDT"),
-            (("resync", "engine", "BTCUSDT"), "engine is no feed"),
-            (("tail", "binance.BTCUSDT.trades", "--address", running.publish), "'binance.BTCUSDT.trades' is not a topic"),
+            (("resync", "engine", "BTCUSDT"), "engine is not a feed"),
+            (
+                ("tail", "binance.BTCUSDT.trades", "--address", running.publish),
+                "'binance.BTCUSDT.trades' is not a topic",
+            ),
             (("tail", "binance..trade", "--address", running.publish), "'binance..trade' is not a topic"),
         ):
             refused = tickplant(*words, *(["-c", running.file] if words[0] == "resync" else []))
@@ -194,7 +197,7 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
             waiting.communicate()
         nobody = tickplant("restart", "nobody", "-c", running.file)
         assert nobody.returncode == 1
-        assert "there is no nobody" in nobody.stderr
+        assert "no process is named nobody" in nobody.stderr
         checked = tickplant("config", "check", running.file)
         assert checked.returncode == 0
         assert "[feeds.binance]" in checked.stdout

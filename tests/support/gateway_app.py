@@ -65,7 +65,7 @@ class Supervisor:
     async def order(self, command: Command) -> None:
         """Raises ControlError for what it does not know."""
         if isinstance(command, Restart) and command.name != "feed":
-            raise ControlError(f"there is no {command.name}; running: feed")
+            raise ControlError(f"no process is named {command.name}; running: feed")
         self.orders.append(command)
 
 

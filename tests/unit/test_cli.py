@@ -110,7 +110,7 @@ def test_any_value_of_any_option_ends_in_a_sentence(
             code, _, err = run(capsys, *words, option, value)
             told = f"{command} {option} {value!r}: {code} {err}"
             assert code in (0, 1, 2), told
-            assert "Traceback" not in err and "a fault of tickplant" not in err, told
+            assert "Traceback" not in err and "a bug in tickplant" not in err, told
             assert is_fit(err), told
             assert code == 0 or err.strip(), told
 
@@ -140,7 +140,7 @@ def test_any_argument_ends_in_a_sentence(
         code, _, err = run(capsys, *words)
         told = f"{words}: {code} {err}"
         assert code in (0, 1, 2), told
-        assert "Traceback" not in err and "a fault of tickplant" not in err, told
+        assert "Traceback" not in err and "a bug in tickplant" not in err, told
         assert is_fit(err), told
 
 
@@ -283,7 +283,7 @@ def test_an_error_nobody_foresaw_is_a_sentence_too(
     from tickplant.store.reader import Store
 
     for error, words in (
-        (KeyError("\x1b"), "a fault of tickplant, KeyError"),
+        (KeyError("\x1b"), "a bug in tickplant, KeyError"),
         (MemoryError(), "not enough memory"),
         (OSError(24, "Too many open files"), "ulimit -n"),
         (PermissionError(13, "Permission denied", b"/some/\xff"), "/some/\\udcff: Permission denied"),

@@ -143,8 +143,8 @@ def test_the_answer_comes_with_the_last_symbol_and_only_what_is_done_is_kept(
     assert pool.told == [asked]
     requests.heard(SymbolChanged("spot", "SOLUSDT", added=True))
     assert pool.replies == []
-    requests.heard(SymbolChanged("spot", "NOUSDT", added=True, problem="there is no symbol NOUSDT"))
-    assert pool.replies == [(b"line", SymbolsChanged({"SOLUSDT": "", "NOUSDT": "there is no symbol NOUSDT"}))]
+    requests.heard(SymbolChanged("spot", "NOUSDT", added=True, problem="unknown symbol NOUSDT"))
+    assert pool.replies == [(b"line", SymbolsChanged({"SOLUSDT": "", "NOUSDT": "unknown symbol NOUSDT"}))]
     requests.heard(SymbolChanged("spot", "NOUSDT", added=False))
     assert kept(tmp_path) == ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 

@@ -82,4 +82,4 @@ def test_what_is_wrong_with_a_statement_is_a_sentence(folder: Path, capfd: pytes
         assert words in told
         assert "Traceback" not in told
     assert run(["sql", "select 1", "--data", data, "-o", "out.xlsx"]) == 1
-    assert "no suffix that names a format" in capfd.readouterr().err
+    assert "has no known suffix" in capfd.readouterr().err

@@ -13,12 +13,13 @@ import msgspec
 import pytest
 
 from tickplant.plant import supervisor
-from tickplant.plant.child import ChildPlan
+from tickplant.plant.child import READY_TIMEOUT_S, Child, ChildPlan
 from tickplant.plant.plans import Plan
 from tickplant.plant.supervisor import Supervisor
 from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import PlantConfig
+from tickplant.runtime.control import Role
 from tickplant.runtime.job_specs import Plant
 from tickplant.runtime.redaction import MASK
 
@@ -49,6 +50,17 @@ def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest
     assert one.run(look) == 0
     assert [running for running, _ in seen[:2]] == [False, True]
     assert seen[1][1] - one.children["one"].ready_s < TICK_S / 2
+
+
+@pytest.mark.parametrize(("role", "hung"), [("feed", True), ("compactor", False)])
+def test_only_a_process_of_the_lowest_priority_may_be_silent_beyond_hang_s(role: Role, hung: bool) -> None:
+    settings = PlantConfig()
+    child = Child(ChildPlan(name="one", role=role, module="idle_child", spec=Nothing), settings)
+    child.pid, child.state = os.getpid(), "starting"
+    child.ready()
+    assert not child.hung(child.seen_s + settings.hang_s - 1)
+    assert child.hung(child.seen_s + settings.hang_s + 1) == hung
+    assert child.hung(child.seen_s + READY_TIMEOUT_S + 1)
 
 
 def test_that_a_child_is_killed_is_said_once_however_long_it_takes_to_end(

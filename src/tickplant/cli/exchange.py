@@ -111,7 +111,7 @@ def _check_sorts(form: Form | None, name: str, sorts: tuple[str, ...], schema: s
     elif schema != "tick":
         raise click.UsageError(f"--schema needs --format parquet; for {name} use --type")
     elif unknown := [sort for sort in sorts if sort not in form.sorts]:
-        raise click.UsageError(f"{name} has no type {unknown[0]}; its types are {', '.join(form.sorts)}")
+        raise click.UsageError(f"{name} has no type {unknown[0]}; choose from {', '.join(form.sorts)}")
 
 
 @click.command(

@@ -46,4 +46,7 @@ def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
     addresses = plans.Addresses()
     with watch(config.file, plain=plain) as view:
         supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report, server=server)
-        return supervisor.run(lambda: view.show(supervisor))
+        code = supervisor.run(lambda: view.show(supervisor))
+        if not code:
+            view.report("info", f"the plant has ended; everything is stored in {config.data_dir}")
+        return code

@@ -99,7 +99,7 @@ def fetch_book(
     try:
         return book_of(reply, frames, orders=orders)
     except (IndexError, ValueError) as error:
-        raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
+        raise SubscribeError(f"{line.address}: it answered with something other than a book: {error}") from None
 
 
 def book_of(reply: Snapshot, frames: list[bytes], *, orders: bool = False) -> Book:

@@ -62,7 +62,7 @@ class RequestLine:
         """The topics that the engine has by now and that begin so. Raises SubscribeError."""
         reply, _ = self.ask(GetTopics(prefix=prefix), timeout_s)
         if not isinstance(reply, Topics):
-            raise SubscribeError(f"{self.address}: asked for its topics, it answered {reply}")
+            raise SubscribeError(f"{self.address}: unexpected answer to a request for topics: {reply}")
         return sorted(info.topic for info in reply.topics)
 
     def close(self) -> None:

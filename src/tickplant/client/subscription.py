@@ -135,7 +135,7 @@ class Subscription:
             self._poller.register(self._line.socket, zmq.POLLIN)
             reply, _ = self._line.ask(GetTopics(prefix=self._common_prefix()), timeout_s)
             if not isinstance(reply, Topics):
-                raise SubscribeError(f"{requests}: asked for its topics, it answered {reply}")
+                raise SubscribeError(f"{requests}: unexpected answer to a request for topics: {reply}")
             self._on_topics(reply)
             self._listed = True
         except BaseException:

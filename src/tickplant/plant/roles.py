@@ -14,6 +14,7 @@ class Traits(NamedTuple):
     # for the stage behind. None: started when needed.
     stage: int | None = None
     reports: bool = True  # it says hello and sends heartbeats, so its silence means that it hangs
+    yields: bool = False  # it runs at the lowest priority, so a busy machine may silence it for long
     stores: bool = False  # what it leaves in its rings is nowhere else
     prints: Literal["", "port", "ends"] = ""  # what its stdout holds beside log lines: its port, or where journals end
 
@@ -21,7 +22,7 @@ class Traits(NamedTuple):
 ROLES: Final[dict[Role, Traits]] = {
     "gateway": Traits(stage=3),
     "survey": Traits(prints="ends"),
-    "compactor": Traits(),
+    "compactor": Traits(yields=True),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
     "history": Traits(),

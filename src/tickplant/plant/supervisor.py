@@ -108,6 +108,8 @@ class Supervisor:
                 self._rings.create(ring, starts.get(ring.ref.name, 0))
             try:
                 self._supervise(on_tick, until=self._finished if finite else lambda: pool.stopping)
+                if not finite:
+                    pool.tell("info", f"stopping: storing the data in flight in {self.data_dir}")
             finally:
                 self._drain(on_tick)
         return 1 if self.failed else 0  # the rings have been looked at by now

@@ -176,9 +176,7 @@ class ArrowColumns:
             raise ValueError("a record is of an instrument that was not named to the export")
         if "series" in columns and self.series is not None and columns["series"].max(initial=0) > len(self.series):
             why = f"does not name series {int(columns['series'].max())}, of which there are records"
-            raise StoreError(
-                f"{why}: it was begun just now, and asking again helps, or this is damage", path=SERIES_FILE
-            )
+            raise StoreError(f"{why}: it was created just now, so ask again, or the store is damaged", path=SERIES_FILE)
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
         """These columns, made of the fields that `sources` names."""

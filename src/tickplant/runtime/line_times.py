@@ -83,5 +83,5 @@ def why_not_split(line: bytes) -> str:
     if _ZONELESS.match(line):
         return "has a receive time without a zone: write 2024-08-08T23:54:13.9Z, or +02:00 for the Z"
     if _DATE.match(text):
-        return "has a receive time that is none such as 2024-08-08T23:54:13.9Z between the years 2000 and 2100"
+        return "has no receive time such as 2024-08-08T23:54:13.9Z between the years 2000 and 2100"
     return "does not begin with a receive time (in s, ms, µs or ns, or 2024-08-08T23:54:13.9Z) and a space"

@@ -209,7 +209,7 @@ def parse_fault(text: bytes) -> Fault:
     try:
         return _FAULT.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FeedError(f"simulated venue: this is no fault: {error}") from None
+        raise FeedError(f"simulated venue: not a fault: {error}") from None
 
 
 _FAULT: Final[msgspec.json.Decoder[Fault]] = msgspec.json.Decoder(Fault)

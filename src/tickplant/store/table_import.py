@@ -67,7 +67,7 @@ def import_table(
         StoreError: the file does not fit this, or the store holds other records of this producer.
     """
     if unknown := [name for name in columns if name not in FIELDS]:
-        raise StoreError(f"{unknown[0]} is nothing to map to; there are {', '.join(FIELDS)}", path=path)
+        raise StoreError(f"{unknown[0]} is not a field; choose from {', '.join(FIELDS)}", path=path)
     if not {"price", "size"} <= set(columns) or not {"ts_event", "ts_recv"} & set(columns):
         raise StoreError("price, size and ts_event or ts_recv must be mapped to columns", path=path)
     table = InstrumentTable.load(data_dir / INSTRUMENTS_FILE)
@@ -99,7 +99,7 @@ def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]
         dataset = ds.dataset(path, format=form)
         if missing := [name for name in columns.values() if name not in dataset.schema.names]:
             there = ", ".join(dataset.schema.names)
-            raise StoreError(f"has no column {missing[0]!r}; there are {there}", path=path)
+            raise StoreError(f"has no column {missing[0]!r}; choose from {there}", path=path)
         yield from (batch for batch in dataset.to_batches(columns=list(columns.values())) if batch.num_rows)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot be read: {error}", path=path) from error
@@ -119,7 +119,7 @@ def _ticks(
         try:
             ticks[field] = _values(field, batch[name], instrument, time_unit)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            raise StoreError(f"column {name!r} is no {field}: {error}", path=path) from error
+            raise StoreError(f"column {name!r} is not a valid {field}: {error}", path=path) from error
     if "ts_recv" not in columns:
         ticks["ts_recv"] = ticks["ts_event"]
         ticks["flags"] |= np.uint16(Flag.BACKFILL)

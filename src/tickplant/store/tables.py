@@ -49,7 +49,7 @@ def columns_of(table: str) -> tuple[str, ...]:
     """Columns of a table or view, in order. Raises TickplantError for a name that is none."""
     schema = Schema.TICK if table in VIEWS else TABLES.get(table)
     if schema is None:
-        raise TickplantError(f"there is no table {table!r}; there are {', '.join([*TABLES, *VIEWS])}")
+        raise TickplantError(f"unknown table {table!r}; choose from {', '.join([*TABLES, *VIEWS])}")
     return (*COLUMNS[schema], *INTEGER_TIMES)
 
 

@@ -113,7 +113,7 @@ class _Parser:
         place = self._place
         kind, name = self._take("a column")
         if kind == "sign" or name not in self._schema.names:
-            raise self._error(f"{name!r} is no column; there are {', '.join(self._schema.names)}", place)
+            raise self._error(f"{name!r} is not a column; choose from {', '.join(self._schema.names)}", place)
         if self._takes("is"):
             present = self._takes("not")
             self._expect("null")
@@ -148,7 +148,7 @@ class _Parser:
             return self._with(name, of, sign, text)
         except (ValueError, InvalidOperation, OverflowError, pa.ArrowException) as error:
             reason = str(error) if isinstance(error, ValueError) and not isinstance(error, pa.ArrowException) else ""
-            raise self._error(reason or f"{text!r} is no value of {name}, which is {of}", place) from None
+            raise self._error(reason or f"{text!r} is not a value of {name}, which is {of}", place) from None
 
     def _with(self, name: str, of: pa.DataType, sign: str, text: str) -> Expression:
         field = pc.field(name)
@@ -158,7 +158,7 @@ class _Parser:
                 raise ValueError(f"{name} is text: it can be = or != or in (…)")
             known: Sequence[str] | None = _WORDS.get(name)
             if known is not None and text.lower() not in known:
-                raise ValueError(f"{text!r} is no {name}; there are {', '.join(known)}")
+                raise ValueError(f"{text!r} is not a valid {name}; choose from {', '.join(known)}")
             if name == "series" and text not in self._series:
                 raise ValueError(unknown_series(text, self._series))
             return compare(field, pa.scalar(text if known is None else text.lower()))
@@ -168,7 +168,7 @@ class _Parser:
             return compare(field, pa.scalar(float(text), of))
         value = Decimal(text)
         if not value.is_finite():
-            raise ValueError(f"{text!r} is no number")
+            raise ValueError(f"{text!r} is not a number")
         return _exactly(field, of, sign, value)
 
     # -----------------------------------------------------------------------------------------------------------

@@ -70,7 +70,9 @@ class InstrumentTable:
         try:
             row = msgspec.json.decode(line, type=Instrument)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
+            raise StoreError(
+                f"row {len(self._rows) + 1} is not an instrument ({error}); restore the file", path=self.path
+            ) from None
         if row.id != len(self._rows) + 1:
             raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
         self._add(row)

@@ -224,6 +224,70 @@ def test_a_replay_of_nothing_or_to_nowhere_does_not_begin(data: Path, capsys: py
         assert "replay at" not in err
 
 
+@pytest.mark.parametrize("head", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+def test_a_configuration_from_another_system_is_read(
+    head: bytes, end: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [b"[feeds.a]", b'venue = "binance"', b'symbols = ["BTCUSDT"]', b"[engines.e]", b"[writers.w]", b""]
+    (tmp_path / "plant.toml").write_bytes(head + end.join(lines))
+    code, out, err = run(capsys, "config", "check", tmp_path / "plant.toml")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'plant.toml'}: ok")
+
+
+@pytest.mark.parametrize("address", ["localhost:5555", "tcp://127.0.0.1:99999", "tcp://[::1", "tcp://127.0.0.1", "x"])
+def test_an_address_that_is_none_is_named_as_it_was_given(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"tickplant: {address!r} is not an address such as tcp://127.0.0.1:5555\n"
+    assert run(capsys, "tail", "--address", address) == (1, "", said)
+    assert run(capsys, "book", "binance", "BTCUSDT", "--address", address) == (1, "", said)
+
+
+def test_a_command_that_is_none_is_answered_with_the_nearest_and_none_with_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = run(capsys, "querry")
+    assert code == 2 and err.endswith("Error: no such command: querry; did you mean query?\n")
+    code, _, err = run(capsys, "frobnicate")
+    assert code == 2 and err.endswith("Error: no such command: frobnicate; see tickplant --help\n")
+    for group in ([], ["config"], ["symbols"]):
+        code, _, err = run(capsys, *group)
+        assert code == 2 and err.startswith("Usage: ") and "Commands:" in err and "Error" not in err
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol"), [("", "A"), ("v", ""), ("v", "x" * 200), ("v", "A\x1b[31m"), ("\u202e", "A")]
+)
+def test_an_import_under_a_name_that_cannot_be_is_refused(
+    venue: str, symbol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("timestamp,price,amount\n1700000000000000,1,1\n")
+    maps = [word for pair in ("price=price", "size=amount", "ts_event=timestamp") for word in ("--map", pair)]
+    words = ["import", tmp_path / "t.csv", "--data", tmp_path / "data", *maps, "--time-unit", "us"]
+    code, _, err = run(capsys, *words, "--venue", venue, "--symbol", symbol)
+    assert code == 1
+    assert err.startswith(f"tickplant: {tmp_path / 't.csv'}: cannot be stored: ") and "printable bytes" in err
+    assert is_fit(err)
+    code, _, err = run(capsys, *words, "--venue", "v", "--symbol", "A", "--map", "price=amount")
+    assert code == 2 and err.endswith("Error: --map price is given twice\n")
+    assert run(capsys, *words, "--venue", "v", "--symbol", "A", "--map", "ts_recv=timestamp")[0] == 0
+
+
+def test_a_file_whose_suffix_names_no_format_is_wrong_usage(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["query", "venue", "AAA"], ["sql", "select 1"], ["derive", "rsi"], ["features", "x"]):
+        code, out, err = run(capsys, *command, "--data", data, "-o", "out.xlsx")
+        assert (code, out) == (2, "")
+        assert "'out.xlsx' has no known suffix; choose from .parquet" in err
+
+
+def test_a_book_of_before_the_first_record_is_said_to_be_missing(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "book", "venue", "AAA", "--data", data, "--at", "1970-01-01")
+    assert (code, out) == (0, "")
+    assert err == "venue AAA: the store has no complete book at 1970-01-01T00:00:00.000000000Z\n"
+
+
 def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "query", "venue", "AAA", "--data", data, "--kind", "gap")
     assert (code, len(out.splitlines())) == (0, 1)
@@ -327,7 +391,7 @@ def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedPr
         ("$t verify --data $d >&-", 1, "tickplant: standard output: Bad file descriptor\n"),
         ("$t verify --data $d <&- >&- 2>&-", 1, ""),
         ("$t verify --data $d --nonsense 2> /dev/full", 2, ""),
-        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may have 20 files open and needs 64"),
+        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may open 20 files but needs 64"),
     ],
 )
 def test_streams_that_are_closed_full_or_left(script: str, code: int, error: str, data: Path) -> None:

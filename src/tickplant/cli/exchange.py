@@ -173,6 +173,9 @@ def import_(
         raise click.UsageError(
             "a single file needs --venue, --symbol and --map FIELD=COLUMN for price, size and a time"
         )
+    fields = [field for field, _ in pairs]
+    if twice := [field for field in fields if fields.count(field) > 1]:
+        raise click.UsageError(f"--map {twice[0]} is given twice")
     with locked(target), Progress(f"storing {source}", unit="records") as progress:
         if source.is_dir():
             count = import_set(source, target, progress=progress.show)

@@ -53,7 +53,9 @@ def tell(error: Exception) -> int:
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     with contextlib.suppress(OSError, ValueError):  # nobody can be told where standard error is gone as well
-        if isinstance(error, click.ClickException):
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            say(error.format_message(), err=True)
+        elif isinstance(error, click.ClickException):
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 say(error.ctx.get_usage(), err=True)
             say(f"Error: {error.format_message()}".expandtabs(2), err=True)

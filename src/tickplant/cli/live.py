@@ -262,6 +262,9 @@ def book(
     if as_json:
         say_json(found.shown(depth))
         return
+    if at is not None and found.stale and not (len(found.bids) or len(found.asks)):
+        say(f"{venue} {symbol}: the store has no complete book at {format_time(at)}", err=True)
+        return
     say(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
     shown = found.shown(depth or 10)
     if orders:

@@ -117,13 +117,29 @@ def data_option(function: F) -> F:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
+class _TableFile(click.ParamType[Path]):
+    """A file whose suffix names a format."""
+
+    name = "FILE"
+
+    def __init__(self, suffixes: Iterable[str]) -> None:
+        self._suffixes = tuple(suffixes)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path. A wrong suffix is refused before anything is read."""
+        path = Path(value)
+        if path.suffix.lower() not in self._suffixes:
+            self.fail(f"{value!r} has no known suffix; choose from {', '.join(self._suffixes)}", param, ctx)
+        return path
+
+
 def output_option(suffixes: Iterable[str]) -> Callable[[F], F]:
     """`-o FILE`: write there instead of printing; the suffix names the format."""
     return click.option(
         "-o",
         "--output",
         "out",
-        type=click.Path(path_type=Path),
+        type=_TableFile(suffixes),
         metavar="FILE",
         help=f"Write to FILE instead of printing. Its suffix chooses the format: {', '.join(suffixes)}.",
     )

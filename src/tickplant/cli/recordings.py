@@ -119,9 +119,9 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
     if importer and venue in (None, importer):
         importers.open_import(importer, recording)  # and it can be read
     elif importer:
-        raise FeedError(f"{recording}: this is a {importer} file, not a {venue} recording: omit --venue")
+        raise click.UsageError(f"{recording}: this is a {importer} file, not a {venue} recording: omit --venue")
     elif venue is None:
-        raise FeedError(f"{recording}: the file does not name its venue: add --venue")
+        raise click.UsageError(f"{recording}: the file does not name its venue: add --venue")
     venue = importer or venue or ""
     started_s = time.monotonic()
     with Progress(f"storing {recording.name}", unit="frames") as progress:

@@ -145,7 +145,7 @@ def unknown_series(name: str, there: Sequence[str]) -> str:
     """What to say of a series that a store does not have: those that begin like it come first."""
     near = sorted(there, key=lambda other: -len(commonprefix([name, other])))  # noqa: RUF071  # letters, not folders
     listed = ", ".join(near[:LISTED]) + (f" and {len(there) - LISTED:,} more" if len(there) > LISTED else "")
-    return f"the store has no series {name[:NAME_BYTES]!r}; choose from {listed or 'none'}"
+    return f"the store has no series {name[:NAME_BYTES]!r}; it has {listed or 'none'}"
 
 
 def series_name(label: str, over: str) -> str:

@@ -311,8 +311,8 @@ class Readings:
             names = {wanted} if isinstance(wanted, str) else set(wanted)
             known = {getattr(row, key) for row in found}
             if missing := sorted(names - known):
-                there = ", ".join(sorted(known)[:20]) or "nothing"
-                raise StoreError(f"no {key} {missing[0]!r} is stored; choose from {there}", path=self.data_dir)
+                there = ", ".join(sorted(known)[:20]) or "none"
+                raise StoreError(f"no {key} {missing[0]!r} is stored; the store has {there}", path=self.data_dir)
             found = [row for row in found if getattr(row, key) in names]
         return found
 

@@ -67,7 +67,7 @@ def test_the_built_in_demo_is_the_file_at_the_top_of_the_repository() -> None:
         ),
         (FEED + 'channels = ["trade", "trade"]\n', "feeds.a", "listed twice"),
         (FEED + "book_depth = 20\n", "feeds.a.book_depth", "about partial_book at binance: the feed does not take"),
-        (FEED + 'crossed = "match"\n', "feeds.a.crossed", "does not take orders"),
+        (FEED + 'crossed = "match"\n', "feeds.a.crossed", "the feed has no orders channel"),
         (FEED + 'crossed = "cross"\n', "feeds.a.crossed", "cross"),
         (FEED + "ring_records = 5000\n", "feeds.a.ring_records", "the next is 8192"),
         (FEED + "ring_records = -1\n", "feeds.a.ring_records", "a whole number of at least 1 is expected"),

@@ -143,7 +143,7 @@ def test_a_range_gives_the_samples_of_the_whole_and_tables_come_in_all_forms(sto
 
 
 def test_an_unknown_set_or_member_is_named(stored: Store) -> None:
-    with pytest.raises(DeriveError, match="other: no such feature set is stored; choose from momentum 2, momentum 2"):
+    with pytest.raises(DeriveError, match="other: no such feature set is stored; the store has momentum 2, momentum 2"):
         stored.features("other")
     with pytest.raises(DeriveError, match=r"members: sma-9\.1m is not stored"):
         stored.features(FeatureSet("x", 1, "1s", ("sma-9.1m",)))
@@ -199,7 +199,7 @@ def test_a_set_is_configured_numbered_and_made_again_by_a_replay(tmp_path: Path)
         ('on = "1s"', 'on = "5m"', r"features\[0\].on: the engine makes no bars of 5m: add 300 to its bar_s"),
         ('on = "1s"', 'on = "x"', r"features\[0\].on: 'x' is neither"),
         ('on = "1s"', 'on = "trade-XNYS"', r"features\[0\].on: 'trade-XNYS' is neither"),
-        ('on = "1s"', 'on = "session-NYSE"', r"features\[0\].on: NYSE is another name of XNYS"),
+        ('on = "1s"', 'on = "session-NYSE"', r"features\[0\].on: NYSE is an alias of XNYS: use XNYS"),
         (':2", "micro', '", "micro', r"features\[0\].version: 1 of momentum has other features already"),
         ('name = "mom', 'name = "Mom', r"features\[0\].name: 'Momentum' is not a name"),
     ):

@@ -79,7 +79,7 @@ def test_a_ticket_is_answered_as_the_store_does(server: FlightServer, data_dir: 
         (b'{"symbol": "ZZZ"}', "no symbol 'ZZZ' is stored"),
         (b'{"where": "price >"}', "expected a value"),
         (b'{"start": "yesterday"}', "neither a time"),
-        (b'{"columns": ["x"]}', "unknown column x"),
+        (b'{"columns": ["x"]}', "unknown column 'x'"),
         (b'{"where": "' + b"(" * 70_000 + b'"}', "at most 65536 bytes"),
     ],
 )

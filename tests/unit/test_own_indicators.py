@@ -116,7 +116,7 @@ def test_an_installed_package_offers_indicators_by_entry_points(file: Path, monk
     monkeypatch.syspath_prepend(str(file.parent))
     importlib.invalidate_caches()
     assert find("spread_mean").indicator.name == "spread_mean"
-    with pytest.raises(DeriveError, match="there is sma, .*, spread_mean, or name a place"):
+    with pytest.raises(DeriveError, match="choose from sma, .*, spread_mean, or name a place"):
         find("spread_men")
 
 

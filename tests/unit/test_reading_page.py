@@ -76,7 +76,11 @@ def test_each_command_prints_or_writes(
 
 def test_what_is_wrong_with_a_statement_is_a_sentence(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = str(folder / "data")
-    for statement, words in (("select nothing from ticks", "nothing"), ("selec", "syntax error"), ("", "returns no rows")):
+    for statement, words in (
+        ("select nothing from ticks", "nothing"),
+        ("selec", "syntax error"),
+        ("", "returns no rows"),
+    ):
         assert run(["sql", statement, "--data", data]) == 1
         told = capfd.readouterr().err
         assert words in told

@@ -231,11 +231,11 @@ def test_a_missing_package_names_the_extra(store: Store, monkeypatch: pytest.Mon
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:
-    with pytest.raises(StoreError, match="no symbol 'DDD' is stored; there is AAA, BBB, CCC"):
+    with pytest.raises(StoreError, match="no symbol 'DDD' is stored; the store has AAA, BBB, CCC"):
         store.ticks(symbol="DDD")
     with pytest.raises(StoreError, match="the store has no records of venue DDD; it has venue AAA"):
         store.ticks("venue", "DDD")
-    with pytest.raises(TickplantError, match="unknown column prize; choose from ts_event"):
+    with pytest.raises(TickplantError, match="unknown column 'prize'; choose from ts_event"):
         store.ticks(columns=["prize"])
 
 

@@ -25,8 +25,7 @@ MESSAGES_PER_TURN: Final = 64
 class AsyncSubscription:
     """An asynchronous iterator over `Message`s; made by `subscribe_async`, and for one task at a time.
 
-    What it gives is what a `Subscription` gives: the same rules decide, see `follower`. A task that is cancelled while
-    it waits loses no message.
+    It yields the same messages as a `Subscription`. A task that is cancelled while it waits loses no message.
     """
 
     def __init__(self, attach: Callable[[], Subscription]) -> None:
@@ -37,13 +36,13 @@ class AsyncSubscription:
 
     @property
     def subscription(self) -> Subscription:
-        """What it wraps, with its counters. Raises RuntimeError before `async with`, or after it."""
+        """The wrapped `Subscription`, with its counters. Raises RuntimeError outside `async with`."""
         if self._inner is None:
             raise RuntimeError("not attached: use it as `async with tickplant.subscribe_async(…) as messages`")
         return self._inner
 
     async def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message; None where there is none within `timeout_s`. Raises SubscribeError: not such a stream."""
+        """The next message; None if none arrives within `timeout_s`. Raises SubscribeError: not a tickplant stream."""
         inner = self.subscription
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:

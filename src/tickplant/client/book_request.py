@@ -29,7 +29,7 @@ class QueuedOrder(NamedTuple):
 
 
 class Book(msgspec.Struct, frozen=True):
-    """A book as it is now. Levels are (price, size) mantissas, best first; value = mantissa * 10**-scale."""
+    """A book at one moment. Levels are (price, size) mantissas, best first; value = mantissa * 10**-scale."""
 
     venue: str
     symbol: str
@@ -44,7 +44,7 @@ class Book(msgspec.Struct, frozen=True):
     ask_orders: list[QueuedOrder] | None = None
 
     def shown(self, depth: int | None = None) -> dict[str, Any]:
-        """As people read it: decimal text, times as RFC 3339; `depth` cuts each side to so many prices."""
+        """The book as readable text: decimals, RFC 3339 times. `depth` limits the number of prices per side."""
         times = {name: format_time(at) if (at := getattr(self, name)) else None for name in ("ts_event", "ts_recv")}
         sides = {"bids": self.bids, "asks": self.asks}
         levels = {name: [self._texts(*level) for level in side[:depth]] for name, side in sides.items()}
@@ -81,9 +81,9 @@ def fetch_book(
     timeout: float = CONNECT_TIMEOUT_S,
     orders: bool = False,
 ) -> Book:
-    """The book of an instrument as it is now: its levels, and with `orders` each order as well.
+    """The current book of an instrument: its levels, and with `orders` also each order.
 
-    Raises SubscribeError: no engine answers, or it has no such book.
+    Raises SubscribeError: no engine answers, or the engine has no such book.
     """
     try:
         topic = make_topic(venue, symbol, "orders" if orders else "book")

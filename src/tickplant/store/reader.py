@@ -62,13 +62,13 @@ TRIES: Final = 3
 
 
 class Store(Readings, StoredStreams):
-    """One data directory. Cheap to make; not thread-safe, but any number of them may read at the same time.
+    """One data directory. Cheap to create. Not thread-safe, but any number of stores may read at the same time.
 
-    Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is
-    reported there and reading goes on behind it.
+    Damage is never skipped silently. Without `on_damage`, the first damage raises DamageError; with `on_damage`, each
+    damage is reported to that function, and reading continues after it.
 
-    Reading may take long: a process that must report meanwhile does so in `while_reading`, which is called for each
-    file and chunk, and may raise to end the reading.
+    `while_reading` is called for each file and chunk, for a process that must report during long reads. It may raise to
+    stop reading.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Store(Readings, StoredStreams):
 
     @property
     def instruments(self) -> InstrumentTable:
-        """The instrument table as it is now."""
+        """The current instrument table."""
         key = state_if_there(self._table_path)
         if self._table is None or self._table[0] != key:
             self._table = key, InstrumentTable.load(self._table_path)
@@ -109,7 +109,7 @@ class Store(Readings, StoredStreams):
         return SeriesTable(self.data_dir)
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
-        """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
+        """Rows of a symbol, oldest first. Raises StoreError for an unknown symbol, with the known ones."""
         table = self.instruments
         if found := table.find(venue, symbol):
             return found
@@ -118,11 +118,11 @@ class Store(Readings, StoredStreams):
         raise StoreError(f"the store has no records of {venue} {symbol}; {hint}", path=self.data_dir)
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
-        """Names of the processes whose records of this schema are stored."""
+        """Names of the processes with stored records of this schema."""
         return self._folders.producers(schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
-        """The seq that continues what is stored of a producer: 0 where there is nothing."""
+        """The next seq of a producer: one more than the last stored one; 0 if nothing is stored."""
         while segments := self.segments(producer, schema):
             last = segments[-1]
             if last.span is not None:
@@ -158,9 +158,9 @@ class Store(Readings, StoredStreams):
         end_ns: int | None = None,
         clock: Clock = "recv",
     ) -> Iterator[Records]:
-        """Records of one symbol, in stored order, chunk by chunk: arrays of `DTYPES[schema]`, none of them empty.
+        """Records of one symbol, in stored order, chunk by chunk: non-empty arrays of `DTYPES[schema]`.
 
-        All ids that the symbol has had are returned; `instruments` has their scales. Several producers are merged by
+        All ids of the symbol are included; `instruments` has their scales. Several producers are merged by
         receive time. Raises StoreError for an unknown symbol, DamageError.
         """
         ids = [row.id for row in self.find(venue, symbol)]
@@ -181,8 +181,8 @@ class Store(Readings, StoredStreams):
     ) -> Scan:
         """Records of any instruments, merged: by receive time between producers, in stored order within each.
 
-        Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
-        are never reordered for that. Iterate over them (raises DamageError), or have whole days as memory-mapped
+        Receive times within a producer may step back a little (a snapshot waits for the diffs before it); records are
+        never reordered for that. Iterate over the result (raises DamageError), or get whole days as memory-mapped
         columns with `Scan.days`. Raises StoreError for an unknown venue or symbol.
         """
         if venue is not None or symbol is not None:
@@ -354,16 +354,16 @@ class Store(Readings, StoredStreams):
     def book(self, venue: str, symbol: str, at_ns: int, *, orders: bool = False, crossed: Crossed = "flag") -> Book:
         """The book after every record received up to and including `at_ns`.
 
-        Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
-        there. Without any snapshot the book is empty and stale, and behind damage that was reported it is stale up to
-        the next snapshot. Raises StoreError for an unknown symbol, DamageError.
+        The book is folded forward from the newest snapshot or checkpoint before that time. Without a snapshot, the book
+        is empty and stale; after reported damage, the book is stale until the next snapshot. Raises StoreError for an
+        unknown symbol, DamageError.
 
         Args:
-            venue: of the symbol.
-            symbol: whose book.
+            venue: venue of the symbol.
+            symbol: symbol of the book.
             at_ns: nanoseconds since the Unix epoch.
-            orders: with each order, where it is a book of orders.
-            crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
+            orders: include each order, if the book is an order book.
+            crossed: as in the configuration of the feed; `match` resolves the crosses of an order book.
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
 

@@ -79,16 +79,16 @@ class _Table:
 def duckdb(
     data_dir: Path | str, *, prices: Prices = "decimal", on_damage: OnDamage | None = None
 ) -> DuckDBPyConnection:
-    """A connection of DuckDB, in memory, with the tables of a store, views of its ticks, and the macro `ns`.
+    """An in-memory DuckDB connection with the tables of a store, views of its ticks, and the macro `ns`.
 
-    Tables show what is stored when a statement runs; instruments that come later need a new connection. Columns venue,
-    symbol, kind and side are text to DuckDB. Prices and sizes are DECIMAL(38, s): DuckDB refuses a product whose scales
-    add up to more than 38 digits leave room for; `prices="float"` makes them DOUBLE.
+    Tables show what is stored when a statement runs. Instruments added later need a new connection. Columns venue,
+    symbol, kind and side are text to DuckDB. Prices and sizes are DECIMAL(38, s). DuckDB refuses products of decimals
+    that may exceed 38 digits; `prices="float"` makes them DOUBLE.
 
     Args:
         data_dir: the store.
-        prices: how prices and sizes come.
-        on_damage: as of `Store`.
+        prices: type of prices and sizes: decimal, float or integer.
+        on_damage: as in `Store`.
     """
     connection: DuckDBPyConnection = need("duckdb").connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -151,13 +151,13 @@ def polars(
     prices: Prices = "decimal",
     on_damage: OnDamage | None = None,
 ) -> LazyFrame:
-    """A table or view of a store as a lazy frame of polars: columns and predicates are pushed down.
+    """A table or view of a store as a lazy polars frame; columns and predicates are pushed down to the store.
 
     Args:
         data_dir: the store.
         table: ticks, bbo or bars, or a part of ticks: trades, quotes, levels, orders, gaps.
-        prices: how prices and sizes come.
-        on_damage: as of `Store`.
+        prices: type of prices and sizes: decimal, float or integer.
+        on_damage: as in `Store`.
     """
     module = need("polars")
     found = _Table(data_dir, table, prices, on_damage)

@@ -72,7 +72,7 @@ def test_a_busy_plant_that_is_stopped_has_stored_all_that_had_reached_a_ring(tmp
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("sim", '"market"\nws_url = "ws://127.0.0.1:1"', "does not go with"),
+        ("sim", '"market"\nws_url = "ws://127.0.0.1:1"', "cannot be combined with"),
         ("sim", '"nowhere"', "nowhere"),
         ("ws_url", '"127.0.0.1"', "is not an address"),
         ("venue", "binance", "plant.toml"),

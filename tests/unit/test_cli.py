@@ -381,6 +381,19 @@ def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.parametrize("module", ["click", "msgspec"])
+def test_an_interrupt_while_the_command_line_is_loaded_ends_it_in_silence(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tickplant", "verify"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("script", "code", "error"),
     [

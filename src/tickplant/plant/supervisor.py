@@ -124,6 +124,11 @@ class Supervisor:
         with contextlib.suppress(StoreError):  # a full disk must not spoil an end in order
             lock.say(Holder(trouble="; ".join(self.failed)))
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the drain has begun."""
+        return self._pool.stopping
+
     def request_stop(self) -> None:
         """Begin the drain at the next turn of the loop."""
         self._pool.stopping = True

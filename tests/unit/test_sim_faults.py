@@ -176,7 +176,7 @@ def test_a_mixture_can_be_narrowed_to_some_kinds() -> None:
     "text", [b"", b"\xff", b"[]", b"{}", b'{"fault":"none"}', b'{"fault":"drop","of":1}', b'{"fault":"drop","count":0}']
 )
 def test_what_is_no_fault_is_refused(text: bytes) -> None:
-    with pytest.raises(FeedError, match="not a fault"):
+    with pytest.raises(FeedError, match="this is not a fault"):
         parse_fault(text)
 
 

@@ -31,7 +31,7 @@ class Position(NamedTuple):
 
 
 class ReplayControl:
-    """Controls a running replay. Not thread-safe. The methods raise ControlError if the replay does not answer."""
+    """A connection to the plant of a replay. Not thread-safe. Its methods raise ControlError if nothing answers."""
 
     def __init__(self, address: str) -> None:
         self._client = ControlClient(address, "replay-control")
@@ -45,11 +45,11 @@ class ReplayControl:
         self.close()
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._client.close()
 
     def send(self, message: Playback) -> None:
-        """Send any change of the playback."""
+        """Send any playback command."""
         self._client.request(message)
 
     def pause(self) -> None:
@@ -57,19 +57,19 @@ class ReplayControl:
         self.send(Playback(paused=True))
 
     def resume(self, *, speed: float | Literal["max"] | None = None) -> None:
-        """Resume; the next record is due now."""
+        """Continue to play; the next record is due now."""
         self.send(Playback(paused=False, speed=speed))
 
     def step(self, events: int = 1) -> None:
-        """Pause after this many more events. An event is a trade, or all book changes that arrived together."""
+        """Pause, and play this many events: an event is a trade, or all changes of a book that came together."""
         self.send(Playback(step=events))
 
     def seek(self, time_ns: int) -> None:
-        """Continue at this time, with the books of that time."""
+        """Continue at this time, with the books as they stood then."""
         self.send(Playback(seek_ns=time_ns))
 
     def skip(self, seconds: float) -> None:
-        """Continue this much later or, if negative, earlier."""
+        """Skip this far ahead or, if negative, back."""
         self.send(Playback(skip_ns=round(seconds * 1e9)))
 
     def set_speed(self, speed: float | Literal["max"]) -> None:
@@ -77,11 +77,11 @@ class ReplayControl:
         self.send(Playback(speed=speed))
 
     def set_loop(self, loop: bool) -> None:
-        """Set whether the replay starts over at the end."""
+        """Set whether the replay starts again at its end."""
         self.send(Playback(loop=loop))
 
     def position(self) -> Position:
-        """The position at the last report, at most a second ago."""
+        """Where the replay was at its last report, at most a second ago."""
         status = self._client.request(GetStatus())
         counters = (
             [process.counters for process in status.processes if process.role == "replay"]

@@ -1,4 +1,4 @@
-"""Predicates as text, made an Arrow expression: `price > 60000 and kind = trade`.
+"""Parses predicates into Arrow expressions: `price > 60000 and kind = trade`.
 
     predicate = term { "or" term }            term  = factor { "and" factor }
     factor    = "not" factor | "(" predicate ")" | test
@@ -8,8 +8,8 @@
               | column "is" [ "not" ] "null"
 
 `==` and `<>` are accepted too. A value is a number, a time (RFC 3339 or nanoseconds), a word, or anything between
-single or double quotes. Values are compared exactly: a price with more decimals than the column has equals no row,
-and lies between its neighbours. A row whose value is null fits only where the predicate says `is null`.
+single or double quotes. Values are compared exactly: a price with more decimals than the column equals no row, and lies
+between its neighbours. A row whose value is null matches only `is null`.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class WhereError(TickplantError):
 
 
 def parse_where(text: str, schema: pa.Schema, series: Sequence[str] = ()) -> Expression:
-    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the place.
+    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the position.
 
-    `series`: the names that a column `series` may have; a predicate that names another one is refused.
+    `series`: the names that a column `series` may hold; a predicate with any other name is refused.
     """
     return _Parser(text, schema, series).parse()
 
 
 class _Parser:
-    """By descent, one method a rule."""
+    """A recursive-descent parser, with one method per rule."""
 
     def __init__(self, text: str, schema: pa.Schema, series: Sequence[str]) -> None:
         self._text = text
@@ -204,7 +204,7 @@ class _Parser:
 
 
 def _exactly(field: Expression, of: pa.DataType, sign: str, value: Decimal) -> Expression:
-    """A comparison with a number that the type of the column may be unable to hold: with its neighbour below then."""
+    """A comparison with a number. If the column's type cannot hold it, compares with its lower neighbour instead."""
     scale = of.scale if pa.types.is_decimal(of) else 0
     with localcontext(prec=80):
         low, high = _limits(of)

@@ -71,7 +71,9 @@ class InstrumentTable:
         try:
             row = msgspec.json.decode(line, type=Instrument)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
+            raise StoreError(
+                f"row {len(self._rows) + 1} is not an instrument ({error}); restore the file", path=self.path
+            ) from None
         if row.id != len(self._rows) + 1:
             raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
         self._add(row)
@@ -127,7 +129,7 @@ class InstrumentTable:
             if not 0 < len(text.encode(errors="surrogatepass")) <= NAME_BYTES or not text.isprintable():
                 raise ValueError(f"{text[:NAME_BYTES]!r} is not a name of 1 to {NAME_BYTES} printable bytes")
         if number >= MAX_INSTRUMENTS:
-            raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
+            raise StoreError(f"is full: {MAX_INSTRUMENTS} instruments is the limit", path=self.path)
 
     def _append(self, rows: list[Instrument]) -> None:
         names = ", ".join(f"{row.venue} {row.symbol}" for row in rows[:3]) + (" …" if len(rows) > 3 else "")

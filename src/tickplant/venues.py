@@ -251,8 +251,8 @@ def find_venue(name: str) -> Venue:
     """The venue of that name. Raises FeedError for an unknown name."""
     if name not in VENUES:
         near = difflib.get_close_matches(name, VENUES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VENUES)}"
-        raise FeedError(f"there is no venue {name}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(VENUES)}"
+        raise FeedError(f"unknown venue {name}; {hint}")
     return VENUES[name]
 
 

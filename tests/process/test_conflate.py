@@ -144,7 +144,7 @@ def test_clients_of_a_relay_that_take_too_much_are_cut_off_and_the_others_go_on(
 def test_what_cannot_be_conflated_or_opened_is_said_in_a_sentence() -> None:
     for words, sentence in (
         (("binance.X.book", "--publish", "ipc:///tmp/x"), "books are not conflated"),
-        (("binance.X.bbo", "--publish", "tcp://127.0.0.1:99999"), "is no address such as"),
+        (("binance.X.bbo", "--publish", "tcp://127.0.0.1:99999"), "is not an address: use"),
         (("binance.X.bbo", "--publish", "tcp://0.0.0.0:5700"), "--insecure where the network is trusted"),
         (("binance.X.bbo", "--publish", "ipc:///tmp/x", "--source", f"tcp://127.0.0.1:{free_port()}"), "no engine"),
     ):

@@ -65,7 +65,7 @@ class Supervisor:
     async def order(self, command: Command) -> None:
         """Take a command. Raises ControlError for an unknown one."""
         if isinstance(command, Restart) and command.name != "feed":
-            raise ControlError(f"there is no {command.name}; running: feed")
+            raise ControlError(f"no process is named {command.name}; running: feed")
         self.orders.append(command)
 
 

@@ -50,7 +50,7 @@ class OrderBooks(BookStates):
 
     def __init__(self, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         if max_orders < 1:
-            raise ValueError(f"max_orders is {max_orders}; there is at least one")
+            raise ValueError(f"max_orders is {max_orders}: must be at least 1")
         self.max_orders = max_orders
         self.matching = matching
         self._orders = np.zeros(_FIRST_ORDERS, NODE)

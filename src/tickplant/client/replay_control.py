@@ -89,7 +89,7 @@ class ReplayControl:
             else []
         )
         if not counters:
-            raise ControlError("this plant replays nothing")
+            raise ControlError("this plant is not a replay")
         found = counters[0]
         speed = found.get("speed", 1.0)
         return Position(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 from urllib.parse import urlsplit
 
 import zmq
 
 from tickplant.errors import SubscribeError
-from tickplant.runtime.config import DEFAULT_PUBLISH
+from tickplant.runtime.config import DEFAULT_PUBLISH, beside
 from tickplant.wire import GetTopics, Reply, Request, Topics, decode_reply, encode
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -24,7 +25,7 @@ class RequestLine:
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
         try:
-            connect(self.socket, address)
+            connect(self.socket, address, given=publish if address == beside(publish) else address)
         except SubscribeError:
             self.close()
             raise
@@ -62,7 +63,7 @@ class RequestLine:
         """The engine's current topics that begin with `prefix`. Raises SubscribeError."""
         reply, _ = self.ask(GetTopics(prefix=prefix), timeout_s)
         if not isinstance(reply, Topics):
-            raise SubscribeError(f"{self.address}: asked for its topics, it answered {reply}")
+            raise SubscribeError(f"{self.address}: unexpected answer to a request for topics: {reply}")
         return sorted(info.topic for info in reply.topics)
 
     def close(self) -> None:
@@ -71,12 +72,12 @@ class RequestLine:
         self.context.term()
 
 
-def connect(socket: zmq.Socket[bytes], address: str) -> None:
-    """Connect a socket to an address given by a user. Raises SubscribeError."""
+def connect(socket: zmq.Socket[bytes], address: str, *, given: str = "") -> None:
+    """Connect a socket to an address. Raises SubscribeError, which names the address that the user has `given`."""
     socket.set(zmq.IPV6, int("[" in address))
     try:
         _ = urlsplit(address).port  # raises for half an IPv6 address, on which ZeroMQ would wait
         socket.connect(address)
     except (zmq.ZMQError, ValueError, TypeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None
+        why = f": {error.strerror}" if isinstance(error, zmq.ZMQError) and error.errno != errno.EINVAL else ""
+        raise SubscribeError(f"{(given or address)!r} is not an address such as {DEFAULT_PUBLISH}{why}") from None

@@ -32,7 +32,7 @@ class Bars:
 
     def __init__(self, intervals_s: Sequence[int]) -> None:
         if len(set(intervals_s)) < len(intervals_s) or any(interval < 1 for interval in intervals_s):
-            raise ValueError(f"bar lengths {tuple(intervals_s)}: distinct whole seconds are wanted")
+            raise ValueError(f"bar lengths {tuple(intervals_s)}: must be distinct whole seconds")
         self.intervals_s = tuple(intervals_s)
         self._intervals_s = np.array(self.intervals_s, np.int64)
         self._bars = np.zeros((0, len(intervals_s)), BAR)

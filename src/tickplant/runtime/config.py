@@ -240,7 +240,7 @@ def load(file: Path | None = None) -> Config:
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_BYTES + 1)
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # editors on Windows begin files with a BOM
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file)) from None
     except (OSError, ValueError) as error:  # the latter: a path with a NUL in it

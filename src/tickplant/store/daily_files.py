@@ -216,7 +216,7 @@ def _check(manifest: Manifest, span: Span) -> None:
         raise ValueError("its stripes are out of order")
     names = [file.name for file in manifest.files]
     if len(set(names)) < len(names) or not all(_is_file(name) for name in names):
-        raise ValueError("it names a file as none is called")
+        raise ValueError("it names a file that no span has")
     if sum(file.rows + file.removed for file in manifest.files) != span.last_seq - span.first_seq + 1:
         raise ValueError("its files do not hold as many records as the span")
 

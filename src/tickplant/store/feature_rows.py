@@ -121,5 +121,5 @@ def set_of(store: Store, name: str, version: int | None) -> FeatureSet:
     found = [one for one in there if one.name == name and version in (None, one.version)]
     if not found:
         names = ", ".join(f"{one.name} {one.version}" for one in there) or "none"
-        raise DeriveError(f"no such feature set is stored; there is {names}", key=name)
+        raise DeriveError(f"no such feature set is stored; the store has {names}", key=name)
     return max(found, key=lambda one: one.version)

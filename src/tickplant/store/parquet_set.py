@@ -183,7 +183,7 @@ def set_array(arrow: ArrowColumns, name: str, block: Columns) -> pa.Array:
     if name in ("kind", "side"):
         found = arrow.array(name, block)
         if found.null_count != (np.count_nonzero(block["side"] == 0) if name == "side" else 0):
-            raise StoreError(f"a record has a {name} that this version has no word for", path=name)
+            raise StoreError(f"a record has a {name} that this version does not know", path=name)
         return found
     return pa.array(block[name])
 

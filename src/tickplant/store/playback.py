@@ -101,7 +101,7 @@ class Playback:
     def set_speed(self, speed: Speed) -> None:
         """Set the speed from here on, as a multiple of real time or "max". Raises ValueError."""
         if speed != "max" and not 0 < speed < float("inf"):
-            raise ValueError(f"a speed of {speed!r}: a factor above 0, or max, is wanted")
+            raise ValueError(f"speed {speed!r} is neither a factor above 0 nor max")
         with self._turn:
             self._speed, self._pacer = speed, Pacer(speed)
             self._turn.notify_all()

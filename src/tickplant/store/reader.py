@@ -115,7 +115,7 @@ class Store(Readings, StoredStreams):
             return found
         known = sorted({f"{row.venue} {row.symbol}" for row in table})
         hint = f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}" if known else "it is empty"
-        raise StoreError(f"nothing is stored of {venue} {symbol}; {hint}", path=self.data_dir)
+        raise StoreError(f"the store has no records of {venue} {symbol}; {hint}", path=self.data_dir)
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
         """Names of the producers with stored records of this schema."""

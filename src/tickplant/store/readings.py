@@ -311,8 +311,8 @@ class Readings:
             names = {wanted} if isinstance(wanted, str) else set(wanted)
             known = {getattr(row, key) for row in found}
             if missing := sorted(names - known):
-                there = ", ".join(sorted(known)[:20]) or "nothing"
-                raise StoreError(f"no {key} {missing[0]!r} is stored; there is {there}", path=self.data_dir)
+                there = ", ".join(sorted(known)[:20]) or "none"
+                raise StoreError(f"no {key} {missing[0]!r} is stored; the store has {there}", path=self.data_dir)
             found = [row for row in found if getattr(row, key) in names]
         return found
 
@@ -340,7 +340,7 @@ class Readings:
             return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
         except (KeyError, ValueError):
             names = ", ".join(known.name.lower() for known in Kind)
-            raise StoreError(f"{kind!r} is not a kind of record; there are {names}", path=self.data_dir) from None
+            raise StoreError(f"{kind!r} is not a kind of record; choose from {names}", path=self.data_dir) from None
 
 
 def _ns(time: Time | None) -> int | None:

@@ -52,7 +52,7 @@ def format_of(path: Path) -> str:
     """The format that a file's suffix names. Raises StoreError for an unknown suffix."""
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise StoreError(f"has no suffix that names a format: {', '.join(SUFFIXES)}", path=path)
+        raise StoreError(f"has no known suffix; choose from {', '.join(SUFFIXES)}", path=path)
     return kind
 
 

@@ -79,7 +79,7 @@ class Rows:
         self.columns = arrow.default if columns is None else tuple(columns)
         if not set(self.columns).issubset(arrow.all):
             unknown = next(name for name in self.columns if name not in arrow.all)
-            raise TickplantError(f"there is no column {unknown}; there are {', '.join(arrow.all)}")
+            raise TickplantError(f"unknown column {unknown!r}; choose from {', '.join(arrow.all)}")
 
     @cached_property
     def schema(self) -> pa.Schema:

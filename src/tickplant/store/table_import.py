@@ -67,11 +67,14 @@ def import_table(
         StoreError: the file does not fit these arguments, or the store holds other records of this producer.
     """
     if unknown := [name for name in columns if name not in FIELDS]:
-        raise StoreError(f"{unknown[0]} is not a field to map to; there are {', '.join(FIELDS)}", path=path)
+        raise StoreError(f"{unknown[0]} is not a field; choose from {', '.join(FIELDS)}", path=path)
     if not {"price", "size"} <= set(columns) or not {"ts_event", "ts_recv"} & set(columns):
         raise StoreError("price, size and ts_event or ts_recv must be mapped to columns", path=path)
     table = InstrumentTable.load(data_dir / INSTRUMENTS_FILE)
-    instrument = table.register(venue, symbol, price_scale, size_scale)
+    try:
+        instrument = table.register(venue, symbol, price_scale, size_scale)
+    except ValueError as error:
+        raise StoreError(f"cannot be stored: {error}", path=path) from None
     journal = Journal(data_dir, Schema.TICK, producer)
     added = first = 0
     try:
@@ -99,8 +102,10 @@ def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]
         dataset = ds.dataset(path, format=form)
         if missing := [name for name in columns.values() if name not in dataset.schema.names]:
             there = ", ".join(dataset.schema.names)
-            raise StoreError(f"has no column {missing[0]!r}; there are {there}", path=path)
-        yield from (batch for batch in dataset.to_batches(columns=list(columns.values())) if batch.num_rows)
+            raise StoreError(f"has no column {missing[0]!r}; choose from {there}", path=path)
+        yield from (
+            batch for batch in dataset.to_batches(columns=list(dict.fromkeys(columns.values()))) if batch.num_rows
+        )
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot be read: {error}", path=path) from error
 

@@ -49,7 +49,7 @@ def columns_of(table: str) -> tuple[str, ...]:
     """Columns of a table or view, in order. Raises TickplantError for an unknown name."""
     schema = Schema.TICK if table in VIEWS else TABLES.get(table)
     if schema is None:
-        raise TickplantError(f"there is no table {table!r}; there are {', '.join([*TABLES, *VIEWS])}")
+        raise TickplantError(f"unknown table {table!r}; choose from {', '.join([*TABLES, *VIEWS])}")
     return (*COLUMNS[schema], *INTEGER_TIMES)
 
 
@@ -151,7 +151,7 @@ def polars(
     prices: Prices = "decimal",
     on_damage: OnDamage | None = None,
 ) -> LazyFrame:
-    """A table or view of a store as a lazy frame of polars: columns and predicates are pushed down.
+    """A table or view of a store as a lazy polars frame; columns and predicates are pushed down to the store.
 
     Args:
         data_dir: the store.

@@ -121,7 +121,7 @@ class TopicHistory:
         self._table.reload()
         rows = self._table.find(venue, symbol)
         if not rows or asked.producer not in self.store.producers(schema):
-            return Refused(asked.id, f"nothing is stored of {asked.topic} by {asked.producer!r}"), []
+            return Refused(asked.id, f"the store has no records of {asked.topic} by {asked.producer!r}"), []
         if not 0 <= asked.first_seq <= asked.last_seq < 2**62:
             return Refused(asked.id, f"{asked.first_seq} to {asked.last_seq} is not a range of seqs"), []
         ids = frozenset(row.id for row in rows)

@@ -88,7 +88,7 @@ def verify(
     problems: list[Problem] = []
     store = Store(data_dir)
     if not store.data_dir.is_dir():
-        raise StoreError("there is no such data directory", path=store.data_dir)
+        raise StoreError("no such data directory", path=store.data_dir)
     ledger: Ledger = {}
     journals = [(producer, schema) for schema in Schema for producer in store.producers(schema)]
     sizes = {journal: sum(map(_size, store.segments(*journal))) for journal in journals}

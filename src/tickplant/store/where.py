@@ -113,7 +113,7 @@ class _Parser:
         place = self._place
         kind, name = self._take("a column")
         if kind == "sign" or name not in self._schema.names:
-            raise self._error(f"{name!r} is not a column; there are {', '.join(self._schema.names)}", place)
+            raise self._error(f"{name!r} is not a column; choose from {', '.join(self._schema.names)}", place)
         if self._takes("is"):
             present = self._takes("not")
             self._expect("null")
@@ -158,7 +158,7 @@ class _Parser:
                 raise ValueError(f"{name} is text: it can be = or != or in (…)")
             known: Sequence[str] | None = _WORDS.get(name)
             if known is not None and text.lower() not in known:
-                raise ValueError(f"{text!r} is not a {name}; there are {', '.join(known)}")
+                raise ValueError(f"{text!r} is not a valid {name}; choose from {', '.join(known)}")
             if name == "series" and text not in self._series:
                 raise ValueError(unknown_series(text, self._series))
             return compare(field, pa.scalar(text if known is None else text.lower()))

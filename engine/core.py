@@ -34,6 +34,7 @@ from tickplant.store.stored_states import StateSet
 
 Records = NDArray[np.void]
 
+_TICK: Final = Schema.TICK  # to look it up in its enumeration costs 60 ns
 AGES_EVERY_NS: Final = 10**7
 """Between two looks at how old records are when they are published."""
 
@@ -103,11 +104,13 @@ class Feed:
         return [(schema, self.books.apply(ticks)) for schema in streams]
 
     def apply(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
-        """What the ticks lead to, schema by schema; each is what the later ones are made of, so take them in turn."""
-        made = {Schema.TICK: ticks}
+        """What the ticks lead to, of each schema that has any; the later ones are made of it, so take them in turn."""
+        made = {_TICK: ticks}
         for schema, stream in self.streams.items():
-            made[schema] = stream.apply(made)
-            yield schema, made[schema]
+            records = stream.apply(made)
+            if len(records):
+                made[schema] = records
+                yield schema, records
 
 
 class Engine:
@@ -261,8 +264,7 @@ class Engine:
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         self.ages.since_receipt(ticks, time.time_ns())
         for schema, records in feed.apply(ticks):
-            if len(records):
-                self._hand_on(feed, schema, records)
+            self._hand_on(feed, schema, records)
         self._warn(feed)
 
     def _hand_on(self, feed: Feed, schema: Schema, records: Records) -> None:

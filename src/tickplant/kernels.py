@@ -43,6 +43,9 @@ PACKAGE: Final = Path(__file__).parent
 declared: Final[dict[str, list[str]]] = {}
 """Kernels by the module that declares them, as far as modules have been imported."""
 
+_plain: Final[dict[int, Callable[..., Any]]] = {}
+"""Without the JIT, what `pointer` was asked for."""
+
 # What of numba carries no types.
 _caching: Any = untyped_caching
 _event: Any = untyped_event
@@ -92,18 +95,19 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     return cast("Callable[P, R]", compiled.entry_point)
 
 
-def pointer(function: Callable[P, R], *arguments: Any) -> Any:
+def pointer(function: Callable[P, R], *arguments: Any) -> int:
     """What `call` calls: where the machine code of a kernel for arguments of these types begins, an integer.
 
-    Without the JIT: the function itself. The code stays as long as the kernel does, which is the module's.
+    Without the JIT: a number of the function. The code stays as long as the kernel does, which is the module's.
     """
     if not JIT_ENABLED:
-        return function
+        _plain[id(function)] = function
+        return id(function)
     dispatcher: Any = function
     signature = tuple(_numba.typeof(argument) for argument in arguments)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature]._asdict()
-    return compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name)
+    return int(compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name))
 
 
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types
@@ -204,6 +208,14 @@ of addresses and lengths, of which the caller hands over the address. The type i
 """
 
 
+def _noted(memory: Any, place: Any, dtype: Any) -> Any:
+    return array_at(memory[place], (memory[place + 1],), dtype)
+
+
+noted: Final[Callable[[Any, Any, Any], Any]] = inlined(_noted) if JIT_ENABLED else _noted
+"""Inside a kernel, the flat array that `records.arrays.note` has noted at a place of a memory."""
+
+
 def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
     """What numba compiles `call` to."""
     returned, taken = _numba.types.none, (inputs, parameters, state, out)
@@ -218,7 +230,7 @@ def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out:
 
 
 def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> bool:
-    pointer(inputs, parameters, state, out)
+    _plain[int(pointer)](inputs, parameters, state, out)
     return True
 
 

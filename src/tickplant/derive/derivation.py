@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 Records = NDArray[np.void]
 Made = dict[Schema, Records]
-"""What is known of one batch: its ticks, and what earlier derivations have made of them."""
+"""What is known of one batch: its ticks, and what earlier derivations have made of them, where that is anything."""
 Sessions = NDArray[np.int64]
 """Open and close of each session of a calendar, ns since the Unix epoch, shape (sessions, 2), in order."""
+_TICK: Final = Schema.TICK  # to look it up in its enumeration costs 60 ns
 NO_SESSIONS: Final[Mapping[str, Sessions]] = {}
 
 
@@ -112,7 +113,7 @@ class OfTicks:
 
     def apply(self, made: Made) -> Records:
         """What the maker makes of the ticks."""
-        return self._maker.apply(made[Schema.TICK])
+        return self._maker.apply(made[_TICK])
 
 
 class _TakesTicks(Protocol):

@@ -9,11 +9,12 @@ selections and lanes are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_states import SCATTERED_TICKS
 from tickplant.derive import value_kernels as k
 from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.indicator import COLUMNS, Floats
@@ -22,18 +23,21 @@ from tickplant.derive.series import is_wanted
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
-from tickplant.kernels import JIT_ENABLED, direct, pointer
-from tickplant.records.arrays import grown
+from tickplant.kernels import direct, pointer
+from tickplant.records.arrays import grown, note
 from tickplant.records.layouts import DTYPES, VALUE, Schema
 
 Records = NDArray[np.void]
 
-_NOTHING: Final = np.zeros(0, VALUE)
+_NOTHING: Final = np.zeros(0, VALUE)  # making one costs as much as a kernel
 _SOURCES: Final = (Schema.TICK, Schema.BBO, Schema.BAR, Schema.TRADE_BAR)
 """By place in `value_kernels`."""
-_EMPTY: Final = tuple(np.zeros(0, DTYPES[schema]) for schema in _SOURCES)
+_TICK, *_MADE = _SOURCES  # to look one up in its enumeration costs 60 ns
+_EMPTY: Final = [np.zeros(0, DTYPES[schema]) for schema in _MADE]
 _FIRST: Final = 64
 """Room for ids, lanes and runs that a stream begins with."""
+_ROWS: Final = 1024
+"""Likewise for rows of a batch and for values."""
 
 
 class ValueStream(SeriesStream):
@@ -65,16 +69,21 @@ class ValueStream(SeriesStream):
         self._selections = np.array(selections, k.SELECTION)
         self._table, self._columns, self._parameters = _tables(self._series)
         kernels = [pointer(one.indicator.kernel, *one.indicator.row_of_ones(one.parameters)) for one in self._series]
-        self._kernels = np.array(kernels, np.int64) if JIT_ENABLED else kernels
+        self._kernels = np.array(kernels, np.int64)
         self._lane_of = np.full((_FIRST, len(selections)), k.NOT_KNOWN, np.int32)
         self._units = np.ones((_FIRST, 2))
         self._lanes, self._lane_count = np.zeros(_FIRST, k.LANE), 1  # the first is nobody's
         self._runs, self._run_count = np.zeros(_FIRST, k.RUN), 0
         self._known: dict[tuple[int, int], int] = {}  # lanes by line and selection
-        self._chosen = np.zeros(1024, k.CHOSEN)
+        self._chosen = np.zeros(_ROWS, k.CHOSEN)
         self._bounds = np.zeros(k.SOURCES + 1, np.int64)
-        self._choose: Callable[..., tuple[int, int, int]] = direct(k.choose, *_EMPTY, *self._to_choose())
-        self._run: Callable[..., int] = direct(k.run, *_EMPTY, *self._to_run(_NOTHING))
+        self._memory = np.zeros(k.WORDS, np.int64)
+        self._address: int = self._memory.ctypes.data
+        self._begin, self._out = 0, _NOTHING
+        self._renew_out(_ROWS)
+        self._note_addresses()
+        self._run_trades = direct(k.run_trades, SCATTERED_TICKS, 0)
+        self._run_all = direct(k.run_all, SCATTERED_TICKS, *_EMPTY, 0)
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -82,32 +91,58 @@ class ValueStream(SeriesStream):
         if instrument_id >= old:
             self._lane_of, self._units = grown(self._lane_of, 2 * instrument_id), grown(self._units, 2 * instrument_id)
             self._lane_of[old:], self._units[old:] = k.NOT_KNOWN, 1.0
+            self._note_addresses()
+
+    def restore(self, records: Records, from_seq: int) -> None:
+        """See `SeriesStream`."""
+        super().restore(records, from_seq)
+        self._memory[k.FROM_SEQ] = from_seq
+        self._note_addresses()
 
     def apply(self, made: Made) -> Records:
         """The values of the rows that a batch has made."""
-        sources = [made.get(schema, none) for schema, none in zip(_SOURCES, _EMPTY, strict=True)]
-        rows = sum(map(len, sources))
-        if rows > len(self._chosen):
-            self._chosen = np.zeros(2 * rows, k.CHOSEN)
-        while True:
-            count, unknown, selection = self._choose(*sources, *self._to_choose())
-            if unknown < 0:
-                break
-            self._learn(unknown, selection)
-        if not count:
+        count = self._run_trades(made[_TICK], self._address) if len(made) == 1 else self._run(made[_TICK], made)
+        if count == 0:
             return _NOTHING
-        out = np.empty(count + 1, VALUE)
-        failed = self._run(*sources, *self._to_run(out))
-        if failed >= 0:
-            raise DeriveError("its kernel has raised an error", key=self._series[failed].indicator.name)
-        return out[:count]
+        if count < 0:
+            count = self._go_on(made, count)
+        begin = self._begin
+        end = self._begin = begin + count
+        return self._out[begin:end]
 
-    def _to_choose(self) -> tuple[Any, ...]:
-        return self.from_seq, self._selections, self._lane_of, self._lanes, self._chosen, self._bounds
+    def _run(self, ticks: Records, made: Made) -> int:
+        bests, bars, rule_bars = (made.get(schema, none) for schema, none in zip(_MADE, _EMPTY, strict=True))
+        return self._run_all(ticks, bests, bars, rule_bars, self._address)
 
-    def _to_run(self, out: Records) -> tuple[Any, ...]:
-        tables = self._table, self._columns, self._parameters, self._pool, self._kernels, self._units
-        return self._chosen, self._bounds, self._lanes, self._runs, *tables, out
+    def _go_on(self, made: Made, result: int) -> int:
+        """Give the kernel what it has stopped for, until it has taken all. Returns how many values there are."""
+        memory, ticks = self._memory, made[_TICK]
+        while result < 0:
+            if result == -k.UNKNOWN:
+                self._learn(int(memory[k.INSTRUMENT]), int(memory[k.SELECTED]))
+            elif result == -k.ROWS_FULL:
+                self._chosen = np.zeros(2 * int(memory[k.NEEDED]), k.CHOSEN)
+            elif result == -k.OUT_FULL:
+                self._renew_out(int(memory[k.NEEDED]))
+            elif result == -k.SCATTERED:
+                ticks = ticks.copy()
+            else:
+                failed = self._series[-result - k.FAILED]
+                raise DeriveError("its kernel has raised an error", key=failed.indicator.name)
+            self._note_addresses()
+            result = self._run(ticks, made)
+        return result
+
+    def _renew_out(self, room: int) -> None:
+        """New room for values: what was handed out is a view of the old one, and its readers' own."""
+        self._out = np.empty(max(_ROWS, room), VALUE)
+        self._begin = self._memory[k.OUT_BEGIN] = 0
+        self._memory[k.OUT], self._memory[k.OUT_END] = self._out.ctypes.data, len(self._out)
+
+    def _note_addresses(self) -> None:
+        """Tell the kernels where the arrays are now."""
+        tables = self._table, self._columns, self._parameters, self._pool, self._kernels, self._chosen, self._bounds
+        note(self._memory, 0, self._selections, self._lane_of, self._units, self._lanes, self._runs, *tables)
 
     def _learn(self, id_: int, selection: int) -> None:
         """Look up which lane the rows of an instrument are in."""

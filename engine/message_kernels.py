@@ -139,13 +139,12 @@ def forget(topics: Records, messages: Records, memory: Words, tails: Words, stat
 
 
 @inlined
-def sorted_records(records: Records, stream: Words, again: bool) -> Any:
+def sorted_records(records: int, count: int, stream: Words, again: bool) -> Any:
     """The records of a batch in the order of their topics, see `fanout.order`."""
-    count = len(records)
     keys = array_at(stream[KEYS], (count,), KEY_TYPE)
     masks = array_at(stream[MASKS], (count,), KEY_TYPE)
     if stream[CARRIED] and not again:
-        ticks = array_at(records.ctypes.data, (count,), TICK)
+        ticks = array_at(records, (count,), TICK)
         tick_channels(ticks, masks, array_at(stream[CARRIED], (stream[CARRIED_COUNT],), KEY_TYPE))
         for i in range(count):
             keys[i] = ticks[i]["instrument"]
@@ -161,13 +160,14 @@ def stopped(state: Words, reason: int, place: int, row: int, key: int) -> int:
 
 
 @kernel
-def publish(
-    records: Records, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
+def publish_at(
+    records: int, count: int, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
 ) -> int:
     """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
 
     Args:
-        records: shape (n,), n at most ROOM; the last word of each is its seq.
+        records: the address of the first; they lie one behind the other, and the last word of each is its seq.
+        count: how many there are, at most ROOM.
         stream_address: of the words of the schema, see STREAM_WORDS. All keys are below KEY_COUNT.
         state_address: see above.
         origin: number of whose stream these are, 0 where they are in no store.
@@ -180,9 +180,7 @@ def publish(
     stream = array_at(stream_address, (STREAM_WORDS,), WORD)
     state = array_at(state_address, (STATE_SIZE,), WORD)
     width = stream[WIDTH]
-    if len(records) > 1 and records.strides[0] != 8 * width:
-        return SCATTERED
-    words = array_at(records.ctypes.data, (len(records) * width,), WORD)
+    words = array_at(records, (count * width,), WORD)
     route_of = array_at(stream[ROUTE_OF], (stream[KEY_COUNT],), PLACE_TYPE)
     topic_of = array_at(state[TOPIC_OF], (state[ROUTES],), PLACE_TYPE)
     topics = array_at(state[TOPICS], (state[TOPIC_ROWS],), TOPIC)
@@ -190,7 +188,7 @@ def publish(
     messages = array_at(state[TABLE], (state[TABLE_ROWS],), MESSAGE)
     memory = array_at(state[MEMORY], (state[MEMORY_WORDS],), WORD)
     tails = array_at(state[TAILS], (state[TOPIC_ROWS], TAIL_WORDS), WORD)
-    order, found, starts = sorted_records(records, stream, state[STOPPED] != 0)
+    order, found, starts = sorted_records(records, count, stream, state[STOPPED] != 0)
     place, row = 0, 0
     if state[STOPPED]:
         place, row = state[PLACE], state[ROW]
@@ -211,24 +209,24 @@ def publish(
                 if not forget(topics, messages, memory, tails, state, False):
                     return stopped(state, PAST, place, row, key)
             start = starts[place] + row
-            count = min(MESSAGE_RECORDS, starts[place + 1] - start)
+            taken = min(MESSAGE_RECORDS, starts[place + 1] - start)
             first = topic["next_seq"]
             begin = state[HEAD]
-            if begin + HEADER_WORDS + count * width > len(memory):
+            if begin + HEADER_WORDS + taken * width > len(memory):
                 begin = 0
             for k in range(HEADER_WORDS):
                 memory[begin + k] = headers[topic_place, k]
-            memory[begin + _COUNT_WORD] |= np.int64(count) << _COUNT_SHIFT
+            memory[begin + _COUNT_WORD] |= np.int64(taken) << _COUNT_SHIFT
             memory[begin + _FIRST_WORD] = first
             memory[begin + _TIME_WORD] = publish_ns
             to = begin + HEADER_WORDS
-            for i in range(start, start + count):
+            for i in range(start, start + taken):
                 source = order[i] * width
                 for k in range(width):
                     memory[to + k] = words[source + k]
                 to += width
 
-            size = 8 * count * width
+            size = 8 * taken * width
             sent = send_frame(send, error, socket, names_address + topic["name"], topic["name_bytes"], _MORE_NOW)
             if sent == _AGAIN:
                 return stopped(state, FULL, place, row, key)
@@ -247,9 +245,9 @@ def publish(
             message["origin"] = origin
             message["topic"] = topic_place
             message["route"] = route
-            message["records"] = count
-            message["words"] = count * width
-            topic["next_seq"] = first + count
+            message["records"] = taken
+            message["words"] = taken * width
+            topic["next_seq"] = first + taken
             topic["newest"] = number
             if topic["begin_seq"] < 0 and origin != 0:
                 topic["begin_seq"] = memory[begin + HEADER_WORDS + width - 1]
@@ -257,15 +255,29 @@ def publish(
             state[HEAD] = to
             state[KEPT_BYTES] += HEADER_BYTES + size + MESSAGE_BYTES
             state[MESSAGES] += 1
-            state[RECORDS] += count
+            state[RECORDS] += taken
             state[BYTES] += HEADER_BYTES + size
-            row += count
+            row += taken
         row = 0
         place += 1
     while state[KEPT_BYTES] > state[MOST_BYTES]:
         if not forget(topics, messages, memory, tails, state, False):
             return stopped(state, PAST, place, row, -1)
     return DONE
+
+
+@kernel
+def publish(
+    records: Records, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
+) -> int:
+    """`publish_at`, of an array; SCATTERED where its records do not lie one behind the other."""
+    width = array_at(stream_address, (STREAM_WORDS,), WORD)[WIDTH]
+    if len(records) > 1 and records.strides[0] != 8 * width:
+        return SCATTERED
+    result: int = publish_at(
+        records.ctypes.data, len(records), stream_address, state_address, origin, begins, publish_ns
+    )
+    return result
 
 
 @kernel

@@ -164,6 +164,17 @@ class Publisher:
             stream.reserve_ticks(len(ticks), highest)
         self._send(stream, ticks, origin, begin)
 
+    @property
+    def memory_of_ticks(self) -> tuple[int, int, int, int]:
+        """Both memories of `message_kernels.publish_at`, and room: up to which instrument id, for how many ticks."""
+        stream = self._ticks
+        return stream.address, self._memory.address, stream.highest, len(stream.keys)
+
+    def go_on_with_ticks(self, ticks: Records, origin: Origin, reason: int, publish_ns: int) -> None:
+        """Send what is left of TICK records, where the kernel has stopped for this reason."""
+        batch = self._ticks.address, self._memory.address, origin.number, False, publish_ns
+        self._go_on(reason, self._ticks, ticks, batch, origin, None)
+
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
     ) -> None:

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from tickplant.derive.derivation import Settings
 from tickplant.derive.registry import channels_of
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.kernels import JIT_ENABLED

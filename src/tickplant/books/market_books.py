@@ -41,8 +41,9 @@ class MarketBooks:
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
-        self._address = self.by_level.address
-        self._both = False  # from the first record for books of orders on
+        self.address = self.by_level.address
+        """Of what the kernel works in: `fold_levels`, or `fold_both` once there are `orders_too`."""
+        self.orders_too = False  # from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
@@ -79,10 +80,13 @@ class MarketBooks:
         """
         if samples is not None:
             return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
-        result = self._fold(ticks, self._address)
+        return self.finish(ticks, self._fold(ticks, self.address))
+
+    def finish(self, ticks: Records, result: int) -> Records:
+        """Give the kernel of these books what it has stopped for, `result`; returns what `apply` does."""
         if result == 0:
             return NOTHING
-        if self._both:
+        if self.orders_too:
             if result == SAID_ORDERS:
                 return self.of_orders.said()
             if result == SAID_LEVELS:
@@ -99,10 +103,10 @@ class MarketBooks:
         """What `apply` returns, after the books by level have taken these ticks and said so much."""
         if not self.by_level.elsewhere:
             return by_level
-        if not self._both:
-            self._both = True
+        if not self.orders_too:
+            self.orders_too = True
             self.of_orders.fold_behind(self.by_level.address)
-            self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
+            self._fold, self.address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
         if samples is not None:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
@@ -113,7 +117,7 @@ class MarketBooks:
 
     def news(self) -> list[Unknown]:
         """See `OrderBooks.news`."""
-        return self.of_orders.news() if self._both else []
+        return self.of_orders.news() if self.orders_too else []
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernels that take samples."""

@@ -80,6 +80,18 @@ class KeptStream(Stream, Protocol):
         """Go on from a stored set of states with what the tick `from_seq` makes."""
 
 
+@runtime_checkable
+class Folded(Stream, Protocol):
+    """A stream that a kernel applies in a memory of words: an engine may call it together with those of others."""
+
+    @property
+    def address(self) -> int:
+        """Of the memory; it stays."""
+
+    def finish(self, made: Made, result: int) -> Records:
+        """What `apply` returns, where the kernel was called for the batch and has returned `result`."""
+
+
 class Moment(Protocol):
     """Makes records of the state before a tick, at the times of the schedule."""
 
@@ -111,18 +123,32 @@ class OfTicks:
         """As the maker counts."""
         return self._maker.counters
 
+    @property
+    def address(self) -> int:
+        """See `Folded`."""
+        return self._maker.address
+
     def apply(self, made: Made) -> Records:
         """What the maker makes of the ticks."""
         return self._maker.apply(made[_TICK])
 
+    def finish(self, made: Made, result: int) -> Records:
+        """See `Folded`."""
+        return self._maker.finish(made[_TICK], result)
+
 
 class _TakesTicks(Protocol):
+    @property
+    def address(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
 
     def reserve(self, instrument_id: int) -> None: ...
 
     def apply(self, ticks: Records) -> Records: ...
+
+    def finish(self, ticks: Records, result: int) -> Records: ...
 
 
 @dataclass(frozen=True, kw_only=True)

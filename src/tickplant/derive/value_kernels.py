@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats
 from tickplant.derive.row_kernels import of_bars, of_bests, of_trades
-from tickplant.kernels import array_at, call, inlined, kernel, noted
-from tickplant.records.layouts import BAR, BBO, TICK, TRADE_BAR, VALUE, BarFlag, Flag, Kind
+from tickplant.kernels import call, kernel
+from tickplant.records.layouts import BarFlag, Flag, Kind
 
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
@@ -47,33 +47,10 @@ SERIES: Final = np.dtype(
 CHOSEN: Final = np.dtype([("seq", "<u8"), ("row", "<i8"), ("lane", "<i8"), ("slot", "<i8")])
 """A row that counts: the tick that made it, where it stands, its lane, and its place among the rows of that."""
 
-# Words of a memory. Two of each array:
-SELECTIONS, LANE_OF, UNITS, LANES, RUNS, TABLE, COLUMN_PLACES, PARAMETERS, STATES, KERNELS, CHOSEN_ROWS, BOUNDS = range(
-    0, 24, 2
-)
-"""As the arguments of `choose` and `run` say. LANE_OF and UNITS are flat."""
-FROM_SEQ, OUT, OUT_BEGIN, OUT_END, INSTRUMENT, SELECTED, NEEDED = range(24, 31)
-"""See `choose`; VALUE may be written to places OUT_BEGIN to OUT_END of the records at OUT; and what `run_all` has
-stopped for: the instrument id and the selection that are not known, how much room is needed."""
-WORDS: Final = 31
-
-# Why `run_all` stopped.
-UNKNOWN: Final = 1
-ROWS_FULL: Final = 2
-OUT_FULL: Final = 3
-SCATTERED: Final = 4
-FAILED: Final = 5
-"""And from there on, by place: which kernel has raised."""
-
 NOT_KNOWN: Final = -1
 NOBODYS: Final = 0
 """Lanes: of a symbol that was not looked up yet; of one that no series is for."""
 
-_WORD: Final = np.dtype(np.int64)
-_FLOAT: Final = np.dtype(np.float64)
-_LANE_TYPE: Final = np.dtype(np.int32)
-_TICK_BYTES: Final = TICK.itemsize
-_VALUE_BYTES: Final = VALUE.itemsize
 _TRADE: Final = int(Kind.TRADE)
 _BACKFILL: Final = int(Flag.BACKFILL)
 _NO_ROW: Final = int(BarFlag.CORRECTION | BarFlag.OUTSIDE)
@@ -344,77 +321,3 @@ def _insert(out: Records, begin: int, middle: int, end: int) -> None:
             out[j] = out[j - 1]
             j -= 1
         out[j] = out[spare]
-
-
-@inlined
-def _run_at(ticks: Any, bests: Any, bars: Any, rule_bars: Any, address: int) -> Any:
-    """See `run_all`, for ticks that lie one behind the other."""
-    memory = array_at(address, (WORDS,), _WORD)
-    selections = noted(memory, SELECTIONS, SELECTION)
-    lanes = noted(memory, LANES, LANE)
-    ids = memory[UNITS + 1] // 2
-    lane_of = array_at(memory[LANE_OF], (ids, len(selections)), _LANE_TYPE)
-    chosen = noted(memory, CHOSEN_ROWS, CHOSEN)
-    bounds = noted(memory, BOUNDS, _WORD)
-    rows = len(ticks) + len(bests) + len(bars) + len(rule_bars)
-    if rows > len(chosen):
-        memory[NEEDED] = rows
-        return -ROWS_FULL
-    count, instrument, selection = choose(
-        ticks, bests, bars, rule_bars, memory[FROM_SEQ], selections, lane_of, lanes, chosen, bounds
-    )
-    if instrument >= 0:
-        memory[INSTRUMENT], memory[SELECTED] = instrument, selection
-        return -UNKNOWN
-    if count == 0:
-        return 0
-    if memory[OUT_BEGIN] + count + 1 > memory[OUT_END]:
-        memory[NEEDED] = count + 1
-        return -OUT_FULL
-    failed = run(
-        ticks,
-        bests,
-        bars,
-        rule_bars,
-        chosen,
-        bounds,
-        lanes,
-        noted(memory, RUNS, RUN),
-        noted(memory, TABLE, SERIES),
-        noted(memory, COLUMN_PLACES, _WORD),
-        noted(memory, PARAMETERS, _FLOAT),
-        noted(memory, STATES, _FLOAT),
-        noted(memory, KERNELS, _WORD),
-        array_at(memory[UNITS], (ids, 2), _FLOAT),
-        array_at(memory[OUT] + _VALUE_BYTES * memory[OUT_BEGIN], (count + 1,), VALUE),
-    )
-    if failed >= 0:
-        return -FAILED - failed
-    memory[OUT_BEGIN] += count
-    return count
-
-
-@kernel
-def run_all(ticks: Any, bests: Records, bars: Records, rule_bars: Records, address: int) -> int:
-    """`choose` and `run`, in the memory at `address`.
-
-    Returns:
-        How many VALUE were written, which end at OUT_BEGIN; or minus the reason why it stopped. Called again with the
-        same records once it has what it lacked, it begins anew.
-    """
-    if len(ticks) > 1 and ticks.strides[0] != _TICK_BYTES:
-        return -SCATTERED
-    records = array_at(ticks.ctypes.data, (len(ticks),), TICK)
-    result: int = _run_at(records, bests, bars, rule_bars, address)
-    return result
-
-
-@kernel
-def run_trades(ticks: Any, address: int) -> int:
-    """`run_all` of ticks that have made nothing: three arrays less to hand over, in most batches of a few ticks."""
-    if len(ticks) > 1 and ticks.strides[0] != _TICK_BYTES:
-        return -SCATTERED
-    records = array_at(ticks.ctypes.data, (len(ticks),), TICK)
-    nothing = array_at(address, (0,), BBO), array_at(address, (0,), BAR), array_at(address, (0,), TRADE_BAR)
-    result: int = _run_at(records, nothing[0], nothing[1], nothing[2], address)
-    return result

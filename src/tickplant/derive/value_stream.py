@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tickplant.books.book_states import SCATTERED_TICKS
 from tickplant.derive import value_kernels as k
+from tickplant.derive import value_memory as m
 from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.indicator import COLUMNS, Floats
 from tickplant.derive.running_series import RunningSeries, running
@@ -77,13 +78,14 @@ class ValueStream(SeriesStream):
         self._known: dict[tuple[int, int], int] = {}  # lanes by line and selection
         self._chosen = np.zeros(_ROWS, k.CHOSEN)
         self._bounds = np.zeros(k.SOURCES + 1, np.int64)
-        self._memory = np.zeros(k.WORDS, np.int64)
-        self._address: int = self._memory.ctypes.data
+        self._memory = np.zeros(m.WORDS, np.int64)
+        self.address: int = self._memory.ctypes.data
+        """Of what `value_memory.run_all` works in."""
         self._begin, self._out = 0, _NOTHING
         self._renew_out(_ROWS)
         self._note_addresses()
-        self._run_trades = direct(k.run_trades, SCATTERED_TICKS, 0)
-        self._run_all = direct(k.run_all, SCATTERED_TICKS, *_EMPTY, 0)
+        self._run_trades = direct(m.run_trades, SCATTERED_TICKS, 0)
+        self._run_all = direct(m.run_all, SCATTERED_TICKS, *_EMPTY, 0)
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -96,38 +98,43 @@ class ValueStream(SeriesStream):
     def restore(self, records: Records, from_seq: int) -> None:
         """See `SeriesStream`."""
         super().restore(records, from_seq)
-        self._memory[k.FROM_SEQ] = from_seq
+        self._memory[m.FROM_SEQ] = from_seq
         self._note_addresses()
 
     def apply(self, made: Made) -> Records:
         """The values of the rows that a batch has made."""
-        count = self._run_trades(made[_TICK], self._address) if len(made) == 1 else self._run(made[_TICK], made)
-        if count == 0:
+        if len(made) == 1:
+            return self.finish(made, self._run_trades(made[_TICK], self.address))
+        return self.finish(made, self._run(made[_TICK], made))
+
+    def finish(self, made: Made, result: int) -> Records:
+        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the values."""
+        if result == 0:
             return _NOTHING
-        if count < 0:
-            count = self._go_on(made, count)
+        if result < 0:
+            result = self._go_on(made, result)
         begin = self._begin
-        end = self._begin = begin + count
+        end = self._begin = begin + result
         return self._out[begin:end]
 
     def _run(self, ticks: Records, made: Made) -> int:
         bests, bars, rule_bars = (made.get(schema, none) for schema, none in zip(_MADE, _EMPTY, strict=True))
-        return self._run_all(ticks, bests, bars, rule_bars, self._address)
+        return self._run_all(ticks, bests, bars, rule_bars, self.address)
 
     def _go_on(self, made: Made, result: int) -> int:
-        """Give the kernel what it has stopped for, until it has taken all. Returns how many values there are."""
+        """See `finish`. Returns how many values there are."""
         memory, ticks = self._memory, made[_TICK]
         while result < 0:
-            if result == -k.UNKNOWN:
-                self._learn(int(memory[k.INSTRUMENT]), int(memory[k.SELECTED]))
-            elif result == -k.ROWS_FULL:
-                self._chosen = np.zeros(2 * int(memory[k.NEEDED]), k.CHOSEN)
-            elif result == -k.OUT_FULL:
-                self._renew_out(int(memory[k.NEEDED]))
-            elif result == -k.SCATTERED:
+            if result == -m.UNKNOWN:
+                self._learn(int(memory[m.INSTRUMENT]), int(memory[m.SELECTED]))
+            elif result == -m.ROWS_FULL:
+                self._chosen = np.zeros(2 * int(memory[m.NEEDED]), k.CHOSEN)
+            elif result == -m.OUT_FULL:
+                self._renew_out(int(memory[m.NEEDED]))
+            elif result == -m.SCATTERED:
                 ticks = ticks.copy()
             else:
-                failed = self._series[-result - k.FAILED]
+                failed = self._series[-result - m.FAILED]
                 raise DeriveError("its kernel has raised an error", key=failed.indicator.name)
             self._note_addresses()
             result = self._run(ticks, made)
@@ -136,8 +143,8 @@ class ValueStream(SeriesStream):
     def _renew_out(self, room: int) -> None:
         """New room for values: what was handed out is a view of the old one, and its readers' own."""
         self._out = np.empty(max(_ROWS, room), VALUE)
-        self._begin = self._memory[k.OUT_BEGIN] = 0
-        self._memory[k.OUT], self._memory[k.OUT_END] = self._out.ctypes.data, len(self._out)
+        self._begin = self._memory[m.OUT_BEGIN] = 0
+        self._memory[m.OUT], self._memory[m.OUT_END] = self._out.ctypes.data, len(self._out)
 
     def _note_addresses(self) -> None:
         """Tell the kernels where the arrays are now."""

@@ -251,6 +251,19 @@ def every_size(bench: Bench) -> None:
     assert {"binance.A.bar_1s", "binance.A.bbo", "binance.A.trade"} <= set(bench.sequences())
 
 
+def test_a_feed_whose_room_grows_is_noted_anew_before_a_kernel_deals_with_its_batches(bench: Bench) -> None:
+    (a,) = bench.register("A")
+    assert not bench.one.is_noted
+    bench.engine.take(bench.one, book(a, 10))
+    assert bench.one.is_noted
+    (b,) = bench.register("B")
+    bench.engine.take(bench.other, book(b, 20))  # an id that nobody had room for
+    assert (bench.one.is_noted, bench.other.is_noted) == (False, True)
+    bench.engine.take(bench.one, book(b, 11))
+    assert bench.one.is_noted
+    assert bench.one.seen[[a, b]].tolist() == [True, True]
+
+
 def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench) -> None:
     a, b = bench.register("A", "B")
     bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 11)]))

@@ -200,17 +200,19 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
 import sys
 from pathlib import Path
 from tickplant.books import fold_kernels, level_kernels, level_runs
-from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels
+from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels, value_memory
 from tickplant.derive.derivation import Series
 from tickplant.derive.indicators import averages, best_quotes, liquidity
 from tickplant.records import channel_masks, fanout
+from tickplant.engine import batch_kernels, message_kernels
 from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import SETTINGS, Bench, every_size
 
 def compiled():
     modules = bar_kernels, fold_kernels, level_kernels, level_runs, channel_masks, fanout, row_kernels, series_sorter
-    modules += trade_bar_kernels, value_kernels, averages, best_quotes, liquidity
+    modules += trade_bar_kernels, value_kernels, value_memory, averages, best_quotes, liquidity
+    modules += batch_kernels, message_kernels
     kernels = [k for module in modules for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 

@@ -18,22 +18,15 @@ from tickplant.books.fold_kernels import (
     OUT_BEGIN,
     SAID_LEVELS,
     SAID_ORDERS,
-    fold_both,
-    fold_levels,
     is_packed,
     memory_at,
-    packed,
 )
 from tickplant.books.fold_kernels import OUT as BBO_OUT
-from tickplant.derive import bar_kernels, trade_bar_kernels
-from tickplant.derive.bar_kernels import fold_ticks
-from tickplant.derive.trade_bar_kernels import fold_trades
-from tickplant.derive.value_memory import run_all, run_trades
+from tickplant.derive import bar_kernels, trade_bar_kernels, value_memory
 from tickplant.engine.message_kernels import DONE as SENT
-from tickplant.engine.message_kernels import publish_at
-from tickplant.kernels import array_at, borrowed, direct, inlined, kernel, noted
+from tickplant.kernels import array_at, borrowed, direct, inlined, invoke, kernel, noted
 from tickplant.records.fanout import survey
-from tickplant.records.layouts import BAR, BBO, TRADE_BAR, Schema
+from tickplant.records.layouts import BBO, Schema
 
 Records = NDArray[np.void]
 Words = NDArray[np.int64]
@@ -45,13 +38,17 @@ STAGES: Final = len(SCHEMAS)
 # Words of a memory, of one feed.
 SEEN: Final = 0
 """Two words, see `kernels.noted`: by instrument id, whether the feed has had ticks of it."""
-KNOWN, DUE_NS, HIGHEST, ROOM, STREAM, STATE, ORDERS = range(2, 9)
+KNOWN, DUE_NS, HIGHEST, ROOM, STREAM, STATE, PUBLISH, ORDERS = range(2, 10)
 """Instrument id up to which everybody has room, 0 while this memory is not noted; time of receipt from which the state
-is due; id and number of ticks that the publisher has room for, and its two memories; the memory of books of orders, 0
-where there are none."""
-ADDRESSES: Final = 9
+is due; id and number of ticks that the publisher has room for, its two memories and its kernel; the memory of books of
+orders, 0 where there are none."""
+ADDRESSES: Final = 10
 """Of the memory of each stage; NOT_WANTED, or BY_ITSELF where it and what is behind is not for this kernel."""
-SENT_OR_WHY: Final = ADDRESSES + STAGES
+KERNELS: Final = ADDRESSES + STAGES
+"""Of each stage, see `kernels.invoke`."""
+SCRATCH: Final = KERNELS + STAGES
+"""Address of so many words as `value_memory` has."""
+SENT_OR_WHY: Final = SCRATCH + 1
 RESULTS: Final = SENT_OR_WHY + 1
 """What publishing and the kernel of each stage have returned; NOT_RUN where it was not called."""
 WORDS: Final = RESULTS + STAGES
@@ -80,65 +77,61 @@ def _out_begin(address: int) -> Any:
 
 
 @inlined
-def _derive(ticks: Any, records: Any, memory: Words) -> Any:
-    """Call the kernels of all stages. Returns whether all of them have run, and have made nothing."""
-    results = memory[RESULTS : RESULTS + STAGES]
-    addresses = memory[ADDRESSES : ADDRESSES + STAGES]
-    results[:] = NOT_RUN
-    if addresses[_BESTS] == BY_ITSELF:
-        return False
-    levels, orders = addresses[_BESTS], memory[ORDERS]
+def _fold_books(ticks: Any, memory: Words, values: Words) -> Any:
+    """Call the kernel of the books, and note for that of the values what it has made. Returns how many, or -1."""
+    levels, orders = memory[ADDRESSES], memory[ORDERS]
     begin, end = _out_begin(levels), 0
-    if orders:
+    if orders == 0:
+        said = invoke(memory[KERNELS], (ticks, levels))
+        end = _out_begin(levels)
+        stopped = said < 0 or said >= HAS_ORDERS
+    else:
         begin_orders = _out_begin(orders)
-        said = fold_both(ticks, orders)
-        results[_BESTS] = said
+        said = invoke(memory[KERNELS], (ticks, orders))
         end = _out_begin(levels)
         if said == SAID_ORDERS:
             begin, end = begin_orders, _out_begin(orders)
-        elif said not in (0, SAID_LEVELS):
-            return False
-    else:
-        said = fold_levels(ticks, levels)
-        results[_BESTS] = said
-        end = _out_begin(levels)
-        if said < 0 or said >= HAS_ORDERS:
-            return False
-    bests = (end - begin) // _BBO_BYTES
-    bars, bars_at, rule_bars, rule_bars_at = 0, 0, 0, 0
-    if addresses[_BARS] == BY_ITSELF:
+        stopped = said not in (0, SAID_LEVELS, SAID_ORDERS)
+    memory[RESULTS] = said
+    if stopped:
+        return -1
+    made = (end - begin) // _BBO_BYTES
+    values[value_memory.BESTS], values[value_memory.BESTS + 1] = begin, made
+    return made
+
+
+@inlined
+def _derive(ticks: Any, memory: Words) -> Any:
+    """Call the kernels of all stages. Returns whether all of them have run, and have made nothing."""
+    addresses = memory[ADDRESSES : ADDRESSES + STAGES]
+    if addresses[_BESTS] == BY_ITSELF:
         return False
-    if addresses[_BARS] != NOT_WANTED:
-        bars = fold_ticks(records, addresses[_BARS])
-        results[_BARS] = bars
-        if bars < 0:
-            return False
-        bars_at = array_at(addresses[_BARS], (bar_kernels.MEMORY_WORDS,), _WORD)[bar_kernels.OUT]
-    if addresses[_RULE_BARS] == BY_ITSELF:
+    # What is noted for values that nobody wants is noted in a scratch.
+    values_at = addresses[_VALUES] if addresses[_VALUES] > 0 else memory[SCRATCH]
+    values = array_at(values_at, (value_memory.WORDS,), _WORD)
+    made = _fold_books(ticks, memory, values)
+    if made < 0:
         return False
-    if addresses[_RULE_BARS] != NOT_WANTED:
-        rule_bars = fold_trades(records, addresses[_RULE_BARS])
-        results[_RULE_BARS] = rule_bars
-        if rule_bars < 0:
+    for stage in (_BARS, _RULE_BARS):
+        if addresses[stage] == NOT_WANTED:
+            continue
+        if addresses[stage] == BY_ITSELF:
             return False
-        rule_bars_at = array_at(addresses[_RULE_BARS], (trade_bar_kernels.MEMORY_WORDS,), _WORD)[trade_bar_kernels.OUT]
-    made = bests + bars + rule_bars
+        written = invoke(memory[KERNELS + stage], (ticks, addresses[stage]))
+        memory[RESULTS + stage] = written
+        if written < 0:
+            return False
+        made += written
+        place = value_memory.BARS if stage == _BARS else value_memory.RULE_BARS
+        out = bar_kernels.OUT if stage == _BARS else trade_bar_kernels.OUT
+        values[place], values[place + 1] = array_at(addresses[stage], (out + 1,), _WORD)[out], written
     if addresses[_VALUES] == BY_ITSELF:
         return False
     if addresses[_VALUES] == NOT_WANTED:
         return made == 0
-    if made == 0:
-        values = run_trades(ticks, addresses[_VALUES])
-    else:
-        values = run_all(
-            ticks,
-            array_at(begin, (bests,), BBO),
-            array_at(bars_at, (bars,), BAR),
-            array_at(rule_bars_at, (rule_bars,), TRADE_BAR),
-            addresses[_VALUES],
-        )
-    results[_VALUES] = values
-    return made == 0 and values == 0
+    written = invoke(memory[KERNELS + _VALUES], (ticks, addresses[_VALUES]))
+    memory[RESULTS + _VALUES] = written
+    return made == 0 and written == 0
 
 
 @kernel
@@ -162,15 +155,14 @@ def take(ticks: Any, address: int, origin: int, now_ns: int) -> int:
     lowest, highest, latest_ns = survey(ticks, noted(memory, SEEN, _MARK))
     if lowest == 0 or highest > min(memory[KNOWN], memory[HIGHEST]) or latest_ns >= memory[DUE_NS]:
         return NOTHING_DONE
-    records = packed(ticks)
-    sent = publish_at(records.ctypes.data, count, memory[STREAM], memory[STATE], origin, False, now_ns)
+    memory[RESULTS : RESULTS + STAGES] = NOT_RUN
+    sent = invoke(memory[PUBLISH], (ticks, memory[STREAM], memory[STATE], origin, np.int64(0), now_ns))
     memory[SENT_OR_WHY] = sent
     if sent != SENT:
-        memory[RESULTS : RESULTS + STAGES] = NOT_RUN
         return STARTED
-    nothing_made: bool = _derive(ticks, records, memory)
+    nothing_made: bool = _derive(ticks, memory)
     # Of orders there may be news, which Python tells.
-    return DONE if nothing_made and not memory[ORDERS] else STARTED
+    return DONE if nothing_made and memory[ORDERS] == 0 else STARTED
 
 
 def prepared() -> Callable[[Records, int, int, int], int]:

@@ -8,14 +8,18 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_states import SCATTERED_TICKS
 from tickplant.books.market_books import MarketBooks
+from tickplant.derive import value_memory
 from tickplant.derive.derivation import Bench, Folded, Moment, Settings, Stream
 from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS
 from tickplant.engine import batch_kernels as k
+from tickplant.engine.message_kernels import publish_pointer
 from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument
+from tickplant.kernels import pointer
 from tickplant.records.arrays import grown, note
 from tickplant.records.layouts import Kind, Schema
 
@@ -48,6 +52,8 @@ class Feed:
         self.ticks = 0
         self.lost = 0
         self._memory = np.zeros(k.WORDS, np.int64)
+        self._scratch = np.zeros(value_memory.WORDS, np.int64)
+        self._memory[k.SCRATCH] = self._scratch.ctypes.data
         self._words = self._memory.data  # ten times as fast, for one word
         self.address: int = self._memory.ctypes.data
         """Of what `batch_kernels.take` works in."""
@@ -73,15 +79,16 @@ class Feed:
         memory = self._memory
         note(memory, k.SEEN, self.seen)
         memory[[k.STREAM, k.STATE, k.HIGHEST, k.ROOM]] = publisher.memory_of_ticks
+        memory[k.PUBLISH] = publish_pointer()
         memory[k.DUE_NS], memory[k.KNOWN] = due_ns, known
         memory[k.ORDERS] = self.books.address if self.books.orders_too else 0
-        addresses = [k.NOT_WANTED] * k.STAGES
         for place, schema in enumerate(k.SCHEMAS):
-            if stream := self.streams.get(schema):
-                addresses[place] = stream.address if isinstance(stream, Folded) else k.BY_ITSELF
-        if addresses[0] > 0:
-            addresses[0] = self.books.by_level.address
-        memory[k.ADDRESSES : k.ADDRESSES + k.STAGES] = addresses
+            address, stream = k.ADDRESSES + place, self.streams.get(schema)
+            if isinstance(stream, Folded):
+                memory[address] = self.books.by_level.address if schema is Schema.BBO else stream.address
+                memory[k.KERNELS + place] = pointer(stream.kernel, SCATTERED_TICKS, 0)
+            else:
+                memory[address] = k.BY_ITSELF if stream else k.NOT_WANTED
 
     @property
     def is_noted(self) -> bool:

@@ -20,7 +20,7 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.native_send import send_frame
-from tickplant.kernels import array_at, direct, inlined, kernel
+from tickplant.kernels import array_at, direct, inlined, kernel, pointer
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import DTYPES, TICK
@@ -99,6 +99,7 @@ _COUNT_SHIFT: Final = 32  # of the number of records, in word 1 of a header
 _COUNT_WORD: Final = 1
 _FIRST_WORD: Final = 3
 _TIME_WORD: Final = 4
+_PUBLISHED: Final = (ANY_STRIDED_RECORDS, 0, 0, 0, 0, 0)
 WORD: Final = np.dtype(np.int64)
 KEY_TYPE: Final = np.dtype(np.uint32)
 PLACE_TYPE: Final = np.dtype(np.int32)
@@ -139,12 +140,13 @@ def forget(topics: Records, messages: Records, memory: Words, tails: Words, stat
 
 
 @inlined
-def sorted_records(records: int, count: int, stream: Words, again: bool) -> Any:
+def sorted_records(records: Records, stream: Words, again: bool) -> Any:
     """The records of a batch in the order of their topics, see `fanout.order`."""
+    count = len(records)
     keys = array_at(stream[KEYS], (count,), KEY_TYPE)
     masks = array_at(stream[MASKS], (count,), KEY_TYPE)
     if stream[CARRIED] and not again:
-        ticks = array_at(records, (count,), TICK)
+        ticks = array_at(records.ctypes.data, (count,), TICK)
         tick_channels(ticks, masks, array_at(stream[CARRIED], (stream[CARRIED_COUNT],), KEY_TYPE))
         for i in range(count):
             keys[i] = ticks[i]["instrument"]
@@ -160,18 +162,17 @@ def stopped(state: Words, reason: int, place: int, row: int, key: int) -> int:
 
 
 @kernel
-def publish_at(
-    records: int, count: int, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
+def publish(
+    records: Records, stream_address: int, state_address: int, origin: int, begins: int, publish_ns: int
 ) -> int:
     """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
 
     Args:
-        records: the address of the first; they lie one behind the other, and the last word of each is its seq.
-        count: how many there are, at most ROOM.
+        records: shape (n,), n at most ROOM; the last word of each is its seq.
         stream_address: of the words of the schema, see STREAM_WORDS. All keys are below KEY_COUNT.
         state_address: see above.
         origin: number of whose stream these are, 0 where they are in no store.
-        begins: whether the caller says with which records of a store topics begin.
+        begins: 1 where the caller says with which records of a store topics begin, else 0.
         publish_ns: time of publication that the headers state, ns since 1970.
 
     Returns:
@@ -180,7 +181,9 @@ def publish_at(
     stream = array_at(stream_address, (STREAM_WORDS,), WORD)
     state = array_at(state_address, (STATE_SIZE,), WORD)
     width = stream[WIDTH]
-    words = array_at(records, (count * width,), WORD)
+    if len(records) > 1 and records.strides[0] != 8 * width:
+        return SCATTERED
+    words = array_at(records.ctypes.data, (len(records) * width,), WORD)
     route_of = array_at(stream[ROUTE_OF], (stream[KEY_COUNT],), PLACE_TYPE)
     topic_of = array_at(state[TOPIC_OF], (state[ROUTES],), PLACE_TYPE)
     topics = array_at(state[TOPICS], (state[TOPIC_ROWS],), TOPIC)
@@ -188,7 +191,8 @@ def publish_at(
     messages = array_at(state[TABLE], (state[TABLE_ROWS],), MESSAGE)
     memory = array_at(state[MEMORY], (state[MEMORY_WORDS],), WORD)
     tails = array_at(state[TAILS], (state[TOPIC_ROWS], TAIL_WORDS), WORD)
-    order, found, starts = sorted_records(records, count, stream, state[STOPPED] != 0)
+    order, found, starts = sorted_records(records, stream, state[STOPPED] != 0)
+    one, words_each = np.uint64(1), np.uint64(width)  # unsigned: see `kernel`
     place, row = 0, 0
     if state[STOPPED]:
         place, row = state[PLACE], state[ROW]
@@ -202,31 +206,33 @@ def publish_at(
             return stopped(state, CARRY, place, row, key)
         topic_place = topic_of[route]
         topic = topics[topic_place]
-        if topic["route"] != route or topic["origin"] != origin or (begins and topic["begin_seq"] < 0):
+        if topic["route"] != route or topic["origin"] != origin or (begins != 0 and topic["begin_seq"] < 0):
             return stopped(state, CARRY, place, row, key)
         while starts[place] + row < starts[place + 1]:
             while state[KEPT_BYTES] > state[MOST_BYTES]:
                 if not forget(topics, messages, memory, tails, state, False):
                     return stopped(state, PAST, place, row, key)
             start = starts[place] + row
-            taken = min(MESSAGE_RECORDS, starts[place + 1] - start)
+            count = min(MESSAGE_RECORDS, starts[place + 1] - start)
             first = topic["next_seq"]
             begin = state[HEAD]
-            if begin + HEADER_WORDS + taken * width > len(memory):
+            if begin + HEADER_WORDS + count * width > len(memory):
                 begin = 0
             for k in range(HEADER_WORDS):
                 memory[begin + k] = headers[topic_place, k]
-            memory[begin + _COUNT_WORD] |= np.int64(taken) << _COUNT_SHIFT
+            memory[begin + _COUNT_WORD] |= np.int64(count) << _COUNT_SHIFT
             memory[begin + _FIRST_WORD] = first
             memory[begin + _TIME_WORD] = publish_ns
-            to = begin + HEADER_WORDS
-            for i in range(start, start + taken):
-                source = order[i] * width
-                for k in range(width):
-                    memory[to + k] = words[source + k]
-                to += width
+            to = np.uint64(begin + HEADER_WORDS)
+            for i in range(start, start + count):
+                source = np.uint64(order[i] * width)
+                word = np.uint64(0)
+                while word < words_each:
+                    memory[to + word] = words[source + word]
+                    word += one
+                to += words_each
 
-            size = 8 * taken * width
+            size = 8 * count * width
             sent = send_frame(send, error, socket, names_address + topic["name"], topic["name_bytes"], _MORE_NOW)
             if sent == _AGAIN:
                 return stopped(state, FULL, place, row, key)
@@ -245,9 +251,9 @@ def publish_at(
             message["origin"] = origin
             message["topic"] = topic_place
             message["route"] = route
-            message["records"] = taken
-            message["words"] = taken * width
-            topic["next_seq"] = first + taken
+            message["records"] = count
+            message["words"] = count * width
+            topic["next_seq"] = first + count
             topic["newest"] = number
             if topic["begin_seq"] < 0 and origin != 0:
                 topic["begin_seq"] = memory[begin + HEADER_WORDS + width - 1]
@@ -255,29 +261,15 @@ def publish_at(
             state[HEAD] = to
             state[KEPT_BYTES] += HEADER_BYTES + size + MESSAGE_BYTES
             state[MESSAGES] += 1
-            state[RECORDS] += taken
+            state[RECORDS] += count
             state[BYTES] += HEADER_BYTES + size
-            row += taken
+            row += count
         row = 0
         place += 1
     while state[KEPT_BYTES] > state[MOST_BYTES]:
         if not forget(topics, messages, memory, tails, state, False):
             return stopped(state, PAST, place, row, -1)
     return DONE
-
-
-@kernel
-def publish(
-    records: Records, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
-) -> int:
-    """`publish_at`, of an array; SCATTERED where its records do not lie one behind the other."""
-    width = array_at(stream_address, (STREAM_WORDS,), WORD)[WIDTH]
-    if len(records) > 1 and records.strides[0] != 8 * width:
-        return SCATTERED
-    result: int = publish_at(
-        records.ctypes.data, len(records), stream_address, state_address, origin, begins, publish_ns
-    )
-    return result
 
 
 @kernel
@@ -307,10 +299,15 @@ def find(messages: Records, newest: int, oldest: int, first: int, last: int, num
     return count
 
 
-def prepared() -> Callable[[Records, int, int, int, bool, int], int]:
+def prepared() -> Callable[[Records, int, int, int, int, int], int]:
     """The machine code of `publish`, and that of the other kernels for their first use."""
     words, rows = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
     topics, messages = np.zeros(0, TOPIC), np.zeros(0, MESSAGE)
     direct(find, messages, 0, 0, 0, 0, words)
     direct(forget, topics, messages, words, rows, words, True)
-    return direct(publish, ANY_STRIDED_RECORDS, 0, 0, 0, False, 0)
+    return direct(publish, *_PUBLISHED)
+
+
+def publish_pointer() -> int:
+    """For `kernels.invoke`, see `publish`."""
+    return pointer(publish, *_PUBLISHED)

@@ -86,27 +86,31 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     if not JIT_ENABLED:
         return function
     dispatcher: Any = function
-    signature = tuple(
-        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
-    )
+    signature = _signature(arguments)
     if (compiled := dispatcher.overloads.get(signature)) is None:  # `compile` looks too, for 40 us
         dispatcher.compile(signature)
         compiled = dispatcher.overloads[signature]
     return cast("Callable[P, R]", compiled.entry_point)
 
 
+def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types of arguments, some of which are types."""
+    return tuple(
+        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
+    )
+
+
 def pointer(function: Callable[P, R], *arguments: Any) -> int:
-    """What `call` calls: where the machine code of a kernel for arguments of these types begins, an integer.
+    """What `call` and `invoke` call: where the machine code of a kernel for arguments of these types begins.
 
     Without the JIT: a number of the function. The code stays as long as the kernel does, which is the module's.
     """
     if not JIT_ENABLED:
         _plain[id(function)] = function
         return id(function)
+    direct(function, *arguments)
     dispatcher: Any = function
-    signature = tuple(_numba.typeof(argument) for argument in arguments)
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]._asdict()
+    compiled = dispatcher.overloads[_signature(arguments)]._asdict()
     return int(compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name))
 
 
@@ -239,6 +243,33 @@ call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_
 
 One kernel can so run many that are chosen when it is called. The arguments must be of the very types that the pointer
 was asked for: nobody checks.
+"""
+
+
+def _invoked(_: Any, pointer: Any, arguments: Any) -> Any:
+    """What numba compiles `invoke` to."""
+    taken = tuple(arguments)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        convention, returned = context.call_conv, _numba.types.int64
+        code = builder.inttoptr(values[0], convention.get_function_type(returned, taken).as_pointer())
+        given = [builder.extract_value(values[1], place) for place in range(len(taken))]
+        status, result = convention.call_function(builder, code, returned, taken, given)
+        with builder.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(builder, status)
+        return result
+
+    return _numba.types.int64(pointer, arguments), generate
+
+
+def _invoke(pointer: Any, arguments: tuple[Any, ...]) -> int:
+    return int(_plain[int(pointer)](*arguments))
+
+
+invoke: Final[Callable[[Any, tuple[Any, ...]], int]] = cast("Any", intrinsic(_invoked)) if JIT_ENABLED else _invoke
+"""Inside a kernel, call a kernel that returns an integer by its `pointer`. What it raises goes on to the caller.
+
+What is called so is compiled, kept and loaded by itself, and not once more with each caller. Nobody checks types.
 """
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
-from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
+from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both, fold_levels
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
 from tickplant.kernels import direct
@@ -110,6 +110,11 @@ class MarketBooks:
         if samples is not None:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """What folds ticks in the memory at `address`."""
+        return fold_both if self.orders_too else fold_levels
 
     @cached_property
     def _fold(self) -> Callable[[Records, int], int]:

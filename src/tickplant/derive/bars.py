@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_states import SCATTERED_TICKS
 from tickplant.derive import bar_kernels as k
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined
@@ -94,4 +95,9 @@ class Bars:
 
     @cached_property
     def _fold(self) -> Callable[[Records, int], int]:
-        return direct(k.fold_ticks, np.zeros(0, TICK), 0)
+        return direct(k.fold_ticks, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return k.fold_ticks

@@ -88,6 +88,10 @@ class Folded(Stream, Protocol):
     def address(self) -> int:
         """Of the memory; it stays."""
 
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """Takes ticks, which it is compiled for as `book_states.SCATTERED_TICKS`, and the address."""
+
     def finish(self, made: Made, result: int) -> Records:
         """What `apply` returns, where the kernel was called for the batch and has returned `result`."""
 
@@ -128,6 +132,11 @@ class OfTicks:
         """See `Folded`."""
         return self._maker.address
 
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `Folded`."""
+        return self._maker.kernel
+
     def apply(self, made: Made) -> Records:
         """What the maker makes of the ticks."""
         return self._maker.apply(made[_TICK])
@@ -140,6 +149,9 @@ class OfTicks:
 class _TakesTicks(Protocol):
     @property
     def address(self) -> int: ...
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]: ...
 
     @property
     def counters(self) -> dict[str, int]: ...

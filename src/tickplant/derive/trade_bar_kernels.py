@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.fold_kernels import packed
 from tickplant.kernels import array_at, borrowed, inlined, kernel, noted
 from tickplant.records.layouts import TRADE_BAR, UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
 
@@ -155,15 +156,17 @@ def apply_trades(
 
 
 @kernel
-def fold_trades(ticks: Records, address: int) -> int:
+def fold_trades(ticks: Any, address: int) -> int:
     """`apply_trades` in the memory at `address`, from the position that stands there on.
+
+    Ticks lie one behind the other.
 
     Returns:
         How many TRADE_BAR were written; where it stopped early, minus that less 1.
     """
     memory = array_at(address, (MEMORY_WORDS,), _WORD)
     position, written, instrument = apply_trades(
-        ticks,
+        packed(ticks),
         memory[POSITION],
         memory[FROM_SEQ],
         noted(memory, RULE_ROWS, RULE),

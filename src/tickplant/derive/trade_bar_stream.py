@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tickplant.books.book_states import SCATTERED_TICKS
 from tickplant.derive import trade_bar_kernels as k
 from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.series import is_wanted, parse_series
@@ -19,7 +20,7 @@ from tickplant.derive.series_stream import SeriesStream
 from tickplant.instruments import Instrument
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined, note
-from tickplant.records.layouts import TICK, TRADE_BAR, Schema
+from tickplant.records.layouts import TRADE_BAR, Schema
 
 Records = NDArray[np.void]
 
@@ -54,7 +55,12 @@ class TradeBars(SeriesStream):
         self.address: int = self._memory.ctypes.data
         """Of what `trade_bar_kernels.fold_trades` works in."""
         self._note_addresses()
-        self._fold = direct(k.fold_trades, np.zeros(0, TICK), 0)
+        self._fold = direct(k.fold_trades, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return k.fold_trades
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""

@@ -1,6 +1,6 @@
 """Running all series over a batch in one call of a kernel: what `value_kernels` works in, by addresses.
 
-Records alone are handed over as arrays. All else is noted in a *memory*, an array of words that a stream owns, of which
+Ticks alone are handed over as an array. All else is noted in a *memory*, an array of words that a stream owns, of which
 the kernel is given the address: see `kernels.noted`.
 """
 
@@ -23,10 +23,12 @@ SELECTIONS, LANE_OF, UNITS, LANES, RUNS, TABLE, COLUMN_PLACES, PARAMETERS, STATE
     0, 24, 2
 )
 """As the arguments of `choose` and `run` say. LANE_OF and UNITS are flat."""
-FROM_SEQ, OUT, OUT_BEGIN, OUT_END, INSTRUMENT, SELECTED, NEEDED = range(24, 31)
+BESTS, BARS, RULE_BARS = range(24, 30, 2)
+"""Likewise of each kind of records that the ticks have made."""
+FROM_SEQ, OUT, OUT_BEGIN, OUT_END, INSTRUMENT, SELECTED, NEEDED = range(30, 37)
 """See `choose`; VALUE may be written to places OUT_BEGIN to OUT_END of the records at OUT; and what `run_all` has
 stopped for: the instrument id and the selection that are not known, how much room is needed."""
-WORDS: Final = 31
+WORDS: Final = 37
 
 # Why `run_all` stopped.
 UNKNOWN: Final = 1
@@ -42,10 +44,19 @@ _LANE_TYPE: Final = np.dtype(np.int32)
 _VALUE_BYTES: Final = VALUE.itemsize
 
 
-@inlined
-def _run_at(ticks: Any, bests: Any, bars: Any, rule_bars: Any, address: int) -> Any:
-    """See `run_all`, for ticks that lie one behind the other."""
+@kernel
+def run_all(ticks: Any, address: int) -> int:
+    """`choose` and `run`, in the memory at `address`: over the ticks, and the records that are noted there.
+
+    Returns:
+        How many VALUE were written, which end at OUT_BEGIN, when the memory holds no records any more; or minus the
+        reason why it stopped. Called again with the same ticks and records once it has what it lacked, it begins anew.
+    """
+    if not is_packed(ticks):
+        return -SCATTERED
+    ticks = packed(ticks)
     memory = array_at(address, (WORDS,), _WORD)
+    bests, bars, rule_bars = noted(memory, BESTS, BBO), noted(memory, BARS, BAR), noted(memory, RULE_BARS, TRADE_BAR)
     selections = noted(memory, SELECTIONS, SELECTION)
     lanes = noted(memory, LANES, LANE)
     ids = memory[UNITS + 1] // 2
@@ -63,6 +74,7 @@ def _run_at(ticks: Any, bests: Any, bars: Any, rule_bars: Any, address: int) -> 
         memory[INSTRUMENT], memory[SELECTED] = instrument, selection
         return -UNKNOWN
     if count == 0:
+        _forget(memory)
         return 0
     if memory[OUT_BEGIN] + count + 1 > memory[OUT_END]:
         memory[NEEDED] = count + 1
@@ -87,28 +99,13 @@ def _run_at(ticks: Any, bests: Any, bars: Any, rule_bars: Any, address: int) -> 
     if failed >= 0:
         return -FAILED - failed
     memory[OUT_BEGIN] += count
-    return count
+    _forget(memory)
+    return int(count)
 
 
-@kernel
-def run_all(ticks: Any, bests: Records, bars: Records, rule_bars: Records, address: int) -> int:
-    """`choose` and `run`, in the memory at `address`.
-
-    Returns:
-        How many VALUE were written, which end at OUT_BEGIN; or minus the reason why it stopped. Called again with the
-        same records once it has what it lacked, it begins anew.
-    """
-    if not is_packed(ticks):
-        return -SCATTERED
-    result: int = _run_at(packed(ticks), bests, bars, rule_bars, address)
-    return result
-
-
-@kernel
-def run_trades(ticks: Any, address: int) -> int:
-    """`run_all` of ticks that have made nothing: three arrays less to hand over, in most batches of a few ticks."""
-    if not is_packed(ticks):
-        return -SCATTERED
-    nothing = array_at(address, (0,), BBO), array_at(address, (0,), BAR), array_at(address, (0,), TRADE_BAR)
-    result: int = _run_at(packed(ticks), nothing[0], nothing[1], nothing[2], address)
-    return result
+@inlined
+def _forget(memory: Any) -> None:
+    """Records are of one batch."""
+    memory[BESTS + 1] = 0
+    memory[BARS + 1] = 0
+    memory[RULE_BARS + 1] = 0

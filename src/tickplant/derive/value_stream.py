@@ -84,8 +84,12 @@ class ValueStream(SeriesStream):
         self._begin, self._out = 0, _NOTHING
         self._renew_out(_ROWS)
         self._note_addresses()
-        self._run_trades = direct(m.run_trades, SCATTERED_TICKS, 0)
-        self._run_all = direct(m.run_all, SCATTERED_TICKS, *_EMPTY, 0)
+        self._run_all = direct(m.run_all, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return m.run_all
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -103,8 +107,6 @@ class ValueStream(SeriesStream):
 
     def apply(self, made: Made) -> Records:
         """The values of the rows that a batch has made."""
-        if len(made) == 1:
-            return self.finish(made, self._run_trades(made[_TICK], self.address))
         return self.finish(made, self._run(made[_TICK], made))
 
     def finish(self, made: Made, result: int) -> Records:
@@ -118,8 +120,9 @@ class ValueStream(SeriesStream):
         return self._out[begin:end]
 
     def _run(self, ticks: Records, made: Made) -> int:
-        bests, bars, rule_bars = (made.get(schema, none) for schema, none in zip(_MADE, _EMPTY, strict=True))
-        return self._run_all(ticks, bests, bars, rule_bars, self.address)
+        if len(made) > 1:
+            note(self._memory, m.BESTS, *(made.get(schema, none) for schema, none in zip(_MADE, _EMPTY, strict=True)))
+        return self._run_all(ticks, self.address)
 
     def _go_on(self, made: Made, result: int) -> int:
         """See `finish`. Returns how many values there are."""

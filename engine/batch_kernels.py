@@ -24,7 +24,8 @@ from tickplant.books.fold_kernels import (
 from tickplant.books.fold_kernels import OUT as BBO_OUT
 from tickplant.derive import bar_kernels, trade_bar_kernels, value_memory
 from tickplant.engine.message_kernels import DONE as SENT
-from tickplant.kernels import array_at, borrowed, direct, inlined, invoke, kernel, noted
+from tickplant.kernel_calls import invoke
+from tickplant.kernels import array_at, borrowed, direct, inlined, kernel, noted
 from tickplant.records.fanout import survey
 from tickplant.records.layouts import BBO, Schema
 
@@ -45,7 +46,7 @@ orders, 0 where there are none."""
 ADDRESSES: Final = 10
 """Of the memory of each stage; NOT_WANTED, or BY_ITSELF where it and what is behind is not for this kernel."""
 KERNELS: Final = ADDRESSES + STAGES
-"""Of each stage, see `kernels.invoke`."""
+"""Of each stage, see `kernel_calls.invoke`."""
 SCRATCH: Final = KERNELS + STAGES
 """Address of so many words as `value_memory` has."""
 SENT_OR_WHY: Final = SCRATCH + 1

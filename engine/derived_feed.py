@@ -19,7 +19,7 @@ from tickplant.engine.moments import Schedule
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument
-from tickplant.kernels import pointer
+from tickplant.kernel_calls import pointer
 from tickplant.records.arrays import grown, note
 from tickplant.records.layouts import Kind, Schema
 

@@ -20,11 +20,11 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.native_send import send_frame
-from tickplant.kernels import array_at, direct, inlined, kernel, pointer
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import ANY_STRIDED_RECORDS, array_at, direct, inlined, kernel
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import DTYPES, TICK
-from tickplant.shm.calls import ANY_STRIDED_RECORDS
 from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS
 
 Records = NDArray[np.void]
@@ -309,5 +309,5 @@ def prepared() -> Callable[[Records, int, int, int, int, int], int]:
 
 
 def publish_pointer() -> int:
-    """For `kernels.invoke`, see `publish`."""
+    """For `kernel_calls.invoke`, see `publish`."""
     return pointer(publish, *_PUBLISHED)

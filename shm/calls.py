@@ -31,13 +31,6 @@ Place = Any
 Records = NDArray[Any]
 """Shape (n,), contiguous, of any dtype: nobody checks."""
 
-# numba compares the size of an item with that of the type, but for types that numpy does not have.
-ANY_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "C")
-"""What `kernels.direct` takes for an argument that is `Records`."""
-
-ANY_STRIDED_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "A")
-"""Likewise where they need not be contiguous: the kernel sees that by their strides."""
-
 _BYTES: Final = ir.IntType(8).as_pointer()
 
 

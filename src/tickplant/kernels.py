@@ -43,9 +43,6 @@ PACKAGE: Final = Path(__file__).parent
 declared: Final[dict[str, list[str]]] = {}
 """Kernels by the module that declares them, as far as modules have been imported."""
 
-_plain: Final[dict[int, Callable[..., Any]]] = {}
-"""Without the JIT, what `pointer` was asked for."""
-
 # What of numba carries no types.
 _caching: Any = untyped_caching
 _event: Any = untyped_event
@@ -86,32 +83,26 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     if not JIT_ENABLED:
         return function
     dispatcher: Any = function
-    signature = _signature(arguments)
+    signature = signature_of(arguments)
     if (compiled := dispatcher.overloads.get(signature)) is None:  # `compile` looks too, for 40 us
         dispatcher.compile(signature)
         compiled = dispatcher.overloads[signature]
     return cast("Callable[P, R]", compiled.entry_point)
 
 
-def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """The types of arguments, some of which are types."""
     return tuple(
         argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
     )
 
 
-def pointer(function: Callable[P, R], *arguments: Any) -> int:
-    """What `call` and `invoke` call: where the machine code of a kernel for arguments of these types begins.
+# numba compares the size of an item with that of the type, but for types that numpy does not have.
+ANY_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "C")
+"""What `direct` takes for an argument that is records of any dtype, one behind the other: nobody checks."""
 
-    Without the JIT: a number of the function. The code stays as long as the kernel does, which is the module's.
-    """
-    if not JIT_ENABLED:
-        _plain[id(function)] = function
-        return id(function)
-    direct(function, *arguments)
-    dispatcher: Any = function
-    compiled = dispatcher.overloads[_signature(arguments)]._asdict()
-    return int(compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name))
+ANY_STRIDED_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "A")
+"""Likewise where they need not lie so: the kernel sees that by their strides."""
 
 
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types
@@ -218,59 +209,6 @@ def _noted(memory: Any, place: Any, dtype: Any) -> Any:
 
 noted: Final[Callable[[Any, Any, Any], Any]] = inlined(_noted) if JIT_ENABLED else _noted
 """Inside a kernel, the flat array that `records.arrays.note` has noted at a place of a memory."""
-
-
-def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
-    """What numba compiles `call` to."""
-    returned, taken = _numba.types.none, (inputs, parameters, state, out)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        convention = context.call_conv
-        code = builder.inttoptr(arguments[0], convention.get_function_type(returned, taken).as_pointer())
-        status, _ = convention.call_function(builder, code, returned, taken, arguments[1:])
-        return status.is_ok
-
-    return _numba.types.boolean(pointer, *taken), generate
-
-
-def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> bool:
-    _plain[int(pointer)](inputs, parameters, state, out)
-    return True
-
-
-call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_called)) if JIT_ENABLED else _call
-"""Inside a kernel, call an indicator's kernel by its `pointer`; False where it has raised, whatever it was.
-
-One kernel can so run many that are chosen when it is called. The arguments must be of the very types that the pointer
-was asked for: nobody checks.
-"""
-
-
-def _invoked(_: Any, pointer: Any, arguments: Any) -> Any:
-    """What numba compiles `invoke` to."""
-    taken = tuple(arguments)
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        convention, returned = context.call_conv, _numba.types.int64
-        code = builder.inttoptr(values[0], convention.get_function_type(returned, taken).as_pointer())
-        given = [builder.extract_value(values[1], place) for place in range(len(taken))]
-        status, result = convention.call_function(builder, code, returned, taken, given)
-        with builder.if_then(status.is_error, likely=False):
-            convention.return_status_propagate(builder, status)
-        return result
-
-    return _numba.types.int64(pointer, arguments), generate
-
-
-def _invoke(pointer: Any, arguments: tuple[Any, ...]) -> int:
-    return int(_plain[int(pointer)](*arguments))
-
-
-invoke: Final[Callable[[Any, tuple[Any, ...]], int]] = cast("Any", intrinsic(_invoked)) if JIT_ENABLED else _invoke
-"""Inside a kernel, call a kernel that returns an integer by its `pointer`. What it raises goes on to the caller.
-
-What is called so is compiled, kept and loaded by itself, and not once more with each caller. Nobody checks types.
-"""
 
 
 @contextlib.contextmanager

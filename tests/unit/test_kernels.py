@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from tickplant import kernels
+from tickplant import kernel_calls, kernels
 
 PACKAGE = {
     "kernels.py": "import numba\n",
@@ -124,10 +124,10 @@ def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have
 
     @numba.njit
     def caller(pointers: np.ndarray, *arguments: np.ndarray) -> bool:
-        return kernels.call(pointers[0], *arguments)
+        return kernel_calls.call(pointers[0], *arguments)
 
     inputs, state, out = np.array([[1.0, 2.0]]), np.zeros(1), np.empty((1, 2))
-    pointers = np.array([kernels.pointer(doubled, inputs, state, state, out)])
+    pointers = np.array([kernel_calls.pointer(doubled, inputs, state, state, out)])
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])

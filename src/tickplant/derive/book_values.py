@@ -21,7 +21,8 @@ from tickplant.derive.running_series import BookSeries
 from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
-from tickplant.kernels import direct, pointer
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import VALUE
 from tickplant.records.merge import join_records

@@ -24,7 +24,8 @@ from tickplant.derive.series import is_wanted
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
-from tickplant.kernels import direct, pointer
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import direct
 from tickplant.records.arrays import grown, note
 from tickplant.records.layouts import DTYPES, VALUE, Schema
 

@@ -132,3 +132,22 @@ def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])
     assert not caller(pointers, inputs, -np.ones(1), state, out)
+
+
+@compiled_only
+def test_a_kernel_that_is_invoked_by_pointer_gives_its_number_or_raises_in_its_caller() -> None:
+    @numba.njit
+    def divided(numbers: np.ndarray, by: int) -> int:
+        if by == 0:
+            raise ValueError("by nothing")
+        return numbers[1] // by
+
+    @numba.njit
+    def caller(pointer: int, numbers: np.ndarray, by: int) -> int:
+        return 1 + kernel_calls.invoke(pointer, (numbers, by))
+
+    numbers = np.array([1, 12])
+    pointer = kernel_calls.pointer(divided, numbers, 0)
+    assert [caller(pointer, numbers, by) for by in (3, 4)] == [5, 4]
+    with pytest.raises(ValueError, match="by nothing"):
+        caller(pointer, numbers, 0)

@@ -24,9 +24,9 @@ _numba: Any = numba  # what is used of it carries no types
 
 
 def pointer(function: Callable[P, R], *arguments: Any) -> int:
-    """What `call` and `invoke` call: where the machine code of a kernel for arguments of these types begins.
+    """The address of a kernel's machine code for arguments of these types, for use by `call` and `invoke`.
 
-    Without the JIT: a number of the function. The code stays as long as the kernel does, which is the module's.
+    Without the JIT: a number of the function. The code lives as long as the kernel, so as long as the kernel's module.
     """
     if not JIT_ENABLED:
         _plain[id(function)] = function
@@ -38,7 +38,7 @@ def pointer(function: Callable[P, R], *arguments: Any) -> int:
 
 
 def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
-    """What numba compiles `call` to."""
+    """The code that numba emits for `call`."""
     returned, taken = _numba.types.none, (inputs, parameters, state, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -62,7 +62,7 @@ call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_
 
 
 def _invoked(_: Any, pointer: Any, arguments: Any) -> Any:
-    """What numba compiles `invoke` to."""
+    """The code that numba emits for `invoke`."""
     taken = tuple(arguments)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

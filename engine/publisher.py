@@ -164,6 +164,17 @@ class Publisher:
             stream.reserve_ticks(len(ticks), highest)
         self._send(stream, ticks, origin, begin)
 
+    @property
+    def memory_of_ticks(self) -> tuple[int, int, int, int]:
+        """Both memories of `message_kernels.publish_at`, and room: up to which instrument id, for how many ticks."""
+        stream = self._ticks
+        return stream.address, self._memory.address, stream.highest, len(stream.keys)
+
+    def go_on_with_ticks(self, ticks: Records, origin: Origin, reason: int, publish_ns: int) -> None:
+        """Send what is left of TICK records, where the kernel has stopped for this reason."""
+        batch = self._ticks.address, self._memory.address, origin.number, 0, publish_ns
+        self._go_on(reason, self._ticks, ticks, batch, origin, None)
+
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
     ) -> None:
@@ -244,7 +255,7 @@ class Publisher:
     def _send(self, stream: _Stream, records: Records, origin: Origin | None, begin: Begin | None) -> None:
         """Send records, as `k.publish` has it."""
         number = origin.number if origin else 0
-        batch = stream.address, self._memory.address, number, begin is not None, time.time_ns()
+        batch = stream.address, self._memory.address, number, 0 if begin is None else 1, time.time_ns()
         if reason := self._publish(records, *batch):
             self._go_on(reason, stream, records, batch, origin, begin)
 
@@ -253,7 +264,7 @@ class Publisher:
         reason: int,
         stream: _Stream,
         records: Records,
-        batch: tuple[int, int, int, bool, int],
+        batch: tuple[int, int, int, int, int],
         origin: Origin | None,
         begin: Begin | None,
     ) -> None:

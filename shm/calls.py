@@ -31,13 +31,6 @@ Place = Any
 Records = NDArray[Any]
 """Shape (n,), contiguous, of any dtype: not checked."""
 
-# numba compares the item size of an array with that of the declared type, except for types that numpy lacks.
-ANY_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "C")
-"""The type to give `kernels.direct` for an argument of type `Records`."""
-
-ANY_STRIDED_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "A")
-"""Likewise for records that need not be contiguous; the kernel looks at their strides."""
-
 _BYTES: Final = ir.IntType(8).as_pointer()
 
 

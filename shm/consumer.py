@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.kernels import direct
+from tickplant.kernels import ANY_RECORDS, direct
 from tickplant.shm import calls, layout, protocol
 from tickplant.shm.atomics import WORD_BYTES, Words
 from tickplant.shm.doorbell import Doorbell
@@ -74,7 +74,7 @@ class Consumer:
         self._words = words
         self._cells = memoryview(words.data)  # the fastest way to read a word from Python
         self._place, self._size = calls.place_of(words), len(words)
-        self._read = direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)
+        self._read = direct(calls.read_at, 0, 0, ANY_RECORDS, 0, 0)
         self._commit = direct(protocol.commit, words, base, 0)
         self._spin = direct(protocol.spin, words, base, SPIN_TURNS)
         self._fall_asleep = direct(calls.fall_asleep_at, 0, 0, 0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.kernels import direct
+from tickplant.kernels import ANY_RECORDS, direct
 from tickplant.shm import calls, protocol
 from tickplant.shm.atomics import Words
 from tickplant.shm.doorbell import Bells
@@ -35,7 +35,7 @@ class Producer:
         self._dtype = dtype
         self._words = words
         self._place, self._size = calls.place_of(words), len(words)
-        self._publish = direct(calls.publish_at, 0, 0, calls.ANY_RECORDS, 0, 0)
+        self._publish = direct(calls.publish_at, 0, 0, ANY_RECORDS, 0, 0)
         self._strides = (dtype.itemsize,)
         self._bells = bells
         self._lock: Lock | None = lock

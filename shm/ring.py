@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.kernels import direct
+from tickplant.kernels import ANY_RECORDS, direct
 from tickplant.shm import calls, layout, protocol
 from tickplant.shm.consumer import Consumer
 from tickplant.shm.doorbell import Bells, Doorbell
@@ -192,11 +192,11 @@ def prepare_kernels() -> None:
     protocol.join(words, base, layout.LOSSY, 0)
     protocol.resume(words, base)
     place, size = calls.place_of(words), len(words)
-    direct(calls.publish_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, 1, 0)
+    direct(calls.publish_at, 0, 0, ANY_RECORDS, 0, 0)(place, size, record, 1, 0)
     protocol.room(words)
     protocol.count_up(words, layout.DROPPED, 0)
     protocol.spin(words, base, 1)
-    direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, base, 1)
+    direct(calls.read_at, 0, 0, ANY_RECORDS, 0, 0)(place, size, record, base, 1)
     protocol.commit(words, base, 0)
     direct(calls.fall_asleep_at, 0, 0, 0)(place, size, base)
     direct(calls.wake_up_at, 0, 0, 0)(place, size, base)

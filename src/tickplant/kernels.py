@@ -88,27 +88,26 @@ def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     if not JIT_ENABLED:
         return function
     dispatcher: Any = function
-    signature = tuple(
-        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
-    )
+    signature = signature_of(arguments)
     if (compiled := dispatcher.overloads.get(signature)) is None:  # `compile` looks too, for 40 us
         dispatcher.compile(signature)
         compiled = dispatcher.overloads[signature]
     return cast("Callable[P, R]", compiled.entry_point)
 
 
-def pointer(function: Callable[P, R], *arguments: Any) -> Any:
-    """The address of a kernel's machine code for arguments of these types, an integer, for use by `call`.
+def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types of arguments, some of which are types."""
+    return tuple(
+        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
+    )
 
-    Without the JIT: the function itself. The code lives as long as the kernel, so as long as the kernel's module.
-    """
-    if not JIT_ENABLED:
-        return function
-    dispatcher: Any = function
-    signature = tuple(_numba.typeof(argument) for argument in arguments)
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]._asdict()
-    return compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name)
+
+# numba compares the item size of an array with that of the declared type, except for types that numpy lacks.
+ANY_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "C")
+"""The type to give `direct` for an argument that is contiguous records of any dtype: not checked."""
+
+ANY_STRIDED_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "A")
+"""Likewise for records that need not be contiguous; the kernel looks at their strides."""
 
 
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types
@@ -210,30 +209,12 @@ addresses and lengths, and the caller passes the address of that list. The type 
 """
 
 
-def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
-    """The code that numba emits for `call`."""
-    returned, taken = _numba.types.none, (inputs, parameters, state, out)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        convention = context.call_conv
-        code = builder.inttoptr(arguments[0], convention.get_function_type(returned, taken).as_pointer())
-        status, _ = convention.call_function(builder, code, returned, taken, arguments[1:])
-        return status.is_ok
-
-    return _numba.types.boolean(pointer, *taken), generate
+def _noted(memory: Any, place: Any, dtype: Any) -> Any:
+    return array_at(memory[place], (memory[place + 1],), dtype)
 
 
-def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> bool:
-    pointer(inputs, parameters, state, out)
-    return True
-
-
-call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_called)) if JIT_ENABLED else _call
-"""Inside a kernel, call an indicator's kernel by its `pointer`; False if it raised any exception.
-
-So one kernel can run many others that are chosen at run time. The arguments must have exactly the types that
-`pointer` was given: nothing checks.
-"""
+noted: Final[Callable[[Any, Any, Any], Any]] = inlined(_noted) if JIT_ENABLED else _noted
+"""Inside a kernel, the flat array that `records.arrays.note` has noted at a place of a memory."""
 
 
 @contextlib.contextmanager

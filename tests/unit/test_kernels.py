@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import pytest
 
+from tickplant import kernel_calls, kernels
 from tickplant import kernel_methods as methods
-from tickplant import kernels
 
 PACKAGE = {
     "kernels.py": "import numba\n",
@@ -125,10 +125,10 @@ def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have
 
     @numba.njit
     def caller(pointers: np.ndarray, *arguments: np.ndarray) -> bool:
-        return kernels.call(pointers[0], *arguments)
+        return kernel_calls.call(pointers[0], *arguments)
 
     inputs, state, out = np.array([[1.0, 2.0]]), np.zeros(1), np.empty((1, 2))
-    pointers = np.array([kernels.pointer(doubled, inputs, state, state, out)])
+    pointers = np.array([kernel_calls.pointer(doubled, inputs, state, state, out)])
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])
@@ -158,3 +158,22 @@ def test_a_method_reads_what_numpy_notes_of_its_owner_and_of_what_it_is_handed()
     before = sys.getrefcount(given)
     assert [take(given) for _ in range(1000)] == [4000 + 90 + 8] * 1000
     assert sys.getrefcount(given) == before
+
+
+@compiled_only
+def test_a_kernel_that_is_invoked_by_pointer_gives_its_number_or_raises_in_its_caller() -> None:
+    @numba.njit
+    def divided(numbers: np.ndarray, by: int) -> int:
+        if by == 0:
+            raise ValueError("by nothing")
+        return numbers[1] // by
+
+    @numba.njit
+    def caller(pointer: int, numbers: np.ndarray, by: int) -> int:
+        return 1 + kernel_calls.invoke(pointer, (numbers, by))
+
+    numbers = np.array([1, 12])
+    pointer = kernel_calls.pointer(divided, numbers, 0)
+    assert [caller(pointer, numbers, by) for by in (3, 4)] == [5, 4]
+    with pytest.raises(ValueError, match="by nothing"):
+        caller(pointer, numbers, 0)

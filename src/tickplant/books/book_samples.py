@@ -17,15 +17,14 @@ from tickplant.books.fold_kernels import (
     MOST,
     SCATTERED,
     begun,
-    count_of,
-    is_packed,
+    is_plain,
     level_arrays,
     memory_at,
     order_arrays,
     out_of,
-    packed,
     stopped,
     tally_of,
+    ticks_of,
 )
 from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
 from tickplant.books.level_runs import copy_levels
@@ -226,9 +225,9 @@ def sample_levels(
         As there, but no object; minus SAMPLES_FULL where `levels` is too small.
     """
     words = memory_at(memory)
-    if not is_packed(ticks, words):
+    if not is_plain(ticks, words):
         return -SCATTERED
-    records = packed(ticks, count_of(ticks))
+    records = ticks_of(ticks)
     books, sides, keys, sizes, hints = level_arrays(words)
     position, written = begun(words), 0
     out, tally = out_of(words), tally_of(words)
@@ -259,9 +258,9 @@ def sample_orders(
 ) -> int:
     """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
     words = memory_at(memory)
-    if not is_packed(ticks, words):
+    if not is_plain(ticks, words):
         return -SCATTERED
-    records = packed(ticks, count_of(ticks))
+    records = ticks_of(ticks)
     books, sides, keys, places, hints = level_arrays(words)
     prices, orders, table, used = order_arrays(words)
     pools = books, sides, keys, places, hints, prices, orders, table, used

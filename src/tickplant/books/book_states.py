@@ -92,6 +92,7 @@ class BookStates(ABC):
         self._tally = np.zeros(m.TALLIES, np.int64)
         self.memory: NDArray[np.int64] = np.zeros(m.WORDS, np.int64)
         """What the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        self.address: int = self.memory.ctypes.data
         self._words = self.memory.data  # ten times as fast, for one word
         self._words[m.ARRAY] = id(np.ndarray)
         self.out = NOTHING

@@ -18,8 +18,9 @@ from tickplant.books.order_kernels import apply_orders
 from tickplant.books.order_queues import NODE, PRICE, USED
 from tickplant.books.order_table import ENTRY
 from tickplant.kernel_methods import DATA, SHAPE, STRIDES, TYPE, array_fields, as_object
-from tickplant.kernels import array_at, brief_kernel, inlined
+from tickplant.kernels import array_at, brief_kernel, inlined, kernel
 from tickplant.records.layouts import BBO, TICK
+from tickplant.records.tick_arrays import packed
 
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
@@ -97,7 +98,7 @@ def count_of(ticks: int) -> Any:
 
 
 @inlined
-def is_packed(ticks: int, memory: Integers) -> Any:
+def is_plain(ticks: int, memory: Integers) -> Any:
     """Whether ticks lie one behind the other, in an array that is laid out as numpy's own."""
     fields = array_fields(ticks)
     if fields[TYPE] != memory[ARRAY]:
@@ -106,9 +107,9 @@ def is_packed(ticks: int, memory: Integers) -> Any:
 
 
 @inlined
-def packed(ticks: int, count: int) -> Any:
-    """The first ticks of those that `is_packed`."""
-    return array_at(array_fields(ticks)[DATA], (count,), TICK)
+def ticks_of(ticks: int) -> Any:
+    """The ticks of an array that `is_plain`."""
+    return array_at(array_fields(ticks)[DATA], (count_of(ticks),), TICK)
 
 
 @inlined
@@ -133,9 +134,15 @@ def order_arrays(memory: Integers) -> Any:
 
 
 @inlined
+def words_at(address: int) -> Any:
+    """The words of a memory that begin at an address."""
+    return array_at(address, (WORDS,), WORD)
+
+
+@inlined
 def memory_at(memory: int) -> Any:
-    """The words of a memory."""
-    return array_at(array_fields(memory)[DATA], (WORDS,), WORD)
+    """The words of a memory whose array is at an address."""
+    return words_at(array_fields(memory)[DATA])
 
 
 @inlined
@@ -145,16 +152,23 @@ def tally_of(memory: Integers) -> Any:
 
 
 @inlined
-def fold_levels_at(ticks: int, memory: Integers) -> Any:
-    """See `fold_levels`, for ticks that are packed; without HAS_ORDERS."""
-    count, first = count_of(ticks), begun(memory)
+def take_levels(ticks: Records, memory: Integers) -> Any:
+    """See `fold_levels`; without HAS_ORDERS."""
+    count, first = len(ticks), begun(memory)
     end = min(count, first + AT_ONCE)
     books, sides, keys, sizes, hints = level_arrays(memory)
     position, written, reason = apply_ticks(
-        packed(ticks, end), first, books, sides, keys, sizes, hints, memory[MOST], out_of(memory),
+        ticks[:end], first, books, sides, keys, sizes, hints, memory[MOST], out_of(memory),
         tally_of(memory),
     )  # fmt: skip
     return stopped(memory, position, written, PAUSED if reason == DONE and end < count else reason)
+
+
+@inlined
+def take_only_levels(ticks: Records, memory: Integers) -> Any:
+    """See `fold_levels`."""
+    result = take_levels(ticks, memory)
+    return result | HAS_ORDERS if result >= 0 and tally_of(memory)[ELSEWHERE] else result
 
 
 @brief_kernel
@@ -170,24 +184,30 @@ def fold_levels(memory: int, ticks: int) -> int:
         record for books of orders. Or minus the reason why it stopped, see POSITION.
     """
     words = memory_at(memory)
-    if not is_packed(ticks, words):
-        return as_object(-SCATTERED)
-    result: int = fold_levels_at(ticks, words)
-    if result >= 0 and tally_of(words)[ELSEWHERE]:
-        result |= HAS_ORDERS
-    return as_object(result)
+    return as_object(take_only_levels(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
+
+
+@kernel
+def fold_levels_at(ticks: Any, address: int) -> int:
+    """As `fold_levels`, but for another kernel: of ticks that are `tick_arrays.is_packed`, in the words at `address`.
+
+    Returns:
+        As there, but as an integer of the machine.
+    """
+    result: int = take_only_levels(packed(ticks), words_at(address))
+    return result
 
 
 @inlined
-def fold_orders_at(ticks: int, memory: Integers) -> Any:
-    """See `fold_orders`, for ticks that are packed."""
-    count, first = count_of(ticks), begun(memory)
+def take_orders(ticks: Records, memory: Integers) -> Any:
+    """See `fold_orders`."""
+    count, first = len(ticks), begun(memory)
     end = min(count, first + AT_ONCE)
     books, sides, keys, places, hints = level_arrays(memory)
     prices, orders, table, used = order_arrays(memory)
     pools = books, sides, keys, places, hints, prices, orders, table, used
     position, written, reason = apply_orders(
-        packed(ticks, end), first, *pools, memory[MOST], memory[MATCHING] != 0, out_of(memory),
+        ticks[:end], first, *pools, memory[MOST], memory[MATCHING] != 0, out_of(memory),
         tally_of(memory),
     )  # fmt: skip
     return stopped(memory, position, written, PAUSED if reason == DONE and end < count else reason)
@@ -197,9 +217,17 @@ def fold_orders_at(ticks: int, memory: Integers) -> Any:
 def fold_orders(memory: int, ticks: int) -> int:
     """As `fold_levels`, into books of orders."""
     words = memory_at(memory)
-    if not is_packed(ticks, words):
-        return as_object(-SCATTERED)
-    return as_object(fold_orders_at(ticks, words))
+    return as_object(take_orders(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
+
+
+@inlined
+def take_both(ticks: Records, memory: Integers) -> Any:
+    """See `fold_both`."""
+    levels = take_levels(ticks, memory_at(memory[BY_LEVEL]))
+    if levels < 0:
+        return levels
+    orders = take_orders(ticks, memory)
+    return orders - IN_ORDERS if orders < 0 else levels | orders << ORDERS_SHIFT
 
 
 @brief_kernel
@@ -211,12 +239,11 @@ def fold_both(memory: int, ticks: int) -> int:
         stopped in the books by level; or that less IN_ORDERS, when those by level have taken all.
     """
     words = memory_at(memory)
-    if not is_packed(ticks, words):
-        return as_object(-SCATTERED)
-    levels: int = fold_levels_at(ticks, memory_at(words[BY_LEVEL]))
-    if levels < 0:
-        return as_object(levels)
-    orders: int = fold_orders_at(ticks, words)
-    if orders < 0:
-        return as_object(orders - IN_ORDERS)
-    return as_object(levels | orders << ORDERS_SHIFT)
+    return as_object(take_both(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
+
+
+@kernel
+def fold_both_at(ticks: Any, address: int) -> int:
+    """As `fold_both`, as `fold_levels_at` is as `fold_levels`."""
+    result: int = take_both(packed(ticks), words_at(address))
+    return result

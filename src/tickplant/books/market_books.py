@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.book_states import NOTHING, BookStates
-from tickplant.books.fold_kernels import IN_ORDERS, OF_LEVELS, ONLY_LEVELS, ORDERS_SHIFT, PLACE, PLACE_BITS
+from tickplant.books.fold_kernels import (
+    IN_ORDERS,
+    OF_LEVELS,
+    ONLY_LEVELS,
+    ORDERS_SHIFT,
+    PLACE,
+    PLACE_BITS,
+    fold_both_at,
+    fold_levels_at,
+)
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
 from tickplant.records.arrays import joined
@@ -40,7 +49,9 @@ class MarketBooks:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
         self._fold: Callable[[Records], int] = self._fold_first
-        self._both = False  # from the first record for books of orders on
+        self.address = self.by_level.address
+        """Of the words that `kernel` works in."""
+        self.orders_too = False  # from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
@@ -77,12 +88,15 @@ class MarketBooks:
         """
         if samples is not None:
             return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
-        result = self._fold(ticks)
+        return self.finish(ticks, self._fold(ticks))
+
+    def finish(self, ticks: Records, result: int) -> Records:
+        """What `apply` returns, given what `kernel` has returned for these ticks."""
         if result == 0:
             return NOTHING
         if 0 < result < ONLY_LEVELS:
             return self.by_level.out[result & PLACE : result >> PLACE_BITS]
-        if self._both:
+        if self.orders_too:
             if result > 0:
                 end, begin = result >> ORDERS_SHIFT + PLACE_BITS, result >> ORDERS_SHIFT & PLACE
                 of_orders = self.of_orders.out[begin:end]
@@ -95,12 +109,17 @@ class MarketBooks:
         """What `apply` returns, after the books by level have taken these ticks and said so much."""
         if not self.by_level.elsewhere:
             return by_level
-        if not self._both:
-            self._both = True
-            self._fold = self.of_orders.fold_behind(self.by_level)
+        if not self.orders_too:
+            self.orders_too = True
+            self._fold, self.address = self.of_orders.fold_behind(self.by_level), self.of_orders.address
         if samples is not None:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """Folds ticks in the words at `address`."""
+        return fold_both_at if self.orders_too else fold_levels_at
 
     def _fold_first(self, ticks: Records) -> int:
         """Compile, or load, the kernel that is `_fold` from then on: an attribute that Python finds at once."""
@@ -109,7 +128,7 @@ class MarketBooks:
 
     def news(self) -> list[Unknown]:
         """See `OrderBooks.news`."""
-        return self.of_orders.news() if self._both else []
+        return self.of_orders.news() if self.orders_too else []
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernels that take samples."""

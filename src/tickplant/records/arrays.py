@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,3 +48,15 @@ def grown(array: NDArray[T], rows: int) -> NDArray[T]:
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def note(memory: NDArray[np.int64], place: int, *arrays: NDArray[Any]) -> None:
+    """Note where arrays are, for `kernels.noted`: the address of each and its number of items, two words each.
+
+    Args:
+        memory: words, that a kernel is given the address of.
+        place: of the first word.
+        arrays: contiguous; the caller holds on to them, and notes again what it replaces.
+    """
+    for at, array in enumerate(arrays):
+        memory[place + 2 * at : place + 2 * at + 2] = array.ctypes.data, array.size

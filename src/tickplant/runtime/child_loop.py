@@ -19,6 +19,9 @@ from tickplant.runtime.signals import signals_as_fd
 NAP_S: Final = 0.1
 """Longest nap: heartbeats and the signal have their turn in between."""
 
+BEAT_S: Final = 1.0
+"""Longest time between two beats of a process that reports less often."""
+
 Report = Callable[[], tuple[Counters, Sequence[Account]]]
 
 
@@ -34,7 +37,7 @@ class ChildLoop:
         name: of the process.
         report: what a heartbeat says; called at any `beat`, so from the first one on all it needs is there.
         hear: gets the messages of the supervisor, but for `Stop`.
-        on_beat: called before each report.
+        on_beat: called at least every BEAT_S, and before each report.
 
     Not thread-safe; for the main thread, as SIGTERM is part of it.
     """
@@ -56,7 +59,7 @@ class ChildLoop:
         self._hear = hear
         self._on_beat = on_beat
         self._heartbeat_s = plant.heartbeat_s
-        self._beat_s = 0.0  # when the next report is due
+        self._beat_s = self._report_s = 0.0  # when the next beat and the next report are due
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as resources:
@@ -74,7 +77,7 @@ class ChildLoop:
 
     @property
     def due_s(self) -> float:
-        """Seconds until the next report is due; not positive where it is."""
+        """Seconds until the next beat is due; not positive where it is."""
         return self._beat_s - time.monotonic()
 
     def stop(self, *_: object) -> None:
@@ -87,12 +90,16 @@ class ChildLoop:
         self.poll.used()
 
     def beat(self) -> None:
-        """Report and listen when it is time."""
+        """Look after what is due, report and listen when it is time."""
         now_s = time.monotonic()
         if now_s >= self._beat_s:
-            self._beat_s = now_s + self._heartbeat_s
+            reports = now_s >= self._report_s
+            if reports:
+                self._report_s = now_s + self._heartbeat_s
+            self._beat_s = min(now_s + BEAT_S, self._report_s)
             self._on_beat()
-            self.report()
+            if reports:
+                self.report()
             self.listen()
 
     def go_on(self) -> None:

@@ -24,6 +24,7 @@ from typing import Final
 
 import zmq
 
+from tickplant.runtime.child_loop import BEAT_S
 from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.standstill import Standstill
 
@@ -41,7 +42,6 @@ HEARTBEAT_BYTES_PER_S: Final = 16
 """ZeroMQ's heartbeats are bytes that never become a message: so much of them is free."""
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
-LOOK_S: Final = 2.0  # longest time between two sweeps
 TRIM_S: Final = 5.0
 """After a client was cut off, memory is given back to the system for so long, once a sweep."""
 
@@ -140,7 +140,7 @@ class Guard:
         self._unserved = 0
         self._owed = 0  # at most
         self._last_cut_s = float("-inf")
-        self._standstill = Standstill(LOOK_S)
+        self._standstill = Standstill(2 * BEAT_S)
         self._told: Counter[str] = Counter()
         self._trimming: threading.Thread | None = None
         self._on_cut = on_cut
@@ -177,7 +177,7 @@ class Guard:
                 self._look(fd)
 
     def sweep(self) -> None:
-        """What shows with time only. Call it about every second."""
+        """What shows with time only. Call it every BEAT_S."""
         self.attend()
         now_s, stood_s = time.monotonic(), self._standstill.look()
         for fd in list(self._clients):

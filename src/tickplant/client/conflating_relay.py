@@ -18,7 +18,7 @@ from tickplant.errors import ConfigError, SubscribeError
 from tickplant.runtime.child_loop import BEAT_S
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.client_sockets import answer, open_requests, open_stream, requests, subscriptions
-from tickplant.runtime.config import DEFAULT_PUBLISH, EngineConfig, beside
+from tickplant.runtime.config import DEFAULT_PUBLISH, ClientLimits, beside
 
 LOOK_S: Final = 0.25
 """The longest wait between two looks, see `Subscription.descriptors`."""
@@ -26,7 +26,7 @@ LOOK_S: Final = 0.25
 _MESSAGES_PER_TURN: Final = 1000
 _REQUESTS_PER_TURN: Final = 16
 _SUBSCRIPTIONS_PER_TURN: Final = 1000
-_LIMITS: Final = EngineConfig()
+_LIMITS: Final = ClientLimits()
 
 _log: Final = logging.getLogger("tickplant")
 
@@ -50,7 +50,7 @@ class ConflatingRelay:
         source: str = DEFAULT_PUBLISH,
         address: str,
         every_ms: int,
-        limits: EngineConfig = _LIMITS,
+        limits: ClientLimits = _LIMITS,
     ) -> None:
         self.topics = ConflatedTopics(time.time_ns() // 1000)
         tcp = address.startswith("tcp://")

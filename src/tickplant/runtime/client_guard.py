@@ -25,7 +25,7 @@ from typing import Final
 import zmq
 
 from tickplant.runtime.child_loop import BEAT_S
-from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.config import ClientLimits
 from tickplant.runtime.standstill import Standstill
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
@@ -121,7 +121,7 @@ class Guard:
 
     def __init__(
         self,
-        limits: EngineConfig,
+        limits: ClientLimits,
         published: Callable[[], int],
         *,
         lossless: bool = False,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from plant_process import until
 from remains import ring_name
 from structlog.testing import capture_logs
 from ws_server import Addresses, ws_server
@@ -106,7 +107,7 @@ def server() -> Iterator[Addresses]:
         yield addresses
 
 
-def play(folder: Path, script: Script, until: Callable[[ScriptedAdapter], bool], *, capture: bool = False) -> Desk:
+def play(folder: Path, script: Script, wanted: Callable[[ScriptedAdapter], bool], *, capture: bool = False) -> Desk:
     """Run a feed on a real ring and a real HTTP server until a condition holds; returns what it saw and was asked."""
     requests: list[bytes] = []
 
@@ -147,8 +148,7 @@ def play(folder: Path, script: Script, until: Callable[[ScriptedAdapter], bool],
             running = asyncio.create_task(feed.run())
             try:
                 async with asyncio.timeout(DEADLINE_S):
-                    while not running.done() and not until(adapter):  # noqa: ASYNC110  # a condition of the script's
-                        await asyncio.sleep(0.01)
+                    await until(lambda: running.done() or wanted(adapter))
                 if running.done():
                     await running
             finally:

@@ -34,6 +34,11 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(limited())
 
 
+def stand_still() -> None:
+    """Nothing of this process runs meanwhile."""
+    time.sleep(PAUSE_S)
+
+
 class TickedLink(EngineLink):
     """One that says when it has looked for what is overdue."""
 
@@ -62,7 +67,7 @@ def test_an_engine_is_given_the_time_that_the_gateway_stood_still(tmp_path: Path
         await link.ticked.wait()
         link.ticked.clear()
         link.request(GetTopics(), lambda reply, _: given.append(reply))
-        time.sleep(PAUSE_S)  # noqa: ASYNC251  # nothing runs meanwhile
+        stand_still()
         await link.ticked.wait()
         assert given == []
         while not given:  # but it is given no more than that
@@ -89,7 +94,7 @@ def test_a_supervisor_is_given_the_time_that_the_gateway_stood_still(tmp_path: P
                 assert supervisor.poll(1000 * DEADLINE_S)
                 who, frame = supervisor.recv_multipart()
                 said = decode(frame)
-            time.sleep(PAUSE_S)  # noqa: ASYNC251  # nothing runs meanwhile
+            stand_still()
             supervisor.send_multipart([who, encode(Accepted())])
             assert line._client.socket.poll(1000 * DEADLINE_S)  # it is here when the loop goes on
             await order

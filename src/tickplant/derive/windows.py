@@ -64,8 +64,9 @@ def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out:
             for j in range(period):
                 tails[j] = slots[j]
             if _add_blocks(values, i, period, fronts, tails):
+                sums = out[i : i + len(fronts)]  # not `out[i + j]`: see `kernels`
                 for j in range(len(fronts)):
-                    out[i + j] = (fronts[j] + tails[j]) / divisor
+                    sums[j] = (fronts[j] + tails[j]) / divisor
                 for j in range(period):
                     slots[j] = tails[len(fronts) + j]
                 i += len(fronts)

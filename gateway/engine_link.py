@@ -129,6 +129,7 @@ class EngineLink:
 
     def _now_s(self) -> float:
         """The time by which requests are judged: without that in which this process stood still."""
+        self._stood_s += self._standstill.look()
         return time.monotonic() - self._stood_s
 
     def _send_next(self) -> None:
@@ -265,7 +266,6 @@ class EngineLink:
     def _tick(self) -> None:
         """Give up overdue requests, and look from time to time whether anything was missed."""
         self._timer = self._loop.call_later(CHECK_IDLE_S, self._tick)
-        self._stood_s += self._standstill.look()
         now_s = self._now_s()
         for number, asked in list(self._asked.items()):
             if now_s > asked.until_s:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import zmq
 
+from tickplant.runtime import client_guard
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.config import EngineConfig
 
@@ -92,4 +93,21 @@ def test_room_is_made_by_whoever_has_kept_a_reply_waiting_longest_however_long_i
                 assert guard.may_reply(patient, [100 << 10])
                 assert not guard.may_reply(greedy, [600 << 10])
                 assert [*guard._clients] == [patient]
+        guard.close()
+
+
+def test_a_client_that_owes_since_a_pause_is_over_is_not_excused_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_guard, "BEAT_S", 0.05)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as listening:
+        guard = Guard(EngineConfig(), lambda: 0)
+        port = listening.bind_to_random_port("tcp://127.0.0.1")
+        guard.watch(context, listening)
+        with socket.create_connection(("127.0.0.1", port)):
+            until(guard, 1)
+            guard.sweep()
+            time.sleep(0.5)  # a pause, in which nothing runs
+            (client,) = guard._clients
+            assert guard.may_reply(client, [100])
+            guard.sweep()
+            assert guard._clients[client].moved_s <= time.monotonic()
         guard.close()

@@ -26,7 +26,7 @@ import zmq
 
 from tickplant.runtime.child_loop import BEAT_S
 from tickplant.runtime.config import ClientLimits
-from tickplant.runtime.standstill import Standstill
+from tickplant.runtime.standstill import Standstill, excused
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
@@ -185,7 +185,7 @@ class Guard:
         self._owed = 0
         for fd, client in list(self._clients.items()):
             if client.handed:
-                client.moved_s += stood_s  # nobody is blamed for what the engine stood still
+                client.moved_s = excused(client.moved_s, stood_s, now_s)
                 owed = self._ask(fd, client.owed)
                 self._owed += owed
                 if owed and now_s - client.moved_s > self._limits.unread_s:

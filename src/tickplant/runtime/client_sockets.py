@@ -133,10 +133,13 @@ def requests(
 
 def answer(socket: ZmqSocket, guard: Guard | None, envelope: Envelope, frames: list[bytes]) -> bool:
     """Answer; whether there was room for that, and somebody to take it."""
-    if guard and not guard.may_reply(envelope.fd, map(len, frames)):
+    sizes = [len(frame) for frame in frames]
+    if guard and not guard.may_reply(envelope.fd, sizes):
         return False
     try:
         socket.send_multipart([*envelope.route, *frames], zmq.NOBLOCK)
     except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
+        if guard:
+            guard.not_sent(envelope.fd, sizes)
         return False
     return True

@@ -191,6 +191,7 @@ def publish(
     memory = array_at(state[MEMORY], (state[MEMORY_WORDS],), WORD)
     tails = array_at(state[TAILS], (state[TOPIC_ROWS], TAIL_WORDS), WORD)
     order, found, starts = sorted_records(records, stream, state[STOPPED] != 0)
+    one, words_each = np.uint64(1), np.uint64(width)  # unsigned: see `kernel`
     place, row = 0, 0
     if state[STOPPED]:
         place, row = state[PLACE], state[ROW]
@@ -221,12 +222,14 @@ def publish(
             memory[begin + _COUNT_WORD] |= np.int64(count) << _COUNT_SHIFT
             memory[begin + _FIRST_WORD] = first
             memory[begin + _TIME_WORD] = publish_ns
-            to = begin + HEADER_WORDS
+            to = np.uint64(begin + HEADER_WORDS)
             for i in range(start, start + count):
-                source = order[i] * width
-                for k in range(width):
-                    memory[to + k] = words[source + k]
-                to += width
+                source = np.uint64(order[i] * width)
+                word = np.uint64(0)
+                while word < words_each:
+                    memory[to + word] = words[source + word]
+                    word += one
+                to += words_each
 
             size = 8 * count * width
             sent = send_frame(send, error, socket, names_address + topic["name"], topic["name_bytes"], _MORE_NOW)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils as untyped_cgutils
 from numba.extending import intrinsic, overload
 
-from tickplant.kernels import inlined, part
+from tickplant.kernels import array_at, inlined, part
 
 _cgutils: Any = untyped_cgutils  # numba's builder helpers carry no types
 
@@ -24,6 +24,7 @@ PADDING: Final = bytes(8)
 """Follows every text: what is loaded beyond its end."""
 
 MAX: Final = 2**63 - 1
+_WORD: Final = np.dtype(np.uint64)
 
 
 def word_at(address: int) -> int:
@@ -64,9 +65,9 @@ def plain_length(address: int, stop: int) -> int:
     return count
 
 
-def zeros_in(address: int) -> int:
-    """How many of the eight bytes at an address are 0."""
-    return ctypes.string_at(address, 8).count(0)
+def zero_bytes(word: int) -> int:
+    """How many of the eight bytes of a word, signed or not, are 0."""
+    return (int(word) & 2**64 - 1).to_bytes(8, "little").count(0)
 
 
 def mix(first: int, second: int, third: int) -> int:
@@ -194,11 +195,11 @@ def _in_kernel_plain_length(address: Any, stop: Any) -> Emitter:
     return length
 
 
-@overload(zeros_in, jit_options={"forceinline": True})
-def _in_kernel_zeros_in(address: Any) -> Emitter:
-    def zeros(address: Any) -> Any:
-        word = np.uint64(_load_word(address))
-        return _count_bits(~(((word & _LOW) + _LOW) | word | _LOW))
+@overload(zero_bytes, jit_options={"forceinline": True})
+def _in_kernel_zero_bytes(word: Any) -> Emitter:
+    def zeros(word: Any) -> Any:
+        unsigned = np.uint64(word)
+        return _count_bits(~(((unsigned & _LOW) + _LOW) | unsigned | _LOW))
 
     return zeros
 
@@ -221,7 +222,7 @@ def add_to_word(address: int, value: int) -> None:
 @part
 def frame_end(at: int) -> int:
     """Address of the first NUL from `at` on."""
-    while zeros_in(at) == 0:
+    while zero_bytes(word_at(at)) == 0:
         at += 8
     while byte_at(at) != 0:
         at += 1
@@ -232,7 +233,8 @@ def frame_end(at: int) -> int:
 def is_separated(text: int, stop: int, frames: int) -> bool:
     """Whether frames joined by a NUL each hold none themselves."""
     # There are as many as between the frames, and the padding that fills the last word.
+    words = array_at(text, ((stop - text + 7) >> 3,), _WORD)
     zeros = 0
-    for k in range((stop - text + 7) >> 3):
-        zeros += zeros_in(text + 8 * k)
+    for k in range(len(words)):  # as elements of an array, not by address: LLVM sees that they lie in a row
+        zeros += zero_bytes(words[k])
     return zeros == frames - 1 + (text - stop) % 8

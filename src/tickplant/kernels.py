@@ -55,7 +55,12 @@ _IMPORT: Final = re.compile(
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` on first use, keep the machine code on disk, and release the GIL while it runs."""
+    """Compile `function` on first use, keep the machine code on disk, and release the GIL while it runs.
+
+    An index that is a sum of two variables, as in `out[begin + k]`, is unsigned in an inner loop, or the loop runs over
+    a slice. numba compares a signed one with zero, to count from the end; LLVM then cannot see that the elements
+    lie in a row, and loads and stores them one by one, by `vpgatherqq` and `vpscatterqq` where the processor has those.
+    """
     return _declare(function, nogil=True)
 
 

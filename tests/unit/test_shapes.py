@@ -254,7 +254,8 @@ def parts(at: int, stop: int) -> tuple[int, int, int, int, int, int, int]:
     count, value = raw_text.digits_at(at)
     first = raw_text.word_at(at)
     mixed = raw_text.mix(first, raw_text.word_at(at + 8), 7)
-    return count, value, raw_text.plain_length(at, stop), raw_text.zeros_in(at), raw_text.byte_at(at), first, mixed
+    zeros = raw_text.zero_bytes(first)
+    return count, value, raw_text.plain_length(at, stop), zeros, raw_text.byte_at(at), first, mixed
 
 
 @settings(max_examples=300)

@@ -64,7 +64,7 @@ def rolling_sum(values: Floats, period: int, divisor: float, state: Floats, out:
             for j in range(period):
                 tails[j] = slots[j]
             if _add_blocks(values, i, period, fronts, tails):
-                sums = out[i : i + len(fronts)]  # not `out[i + j]`: see `kernels`
+                sums = out[i : i + len(fronts)]  # not `out[i + j]`: see `kernel`
                 for j in range(len(fronts)):
                     sums[j] = (fronts[j] + tails[j]) / divisor
                 for j in range(period):

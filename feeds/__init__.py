@@ -1,1 +1,1 @@
-"""What turns venue bytes into ticks: transports, venue adapters, the feed process, the simulated venue."""
+"""Turns venue bytes into ticks: transports, venue adapters, the feed process."""

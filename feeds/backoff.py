@@ -1,6 +1,6 @@
 """When to try again: backoff with full jitter, and a circuit breaker per endpoint.
 
-The classes are pure: the clock is passed in, seconds of `time.monotonic`. Only `admitted` reads it and sleeps.
+The classes are pure: the clock, in seconds of `time.monotonic`, is passed in. Only `admitted` reads it and sleeps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Uniform = Callable[[float, float], float]
 class Backoff:
     """Pause before the next attempt: uniform in 0 … min(cap, base * 2**failures), so that a crowd spreads out.
 
-    (The "full jitter" of M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015.) A connection that
-    opens proves little: the count falls back to zero only after data has flowed for `healthy_s`.
+    (The "full jitter" of M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015.) An open connection
+    proves little: the count returns to zero only after data has flowed for `healthy_s`.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Backoff:
         self._flowing_since_s: float | None = None
 
     def flowing(self, now_s: float) -> None:
-        """Data is arriving; call it now and then while it does."""
+        """Note that data is arriving; call this now and then while it does."""
         if self._flowing_since_s is None:
             self._flowing_since_s = now_s
         elif now_s - self._flowing_since_s >= self._healthy_s:
             self.failures = 0
 
     def failed(self, *, at_least_s: float = 0.0) -> float:
-        """An attempt failed or a connection was lost: how long to wait. `at_least_s` is what the venue asked for."""
+        """Note a failed attempt or a lost connection; returns the pause. `at_least_s` is what the venue asked for."""
         self._flowing_since_s = None
         ceiling_s = min(self._cap_s, self._base_s * 2.0 ** min(self.failures, 32))
         self.failures += 1
@@ -52,10 +52,11 @@ class Backoff:
 
 
 class Breaker:
-    """Leaves an endpoint alone that fails again and again, or that asked for it.
+    """Leaves an endpoint alone that keeps failing, or that asked for a pause.
 
-    Closed: everything may try. After `threshold` failures in a row it opens: nothing may try for `open_s`. Then it is
-    half open: one attempt decides. Failing again doubles the pause, up to `cap_s`; one success closes it.
+    Closed: everything may try. After `threshold` consecutive failures it opens: nothing may try for `open_s`. Then it
+    is half open: one attempt decides. A further failure doubles the pause, up to `cap_s`; one success closes the
+    circuit.
     """
 
     def __init__(self, *, threshold: int = 8, open_s: float = 30.0, cap_s: float = 300.0) -> None:
@@ -70,13 +71,13 @@ class Breaker:
 
     @property
     def state(self) -> Literal["closed", "open", "half open"]:
-        """What it is now."""
+        """The present state."""
         if self._until_s is None:
             return "closed"
         return "half open" if self._trying else "open"
 
     def wait_s(self, now_s: float) -> float:
-        """How long an attempt must still wait; at 0 the caller goes ahead, and reports how it went."""
+        """Time that an attempt must still wait; at 0 the caller goes ahead and reports the outcome."""
         wait_s = max(self._held_until_s, self._until_s or 0.0) - now_s
         if wait_s > 0:
             return wait_s
@@ -87,36 +88,36 @@ class Breaker:
         return 0.0
 
     def hold(self, now_s: float, seconds: float) -> None:
-        """The endpoint asked to be left alone for so long (Retry-After)."""
+        """Leave the endpoint alone for this long, as it asked (Retry-After)."""
         self._held_until_s = max(self._held_until_s, now_s + seconds)
 
     def succeeded(self) -> bool:
-        """An attempt went well. Returns whether that closed the circuit."""
+        """Note a successful attempt. Returns whether it closed the circuit."""
         closed = self._until_s is not None
         self._failures, self._until_s, self._trying, self._pause_s = 0, None, False, self._open_s
         return closed
 
     def failed(self, now_s: float) -> bool:
-        """An attempt failed. Returns whether that opened the circuit, from closed."""
+        """Note a failed attempt. Returns whether it opened a closed circuit."""
         self._failures += 1
         if self._until_s is None:
             if self._failures < self._threshold:
                 return False
             self._until_s = now_s + self._pause_s
             return True
-        if self._trying:  # not one that had begun before the circuit opened
+        if self._trying:  # not an attempt that began before the circuit opened
             self._trying = False
             self._pause_s = min(self._cap_s, self._pause_s * 2)
             self._until_s = now_s + self._pause_s
         return False
 
     def abandoned(self) -> None:
-        """An attempt ended without an answer either way, because it was cancelled."""
+        """Note an attempt that ended without an outcome, because it was cancelled."""
         self._trying = False
 
 
 async def admitted(breaker: Breaker) -> None:
-    """Wait until the breaker lets an attempt go ahead; the caller must report how it went."""
+    """Wait until the breaker admits an attempt; the caller must report the outcome."""
     while True:
         wait_s = breaker.wait_s(time.monotonic())
         if wait_s <= 0:

@@ -1,8 +1,8 @@
-"""Writes what happens to a feed, as lines (see capture_lines.py), with credentials masked.
+"""Writes the events of a feed as lines (see capture_lines.py), with credentials masked.
 
 A capture is a recording, so it can be ingested like any other: `<data>/capture/<feed>/` holds one zstd file for each
-hour and each start of the feed. Every second's lines are a zstd frame of their own, so a killed process or a power
-cut leaves all but the last second readable.
+hour and each start of the feed. Each second's lines form a zstd frame of their own, so after a kill or a power cut
+everything but the last second is readable.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ SUFFIX: Final = ".rec.zst"
 ROTATE_NS: Final = 3600 * 10**9
 COMPRESSION_LEVEL: Final = 3
 BUFFER_BYTES: Final = 64 << 20
-"""Most that waits in memory for a slow disk; what comes beyond is counted and not captured."""
+"""Most that waits in memory for a slow disk; frames beyond that are counted and not captured."""
 
 
 def _without_credentials(lines: bytes) -> bytes:
-    """Lines with credentials masked; each by itself, so that a frame that is cut off spoils no other."""
+    """Lines with credentials masked, each by itself, so that a truncated frame spoils no other."""
     if redact_bytes(lines) == lines:
         return lines
     return b"\n".join([redact_bytes(line) for line in lines.split(b"\n")])
 
 
 class Capture:
-    """Writes the lines of one feed. `add` is for the hot path; `flush` once a second; a full disk is not fatal."""
+    """Writes the lines of one feed. `add` is for the hot path; `flush` runs once a second; a full disk is not fatal."""
 
     def __init__(self, folder: Path) -> None:
         self.written = 0  # frames on disk
@@ -54,7 +54,7 @@ class Capture:
         self._log = structlog.get_logger()
 
     def add(self, link: str, frames: Sequence[bytes], ts_recv_ns: int) -> None:
-        """Keep the frames of one read."""
+        """Capture the frames of one read."""
         if self._bytes > BUFFER_BYTES:
             self.lost += len(frames)
             return
@@ -62,7 +62,7 @@ class Capture:
         self._frames += len(frames)
 
     def add_event(self, event: Opened | Closed | Answer | Second | Resync | Symbols | Send, now_ns: int) -> None:
-        """Keep what is not a frame; an answer to a secret request, and a secret message, is left out."""
+        """Capture an event without frames. A secret message and the answer to a secret request are left out."""
         is_secret = (isinstance(event, Answer) and event.request.secret) or (isinstance(event, Send) and event.secret)
         if is_secret:
             return
@@ -78,7 +78,7 @@ class Capture:
         self._bytes += len(lines)
 
     def flush(self) -> None:
-        """Have what was added written by another thread; does nothing while the last flush is still at it."""
+        """Have another thread write what was added; does nothing while the last flush is still in progress."""
         if self._writing is not None and not self._writing.done():
             return
         if self._parts:
@@ -87,7 +87,7 @@ class Capture:
             self._writing = self._worker.submit(self._write, parts, frames, time.time_ns())
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write the rest and close the file."""
         if self._writing is not None:
             self._writing.result()
         self.flush()
@@ -131,7 +131,7 @@ class Capture:
             while view:
                 view = view[file.write(view) :]
         except OSError:
-            # Half a zstd frame would make all that follows unreadable: take it back, or else begin another file.
+            # Half a zstd frame would make everything after it unreadable: remove it, or else begin another file.
             hour, self._hour = self._hour, 0
             file.truncate(start)
             file.seek(start)

@@ -1,20 +1,20 @@
-"""The lines of captures and recordings: what happened to a feed, one event a line, both directions.
+"""The lines of captures and recordings: the events of a feed, one per line, both directions.
 
-A capture keeps all that an adapter was given and what it sent, so the adapter can be given the same again:
+A capture holds all that an adapter received and sent, so the adapter can receive the same again:
 
     NS<LINK FRAME       a message that came over a link
-    NS=LINK BASE64      likewise, of bytes that are not text
+    NS=LINK BASE64      likewise, for bytes that are not text
     NS>LINK FRAME       a message sent
     NS+LINK             the link's socket opened
     NS-LINK REASON      … and closed
-    NS!JSON             an answer: {"request":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` where the
+    NS!JSON             an answer: {"request":…,"method":…,"endpoint":…,"path":…,"status":…,"data":…}; `text` if the
                         body is not JSON
     NS.                 a second passed
-    NS*SYMBOL           the book was asked for again, at somebody's wish; all books where SYMBOL is empty
-    NS&JSON             symbols were added or removed, at somebody's wish: {"added":[…],"removed":[…]}
+    NS*SYMBOL           an operator asked for the book again; for all books where SYMBOL is empty
+    NS&JSON             an operator added or removed symbols: {"added":[…],"removed":[…]}
 
-NS is the receive time in ns since the epoch. Recordings of others are `TIME FRAME` (`runtime/line_times.py`), and so
-are captures of the first version, which have answers as frames `{"rest":KEY,"data":…}`.
+NS is the receive time in ns since the epoch. Recordings made elsewhere are `TIME FRAME` (`runtime/line_times.py`). So
+are captures of the first version, which store answers as frames `{"rest":KEY,"data":…}`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MARKED: Final = re.compile(rb"(\d{18,19})([<=>+\-!.*&])([^ ]*) ?", re.DOTALL)
 
 
 class _Answer(msgspec.Struct):
-    key: str = msgspec.field(name="request")  # not "key": that is the name of a credential, and would be masked
+    key: str = msgspec.field(name="request")  # not "key", which names a credential and would be masked
     status: int
     method: str = "GET"
     endpoint: str = "rest"
@@ -57,9 +57,9 @@ _OLD_ANSWER_START: Final = b'{"rest":'
 
 
 def lines_of(link: str, frames: Sequence[bytes], ts_recv_ns: int) -> bytes:
-    """Lines, without the last line feed, of the frames of one read.
+    """The frames of one read as lines, without the last line feed.
 
-    A line feed in a frame that is text (JSON has them between values only) becomes a space.
+    A line feed in a text frame (JSON has them between values only) becomes a space.
     """
     stamp = b"%d<%s " % (ts_recv_ns, link.encode())
     text = (b"\n" + stamp).join(frames)
@@ -79,7 +79,7 @@ def _line_of(frame: bytes, stamp: bytes) -> bytes:
 
 
 def line_of(event: Opened | Closed | Answer | Second | Resync | Symbols | Send, now_ns: int) -> bytes:
-    """The line, without its end, of anything but frames."""
+    """The line, without its end, of any event but frames."""
     match event:
         case Opened(link):
             return b"%d+%s" % (now_ns, link.encode())
@@ -104,7 +104,7 @@ def line_of(event: Opened | Closed | Answer | Second | Resync | Symbols | Send, 
 
 
 def parse_line(line: bytes) -> tuple[int, Event | None] | None:
-    """Time in ns and event of one line; the event is None for what was sent. None for no line: `why_not` says why."""
+    """Time in ns and event of one line; the event is None for a message sent. None for a bad line: see `why_not`."""
     if found := split_time(line):
         return found[0], _unmarked(found[1].rstrip(b"\r"))
     return _marked(line)
@@ -154,7 +154,7 @@ def _marked(line: bytes) -> tuple[int, Event | None] | None:
 
 
 def why_not(line: bytes) -> str:
-    """What keeps a line from being one of a recording, for the reject log."""
+    """Why a line is not one of a recording, for the reject log."""
     if isinstance(line, CutLine):
         return f"longer than {LINE_BYTES >> 20} MiB"
     return "its time or its content cannot be read" if _MARKED.match(line) else why_not_split(line)

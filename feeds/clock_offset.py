@@ -1,8 +1,9 @@
-"""An estimate of how far this machine's clock is ahead of a venue's.
+"""Estimates how far this machine's clock is ahead of a venue's.
 
-The rule: of each SLOT_NS of receive time the least (receive time - venue's time) of a live record; of the last SLOTS of
-them the median. The least is a record that waited nowhere; the median leaves out slots in which the venue's own times
-were odd. What is left is the offset of the clocks and the shortest way together, which nobody can tell apart from here.
+The rule: for each SLOT_NS of receive time, take the least (receive time - venue's time) of a live record; the estimate
+is the median over the last SLOTS slots. The least value comes from a record that waited nowhere; the median discards
+slots in which the venue's own times were odd. The result is the offset of the clocks plus the shortest transit, which
+cannot be told apart from here.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ class ClockOffset:
     """The estimate for one feed."""
 
     def __init__(self) -> None:
-        # By slot, the present one last; slots without a record are left out.
+        # By slot, the present one last; slots without a record are omitted.
         self._least: deque[int] = deque(maxlen=SLOTS)
         self._slot = -1
 
     def see(self, age_ns: int, received_ns: int) -> None:
-        """The least age of what was received at this time; NO_AGE says nothing."""
+        """Take in the least age of what was received at this time; NO_AGE is ignored."""
         if age_ns == NO_AGE:
             return
         slot = received_ns // SLOT_NS

@@ -1,7 +1,7 @@
-"""The feed process: one venue, one ring. Wires adapter, publisher and source to the ring and to the supervisor.
+"""The feed process: one venue, one ring. Connects adapter, publisher and source to the ring and the supervisor.
 
-`python -m tickplant.feeds`, its stdin being a job_specs.FeedSpec. Exits 0 when stopped or when its source has
-ended; 1 with a sentence where it cannot work.
+Runs as `python -m tickplant.feeds` with a job_specs.FeedSpec on stdin. Exits 0 when stopped or when its source has
+ended; exits 1 with a sentence if it cannot work.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Directory:
         return instrument
 
     def expect(self, wanted: Sequence[tuple[str, int | None, int | None]]) -> None:
-        """Register together what is about to be resolved: symbols with their scales. Raises ControlError."""
+        """Register together the symbols, with their scales, that are resolved next. Raises ControlError."""
         keys = [(symbol, *self._scales(symbol, *scales)) for symbol, *scales in wanted]
         rows = self._client.register_all([Register(self._venue, *key) for key in keys])
         self._expected |= dict(zip(keys, rows, strict=True))
@@ -86,7 +86,7 @@ class Directory:
     ) -> tuple[int, int]:
         newest = None if exact or symbol == FEED_SYMBOL else self.known(symbol)
         if newest is not None and self._discover:
-            # A recording need not hold the instrument data: what is registered then tells the scales.
+            # A recording may lack the instrument data: the scales registered earlier then apply.
             price_scale = newest.price_scale if price_scale is None else price_scale
             size_scale = newest.size_scale if size_scale is None else size_scale
         scales = (
@@ -98,7 +98,7 @@ class Directory:
         return scales
 
     def known(self, symbol: str) -> Instrument | None:
-        """The newest id of a symbol that is registered already. Raises StoreError."""
+        """The newest registered id of a symbol. Raises StoreError."""
         self._table.reload()
         rows = self._table.find(self._venue, symbol)
         if rows:
@@ -106,24 +106,24 @@ class Directory:
         return rows[-1] if rows else None
 
     def former(self) -> list[Instrument]:
-        """All ids of the configured symbols that are registered already. Raises StoreError."""
+        """All registered ids of the configured symbols. Raises StoreError."""
         self._table.reload()
         rows = [row for row in self._table if row.venue == self._venue and row.symbol in self._configured]
         self._symbols |= {row.id: row.symbol for row in rows}
         return rows
 
     def recorded(self) -> list[Instrument]:
-        """All ids of this venue that are registered already, oldest first. Raises StoreError."""
+        """All registered ids of this venue, oldest first. Raises StoreError."""
         self._table.reload()
         return [row for row in self._table if row.venue == self._venue]
 
     def symbol_of(self, instrument: int) -> str:
-        """Symbol of an id that `resolve` or `former` gave."""
+        """Symbol of an id that `resolve` or `former` returned."""
         return self._symbols[instrument]
 
 
 MakePast = Callable[[FeedSpec], Past]
-"""What reads the store for a feed whose recording is added to it."""
+"""Makes the object that reads the store for a feed whose recording is added to it."""
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of every feed, but for those of its venue."""
+    """Compile or load the kernels that every feed needs, without those of its venue."""
     prepare_ring()
     prepare_publisher()
     notes.prepare_kernels()
@@ -143,13 +143,13 @@ def warm_up() -> None:
 
 def run_feed(spec: FeedSpec, past: MakePast | None = None) -> None:
     """Work until stopped or until the source has ended; `past` is for a recording. Raises TickplantError."""
-    # From here on nothing that this process writes can show a key.
+    # From here on, nothing that this process writes can reveal a key.
     secrets: Mapping[str, str] = {}
     if spec.secrets:
         secrets = credentials.hold(spec.secrets)
     elif spec.config.credentials:
         secrets = credentials.load(spec.config.credentials)
-    for library in ("picows", "websockets"):  # what they would say, the connection says in one line of ours
+    for library in ("picows", "websockets"):  # their messages are in our own line about the connection
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(spec, secrets, past))
@@ -233,14 +233,14 @@ def _make_source(
         endpoints={**venue.endpoints, **endpoints},
         config=config,
         capture=Capture(data_dir / "capture" / spec.name) if config.capture else None,
-        last_ids=by_symbol(last, directory.recorded()),  # a symbol that was recorded once may be added again
+        last_ids=by_symbol(last, directory.recorded()),  # a symbol recorded earlier may be added again
         on_followed=lambda one: client.send(SymbolChanged(spec.name, one.symbol, one.added, one.problem)),
         former=[instrument.id for instrument in former],
     )
 
 
 async def _connect(configured: Connect, link: LinkSpec, listener: Listener, **options: float) -> Transport:
-    """Open a link by the configured transport, or by the one that can do what the link wants."""
+    """Open a link with the configured transport, or with the one that meets the link's needs."""
     connect = websockets_transport.connect if link.compression else configured
     if link.url.startswith(tcp_transport.SCHEME):
         connect = tcp_transport.connect
@@ -248,7 +248,7 @@ async def _connect(configured: Connect, link: LinkSpec, listener: Listener, **op
 
 
 async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: asyncio.Event) -> bool:
-    """Run the source until it ends or `stop`, reporting meanwhile. Returns whether it ended by itself."""
+    """Run the source until it ends or `stop`, and report meanwhile. Returns whether it ended by itself."""
 
     def listen() -> None:
         for message in client.receive():
@@ -265,7 +265,7 @@ async def _attend(spec: FeedSpec, source: Source, client: ControlClient, stop: a
     async def beat() -> None:
         while True:
             client.heartbeat(source.counters(), source.accounts(spec.name))
-            listen()  # the socket's FD is edge-triggered, and sending may have swallowed an edge
+            listen()  # the socket's FD is edge-triggered, and sending may have consumed an edge
             await asyncio.sleep(spec.plant.heartbeat_s)
 
     loop = asyncio.get_running_loop()

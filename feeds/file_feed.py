@@ -1,7 +1,7 @@
-"""A recording as the source of a feed: every line through the adapter, as fast as the ring's readers allow.
+"""A recording as the source of a feed: sends every line through the adapter, as fast as the ring's readers allow.
 
-Where the store has a past of this feed (`past.py`), the recording continues it: what an earlier ingest of the same
-lines has stored is made again and left out, anything else goes on by its ids.
+If the store has a past of this feed (`past.py`), the recording continues it: records that an earlier ingest of the same
+lines stored are made again and left out; anything else continues by its ids.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tickplant.feeds.ring_publisher import FeedPublisher
 from tickplant.runtime.recorded_lines import Recording
 
 LINES: Final = 2048
-"""Lines between two publishes: enough to make both cheap, few enough that heartbeats go out in time."""
+"""Lines between two publishes: many enough to make both cheap, few enough that heartbeats go out in time."""
 
 DAY_NS: Final = 86_400 * 10**9
-"""A receive time that lies further before another one, or ahead of this machine's clock, is refused."""
+"""A receive time is refused if it precedes the newest one, or follows it or this machine's clock, by more than this."""
 
 
 class RecordedFeed(PastFeed):
-    """A recording. A line that is not one of a recording counts as a rejected frame."""
+    """A recording. A line that does not belong in a recording counts as a rejected frame."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class RecordedFeed(PastFeed):
     ) -> None:
         super().__init__(make_adapter, publisher, rejects, resolve=resolve, symbol_of=symbol_of, past=past)
         self._recording = Recording(path)
-        self._covered: Covered | None = None  # where the recording reaches back into what is stored
+        self._covered: Covered | None = None  # what is stored of the time that the recording shares with the store
         self._bad_lines = 0
-        self._first_bad = ""  # why that is no line
+        self._first_bad = ""  # why the first bad line is bad
         self._newest_ns = 0
 
     @property
@@ -54,7 +54,7 @@ class RecordedFeed(PastFeed):
         """See PastFeed."""
         return self._recording.damage
 
-    # -- one reading of the recording
+    # -- one pass over the recording
 
     def _begin(self, life: Life) -> None:
         super()._begin(life)
@@ -69,7 +69,7 @@ class RecordedFeed(PastFeed):
             await self._look_for_late(self._covered)
 
     async def _read(self) -> None:
-        last: list[bytes] = []  # line of a block: whether its time stands alone, the next one tells
+        last: list[bytes] = []  # the last line of a block: the next line shows whether its time is plausible
         for block in self._recording.blocks():
             lines = [*last, *block]
             last = lines[-1:]
@@ -77,13 +77,13 @@ class RecordedFeed(PastFeed):
                 for step in self._feed(lines, start, min(start + LINES, len(lines) - 1)):
                     await step()
                 await self._publish()
-            await asyncio.sleep(0)  # heartbeats and signals have their turn
+            await asyncio.sleep(0)  # gives heartbeats and signals their turn
         for step in self._feed([*last, b""], 0, len(last)):
             await step()
         await self._end()
 
     def _feed(self, lines: list[bytes], start: int, stop: int) -> Iterator[Callable[[], Awaitable[None]]]:
-        """Read lines from one to another; yields what is to be awaited between two of them. One more line is there."""
+        """Read lines from start to stop; yields what to await in between. `lines` has one more line after `stop`."""
         pipeline, ends = self._pipeline, self._life.ends
         latest_ns = time.time_ns() + DAY_NS
         for place in range(start, stop):
@@ -115,7 +115,7 @@ class RecordedFeed(PastFeed):
                 yield self._pause
 
     def _why_not_then(self, ts_recv_ns: int, following: bytes, latest_ns: int) -> str:
-        """What is wrong with a receive time a day away from the one before, if anything."""
+        """Why a receive time a day away from the newest one is wrong, or an empty string."""
         if ts_recv_ns > latest_ns:
             return "the receive time lies in the future"
         if ts_recv_ns < self._newest_ns:
@@ -135,7 +135,7 @@ class RecordedFeed(PastFeed):
             self._covered = await asyncio.to_thread(self._past.covered, self._life)
 
     async def _look_for_late(self, covered: Covered) -> None:
-        """Count the events that were passed over as stored already, since their ids are old, but are not stored."""
+        """Count the events that were skipped as stored, because their ids are old, but are not stored."""
         adapter = self._make_adapter()
         for block in self._recording.blocks():
             for line in block:

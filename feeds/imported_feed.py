@@ -1,8 +1,8 @@
-"""A file of others as the source of a feed: see `importers.py`.
+"""An external file as the source of a feed: see `importers.py`.
 
-Its records have no ids that follow each other. So where the store has a past of the feed, receive times tell what is
-stored already (`stored_spans.py`), and a GAP says where a file begins behind what is stored of a stream: what lies
-between, nobody knows.
+Its records have no consecutive ids. So if the store has a past of the feed, receive times show what is stored already
+(`stored_spans.py`), and a GAP says where a file begins after the stored part of a stream, since what lies between is
+unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tickplant.records.notes import make_gaps
 
 
 class ImportedFeed(PastFeed):
-    """A file of others, as fast as its readers take it, without loss."""
+    """An external file, as fast as its readers take it, without loss."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class ImportedFeed(PastFeed):
     ) -> None:
         super().__init__(make_adapter, publisher, rejects, resolve=resolve, symbol_of=symbol_of, past=past)
         self._source = source
-        self._spans: StoredSpans | None = None  # where something is stored; empty where the file begins behind that
+        self._spans: StoredSpans | None = None  # the stored stretches; empty if the file begins after them
         self._reaches_back = False
-        self._joined: set[int] = set()  # streams that have come, or of which something is known to be stored
+        self._joined: set[int] = set()  # streams that have come, or that are known to be stored
 
     @property
     def damage(self) -> str:
@@ -60,14 +60,14 @@ class ImportedFeed(PastFeed):
             if self._pipeline.is_due(ts_ns):
                 await self._account()
             if self._spans is None and self._past and self._life.first_seq:
-                # The first times of a file are those of its metadata, before all of its records.
+                # The first times of a file are those of its metadata, which precede all of its records.
                 self._spans, self._reaches_back = StoredSpans(), ts_ns <= self._life.before_ns
                 if self._reaches_back:
                     self._spans = await asyncio.to_thread(self._past.spans, self._life)
             self._pipeline.seen(ts_ns)
             self._pipeline.deliver(frames, ts_ns)
             await self._publish()
-            await asyncio.sleep(0)  # heartbeats and signals have their turn
+            await asyncio.sleep(0)  # gives heartbeats and signals their turn
         await self._end()
 
     def _fresh(self, ticks: Records) -> Records:
@@ -92,5 +92,5 @@ class ImportedFeed(PastFeed):
         return np.insert(new, places, np.concatenate(gaps)) if gaps else new
 
     def _is_stored(self, key: int, spans: StoredSpans) -> bool:
-        """Whether anything of this stream is stored; where the store was not read, anything of its instrument."""
+        """Whether anything of this stream is stored; if the store was not read, anything of its instrument."""
         return spans.knows(key) if self._reaches_back else instrument_of(key) <= self._life.instruments

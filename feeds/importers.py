@@ -1,10 +1,10 @@
-"""Importers: files of others, which are no lines, as the source of a feed.
+"""Importers: external files that do not consist of lines, as the source of a feed.
 
 An importer turns a file, or a folder of them, into events for the adapter of its venue: frames of the link FILE_LINK,
-each a piece of whole records with the time of its last one. How a file is cut into pieces depends on its content
-alone, not on how it is compressed. Which files are whose tells how they begin: see `find`.
+each a piece of whole records with the time of its last one. The division of a file into pieces depends on its content
+alone, not on its compression. The first bytes of a file show which importer reads it: see `find`.
 
-    IMPORTERS: venue -> how its files begin, and `module:name` of what opens one: (path) -> Import
+    IMPORTERS: venue -> what recognizes its files, and `module:name` of what opens one: (path) -> Import
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from tickplant.feeds.contract import Frames
 from tickplant.runtime.recorded_lines import content_pieces
 
 FILE_LINK: Final = "file"
-"""Link that the frames of a file come over: what is recorded of them has the times of the file."""
+"""Link of the frames of a file: records from it have the times of the file."""
 
 HEAD_BYTES: Final = 16
 
 
 class Import(Protocol):
-    """A file of others, open for reading: as often as wanted, from its beginning each time."""
+    """An external file, open for reading any number of times, each time from its beginning."""
 
     path: Path
     damage: str
-    """After `pieces`: where a file broke off or was spoilt, empty where none was."""
+    """After `pieces`: where the file was truncated or damaged, empty if it is sound."""
 
     def pieces(self) -> Iterator[tuple[int, Frames]]:
-        """Time in ns, and frames. Raises FeedError where the disk fails."""
+        """Time in ns, and frames. Raises FeedError if the disk fails."""
         ...
 
 
 class Importer(NamedTuple):
-    """How the files of a venue are known and read."""
+    """How to recognize and read the files of a venue."""
 
-    begins: str  # `module:name` of what tells, from the first HEAD_BYTES bytes of the content, whether a file is one
+    begins: str  # `module:name` of a function: whether the first HEAD_BYTES bytes of the content are such a file's
     opens: str
 
 
@@ -50,7 +50,7 @@ IMPORTERS: Final[dict[str, Importer]] = {"databento": Importer(f"{_DBN}:is_dbn",
 
 
 def find(path: Path) -> str:
-    """The venue whose importer reads this file, or the files of this folder; empty where there is none."""
+    """The venue whose importer reads this file, or the files of this folder; empty if there is no such importer."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         file = next((file for file in files if file.is_file() and not file.name.startswith(".")), None)
@@ -62,12 +62,12 @@ def find(path: Path) -> str:
 
 
 def open_import(venue: str, path: Path) -> Import:
-    """What reads a file that `find` has recognised. Raises FeedError, which says what is wrong with the file."""
+    """Open a file that `find` has recognized. Raises FeedError, which says what is wrong with the file."""
     return cast("Import", _load(IMPORTERS[venue].opens)(path))
 
 
 def head_of(file: Path) -> bytes:
-    """The first bytes of a file's content, decompressed where that can be done. Raises OSError."""
+    """The first bytes of a file's content, decompressed where possible. Raises OSError."""
     with file.open("rb") as raw:
         head = raw.read(HEAD_BYTES)
         raw.seek(0)

@@ -1,8 +1,7 @@
-"""The ids after which a feed goes on: what an earlier process of it has left in the ring or in the store.
+"""The ids that a feed continues from: those that an earlier process of the feed left in the ring or the store.
 
-With them the first trade after a restart shows exactly which ones were missed, as after a lost connection. A ring
-that has just been made is empty; for that case whoever can read the store leaves a file, `file_of`, for the feed to
-read.
+With them, the first trade after a restart shows exactly which trades were missed, as after a lost connection. A newly
+made ring is empty; for that case the process that can read the store leaves a file, `file_of`, for the feed.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ _BOOK: Final = (
 
 
 class LastIds(msgspec.Struct):
-    """The newest id of each stream of an instrument, with its venue time in ns; None where there was none."""
+    """The newest id of each stream of an instrument, with its venue time in ns; None before the first."""
 
     trade: tuple[int, int] | None = None
     agg_trade: tuple[int, int] | None = None
     quote: tuple[int, int] | None = None
     book: tuple[int, int] | None = None
-    live: bool | None = None  # whether the book is in sync at its id; None where nothing tells
-    snapshot: bool = False  # whether the book's newest record is of a snapshot
-    bars: dict[int, int] = {}  # by length of a bar of the venue that is over, ns: start of the newest one
+    live: bool | None = None  # whether the book is in sync at its id; None if unknown
+    snapshot: bool = False  # whether the book's newest record belongs to a snapshot
+    bars: dict[int, int] = {}  # by length in ns of a completed venue bar: start of the newest one
 
 
 def of_streams(records: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """By field of LastIds: which of these records, dtype TICK, are its stream. Backfill and partial books are of none.
+    """For each field of LastIds, which of these records, dtype TICK, belong to its stream.
 
-    Backfill is out of order; partial books have nothing to do with the diffs.
+    Backfill is out of order and partial books are unrelated to the diffs; neither belongs to a stream.
     """
     kind, flags = records["kind"], records["flags"]
     trade = (kind == Kind.TRADE) & (flags & Flag.BACKFILL == 0)
@@ -66,7 +65,7 @@ class Continuity:
         self.last: dict[int, LastIds] = {}  # by instrument
 
     def add(self, records: NDArray[np.void]) -> None:
-        """Records (n,), dtype TICK."""
+        """Take in records (n,), dtype TICK."""
         kind, flags = records["kind"], records["flags"]
         for stream, mask in of_streams(records):
             mine = records[mask][::-1]
@@ -89,7 +88,7 @@ class Continuity:
 
 
 def _whole_bars(records: NDArray[np.void]) -> NDArray[np.void]:
-    """Instrument, start and end of bars of the venue that are over."""
+    """Instrument, start and end of completed venue bars."""
     bars = records[(records["kind"] == Kind.VENUE_BAR) & (records["flags"] & Flag.PARTIAL == 0)]
     closes = bars["order_id"] & ((1 << FIELD_BITS) - 1) == BarField.CLOSE
     found: NDArray[np.void] = bars[closes][["instrument", "venue_seq", "ts_event"]]
@@ -99,7 +98,7 @@ def _whole_bars(records: NDArray[np.void]) -> NDArray[np.void]:
 def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) -> dict[str, LastIds]:
     """The newest ids of each symbol over all ids of these instruments, which are of one venue, oldest first.
 
-    A stream belongs to a symbol; its instrument changes with its scales.
+    A stream belongs to a symbol, whose instrument changes with its scales.
     """
     found: dict[str, LastIds] = {}
     for instrument in instruments:
@@ -107,7 +106,7 @@ def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) ->
             continue
         known = found.setdefault(instrument.symbol, LastIds())
         if ids.book is not None or ids.live is not None:
-            known.live, known.snapshot = ids.live, ids.snapshot  # of the newest instrument that had a book
+            known.live, known.snapshot = ids.live, ids.snapshot  # from the newest instrument that had a book
         for stream in STREAMS:
             newest = [one for one in (getattr(known, stream), getattr(ids, stream)) if one is not None]
             setattr(known, stream, max(newest, key=lambda one: (one[1], one[0]), default=None))
@@ -117,17 +116,17 @@ def by_symbol(last: Mapping[int, LastIds], instruments: Iterable[Instrument]) ->
 
 
 def file_of(run_dir: Path, feed: str) -> Path:
-    """Where the newest ids of a feed in the store are left for it."""
+    """The file that passes a feed its newest stored ids."""
     return run_dir / f"{feed}.last"
 
 
 def save(path: Path, last: Mapping[int, LastIds]) -> None:
-    """Leave ids for `load`. Raises OSError."""
+    """Write ids for `load`. Raises OSError."""
     path.write_bytes(msgspec.json.encode(last))
 
 
 def load(path: Path) -> dict[int, LastIds]:
-    """What `save` has left; nothing where there is no such file, or not a whole one."""
+    """Read what `save` wrote; empty if the file is missing or incomplete."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[int, LastIds])
     except (OSError, msgspec.DecodeError):
@@ -135,7 +134,7 @@ def load(path: Path) -> dict[int, LastIds]:
 
 
 def last_ids(ring: Ring, stored: Mapping[int, LastIds]) -> dict[int, LastIds]:
-    """Of all that the ring still holds, `stored` where that is silent.
+    """The newest ids of all that the ring still holds, or else those of `stored`.
 
     Call it as the producer, before anything is published. Raises RingError.
     """

@@ -1,7 +1,7 @@
-"""The life of one link: open with backoff, pace what is sent, watch for silence, hand over before the venue cuts.
+"""The life of one link: open with backoff, pace what is sent, watch for silence, hand over before the venue cuts it.
 
 Knows nothing of ticks. During a hand-over two transports are open under one name; frames of both are passed on, and
-removing duplicates is the adapter's work.
+the adapter removes the duplicates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tickplant.feeds.contract import LinkSpec
 from tickplant.feeds.transports.transport import CLOSE_TIMEOUT_S, Connect, ConnectError, Transport
 
 OVERLAP_S: Final = 3.0
-"""How long a new transport has been delivering before the old one is closed; not longer than silence is suffered."""
+"""How long a new transport delivers before the old one is closed; at most the time that silence is tolerated."""
 
 JITTER_SHARE: Final = 0.01
 """Hand-overs of many connections are spread over this share of their age."""
@@ -29,18 +29,18 @@ SHUTTING_DOWN: Final = "shutting down"
 
 
 class LinkListener(Protocol):
-    """What a link reports to."""
+    """Receives the events of a link."""
 
     def link_opened(self, name: str) -> None:
-        """A transport is up: subscriptions are to be sent now. A second one under the same name is a hand-over."""
+        """A transport is up: send the subscriptions now. A second one under the same name is a hand-over."""
         ...
 
     def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
-        """Frames of one read."""
+        """The frames of one read."""
         ...
 
     def link_closed(self, name: str, reason: str) -> None:
-        """A transport is gone, once for each `link_opened`."""
+        """A transport is gone; called once for each `link_opened`."""
         ...
 
     def circuit(self, endpoint: str, *, opened: bool) -> None:
@@ -49,17 +49,17 @@ class LinkListener(Protocol):
 
 
 class LinkCounts(msgspec.Struct):
-    """What has happened to all links of a feed, those that were closed for good included: no count ever falls."""
+    """Counts over all links of a feed, including those closed for good, so that no count ever falls."""
 
     lost: int = 0
     refused: int = 0  # attempts that did not open
-    handovers: int = 0  # transports that opened while the old one was still there
+    handovers: int = 0  # transports that opened while the old one was still up
 
 
 class Link:
     """One connection that an adapter asked for. Drive it with `run()` as a task and `watch()` about once a second.
 
-    `max_age_s` is the configured age of a hand-over; the link's own holds where it is None.
+    `max_age_s` is the configured age of a hand-over; the link's own age applies if it is None.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Link:
         max_age_s: float | None = None,
         reconnect_cap_s: float = 60.0,
     ) -> None:
-        self.spec = spec  # of the next socket; may be exchanged
+        self.spec = spec  # of the next socket; may be replaced
         self.name = spec.name
         self.opened = 0
         self._counts = counts
@@ -87,8 +87,8 @@ class Link:
         self._age_share = 1 - random.uniform(0, JITTER_SHARE)
         self._backoff = Backoff(cap_s=reconnect_cap_s)
         self._current: Transport | None = None
-        self._previous: Transport | None = None  # still delivering, until the current one has proved itself
-        self._wanted = asyncio.Event()  # the task has something to open
+        self._previous: Transport | None = None  # still delivering until the current one has proved itself
+        self._wanted = asyncio.Event()  # the task must open a transport
         self._pause = False  # … but not at once: the last one was lost
         self._held_until_s = 0.0
         self._replacing = False  # a hand-over has begun, and its transport is not up yet
@@ -97,7 +97,7 @@ class Link:
         self._next_send_s = 0.0
         self._send_timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        # Of the current transport, seconds of the monotonic clock:
+        # Of the current transport, in seconds of the monotonic clock:
         self._opened_s = 0.0
         self._alive_s = 0.0
         self._first_data_s: float | None = None
@@ -117,26 +117,26 @@ class Link:
                 self._pause = False
                 await asyncio.sleep(self._backoff.failed())
             if await self._open() is self._current:
-                # Whatever was wanted meanwhile, such as a replacement for the old transport that broke, is done.
+                # Requests made meanwhile, such as a replacement for the old transport that broke, are thereby met.
                 self._wanted.clear()
                 self._pause = False
             await self._wanted.wait()
             self._wanted.clear()
 
     def send(self, payload: bytes) -> None:
-        """Send a text message when the venue's pace allows it; forgotten when the connection is lost before."""
+        """Send a text message once the venue's pace allows it; dropped if the connection is lost first."""
         self._outbox.append(payload)
         if self._send_timer is None:
             self._pump()
 
     def hold(self, reason: str, for_s: float) -> None:
-        """Close what is open, and open nothing for so long."""
+        """Close what is open, and open nothing for this long."""
         self._held_until_s = time.monotonic() + for_s
         self._log.error("link on hold", reason=reason, for_s=round(for_s, 1))
         self.replace(reason, overlap=False)
 
     def replace(self, reason: str, *, overlap: bool, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Open another transport; with `overlap`, where the link allows that, the present one goes on meanwhile."""
+        """Open another transport. With `overlap`, if the link allows it, the present one continues meanwhile."""
         overlap = overlap and self.spec.overlap
         if self._current is None or self._why or (overlap and self._replacing):
             return  # already being done
@@ -149,7 +149,7 @@ class Link:
             self._close(self._current, timeout_s=timeout_s)
 
     def watch(self, now_s: float) -> None:
-        """Look after the transport: silence, age, the end of a hand-over. `now_s` is `time.monotonic()`."""
+        """Check the transport: silence, age, the end of a hand-over. `now_s` is `time.monotonic()`."""
         current = self._current
         if current is None or self._why:
             return
@@ -161,7 +161,7 @@ class Link:
         if quiet_s > self._stall_s:
             self.replace(f"silent for {quiet_s:.0f} s", overlap=False, timeout_s=0.0)  # nobody answers a close frame
         elif quiet_s > self._stall_s / 2 and not self._pinged and self.spec.pings:
-            # A venue with nothing to say still answers a ping.
+            # A venue with no data to send still answers a ping.
             self._pinged = True
             current.ping()
         elif self._previous is not None:
@@ -171,7 +171,7 @@ class Link:
             self.replace(f"in use for {max_age_s:.0f} s", overlap=True)
 
     async def close(self, reason: str) -> None:
-        """Close what is open, and report it. Cancel `run` before."""
+        """Close what is open, and report it. Cancel `run` first."""
         self._why = reason
         if self._send_timer is not None:
             self._send_timer.cancel()
@@ -184,7 +184,7 @@ class Link:
     # -- called by the transports
 
     def on_open(self, transport: Transport) -> None:
-        """A transport is up: it is the current one from here on."""
+        """Make a transport that is up the current one."""
         if self._previous is not None:
             self._close(self._previous)
         self._previous, self._current = self._current, transport
@@ -199,13 +199,13 @@ class Link:
         self._listener.link_opened(self.name)
 
     def on_frames(self, transport: Transport, frames: list[bytes], ts_recv_ns: int) -> None:
-        """Frames of one read."""
+        """Pass on the frames of one read."""
         if self._first_data_s is None and transport is self._current:
             self._first_data_s = time.monotonic()
         self._listener.link_frames(self.name, frames, ts_recv_ns)
 
     def on_closed(self, transport: Transport, reason: str) -> None:
-        """A transport is gone. The other one of a hand-over, if there is one, stays in use."""
+        """Handle a transport that is gone. The other transport of a hand-over, if any, stays in use."""
         if transport is self._previous:
             self._previous = None
             self._log.info("old connection closed", reason=reason)
@@ -227,7 +227,7 @@ class Link:
     # -- inner
 
     async def _open(self) -> Transport:
-        """Try until a transport is up; it may be gone again when this returns."""
+        """Try until a transport is up; it may already be gone when this returns."""
         while True:
             if (held_s := self._held_until_s - time.monotonic()) > 0:
                 await asyncio.sleep(held_s)

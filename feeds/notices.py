@@ -1,7 +1,7 @@
-"""Tells of every STATUS and GAP record: one line in the log, one count in the counters.
+"""Reports every STATUS and GAP record: one line in the log, one count in the counters.
 
-It reads what the adapter hands out, so no venue can forget to tell. A flood is counted whole, but only its first
-lines of each second are written.
+It reads what the adapter hands out, so no venue can forget to report. All records of a flood are counted, but only the
+first lines of each second are written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Anomalies:
         self._log: Any = structlog.get_logger()
 
     def note(self, records: NDArray[np.void]) -> None:
-        """Look through records (n,), dtype TICK, contiguous."""
+        """Examine records (n,), dtype TICK, contiguous."""
         if not len(records):
             return
         first = self._first_note(np.frombuffer(records, np.int64))
@@ -54,7 +54,7 @@ class Anomalies:
                 self._tell(record)
 
     def on_second(self) -> None:
-        """A second has passed."""
+        """Begin a new second, and report lines left out in the last one."""
         if self._lines > LINES_PER_S:
             self._log.warning("too many notices: some are not written", unwritten=self._lines - LINES_PER_S)
         self._lines = 0

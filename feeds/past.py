@@ -1,6 +1,6 @@
-"""What the store has of a feed whose source is a recording, as far as that feed must know.
+"""What the store holds of a feed that reads a recording, as far as the feed must know.
 
-The rule is in docs/design.md, "What is a continuation of an ingest". Who reads the store is `tickplant.plant.ingest`.
+The rule is in docs/design.md, "What is a continuation of an ingest". `tickplant.plant.ingest` reads the store.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ Before = Mapping[str, tuple[int, LastIds]]
 
 
 class OtherRecordingError(Exception):
-    """What is read is not what was stored in this life."""
+    """The content read is not what was stored in this life."""
 
 
 class Life(msgspec.Struct, frozen=True):
-    """A stretch of a feed's records that one recording has led to, in one ingest or in several that were cut short."""
+    """A stretch of a feed's records made from one recording, in one ingest or in several interrupted ones."""
 
     first_seq: int
-    before: Before  # what it went on from
-    before_ns: int  # newest receive time that was stored then; 0: nothing was
-    ends: frozenset[int] = frozenset()  # numbers of lines after which an ingest has ended in order
+    before: Before  # the ids that it continued from
+    before_ns: int  # newest receive time stored before it; 0: none
+    ends: frozenset[int] = frozenset()  # line numbers after which an ingest ended in order
     count: int = 0  # records stored
-    newest: bool = True  # nothing else is stored behind it
-    instruments: int = 0  # ids up to this one had records before
+    newest: bool = True  # nothing else is stored after it
+    instruments: int = 0  # ids up to this one had records before it
 
 
 class Past(Protocol):
-    """The store."""
+    """The store, as a feed sees it."""
 
     def lives(self) -> Iterator[Life]:
-        """Those that the recording may have led to, newest first, and at last one that has no records yet."""
+        """Lives that the recording may have made, newest first; the last one has no records yet."""
         ...
 
     def records(self, life: Life) -> Iterator[Records]:
-        """What is stored of a life, chunk by chunk, dtype TICK."""
+        """The stored records of a life, chunk by chunk, dtype TICK."""
         ...
 
     def covered(self, life: Life) -> Covered:
-        """What had been stored before a life. It reads all of that."""
+        """What had been stored before a life. Reads all of it."""
         ...
 
     def spans(self, life: Life) -> StoredSpans:
-        """Likewise, as times: what each earlier life has. It reads all of that."""
+        """The same as times: what each earlier life holds. Reads all of it."""
         ...
 
     def begin(self, life: Life) -> None:
-        """Keep durably that a life begins: before anything of it is published."""
+        """Note durably that a life begins, before any of its records is published."""
         ...
 
     def end(self, life: Life, lines: int) -> None:
-        """Keep durably that an ingest ends in order after so many lines: before the records of that end."""
+        """Note durably that an ingest ends in order after this many lines, before records of that end are published."""
         ...
 
 
 class Repetition:
-    """The records of a life, compared with those that are made again (publisher.Repeat)."""
+    """Compares the stored records of a life with those that are made again (ring_publisher.Repeat)."""
 
     def __init__(self, life: Life, records: Iterator[Records]) -> None:
         self._life = life
@@ -77,7 +77,7 @@ class Repetition:
         self.left = life.count
 
     def rest(self, records: Records) -> Records:
-        """Those behind the stored ones. Raises OtherRecordingError where one is not the stored one."""
+        """The records after the stored ones. Raises OtherRecordingError if one differs from the stored one."""
         while len(records) and self.left:
             if not len(self._at_hand):
                 self._at_hand = next(self._records)
@@ -94,15 +94,15 @@ class Repetition:
 
 
 class _Span:
-    """Ids of one stream: from the first to the last, less what GAPs tell of, and what was filled in later."""
+    """Ids of one stream: from the first to the last, minus those that GAPs report, plus those filled in later."""
 
     def __init__(self) -> None:
         self.low, self.high = 2**63 - 1, -1
-        self.holes: list[tuple[int, int]] = []  # ids on both sides
+        self.holes: list[tuple[int, int]] = []  # the ids on both sides
         self.filled: set[int] = set()
 
     def lacks(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of these ids are older than the newest one and were not stored."""
+        """Which of these ids are not above the newest one and were not stored."""
         missing = ids < self.low
         if self.holes:
             holes = np.array(sorted(self.holes), np.int64)
@@ -114,16 +114,16 @@ class _Span:
 
 
 class Covered:
-    """The ids of every stream that are stored: where a hole is, there is a GAP. Fold records, oldest first."""
+    """The stored ids of every stream; each hole has a GAP. Fold records, oldest first."""
 
     def __init__(self, first_of: Mapping[int, int]) -> None:
-        """`first_of`: by instrument, the first one of its symbol, since ids go on where scales change."""
+        """`first_of`: by instrument, the first one of its symbol, since ids continue when scales change."""
         self.told: set[tuple[int, int, int]] = set()  # STATUS and GAP records of whole feeds: times, kinds, causes
         self._first_of = first_of
         self._spans: dict[tuple[int, str], _Span] = {}
 
     def add(self, records: Records) -> None:
-        """Records (n,), dtype TICK."""
+        """Take in records (n,), dtype TICK."""
         kind, flags = records["kind"], records["flags"]
         gap = (kind == Kind.GAP) & (records["order_id"] > 0) & (records["venue_seq"] > 0)
         filled = (kind == Kind.TRADE) & (flags & Flag.BACKFILL != 0)
@@ -145,7 +145,7 @@ class Covered:
         self.told |= {_key(record) for record in records[_of_no_stream(records)]}
 
     def lacking(self, records: Records) -> int:
-        """How many events of these records are older than what is stored of their streams, and were not stored."""
+        """Number of events of these records that are older than their stream's stored ones, and were not stored."""
         number = 0
         ends = records["flags"] & Flag.LAST != 0
         for stream, mask in of_streams(records):
@@ -157,9 +157,9 @@ class Covered:
         return number
 
     def untold(self, records: Records, *, first: bool) -> Records:
-        """These records less those of no stream that are stored already.
+        """These records, without those of no stream that are stored already.
 
-        With `first`, nothing new has come before: then also less those before the first one that is of a stream.
+        With `first`, nothing new has come before: records before the first one of a stream are then dropped too.
         """
         of_none = _of_no_stream(records)
         if not of_none.any():
@@ -172,7 +172,7 @@ class Covered:
 
 
 def _of_no_stream(records: Records) -> NDArray[np.bool_]:
-    """STATUS and GAP records that concern no stream, such as one of an unreadable frame: they have no ids."""
+    """STATUS and GAP records that belong to no stream, such as one for an unreadable frame: they have no ids."""
     of_none: NDArray[np.bool_] = is_note(records) & (records["flags"] & ALL_STREAMS == 0)
     return of_none
 

@@ -1,7 +1,7 @@
-"""What the sources have in common that read a file into a store which may have a past of the feed (`past.py`).
+"""What sources share that read a file into a store with a possible past of the feed (`past.py`).
 
-The records of an earlier ingest of the same content are made again and left out; where that is not it, each kind of
-source has a rule of its own for what is stored already.
+The records of an earlier ingest of the same content are made again and left out. For other content, each kind of source
+has its own rule for what is stored already.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tickplant.runtime.accounts import Account
 from tickplant.runtime.control import Counters
 
 ROOM_PAUSE_S: Final = 0.001
-"""Between two looks whether the ring has room for an account."""
+"""Pause between two checks whether the ring has room for an account."""
 
 NOTHING_BEFORE: Final = Life(first_seq=0, before={}, before_ns=0)
 
 
 class PastFeed(abc.ABC):
-    """A file, as fast as its readers take it, without loss. A Source but for the hooks below."""
+    """A file, as fast as its readers take it, without loss. A Source, except for the hooks below."""
 
     def __init__(
         self,
@@ -48,15 +48,15 @@ class PastFeed(abc.ABC):
         self._life = NOTHING_BEFORE
         self._repetition: Repetition | None = None
         self._begun = False  # in this process
-        self._taken = 0  # lines, or pieces, of the file so far
+        self._taken = 0  # lines or pieces of the file so far
         self._late = 0
 
-    # What a kind of source says.
+    # What a kind of source defines.
 
     @property
     @abc.abstractmethod
     def damage(self) -> str:
-        """Where the file broke off or was spoilt, empty where it was not."""
+        """Where the file was truncated or damaged, empty if it is sound."""
 
     @abc.abstractmethod
     async def _read(self) -> None:
@@ -64,18 +64,18 @@ class PastFeed(abc.ABC):
 
     @abc.abstractmethod
     def _fresh(self, ticks: Records) -> Records:
-        """Those of these records that are not stored already, and GAPs between them where something is missing."""
+        """The records that are not stored yet, with GAPs between them where something is missing."""
 
     async def _finish(self) -> None:
-        """The file has been read. Nothing by default. Raises FeedError where it held nothing of use."""
+        """Act on the end of the file. Nothing by default. Raises FeedError if it held nothing of use."""
         return
 
     # The source.
 
     async def run(self) -> None:
-        """See Source. Raises FeedError where the file cannot be read, or holds nothing of use."""
+        """See Source. Raises FeedError if the file cannot be read, or holds nothing of use."""
         lives = iter(self._past.lives() if self._past else [NOTHING_BEFORE])
-        while life := await asyncio.to_thread(next, lives, None):  # it reads the store: heartbeats go on meanwhile
+        while life := await asyncio.to_thread(next, lives, None):  # reads the store: heartbeats continue meanwhile
             self._begin(life)
             try:
                 await self._read()
@@ -92,9 +92,9 @@ class PastFeed(abc.ABC):
         repeated = self._life.count - self._repetition.left if self._repetition else 0
         return self._pipeline.counters() | {
             "damage": self.damage,
-            "repeated": repeated,  # records that an earlier ingest of these lines has stored
+            "repeated": repeated,  # records that an earlier ingest of these lines stored
             "added": self._publisher.published - repeated,
-            "late": self._late,  # events older than what is stored, and not stored
+            "late": self._late,  # events older than the stored ones, and not stored
         }
 
     def accounts(self, feed: str) -> list[Account]:
@@ -102,11 +102,11 @@ class PastFeed(abc.ABC):
         return self._pipeline.accounts(feed)
 
     def resync(self, symbol: str) -> None:
-        """See Source: a file cannot."""
+        """See Source: a file has no venue to ask."""
         del symbol
 
     def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
-        """See Source: a file has the symbols that it has."""
+        """See Source: the symbols of a file are fixed."""
         del added, removed
 
     # For the kinds.
@@ -122,14 +122,14 @@ class PastFeed(abc.ABC):
         self._taken = 0
 
     def _keep_end(self) -> bool:
-        """Keep that the file has ended here, if this is its life: before anything of the end is published."""
+        """Note that the file has ended here, if this life is its own, before anything of the end is published."""
         its_own = self._begun or (self._repetition is not None and not self._repetition.left)
         if its_own and self._past:
             self._past.end(self._life, self._taken)
         return its_own
 
     async def _publish(self) -> None:
-        ticks, _ = self._pipeline.take()  # a recording holds the answers to what would be asked
+        ticks, _ = self._pipeline.take()  # a recording holds the answers to its requests
         new = self._fresh(ticks)
         self._pipeline.leave_out(len(ticks) - len(new))
         if len(new) and self._past and not self._life.count and not self._begun:
@@ -138,9 +138,9 @@ class PastFeed(abc.ABC):
         await self._publisher.publish_lossless(new)
 
     async def _account(self) -> None:
-        """Write an account behind all that was made so far.
+        """Write an account after all that was made so far.
 
-        While a recording only repeats what is stored there is nothing to account for.
+        While a recording only repeats what is stored, there is nothing to account for.
         """
         while True:
             await self._publish()
@@ -152,12 +152,12 @@ class PastFeed(abc.ABC):
             await asyncio.sleep(ROOM_PAUSE_S)
 
     async def _pause(self) -> None:
-        """The file has ended here, or an earlier ingest of it had: nothing is held back any more."""
+        """End the file here, as it or an earlier ingest of it did: nothing is held back any more."""
         self._pipeline.end()
         await self._account()
 
     async def _end(self) -> None:
-        """The file has ended."""
+        """End the file."""
         await self._publish()
         ended = self._keep_end()
         await self._pause()

@@ -1,7 +1,7 @@
-"""What a feed's sources have in common: their interface, and the pipeline from an adapter to the ring.
+"""What a feed's sources share: their interface, and the pipeline from an adapter to the ring.
 
-A source is the live venue (`runner`) or a recording (`file_feed`). Replay from the store is a process of the store,
-since it needs no adapter.
+A source is the live venue (`runner`) or a recording (`file_feed`). Replay from the store runs in a process of the
+store, since it needs no adapter.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ class Source(Protocol):
     """Where a feed's records come from."""
 
     async def run(self) -> None:
-        """Publish until the source ends or this is cancelled; everything decoded is in the ring on return.
+        """Publish until the source ends or this is cancelled; on return everything decoded is in the ring.
 
-        Raises FeedError where the source cannot be used at all.
+        Raises FeedError if the source cannot be used at all.
         """
         ...
 
     def counters(self) -> Counters:
-        """What has been counted since the start."""
+        """Counts since the start."""
         ...
 
     def accounts(self, feed: str) -> list[Account]:
-        """What must add up, of the same moment as `counters()` called with no await between."""
+        """What must add up, at the same moment as a `counters()` call with no await in between."""
         ...
 
     def resync(self, symbol: str) -> None:
-        """Fetch this book again, all books for an empty symbol; nothing where the source cannot."""
+        """Fetch this book again, all books for an empty symbol; does nothing where the source cannot."""
         ...
 
     def change_symbols(self, added: Sequence[str], removed: Sequence[str]) -> None:
-        """Record these symbols from now on, and those no longer; nothing where the source cannot."""
+        """Start or stop recording these symbols; does nothing where the source cannot."""
         ...
 
 
@@ -66,22 +66,22 @@ _TOLD: Final = {
     "backfilled": "missed trades fetched",
     "unfilled": "missed trades not available",
 }
-"""Counters of the adapter that leave no STATUS or GAP of their own, and what the log says when they have grown."""
+"""Adapter counters that have no STATUS or GAP of their own, and the log message for an increase."""
 
 
 ACCOUNT_NS: Final = 10 * 10**9
-"""Receive time between two accounts: what a killed feed leaves unaccounted for at the most."""
+"""Receive time between two accounts: at most this much of a killed feed is unaccounted for."""
 
 
 AGES_EVERY_NS: Final = 10**7
-"""Receive time between two looks at how old records are."""
+"""Receive time between two measurements of the age of records."""
 
 
 class FeedPipeline:
-    """Joins an adapter to the ring and adds the feed's own STATUS, GAP and account records.
+    """Connects an adapter to the ring and adds the feed's own STATUS, GAP and account records.
 
-    Every ACCOUNT_NS of receive time `is_due`; then `write_account` comes before what is received next. So where the
-    accounts stand in the stream depends on the stream alone.
+    Every ACCOUNT_NS of receive time `is_due`; then `write_account` comes before what is received next. So the positions
+    of accounts in the stream depend on the stream alone.
     """
 
     def __init__(
@@ -99,24 +99,24 @@ class FeedPipeline:
         self._ages = Ages(AGES_EVERY_NS)
         self._clock_offset = ClockOffset()
         self._told = dict.fromkeys(_TOLD, 0)
-        # Of records that concern the whole feed. Asked for now: at the end there may be no supervisor left to ask.
+        # For records that concern the whole feed. Resolved now: at the end the supervisor may be gone.
         self._feed = resolve(FEED_SYMBOL, 0, 0).id
         self._own = TickBatch(16)
-        self._failures = 0  # exceptions out of the adapter, which promises to raise none
-        self._failed = 0  # frames that it had counted, and no more than that
-        self._malformed = 0  # lines of a recording that are none
+        self._failures = 0  # exceptions raised by the adapter, which promises to raise none
+        self._failed = 0  # frames of those that the adapter had counted as received only
+        self._malformed = 0  # bad lines of a recording
         self._untold = Pacer()  # frames of both kinds
-        self._left_out = 0  # records that were taken and are not to be published
+        self._left_out = 0  # records taken that are not to be published
         self._accounts = 0  # records
         self._last_ns = 0  # newest receive time
         self._due_ns = 0
         self._accounted = (0, 0)  # frames and ticks when the last account was written
         self.log: Any = structlog.get_logger()
 
-    # -- what becomes of what is received
+    # -- from what is received to what follows
 
     def deliver(self, event: Event, now_ns: int) -> None:
-        """Hand an event to the adapter, whose bugs cost what it was given (see the reject log), not the feed."""
+        """Hand an event to the adapter. A bug there costs this event (see the reject log), not the feed."""
         try:
             self.adapter.on_event(event, now_ns)
         except Exception:
@@ -128,7 +128,7 @@ class FeedPipeline:
             self._adapter_failed(raw, now_ns)
 
     def take(self) -> tuple[Records, Sequence[Effect]]:
-        """What has come of the events: the adapter's records, then the feed's own; and what is to be carried out."""
+        """What has resulted from the events: the adapter's records, then the feed's own; and the effects."""
         ticks, effects, rejects = self.adapter.take()
         if self._last_ns:
             self._clock_offset.see(self._ages.at_receipt(ticks, self._last_ns), self._last_ns)
@@ -144,7 +144,7 @@ class FeedPipeline:
         return ticks, effects
 
     def status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
-        """A STATUS of each of these instruments, else of the whole feed, for the next `take`."""
+        """Add a STATUS for each of these instruments, else for the whole feed, to the next `take`."""
         now_ns = time.time_ns()
         statuses = make_statuses(list(instruments) or [self._feed], code, ts_recv=now_ns, flags=flags)
         self._own.extend(rows_of(statuses), Kind.STATUS)
@@ -160,20 +160,20 @@ class FeedPipeline:
         self._tell_rejected(self._untold.add(ts_recv_ns, len(raw)), ts_recv_ns)
 
     def malformed(self, line: bytes, reason: str) -> None:
-        """A line that is not one of a recording: a frame that is rejected, at the last receive time that is known."""
+        """Reject a line that does not belong in a recording as a frame, at the last known receive time."""
         self._malformed += 1
         self.rejects.add([Reject("not a line of a recording", line, self._last_ns, reason)])
         if self._last_ns:
             self._tell_rejected(self._untold.add(self._last_ns), self._last_ns)
         else:
-            self._untold.waiting += 1  # until something has a time
+            self._untold.waiting += 1  # until there is a receive time
 
     def leave_out(self, count: int) -> None:
-        """So many of the records that were taken are stored already."""
+        """Note that this many of the records taken are stored already."""
         self._left_out += count
 
     def end(self) -> None:
-        """Nothing more will be received: all that is held back is for the last `take`."""
+        """End the input: all that is held back goes into the last `take`."""
         self.deliver(Ended(), self._last_ns)
         self._tell_rejected(self._untold.rest(), self._last_ns)
 
@@ -184,7 +184,7 @@ class FeedPipeline:
             self._own.extend(rows_of(gaps), Kind.GAP)
 
     def on_second(self) -> None:
-        """A second has passed: say in the log what is only counted as it happens."""
+        """Log what has only been counted over the last second."""
         self.anomalies.on_second()
         counters = self.adapter.counters
         for name in _TOLD:
@@ -196,11 +196,11 @@ class FeedPipeline:
     # -- accounts
 
     def is_due(self, ts_recv_ns: int) -> bool:
-        """Whether an account is to be written before what was received at this time."""
+        """Whether an account is due before what was received at this time."""
         return ts_recv_ns >= self._due_ns > 0
 
     def seen(self, ts_recv_ns: int) -> None:
-        """Something was received at this time; it is in the next account."""
+        """Note that something was received at this time; the next account includes it."""
         self._last_ns = ts_recv_ns
         if self._untold.waiting:
             self._tell_rejected(self._untold.due(ts_recv_ns), ts_recv_ns)
@@ -208,9 +208,9 @@ class FeedPipeline:
             self._next_period()
 
     def write_account(self) -> bool:
-        """Publish an account of all so far, where something has happened since the last one.
+        """Publish an account of everything so far, if anything has happened since the last one.
 
-        Everything that was taken must be published. Returns False where the ring has no room: try again.
+        All records taken must be published first. Returns False if the ring has no room: try again.
         """
         publisher = self.publisher
         if not publisher.settle():
@@ -231,11 +231,11 @@ class FeedPipeline:
         return True
 
     def skip_account(self) -> None:
-        """None is written of the time until now."""
+        """Write no account for the time until now."""
         self._next_period()
 
     def accounts(self, feed: str) -> list[Account]:
-        """The equations of this feed (`tickplant.runtime.accounts`), in numbers of this moment."""
+        """The equations of this feed (`tickplant.runtime.accounts`), with the numbers of this moment."""
         publisher = self.publisher
         received, parsed, ignored, rejected = self._frames()
         published = publisher.position - publisher.began
@@ -248,7 +248,7 @@ class FeedPipeline:
         ]
 
     def counters(self) -> Counters:
-        """Of all together. ticks + accounts + ring_gaps = published + ring_dropped + ring_waiting."""
+        """Counters of the whole feed. ticks + accounts + ring_gaps = published + ring_dropped + ring_waiting."""
         publisher, own = self.publisher, self._own.kinds
         counters = self.adapter.counters
         received, _, _, rejected = self._frames()
@@ -284,13 +284,13 @@ class FeedPipeline:
     # -- inner
 
     def _frames(self) -> tuple[int, int, int, int]:
-        """Received, parsed, ignored, rejected."""
+        """Frames received, parsed, ignored, rejected."""
         counters, more = self.adapter.counters, self._malformed
         rejected = counters.rejected + more + self._failed
         return counters.frames + more, counters.parsed, counters.ignored, rejected
 
     def _made(self) -> int:
-        """Records that were taken from the adapter, or made here or by the publisher."""
+        """Records taken from the adapter, or made here or by the publisher, minus those left out."""
         return (
             self.adapter.counters.ticks + sum(self._own.kinds) + self._accounts + self.publisher.gaps - self._left_out
         )

@@ -1,9 +1,9 @@
-"""What was received and not stored leaves a GAP (REJECTED) at once. This is the one home of that rule. Pure.
+"""Whatever was received and not stored leaves a GAP (REJECTED) at once. That rule lives only here. Pure.
 
-Of a stream, consecutive rejects are a *run*. The first one gives a GAP of unknown size, the end of the run a second
-GAP from the last id recorded to the next one, with the exact number. So a feed that rejects everything for hours
-writes one record a stream. Frames whose stream cannot be known are told on `*`: each of the first BURST at once, and
-where they go on coming, one GAP a second of receive time with the number of frames.
+Consecutive rejects of a stream form a *run*. The first one gives a GAP of unknown size; the end of the run gives a
+second GAP from the last id recorded to the next, with the exact number. So a feed that rejects everything for hours
+writes one record per stream. Frames of unknown stream are reported on `*`: each of the first BURST at once; if more
+follow, one GAP per second of receive time with the number of frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNKNOWN_ID: Final = -1
 PAUSE_NS: Final = 1_000_000_000
 BURST: Final = 8
 TROUBLE_FRAMES: Final = 2
-"""So many rejects in a row are trouble; a single damaged frame on a quiet stream is not."""
+"""This many consecutive rejects are trouble; a single damaged frame on a quiet stream is not."""
 
 Key = tuple[str, str]
 """Symbol and stream: trade, agg_trade, quote, book, partial, or snapshot for answers over REST."""
@@ -25,14 +25,14 @@ Key = tuple[str, str]
 class Run(msgspec.Struct):
     """Consecutive rejects of one stream."""
 
-    cause: str  # of the first one, and in words
+    cause: str  # of the first reject; `detail` in words
     detail: str
     frames: int = 0
     first_id: int = UNKNOWN_ID  # lowest and highest id among them
     last_id: int = UNKNOWN_ID
     unread: bool = False  # the id of at least one could not be read
     mark: int = UNKNOWN_ID  # last id of the stream when the run began
-    rescaled: bool = False  # the scales have changed since: what was rejected may fit now
+    rescaled: bool = False  # the scales have changed since: the rejected values may fit now
 
 
 class Runs:
@@ -42,7 +42,7 @@ class Runs:
         self.open: dict[Key, Run] = {}
 
     def add(self, key: Key, cause: str, detail: str, ident: int = UNKNOWN_ID) -> Run:
-        """A reject; `frames` of the returned run is 1 where it has just begun."""
+        """Add a reject; `frames` of the returned run is 1 if the run has just begun."""
         run = self.open.get(key)
         if run is None:
             run = self.open[key] = Run(cause, detail)
@@ -55,7 +55,7 @@ class Runs:
         return run
 
     def end(self, key: Key) -> Run | None:
-        """A good record of the stream has come, or none will; the run that ends, if there was one."""
+        """End the run of a stream: a good record has come, or none will. Returns that run, if any."""
         return self.open.pop(key, None)
 
     def of(self, symbol: str) -> list[Key]:
@@ -63,7 +63,7 @@ class Runs:
         return [key for key in self.open if key[0] == symbol]
 
     def trouble(self) -> str:
-        """A sentence where all frames of a stream are being rejected, else empty."""
+        """A sentence if all frames of a stream are being rejected, else empty."""
         troubled = [(key, run) for key, run in self.open.items() if run.frames >= TROUBLE_FRAMES]
         if not troubled:
             return ""
@@ -73,22 +73,22 @@ class Runs:
 
 
 class Pacer:
-    """Frames that belong to no stream: when to tell of them, and of how many. BURST at once, then one GAP a second."""
+    """When to report frames of no stream, and how many. The first BURST at once, then one GAP a second."""
 
     def __init__(self) -> None:
-        self.waiting = 0  # frames that no GAP has told of
+        self.waiting = 0  # frames that no GAP has reported
         self._left = BURST
-        self._then_ns = 0  # when `_left` was last seen to
+        self._then_ns = 0  # when `_left` was last refilled
 
     def add(self, ts_ns: int, frames: int = 1) -> int:
-        """Rejects at this time; returns how many frames to tell of now."""
+        """Add rejects at this time; returns how many frames to report now."""
         self.waiting += frames
         return self.due(ts_ns)
 
     def due(self, ts_ns: int) -> int:
-        """How many frames to tell of at this time."""
+        """How many frames to report at this time."""
         passed = (ts_ns - self._then_ns) // PAUSE_NS
-        if passed:  # backwards too: a clock that was set back must not keep GAPs back
+        if passed:  # backwards too: a clock that was set back must not delay GAPs
             self._left = min(BURST, self._left + abs(passed))
             self._then_ns = ts_ns
         if not self.waiting or not self._left:
@@ -97,6 +97,6 @@ class Pacer:
         return self.rest()
 
     def rest(self) -> int:
-        """How many frames are left to tell of."""
+        """How many frames are left to report."""
         frames, self.waiting = self.waiting, 0
         return frames

@@ -1,7 +1,7 @@
-"""The reject log: what was not recorded, kept raw so that a parser can be mended. Bounded; never stops the feed.
+"""The reject log: what was not recorded, kept raw so that a parser can be fixed. Bounded; never stops the feed.
 
-One JSON object a line: ts (ns), cause, detail, bytes (length of the whole frame) and the frame as `text` or, where it
-is not UTF-8, as `base64`; a long frame is cut.
+One JSON object per line: ts (ns), cause, detail, bytes (length of the whole frame) and the frame as `text` or, if it is
+not UTF-8, as `base64`; a long frame is truncated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tickplant.feeds.contract import Reject
 from tickplant.runtime.redaction import redact, redact_bytes
 
 RAW_BYTES: Final = 256 << 10
-"""Most kept of one frame."""
+"""Limit for the part of a frame that is kept."""
 
 FILE_BYTES: Final = 32 << 20
 CAUSES: Final = 256
@@ -30,7 +30,7 @@ class RejectLog:
 
     def __init__(self, path: Path, kept_per_cause: int) -> None:
         self.path = path
-        self.seen: Counter[str] = Counter()  # handed in since this process started, by cause
+        self.seen: Counter[str] = Counter()  # received since this process started, by cause
         self.unwritable = 0
         self._kept_per_cause = kept_per_cause
         self._kept: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class RejectLog:
         self._loaded = False
 
     def add(self, rejects: Sequence[Reject]) -> None:
-        """Count all, keep the first of each cause."""
+        """Count all rejects, keep the first of each cause."""
         if not self._loaded:
             self._loaded = True
             self._load()

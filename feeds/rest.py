@@ -1,6 +1,6 @@
-"""HTTP requests to an endpoint of a venue: what an adapter asks for, answered with an Answer whatever happens.
+"""HTTP requests to an endpoint of a venue: each request of an adapter gets an Answer, whatever happens.
 
-No retries here: the adapter, which knows what it still needs, asks again. Proxies are off unless one is given; the
+No retries here: the adapter knows what it still needs, and asks again. Proxies are off unless one is given; the
 environment is not read.
 """
 
@@ -24,30 +24,30 @@ TIMEOUT_S: Final = 15.0
 """For each step of a request, the connection included: more than a machine that is paused stands still, mostly."""
 MAX_BODY_BYTES: Final = 64 << 20
 CONCURRENT: Final = 2
-"""Requests in flight at a time: venues weigh requests by the minute, and a snapshot storm earns a ban."""
+"""Requests in flight at a time: venues weigh requests by the minute, and a burst of snapshots earns a ban."""
 
 SLOW_S: Final = 2.0
 
 HELD_S: Final = {429: 5.0, 418: 120.0}
-"""Pause by status where a venue refuses (429: too many requests; 418: banned) and does not say how long."""
+"""Pause by status if a venue refuses (429: too many requests; 418: banned) without saying for how long."""
 
 
 @functools.cache
 def trusted() -> ssl.SSLContext:
-    """The authorities whose certificates are accepted. Reading them takes 50 ms: once, in the fork server."""
+    """The certificate authorities that are accepted. Loading them takes 50 ms: done once, in the fork server."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def prepare() -> None:
-    """Load what a first client would load: httpx imports most of itself then."""
+    """Load what a first client would load: httpx imports most of itself only then."""
     httpx.AsyncClient(verify=trusted(), trust_env=False)
 
 
 class RestClient:
     """One endpoint of a venue.
 
-    `on_circuit` is called with True when the address is left alone, because it failed again and again or because it
-    asked for it (429, 418), and with False when it has answered again.
+    `on_circuit` is called with True when the address is left alone, because it kept failing or asked for it (429, 418),
+    and with False when it has answered again.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RestClient:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self.requests = 0
-        self.failed = 0  # requests without a good answer, of whatever kind
+        self.failed = 0  # requests without a good answer, for any reason
         self.slow = 0  # answers that took longer than SLOW_S
         self._breaker = breaker or Breaker()
         self._on_circuit = on_circuit
@@ -75,17 +75,17 @@ class RestClient:
         )
 
     def url(self, request: Request) -> str:
-        """Whole address of a request, for logs."""
+        """The full address of a request, for logs."""
         return f"{self._base_url}{'/…' if request.secret else request.path}"
 
     def hold(self, for_s: float) -> None:
-        """Send nothing for so long."""
+        """Send nothing for this long."""
         self._breaker.hold(time.monotonic(), for_s)
 
     async def fetch(self, request: Request) -> tuple[Answer, int]:
-        """Wait until the request, the endpoint and the breaker allow it, then ask. Never raises for what happens.
+        """Wait until the request, the endpoint and the breaker allow it, then ask. Never raises.
 
-        Returns the answer and the time in ns at which it was there.
+        Returns the answer and the time in ns at which it was complete.
         """
         early_s = (request.not_before_ns - time.time_ns()) / 1e9
         if early_s > 0:
@@ -147,5 +147,5 @@ class RestClient:
 
 
 def _is_failure(answer: Answer) -> bool:
-    """Whether an answer counts against the endpoint: no answer, overload, a ban, or a fault of the server."""
+    """Whether an answer counts against the endpoint: no answer, overload, a ban, or a server error."""
     return answer.status in (0, 403, 418, 429) or answer.status >= 500

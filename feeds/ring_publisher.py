@@ -1,9 +1,9 @@
-"""From an adapter's ticks to the ring: numbers them, and when the ring is full, says exactly what it had to drop.
+"""From an adapter's ticks to the ring: numbers them, and states exactly what it dropped when the ring was full.
 
-`seq` is the ring position, so it never has holes: what was dropped never had one. Instead a GAP (cause RING_FULL) for
-each instrument and stream gives how many records are missing, the last id before them and the first id that may
-follow. An atomic event, the records up to one with LAST, is published whole or dropped whole, unless it is larger
-than the ring. Counters: handed in + gaps = published + dropped + waiting, and dropped = told + untold.
+`seq` is the ring position, so it never has holes: dropped records have none. Instead, a GAP (cause RING_FULL) for each
+instrument and stream states how many records are missing, the last id before them and the first id that may follow. An
+atomic event, the records up to one with LAST, is published whole or dropped whole, unless it is larger than the ring.
+Counters: handed in + gaps = published + dropped + waiting, and dropped = told + untold.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ from tickplant.shm.producer import Producer
 Records = NDArray[np.void]
 
 Words = NDArray[np.int64]
-"""Records as 64-bit words, flat, 8 to a record; word 6 is instrument | kind << 32 | side << 40 | flags << 48."""
+"""Records as flat 64-bit words, 8 per record; word 6 is instrument | kind << 32 | side << 40 | flags << 48."""
 
 Table = NDArray[np.int64]
 
 STREAMS: Final = len(STREAM_NAMES) + 1
 NO_STREAM: Final = STREAMS - 1
-"""Index among the streams of what is of none of STREAM_NAMES: STATUS and GAP records."""
+"""Stream index of records that belong to none of STREAM_NAMES: STATUS and GAP."""
 
 _FLAGS: Final = list(STREAM_NAMES)
 BOOKS: Final = (_FLAGS.index(Flag.ON_BOOK), _FLAGS.index(Flag.ON_ORDERS))
-"""Indices of the books of levels, and of orders."""
+"""Stream indices of the books of levels and of orders."""
 
 ON_STREAM: Final = np.array([*_FLAGS, 0], np.uint16)
 
 _STREAM_OF: Final = np.array(
     [_FLAGS.index(STREAM_OF_KIND[kind]) if kind in STREAM_OF_KIND else NO_STREAM for kind in (0, *Kind)], np.int64
 )
-"""By kind, the index of its stream."""
+"""Stream index by kind."""
 
 _ORDERS: Final = BOOKS[1]
 _ON_ORDERS: Final = int(Flag.ON_ORDERS)
 
 KEPT_RECORDS: Final = 1 << 14
-"""How many STATUS and GAP records are kept while the ring is full. They are rare, and worth more than data.
+"""STATUS and GAP records kept while the ring is full. They are rare, and worth more than data.
 
-A lost connection is one for each instrument: there is room for ten times as many as a connection can carry."""
+A lost connection gives one per instrument: there is room for ten times as many as a connection can carry."""
 
 FIRST_PAUSE_S: Final = 0.0001
 LONGEST_PAUSE_S: Final = 0.005
-"""Between two looks whether there is room."""
+"""Pauses between two checks for room."""
 
 LOSSLESS_SLICE_S: Final = 0.05
-"""How long one wait for room may hold up the event loop of a source that can wait."""
+"""How long one wait for room may block the event loop of a source that can wait."""
 
 RESUME_SHARE: Final = 8
-"""Publishing resumes when an eighth of the ring is free, so that a full ring costs few, long gaps."""
+"""Publishing resumes when an eighth of the ring is free, so that a full ring causes few, long gaps."""
 
 
 @brief_kernel
 def stamp(words: Words, first_seq: int) -> None:
-    """Write the ring positions into the records of `words` (8 to a record)."""
+    """Write the ring positions into the records of `words` (8 per record)."""
     for index in range(len(words) // 8):
         words[index * 8 + 7] = first_seq + index
 
 
 @kernel
 def stream_of(packed: int) -> int:
-    """Index of the stream of the record with this packed word (records.batch)."""
+    """Stream index of the record with this packed word (records.batch)."""
     kind = (packed >> 32) & 0xFF
     if (packed >> 48) & _ON_ORDERS and not is_note_word(packed):
         return _ORDERS
@@ -81,9 +81,9 @@ def stream_of(packed: int) -> int:
 
 @brief_kernel
 def note_last(words: Words, last: Table) -> int:
-    """Remember the newest id of each instrument and stream in `last` (instruments, STREAMS).
+    """Store the newest id of each instrument and stream in `last` (instruments, STREAMS).
 
-    Returns 0, or an instrument for which `last` is too short; nothing is lost by calling again with a longer one.
+    Returns 0, or an instrument that `last` is too short for; the call can then be repeated with a longer one.
     """
     for start in range(0, len(words), 8):
         packed = words[start + 6]
@@ -102,7 +102,7 @@ def note_last(words: Words, last: Table) -> int:
 def count_lost(words: Words, lost: Table, next_id: Table) -> int:
     """Count dropped records into `lost` (instruments, STREAMS), ids after them into `next_id`. Returns as `note_last`.
 
-    STATUS and GAP records have no id that another one could follow.
+    STATUS and GAP records have no id for another to follow.
     """
     for start in range(0, len(words), 8):
         if words[start + 6] & 0xFFFFFFFF >= len(lost):
@@ -119,7 +119,7 @@ def count_lost(words: Words, lost: Table, next_id: Table) -> int:
 
 @kernel
 def whole_events(words: Words, first: int, room: int) -> int:
-    """How many records from `first` on are whole events (each ends with LAST), and fit `room`."""
+    """Number of records from `first` on that form whole events (each ends with LAST) and fit `room`."""
     for count in range(min(room, len(words) // 8 - first), 0, -1):
         if (words[(first + count - 1) * 8 + 6] >> 48) & 1:
             return count
@@ -128,7 +128,7 @@ def whole_events(words: Words, first: int, room: int) -> int:
 
 @kernel
 def first_event(words: Words, first: int) -> int:
-    """How many records the event has that begins at `first`."""
+    """Number of records of the event that begins at `first`."""
     count = 1
     while first + count < len(words) // 8 and (words[(first + count - 1) * 8 + 6] >> 48) & 1 == 0:
         count += 1
@@ -136,7 +136,7 @@ def first_event(words: Words, first: int) -> int:
 
 
 def prepare_kernels() -> None:
-    """Compile, or load, the kernels above for this process."""
+    """Compile or load the kernels above for this process."""
     words = np.zeros(8, np.int64)
     streams = np.zeros((1, STREAMS), np.int64)
     stamp(words, 0)
@@ -147,34 +147,34 @@ def prepare_kernels() -> None:
 
 
 class Repeat(Protocol):
-    """Records that are stored already, for a feed that makes them again."""
+    """The stored records of a feed that makes them again."""
 
     def rest(self, records: Records) -> Records:
-        """Those of these records, the next ones made, that are not stored."""
+        """The next records made, without those that are stored."""
 
 
 class FeedPublisher:
-    """The only writer of a feed's tick ring. `full_wait_s` is how long a full ring may hold the feed up."""
+    """The only writer of a feed's tick ring. `full_wait_s` limits how long a full ring may delay the feed."""
 
     def __init__(self, producer: Producer, capacity_records: int, full_wait_s: float) -> None:
         self.began = producer.position
         self.published = 0  # records in the ring, gaps included
         self.dropped = 0
-        self.told = 0  # of these, how many the RING_FULL records speak of
+        self.told = 0  # of these, those that RING_FULL records report
         self.gaps = 0  # RING_FULL records made here
         self._producer = producer
         self._stamp = direct(stamp, np.empty(0, np.int64), 0)
         self._note_last = direct(note_last, np.empty(0, np.int64), np.empty((0, 0), np.int64))
         self._capacity_records = capacity_records
-        self._room = 0  # at least; consumers only make more
+        self._room = 0  # a lower bound; consumers only increase it
         self._resume_room = max(1, capacity_records // RESUME_SHARE)
         self._full_wait_s = full_wait_s
         self._full = False
-        # By instrument and stream: newest id published, records lost, id after the last of them.
+        # By instrument and stream: newest id published, records lost, id after the last lost one.
         self._last, self._lost, self._next_id = (np.zeros((64, STREAMS), np.int64) for _ in range(3))
         self._lost_ts_ns = 0
-        self._kept = np.empty(0, TICK)  # what waits for room
-        self._in_hand = 0  # of a source that can wait: handed in, not published yet
+        self._kept = np.empty(0, TICK)  # records that wait for room
+        self._in_hand = 0  # records of a source that can wait: handed in, not published yet
         self._stale_books: list[int] = []
         self._repeat: Repeat | None = None
         self._log = structlog.get_logger()
@@ -186,16 +186,16 @@ class FeedPublisher:
 
     @property
     def waiting(self) -> int:
-        """Records that wait for room: STATUS and GAP, and any of a source that can wait itself."""
+        """Records that wait for room: STATUS and GAP, and any record of a source that can wait itself."""
         return len(self._kept) + self._in_hand
 
     @property
     def untold(self) -> int:
-        """Dropped records of which no RING_FULL speaks yet."""
+        """Dropped records that no RING_FULL reports yet."""
         return int(self._lost.sum())
 
     def publish(self, records: Records) -> None:
-        """Publish ticks (n,), dtype TICK; what the ring does not take within `full_wait_s` becomes GAPs."""
+        """Publish ticks (n,), dtype TICK; what the ring does not take within `full_wait_s` is reported in GAPs."""
         if len(records) == 0:
             return
         if self._full and not self.settle():
@@ -213,25 +213,25 @@ class FeedPublisher:
         done = self._put(records, LOSSLESS_SLICE_S) if len(records) else 0
         while done < len(records):
             self._in_hand = len(records) - done
-            # The slice has waited already; here the other tasks of the loop get their turn.
+            # The slice has already waited; this gives the other tasks of the loop their turn.
             await asyncio.sleep(0)
             done += self._put(records[done:], LOSSLESS_SLICE_S)
         self._in_hand = 0
 
     def publish_now(self, records: Records) -> bool:
-        """Publish all of these records where there is room for them at once, else none. Returns whether it did."""
+        """Publish these records if there is room for all of them at once, else none. Returns whether it did."""
         if self._full or self._producer.room() < len(records):
             return False
         self._put(self._left_to_store(records), 0.0)
         return True
 
     def repeat(self, repeat: Repeat | None) -> None:
-        """Begin the life of a feed anew, from nothing published, whose first records `repeat` has in store."""
+        """Restart the counts of the feed's life; `repeat` holds the stored records that come first."""
         self._repeat = repeat
         self.began, self.published = self.position, 0
 
     def settle(self, *, eagerly: bool = False) -> bool:
-        """Publish what waits for room, where there is enough of it now, or eagerly, any. Returns whether all went."""
+        """Publish what waits if there is enough room, or, eagerly, any room. Returns whether nothing waits any more."""
         if not self._full:
             return True
         if self._producer.room() < (1 if eagerly else self._resume_room):
@@ -255,7 +255,7 @@ class FeedPublisher:
     # -- inner
 
     def _left_to_store(self, records: Records) -> Records:
-        """Less what was published by an earlier process in this life of the feed: it counts as published here."""
+        """The records that an earlier process of this life did not publish; the others count as published here."""
         if self._repeat is None:
             return records
         rest = self._repeat.rest(records)
@@ -281,14 +281,14 @@ class FeedPublisher:
         return done
 
     def _put_events(self, records: Records, words: Words, timeout_s: float) -> int:
-        """Publish whole events as there is room for them, until all is done or time is up."""
+        """Publish whole events as room allows, until all are done or the time is up."""
         deadline_s = time.monotonic() + timeout_s
         done, pause_s = 0, FIRST_PAUSE_S
         while done < len(records):
             room = self._producer.room()
             count = whole_events(words, done, room)
             if count == 0 and room and first_event(words, done) > self._capacity_records:
-                count = min(room, len(records) - done)  # it never fits: in parts, rather than never
+                count = min(room, len(records) - done)  # never fits: in parts, rather than never
             if count:
                 done += self._producer.publish(records[done : done + count], timeout_s=0.0)
                 pause_s = FIRST_PAUSE_S
@@ -314,7 +314,7 @@ class FeedPublisher:
         self._producer.drop(len(records))
 
     def _make_gaps(self) -> Records:
-        """GAPs for all that was lost since the last call."""
+        """GAPs for everything lost since the last call."""
         instruments, streams = np.nonzero(self._lost)
         gaps = make_gaps(
             instruments,

@@ -1,6 +1,6 @@
-"""Drives one adapter on a live venue: what arrives goes in, what the adapter makes of it goes to ring and venue.
+"""Drives one adapter on a live venue: passes events in, and passes the results to the ring and the venue.
 
-Knows no venue. One event loop; per read from a socket one call into the adapter and one publish, nothing per tick.
+Knows no venue. Runs in one event loop: per socket read one call of the adapter and one publish, nothing per tick.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from tickplant.runtime.control import Counters
 
 SECOND_S: Final = 1.0
 SETTLE_S: Final = 5.0
-"""How long a stopping feed waits for room, so that all is accounted for."""
+"""How long a stopping feed waits for room, so that everything is accounted for."""
 
 _SETTLE_TURN_S: Final = 0.05
 
@@ -76,7 +76,7 @@ class LiveFeed:
         former: Sequence[int] = (),
         on_followed: Callable[[Followed], object] = lambda _: None,
     ) -> None:
-        """Nothing happens yet.
+        """No connections so far.
 
         Args:
             adapter: of the venue.
@@ -88,9 +88,9 @@ class LiveFeed:
             endpoints: addresses for requests, by name.
             config: of the feed.
             capture: takes all frames as they come.
-            last_ids: what an earlier process recorded last, by symbol.
+            last_ids: the last ids that an earlier process recorded, by symbol.
             former: ids of the instruments that an earlier process may have recorded.
-            on_followed: is given what has become of each symbol that was added or removed.
+            on_followed: receives the outcome for each symbol that was added or removed.
         """
         self._pipeline = FeedPipeline(adapter, publisher, rejects, resolve, symbol_of)
         self._adapter = adapter
@@ -106,7 +106,7 @@ class LiveFeed:
         self._clients: dict[str, RestClient] = {}  # by endpoint
         self._requests: dict[str, asyncio.Task[None]] = {}  # by key
         self._links: dict[str, Link] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}  # of the links
+        self._running: dict[str, asyncio.Task[None]] = {}  # tasks of the links
         self._breakers: dict[str, Breaker] = {}  # by URL of links
         self._counts = LinkCounts()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,9 +116,9 @@ class LiveFeed:
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """See Source. Raises FeedError where the adapter finds that the configuration cannot work."""
+        """See Source. Raises FeedError if the adapter finds that the configuration cannot work."""
         try:
-            # An earlier process may have been killed, so that what it saw of the books has had no end.
+            # An earlier process may have been killed, so its books have no recorded end.
             on = sum({ON_CHANNEL[channel] for channel in self._config.channels})
             if self._former:
                 self._publish_status(StatusCode.DISCONNECTED, self._former, on)
@@ -166,14 +166,14 @@ class LiveFeed:
         """See Source."""
         self._take(Symbols(tuple(added), tuple(removed)))
 
-    # -- what the links report
+    # -- events of the links
 
     def link_opened(self, name: str) -> None:
         """See link.LinkListener."""
         self._take(Opened(name))
 
     def link_frames(self, name: str, frames: list[bytes], ts_recv_ns: int) -> None:
-        """See link.LinkListener. The hot path: once for each read from a socket."""
+        """See link.LinkListener. The hot path: runs once per socket read."""
         self._receive(ts_recv_ns)
         if self._capture is not None:
             self._capture.add(name, frames, ts_recv_ns)
@@ -193,7 +193,7 @@ class LiveFeed:
     # -- inner
 
     def _take(self, event: Opened | Closed | Second | Resync | Symbols | Answer, now_ns: int | None = None) -> None:
-        """Something other than frames has happened."""
+        """Handle an event other than frames."""
         now_ns = now_ns or time.time_ns()
         if self._capture is not None:
             self._capture.add_event(event, now_ns)
@@ -201,13 +201,13 @@ class LiveFeed:
         self._drain()
 
     def _receive(self, ts_recv_ns: int) -> None:
-        """Account for all before this moment, where that is due."""
+        """Write an account of everything before this moment, if one is due."""
         if self._pipeline.is_due(ts_recv_ns):
             self._pipeline.write_account()
         self._pipeline.seen(ts_recv_ns)
 
     def _drain(self) -> None:
-        """Publish what the adapter has made, and carry out what it wants."""
+        """Publish what the adapter has made, and carry out its effects."""
         ticks, effects = self._pipeline.take()
         self._publisher.publish(ticks)
         for effect in effects:
@@ -225,7 +225,7 @@ class LiveFeed:
                 self._fail(FeedError(reason))
             case Followed(symbol, problem=problem):
                 self._on_followed(effect)
-                if problem:  # an event of its own, so that a capture says when it was given up
+                if problem:  # an event of its own, so that a capture shows when the symbol was given up
                     self._take(Symbols(removed=(symbol,)))
             case Send(name) | Resubscribe(name) | Close(name):
                 link = self._links.get(name)
@@ -293,7 +293,7 @@ class LiveFeed:
         return client
 
     def _request(self, request: Request) -> None:
-        """Ask in the background; a newer request of the same key takes the place of an older one."""
+        """Ask in the background; a newer request of the same key replaces an older one."""
         if (older := self._requests.pop(request.key, None)) is not None:
             older.cancel()
 
@@ -303,7 +303,7 @@ class LiveFeed:
             if answer.status != 200:
                 reason = "" if request.secret and answer.status else answer.body[:200].decode(errors="replace")
                 self._log.warning("REST request failed", url=client.url(request), status=answer.status, reason=reason)
-            # The request is done before the adapter has the answer, so that it can ask again under the same key.
+            # The request is finished before the adapter has the answer, so that it can ask again under the same key.
             self._requests.pop(request.key, None)
             self._receive(now_ns)
             self._take(answer, now_ns)
@@ -311,7 +311,7 @@ class LiveFeed:
         self._requests[request.key] = self._attend(ask())
 
     def _attend(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run in the background; what it raises ends the feed."""
+        """Run in the background; an exception ends the feed."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -327,7 +327,7 @@ class LiveFeed:
         self._failed.set()
 
     async def _tick(self) -> None:
-        """Once a second: the deadlines of everybody."""
+        """Check all deadlines once a second."""
         while True:
             await asyncio.sleep(SECOND_S)
             now_ns = time.time_ns()
@@ -344,7 +344,7 @@ class LiveFeed:
                 self._capture.flush()
 
     def _publish_status(self, code: StatusCode, instruments: Sequence[int] = (), flags: int = 0) -> None:
-        """Of these instruments, else of the whole feed."""
+        """Publish a STATUS of these instruments, else of the whole feed."""
         self._pipeline.status(code, instruments, flags)
         self._drain()
 

@@ -1,7 +1,7 @@
-"""What is stored of each stream, as stretches of receive time: for records without ids that follow each other.
+"""What is stored of each stream, as stretches of receive time: for records without consecutive ids.
 
-Each life of the feed has one stretch of a stream, from the first receive time of its records to the last one; all of
-that stretch is stored. At its last receive time as many records are stored as it has there, no more: the file may have
+Each life of the feed has one stretch per stream, from the first receive time of its records to the last; all of that
+stretch is stored. At its last receive time, only as many records are stored as the life has there: the file may have
 been cut between two records of one time.
 """
 
@@ -20,11 +20,11 @@ Mask = NDArray[np.bool_]
 
 _KEY_SHIFT: Final = 24
 _BARS: Final = 1 << 17
-"""Bars of each length are a stream: their key has the length in seconds, up to a day."""
+"""Bars of each length are a stream of their own: the key contains the length in seconds, up to a day."""
 
 
 def keys_of(records: Records) -> NDArray[np.int64]:
-    """The stream of each record, dtype TICK, as a number; 0 for GAPs, which are of none."""
+    """The stream of each record, dtype TICK, as a number; 0 for GAPs, which belong to no stream."""
     kind = records["kind"]
     stream = np.zeros(len(records), np.int64)
     for each, flag in STREAM_OF_KIND.items():
@@ -39,7 +39,7 @@ def keys_of(records: Records) -> NDArray[np.int64]:
 
 
 def flags_of(key: int) -> int:
-    """The ON_ flag of a stream; 0 where it is of STATUS records."""
+    """The ON_ flag of a stream; 0 for the stream of STATUS records."""
     stream = key & (1 << _KEY_SHIFT) - 1
     return int(Flag.ON_OTHER) if stream >= _BARS else stream & ~1
 
@@ -53,21 +53,21 @@ class _Span:
     def __init__(self) -> None:
         self.low, self.high = 2**63 - 1, -1
         self.at_high = 0  # records counted at `high`
-        self.met = 0  # of those being looked at
+        self.met = 0  # records at `high` among those being sorted
 
 
 class StoredSpans:
-    """Fold the stored records of each life, then ask about others, in their order."""
+    """Fold the stored records of each life, then sort other records, in their order."""
 
     def __init__(self) -> None:
         self._lives: list[dict[int, _Span]] = []
 
     def begin_life(self) -> None:
-        """The records that follow are of another life."""
+        """Begin another life with the records that follow."""
         self._lives.append({})
 
     def add(self, records: Records) -> None:
-        """Records (n,), dtype TICK."""
+        """Take in records (n,), dtype TICK."""
         spans = self._lives[-1]
         keys = keys_of(records)
         for key in np.unique(keys[keys != 0]).tolist():
@@ -86,7 +86,7 @@ class StoredSpans:
         return any(key in spans for spans in self._lives)
 
     def sort(self, records: Records) -> tuple[Mask, Mask]:
-        """Which of these records are stored already, and which are not though they are older than what is stored."""
+        """Which of these records are stored already, and which are not stored but older than the stored ones."""
         stored, late = np.zeros(len(records), np.bool_), np.zeros(len(records), np.bool_)
         keys = keys_of(records)
         for key in np.unique(keys[keys != 0]).tolist():
@@ -107,7 +107,7 @@ class StoredSpans:
 
 
 def _counted(records: Records) -> Mask:
-    """Of books by level their events are counted, and of anything else the records, but for what only begins a book."""
+    """Which records count: of books by level the ends of events, else every record except a CLEAR."""
     levels = np.isin(records["kind"], (Kind.LEVEL, Kind.CLEAR)) & (records["flags"] & Flag.ON_ORDERS == 0)
     counted: Mask = np.where(levels, records["flags"] & Flag.LAST != 0, records["kind"] != Kind.CLEAR)
     return counted

@@ -1,1 +1,1 @@
-"""The gateway process: a plant over HTTP. Imports runtime, records, wire, client and store; nobody imports it."""
+"""The gateway process: a plant over HTTP. Imports runtime, records, wire, client and store; nothing imports it."""

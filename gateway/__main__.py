@@ -1,4 +1,4 @@
-"""`python -m tickplant.gateway`, its stdin being a job_specs.GatewaySpec."""
+"""Runs as `python -m tickplant.gateway` with a job_specs.GatewaySpec on stdin."""
 
 from tickplant.gateway.gateway_process import main
 

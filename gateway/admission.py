@@ -1,6 +1,6 @@
-"""Who may ask what, how often, and with which headers the answer goes: the outermost layer of the application.
+"""Who may request what, how often, and with which response headers: the outermost layer of the application.
 
-By path, so that no route can be without: what is not listed needs the scope `read`.
+Rules go by path, so that no route can lack one: a path that is not listed needs the scope `read`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Send = Any
 
 SCOPES: Final = ("read", "history", "admin")
 ANONYMOUS: Final = frozenset({"read", "history"})
-"""What whoever reaches a gateway on loopback may do without a token."""
+"""What anyone who reaches a gateway on loopback may do without a token."""
 
 COOKIE: Final = "tickplant"
 _PUBLIC: Final = ("/api/v1/session", "/healthz", "/openapi.json", "/docs")
@@ -45,10 +45,10 @@ HEADERS: Final = [
 
 
 class Tokens:
-    """Which token has which scopes."""
+    """The scopes of each token."""
 
     def __init__(self, credentials: Iterable[Mapping[str, str]]) -> None:
-        """Take credentials: each has scopes as keys and tokens as values."""
+        """Take in credentials: each has scopes as keys and tokens as values."""
         self._tokens: list[tuple[bytes, str]] = [
             (value.encode(), scope) for values in credentials for scope, value in values.items() if scope in SCOPES
         ]
@@ -57,20 +57,20 @@ class Tokens:
         return len(self._tokens)
 
     def scopes_of(self, token: str) -> frozenset[str]:
-        """Scopes of a token; none where nobody has it. Takes as long for each wrong one."""
+        """Scopes of a token; none if the token is unknown. Takes the same time for each wrong token."""
         given = token.encode(errors="surrogateescape")
         return frozenset(scope for known, scope in self._tokens if hmac.compare_digest(known, given))
 
 
 class Rates:
-    """How many requests each address has left."""
+    """The number of requests that each address has left."""
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # requests, and when that was
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # requests left, and the time of that count
 
     def take(self, address: str, now_s: float) -> float:
-        """Take one; 0.0, or how long to wait for one, seconds."""
+        """Use up one request; returns 0.0, or the seconds to wait for one."""
         most = _BURST * self._per_s
         left, at_s = self._left.pop(address, (most, now_s))
         left = min(most, left + (now_s - at_s) * self._per_s)
@@ -82,7 +82,7 @@ class Rates:
 
 
 class Admission:
-    """An ASGI application around another one."""
+    """An ASGI application that wraps another one."""
 
     def __init__(self, inner: Any, config: GatewayConfig, tokens: Tokens) -> None:
         self.refused = 0
@@ -96,7 +96,7 @@ class Admission:
         self._headers = [*HEADERS, *([(b"strict-transport-security", b"max-age=31536000")] if self._secure else [])]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] == "lifespan":
             await self._inner(scope, receive, send)
             return
@@ -120,7 +120,7 @@ class Admission:
         await self._inner(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Raises Problem."""
+        """Raises Problem if the request is not admitted."""
         path, method = scope["path"], scope.get("method", "GET")
         address = (scope.get("client") or ("local", 0))[0]
         wait_s = self._rates.take(address, asyncio.get_running_loop().time())
@@ -146,14 +146,14 @@ class Admission:
             )
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
-        """A page of another site whose name leads to this address must not read anything: its Host is wrong."""
+        """Refuse a wrong Host: a page of another site whose name resolves to this address must not read anything."""
         host = _host_of(headers.get("host", ""))
         known = host in self._names or is_loopback(host) or (not self._local and _is_address(host))
         if not known:
             raise Problem(421, f"{host[:80]!r} is not a name of this gateway: `hosts` of its configuration lists them")
 
     def _check_origin(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Browsers say which page asks: what changes something, and what CORS does not cover, is for our own alone."""
+        """Changes, and reads that CORS does not cover, are only for our own pages: browsers send a page's origin."""
         origin = headers.get("origin")
         if origin is None or (scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")):
             return
@@ -179,7 +179,7 @@ class Admission:
         return frozenset() if len(self._tokens) else ANONYMOUS
 
     def scopes_of(self, token: str) -> frozenset[str]:
-        """Scopes of a token."""
+        """The scopes of a token."""
         return self._tokens.scopes_of(token)
 
 
@@ -191,7 +191,7 @@ _PREFLIGHT: Final = [
 
 
 def needed_scope(path: str) -> str:
-    """The scope that a path needs; empty where it needs none."""
+    """The scope that a path needs; empty if none."""
     if path in _PUBLIC or not path.startswith(("/api/", "/metrics")):
         return ""
     if path.startswith("/api/v1/admin/"):
@@ -200,7 +200,7 @@ def needed_scope(path: str) -> str:
 
 
 async def refuse(scope: Scope, send: Send, problem: Problem) -> None:
-    """Answer with a problem; a WebSocket before it has been accepted as well."""
+    """Answer with a problem, also for a WebSocket that has not been accepted yet."""
     headers = [(b"content-type", MEDIA_TYPE.encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     prefix = "websocket." if scope["type"] == "websocket" else ""
@@ -217,7 +217,7 @@ async def _answer(
 
 
 def _token_of(headers: Mapping[str, str]) -> str | None:
-    """What the client has sent, in a header or as a page's cookie."""
+    """The client's token, from a header or from a page's cookie."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
@@ -236,5 +236,5 @@ def _host_of(value: str) -> str:
 
 
 def _is_address(host: str) -> bool:
-    """Whether that is a number: no name of another site leads to it."""
+    """Whether the host is a number: no other site's name leads to it."""
     return ":" in host or (bool(host) and all(part.isdigit() for part in host.split(".")))

@@ -1,7 +1,7 @@
-"""At most one event a topic in so many milliseconds: what is kept of the messages between.
+"""At most one event per topic and interval: what is kept of the messages in between.
 
-Of `quote`, `bbo`, bars and values the last record of each kind and side (`records/latest.py`); of `book` the last size
-of each level; of all other topics every record.
+For `quote`, `bbo`, bars and values, the last record of each kind and side (`records/latest.py`); for `book`, the last
+size of each level; for all other topics, every record.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BID: Final = int(Side.BID)
 
 
 class Gathered(NamedTuple):
-    """What has come of a topic: an event, or None where only a new snapshot says what has become of it."""
+    """What has come of a topic: an event, or None if only a new snapshot can show its state."""
 
     topic: str
     epoch: int
@@ -35,26 +35,26 @@ class Gathered(NamedTuple):
 
 
 class Conflation:
-    """Messages of one stream since the last flush; no clock. `hurry` is called where the first one has come."""
+    """The messages of one stream since the last flush; no clock. `hurry` is called when the first one has come."""
 
     def __init__(self, hurry: Callable[[], object]) -> None:
         self._hurry = hurry
         self._held: dict[str, list[Message]] = {}
 
     def add(self, message: Message) -> None:
-        """The next records of a topic."""
+        """Take in the next records of a topic."""
         if not self._held:
             self._hurry()
         self._held.setdefault(message.topic, []).append(message)
 
     def flush(self) -> Iterator[Gathered]:
-        """What has come since the last time, a topic at a time."""
+        """What has come since the last flush, one topic at a time."""
         held, self._held = self._held, {}
         for topic, messages in held.items():
             yield self._gathered(topic, messages)
 
     def flush_topic(self, topic: str) -> Iterator[Gathered]:
-        """The same of one topic."""
+        """The same for one topic."""
         messages = self._held.pop(topic, None)
         if messages:
             yield self._gathered(topic, messages)
@@ -73,7 +73,7 @@ class Conflation:
 
 
 def _levels(messages: list[Message]) -> Event | None:
-    """None where the book was cleared, or became stale: levels alone do not say that."""
+    """None if the book was cleared or became stale, which levels alone cannot express."""
     sides: tuple[dict[int, int], dict[int, int]] = {}, {}
     for message in messages:
         for kind, side, price, size in message.records[["kind", "side", "price", "size"]].tolist():

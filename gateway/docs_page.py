@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page to read: made once, without scripts, in the colours that the reader's system has."""
+"""The OpenAPI document as a readable page: made once, without scripts, in the colours of the reader's system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ code, pre { font-family: ui-monospace, monospace; font-size: .9rem; }
 
 
 def docs_page(document: dict[str, Any]) -> bytes:
-    """HTML."""
+    """The document as HTML."""
     info = document["info"]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -73,7 +73,7 @@ def _operation(document: dict[str, Any], path: str, verb: str, one: dict[str, An
 
 
 def _problems(document: dict[str, Any]) -> list[str]:
-    """What the `type` of a problem leads to."""
+    """The targets of the `type` of problems."""
     parts = ["<h2>Problems</h2><p>Errors are <code>application/problem+json</code>, RFC 9457.</p><dl>"]
     for title in document["x-problems"]:
         name = title.lower().replace(" ", "-")

@@ -1,4 +1,4 @@
-"""What OpenAPI shows of parameters, errors and answers, and the document itself."""
+"""The OpenAPI texts for parameters, errors and answers, and the document itself."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SYMBOL = Annotated[
 
 _EXPLAINED: Final = {
     400: "a parameter is missing, unknown or cannot be understood; `parameter` names it",
-    401: "a token is needed, or nobody has this one",
+    401: "a token is needed, or this one is not known",
     403: "the token does not have the scope, or a page of another site has asked",
-    404: "nothing of that is known",
+    404: "there is nothing of that name",
     405: "the route has other methods",
-    406: "there is no such form",
+    406: "the answer cannot be given in the form asked for",
     409: "the supervisor refuses",
     413: "the request is too large",
     421: "the name of the host is not one of this gateway's",
@@ -41,12 +41,12 @@ PROBLEM: Final = {
 
 
 def errors(*codes: int) -> dict[int, ResponseSpec]:
-    """Responses of these codes."""
+    """Responses with these codes."""
     return {code: ResponseSpec(ProblemBody, media_type=MEDIA_TYPE, description=_EXPLAINED[code]) for code in codes}
 
 
 def answers(shape: Any, description: str, example: str) -> dict[int, ResponseSpec]:
-    """The answer of a route that reads, with an example, and the errors of all such routes."""
+    """The answer of a reading route, with an example, and the errors that all such routes share."""
     return {200: ResponseSpec(shape, description=description, examples=examples(example)), **ERRORS}
 
 
@@ -148,12 +148,12 @@ _EXAMPLES: Final[dict[str, Any]] = {
 
 
 def examples(name: str) -> list[Example]:
-    """Of an answer."""
+    """The example of an answer."""
     return [Example(summary=name, value=_EXAMPLES[name])]
 
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:
-    """The document that Litestar has made, with what it cannot say: other forms of an answer, one without a body."""
+    """Litestar's document, with what Litestar cannot express: other forms of an answer, one without a body."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             answers = operation["responses"]

@@ -1,7 +1,7 @@
-"""A gateway's connection to one engine: one subscriber, whatever the number of its clients.
+"""A gateway's connection to one engine: one subscriber, however many clients the gateway has.
 
-Runs in the event loop, which watches the descriptors of the two ZeroMQ sockets. A topic is followed once, while any
-client wants it; what is missed is recovered as `client/follower.py` decides.
+Runs in the event loop, which watches the descriptors of the two ZeroMQ sockets. A topic is followed once, as long as
+any client wants it; missed messages are recovered as `client/follower.py` decides.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ from tickplant.runtime.standstill import Standstill
 from tickplant.wire import GetRange, GetSnapshot, GetTopics, Reply, Request, TopicInfo, Topics, unpack_header
 
 ANSWER_S: Final = 5.0
-RANGE_S: Final = 10.0  # an engine may read the store for it
+RANGE_S: Final = 10.0  # an engine may read the store for the answer
 TURN_MESSAGES: Final = 256
-UNDER_WAY: Final = 8  # requests: an engine keeps few replies for one client
+UNDER_WAY: Final = 8  # requests in flight: an engine keeps few replies for one client
 CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
-FILTERS: Final = 400  # subscriptions at the engine, which allows 1,000; beyond, one takes all
-HIGH_WATER_MESSAGES: Final = 10_000  # that wait here; what comes beyond is recovered
+FILTERS: Final = 400  # subscriptions at the engine, which allows 1,000; beyond that, one takes all
+HIGH_WATER_MESSAGES: Final = 10_000  # messages that wait here; further ones are recovered
 
 Answered = Callable[[Reply | None, list[bytes]], None]
-"""Takes a reply and its frames; None where none has come in time."""
+"""Takes a reply and its frames; None if no reply has come in time."""
 
 
 class Listener(Protocol):
-    """Who gets what an engine says."""
+    """Receives an engine's messages."""
 
     def wanted(self, topic: str) -> bool:
-        """Whether anybody wants this topic."""
+        """Whether any client wants this topic."""
 
     def on_topic(self, link: EngineLink, topic: str, position: tuple[int, int]) -> None:
         """A topic is followed from this epoch and topic sequence on; 0 is its first record."""
 
     def on_message(self, link: EngineLink, message: Message) -> None:
-        """The next message of a topic that is followed."""
+        """The next message of a followed topic."""
 
 
 class _Asked(NamedTuple):
-    """A request under way."""
+    """A request in flight."""
 
     answered: Answered
     until_s: float  # as `EngineLink._now_s` has it
 
 
 class EngineLink:
-    """One engine. Use within the loop's thread; `close` it."""
+    """One engine. Use it within the loop's thread; `close` it."""
 
     def __init__(self, publish: str, requests: str, listener: Listener) -> None:
         self.publish = publish
         self.epoch = -1  # as last heard
         self.infos: dict[str, TopicInfo] = {}  # all topics, as last listed
-        self.followers: dict[str, Follower | None] = {}  # None: nobody wants it
+        self.followers: dict[str, Follower | None] = {}  # None: no client wants the topic
         self.messages = 0
         self.recovered_records = 0
         self.lost_records = 0
@@ -73,7 +73,7 @@ class EngineLink:
         self._log = structlog.get_logger()
         self._names: dict[bytes, Follower | None] = {}
         self._filters: Counter[bytes] = Counter()
-        self._taken: set[bytes] = set()  # filters that the engine has
+        self._taken: set[bytes] = set()  # filters set at the engine
         self._queue: deque[tuple[Request, Answered, Callable[[], None]]] = deque()
         self._asked: dict[int, _Asked] = {}
         self._last_id = 0
@@ -92,7 +92,7 @@ class EngineLink:
         self._timer = self._loop.call_later(CHECK_IDLE_S, self._tick)
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         self._timer.cancel()
         for fd in self._fds:
             self._loop.remove_reader(fd)
@@ -102,12 +102,12 @@ class EngineLink:
     # ------------------------------------------------------------------------------------------------ requests
 
     def request(self, request: Request, answered: Answered, on_sent: Callable[[], None] = lambda: None) -> None:
-        """Ask, when it is this request's turn; `on_sent` is called then."""
+        """Send a request when its turn comes; `on_sent` is called then."""
         self._queue.append((request, answered, on_sent))
         self._send_next()
 
     async def ask(self, request: Request) -> tuple[Reply, list[bytes]]:
-        """The reply. Raises SubscribeError where none comes."""
+        """The reply. Raises SubscribeError if none comes."""
         future: asyncio.Future[tuple[Reply, list[bytes]]] = self._loop.create_future()
 
         def answered(reply: Reply | None, frames: list[bytes]) -> None:
@@ -122,7 +122,7 @@ class EngineLink:
         return await future
 
     async def list_topics(self) -> None:
-        """Have `infos` and the followers as they are now. Raises SubscribeError."""
+        """Update `infos` and the followers. Raises SubscribeError."""
         reply, _ = await self.ask(GetTopics())
         if isinstance(reply, Topics):
             self._on_topics(reply)
@@ -140,17 +140,17 @@ class EngineLink:
             self._asked[self._last_id] = _Asked(answered, self._now_s() + limit_s)
             on_sent()
             self._line.send(msgspec.structs.replace(request, id=self._last_id))
-        self._soon()  # sending may have swallowed an edge of the descriptor
+        self._soon()  # sending may have consumed an edge of the descriptor
 
     # ------------------------------------------------------------------------------------------------ topics
 
     def want(self, prefixes: list[bytes]) -> None:
-        """Have the engine send topics with these prefixes, as often as they are asked for."""
+        """Have the engine send topics with these prefixes; calls are counted."""
         self._filters.update(prefixes)
         self._subscribe()
 
     def want_no_more(self, prefixes: list[bytes]) -> None:
-        """Take it back, and forget the topics that nobody wants any more."""
+        """Undo `want`, and forget the topics that no client wants any more."""
         self._filters -= Counter(prefixes)
         self._subscribe()
         for name, follower in list(self.followers.items()):
@@ -169,7 +169,7 @@ class EngineLink:
 
     def _follower(self, topic: str, epoch: int, next_seq: int, *, begins: bool) -> Follower | None:
         if topic not in self.followers and self._listener.wanted(topic):
-            # A client learns of another life from a gap and a snapshot: its cursor counts in one life.
+            # A gap and a snapshot tell a client of another life: its cursor counts within one life.
             follower = Follower(topic, snapshot=False, recover=True, from_start=begins, across_lives=False)
             self.followers[topic] = self._names[topic.encode()] = follower
             self._listener.on_topic(self, topic, (epoch, 0 if begins else next_seq))
@@ -187,7 +187,7 @@ class EngineLink:
 
     def _give(self, follower: Follower, messages: list[Message]) -> None:
         if self.followers.get(follower.topic) is not follower:
-            return  # nobody wanted the topic when the answer came, or it is followed anew
+            return  # no client wanted the topic any more when the answer came, or it is followed anew
         for message in messages:
             if message.kind == "recovered":
                 self.recovered_records += len(message.records)
@@ -197,7 +197,7 @@ class EngineLink:
         self.pass_on(follower, self._give)
 
     def pass_on(self, follower: Follower, give: Callable[[Follower, list[Message]], None]) -> None:
-        """Ask what a follower wants to know; `give` gets what comes of the answer."""
+        """Send a follower's request; `give` receives the messages from its answer."""
         request = follower.take_request()
         if request is None:
             return
@@ -208,7 +208,7 @@ class EngineLink:
         self.request(request, answered)
 
     def snapshot(self, topic: str, answered: Answered, on_sent: Callable[[], None]) -> None:
-        """Ask for the state of a topic; it is that of a moment after `on_sent`."""
+        """Ask for the state of a topic, as of a moment after `on_sent`."""
         self.request(GetSnapshot(topic), answered, on_sent)
 
     # ------------------------------------------------------------------------------------------------ turns
@@ -219,7 +219,7 @@ class EngineLink:
             self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
-        """Take what has arrived: a bounded number of messages, so that the loop's other work has its turn."""
+        """Take what has arrived: a bounded number of messages, so that other work of the loop has its turn."""
         self._draining = False
         if self._socket.closed:
             return
@@ -236,14 +236,14 @@ class EngineLink:
             more = True
             self.unreadable += 1
             if self.unreadable == 1:
-                what = "an engine sent what is no message of this version"
+                what = "an engine sent something that is not a message of this version"
                 self._log.error(what, engine=self.publish, error=str(error))
         finally:
             if more:
                 self._soon()
 
     def _read_stream(self) -> bool:
-        """Whether more may have arrived."""
+        """Read messages; returns whether more may have arrived."""
         receive, names = self._socket.recv_multipart, self._names
         for _ in range(TURN_MESSAGES):
             try:
@@ -255,7 +255,7 @@ class EngineLink:
             head = unpack_header(header)
             follower = names.get(name)
             if follower is None:
-                # After the first list, a topic that it does not hold begins with this message.
+                # After the first list, a topic that is not in the list begins with this message.
                 topic = name.decode()
                 begins = self.epoch == head.epoch and topic not in self.infos
                 follower = self._follower(topic, head.epoch, head.first_seq, begins=begins)
@@ -264,7 +264,7 @@ class EngineLink:
         return True
 
     def _tick(self) -> None:
-        """Give up overdue requests, and look from time to time whether anything was missed."""
+        """Give up overdue requests, and check periodically whether anything was missed."""
         self._timer = self._loop.call_later(CHECK_IDLE_S, self._tick)
         now_s = self._now_s()
         for number, asked in list(self._asked.items()):

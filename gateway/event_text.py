@@ -1,7 +1,7 @@
-"""Messages of an engine as JSON, each written once however many clients it goes to.
+"""An engine's messages as JSON, each written once however many clients receive it.
 
-A record has the members that it has in history (`store/row_files.py`, the reference), but for venue and symbol, which
-stand beside the records. Built by hand: a message is few records, and Arrow's cost is one a column.
+A record has the same members as in history (`store/row_files.py`, the reference), except venue and symbol, which stand
+beside the records. Built by hand: a message has few records, while Arrow costs per column.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _TICK: Final = (
 
 
 class Event:
-    """What clients get of one topic at once: JSON, and where in the topic it stands.
+    """What clients receive of one topic at once: JSON, and its position in the topic.
 
     Attributes:
         type: `records`, `snapshot`, `levels` or `gap`.
-        epoch: the life of the engine that its sequences belong to.
-        first_seq: topic sequence of its first record; of a snapshot that of the first record behind it.
-        end_seq: of the record behind its last one.
+        epoch: the engine life that its sequences belong to.
+        first_seq: topic sequence of its first record; for a snapshot, that of the first record after it.
+        end_seq: topic sequence after its last record.
     """
 
     __slots__ = ("_framed", "data", "end_seq", "epoch", "first_seq", "topic", "type")
@@ -70,7 +70,7 @@ class Event:
         self._framed: dict[tuple[str, bool], bytes] = {}
 
     def framed(self, cursor: str, *, websocket: bool) -> bytes:
-        """As clients get it, with its cursor unless that is empty; made once for all of a stream."""
+        """The event in its transport's frame, with its cursor unless empty; made once for all clients of a stream."""
         found = self._framed.get((cursor, websocket))
         if found is None:
             if websocket:
@@ -83,7 +83,7 @@ class Event:
 
 
 def sse_id(cursor: str) -> bytes:
-    """The line in front of a Server-Sent Event; alone, with an empty line behind it, it moves the cursor."""
+    """The line before a Server-Sent Event; alone, followed by an empty line, it moves the cursor."""
     return b"id: %s\n" % cursor.encode()
 
 
@@ -92,7 +92,7 @@ def _head(type_: str, topic: str, epoch: int, seq: int) -> str:
 
 
 def records_event(message: Message, count: int | None = None) -> Event:
-    """Records, live or recovered. `count`: how many they stand for, where they are the last ones of more."""
+    """Records, live or recovered. `count`: the number they stand for, if they are the last ones of more."""
     head = _head("records", message.topic, message.epoch, message.first_seq)
     published = time_text(message.publish_ns) if message.publish_ns else "null"
     count = len(message.records) if count is None else count
@@ -102,14 +102,14 @@ def records_event(message: Message, count: int | None = None) -> Event:
 
 
 def gap_event(topic: str, epoch: int, seq: int, lost: int | None, reason: str) -> Event:
-    """Records that will not come; `lost` None: nobody knows how many."""
+    """Records that will not come; `lost` is None if their number is unknown."""
     number = "null" if lost is None or lost < 0 else str(lost)
     text = f'{_head("gap", topic, epoch, seq)},"lost":{number},"reason":"{reason}"}}'
     return Event("gap", topic, epoch, seq, seq + max(0, lost or 0), text.encode())
 
 
 def snapshot_event(reply: Snapshot, frames: list[bytes]) -> Event:
-    """The state of a topic as the engine has sent it. Raises IndexError, ValueError for frames that hold no state."""
+    """The state of a topic as sent by the engine. Raises IndexError, ValueError for frames that hold no state."""
     info = reply.info
     seq = info.next_seq
     head = f"{_head('snapshot', info.topic, reply.epoch, seq)}," + f'"stale":{"true" if reply.stale else "false"}'
@@ -126,12 +126,12 @@ def snapshot_event(reply: Snapshot, frames: list[bytes]) -> Event:
 
 
 def levels_event(last: Message, first_seq: int, sides: Sequence[Mapping[int, int]]) -> Event:
-    """Changes of a book from `first_seq` up to the message `last`.
+    """Changes of a book from `first_seq` to the message `last`.
 
     Args:
         last: the message with the last change.
-        first_seq: topic sequence of the first one.
-        sides: sizes by price, of bids and of asks.
+        first_seq: topic sequence of the first change.
+        sides: sizes by price, for bids and for asks.
     """
     end_seq = last.first_seq + len(last.records)
     record = last.records[-1]
@@ -185,7 +185,7 @@ def _ticks(records: Records, price_scale: int, size_scale: int) -> Iterator[str]
 
 
 def _writer(name: str, price_scale: int, size_scale: int) -> Callable[[Any], str]:
-    """What writes one member of a derived record."""
+    """Writes one member of a derived record."""
     if name.startswith("ts_"):
         return lambda value: f'"{name}":{"null" if name == "ts_event" and not value else time_text(value)}'
     if name in PRICES:

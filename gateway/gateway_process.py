@@ -1,7 +1,7 @@
 """The gateway process: the plant over HTTP, from the engines' sockets and the store.
 
-`python -m tickplant.gateway`, its stdin being a job_specs.GatewaySpec. It neither writes nor holds anything that
-another process needs, so it may be killed at any moment. Exits 0 when stopped; 1 with a sentence where it cannot work.
+Runs as `python -m tickplant.gateway` with a job_specs.GatewaySpec on stdin. It neither writes nor holds anything that
+another process needs, so it may be killed at any moment. Exits 0 when stopped; 1 with a sentence if it cannot work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def tokens_of(spec: GatewaySpec) -> Tokens:
-    """The tokens of its credentials. Raises ConfigError for a credential that gives no scope to anybody."""
+    """The tokens of its credentials. Raises ConfigError for a credential with an unknown scope, or without any."""
     held = {
         name: credentials.hold(spec.secrets[name]) if name in spec.secrets else credentials.load(name)
         for name in spec.config.tokens

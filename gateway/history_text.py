@@ -22,14 +22,14 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 FORMS: Final = (JSON, NDJSON, CSV, ARROW)
 
 TEXT_ROWS: Final = 1 << 14
-"""Rows that become text at once: a few MiB."""
+"""Rows converted to text at once: a few MiB."""
 
 LONG: Final = frozenset({"venue_seq", "order_id", "first_id", "last_id", "event_ns", "recv_ns"})
-"""Whole numbers that are text in JSON, since many readers keep 53 bits of them."""
+"""Integers that are text in JSON, since many readers keep only 53 bits."""
 
 
 def form_of(accept: str) -> str:
-    """The form that an Accept header asks for. Raises Problem where no form fits."""
+    """The form that an Accept header asks for. Raises Problem if no form fits."""
     wanted: list[tuple[float, int, str]] = []
     for place, part in enumerate((accept or "*/*").split(",")):
         name, *parameters = (word.strip().lower() for word in part.split(";"))
@@ -46,27 +46,27 @@ def form_of(accept: str) -> str:
 
 
 _END: Final = b"\xff\xff\xff\xff\0\0\0\0"
-"""Of an Arrow stream."""
+"""The end of an Arrow stream."""
 
 
 class _Buffer:
-    """A file that gives what was written to it."""
+    """A file that returns what was written to it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def write(self, data: bytes | memoryview, /) -> None:
-        """Keep it."""
+        """Keep the data."""
         self._parts.append(bytes(data))
 
     def take(self) -> bytes:
-        """All that was written since the last time."""
+        """Everything written since the last call."""
         data, self._parts = b"".join(self._parts), []
         return data
 
 
 def encoded(form: str, rows: Rows, blocks: Iterable[Columns], after: Mapping[str, int] | None) -> Iterator[bytes]:
-    """The body, part by part; `after`: where the next page begins, None behind the last one."""
+    """The body, part by part; `after`: start of the next page, None after the last page."""
     if form == ARROW:
         return _arrow(rows, blocks)
     if form == JSON:
@@ -89,7 +89,7 @@ def _lines(form: str, rows: Rows, blocks: Iterable[Columns]) -> Iterator[bytes]:
 def _json(rows: Rows, blocks: Iterable[Columns], after: Mapping[str, int] | None) -> Iterator[bytes]:
     begun = False
     for part in _lines(NDJSON, rows, blocks):
-        # No value holds a bare newline: so each one ends a row.
+        # No value contains a bare newline, so each one ends a row.
         yield (b",\n" if begun else b'{"data":[') + part[:-1].replace(b"\n", b",\n")
         begun = True
     cursor = "null" if after is None else f'"{cursor_text(after)}"'
@@ -97,12 +97,12 @@ def _json(rows: Rows, blocks: Iterable[Columns], after: Mapping[str, int] | None
 
 
 def _arrow(rows: Rows, blocks: Iterable[Columns]) -> Iterator[bytes]:
-    # What a stream begins with, the words of its dictionaries included; then batches as they are, without a copy.
+    # The beginning of a stream, with the words of its dictionaries; then batches as they are, without a copy.
     sink = io.BytesIO()
     pa.ipc.new_stream(sink, rows.schema).write_batch(rows.arrow_columns.batch(rows.columns, rows.arrow_columns.nothing))
     yield sink.getvalue()
     for block in blocks:
-        yield memoryview(rows.arrow_columns.batch(rows.columns, block).serialize())  # type: ignore[misc]  # as good as bytes to a socket
+        yield memoryview(rows.arrow_columns.batch(rows.columns, block).serialize())  # type: ignore[misc]  # behaves like bytes for a socket
     yield _END
 
 

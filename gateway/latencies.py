@@ -13,14 +13,14 @@ _CLASSES: Final = (*map(repr, BOUNDS_S), BEYOND)
 
 
 class Deliveries:
-    """Of the messages that clients of this gateway want."""
+    """Latencies of the messages that clients of this gateway want."""
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(_CLASSES, 0)  # by class, as `Ages.report` has them
+        self.counts = dict.fromkeys(_CLASSES, 0)  # by class, as in `Ages.report`
         self.sum_s = 0.0
 
     def see(self, message: Message) -> None:
-        """A message, as it arrives; only a live one tells."""
+        """Take in a message as it arrives; only live messages count."""
         if message.kind == "live" and message.publish_ns:
             age_s = (time.time_ns() - message.publish_ns) / 1e9
             self.counts[_CLASSES[bisect_left(BOUNDS_S, age_s)]] += 1

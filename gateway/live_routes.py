@@ -1,4 +1,4 @@
-"""Routes about what is live: instruments, topics and books."""
+"""Routes about live data: instruments, topics and books."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def live_topics(services: NamedDependency[Services], topics: Topics = None
 
 @get(
     "/api/v1/book",
-    summary="A book as it is, or as it was",
+    summary="A book as it is now, or as it was at a time",
     tags=["live"],
     responses=answers(BookAnswer, "the book", "book"),
 )
@@ -94,7 +94,7 @@ async def book(
     orders: Annotated[bool, QueryParameter(description="each order as well, in price-time priority")] = False,
     at: Annotated[str | None, QueryParameter(description=f"after all received up to this time: {TIME}")] = None,
 ) -> BookAnswer:
-    """The engine's book, or with `at` the one that the store leads to; the latter needs the scope history."""
+    """The engine's book or, with `at`, the one rebuilt from the store, which needs the scope history."""
     seq = epoch = None
     if at is not None:
         if "history" not in request.scope["state"].get("scopes", ()):

@@ -1,6 +1,6 @@
 """The names of all metrics: what each counts, in which unit, by which labels. docs/gateway.md has the same table.
 
-A name stays once it is released. Counters end in `_total`; units are seconds, bytes, records and ratios.
+A released name never changes. Counters end in `_total`; units are seconds, bytes, records and ratios.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Metric(NamedTuple):
-    """One name."""
+    """One metric."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -53,12 +53,12 @@ METRICS: Final[dict[str, Metric]] = {
         "histogram", (), "From the engine's publication to this gateway, of messages that its clients want."
     ),
     "feed_clock_offset_seconds": Metric(
-        "gauge", _counted("venue"), "Estimate: this machine's clock less the venue's, and the shortest way together."
+        "gauge", _counted("venue"), "Estimate: this machine's clock less the venue's, plus the shortest transit time."
     ),
     "feed_frames_total": Metric("counter", _counted(), "Frames received."),
     "feed_records_total": Metric("counter", _counted(), "Records made."),
     "feed_records_by_kind_total": Metric("counter", _counted("kind"), "Records made, by kind."),
-    "feed_gaps_total": Metric("counter", _counted(), "Gaps recorded, but for those of a full ring."),
+    "feed_gaps_total": Metric("counter", _counted(), "Gaps recorded, except those of a full ring."),
     "feed_gaps_by_cause_total": Metric("counter", _counted("cause"), "Gaps recorded, by cause."),
     "feed_statuses_total": Metric("counter", _counted("code"), "Statuses recorded, by code."),
     "feed_rejected_frames_total": Metric("counter", _counted(), "Frames that could not be read."),
@@ -68,12 +68,12 @@ METRICS: Final[dict[str, Metric]] = {
     "feed_resyncs_total": Metric("counter", _counted(), "Books fetched anew."),
     "feed_slow_decodes_total": Metric("counter", _counted(), "Frames that the reference decoder read."),
     "feed_connections": Metric("gauge", _counted(), "Connections that a feed wants."),
-    "feed_connections_open": Metric("gauge", _counted(), "Of them, those that are open."),
+    "feed_connections_open": Metric("gauge", _counted(), "Those of them that are open."),
     "feed_connections_lost_total": Metric("counter", _counted(), "Connections lost."),
     "feed_connections_refused_total": Metric("counter", _counted(), "Connections that could not be opened."),
     "feed_handovers_total": Metric("counter", _counted(), "Connections replaced as planned."),
-    "feed_circuits_opened_total": Metric("counter", _counted(), "Times that an address was left alone."),
-    "feed_capture_lost_frames_total": Metric("counter", _counted(), "Frames that the capture lacks."),
+    "feed_circuits_opened_total": Metric("counter", _counted(), "Times that an address was left alone for a while."),
+    "feed_capture_lost_frames_total": Metric("counter", _counted(), "Frames missing from the capture."),
     "engine_records_total": Metric("counter", _counted(), "Ticks consumed."),
     "engine_messages_total": Metric("counter", _counted(), "Messages published."),
     "engine_overruns_total": Metric(
@@ -92,7 +92,7 @@ METRICS: Final[dict[str, Metric]] = {
     "engine_crossed_books_total": Metric("counter", _counted(), "Events that left a book crossed."),
     "engine_own_rows_total": Metric("counter", _counted("series"), "Rows that a user's indicator was given."),
     "engine_own_cpu_ns_total": Metric("counter", _counted("series"), "CPU that a user's indicator took, ns."),
-    "engine_own_left_out": Metric("gauge", _counted("series"), "A user's indicator that is left out."),
+    "engine_own_left_out": Metric("gauge", _counted("series"), "1 if a user's indicator is left out."),
     "engine_calendar_days": Metric(
         "gauge",
         _counted("calendar"),
@@ -109,23 +109,23 @@ METRICS: Final[dict[str, Metric]] = {
     "ring_lost_records_total": Metric("counter", _READER, "Records that a reader has missed."),
     "topic_records_total": Metric("counter", ("venue", "symbol", "channel"), "Records published, by topic."),
     "topic_age_seconds": Metric(
-        "gauge", ("venue", "symbol", "channel"), "Time since a topic was seen to grow; as exact as it is looked at."
+        "gauge", ("venue", "symbol", "channel"), "Time since a topic was last seen to grow, as of the last look."
     ),
     "symbol_age_seconds": Metric("gauge", ("venue", "symbol"), "The least age of a symbol's topics of market data."),
     "disk_size_bytes": Metric("gauge", (), "Size of the file system that holds the store."),
-    "disk_free_bytes": Metric("gauge", (), "What is free of it."),
+    "disk_free_bytes": Metric("gauge", (), "Free space of that file system."),
     "gateway_clients": Metric("gauge", ("kind",), "Clients of streams."),
     "gateway_events_bytes_total": Metric("counter", (), "Bytes of events sent."),
     "gateway_events_dropped_total": Metric("counter", (), "Events dropped for slow clients."),
-    "gateway_stalled_total": Metric("counter", (), "Clients cut off since they took nothing."),
+    "gateway_stalled_total": Metric("counter", (), "Clients cut off because they took nothing."),
     "gateway_orders_total": Metric("counter", (), "Orders of admins carried out."),
     "gateway_refused_total": Metric("counter", (), "Requests refused before they reached a route."),
     "gateway_downloads": Metric("gauge", (), "Ranges of the store that are being read."),
-    "gateway_messages_total": Metric("counter", ("engine",), "Messages received of an engine."),
-    "gateway_recovered_records_total": Metric("counter", ("engine",), "Records recovered of an engine."),
-    "gateway_lost_records_total": Metric("counter", ("engine",), "Records that an engine could not give any more."),
+    "gateway_messages_total": Metric("counter", ("engine",), "Messages received from an engine."),
+    "gateway_recovered_records_total": Metric("counter", ("engine",), "Records recovered from an engine."),
+    "gateway_lost_records_total": Metric("counter", ("engine",), "Records that an engine no longer had."),
 }
-"""By name, without PREFIX, in the order in which they are given."""
+"""By name, without PREFIX, in output order."""
 
 COUNTED: Final[dict[str, dict[str, str]]] = {
     "feed": {
@@ -179,5 +179,5 @@ COUNTED: Final[dict[str, dict[str, str]]] = {
         "age_durable": "stage_durable_seconds",
     },
 }
-"""By role and counter of a process's report, its metric. A table of counts has its keys as the last label, or is a
-histogram (`records/ages.py`), whose sum is in the counter with `_s` behind."""
+"""The metric for each role and counter of a process's report. A table of counts has its keys as the last label, or is a
+histogram (`records/ages.py`), whose sum is in the counter of that name with suffix `_s`."""

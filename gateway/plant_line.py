@@ -1,4 +1,4 @@
-"""The gateway's line to its supervisor, whose child it is: reports, status, commands of an admin."""
+"""The gateway's line to its supervisor, whose child it is: reports, status, an admin's commands."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TURNS: Final = 10
 """In which an answer is waited for: of a standstill of this process, however long, one of them is lost."""
 
 STATUS_S: Final = 0.5
-"""How long a status is new enough: the shares of a core in one are those since the one before."""
+"""How long a status stays fresh: its shares of a core cover the time since the previous status."""
 
 
 class PlantLine:
-    """One line, in the loop's thread; commands are answered in the order in which they were sent."""
+    """One line, in the loop's thread; commands are answered in the order of sending."""
 
     def __init__(self, plant: Plant, name: str, counters: Callable[[], Counters]) -> None:
         self.stopped = asyncio.Event()  # the supervisor wants the process to end
@@ -40,18 +40,18 @@ class PlantLine:
         self._beat()
 
     def hello(self) -> None:
-        """The gateway listens."""
+        """Report that the gateway listens."""
         self._client.hello()
 
     def close(self) -> None:
-        """Say the last numbers, and let go."""
+        """Report the last numbers, and close the line."""
         self._timer.cancel()
         self._loop.remove_reader(self._fd)
         self._client.heartbeat(self._counters())
         self._client.close()
 
     async def status(self) -> Status:
-        """How the plant is, no older than STATUS_S. Raises ControlError."""
+        """The plant's status, at most STATUS_S old. Raises ControlError."""
         if self._status is not None and self._loop.time() - self._status_s < STATUS_S:
             return self._status
         if self._asking is None or self._asking.done():
@@ -66,7 +66,7 @@ class PlantLine:
         return reply
 
     async def order(self, command: Command) -> None:
-        """Have the supervisor do something. Raises ControlError where it refuses or does not answer."""
+        """Give the supervisor a command. Raises ControlError if it refuses or does not answer."""
         reply = await self._request(command)
         if isinstance(reply, Refused):
             raise ControlError(reply.reason)
@@ -75,7 +75,7 @@ class PlantLine:
         future: asyncio.Future[Message] = self._loop.create_future()
         self._waiting.append(future)
         self._client.send(command)
-        self._loop.call_soon(self._listen)  # sending may have swallowed an edge of the descriptor
+        self._loop.call_soon(self._listen)  # sending may have consumed an edge of the descriptor
         for _ in range(_TURNS):
             await asyncio.wait([future], timeout=ANSWER_S / _TURNS)
             if future.done():

@@ -1,4 +1,4 @@
-"""Routes about the plant itself: status, metrics, orders of an admin, log-in, and the page."""
+"""Routes about the plant itself: status, metrics, an admin's commands, log-in, and the page."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def metrics(services: NamedDependency[Services]) -> Response[bytes]:
         asyncio.wait_for(services.hub.look(), METRICS_S),
         return_exceptions=True,
     )
-    for one in (answer, listing):  # who hangs is left out, and the ages of topics go on
+    for one in (answer, listing):  # one that hangs is left out, and the ages of topics continue
         if isinstance(one, BaseException) and not isinstance(one, ControlError | TimeoutError):
             raise one
     found = answer if isinstance(answer, Status) else None
@@ -84,7 +84,7 @@ async def metrics(services: NamedDependency[Services]) -> Response[bytes]:
     responses={202: ResponseSpec(Done, description="it is being done"), **_ORDER},
 )
 async def restart(services: NamedDependency[Services], data: JSONBody[RestartOrder]) -> Done:
-    """As `tickplant restart` does."""
+    """Does what `tickplant restart` does."""
     return await _order(services, Restart(data.name))
 
 
@@ -96,7 +96,7 @@ async def restart(services: NamedDependency[Services], data: JSONBody[RestartOrd
     responses={202: ResponseSpec(Done, description="it is being done"), **_ORDER},
 )
 async def resync(services: NamedDependency[Services], data: JSONBody[ResyncOrder]) -> Done:
-    """As `tickplant resync` does: of one symbol, or of all that the feed has."""
+    """Does what `tickplant resync` does: for one symbol, or for all symbols of the feed."""
     return await _order(services, Resync(data.feed, data.symbol))
 
 

@@ -34,8 +34,8 @@ TITLES: Final = {
 _MISSING: Final = re.compile(r"Missing required \w+ parameter '([^']+)'")
 
 
-class Problem(Exception):  # noqa: N818  # a refusal that is answered, not a fault
-    """What is answered instead of what was asked for."""
+class Problem(Exception):  # noqa: N818  # an answer that refuses, not a fault
+    """The answer when a request is refused."""
 
     def __init__(
         self, status: int, detail: str, *, parameter: str | None = None, headers: dict[str, str] | None = None
@@ -48,7 +48,7 @@ class Problem(Exception):  # noqa: N818  # a refusal that is answered, not a fau
 
     @property
     def body(self) -> bytes:
-        """JSON."""
+        """The problem as JSON."""
         title = TITLES.get(self.status, "Refused")
         members: dict[str, Any] = {
             "type": f"/docs#{title.lower().replace(' ', '-')}",
@@ -62,12 +62,12 @@ class Problem(Exception):  # noqa: N818  # a refusal that is answered, not a fau
 
 
 def bad(parameter: str, detail: str) -> Problem:
-    """A parameter that cannot be understood."""
+    """The problem of an invalid parameter."""
     return Problem(400, f"{parameter}: {detail}", parameter=parameter)
 
 
 def problem_of(error: Exception) -> Problem:
-    """What is answered where this was raised."""
+    """The answer to a request that raised this error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, ValidationException):
@@ -96,7 +96,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 
 def _without_path(error: StoreError) -> str:
-    """The message without the folder of the store, which is nobody's business."""
+    """The message without the store's folder, which clients need not know."""
     return str(error).removeprefix(f"{error.path}: ")
 
 

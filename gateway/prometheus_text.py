@@ -1,7 +1,7 @@
 """Metrics of a plant in the text format of Prometheus, under the names of the catalogue.
 
-What a process counts comes from its last report, see `tickplant status --json`; the ages of topics and of messages are
-what this gateway has seen.
+Counts of processes come from their last reports, see `tickplant status --json`; the ages of topics and of messages are
+measured by this gateway.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from tickplant.runtime.control import ProcessStatus, Status
 from tickplant.wire import TICK_CHANNELS, TopicInfo, split_topic
 
 _ZEROS: Final = {"feed_gaps_by_cause_total": {cause.name.lower(): 0 for cause in GapCause}}
-"""Samples that are there before there is anything to count: the first one is then seen as an increase."""
+"""Samples that exist before anything is counted, so that the first count is seen as an increase."""
 
 _NO_MARKET: Final = "status"
-"""The channel of ticks that says nothing of how fresh a market is."""
+"""The channel of ticks that says nothing about how fresh a market is."""
 
 
 class _Text:
-    """Samples by metric. Every metric of the catalogue has its HELP and TYPE, with a sample or without."""
+    """Samples by metric. Every metric of the catalogue has its HELP and TYPE, with or without samples."""
 
     def __init__(self) -> None:
         self._samples: dict[str, list[str]] = {name: [] for name in METRICS}
 
     def add(self, name: str, value: float, *labels: str) -> None:
-        """One sample, with the values of its metric's labels."""
+        """Add one sample, with the values of its metric's labels."""
         self._sample(name, "", value, dict(zip(METRICS[name].labels, labels, strict=True)))
 
     def add_histogram(self, name: str, counts: Mapping[str, int], sum_s: float, *labels: str) -> None:
-        """One histogram; `counts` are by class, see `records/ages.py`."""
+        """Add one histogram; `counts` are by class, see `records/ages.py`."""
         named = dict(zip(METRICS[name].labels, labels, strict=True))
         total = 0
         for bound, count in counts.items():
@@ -52,7 +52,7 @@ class _Text:
         self._samples[name].append(f"{PREFIX}{name}{suffix}{f'{{{words}}}' if words else ''} {number}")
 
     def encode(self) -> bytes:
-        """The text."""
+        """The encoded text."""
         lines: list[str] = []
         for name, samples in self._samples.items():
             about, kind = METRICS[name].about, METRICS[name].kind
@@ -67,7 +67,7 @@ def _escaped(text: str) -> str:
 def metrics_text(
     services: Services, status: Status | None, topics: Iterable[tuple[TopicInfo, int]], now_s: float
 ) -> bytes:
-    """All metrics. `status` None: the supervisor does not answer. `now_s`: of the loop's clock."""
+    """All metrics. `status` is None if the supervisor does not answer. `now_s` is the loop's clock."""
     text = _Text()
     text.add("supervisor_up", int(status is not None))
     if status is not None:
@@ -137,7 +137,7 @@ def _topics(text: _Text, services: Services, topics: Iterable[tuple[TopicInfo, i
 
 
 def _disk(text: _Text, data_dir: Path) -> None:
-    with contextlib.suppress(OSError):  # not yet there
+    with contextlib.suppress(OSError):  # does not exist yet
         usage = shutil.disk_usage(data_dir)
         text.add("disk_size_bytes", usage.total)
         text.add("disk_free_bytes", usage.free)

@@ -14,12 +14,12 @@ from tickplant.runtime.config import GatewayConfig
 
 @dataclasses.dataclass(frozen=True)
 class Services:
-    """Of one gateway."""
+    """The services of one gateway."""
 
     config: GatewayConfig
     hub: LiveHub
     readers: StoreReaders
     plant: PlantLine
     pages: StaticPages
-    counts: dict[str, int]  # by what, since the gateway began
+    counts: dict[str, int]  # by name, since the gateway began
     admission: list[Admission] = dataclasses.field(default_factory=list)

@@ -15,20 +15,20 @@ from tickplant.gateway.stream_member import Member
 from tickplant.records.layouts import UNKNOWN
 from tickplant.wire import split_topic
 
-if TYPE_CHECKING:  # which holds the streams
+if TYPE_CHECKING:  # the hub holds the streams
     from tickplant.gateway.engine_link import EngineLink
     from tickplant.gateway.live_hub import LiveHub
 
 SHORT_CURSOR: Final = 512
-"""Bytes up to which each event has its cursor; a longer one comes every CURSOR_S."""
+"""Longest cursor, in bytes, that accompanies each event; a longer one is sent every CURSOR_S."""
 CURSOR_S: Final = 0.25
 
 
 class SharedStream:
-    """Topics of some patterns, in one order, each event made once.
+    """Topics of some patterns, in one order, with each event made once.
 
     Attributes:
-        positions: of all topics, behind the last event that members were given.
+        positions: of all topics, after the last event given to members.
         members: clients.
     """
 
@@ -38,7 +38,7 @@ class SharedStream:
         self.conflate_ms = conflate_ms
         self.positions = Positions()
         self.members: set[Member] = set()
-        self.opening = 0  # clients on their way
+        self.opening = 0  # clients that are joining
         self.links: dict[str, EngineLink] = {}
         self.prefixes = filters([Pattern(text) for text in topics])
         self._patterns = [Pattern(text) for text in topics]
@@ -49,16 +49,16 @@ class SharedStream:
         self._timer: asyncio.TimerHandle | None = None
 
     def wants(self, topic: str) -> bool:
-        """Whether the topic is one of these."""
+        """Whether the topic matches one of the patterns."""
         return any(pattern.matches(topic) for pattern in self._patterns)
 
     def close(self) -> None:
-        """Nobody is there any more."""
+        """Stop: no client is left."""
         if self._timer:
             self._timer.cancel()
 
     def add_topic(self, link: EngineLink, topic: str, position: Position) -> None:
-        """A topic is followed from here on: from 0 where it begins."""
+        """Follow a topic from here on: from 0 if it begins."""
         if topic in self.positions:
             return
         self.links[topic] = link
@@ -67,7 +67,7 @@ class SharedStream:
             member.join(topic, fresh=position[1] == 0)
 
     def on_message(self, link: EngineLink, message: Message, event: Event) -> None:
-        """The next message of a topic; `event` is made of it, unless it is a loss."""
+        """Handle the next message of a topic; `event` is made from it, unless it is a loss."""
         topic = message.topic
         if topic not in self.positions:
             return
@@ -84,7 +84,7 @@ class SharedStream:
             self._deliver(event, message)
 
     def _lose(self, message: Message, lost: int) -> None:
-        """Records are gone; UNKNOWN of them after a restart, where the next message says how far the topic is."""
+        """Report lost records; UNKNOWN after a restart, where the next message shows the topic's position."""
         topic = message.topic
         if self._conflation:
             for gathered in self._conflation.flush_topic(topic):
@@ -108,7 +108,7 @@ class SharedStream:
             member.offer(event, cursor, message)
 
     def _cursor(self) -> str:
-        """That of now, where it is time for one; else empty."""
+        """The present cursor if one is due; else empty."""
         text = self.positions.text
         if len(text) <= SHORT_CURSOR:
             return text
@@ -141,5 +141,5 @@ class SharedStream:
 
 
 def is_state(topic: str) -> bool:
-    """Whether a topic has a state that a snapshot tells."""
+    """Whether a topic has a state for snapshots to show."""
     return split_topic(topic)[2] in SNAPSHOT_CHANNELS

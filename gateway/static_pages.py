@@ -27,7 +27,7 @@ class StaticPages:
     """Files by path below `/`."""
 
     def __init__(self, folder: Traversable | None = None) -> None:
-        """Read all of them, by default those of the package."""
+        """Read all files, by default those of the package."""
         self._files: dict[str, PageFile] = {}
         self._read(folder or resources.files("tickplant").joinpath("gateway", "page"), "")
 

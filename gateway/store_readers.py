@@ -1,7 +1,7 @@
-"""Reading the store beside the event loop: threads, each with a store of its own while it reads.
+"""Reads the store beside the event loop: in threads, each with a store of its own while it reads.
 
-Decoding, decompression and Arrow release the interpreter lock, so the loop goes on meanwhile (bench/gateway.py has
-what the streams feel of it).
+Decoding, decompression and Arrow release the interpreter lock, so the loop continues meanwhile (bench/gateway.py
+measures the effect on streams).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class StoreReaders:
 
     Args:
         data_dir: the store.
-        threads: that read at the same time.
-        downloads: answers that are under way at the same time; more are refused.
+        threads: number of concurrent reads.
+        downloads: number of concurrent answers; more are refused.
     """
 
     def __init__(self, data_dir: Path, *, threads: int, downloads: int) -> None:
@@ -42,11 +42,11 @@ class StoreReaders:
         self._idle: list[_Reader] = []
 
     def close(self) -> None:
-        """End the threads; what they read is abandoned."""
+        """End the threads; their reads are abandoned."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, work: Callable[[Store], T]) -> T:
-        """What `work` makes of the store, in a thread. Raises what that raises; Problem where too many read."""
+        """The result of `work` on the store, in a thread. Raises its errors, and Problem if too many read."""
         reader = self._take()
         try:
             return await self._run(reader, lambda: work(reader.store))
@@ -54,12 +54,12 @@ class StoreReaders:
             self._give_back(reader)
 
     async def stream(self, work: Callable[[Store], Iterator[T]]) -> AsyncIterator[T]:
-        """What `work` gives, part by part: the next one is made when the one before was taken."""
+        """The results of `work`, part by part: each is made once the previous one was taken."""
         reader = self._take()
         try:
             parts = await self._run(reader, lambda: work(reader.store))
             while (part := await self._run(reader, lambda: next(parts, _END))) is not _END:
-                yield part  # type: ignore[misc]  # it is no _END
+                yield part  # type: ignore[misc]  # not _END
         finally:
             self._give_back(reader)
 
@@ -68,7 +68,7 @@ class StoreReaders:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # The thread ends at the next chunk; until then the store is its own.
+            # The thread ends at the next chunk; until then it needs its store.
             reader.abandoned.set()
             raise
 
@@ -86,7 +86,7 @@ class StoreReaders:
 
 
 class _Reader:
-    """A store, whose indexes are remembered, for one answer at a time."""
+    """A store, whose indexes stay in memory, for one answer at a time."""
 
     def __init__(self, data_dir: Path) -> None:
         self.abandoned = threading.Event()

@@ -1,4 +1,4 @@
-"""Routes that read the store: history, coverage, gaps, and a book as it was."""
+"""Routes that read the store: history, coverage, gaps, and a past book."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tickplant.times import format_time, parse_time
 
 MAX_ROWS: Final = 100_000
 BLOCK_ROWS: Final = 1 << 14
-"""Least rows of a part, unless it is the last: chunks are not joined to more, which would copy them."""
+"""Minimum of rows in a part, except the last: larger chunks are not joined, which would copy them."""
 PAGE_ROWS: Final = 1_000
 
 TIME: Final = "RFC 3339, a date, or nanoseconds since the epoch"
@@ -45,7 +45,7 @@ Table = Literal["ticks", "trades", "quotes", "levels", "orders", "gaps", "bbo", 
 Start = Annotated[str | None, QueryParameter(description=f"first time, included: {TIME}")]
 End = Annotated[str | None, QueryParameter(description=f"last time, excluded: {TIME}")]
 Limit = Annotated[int, QueryParameter(ge=0, le=MAX_ROWS, description="rows of a page; 0: all, as one stream")]
-After = Annotated[str | None, QueryParameter(description="cursor of the page before, its `next`")]
+After = Annotated[str | None, QueryParameter(description="where the page before ended: its `next`")]
 
 Work = Callable[[Store], Any]
 
@@ -59,7 +59,7 @@ Work = Callable[[Store], Any]
 async def history(
     services: NamedDependency[Services],
     request: Request[Any, Any, Any],
-    table: Annotated[Table, PathParameter(description="what rows")],
+    table: Annotated[Table, PathParameter(description="which rows")],
     venue: VENUE,
     symbol: SYMBOL,
     start: Start = None,
@@ -75,9 +75,9 @@ async def history(
     where: Annotated[
         str | None, QueryParameter(description="a predicate over the columns, such as price > 60000", max_length=4096)
     ] = None,
-    columns: Annotated[str | None, QueryParameter(description="names with commas between", max_length=1024)] = None,
+    columns: Annotated[str | None, QueryParameter(description="names, separated by commas", max_length=1024)] = None,
     prices: Annotated[
-        Literal["decimal", "float", "integer"], QueryParameter(description="how Arrow has prices and sizes")
+        Literal["decimal", "float", "integer"], QueryParameter(description="how Arrow carries prices and sizes")
     ] = "decimal",
 ) -> Response[Any]:
     """Rows of one instrument, oldest first. The header Accept chooses JSON, JSON lines, CSV or an Arrow stream."""
@@ -164,7 +164,7 @@ def _day(row: CoverageRow) -> CoverageDay:
 
 
 def _seconds(length_ns: int) -> str:
-    """With nine decimals; a float would have no nanoseconds beyond a hundred days."""
+    """Seconds with nine decimals, as text: a float loses nanoseconds beyond a hundred days."""
     return f"{length_ns // 10**9}.{length_ns % 10**9:09d}"
 
 
@@ -219,7 +219,7 @@ def _gap(venue: str, symbol: str, row: tuple[int, ...]) -> GapRow:
 
 
 async def book_at(services: Services, venue: str, symbol: str, at: str, *, orders: bool) -> Book:
-    """A book of the store. Raises Problem, StoreError."""
+    """A book from the store. Raises Problem, StoreError."""
     at_ns = _time("at", at)
     if symbol == FEED_SYMBOL:
         raise Problem(404, f"nothing is stored of {venue} {symbol}")

@@ -1,8 +1,8 @@
-"""Where a stream stands in all its topics, as text that fits into a header: what a client comes back with.
+"""The position of a stream in all its topics, as text that fits into a header: clients return with it.
 
     EPOCH~KEYSEQ~KEYSEQ.EPOCH~KEYSEQ        EPOCH, SEQ: base 36; KEY: 8 letters that name a topic
 
-SEQ is the topic sequence of the next record. The text holds all that a new gateway needs, so none has to remember it.
+SEQ is the topic sequence of the next record. The text holds all that a new gateway needs, so no gateway keeps state.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Position = tuple[int, int]
 
 @lru_cache(maxsize=1 << 16)
 def key_of(topic: str) -> str:
-    """Eight letters that name a topic: of two topics in a million plants, one pair would share them."""
+    """Eight letters that identify a topic: one pair of topics in a million plants would share them."""
     return base64.urlsafe_b64encode(blake2b(topic.encode(), digest_size=6).digest()).decode()
 
 
 def base36(number: int) -> str:
-    """Digits and lower-case letters."""
+    """A number in digits and lower-case letters."""
     text = ""
     while True:
         number, digit = divmod(number, 36)
@@ -60,7 +60,7 @@ class Positions:
         return iter(self._at)
 
     def move(self, topic: str, position: Position) -> None:
-        """A topic stands there."""
+        """Set the position of a topic."""
         epoch, seq = position
         before = self._at.get(topic)
         if before is not None and before[0] != epoch:
@@ -77,10 +77,10 @@ class Positions:
 
 
 class Cursor:
-    """What a client has come back with."""
+    """The cursor that a client returns with."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError for what is no cursor."""
+        """Raises ValueError for text that is not a cursor."""
         self._at: dict[tuple[int, str], int] = {}
         self._epochs: set[int] = set()
         for segment in text.split("."):
@@ -93,7 +93,7 @@ class Cursor:
                 self._at[epoch, part[:KEY_LETTERS]] = int(part[KEY_LETTERS:], 36)
 
     def of(self, topic: str, epoch: int) -> Position | None:
-        """Where the client stands in a topic; None where that is not known in this epoch.
+        """The client's position in a topic; None if it is unknown in this epoch.
 
         A topic that the client has not heard of has begun since.
         """

@@ -26,10 +26,11 @@ LEAST_MS: Final = 20
 MOST_MS: Final = 60_000
 
 Topics = Annotated[
-    list[str] | None, QueryParameter(description="topics or patterns, with commas between", max_items=MAX_TOPICS)
+    list[str] | None, QueryParameter(description="topics or patterns, separated by commas", max_items=MAX_TOPICS)
 ]
 Conflate = Annotated[
-    int | None, QueryParameter(ge=LEAST_MS, le=MOST_MS, description="at most one event a topic in so many milliseconds")
+    int | None,
+    QueryParameter(ge=LEAST_MS, le=MOST_MS, description="at most one event per topic in this many milliseconds"),
 ]
 
 
@@ -50,7 +51,7 @@ async def stream(
         str | None, HeaderParameter(name="Last-Event-ID", description="the same, as browsers send it")
     ] = None,
 ) -> Response[Any]:
-    """Events of these topics: snapshots first, then what comes, without a hole behind a cursor."""
+    """Events of these topics: snapshots first, then everything that follows, without a hole after a cursor."""
     wanted = patterns_of(topics, needed=True)
     cursor = _cursor(last_event_id or after)
     return Raw(EventStream(services, wanted, conflate_ms or 0, snapshot=snapshot, cursor=cursor))
@@ -69,7 +70,7 @@ class EventStream:
         self._cursor = cursor
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send events until the client has gone."""
+        """Send events until the client is gone."""
         counts = self._services.counts
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -146,7 +147,7 @@ async def joined(
 
 
 class Subscribe(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client of a WebSocket may send: begin anew with these."""
+    """The message a WebSocket client may send: start afresh with these parameters."""
 
     topics: list[str]
     conflate_ms: Annotated[int, msgspec.Meta(ge=LEAST_MS, le=MOST_MS)] | None = None
@@ -159,7 +160,7 @@ _SUBSCRIBE: Final = msgspec.json.Decoder(Subscribe)
 
 @websocket("/api/v1/ws")
 async def sockets(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
-    """Events of topics; the client may change them at any time."""
+    """Events of topics; the client may change the topics at any time."""
     query = socket.query_params
     text: dict[str, Any] = {name: query[name] for name in ("conflate_ms", "snapshot", "after") if name in query}
     if topics := query.getall("topics", []):
@@ -212,7 +213,7 @@ async def _converse(
 
 
 async def _hear(socket: WebSocket[Any, Any, Any], wanted: asyncio.Queue[Subscribe | Problem]) -> None:
-    """Take in what the client says, until it has gone."""
+    """Read the client's messages until it is gone."""
     while True:
         message: dict[str, Any] = dict(await socket.receive())
         if message["type"] == "websocket.disconnect":
@@ -274,13 +275,13 @@ async def _close(socket: WebSocket[Any, Any, Any], code: int, reason: str) -> No
 
 
 def patterns_of(topics: list[str] | None, *, needed: bool) -> tuple[str, ...]:
-    """Patterns of a parameter, which may hold commas. Raises Problem."""
+    """The patterns in a parameter, which may contain commas. Raises Problem."""
     found = tuple(dict.fromkeys(part.strip() for text in topics or () for part in text.split(",") if part.strip()))
     if needed and not found:
         raise bad("topics", "name at least one, such as binance.BTCUSDT.trade, or * for all")
     if len(found) > MAX_TOPICS or any(len(part) > MAX_PATTERN for part in found):
         raise bad("topics", f"at most {MAX_TOPICS} patterns of {MAX_PATTERN} letters")
-    if any(part.count("*") > 4 for part in found):  # each one multiplies the time that a comparison may take
+    if any(part.count("*") > 4 for part in found):  # each one multiplies the time of a comparison
         raise bad("topics", "at most four * in a pattern")
     return found
 

@@ -1,4 +1,4 @@
-"""The application: routes, errors, the document about them, and the layer in front."""
+"""The application: routes, errors, their document, and the outermost layer."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def make_app(services: Services, tokens: Tokens) -> Admission:
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
     def openapi() -> Response[bytes]:
-        """The document."""
+        """The OpenAPI document."""
         document()
         return Response(documents["json"], media_type="application/json")
 
     @get("/docs", include_in_schema=False, sync_to_thread=False)
     def docs() -> Response[bytes]:
-        """The same to read."""
+        """The document as a readable page."""
         document()
         return Response(documents["page"], media_type="text/html; charset=utf-8")
 
     @get("/docs/style.css", include_in_schema=False, sync_to_thread=False)
     def style() -> Response[str]:
-        """How it looks."""
+        """The style of that page."""
         return Response(STYLE, media_type="text/css; charset=utf-8")
 
     app = Litestar(
@@ -82,7 +82,7 @@ def make_app(services: Services, tokens: Tokens) -> Admission:
 
 
 def _only_known(request: Request[Any, Any, Any]) -> None:
-    """Refuse parameters that a route does not have: a wrong name must not be passed over. Raises Problem."""
+    """Refuse parameters that a route does not have: a misspelt name must not be ignored. Raises Problem."""
     if not request.url.path.startswith("/api/"):
         return  # a page may have parameters of its own
     known = request.route_handler.parsed_fn_signature.parameters.keys() - _OTHERS

@@ -1,4 +1,4 @@
-"""uvicorn as a gateway needs it: bounds on connections and slow requests, and an end that does not wait for streams."""
+"""uvicorn for a gateway: bounds on connections and slow requests, and an end that does not wait for streams."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tickplant.runtime.config import GatewayConfig
 BACKLOG: Final = 1024
 END_S: Final = 2.0
 SEND_BUFFER_BYTES: Final = 1 << 18
-"""Of the kernel, a connection: else a client that takes nothing would cost it megabytes, and be noticed late."""
+"""Kernel buffer per connection: a stalled client would otherwise take megabytes of it, and be noticed late."""
 
 
 class Connections:
-    """How many there are, in all and by address."""
+    """Number of connections, in total and by address."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
@@ -36,11 +36,11 @@ class Connections:
 
     @property
     def count(self) -> int:
-        """Of all."""
+        """The total."""
         return self._by_address.total()
 
     def enter(self, address: str) -> bool:
-        """Whether there is room for one more."""
+        """Count a connection if there is room; returns whether there was."""
         if (
             self._by_address.total() >= self.config.max_connections
             or self._by_address[address] >= self.config.connections_per_address
@@ -51,23 +51,23 @@ class Connections:
         return True
 
     def leave(self, address: str) -> None:
-        """One has gone."""
+        """Count a closed connection."""
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
 
 
 def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
-    """The protocols of HTTP and WebSocket with these bounds."""
+    """The HTTP and WebSocket protocols with these bounds."""
     config = connections.config
     most_bytes = config.header_kib << 10
 
     class Http(HttpToolsProtocol):
-        """Counts connections, and gives a request only so long and so many bytes to arrive."""
+        """Counts connections, and limits the time and size of a request's arrival."""
 
         address = ""
         timer: asyncio.TimerHandle | None = None
-        incoming = 0  # bytes of a head that is not complete
+        incoming = 0  # bytes of an incomplete head
         upgraded = False
         head_bytes = 0
         begun = False  # it has had a request
@@ -94,7 +94,7 @@ def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[as
                 self._await_request()
             self.incoming += len(data)
             super().data_received(data)
-            # Of a head that has not come to its end the parser tells nothing yet.
+            # The parser reports nothing of an incomplete head.
             if self.timer is not None and not self.begun and self.incoming > most_bytes:
                 self._too_long()
 
@@ -158,7 +158,7 @@ def protocols(connections: Connections) -> tuple[type[asyncio.Protocol], type[as
             self.transport.abort()
 
     class WebSocket(WebSocketsSansIOProtocol):
-        """Gives back the place of its connection."""
+        """Releases its connection's place when it ends."""
 
         address = ""
 
@@ -182,10 +182,10 @@ def _refuse(transport: asyncio.Transport, problem: Problem) -> None:
 
 
 class WebServer(uvicorn.Server):
-    """A server whose end its owner decides."""
+    """A server whose owner decides when it ends."""
 
     async def main_loop(self) -> None:
-        """Wait for the end; once a second the date of answers is made anew."""
+        """Wait for the end; once a second, renew the date of answers."""
         counter = 0
         while not await self.on_tick(counter):
             counter += 10
@@ -193,7 +193,7 @@ class WebServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
-        """None: the process has its own way to hear of its end."""
+        """Capture none: the process hears of its end in another way."""
         yield
 
 

@@ -1,6 +1,6 @@
-"""The virtual environment of a checkout, made from the locks for `make`: complete, or again from nothing.
+"""The virtual environment of a checkout, made from the locks for `make`: completed, or made again from nothing.
 
-Standard library alone, because this runs before anything is installed. Versions and hashes stand in the locks.
+Standard library only, because this runs before anything is installed. The locks hold versions and hashes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MADE_FROM = {"runtime": "requirements.lock", "project": "pyproject.toml", "development": "requirements-dev.lock"}
-"""The parts of an environment in the order in which they are installed, and the file that each is made from."""
+"""The parts of an environment in installation order, and the file that each is made from."""
 
 UNFINISHED = ".unfinished"
-"""A file that stands in the environment from the first change to the last."""
+"""A file that exists in the environment from the first change to the last."""
 
 QUIET_S = 2.0
-"""A step that takes no longer says nothing."""
+"""Longest duration of a step that shows no progress."""
 
 LINE_EVERY_S = 10.0
-"""Between two lines of progress where the output is not a terminal."""
+"""Pause between two lines of progress if the output is not a terminal."""
 
 
 class InstallError(Exception):
@@ -38,12 +38,12 @@ class InstallError(Exception):
 
 
 class Environment:
-    """A virtual environment with a stamp for each of its parts, which says what that part was made from.
+    """A virtual environment with a stamp for each of its parts, which records what that part was made from.
 
     Args:
         folder: where the environment is, or will be.
         development: whether the development lock is part of it.
-        further: locks of what comes on top, installed in this order, which may replace versions of the others.
+        further: additional locks, installed in this order, which may replace versions of the others.
     """
 
     def __init__(self, folder: Path, *, development: bool, further: Sequence[str] = ()) -> None:
@@ -54,13 +54,13 @@ class Environment:
         self.parts = list(self.made_from)
 
     def missing(self, interpreter: str | None = None) -> list[str]:
-        """The parts to install: all of them where the environment has to be made from nothing.
+        """The parts to install: all of them if the environment must be made from nothing.
 
-        That is so when an installation was interrupted, a lock changed (what it no longer pins must go), the project
-        or the environment was moved, or the Python behind it is gone or another one.
+        That is so if an installation was interrupted, a lock changed (packages that it no longer pins must go), the
+        project or the environment was moved, or its base Python is gone or a different one.
 
         Args:
-            interpreter: the Python that the environment has to be made with; None accepts the one it has.
+            interpreter: the Python that the environment must be made with; None accepts its present one.
         """
         python = identity(self.python)
         if python is None or python[0] != str(self.folder.resolve()) or (self.folder / UNFINISHED).exists():
@@ -85,7 +85,7 @@ class Environment:
                 return  # another `make` was faster
             if missing == self.parts:
                 self._clear()
-                # The Python behind the environment that may be running this: its own is gone by now.
+                # The base Python of the environment that may be running this: the environment's own is gone by now.
                 _step(
                     "making the virtual environment",
                     [getattr(sys, "_base_executable", sys.executable), "-m", "venv", self.folder],
@@ -105,7 +105,7 @@ class Environment:
             raise InstallError(
                 f"{self.folder} holds something else than a virtual environment: name a new folder, VENV=…"
             )
-        (self.folder / UNFINISHED).touch()  # first: a removal that was interrupted is gone on with
+        (self.folder / UNFINISHED).touch()  # first, so that an interrupted removal is continued
         for path in (self.folder / name for name in held - {UNFINISHED}):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -121,8 +121,8 @@ class Environment:
             return
         lock = ROOT / self.made_from[part]
         pins = sum("==" in line for line in lock.read_text(encoding="utf-8").splitlines())
-        # The lock is complete, so pip need not look for more. Wheels alone, but for what a further lock names as built
-        # here, with what an earlier one pins.
+        # The lock is complete, so pip need not resolve anything. Only wheels, except packages that a further lock names
+        # as built here, with what an earlier lock pins.
         words: list[str | Path] = [
             "--no-deps",
             "--require-hashes",
@@ -147,7 +147,7 @@ class Environment:
 
 
 def identity(python: Path | str) -> tuple[str, str, str] | None:
-    """Where a Python is, where the one behind it is, and its version; None where it does not run."""
+    """A Python's location, that of its base Python, and its version; None if it does not run."""
     code = (
         "import os, sys\n"
         "print(os.path.realpath(sys.prefix), sys.base_prefix, '%d.%d' % sys.version_info[:2], sep='\\n')"
@@ -173,12 +173,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _step(what: str, command: list[str | Path], pins: int = 0) -> None:
-    """Run one command. What takes its time says what it is at; what fails shows its output.
+    """Run one command. A slow command shows its progress; a failed one shows its output.
 
     Raises:
         InstallError: the command failed.
     """
-    # Settings that would lead pip or Python to somewhere else than the environment.
+    # Settings that would lead pip or Python away from the environment.
     astray = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
     kept = {name: value for name, value in os.environ.items() if name not in astray}
     process = subprocess.Popen(
@@ -189,7 +189,7 @@ def _step(what: str, command: list[str | Path], pins: int = 0) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        close_fds=False,  # the child holds the lock on the folder as well
+        close_fds=False,  # the child holds the lock on the folder too
     )
     lines: list[str] = []
 
@@ -212,7 +212,7 @@ def _step(what: str, command: list[str | Path], pins: int = 0) -> None:
 
 
 class _Progress:
-    """One line that is written anew on a terminal, and now and then a line elsewhere."""
+    """One line that is rewritten on a terminal; elsewhere, a line now and then."""
 
     def __init__(self, what: str, lines: list[str], pins: int) -> None:
         self._what = what
@@ -223,7 +223,7 @@ class _Progress:
         self._shown = ""
 
     def show(self) -> None:
-        """Say how far it is, if it is time to."""
+        """Show the progress if it is time."""
         if time.monotonic() < self._next_s:
             return
         self._next_s += 0.2 if self._terminal else LINE_EVERY_S
@@ -246,14 +246,14 @@ class _Progress:
         return f": {len(found)} of {self._pins}, {found[-1]}" if found else ""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal's line."""
         if self._terminal and self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
 
 def main() -> int:
-    """0: the environment is complete. 1: it is not, and nothing was changed (`--check`) or could be done."""
+    """0: the environment is complete. 1: it is incomplete, and nothing was changed (`--check`) or could be done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the virtual environment")
     parser.add_argument("--development", action="store_true", help="with the development lock")

@@ -1,13 +1,13 @@
-"""Reads chunk files of tickplant with nothing but numpy and zstandard: a second, independent account of the format.
+"""Reads chunk files of tickplant with only numpy and zstandard: a second, independent account of the format.
 
 Copy this file to wherever the data must still be readable in ten years. `docs/file-format.md` describes the format.
 
     python read_chunks.py FILE.chunks…          prints each record as a line of JSON
     for chunk in read_chunks("FILE.chunks"):    chunk.schema, chunk.columns["price"], …
 
-Damage raises ValueError with its place; nothing is skipped. A file that is still being written ends in a torn chunk:
-what comes before it has been yielded by then. Prices and sizes are integers, to be divided by 10**scale of their
-instrument, which stands in `instruments.jsonl` beside the data.
+Damage raises ValueError with its place; nothing is skipped. A file that is still being written ends in a torn chunk;
+the chunks before it have been yielded by then. Prices and sizes are integers, to be divided by 10**scale of their
+instrument, which `instruments.jsonl` next to the data states.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCHEMAS = {
     7: "trade_bar: instrument series ts_event ts_recv ts_open open high low close volume buy_volume sell_volume vwap "
     "first_id last_id source_seq trades number flags seq",
 }
-"""By number: the name of the schema, and its columns; the first has id 1, the next 2."""
+"""By number: the name of the schema, and its columns; the first column has id 1, the next 2."""
 
 KEYS = {
     "tick": (("instrument", 32), ("kind", 8), ("side", 8)),
@@ -52,10 +52,10 @@ KEYS = {
     "state": (("instrument", 32), ("series", 16)),
     "trade_bar": (("instrument", 32), ("series", 16)),
 }
-"""Columns whose equal values make a group, with their bits in a key of 64."""
+"""Columns whose equal values form a group, with their bits in a key of 64."""
 
 STREAM_SHIFT = {"tick": 8, "bbo": 0, "bar": 0, "checkpoint": 8, "value": 0, "state": 0, "trade_bar": 0}
-"""Bits of a group's key that its stream leaves out."""
+"""Number of bits of a group's key that its stream omits."""
 
 BASE_FROM = {
     "high": "open",
@@ -65,7 +65,7 @@ BASE_FROM = {
     "ask_price": "bid_price",
     "ask_size": "bid_size",
 }
-"""Version 2: whose base another column's base is stored as the difference from."""
+"""Version 2: columns whose base is stored as the difference from another column's base."""
 
 MASK = 2**64 - 1
 
@@ -74,7 +74,7 @@ Words = NDArray[np.uint64]
 
 
 class Chunk(NamedTuple):
-    """Records of one schema. All columns have one length."""
+    """Records of one schema. All columns have the same length."""
 
     schema: str
     epoch: int
@@ -82,7 +82,7 @@ class Chunk(NamedTuple):
 
 
 def read_chunks(path: str | Path) -> Iterator[Chunk]:
-    """Every chunk of a file, in order. Raises ValueError for damage and for a later version, OSError."""
+    """Every chunk of a file, in order. Raises ValueError for damage and for a later version, and OSError."""
     with Path(path).open("rb") as file:
         if file.seek(0, 2) == 0:
             return
@@ -136,7 +136,7 @@ def decode_chunk(data: memoryview) -> tuple[Chunk, int]:
             kind = f"{'i' if code & 0x80 else 'u'}{code & 0x7F}"
             columns[names[number]] = values.view(np.int64).astype(kind).view(column_type(names[number]))
         start = end
-    if version == 2:  # what is 0 in every row is not stored
+    if version == 2:  # columns that are 0 in every row are not stored
         stored = dict(columns)
         columns = {each: stored.get(each, np.zeros(rows, column_type(each))) for each in names.values()}
     return Chunk(name, epoch, columns), length
@@ -154,7 +154,7 @@ def column_type(name: str) -> str:
 def _columns(
     data: bytes, kind: int, count: int, names: dict[int, str], contexts: _Contexts, first_seq: int, ts_recv: int
 ) -> None:
-    """Version 2: the columns of a section go into those of `contexts`."""
+    """Version 2: add the columns of a section to those of `contexts`."""
     told, bases, at, size = [], {}, 0, 0
     for _ in range(count):
         number, bits, width = data[at : at + 3]
@@ -186,7 +186,7 @@ def _columns(
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends."""
+    """A number of seven bits per byte, lowest first, and its end."""
     number = shift = 0
     while data[at] & 0x80:
         number, shift, at = number | (data[at] & 0x7F) << shift, shift + 7, at + 1
@@ -200,7 +200,7 @@ class _Contexts:
         self.schema, self.columns, self.rows = schema, columns, rows
 
     def numbers(self, shift: int) -> NDArray[np.intp]:
-        """The group of each row, numbered by first appearance; its stream with the shift."""
+        """The group of each row, numbered by first appearance; with the shift, its stream."""
         keys = np.zeros(self.rows, np.uint64)
         for name, bits in KEYS[self.schema]:
             keys <<= np.uint64(bits)
@@ -211,7 +211,7 @@ class _Contexts:
         return numbers
 
     def apart(self) -> NDArray[np.intp]:
-        """Rows that are no market data: STATUS and GAP."""
+        """Rows that are not market data: STATUS and GAP."""
         return np.flatnonzero(np.isin(self.columns.get("kind", np.empty(0)), (STATUS, GAP)))
 
 
@@ -244,7 +244,7 @@ def _values(data: bytes, bits: int, width: int, base: int, divisor: int, context
             magnitude = (residuals >> np.uint64(1)) + odd
             residuals = np.where(odd == 1, ~magnitude + np.uint64(1), magnitude)
         residuals *= np.uint64(divisor or 1)
-        if grouped:  # in version 2, what is predicted from its stream is sorted by that
+        if grouped:  # in version 2, rows predicted from their stream are sorted by stream
             by_stream = version == 2 and predictor == 2
             stored = residuals.copy()
             shift = STREAM_SHIFT[contexts.schema] if by_stream else 0
@@ -260,7 +260,7 @@ def _predict(residuals: Words, predictor: int, base: np.uint64, contexts: _Conte
         return residuals + base
     if predictor == 1:  # from the row before
         return np.cumsum(residuals, dtype=np.uint64) + base
-    # From the row before in the stream or group. The first one there is predicted from the row before it, whose group
+    # From the previous row in the stream or group. The first row there is predicted from the row before it, whose group
     # has appeared earlier.
     numbers = contexts.numbers(STREAM_SHIFT[contexts.schema] if predictor == 2 else 0)
     order = np.argsort(numbers, kind="stable")
@@ -272,7 +272,7 @@ def _predict(residuals: Words, predictor: int, base: np.uint64, contexts: _Conte
 
 
 def main() -> int:
-    """Exit status 0, or 1 where a file could not be read."""
+    """Exit status 0, or 1 if a file could not be read."""
     try:
         for path in sys.argv[1:]:
             for chunk in read_chunks(path):

@@ -1,15 +1,15 @@
 """How a book follows a venue by update ids: which diffs to record, hold back or drop, when to fetch a snapshot. Pure.
 
-One `BookSync` per instrument; it knows ids, not levels. The venue's rule is a parameter (protocol sources: Binance,
+One `BookSync` per instrument. It knows ids, not levels. The venue's rule is a parameter (protocol sources: Binance,
 "How to manage a local order book correctly", spot and USD-M):
 
     counted   a diff covers ids first..last; it follows book id B if first <= B + 1 and last > B
-    chained   a diff names the diff before it: it follows if previous == B; the first one after a snapshot B
-              follows if first <= B <= last or previous == B
+    chained   a diff names the diff before it: it follows if previous == B; the first diff after a snapshot B
+    follows if first <= B <= last or previous == B
 
-Diffs that arrive while there is no book are held back. A snapshot S that the held diffs reach is recorded between
-those that it contains (last <= S, recorded all the same: nothing received is lost) and those that follow it.
-A diff that leaves a hole gives a Gap and starts a new wait, with itself as the first one held.
+Diffs that arrive while there is no book are held back. A snapshot S within reach of the held diffs is recorded after
+the diffs that it contains (last <= S, recorded all the same: nothing received is lost) and before those that follow it.
+A diff that leaves a hole gives a Gap and starts a new wait, with itself as the first diff held.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ EMPTY_SNAPSHOT: Final = -1  # lastUpdateId of a newly listed symbol: the first d
 
 
 class BookSync:
-    """State of one book. Methods return what is to be recorded, in order.
+    """State of one book. Methods return what to record, in order.
 
-    After each call, `wants_snapshot` says whether one has to be asked for; the caller resets it when it asks.
+    After each call, `wants_snapshot` says whether a snapshot must be requested; the caller resets it on doing so.
     """
 
     def __init__(self, *, chained: bool, held_limit: int) -> None:
@@ -33,21 +33,21 @@ class BookSync:
         self.held_limit = held_limit  # weight of the diffs held back; beyond it the oldest are recorded as they are
         self.held: deque[Diff] = deque()
         self._held_weight = 0
-        self._held_overlapping = False  # two connections have brought them
+        self._held_overlapping = False  # the held diffs come from two connections
         self.live = False
         self.wants_snapshot = False
         self.duplicates = 0
-        self.agreed = self.failed = 0  # there are no checksums
+        self.agreed = self.failed = 0  # this protocol has no checksums
         self.book_id = 0  # of the live book
-        self.pending_cause: Any = None  # why the next gap will be there, where that is known beforehand
+        self.pending_cause: Any = None  # cause of the next gap, where it is known beforehand
         self._first_after_snapshot = False
         self._intact = False  # every change since the last snapshot was recorded or is held
-        self._lost: tuple[int, Any] | None = None  # last id of a book given up without a Gap yet, and the cause
+        self._lost: tuple[int, Any] | None = None  # last id of a book given up without a Gap so far, and the cause
         self._early: Snapshot | None = None  # a snapshot that came before any diff
         self._newest_held = -1  # last id of the newest diff that was ever held
-        self._after: int | None = None  # the next diff follows this id, though the book has been given up there
+        self._after: int | None = None  # the next diff follows this id, though the book was given up there
         self.low: int | None = None  # id from which on diffs were seen, None before the first
-        self.widest = 0  # most ids that one diff took, of those held
+        self.widest = 0  # most ids that one held diff covered
 
     @property
     def counts_ids(self) -> bool:
@@ -61,15 +61,15 @@ class BookSync:
 
     @property
     def high(self) -> int:
-        """Newest id that was seen."""
+        """Newest id seen."""
         return max(self.book_id, self._newest_held)
 
     def reaches(self, snapshot_id: int) -> bool:
-        """Whether an id is among those that were seen, so that a snapshot of this id may be of this book."""
+        """Whether this id is among those seen, so that a snapshot with it may belong to this book."""
         return self.low is not None and self.low <= snapshot_id <= self.high
 
     def accepts(self, snapshot_id: int) -> bool:
-        """Whether a snapshot is waited for and its id fits the diffs that are held."""
+        """Whether the book awaits a snapshot and this id fits the held diffs."""
         return (
             self.waiting
             and self._before(self.held[0]) <= snapshot_id <= self.held[-1].last
@@ -78,7 +78,7 @@ class BookSync:
 
     @property
     def end_id(self) -> int | None:
-        """Last id up to which every change since the last snapshot was recorded or is held; None where that broke."""
+        """Last id up to which every change since the last snapshot is recorded or held; None if changes are missing."""
         if not self._intact:
             return None
         return self.held[-1].last if self.held else self.book_id
@@ -90,16 +90,16 @@ class BookSync:
 
     @property
     def seen_id(self) -> int | None:
-        """Last id that is recorded or held since the stream was interrupted; None where there is none yet."""
+        """Last id recorded or held since the stream was interrupted; None before the first."""
         if self.held:
             return self.held[-1].last
         return self.end_id if self._after is None else self._after
 
     def advance(self, first: int, last: int, previous: int, *, overlapping: bool = False) -> bool:
-        """Whether a diff follows the live book as it stands; if so, the book has moved on to it.
+        """Whether a diff follows the live book; if so, the book moves on to it.
 
-        While two connections overlap their diffs may be cut at different ids, so there a chained diff that reaches
-        from before the book's id to behind it follows too: it holds absolute sizes.
+        While two connections overlap, they may cut their diffs at different ids. A chained diff that starts before the
+        book's id and ends after it therefore follows too: it holds absolute sizes.
         """
         if not self.live:
             return False
@@ -116,7 +116,7 @@ class BookSync:
         return follows
 
     def on_diff(self, diff: Diff, *, overlapping: bool = False) -> list[Output]:
-        """A diff has arrived."""
+        """Take in a diff."""
         if self.advance(diff.first, diff.last, diff.previous, overlapping=overlapping):
             return [diff]
         if self.live:
@@ -136,7 +136,7 @@ class BookSync:
                 return []
             self._after = None
             if self._is_hole(diff, seen_id, overlapping=overlapping):
-                # Told even where a snapshot is due anyway: each hole has a Gap of its own.
+                # Reported even if a snapshot is due anyway: each hole has a Gap of its own.
                 self._intact = False
                 outputs.append(self._gap(diff, seen_id))
         if not self.held and self._early is None:
@@ -149,7 +149,7 @@ class BookSync:
         return outputs
 
     def on_snapshot(self, snapshot: Snapshot) -> list[Output]:
-        """A snapshot has arrived. Too old, it is dropped and `wants_snapshot` set; unwanted, it is dropped."""
+        """Take in a snapshot. One that is too old is dropped and sets `wants_snapshot`; an unwanted one is dropped."""
         if self.live:
             return []
         if not self.held:
@@ -176,13 +176,13 @@ class BookSync:
         return outputs
 
     def reject(self, first: int, last: int, cause: Any) -> list[Output]:
-        """A diff has come that cannot be recorded, its ids UNKNOWN where they cannot be read: the book is given up.
+        """Give up the book: a diff cannot be recorded. Its ids are UNKNOWN where they cannot be read.
 
-        Returns the Gap that says so. The next diff is preceded by one with the exact ids.
+        Returns the Gap that says so. Another Gap with the exact ids precedes the next diff.
         """
         seen_id = self.seen_id
         if seen_id is not None and UNKNOWN < last <= seen_id:
-            return []  # all of it is recorded
+            return []  # the whole diff is already recorded
         if seen_id is None and first != UNKNOWN:
             seen_id = first - 1
         if self.live:
@@ -192,9 +192,9 @@ class BookSync:
         return [Gap(seen_id or 0, last + 1 if last != UNKNOWN else 0, UNKNOWN, cause)]
 
     def hand_over(self) -> list[Output]:
-        """The instrument goes on under another id: returns what was held. The ids stay in line; a new snapshot is due.
+        """Continue the instrument under another id: returns what was held. The ids continue; a new snapshot is due.
 
-        Diffs after this are held back for it.
+        Later diffs are held back for that snapshot.
         """
         held: list[Output] = [*self.held]
         seen_id, lost = self.seen_id, self._lost
@@ -203,7 +203,7 @@ class BookSync:
         return held
 
     def give_up(self, cause: Any) -> list[Output]:
-        """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause."""
+        """Interrupt the stream: returns what was held. A Gap of this cause precedes the next snapshot."""
         held: list[Output] = [*self.held]
         lost = self._lost
         if lost is None and self.seen_id is not None:
@@ -214,13 +214,13 @@ class BookSync:
         return held
 
     def resume(self, last_id: int, cause: Any) -> None:
-        """A book was followed to this id before: the next snapshot is preceded by a Gap of this cause."""
+        """Start after a book that was followed to this id: a Gap of this cause precedes the next snapshot."""
         self._lost = (last_id, cause)
 
     def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
-        """Follow on from what the records up to this id say, as if this object had seen them itself.
+        """Continue from the records up to this id, as if this object had seen them itself.
 
-        `after_snapshot`: the id is a snapshot's, so the next diff follows by the rule for the first one after it.
+        `after_snapshot`: the id is a snapshot's, so the next diff follows by the rule for the first after a snapshot.
         """
         self.book_id = book_id
         self.live, self._intact = live, True
@@ -240,7 +240,7 @@ class BookSync:
             self._lost = None
             outputs.append(Gap(last_id, self._newest_held, UNKNOWN, cause))
         if self.held:
-            # Recorded now: should the stream go on all the same, a hole behind it must show.
+            # Recorded now: should the stream continue after all, a hole behind these diffs must show.
             self.book_id, self._intact = self.held[-1].last, True
         self._drop_held()
         return outputs
@@ -253,7 +253,7 @@ class BookSync:
         self.widest = max(self.widest, diff.last - before)
         self._held_weight += diff.weight
         released: list[Output] = []
-        # The newest one stays: a later snapshot is tested against it.
+        # The newest diff stays: a later snapshot is tested against it.
         while self._held_weight > self.held_limit and len(self.held) > 1:
             oldest = self.held.popleft()
             self._held_weight -= oldest.weight
@@ -277,7 +277,7 @@ class BookSync:
         return Gap(last_id, diff.first, UNKNOWN if self.chained else diff.first - last_id - 1, cause)
 
     def _is_hole(self, diff: Diff, seen_id: int, *, overlapping: bool) -> bool:
-        # Whether changes are missing between an id and a diff that ends behind it.
+        # Whether changes are missing between an id and a diff that ends after it.
         if self.chained:
             return diff.previous != seen_id and not (overlapping and diff.previous < seen_id)
         return diff.first > seen_id + 1
@@ -287,7 +287,7 @@ class BookSync:
         return diff.previous if self.chained and diff.previous != UNKNOWN else diff.first - 1
 
     def _newer(self, snapshot_id: int) -> list[Diff] | None:
-        # The held diffs that a snapshot does not contain; None where they do not follow it.
+        # The held diffs that a snapshot does not contain; None if they do not follow it.
         newer = [diff for diff in self.held if not self._contained(diff, snapshot_id)]
         if newer and not self._follows_snapshot(newer[0].first, newer[0].last, newer[0].previous, snapshot_id):
             return None

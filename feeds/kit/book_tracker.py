@@ -1,7 +1,7 @@
-"""What the kit asks of whatever follows one book at the venue: `BookSync` by update ids, `CheckedBook` by checksums.
+"""What the kit requires of an object that follows one book: `BookSync` by update ids, `CheckedBook` by checksums.
 
-Methods return what is to be recorded, in order. After each call `wants_snapshot` says whether a snapshot has to be
-asked for; the caller resets it when it asks.
+Methods return what to record, in order. After each call `wants_snapshot` says whether a snapshot must be requested;
+the caller resets it on doing so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Changes between two ids are missing. `cause` is None where the ids themselves jumped."""
+    """Changes between two ids are missing. `cause` is None if the ids themselves jumped."""
 
     last_id: int
     next_id: int
@@ -61,7 +61,7 @@ class BookTracker(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether readers of the records have a book: no Gap since its snapshot, though it may be fetched anew."""
+        """Whether readers of the records have a book: no Gap since its snapshot, even if a new snapshot is due."""
         ...
 
     @property
@@ -70,15 +70,15 @@ class BookTracker(Protocol):
         ...
 
     def reject(self, first: int, last: int, cause: Any) -> Sequence[Output]:
-        """An event has come that cannot be recorded, its ids UNKNOWN where they cannot be read."""
+        """Take in an event that cannot be recorded. Its ids are UNKNOWN where they cannot be read."""
         ...
 
     def give_up(self, cause: Any) -> Sequence[Output]:
-        """The stream was interrupted: returns what was held. The next snapshot is preceded by a Gap of this cause."""
+        """Interrupt the stream: returns what was held. A Gap of this cause precedes the next snapshot."""
         ...
 
     def hand_over(self) -> Sequence[Output]:
-        """The instrument goes on under another id: returns what was held. A new snapshot is due."""
+        """Continue the instrument under another id: returns what was held. A new snapshot is due."""
         ...
 
     def release(self) -> Sequence[Output]:
@@ -90,9 +90,9 @@ class BookTracker(Protocol):
         ...
 
     def resume(self, last_id: int, cause: Any) -> None:
-        """A book was followed to this id before: the next snapshot is preceded by a Gap of this cause."""
+        """Start after a book that was followed to this id: a Gap of this cause precedes the next snapshot."""
         ...
 
     def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
-        """Follow on from what the records up to this id say, as if this object had seen them itself."""
+        """Continue from the records up to this id, as if this object had seen them itself."""
         ...

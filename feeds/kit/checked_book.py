@@ -1,6 +1,6 @@
-"""How a book of levels follows a venue that numbers nothing: snapshots in band, a cut to a depth, checksums.
+"""How a book of levels follows a venue that sends no ids: snapshots in band, a cut at a depth, checksums.
 
-Levels that fall out of the depth are recorded as removed, so the fold of the records is the book.
+Levels that fall out of the depth are recorded as removed, so that folding the records yields the book.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tickplant.feeds.kit.unnumbered_book import UnnumberedBook, event_of
 from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, ORDER_ID, PACKED, SIZE, Rows
 from tickplant.records.layouts import Flag, Kind
 
-_CHECKSUM: Final = int(Kind.CHECKSUM)  # a member of an enumeration takes a microsecond to look up in Python 3.11
+_CHECKSUM: Final = int(Kind.CHECKSUM)  # looking up a member of an enumeration takes a microsecond in Python 3.11
 _LAST: Final = int(Flag.LAST) << FLAGS_SHIFT
 
 
 class CheckedBook(UnnumberedBook):
-    """State of one book. Rows of an event end with that of its CHECKSUM, where the venue sends one."""
+    """State of one book. Rows of an event end with its CHECKSUM, where the venue sends one."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class CheckedBook(UnnumberedBook):
         self._decimals = 0
 
     def on_snapshot(self, rows: Rows, digits: Digits, depth: int) -> list[Output]:
-        """CLEAR and LEVEL rows, then the CHECKSUM if any. `digits`: how the venue prints the numbers of this book."""
+        """Take in CLEAR and LEVEL rows, then any CHECKSUM. `digits`: how the venue prints the numbers of this book."""
         outputs = self._begin()
         if self._book.depth != depth:
             self._book = DepthBook(depth)
@@ -45,7 +45,7 @@ class CheckedBook(UnnumberedBook):
         return [*outputs, Snapshot(0, _with(rows, removed, checked=checked))]
 
     def on_update(self, rows: Rows) -> list[Output]:
-        """LEVEL rows of one event, then the CHECKSUM if any; at least one row."""
+        """Take in the LEVEL rows of one event, then any CHECKSUM; at least one row."""
         checked = _has_checksum(rows)
         if not self.live:
             if checked:

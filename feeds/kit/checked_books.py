@@ -20,7 +20,7 @@ from tickplant.records.batch import Rows
 
 
 class CheckedBooks:
-    """The books of a market whose listings have an UnnumberedBook each, mostly a CheckedBook."""
+    """The books of a market whose listings each have an UnnumberedBook, mostly a CheckedBook."""
 
     def __init__(self, market: Market, *, asks_first: bool = False) -> None:
         """`asks_first`: the venue sends asks before bids."""
@@ -39,7 +39,7 @@ class CheckedBooks:
         depth: int,
         snapshot: bool,
     ) -> None:
-        """What the reference decoder has read, see `checked_rows`; cut to `depth` levels. Raises RejectError."""
+        """Record what the reference decoder read (see `checked_rows`), cut to `depth` levels. Raises RejectError."""
         instrument = listing.instrument
         try:
             rows = checked_rows(
@@ -56,19 +56,19 @@ class CheckedBooks:
     def on_snapshot(
         self, listing: Listing, rows: Rows, digits: Digits, depth: int, ts_event: int, ts_recv: int
     ) -> None:
-        """A whole book of levels, as it comes with a subscription: rows of `level_rows.checked_rows`."""
+        """Record a whole book of levels, as it comes with a subscription: rows of `level_rows.checked_rows`."""
         outputs = cast("CheckedBook", listing.book).on_snapshot(rows, digits, depth)
         self.record(listing, outputs, ts_event, ts_recv, snapshot=True)
 
     def on_update(self, listing: Listing, rows: Rows, ts_event: int, ts_recv: int) -> None:
-        """The LEVELs of one event, then its CHECKSUM if any. No row at all is a sign of life."""
+        """Record the LEVELs of one event, then any CHECKSUM. No rows at all are a sign of life."""
         outputs = cast("CheckedBook", listing.book).on_update(rows) if len(rows) else ()
         self.record(listing, outputs, ts_event, ts_recv, snapshot=False)
 
     def record(
         self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int, *, snapshot: bool
     ) -> None:
-        """What has come of an event of a book."""
+        """Record what has resulted from an event of a book."""
         market = self._market
         market.rejects.end(listing, market.book_channel)
         if snapshot:
@@ -79,7 +79,7 @@ class CheckedBooks:
 
 
 def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digits:
-    """How a venue prints a book: with as many decimals as a snapshot has. Raises RejectError."""
+    """How a venue prints a book: with as many decimals as its snapshot shows. Raises RejectError."""
     printed = [(decimals(level.price), decimals(level.size)) for level in levels]
     return Digits(
         instrument.price_scale,
@@ -90,6 +90,6 @@ def printed_digits(instrument: Instrument, levels: Iterable[TextLevel]) -> Digit
 
 
 def warm_up() -> None:
-    """Compile, or load, the kernels of a venue with such books: those of shapes and of checksums."""
+    """Compile or load the kernels for a venue with such books: those of shapes and of checksums."""
     shape_kernels.warm_up()
     prepare_kernels()

@@ -1,4 +1,4 @@
-"""Books of venues that send numbered diffs and answer over REST with the whole book."""
+"""Books of venues that send numbered diffs and serve the whole book over REST."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tickplant.records.layouts import Kind
 
 
 class DiffBooks:
-    """The books of a market whose listings have a BookSync each."""
+    """The books of a market whose listings each have a BookSync."""
 
     def __init__(self, market: Market, links: StreamLinks, after_diff: Callable[[int], None]) -> None:
-        """`after_diff` is called with the receive time behind each diff."""
+        """`after_diff` is called with the receive time after each diff."""
         self._market = market
         self._links = links
         self._after_diff = after_diff
@@ -37,7 +37,7 @@ class DiffBooks:
         *,
         kind: int | None = Kind.LEVEL,
     ) -> None:
-        """The LEVELs of a diff, now or when its snapshot has come; records of several kinds where `kind` is None."""
+        """Record the LEVELs of a diff, now or once its snapshot has come; rows of several kinds if `kind` is None."""
         market, sync = self._market, cast("BookSync", listing.book)
         market.listings.state[listing.slot, sc.SEEN_BOOK] = 1
         market.rejects.end(listing, market.book_channel)
@@ -49,7 +49,7 @@ class DiffBooks:
         self._after_diff(ts_recv)
 
     def on_snapshot(self, listing: Listing, ident: int, rows: Rows) -> bool:
-        """A whole book: recorded where it fits the diffs held back; False where the book needs none."""
+        """Take in a whole book, recorded if it fits the diffs held back. False if the book needs no snapshot."""
         market, sync = self._market, cast("BookSync", listing.book)
         market.rejects.end(listing, "snapshot")
         if sync.live:
@@ -59,13 +59,13 @@ class DiffBooks:
         return True
 
     def on_rejected_snapshot(self, listing: Listing, rejected: RejectError, ts_recv: int) -> None:
-        """A snapshot could not be recorded; where it is needed, another one is asked for."""
+        """Take in a snapshot that cannot be recorded; if the book needs one, another is requested."""
         rejected.accounted = True
         if not listing.book.live:
             self._market.rejects.add(rejected, listing, "snapshot", ts_recv)
         self.retry_snapshot(listing, ts_recv)
 
     def retry_snapshot(self, listing: Listing, ts_ns: int) -> None:
-        """A snapshot did not come: ask for another one, if there are still changes waiting for it."""
+        """Handle a snapshot that did not come: ask for another if changes still wait for it."""
         if cast("BookSync", listing.book).waiting:
             self._market.want_snapshot(listing, ts_ns)

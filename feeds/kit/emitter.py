@@ -1,4 +1,4 @@
-"""The records of a feed on their way out, and the STATUS and GAP records that no message of the venue is."""
+"""The outgoing records of a feed, including the STATUS and GAP records that no venue message stands for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tickplant.records.notes import make_gaps, make_statuses
 MAX_ID: Final = 2**63 - 1
 
 NAMES: Final = 64
-"""Names of the venue's that are counted apart; more of them are one, so that a counter cannot grow without bound."""
+"""Number of venue-chosen names counted separately; further names share one count, so that a counter stays bounded."""
 
 
 def count_name(counts: dict[str, int], name: str) -> None:
-    """Count a name that the venue chose."""
+    """Count under a name that the venue chose."""
     name = name[:64] if name in counts or len(counts) < NAMES else "other"
     counts[name] = counts.get(name, 0) + 1
 
@@ -28,7 +28,7 @@ class Emitter:
     def __init__(self, resolve: Resolver) -> None:
         self.batch = TickBatch()
         self.gaps = 0  # GAP records made here
-        self.ts_recv = 0  # of what is being read
+        self.ts_recv = 0  # of the frame being read
         self._resolve = resolve
         self._feed: Instrument | None = None
 
@@ -42,7 +42,7 @@ class Emitter:
         flags: int = 0,
         order_id: int = 0,
     ) -> None:
-        """Record a STATUS, on the feed's pseudo-instrument where no other is given."""
+        """Record a STATUS, on the feed's pseudo-instrument if no other is given."""
         statuses = make_statuses(self._id(instrument), code, ts_event=ts_event, ts_recv=ts_recv, flags=flags)
         statuses["order_id"] = order_id
         self.batch.extend(rows_of(statuses), Kind.STATUS)
@@ -59,7 +59,7 @@ class Emitter:
         next_id: int = 0,
         flags: int = 0,
     ) -> None:
-        """Record a GAP, on the feed's pseudo-instrument where no other is given."""
+        """Record a GAP, on the feed's pseudo-instrument if no other is given."""
         self.gaps += 1
         gaps = make_gaps(
             self._id(instrument),

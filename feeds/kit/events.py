@@ -1,4 +1,4 @@
-"""What reference decoders hand to the kit: events of every venue in one form, numbers still as text."""
+"""What reference decoders hand to the kit: events of every venue in one form, with numbers still as text."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Books of a venue that numbers nothing and sends no checksum: whole books in band, then absolute sizes.
+"""Books of a venue that sends neither ids nor checksums: whole books in band, then absolute sizes.
 
-Nothing but the connection vouches for such a book. What shows that something is missing, such as a count of all
-messages of a connection, is for the adapter to see: it calls `suspect`. A snapshot comes with a subscription, a new
-one with a new subscription. A book whose stream is acknowledged and that is not live after some seconds has lost its
-snapshot: another one is asked for. Changes that come meanwhile are recorded as they come, and nobody applies them.
+Only the connection vouches for such a book. Signs that something is missing, such as a count of all messages of a
+connection, are the adapter's to watch: it calls `suspect`. A snapshot comes with each subscription. A book whose
+stream is acknowledged but that is not live after some seconds has lost its snapshot: another is requested. Changes
+that arrive meanwhile are recorded as they come, and nobody applies them.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from tickplant.records.batch import Rows
 from tickplant.records.layouts import GapCause, Kind
 
 OVERDUE_NS: Final = 10 * SECOND_NS
-"""A snapshot that has not come so long after its subscription was acknowledged does not come."""
+"""A snapshot this late after the acknowledgement of its subscription will not come."""
 
 
 class InBandBook(UnnumberedBook):
-    """State of one book, which the records alone hold."""
+    """State of one book; only the records hold its levels."""
 
     def on_snapshot(self, rows: Rows) -> list[Output]:
-        """CLEAR and LEVEL rows."""
+        """Take in CLEAR and LEVEL rows."""
         return [*self._begin(), Snapshot(0, rows)]
 
     def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
-        """A recording goes on with changes of a book that its records hold."""
+        """Continue a recording with changes of a book that its records hold."""
         del book_id, after_snapshot
         self.live = live
 
     def _forget(self) -> None:
-        """Nothing is kept."""
+        """No state to forget."""
 
 
 class InBandBooks:
-    """The books of a market whose listings have an InBandBook each."""
+    """The books of a market whose listings each have an InBandBook."""
 
     def __init__(self, market: Market, subscriptions: Subscriptions) -> None:
         self._market = market
         self._subscriptions = subscriptions
         self._throttle = SnapshotThrottle(RequestBudget(0.0, 1))
-        self._renewals: dict[str, int] = {}  # books to subscribe to anew, and when
+        self._renewals: dict[str, int] = {}  # books to subscribe to again, and when
         self._without_since: dict[str, int] = {}  # acknowledged books that are not live, and since when
 
     def on_update(self, listing: Listing, rows: Rows) -> None:
-        """LEVEL rows of one event; they may lie where a shape has left them."""
+        """Record the LEVEL rows of one event; the rows may lie in the buffer of a shape."""
         market = self._market
         market.listings.state[listing.slot, state_table.SEEN_BOOK] = 1
         market.batch.extend(rows, Kind.LEVEL)
 
     def on_snapshot(self, listing: Listing, book: InBandBook, rows: Rows, ts_event: int, ts_recv: int) -> None:
-        """A whole book: CLEAR and LEVEL rows."""
+        """Record a whole book: CLEAR and LEVEL rows."""
         market = self._market
         market.listings.state[listing.slot, state_table.SEEN_BOOK] = 1
         market.rejects.end(listing, "book")
@@ -68,21 +68,21 @@ class InBandBooks:
         market.record(listing, book.on_snapshot(rows), ts_event, ts_recv)
 
     def suspect(self, listings: Iterable[Listing], ts_recv: int) -> None:
-        """Something is missing on the connection of these instruments: their books are given up, and asked for."""
+        """Give up the books of these instruments: their connection has lost something. New snapshots are requested."""
         for listing in listings:
             self._market.record(listing, listing.book.reject(UNKNOWN, UNKNOWN, GapCause.SEQUENCE), 0, ts_recv)
 
     def fetch(self, symbol: str, now_ns: int) -> None:
-        """A snapshot is wanted: `renew` asks for it when that is due."""
+        """Schedule a snapshot: `renew` asks for it once that is due."""
         self._renewals[symbol] = self._throttle.next_ns(symbol, now_ns)
 
     def opened(self, symbols: Iterable[str]) -> None:
-        """A connection has opened, and its books are subscribed to: those of these symbols need no renewal."""
+        """Drop the scheduled renewals of these symbols: their connection has opened and subscribes to their books."""
         for symbol in symbols:
             self._renewals.pop(symbol, None)
 
     def on_second(self, now_ns: int) -> None:
-        """Want the snapshots that did not come."""
+        """Want again the snapshots that did not come."""
         listings = self._market.listings.by_symbol
         waiting: dict[str, int] = {}
         for link in self._subscriptions.links.values():
@@ -93,12 +93,12 @@ class InBandBooks:
         for symbol, since_ns in waiting.items():
             if now_ns - since_ns >= OVERDUE_NS:
                 waiting[symbol] = now_ns
-                # It has been under way since the RESYNC. Another one would not be in a recording, which has no clock.
+                # A RESYNC already stands for this wait. A second one would not be in a recording, which has no clock.
                 self._market.snapshots_wanted.append((symbol, now_ns))
         self._without_since = waiting
 
     def renew(self, now_ns: int) -> list[Send]:
-        """Subscribe anew to the books whose time has come, all those of a link at once."""
+        """Subscribe again to the books that are due, all those of a link at once."""
         sends: list[Send] = []
         if not self._renewals:
             return sends

@@ -1,8 +1,8 @@
-"""The life of the instruments: scales, listing, delisting, status. When to ask the venue, what follows. Pure.
+"""The life of the instruments: scales, listing, delisting, status. When to ask the venue, and what follows. Pure.
 
-A venue pushes its instrument data, or has to be asked: from time to time, and at once where something shows that it
-may have changed, such as values that do not fit, a silent stream, a refused subscription. What such an answer is
-wrong about never ends a feed that runs.
+Some venues push their instrument data. Others are asked: periodically, and at once on a sign that the data may have
+changed, such as values that do not fit, a silent stream or a refused subscription. An error in such an answer never
+ends a running feed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tickplant.records.layouts import StatusCode
 
 FIRST_DELAY_NS: Final = 2 * SECOND_NS
 LONGEST_DELAY_NS: Final = 300 * SECOND_NS
-"""Between two requests that something has given rise to: the pause doubles while the answers bring nothing new."""
+"""Longest pause between two triggered requests: the pause doubles while the answers bring nothing new."""
 
 START_RETRY_NS: Final = 5 * SECOND_NS
 STATUS_BYTES: Final = 64
@@ -33,26 +33,26 @@ TRADING: Final = "trading"
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
-    """What a venue says of one symbol."""
+    """What a venue states about one symbol."""
 
     symbol: str
     word: str = TRADING  # the venue's word for its status
     trading: bool = True
-    closed: bool = False  # for good
-    price_scales: Sequence[int | None] = ()  # decimals by each field that says something: the largest counts
+    closed: bool = False  # permanently
+    price_scales: Sequence[int | None] = ()  # decimals by each field that states them: the largest counts
     size_scales: Sequence[int | None] = ()
 
 
 class InstrumentSource(msgspec.Struct, frozen=True):
-    """How a venue is asked for its instrument data."""
+    """How to ask a venue for its instrument data."""
 
     key: str  # of the request
-    request: Callable[[int, int], Request]  # of the present time and the earliest time to send, ns
+    request: Callable[[int, int], Request]  # takes the present time and the earliest time to send, ns
     read: Callable[[bytes], Sequence[SymbolInfo]]  # raises RejectError
 
 
 class InstrumentLife:
-    """What the venue says of the instruments of a feed."""
+    """What the venue has stated about the instruments of a feed."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class InstrumentLife:
         subscriptions: Subscriptions,
         source: InstrumentSource | None,
     ) -> None:
-        """`source` is None where the venue pushes its instrument data: hand it to `take`."""
-        self.ready = False  # the instrument data is there
+        """`source` is None if the venue pushes its instrument data: pass those to `take`."""
+        self.ready = False  # the instrument data have arrived
         self.effects: list[Effect] = []
-        self.answers = 0  # of the venue that named all that it lists
+        self.answers = 0  # number of answers that listed all symbols of the venue
         self.asks = source is not None
-        self._infos: dict[str, SymbolInfo] = {}  # of all that the venue has named
+        self._infos: dict[str, SymbolInfo] = {}  # of all symbols that the venue has named
         self._venue = venue
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
         self._channels = context.channels
@@ -78,8 +78,8 @@ class InstrumentLife:
         self._live = context.live
         self._status: dict[str, str] = {}  # by symbol, the venue's word
         self._halted: set[str] = set()
-        self._missing: set[str] = set()  # not in the newest answer: gone if they are not in the next one either
-        self._gone: dict[str, Instrument | None] = {}  # delisted, with the instrument that they were
+        self._missing: set[str] = set()  # absent from the newest answer: gone if the next answer lacks them too
+        self._gone: dict[str, Instrument | None] = {}  # delisted symbols, with their last instrument
         self._poll_ns = int(context.instrument_poll_s * SECOND_NS)
         self._poll_at_ns = 0
         self._asked = False
@@ -89,16 +89,16 @@ class InstrumentLife:
     # Asking.
 
     def start(self, now_ns: int) -> None:
-        """Ask for the first time; not where no symbols are configured."""
+        """Ask for the first time, if any symbols are configured."""
         if self._symbols and self._source is not None:
             self._ask(now_ns, 0)
 
     def knows(self, request: Request) -> bool:
-        """Whether a request was made here."""
+        """Whether this object made the request."""
         return self._source is not None and request.key == self._source.key
 
     def doubt(self, now_ns: int) -> None:
-        """Something shows that the instrument data may have changed: ask, at once if that was not done lately."""
+        """Ask again, since the instrument data may have changed: at once, unless a request was made recently."""
         if not self.ready or self._asked or self._source is None:
             return
         if now_ns > self._not_before_ns + LONGEST_DELAY_NS:
@@ -109,7 +109,7 @@ class InstrumentLife:
         self._ask(now_ns, at_ns)
 
     def on_second(self, now_ns: int) -> None:
-        """Ask from time to time."""
+        """Ask periodically."""
         if self._poll_at_ns == 0:
             self._poll_at_ns = now_ns + self._poll_ns
         elif now_ns >= self._poll_at_ns and self.ready and not self._asked:
@@ -117,13 +117,13 @@ class InstrumentLife:
             self._ask(now_ns, now_ns)
 
     def is_gone(self, symbol: str) -> bool:
-        """Whether a symbol of this feed is not listed."""
+        """Whether a symbol of this feed is no longer listed."""
         return symbol in self._gone
 
-    # Symbols that somebody adds or removes.
+    # Symbols added or removed while the feed runs.
 
     def lists(self, symbol: str, answers: int) -> bool | None:
-        """Whether the venue lists a symbol; None where nothing behind so many answers says something of that."""
+        """Whether the venue lists a symbol; None if no answer after the first `answers` ones says so."""
         if (info := self._infos.get(symbol)) is not None:
             return not info.closed
         return False if self.answers > answers or (self.answers and not self.asks) else None
@@ -139,12 +139,12 @@ class InstrumentLife:
         return f"its status is {info.word}" if info is not None else _unknown_symbol(symbol, self._infos)
 
     def follow(self, symbol: str) -> None:
-        """This symbol is recorded from now on."""
+        """Record this symbol from now on."""
         if symbol not in self._symbols and self._live:
             self._symbols = (*self._symbols, symbol)
 
     def unfollow(self, symbol: str) -> None:
-        """This symbol is recorded no longer."""
+        """Stop recording this symbol."""
         self._symbols = tuple(each for each in self._symbols if each != symbol)
         self._missing.discard(symbol)
         self._halted.discard(symbol)
@@ -153,7 +153,7 @@ class InstrumentLife:
         self._subscriptions.rest(symbol, 0, resting=False)
 
     def review(self, symbol: str, now_ns: int) -> None:
-        """Record what the venue has said of a symbol before that was recorded."""
+        """Record what the venue stated about a symbol before the symbol was recorded."""
         if (info := self._infos.get(symbol)) is not None:
             self._apply(info, now_ns)
 
@@ -165,7 +165,7 @@ class InstrumentLife:
     # Answers.
 
     def on_answer(self, answer: Answer, now_ns: int, retry_ns: int) -> None:
-        """An answer, or a failure; one at the start that shows that the configuration cannot work ends the feed."""
+        """Take in an answer or a failure. A first answer that shows the configuration cannot work ends the feed."""
         self._asked = False
         reason = f"HTTP status {answer.status}"
         if answer.status == 200 and self._source is not None:
@@ -190,7 +190,7 @@ class InstrumentLife:
             self._ask(now_ns, max(retry_ns, now_ns + START_RETRY_NS))
 
     def take(self, infos: Sequence[SymbolInfo], now_ns: int, *, whole: bool) -> None:
-        """Instrument data; `whole` where what it does not list is not listed."""
+        """Take in instrument data. With `whole`, a symbol that they do not name is not listed."""
         listed = {each.symbol: each for each in infos}
         self._infos = listed if whole else self._infos | listed
         self.answers += whole
@@ -221,7 +221,7 @@ class InstrumentLife:
         self.effects.append(Fail(f"{self._venue}: {reason}"))
 
     def _begin(self, listed: dict[str, SymbolInfo], ts_ns: int) -> None:
-        """The first answer; the feed fails for a symbol that was never there, and where none is left."""
+        """Take in the first answer. The feed fails for a symbol that never existed, and if no symbol is left."""
         gone = [symbol for symbol in self._symbols if symbol not in listed or listed[symbol].closed]
         unknown = [symbol for symbol in gone if symbol not in listed and self._known(symbol) is None]
         if unknown:
@@ -245,7 +245,7 @@ class InstrumentLife:
             self.doubt(ts_ns)
 
     def _apply(self, info: SymbolInfo, ts_ns: int) -> None:
-        """What follows for a symbol of this feed that is listed."""
+        """Act on the data of a listed symbol of this feed."""
         symbol, word = info.symbol, info.word[:STATUS_BYTES]
         before = self._status.get(symbol, word if info.trading else TRADING)
         self._status[symbol] = word
@@ -269,7 +269,7 @@ class InstrumentLife:
             self._halted.discard(symbol)
             was_trading = True
         if listing is None:
-            return  # of a recording: its scales are known when it occurs
+            return  # in a recording: its scales are known once it occurs
         old = listing.instrument
         if market.rescale(listing, ts_ns):
             new = listing.instrument
@@ -288,7 +288,7 @@ class InstrumentLife:
             self._news(ts_ns)
 
     def _delist(self, symbol: str, ts_ns: int) -> None:
-        """A symbol of this feed is listed no longer."""
+        """Handle a symbol of this feed that is no longer listed."""
         market, listing = self._market, self._market.listings.by_symbol.get(symbol)
         instrument = self._known(symbol) if listing is None else listing.instrument
         self._missing.discard(symbol)
@@ -305,12 +305,12 @@ class InstrumentLife:
         self._news(ts_ns)
 
     def _news(self, ts_ns: int) -> None:
-        """Something has changed: more may follow soon."""
+        """Expect more changes soon after this one."""
         self._delay_ns = FIRST_DELAY_NS
         self._not_before_ns = min(self._not_before_ns, ts_ns + FIRST_DELAY_NS)
 
     def _state_scales(self, info: SymbolInfo) -> None:
-        """Decimals of prices and sizes: the most that a field asks for; as before where none says anything."""
+        """Take the largest number of decimals that a field asks for; keep the former one if no field states any."""
         before = self._market.listings.stated_scales.get(info.symbol, (None, None))
         stated = [
             [digits for digits in each if digits is not None and 0 <= digits <= MAX_SCALE]
@@ -323,7 +323,7 @@ class InstrumentLife:
 
 
 def decimals(step: str | None) -> int | None:
-    """Decimals of a tick or lot size; None where it says nothing, as a filter that is off does with 0."""
+    """Decimals of a tick or lot size; None where the step says nothing, such as the 0 of a disabled filter."""
     try:
         mantissa, scale = parse_decimal(step or "")
     except ValueError:

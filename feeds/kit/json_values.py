@@ -1,8 +1,8 @@
-"""Parts of kernels that pass over JSON which nobody reads: values of any kind, and members of objects.
+"""Kernel parts that skip JSON nobody reads: values of any kind, and members of objects.
 
-They accept nothing that a strict decoder refuses, and refuse (-1) what decoders judge differently, for the reference
-decoder to judge: text beyond ASCII, surrogates, numbers of unusual size. Text ends with a NUL, which no value holds,
-so nothing is read beyond it.
+They accept nothing that a strict decoder refuses. They refuse (-1) what decoders judge differently: text beyond ASCII,
+surrogates, numbers of unusual size; the reference decoder judges those. Text ends with a NUL, which no value holds, so
+nothing is read beyond it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FALSE: Final = int.from_bytes(b"alse", "little")
 _FOUR_BYTES: Final = 0xFFFFFFFF
 
 NESTED: Final = 30
-"""Levels of nesting that `value_end` follows: one bit each of what is open."""
+"""Levels of nesting that `value_end` follows: one bit per open level."""
 
 _LONGEST_NUMBER: Final = 40
 _EXPONENT_DIGITS: Final = 2
@@ -38,7 +38,7 @@ def plain_end(at: int, stop: int) -> int:
 
 @part
 def _string_end(at: int) -> int:
-    # Address of the closing quote. \ud800 to \udfff come in pairs, which is for others to judge.
+    # Address of the closing quote. \ud800 to \udfff come in pairs, which the reference decoder judges.
     while True:
         at = plain_end(at, _QUOTE_MARK)
         c = byte_at(at)
@@ -121,8 +121,8 @@ def _key_end(at: int) -> int:
 
 @part
 def value_end(at: int) -> int:
-    """Address after the JSON value at `at`, whatever it is; -1 where it is nothing of the kind described above."""
-    depth = objects = 0  # one bit of `objects` for each level that is open: whether an object
+    """Address after the JSON value at `at`, of any kind; -1 if it is not a value that this module accepts."""
+    depth = objects = 0  # one bit of `objects` per open level: whether it is an object
     while True:
         c = byte_at(at)
         if c in (_OPEN, _OPEN_LIST):
@@ -146,7 +146,7 @@ def value_end(at: int) -> int:
             at = _scalar_end(at)
             if at < 0:
                 return -1
-        # A value has ended: so may what it is in.
+        # A value has ended, and perhaps its containers with it.
         while depth > 0 and byte_at(at) == (_CLOSE if objects & 1 else _CLOSE_LIST):
             at += 1
             depth -= 1
@@ -166,7 +166,7 @@ def value_end(at: int) -> int:
 def member_end(at: int, known: int) -> int:
     """Address after a member `"key":value` that nobody reads.
 
-    -1 where its key is one of those at address `known`: their count, then length and first 16 bytes of each, as words.
+    -1 if its key is one of those at address `known`: their count, then the length and first 16 bytes of each, as words.
     """
     if byte_at(at) != _QUOTE_MARK:
         return -1
@@ -186,5 +186,5 @@ def member_end(at: int, known: int) -> int:
 
 @inlined
 def _cut(word: int, length: int) -> int:
-    # The first bytes of a word; plain text, so it stays positive.
+    # The first bytes of a word. They are plain text, so the result stays positive.
     return word if length >= 8 else word & ((1 << 8 * length) - 1)

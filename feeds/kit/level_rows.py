@@ -26,7 +26,7 @@ from tickplant.records.layouts import Flag, Kind, Side
 
 
 class TextLevel(Protocol):
-    """A level as on the wire."""
+    """A level as sent on the wire."""
 
     @property
     def price(self) -> str:
@@ -65,7 +65,7 @@ def book_rows(
 def change_rows(
     instrument: Instrument, changes: Sequence[tuple[Side, str, str]], ts_event: int, ts_recv: int, flags: int = 0
 ) -> Rows:
-    """LEVEL rows of one book event whose changes, of side, price and size, stand in one list. Raises RejectError."""
+    """LEVEL rows of one book event with all changes (side, price, size) in one list. Raises RejectError."""
     rows = np.zeros((len(changes), WORDS), np.int64)
     words = {side: packed_word(instrument, Kind.LEVEL, side, flags) for side in (Side.BID, Side.ASK)}
     scales = instrument.price_scale, instrument.size_scale
@@ -79,7 +79,7 @@ def change_rows(
 
 
 def whole_book(instrument: Instrument, levels: Rows, ts_event: int, ts_recv: int, book_id: int = 0) -> Rows:
-    """A CLEAR before LEVEL rows with flag SNAPSHOT, bids first, as one atomic event; a copy."""
+    """A CLEAR, then LEVEL rows with flag SNAPSHOT, bids first, as one atomic event; a copy."""
     sides = levels[:, PACKED] >> SIDE_SHIFT & 0xFF
     rows = np.concatenate([np.zeros((1, WORDS), np.int64), levels[np.argsort(sides, kind="stable")]])
     rows[:, PACKED] &= ~(Flag.LAST << FLAGS_SHIFT)
@@ -97,10 +97,10 @@ def checked_rows(
     snapshot: bool,
     asks_first: bool = False,
 ) -> Rows:
-    """LEVEL rows of one book event, behind a CLEAR where it is a whole book, then its CHECKSUM. Raises RejectError.
+    """LEVEL rows of one book event, after a CLEAR if it is a whole book, then its CHECKSUM. Raises RejectError.
 
-    `checksum`: None where the venue sends none; no such row then. `asks_first`: for a venue that sends the asks first,
-    so that rows are in wire order, as those of its shape.
+    `checksum`: None where the venue sends none; that row is then left out. `asks_first`: the venue sends asks first;
+    rows keep the wire order, as those of its shape do.
     """
     flags = Flag.SNAPSHOT if snapshot else 0
     levels = _level_rows(instrument, bids, asks, flags, int(snapshot), asks_first=asks_first)
@@ -113,7 +113,7 @@ def checked_rows(
 
 
 def without_checksum(rows: Rows) -> Rows:
-    """Rows of `checked_rows`, or of a Stamp, less their CHECKSUM: the venue has sent a number that says nothing."""
+    """Rows of `checked_rows`, or of a Stamp, without their CHECKSUM, whose number the venue sent without meaning."""
     rows = rows[:-1]
     rows[-1:, PACKED] |= Flag.LAST << FLAGS_SHIFT
     return rows
@@ -127,7 +127,7 @@ def _level_rows(
     sides = ((Side.BID, bids), (Side.ASK, asks))
     for side, levels in reversed(sides) if asks_first else sides:
         end = row + len(levels)
-        # At once: an assignment to each row would cost as much as reading its numbers.
+        # One assignment for all: one per row would cost as much as reading its numbers.
         if levels:
             rows[row:end, PRICE : SIZE + 1] = [
                 (price(level.price, instrument.price_scale), size(level.size, instrument.size_scale))
@@ -139,13 +139,13 @@ def _level_rows(
 
 
 def complete_book(instrument: Instrument, rows: Rows, ts_event: int, ts_recv: int, book_id: int, flags: int) -> Rows:
-    """LEVEL rows behind one that is still empty, as one atomic event; returns them."""
+    """Complete LEVEL rows after one empty row, which becomes the CLEAR, as one atomic event; returns them."""
     rows[0, PACKED] = packed_word(instrument, Kind.CLEAR, flags=flags)
     _stamp(rows, ts_event, ts_recv, max(book_id, 0))
     return rows
 
 
 def _stamp(rows: Rows, ts_event: int, ts_recv: int, venue_seq: int) -> None:
-    # Complete rows as one atomic event. The last one may be the CLEAR itself, where the book is empty.
+    # Complete rows as one atomic event. The last row may be the CLEAR itself, if the book is empty.
     rows[:, [TS_EVENT, TS_RECV, VENUE_SEQ]] = ts_event, ts_recv, venue_seq
     rows[-1:, PACKED] |= Flag.LAST << FLAGS_SHIFT

@@ -1,7 +1,7 @@
-"""The links of a feed and the streams that each carries, two links for the same streams perhaps. Pure.
+"""The links of a feed and the streams that each carries; two links may carry the same streams. Pure.
 
-Links of a group carry the same streams: `stream` and `stream~2`. Links of a lane go to the same address, and carry the
-same channels of different symbols, as many as the venue allows: `stream` and `stream-2`.
+Links of a group carry the same streams: `stream` and `stream~2`. Links of a lane share an address and carry the
+same channels of different symbols, up to the venue's limit: `stream` and `stream-2`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tickplant.records.channels import OTHER_CHANNELS
 
 SECOND_NS: Final = 1_000_000_000
 LAGGING_FRAMES: Final = 20
-"""Messages from which on it means something that another link for the same streams has brought half as many."""
+"""A link lags only if another one with the same streams has brought at least this many messages, and twice as many."""
 
 NO_SYMBOL: Final = "*"
-"""Symbol of a stream that is of no instrument, such as the venue's instrument data."""
+"""Symbol of a stream that belongs to no instrument, such as the venue's instrument data."""
 
 TWIN: Final = "~"
-"""Between the name of a link and the number of another one that carries the same streams: `stream`, `stream~2`."""
+"""Separates the name of a link from the number of another with the same streams: `stream`, `stream~2`."""
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -34,31 +34,31 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct):
-    """A request that is not answered in full."""
+    """A request without a complete answer."""
 
-    streams: list[Stream]  # to be subscribed to, and not acknowledged yet; none where subscriptions end
+    streams: list[Stream]  # requested and not acknowledged yet; empty for a request to unsubscribe
     deadline_ns: int
 
 
 class Link:
-    """One connection, its streams and their state. While it is replaced with overlap, two sockets bear its name."""
+    """One connection, its streams and their state. While it is replaced with overlap, two sockets share its name."""
 
     def __init__(self, spec: LinkSpec, streams: Sequence[Stream], channels: Iterable[str] = ()) -> None:
         self.spec = spec
         self.group = group_of(spec.name)  # links of a group carry the same streams
         self.opened_ns = 0  # when its newest socket opened
         self.heard_ns = 0  # when the newest frame came over it
-        self.frames = 0  # that came over it since it was last compared with the others of its group
+        self.frames = 0  # received since the link was last compared with the others of its group
         self.streams = streams
         self.channels = frozenset(channels) | {stream.channel for stream in streams}
         self.sockets = 0
         self.secret = False  # its requests hold a credential
         self.replacing = False  # a Resubscribe has been asked for
         self.pending: dict[int, Pending] = {}  # by request
-        self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to ask for them again
+        self.refused: list[tuple[Sequence[Stream], int]] = []  # streams, and when to request them again
         self.refusals = 0  # in a row
         self.watched: dict[Stream, int] = {}  # acknowledged stream -> deadline of its next message
-        self.patience: dict[Stream, int] = {}  # times the usual: grows while replacing the connection does not help
+        self.patience: dict[Stream, int] = {}  # factor on the usual deadline: grows while replacements do not help
 
 
 def _address(spec: LinkSpec) -> tuple[object, ...]:
@@ -66,21 +66,21 @@ def _address(spec: LinkSpec) -> tuple[object, ...]:
 
 
 def group_of(name: str) -> str:
-    """The name that links have in common which carry the same streams."""
+    """The common name of links that carry the same streams."""
     return name.partition(TWIN)[0]
 
 
 def link_name(stem: str, channels: Iterable[str], number: int = 1) -> str:
     """The name of a link: `stem+venue_bar-2`.
 
-    A capture has the names alone, so what the link carries of the channels without ids stands in its name.
+    A capture holds only names, so the name of a link states which channels without ids it carries.
     """
     name = "+".join([stem, *(channel for channel in dict.fromkeys(channels) if channel in OTHER_CHANNELS)])
     return name if number == 1 else f"{name}-{number}"
 
 
 def split_link_name(name: str) -> tuple[str, list[str]]:
-    """The stem of a link's name, and the channels without ids that stand in it."""
+    """The stem of a link's name, and the channels without ids named in it."""
     stem, *others = group_of(name).partition("-")[0].split("+")
     return stem, [channel for channel in others if channel in OTHER_CHANNELS]
 
@@ -96,21 +96,21 @@ class LinkGroups:
         symbols_per_link: int,
         each_link: Sequence[Stream],
     ) -> None:
-        """`links`: what each carries at first. A link carries no more than these numbers; 0 is any number.
+        """`links`: what each carries at first. A link carries at most these numbers of streams and symbols; 0: no cap.
 
-        `each_link`: what a link that is added carries besides its symbols.
+        `each_link`: what an added link carries besides its symbols.
         """
         self.links: dict[str, Link] = {spec.name: Link(spec, streams) for spec, streams in links}
-        self.doubled = False  # links have others that carry the same streams
+        self.doubled = False  # some links carry the same streams
         self._silent_ns = int(silent_s * SECOND_NS)
         self._limits = streams_per_link, symbols_per_link
         self._each_link = each_link
-        self._lanes: list[tuple[Link, list[str]]] = []  # first link of each, and its channels
+        self._lanes: list[tuple[Link, list[str]]] = []  # first link of each lane, and its channels
         self._connections = 1
         self._compared_ns = 0
 
     def prepare(self, symbols: Iterable[str], connections: int) -> None:
-        """These are the symbols of the feed; so many links are to carry each of their streams."""
+        """Set the symbols of the feed, and how many links carry each of their streams."""
         self._connections = connections
         self.doubled = connections > 1
         known, lanes = frozenset(symbols), dict[tuple[object, ...], tuple[Link, dict[str, None]]]()
@@ -128,7 +128,7 @@ class LinkGroups:
             twin.secret = link.secret
 
     def place(self, symbol: str) -> Iterator[tuple[list[Stream], list[Link], bool]]:
-        """Have links carry a symbol: streams, the links of a group, whether these are new since none had room."""
+        """Assign a symbol to links. Yields the streams, the links of a group, and whether these links are new."""
         for first, channels in self._lanes:
             streams = [Stream(symbol, channel) for channel in channels]
             lane = [link for link in self.links.values() if _address(link.spec) == _address(first.spec)]
@@ -160,11 +160,11 @@ class LinkGroups:
         return [other for other in self.links.values() if other.group == link.group and other is not link]
 
     def recorded(self, name: str, channels: Iterable[str]) -> Link:
-        """A link of the feed that made a recording, which carries these channels; its streams are unknown."""
+        """A link of the feed that made a recording. It carries these channels; its streams are unknown."""
         return self.links.setdefault(name, Link(LinkSpec(name=name, url=""), (), channels))
 
     def lagging(self, now_ns: int) -> list[Resubscribe]:
-        """Links to replace since others that carry the same streams have brought much more, all the time."""
+        """Links to replace, since another link with the same streams has brought far more over a whole period."""
         since_ns = self._compared_ns
         if not self.doubled or now_ns < since_ns + self._silent_ns:
             return []

@@ -1,4 +1,4 @@
-"""The instruments of a feed: registered when they occur, known to the kernel, continued after a restart."""
+"""The instruments of a feed: registered when they occur, shown to the kernel, continued after a restart."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tickplant.records.layouts import GapCause
 _SYMBOL: Final = re.compile(r"[^\s\x00-\x1f*]{1,64}\Z")
 
 KEPT_RANGES: Final = 256
-"""Ranges of trades of an instrument that did not fit its scales: new scales may let them in."""
+"""Ranges kept per instrument of trades that did not fit its scales: new scales may admit them."""
 
 
 class Listing:
-    """One instrument in this feed: its row in the state table and its book."""
+    """One instrument of this feed: its row in the state table and its book."""
 
     def __init__(self, instrument: Instrument, slot: int, book: BookTracker) -> None:
         self.instrument = instrument
         self.slot = slot
         self.book = book
         self.snapshots_asked = 0
-        self.overflowed = False  # a value did not fit 63 bits at these scales
-        self.unfit: deque[tuple[str, int, int]] = deque(maxlen=KEPT_RANGES)  # channel, first and last id of such trades
+        self.overflowed = False  # a value exceeded 63 bits at these scales
+        self.unfit: deque[tuple[str, int, int]] = deque(maxlen=KEPT_RANGES)  # channel, first, last id of such trades
 
 
 class Listings:
@@ -45,28 +45,28 @@ class Listings:
         """Nothing is registered yet.
 
         Args:
-            context: gives symbols and their instruments; every symbol is recorded where it names none.
+            context: gives the symbols and resolves their instruments; without symbols every symbol is recorded.
             shapes: of the venue's messages.
-            new_book: makes what follows the book of an instrument.
+            new_book: makes the tracker of an instrument's book.
         """
         self.by_symbol: dict[str, Listing] = {}
         self.by_slot: list[Listing] = []
         self.by_id: dict[int, Listing] = {}  # by id of the instrument
-        self.labels: dict[str, str] = {}  # names under which the venue sends the data of a symbol, where they differ
+        self.labels: dict[str, str] = {}  # symbols by the name that the venue's data carry, where the two differ
         self.stated_scales: dict[str, tuple[int | None, int | None]] = {}  # (price, size) in the instrument data
         self.state = np.zeros((8, sc.STATE_COLUMNS), np.int64)
         self._table = SymbolTable()
         self.reader = ShapeReader(shapes, self._table, self.state)
-        self.last: dict[str, LastIds] = {}  # ids after which a symbol goes on that has not occurred yet
+        self.last: dict[str, LastIds] = {}  # last recorded ids of symbols that have not occurred yet
         self.before: Mapping[str, tuple[int, LastIds]] = {}  # see Continued
         self._symbols = None if context.symbols is None else frozenset(context.symbols)
-        self._removed: dict[str, Listing | None] = {}  # symbols that are recorded no longer, at somebody's wish
+        self._removed: dict[str, Listing | None] = {}  # symbols no longer recorded, at an operator's request
         self._resolve = context.resolve
         self._expect = context.expect
         self._new_book = new_book
 
     def add(self, symbol: str) -> Listing:
-        """Register an instrument, with the scales that the venue has stated."""
+        """Register an instrument with the scales that the venue has stated."""
         instrument = self.resolve(symbol)
         listing = Listing(instrument, len(self.by_slot), self._new_book(instrument))
         if listing.slot == len(self.state):
@@ -83,7 +83,7 @@ class Listings:
         return listing
 
     def add_all(self, symbols: Sequence[str]) -> None:
-        """`add` each; those that are new are registered together."""
+        """`add` each; new symbols are registered together."""
         self._expect([(symbol, *self.stated_scales.get(symbol, (None, None))) for symbol in symbols])
         for symbol in symbols:
             self.add(symbol)
@@ -94,7 +94,7 @@ class Listings:
         return self._resolve(symbol, *scales, exact=True) if exact else self._resolve(symbol, *scales)
 
     def show(self, listing: Listing) -> None:
-        """Let the kernel know the instrument of a listing."""
+        """Show the instrument of a listing to the kernel."""
         instrument = listing.instrument
         self.by_id[instrument.id] = listing
         self.state[listing.slot, [sc.INSTRUMENT, sc.PRICE_SCALE, sc.SIZE_SCALE]] = (
@@ -104,7 +104,7 @@ class Listings:
         )
 
     def get(self, symbol: str) -> Listing | None:
-        """The instrument of a symbol, registered if new; None where not recorded here. Raises RejectError."""
+        """The listing of a symbol, registered if new; None if the symbol is not recorded here. Raises RejectError."""
         if self.labels:
             symbol = self.labels.get(symbol, symbol)
         listing = self.by_symbol.get(symbol)
@@ -120,7 +120,7 @@ class Listings:
         return _SYMBOL.match(text) is not None
 
     def follow(self, symbol: str) -> Listing:
-        """Record a symbol from now on. Its listing is the one of before where there was one."""
+        """Record a symbol from now on. A symbol recorded before gets its former listing."""
         if self._symbols is not None:
             self._symbols |= {symbol}
         listing = self._removed.pop(symbol, None)
@@ -131,7 +131,7 @@ class Listings:
         return listing
 
     def unfollow(self, symbol: str) -> None:
-        """Record a symbol no longer: its messages are of no instrument from now on."""
+        """Stop recording a symbol: its messages belong to no instrument from now on."""
         if self._symbols is not None:
             self._symbols -= {symbol}
         self._removed[symbol] = self.by_symbol.pop(symbol, None) or self._removed.get(symbol)
@@ -146,14 +146,14 @@ class Listings:
         return [symbol, *(label for label, of in self.labels.items() if of == symbol)]
 
     def in_any_case(self, symbol: str) -> Listing | None:
-        """As `get`, where the venue writes the symbol in lower case."""
+        """Like `get`, for a venue that writes the symbol in lower case."""
         symbols = (each for each in self._symbols or self.by_symbol if each.lower() == symbol.lower())
         return self.get(next(symbols, symbol.upper()))
 
-    # Going on where something was recorded before.
+    # Continuing earlier records.
 
     def resume(self, last: Mapping[str, LastIds]) -> None:
-        """An earlier process has recorded up to these ids, by symbol."""
+        """Continue after an earlier process, which recorded up to these ids, by symbol."""
         self.last = dict(last)
         for listing in self.by_slot:
             self._resume(listing)
@@ -172,7 +172,7 @@ class Listings:
             if last is not None:
                 row[column : column + 2] = last
         if ids.book is not None:
-            # The levels of an instrument with other scales are those of another book.
+            # The levels of an instrument with other scales belong to another book.
             live = bool(ids.live) and instrument == listing.instrument.id
             listing.book.go_on(ids.book[0], live=live, after_snapshot=ids.snapshot)
             listing.snapshots_asked = 1

@@ -1,6 +1,6 @@
 """What happens to the instruments of a feed: events become ticks, ids are checked for holes and repeats.
 
-Knows nothing of messages, connections and requests.
+This module knows nothing of messages, connections and requests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RESTATES: Final = TradeFlag.CORRECTION | TradeFlag.CANCELLED
 
 _AGGREGATE: Final = int(Flag.AGGREGATE)
 _LAST: Final = int(Flag.LAST)
-"""As integers: the arithmetic of flags costs a microsecond."""
+"""As integers: arithmetic on flag members costs a microsecond."""
 
 
 class Market:
@@ -49,42 +49,42 @@ class Market:
         trades_count: bool = True,
         trades_unique: bool = False,
     ) -> None:
-        """Nothing happens yet.
+        """No market data so far.
 
         Args:
             context: of the feed.
             shapes: of the venue's messages.
-            new_book: makes what follows the book of an instrument.
-            owner: whose a frame is that cannot be read.
+            new_book: makes the tracker of an instrument's book.
+            owner: says which stream an unreadable frame belongs to.
             quotes_count: quotes have ids that grow.
-            trades_count: trades have ids without holes. Where they do not, nothing tells what is missing: whatever
-                comes is recorded, and an interruption is a GAP when the stream goes on.
-            trades_unique: ids that do not count name a trade all the same, together with its time: a repeat of one of
-                the last few (state_table.RECENT_PAIRS) is dropped. Shapes say so by Fresh.
+            trades_count: trades have ids without holes. Without such ids nothing shows what is missing: every trade is
+                recorded, and an interruption is a GAP when the stream continues.
+            trades_unique: ids with holes still identify a trade, together with its time: a repeat of one of the last
+                few (state_table.RECENT_PAIRS) is dropped. Shapes declare this with Fresh.
         """
         self.emit = Emitter(context.resolve)
         self.batch = self.emit.batch
         self.status, self.gap = self.emit.status, self.emit.gap
-        self.book_channel = "orders" if "orders" in context.channels else "book"  # what the book of an instrument is of
+        self.book_channel = "orders" if "orders" in context.channels else "book"  # the channel that its books follow
         self.listings = Listings(context, shapes, new_book)
         self.rejects = StreamRejects(self, owner)
         self.others = OtherStreams(self.emit, self.rejects.end)
-        self.snapshots_wanted: list[tuple[str, int]] = []  # symbols and since when; the adapter asks for them
-        self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when that was seen; likewise
+        self.snapshots_wanted: list[tuple[str, int]] = []  # symbols, and since when; the adapter requests them
+        self.holes: list[tuple[IdRange, int]] = []  # trades that can be fetched, and when the hole was seen; likewise
         self.resyncs = 0
         self.duplicates = 0
         uncounted = ([] if quotes_count else [sc.LAST_QUOTE]) + ([] if trades_count else [sc.LAST_TRADE, sc.LAST_AGG])
         self._trades_unique = trades_unique
-        self.uncounted = frozenset(uncounted)  # columns of the streams without ids to go by
+        self.uncounted = frozenset(uncounted)  # columns of the streams whose ids do not show what is missing
 
     @property
     def streams(self) -> int:
-        """Flags of all that an instrument may have here: it has a book by level or one of orders, not both."""
+        """Flags of every stream that an instrument may have here: its book is by level or of orders, not both."""
         return ALL_STREAMS & ~(Flag.ON_BOOK if self.book_channel == "orders" else Flag.ON_ORDERS)
 
     @property
     def ts_recv(self) -> int:
-        """Receive time of what is being read, ns."""
+        """Receive time of the frame being read, ns."""
         return self.emit.ts_recv
 
     @ts_recv.setter
@@ -92,17 +92,17 @@ class Market:
         self.emit.ts_recv = ts_recv
 
     def use_shapes(self, shapes: Shapes) -> None:
-        """Read frames by these shapes from now on: the venue says while it runs what its messages look like."""
+        """Read frames by these shapes from now on: this venue announces the form of its messages at run time."""
         self.listings.reader.use_shapes(shapes)
 
     # Instruments.
 
     def rescale(self, listing: Listing, ts_ns: int) -> bool:
-        """Take the scales that the venue states now, where they need another id; returns whether they did.
+        """Apply the scales that the venue now states, if they need another id; returns whether that was so.
 
-        An id holds as long as every value that the venue states fits: scales never shrink, since what has fewer
-        decimals fits exactly, unless values have become too large for them. The new id goes on with the streams of
-        the old one; the book of the old id ends stale, the new one begins with a snapshot.
+        An id stays valid while every value that the venue states fits. Scales never shrink, since values with fewer
+        decimals fit exactly; the exception is values that have become too large. The streams of the old id continue
+        under the new one; the book of the old id ends stale, and the new book begins with a snapshot.
         """
         old, listings = listing.instrument, self.listings
         scales = listings.stated_scales.get(old.symbol, (None, None))
@@ -127,7 +127,7 @@ class Market:
     # Events of the reference decoder, with numbers as text.
 
     def on_trade(self, listing: Listing, trade: VenueTrade, ts_recv: int, *, on_book: bool = True) -> bool:
-        """One TRADE, unless it was not made on the book; returns whether its id is new. Raises RejectError."""
+        """Record one TRADE, unless it was made off the book; returns whether its id is new. Raises RejectError."""
         instrument = listing.instrument
         column = sc.LAST_AGG if trade.flags & _AGGREGATE else sc.LAST_TRADE
         counted = column not in self.uncounted
@@ -152,7 +152,7 @@ class Market:
         return True
 
     def on_trade_rows(self, rows: Rows, ts_recv: int) -> None:
-        """TRADE records that a shape has read but not recorded, by rising id: as `on_trade` for each of them."""
+        """Record TRADE rows that a shape has read, by rising id, as `on_trade` does for each."""
         if not len(rows):
             return
         column, ids = sc.LAST_TRADE, rows[:, VENUE_SEQ].tolist()
@@ -160,18 +160,18 @@ class Market:
         state = self.listings.state[listings[0].slot]
         last, _, cause = state[column : column + 3].tolist()
         if not cause and ids == [*range(last + 1, last + 1 + len(ids))] and listings.count(listings[0]) == len(ids):
-            # Nearly always: no hole, no repeat, one instrument.
+            # The usual case: no hole, no repeat, one instrument.
             state[column : column + 2] = ids[-1], rows[-1, TS_EVENT]
             self.batch.extend(rows, Kind.TRADE)
             return
-        rows = rows.copy()  # a GAP may come to lie where they lay
+        rows = rows.copy()  # a GAP may overwrite the place where they lie
         for number, (listing, ident, time) in enumerate(zip(listings, ids, rows[:, TS_EVENT].tolist(), strict=True)):
             if not self._is_duplicate(listing, column, ident, time):
                 self._continue(listing, column, ident, time, ts_recv)
                 self.batch.extend(rows[number : number + 1], Kind.TRADE)
 
     def on_past_trade(self, trade: VenueTrade, ts_recv: int) -> None:
-        """One TRADE with flag BACKFILL; the ids in line are left as they are. Raises RejectError."""
+        """Record one TRADE with flag BACKFILL; the last ids stay as they are. Raises RejectError."""
         listing = self.listings.by_symbol[trade.symbol]
         instrument = listing.instrument
         mantissas = price(trade.price, instrument.price_scale), size(trade.size, instrument.size_scale)
@@ -196,7 +196,7 @@ class Market:
     def on_quote(
         self, listing: Listing, ident: int, bid: tuple[str, str], ask: tuple[str, str], ts_event: int, ts_recv: int
     ) -> None:
-        """Two QUOTE records of (price, size). An empty side, sent as zeros, has NO_PRICE. Raises RejectError."""
+        """Record two QUOTEs of (price, size). An empty side, sent as zeros, gets NO_PRICE. Raises RejectError."""
         instrument = listing.instrument
         counted = sc.LAST_QUOTE not in self.uncounted
         if counted and self._is_duplicate(listing, sc.LAST_QUOTE, ident, ts_event):
@@ -231,7 +231,7 @@ class Market:
     # Books.
 
     def record(self, listing: Listing, outputs: Sequence[Output], ts_event: int, ts_recv: int) -> None:
-        """What a book has to record, and what it wants then."""
+        """Record the outputs of a book, and request a snapshot if the book wants one."""
         self._write(listing, outputs, ts_event, ts_recv)
         if listing.book.wants_snapshot:
             self.want_snapshot(listing, ts_recv)
@@ -253,7 +253,7 @@ class Market:
                 self.batch.extend(output.content)
 
     def want_snapshot(self, listing: Listing, ts_ns: int) -> None:
-        """The adapter is to fetch the book."""
+        """Have the adapter fetch the book."""
         listing.book.wants_snapshot = False
         self.snapshots_wanted.append((listing.instrument.symbol, ts_ns))
         if listing.snapshots_asked:
@@ -262,14 +262,14 @@ class Market:
         listing.snapshots_asked += 1
 
     def release(self, listing: Listing) -> None:
-        """Record the changes that were held back, and what was rejected last: nothing will come any more."""
+        """Record the changes that were held back and the last rejects: nothing more will come."""
         self.record(listing, listing.book.release(), 0, self.ts_recv)
         self.rejects.close(listing)
 
-    # Ids in line.
+    # Consecutive ids.
 
     def last_trade(self, stream: Stream) -> int | None:
-        """Id of the newest trade, or aggregate, that a stream has brought; None where there was none yet."""
+        """Id of the newest trade or aggregate that a stream has brought; None before the first."""
         listing = self.listings.by_symbol.get(stream.symbol)
         if listing is None:
             return None
@@ -282,7 +282,7 @@ class Market:
         if last == sc.NONE or ident > last:
             return False
         if column == sc.LAST_QUOTE:
-            # Quotes of spot have no time. After an interruption an older id is taken for a new count.
+            # Spot quotes have no time. After an interruption, an older id is taken for a restarted count.
             reset = ident < last and cause in (GapCause.DISCONNECT, GapCause.RESTART)
         else:
             reset = ts_event > last_ns + sc.ID_RESET_NS
@@ -292,7 +292,7 @@ class Market:
         return not reset
 
     def _is_repeat(self, listing: Listing, trade: VenueTrade) -> bool:
-        # Of one of the last trades, of ids that do not count. A correction has the id of what it restates.
+        # Whether this repeats one of the last trades, where ids have holes. A correction has the id that it restates.
         if not (self._trades_unique and trade.id) or trade.flags & _RESTATES:
             return False
         row, at = self.listings.state[listing.slot], sc.RECENT + 2 * (trade.id % sc.RECENT_PAIRS)
@@ -308,7 +308,7 @@ class Market:
             row[at : at + 2] = trade.id, trade.ts_event
 
     def _continue(self, listing: Listing, column: int, ident: int, ts_event: int, ts_recv: int) -> None:
-        # The next id of a stream: a GAP first where something is missing before it.
+        # Advance a stream to its next id, with a GAP first if something is missing before it.
         row = self.listings.state[listing.slot]
         last, _, cause = row[column : column + 3].tolist()
         if not cause and (ident == last + 1 or column == sc.LAST_QUOTE) and not self.rejects.any_run:
@@ -322,7 +322,7 @@ class Market:
         if run is not None and column == sc.LAST_QUOTE:
             missing = run.frames
         if cause == GapCause.REJECTED and run is not None and run.first_id == UNKNOWN_ID and counted:
-            cause = GapCause.SEQUENCE  # whether it was of these ids, nobody knows
+            cause = GapCause.SEQUENCE  # the rejected frame had no readable id, so it may not be the missing one
         if run is not None and run.cause == "scale" and not (run.unread or run.rescaled) and channel != "quote":
             listing.unfit.append((channel, run.first_id, run.last_id))
         if counted and missing > 0 and last != sc.NONE:
@@ -344,11 +344,11 @@ class Market:
     # Interruptions.
 
     def resume(self, last: Mapping[str, LastIds]) -> None:
-        """An earlier process has recorded up to these ids, by symbol."""
+        """Continue after an earlier process, which recorded up to these ids, by symbol."""
         self.listings.resume(last)
 
     def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
-        """A channel is about to come again: the GAP of its interruption, if ids will not tell of that, comes now."""
+        """Prepare a channel that is about to resume: its GAP comes now, unless ids will show the interruption."""
         if channel in OTHER_CHANNELS:
             self.others.go_on(listing, channel, ts_ns)
         elif (column := COLUMN.get(channel)) in self.uncounted:
@@ -358,15 +358,15 @@ class Market:
                 row[column + CAUSE] = 0
 
     def doubt(self, listing: Listing, channel: str) -> None:
-        """A stream was silent for too long. Trades and books show by their ids what was lost; quotes cannot."""
+        """Note that a stream was silent for too long. Ids of trades and books show a loss; those of quotes do not."""
         row = self.listings.state[listing.slot]
         if channel == "quote" and row[sc.LAST_QUOTE] != sc.NONE and not row[sc.CAUSE_QUOTE]:
             row[sc.CAUSE_QUOTE] = GapCause.SEQUENCE
 
     def interrupt(self, listing: Listing, channel: str, ts_ns: int) -> None:
-        """A channel of an instrument was cut off.
+        """Note that a channel of an instrument was cut off.
 
-        Its next record, or its next snapshot, comes after a GAP. What was held back is recorded now.
+        A GAP precedes its next record or snapshot. What was held back is recorded now.
         """
         if channel in OTHER_CHANNELS:
             self.others.interrupt(listing, channel)

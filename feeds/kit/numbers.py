@@ -1,4 +1,4 @@
-"""Numbers and times of messages, exactly, for reference decoders."""
+"""Exact numbers and times of messages, for reference decoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NS_DIGITS: Final = 9
 
 
 def price(text: str, scale: int) -> int:
-    """Mantissa of a price, exactly. Raises RejectError "scale" where it does not fit, "value" where it is no number."""
+    """Mantissa of a price, exactly. Raises RejectError "scale" if it does not fit, "value" if it is not a number."""
     try:
         return to_mantissa(text, scale)
     except ValueError as error:
@@ -24,7 +24,7 @@ def price(text: str, scale: int) -> int:
 
 
 def size(text: str, scale: int) -> int:
-    """Mantissa of a size, exactly. Raises RejectError as `price` does, also where it is negative."""
+    """Mantissa of a size, exactly. Raises RejectError as `price` does, also if the size is negative."""
     mantissa = price(text, scale)
     if mantissa < 0:
         raise RejectError("value", f"the size {text} is negative")
@@ -40,12 +40,12 @@ def _is_decimal(text: str) -> bool:
 
 
 def wire_decimal(raw: bytes | memoryview) -> str:
-    """A JSON number, or a decimal within quotation marks, as it stands on the wire: whether it is one is seen later."""
+    """A JSON number, or a decimal within quotation marks, as sent on the wire; not checked here."""
     return bytes(raw).decode().strip('"')
 
 
 def decimals(text: str) -> int:
-    """How many decimals a number on the wire has, zeros at its end included. Raises RejectError."""
+    """Number of decimals that a number on the wire has, trailing zeros included. Raises RejectError."""
     try:
         return parse_decimal(text)[1]
     except ValueError as error:
@@ -53,14 +53,14 @@ def decimals(text: str) -> int:
 
 
 def integer(text: str) -> int:
-    """An integer of 0 to 2**63 - 1 within quotation marks, as a shape reads it. Raises RejectError."""
+    """An integer of 0 to 2**63 - 1 within quotation marks, by the rules of a shape. Raises RejectError."""
     if _INTEGER.fullmatch(text) is None or int(text) > _MAX:
         raise RejectError("value", f"{text[:100]!r} is no integer of 64 bits")
     return int(text)
 
 
 def epoch_ns(time: int) -> int:
-    """Nanoseconds of an integer time in ms, us or ns, told apart by magnitude; 0 stays 0. Raises RejectError."""
+    """Nanoseconds of an integer time in ms, us or ns, recognized by magnitude; 0 stays 0. Raises RejectError."""
     if 0 <= time <= _MAX // 1_000_000:
         return time * 1_000_000
     if 10**14 <= time <= _MAX // 1_000:
@@ -73,7 +73,7 @@ def epoch_ns(time: int) -> int:
 def rfc3339_ns(text: str) -> int:
     """Nanoseconds of a time such as 2026-09-01T12:00:01.000001Z. Raises RejectError."""
     try:
-        # Messages of one minute follow each other: what is left to read of nearly all of them are seconds in UTC.
+        # Consecutive messages mostly share their minute, so usually only seconds in UTC are left to read.
         seconds, fraction = text[17:19], text[20:-1]
         if text[16:20:3] == ":." and text[-1] == "Z" and seconds < "60" and len(fraction) <= _NS_DIGITS:
             digits = seconds + fraction.ljust(_NS_DIGITS, "0")
@@ -88,7 +88,7 @@ def rfc3339_ns(text: str) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _minute_ns(text: str) -> int:
-    # `2026-09-01T12:00:`. Raises ValueError, also within a minute of the last time that 64 bits hold.
+    # `2026-09-01T12:00:`. Raises ValueError, also within the last minute that 64 bits hold.
     if "T" not in text:
         raise ValueError(text)
     parse_time(text + "59.999999999Z")

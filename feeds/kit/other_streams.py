@@ -1,6 +1,6 @@
-"""Records of the channels without ids and without state: statistics, bars of the venue, liquidations.
+"""Records of the channels without ids and state: statistics, bars of the venue, liquidations.
 
-Whether one is missing nobody can see, so an interruption is a GAP (ON_OTHER) when the channel goes on.
+Nothing shows whether one is missing, so an interruption is a GAP (ON_OTHER) when the channel resumes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def gap_flags(channel: str) -> Flag:
-    """What a GAP of such a channel says: a partial book's is published where that is."""
+    """Flags of a GAP of such a channel. A partial book's GAP has PARTIAL, to be published where partial books are."""
     return Flag.ON_OTHER | Flag.PARTIAL if channel == "partial_book" else Flag.ON_OTHER
 
 
 class Ohlc(msgspec.Struct, frozen=True):
-    """A bar as the venue sends it; numbers as text."""
+    """A bar as the venue sends it, with numbers as text."""
 
     start_ns: int
     end_ns: int  # exclusive
@@ -44,13 +44,13 @@ class Ohlc(msgspec.Struct, frozen=True):
 
 
 class OtherStreams:
-    """Those of all instruments of a feed."""
+    """The channels without ids of all instruments of a feed."""
 
     def __init__(self, emit: Emitter, end_rejects: Callable[[Listing, str], object]) -> None:
-        """`end_rejects` is called with each channel of which something good has come."""
+        """`end_rejects` is called with each channel that has delivered a good message."""
         self._emit = emit
         self._end_rejects = end_rejects
-        self._lost: dict[tuple[str, str], GapCause] = {}  # by symbol and channel: interrupted, and not told yet
+        self._lost: dict[tuple[str, str], GapCause] = {}  # by symbol and channel: interrupted, with the GAP still due
         self._seen: set[tuple[str, str]] = set()
         self._fresh: set[tuple[str, str]] = set()
 
@@ -63,7 +63,7 @@ class OtherStreams:
         *,
         at_ns: int | Mapping[StatisticCode, int] = 0,
     ) -> None:
-        """Numbers of one message; `at_ns`: the time that they are for, or that some are for. Raises RejectError."""
+        """Record the numbers of one message; `at_ns`: the time all or some of them apply to. Raises RejectError."""
         times = at_ns if isinstance(at_ns, Mapping) else dict.fromkeys(numbers, at_ns)
         parsed = [(code, *_number(text)) for code, text in numbers.items()]
         _check_times(ts_event, *times.values())
@@ -82,7 +82,7 @@ class OtherStreams:
             )
 
     def on_bar(self, listing: Listing, bar: Ohlc, ts_recv: int) -> None:
-        """A bar of the venue. Raises RejectError."""
+        """Record a bar of the venue. Raises RejectError."""
         scale = listing.instrument.price_scale
         fields = [
             (BarField.OPEN, price(bar.open, scale)),
@@ -91,7 +91,7 @@ class OtherStreams:
             (BarField.CLOSE, price(bar.close, scale)),
         ]
         volume = size(bar.volume, listing.instrument.size_scale)
-        # An end is often a start and a length: each of them fits into 63 bits, and both together may not.
+        # An end is often a start plus a length: each may fit into 63 bits while the sum does not.
         if not 0 <= bar.start_ns < bar.end_ns < 1 << 63 or not 0 <= bar.trades < 1 << 48:
             raise RejectError("value", f"a bar from {bar.start_ns} to {bar.end_ns} ns of {bar.trades} trades")
         if bar.vwap:
@@ -115,7 +115,7 @@ class OtherStreams:
     def on_liquidation(
         self, listing: Listing, price_text: str, size_text: str, side: Side, ts_event: int, ts_recv: int
     ) -> None:
-        """A forced order, with its own side. Raises RejectError."""
+        """Record a forced order with its own side. Raises RejectError."""
         instrument = listing.instrument
         mantissas = price(price_text, instrument.price_scale), size(size_text, instrument.size_scale)
         _check_times(ts_event)
@@ -132,26 +132,26 @@ class OtherStreams:
         )
 
     def on_partial_book(self, listing: Listing, rows: Rows, ts_recv: int) -> None:
-        """The best levels of a book, whole: CLEAR and LEVEL rows with PARTIAL."""
+        """Record the best levels of a book as a whole: CLEAR and LEVEL rows with PARTIAL."""
         self._see(listing, "partial_book", ts_recv)
         self._emit.batch.extend(rows)
 
     # Interruptions.
 
     def interrupt(self, listing: Listing, channel: str) -> None:
-        """The channel was cut off."""
+        """Note that the channel was cut off."""
         key = listing.instrument.symbol, channel
         if key in self._seen:
             self._lost[key] = GapCause.DISCONNECT
 
     def take_delivered(self, symbol: str, channel: str) -> bool:
-        """Whether something has come since the last call."""
+        """Whether anything has come since the last call."""
         fresh = (symbol, channel) in self._fresh
         self._fresh.discard((symbol, channel))
         return fresh
 
     def go_on(self, listing: Listing, channel: str, ts_ns: int) -> None:
-        """The channel is about to come again: the GAP of its interruption, if there was one, comes now."""
+        """Prepare a channel that is about to resume: the GAP of its interruption, if any, comes now."""
         if (cause := self._lost.pop((listing.instrument.symbol, channel), None)) is not None:
             self._emit.gap(listing.instrument, cause, 0, ts_ns, flags=gap_flags(channel))
 

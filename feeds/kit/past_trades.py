@@ -1,4 +1,4 @@
-"""What a feed asks the venue about past trades: missed ones to record, the newest one to judge a quiet stream."""
+"""What a feed asks the venue about past trades: missed ones to record, and the newest one to judge a quiet stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tickplant.feeds.kit.trade_backfill import TradeBackfill, TradeHistory
 
 
 class PastTrades:
-    """Requests and answers of backfill and liveness probe, counted in the feed's counters."""
+    """Requests and answers of the backfill and the liveness probe, counted in the feed's counters."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class PastTrades:
         self._reject = reject
 
     def fetch_missed(self, *, asking: bool) -> list[Request]:
-        """Requests for the holes that the market has seen; none without `asking`: a recording has nobody to ask."""
+        """Requests for the holes that the market has seen; none unless `asking`: a recording cannot answer."""
         holes, self._market.holes = self._market.holes, []
         requests: list[Request] = []
         for hole, now_ns in holes if asking else ():
@@ -42,17 +42,17 @@ class PastTrades:
         return requests
 
     def knows(self, request: Request) -> bool:
-        """Whether a request was made here."""
+        """Whether this object made the request."""
         return request.key.startswith((trade_backfill.KEY, liveness_probe.KEY))
 
     def on_recorded(self, answer: Answer, now_ns: int) -> None:
-        """Take an answer in that another feed had asked for."""
+        """Take in an answer that another feed asked for."""
         if answer.request.key.startswith(trade_backfill.KEY):
             self._backfill.expect(answer.request.key)
         self.on_answer(answer, now_ns)
 
     def on_answer(self, answer: Answer, now_ns: int) -> list[Request]:
-        """Take an answer, or a failure, in; returns what is to be asked next."""
+        """Take in an answer or a failure; returns the next requests."""
         if answer.request.key.startswith(liveness_probe.KEY):
             self._on_newest(answer, now_ns)
             return []
@@ -64,7 +64,7 @@ class PastTrades:
             self.probe.answered(answer, now_ns, self._market.last_trade)
             self._counters.ignored += answer.status == 200
         except RejectError as rejected:
-            rejected.accounted = True  # it is asked for again
+            rejected.accounted = True  # the probe asks again
             self._reject(rejected, answer.body, now_ns)
 
     def _on_missed(self, answer: Answer, now_ns: int) -> list[Request]:
@@ -86,7 +86,7 @@ class PastTrades:
         if answer.status == 200:
             self._counters.frames += 1
             if rejected is not None:
-                rejected.accounted = True  # by the gap that was to be filled
+                rejected.accounted = True  # the gap to be filled stands for it
                 self._reject(rejected, answer.body, now_ns)
             elif fetched.trades:
                 self._counters.parsed += 1

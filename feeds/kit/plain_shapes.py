@@ -1,8 +1,8 @@
-"""Reading by shape in plain Python: what `shape_kernels.walk` does, said once more without its program.
+"""Reading by shape in plain Python: does what `shape_kernels.walk` does, without its program.
 
-A frame is decoded as JSON, member by member compared with the example, and recorded with exact decimals. Slow; the
-tests hold the kernel equal to it. The kernel may leave a frame to the reference decoder that this takes, such as one
-with text beyond ASCII in a member that nobody reads.
+A frame is decoded as JSON, compared with the example member by member, and recorded with exact decimals. This is slow;
+the tests hold the kernel equal to it. The kernel may leave to the reference decoder some frames that this reader takes,
+such as one with text beyond ASCII in a member that nobody reads.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from tickplant.records.batch import FLAGS_SHIFT, KIND_SHIFT, SIDE_SHIFT
 from tickplant.records.layouts import Flag, Kind
 
 _HOLE: Final = re.compile(r"<(?!\*)(?:([A-Za-z]\w*|_):)?([^<>*]+)>")
-_BARE: Final = re.compile("-?" + _HOLE.pattern)  # where it stands for a number, whose sign may be spelled out
+_BARE: Final = re.compile("-?" + _HOLE.pattern)  # a number, whose sign may be spelled out
 _FURTHER: Final = re.compile(r"<\*(?: but ([\w, ]+))?>")
 _TEXT: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
-_LIST: Final = "\ue001"  # in the text of an example: a list that is described apart
+_LIST: Final = "\ue001"  # in the text of an example: a list described separately
 
 
 class _RefusedError(Exception):
-    """The frame fits, but what it says is for the reference decoder."""
+    """The frame fits, but the reference decoder must judge its content."""
 
 
 @dataclass
 class Reading:
-    """What a frame says."""
+    """The content of a frame."""
 
     shape: str
     rows: list[list[int]] = field(default_factory=list)  # seven words each
@@ -54,7 +54,7 @@ class Reading:
 
 @dataclass
 class _Found:
-    """What stands in the holes of a list's element, or of the frame, and in the lists within."""
+    """The values in the holes of a frame or of a list's element, and those of the lists within."""
 
     names: dict[str, Any]
     slot: int
@@ -63,16 +63,16 @@ class _Found:
 
 
 class PlainReader:
-    """Reads frames one by one; the state table is changed as the kernel changes it."""
+    """Reads frames one by one; changes the state table as the kernel does."""
 
     def __init__(self, shapes: Mapping[str, Shape], slots: Mapping[str, int], state: NDArray[np.int64]) -> None:
         self._shapes = {name: (shape, *_example(shape)) for name, shape in shapes.items()}
         self._slots = slots
         self._state = state
-        self.counted = NONE  # number of the last frame of the connection
+        self.counted = NONE  # number of the connection's last frame
 
     def read(self, frame: bytes, ts_recv: int) -> Reading | None:
-        """What a frame says; None where it is for the reference decoder."""
+        """The content of a frame; None if the frame is for the reference decoder."""
         try:
             text = frame.decode()
             if re.search(r"\s", _TEXT.sub("", text)):
@@ -106,7 +106,7 @@ def _no_constant(text: str) -> Any:
 
 
 def _example(parts: Sequence[Any]) -> tuple[list[Any], list[Each]]:
-    """The text of parts as JSON, its holes as texts, and its lists. It is one value, or several of a list."""
+    """The text of parts as JSON, with holes as texts, and its lists. The text is one value, or several of a list."""
     text, lists = "", []
     for part in parts:
         if isinstance(part, str):
@@ -128,7 +128,7 @@ class _Match:
         self._slots = slots
 
     def value(self, example: Any, message: Any, found: _Found, lists: Any) -> None:
-        """Raises NoFitError."""
+        """Match a value. Raises NoFitError."""
         if example == _LIST:
             self._list(next(lists), message, found)
         elif isinstance(example, Number | bool | None):
@@ -159,7 +159,7 @@ class _Match:
     def _element(
         self, choices: Sequence[tuple[Sequence[Any], list[Any], list[Each]]], members: list[Any], found: _Found
     ) -> tuple[_Found, int]:
-        """The element that these members begin with, and how many of them it is."""
+        """The element that these members begin with, and its number of members."""
         for parts, examples, lists in choices:
             inner, inner_lists = _Found(dict(found.names), found.slot, parts), iter(lists)
             try:
@@ -182,7 +182,7 @@ class _Match:
             self.value(inner, value, found, lists)
 
     def _scalar(self, example: str, message: Any, found: _Found) -> None:
-        if example.startswith("\ue004"):  # a hole that is not within quotation marks
+        if example.startswith("\ue004"):  # a hole outside quotation marks
             example = example[1:]
             if example.endswith("any\ue003"):
                 return
@@ -210,7 +210,7 @@ class _Match:
             raise NoFitError
 
     def _hole(self, hole: str, message: str, at: int, following: str, found: _Found) -> int:
-        # Where what stands in the hole ends.
+        # Returns the end of the text in the hole.
         name, _, kind = hole.rpartition(":")
         end = message.find(following[0], at) if following else len(message)
         text = message[at:end] if end >= 0 else message[at:]
@@ -229,7 +229,7 @@ class _Match:
 
 
 class _Recorder:
-    """Carries effects out."""
+    """Carries out effects."""
 
     def __init__(self, reading: Reading, state: NDArray[np.int64], ts_recv: int, counted: int) -> None:
         self.counted = counted
@@ -238,7 +238,7 @@ class _Recorder:
         self._ts_recv = ts_recv
 
     def group(self, found: _Found) -> None:
-        """The lists of an element, or of the frame, then its effects. Raises _RefusedError."""
+        """Record the lists of an element, or of the frame, then its effects. Raises _RefusedError."""
         rows = self._reading.rows
         mark = len(rows)
         for elements in found.lists:
@@ -249,7 +249,7 @@ class _Recorder:
                 break
 
     def _carry_out(self, effect: Effect, found: _Found, mark: int) -> bool:
-        # Whether the effects behind it count.
+        # Whether the effects after this one apply.
         rows, names = self._reading.rows, {"": 0} | found.names
         state = self._state[found.slot]
         match effect:

@@ -20,13 +20,13 @@ class NoFitError(Exception):
 
 
 class Number(str):
-    """A number of JSON as it is written."""
+    """A JSON number as it is written."""
 
     __slots__ = ()
 
 
 def joined_value(kind: str, before: Any, value: Any) -> Any:
-    """A value with that which the hole had before."""
+    """A value combined with the earlier value of the hole."""
     if kind == "later":
         return max(before, value)
     if kind == "nanos":
@@ -37,7 +37,7 @@ def joined_value(kind: str, before: Any, value: Any) -> Any:
 
 
 def read_value(kind: str, text: str) -> Any:
-    """Value of what stands in a hole: Decimal or int."""
+    """The value of a hole's text: Decimal or int."""
     if "|" in kind:
         for number, choice in enumerate(kind.split("|")):
             word, _, value = choice.partition("=")
@@ -76,7 +76,7 @@ def read_value(kind: str, text: str) -> Any:
 
 
 def bytes_value(kind: str, members: list[Any]) -> int:
-    """A list of integers as one: a byte each. Raises NoFitError."""
+    """A list of integers as one integer, a byte each. Raises NoFitError."""
     left = {int(number) for number in kind.split("!")[1:]}
     if len(members) > 8 or not all(isinstance(each, Number) and _DECIMAL.match(each) for each in members):
         raise NoFitError
@@ -93,7 +93,7 @@ def _epoch(time: int) -> int:
 
 
 def mantissa_of(value: Decimal, scale: int, error: type[Exception]) -> int:
-    """A decimal at a scale, exactly. Raises `error` where it does not fit."""
+    """A decimal at a scale, exactly. Raises `error` if it does not fit."""
     digits = value.as_tuple()
     number: int
     shift = scale + int(digits.exponent)

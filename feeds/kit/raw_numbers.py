@@ -1,6 +1,6 @@
-"""Parts of kernels that read numbers and times from text at an address, exactly or not at all.
+"""Kernel parts that read numbers and times from text at an address, exactly or not at all.
 
-Each returns the address after what was read first, or -1 where the text is anything else, or does not fit.
+Each returns first the address after the text it read, or -1 if the text is anything else or does not fit.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ RAW: Final = -1
 # Forms of times.
 EPOCH: Final = 0  # an integer in ms, us or ns
 SECONDS: Final = 1  # with a fraction
-RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 digits of a fraction, of 1970 to 2261
-LATER: Final = 3  # as EPOCH; of this and the time before, the later one
-NANOS: Final = 4  # an integer of ns within the ms of the time before, 0 to 999999
+RFC3339: Final = 2  # 2026-09-01T12:00:01.000001Z, with 0 to 9 decimals, in 1970 to 2261
+LATER: Final = 3  # like EPOCH; the later one of this time and the earlier value
+NANOS: Final = 4  # an integer of ns within the ms of the earlier value, 0 to 999999
 
 UUID: Final = 5
-"""Of no time, but read likewise: 3f6c0c1e-0000-4000-8000-000000000001, of which the first 16 digits are the number."""
+"""Not a time but read like one: 3f6c0c1e-0000-4000-8000-000000000001; its first 16 digits are the number."""
 
 _NS_DECIMALS: Final = 9
 _MS_NS: Final = 1_000_000
 _EIGHT_DIGITS: Final = 100_000_000
 _DIGITS: Final = 19
-"""No number of more digits fits 63 bits."""
+"""Longer numbers do not fit 63 bits."""
 
 _POWERS: NDArray[np.int64] = 10 ** np.arange(19, dtype=np.int64)
 _ZERO, _DOT, _DASH, _COLON, _T, _Z, _OPEN_LIST, _CLOSE_LIST, _COMMA = (ord(c) for c in "0.-:TZ[],")
@@ -38,13 +38,13 @@ _MOST_BYTE: Final = 255
 _LEFT_BITS: Final = 63
 _DAYS_BEFORE: NDArray[np.int64] = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 _FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 2261  # the last one whose nanoseconds fit
+_LAST_YEAR: Final = 2261  # the last year whose nanoseconds fit
 
 
 @inlined
 def _digits_after(at: int, value: int) -> tuple[int, int]:
-    # (end, value with the digits at `at` appended). It wraps around behind 19 digits.
-    # Where eight digits are read, the processor guesses so and goes on before it has counted them.
+    # (end, value with the digits at `at` appended). The value wraps around beyond 19 digits.
+    # Where eight digits are usual, the processor predicts that branch and goes on before it has counted them.
     count, more = digits_at(at)
     while count == 8:
         value = value * _EIGHT_DIGITS + more
@@ -57,7 +57,7 @@ def _digits_after(at: int, value: int) -> tuple[int, int]:
 
 @inlined
 def decimal_at(at: int) -> tuple[int, int, int]:
-    """(end, mantissa, decimals) of a plain JSON number that is not negative: digits, perhaps a point and digits."""
+    """(end, mantissa, decimals) of a plain non-negative JSON number: digits, then perhaps a point and digits."""
     end, mantissa = _digits_after(at, 0)
     length = end - at
     if length == 0 or (length > 1 and byte_at(at) == _ZERO):
@@ -70,7 +70,7 @@ def decimal_at(at: int) -> tuple[int, int, int]:
         length += decimals
         if decimals == 0:
             return -1, 0, 0
-    # What has 19 digits at the most is below 2**64, so the sign tells whether it fits.
+    # A number of at most 19 digits is below 2**64, so the sign shows whether it fits.
     if length > _DIGITS or mantissa < 0 or mantissa > MAX:
         return -1, 0, 0
     return end, mantissa, decimals
@@ -88,7 +88,7 @@ def int_at(at: int) -> tuple[int, int]:
 
 @part
 def bytes_at(at: int, left: int) -> tuple[int, int]:
-    """(end, value) of a list of at most 8 plain integers, a byte each; -1 where one of them is a bit of `left`."""
+    """(end, value) of a list of at most 8 plain integers, a byte each; -1 if one of them is a bit of `left`."""
     if byte_at(at) != _OPEN_LIST:
         return -1, 0
     at += 1
@@ -110,7 +110,7 @@ def bytes_at(at: int, left: int) -> tuple[int, int]:
 
 @inlined
 def rescale(mantissa: int, decimals: int, scale: int) -> int:
-    """The mantissa at another scale, exactly; -1 where it does not fit. What has no scale stays as it is."""
+    """The mantissa at another scale, exactly; -1 if it does not fit. A number without a scale stays as it is."""
     if decimals in (scale, RAW):
         return mantissa
     if decimals < scale:
@@ -123,7 +123,7 @@ def rescale(mantissa: int, decimals: int, scale: int) -> int:
 
 @inlined
 def _uuid_at(at: int) -> tuple[int, int]:
-    # (end, the first 64 bits, as a signed integer).
+    # (end, the first 64 bits as a signed integer).
     high = low = 0
     for place in range(36):
         c = byte_at(at + place)
@@ -162,7 +162,7 @@ def time_at(at: int, form: int) -> tuple[int, int]:
 
 @inlined
 def joined(before: int, time: int, form: int) -> int:
-    """A time with the one before it, in ns, where its form says so; below 0 where that does not fit."""
+    """A time combined with its earlier value, in ns, where the form says so; below 0 if the result does not fit."""
     if form == LATER:
         return max(before, time)
     return before + time if form == NANOS else time
@@ -170,7 +170,7 @@ def joined(before: int, time: int, form: int) -> int:
 
 @inlined
 def _epoch_ns(time: int) -> int:
-    # The magnitude gives the unit: ms, us or ns. A time of any other magnitude is -1.
+    # The magnitude gives the unit: ms, us or ns. A time of any other magnitude gives -1.
     if time <= 9_223_372_036_854:
         return time * 1_000_000
     if 100_000_000_000_000 <= time <= 9_223_372_036_854_775:
@@ -182,7 +182,7 @@ def _epoch_ns(time: int) -> int:
 
 @inlined
 def _pair(at: int) -> int:
-    # Two digits; far below 0 where they are none.
+    # The value of two digits; far below 0 if they are not digits.
     high, low = byte_at(at) - _ZERO, byte_at(at + 1) - _ZERO
     return high * 10 + low if 0 <= high <= 9 and 0 <= low <= 9 else -100_000
 

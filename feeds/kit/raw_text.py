@@ -1,7 +1,7 @@
 """What kernels do with text at an address: load words, read digits eight at a time, find the end of plain text.
 
-Each function here is an ordinary Python function that says what it does; inside a kernel numba replaces the call by
-the machine code below it. Text must be followed by PADDING, since eight bytes are loaded wherever one may stand.
+Each function here is an ordinary Python function that defines the result; inside a kernel numba replaces the call by
+the machine code below. Text must be followed by PADDING, since eight bytes are loaded at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tickplant.kernels import array_at, inlined, part
 _cgutils: Any = untyped_cgutils  # numba's builder helpers carry no types
 
 PADDING: Final = bytes(8)
-"""Follows every text: what is loaded beyond its end."""
+"""Follows every text, so that loads beyond its end are safe."""
 
 MAX: Final = 2**63 - 1
 _WORD: Final = np.dtype(np.uint64)
@@ -43,7 +43,7 @@ def put_word(address: int, value: int) -> None:
 
 
 def digits_at(address: int) -> tuple[int, int]:
-    """(how many of the eight bytes at an address are digits, up to the first that is not; their value)."""
+    """(number of leading digits among the eight bytes at an address, their value)."""
     count = value = 0
     while count < 8 and 48 <= (digit := byte_at(address + count)) <= 57:
         value = value * 10 + digit - 48
@@ -52,9 +52,9 @@ def digits_at(address: int) -> tuple[int, int]:
 
 
 def plain_length(address: int, stop: int) -> int:
-    """How many of the eight bytes at an address are plain text, up to the first that is not.
+    """Number of leading bytes of plain text among the eight bytes at an address.
 
-    Plain are ASCII characters but controls, the quotation mark, the backslash, and the byte `stop`.
+    Plain text is ASCII without controls, the quotation mark, the backslash and the byte `stop`.
     """
     count = 0
     while count < 8:
@@ -66,17 +66,17 @@ def plain_length(address: int, stop: int) -> int:
 
 
 def zero_bytes(word: int) -> int:
-    """How many of the eight bytes of a word, signed or not, are 0."""
+    """Number of zero bytes among the eight bytes of a word, signed or not."""
     return (int(word) & 2**64 - 1).to_bytes(8, "little").count(0)
 
 
 def mix(first: int, second: int, third: int) -> int:
-    """A hash of 31 bits of three words."""
+    """A 31-bit hash of three words."""
     code = (first ^ second * 0x9E3779B97F4A7C15 ^ third * 0xC2B2AE3D27D4EB4F) & 0xFFFFFFFFFFFFFFFF
     return ((code ^ code >> 29) * 0xD6E8FEB86659FD93 & 0xFFFFFFFFFFFFFFFF) >> 33
 
 
-# What numba emits instead.
+# The code that numba emits instead.
 Emitter = Callable[..., Any]
 
 
@@ -106,7 +106,7 @@ def _emit_store_word(typing_context: Any, address: Any, value: Any) -> Any:
 
 
 def _emit_first_byte(typing_context: Any, marks: Any) -> Any:
-    """Index of the lowest byte in which a bit is set; 8 where none is."""
+    """Index of the lowest byte with a bit set; 8 if there is none."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -170,7 +170,7 @@ _FACTOR_1, _FACTOR_2, _FACTOR_3 = _FACTORS
 def _in_kernel_digits_at(address: Any) -> Emitter:
     def digits(address: Any) -> Any:
         values = np.uint64(_load_word(address)) ^ _ZEROS
-        # A carry comes from a byte that is no digit, and goes to those behind it alone.
+        # A carry comes from a byte that is not a digit, and affects only the bytes after it.
         count = _first_byte(((values + _TOO_LARGE) | values) & _HIGH)
         if count == 0:
             return 0, 0
@@ -187,7 +187,7 @@ def _in_kernel_plain_length(address: Any, stop: Any) -> Emitter:
     def length(address: Any, stop: Any) -> Any:
         word = np.uint64(_load_word(address))
         quote, backslash, other = word ^ _QUOTES, word ^ _BACKSLASHES, word ^ (np.uint64(stop) * _ONES)
-        # Each term is exact up to its first hit, so the first of all hits is.
+        # Each term is exact up to its first hit, so the first of all hits is exact.
         marks = word | ((word + _ONES) & ~word) | ((word - _SPACES) & ~word) | ((quote - _ONES) & ~quote)
         marks |= ((backslash - _ONES) & ~backslash) | ((other - _ONES) & ~other)
         return _first_byte(marks & _HIGH)
@@ -215,7 +215,7 @@ def _in_kernel_mix(first: Any, second: Any, third: Any) -> Emitter:
 
 @inlined
 def add_to_word(address: int, value: int) -> None:
-    """Add to a signed integer at an address."""
+    """Add to the signed integer at an address."""
     put_word(address, word_at(address) + value)
 
 
@@ -231,8 +231,8 @@ def frame_end(at: int) -> int:
 
 @part
 def is_separated(text: int, stop: int, frames: int) -> bool:
-    """Whether frames joined by a NUL each hold none themselves."""
-    # There are as many as between the frames, and the padding that fills the last word.
+    """Whether none of these NUL-separated frames holds a NUL itself."""
+    # Expected zeros: those between the frames, and the padding that fills the last word.
     words = array_at(text, ((stop - text + 7) >> 3,), _WORD)
     zeros = 0
     for k in range(len(words)):  # as elements of an array, not by address: LLVM sees that they lie in a row

@@ -10,9 +10,9 @@ _Read = TypeVar("_Read")
 
 
 class RejectError(Exception):
-    """A frame that cannot be recorded: a short, stable cause, and what exactly is wrong.
+    """A frame that cannot be recorded: a short, stable cause, and the exact detail.
 
-    `accounted` says that the records will show the loss where it happened.
+    `accounted` means that the records will show the loss where it happened.
     """
 
     def __init__(self, cause: str, detail: str = "") -> None:
@@ -23,7 +23,7 @@ class RejectError(Exception):
 
 
 def read_json(decoder: msgspec.json.Decoder[_Read], raw: bytes | msgspec.Raw) -> _Read:
-    """What a decoder makes of JSON. Raises RejectError "schema" or "not json"."""
+    """The decoder's result for this JSON. Raises RejectError "schema" or "not json"."""
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""When a venue may be asked: all requests within its budget, snapshots of one symbol not too often. Pure."""
+"""When to ask a venue: all requests stay within its budget, snapshots of one symbol are spaced out. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CALM_NS: Final = 120 * SECOND_NS
 
 
 class RequestBudget:
-    """What a venue lets a client ask for: one snapshot per interval, after a burst, or smaller requests accordingly."""
+    """The venue's request limit: one snapshot per interval, after a burst; smaller requests count proportionally."""
 
     def __init__(self, interval_s: float, burst: int) -> None:
         self._interval_ns = int(interval_s * SECOND_NS)
@@ -22,23 +22,23 @@ class RequestBudget:
     def next_ns(self, now_ns: int, share: float = 1.0) -> int:
         """Count a request that weighs `share` of a snapshot; returns the earliest time for it.
 
-        The budget is charged when a request is queued, even if it is sent later: a delayed one cannot block others.
+        The budget is charged when a request is queued, even if it is sent later: a delayed request cannot block others.
         """
         at_ns = max(now_ns, self._spent_until_ns - self._burst_ns)
         self._spent_until_ns = max(self._spent_until_ns, now_ns) + int(self._interval_ns * share)
         return at_ns
 
     def pause(self, until_ns: int) -> None:
-        """No request before this time: the venue said so."""
+        """Allow no request before this time, as the venue has demanded."""
         self._spent_until_ns = max(self._spent_until_ns, until_ns + self._burst_ns)
 
 
 class SnapshotThrottle:
     """Gives each snapshot request the earliest time at which it may be sent.
 
-    A symbol's first request goes at once; each further one waits for a delay that doubles from 0.5 s to 60 s. One that
-    takes the place of a request that still waits has its time. All symbols together, and whatever else is asked of the
-    venue, stay within the budget.
+    A symbol's first request goes at once; each further one waits for a delay that doubles from 0.5 s to 60 s. A request
+    that replaces a waiting one inherits its time. All symbols together, and all other requests to the venue, stay
+    within the budget.
     """
 
     def __init__(self, budget: RequestBudget) -> None:
@@ -46,7 +46,7 @@ class SnapshotThrottle:
         self._last: dict[str, tuple[int, int]] = {}  # symbol -> time of its last request, delay before the next
 
     def next_ns(self, symbol: str, now_ns: int) -> int:
-        """Count a request of this symbol; returns the earliest time for it."""
+        """Count a request for this symbol; returns the earliest time for it."""
         earliest_ns, delay_ns = now_ns, FIRST_DELAY_NS
         if symbol in self._last:
             last_ns, last_delay_ns = self._last[symbol]

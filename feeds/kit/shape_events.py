@@ -1,4 +1,4 @@
-"""Parts of the kernel that write rows and complete events: rows are stamped, or given to the adapter."""
+"""Kernel parts that write rows and complete events: rows are stamped, or given to the adapter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAST_FLAG: Final = Flag.LAST << FLAGS_SHIFT
 
 @inlined
 def put_level(row: int, price: int, size: int, packed: int) -> None:
-    """A row whose times and ids come later."""
+    """Write a row, except its times and ids."""
     put_word(row + 8 * PRICE, price)
     put_word(row + 8 * SIZE, size)
     put_word(row + 8 * PACKED, packed)
@@ -23,7 +23,7 @@ def put_level(row: int, price: int, size: int, packed: int) -> None:
 
 @inlined
 def stamp(row: int, ts_event: int, ts_recv: int, seq: int, order: int) -> None:
-    """The times and ids of a row."""
+    """Write the times and ids of a row."""
     put_word(row + 8 * TS_EVENT, ts_event)
     put_word(row + 8 * TS_RECV, ts_recv)
     put_word(row + 8 * VENUE_SEQ, seq)
@@ -38,7 +38,7 @@ def flag_last(row: int) -> None:
 
 @inlined
 def stamp_rows(first: int, end: int, ts_event: int, ts_recv: int, seq: int) -> None:
-    """Complete the rows at these addresses as one event; the last one gets LAST."""
+    """Complete the rows at these addresses as one event; the last row gets LAST."""
     row = first
     while row < end:
         stamp(row, ts_event, ts_recv, seq, 0)
@@ -49,7 +49,7 @@ def stamp_rows(first: int, end: int, ts_event: int, ts_recv: int, seq: int) -> N
 
 @inlined
 def put_gift(gift: int, pc: int, slot: int, first: int, count: int, fields: int) -> None:
-    """Write what the GIVE at `pc` hands over: `count` rows from row `first` of the batch on, and values."""
+    """Write what the GIVE at `pc` hands over: `count` rows of the batch, starting at row `first`, and values."""
     put_word(gift, word_at(pc + 8))
     put_word(gift + 8, slot)
     put_word(gift + 16, first)

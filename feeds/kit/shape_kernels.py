@@ -1,14 +1,14 @@
 """The kernel that reads frames by shape: it walks text and program together, and writes rows.
 
     frames, joined by NULs ──┐
-    program (shapes.py) ─────┼──> walk ──> rows behind the batch, ids in the state table, what is given to the adapter
+    program (shapes.py) ─────┼──> walk ──> rows behind the batch, ids in the state table, gifts for the adapter
     symbols, state table ────┘
 
-Each frame is tried against one shape after the other. What deviates by one byte, has a number that does not fit, or
-an id out of line, is undone and left to the reference decoder. Everything is passed by address, in a context of words
-and as integers, since each array costs a call more than a quote takes to read; `shape_reader.py` owns the arrays.
-Rows, undo log, fields and what is given have a fixed capacity, which the kernel checks. tests/property holds the kernel
-equal to a plain reading.
+Each frame is tried against one shape after the other. A frame that deviates by one byte, or has a number that does not
+fit or an id out of line, is undone and left to the reference decoder. Everything is passed by address, in a context of
+words, and as integers, since each array argument costs a call more than reading a quote does; `shape_reader.py` owns
+the arrays. Rows, undo log, fields and gifts have a fixed capacity, which the kernel checks. tests/property holds the
+kernel equal to a plain reading.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
     """Read frames from word FRAME of the context on, until all are read or one needs the adapter.
 
     Args:
-        context: address of CONTEXT_WORDS words, described above.
-        text: address of the frames, joined by a NUL each and followed by PADDING.
-        text_bytes: of the frames and the NULs between them.
-        frames: how many; at least 1.
+        context: address of CONTEXT_WORDS words, described in `shape_program.py`.
+        text: address of the frames, joined by NULs and followed by PADDING.
+        text_bytes: length of the frames and the NULs between them.
+        frames: number of frames; at least 1.
         ts_recv: their receive time, ns.
-        length: rows in the batch; new ones are written behind them.
+        length: number of rows in the batch; new rows are written behind them.
 
     Returns:
         The new length, the frame that stopped the kernel, and ALL_READ, FOR_REFERENCE, FRAME_GIVEN, NO_ROOM or
-        NOT_SEPARATED, as above. Rows that are given lie behind the length.
+        NOT_SEPARATED, encoded as in `shape_program.py`. Rows that are given lie behind the length.
     """
     code = word_at(context + 8 * prog.CODE)
     symbols = word_at(context + 8 * prog.SYMBOLS)
@@ -77,7 +77,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
         furthest = start - 1
         shared = 0
         shape = -1
-        retry = 0  # where to go on with an element that does not fit; the state as it was before that element:
+        retry = 0  # next choice for an element that does not fit; below, the state before that element:
         changes = kept_at = kept_row = kept_changes = kept_duplicates = kept_given = 0
         while shape + 1 < shapes or retry != 0:
             if retry != 0:
@@ -92,14 +92,14 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
                     at = start
                     shared = 0
                 elif shared == 0:
-                    continue  # it fails where the shape before did
+                    continue  # fails where the previous shape did
                 else:
                     at = shared
                 row = mark = done
                 slot = NONE
                 changes = duplicates = given = 0
             pc = code + 8 * pc
-            ended = False  # the text has been read: what refuses now refuses the frame for every shape
+            ended = False  # the text has been read: a refusal from here on refuses the frame for every shape
             while True:
                 op = word_at(pc)
                 if op == prog.LITERAL:
@@ -391,7 +391,7 @@ def walk(context: int, text: int, text_bytes: int, frames: int, ts_recv: int, le
 
 
 def warm_up() -> None:
-    """Compile the kernel, or load it from the cache: the first frame does not wait for it."""
+    """Compile the kernel, or load it from the cache, so that the first frame does not wait for it."""
     words = np.zeros(prog.CONTEXT_WORDS + 4, np.int64)
     context = words.ctypes.data
     put_word(context + 8 * prog.CODE, context + 8 * prog.CONTEXT_WORDS)  # a program without shapes

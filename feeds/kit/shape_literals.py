@@ -1,4 +1,4 @@
-"""Parts of the kernel that compare the text with what stands in every message."""
+"""Kernel parts that compare the text with the literals of a shape."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tickplant.feeds.kit.json_values import member_end
 from tickplant.feeds.kit.raw_text import byte_at, word_at
 from tickplant.kernels import inlined, part
 
-# Of a cell of a literal between whose bytes further members may stand: the byte, which of these, the keys known there.
-BEFORE_COMMA: Final = 1  # further members may stand before this byte, each behind a comma
+# A cell of a literal that further members may interrupt: the byte, one of these places, the keys known there.
+BEFORE_COMMA: Final = 1  # further members may stand before this byte, each after a comma
 AFTER_OPENING: Final = 2  # each followed by a comma
 PLACE_SHIFT: Final = 8
 KNOWN_SHIFT: Final = 16
@@ -19,7 +19,7 @@ _QUOTE_MARK, _COMMA = (ord(c) for c in '",')
 
 @part
 def literal_with_further(at: int, cells: int, code: int) -> int:
-    """Address after a literal with members between its bytes that nobody reads; -1 where the text is anything else.
+    """Address after a literal, skipping members between its bytes that nobody reads; -1 if the text is anything else.
 
     `cells` is the address of the literal byte by byte, `code` that of the program.
     """
@@ -47,7 +47,7 @@ def literal_with_further(at: int, cells: int, code: int) -> int:
 
 @inlined
 def literal_end(at: int, literal: int) -> int:
-    """Address after a literal of at most 16 bytes, with the operands that LEVELS has; -1 where the text is another."""
+    """Address after a literal of at most 16 bytes, given by the operands of LEVELS; -1 if the text differs."""
     if (word_at(at) ^ word_at(literal + 8)) & word_at(literal + 16):
         return -1
     if word_at(literal) > 8 and (word_at(at + 8) ^ word_at(literal + 24)) & word_at(literal + 32):

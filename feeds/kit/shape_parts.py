@@ -1,4 +1,4 @@
-"""What a shape is made of, beside text: lists, and effects, which say what to record. `shapes.py` is the language."""
+"""The parts of a shape besides text: lists, and effects, which say what to record. `shapes.py` is the language."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from tickplant.records.layouts import Kind, Side
 
 @dataclass(frozen=True)
 class Ids:
-    """The id in hole `id` continues a stream: `column` and the two behind it of the state table.
+    """The id in hole `id` continues a stream: `column` and the next two columns of the state table.
 
-    What comes out of line is left to the reference. A repeat, an id not above the last one, is counted and the
-    effects behind this one are not carried out, or is left to the reference as well. With `by_one`, ids count without
-    holes, and one that goes back while the venue's time, in hole `time`, goes on by a second begins a new count, which
-    is out of line.
+    An id out of line is left to the reference. A repeat, an id not above the last one, is counted and the effects after
+    this one are skipped, or it is left to the reference as well. With `by_one`, ids count without holes; one that goes
+    back while the venue's time, in hole `time`, advances by a second begins a new count, which is out of line.
     """
 
     column: int
@@ -28,9 +27,9 @@ class Ids:
 
 @dataclass(frozen=True)
 class Fresh:
-    """Holes `id` and `time` name a trade whose ids have holes: a repeat of one of the last few is dropped and counted.
+    """Holes `id` and `time` identify a trade whose ids have holes: a repeat of one of the last few is dropped, counted.
 
-    The effects behind this one are not carried out for a repeat. Id 0 names nothing.
+    The effects after this one are skipped for a repeat. Id 0 identifies nothing.
     """
 
     id: str
@@ -39,7 +38,7 @@ class Fresh:
 
 @dataclass(frozen=True)
 class Row:
-    """Write one record of `kind`. Fields are names of holes; an empty one stands for 0. `side` may be a Side."""
+    """Write one record of `kind`. Fields are names of holes; an empty name stands for 0. `side` may be a Side."""
 
     kind: Kind
     side: str | Side = Side.NONE
@@ -55,7 +54,7 @@ class Row:
 class Stamp:
     """Complete the rows written so far in this list's element, or in the frame, as one event.
 
-    All get the time and `seq` of these holes, the last one LAST; with `checksum` that is a CHECKSUM record.
+    All rows get the time and `seq` of these holes, and the last row LAST; with `checksum` that is a CHECKSUM record.
     """
 
     time: str = ""
@@ -72,9 +71,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Count:
-    """Hole `number` counts the frames of a connection: what is not the next one is left to the reference.
+    """Hole `number` counts the frames of a connection: a number that is not the next is left to the reference.
 
-    `ShapeReader.counted` is the number of the last one. A part of the frame, not of a list in it.
+    `ShapeReader.counted` is the last number. Count is a part of the frame, not of a list in it.
     """
 
     number: str
@@ -87,9 +86,9 @@ class Last:
 
 @dataclass(frozen=True, init=False)
 class Give:
-    """Do not record the rows of this element, or frame: hand them to the adapter, with values.
+    """Do not record the rows of this element or frame: hand them to the adapter, with values.
 
-    `number` says which kind of event this is. Values are names of holes, or constants; 7 at the most.
+    `number` identifies the kind of event. Values are names of holes, or constants; 7 at most.
     """
 
     number: int
@@ -106,7 +105,7 @@ Effect = Ids | Fresh | Row | Stamp | Seen | Count | Last | Give
 
 
 class Each:
-    """A list of anything, each element of this shape."""
+    """A list of any length, each element of this shape."""
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
@@ -114,7 +113,7 @@ class Each:
 
 
 class OneOf(Each):
-    """A list of anything, each element of one of these shapes; see `one_of`."""
+    """A list of any length, each element of one of these shapes; see `one_of`."""
 
     def __init__(self, choices: Sequence[Sequence[Part]]) -> None:
         super().__init__(*choices[0])
@@ -135,23 +134,23 @@ Shape = Sequence[Part]
 
 
 def each(*parts: Part) -> Each:
-    """`[…,…]`: none, one or more elements of this shape; its effects are carried out for each of them.
+    """`[…,…]`: any number of elements of this shape; its effects are carried out for each of them.
 
-    An element may be several values of the list, one behind the other: `each('"<symbol>",<price>,<size>', …)`.
+    An element may be several consecutive values of the list: `each('"<symbol>",<price>,<size>', …)`.
     """
     return Each(*parts)
 
 
 def one_of(*choices: Sequence[Part]) -> Each:
-    """`[…,…]`: none, one or more elements, each of one of these shapes, none of which has a list.
+    """`[…,…]`: any number of elements, each of one of these shapes, none of which contains a list.
 
-    An element is tried against them in this order, and must fit one at the most.
+    An element is tried against them in this order, and must fit at most one.
     """
     return OneOf(choices)
 
 
 def levels(text: str, side: str | Side, flags: int = 0) -> Levels:
-    """`[…,…]` of levels: an example of one with the holes `<price>` and `<size>`, and one for its side if that varies.
+    """`[…,…]` of levels: an example level with the holes `<price>` and `<size>`, and one for its side if that varies.
 
     A `Stamp` completes them.
     """

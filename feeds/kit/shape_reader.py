@@ -1,4 +1,4 @@
-"""Reads frames by shape: goes between the kernel, the reference decoder and the adapter.
+"""Reads frames by shape: mediates between the kernel, the reference decoder and the adapter.
 
 frames ──> ShapeReader.read ──> rows of the batch
                  ├────────────> refer: frames that fit no shape, for the reference decoder
@@ -26,20 +26,19 @@ from tickplant.records.batch import TickBatch
 from tickplant.records.layouts import Kind
 
 Refer = Callable[[bytes, int], object]
-"""Takes a frame that no shape fits, and its receive time."""
+"""Takes a frame that fits no shape, and its receive time."""
 
 Give = Callable[[int, int, NDArray[np.int64], list[int], int], object]
-"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE where the shape has no symbol;
-that of the last element where symbols stand in a list alone), the rows, the values, the receive time. The rows lie
-behind `length` of the batch, where `TickBatch.extend` takes them from without a copy; they hold until something else is
+"""Takes what `Give` in a shape hands over: its number, the row of the state table (NONE if the shape has no symbol;
+that of the last element if symbols occur only in a list), the rows, the values, the receive time. The rows lie behind
+`length` of the batch, from where `TickBatch.extend` takes them without a copy; they are valid until something else is
 added."""
-
 _HEADER: Final = bytes.__basicsize__ - 1
-"""Bytes of an object of type `bytes` before its content."""
+"""Bytes of a `bytes` object before its content."""
 
 _SEPARATOR: Final = b"\0"
 _ROOM: Final = 1024
-"""Rows that room is made for at the least, where the batch is full."""
+"""Rows to make room for, at least, when the batch is full."""
 
 
 def _check_layout() -> None:
@@ -55,7 +54,7 @@ class ShapeReader:
     """The fast path of a feed: frames become rows, or go to the reference decoder."""
 
     def __init__(self, shapes: Shapes, symbols: SymbolTable, state: NDArray[np.int64]) -> None:
-        """Read `shapes`, of `symbols`, into `state`, a table of shape (instruments, columns): see state_table.py."""
+        """Read `shapes` of `symbols` into `state`, a table of shape (instruments, columns): see state_table.py."""
         self._symbols = symbols
         self._array = np.zeros(prog.CONTEXT_WORDS, np.int64)
         self._array[prog.SYMBOLS] = symbols.head.ctypes.data
@@ -81,7 +80,7 @@ class ShapeReader:
         self._array[prog.FIELDS :] = shapes.fields.ravel()
 
     def use_state(self, state: NDArray[np.int64]) -> None:
-        """Use this state table from now on, for example a larger one. Raises ValueError for any other array."""
+        """Use this state table from now on, for example a larger one. Raises ValueError for a wrong dtype or layout."""
         if state.dtype != np.int64 or state.ndim != 2 or not state.flags.c_contiguous or state.shape[1] < STATE_COLUMNS:
             raise ValueError(f"a state table has int64 rows of at least {STATE_COLUMNS} words, one behind the other")
         self.state = state
@@ -89,7 +88,7 @@ class ShapeReader:
         self._words[prog.STATE_ROW_BYTES] = state.strides[0]
 
     def read(self, frames: Sequence[bytes], ts_recv: int, batch: TickBatch, refer: Refer, give: Give) -> None:
-        """Record frames in order. What does not fit a shape goes to `refer`, what shapes give goes to `give`."""
+        """Record frames in order. Frames that fit no shape go to `refer`, what shapes give goes to `give`."""
         count = len(frames)
         if count == 1:
             text = frames[0] + PADDING
@@ -111,7 +110,7 @@ class ShapeReader:
             if outcome == prog.ALL_READ:
                 return
             if outcome == prog.NO_ROOM:
-                batch.reserve(len(batch.rows) - batch.length + _ROOM)  # the rows of this frame are not counted yet
+                batch.reserve(len(batch.rows) - batch.length + _ROOM)  # this frame's rows are not counted yet
                 continue
             if outcome == prog.NOT_SEPARATED:
                 for frame in frames:
@@ -146,16 +145,16 @@ class ShapeReader:
         handed = []
         for gift in range(prog.GIFTS, prog.GIFTS + gifts * prog.GIFT_WORDS, prog.GIFT_WORDS):
             number, slot, start, count, used, *values = words[gift : gift + prog.GIFT_WORDS].tolist()
-            # Copies: what the adapter records for one may overwrite those of the next.
+            # Copies: recording the rows of one gift may overwrite those of the next.
             handed.append((number, slot, batch.rows[start : start + count].copy(), values[:used]))
         for each in handed:
             give(*each, ts_recv)
 
-    # What has been read so far.
+    # Counts so far.
 
     @property
     def counted(self) -> int:
-        """Number of the last frame of the connection, for shapes with Count; NONE before the first one. To be set."""
+        """Number of the connection's last frame, for shapes with Count; NONE before the first. The adapter sets it."""
         return self._words[prog.COUNTED]
 
     @counted.setter
@@ -169,12 +168,12 @@ class ShapeReader:
 
     @property
     def duplicates(self) -> int:
-        """Records left out since their id was not above the last one."""
+        """Records dropped because their id was not above the last one."""
         return self._words[prog.DUPLICATES]
 
     @property
     def kinds(self) -> dict[Kind, int]:
-        """Records written, by kind; those that were given are not among them."""
+        """Records written, by kind, without those that were given."""
         return {kind: number for kind in Kind if (number := self._words[prog.KINDS + kind])}
 
     @property
@@ -184,12 +183,12 @@ class ShapeReader:
 
     @property
     def fallbacks(self) -> dict[str, int]:
-        """Frames left to the reference, by the shape that was followed furthest; "" is for those that fit none."""
+        """Frames left to the reference, by the shape that matched furthest; "" counts those that matched none."""
         names = (*self._shapes.names, "")
         counts = self._former + Counter(dict(zip(names, self._refused, strict=False)))
         return {name: number for name, number in counts.items() if number}
 
     @property
     def last_fallback(self) -> tuple[str, int]:
-        """(shape, byte) of the frame that was last left to the reference: how far it fitted which shape."""
+        """(shape, byte) of the last frame left to the reference: which shape it matched, and how far."""
         return self._shapes.names[self._words[prog.REFUSED_SHAPE]], self._words[prog.REFUSED_AT]

@@ -1,4 +1,4 @@
-"""Reads the text of a shape: literals, holes, and where in a literal further members of an object may stand."""
+"""Reads the text of a shape: literals, holes, and the places where a literal admits further members of an object."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _FURTHER: Final = re.compile(r"\*(?: but (\w+(?:, \w+)*))?\Z")
 _NAMED: Final = re.compile(r"(?:([A-Za-z]\w*|_):)?(\w+\+?|bytes(?:!\d\d?)+|\w+(?:=\d+)?(?:\|\w+(?:=\d+)?)+)\Z")
 WORD_BYTES: Final = 16
 TOLD_BYTES: Final = 8
-"""Words of one hole differ in so many bytes from their beginning on."""
+"""The words of one hole must differ within this many leading bytes."""
 BITS: Final = 63
 
 
 @dataclass
 class _Object:
-    """An object of the example: its keys, and whether further members may stand in it."""
+    """An object of the example: its keys, and whether it admits further members."""
 
     keys: set[str] = field(default_factory=set)
     is_open: bool = False
@@ -43,19 +43,19 @@ class _Object:
 
 @dataclass
 class Literal:
-    """Text that stands in every message, and where in it further members may stand."""
+    """Text that stands in every message, and the places where it admits further members."""
 
     text: bytes = b""
     places: dict[int, tuple[int, _Object]] = field(default_factory=dict)
 
     def open_places(self) -> dict[int, tuple[int, frozenset[str]]]:
-        """By the byte before which they may stand: how they are set apart, and the keys that are known there."""
+        """Open places by the byte they precede: how further members are separated, and the keys known there."""
         return {at: (place, frozenset(there.keys)) for at, (place, there) in self.places.items() if there.is_open}
 
 
 @dataclass(frozen=True)
 class Hole:
-    """What differs from message to message. `words`: of an enumeration, or left to the reference, each a number."""
+    """What differs between messages. `words`: an enumeration's words, or those left to the reference, with numbers."""
 
     name: str
     type: str
@@ -63,16 +63,16 @@ class Hole:
 
 
 class TextReader:
-    """Reads the texts of one shape in their order, those within lists included."""
+    """Reads the texts of one shape in order, including those within lists."""
 
     def __init__(self) -> None:
         self._open: list[_Object | None] = []  # None: a list
         self._in_text = False
-        self._key: str | None = None  # the key that is being read
+        self._key: str | None = None  # the key being read
         self._wants_key = False
 
     def read(self, text: str) -> list[Literal | Hole]:
-        """Literals and holes in turn. Raises ValueError."""
+        """Literals and holes, alternating. Raises ValueError."""
         pieces: list[Literal | Hole] = []
         for number, part in enumerate(_HOLE.split(text)):
             if number % 2 == 0:
@@ -92,18 +92,18 @@ class TextReader:
         return [piece for piece in pieces if isinstance(piece, Hole) or piece.text]
 
     def enter_list(self) -> None:
-        """What comes next stands in a list."""
+        """Expect the element of a list next."""
         if self._in_text:
             raise ValueError("a list stands within quotation marks")
         self._open.append(None)
 
     def leave_list(self) -> None:
-        """The list's element has ended. Raises ValueError where something in it has not."""
+        """End the list's element. Raises ValueError if something in it is still open."""
         if self._in_text or not self._open or self._open.pop() is not None:
             raise ValueError("an element of a list ends within an object or a text")
 
     def end(self) -> None:
-        """Raises ValueError where an object, a list or a text is left open."""
+        """Raises ValueError if an object, a list or a text is still open."""
         if self._in_text or self._open:
             raise ValueError("ends within an object, a list or a text")
 

@@ -1,4 +1,4 @@
-"""The language in which a venue declares its messages: the documented example, with holes, and what to record of it.
+"""The language in which a venue declares its messages: the documented example, with holes, and what to record from it.
 
     TRADE = (
         '{"e":"trade","E":<_:int>,"s":"<symbol>","t":<id:int>,"p":"<price>","q":"<size>","T":<time:epoch>,'
@@ -9,29 +9,29 @@
     SHAPES = Shapes({"trade": TRADE})
 
 A shape is text, lists and effects. Text is compact JSON with its keys in the order in which the venue sends them.
-A hole is `<name:type>`, or `<type>` where its name is that of its type; the name `_` is for what nobody needs:
+A hole is `<name:type>`, or `<type>` if its name equals its type; the name `_` is for values that nobody needs:
 
-    symbol          a symbol of the table; what follows in its object and list is about that instrument
-    price, size     a decimal that is not negative, as a number or within quotation marks; `price+` is above 0
+    symbol          a symbol of the table; what follows in its object and list belongs to that instrument
+    price, size     a non-negative decimal, as a number or within quotation marks; `price+` is above 0
     int             an integer of 0 to 2**63 - 1
     epoch           an integer time in ms, us or ns; `seconds` one in seconds with a fraction
     rfc3339         2026-09-01T12:00:01.000001Z
-    uuid            3f6c0c1e-0000-4000-8000-000000000001: its first 64 bits, as an order_id has them
-    later           as epoch; the hole has the later one of this and the time that it had before
-    nanos           ns within the ms of the time that the hole had before, added to that
+    uuid            3f6c0c1e-0000-4000-8000-000000000001: its first 64 bits, as in an order_id
+    later           like epoch; the later one of this time and the earlier value of the hole
+    nanos           ns within the ms of the hole's earlier value, added to it
     a=1|b=2         one of these words, of at most 16 bytes, and the number that it stands for
     bytes           a list of at most 8 integers as one: a byte each, the first one lowest, 255 for those above 254;
-                    `bytes!2!7` leaves lists with a 2 or a 7 in them to the reference
+                    `bytes!2!7` leaves lists that contain a 2 or a 7 to the reference
     text            plain ASCII up to the next character of the example
     number, any     a number, or any value, that nobody reads
 
-`each(…)` stands for a list of elements of one shape, `one_of(…, …)` for one of elements of several.
+`each(…)` stands for a list of elements of one shape, `one_of(…, …)` for a list of elements of several.
 
-`<*>` says that further members, which nobody reads, may stand anywhere in the object that it stands in;
-`<* but X, pu>` that those keys may not, since they change what the message says.
+`<*>` says that further members, which nobody reads, may stand anywhere in its object; `<* but X, pu>` excludes these
+keys, since they change the meaning of the message.
 
 `Shapes` compiles all this to a program for `shape_kernels.walk`. Frames are tried against the shapes in the order
-given: the most frequent come first. A frame must fit one shape at the most.
+given, so the most frequent come first. A frame must fit at most one shape.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Shapes:
     """Shapes, compiled.
 
     Attributes:
-        names: of the shapes, in the order in which a frame is tried.
+        names: of the shapes, in the order in which frames are tried against them.
         code: the program, shape (n,), dtype int64.
-        fields: what a context begins with: value and decimals of each field, shape (MAX_FIELDS, 2).
+        fields: the initial fields of a context: value and decimals of each, shape (MAX_FIELDS, 2), dtype int64.
 
     Raises:
-        ValueError: the text of a shape is no example of this language, or an effect names a hole that there is not.
+        ValueError: the text of a shape is not an example in this language, or an effect names a missing hole.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
@@ -125,10 +125,10 @@ class Shapes:
                 raise ValueError(f"shape {name!r}: {error}") from None
         self.code: NDArray[np.int64] = np.array(self._words, np.int64)
 
-    # What literals need where further members may stand lies before the operations.
+    # The tables of literals that admit further members precede the operations.
 
     def _emit_cells(self, literal: Literal) -> int:
-        """The literal byte by byte; returns its place in the program, 0 where nothing may stand between its bytes."""
+        """Emit a literal byte by byte; returns its place in the program, 0 if it admits no further members."""
         places = {at: (place, self._emit_known(keys)) for at, (place, keys) in literal.open_places().items()}
         if not places:
             return 0
@@ -194,7 +194,7 @@ class Shapes:
             self._words[place] = len(self._words)
 
     def _share_beginning(self, start: int, shape: int) -> None:
-        # A literal and a text, such as the name of a stream. What begins as the shape before goes on from there.
+        # A literal and a text, such as the name of a stream. A shape that begins like the one before resumes after it.
         self._words.append(prog.SHARED)
         if shape and self._beginnings.get(shape - 1) == self._words[start:]:
             self._words[2 + 2 * shape] = len(self._words)
@@ -266,7 +266,7 @@ class Shapes:
                 words += [prog.GIVE, effect.number, len(values), *values]
 
     def _number(self, key: tuple[str, bool] | int) -> int:
-        # Of a field: of a name, with decimals or without, or of a constant. Field 0 is the constant 0.
+        # The number of a field: of a name, with decimals or without, or of a constant. Field 0 is the constant 0.
         if key not in self._numbers:
             number = len(self._numbers)
             if number == prog.MAX_FIELDS:
@@ -285,11 +285,11 @@ _TIMES: Final = {
     "nanos": NANOS,
     "uuid": UUID,
 }
-_WORD_WORDS: Final = 2  # of a word in WORD, and of a literal in LEVELS
+_WORD_WORDS: Final = 2  # words per WORD choice, and per literal in LEVELS
 
 
 class _Scope:
-    """What effects may name: the holes before them in their own list, or frame, and around it."""
+    """The holes that effects may name: those before them in their own list or frame, and those around it."""
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
@@ -323,7 +323,7 @@ class _Group:
         self.pieces: list[Literal | Hole | _Group] = []
         self.effects = [part for part in parts if not isinstance(part, str | Each)]
         self.levels: Levels | None = None
-        self.others: list[_Group] = []  # what an element may be instead
+        self.others: list[_Group] = []  # the alternatives for an element
         text = ""
         for part in [*parts, None]:
             if isinstance(part, str):
@@ -343,11 +343,11 @@ class _Group:
                 self.pieces.append(group)
 
     def literals(self) -> Iterator[Literal]:
-        """Those of lists included."""
+        """All literals, including those in lists."""
         return (piece for group in self.groups() for piece in group.pieces if isinstance(piece, Literal))
 
     def check(self, *, given: bool | None = None) -> None:
-        """Raises ValueError where it is not clear which rows an event has, or whether rows are given."""
+        """Raises ValueError if it is unclear which rows an event has, or whether rows are given."""
         lists = [each for piece in self.pieces if isinstance(piece, _Group) for each in (piece, *piece.others)]
         if any(len([*choice.groups()]) > 1 for piece in lists if piece.others for choice in (piece, *piece.others)):
             raise ValueError("a list within a choice")
@@ -363,11 +363,11 @@ class _Group:
 
     @property
     def is_event(self) -> bool:
-        """Whether its rows are stamped or given."""
+        """Whether this group's rows are stamped or given."""
         return any(isinstance(effect, Stamp | Give) for effect in self.effects)
 
     def groups(self) -> Iterator[_Group]:
-        """This one and those within."""
+        """This group and those within."""
         yield self
         for piece in self.pieces:
             if isinstance(piece, _Group):
@@ -375,7 +375,7 @@ class _Group:
                     yield from choice.groups()
 
     def as_levels(self) -> list[int] | None:
-        """The operands of LEVELS, which reads a list of plain levels faster than one operation after the other."""
+        """The operands of LEVELS, which reads a list of plain levels faster than separate operations do."""
         if self.levels is None or isinstance(self.levels.side, str) or len(self.pieces) != 5:
             return None
         literals = [piece for piece in self.pieces[::2] if isinstance(piece, Literal) and not piece.open_places()]
@@ -396,5 +396,5 @@ def _as_words(text: bytes, count: int) -> list[int]:
 
 
 def _mask(length: int) -> int:
-    """The bits of so many bytes of a word."""
+    """The bits of the first `length` bytes of a word."""
     return -1 if length == 8 else (1 << 8 * length) - 1

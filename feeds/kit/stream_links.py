@@ -16,7 +16,7 @@ from tickplant.records.channels import ON_CHANNEL, OTHER_CHANNELS
 from tickplant.records.layouts import StatusCode
 
 SETTLED_NS: Final = 3_000_000_000
-"""How long a link has been open before it is taken to deliver all its streams."""
+"""After being open this long, a link is assumed to deliver all its streams."""
 
 _SEEN: Final = {
     "quote": state_table.SEEN_QUOTE,
@@ -26,12 +26,12 @@ _SEEN: Final = {
 
 
 class StreamLinks:
-    """The links of a feed; methods return what the runner is to do."""
+    """The links of a feed. Methods return effects for the runner."""
 
     def __init__(
         self, market: Market, subscriptions: Subscriptions, carried_by: Callable[[str], Iterable[str]], *, live: bool
     ) -> None:
-        """`carried_by` gives the channels that a link of a name carries, for recordings."""
+        """`carried_by` gives the channels that a link of this name carries, for recordings."""
         self._market = market
         self._subscriptions = subscriptions
         self._carried_by = carried_by
@@ -39,18 +39,18 @@ class StreamLinks:
         self._seen = dict(_SEEN)  # by channel, the column that says whether something has come
         if state_table.LAST_TRADE in market.uncounted:
             self._seen |= dict.fromkeys(("trade", "agg_trade"), state_table.SEEN_TRADE)
-        self.overlapping = False  # two sockets bear the same streams at the moment
-        self._marks: dict[Stream, int | None] = {}  # newest trade of a stream when it was last looked at
+        self.overlapping = False  # two open sockets carry the same streams
+        self._marks: dict[Stream, int | None] = {}  # newest trade of a stream at the last check
 
     def find(self, name: str) -> Link | None:
-        """The link of a name; of a recording, whatever its name."""
+        """The link of this name; in a recording every name has one."""
         link = self._subscriptions.links.get(name)
         if link is None and not self._live:
             return self._subscriptions.recorded(name, self._carried_by(group_of(name)))
         return link
 
     def on_open(self, link: Link, now_ns: int) -> None:
-        """A socket is up."""
+        """Handle a socket that is up."""
         link.sockets += 1
         link.opened_ns = now_ns
         self._note_overlap()
@@ -61,19 +61,19 @@ class StreamLinks:
         self.go_on(link, now_ns)
 
     def go_on(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> None:
-        """The streams of a link, or these of them, are about to come, after an interruption perhaps."""
+        """Prepare the streams of a link, or those given: they are about to come, perhaps after an interruption."""
         coming = self.streams_of(link) if streams is None else streams
-        # In the same order live and from a capture, which does not say how the feed was configured.
+        # In the same order live and from a capture, which does not state how the feed was configured.
         for stream in sorted(coming, key=lambda stream: stream.channel):
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
                 self._market.go_on(listing, stream.channel, now_ns)
 
     def on_close(self, link: Link, now_ns: int) -> None:
-        """A socket is gone. Where another one carries its streams, nothing is lost."""
+        """Handle a socket that is gone. If another one carries its streams, nothing is lost."""
         if link.sockets == 0 and self._live:
             return
-        link.sockets = max(link.sockets - 1, 0)  # a capture may begin while it is open
+        link.sockets = max(link.sockets - 1, 0)  # a capture may begin while the link is open
         self._note_overlap()
         if link.sockets:
             if not self._carrying(link):
@@ -83,7 +83,7 @@ class StreamLinks:
             return
         link.replacing = False
         if carrying := self._carrying(link):
-            # What the link has brought when another one was settled shows that it had brought all before that.
+            # A link heard from after another one was settled had delivered everything up to that moment.
             if not any(twin.opened_ns + SETTLED_NS <= link.heard_ns for twin in carrying):
                 self._doubt(link)
             self._market.status(StatusCode.HANDOVER, now_ns, flags=_flags(link))
@@ -91,7 +91,7 @@ class StreamLinks:
         self.cut(link, self.streams_of(link), now_ns)
 
     def cut(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
-        """These streams of a link come no longer, though the link itself may live."""
+        """Interrupt these streams of a link, though the link itself may live."""
         lost: dict[Listing, int] = {}
         for stream in streams:
             link.watched.pop(stream, None)
@@ -102,14 +102,14 @@ class StreamLinks:
             self._market.status(StatusCode.DISCONNECTED, now_ns, listing.instrument, flags=flags)
 
     def streams_of(self, link: Link) -> Sequence[Stream]:
-        """What a link carries; of a recording, where nobody knows that, all that it may have carried."""
+        """The streams of a link; in a recording, which does not list them, all that the link may have carried."""
         symbols = self._market.listings.by_symbol if not self._live else ()
         return link.streams or [Stream(symbol, channel) for symbol in symbols for channel in sorted(link.channels)]
 
     def on_second(self, now_ns: int) -> tuple[list[Effect], bool]:
-        """Ask again for what was refused, replace links whose subscriptions are unanswered or silent.
+        """Request refused streams again, and replace links whose subscriptions are unanswered or silent.
 
-        Returns whether a link is replaced as well: the venue's instruments may have changed.
+        Also returns whether a link is being replaced: the venue's instruments may have changed.
         """
         effects: list[Effect] = [*self._subscriptions.again(now_ns), *self._subscriptions.lagging(now_ns)]
         overdue = self._subscriptions.overdue(now_ns, self._delivered)
@@ -119,7 +119,7 @@ class StreamLinks:
         return effects, bool(overdue)
 
     def tell_silent(self, silent: Sequence[Stream], now_ns: int) -> None:
-        """These streams are acknowledged and deliver nothing."""
+        """Record that these streams are acknowledged and deliver nothing."""
         for stream in silent:
             listing = self._market.listings.by_symbol.get(stream.symbol)
             if listing is not None:
@@ -128,17 +128,17 @@ class StreamLinks:
                 self._market.doubt(listing, stream.channel)
 
     def _carrying(self, link: Link) -> list[Link]:
-        # Other links that are open and carry the same streams.
+        # The other open links that carry the same streams.
         return [twin for twin in self._subscriptions.twins(link) if twin.sockets]
 
     def _doubt(self, link: Link) -> None:
-        # The link that is left may not have subscribed to all when this one broke. Ids show what trades and books lack.
+        # The remaining link may not have subscribed to everything when this one broke. Ids show lost trades and books.
         for stream in self.streams_of(link):
             if (listing := self._market.listings.by_symbol.get(stream.symbol)) is not None:
                 self._market.doubt(listing, stream.channel)
 
     def _note_overlap(self) -> None:
-        # When a socket opens or closes, and not for each event of a book, which asks.
+        # Computed when a socket opens or closes, since each event of a book reads the result.
         sockets = Counter[str]()
         for link in self._subscriptions.links.values():
             sockets[link.group] += link.sockets

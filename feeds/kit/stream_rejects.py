@@ -1,4 +1,4 @@
-"""What is recorded of rejected frames: the rule of feeds/rejections.py, for the streams of a market. Pure."""
+"""What is recorded about rejected frames: the rule of feeds/rejections.py, for the streams of a market. Pure."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ ON_COLUMN: Final = {
     sc.LAST_QUOTE: Flag.ON_QUOTE,
 }
 SEEN: Final = {sc.LAST_TRADE: sc.SEEN_TRADE, sc.LAST_AGG: sc.SEEN_TRADE, sc.LAST_QUOTE: sc.SEEN_QUOTE}
-"""The column that says whether something has come, of streams without ids to go by."""
+"""The column that says whether anything has come, for streams whose ids do not show it."""
 
 CAUSE: Final = 2
-"""The cause of the next gap is this many columns behind LAST_TRADE, LAST_AGG, LAST_QUOTE."""
+"""The cause of the next gap is this many columns after LAST_TRADE, LAST_AGG, LAST_QUOTE."""
 
 
 Owner = Callable[[bytes], tuple[str, str] | None]
-"""Of a frame that cannot be read: symbol and channel; None where neither can be known."""
+"""The owner of an unreadable frame: symbol and channel; None if neither can be determined."""
 
 
 class StreamRejects:
-    """The rejects of a market. A rejected snapshot is no loss, since it is asked for again, but may be trouble."""
+    """The rejects of a market. A rejected snapshot is not a loss, since another is requested, but may mean trouble."""
 
     def __init__(self, market: Market, owner: Owner) -> None:
         self._market = market
@@ -55,7 +55,7 @@ class StreamRejects:
         *,
         first: int = UNKNOWN_ID,
     ) -> None:
-        """A frame of this stream was rejected; its id, and of a diff the first one, where they can be read."""
+        """Add a rejected frame of this stream, with its id and, for a diff, its first id, where these can be read."""
         rejected.accounted = True
         listing.overflowed |= rejected.cause == "scale" and "63 bits" in rejected.detail
         key = listing.instrument.symbol, channel
@@ -66,7 +66,7 @@ class StreamRejects:
         market, instrument = self._market, listing.instrument
         next_id = 0 if ident == UNKNOWN_ID else ident + 1
         if channel == market.book_channel:
-            # A snapshot may have made the book whole again meanwhile, without a good diff that would end the run.
+            # A snapshot may have made the book whole again without a good diff that would end the run.
             if begins or listing.book.whole:
                 market.record(listing, listing.book.reject(first, ident, GapCause.REJECTED), 0, ts_recv)
         elif (column := COLUMN.get(channel)) is not None:
@@ -87,25 +87,25 @@ class StreamRejects:
 
     @property
     def any_run(self) -> bool:
-        """Whether messages of some stream are being rejected."""
+        """Whether messages of some stream are currently rejected."""
         return bool(self._runs.open)
 
     def end(self, listing: Listing, channel: str) -> Run | None:
-        """A good message of a stream has come; the run of rejects that it ends."""
+        """End the run of rejects of a stream after a good message; returns that run, if any."""
         return self._runs.end((listing.instrument.symbol, channel)) if self._runs.open else None
 
     def seen(self, listing: Listing, channel: str, news: int) -> None:
-        """What has come of a stream was looked at, and is about to be forgotten."""
+        """Take in the news column of a stream, which is about to be cleared."""
         if news == sc.NEWS and COLUMN.get(channel) in self._market.uncounted:
             self.end(listing, channel)
 
     def rescaled(self, listing: Listing) -> None:
-        """The scales of an instrument have changed."""
+        """Note that the scales of an instrument have changed."""
         for key in self._runs.of(listing.instrument.symbol):
             self._runs.open[key].rescaled = True
 
     def close(self, listing: Listing) -> None:
-        """Say exactly what was rejected last: no good message of these streams will come."""
+        """Record exactly what was rejected last: no good message of these streams will follow."""
         market = self._market
         for key in self._runs.of(listing.instrument.symbol):
             is_open, channel = self._is_open(key), key[1]
@@ -134,13 +134,13 @@ class StreamRejects:
                 )
 
     def trouble(self) -> str:
-        """A sentence where all messages of a stream are being rejected, else empty."""
+        """A sentence if all messages of a stream are being rejected, else empty."""
         for key in [key for key in self._runs.open if not self._is_open(key)]:
             self._runs.end(key)
         return self._runs.trouble()
 
     def _is_open(self, key: tuple[str, str]) -> bool:
-        # Where no id could be read, nothing but the kernel's own last id says that a good message has come since.
+        # Without a readable id, only the kernel's own last id shows whether a good message has come since.
         run, listing = self._runs.open.get(key), self._market.listings.by_symbol.get(key[0])
         if run is None or listing is None:
             return False
@@ -151,10 +151,10 @@ class StreamRejects:
             return bool(row[SEEN[column]] != sc.NEWS)
         return int(row[column]) == run.mark
 
-    # Of frames that cannot be read.
+    # Unreadable frames.
 
     def add_unread(self, rejected: RejectError, body: bytes, ts_recv: int) -> bool:
-        """A frame could not be read: told on the stream that it says it is of, else on `*`. Whether it said so."""
+        """Add an unreadable frame, on the stream that it names, else on `*`. Returns whether it named one."""
         market, owner = self._market, self._owner(body)
         if owner is not None:
             symbol, channel = owner
@@ -167,12 +167,12 @@ class StreamRejects:
         return False
 
     def tell_unread(self, ts_ns: int) -> None:
-        """Tell of frames of no stream that were rejected meanwhile, where that is due."""
+        """Record rejected frames that belong to no stream, once that is due."""
         if self.unread.waiting:
             self._tell_unread(self.unread.due(ts_ns), ts_ns)
 
     def release_unread(self) -> None:
-        """Tell of all frames of no stream that were rejected."""
+        """Record all rejected frames that belong to no stream."""
         self._tell_unread(self.unread.rest(), self._market.ts_recv)
 
     def _tell_unread(self, frames: int, ts_recv: int) -> None:
@@ -182,7 +182,7 @@ class StreamRejects:
 
 
 def unrecorded(first: int, last: int, rejected: Run | None) -> list[tuple[int, int]]:
-    """Ranges of missing ids to ask the venue for: not what was rejected, unless the scales have changed since."""
+    """Ranges of missing ids to ask the venue for, without rejected ids unless the scales have changed since."""
     if rejected is None or rejected.unread or rejected.rescaled:
         return [(first, last)]
     ranges = [(first, rejected.first_id - 1), (rejected.last_id + 1, last)]

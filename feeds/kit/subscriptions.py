@@ -1,4 +1,4 @@
-"""Which streams go over which link, what the venue has acknowledged, and what stays silent. Pure."""
+"""Which streams each link carries, what the venue has acknowledged, and what stays silent. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BUSY", "Link", "Stream", "SubscribeCodec", "Subscriptions"]
 ANSWER_NS: Final = 10 * SECOND_NS
 LONGEST_PAUSE_NS: Final = 60 * SECOND_NS
 BUSY: Final = frozenset({"quote", "book"})
-"""Channels that a listed symbol keeps busy at most venues. Trades of an illiquid one may rightly be far apart."""
+"""Channels that a listed symbol keeps busy at most venues. Trades of an illiquid symbol may rightly be far apart."""
 
 MAX_PATIENCE: Final = 64
 
@@ -27,18 +27,18 @@ class SubscribeCodec(Protocol):
     """How a venue words subscriptions."""
 
     streams_per_request: int
-    busy: Collection[str]  # channels that a listed symbol keeps busy: their silence alone is a failure
+    busy: Collection[str]  # channels that a listed symbol keeps busy: silence alone is a failure
 
     def name(self, stream: Stream) -> str:
         """The venue's name of a stream, for logs."""
         ...
 
     def group(self, stream: Stream) -> str:
-        """Streams of different groups do not go in one request."""
+        """The group of a stream. A request contains streams of one group only."""
         ...
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
-        """The message that begins, or ends, subscriptions of one group; its answers name the request."""
+        """The message that begins or ends subscriptions of one group; its answers name the request."""
         ...
 
 
@@ -58,34 +58,34 @@ class Subscriptions(LinkGroups):
         halves: bool = False,
         each_link: Sequence[Stream] = (),
     ) -> None:
-        """Nothing is subscribed to yet.
+        """No subscriptions so far.
 
         Args:
             links: what each link carries at first.
             codec: how the venue words subscriptions.
-            silent_s: a stream that may not rest and is silent for so long has failed.
-            streams_per_link: most that a link carries, for symbols that are added while the feed runs; 0: any number.
+            silent_s: a stream that may not rest has failed after this much silence.
+            streams_per_link: limit for a link when symbols are added at run time; 0: any number.
             symbols_per_link: likewise.
-            request_bytes: a longer request is taken apart; None where the venue has no such limit.
+            request_bytes: a longer request is split; None if the venue has no such limit.
             secret: names of the links whose requests hold a credential.
-            halves: one stream that the venue refuses may cost the whole request, so its halves are asked for apart.
-            each_link: streams of no symbol that every link carries, such as heartbeats, for links that are added.
+            halves: one refused stream may fail its whole request, so the halves are then requested separately.
+            each_link: streams of no symbol that every added link carries, such as heartbeats.
         """
         super().__init__(links, silent_s, streams_per_link, symbols_per_link, each_link)
-        self.quiet: list[Stream] = []  # streams that may rest and have done so for a while; the caller empties it
+        self.quiet: list[Stream] = []  # streams that may rest and have rested for a while; the caller empties it
         self._codec = codec
         self._request_bytes = request_bytes
         for name in secret:
             self.links[name].secret = True
         self._halves = halves
-        self._left: dict[str, list[tuple[Link, Stream]]] = {}  # streams that are not subscribed to, by symbol
-        self._resting: set[str] = set()  # symbols that are not traded: their streams may be silent
+        self._left: dict[str, list[tuple[Link, Stream]]] = {}  # unsubscribed streams, by symbol
+        self._resting: set[str] = set()  # symbols that are not trading: their streams may be silent
         self._next_id = 1
 
     def add(self, symbol: str, now_ns: int, due: Due | None = None) -> list[Open | Send]:
-        """Subscribe to a symbol that is new to the feed, where there is room: on a new link if need be.
+        """Subscribe to a symbol that is new to the feed, on a new link if the others are full.
 
-        `due` gives those of some streams that may be asked for now over an open link; None: all may.
+        `due` filters the streams that may be requested now over an open link; None: all may.
         """
         effects: list[Open | Send] = []
         for streams, links, are_new in self.place(symbol):
@@ -96,7 +96,7 @@ class Subscriptions(LinkGroups):
         return effects
 
     def remove(self, symbol: str, now_ns: int) -> list[Send]:
-        """End the subscriptions of a symbol for good. The link stays, empty perhaps: another symbol may come."""
+        """End the subscriptions of a symbol for good. Its link stays, even if empty, for another symbol."""
         sends = self.leave(symbol, now_ns)
         self._left.pop(symbol, None)
         for link in self.links.values():
@@ -107,7 +107,7 @@ class Subscriptions(LinkGroups):
         return sends
 
     def is_acknowledged(self, symbol: str) -> bool:
-        """Whether every link that is open has its subscriptions to a symbol acknowledged."""
+        """Whether every open link has its subscriptions to a symbol acknowledged."""
         return all(
             stream in link.watched
             for link in self.links.values()
@@ -117,14 +117,14 @@ class Subscriptions(LinkGroups):
         )
 
     def subscribe(self, link: Link, now_ns: int, streams: Sequence[Stream] | None = None) -> list[Send]:
-        """Requests for all streams, or these, of a link that has just opened; their answers are awaited."""
+        """Requests for all or these streams of a link that has just opened; their answers are awaited."""
         link.pending.clear()
         link.refused.clear()
         link.watched.clear()
         return self.request(link, link.streams if streams is None else streams, now_ns)
 
     def renew(self, symbol: str, channel: str, now_ns: int) -> list[Send]:
-        """End the subscription of one stream and begin it again, for a new snapshot."""
+        """End the subscription of one stream and begin it again, to get a new snapshot."""
         stream, sends = Stream(symbol, channel), []
         for link in self.links.values():
             if stream in link.streams and link.sockets:
@@ -133,7 +133,7 @@ class Subscriptions(LinkGroups):
         return sends
 
     def leave(self, symbol: str, now_ns: int) -> list[Send]:
-        """End the subscriptions of a symbol; their places stay free for it."""
+        """End the subscriptions of a symbol; its places stay reserved."""
         sends: list[Send] = []
         for link in self.links.values():
             mine = [stream for stream in link.streams if stream.symbol == symbol]
@@ -148,7 +148,7 @@ class Subscriptions(LinkGroups):
         return sends
 
     def join(self, symbol: str, now_ns: int) -> list[Send]:
-        """Subscribe to a symbol again that was left."""
+        """Subscribe again to a symbol that was left."""
         sends: list[Send] = []
         for link in self.links.values():
             mine = [stream for other, stream in self._left.get(symbol, ()) if other is link]
@@ -159,14 +159,14 @@ class Subscriptions(LinkGroups):
         return sends
 
     def rest(self, symbol: str, now_ns: int, *, resting: bool) -> None:
-        """A symbol is not traded for now, or is again: its silence is no failure, or is one again."""
+        """Note that a symbol stops or resumes trading: while it rests, silence is not a failure."""
         (self._resting.add if resting else self._resting.discard)(symbol)
         if not resting:
             for link in self.links.values():
                 self._watch(link, [stream for stream in link.watched if stream.symbol == symbol], now_ns)
 
     def request(self, link: Link, streams: Iterable[Stream], now_ns: int, *, subscribe: bool = True) -> list[Send]:
-        """The messages that begin, or end, subscriptions of a link."""
+        """The messages that begin or end subscriptions of a link."""
         groups: dict[str, list[Stream]] = {}
         for stream in streams:
             groups.setdefault(self._codec.group(stream), []).append(stream)
@@ -188,7 +188,7 @@ class Subscriptions(LinkGroups):
         return sends
 
     def acknowledge(self, request: int | str | None, now_ns: int, *, symbol: str = "") -> None:
-        """The venue has carried out a request, or the part of it that concerns a symbol."""
+        """Note that the venue has carried out a request, or the part of it that concerns a symbol."""
         for link in self.links.values():
             if not isinstance(request, int) or (pending := link.pending.get(request)) is None:
                 continue
@@ -201,7 +201,7 @@ class Subscriptions(LinkGroups):
             self._watch(link, done, now_ns)
 
     def acknowledge_all(self, connection: str, subscribed: Callable[[Stream], bool], now_ns: int) -> None:
-        """The venue has said what a connection is subscribed to, and not which request that answers."""
+        """Note what the venue says a connection is subscribed to, without naming the request."""
         link = self.links.get(connection)
         if link is None:
             return
@@ -216,9 +216,9 @@ class Subscriptions(LinkGroups):
             self._watch(link, done, now_ns)
 
     def refuse(self, connection: str, request: int | str | None, now_ns: int, *, symbol: str = "") -> Sequence[Stream]:
-        """The venue has refused a request, or the part of it that concerns a symbol; returns the streams.
+        """Note that the venue has refused a request, or the part of it that concerns a symbol; returns the streams.
 
-        The oldest request is meant where the venue does not say which. Refused streams are asked for again after a
+        If the venue does not name the request, the oldest one is meant. Refused streams are requested again after a
         pause that doubles.
         """
         link = self.links.get(connection)
@@ -238,7 +238,7 @@ class Subscriptions(LinkGroups):
         return streams
 
     def again(self, now_ns: int) -> list[Send]:
-        """Requests for what was refused, when its pause is over."""
+        """Requests for refused streams whose pause is over."""
         sends: list[Send] = []
         for link in self.links.values():
             due = [streams for streams, at_ns in link.refused if at_ns <= now_ns]
@@ -249,14 +249,14 @@ class Subscriptions(LinkGroups):
         return sends
 
     def restart_watch(self, link: Link, now_ns: int) -> None:
-        """Expect every acknowledged stream to deliver from now on: the other socket of the link has closed."""
+        """Expect every acknowledged stream to deliver from now on: the link's other socket has closed."""
         self._watch(link, list(link.watched), now_ns)
 
     def overdue(self, now_ns: int, delivered: Callable[[Stream], bool]) -> list[tuple[Resubscribe, list[Stream]]]:
         """Connections to replace, and those of their streams that were acknowledged but are silent.
 
-        `delivered` says whether a stream has brought anything since it was last asked about it, over whichever of the
-        links that carry it. So these are judged together, and replaced one after the other.
+        `delivered` says whether a stream has brought anything since the last question about it, over any of the links
+        that carry it. So these links are judged together, and replaced one after the other.
         """
         result: list[tuple[Resubscribe, list[Stream]]] = []
         for name, link in self.links.items():
@@ -293,7 +293,7 @@ class Subscriptions(LinkGroups):
         return result
 
     def replace(self, silent: Sequence[Stream]) -> list[Resubscribe]:
-        """Replace the connections of streams that have failed, unless that is being done."""
+        """Replace the connections of streams that have failed, unless they are already being replaced."""
         result: list[Resubscribe] = []
         for link in self.links.values():
             mine = [stream for stream in link.streams if stream in silent]
@@ -305,7 +305,7 @@ class Subscriptions(LinkGroups):
     def _watch(self, link: Link, streams: Iterable[Stream], now_ns: int) -> None:
         for stream in streams:
             if stream.symbol in self._left or stream.symbol == FEED_SYMBOL or stream.channel not in ON_CHANNEL:
-                continue  # what is about no single symbol, or no market data, may rest
+                continue  # no single symbol or no market data: may rest
             link.watched[stream] = now_ns + self._silent_ns * link.patience.get(stream, 1)
 
     def _replacement(self, link: Link, silent: Sequence[Stream]) -> Resubscribe:
@@ -313,5 +313,5 @@ class Subscriptions(LinkGroups):
         return Resubscribe(link.spec.name, reason, overlap=True)
 
     def names(self, streams: Sequence[Stream]) -> str:
-        """The first few of these streams, as the venue calls them."""
+        """The first few of these streams, by the venue's names."""
         return ", ".join(self._codec.name(stream) for stream in streams[:5]) + (", …" if len(streams) > 5 else "")

@@ -1,9 +1,9 @@
-"""Symbols that somebody adds or removes while the feed runs. Pure.
+"""Symbols added or removed while the feed runs. Pure.
 
-An added symbol that the venue's instrument data lists is recorded from that moment on: ADDED, then whatever comes. Of
-one that they do not list, the venue is asked; where its next whole answer does not list the symbol either, there is
-none. A removed one is DISCONNECTED and REMOVED, and what still arrives of it is ignored. Added again, its streams go on
-behind GAPs, as after any interruption.
+An added symbol that the venue's instrument data list is recorded from that moment on: ADDED, then whatever comes. If
+they do not list it, the venue is asked; if its next complete answer does not list the symbol either, the symbol does
+not exist. A removed symbol is DISCONNECTED and REMOVED; what still arrives for it is ignored. If it is added again, its
+streams continue after GAPs, as after any interruption.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from tickplant.records.layouts import StatusCode
 
 
 class SymbolHooks:
-    """What a venue's adapter may say of symbols that come and go, and do about them."""
+    """What a venue's adapter may decide and do about symbols that come and go."""
 
     life: InstrumentLife
     subscriptions: Subscriptions
 
     def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
-        """Those of some streams that may be subscribed to now over an open link. All by default.
+        """The streams that may be subscribed to now over an open link. All by default.
 
-        For the others the adapter asks when their time has come.
+        The adapter requests the others when their time has come.
         """
         del link
         return streams
 
     def why_not(self, symbol: str) -> str:
-        """A clause where a symbol cannot be recorded beside the others of the feed. Empty by default."""
+        """A clause if a symbol cannot be recorded together with the others of the feed. Empty by default."""
         del symbol
         return ""
 
     def expect(self, symbol: str, now_ns: int) -> None:
-        """A symbol is to be recorded if the venue lists it. By default the instrument data are asked for if need be."""
+        """Prepare to record a symbol if the venue lists it. By default, ask for instrument data if needed."""
         if self.life.lists(symbol, self.life.answers) is None:
             self.life.look_for(now_ns)
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """Whether the venue lists a symbol that came behind so many answers; None where that is not known yet.
+        """Whether the venue lists a symbol added after this many answers; None if that is not known yet.
 
-        True where the venue never says which instruments there are: such a feed takes any symbol.
+        True if the venue never says which instruments exist: such a feed takes any symbol.
         """
         del now_ns
         return self.life.lists(symbol, answers)
 
     def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
-        """Whether the venue has taken the subscriptions to a symbol."""
+        """Whether the venue has accepted the subscriptions to a symbol."""
         del now_ns
         return self.subscriptions.is_acknowledged(symbol)
 
     def follow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded from now on, and subscribed to. Nothing by default."""
+        """Act on a symbol that is recorded and subscribed to from now on. Nothing by default."""
         del symbol, now_ns
 
     def unfollow(self, symbol: str, now_ns: int) -> None:
-        """A symbol is recorded no longer: let go of what is kept of it. Nothing by default."""
+        """Drop the state of a symbol that is no longer recorded. Nothing by default."""
         del symbol, now_ns
 
 
 class SymbolChanges:
-    """Of one feed. What it wants of the runner is in `effects`, which the adapter empties."""
+    """The symbol changes of one feed. It leaves effects for the runner in `effects`, which the adapter empties."""
 
     def __init__(
         self,
@@ -75,20 +75,20 @@ class SymbolChanges:
         life: InstrumentLife,
         hooks: SymbolHooks,
     ) -> None:
-        """Nothing has changed yet."""
+        """No changes so far."""
         self.effects: list[Effect] = []
-        self.open = False  # something is waited for: `look` when something has happened
+        self.open = False  # something is pending: call `look` after each event
         self._channels = context.channels
         self._live = context.live
         self._market = market
         self._subscriptions = subscriptions
         self._life = life
         self._hooks = hooks
-        self._unknown: dict[str, int] = {}  # to be decided by instrument data: those that come behind so many answers
-        self._asked: set[str] = set()  # subscribed to, and not acknowledged yet
+        self._unknown: dict[str, int] = {}  # await instrument data: symbols, and the number of answers before them
+        self._asked: set[str] = set()  # subscribed to and not acknowledged yet
 
     def change(self, symbols: Symbols, now_ns: int) -> None:
-        """Take up some symbols, let go of others."""
+        """Add some symbols and remove others."""
         self._market.ts_recv = now_ns
         for symbol in symbols.removed:
             self._remove(symbol, now_ns)
@@ -115,7 +115,7 @@ class SymbolChanges:
         self._note()
 
     def refused(self, symbols: Iterable[str], reason: str) -> None:
-        """The venue has refused subscriptions to these symbols, or to their instrument data."""
+        """Note that the venue has refused subscriptions to these symbols, or their instrument data."""
         for symbol in dict.fromkeys(symbols):
             if symbol in self._asked or symbol in self._unknown:
                 self._asked.discard(symbol)
@@ -131,7 +131,7 @@ class SymbolChanges:
             self.effects.append(Followed(symbol, problem=problem))
 
     def _decide(self, symbol: str, now_ns: int) -> None:
-        """Record a symbol, or say why not, if that can be known by now."""
+        """Record a symbol, or say why not, if that can be determined by now."""
         lists = self._hooks.lists(symbol, self._unknown[symbol], now_ns)
         if lists is None:
             return

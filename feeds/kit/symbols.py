@@ -13,16 +13,16 @@ from tickplant.kernels import inlined
 
 SYMBOL_BYTES: Final = 24
 ENTRY_WORDS: Final = 5
-"""An entry: 24 bytes of symbol, its length (0: free), its row of the state table."""
+"""Words of an entry: 24 bytes of symbol, its length (0: free), its row of the state table."""
 
 ENTRY_BYTES: Final = 8 * ENTRY_WORDS
 
 
 class SymbolTable:
-    """Symbols and their rows of the state table, open addressing, never more than half full.
+    """Symbols and their rows of the state table: open addressing, at most half full.
 
     Attributes:
-        head: shape (2,), int64: the address of the entries, and their number less one. Stays where it is.
+        head: shape (2,), int64: the address of the entries, and their number minus one. Its address never changes.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class SymbolTable:
         self._allocate(16)
 
     def add(self, symbol: str, slot: int) -> bool:
-        """Enter a symbol, or give it another row; False where frames of that symbol are left to the reference."""
+        """Enter a symbol, or give it another row; False if its frames are left to the reference."""
         text = symbol.encode(errors="surrogatepass")
         if not (symbol.isascii() and symbol.isprintable() and 0 < len(text) <= SYMBOL_BYTES):
             return False
@@ -45,7 +45,7 @@ class SymbolTable:
         return True
 
     def remove(self, symbol: str) -> None:
-        """Leave frames of a symbol to the reference; nothing where it is not entered."""
+        """Leave frames of a symbol to the reference. A symbol that is not entered is ignored."""
         if self._slots.pop(symbol.encode(errors="surrogatepass"), None) is not None:
             self._allocate(len(self._entries))
             for each, row in self._slots.items():
@@ -65,7 +65,7 @@ class SymbolTable:
 
 @inlined
 def find_symbol(at: int, length: int, entries: int, mask: int) -> int:
-    """Row of the state table of the plain text at an address; NONE where it is unknown. `length` is 1 to 24."""
+    """State table row of the plain text at an address; NONE if it is unknown. `length` is 1 to 24."""
     first = word_at(at)
     second = third = 0
     if length < 8:

@@ -1,8 +1,8 @@
-"""Trades that are missing from the stream, fetched over REST: which to ask for, when to give up. Pure.
+"""Trades missing from the stream, fetched over REST: which to ask for, and when to give up. Pure.
 
-A hole is the range of ids in a GAP. Trades fetched from a hole become TRADE records with flag BACKFILL and the
-venue's own ids. So what is missing in the end is the GAP's range less the ids that are there. Holes never
-overlap, and each id is asked for until it or a later one of its hole has come: no trade is recorded twice.
+A hole is the range of ids in a GAP. Trades fetched for a hole become TRADE records with flag BACKFILL and the
+venue's own ids. So the GAP's range minus the ids recorded is what is missing in the end. Holes never overlap, and each
+id is asked for until it or a later one of its hole has come: no trade is recorded twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tickplant.records.channels import ON_CHANNEL
 KEY: Final = "trades"
 _KEY: Final = re.compile(rf"{KEY} (\S+) (\S+) (\d{{1,19}}) (\d{{1,19}})", re.ASCII)
 MOST_TRADES: Final = 100_000
-"""Of a longer hole only this many, the first ones, are fetched; at 25 a request that is four minutes."""
+"""Only this many trades of a longer hole, the first ones, are fetched; with 25 per request that takes four minutes."""
 
 MOST_HOLES: Final = 1000
 MOST_ATTEMPTS: Final = 6
@@ -30,21 +30,21 @@ FIRST_DELAY_NS: Final = SECOND_NS
 
 
 class TradeHistory(Protocol):
-    """How a venue is asked for past trades."""
+    """How to ask a venue for past trades."""
 
     page: int  # most trades that the venue gives in one answer
 
     def path(self, symbol: str, channel: str, first: int | None, count: int) -> str:
-        """Of a request for `count` trades from an id on, or for the newest ones."""
+        """The path of a request for `count` trades starting at an id, or for the newest ones."""
         ...
 
     def share(self, channel: str) -> float:
-        """What such a request costs, in snapshots."""
+        """The cost of such a request, in snapshots."""
         ...
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of such a request."""
+        """The headers of such a request."""
         ...
 
     def read(self, body: bytes, symbol: str, channel: str) -> Sequence[VenueTrade]:
@@ -53,22 +53,22 @@ class TradeHistory(Protocol):
 
 
 class IdRange(msgspec.Struct):
-    """Ids first … last of one stream of a symbol, which are missing."""
+    """Missing ids of one stream of a symbol: first … last."""
 
     symbol: str
     channel: str  # trade or agg_trade
     first: int
     last: int
-    attempts: int = 0  # in a row that brought nothing
+    attempts: int = 0  # consecutive attempts that brought nothing
 
 
 class Fetched(msgspec.Struct):
-    """What an answer has brought."""
+    """The trades that an answer has brought."""
 
     hole: IdRange
-    trades: list[VenueTrade] = []  # of the hole, ascending
-    again: Request | None = None  # to be asked next
-    missing: int = 0  # trades that the venue does not have, or that are not asked for any more
+    trades: list[VenueTrade] = []  # trades of the hole, ascending
+    again: Request | None = None  # the next request
+    missing: int = 0  # trades that the venue does not have, or that are given up
     rejected: RejectError | None = None  # the answer could not be read
 
 
@@ -89,13 +89,13 @@ class TradeBackfill:
         return self._request(hole, now_ns), missing
 
     def expect(self, key: str) -> None:
-        """Take the next answer of this key, if a feed can have made it, as if it had been asked for here."""
+        """Accept the next answer of this key, if it is one of a feed's keys, as if this object had asked."""
         match = _KEY.fullmatch(key)
         if match is not None and match[2] in ON_CHANNEL:
             self._open[key] = IdRange(match[1], match[2], int(match[3]), int(match[4]))
 
     def answered(self, answer: Answer, now_ns: int) -> Fetched | None:
-        """Take an answer, or a failure, in; None where it belongs to no hole."""
+        """Take in an answer or a failure; None if it belongs to no hole."""
         hole = self._open.pop(answer.request.key, None)
         if hole is None:
             return None
@@ -127,7 +127,7 @@ class TradeBackfill:
         if fetched.trades:
             hole.attempts = 0
         if hole.first <= hole.last and any(row.id > hole.last for row in rows):
-            # The answer reaches beyond the hole: the venue does not have what it lacks.
+            # The answer reaches beyond the hole: the venue does not have the ids that it lacks.
             fetched.missing += hole.last - hole.first + 1
             hole.first = hole.last + 1
 

@@ -1,8 +1,8 @@
-"""What books have in common whose venue numbers nothing: snapshots come in band, with each subscription.
+"""What the books of venues without ids share: snapshots come in band, with each subscription.
 
-Where a checksum stands behind each event, it is the only sign that nothing is missing. An event behind which it does
-not agree makes the book stale: a GAP (CHECKSUM), then the event, which nobody applies, and a new snapshot is asked for.
-A snapshot that disagrees itself has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are
+Where a checksum follows each event, only the checksum shows whether anything is missing. After a disagreement the book
+is stale: a GAP (CHECKSUM) is recorded, then the event, which nobody applies, and a new snapshot is requested. A
+snapshot that disagrees itself has flag PARTIAL, so that no fold begins with it. Events until the next snapshot are
 recorded as they come.
 """
 
@@ -18,7 +18,7 @@ from tickplant.records.layouts import Flag, GapCause
 
 
 class UnnumberedBook(abc.ABC):
-    """State of one book; see book_tracker.BookTracker. What it holds is kept by the subclass."""
+    """State of one book; see book_tracker.BookTracker. The subclass holds the levels."""
 
     def __init__(self) -> None:
         self.live = False
@@ -26,16 +26,16 @@ class UnnumberedBook(abc.ABC):
         self.duplicates = 0
         self.agreed = 0  # checksums
         self.failed = 0
-        self._lost: Any = None  # why a Gap comes before the next snapshot
-        self._unseen: Any = None  # why a Gap comes before the next event: the book is not at hand
+        self._lost: Any = None  # cause of the Gap due before the next snapshot
+        self._unseen: Any = None  # cause of the Gap due before the next event: the book's levels are not here
 
     @abc.abstractmethod
     def _forget(self) -> None:
-        """What the book holds is worth nothing any more."""
+        """Drop the levels, which are no longer valid."""
 
     @property
     def seen_id(self) -> int | None:
-        """There are no ids."""
+        """None: there are no ids."""
         return None
 
     @property
@@ -45,20 +45,20 @@ class UnnumberedBook(abc.ABC):
 
     @property
     def counts_ids(self) -> bool:
-        """There are no ids."""
+        """False: there are no ids."""
         return False
 
-    # For subclasses: what is recorded around an event.
+    # For subclasses: what to record around an event.
 
     def _begin(self) -> list[Output]:
-        """A snapshot has come: what is recorded before it."""
+        """What to record before a snapshot that has come."""
         cause = self._lost or self._unseen
         self._lost = self._unseen = None
         self.live, self.wants_snapshot = True, False
         return [] if cause is None else [Gap(0, 0, UNKNOWN, cause)]
 
     def _passed_by(self, rows: Rows) -> list[Output]:
-        """An event of a book that is not live."""
+        """What to record for an event of a book that is not live."""
         if self._unseen is None:
             return [event_of(rows)]
         cause, self._unseen = self._unseen, None
@@ -66,22 +66,22 @@ class UnnumberedBook(abc.ABC):
         return [Gap(0, 0, UNKNOWN, cause), event_of(rows)]
 
     def _disagreed(self, rows: Rows, *, snapshot: bool) -> list[Output]:
-        """The checksum in the last of these rows is another one than that of the book."""
+        """What to record if the checksum in the last of these rows differs from the book's."""
         self.failed += 1
         self._lose()
         self.wants_snapshot = True
         if snapshot:
-            rows[:, PACKED] |= Flag.PARTIAL << FLAGS_SHIFT  # else a fold would take it for the book
+            rows[:, PACKED] |= Flag.PARTIAL << FLAGS_SHIFT  # so that no fold takes it for the book
         return [Gap(0, 0, UNKNOWN, GapCause.CHECKSUM), event_of(rows)]
 
     def _lose(self) -> None:
         self.live = False
         self._forget()
 
-    # The rest of a BookTracker.
+    # The rest of BookTracker.
 
     def reject(self, first: int, last: int, cause: Any) -> Sequence[Output]:
-        """An event has come that cannot be recorded: the book is given up."""
+        """Give up the book: an event cannot be recorded."""
         del first, last
         self._lose()
         self._unseen = None
@@ -89,7 +89,7 @@ class UnnumberedBook(abc.ABC):
         return [Gap(0, 0, UNKNOWN, cause)]
 
     def give_up(self, cause: Any) -> Sequence[Output]:
-        """The stream was interrupted; the next subscription brings a snapshot."""
+        """Interrupt the stream; the next subscription brings a snapshot."""
         if self.live or self._unseen is not None:
             self._lost = cause
         self._lose()
@@ -98,26 +98,26 @@ class UnnumberedBook(abc.ABC):
         return ()
 
     def hand_over(self) -> Sequence[Output]:
-        """The instrument goes on under another id, whose book begins with a snapshot."""
+        """Continue the instrument under another id, whose book begins with a snapshot."""
         self._lose()
         self.wants_snapshot = True
         return ()
 
     def release(self) -> Sequence[Output]:
-        """Nothing is ever held."""
+        """Nothing is ever held back."""
         return ()
 
     def refresh(self) -> None:
-        """Ask for another snapshot; the book goes on until it comes."""
+        """Ask for another snapshot; the book continues until it comes."""
         self.wants_snapshot = True
 
     def resume(self, last_id: int, cause: Any) -> None:
-        """An earlier process has followed the book: the next snapshot is preceded by a Gap of this cause."""
+        """Start after an earlier process: a Gap of this cause precedes the next snapshot."""
         del last_id
         self._lost = cause
 
     def go_on(self, book_id: int, *, live: bool, after_snapshot: bool) -> None:
-        """A recording goes on with updates of a book that is not at hand: it cannot be cut or checked any more."""
+        """Continue a recording whose book levels are not here: updates can no longer be cut or checked."""
         del book_id, after_snapshot
         self._unseen = GapCause.RESTART if live else None
 

@@ -1,12 +1,12 @@
-"""The part of an adapter that no venue should write again; a venue says how its messages are read.
+"""The part of an adapter that is the same for all venues; a venue defines how its messages are read.
 
     class MyAdapter(VenueAdapter):
         def read(self, frame, ts_recv): …             the reference decoder
         def give(self, number, slot, rows, values, ts_recv): …     what its shapes give
         def fetch_book(self, symbol, now_ns): …       a snapshot is wanted
-        def answered(self, answer, now_ns): …         of requests of its own
+        def answered(self, answer, now_ns): …         answers to requests of its own
 
-docs/venues.md goes through it with an example.
+docs/venues.md explains this with an example.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ from tickplant.records.batch import Rows
 from tickplant.records.layouts import Kind, StatusCode
 
 REJECT_BYTES: Final = 1 << 20
-"""More of a rejected frame is not kept."""
+"""Limit for the part of a rejected frame that is kept."""
 
 
 NAMED_REJECTS: Final = 8
-"""Of the parts of a frame that are rejected, so many are named beside the first."""
+"""Number of rejected parts of a frame that are named besides the first."""
 
 TRADES: Final = frozenset({"trade", "agg_trade"})
-"""Channels of which the venue can be asked for the newest id."""
+"""Channels whose newest id the venue can be asked for."""
 
 Part = TypeVar("Part")
 
 
 class VenueAdapter(SymbolHooks, abc.ABC):
-    """Implements `tickplant.feeds.contract.Adapter` but for the hooks below and those of SymbolHooks."""
+    """Implements `tickplant.feeds.contract.Adapter`, except for the hooks below and those of SymbolHooks."""
 
     def __init__(
         self,
@@ -78,17 +78,17 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         history: TradeHistory | None = None,
         use_shapes: bool = True,
     ) -> None:
-        """Nothing happens yet.
+        """No events so far.
 
         Args:
             venue: its name.
             context: of the feed.
             market: its instruments.
             subscriptions: its links.
-            budget: what the venue may be asked.
-            carried_by: the channels that a link of a name carries.
-            instruments: how the venue is asked for its instrument data; None where the venue pushes them.
-            history: how the venue is asked for past trades, where that is possible.
+            budget: limits the requests to the venue.
+            carried_by: gives the channels that a link of this name carries.
+            instruments: how to ask the venue for its instrument data; None if the venue pushes them.
+            history: how to ask the venue for past trades, where that is possible.
             use_shapes: False decodes everything with the reference decoder.
         """
         self.venue = venue
@@ -102,7 +102,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self.changes = SymbolChanges(context, market, subscriptions, self.life, self)
         self.counts = FeedCounters()
         self.effects: list[Effect] = []
-        self.link = ""  # the frame being read came over it
+        self.link = ""  # the link that brought the frame being read
         self._past = None if history is None else PastTrades(history, budget, market, self.counts, self.reject)
         self._instruments = instruments
         self._use_shapes = use_shapes
@@ -110,10 +110,10 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self._rejects: list[Reject] = []
         self._rejects_kept = context.rejects_kept
         self._rejects_of: dict[str, int] = {}
-        self._unread_in_row = 0  # frames of no stream, rejected since one was parsed
+        self._unread_in_row = 0  # frames of no stream rejected since one was parsed
         self._parsed_then = 0  # frames parsed when the last of them came
 
-    # What a venue says.
+    # What a venue defines.
 
     @abc.abstractmethod
     def read(self, frame: bytes, ts_recv: int) -> bool:
@@ -125,25 +125,25 @@ class VenueAdapter(SymbolHooks, abc.ABC):
 
     @abc.abstractmethod
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """A snapshot of a book is wanted: add effects."""
+        """Add the effects that fetch a snapshot of a book."""
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """A socket is up: subscribe."""
+        """Subscribe over a socket that is up."""
         self.effects += self.subscriptions.subscribe(link, now_ns, self.due(link, link.streams))
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """The answer to a request that the venue's own adapter has made, or would have made. Nothing by default."""
+        """Take in the answer to a request of the venue's own adapter, live or recorded. Nothing by default."""
         del answer, now_ns
 
     def ended(self) -> None:
-        """Nothing more comes for now. Nothing by default."""
+        """Act on the end of the events for now. Nothing by default."""
         return
 
     # The contract.
 
     @property
     def counters(self) -> FeedCounters:
-        """What was seen so far; read it again for newer numbers."""
+        """Counts so far; read the property again for newer numbers."""
         market, counts = self.market, self.counts
         reader = market.listings.reader
         kinds = {Kind(kind): number for kind, number in enumerate(market.batch.kinds) if number}
@@ -166,7 +166,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
 
     @property
     def trouble(self) -> str:
-        """A sentence where every frame of a subscribed stream is being rejected, else empty."""
+        """A sentence if every frame of a subscribed stream is being rejected, else empty."""
         if self._unread_in_row >= TROUBLE_FRAMES and self._parsed_then == self._parsed:
             return "no message can be read: all are rejected"
         return self.market.rejects.trouble()
@@ -176,15 +176,15 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         return self.counts.parsed + self.market.listings.reader.parsed
 
     def start(self, now_ns: int) -> None:
-        """Ask for the instrument data, from which the links follow; or open the links, where the venue pushes them."""
-        self.market.ts_recv = now_ns  # whatever is recorded before the first frame has a time
+        """Ask for the instrument data, from which the links follow; if the venue pushes them, open the links."""
+        self.market.ts_recv = now_ns  # a time for records made before the first frame
         self.life.start(now_ns)
         if self._instruments is None:
             self._open_links()
 
     def on_event(self, event: Event, now_ns: int) -> None:
         """See the contract."""
-        if isinstance(event, Frames):  # nearly always, and cheaper than a pattern
+        if isinstance(event, Frames):  # the usual case, and cheaper than a pattern
             self._on_frames(event.link, event.frames, now_ns)
             return
         match event:
@@ -201,7 +201,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
                     self.links.on_close(closed, now_ns)
             case Resync(symbol):
                 for name, listing in self.market.listings.by_symbol.items():
-                    # Without a snapshot so far the first one is still coming, or the feed records no book.
+                    # Without a snapshot so far, the first one is still coming, or the feed records no book.
                     if symbol in ("", name) and (listing.book.live or listing.snapshots_asked):
                         listing.book.refresh()
                         self.market.record(listing, (), 0, now_ns)
@@ -256,7 +256,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self.follow_up()
 
     def refer(self, frame: bytes, ts_recv: int) -> None:
-        """Record one frame by the reference decoder, or reject it."""
+        """Record one frame with the reference decoder, or reject it."""
         try:
             recorded = self.read(frame, ts_recv)
         except RejectError as rejected:
@@ -266,10 +266,10 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self.counts.ignored += not recorded
 
     def each(self, parts: Iterable[Part], record: Callable[[Part], bool]) -> bool:
-        """Record the parts of a frame, whether one of them was recorded. A part that is rejected costs no other.
+        """Record the parts of a frame; returns whether any was recorded. A rejected part does not affect the others.
 
-        A frame is rejected once. Raises the RejectError of the first rejected part without a GAP of its own, or of the
-        first rejected part where all have one; its detail names the other parts.
+        A frame is rejected once. Raises the RejectError of the first rejected part without a GAP of its own, or, if all
+        have one, of the first rejected part; its detail names the other parts.
         """
         recorded = False
         rejected: list[RejectError] = []
@@ -288,7 +288,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         raise first
 
     def follow_up(self) -> None:
-        """Ask for what the market wants, decide on symbols."""
+        """Ask for what the market wants, and decide on added symbols."""
         if self.changes.open:
             self.changes.look(self.market.ts_recv)
         if self.market.snapshots_wanted:
@@ -303,7 +303,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
                 self.effects += self._past.fetch_missed(asking=self.live and self.life.ready)
 
     def on_second(self, now_ns: int) -> None:
-        """The deadlines of subscriptions, probes and polls."""
+        """Check the deadlines of subscriptions, probes and polls."""
         self.market.rejects.tell_unread(now_ns)
         self.life.on_second(now_ns)
         if self.changes.open:
@@ -346,7 +346,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         self.follow_up()
 
     def _on_recorded_instruments(self, answer: Answer, now_ns: int) -> None:
-        # Of a feed of ours, which asks for the data of all symbols: what is not in it is not listed.
+        # Recorded by a feed of ours, which asks for the data of all symbols: a symbol not in them is not listed.
         self.counts.frames += 1
         try:
             infos = self._instruments.read(answer.body) if self._instruments else ()
@@ -361,7 +361,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
     # Rejects.
 
     def refused(self, request: int | str | None, reason: str, ts_recv: int, *, symbol: str = "") -> RejectError:
-        """The venue has refused a subscription: returns what to raise."""
+        """Note that the venue has refused a subscription; returns the error to raise."""
         streams = self.subscriptions.refuse(self.link, request, ts_recv, symbol=symbol)
         self.counts.refused += 1
         self.changes.refused([stream.symbol for stream in streams] or [symbol], reason)
@@ -372,7 +372,7 @@ class VenueAdapter(SymbolHooks, abc.ABC):
         return rejected
 
     def reject(self, rejected: RejectError, raw: bytes, ts_recv: int) -> None:
-        """A frame, or an answer, cannot be recorded."""
+        """Reject a frame or an answer that cannot be recorded."""
         self.counts.rejected += 1
         if not rejected.accounted and not self.market.rejects.add_unread(rejected, raw, ts_recv):
             parsed = self._parsed

@@ -1,1 +1,1 @@
-"""WebSocket libraries behind one interface."""
+"""Transports behind one interface: two WebSocket libraries, and plain TCP."""

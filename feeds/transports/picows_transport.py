@@ -1,4 +1,4 @@
-"""The fast transport, on picows: frames are cut from the read buffer in C, one Python call each.
+"""The fast transport, on picows: frames are cut from the read buffer in C, with one Python call per frame.
 
 Compression is not offered: the library has none, and the venues recorded here do not insist on it.
 """
@@ -24,14 +24,14 @@ from tickplant.feeds.transports.transport import (
     tls_context,
 )
 
-# Module globals: on_ws_frame runs once for each frame.
+# Module globals, since on_ws_frame runs once per frame.
 WHOLE: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
 FRAGMENT: Final = WSMsgType.CONTINUATION
 PING: Final = WSMsgType.PING
 CLOSE: Final = WSMsgType.CLOSE
 
 READ_BUFFER_BYTES: Final = 256 << 10
-"""Also the most that one read takes: large enough to batch a burst."""
+"""Also the largest read: large enough to batch a burst."""
 
 
 class PicowsTransport(WSListener):
@@ -57,7 +57,7 @@ class PicowsTransport(WSListener):
         self._listener.on_open(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """One frame; those of one read are handed over together, after its last."""
+        """Collect one frame; the frames of one read are handed over together, after the last."""
         kind = frame.msg_type
         if kind in WHOLE and frame.fin and not self._fragments:
             if not self._frames:
@@ -68,7 +68,7 @@ class PicowsTransport(WSListener):
         if frame.last_in_buffer:
             self.reads += 1
             self._deliver()
-            # After a violation the library has said goodbye, but goes on parsing what is no protocol any more.
+            # After a violation the library has sent a close frame, but still parses what is no longer the protocol.
             self._broken = transport.is_close_frame_sent and not self._closing
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -85,7 +85,7 @@ class PicowsTransport(WSListener):
     # -- called by the owner
 
     def send(self, payload: bytes) -> None:
-        """Send one text message; dropped where the connection is already closing."""
+        """Send one text message; dropped if the connection is already closing."""
         if self._ws is not None and not (self._ws.is_disconnected or self._ws.is_close_frame_sent):
             self._ws.send(WSMsgType.TEXT, payload)
 
@@ -95,7 +95,7 @@ class PicowsTransport(WSListener):
             self._ws.send_ping(b"")
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Send a close frame, wait so long for the answer, then drop the socket."""
+        """Send a close frame, wait up to this long for the answer, then drop the socket."""
         ws = self._ws
         if ws is None:
             return
@@ -106,7 +106,7 @@ class PicowsTransport(WSListener):
             ws.disconnect(False)
             await asyncio.wait([waiting], timeout=CLOSE_TIMEOUT_S)
         if waiting.done() and not waiting.cancelled():
-            waiting.exception()  # whatever it was, on_closed has told it
+            waiting.exception()  # on_closed has already reported it
 
     # -- inner
 
@@ -122,7 +122,7 @@ class PicowsTransport(WSListener):
             ws.send_close(code, reason.encode())
 
     def _on_rare_frame(self, ws: WSTransport, kind: WSMsgType, frame: WSFrame) -> None:
-        # Pings are answered here and not by the library: it would keep the last frame of a read from us.
+        # Pings are answered here: if the library did, it would withhold the last frame of a read.
         if kind == PING:
             if not ws.is_close_frame_sent:
                 ws.send_pong(frame.get_payload_as_bytes())
@@ -156,7 +156,7 @@ async def connect(link: LinkSpec, listener: Listener, *, open_timeout_s: float =
     """See `transport.Connect`. The library cannot compress."""
     url = link.url
     try:
-        # The library ends a slow handshake itself, and closes its socket; the time for TCP and TLS is ours to limit.
+        # The library ends a slow handshake and closes its socket; the time for TCP and TLS must be limited here.
         async with asyncio.timeout(2 * open_timeout_s):
             _, transport = await picows.ws_connect(
                 lambda: PicowsTransport(listener, link.max_message_bytes),
@@ -168,7 +168,7 @@ async def connect(link: LinkSpec, listener: Listener, *, open_timeout_s: float =
                 read_buffer_init_size=READ_BUFFER_BYTES,
                 proxy=link.proxy,
                 extra_headers=link.headers or None,
-                use_aiofastnet=False,  # one behaviour everywhere, installed or not
+                use_aiofastnet=False,  # the same behaviour whether installed or not
             )
     except TimeoutError:
         raise ConnectError(url, f"no answer within {open_timeout_s:g} s") from None

@@ -1,4 +1,4 @@
-"""A plain TCP connection, for venues whose protocol is their own: what one read brings is one frame, cut anywhere."""
+"""A plain TCP connection, for venues with a protocol of their own: each read is one frame, cut anywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tickplant.feeds.transports.transport import (
 
 SCHEME: Final = "tcp://"
 READ_BUFFER_BYTES: Final = 1 << 20
-"""Also the most that one read takes: 20 ms of 50 MB/s."""
+"""Also the largest read: 20 ms of 50 MB/s."""
 
 
 class TcpTransport(asyncio.BufferedProtocol):
@@ -42,18 +42,18 @@ class TcpTransport(asyncio.BufferedProtocol):
         self._listener.on_open(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
+        """The buffer for the next read."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """One read from the socket."""
+        """Pass on one read from the socket."""
         ts_recv_ns = time.time_ns()
         self.reads += 1
         if not self._closing:
             self._listener.on_frames(self, [bytes(self._buffer[:nbytes])], ts_recv_ns)
 
     def eof_received(self) -> bool:
-        """The venue sends nothing more: the connection is closed."""
+        """The venue sends nothing more: close the connection."""
         self._ended = True
         return False
 
@@ -66,15 +66,15 @@ class TcpTransport(asyncio.BufferedProtocol):
     # -- called by the owner
 
     def send(self, payload: bytes) -> None:
-        """Send these bytes; dropped where the connection is already closing."""
+        """Send these bytes; dropped if the connection is already closing."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(payload)
 
     def ping(self) -> None:
-        """There are no pings."""
+        """Does nothing: plain TCP has no pings."""
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Send what is left, wait so long for that, then drop the socket."""
+        """Send the rest, wait up to this long for that, then drop the socket."""
         if self._transport is None:
             return
         self._closing = True

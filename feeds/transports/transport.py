@@ -1,7 +1,7 @@
-"""One WebSocket to a venue, whichever library carries it: the interface and its limits.
+"""One WebSocket to a venue, independent of the library: the interface and its limits.
 
-Knows no venue, file or ring. The `connect` of both transports has the same signature, `Connect`. A transport takes
-the time of each read, collects the whole messages in it, and hands them over in one call.
+Knows no venue, file or ring. The `connect` functions of all transports have the same signature, `Connect`. A transport
+takes the time of each read, collects the whole messages in it, and hands them over in one call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class ConnectError(FeedError):
-    """A WebSocket could not be opened. `status` is the HTTP status where the venue answered with one, else 0."""
+    """A WebSocket could not be opened. `status` is the HTTP status if the venue answered with one, else 0."""
 
     def __init__(self, url: str, reason: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(f"{url}: {reason}")
@@ -31,10 +31,10 @@ class Transport(Protocol):
     """An open WebSocket. Not thread-safe: used from the event loop that opened it."""
 
     reads: int
-    """Reads from the socket that brought at least one whole frame, of whatever kind: a sign of life."""
+    """Socket reads that brought at least one whole frame of any kind: a sign of life."""
 
     def send(self, payload: bytes) -> None:
-        """Send one text message; dropped where the connection is already closing."""
+        """Send one text message; dropped if the connection is already closing."""
         ...
 
     def ping(self) -> None:
@@ -42,15 +42,15 @@ class Transport(Protocol):
         ...
 
     async def close(self, timeout_s: float = ...) -> None:
-        """Say goodbye, wait so long for the answer, then drop the socket. `on_closed` has been called afterwards."""
+        """Send a close frame, wait up to this long for the answer, then drop the socket. Calls `on_closed` first."""
         ...
 
 
 class Listener(Protocol):
-    """What a transport calls, from the event loop. None of these may raise or block for long."""
+    """The callbacks of a transport, called from the event loop. None may raise or block for long."""
 
     def on_open(self, transport: Transport) -> None:
-        """The handshake is done; comes before any frame."""
+        """The handshake is done; called before any frame."""
         ...
 
     def on_frames(self, transport: Transport, frames: list[bytes], ts_recv_ns: int) -> None:
@@ -58,7 +58,7 @@ class Listener(Protocol):
         ...
 
     def on_closed(self, transport: Transport, reason: str) -> None:
-        """The connection is gone: exactly once for each `on_open`, whoever closed it."""
+        """The connection is gone; called exactly once for each `on_open`, whichever side closed it."""
         ...
 
 
@@ -79,7 +79,7 @@ def tls_context(url: str) -> ssl.SSLContext | None:
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header; None where absent, or a date, which no venue here sends."""
+    """Seconds of a Retry-After header; None if absent, or if it is a date, which no venue here sends."""
     return float(value) if value is not None and value.strip().isdigit() else None
 
 

@@ -1,7 +1,7 @@
-"""The compatible transport, on websockets: compression and proxies of every kind, at several times the cost.
+"""The compatible transport, on websockets: compression and every kind of proxy, at several times the cost.
 
-The library's queue and its `recv` are stepped over: frames are taken where its connection class sees them, so that
-those of one read arrive together and with the time of that read.
+The library's queue and its `recv` are bypassed: frames are taken where its connection class sees them, so that the
+frames of one read arrive together and with the time of that read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLOSE: Final = Opcode.CLOSE
 
 
 class WebsocketsTransport(ClientConnection):
-    """One open connection; the public methods of the library's class are not used but for these."""
+    """One open connection. Only the methods below are used, not the other public ones of the library's class."""
 
     def __init__(self, listener: Listener, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -52,7 +52,7 @@ class WebsocketsTransport(ClientConnection):
     # -- called by the library
 
     def data_received(self, data: bytes) -> None:
-        """One read from the socket."""
+        """Handle one read from the socket."""
         ts_recv_ns = time.time_ns()
         self._whole_frames = False
         super().data_received(data)
@@ -61,14 +61,14 @@ class WebsocketsTransport(ClientConnection):
             frames, self._frames = self._frames, []
             self._listener.on_frames(self, frames, ts_recv_ns)
         if self._ending is None and self._opened and self.protocol.state is not State.OPEN:
-            # We sent a close frame, or the protocol failed. The server closes first by RFC 6455; wait a bounded time.
+            # We sent a close frame, or the protocol failed. RFC 6455 has the server close first; wait a bounded time.
             self._ending = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def process_event(self, event: Any) -> None:
-        """The handshake's answer, then one frame at a time, checked by the library."""
+        """Handle the handshake's answer, then one frame at a time, checked by the library."""
         if isinstance(event, Response):
             super().process_event(event)
-            if self.protocol.handshake_exc is None:  # the state may be CLOSED already, by what came in the same read
+            if self.protocol.handshake_exc is None:  # the state may already be CLOSED, from the same read
                 self._opened = True
                 self._listener.on_open(self)
             return
@@ -86,7 +86,7 @@ class WebsocketsTransport(ClientConnection):
             received = (protocol.close_rcvd.code, protocol.close_rcvd.reason) if protocol.close_rcvd else None
             sent = (protocol.close_sent.code, protocol.close_sent.reason) if protocol.close_sent else None
             if received and sent and not protocol.close_rcvd_then_sent:
-                received = None  # it only answered ours
+                received = None  # the peer only answered our close frame
             self._listener.on_closed(self, describe_close(received, sent, str(exc) if exc else ""))
 
     def _on_frame(self, frame: Frame) -> None:
@@ -107,7 +107,7 @@ class WebsocketsTransport(ClientConnection):
     # -- called by the owner
 
     def send(self, payload: bytes) -> None:  # type: ignore[override]  # a Transport, not the library's coroutine
-        """Send one text message; dropped where the connection is already closing."""
+        """Send one text message; dropped if the connection is already closing."""
         if self.protocol.state is State.OPEN:
             self.protocol.send_text(payload)
             self.send_data()
@@ -119,7 +119,7 @@ class WebsocketsTransport(ClientConnection):
             self.send_data()
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:  # type: ignore[override]  # likewise
-        """Send a close frame, wait so long for the answer, then drop the socket."""
+        """Send a close frame, wait up to this long for the answer, then drop the socket."""
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(1000)
             self.send_data()

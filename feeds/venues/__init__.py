@@ -1,1 +1,1 @@
-"""One folder a venue, and the catalogue of all."""
+"""The venues, one folder each."""

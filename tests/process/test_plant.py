@@ -170,7 +170,7 @@ def test_what_a_person_sees_of_a_running_plant(tmp_path: Path) -> None:
         wait_for("the resync", lambda: running.process_named("binance")["counters"].get("resyncs", 0) >= 1)
         for words, why in (
             (("resync", "binance", "NOSUCH"), "binance has no symbol NOSUCH; it has BTCUSDT, ETHUSDT"),
-            (("resync", "engine", "BTCUSDT"), "engine is no feed"),
+            (("resync", "engine", "BTCUSDT"), "engine is not a feed"),
             (("tail", "binance.BTCUSDT.trades", "--address", running.publish), "'binance.BTCUSDT.trades' cannot be a"),
             (("tail", "binance..trade", "--address", running.publish), "'binance..trade' cannot be a topic"),
         ):

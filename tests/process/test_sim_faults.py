@@ -191,7 +191,7 @@ def test_a_stale_snapshot_is_the_book_of_an_earlier_moment(sim: SimProcess) -> N
 
 
 def test_a_mistaken_fault_is_refused_in_a_sentence(sim: SimProcess) -> None:
-    for body, words in (({"fault": "none"}, "this is no fault"), ({"fault": "drop", "count": -1}, "at `$.count`")):
+    for body, words in (({"fault": "none"}, "this is not a fault"), ({"fault": "drop", "count": -1}, "at `$.count`")):
         answer = httpx.post(sim.rest_url + "/sim/fault", json=body, timeout=DEADLINE_S, trust_env=False)
         assert answer.status_code == 400
         assert words in answer.json()["error"]

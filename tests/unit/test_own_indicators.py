@@ -238,7 +238,7 @@ def test_another_source_is_not_stored_under_the_same_name(file: Path) -> None:
     found = wanted_series(config)
     assert list(found.by_engine["engine"]) == ["ema-20.1m"]
     assert "give the new one another name in [indicators]" in found.indicators["spreads"].broken
-    assert "is not the one by which" in stored_series(config.data_dir, places).left_out["spreads-0.1.bbo"]
+    assert "its source has changed" in stored_series(config.data_dir, places).left_out["spreads-0.1.bbo"]
 
 
 def test_over_history_it_is_named_by_its_place_and_cached_by_its_source(

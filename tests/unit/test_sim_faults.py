@@ -176,7 +176,7 @@ def test_a_mixture_can_be_narrowed_to_some_kinds() -> None:
     "text", [b"", b"\xff", b"[]", b"{}", b'{"fault":"none"}', b'{"fault":"drop","of":1}', b'{"fault":"drop","count":0}']
 )
 def test_what_is_no_fault_is_refused(text: bytes) -> None:
-    with pytest.raises(FeedError, match="this is no fault"):
+    with pytest.raises(FeedError, match="this is not a fault"):
         parse_fault(text)
 
 
@@ -188,7 +188,7 @@ def test_a_script_says_when_and_a_mixture_names_known_kinds() -> None:
     ):
         with pytest.raises(FeedError, match="either at_s or at_message"):
             parse_spec(text)
-    with pytest.raises(FeedError, match="'none' is no fault; known are drop, "):
+    with pytest.raises(FeedError, match="'none' is not a fault; known are drop, "):
         parse_spec(b'{"fault_kinds":["none"]}')
 
 

@@ -169,7 +169,7 @@ def test_what_was_recorded_as_garbage_does_not_touch_the_book() -> None:
     ("text", "words"),
     [
         ("{", "the spec is wrong"),
-        ('{"venue":"nowhere"}', "'nowhere' is no venue; known are "),
+        ('{"venue":"nowhere"}', "'nowhere' is not a venue; known are "),
         ('{"speed":0}', "speed"),
         ('{"sped":1}', "sped"),
         ('{"symbols":["btcusdt"]}', "'btcusdt' is not a symbol"),

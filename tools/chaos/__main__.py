@@ -17,7 +17,7 @@ from chaos.subscribers import SubscribersOptions, SubscribersReport, disturb
 
 
 def main() -> int:
-    """Exit status: 0 where everything is proved, else 1."""
+    """Exit status: 0 if everything is proved, else 1."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     chaos = commands.add_parser("run", help="a random mixture of faults, then the proof")
@@ -83,6 +83,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # Whoever ends `make chaos` ends the plant too.
+    # Ending `make chaos` ends the plant too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

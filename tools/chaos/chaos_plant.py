@@ -1,6 +1,6 @@
-"""A plant and a simulated venue to be maltreated: started, looked into from outside, killed, started again.
+"""A plant and a simulated venue for rough treatment: started, inspected from outside, killed, started again.
 
-What is known of the plant comes from its shared memory, its control socket and /proc, never from its own word alone.
+Facts about the plant come from its shared memory, its control socket and /proc, never only from its own word.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENGINE: Final = "engine"
 WRITER: Final = "writer"
 CHILDREN: Final = (FEED, ENGINE, WRITER)
 COMPACTOR: Final = cfg.COMPACTOR
-"""Comes and goes, every two seconds: what is stored moves to daily files all the time."""
+"""Comes and goes every two seconds, so that records move to daily files all the time."""
 
 RINGS: Final = ((FEED, Schema.TICK), (ENGINE, Schema.BBO), (ENGINE, Schema.BAR), (ENGINE, Schema.CHECKPOINT))
 
@@ -74,7 +74,7 @@ keep_journal_h = 0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of plant and venue."""
+    """The kind of plant and venue."""
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     messages_per_s: float = 400.0
@@ -91,7 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChaosPlant:
-    """A plant on a venue, both processes of their own, in one folder."""
+    """A plant with its venue, each a process of its own, in one folder."""
 
     __test__ = False  # not for pytest
 
@@ -117,7 +117,7 @@ class ChaosPlant:
         )
         self.running = PlantProcess(file)
         self.starts = 1
-        self.miscounted: set[str] = set()  # accounts of processes that did not hold when they were looked at
+        self.miscounted: set[str] = set()  # accounts of processes that did not hold when checked
         self._client: ControlClient | None = None
 
     @property
@@ -127,24 +127,24 @@ class ChaosPlant:
 
     @property
     def log(self) -> Path:
-        """What the venue says that it sent."""
+        """The venue's log of what it sent."""
         return self.folder / "sent.log"
 
     def start_again(self) -> None:
-        """`up` once more, after the supervisor has died."""
+        """Run `up` once more, after the supervisor has died."""
         self.running.process.wait()
         self.forget()
         self.running = PlantProcess(self.running.file)
         self.starts += 1
 
     def forget(self) -> None:
-        """Let go of the line to a supervisor."""
+        """Close the line to a supervisor."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
     def status(self, timeout_s: float = 2.0) -> Status | None:
-        """What the supervisor says; None where it does not answer."""
+        """The supervisor's status; None if it does not answer."""
         control = cfg.control_address(cfg.run_dir(self.running.plant_id))
         if not Path(control.removeprefix("ipc://")).exists():
             return None
@@ -161,17 +161,17 @@ class ChaosPlant:
         return reply
 
     def process(self, name: str) -> ProcessStatus | None:
-        """One child; None where the supervisor does not answer."""
+        """One child; None if the supervisor does not answer."""
         status = self.status()
         return next((one for one in status.processes if one.name == name), None) if status else None
 
     def is_healthy(self) -> bool:
-        """Whether the supervisor says so."""
+        """Whether the supervisor reports that all is well."""
         status = self.status()
         return status is not None and status.healthy
 
     def ring(self, producer: str = FEED, schema: Schema = Schema.TICK) -> RingStatistics | None:
-        """The state of a ring; None where there is none at the moment."""
+        """The state of a ring; None if it does not exist now."""
         name = cfg.ring_name(self.running.plant_id, producer, schema.name.lower())
         try:
             with Ring.attach(name, schema, self.folder) as ring:
@@ -180,12 +180,12 @@ class ChaosPlant:
             return None
 
     def heads(self) -> dict[tuple[str, Schema], int]:
-        """How far each ring is; rings that are not there are left out."""
+        """The head of each ring; missing rings are left out."""
         found = {key: self.ring(*key) for key in RINGS}
         return {key: ring.head for key, ring in found.items() if ring is not None}
 
     def pids(self) -> dict[str, int]:
-        """Processes that are alive, by name, the supervisor and the venue among them."""
+        """Pids of live processes by name, including the supervisor and the venue."""
         pids = {"sim": self.sim.process.pid}
         if self.running.process.poll() is None:
             pids["supervisor"] = self.running.process.pid
@@ -198,17 +198,17 @@ class ChaosPlant:
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One look at one process."""
+    """One measurement of one process."""
 
     name: str
     pid: int
     time_s: float
-    own_bytes: int  # resident, less what is shared: a ring grows into each of its readers until it has gone round once
+    own_bytes: int  # resident, without shared memory: a ring counts in each of its readers until it has gone round once
     fds: int
 
 
 def sample(pids: dict[str, int], now_s: float) -> Iterator[Sample]:
-    """Look at processes; one that has just ended is left out."""
+    """Measure processes; one that has just ended is left out."""
     for name, pid in pids.items():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
@@ -217,7 +217,7 @@ def sample(pids: dict[str, int], now_s: float) -> Iterator[Sample]:
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:
-    """Signal a process; False where it is gone."""
+    """Signal a process; False if it is gone."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -1,6 +1,6 @@
-"""Subscribers of one plant, and what they were given held against the store.
+"""Subscribers of one plant, and a comparison of their records with the store.
 
-Between two losses that it was told of, a subscriber has every record of a topic, in order, once, exactly as stored.
+Between two reported losses, a subscriber has every record of a topic, in order, once, exactly as stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tickplant.wire import bar_channel, split_topic
 Records = NDArray[np.void]
 
 MOST: Final = 3
-"""Subscribers beside the steady one that `Crowd.join` keeps."""
+"""Subscribers besides the steady one that `Crowd.join` keeps."""
 
 PATHS: Final = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "tests" / "support")]
 
@@ -41,24 +41,24 @@ ON_TICKS: Final = {
 """Records of each channel, and the flag of its GAPs."""
 
 EVENTS: Final = ("trade", "quote")
-"""Channels on which nothing but stored records comes, whatever happens to the engine: the rest is state, and after a
-restart that state is told again."""
+"""Channels that carry only stored records, whatever happens to the engine. The others carry state, which is repeated
+after a restart."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of a subscriber."""
+    """The outcome for a subscriber."""
 
     name: str
     end: str  # told, killed
     topics: list[str]
     records: int
     recovered: int
-    losses: int  # that it was told of
+    losses: int  # reported to it
     wrong: list[str]
 
 
 class Crowd:
-    """Subscriber processes by name. `heads` is a file that says how far they are to read when they are dismissed."""
+    """Subscriber processes by name. `heads` is a file that says how far they must read when they are dismissed."""
 
     def __init__(self, address: str, folder: Path) -> None:
         self.heads = folder / "heads.json"
@@ -79,11 +79,11 @@ class Crowd:
 
     @property
     def victims(self) -> list[str]:
-        """Names of those that may be maltreated."""
+        """Names of those that may be treated roughly."""
         return [name for name in self._alive if name != "steady"]
 
     def start(self, name: str, *subscriptions: Sequence[str]) -> None:
-        """A process with these subscriptions, each a list of topics."""
+        """Start a process with these subscriptions, each a list of topics."""
         self._alive[name] = subprocess.Popen(
             [
                 *(sys.executable, "-m", "chaos.subscriber", self._address, str(self._file(name)), str(self.heads)),
@@ -94,7 +94,7 @@ class Crowd:
         )
 
     def join(self, kind: str = "late") -> None:
-        """One more for everything, which the eldest makes room for where there are many."""
+        """Add one for everything; if there are many, the oldest makes room."""
         if len(self.victims) >= MOST:
             self._dismiss([self.victims[0]])
         self._number += 1
@@ -106,19 +106,19 @@ class Crowd:
         return self._file(name).with_suffix(".ready").exists()
 
     def die(self, name: str) -> None:
-        """kill -9."""
+        """Kill a subscriber with -9."""
         process = self._alive.pop(name)
         process.kill()
         process.wait()
         self._killed.append(name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """SIGSTOP and SIGCONT."""
+        """Send SIGSTOP or SIGCONT."""
         if name in self._alive:
             self._alive[name].send_signal(number)
 
     def dismiss(self) -> None:
-        """Have all of them end and leave their files."""
+        """End all of them and collect their files."""
         self._dismiss(list(self._alive))
 
     def _dismiss(self, names: list[str]) -> None:
@@ -137,7 +137,7 @@ class Crowd:
         return self._folder / f"{name}.json"
 
     def accounts(self) -> dict[str, list[Account]]:
-        """What those that were told to end have left, by process; empty where one left nothing."""
+        """The accounts of those that were told to end, by process; empty if one left nothing."""
         return {
             name: msgspec.json.decode(file.read_bytes(), type=list[Account])
             if (file := self._file(name)).exists()
@@ -146,7 +146,7 @@ class Crowd:
         }
 
     def judge(self, data_dir: Path, channels: Sequence[str] = ()) -> list[Verdict]:
-        """Hold what they were given against the store; only these channels, where some are named."""
+        """Compare what they received with the store; only these channels, if any are named."""
         stored = StoredTopics(data_dir)
         verdicts = [Verdict(name, "killed", [], 0, 0, 0, []) for name in self._killed]
         for process, accounts in self.accounts().items():
@@ -178,7 +178,7 @@ class StoredTopics:
         self._store = Store(data_dir)
 
     def compare(self, stretch: Stretch) -> list[str]:
-        """What is wrong with records that should be without a hole."""
+        """What is wrong with records that should have no hole."""
         digest, count = hashlib.blake2b(digest_size=16), 0
         for records in self._read(stretch.topic, stretch.first_seq, stretch.last_seq):
             digest.update(records.tobytes())
@@ -214,5 +214,5 @@ def _is_of(channel: str, schema: Schema, records: Records) -> NDArray[np.bool_]:
 
 
 def tools_environment() -> dict[str, str]:
-    """For processes that run modules of this folder."""
+    """The environment for processes that run modules of this folder."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (*PATHS, os.environ.get("PYTHONPATH")) if path)}

@@ -1,4 +1,4 @@
-"""How a run ends: the last record is stored, everything stops, and the store is held against all that is known."""
+"""The end of a run: the last record is stored, everything stops, and the store is compared with all that is known."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ Records = NDArray[np.void]
 
 
 class Ending(msgspec.Struct, kw_only=True):
-    """What was found. `failures` is empty where all is well."""
+    """What was found. `failures` is empty if all is well."""
 
     heads: dict[str, tuple[int, int]]  # by journal: the furthest position seen in its ring, and the next seq stored
-    lost: int  # records that had reached a ring and are not stored
+    lost: int  # records that reached a ring and are not stored
     verify_ok: bool
     verify_problems: dict[str, int]
-    accounts: dict[str, int]  # what the feed's accounts say, over all days, and how many records they cover
-    books: dict[str, str]  # the stored ones beside the venue's
+    accounts: dict[str, int]  # sums of the feed's accounts over all days, and the records they cover
+    books: dict[str, str]  # the stored books compared with the venue's
     engine_books: dict[str, str]
     failures: list[str]
 
 
 def end(plant: ChaosPlant, reached: dict[tuple[str, Schema], int], turn: Callable[[], None]) -> Ending:
-    """Wait for the books to be in sync, stop the plant and judge. `reached` is how far the rings were known to be."""
+    """Wait until the books are in sync, stop the plant and judge. `reached`: the known heads of the rings."""
     failures = []
     symbols = plant.settings.symbols
     until(lambda: not _stale(plant), lambda: _rest(turn))
@@ -64,7 +64,7 @@ def end(plant: ChaosPlant, reached: dict[tuple[str, Schema], int], turn: Callabl
     verified = json.loads(done.stdout.splitlines()[-1])
     problems = Counter(str(problem["kind"]) for problem in verified["problems"])
     if not verified["ok"]:
-        failures.append(f"verify is not content: {dict(problems)}")
+        failures.append(f"verify found problems: {dict(problems)}")
     failures += [f"miscounted: {account}" for account in sorted(plant.miscounted)]
     accounts = _accounts(verified["feeds"])
     if not verified["reconciled"] or not accounts.get("accounted"):
@@ -107,7 +107,7 @@ def _accounts(feeds: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def until(condition: Callable[[], bool], turn: Callable[[], None]) -> bool:
-    """Turn until something is so; False where that takes too long."""
+    """Turn until the condition holds; False if that takes too long."""
     deadline_s = time.monotonic() + CALM_DEADLINE_S
     while not condition():
         if time.monotonic() > deadline_s:
@@ -117,26 +117,26 @@ def until(condition: Callable[[], bool], turn: Callable[[], None]) -> bool:
 
 
 def _rest(turn: Callable[[], None]) -> None:
-    """A second of turns: asking the venue for its ledger is no light work."""
+    """A second of turns, since asking the venue for its ledger is expensive."""
     end_s = time.monotonic() + 1.0
     while time.monotonic() < end_s:
         turn()
 
 
 def _stale(plant: ChaosPlant) -> bool:
-    """Whether some book is stale, or not there, going by what is stored so far."""
+    """Whether some book is stale or missing, as stored so far."""
     store = Store(plant.data_dir)
     return any(store.book("binance", symbol, time.time_ns()).stale for symbol in plant.settings.symbols)
 
 
 def _is_stored(plant: ChaosPlant, venue_books: dict[str, dict[str, Any]]) -> bool:
-    """Whether the store has a change of each book that reaches beyond what the venue showed."""
+    """Whether the store has a change of each book that reaches beyond the book that the venue showed."""
     store = Store(plant.data_dir)
     return all(_reaching(store, symbol, venue["lastUpdateId"]) is not None for symbol, venue in venue_books.items())
 
 
 def _reaching(store: Store, symbol: str, ident: int) -> Records | None:
-    """The stored change of a book that leads up to an id, or across it: its LEVELs."""
+    """The stored change of a book that ends at an id or spans it: its LEVELs."""
     for records in store.query("binance", symbol, kinds=[Kind.LEVEL]):
         later = records[(records["venue_seq"] >= ident) & ((records["flags"] & Flag.SNAPSHOT) == 0)]
         if len(later):
@@ -145,10 +145,10 @@ def _reaching(store: Store, symbol: str, ident: int) -> Records | None:
 
 
 def _stored_book(store: Store, symbol: str, venue: dict[str, Any]) -> str:
-    """Hold the stored book against the venue's.
+    """Compare the stored book with the venue's.
 
-    The venue shows its book at an id that may lie within a change that it sends a little later. That change holds
-    absolute sizes: with it, what the venue showed and what was folded up to it must be the same.
+    The venue shows its book at an id that may lie within a change that it sends slightly later. That change holds
+    absolute sizes: after applying it, the book shown and the book folded up to it must be the same.
     """
     change = _reaching(store, symbol, venue["lastUpdateId"])
     if change is None:
@@ -170,7 +170,7 @@ def _stored_book(store: Store, symbol: str, venue: dict[str, Any]) -> str:
 
 
 def _engine_book(plant: ChaosPlant, symbol: str) -> str:
-    """Hold the engine's book against the stored one of the same moment."""
+    """Compare the engine's book with the stored one of the same moment."""
     store = Store(plant.data_dir)
     found = ""
     for _ in range(ATTEMPTS):
@@ -186,7 +186,7 @@ def _engine_book(plant: ChaosPlant, symbol: str) -> str:
         found = "equal" if sides == [live.bids, live.asks] else "different"
         if found == "equal":
             break
-        # Several changes can be of one read from the socket, and so of one receive time.
+        # Several changes can share one read from the socket, and so one receive time.
     return found
 
 

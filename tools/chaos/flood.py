@@ -17,7 +17,7 @@ NAP_S: Final = 0.001
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     address, topics = sys.argv[1], sys.argv[2:]
     stopping: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))

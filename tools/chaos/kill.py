@@ -1,7 +1,7 @@
-"""The kill table: kill -9 of each process in turn, at random instants of a busy plant, and what it cost.
+"""The kill table: kill -9 of each process in turn, at random instants of a busy plant, and the cost.
 
-A record is lost that had reached a ring and is not stored. Doubled is what the store holds twice: a trade id, one side
-of a quote id, the same change of a book. Each is put down to the last kill before it.
+A lost record had reached a ring and is not stored. A doubled record is stored twice: a trade id, one side of a quote
+id, the same change of a book. Each is attributed to the last kill before it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROCESSES: Final = (*CHILDREN, "supervisor", "all")
 
 
 class KillRow(msgspec.Struct, frozen=True):
-    """One process. `all` is the supervisor and its children in one instant."""
+    """One process. `all` is the supervisor and its children at one instant."""
 
     process: str
     kills: int
@@ -40,7 +40,7 @@ class KillRow(msgspec.Struct, frozen=True):
 
 
 class KillReport(msgspec.Struct, kw_only=True):
-    """The table. `measured_messages_per_s` left the venue on average, over the whole run."""
+    """The table. `measured_messages_per_s` is the venue's average output over the whole run."""
 
     ok: bool
     seed: int
@@ -60,7 +60,7 @@ def kill_each(
     *,
     processes: tuple[str, ...] = PROCESSES,
 ) -> KillReport:
-    """Kill each process so many times, one kill after the other; the next one waits for the plant to be back."""
+    """Kill each process this many times, one kill after the other; each waits until the plant is back."""
     chance = random.Random(seed)
     settings = Settings(
         messages_per_s=messages_per_s,
@@ -124,7 +124,7 @@ def _wait(for_s: float, turn: Callable[[], None]) -> None:
 def _rows(plant: ChaosPlant, surgeon: Surgeon, ending: Ending) -> list[KillRow]:
     doubled = Counter(_blamed(surgeon.recoveries, seq) for seq in doubled_seqs(plant.data_dir, FEED))
     lost = Counter(_blamed(surgeon.recoveries, seq) for seq in _missing_seqs(plant.data_dir, FEED))
-    # Derived records and the end of a journal are known in sum only.
+    # Derived records and the end of a journal are known only in total.
     rest = ending.lost - lost.total()
     rows = [
         KillRow(
@@ -144,7 +144,7 @@ def _rows(plant: ChaosPlant, surgeon: Surgeon, ending: Ending) -> list[KillRow]:
 
 
 def _blamed(recoveries: list[Recovery], seq: int) -> str:
-    """The last process that was killed before a record got its place."""
+    """The last process killed before a record got its place."""
     heads = [one.heads.get((FEED, Schema.TICK), 0) for one in recoveries]
     return recoveries[max(0, bisect_right(heads, seq) - 1)].process
 
@@ -165,7 +165,7 @@ def _missing_seqs(data_dir: Path, producer: str) -> list[int]:
 
 
 def doubled_seqs(data_dir: Path, producer: str) -> list[int]:
-    """seq of every record that stands in the store a second time."""
+    """seq of every record that is stored a second time."""
     keys = []
     for records in _ticks(data_dir, producer):
         kinds = records["kind"]
@@ -176,7 +176,7 @@ def doubled_seqs(data_dir: Path, producer: str) -> list[int]:
         )
         key["id"], key["instrument"], key["seq"] = chosen["venue_seq"], chosen["instrument"], chosen["seq"]
         key["kind"] = chosen["kind"].astype("u2") << 8 | np.where(chosen["kind"] == Kind.TRADE, 0, chosen["side"])
-        # A change of a book has many levels: each price once.
+        # A change of a book has many levels, each price once.
         key["price"] = np.where(chosen["kind"] == Kind.LEVEL, chosen["price"], 0)
         keys.append(key)
     if not keys:

@@ -1,4 +1,4 @@
-"""What is done to the plant: one function per kind of fault, and how one sees that it is well again."""
+"""The faults of a plant: one function per kind, and how to tell that the plant is well again."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tickplant.records.layouts import Schema
 from tickplant.shm.ring import RingStatistics
 
 PASSING_S: Final = 4.0
-"""How long a process that comes and goes is waited for: it comes every two seconds."""
+"""How long to wait for a process that comes and goes every two seconds."""
 
 PASSING_LOOK_S: Final = 0.005
 
 FLOWING_RECORDS: Final = 20
-"""A feed is back when the ring holds this many records more: its own STATUS records are fewer."""
+"""A feed is back when the ring has this many more records: its own STATUS records are fewer."""
 
 
 class Recovery(msgspec.Struct):
@@ -30,7 +30,7 @@ class Recovery(msgspec.Struct):
     process: str
     fault: str
     began_s: float
-    heads: dict[tuple[str, Schema], int]  # of the rings right after the deed
+    heads: dict[tuple[str, Schema], int]  # of the rings right after the fault
     pid: int  # of the victim
     took_s: float | None = None
     given_up: str = ""  # why nobody waits for it any more
@@ -41,28 +41,28 @@ class Recovery(msgspec.Struct):
 
 
 class Surgeon:
-    """Kills and stops, and watches what comes back. `turn` has to be called often."""
+    """Kills and stops processes, and watches them come back. Call `turn` often."""
 
     def __init__(self, plant: ChaosPlant) -> None:
         self.plant = plant
         self.recoveries: list[Recovery] = []
         self.reached: dict[tuple[str, Schema], int] = defaultdict(int)  # highest position seen of each ring
-        self.starting = False  # a new supervisor is on its way
+        self.starting = False  # a new supervisor is starting
 
     @property
     def pending(self) -> list[Recovery]:
-        """Those that are not back yet."""
+        """Processes that are not back yet."""
         return [one for one in self.recoveries if not one.is_over()]
 
     def note_heads(self) -> dict[tuple[str, Schema], int]:
-        """Remember how far the rings are."""
+        """Record the heads of the rings."""
         heads = self.plant.heads()
         for key, head in heads.items():
             self.reached[key] = max(self.reached[key], head)
         return heads
 
     def strike(self, name: str, number: signal.Signals = signal.SIGKILL, fault: str = "kill") -> bool:
-        """Signal one child of the plant. False where it has no such process now, or it is not back from the last."""
+        """Signal one child of the plant. False if it has no process now, or is not back from the last signal."""
         if self.starting or any(one.process in (name, "supervisor", "all") for one in self.pending):
             return False
         process = self.plant.process(name)
@@ -73,7 +73,7 @@ class Surgeon:
         return True
 
     def kill_passing(self, name: str) -> bool:
-        """Kill a process that comes and goes, within a time in which it comes. False where it has not."""
+        """Kill a process that comes and goes, within a time in which it should come. False if it did not."""
         end_s = time.monotonic() + PASSING_S
         while not self.starting and time.monotonic() < end_s:
             process = self.plant.process(name)
@@ -83,7 +83,7 @@ class Surgeon:
         return False
 
     def pause(self, name: str, for_s: float) -> bool:
-        """Stop a child for less than it takes to be found hung."""
+        """Stop a child for less time than it takes to be found hung."""
         process = None if self.starting else self.plant.process(name)
         if process is None or process.state != "running" or not kill(process.pid, signal.SIGSTOP):
             return False
@@ -92,14 +92,14 @@ class Surgeon:
         return True
 
     def strike_supervisor(self, *, everybody: bool = False) -> bool:
-        """Kill the supervisor, which takes its children with it; or all of them in one instant. Then `up` again."""
+        """Kill the supervisor, and its children with it; or all of them at one instant. Then `up` again."""
         if self.starting:
             return False
         pids = self.plant.pids()
         if "supervisor" not in pids:
             return False
         if everybody:
-            # Stopped first, so that nobody sees another one die.
+            # Stopped first, so that none sees another one die.
             victims = [pid for name, pid in pids.items() if name != "sim"]
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in victims:
@@ -116,7 +116,7 @@ class Surgeon:
         return True
 
     def turn(self) -> None:
-        """See what has come back."""
+        """Check what has come back."""
         for one in self.pending:
             if self._is_back(one):
                 one.took_s = time.monotonic() - one.began_s
@@ -143,7 +143,7 @@ class Surgeon:
         return ring.head >= one.heads.get((FEED, Schema.TICK), 0) + FLOWING_RECORDS
 
     def _consumer_is_back(self, one: Recovery, label: str) -> bool:
-        """Whether it has taken in (the writer: stored) all that had reached the ring when it died, and new records."""
+        """Whether it has taken in (for the writer: stored) all that was in the ring at its death, and new records."""
         ring = self.plant.ring()
         consumer = next((each for each in ring.consumers if each.label == label), None) if ring else None
         head = one.heads.get((FEED, Schema.TICK), 0)
@@ -157,7 +157,7 @@ class Surgeon:
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Recoveries of one process."""
+    """Recovery times of one process."""
 
     process: str
     fault: str
@@ -168,7 +168,7 @@ class Times(msgspec.Struct, frozen=True):
 
 
 def times(recoveries: list[Recovery]) -> list[Times]:
-    """By process and fault."""
+    """Recovery times by process and fault."""
     groups: dict[tuple[str, str], list[Recovery]] = defaultdict(list)
     for one in recoveries:
         groups[one.process, one.fault].append(one)

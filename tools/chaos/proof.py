@@ -1,24 +1,25 @@
 """The proof: every message that the venue sent is stored exactly once, or a rule below says why it is not.
 
-The rules, tried in this order on a message that was sent and is not stored:
+The rules, tried in this order for a message that was sent and is not stored:
 
     gap         A GAP of its symbol and stream spans its id.
-    snapshot    Book changes: the book was stale, or not there yet, and the snapshot that ended this contains it.
+    snapshot    Book changes: the book was stale, or did not exist yet, and the snapshot that ended this contains it.
     empty       Book changes: a change without levels leaves no record.
     late        Quotes: the venue sent it after a newer one of its symbol, or while another connection of the feed had a
-                newer one already; what is out of date is dropped, and counted as a duplicate.
-    restart     It was on its way when its connection ended: nothing that the connection carried after it is stored, and
-                a DISCONNECTED stands behind the last message of its stream. Where the stream goes on after that, rule
-                `gap` must have explained it; so this is for streams of which nothing more was recorded.
+                newer one already; outdated quotes are dropped, and counted as duplicates.
+    restart     It was in transit when its connection ended: nothing that the connection carried after it is stored, and
+                a DISCONNECTED follows the last message of its stream. If the stream continues after that, rule `gap`
+                must have explained it; so this rule is for streams of which nothing more was recorded.
     start       As `restart`, but nothing of its stream had been recorded before, so that a GAP has no id to begin with:
-                then a DISCONNECTED stands before the first message of the stream.
+                then a DISCONNECTED precedes the first message of the stream.
 
-A trade or book change that the venue withheld (dropped, cut short, stalled) was not sent, yet its id is missing from a
-sequence; so it needs an explanation too, or a copy from REST. A quote withheld on spot leaves no trace in the ids.
+A trade or book change that the venue withheld (dropped, truncated, stalled) was not sent, yet its id is missing from a
+sequence; so it needs an explanation too, or a copy from REST. A spot quote that was withheld leaves no trace in the
+ids.
 
-The other way round, nothing may be stored that the venue did not send, nothing twice, and nothing with other values;
-and no GAP of trades or quotes may claim what was recorded live. (That of a book ends at its snapshot, and changes that
-the snapshot contains may be recorded all the same.)
+Conversely, nothing may be stored that the venue did not send, nothing twice, and nothing with other values; and no GAP
+of trades or quotes may claim what was recorded live. (A GAP of a book ends at its snapshot, and changes that the
+snapshot contains may still be recorded.)
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from tickplant.instruments import to_mantissa
 from tickplant.records.layouts import GapCause, Side
 
 SHOWN: Final = 20
-"""Cases of one kind that a report names."""
+"""Number of cases of one kind that a report names."""
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Something that must not be."""
+    """A violation."""
 
     kind: str
     symbol: str
@@ -53,9 +54,9 @@ class Proof(msgspec.Struct):
     """The result. `cases` holds the first SHOWN of each kind; `wrong` counts all of them by kind."""
 
     sent: dict[str, int]  # distinct messages that went out, by channel
-    stored: dict[str, int]  # of these
-    explained: dict[str, int]  # of the others, by rule
-    withheld: dict[str, int]  # messages that never went out, by what became of them
+    stored: dict[str, int]  # of these, those that are stored
+    explained: dict[str, int]  # the others, by rule
+    withheld: dict[str, int]  # messages that never went out, by outcome
     gap_causes: dict[str, int]
     snapshots: int
     records: int
@@ -69,17 +70,17 @@ class Proof(msgspec.Struct):
 
 
 def prove(log: VenueLog, stored: Stored) -> Proof:
-    """Hold the two against each other."""
+    """Compare a log and a store."""
     return _Prover(log, stored).run()
 
 
 def prove_files(log: Path, data_dir: Path, producer: str) -> Proof:
-    """The same from a log and a store."""
+    """The same for a log file and a data directory."""
     return prove(VenueLog(log), Stored(data_dir, producer))
 
 
 class _Open(NamedTuple):
-    """A message that nothing but the end of its connection can explain: that is known when all is read."""
+    """A message that only the end of its connection can explain, which is known once everything is read."""
 
     name: str
     channel: Channel
@@ -99,7 +100,7 @@ class _Prover:
         self._withheld: Counter[str] = Counter()
         self._open: list[_Open] = []
         self._last_lines: dict[int, int] = {}
-        """By connection, the last line of the log whose message is stored and went over that connection alone."""
+        """By connection, the last log line whose message is stored and went over that connection alone."""
 
     def run(self) -> Proof:
         for expected, found in self._stored.holes:
@@ -173,7 +174,7 @@ class _Prover:
                 self._sent[channel] += 1
                 self._found[channel] += found
                 if found:
-                    if channel != "book":  # whose changes are stored when their snapshot has come, whatever the place
+                    if channel != "book":  # its changes are stored once their snapshot has come, whatever the place
                         self._note_place(message)
                     continue
             elif found:
@@ -236,7 +237,7 @@ class _Prover:
 
 
 class _Rules:
-    """The rules of the module's head, for one stream; but for `restart` and `start`, see `_on_its_way`."""
+    """The rules of the module's heading, for one stream; for `restart` and `start`, see `_on_its_way`."""
 
     def __init__(self, channel: Channel, stream: Stream, symbol: Symbol) -> None:
         self.scales = symbol.scales
@@ -244,14 +245,14 @@ class _Rules:
         self._extent = symbol.extents[channel]
         self._late = stream.late if channel == "quote" else set()
         self._gaps = sorted(symbol.gaps[channel], key=lambda gap: gap.last_id)
-        self._reach: list[int] = []  # of the gaps up to each one, how far they reach
+        self._reach: list[int] = []  # cumulative reach of the gaps up to each one
         for gap in self._gaps:
             before = self._reach[-1] if self._reach else 0
             self._reach.append(max(before, gap.next_id or gap.last_id))
         self._stale = _stale_ranges(symbol) if channel == "book" else []
 
     def explain(self, message: Sent) -> str:
-        """Name of the rule that applies; empty where none does."""
+        """Name of the rule that applies; empty if none does."""
         ident = message.id
         if self._spanning(ident) is not None:
             return "gap"
@@ -263,7 +264,7 @@ class _Rules:
         return "late" if ident in self._late else ""
 
     def begins_after(self, ident: int) -> bool:
-        """Whether nothing of an id as low as this is stored."""
+        """Whether nothing with an id this low is stored."""
         return ident < self._extent.ids[0]
 
     def _spanning(self, ident: int) -> Gap | None:
@@ -290,11 +291,11 @@ def _on_its_way(message: Sent, extent: Extent, interruptions: list[int], last_li
         return "restart" if any(seq > extent.last_seq for seq in interruptions) else ""
     if message.id < extent.ids[0]:
         return "start" if any(seq < extent.first_seq for seq in interruptions) else ""
-    return ""  # the stream goes on: a GAP was due
+    return ""  # the stream continues: a GAP was due
 
 
 def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
-    """Ids (after, up to) of the changes that a snapshot made superfluous, one pair for each time a book was stale."""
+    """Ids (after, up to) of the changes that a snapshot made superfluous, one pair per time a book was stale."""
     events = sorted([*symbol.changes, *symbol.clears])
     seqs = [seq for seq, _ in events]
     highest = [0]
@@ -302,7 +303,7 @@ def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
         highest.append(max(highest[-1], ident))
     stops = sorted([*symbol.interruptions, *(gap.seq for gap in symbol.gaps["book"])])
     ranges = []
-    ready = -1  # seq of the snapshot before
+    ready = -1  # seq of the previous snapshot
     for seq, ident in symbol.clears:
         at = bisect_right(stops, ready)
         began = stops[at] if at < len(stops) and stops[at] < seq else None
@@ -311,19 +312,19 @@ def _stale_ranges(symbol: Symbol) -> list[tuple[int, int]]:
             ranges.append((low, ident))
         ready = seq
     at = bisect_right(stops, ready)
-    if ready < 0 or at < len(stops):  # stale to the end, which is for another test to judge
+    if ready < 0 or at < len(stops):  # stale to the end, which another test judges
         ranges.append((highest[bisect_left(seqs, stops[at])] if at < len(stops) else 0, 2**64))
     return ranges
 
 
 def expected(channel: Channel, message: Sent, scales: tuple[int, int]) -> tuple[object, ...]:
-    """What a message must be stored as; see `stored.Event`."""
+    """How a message must be stored; see `stored_events.Event`."""
     price, size = scales
     match channel:
         case "trade":
             price_text, size_text, seller, time = message.content
             assert isinstance(time, int)
-            # Milliseconds or microseconds, which the magnitude tells apart.
+            # Milliseconds or microseconds, recognized by magnitude.
             unit_ns = 1_000 if time >= 10**15 else 1_000_000
             return to_mantissa(str(price_text), price), to_mantissa(str(size_text), size), seller, time * unit_ns
         case "quote":

@@ -1,4 +1,4 @@
-"""Reports as a reader wants them."""
+"""Reports as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def run_text(report: Report) -> str:
-    """A chaos run."""
+    """The report of a chaos run."""
     proof, ending = report.proof, report.ending
     lines = [
         "",
@@ -67,7 +67,7 @@ def run_text(report: Report) -> str:
 
 
 def kill_text(report: KillReport) -> str:
-    """A kill table."""
+    """The report of a kill table."""
     measured = report.measured_messages_per_s
     lines = [
         "",
@@ -88,7 +88,7 @@ def kill_text(report: KillReport) -> str:
 
 
 def subscribers_text(report: SubscribersReport) -> str:
-    """Subscribers that behave and some that do not."""
+    """The report of subscribers, well-behaved and misbehaving."""
     options, measured = report.options, report.measured_ticks_per_s
     lines = [
         "",
@@ -106,7 +106,7 @@ def subscribers_text(report: SubscribersReport) -> str:
         "engine      " + _counts(report.engine),
         "venue gaps  " + _counts(report.gap_causes),
     ]
-    lines += [f"FAILED: {failure}" for failure in report.failures] or ["nobody lost anything without being told"]
+    lines += [f"FAILED: {failure}" for failure in report.failures] or ["no subscriber lost anything without being told"]
     return "\n".join(lines)
 
 

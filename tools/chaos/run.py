@@ -39,30 +39,30 @@ ACTIONS: Final[dict[str, float]] = {
     "subscriber stalls": 1,
     "subscriber dies": 1,
 }
-"""What happens, and how often beside the others."""
+"""Kinds of faults and their relative frequencies."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """A run."""
+    """The options of a run."""
 
     seconds: float = 60.0
     seed: int = 1
     every_s: float = 2.0  # on average, from one fault to the next
-    quiet_s: float = 15.0  # at the end, for books to be in sync again
+    quiet_s: float = 15.0  # at the end, for the books to get back in sync
     messages_per_s: float = 400.0
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     actions: tuple[str, ...] = ()  # only these; empty: all
-    ring_records: int = 1 << 18  # a small ring is full before a hung writer is found
+    ring_records: int = 1 << 18  # a small ring is full before a hung writer is noticed
 
 
 class Use(msgspec.Struct, frozen=True):
-    """Memory and descriptors of one process over its longest life, and the most of any life."""
+    """Memory and descriptors of one process over its longest life, and the maximum of any life."""
 
     name: str
     lives: int
     longest_s: float
-    own_first: int  # bytes resident that are not shared
-    own_half: int  # half way
+    own_first: int  # resident bytes that are not shared
+    own_half: int  # halfway
     own_last: int
     own_max: int
     fds_first: int
@@ -71,7 +71,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """All that came of it. `ok` says whether the plant may be trusted."""
+    """The outcome. `ok` says whether the plant can be trusted."""
 
     ok: bool
     options: Options
@@ -88,7 +88,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class _Watch:
-    """Samples memory and descriptors, and how long no record reached the ring."""
+    """Samples memory and descriptors, and measures how long no record reached the ring."""
 
     def __init__(self, plant: ChaosPlant) -> None:
         self._plant = plant
@@ -115,7 +115,7 @@ class _Watch:
         table = []
         for name, by_pid in lives.items():
             longest = max(by_pid.values(), key=len)
-            # The first seconds are imports and compiled code being loaded.
+            # The first seconds are imports and loading of compiled code.
             settled = longest[min(5, len(longest) - 1) :]
             everything = [one for life in by_pid.values() for one in life]
             table.append(
@@ -136,7 +136,7 @@ class _Watch:
 
 
 class _Mixture:
-    """Chooses what happens next; the same for the same seed, up to what the plant is able to suffer at that moment."""
+    """Chooses the next fault; the same for the same seed, except for faults that the plant cannot take just then."""
 
     def __init__(self, surgeon: Surgeon, crowd: Crowd, options: Options, say: Callable[[str], None]) -> None:
         self._surgeon = surgeon
@@ -202,7 +202,7 @@ class _Mixture:
         return True
 
     def turn(self) -> None:
-        """Let go of the subscribers that have stalled for long enough."""
+        """Release subscribers that have stalled for long enough."""
         for name, until_s in list(self._stalled.items()):
             if time.monotonic() > until_s:
                 del self._stalled[name]
@@ -210,7 +210,7 @@ class _Mixture:
 
 
 def run(options: Options, folder: Path, say: Callable[[str], None]) -> Report:
-    """Do it. `say` takes progress lines. Raises AssertionError where the plant does not come back at all."""
+    """Perform a run. `say` takes progress lines. Raises AssertionError if the plant does not come back at all."""
     settings = Settings(
         symbols=options.symbols,
         messages_per_s=options.messages_per_s,

@@ -28,7 +28,7 @@ _NEVER: Final = 1 << 64
 
 
 class Event(NamedTuple):
-    """A message as it was stored: `content` in mantissas, shaped as `proof.expected` shapes what was sent."""
+    """A stored message: `content` in mantissas, in the form that `proof.expected` gives what was sent."""
 
     seq: int  # of its first record
     id: int
@@ -42,7 +42,7 @@ class Gap(NamedTuple):
     seq: int
     cause: int
     last_id: int
-    next_id: int  # 0 where nobody knew it
+    next_id: int  # 0 if unknown
     missing: int
 
 
@@ -55,7 +55,7 @@ class Clear(NamedTuple):
 
 
 class Extent:
-    """Where the messages of one symbol and channel are stored, snapshots left out of the ids.
+    """Where the messages of one symbol and channel are stored; ids exclude snapshots.
 
     Attributes:
         first_seq: lowest seq.
@@ -71,7 +71,7 @@ class Extent:
         self.spans: dict[int, tuple[int, int]] = {}
 
     def take(self, records: Records) -> None:
-        """More records."""
+        """Add records."""
         buckets = records["venue_seq"] // BUCKET_IDS
         for bucket in np.unique(buckets).tolist():
             seqs = records["seq"][buckets == bucket]
@@ -88,20 +88,20 @@ class Extent:
 
 
 class Symbol:
-    """What is remembered of one symbol; `Stored.load` reads its messages."""
+    """What is kept of one symbol; `Stored.load` reads its messages."""
 
     def __init__(self) -> None:
         self.instruments: set[int] = set()
         self.extents: dict[Channel, Extent] = {channel: Extent() for channel in CHANNELS}
         self.gaps: dict[Channel, list[Gap]] = {channel: [] for channel in CHANNELS}
         self.changes: list[tuple[int, int]] = []  # seq of the last record, and id, of every change of the book
-        self.clears: list[tuple[int, int]] = []  # the same of every snapshot
+        self.clears: list[tuple[int, int]] = []  # the same for every snapshot
         self.interruptions: list[int] = []  # seq of every DISCONNECTED
-        self.torn: set[int] = set()  # seq of records that are no whole message
+        self.torn: set[int] = set()  # seq of records that form no whole message
         self.scales = (0, 0)
 
     def take(self, records: Records) -> None:
-        """More records, in stored order."""
+        """Add records, in stored order."""
         kinds, flags = records["kind"], records["flags"]
         ended = (kinds == Kind.STATUS) & (records["price"] == StatusCode.DISCONNECTED)
         self.interruptions += records["seq"][ended].tolist()
@@ -122,7 +122,7 @@ class Symbol:
 
 
 class Stored:
-    """Everything of one feed. `symbols` by name; `records` counts all of them."""
+    """Everything of one feed. `symbols` by name; `records` counts all records."""
 
     def __init__(self, data_dir: Path, producer: str) -> None:
         self.records = 0
@@ -210,7 +210,7 @@ def _book(messages: Iterator[Records]) -> tuple[list[Event], list[Clear]]:
 
 
 def _whole(records: Records, symbol: Symbol) -> Iterator[Records]:
-    """Records cut behind each LAST; one message each. What is none is noted in `symbol.torn`."""
+    """Records divided after each LAST; each part is one message. Invalid ones are noted in `symbol.torn`."""
     ends = np.flatnonzero((records["flags"] & Flag.LAST) != 0) + 1
     start = 0
     for end in ends.tolist():

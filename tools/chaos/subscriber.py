@@ -1,9 +1,9 @@
-"""A process that subscribes, as often as it is told, and leaves an account of all it was given when it is told to end.
+"""A process with one or more subscriptions that writes an account of everything it received when told to end.
 
     python -m chaos.subscriber ADDRESS FILE HEADS TOPICS [TOPICS …]
 
-Each TOPICS, separated by commas, is a subscription with sockets of its own. FILE.ready appears when all of them are
-attached. Where HEADS, a JSON object of topic sequences, is there at the end, they go on until they have got that far.
+Each TOPICS, separated by commas, is a subscription with sockets of its own. FILE.ready appears when all are attached.
+If HEADS, a JSON object of topic sequences, exists at the end, the subscriptions continue until they have got that far.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Stretch(msgspec.Struct):
     """Records of one topic that came without a hole, over any number of lives of the engine."""
 
     topic: str
-    first: int  # topic sequence, of the first life
-    until: int  # of the last one
+    first: int  # topic sequence, in the first life
+    until: int  # in the last life
     first_seq: int  # `seq` of the records themselves
     last_seq: int
     records: int
@@ -40,11 +40,11 @@ class Stretch(msgspec.Struct):
 
 
 class Account(msgspec.Struct):
-    """What one subscription was given. `holes` are those that it was not told of: there must be none."""
+    """What one subscription received. `holes` are unreported ones: there must be none."""
 
     topics: list[str]
     stretches: list[Stretch] = []
-    losses: dict[str, int] = {}  # told of, by topic
+    losses: dict[str, int] = {}  # reported ones, by topic
     recovered: int = 0
     holes: list[str] = []
 
@@ -56,20 +56,20 @@ class _Topic:
         self.name = name
         self._account = account
         self._epoch = -1
-        self._excused = True  # whether a hole is in order here
+        self._excused = True  # whether a hole is acceptable here
         self._stretch: Stretch | None = None
         self._digest = hashlib.blake2b(digest_size=16)
         self.reached = 0
 
     def take(self, message: Message) -> None:
-        """The next message of the topic."""
+        """Take in the next message of the topic."""
         if message.kind == "lost":
             self.close()
             self._excused = True
             self._account.losses[self.name] = self._account.losses.get(self.name, 0) + 1
             return
-        # Topic sequences of another life of the engine begin anew; whether that is all there is between them, the
-        # digest of the stretch shows, which goes on. A snapshot says nothing of what was before it.
+        # Topic sequences of another engine life start over. The digest of the stretch, which continues, shows whether
+        # anything is missing between the lives. A snapshot says nothing about what was before it.
         follows = message.first_seq == (self.reached if message.epoch == self._epoch else 0)
         if message.epoch != self._epoch and message.kind == "snapshot":
             follows = False
@@ -91,7 +91,7 @@ class _Topic:
         self._account.recovered += len(seqs) if message.kind == "recovered" else 0
 
     def close(self) -> None:
-        """What comes next does not follow."""
+        """End the stretch: what comes next does not follow it."""
         if self._stretch is not None:
             self._stretch.digest = self._digest.hexdigest()
             self._account.stretches.append(self._stretch)
@@ -108,7 +108,7 @@ class _Keeper:
         self._topics: dict[str, _Topic] = {}
 
     def turn(self) -> bool:
-        """Take what is there, up to a limit; whether there was anything."""
+        """Take in what has arrived, up to a limit; returns whether there was anything."""
         for taken in range(MESSAGES_PER_TURN):
             message = self._subscription.receive(0.0)
             if message is None:
@@ -119,7 +119,7 @@ class _Keeper:
         return True
 
     def has_reached(self, heads: dict[str, int]) -> bool:
-        """Whether each topic that it wants is that far."""
+        """Whether each topic that it wants has got that far."""
         return all(
             name in self._topics and self._topics[name].reached >= head
             for name, head in heads.items()
@@ -134,7 +134,7 @@ class _Keeper:
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     address, file, heads_file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     wanted = [words.split(",") for words in sys.argv[4:]]
     stopping: list[bool] = []

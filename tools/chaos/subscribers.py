@@ -1,8 +1,8 @@
-"""Many subscribers of a busy plant, of which one stops reading, one is killed, one floods and one comes late.
+"""Many subscribers of a busy plant, one of which stops reading, one is killed, one floods and one comes late.
 
 Each of the others must have every record of its topics: without a hole in the topic sequences, from before the trouble
-began to where the engine stood at the end, and equal to what is stored. So must the one that stopped reading, but for
-losses that it was told of.
+began to where the engine stood at the end, and equal to the store. So must the one that stopped reading, except for
+losses that were reported to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tickplant.wire import GetTopics, Topics, split_topic
 
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "TRXUSDT")
 TICKS_PER_MESSAGE: Final = 2.1
-"""Of the simulated venue, at least: a trade is one tick, a quote two, a change of a book as many as it has levels."""
+"""Minimum for the simulated venue: a trade is one tick, a quote two, a change of a book one per level."""
 
 PER_PROCESS: Final = 20
 """Subscriptions in one process, each with sockets of its own. An interpreter for each would measure the machine."""
@@ -36,11 +36,11 @@ PER_PROCESS: Final = 20
 CALM_LOOKS: Final = 5
 
 SPARE_CONNECTIONS: Final = 100
-"""For those that misbehave: the flood has sockets of its own."""
+"""For misbehaving clients: the flood has sockets of its own."""
 
 
 class SubscribersOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """A run."""
+    """The options of a run."""
 
     others: int = 50
     ticks_per_s: float = 20_000.0
@@ -52,19 +52,19 @@ class SubscribersOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscribersReport(msgspec.Struct, kw_only=True):
-    """What came of it. `ok` where nobody lost anything without being told, and the others nothing at all."""
+    """The outcome. `ok` if nobody lost anything without a report, and the others lost nothing at all."""
 
     ok: bool
     options: SubscribersOptions
     measured_ticks_per_s: float
     subscribers: list[Verdict]
     engine: dict[str, int]  # its counters
-    gap_causes: dict[str, int]  # of the feed: none but for the end of the venue
+    gap_causes: dict[str, int]  # of the feed: only those of the venue's end
     failures: list[str]
 
 
 def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None]) -> SubscribersReport:
-    """Do it. `say` takes progress lines. Raises AssertionError where the plant or a subscriber does not come up."""
+    """Perform a run. `say` takes progress lines. Raises AssertionError if the plant or a subscriber does not start."""
     settings = Settings(
         symbols=options.symbols,
         messages_per_s=options.ticks_per_s / TICKS_PER_MESSAGE,
@@ -89,7 +89,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         crowd.start("killed", ["binance"])
         for name in (*names, "stalled", "killed"):
             wait_for(f"{name} to be attached", lambda name=name: crowd.is_ready(name))
-        before = _heads(plant)  # a stream begins no later than its subscription is there, see docs/wire.md
+        before = _heads(plant)  # a stream begins no later than its subscription, see docs/wire.md
         began_s, began_head = time.monotonic(), _head(plant)
         say(f"{options.others} subscribers are attached, and one of each kind that misbehaves")
 
@@ -118,7 +118,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
         say("stopped; comparing")
         done = tickplant("verify", "--data", plant.data_dir, timeout_s=600.0)
         if done.returncode:
-            failures.append(f"verify is not content: {done.stdout}")
+            failures.append(f"verify found problems: {done.stdout}")
         subscribers = crowd.judge(plant.data_dir)
         failures += _incomplete(crowd, names, before, late, heads)
     failures += [f"{one.name}: {text}" for one in subscribers for text in one.wrong]
@@ -148,7 +148,7 @@ def disturb(options: SubscribersOptions, folder: Path, say: Callable[[str], None
 
 
 def _wanted(options: SubscribersOptions) -> list[list[str]]:
-    """What each of the others subscribes to: the first one everything, the rest one instrument each, as users do.
+    """The subscriptions of the others: the first one takes everything, the rest one instrument each, as users do.
 
     Everything for everybody would be more messages than Python takes on two cores.
     """
@@ -159,10 +159,10 @@ def _wanted(options: SubscribersOptions) -> list[list[str]]:
 def _incomplete(
     crowd: Crowd, names: Sequence[str], before: dict[str, int], late: dict[str, int], heads: dict[str, int]
 ) -> Iterator[str]:
-    """Topics that somebody did not have to the end, and, of the others, events from before the trouble on.
+    """Topics that a subscriber did not have to the end, and events that the others lack from before the trouble on.
 
     A state begins with its snapshot, which a process that attaches twenty subscriptions may take later. The late one
-    need not have what had no more records once it was there.
+    need not have topics without records after its arrival.
     """
     for process, accounts in crowd.accounts().items():
         for account in accounts:
@@ -180,7 +180,7 @@ def _incomplete(
 
 
 def _run_on(plant: ChaosPlant, options: SubscribersOptions, seconds: float) -> None:
-    """Let time pass, and, on a machine that is too slow for the rate, as many ticks as belong to it."""
+    """Let time pass and, on a machine too slow for the rate, the corresponding number of ticks."""
     until_s, until_head = time.monotonic() + seconds, _head(plant) + seconds * options.ticks_per_s
     wait_for("ticks", lambda: time.monotonic() >= until_s and _head(plant) >= until_head, timeout_s=90 + 10 * seconds)
 
@@ -196,7 +196,7 @@ def _head(plant: ChaosPlant) -> int:
 
 
 def _heads(plant: ChaosPlant) -> dict[str, int]:
-    """How far each topic is."""
+    """The head of each topic."""
     line = RequestLine(plant.running.publish, beside(plant.running.publish))
     try:
         reply, _ = line.ask(GetTopics(), 30.0)
@@ -207,7 +207,7 @@ def _heads(plant: ChaosPlant) -> dict[str, int]:
 
 
 def _calm_heads(plant: ChaosPlant) -> dict[str, int]:
-    """The same when no topic has moved for a few looks, but for those that tell of the connection."""
+    """The heads once no topic has moved for a few checks, except those about the connection."""
     looks: list[dict[str, int]] = []
 
     def calm() -> bool:
@@ -222,7 +222,7 @@ def _calm_heads(plant: ChaosPlant) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _flood(plant: ChaosPlant, symbols: Sequence[str]) -> Iterator[None]:
-    """Flood the engine with requests meanwhile."""
+    """Flood the engine with requests during the block."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "chaos.flood", beside(plant.running.publish)),

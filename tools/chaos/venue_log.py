@@ -1,7 +1,7 @@
-"""What the simulated venue says that it sent: its log, read back into messages.
+"""What the simulated venue reports as sent: its log, read back into messages.
 
-The log's format is told in `src/tickplant/sim/outlet.py`. A message that was sent on two connections, or twice on
-one, is one message here, with every place where it stood.
+`src/tickplant/sim/outlet.py` describes the log's format. A message sent on two connections, or twice on one, is one
+message here, with each of its places.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Channel = Literal["trade", "quote", "book"]
 CHANNELS: Final[tuple[Channel, ...]] = ("trade", "quote", "book")
 
 WITHHELD: Final = frozenset({"drop", "silent", "stall", "truncate", "reorder"})
-"""Marks of lines whose message did not go out, or not readably."""
+"""Marks of lines whose message was not sent, or not readably."""
 
 BUCKET_IDS: Final = 1 << 18
 
@@ -46,7 +46,7 @@ class Data(msgspec.Struct):
 
 
 class Head(msgspec.Struct):
-    """Of the same, what a message is filed by."""
+    """The part of an event that a message is filed by."""
 
     s: str = ""
     e: str = ""
@@ -55,7 +55,7 @@ class Head(msgspec.Struct):
 
 
 class Event(msgspec.Struct, Generic[D]):
-    """A frame of a combined connection, the answer to a subscription among them."""
+    """A frame of a combined connection, including answers to subscriptions."""
 
     data: D | None = None
 
@@ -69,7 +69,7 @@ class Depth(msgspec.Struct):
 
 
 class PastTrade(msgspec.Struct):
-    """A trade in an answer of REST."""
+    """A trade in a REST answer."""
 
     id: int
     price: str
@@ -85,7 +85,7 @@ _TRADES: Final = msgspec.json.Decoder(list[PastTrade])
 
 
 class Place(NamedTuple):
-    """Where a message was sent: which connection, which line of the log."""
+    """Where a message was sent: connection and line of the log."""
 
     connection: int
     line: int
@@ -98,13 +98,13 @@ class Sent:
 
     def __init__(self, ident: int, content: tuple[object, ...]) -> None:
         self.id = ident
-        self.content = content  # as `contents` of a stored record gives it, in texts
+        self.content = content  # as `contents` of a stored record gives it, as text
         self.places: list[Place] = []
-        self.withheld: list[str] = []  # marks of the faults that took it, where it was not sent as well
+        self.withheld: list[str] = []  # marks of the faults that took it, where it was not sent
 
     @property
     def was_sent(self) -> bool:
-        """Whether it went out readably at least once."""
+        """Whether it was sent readably at least once."""
         return bool(self.places)
 
 
@@ -112,7 +112,7 @@ class Stream:
     """Messages of one symbol and channel, a bucket of ids at a time: a long run does not fit into memory.
 
     Attributes:
-        late: ids that the venue sent after a higher one of this stream, on whatever connection.
+        late: ids that the venue sent after a higher one of this stream, on any connection.
     """
 
     def __init__(self, log: VenueLog) -> None:
@@ -123,7 +123,7 @@ class Stream:
 
     @property
     def buckets(self) -> list[int]:
-        """Those with a message; see `bucket_of`."""
+        """Buckets with a message; see `bucket_of`."""
         return list(self._lines)
 
     def load(self, bucket: int) -> dict[int, Sent]:
@@ -144,7 +144,7 @@ class Stream:
         return found
 
     def note(self, ident: int, number: int, offset: int, mark: str) -> None:
-        """A line with this message."""
+        """Note a line with this message."""
         numbers, offsets = self._lines.setdefault(bucket_of(ident), (array("Q"), array("Q")))
         numbers.append(number)
         offsets.append(offset)
@@ -156,7 +156,7 @@ class Stream:
 
 
 class VenueLog:
-    """All of a log. `streams` by symbol and channel; `snapshots` and `past_trades` are what REST answered."""
+    """A whole log. `streams` by symbol and channel; `snapshots` and `past_trades` are REST answers."""
 
     def __init__(self, path: Path) -> None:
         self.streams: dict[tuple[str, Channel], Stream] = {}
@@ -170,11 +170,11 @@ class VenueLog:
                 offset += len(line)
 
     def line(self, offset: int) -> tuple[int, str, bytes]:
-        """Connection, mark of a fault, and text of the line there."""
+        """Connection, mark of a fault, and text of the line at this offset."""
         return _parts(self._text[offset : self._text.find(b"\n", offset)])
 
     def snapshots(self, ident: int) -> Iterator[Depth]:
-        """The answers of REST with this id."""
+        """The REST answers with this id."""
         for offset in self._snapshots.get(ident, ()):
             yield _DEPTH.decode(self.line(offset)[2])
 

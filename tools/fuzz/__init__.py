@@ -1,1 +1,1 @@
-"""A search for input that a venue's decoders do not survive: `make fuzz`, see docs/venues.md."""
+"""A search for input that crashes a venue's decoders: `make fuzz`, see docs/venues.md."""

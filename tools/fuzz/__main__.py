@@ -1,7 +1,7 @@
 """`python -m fuzz [--minutes N] [VENUE …]`: the search for each venue of the conformance suite; tests on the path.
 
-What it has learnt stays in FOLDER/VENUE/corpus, from which the next run goes on; an input that fails is written to
-FOLDER/VENUE/crash-…, and `python -m fuzz.target VENUE FOLDER/VENUE FOLDER/VENUE/crash-…` tries that one again.
+The corpus stays in FOLDER/VENUE/corpus, from which the next run continues. A failing input is written to
+FOLDER/VENUE/crash-…, and `python -m fuzz.target VENUE FOLDER/VENUE FOLDER/VENUE/crash-…` tries it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from venue_samples import SAMPLES
 
 
 def main() -> int:
-    """Exit status: 0 where nothing was found, else 1."""
+    """Exit status: 0 if nothing was found, else 1."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("venues", nargs="*", metavar="VENUE", help=f"of {', '.join(SAMPLES)}; all by default")
     parser.add_argument("--minutes", type=float, default=1.0, help="for each venue")

@@ -1,4 +1,4 @@
-"""What the search begins with: frames of the simulated venue, documented ones, and golden files where they are.
+"""The initial corpus: frames of the simulated venue, documented frames, and golden files if present.
 
 An input is a few lines: a frame, or `=KEY BODY`, the answer to a request. They reach the adapter in this order.
 """
@@ -20,7 +20,7 @@ from tickplant.feeds.contract import Answer, Frames
 
 GOLDEN: Final = Path(__file__).parents[3] / "shared" / "golden"
 WINDOW: Final = 8
-"""Lines of an input that tells a story, such as a snapshot and the changes behind it."""
+"""Lines of an input that tells a story, such as a snapshot and the changes after it."""
 
 ODD: Final = (
     "1e400",
@@ -40,7 +40,7 @@ ODD: Final = (
 
 
 def seeds(venue: str) -> list[bytes]:
-    """Inputs: single lines, and runs of lines; of a stream, pieces of it behind its begin."""
+    """Inputs: single lines, and runs of lines; for a stream, pieces of it after its beginning."""
     if SAMPLES[venue].stream:
         frames = [frame for _, what in session(venue) if isinstance(what, Frames) for frame in what.frames]
         begin = next(place for place, frame in enumerate(frames) if SAMPLES[venue].owner(frame) is not None)
@@ -49,7 +49,7 @@ def seeds(venue: str) -> list[bytes]:
         return [b"".join([frames[begin - 1], *run]) for run in ([], *runs)]
     told = [line for line in _told(venue) if b"\n" not in line]
     runs = [told[start : start + WINDOW] for start in range(0, len(told), WINDOW // 2)]
-    # Pairs that belong together are far apart in a session: a book, and each thing that may come behind it.
+    # Pairs that belong together are far apart in a session: a book, and each message that may follow it.
     singles = [*told[: 8 * WINDOW], *SAMPLES[venue].frames, *_golden(venue)]
     golden = list(_golden(venue))
     runs += [golden[start : start + WINDOW] for start in range(0, len(golden), WINDOW // 2)]
@@ -58,12 +58,12 @@ def seeds(venue: str) -> list[bytes]:
 
 @functools.cache
 def session(venue: str) -> list[Happened]:
-    """A second of the venue, and the begin of another connection."""
+    """A second of the venue, and the beginning of another connection."""
     return short_session(SAMPLES[venue])
 
 
 def _told(venue: str) -> Iterator[bytes]:
-    """What the venue says in it, over links and as answers."""
+    """The venue's messages in that session, over links and as answers."""
     for _, what in session(venue):
         match what:
             case Frames(_, frames):
@@ -73,7 +73,7 @@ def _told(venue: str) -> Iterator[bytes]:
 
 
 def _golden(venue: str) -> Iterator[bytes]:
-    # A file may be of a family of venues, such as binance.jsonl.
+    # A file may cover a family of venues, such as binance.jsonl.
     for path in sorted(GOLDEN.glob("*.jsonl")):
         if venue.partition("-")[0] == path.stem:
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -81,14 +81,14 @@ def _golden(venue: str) -> Iterator[bytes]:
 
 
 def write(folder: Path, inputs: Sequence[bytes]) -> None:
-    """Each into a file named after its content, as the search names those that it adds."""
+    """Write each input to a file named after its content, as the search names those that it adds."""
     folder.mkdir(parents=True, exist_ok=True)
     for content in inputs:
         (folder / hashlib.sha1(content, usedforsecurity=False).hexdigest()).write_bytes(content)
 
 
 def write_words(path: Path, inputs: Sequence[bytes]) -> None:
-    """A dictionary of libFuzzer: the texts of the inputs, and odd numbers."""
+    """Write a libFuzzer dictionary: the texts of the inputs, and odd numbers."""
     texts = {text for content in inputs for text in re.findall(rb'"[A-Za-z_]{1,24}":?', content)}
     words = [*sorted(texts), *(word.encode() for word in ODD)]
     path.write_bytes(b"".join(b'"%b"\n' % word.replace(b"\\", b"\\\\").replace(b'"', b'\\"') for word in words))

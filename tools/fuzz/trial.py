@@ -1,4 +1,4 @@
-"""What is done with an input of the search: see target.py, which says what must hold. Needs no search of its own."""
+"""Tries an input of the search; target.py says what must hold. Needs no search of its own."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tickplant.venues import find_venue
 
 LINES: Final = 16
 ROUND: Final = 500
-"""Inputs between two looks at the size of the adapter that lives on."""
+"""Inputs between two checks of the long-lived adapter's size."""
 
 GROWTH: Final = 1 << 20
-"""Bytes that it may be larger by than after its first round: books differ in how many levels they have."""
+"""Bytes by which it may grow after its first round: books differ in their number of levels."""
 
 
 def events(content: bytes, link: str) -> Iterator[Event]:
-    """What happens by an input; see seeds.py. Frames that follow each other come with one read."""
+    """The events of an input; see seeds.py. Consecutive frames come with one read."""
     frames: list[bytes] = []
     for line in content.split(b"\n", LINES - 1):
         if line[:1] == b"=":
@@ -42,7 +42,7 @@ def events(content: bytes, link: str) -> Iterator[Event]:
 
 
 def size_of(root: object) -> int:
-    """Bytes of all that an object leads to, but for code."""
+    """Bytes of everything that an object refers to, except code."""
     seen: set[int] = set()
     left, total = [root], 0
     while left:
@@ -64,11 +64,11 @@ def size_of(root: object) -> int:
 
 
 class Trial:
-    """What is done with an input; `happened` is what an adapter of the venue that lives on has seen before."""
+    """Tries inputs; `happened` is what the venue's long-lived adapter has seen before."""
 
     def __init__(self, sample: VenueSample, happened: Sequence[Happened]) -> None:
         self.sample = sample
-        self.ways = [sample.channels]  # of decoding a book, where there are several
+        self.ways = [sample.channels]  # ways of decoding a book, if there are several
         if {"book", "orders"} <= {*find_venue(sample.venue).channels}:
             self.ways.append(tuple("orders" if channel == "book" else channel for channel in sample.channels))
         self.lasting = Checked(sample).adapter
@@ -88,17 +88,17 @@ class Trial:
             feed.on(event, self.now_ns)
         feed.on(Ended(), self.now_ns)
         counters, records = feed.adapter.counters, feed.records
-        # Of streams without ids, a good record of one symbol that a shape has taken ends the runs of all.
+        # For streams without ids, a good record of one symbol that a shape has taken ends the runs of all.
         told = (records["kind"] == Kind.GAP) & (records["price"] == GapCause.REJECTED)
         return records[~told].tobytes(), [counters.frames, counters.parsed, counters.ignored, counters.rejected]
 
     def __call__(self, content: bytes) -> None:
-        """Raises whatever is found."""
+        """Try an input. Raises whatever is found."""
         if self.sample.stream:
             whole, step = Frames(FILE_LINK, [content]), 1 + len(content) % 97
             pieces = [content[start : start + step] for start in range(0, len(content), step)]
             by_whole, by_pieces = (self._read_stream(what) for what in (whole, Frames(FILE_LINK, pieces)))
-            # What is no stream from its first byte on is looked through for one, piece by piece.
+            # Input that is not a stream from its first byte on is searched for one, piece by piece.
             assert by_whole == by_pieces or not content.startswith(MAGIC), "where a stream is cut makes a difference"
             self._live_on([Opened(self.link), *(Frames(self.link, [line]) for line in (*LOGIN, *pieces))])
             return
@@ -109,7 +109,7 @@ class Trial:
         self._live_on(what)
 
     def _read_stream(self, what: Frames) -> bytes:
-        """What is recorded, up to where it cannot be read any more."""
+        """The records up to where the stream becomes unreadable."""
         feed = Checked(self.sample, live=False, discover=True)
         feed.on(what, self.now_ns)
         records = feed.records

@@ -1,7 +1,7 @@
-"""The adapter of the invented venue "example": what is particular about its messages, in the hooks of the kit.
+"""The adapter of the invented venue "example": the specifics of its messages, in the hooks of the kit.
 
-Say here what is recorded where the venue leaves room. This one numbers its trades without a hole, says nothing of
-decimals, so that the configured scales hold, and has neither books nor past trades.
+State here what is recorded where the venue leaves room. This venue numbers its trades without holes, states no
+decimals, so that the configured scales apply, and has neither books nor past trades.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StreamCodec:
         return f"{self.group(stream)} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel."""
+        """A request covers one channel."""
         return facts.CHANNEL_OF[stream.channel]
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -53,11 +53,11 @@ class ExampleAdapter(VenueAdapter):
     """One feed."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         url = (context.endpoints.get(WS) or facts.ROW.endpoints[WS]).rstrip("/") + facts.WS_PATH
         spec = LinkSpec(name="public", url=url, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in context.symbols or ()]
-        links = [(spec, streams)] if streams else []  # of a recording, what a link of a name has carried is asked for
+        links = [(spec, streams)] if streams else []  # a recording asks what a link of this name carried
         super().__init__(
             facts.ROW.name,
             context,
@@ -69,7 +69,7 @@ class ExampleAdapter(VenueAdapter):
         )
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message = messages.decode(frame)
         match message:
             case messages.Trade():
@@ -91,4 +91,4 @@ class ExampleAdapter(VenueAdapter):
         return listing is not None
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """There are no books."""
+        """Does nothing: the venue has no books."""

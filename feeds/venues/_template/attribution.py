@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning says of symbol and channel. Pure."""
+"""Attributes an unreadable frame to a symbol and channel by its beginning. Pure."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _HEAD: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"trade"\s*,\s*"product"\s*:\s*
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Symbol and channel; None where neither can be known."""
+    """Symbol and channel; None if either is unknown."""
     return (head[1].decode(errors="replace"), "trade") if (head := _HEAD.match(frame)) else None

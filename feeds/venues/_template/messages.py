@@ -21,7 +21,7 @@ class Trade(msgspec.Struct, frozen=True, tag_field="type", tag="trade"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field="type", tag="answer"):
-    """The answer to a request to subscribe, or to end subscriptions; `error` is empty where it is carried out."""
+    """The answer to a request to subscribe or unsubscribe; `error` is empty on success."""
 
     id: int
     error: str = ""

@@ -1,4 +1,4 @@
-"""The messages of "example" as shapes: its documented examples with holes. All else is for the reference decoder."""
+"""The messages of "example" as shapes: its documented examples with holes. The reference decoder reads the rest."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ROW: Final = Venue(
 )
 """The row of the catalogue, to be moved to `VENUES` in src/tickplant/venues.py."""
 
-CHANNEL_OF: Final = {"trade": "trades"}  # of the venue, behind each channel of the configuration
+CHANNEL_OF: Final = {"trade": "trades"}  # the venue's channel by channel of the configuration
 
 WS_PATH: Final = "/v1"
 SYMBOLS_PER_REQUEST: Final = 50

@@ -1,1 +1,1 @@
-"""Alpha Vantage: bars of stocks, asked for over REST."""
+"""Alpha Vantage: bars of stocks, polled over REST."""

@@ -1,16 +1,16 @@
-"""The Alpha Vantage adapter: bars asked for over REST, within what the plan of the key's owner allows.
+"""The Alpha Vantage adapter: bars polled over REST, within the request limit of the key's plan.
 
 What is recorded where the venue leaves room:
 
-* Bars of a day and of a minute are both recorded on `venue_bar`, unadjusted; their times tell them apart. The time of a
-  bar of minutes is taken for its start: with hours outside the session, the last bar of a day is that of 19:59.
-* One symbol after the other is asked for. Days come first, once a day; minutes take what the budget leaves.
-* A bar is recorded again where it has changed; a bar that is not over when it comes is PARTIAL. Of the bars up to the
-  newest one that an earlier process of the feed has recorded, none is recorded again, changed or not.
-* Where the oldest bar of an answer does not reach back to the newest one before, a GAP says so.
+* Bars of a day and of a minute are both recorded on `venue_bar`, unadjusted; their times distinguish them. The time of
+  a minute bar is taken for its start: with hours outside the session, the last bar of a day is that of 19:59.
+* Symbols are polled one after the other. Days come first, once a day; minutes take what the budget leaves.
+* A bar is recorded again if it has changed; a bar that is not over on arrival is PARTIAL. Bars up to the newest one
+  that an earlier process of the feed recorded are not recorded again, changed or not.
+* If the oldest bar of an answer does not reach back to the former newest one, a GAP says so.
 * Requests hold the key, so neither they nor their answers are captured.
-* Errors come with status 200: too many requests wait, a key that is refused ends the feed, a symbol or a function that
-  is refused is asked for again a day later.
+* Errors come with status 200. Too many requests cause a pause; a refused key ends the feed; a refused symbol or
+  function is requested again a day later.
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ _KEPT_BARS: Final = 50_000
 
 
 class NoStreams:
-    """See kit.subscriptions.SubscribeCodec: there is nothing to subscribe to."""
+    """See kit.subscriptions.SubscribeCodec: this venue has no subscriptions."""
 
     streams_per_request = 1
     busy: Collection[str] = ()
 
     def name(self, stream: Stream) -> str:
-        """Its symbol."""
+        """The stream's symbol."""
         return stream.symbol
 
     def group(self, stream: Stream) -> str:
-        """Its channel."""
+        """The stream's channel."""
         return stream.channel
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
-        """Nothing."""
+        """No message."""
         return b""
 
 
 class _Poll(msgspec.Struct):
-    """One series of one symbol."""
+    """The polling state of one series of one symbol."""
 
     symbol: str
     series: facts.Series
     due_ns: int = 0
-    failures: int = 0  # in a row
+    failures: int = 0  # consecutive
     newest_ns: int = 0  # start of the newest bar recorded
 
     @property
     def key(self) -> str:
-        """Of its requests."""
+        """The key of its requests."""
         return f"{self.series.name} {self.symbol}"
 
 
@@ -78,7 +78,7 @@ class AlphaVantageAdapter(VenueAdapter):
     """One feed."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes` makes no difference: there are no frequent messages."""
+        """No events so far. `use_shapes` makes no difference: no message is frequent."""
         self._key = context.secrets.get(facts.KEY, "")
         self._per_day = context.secrets.get(facts.REQUESTS_PER_DAY, str(facts.FREE_REQUESTS_PER_DAY))
         self._polls = {
@@ -88,11 +88,11 @@ class AlphaVantageAdapter(VenueAdapter):
             if facts.CHANNEL in context.channels
         }
         self._series = facts.SERIES if facts.CHANNEL in context.channels else ()
-        self._new: dict[str, int] = {}  # symbols added, of which no answer has come, and until when one is waited for
-        self._asked: str | None = None  # key of the request that is not answered yet
+        self._new: dict[str, int] = {}  # added symbols without an answer, and until when one is awaited
+        self._asked: str | None = None  # key of the unanswered request
         self._not_before_ns = 0
-        self._recorded: dict[tuple[str, str], dict[int, Ohlc]] = {}  # by symbol and series, by start
-        self._former: dict[tuple[str, str], int] = {}  # likewise the start of the newest one of an earlier process
+        self._recorded: dict[tuple[str, str], dict[int, Ohlc]] = {}  # by symbol and series, then by start
+        self._former: dict[tuple[str, str], int] = {}  # likewise: start of an earlier process's newest bar
         super().__init__(
             facts.VENUE,
             context,
@@ -118,7 +118,7 @@ class AlphaVantageAdapter(VenueAdapter):
             self._ask(now_ns)
 
     def on_second(self, now_ns: int) -> None:
-        """Ask for what is due."""
+        """Poll what is due."""
         super().on_second(now_ns)
         self._ask(now_ns)
 
@@ -142,22 +142,22 @@ class AlphaVantageAdapter(VenueAdapter):
     # Symbols that come and go.
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """The venue does not say which symbols there are."""
+        """Always True: the venue does not say which symbols exist."""
         return True
 
     def is_acknowledged(self, symbol: str, now_ns: int) -> bool:
-        """By an answer; not where the budget lets the first request wait for long."""
+        """Whether an answer has come, or the budget delays the first request for long."""
         return now_ns >= self._new.get(symbol, 0)
 
     def follow(self, symbol: str, now_ns: int) -> None:
-        """Ask for a symbol as well."""
+        """Poll this symbol too."""
         self._new[symbol] = now_ns + facts.FIRST_ANSWER_S * SECOND_NS
         for series in self._series:
             poll = _Poll(symbol, series, newest_ns=self._newest_ns(symbol, series.name))
             self._polls[poll.key] = poll
 
     def unfollow(self, symbol: str, now_ns: int) -> None:
-        """Ask for a symbol no longer."""
+        """Stop polling this symbol."""
         self._new.pop(symbol, None)
         for series in facts.SERIES:
             self._polls.pop(_Poll(symbol, series).key, None)
@@ -181,7 +181,7 @@ class AlphaVantageAdapter(VenueAdapter):
         super().on_event(event, now_ns)
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """Record an answer; a failure is repeated later."""
+        """Record an answer; a failed request is repeated later."""
         if self._asked == answer.request.key:
             self._asked = None
         poll = self._polls.get(answer.request.key)
@@ -207,7 +207,7 @@ class AlphaVantageAdapter(VenueAdapter):
         poll.due_ns = now_ns + pause_s * SECOND_NS
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """A body that was kept elsewhere, as a line of a recording."""
+        """Record a body that was stored elsewhere, as a line of a recording."""
         return self._on_body(frame, ts_recv, None)
 
     def _on_body(self, body: bytes, now_ns: int, poll: _Poll | None) -> bool:
@@ -242,7 +242,7 @@ class AlphaVantageAdapter(VenueAdapter):
     # Bars.
 
     def _record(self, listing: Listing, message: messages.Bars, now_ns: int) -> int:
-        """Record what is new or has changed; returns the start of the newest bar. Raises RejectError of the last."""
+        """Record new and changed bars; returns the start of the newest bar. Raises RejectError for the last bad one."""
         known = self._recorded.setdefault((message.symbol, message.series), {})
         former = self._former.get((message.symbol, message.series), 0)
         before = max(known, default=former)
@@ -268,16 +268,16 @@ class AlphaVantageAdapter(VenueAdapter):
         return max(known, default=former)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """There are no books."""
+        """Does nothing: the venue has no books."""
 
 
 def _next_ns(start_ns: int, bar: Ohlc) -> int:
-    """Where the bar behind one that begins at `start_ns` begins, if none is missing; lengths are those of `bar`."""
+    """Start of the bar after the one that begins at `start_ns`, if none is missing; bars have the length of `bar`."""
     return start_ns + bar.end_ns - bar.start_ns
 
 
 def _budget(per_day: str) -> RequestBudget:
-    # Any 24 hours may hold the burst as well, which itself takes a while.
+    # Any 24 hours may also contain the burst, which itself takes a while.
     number = int(per_day) if per_day.isdecimal() and per_day.isascii() and int(per_day) else 1
     burst = min(facts.BURST, number)
     return RequestBudget((86_400 + facts.BURST * facts.SPACING_S) / (number - burst + 1), burst)

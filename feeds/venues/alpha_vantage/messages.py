@@ -1,4 +1,4 @@
-"""The reference decoder of Alpha Vantage: from the body of an answer to bars, or to what the venue says instead.
+"""The reference decoder of Alpha Vantage: from the body of an answer to bars, or to the venue's refusal.
 
 Errors come with HTTP 200. A body with neither a time series nor one of the venue's words for an error is rejected.
 """
@@ -57,7 +57,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 class Bars(msgspec.Struct, frozen=True):
-    """The bars of one symbol, oldest first. Those that end after the time of receipt are not closed."""
+    """The bars of one symbol, oldest first. Bars that end after the time of receipt are not closed."""
 
     symbol: str
     series: str  # "daily" or "intraday"
@@ -65,7 +65,7 @@ class Bars(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """What the venue says instead of data."""
+    """The venue's message in place of data."""
 
     kind: str  # LIMIT, BAD_KEY or REFUSED
     text: str
@@ -75,7 +75,7 @@ _BODY: Final = msgspec.json.Decoder(_Body)
 
 
 def decode(body: bytes, ts_recv: int) -> Bars | Refusal:
-    """What an answer says. Raises RejectError."""
+    """Decode an answer. Raises RejectError."""
     try:
         decoded = _BODY.decode(body)
     except msgspec.ValidationError as error:
@@ -108,7 +108,7 @@ def _bars(rows: dict[str, _Bar], zone: ZoneInfo, length: timedelta | None, ts_re
     bars = []
     for text, bar in sorted(rows.items()):
         start = _local(text)
-        # A day ends where the next one begins: it has 23 or 25 hours where the clocks change.
+        # A day ends where the next one begins: it has 23 or 25 hours when the clocks change.
         end_ns = _ns(start + timedelta(days=1), zone) if length is None else _ns(start, zone) + _duration_ns(length)
         numbers = bar.open, bar.high, bar.low, bar.close, bar.volume
         bars.append(Ohlc(_ns(start, zone), end_ns, *numbers, closed=end_ns <= ts_recv))
@@ -125,7 +125,7 @@ def _local(text: str) -> datetime:
 
 
 def _ns(local: datetime, zone: ZoneInfo) -> int:
-    """Nanoseconds of a local time. Of an hour that comes twice, outside of trade, the first is meant."""
+    """Nanoseconds of a local time. An hour that occurs twice is outside trading hours; the first one is meant."""
     try:
         return _duration_ns(local.replace(tzinfo=zone).astimezone(UTC) - _EPOCH)
     except OverflowError:

@@ -12,7 +12,7 @@ PATH: Final = "/query"
 ZONE: Final = "US/Eastern"
 
 KEY: Final = "key"
-"""Names in the credential: the API key, and what the plan of its owner allows a day."""
+"""Names in the credential: the API key, and the number of requests a day that the plan of its owner allows."""
 REQUESTS_PER_DAY: Final = "requests_per_day"
 FREE_REQUESTS_PER_DAY: Final = 25
 
@@ -21,17 +21,17 @@ BURST: Final = 5
 SPACING_S: Final = 15.0
 
 COMPACT_BARS: Final = 100
-"""The newest bars that a compact answer has. A full one has 30 days of minutes, or 20 years of days."""
+"""Number of bars in a compact answer, the newest ones. A full answer has 30 days of minutes, or 20 years of days."""
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of bars that the venue is asked for."""
+    """A kind of bars that the venue serves."""
 
     name: str  # in keys of requests
     function: str
     query: str
-    period_s: int  # a symbol is not asked for more often
-    compact_s: int  # as long as its newest bar is no older than this, a compact answer connects
+    period_s: int  # least time between two requests for a symbol
+    compact_s: int  # a compact answer connects if the newest bar is no older than this
 
 
 INTRADAY: Final = Series(
@@ -47,10 +47,10 @@ SERIES: Final = (DAILY, INTRADAY)
 
 RETRY_S: Final = 60
 LONGEST_RETRY_S: Final = 3600
-"""After a failure, or an answer that there were too many requests: the pause doubles."""
+"""Pause after a failure, or after an answer that there were too many requests; the pause doubles."""
 
 FIRST_ANSWER_S: Final = 60
-"""The first answer about a symbol that was added is waited for so long before the symbol counts as taken."""
+"""How long to wait for the first answer about an added symbol before the symbol counts as accepted."""
 
 REFUSED_S: Final = 86_400
-"""A symbol or function that was refused is asked for again after so long."""
+"""Pause before a refused symbol or function is requested again."""

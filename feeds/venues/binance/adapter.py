@@ -1,19 +1,19 @@
-"""The Binance adapter: what is particular about this venue's messages, in the hooks of kit.venue_adapter.
+"""The Binance adapter: the specifics of this venue's messages, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
-* A diff without levels moves the book's id and leaves no record. Completeness of a book does not rest on the ids in
+* A diff without levels advances the book's id and leaves no record. Completeness of a book does not rest on the ids in
   the store (they are not consecutive), but on every hole being a GAP.
 * Diffs held back for a snapshot keep their own ts_recv, so within one instrument ts_recv may step back there.
-* A diff that arrives after the snapshot which contains it is dropped and counted as a duplicate.
-* Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, so on a raw
-  connection, a futures partial book cannot be told from a diff, and one of spot not from a small snapshot (see
-  unnamed.py); this adapter uses combined streams.
-* Fills that were not made on the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
-* A rejected frame is a GAP (REJECTED) at once, on its stream where that is known, else on `*` (feeds/rejections.py).
-* What the venue changes about its instruments while the feed runs is recorded and followed (kit/instrument_life.py).
-* CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is on each instrument
-  that the connection carried, since it makes books stale; what is on `*` is informational.
+* A diff that arrives after a snapshot that contains it is dropped and counted as a duplicate.
+* Partial books (depth5, 10, 20) become CLEAR and LEVELs with flag PARTIAL. Without the stream's name, that is on a raw
+  connection, a futures partial book looks like a diff, and a spot one like a small snapshot (see unnamed.py); this
+  adapter uses combined streams.
+* Fills made off the book (futures, `X` other than MARKET) use up their ids, and are counted by origin.
+* A rejected frame is a GAP (REJECTED) at once, on its stream if that is known, else on `*` (feeds/rejections.py).
+* Changes of the venue's instruments while the feed runs are recorded and followed (kit/instrument_life.py).
+* CONNECTED, DISCONNECTED and HANDOVER carry the ON_ flags of the channels concerned. DISCONNECTED is recorded for each
+  instrument of the connection, since it makes books stale; records on `*` are informational.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ SYMBOL_REFUSED: Final = (400, 404)
 """HTTP status of an answer about a symbol that the venue does not have."""
 
 DISCOVERED: Final = 16
-"""Instruments to share the room for held diffs, where nobody said how many there will be."""
+"""Instruments assumed to share the room for held diffs, if their number is unknown."""
 
 LEAST_HELD: Final = 4096
-"""Records held back for one book at the least, however many books share."""
+"""Minimum of records held back per book, however many books share the room."""
 
 _SHAPES: Final = {
     rules.venue: Shapes(those) for rules, those in ((SPOT, shapes.SPOT), (USDM, shapes.USDM), (COINM, shapes.COINM))
@@ -73,16 +73,16 @@ class BinanceAdapter(VenueAdapter):
     def __init__(
         self, rules: Rules, context: FeedContext, *, held_records: int = 1 << 20, use_shapes: bool = True
     ) -> None:
-        """Nothing happens yet.
+        """No events so far.
 
         Args:
             rules: which venue.
-            context: what every adapter is made of. Its endpoint `ws` is a base address that carries all streams.
-            held_records: levels held back for snapshots, of all books together (64 bytes each); each has its share.
+            context: configures the adapter. Its endpoint `ws` is a base address that carries all streams.
+            held_records: levels held back for snapshots, over all books (64 bytes each); each book has its share.
             use_shapes: False decodes everything with the reference decoder.
         """
         symbols = context.symbols
-        # A book that never gets its snapshot must not take the room of the others.
+        # A book that never gets its snapshot must not take the others' room.
         held_limit = max(held_records // (len(symbols) if symbols else DISCOVERED), LEAST_HELD)
         market = Market(
             context,
@@ -117,7 +117,7 @@ class BinanceAdapter(VenueAdapter):
     # Frames.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message = messages.decode(frame)
         match message:
             case messages.Trade() | messages.AggTrade():
@@ -152,7 +152,7 @@ class BinanceAdapter(VenueAdapter):
                 return False
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """A depth diff."""
+        """Record or hold a depth diff."""
         del number
         first, last, previous, ts_event = values
         self._books.on_diff(self.market.listings.by_slot[slot], first, last, previous, rows, ts_event, ts_recv)
@@ -217,16 +217,16 @@ class BinanceAdapter(VenueAdapter):
         return True
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """Over REST."""
+        """Request the book over REST."""
         self.effects.append(depth_request(self._rules, symbol, self._throttle.next_ns(symbol, now_ns)))
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """A whole book."""
+        """Record a whole book."""
         known, symbol = self.market.listings, answer.request.key.removeprefix(DEPTH)
         try:
             listing = known.by_symbol.get(symbol) if self.live else known.get(symbol)
         except RejectError:
-            return  # no feed can have asked for that
+            return  # no feed can have asked for this symbol
         if listing is None or symbol == answer.request.key:
             return
         if answer.status != 200:
@@ -251,7 +251,7 @@ class BinanceAdapter(VenueAdapter):
             self._unnamed.settle(ts_recv)
 
     def _on_owner(self, snapshot: Unnamed, book: Listing | None, rejected: RejectError | None) -> None:
-        # Until now the snapshot was held, and so counted as parsed.
+        # The snapshot was held until now, and so counted as parsed.
         if rejected is not None:
             self.counts.parsed -= 1
             self.reject(rejected, snapshot.body, snapshot.ts_recv)
@@ -266,7 +266,7 @@ class BinanceAdapter(VenueAdapter):
             self.counts.ignored += not recorded
 
     def ended(self) -> None:
-        """Snapshots that belong to no book as yet never will."""
+        """Reject the snapshots that still belong to no book: they never will."""
         self._unnamed.finish()
 
     def _on_shutdown(self, notice: messages.Shutdown, ts_recv: int) -> None:

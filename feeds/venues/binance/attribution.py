@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning says of symbol and stream. Pure; imports nothing here."""
+"""Attributes an unreadable frame to a symbol and stream by its beginning. Pure; imports nothing here."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from typing import Final
 
 HEAD_BYTES: Final = 4096
-"""How much of a frame is looked at."""
+"""Length of the part of a frame that is searched."""
 
 _STREAM = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@\\]{1,256})@(\w+)')
 _EVENT = re.compile(rb'"e"\s*:\s*"(\w+)"')
 _SYMBOL = re.compile(rb'"s"\s*:\s*"([^"\\]{1,256})"')
-_QUOTE = re.compile(rb'\s*\{\s*"u"\s*:')  # quotes of spot have no type
+_QUOTE = re.compile(rb'\s*\{\s*"u"\s*:')  # spot quotes have no type
 _PARTIAL = re.compile(r"depth(?:5|10|20)\Z")
 
 _CHANNELS: Final = {
@@ -28,7 +28,7 @@ _CHANNELS: Final = {
 
 
 def owner(body: bytes) -> tuple[str, str] | None:
-    """Symbol, in the case in which the frame has it, and channel; None where neither can be known."""
+    """Symbol, in the frame's letter case, and channel; None if either is unknown."""
     head = body[:HEAD_BYTES]
     if named := _STREAM.match(head):
         name = named[2].decode(errors="replace")

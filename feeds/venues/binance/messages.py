@@ -1,8 +1,8 @@
-"""Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure; keeps no state.
+"""Binance messages as typed structs, and the reference decoder: one frame in, one message out. Pure and stateless.
 
-The kernel of shapes writes ticks for the hot messages without these structs; whatever fits no shape comes here, and a
-property test holds the two equal. In a wrapped frame the stream's name decides what the message is; in a raw one only
-its content can.
+The kernel of shapes writes ticks for the hot messages without these structs. Frames that fit no shape come here, and a
+property test holds the two equal. A wrapped frame's kind follows from its stream's name, a raw frame's only from its
+content.
 
     {"e":"trade","E":1788264000013,"s":"BNBBTC","t":5001,"p":"0.01250000","q":"4.20000000","T":1788264000011,"m":true}
     {"stream":"bnbbtc@bookTicker","data":{"u":400900217,"s":"BNBBTC","b":"0.01249","B":"31.2","a":"0.01251","A":"4"}}
@@ -24,7 +24,7 @@ MARKET: Final = "MARKET"
 
 
 class Level(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A price and the size at it. Messages of before 2020 have an empty list as a third element."""
+    """A price and the size at it. Messages from before 2020 have an empty list as a third element."""
 
     price: str
     size: str
@@ -48,7 +48,7 @@ _FEED_WIDE: Final = frozenset({"!bookTicker", "!serverShutdown"})
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One trade. On futures, `origin` other than MARKET is a fill that was not made on the book."""
+    """One trade. On futures, an `origin` other than MARKET is a fill made off the book."""
 
     symbol: str = msgspec.field(name="s")
     id: Id = msgspec.field(name="t")
@@ -72,7 +72,7 @@ class AggTrade(msgspec.Struct, frozen=True):
 
 
 class PastTrade(msgspec.Struct, frozen=True):
-    """A trade as REST gives it."""
+    """A trade as REST returns it."""
 
     id: Id
     price: str
@@ -82,7 +82,7 @@ class PastTrade(msgspec.Struct, frozen=True):
 
 
 class PastAggTrade(msgspec.Struct, frozen=True):
-    """An aggregate trade as REST gives it: as in the stream, but without the symbol."""
+    """An aggregate trade as REST returns it: as in the stream, but without the symbol."""
 
     a: Id
     p: str
@@ -93,7 +93,7 @@ class PastAggTrade(msgspec.Struct, frozen=True):
 
 
 class BookTicker(msgspec.Struct, frozen=True):
-    """Best bid and offer. Spot gives neither type nor time."""
+    """Best bid and offer. Spot messages have neither type nor time."""
 
     symbol: str = msgspec.field(name="s")
     id: Id = msgspec.field(name="u")
@@ -105,7 +105,7 @@ class BookTicker(msgspec.Struct, frozen=True):
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """Changed levels of the book; `previous` is the `last` of the diff before, on futures only."""
+    """Changed levels of the book; `previous` is the `last` of the preceding diff, on futures only."""
 
     symbol: str = msgspec.field(name="s")
     first: Id = msgspec.field(name="U")
@@ -118,12 +118,12 @@ class Diff(msgspec.Struct, frozen=True):
 
     @property
     def time(self) -> int:
-        """The matching engine's time where there is one."""
+        """The matching engine's time if present, else the time of sending."""
         return self.sent if self.matched is None else self.matched
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A REST depth answer: it does not name its symbol. Id -1: a newly listed symbol, empty."""
+    """A REST depth answer, which does not name its symbol. Id -1: a newly listed symbol, empty."""
 
     id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = msgspec.field(name="lastUpdateId")
     bids: Levels
@@ -132,14 +132,14 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class NamedSnapshot(msgspec.Struct, frozen=True):
-    """A whole book that names its symbol, or that a recorder filed under a stream's name; `body` is REST's answer."""
+    """A whole book with its symbol, named by the book or by the recorded stream's name; `body` is REST's answer."""
 
-    symbol: str  # in lower case where the stream's name has it
+    symbol: str  # in lower case if it comes from the stream's name
     body: bytes
 
 
 class PartialDepth(msgspec.Struct, frozen=True):
-    """The best 5, 10 or 20 levels, whole. `stream_symbol` is lower case, as in the stream's name."""
+    """The best 5, 10 or 20 levels, whole. `stream_symbol` is in lower case, as in the stream's name."""
 
     stream_symbol: str
     id: int
@@ -177,7 +177,7 @@ class SymbolFilter(msgspec.Struct, frozen=True):
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
-    """What the instrument data says of a symbol; spot and futures use different fields for its decimals."""
+    """The instrument data of a symbol; spot and futures use different fields for its decimals."""
 
     symbol: str
     status: str | None = None
@@ -190,7 +190,7 @@ class SymbolInfo(msgspec.Struct, frozen=True):
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
-    """The REST answer with the instrument data. A symbol whose fields cannot be read has its name only."""
+    """The REST answer with the instrument data. A symbol with unreadable fields has its name only."""
 
     symbols: list[SymbolInfo]
 
@@ -224,7 +224,7 @@ _Event = Trade | AggTrade | BookTicker | Diff | Kline | MarkPrice | Liquidation 
 
 
 class _Head(msgspec.Struct, frozen=True):
-    # What tells messages apart. Raw fields are empty where the key is absent.
+    # The fields that distinguish messages. Raw fields are empty if the key is absent.
     stream: str | None = None
     data: msgspec.Raw = msgspec.Raw()
     e: str | None = None
@@ -238,7 +238,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class _RawExchangeInfo(msgspec.Struct, frozen=True):
-    # The symbols one by one: a field that the venue has changed for one of them must not take the others away.
+    # The symbols one by one: a changed field of one symbol must not lose the others.
     symbols: list[msgspec.Raw]
 
 
@@ -298,7 +298,7 @@ def decode(body: bytes) -> Message:
 
 
 def _decode_list(heads: list[_Head]) -> Message:
-    # Only the `!…@arr` streams send lists, of statistics: a list is ignored if each of its members says such a kind.
+    # Only the `!…@arr` streams send lists, of statistics: a list is ignored if each member is of such a kind.
     kinds = {head.e for head in heads}
     if not kinds or None in kinds or kinds & _NOT_LISTED:
         raise RejectError("schema", "a list that is not one of events of a kind that is not recorded")
@@ -332,7 +332,7 @@ def _decode_stream(name: str, payload: bytes | msgspec.Raw) -> Message:
 def stream_kind(name: str) -> str | None:
     """What a stream carries, by its whole name: an event, a partial book or a snapshot; None if it is not recorded.
 
-    Only the name tells: streams that are not recorded, such as `@rpiDepth`, send events of the same type.
+    Only the name shows it: streams that are not recorded, such as `@rpiDepth`, send events of the same type.
     """
     if name in _FEED_WIDE:
         return name[1:]
@@ -345,12 +345,12 @@ def stream_kind(name: str) -> str | None:
 
 
 def _decode(head: _Head, payload: bytes | msgspec.Raw) -> Message:
-    # Without a stream's name only the content says what a message is.
+    # Without a stream's name, only the content shows the kind of a message.
     if head.e is not None:
         decoder = _EVENTS.get(head.e)
         return decoder.decode(payload) if decoder is not None else Ignored(head.e)
     if head.lastUpdateId:
-        # COIN-M names the symbol in the answer of REST.
+        # COIN-M names the symbol in its REST answer.
         return NamedSnapshot(head.symbol, bytes(payload)) if head.symbol else _SNAPSHOT.decode(payload)
     if head.u:
         return _BOOK_TICKER.decode(payload)
@@ -373,7 +373,7 @@ def _symbol_info(raw: msgspec.Raw) -> SymbolInfo:
 
 
 def _ignored_kind(name: str) -> str:
-    # Of a stream that is not recorded: its name without symbol, speed and the rest.
+    # The kind of an unrecorded stream: its name without symbol, speed and the rest.
     symbol, _, rest = name.partition("@")
     return symbol if symbol.startswith("!") or not rest else rest.partition("@")[0]
 

@@ -1,4 +1,4 @@
-"""Binance's bars, mark prices and liquidations: what has neither ids nor state."""
+"""Binance's bars, mark prices and liquidations, which have neither ids nor state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIDE: Final = {"BUY": Side.BUY, "SELL": Side.SELL}
 
 
 def record(market: Market, message: Message, ts_recv: int) -> bool:
-    """Record a message; False where its symbol is not recorded. Raises RejectError."""
+    """Record a message; False if its symbol is not recorded. Raises RejectError."""
     listing = market.listings.get(message.order.symbol if isinstance(message, Liquidation) else message.symbol)
     if listing is None:
         return False

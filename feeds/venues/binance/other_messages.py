@@ -1,4 +1,4 @@
-"""Binance messages of what has neither ids nor state, as typed structs: bars, mark prices, liquidations."""
+"""Binance messages without ids and state, as typed structs: bars, mark prices, liquidations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tickplant.feeds.venues.binance.wire_numbers import Id
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """What a kline says of its bar; `until` is the last instant in it. Numbers of trades and quote volumes aside."""
+    """The bar of a kline; `until` is its last instant. Numbers of trades and quote volumes are left out."""
 
     begin: Id = msgspec.field(name="t")
     until: Id = msgspec.field(name="T")
@@ -24,7 +24,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Kline(msgspec.Struct, frozen=True):
-    """A bar as it stands; it comes again until it is closed."""
+    """A bar in its present state; it is sent again until it is closed."""
 
     symbol: str = msgspec.field(name="s")
     bar: Bar = msgspec.field(name="k")
@@ -53,6 +53,6 @@ class ForcedOrder(msgspec.Struct, frozen=True):
 
 
 class Liquidation(msgspec.Struct, frozen=True):
-    """Futures: a position is being closed by force; at most one a second of each symbol is told."""
+    """Futures: the forced closing of a position; the venue reports at most one a second per symbol."""
 
     order: ForcedOrder = msgspec.field(name="o")

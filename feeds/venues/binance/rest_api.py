@@ -1,4 +1,4 @@
-"""What Binance is asked over REST: instrument data, past trades, whole books."""
+"""The REST requests to Binance: instrument data, past trades, whole books."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOT_SIZE: Final = "LOT_SIZE"
 
 
 def instrument_source(rules: Rules, budget: RequestBudget) -> InstrumentSource:
-    """How the instrument data is asked for."""
+    """How to ask for the instrument data."""
     share = rules.exchange_info_weight / rules.snapshot_weight
 
     def request(now_ns: int, at_ns: int) -> Request:
@@ -40,10 +40,10 @@ def instrument_source(rules: Rules, budget: RequestBudget) -> InstrumentSource:
 
 
 def symbol_infos(info: messages.ExchangeInfo, rules: Rules) -> list[SymbolInfo]:
-    """What instrument data says of each symbol.
+    """The instrument data of each symbol.
 
-    The precision is what is printed, the tick size and the lot size what is traded. Neither need be the larger: the
-    venue may refine one and leave the other.
+    The precision says how many decimals are printed, tick size and lot size what is traded. Neither need be the larger:
+    the venue may refine one and leave the other.
     """
     infos = []
     for each in info.symbols:
@@ -77,15 +77,15 @@ class TradeArchive:
 
     @property
     def headers(self) -> dict[str, str]:
-        """So that REST gives the times that the stream gives."""
+        """Headers that make REST return the times that the stream gives."""
         return self._rules.rest_headers
 
     def share(self, channel: str) -> float:
-        """By the venue's weights."""
+        """The share by the venue's weights."""
         return self._rules.past_trades[channel].weight / self._rules.snapshot_weight
 
     def path(self, symbol: str, channel: str, first: int | None, count: int) -> str:
-        """By id where the venue allows that, else the newest ones."""
+        """The path of a request by id where the venue allows that, else for the newest trades."""
         past = self._rules.past_trades[channel]
         path = f"{self._rules.rest_prefix}/{past.endpoint}?symbol={quote(symbol)}"
         if first is None:
@@ -93,19 +93,19 @@ class TradeArchive:
         return f"{path}&fromId={first}&limit={count}" if past.by_id else f"{path}&limit={self.page}"
 
     def read(self, body: bytes, symbol: str, channel: str) -> Sequence[VenueTrade]:
-        """The answer does not name the symbol."""
+        """The trades of an answer, which does not name the symbol."""
         rows = messages.decode_past(body, symbol, aggregate=channel == "agg_trade")
         return [trade_event(row) for row in rows]
 
 
 def depth_request(rules: Rules, symbol: str, not_before_ns: int) -> Request:
-    """For a whole book."""
+    """The request for a whole book."""
     path = f"{rules.rest_prefix}/depth?symbol={quote(symbol)}&limit={rules.snapshot_levels}"
     return Request(DEPTH + symbol, path, not_before_ns)
 
 
 def trade_event(trade: messages.Trade | messages.AggTrade) -> VenueTrade:
-    """A trade, or an aggregate, in the kit's form. Raises RejectError for a time that is none."""
+    """A trade, or an aggregate, in the kit's form. Raises RejectError for an invalid time."""
     aggregate = isinstance(trade, messages.AggTrade)
     return VenueTrade(
         trade.symbol,

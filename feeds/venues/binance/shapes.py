@@ -1,6 +1,6 @@
 """Binance's messages as shapes: trades, aggregate trades, quotes and depth diffs, raw and wrapped in `{stream, data}`.
 
-In a wrapped frame the stream's name decides what the message is, so it is part of the shape.
+The name of a wrapped frame's stream determines the kind of message, so the name is part of the shape.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tickplant.feeds.kit.state_table import LAST_AGG, LAST_QUOTE, LAST_TRADE, NO
 from tickplant.records.layouts import Flag, Side
 
 DIFF: Final = 0
-"""Number of what is given of a depth diff: its LEVEL rows; values first, last and previous id, and time in ns."""
+"""Number of the gift of a depth diff: its LEVEL rows; values first, last and previous id, and time in ns."""
 
 SNAPSHOT: Final = 1
-"""Of a whole book: its LEVEL rows; values id and time in ns."""
+"""Number of the gift of a whole book: its LEVEL rows; values id and time in ns."""
 
 _TRADE: Final = (
     Ids(LAST_TRADE, "id", "time"),
@@ -33,7 +33,7 @@ def _quote(time: str) -> tuple[Effect, ...]:
     return (
         Seen(SEEN_QUOTE),
         Ids(LAST_QUOTE, "id", time, by_one=False),
-        # A price of 0 is an empty side, which the reference knows how to say.
+        # A price of 0 is an empty side, which the reference decoder records.
         *quote_rows(seq="id", time=time),
     )
 
@@ -66,14 +66,14 @@ _USDM_DIFF: Final = (
 )
 _COINM_DIFF: Final = _USDM_DIFF.replace('"s":"<symbol>"', '"s":"<symbol>","ps":"<_:text>"')
 _SPOT_QUOTE: Final = f'{{"u":<id:int>,"s":"<symbol>",{_FOUR}'
-# The venue sends the first and documents the second.
+# The venue sends the first form and documents the second.
 _USDM_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"s":"<symbol>",{_FOUR},"T":<time:epoch>,"E":<_:int>'
 _COINM_QUOTE: Final = (
     f'{{"u":<id:int>,"e":"bookTicker","s":"<symbol>","ps":"<_:text>",{_FOUR},"T":<time:epoch>,"E":<_:int>'
 )
 _DOCUMENTED_QUOTE: Final = f'{{"e":"bookTicker","u":<id:int>,"E":<_:int>,"T":<time:epoch>,"s":"<symbol>",{_FOUR}'
 
-# Of each message: what its stream is called, its text up to the end, further keys that would change it, effects.
+# Of each message: names of its streams, text up to the end, further keys that would change its meaning, effects.
 _Message = tuple[tuple[str, ...], tuple[Part, ...], str, tuple[Effect, ...]]
 _QUOTES: Final = "<_:text>@bookTicker", "!bookTicker"
 _TRADES: Final = ("<_:text>@trade",)
@@ -94,7 +94,7 @@ _USDM: Final[dict[str, _Message]] = {
     "other aggregate trade": (_AGG_TRADES, (_OTHER_AGG_TRADE,), "", _AGG_TRADE),
     "documented quote": (_QUOTES, (_DOCUMENTED_QUOTE,), "", _quote("time")),
 }
-# COIN-M names the pair as well, in `ps`, and its quotes begin with their id.
+# COIN-M also names the pair, in `ps`, and its quotes begin with their id.
 _COINM: Final[dict[str, _Message]] = {
     "quote": (_QUOTES, (_COINM_QUOTE,), "", _quote("time")),
     "trade": _USDM["trade"],
@@ -104,7 +104,7 @@ _COINM: Final[dict[str, _Message]] = {
 
 
 def _wrapped_and_raw(messages: dict[str, _Message]) -> Iterator[tuple[str, Shape]]:
-    """Wrapped in the order of the messages, then those of streams that are rarer, then raw."""
+    """The wrapped shapes in the order of the messages, then those of rarer streams, then the raw ones."""
     keys = "e, stream, data, lastUpdateId"
     for rank in range(2):
         for name, (streams, text, closed, effects) in messages.items():
@@ -121,7 +121,7 @@ def _end(closed: str) -> str:
 
 
 def _snapshot(head: str, closed: str, time: str) -> Shape:
-    # An answer does not name its symbol: who reads it puts both into one object.
+    # An answer does not name its symbol: the reader puts both into one object.
     return (
         f'{{"symbol":"<symbol>","answer":{{"lastUpdateId":<id:int>{head},"bids":',
         levels(_LEVEL, Side.BID, Flag.SNAPSHOT),

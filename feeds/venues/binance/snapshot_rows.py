@@ -1,4 +1,4 @@
-"""Rows of whole books from the answers of Binance's REST."""
+"""Rows of whole books from Binance's REST answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tickplant.records.batch import WORDS, Rows, TickBatch
 from tickplant.records.layouts import Flag
 
 _SHAPES: Final = Shapes(shapes.SNAPSHOTS)
-_LEVEL_BYTES: Final = 9  # of a level, with its comma, at the least
-_NAME: Final = "symbol"  # of the instrument, whichever it is, in a table of its own
+_LEVEL_BYTES: Final = 9  # least bytes of a level with its comma
+_NAME: Final = "symbol"  # stands for any instrument, in a table of its own
 
 
 def snapshot_rows(instrument: Instrument, body: bytes, ts_recv: int) -> tuple[int, Rows]:
-    """`(lastUpdateId, rows)` of a REST depth answer: thousands of levels, so the kernel of shapes reads them.
+    """`(lastUpdateId, rows)` of a REST depth answer. It has thousands of levels, so the kernel of shapes reads them.
 
     Raises RejectError.
     """

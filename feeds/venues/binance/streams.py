@@ -28,15 +28,15 @@ class StreamCodec:
     busy: Collection[str] = BUSY
 
     def __init__(self, depth: int) -> None:
-        """`depth`: levels a side of partial books."""
+        """`depth`: levels per side of partial books."""
         self._depth = depth
 
     def name(self, stream: Stream) -> str:
-        """Symbols are in lower case."""
+        """The venue's name; symbols are in lower case."""
         return f"{stream.symbol.lower()}@{STREAM_OF[stream.channel].format(depth=self._depth)}"
 
     def group(self, stream: Stream) -> str:
-        """All streams of a link go in one request."""
+        """One group: all streams of a link go in one request."""
         del stream
         return ""
 
@@ -49,9 +49,9 @@ class StreamCodec:
 def links(
     rules: Rules, symbols: Iterable[str], channels: Iterable[str], ws_url: str
 ) -> list[tuple[LinkSpec, list[Stream]]]:
-    """The links of a feed and what each carries: one for each address, more where the limit of streams asks for it.
+    """The links of a feed and the streams of each: one per address, more if the limit of streams requires it.
 
-    All streams go to `ws_url` where it is given.
+    All streams go to `ws_url` if it is given.
     """
     base = (ws_url or VENUES[rules.venue].endpoints["ws"]).rstrip("/")
     by_path: dict[str, list[Stream]] = {}
@@ -74,7 +74,7 @@ def links(
 
 
 def channels_of(link: str, rules: Rules) -> list[str]:
-    """Channels that a link of this name carries."""
+    """The channels that a link of this name carries."""
     stem, others = split_link_name(link)
     here = [channel for channel, path in rules.paths.items() if stem in ("stream", path.strip("/"))]
     return [channel for channel in here if channel not in OTHER_CHANNELS or channel in others]

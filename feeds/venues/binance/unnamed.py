@@ -1,6 +1,6 @@
-"""Whose book a recorded snapshot is that does not name its symbol: the answer of REST, bare in a recording.
+"""Finds the book of a recorded snapshot that does not name its symbol: a bare REST answer in a recording.
 
-docs/design.md §5 states the rule; a book is given a snapshot on evidence only, and what stays ambiguous is refused.
+docs/design.md §5 states the rule: a book gets a snapshot on evidence only; an ambiguous snapshot is rejected.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ WAIT_NS: Final = 10 * 10**9
 """Receive time for which a snapshot waits for the diffs around it."""
 
 DOUBT_NS: Final = 2 * 10**9
-"""Receive time for which a small book of spot waits for the next one, which may show that it was not the whole book."""
+"""Receive time for which a small spot book waits for the next one, which may show that it was not the whole book."""
 
 STEPS_AHEAD: Final = 8
-"""A snapshot may be newer than the diffs received: by this many of the widest diff of its symbol."""
+"""How far a snapshot may be ahead of the diffs received, in widths of the widest diff of its symbol."""
 
 IDS_AHEAD: Final = 64
-"""And by this many ids, however narrow the few diffs received so far."""
+"""How far it may be ahead in ids, even if the few diffs received so far are narrow."""
 
 PROOF_LEVELS: Final = 8
-"""Levels that agree, and none that does not: this snapshot is of this book, whatever other books its id fits."""
+"""This many matching levels without a mismatch prove that a snapshot is of this book, whichever others its id fits."""
 
 SMALL: Final = 20
-"""Levels of a side that a stream of partial books has at most: so few may be a partial book, or all there is."""
+"""Most levels per side in a stream of partial books: a book this small may be a partial or a whole one."""
 
 PARTIAL_DEPTHS: Final = frozenset({5, 10, 20})
 MOST_PENDING: Final = 64
@@ -55,7 +55,7 @@ class Unnamed:
         self.body = body
         self.ts_recv = ts_recv
         self.sides = len(snapshot.bids), len(snapshot.asks)
-        self.known: tuple[Listing, ...] = ()  # books whose diffs had begun when it arrived
+        self.known: tuple[Listing, ...] = ()  # books whose diffs had begun before its arrival
         self._rows: dict[int, Rows] = {}
 
     @property
@@ -64,39 +64,39 @@ class Unnamed:
         return max(self.sides) <= SMALL
 
     def rows(self, instrument: Instrument) -> Rows:
-        """Its records, if it is of this instrument. Raises RejectError where its numbers do not fit the scales."""
+        """Its records for this instrument. Raises RejectError if its numbers do not fit the scales."""
         if instrument.id not in self._rows:
             self._rows[instrument.id] = snapshot_rows(instrument, self.body, self.ts_recv)[1]
         return self._rows[instrument.id]
 
     def levels(self, instrument: Instrument) -> Levels:
-        """Its levels, if it is of this instrument. Raises RejectError as `rows` does."""
+        """Its levels for this instrument. Raises RejectError as `rows` does."""
         return _levels(self.rows(instrument)[1:])
 
 
 Decide = Callable[[Unnamed, Listing | None, RejectError | None], None]
-"""Told once of each snapshot: the book that it is of, or why it is rejected."""
+"""Called once per snapshot, with its book or with the reason for its rejection."""
 
 
 class UnnamedSnapshots:
-    """Snapshots without a symbol, until it is known whose they are."""
+    """Snapshots without a symbol, until their books are known."""
 
     def __init__(self, books: Mapping[str, Listing], decide: Decide, *, futures: bool) -> None:
-        """Nothing happens yet.
+        """No snapshots so far.
 
         Args:
             books: all books of the feed; grows while recordings are read.
             decide: called from `add`, `settle` and `finish`.
-            futures: whether the venue's diffs chain by `pu`. There a partial book has the shape of a diff.
+            futures: whether the venue's diffs chain by `pu`. A partial book then has the shape of a diff.
         """
         self.pending: list[Unnamed] = []
         self._books = books
         self._decide = decide
         self._futures = futures
-        self._partials = False  # streams of partial books are in this recording
+        self._partials = False  # this recording contains streams of partial books
 
     def add(self, snapshot: Unnamed) -> None:
-        """A snapshot has arrived."""
+        """Take in a snapshot."""
         snapshot.known = tuple(book for book in self._books.values() if _sync(book).low is not None)
         if not self._futures and snapshot.is_small and (self._partials or PARTIAL_DEPTHS & set(snapshot.sides)):
             self._reject_partial(snapshot)
@@ -107,13 +107,13 @@ class UnnamedSnapshots:
             self._settle(self.pending[0], final=True)
 
     def settle(self, now_ns: int) -> None:
-        """Decide what can be decided: a diff or a snapshot has arrived."""
+        """Decide what can be decided after a diff or a snapshot has arrived."""
         for snapshot in tuple(self.pending):
             if snapshot in self.pending:
                 self._settle(snapshot, now_ns)
 
     def finish(self) -> None:
-        """Decide all: nothing more will arrive."""
+        """Decide everything: nothing more will arrive."""
         for snapshot in tuple(self.pending):
             if snapshot in self.pending:
                 self._settle(snapshot, final=True)
@@ -148,7 +148,7 @@ class UnnamedSnapshots:
         self._decide(snapshot, None, RejectError("partial book of no known symbol", f"{bids} bids, {asks} asks"))
 
     def _owner(self, snapshot: Unnamed, *, final: bool) -> Listing | None:
-        # The book that a snapshot is of; None where that may become clear later. Raises RejectError where it will not.
+        # The book of a snapshot; None if it may become clear later. Raises RejectError if it will not.
         ident = snapshot.id
         reached = [book for book in snapshot.known if _sync(book).reaches(ident)]
         near = [book for book in snapshot.known if 0 < ident - _sync(book).high <= _reach(book)]
@@ -165,7 +165,7 @@ class UnnamedSnapshots:
         if len(proven) == 1:
             return proven[0]
         if not owners and (live := next((book for book in rivals if _sync(book).live), None)) is not None:
-            return live  # which needs none
+            return live  # needs no snapshot
         detail = f"id {ident} is within the diffs of {len(reached)} books, {len(fitting)} of them wait for it"
         raise RejectError("snapshot of no known symbol", f"{detail}, {len(owners)} agree with it")
 
@@ -176,7 +176,7 @@ class UnnamedSnapshots:
                 if later.id >= snapshot.id and later.is_small and self._owner(later, final=False) is owner:
                     return later
             except RejectError:
-                continue  # told when its own turn comes
+                continue  # reported when its own turn comes
         return None
 
 
@@ -185,9 +185,9 @@ def _reach(book: Listing) -> int:
 
 
 def _agreement(book: Listing, snapshot: Unnamed) -> int | None:
-    """Levels that the diffs before a snapshot have left, and that stand in it so; None where one does not.
+    """Number of levels known from earlier diffs that the snapshot confirms; None if it contradicts one.
 
-    Raises RejectError where the snapshot's numbers do not fit the instrument's scales.
+    Raises RejectError if the snapshot's numbers do not fit the instrument's scales.
     """
     kept = _folded({}, [diff for diff in _sync(book).held if diff.last <= snapshot.id])
     _forget(kept, _sync(book), snapshot.id)
@@ -202,7 +202,7 @@ def _agreement(book: Listing, snapshot: Unnamed) -> int | None:
     agreeing = 0
     for (side, price), size in kept.items():
         if side in deepest and (price < deepest[side] if side == Side.BID else price > deepest[side]):
-            continue  # beyond the levels that were asked for
+            continue  # beyond the depth of the snapshot
         if levels.get((side, price), 0) != size:
             return None
         agreeing += size != 0
@@ -210,7 +210,7 @@ def _agreement(book: Listing, snapshot: Unnamed) -> int | None:
 
 
 def _leads_to(book: Listing, snapshot: Unnamed, later: Unnamed) -> bool:
-    """Whether the diffs between two small snapshots lead from one to the other, as between two whole books they do."""
+    """Whether the diffs between two small snapshots lead from one to the other, as they do between whole books."""
     between = [diff for diff in _sync(book).held if snapshot.id < diff.last <= later.id]
     expected = _folded(snapshot.levels(book.instrument), between)
     found = later.levels(book.instrument)
@@ -226,7 +226,7 @@ def _folded(levels: Levels, diffs: list[Diff]) -> Levels:
 
 
 def _forget(levels: Levels, sync: BookSync, ident: int) -> None:
-    # What a diff that reaches beyond an id has changed was changed before or after it: nobody knows.
+    # A diff that spans an id may have changed its levels before or after the id, so these are unknown.
     for diff in sync.held:
         if diff.first <= ident < diff.last:
             for key in _levels(diff.content):

@@ -1,4 +1,4 @@
-"""In what Binance spot, USD-M and COIN-M futures differ: addresses, paths, limits, streams. Data only."""
+"""How Binance spot, USD-M and COIN-M futures differ: addresses, paths, limits, streams. Data only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import msgspec
 
 STREAMS_PER_REQUEST: Final = 150
 REQUEST_BYTES: Final = 4000
-"""Of a request of 4,088 bytes the venue takes notice, of one of 4,106 it does not: with its frame, 4,096 are read."""
+"""The venue accepts a request of 4,088 bytes and ignores one of 4,106: it reads 4,096 bytes, the frame included."""
 
 STREAMS_PER_CONNECTION: Final = 1024
 SEND_INTERVAL_S: Final = 0.3
-"""Spot allows 5 messages a second, pings and pongs included; past it the connection is cut, then the address banned."""
+"""Spot allows 5 messages a second, pings and pongs included; beyond that it cuts the connection, then bans."""
 
 MAX_AGE_S: Final = 85_800.0
 """The venue cuts connections at 24 h."""
@@ -27,18 +27,18 @@ STREAM_OF: Final = {
     "statistic": "markPrice@1s",
     "liquidation": "forceOrder",
 }
-"""Stream behind each channel of the configuration, after `<symbol>@`."""
+"""Stream for each channel of the configuration, after `<symbol>@`."""
 
 _PUBLIC: Final = ("quote", "book", "partial_book")
 """Channels that USD-M futures serve below /public; the others are below /market."""
 
 
 class PastTrades(msgspec.Struct, frozen=True):
-    """Where past trades of a channel are asked for."""
+    """Where to ask for past trades of a channel."""
 
     endpoint: str
-    weight: int  # of one request, as the venue counts them
-    by_id: bool  # from any id on; else only the newest ones
+    weight: int  # of one request, by the venue's count
+    by_id: bool  # from any id on; else only the newest trades
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,17 +49,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     status: str  # field of the instrument data
     exchange_info: str  # query of the instrument data request
     exchange_info_weight: int
-    closed_statuses: frozenset[str]  # in which an instrument is not coming back
+    closed_statuses: frozenset[str]  # statuses of instruments that will not return
     futures: bool  # diffs chain by `pu`; events have types and the matching engine's time
     paths: dict[str, str]  # of the WebSocket address, for each channel
     ws_query: str
-    price_digits: str  # field of the instrument data that says how many decimals are printed
+    price_digits: str  # field of the instrument data with the number of printed decimals
     size_digits: str
     snapshot_levels: int
     snapshot_weight: int
     past_trades: dict[str, PastTrades]
-    rest_headers: dict[str, str]  # so that REST gives the times that the stream gives
-    snapshot_interval_s: float  # on average; keeps the requests within about 80% of the venue's weight limit
+    rest_headers: dict[str, str]  # make REST return the times that the stream gives
+    snapshot_interval_s: float  # on average; keeps requests within about 80% of the venue's weight limit
     snapshot_burst: int  # this many at once
 
 
@@ -69,7 +69,7 @@ SPOT: Final = Rules(
     status="status",
     exchange_info="?showPermissionSets=false",
     exchange_info_weight=20,
-    closed_statuses=frozenset(),  # what is delisted here is BREAK for a while, then gone
+    closed_statuses=frozenset(),  # a delisted symbol is in BREAK for a while, then gone
     futures=False,
     paths=dict.fromkeys(STREAM_OF, ""),
     ws_query="?timeUnit=MICROSECOND",

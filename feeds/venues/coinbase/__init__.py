@@ -1,1 +1,1 @@
-"""Coinbase Exchange: the WebSocket feed of the exchange, and its REST."""
+"""Coinbase Exchange: its WebSocket feed and its REST API."""

@@ -1,14 +1,14 @@
-"""The adapter of Coinbase Exchange: what is particular about this venue's messages, in the hooks of kit.venue_adapter.
+"""The adapter of Coinbase Exchange: the specifics of this venue's messages, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
-* The side of a trade on the wire is the maker's; recorded is the aggressor's.
-* A trade made before the subscription (`last_match`), or that a heartbeat names and the stream has not brought, is
-  recorded in line with flag SNAPSHOT, unless it is known. Ids in line and heartbeats show what else is missing.
-* A ticker comes with a trade, so quotes rest as trades do. Tickers of before 2022 have no sizes: they are left out.
-* Books of price levels have neither ids nor checksums; the venue vouches for them as long as the connection lives.
+* The side of a trade on the wire is the maker's; the aggressor's is recorded.
+* A trade made before the subscription (`last_match`), or one that a heartbeat names and the stream has not brought, is
+  recorded in line with flag SNAPSHOT, unless it is known. Consecutive ids and heartbeats show what else is missing.
+* A ticker comes with a trade, so quotes rest as trades do. Tickers from before 2022 lack sizes and are left out.
+* Books of price levels have neither ids nor checksums; they count as complete while the connection lives.
 * Orders one by one (`full`) are counted by their sequence, and begin with all orders over REST. A trade among them is a
-  TRADE, then an ORDER_FILL and the ORDER_CANCEL of what was filled. Feeds of orders take their trades from there.
+  TRADE, then an ORDER_FILL, and the ORDER_CANCEL of a filled order. Feeds of orders take their trades from there.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class CoinbaseAdapter(InBandAdapter):
     """One feed of products."""
 
     def __init__(self, context: FeedContext, *, held_records: int = 1 << 20, use_shapes: bool = True) -> None:
-        """Nothing happens yet.
+        """No events so far.
 
         Args:
-            context: what every adapter is made of. Secrets `key`, `passphrase` and `secret` sign its subscriptions.
-            held_records: changes of orders held back for their snapshots, of all books together.
+            context: configures the adapter. Secrets `key`, `passphrase` and `secret` sign its subscriptions.
+            held_records: order changes held back for their snapshots, over all books.
             use_shapes: False decodes everything with the reference decoder.
         """
         wanted, symbols = "orders" in context.channels, len(context.symbols or ())
         self._orders = OrderStream(wanted=wanted, live=context.live, held_records=held_records, symbols=symbols)
-        self._unusable = ""  # why the credential cannot be used
+        self._unusable = ""  # why the credential is unusable
         signer = self._signer_of(context)
         market = Market(context, _SHAPES[wanted or not context.live], lambda _: self._orders.new_book(), owner)
         self._codec = StreamCodec(signer, orders=wanted)
@@ -100,7 +100,7 @@ class CoinbaseAdapter(InBandAdapter):
     # Events.
 
     def start(self, now_ns: int) -> None:
-        """Fail at once where the venue would refuse every subscription."""
+        """Begin the feed, or fail at once if the venue would refuse every subscription."""
         if self._unusable:
             self.effects.append(Fail(f"{VENUE}: {self._unusable}"))
         else:
@@ -108,11 +108,11 @@ class CoinbaseAdapter(InBandAdapter):
 
     def on_event(self, event: Event, now_ns: int) -> None:
         """See the contract."""
-        self._codec.now_ns = now_ns  # a signature holds for half a minute
+        self._codec.now_ns = now_ns  # a signature is valid for half a minute
         super().on_event(event, now_ns)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """All orders over REST; price levels with a new subscription."""
+        """Ask for all orders over REST, or for price levels with a new subscription."""
         if self._orders.wanted:
             at_ns = self._throttle.next_ns(symbol, now_ns)
             self.effects.append(rest_api.orders_request(symbol, at_ns, self._signer))
@@ -120,7 +120,7 @@ class CoinbaseAdapter(InBandAdapter):
             super().fetch_book(symbol, now_ns)
 
     def on_second(self, now_ns: int) -> None:
-        """What had to wait, and what did not come."""
+        """Ask for what had to wait, and for what did not come."""
         if self.live:
             self.effects += self._newest.on_second(now_ns)
             if silent := self._newest.take_silent():
@@ -131,7 +131,7 @@ class CoinbaseAdapter(InBandAdapter):
     # Messages.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message = messages.decode(frame)
         match message:
             case messages.Match():
@@ -199,14 +199,14 @@ class CoinbaseAdapter(InBandAdapter):
     def _on_refusal(self, refusal: messages.Refusal, ts_recv: int) -> None:
         why = f"{refusal.message} {refusal.reason}".strip()
         if "authenticat" in why.lower():
-            # No other try would end otherwise.
+            # No other attempt would end differently.
             self.effects.append(Fail(f"{VENUE}: the venue does not accept the credential: {why[:200]}"))
         raise self.refused(None, why, ts_recv)
 
     # Books of price levels.
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """A whole book, or what has happened to one order."""
+        """Record a whole book, or a change of one order."""
         listing = self.market.listings.by_slot[slot]
         if number != shapes.SNAPSHOT:
             if self._orders.is_followed():
@@ -246,7 +246,7 @@ class CoinbaseAdapter(InBandAdapter):
         return True
 
     def _record_book(self, listing: Listing, rows: Rows, ts_event: int, ts_recv: int) -> None:
-        if isinstance(listing.book, InBandBook):  # a feed of orders has no use for it
+        if isinstance(listing.book, InBandBook):  # a feed of orders does not need it
             self.snapshots.on_snapshot(listing, listing.book, rows, ts_event, ts_recv)
 
     # Orders, and answers.
@@ -264,14 +264,14 @@ class CoinbaseAdapter(InBandAdapter):
         return True
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """All orders of a product, or trades that its stream has not brought."""
+        """Record all orders of a product, or trades that its stream has not brought."""
         kind, _, symbol = answer.request.key.partition(" ")
         take = {rest_api.ORDERS: self._orders.on_answer, rest_api.NEWER: self._newest.answered}.get(f"{kind} ")
         known = self.market.listings
         try:
             listing = known.by_symbol.get(symbol) if self.live else known.get(symbol)
         except RejectError:
-            return  # no feed can have asked for that
+            return  # no feed can have asked for this symbol
         if take is None or listing is None:
             return
         if answer.status != 200:
@@ -293,4 +293,4 @@ def _time(text: str) -> int:
 
 
 warm_up: Final = shape_kernels.warm_up
-"""Compile, or load, all kernels of this venue."""
+"""Compile or load all kernels of this venue."""

@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning, or its end, says of product and channel. Pure."""
+"""Attributes an unreadable frame to a product and channel by its beginning or its end. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 HEAD_BYTES: Final = 4096
-"""How much of a frame is looked at."""
+"""Length of the part of a frame that is searched."""
 
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(\w{1,32})"')
 _PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"\\]{1,64})"')
@@ -20,7 +20,7 @@ _CHANNELS: Final = {
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Product and channel; None where neither can be known."""
+    """Product and channel; None if either is unknown."""
     head = frame[:HEAD_BYTES]
     kind = _TYPE.match(head)
     product = _PRODUCT.search(head) or _PRODUCT.search(frame[-HEAD_BYTES:])

@@ -22,13 +22,13 @@ RestOrder = tuple[str, str, str]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """Of one product."""
+    """A message about one product."""
 
     product_id: str
 
 
 class Match(Message, frozen=True, tag_field="type", tag="match"):
-    """A trade; `side` is the maker's. On the channel `full` a change of the book as well."""
+    """A trade; `side` is the maker's. On the channel `full` it also changes the book."""
 
     trade_id: Id
     side: Side
@@ -44,7 +44,7 @@ class LastMatch(Match, frozen=True, tag_field="type", tag="last_match"):
 
 
 class Ticker(Message, frozen=True, tag_field="type", tag="ticker"):
-    """Best bid and offer when a trade was made. Recordings of before 2022 have no sizes, and none has what is empty."""
+    """Best bid and offer at the time of a trade. Recordings from before 2022 lack sizes; an empty side is left out."""
 
     sequence: Id
     time: str = ""
@@ -63,14 +63,14 @@ class Snapshot(Message, frozen=True, tag_field="type", tag="snapshot"):
 
 
 class Update(Message, frozen=True, tag_field="type", tag="l2update"):
-    """Changes of a book, in their order: absolute sizes, zero deletes."""
+    """Changes of a book, in order: absolute sizes, zero deletes."""
 
     changes: list[Change]
     time: str = ""
 
 
 class Heartbeat(Message, frozen=True, tag_field="type", tag="heartbeat"):
-    """Once a second: where the product stands."""
+    """Sent once a second: the present state of the product."""
 
     last_trade_id: Id
     sequence: Id = 0
@@ -78,7 +78,7 @@ class Heartbeat(Message, frozen=True, tag_field="type", tag="heartbeat"):
 
 
 class OrderMessage(Message, frozen=True):
-    """Of the channel `full`: something that has happened to one order."""
+    """A message of the channel `full`: an event of one order."""
 
     sequence: Id
     order_id: str = ""
@@ -87,7 +87,7 @@ class OrderMessage(Message, frozen=True):
 
 
 class Received(OrderMessage, frozen=True, tag_field="type", tag="received"):
-    """The venue has taken an order in; it is not on the book yet, and may never be."""
+    """The venue has received an order; it is not on the book yet, and may never be."""
 
 
 class Open(OrderMessage, frozen=True, kw_only=True, tag_field="type", tag="open"):
@@ -98,14 +98,14 @@ class Open(OrderMessage, frozen=True, kw_only=True, tag_field="type", tag="open"
 
 
 class Done(OrderMessage, frozen=True, tag_field="type", tag="done"):
-    """An order is not on the book any more, or never was."""
+    """An order is no longer on the book, or never was."""
 
     reason: str = ""
     price: str | None = None
 
 
 class Altered(OrderMessage, frozen=True, tag_field="type", tag="change"):
-    """An order is another size, or at another price; a market order has no price."""
+    """An order has changed its size or price; a market order has no price."""
 
     price: str | None = None
     new_price: str | None = None
@@ -113,7 +113,7 @@ class Altered(OrderMessage, frozen=True, tag_field="type", tag="change"):
 
 
 class Activated(OrderMessage, frozen=True, tag_field="type", tag="activate"):
-    """A stop order becomes an order; nothing on the book."""
+    """A stop order becomes an order; the book does not change."""
 
 
 class Subscribed(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class Subscriptions(msgspec.Struct, frozen=True, tag_field="type", tag="subscriptions"):
-    """All that the connection is subscribed to."""
+    """All subscriptions of the connection."""
 
     channels: list[Subscribed] = []
 
@@ -184,7 +184,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class OrderBook(msgspec.Struct, frozen=True):
-    """All orders of a product, as REST answers."""
+    """All orders of a product, as REST returns them."""
 
     sequence: Id
     bids: list[RestOrder]
@@ -224,7 +224,7 @@ def decode(frame: bytes) -> Decoded:
 
 
 def _unknown(frame: bytes, why: str) -> Ignored:
-    # The venue asks its clients to leave out what they do not know.
+    # The venue asks its clients to ignore unknown messages.
     try:
         kind = _HEAD.decode(frame).type
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

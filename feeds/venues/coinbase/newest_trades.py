@@ -1,6 +1,6 @@
-"""Trades that the venue's heartbeats name and the stream has not brought: asked for, and recorded in line.
+"""Trades that the venue's heartbeats name and the stream has not brought: requested, and recorded in line.
 
-The channel of trades is best-effort, and a heartbeat may overtake a trade. So what it names has a second to come.
+The trade channel is best-effort, and a heartbeat may overtake a trade. So a named trade has a second to arrive.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from tickplant.records.layouts import Flag
 
 GRACE_NS: Final = SECOND_NS
 SILENT_ANSWERS: Final = 3
-"""So many answers in a row that bring trades, with none over the stream between them, are no delay any more."""
+"""After this many consecutive answers with trades, and none over the stream in between, the stream is not just late."""
 
 
 class NewestTrades:
-    """Those of all products."""
+    """The named trades of all products."""
 
     def __init__(self, market: Market, archive: TradeArchive, budget: RequestBudget) -> None:
         self._market = market
         self._archive = archive
         self._budget = budget
         self._named: dict[str, tuple[int, int]] = {}  # by symbol: id of a trade that has not come, and since when
-        self._asked: dict[str, int] = {}  # by symbol: up to which id; once is enough
-        self._answers: dict[str, tuple[int, int]] = {}  # by symbol: newest id of the last answer, and how many in a row
+        self._asked: dict[str, int] = {}  # by symbol: newest id requested; one request is enough
+        self._answers: dict[str, tuple[int, int]] = {}  # by symbol: newest id of the last answer, length of the row
 
     def missing(self, symbol: str) -> range:
-        """Ids that a heartbeat has named, or that lie before such a one, and that have not come."""
+        """Ids up to the one that a heartbeat has named that have not come."""
         last = self._market.last_trade(Stream(symbol, "trade"))
         named = self._named.get(symbol)
         return range(0) if last is None or named is None else range(last + 1, named[0] + 1)
 
     def named(self, symbol: str, ident: int, now_ns: int) -> None:
-        """A heartbeat has named the newest trade."""
+        """Take in the newest trade id of a heartbeat."""
         last = self._market.last_trade(Stream(symbol, "trade"))
         if last is None or ident <= last:
             self._named.pop(symbol, None)
@@ -48,7 +48,7 @@ class NewestTrades:
             self._named[symbol] = ident, now_ns
 
     def on_second(self, now_ns: int) -> list[Request]:
-        """Ask for what has not come."""
+        """Ask for trades that have not come."""
         requests: list[Request] = []
         for symbol, (ident, since_ns) in list(self._named.items()):
             missing = self.missing(symbol)
@@ -63,7 +63,7 @@ class NewestTrades:
         return requests
 
     def answered(self, listing: Listing, answer: Answer, now_ns: int) -> bool:
-        """Record, with flag SNAPSHOT, what has not come meanwhile; whether there was anything. Raises RejectError."""
+        """Record still missing trades with flag SNAPSHOT; returns whether there were any. Raises RejectError."""
         symbol = listing.instrument.symbol
         trades = self._archive.read(answer.body, symbol, "trade")
         last = self._market.last_trade(Stream(symbol, "trade"))
@@ -76,7 +76,7 @@ class NewestTrades:
         return bool(newer)
 
     def take_silent(self) -> list[Stream]:
-        """Streams that have brought nothing for several answers."""
+        """Streams that have brought nothing over several answers."""
         silent = [symbol for symbol, (_, answers) in self._answers.items() if answers >= SILENT_ANSWERS]
         for symbol in silent:
             del self._answers[symbol]

@@ -1,7 +1,7 @@
 """The orders of Coinbase Exchange, one by one, as records.
 
-An order is on the book from `open` on. What comes before (`received`) and what never gets there, as an order that is
-filled at once does, changes nothing. A trade takes its size from the maker's order, so that a filled order is gone
+An order is on the book from `open` on. Earlier messages (`received`) change nothing, nor do orders that never get
+there, such as one that is filled at once. A trade takes its size from the maker's order, so a filled order is gone
 before `done` says so.
 """
 
@@ -25,25 +25,25 @@ _NONE: Rows = np.zeros((0, WORDS), np.int64)
 
 
 class OrderRows:
-    """Makes the records of each message; remembers which orders the venue has taken in and not put on the book yet."""
+    """Makes the records of each message; remembers which received orders are not on the book yet."""
 
     def __init__(self) -> None:
         self._received: dict[str, set[int]] = {}  # by product
         self._last: dict[str, int] = {}  # newest sequence by product
 
     def _go_on(self, product: str, sequence: int) -> set[int] | None:
-        """The orders that are not on the book yet before a message; None where that is a repeat."""
+        """The orders not yet on the book before a message; None if the message is a repeat."""
         last = self._last.get(product, -1)
         if sequence <= last:
             return None
         self._last[product] = sequence
         received = self._received.setdefault(product, set())
         if sequence > last + 1:
-            received.clear()  # what was missed may have put them on the book
+            received.clear()  # a missed message may have put them on the book
         return received
 
     def given(self, number: int, product: str, rows: Rows, order: int, sequence: int) -> Rows:
-        """What a shape has read: the row of it, or none where it changes no book."""
+        """The row that a shape has read; empty if it changes no book."""
         received = self._go_on(product, sequence)
         if received is None:
             return _NONE
@@ -55,7 +55,7 @@ class OrderRows:
         return _NONE if never_open and number == CANCELED else rows
 
     def of(self, instrument: Instrument, message: messages.Order | messages.Match, ts_event: int, ts_recv: int) -> Rows:
-        """ORDER records of one message, the last with LAST; none where it changes no book. Raises RejectError."""
+        """ORDER records of one message, the last with LAST; empty if it changes no book. Raises RejectError."""
         product = message.product_id
         received = self._go_on(product, message.sequence)
         if received is None:

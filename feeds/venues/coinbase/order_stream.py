@@ -1,4 +1,4 @@
-"""The orders of a feed, one by one: counted by their sequence, on top of all orders over REST."""
+"""The orders of a feed, one by one: counted by their sequence, on top of all orders from REST."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from tickplant.records.batch import KIND_SHIFT, PACKED, Rows
 from tickplant.records.layouts import Kind
 
 DISCOVERED: Final = 16
-"""Instruments to share the room for held changes, where nobody said how many there will be."""
+"""Instruments assumed to share the room for held changes, if their number is unknown."""
 
 LEAST_HELD: Final = 4096
-"""Changes held back for one book at the least, however many books share."""
+"""Minimum of changes held back per book, however many books share the room."""
 
 Message = messages.Order | messages.Match
 
 
 class OrderStream:
-    """Those of all products."""
+    """The orders of all products."""
 
     def __init__(self, *, wanted: bool, live: bool, held_records: int, symbols: int) -> None:
-        """Nothing has come yet; `attach` before anything does.
+        """No orders so far; call `attach` first.
 
         Args:
             wanted: the feed takes the channel `orders`.
-            live: else a recording may turn out to be one of orders.
-            held_records: changes held back for the answers with all orders, of all books together.
-            symbols: how many share that; 0 where nobody knows.
+            live: whether the feed is live; a recording may turn out to contain orders.
+            held_records: changes held back for the answers with all orders, over all books.
+            symbols: number of books that share that; 0 if unknown.
         """
         self.wanted = wanted
         self._live = live
@@ -51,11 +51,11 @@ class OrderStream:
         self._books = DiffBooks(market, links, lambda _: None)
 
     def new_book(self) -> BookSync | InBandBook:
-        """What follows the book of an instrument: of its orders, or of its price levels."""
+        """The tracker of an instrument's book: of its orders, or of its price levels."""
         return BookSync(chained=False, held_limit=self._held_limit) if self.wanted else InBandBook()
 
     def is_followed(self) -> bool:
-        """Whether orders are recorded. A recording is of orders where it has some before any book of price levels."""
+        """Whether orders are recorded. A recording is one of orders if orders come before any book of price levels."""
         known = self._market.listings.by_slot
         if not self.wanted and not self._live and not any(listing.book.live for listing in known):
             self.wanted, self._market.book_channel = True, "orders"
@@ -64,12 +64,12 @@ class OrderStream:
         return self.wanted
 
     def record(self, listing: Listing, message: Message, time_ns: int, ts_recv: int) -> None:
-        """One message of a product whose orders are followed. Raises RejectError."""
+        """Record one message of a product whose orders are followed. Raises RejectError."""
         rows = self._rows.of(listing.instrument, message, time_ns, ts_recv)
         self._follow(listing, message.sequence, rows, time_ns, ts_recv)
 
     def give(self, number: int, listing: Listing, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """What a shape has read of one order."""
+        """Record what a shape has read about one order."""
         order, sequence, time_ns = values
         rows = self._rows.given(number, listing.instrument.symbol, rows, order, sequence)
         self._follow(listing, sequence, rows, time_ns, ts_recv)
@@ -80,12 +80,12 @@ class OrderStream:
         self._books.on_diff(listing, at, at, none, rows, time_ns, ts_recv, kind=kind)
 
     def reject(self, rejected: RejectError, listing: Listing, message: Message, ts_recv: int) -> None:
-        """A message of a product could not be recorded."""
+        """Account for a message of a product that cannot be recorded."""
         at = message.sequence
         self._market.rejects.add(rejected, listing, self._market.book_channel, ts_recv, at, first=at)
 
     def on_answer(self, listing: Listing, answer: Answer, now_ns: int) -> bool:
-        """All orders of a product; False where they are not needed. Raises RejectError."""
+        """Record all orders of a product; False if they are not needed. Raises RejectError."""
         if not self.is_followed():
             return False
         try:
@@ -98,6 +98,6 @@ class OrderStream:
         return self._books.on_snapshot(listing, book.sequence, rows)
 
     def retry(self, listing: Listing, now_ns: int) -> None:
-        """The answer has not come."""
+        """Ask again for an answer that has not come."""
         if self.wanted:
             self._books.retry_snapshot(listing, now_ns)

@@ -1,4 +1,4 @@
-"""What Coinbase Exchange is asked over REST: instrument data, past trades, all orders of a product."""
+"""The REST requests to Coinbase Exchange: instrument data, past trades, all orders of a product."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NEWER: Final = "newer "
 
 
 def aggressor(maker: messages.Side) -> Side:
-    """The side of a trade whose maker had this one."""
+    """The aggressor's side of a trade, given the maker's."""
     return Side.BUY if maker == "sell" else Side.SELL
 
 
 def symbol_infos(products: Sequence[messages.Product]) -> list[SymbolInfo]:
-    """What instrument data says of each product."""
+    """The instrument data of each product."""
     return [
         SymbolInfo(
             each.id,
@@ -48,7 +48,7 @@ def _word(product: messages.Product) -> str:
 
 
 def instrument_source(budget: RequestBudget) -> InstrumentSource:
-    """How the instrument data is asked for."""
+    """How to ask for the instrument data."""
 
     def request(now_ns: int, at_ns: int) -> Request:
         return Request(INSTRUMENTS, "/products", max(at_ns, budget.next_ns(now_ns)))
@@ -61,19 +61,19 @@ def instrument_source(budget: RequestBudget) -> InstrumentSource:
 
 
 def orders_request(symbol: str, at_ns: int, signer: Signer | None) -> Request:
-    """For all orders of a product."""
+    """The request for all orders of a product."""
     path = f"/products/{quote(symbol, safe='')}/book?level=3"
     return Request(f"{ORDERS}{symbol}", path, at_ns, {} if signer is None else signer.headers(at_ns, path))
 
 
 class TradeArchive:
-    """See kit.trade_backfill.TradeHistory. The cursor `after` asks for what is older than an id, newest first."""
+    """See kit.trade_backfill.TradeHistory. The cursor `after` selects trades older than an id, newest first."""
 
     page = facts.TRADES_PER_PAGE
     headers: dict[str, str] = {}  # noqa: RUF012  # of a protocol; never written to
 
     def path(self, symbol: str, channel: str, first: int | None, count: int) -> str:
-        """Of a request for `count` trades from an id on, or for the newest ones."""
+        """The path of a request for `count` trades starting at an id, or for the newest ones."""
         del channel
         cursor = "" if first is None else f"&after={first + count}"
         return f"/products/{quote(symbol, safe='')}/trades?limit={count}{cursor}"

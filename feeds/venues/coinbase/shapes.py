@@ -1,6 +1,6 @@
 """The frequent messages of the Coinbase Exchange feed as shapes: trades, tickers, changes of books, whole books.
 
-Orders one by one, numbers with exponents and all else are for the reference decoder.
+The reference decoder reads orders one by one, numbers with exponents and everything else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from tickplant.feeds.kit.state_table import LAST_QUOTE, LAST_TRADE, SEEN_BOOK, S
 from tickplant.records.layouts import Flag, Kind, Side
 
 SNAPSHOT: Final = 0
-"""Number of what is given of a whole book: its LEVEL rows, side by side; value time in ns."""
+"""Number of the gift of a whole book: its LEVEL rows, side by side; value time in ns."""
 
-# Of one order: its row, if there is one, with the values order_id, sequence and time in ns.
+# Gifts of one order: its row, if any, with the values order_id, sequence and time in ns.
 RECEIVED: Final = 1
 OPENED: Final = 2
 CANCELED: Final = 3
@@ -102,6 +102,6 @@ ORDERS: Final[dict[str, Shape]] = {
     "snapshot without time": _snapshot("bids", "asks", time=False),
     "recorded snapshot without time": _snapshot("asks", "bids", time=False),
 }
-"""Where a match is a change of a book of orders as well, or may be."""
+"""For feeds where a match also changes a book of orders, or may do so."""
 
 SHAPES: Final[dict[str, Shape]] = {"match": MATCH, **ORDERS}

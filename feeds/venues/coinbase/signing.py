@@ -1,4 +1,4 @@
-"""How requests to Coinbase Exchange are signed. No I/O, no clock."""
+"""Signs requests to Coinbase Exchange. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 from tickplant.feeds.venues.coinbase import venue as facts
 
 NAMES: Final = ("key", "passphrase", "secret")
-"""What a credential consists of."""
+"""The parts of a credential."""
 
 
 class Signer:
     """Signs with one key."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        """Raises ValueError, without a value of it, where a credential cannot be used."""
+        """Raises ValueError, without any secret in it, if the credential is unusable."""
         missing = [name for name in NAMES if not secrets.get(name)]
         if missing:
             raise ValueError(f"the credential lacks {', '.join(missing)}; it has to have {', '.join(NAMES)}")
@@ -30,7 +30,7 @@ class Signer:
         self._key, self._passphrase = secrets["key"], secrets["passphrase"]
 
     def subscription(self, now_ns: int) -> dict[str, str]:
-        """What a request to subscribe has more when it is signed."""
+        """The extra fields of a signed request to subscribe."""
         timestamp, signature = self._sign(now_ns, "GET", facts.SIGNED_PATH)
         return {
             "key": self._key,
@@ -40,7 +40,7 @@ class Signer:
         }
 
     def headers(self, now_ns: int, path: str) -> dict[str, str]:
-        """Of a request over REST that is made at that time, give or take half a minute."""
+        """The headers of a REST request made at that time, give or take half a minute."""
         timestamp, signature = self._sign(now_ns, "GET", path)
         return {
             "CB-ACCESS-KEY": self._key,

@@ -1,4 +1,4 @@
-"""Which streams go over which link of Coinbase Exchange, and how they are asked for."""
+"""Which streams each link of Coinbase Exchange carries, and how to request them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANNELS: Final = ("trade", "quote", "book", "orders")
 
 
 class StreamCodec:
-    """See kit.subscriptions.SubscribeCodec. `now_ns` is the time of the event that is being answered."""
+    """See kit.subscriptions.SubscribeCodec. `now_ns` is the time of the event being handled."""
 
     streams_per_request = facts.STREAMS_PER_REQUEST
     busy: Collection[str] = frozenset({"book", "orders"})  # a ticker comes with a trade
@@ -28,7 +28,7 @@ class StreamCodec:
     def __init__(self, signer: Signer | None, *, orders: bool) -> None:
         self.now_ns = 0
         self._signer = signer
-        # All matches stand among the orders.
+        # The orders contain all matches.
         self._channels: dict[str, tuple[str, ...]] = {
             "trade": (facts.FULL if orders else facts.MATCHES, facts.HEARTBEAT),
             "quote": ("ticker",),
@@ -42,12 +42,12 @@ class StreamCodec:
         return f"{self._channels[stream.channel][0]} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request may be for all channels."""
+        """One group: a request may cover all channels."""
         del stream
         return ""
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
-        """`{"type":"subscribe","channels":[{"name":…,"product_ids":[…]},…]}`, signed where there is a key."""
+        """`{"type":"subscribe","channels":[{"name":…,"product_ids":[…]},…]}`, signed if there is a key."""
         del request
         wanted: dict[str, dict[str, None]] = {}
         for stream in streams:
@@ -69,7 +69,7 @@ class StreamCodec:
 
 
 def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
-    """The links of a feed and what each carries: instrument data over the first one."""
+    """The links of a feed and the streams of each; the first link brings the instrument data."""
     symbols = tuple(dict.fromkeys(context.symbols or ()))
     url = context.endpoints.get(WS) or VENUES["coinbase"].endpoints[WS]
     plan: list[tuple[LinkSpec, list[Stream]]] = []
@@ -78,7 +78,7 @@ def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
             name="feed" if number == 1 else f"feed-{number}",
             url=url,
             compression=context.compression,
-            # Nothing would tell the book events of one socket from those of the other.
+            # The book events of two sockets could not be told apart.
             overlap="book" not in context.channels,
             send_interval_s=facts.SEND_INTERVAL_S,
             max_message_bytes=facts.MAX_MESSAGE_BYTES,

@@ -1,16 +1,16 @@
-"""The adapter of Coinbase Advanced Trade: what is particular about this venue, in the hooks of kit.venue_adapter.
+"""The adapter of Coinbase Advanced Trade: the specifics of this venue, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
-* Messages are counted per connection, over all channels. Where the count jumps something is missing, of what nobody
-  knows: all books of the connection are given up and asked for, and there is a GAP on its quotes. Trades show by their
-  own ids what is missing of them. A message whose count is not above the last one is a repeat and dropped.
-* The side of a trade on the wire is the maker's; recorded is the aggressor's.
+* Messages are counted per connection, over all channels. A jump of the count means that something is missing, in an
+  unknown stream: all books of the connection are given up and requested, and its quotes get a GAP. The ids of trades
+  show which trades are missing. A message whose count is not above the last one is a repeat and dropped.
+* The side of a trade on the wire is the maker's; the aggressor's is recorded.
 * Past trades, which come after each subscription, are recorded with flag SNAPSHOT unless they are known.
-* A product in USDC has the data of its twin in USD, labelled so; they stand under the symbol that the feed names.
-* Levels far from the market have odd times, so that of the message stands for all.
-* Instrument data come in band, on the first link; the other subscriptions follow when they are there. They are about
-  the products that were asked for by name: one that is not named soon after that is not listed.
+* A product in USDC has the data of its twin in USD, under that name; they are recorded under the feed's symbol.
+* Levels far from the market have odd times, so the message's time applies to all levels.
+* Instrument data come in band, on the first link; the other subscriptions follow once they are there. They concern
+  products requested by name: a product without an answer soon after its request is not listed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tickplant.records.layouts import Flag, GapCause, Kind, Side
 
 VENUE: Final = "coinbase-advanced"
 STATUS_NS: Final = 10 * SECOND_NS
-"""A product whose instrument data have not come so long after they were asked for is not listed."""
+"""A product without instrument data this long after their request is not listed."""
 
 _SHAPES: Final = Shapes(shapes.SHAPES)
 _SIDES: Final = {"bid": Side.BID, "offer": Side.ASK}
@@ -57,18 +57,18 @@ class AdvancedAdapter(InBandAdapter):
     """One feed of products."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         symbols = tuple(dict.fromkeys(context.symbols or ()))
         labels = {label_of(symbol): symbol for symbol in symbols if label_of(symbol) != symbol}
         self._twins = sorted(labels.keys() & set(symbols))  # whose data a feed cannot tell apart
-        self._first_status = False  # the next instrument data are the first ones of their connection: those of all
-        self._expected: dict[str, int] = {}  # products that may be listed, and since when the venue is being asked
-        self._counts: dict[str, int] = {}  # the newest count of each link but the one that is being read
-        self._quoted: set[Listing] = set()  # have had a quote
+        self._first_status = False  # the next instrument data are the first of their connection: those of all products
+        self._expected: dict[str, int] = {}  # products that may be listed, and when the venue was asked
+        self._counts: dict[str, int] = {}  # the newest count of each link except the one being read
+        self._quoted: set[Listing] = set()  # instruments that have had a quote
         self._codec = StreamCodec(symbols)
         market = Market(context, _SHAPES, lambda _: InBandBook(), owner, quotes_count=False)
         market.listings.labels = labels
-        self._reader = market.listings.reader  # which counts the messages of the link that is being read
+        self._reader = market.listings.reader  # counts the messages of the link being read
         super().__init__(
             VENUE,
             context,
@@ -85,12 +85,12 @@ class AdvancedAdapter(InBandAdapter):
             carried_by=lambda _: facts.STREAM_OF,
             use_shapes=use_shapes,
         )
-        self.life.asks = True  # by name
+        self.life.asks = True  # requests them by name
 
     # Events and links.
 
     def start(self, now_ns: int) -> None:
-        """Fail at once where two symbols have the same data."""
+        """Begin the feed, or fail at once if two symbols have the same data."""
         if self._twins:
             names = ", ".join(self._twins)
             ending = facts.ALIAS[0]
@@ -101,7 +101,7 @@ class AdvancedAdapter(InBandAdapter):
             super().start(now_ns)
 
     def on_event(self, event: Event, now_ns: int) -> None:
-        """See the contract. Each connection counts its messages from 0 on."""
+        """See the contract. Each connection counts its messages from 0."""
         if isinstance(event, Frames):
             if event.link != self.link:
                 self._counts[self.link] = self._reader.counted
@@ -113,7 +113,7 @@ class AdvancedAdapter(InBandAdapter):
         super().on_event(event, now_ns)
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """Heartbeats and instrument data first; the rest when those are known."""
+        """Subscribe to heartbeats and instrument data first; the rest follows once those are known."""
         if link.spec.name == FIRST:
             self._first_status = True
             self._expected = dict.fromkeys(self._expected, now_ns)
@@ -126,7 +126,7 @@ class AdvancedAdapter(InBandAdapter):
     # Symbols that come and go.
 
     def why_not(self, symbol: str) -> str:
-        """A product in USDC has the data of its twin."""
+        """A product in USDC has the data of its twin in USD."""
         mine = {*self._codec.symbols, *self.market.listings.by_symbol}
         twin = self.market.listings.labels.get(symbol) or (mine & {label_of(symbol)} and label_of(symbol))
         return f"it has the same data as {twin}, which the feed records" if twin else ""
@@ -146,8 +146,8 @@ class AdvancedAdapter(InBandAdapter):
             self.effects += self.subscriptions.request(first, status, now_ns, subscribe=subscribe)
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """As the instrument data say, which the venue sends soon if there are any."""
-        del answers  # others are about other products
+        """Whether the instrument data list a symbol; the venue sends them soon if they exist."""
+        del answers  # other answers concern other products
         listed = self.life.lists(symbol, self.life.answers)
         first = self.subscriptions.links.get(FIRST)
         if listed is None and self.live and self.life.ready and first is not None and first.sockets:
@@ -155,11 +155,11 @@ class AdvancedAdapter(InBandAdapter):
         return listed
 
     def follow(self, symbol: str, now_ns: int) -> None:
-        """It is listed."""
+        """Stop waiting for the instrument data of a listed product."""
         self._expected.pop(symbol, None)
 
     def unfollow(self, symbol: str, now_ns: int) -> None:
-        """Neither data nor instrument data are wanted."""
+        """End the request for a product's data and instrument data."""
         self._expected.pop(symbol, None)
         if symbol in self._codec.symbols:
             self._codec.symbols.remove(symbol)
@@ -169,7 +169,7 @@ class AdvancedAdapter(InBandAdapter):
     # The count of a connection.
 
     def _is_new(self, count: int | None, ts_recv: int) -> bool:
-        """Whether a message of this count has not been read yet; tells of what is missing before it."""
+        """Whether a message of this count is unread; records what is missing before it."""
         if count is None:
             return True
         last = self._reader.counted
@@ -193,7 +193,7 @@ class AdvancedAdapter(InBandAdapter):
     # Messages.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         try:
             message = messages.decode(frame)
         except RejectError:
@@ -229,10 +229,10 @@ class AdvancedAdapter(InBandAdapter):
         return False
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """What a shape has read."""
+        """Record what a shape has read."""
         count, ts_event = values
         if count != self._reader.counted + 1:
-            rows = rows.copy()  # what is missing before it may come to lie where they lie
+            rows = rows.copy()  # a GAP before them may overwrite the place where they lie
         if not self._is_new(count, ts_recv):
             return
         market = self.market
@@ -328,10 +328,10 @@ class AdvancedAdapter(InBandAdapter):
 
     def _on_refusal(self, refusal: messages.Refusal, ts_recv: int) -> None:
         if "authenticat" in refusal.message.lower():
-            # No other try would end otherwise.
+            # No other attempt would end differently.
             self.effects.append(Fail(f"{VENUE}: the venue refuses: {refusal.message[:200]}"))
         raise self.refused(None, refusal.message, ts_recv)
 
 
 warm_up: Final = shape_kernels.warm_up
-"""Compile, or load, all kernels of this venue."""
+"""Compile or load all kernels of this venue."""

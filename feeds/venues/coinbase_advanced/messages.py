@@ -14,7 +14,7 @@ IdText = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}$")]
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What all messages of the venue's channels have: the time, and the count of messages on the connection."""
+    """The fields that all messages of the venue's channels share: the time, and the connection's message count."""
 
     sequence_num: Id
     timestamp: str
@@ -37,13 +37,13 @@ class _Trades(msgspec.Struct, frozen=True):
 
 
 class Trades(Envelope, frozen=True, tag_field="channel", tag="market_trades"):
-    """Trades, the newest first; those of a snapshot were made before the subscription."""
+    """Trades, newest first; those of a snapshot were made before the subscription."""
 
     events: list[_Trades]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """A level as it is now; zero deletes."""
+    """The present state of a level; zero deletes."""
 
     side: Literal["bid", "offer"]
     price_level: str
@@ -65,7 +65,7 @@ class Books(Envelope, frozen=True, tag_field="channel", tag="l2_data"):
 
 
 class Ticker(msgspec.Struct, frozen=True, gc=False):
-    """Best bid and offer; an empty text where there is none."""
+    """Best bid and offer; an empty text for an empty side."""
 
     product_id: str
     best_bid: str
@@ -85,7 +85,7 @@ class Tickers(Envelope, frozen=True, tag_field="channel", tag="ticker"):
 
 
 class Heartbeat(Envelope, frozen=True, tag_field="channel", tag="heartbeats"):
-    """Once a second."""
+    """Sent once a second."""
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class Subscriptions(Envelope, frozen=True, tag_field="channel", tag="subscriptions"):
-    """All that the connection is subscribed to: products by channel."""
+    """All subscriptions of the connection: products by channel."""
 
     events: list[_State]
 
@@ -119,14 +119,14 @@ class Products(Envelope, frozen=True, tag_field="channel", tag="status"):
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """A message that is not recorded; None where it has no number."""
+    """A message that is not recorded; `sequence_num` is None if it has no number."""
 
     kind: str
     sequence_num: int | None
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A request was not carried out, which one nobody says."""
+    """A request was not carried out; the message does not say which."""
 
     message: str
 
@@ -172,6 +172,6 @@ def _other(frame: bytes, why: str) -> Ignored | Refusal:
 
 
 def number_of(frame: bytes) -> int | None:
-    """The count of a frame that cannot be read otherwise."""
+    """The count of an otherwise unreadable frame."""
     found = _NUMBER.search(frame)
     return None if found is None else int(found[1])

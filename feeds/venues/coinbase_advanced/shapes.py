@@ -1,7 +1,7 @@
 """The frequent messages of Coinbase Advanced Trade as shapes: trades, tickers, changes of books, whole books.
 
-A trade and changes of a book are recorded where their message is the next one of the connection. The others are given
-to the adapter, which counts those itself. Frames of several events are for the reference decoder.
+A trade and changes of a book are recorded if their message is the next one of the connection. Other messages are given
+to the adapter, which counts them itself. The reference decoder reads frames of several events.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from tickplant.feeds.kit.shapes import Count, Effect, Give, Ids, Part, Seen, Sha
 from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_BOOK, SEEN_QUOTE
 from tickplant.records.layouts import Flag
 
-# Numbers of what is given; the first value is the count of the message, the second its time in ns.
+# Numbers of gifts; the first value is the count of the message, the second its time in ns.
 SNAPSHOT: Final = 0  # LEVEL rows of a whole book
-TRADES: Final = 1  # TRADE rows, complete, the newest first
+TRADES: Final = 1  # TRADE rows, complete, newest first
 QUOTES: Final = 2  # QUOTE rows in pairs, complete
 
 _HEAD: Final = '"timestamp":"<time:rfc3339>","sequence_num":<seq:int>,"events":[{"type":"'
@@ -33,7 +33,7 @@ def _book(kind: str, flags: int, *effects: Effect) -> Shape:
     )
 
 
-# The name of a hole stands for one thing in a frame and its lists: the time of the message is another one.
+# A hole's name has one meaning in a frame and its lists, so the time of the message needs another name.
 _TRADES: Final = f'{{"channel":"market_trades",{_HEAD}update","trades":'.replace("<time:", "<sent:")
 
 

@@ -1,4 +1,4 @@
-"""Which streams go over which link of Coinbase Advanced Trade, and how they are asked for."""
+"""Which streams each link of Coinbase Advanced Trade carries, and how to request them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StreamCodec:
     busy: Collection[str] = frozenset({"book"})  # a ticker comes with a trade
 
     def __init__(self, symbols: Iterable[str]) -> None:
-        """Instrument data are asked for of all these symbols."""
+        """`symbols`: those to request instrument data for."""
         self.symbols = list(symbols)
 
     def name(self, stream: Stream) -> str:
@@ -34,7 +34,7 @@ class StreamCodec:
         return f"{self.group(stream)} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel."""
+        """A request covers one channel."""
         return facts.STREAM_OF.get(stream.channel, stream.channel)
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -50,7 +50,7 @@ class StreamCodec:
         return msgspec.json.encode(message | ({"product_ids": symbols} if symbols else {}))
 
     def is_in(self, stream: Stream, state: Mapping[str, Iterable[str]]) -> bool:
-        """Whether a stream is among the subscriptions of a connection, by its own name or that of its data."""
+        """Whether a stream is among a connection's subscriptions, by its own name or by that of its data."""
         products = state.get(self.group(stream))
         if products is None or stream.symbol == FEED_SYMBOL:
             return products is not None
@@ -58,13 +58,13 @@ class StreamCodec:
 
 
 def label_of(symbol: str) -> str:
-    """The name under which the data of a product come."""
+    """The name that the venue gives to a product's data."""
     ending, other = facts.ALIAS
     return symbol.removesuffix(ending) + other if symbol.endswith(ending) and symbol not in facts.NO_ALIAS else symbol
 
 
 def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
-    """The links of a feed and what each carries: as many books as the venue sends, instrument data over the first."""
+    """The links of a feed and the streams of each: as many books as the venue sends, instrument data over the first."""
     symbols = tuple(dict.fromkeys(context.symbols or ()))
     url = context.endpoints.get(WS) or VENUES["coinbase-advanced"].endpoints[WS]
     plan: list[tuple[LinkSpec, list[Stream]]] = []

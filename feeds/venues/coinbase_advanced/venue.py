@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 STREAM_OF: Final = {"trade": "market_trades", "quote": "ticker", "book": "level2"}
-"""Channel of the venue behind each channel of the configuration. The frames of level2 are of the channel l2_data."""
+"""The venue's channel for each channel of the configuration. Frames of level2 name the channel l2_data."""
 
 HEARTBEATS: Final = "heartbeats"
 """Without it the venue closes a connection that has been quiet for a minute."""
 
 STATUS: Final = "status"
 SYMBOLS_PER_LINK: Final = 30
-"""Of more books on one connection the venue sends nothing."""
+"""With more books on one connection the venue sends nothing."""
 
 STREAMS_PER_REQUEST: Final = 30
 SEND_INTERVAL_S: Final = 0.15
@@ -25,6 +25,6 @@ ONLINE: Final = "online"
 CLOSED: Final = frozenset({"delisted"})
 
 ALIAS: Final = "-USDC", "-USD"
-"""A product that ends with the first has the data of the one that ends with the second, and they are labelled so."""
+"""A product with the first ending has the data, and their name, of the product with the second ending."""
 
 NO_ALIAS: Final = frozenset({"USDT-USDC", "EURC-USDC"})

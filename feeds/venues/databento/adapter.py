@@ -1,6 +1,6 @@
-"""The adapter of Databento: one link for each dataset, over TCP; and DBN files, which come as frames of one link.
+"""The adapter of Databento: one TCP link per dataset; and DBN files, which come as frames of one link.
 
-A frame is what one read has brought, cut anywhere. Counted are the records in it, and the lines before them.
+A frame is whatever one read has brought, cut anywhere. The counters count the records, and the lines before them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tickplant.records.layouts import Flag, GapCause, Kind, StatusCode
 from tickplant.venues import VENUES
 
 KEY_NAME: Final = "key"
-"""What the key is called in the credential."""
+"""Name of the key in the credential."""
 
 HOLD_NS: Final = 60 * 10**9
 
@@ -55,15 +55,15 @@ SLOW_READER: Final = 2
 
 
 class _Link:
-    """One connection to a gateway, or what a recording has of it."""
+    """One connection to a gateway, or its recording."""
 
     def __init__(self, name: str, reader: StreamReader, symbols: list[str]) -> None:
         self.name = name
         self.reader = reader
         self.symbols = symbols  # without their dataset
         self.open = False
-        self.greeted = False  # records follow
-        self.line = b""  # the beginning of one
+        self.greeted = False  # whether records follow
+        self.line = b""  # the beginning of an incomplete line
 
 
 class DatabentoAdapter:
@@ -72,7 +72,7 @@ class DatabentoAdapter:
     venue = facts.VENUE
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes` makes no difference: numpy reads all."""
+        """No events so far. `use_shapes` makes no difference: numpy reads everything."""
         self._context = context
         self._counts = FeedCounters()
         self._recorder = Recorder(context, self._counts)
@@ -89,7 +89,7 @@ class DatabentoAdapter:
 
     @property
     def counters(self) -> FeedCounters:
-        """What was seen so far; frames are records and lines."""
+        """Counts so far; frames are records and lines."""
         counts, emit = self._counts, self._recorder.emit
         counts.gaps = emit.gaps
         counts.kinds = {Kind(kind).name.lower(): number for kind, number in enumerate(emit.batch.kinds) if number}
@@ -97,7 +97,7 @@ class DatabentoAdapter:
 
     @property
     def trouble(self) -> str:
-        """A sentence where a stream cannot be read, else empty."""
+        """A sentence if a stream cannot be read, else empty."""
         return self._trouble
 
     def start(self, now_ns: int) -> None:
@@ -182,7 +182,7 @@ class DatabentoAdapter:
 
     def _read(self, link: _Link, data: bytes, ts_recv: int) -> None:
         if not self._context.live and not link.greeted:
-            # Of a recording: lines have lost their ends, and whatever else begins with the metadata.
+            # In a recording, lines have lost their ends, and data without lines begin with the metadata.
             data, link.line = link.line + data, b""
             if data and MAGIC.startswith(data):
                 link.line = data
@@ -202,7 +202,7 @@ class DatabentoAdapter:
             self._spoilt(link, data, ts_recv, error)
 
     def _spoilt(self, link: _Link, data: bytes, ts_recv: int, error: FeedError) -> None:
-        """Nothing behind this place can be read: only another session brings more."""
+        """Give up the stream: nothing after this place can be read, and only another session brings more."""
         self._trouble = f"{link.name}: {error}"
         self._counts.frames += 1
         self._recorder.reject("damage" if isinstance(error, DamageError) else "schema", data[:256], ts_recv, str(error))
@@ -220,7 +220,7 @@ class DatabentoAdapter:
         self._counts.ignored += len(lines)
 
     def _greet(self, link: _Link, data: bytes) -> bytes:
-        """Go through the lines before the records; returns what follows them."""
+        """Handle the lines before the records; returns the data after them."""
         text = link.line + data
         while not link.greeted:
             line, end, rest = text.partition(b"\n")
@@ -270,4 +270,4 @@ class DatabentoAdapter:
 
 
 def warm_up() -> None:
-    """There are no kernels: all is done by numpy."""
+    """Does nothing: numpy does all the work, without kernels."""

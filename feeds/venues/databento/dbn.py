@@ -1,4 +1,4 @@
-"""Reads DBN, versions 1 to 3: metadata, then records, of `records/dbn_layouts.py`. Numpy reads many at once."""
+"""Reads DBN versions 1 to 3: metadata, then records as in `records/dbn_layouts.py`. Numpy reads many at once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MAGIC: Final = b"DBN"
 VERSIONS: Final = (1, 2, 3)
 HEAD_BYTES: Final = 16
 METADATA_BYTES: Final = 64 << 20
-"""Longest metadata read: some hundred times those of all options of a day."""
+"""Longest metadata accepted: some hundred times that of all options of a day."""
 
 _FIXED: Final = struct.Struct("<16sHQQQ")
 _FIXED_BYTES: Final = 100
 
 
 class Mappings(NamedTuple):
-    """What instrument ids mean on which days: by id, shape (n,) each; dates as 20240131, the last one exclusive."""
+    """Symbols of instrument ids by day: by id, shape (n,) each; dates such as 20240131, the end exclusive."""
 
     idents: NDArray[np.int64]
     first: NDArray[np.uint32]
@@ -33,7 +33,7 @@ class Mappings(NamedTuple):
     symbols: NDArray[np.str_]
 
     def symbol(self, ident: int, date: int) -> str:
-        """Symbol of an instrument id on a day; empty where there is none."""
+        """Symbol of an instrument id on a day; empty if it has none."""
         low, high = np.searchsorted(self.idents, (ident, ident + 1)).tolist()
         for place in range(low, high):
             if self.first[place] <= date < self.end[place]:
@@ -42,25 +42,25 @@ class Mappings(NamedTuple):
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands at the beginning of a stream."""
+    """The beginning of a stream."""
 
     version: int
     dataset: str
-    schema: str  # empty: several
+    schema: str  # empty: several schemas
     start_ns: int
     end_ns: int  # exclusive; NO_TIME: open
-    symbol_in: int  # how symbols were asked for, and what they were turned into: 0 instrument id, 1 raw symbol, …
+    symbol_in: int  # how symbols were requested and resolved: 0 instrument id, 1 raw symbol, …
     symbol_out: int
     ts_out: bool
     mappings: Mappings
 
 
 class DamageError(FeedError):
-    """A stream of DBN is not one, from some place on."""
+    """A stream of DBN is invalid from some place on."""
 
 
 def metadata_bytes(head: bytes) -> int:
-    """Length of the metadata that begins with these eight bytes. Raises FeedError for versions that are not known."""
+    """Length of the metadata that begins with these eight bytes. Raises FeedError for an unknown version."""
     version = head[3]
     if version not in VERSIONS:
         raise FeedError(
@@ -74,7 +74,7 @@ def metadata_bytes(head: bytes) -> int:
 
 
 def parse_metadata(data: bytes) -> Metadata:
-    """Read whole metadata. Raises FeedError where they are damaged, or of a schema that is not known."""
+    """Parse whole metadata. Raises FeedError if they are damaged, or of an unknown schema."""
     version = data[3]
     dataset, schema, start_ns, end_ns, _ = _FIXED.unpack_from(data, 8)
     at = 50 + 8 * (version == 1)
@@ -85,7 +85,7 @@ def parse_metadata(data: bytes) -> Metadata:
     cursor = _Cursor(data, 8 + _FIXED_BYTES, width)
     try:
         cursor.skip(cursor.count())
-        for _ in range(3):  # symbols; those found for a part of the time; those not found
+        for _ in range(3):  # symbols; those found for part of the time; those not found
             cursor.skip(cursor.count() * width)
         mappings = _mappings(cursor, is_found=symbol_out == 0)
     except (struct.error, ValueError) as error:
@@ -104,7 +104,7 @@ def parse_metadata(data: bytes) -> Metadata:
 
 
 class _Cursor:
-    """Goes through the variable part of the metadata. Raises struct.error, ValueError behind its end."""
+    """Reads the variable part of the metadata. Raises struct.error or ValueError beyond its end."""
 
     def __init__(self, data: bytes, at: int, width: int) -> None:
         self._data, self._at, self._width = data, at, width
@@ -132,7 +132,7 @@ class _Cursor:
 
 
 def _mappings(cursor: _Cursor, *, is_found: bool) -> Mappings:
-    """`is_found`: instrument ids are what was found for the symbols; else the other way round."""
+    """`is_found`: symbols resolved to instrument ids; else instrument ids resolved to symbols."""
     asked, blocks = [], []
     for _ in range(cursor.count()):
         asked.append(cursor.texts(1))
@@ -155,16 +155,16 @@ NO_MAPPINGS: Final = Mappings(
 
 
 class Run(NamedTuple):
-    """Records of one type and length that follow each other."""
+    """Consecutive records of one type and length."""
 
     kind: int
-    start: int  # first byte, in what they were found in
+    start: int  # first byte, in the data searched
     size: int  # bytes of each
     records: int
 
 
 def runs(data: bytes, start: int = 0) -> Iterator[Run]:
-    """The whole records of these bytes, in order. Raises DamageError where something is no record."""
+    """The whole records in these bytes, in order. Raises DamageError at an invalid record."""
     at, end = start, len(data)
     while end - at >= 2 and end - at >= (size := 4 * data[at]):
         if size < HEAD_BYTES:
@@ -183,9 +183,9 @@ def runs(data: bytes, start: int = 0) -> Iterator[Run]:
 
 
 def rows_of_run(data: bytes, run: Run, *, ts_out: bool) -> NDArray[np.void] | None:
-    """Its records, shape (records,), with the fields of `LAYOUTS`; None where their type is not known.
+    """The records of a run, shape (records,), with the fields of `LAYOUTS`; None for an unknown type.
 
-    Raises DamageError where a record of its type cannot have its length.
+    Raises DamageError if a record of this type cannot have this length.
     """
     layout = LAYOUTS.get((run.kind, run.size - 8 * ts_out))
     if layout is None and run.kind in TYPES:

@@ -1,4 +1,4 @@
-"""DBN files as frames: raw or zstd, of any number of zstd frames, one file or the files of a folder."""
+"""DBN files as frames: raw or zstd, with any number of zstd frames, one file or the files of a folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tickplant.runtime.recorded_lines import content_pieces
 
 PIECE_RECORDS: Final = 8192
 SKIPPABLE: Final = b"P*M\x18"
-"""Begins the zstd frame in which the format before DBN has its metadata."""
+"""First bytes of the zstd frame that holds the metadata of the format before DBN."""
 
 
 def is_dbn(head: bytes) -> bool:
-    """Whether a file whose content begins so is of Databento, also where it cannot be read."""
+    """Whether a file whose content begins like this comes from Databento, readable or not."""
     return head.startswith((dbn.MAGIC, SKIPPABLE)) or _is_fragment(head)
 
 
@@ -32,7 +32,7 @@ def _is_fragment(head: bytes) -> bool:
 
 
 class _File:
-    """One file. Raises FeedError where it cannot be read as DBN."""
+    """One file. Raises FeedError if it cannot be read as DBN."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,11 +65,11 @@ class _File:
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         """The metadata, then pieces of PIECE_RECORDS records, each with the time of its last one.
 
-        Raises DamageError, EOFError and zstandard.ZstdError where the file is damaged, behind all whole records.
+        For a damaged file, raises DamageError, EOFError or zstandard.ZstdError after all whole records.
         """
         data, place = b"", 0
         spoilt: Exception | None = None
-        waiting: list[bytes] = []  # records of the piece that is being filled, and the last run of it
+        waiting: list[bytes] = []  # records of the piece being filled, and its last run
         count, last_ns, length = 0, 0, 0
         content = self._content()
         while True:
@@ -114,7 +114,7 @@ class DbnFiles:
     """See `importers.Import`."""
 
     def __init__(self, path: Path) -> None:
-        """Raises FeedError, which names the file and what is wrong."""
+        """Raises FeedError, which names the file and the reason."""
         self.path = path
         self.damage = ""
         try:
@@ -140,7 +140,7 @@ class DbnFiles:
 
 
 def _parts(run: Run, room: int) -> Iterator[Run]:
-    """A run, cut where a piece is full."""
+    """A run, divided where a piece is full."""
     start, left = run.start, run.records
     while left:
         count = min(left, room)
@@ -149,7 +149,7 @@ def _parts(run: Run, room: int) -> Iterator[Run]:
 
 
 def _time_of_last(data: bytes, run: Run, *, ts_out: bool) -> int:
-    """Receive time of the newest record of a run, in ns; 0 where none is known. Raises DamageError."""
+    """Receive time of the newest record of a run, in ns; 0 if unknown. Raises DamageError."""
     last = Run(run.kind, run.start + run.size * (run.records - 1), run.size, 1)
     rows = dbn.rows_of_run(data, last, ts_out=ts_out)
     if rows is None:

@@ -1,4 +1,4 @@
-"""What the live gateway and a client say before records flow: lines of `key=value`, joined by |.
+"""The dialogue with the live gateway before records flow: lines of `key=value`, joined by |.
 
 The gateway greets and sends a challenge; the answer is its hash with the key, and the last five characters of the key.
 """
@@ -17,13 +17,13 @@ START: Final = b"start_session=0\n"
 
 
 def fields_of(line: bytes) -> dict[str, str]:
-    """A line as fields."""
+    """The fields of a line."""
     parts = (part.partition("=") for part in line.decode(errors="replace").strip().split("|"))
     return {key: value for key, _, value in parts if key}
 
 
 def answer_to(challenge: str, key: str) -> str:
-    """The proof that the client has the key."""
+    """The proof of having the key."""
     return f"{hashlib.sha256(f'{challenge}|{key}'.encode()).hexdigest()}-{key[-BUCKET:]}"
 
 
@@ -36,7 +36,7 @@ def authentication(challenge: str, key: str, dataset: str) -> bytes:
 
 
 def schemas_of(channels: Sequence[str]) -> list[str]:
-    """The schemas that carry these channels; that of trades only where no other one has them."""
+    """The schemas that carry these channels; that of trades only if no other one carries them."""
     schemas = [facts.SCHEMA_OF_CHANNEL[channel] for channel in channels if channel in facts.SCHEMA_OF_CHANNEL]
     if any(schema in facts.WITH_TRADES[:-1] for schema in schemas):
         schemas = [schema for schema in schemas if schema != "trades"]

@@ -1,7 +1,7 @@
 """Reads a stream of DBN, in pieces cut anywhere, into records of the plant.
 
-What is recorded of the kinds of records is in docs/venues.md. Streams may follow each other: each begins with its
-metadata. Where one does not begin before the last one of its dataset and schema ended, a GAP says so.
+docs/venues.md says what is recorded of each kind of record. Streams may follow each other: each begins with its
+metadata. If a stream begins after the previous one of its dataset and schema ended, a GAP says so.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tickplant.records.dbn_layouts import RecordType
 from tickplant.records.layouts import TICK, UNKNOWN, Flag, GapCause, Kind, OrderFlag
 
 OnNotice = Callable[[int, int, str], None]
-"""Takes type (ERROR or SYSTEM), code and text of what the gateway says."""
+"""Takes type (ERROR or SYSTEM), code and text of a gateway's message."""
 
 CAUSE: Final = "unknown action"
 _SECOND_NS: Final = 10**9
 _NO_CODE: Final = 255
-_ON_ORDERS: Final = int(Flag.ON_ORDERS | Flag.ON_TRADE)  # of mbo; made once, since it is wanted at each read
+_ON_ORDERS: Final = int(Flag.ON_ORDERS | Flag.ON_TRADE)  # of mbo; computed once, since every read needs it
 
 
 class Recorder:
@@ -44,13 +44,13 @@ class Recorder:
         self.rejects: list[Reject] = []
         self.instruments: dict[int, Instrument] = {}
         self.ten_levels = TenLevels()
-        self.followed = np.zeros(64, np.bool_)  # by instrument: its book of orders has had a beginning
+        self.followed = np.zeros(64, np.bool_)  # by instrument: its book of orders has a beginning
         self._resolve = context.resolve
         self._rejects_kept = context.rejects_kept
         self._rejected: dict[str, int] = {}
 
     def resolve(self, symbol: str) -> int:
-        """The instrument of a symbol."""
+        """The instrument id of a symbol."""
         instrument = self._resolve(symbol, facts.PRICE_SCALE, facts.SIZE_SCALE)
         self.instruments[instrument.id] = instrument
         while instrument.id >= len(self.followed):
@@ -58,13 +58,13 @@ class Recorder:
         return instrument.id
 
     def add(self, records: Ticks) -> None:
-        """Record these, without those of kind 0."""
+        """Record these ticks, except those of kind 0."""
         if not (kinds := records["kind"]).all():
             records = records[kinds != 0]
         self.emit.batch.extend(rows_of(records))
 
     def reject(self, cause: str, raw: bytes, ts_recv: int, detail: str = "", *, count: int = 1) -> None:
-        """So many records, or lines, cannot be recorded."""
+        """Reject `count` records or lines."""
         self.counts.rejected += count
         number = self._rejected.get(cause, 0)
         self._rejected[cause] = number + count
@@ -72,7 +72,7 @@ class Recorder:
             self.rejects.append(Reject(cause, raw, ts_recv, detail))
 
     def ignore(self, name: str, count: int) -> None:
-        """So many records are not recorded."""
+        """Count records that are not recorded."""
         self.counts.ignored += count
         if count:
             count_name(self.counts.ignored_kinds, name)
@@ -81,27 +81,27 @@ class Recorder:
 
 
 class StreamReader:
-    """One stream, or several one after another. `begin` and `take` for pieces that are whole; `read` for any."""
+    """One stream, or several one after another. `begin` and `take` are for whole pieces, `read` for any piece."""
 
     def __init__(self, recorder: Recorder, on_notice: OnNotice, *, trades_of: str = "") -> None:
         """`trades_of`: the only schema whose trades are recorded; empty: all."""
         self.metadata: Metadata | None = None
         self.symbology = Symbology(recorder.resolve)
-        self.symbols: dict[str, str] = {}  # asked for and found, where these differ
-        self.cause = GapCause.SEQUENCE  # of what is missing before the next stream
-        self.cut_off = False  # something is
+        self.symbols: dict[str, str] = {}  # resolved symbols by requested symbol, where these differ
+        self.cause = GapCause.SEQUENCE  # cause of the GAP before the next stream
+        self.cut_off = False  # something is missing before the next stream
         self._recorder = recorder
         self._on_notice = on_notice
         self._trades_of = trades_of
-        self._rest = b""  # of a record, or of metadata
+        self._rest = b""  # an incomplete record, or incomplete metadata
         self._seen: dict[tuple[str, str], NDArray[np.uint16]] = {}  # by dataset and schema: ON_ flags by instrument
         self._until: dict[tuple[str, str], int] = {}
         self._key = "", ""
-        self._restarted: list[tuple[int, int]] = []  # instruments of an earlier process and their ON_ flags
+        self._restarted: list[tuple[int, int]] = []  # instruments of an earlier process, and their ON_ flags
 
     @property
     def streams(self) -> dict[int, int]:
-        """The ON_ flags of what has come, by instrument."""
+        """The ON_ flags of the streams received, by instrument."""
         found: dict[int, int] = {}
         for flags in self._seen.values():
             for instrument in np.flatnonzero(flags).tolist():
@@ -109,15 +109,15 @@ class StreamReader:
         return found
 
     def restarted(self, instrument: int, flags: int) -> None:
-        """An earlier process has recorded these streams: a GAP comes before the next one."""
+        """Note that an earlier process recorded these streams: a GAP comes before the next one."""
         self._restarted.append((instrument, flags))
 
     def end(self) -> None:
-        """The stream has ended: another one begins with its metadata."""
+        """End the stream: another one begins with its metadata."""
         self.metadata, self._rest = None, b""
 
     def read(self, data: bytes, ts_recv: int, *, own_times: bool = False) -> None:
-        """Record what these bytes complete. `own_times`: received when the source says. Raises FeedError."""
+        """Record what these bytes complete. `own_times`: use the source's receive times. Raises FeedError."""
         data = self._rest + data
         self._rest = b""
         while data:
@@ -169,7 +169,7 @@ class StreamReader:
             recorder.ten_levels.forget(instrument)
 
     def lost(self, ts_recv: int, cause: GapCause = GapCause.SEQUENCE) -> None:
-        """The source has left records out, or what comes cannot be read."""
+        """Note that the source has dropped records, or that what comes cannot be read."""
         for instrument, flags in self.streams.items():
             self._gap(instrument, cause, ts_recv, flags)
 
@@ -244,7 +244,7 @@ class StreamReader:
         recorder.add(found)
 
     def _with_beginnings(self, found: Ticks) -> Ticks:
-        """With a CLEAR before the first record of each book of orders that has none: what came before is not known."""
+        """Add a CLEAR before the first record of each book of orders without one: the earlier orders are unknown."""
         places, clears = [], []
         is_order = (found["kind"] != Kind.TRADE) & (found["kind"] != 0)
         for instrument in np.unique(found["instrument"][is_order]).tolist():
@@ -284,7 +284,7 @@ class StreamReader:
         before: tuple[Ticks, NDArray[np.int64]] | None = None,
         recorded: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Trades of rows, each behind what comes before it, of which row that is being given."""
+        """Record the trades of rows, each after its ticks of `before`, which come with their row numbers."""
         recorder = self._recorder
         if recorded is not None and not recorded.all():
             recorder.ignore("trades without a trade", int(np.count_nonzero(~recorded)))
@@ -315,7 +315,7 @@ class StreamReader:
             recorder.counts.parsed += len(rows)
             limits = ticks.definition_ticks(rows, stamp).reshape(len(rows), -1)
             delisted = ticks.delisted_ticks(rows, stamp)
-            recorder.add(np.column_stack([limits, delisted]).reshape(-1))  # each row's own behind each other
+            recorder.add(np.column_stack([limits, delisted]).reshape(-1))  # the two ticks of each row stay together
             return
         else:
             self._see(stamp.instruments, Flag.ON_OTHER)
@@ -356,7 +356,7 @@ def _of(column: Column, place: NDArray[np.int64]) -> Column:
 
 
 def _named_once(rows: Rows) -> Iterator[Rows]:
-    """Definitions in parts, in none of which an instrument id has two symbols: each record goes by its own."""
+    """Split definitions so that an instrument id has one symbol per part: each record follows its own definition."""
     named: dict[int, bytes] = {}
     start = 0
     idents = (rows["head"] >> np.uint64(32)).tolist()

@@ -1,6 +1,6 @@
-"""Which instrument a record is of: publisher and instrument id, on a day, to a symbol, to an instrument of the plant.
+"""Resolves records to instruments: publisher, instrument id and day to a symbol, and that to a plant instrument.
 
-Instrument ids are given anew, some of them daily, so a mapping holds for some days only. Symbols come from the
+Instrument ids are reassigned, some of them daily, so a mapping is valid for some days only. Symbols come from the
 metadata of a file, or in band from the gateway; a definition names its own.
 """
 
@@ -23,44 +23,44 @@ Keys = NDArray[np.uint64]
 
 
 class Symbology:
-    """The mappings of one stream. `find` is for the hot path; it asks `resolve` for what it has not seen."""
+    """The mappings of one stream. `find` is for the hot path; it calls `resolve` for unknown symbols."""
 
     def __init__(self, resolve: Callable[[str], int]) -> None:
-        """`resolve` gives the instrument of a symbol such as GLBX.MDP3/ESH4; 0 where it is not recorded."""
+        """`resolve` gives the instrument of a symbol such as GLBX.MDP3/ESH4; 0 if it is not recorded."""
         self.dataset = ""
         self._resolve = resolve
         self._mappings = NO_MAPPINGS
-        self._in_band: dict[int, str] = {}  # in place of these
-        self._names: dict[int, str] = {}  # that definitions give, where nothing else does
+        self._in_band: dict[int, str] = {}  # overrides the mappings
+        self._names: dict[int, str] = {}  # from definitions, for ids without another name
         self._keys: Keys = np.zeros(0, np.uint64)
         self._instruments: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._last = (0, 0)  # the newest key that was alone, and its instrument
+        self._last = (0, 0)  # the newest key that occurred alone, and its instrument
 
     def begin(self, metadata: Metadata) -> None:
-        """A stream begins: mappings of an earlier one no longer hold."""
+        """Begin a stream: mappings of an earlier one are no longer valid."""
         self.dataset = metadata.dataset
         self._mappings = metadata.mappings
         self._in_band, self._names = {}, {}
         self._forget()
 
     def map(self, ident: int, symbol: str) -> None:
-        """From here on, an instrument id means this symbol."""
+        """Map an instrument id to this symbol from here on."""
         if self._in_band.get(ident) != symbol:
             self._in_band[ident] = symbol
             self._forget()
 
     def name(self, ident: int, symbol: str) -> None:
-        """A definition calls an instrument id so."""
+        """Note the symbol that a definition gives an instrument id."""
         if self._names.get(ident) != symbol:
             self._names[ident] = symbol
             self._forget()
 
     def find(self, heads: NDArray[np.uint64], times: NDArray[np.int64]) -> NDArray[np.int64] | int:
-        """The instruments of records, one for all of them where they are of one.
+        """The instruments of records; one for all records if they share it.
 
         Args:
             heads: first eight bytes of each, shape (n,).
-            times: in ns since the epoch, by which the day is told, shape (n,).
+            times: in ns since the epoch, which determine the day, shape (n,).
         """
         keys = heads >> np.uint64(16)
         first_day, last_day = int(times.min()) // DAY_NS, int(times.max()) // DAY_NS
@@ -83,7 +83,7 @@ class Symbology:
         return found
 
     def symbol(self, ident: int, day: int) -> str:
-        """What an instrument id means on a day."""
+        """The symbol of an instrument id on a day."""
         if ident in self._in_band:
             return self._in_band[ident]
         date = int(str(np.datetime64(day, "D")).replace("-", ""))
@@ -92,7 +92,7 @@ class Symbology:
     def _learn(self, unknown: Keys) -> None:
         keys, firsts = np.unique(unknown, return_index=True)
         found = np.zeros(len(keys), np.int64)
-        # Instruments are numbered as they are met: by order of records, not of keys, or reads would number them.
+        # Number instruments in the order of records, not of keys: else the size of reads would change the numbers.
         for at in np.argsort(firsts).tolist():
             key = int(keys[at])
             publisher, ident, day = key & 0xFFFF, key >> 16 & (1 << ID_BITS) - 1, key >> 48

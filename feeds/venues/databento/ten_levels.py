@@ -1,7 +1,7 @@
-"""Books of ten levels a side (`mbp-10`): each row has them all; recorded is what changed, so that the fold has them.
+"""Books of ten levels a side (`mbp-10`): each row has all levels; recorded are the changes, which fold to the book.
 
-The first row of an instrument becomes a snapshot, each other one the levels that are gone, with size 0, and those that
-are new or have another size. A row after which the levels are the same becomes nothing.
+The first row of an instrument becomes a snapshot. Each further row becomes the levels that are gone, with size 0, and
+those that are new or have another size. A row with unchanged levels becomes nothing.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tickplant.records.layouts import TICK, Flag, Kind, Side
 DEPTH: Final = 10
 
 Sides = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Prices and sizes, shape (n, 10) each; size 0 where there is no level."""
+"""Prices and sizes, shape (n, 10) each; size 0 for an absent level."""
 
 
 class TenLevels:
-    """The levels of each instrument as its newest row had them."""
+    """The levels of each instrument in its newest row."""
 
     def __init__(self) -> None:
         self._last: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}  # shape (2, 10): sides
 
     def forget(self, instrument: int) -> None:
-        """The next row of this instrument is a snapshot again."""
+        """Treat the next row of this instrument as a snapshot."""
         self._last.pop(instrument, None)
 
     def ticks(self, rows: Rows, stamp: Stamp) -> tuple[Ticks, NDArray[np.int64]]:
-        """The LEVEL and CLEAR records of these rows, and of which row each is."""
+        """The LEVEL and CLEAR records of these rows, and the row number of each."""
         instruments = np.broadcast_to(np.asarray(stamp.instruments, np.int64), len(rows))
         times = np.broadcast_to(np.asarray(stamp.times, np.int64), len(rows))
         levels = rows["levels"]
@@ -52,7 +52,7 @@ class TenLevels:
         gone = (before[1] != 0) & ~_among(before[0], prices, sizes != 0)
         same = (prices[..., :, None] == before[0][..., None, :]) & (sizes[..., :, None] == before[1][..., None, :])
         fresh = (sizes != 0) & ~same.any(axis=-1)
-        # In order: of each row a CLEAR where it is the first one, what is gone, what is new.
+        # In order, per row: a CLEAR if it is the first one, the levels that are gone, the new levels.
         marks = np.concatenate([first[:, None], gone.reshape(len(rows), -1), fresh.reshape(len(rows), -1)], axis=1)
         row, place = np.nonzero(marks)
         ticks: Ticks = np.zeros(len(row), TICK)
@@ -72,6 +72,6 @@ class TenLevels:
 
 
 def _among(prices: NDArray[np.int64], others: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of these prices are among the others of their row and side that are valid."""
+    """Which of these prices are among the valid others of their row and side."""
     found: NDArray[np.bool_] = ((prices[..., :, None] == others[..., None, :]) & valid[..., None, :]).any(axis=-1)
     return found

@@ -1,8 +1,8 @@
-"""From records of DBN to TICK records, all of a run at once. Only numpy.
+"""Converts records of DBN to TICK records, a whole run at once. Only numpy.
 
-Each function takes rows with the fields of `dbn_layouts.LAYOUTS`, shape (n,), their instruments and receive times,
-both one for all or shape (n,), and returns TICK records in the order of the rows. What DBN leaves undefined is
-0, a price NO_PRICE.
+Each function takes rows with the fields of `dbn_layouts.LAYOUTS`, shape (n,), and their instruments and receive times,
+each either one for all or shape (n,). It returns TICK records in the order of the rows. Values that are undefined in
+DBN become 0, prices NO_PRICE.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Column = NDArray[np.int64] | int
 
 
 class Stamp(NamedTuple):
-    """What comes beside the rows."""
+    """What accompanies the rows."""
 
     instruments: Column
     times: Column  # of receipt, ns
@@ -39,7 +39,7 @@ def _flag_table(flags: Mapping[int, int]) -> NDArray[np.int64]:
 
 
 def _order_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The upper half of a TICK's packed word, by action | side << 8 and by flags | action << 8; 0: no such action."""
+    """Upper half of a TICK's packed word, by action | side << 8 and by flags | action << 8; 0 for an unknown action."""
     kinds, flags = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
     plain, of_orders = _flag_table(PLAIN_FLAGS), _flag_table(ORDER_FLAGS)
     for action, kind in ACTIONS.items():
@@ -58,23 +58,23 @@ for _letter, _side in SIDES.items():
 
 
 def time_of(column: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Times in ns; 0 where undefined, or beyond what 63 bits hold."""
+    """Times in ns; 0 if undefined, or beyond 63 bits."""
     signed: NDArray[np.int64] = column.view(np.int64) if column.flags.c_contiguous else column.astype(np.int64)
     return np.maximum(signed, 0)
 
 
 def price_of(column: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Prices; NO_PRICE where undefined."""
+    """Prices; NO_PRICE if undefined."""
     return np.where(column == dbn_layouts.NO_VALUE, NO_PRICE, column)
 
 
 def size_of(column: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Sizes; 0 where undefined."""
+    """Sizes; 0 if undefined."""
     return np.where(column == dbn_layouts.NO_SIZE, 0, column.astype(np.int64))
 
 
 def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `mbo`, one for one. Rows of an unknown action or side have kind 0."""
+    """Ticks of `mbo` rows, one per row. Rows of an unknown action or side have kind 0."""
     words: NDArray[np.int64] = np.ndarray((len(rows), 7), "<i8", rows, 0, (rows.strides[0], 8))
     ticks: Ticks = np.empty(len(rows), TICK)
     out = ticks.view(np.int64).reshape(-1, 8)
@@ -82,7 +82,7 @@ def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
     out[:, 1] = stamp.times
     price, mixed = words[:, 3], words[:, 4]
     out[:, 2] = price
-    if price.max() == dbn_layouts.NO_VALUE:  # the largest that there is
+    if price.max() == dbn_layouts.NO_VALUE:  # the largest value
         out[price == dbn_layouts.NO_VALUE, 2] = NO_PRICE
     size = mixed & 0xFFFFFFFF
     if size.max() == dbn_layouts.NO_SIZE:
@@ -98,7 +98,7 @@ def order_ticks(rows: Rows, stamp: Stamp) -> Ticks:
 
 
 def trade_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of rows with action T, one for one. Each is an event of its own."""
+    """Ticks of rows with action T, one per row, each an event of its own."""
     ticks = _ticks(len(rows), stamp, Kind.TRADE, rows)
     ticks["price"], ticks["size"] = price_of(rows["price"]), size_of(rows["size"])
     ticks["side"] = _SIDE_OF[rows["side"]]
@@ -107,7 +107,7 @@ def trade_ticks(rows: Rows, stamp: Stamp) -> Ticks:
 
 
 def quote_ticks(rows: Rows, stamp: Stamp, *, counted: bool) -> Ticks:
-    """Best bid and offer of each row, two for one. `counted`: its sequence is one."""
+    """Best bid and offer of each row, two ticks per row. `counted`: the rows' sequence counts the venue's messages."""
     pairs: Ticks = np.empty((len(rows), 2), TICK)
     level = rows["levels"][:, 0]
     for column, side, name in ((0, Side.BID, "bid"), (1, Side.ASK, "ask")):
@@ -121,7 +121,7 @@ def quote_ticks(rows: Rows, stamp: Stamp, *, counted: bool) -> Ticks:
 
 
 def bar_ticks(rows: Rows, stamp: Stamp, seconds: int) -> Ticks:
-    """Of `ohlcv`, four for one."""
+    """Ticks of `ohlcv` rows, four per row."""
     fields: Ticks = np.empty((len(rows), 4), TICK)
     start = time_of(rows["ts_event"])
     for column, (field, name) in enumerate(
@@ -142,7 +142,7 @@ _STATISTICS: Final = {
     3: (StatisticCode.SETTLEMENT_PRICE, "price"),
     4: (StatisticCode.DAY_LOW, "price"),
     5: (StatisticCode.DAY_HIGH, "price"),
-    6: (StatisticCode.PREVIOUS_VOLUME, "quantity"),  # cleared in the session before
+    6: (StatisticCode.PREVIOUS_VOLUME, "quantity"),  # volume cleared in the previous session
     9: (StatisticCode.OPEN_INTEREST, "quantity"),
     11: (StatisticCode.DAY_CLOSE, "price"),
     14: (StatisticCode.VOLATILITY, "price"),
@@ -158,7 +158,7 @@ _NEW: Final = 1
 
 
 def statistic_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `statistics`, one for one; kind 0 where there is no code for the number, or it is undefined or taken back."""
+    """Ticks of `statistics` rows, one per row; kind 0 if the number has no code, is undefined or is withdrawn."""
     ticks = _ticks(len(rows), stamp, Kind.STATISTIC, rows)
     quantity = _QUANTITIES[rows["type"]]
     none = np.iinfo(rows["quantity"].dtype).max
@@ -181,7 +181,7 @@ _OF_DEFINITION: Final = {
 
 
 def definition_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `definition`, limits of the price, tick size and expiration, four for one; kind 0 where undefined."""
+    """Price limits, tick size and expiration of `definition` rows, four ticks per row; kind 0 if undefined."""
     found: Ticks = np.empty((len(rows), len(_OF_DEFINITION)), TICK)
     for column, (code, name) in enumerate(_OF_DEFINITION.items()):
         ticks = _ticks(len(rows), stamp, Kind.STATISTIC, rows, counted=False)
@@ -200,7 +200,7 @@ _DELETED: Final = ord("D")
 
 
 def delisted_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `definition`, DELISTED for each that takes an instrument from the list; kind 0 for the others."""
+    """DELISTED for each `definition` row that delists an instrument, one tick per row; kind 0 for the others."""
     ticks = _ticks(len(rows), stamp, Kind.STATUS, rows, counted=False)
     ticks["price"], ticks["flags"] = StatusCode.DELISTED, Flag.LAST
     ticks["kind"][rows["action"] != _DELETED] = 0
@@ -210,13 +210,13 @@ def delisted_ticks(rows: Rows, stamp: Stamp) -> Ticks:
 _HALTS: Final = np.zeros(1 << 16, np.int64)
 _HALTS[[1, 2, 4, 5, 8, 9, 10, 11, 12, 13, 15]] = StatusCode.HALTED
 _HALTS[[3, 7]] = StatusCode.TRADING
-"""By action of `status`: 0 where nothing is said of trading, such as a change of short sale rules."""
+"""Status by action of `status`: 0 if it does not concern trading, such as a change of short sale rules."""
 
 
 def status_ticks(rows: Rows, stamp: Stamp) -> Ticks:
-    """Of `status`, one for one: TRADING or HALTED; kind 0 where it says nothing of trading.
+    """Ticks of `status` rows, one per row: TRADING or HALTED; kind 0 if the row does not concern trading.
 
-    `order_id` has the venue's own words: action, reason and event, 16 bits each, is_trading and is_quoting, 8 each.
+    `order_id` has the venue's own codes: action, reason and event, 16 bits each, is_trading and is_quoting, 8 each.
     """
     ticks = _ticks(len(rows), stamp, Kind.STATUS, rows, counted=False)
     said = np.where(rows["trading"] == ord("Y"), StatusCode.TRADING, 0)

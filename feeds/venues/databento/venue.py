@@ -1,7 +1,7 @@
 """Facts of Databento, as data.
 
-A symbol here is `DATASET/SYMBOL`, such as GLBX.MDP3/ESH4. Where a dataset has several publishers, each has instruments
-of its own, `DATASET/SYMBOL#PUBLISHER`, such as DBEQ.BASIC/AAPL#39. An instrument id without a symbol is `id:NUMBER`.
+A symbol here is `DATASET/SYMBOL`, such as GLBX.MDP3/ESH4. If a dataset has several publishers, each has instruments of
+its own, `DATASET/SYMBOL#PUBLISHER`, such as DBEQ.BASIC/AAPL#39. An instrument id without a symbol is `id:NUMBER`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOLE_PUBLISHER: Final = {
     "ARCX.PILLAR": 43,
     "XNYS.BBO": 44,
 }
-"""Datasets whose symbols go without a publisher. Never add one: its instruments would change their names."""
+"""Datasets whose symbols omit the publisher. Never add one: the names of its instruments would change."""
 
 SCHEMAS: Final = (
     *("mbo", "mbp-1", "mbp-10", "tbbo", "trades", "ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d", "definition"),
@@ -53,10 +53,10 @@ SCHEMA_OF_CHANNEL: Final = {
     "venue_bar": "ohlcv-1m",
     "statistic": "statistics",
 }
-"""What a live feed subscribes to for a channel. The first three of these bring trades as well."""
+"""Schema that a live feed subscribes to for a channel. The first three bring trades as well."""
 
 WITH_TRADES: Final = ("mbo", "mbp-1", "mbp-10", "trades")
-"""Of several, the first one brings the trades."""
+"""If there are several of these, the first one brings the trades."""
 
 HEARTBEAT_S: Final = 10
 SYMBOLS_PER_REQUEST: Final = 500
@@ -67,7 +67,7 @@ _CONTINUOUS: Final = re.compile(r"[^.]+\.[cnv]\.\d+\Z")
 
 
 def symbol_type(symbol: str) -> str:
-    """How the gateway calls a symbol of this form."""
+    """The gateway's name for the kind of a symbol."""
     if _PARENT.match(symbol):
         return "parent"
     return "continuous" if _CONTINUOUS.match(symbol) else "raw_symbol"

@@ -1,1 +1,1 @@
-"""dxFeed over dxLink, and the same through tastytrade."""
+"""dxFeed over dxLink, directly or through tastytrade."""

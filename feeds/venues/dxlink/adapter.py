@@ -1,12 +1,13 @@
-"""The adapter of dxLink: what is particular about this protocol, in the hooks of kit.venue_adapter.
+"""The adapter of dxLink: the specifics of this protocol, in the hooks of kit.venue_adapter.
 
 What is recorded where the protocol leaves room:
 
-* TimeAndSale is the tape, on `trade`: `index` names a trade, so a CORRECTION or CANCEL has the id of the trade that it
-  is about. Trade, the last trade of perhaps many, is for a feed that asks for `agg_trade`.
-* Nothing counts quotes or trades, so an interruption is a GAP on each stream, and no two sockets carry the same.
-* Nothing acknowledges a subscription, and nothing says that there is no such symbol: silence does.
-* No instrument data comes with the protocol: the configured scales hold.
+* TimeAndSale is the tape, on `trade`: `index` identifies a trade, so a CORRECTION or CANCEL has the id of the trade
+  that it concerns. Trade, the last of perhaps many trades, is for a feed that asks for `agg_trade`.
+* Quotes and trades are not counted, so an interruption is a GAP on each stream, and no two sockets carry the same
+  streams.
+* Nothing acknowledges a subscription or rejects an unknown symbol; an unknown symbol stays silent.
+* The protocol has no instrument data: the configured scales apply.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class DxlinkAdapter(VenueAdapter):
     """One feed."""
 
     def __init__(self, venue: str, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
         self._given_url = context.endpoints.get(WS, "")
         url = self._given_url or VENUES[venue].endpoints[WS]
@@ -87,8 +88,8 @@ class DxlinkAdapter(VenueAdapter):
     # Beginning.
 
     def start(self, now_ns: int) -> None:
-        """Open the link; at tastytrade, when there is a token."""
-        # What was recorded before goes on behind a GAP. Of what was not, nothing can be interrupted before it occurs.
+        """Open the link; at tastytrade, once there is a token."""
+        # Symbols recorded earlier continue after a GAP. Others cannot be interrupted before they occur.
         for symbol in self._symbols:
             if symbol in self.market.listings.last:
                 self.market.listings.get(symbol)
@@ -107,7 +108,7 @@ class DxlinkAdapter(VenueAdapter):
         super().on_event(event, now_ns)
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """Terms first; subscriptions follow when the channels are there."""
+        """Send the terms first; subscriptions follow once the channels are open."""
         self._fields.clear()
         self._login.waits = False
         self._talk = Handshake(link.spec.name, self._numbers, now_ns)
@@ -115,16 +116,16 @@ class DxlinkAdapter(VenueAdapter):
         self._do([self._talk.begin(now_ns)])
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """The venue does not say which symbols there are."""
+        """Always True: the venue does not say which symbols exist."""
         return True
 
     def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
-        """What goes over channels that are open."""
+        """The streams whose channels are open."""
         del link
         return [stream for stream in streams if number_of(stream) in self._talk.opened]
 
     def follow(self, symbol: str, now_ns: int) -> None:
-        """Nothing answers the subscription of a symbol."""
+        """Acknowledge here: nothing answers the subscription of a symbol."""
         del symbol
         for link in self.subscriptions.links.values():
             self._acknowledge(link, now_ns)
@@ -135,12 +136,12 @@ class DxlinkAdapter(VenueAdapter):
         for effect in effects:
             if isinstance(effect, Resubscribe):
                 if effect.link not in self.subscriptions.links:
-                    continue  # said before any link was open
+                    continue  # sent before any link was open
                 self.subscriptions.links[effect.link].replacing = True
             self.effects.append(effect)
 
     def on_second(self, now_ns: int) -> None:
-        """Signs of life both ways, channels to open again, a token that ends."""
+        """Handle signs of life both ways, channels to reopen, a token that expires."""
         self._codec.now_ns = now_ns
         super().on_second(now_ns)
         for link in self.subscriptions.links.values():
@@ -155,7 +156,7 @@ class DxlinkAdapter(VenueAdapter):
     # Messages.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message = messages.decode(frame)
         match message:
             case messages.FeedData(channel, data):
@@ -234,7 +235,7 @@ class DxlinkAdapter(VenueAdapter):
             self._do(self._login.on_unauthorized(self._talk, now_ns))
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """An answer of tastytrade's token hand-out."""
+        """Take in an answer of tastytrade's token service."""
         former = self._login.token
         self._do(self._login.on_answer(answer, now_ns, self.budget.next_ns(now_ns)))
         if (token := self._login.token) != former:
@@ -264,7 +265,7 @@ class DxlinkAdapter(VenueAdapter):
             self._acknowledge(link, now_ns)
 
     def _acknowledge(self, link: Link, now_ns: int) -> None:
-        # The venue does not: what a subscription delivers tells.
+        # The venue does not acknowledge: the data of a subscription show whether it works.
         for request in list(link.pending):
             self.subscriptions.acknowledge(request, now_ns)
 
@@ -284,14 +285,14 @@ class DxlinkAdapter(VenueAdapter):
             self._on_auth(now_ns, authorized=False)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """There are no books."""
+        """Does nothing: the venue has no books."""
 
 
 def dxlink(context: FeedContext, *, use_shapes: bool = True) -> DxlinkAdapter:
-    """dxFeed, or whoever serves it: the address is `ws_url`, the credential has a `token` where one is wanted."""
+    """An adapter for dxFeed or another server: `ws_url` is its address; the credential may have a `token`."""
     return DxlinkAdapter(facts.DXLINK, context, use_shapes=use_shapes)
 
 
 def tastytrade(context: FeedContext, *, use_shapes: bool = True) -> DxlinkAdapter:
-    """tastytrade: the credential has `client_secret` and `refresh_token`."""
+    """An adapter for tastytrade: the credential has `client_secret` and `refresh_token`."""
     return DxlinkAdapter(facts.TASTYTRADE, context, use_shapes=use_shapes)

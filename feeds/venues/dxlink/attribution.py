@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning says of type and symbols. Pure."""
+"""Attributes an unreadable frame to a symbol and channel by its beginning. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tickplant.feeds.venues.dxlink import venue as facts
 from tickplant.feeds.venues.dxlink.event_fields import EventFields
 
 HEAD_BYTES: Final = 4096
-"""How much of a frame is looked at."""
+"""Length of the part of a frame that is searched."""
 
 _COMPACT: Final = re.compile(rb'\s*\{"type":"FEED_DATA","channel":(\d{1,9}),"data":\["(\w{1,32})",\[')
 _VALUE: Final = re.compile(rb'"([^"\\]{0,64})"|[^",\[\]{}]+')
@@ -17,7 +17,7 @@ _EVENT: Final = re.compile(rb'"eventType":"(\w{1,32})","eventSymbol":"([^"\\]{1,
 
 
 class Owner:
-    """Symbol and channel of a frame; None where neither can be known, or where there are several."""
+    """Finds symbol and channel of a frame; None if either is unknown, or if there are several."""
 
     def __init__(self, fields: EventFields) -> None:
         self._fields = fields
@@ -38,7 +38,7 @@ class Owner:
         names = self._fields.of(int(begin[1]), begin[2].decode(errors="replace"))
         if "eventSymbol" not in names:
             return set()
-        # The first pair alone: a frame that holds several is not ours to divide.
+        # Only the first pair: a frame with several is not divided here.
         values = [match[1] for match in _VALUE.finditer(head[begin.end() :].partition(b"]")[0])]
         symbols = values[names.index("eventSymbol") :: len(names)]
         return {(begin[2], symbol) for symbol in symbols if symbol}

@@ -1,4 +1,4 @@
-"""Which value of FEED_DATA is which: by the order of FEED_CONFIG, or by name. Pure.
+"""Assigns the values of FEED_DATA to fields: by the order in FEED_CONFIG, or by name. Pure.
 
 COMPACT    ["Quote", ["Quote","AAPL",230.11,…,"Quote","MSFT",414.1,…], "Trade", […], …]
 header     [["Quote", ["eventSymbol","bidPrice",…]], […]]       a type in a list; its fields may follow
@@ -17,42 +17,42 @@ UNKNOWN_FIELDS: Final = "fields unknown"
 """Cause of a reject."""
 
 Row = Mapping[str, Any]
-"""An event: values by the name of their field, those that are absent left out or null."""
+"""An event: values by field name; absent ones are left out or null."""
 
 
 class EventFields:
-    """The order of values by channel and type, as the server has said so far."""
+    """The order of values by channel and type, as far as the server has stated it."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[int, str], tuple[str, ...]] = {}
-        self._full: set[tuple[int, str]] = set()  # channels and types of events that came by name
+        self._full: set[tuple[int, str]] = set()  # channels and types of events sent by name
 
     def clear(self) -> None:
-        """The connection is another one."""
+        """Forget everything: the connection is a new one."""
         self._of.clear()
         self._full.clear()
 
     def kinds(self, channel: int) -> set[str]:
-        """Types that a channel carries, as far as it has shown."""
+        """The types that a channel has carried so far."""
         return {kind for number, kind in (*self._of, *self._full) if number == channel}
 
     def merge(self, channel: int, fields: Mapping[str, Sequence[str]]) -> bool:
-        """Take in a FEED_CONFIG: types that it does not name keep their order. Whether anything is new."""
+        """Take in a FEED_CONFIG: types that it does not name keep their order. Returns whether anything is new."""
         new = {(channel, kind): tuple(names) for kind, names in fields.items()}
         changed = any(self._of.get(key) != names for key, names in new.items())
         self._of |= new
         return changed
 
     def of(self, channel: int, kind: str) -> tuple[str, ...]:
-        """The order of a type's values; empty where the server has not said."""
+        """The order of a type's values; empty if the server has not stated it."""
         return self._of.get((channel, kind), ())
 
     def items(self) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-        """Channel, type and order of all."""
+        """Channel, type and order of all types."""
         return ((channel, kind, names) for (channel, kind), names in self._of.items())
 
     def rows(self, channel: int, data: Sequence[Any]) -> Iterator[tuple[str, Row] | RejectError]:
-        """Type and values of each event; at the end a RejectError for each part that cannot be told apart."""
+        """Type and values of each event; at the end a RejectError for each part that cannot be divided."""
         rejected: list[RejectError] = []
         at = 0
         while at < len(data):

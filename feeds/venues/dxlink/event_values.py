@@ -1,4 +1,4 @@
-"""What the values of an event say. Numbers become text, absent ones empty; times become ns. Pure."""
+"""Interprets the values of an event. Numbers become text, empty if absent; times become ns. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STATISTICS: Final[dict[str, dict[str, StatisticCode]]] = {
 
 
 def symbol_of(kind: str, row: Row) -> tuple[str, int]:
-    """Whose an event is, and of a candle how long it is in ns. Raises RejectError."""
+    """Symbol of an event and, for a candle, its length in ns. Raises RejectError."""
     symbol = row.get("eventSymbol")
     if not isinstance(symbol, str):
         raise RejectError("schema", "an event without eventSymbol")
@@ -66,14 +66,14 @@ def symbol_of(kind: str, row: Row) -> tuple[str, int]:
 
 
 def is_removed(row: Row) -> bool:
-    """Whether an event says that there is none of its index any more. Raises RejectError."""
+    """Whether an event removes the one of its index. Raises RejectError."""
     return bool(_integer(row, "eventFlags") & facts.REMOVE)
 
 
 def quote_of(row: Row) -> tuple[int, tuple[str, str], tuple[str, str], int]:
     """Sequence, bid and ask as (price, size), and the later of their times. Raises RejectError.
 
-    A side without a price is ("0", "0"), as the kit takes an empty one.
+    A side without a price is ("0", "0"), the kit's form of an empty side.
     """
     time_ns = max(_time(row, "bidTime"), _time(row, "askTime"))
     return _integer(row, "sequence"), _side(row, "bid"), _side(row, "ask"), time_ns
@@ -85,7 +85,7 @@ def _side(row: Row, side: str) -> tuple[str, str]:
 
 
 def sale_of(symbol: str, row: Row) -> VenueTrade | None:
-    """The trade of a TimeAndSale; None where it names no price, and cancels none. Raises RejectError."""
+    """The trade of a TimeAndSale; None if it has no price and cancels nothing. Raises RejectError."""
     price, size = _number(row, "price"), _number(row, "size")
     side, kind = _word(row, "aggressorSide", _SIDES), _word(row, "type", _TYPES)
     if not price and kind != TradeFlag.CANCELLED:
@@ -99,7 +99,7 @@ def sale_of(symbol: str, row: Row) -> VenueTrade | None:
 
 
 def last_trade_of(symbol: str, row: Row) -> VenueTrade | None:
-    """The newest trade of a Trade; None where there was none yet. Raises RejectError."""
+    """The newest trade of a Trade; None before the first. Raises RejectError."""
     price, size = _number(row, "price"), _number(row, "size")
     if not price:
         return None
@@ -108,7 +108,7 @@ def last_trade_of(symbol: str, row: Row) -> VenueTrade | None:
 
 
 def statistics_of(kind: str, row: Row) -> tuple[dict[StatisticCode, str], int, int]:
-    """Numbers of Greeks or a Summary, their time, and that of the day that they are for. Raises RejectError."""
+    """Numbers of Greeks or a Summary, their time, and the day that they apply to. Raises RejectError."""
     numbers = {code: text for name, code in _STATISTICS[kind].items() if (text := _number(row, name))}
     day_ns = _integer(row, "dayId") * DAY_NS
     if day_ns > _MAX:
@@ -117,7 +117,7 @@ def statistics_of(kind: str, row: Row) -> tuple[dict[StatisticCode, str], int, i
 
 
 def bar_of(row: Row, length_ns: int, ts_recv: int) -> Ohlc | None:
-    """The bar of a Candle; None where nothing was traded. Raises RejectError."""
+    """The bar of a Candle; None if nothing was traded. Raises RejectError."""
     first, high, low, last = (_number(row, name) for name in ("open", "high", "low", "close"))
     if not (first and high and low and last):
         return None
@@ -130,7 +130,7 @@ def bar_of(row: Row, length_ns: int, ts_recv: int) -> Ohlc | None:
 
 
 def _number(row: Row, name: str) -> str:
-    """A number as text; empty where it is absent, or none."""
+    """A number as text; empty if it is absent or not a number (NaN)."""
     value = row.get(name)
     if type(value) is str:
         return "" if value in _ABSENT else value
@@ -142,7 +142,7 @@ def _number(row: Row, name: str) -> str:
 
 
 def _integer(row: Row, name: str) -> int:
-    """An integer of 0 to 2**63 - 1; 0 where it is absent."""
+    """An integer of 0 to 2**63 - 1; 0 if absent."""
     value = row.get(name)
     if value is None:
         return 0
@@ -152,7 +152,7 @@ def _integer(row: Row, name: str) -> int:
 
 
 def _time(row: Row, name: str, nanos: str = "") -> int:
-    """A time, with what it lacks to ns, in ns. It is in ms, but its size decides."""
+    """A time in ns, including its part below the ms. Its unit, normally ms, follows from its size."""
     time_ns, nano_part = epoch_ns(_integer(row, name)), _integer(row, nanos) if nanos else 0
     if time_ns + nano_part > _MAX or nano_part >= MS_NS:
         raise RejectError("time", f"{row.get(name)} ms and {nano_part} ns")

@@ -1,4 +1,4 @@
-"""How a connection of dxLink gets authorized: by a token of the credential, or one that tastytrade hands out. Pure."""
+"""How a dxLink connection is authorized: by a token of the credential, or by one from tastytrade. Pure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tickplant.feeds.venues.dxlink.handshake import SECOND_NS, Handshake
 from tickplant.feeds.venues.dxlink.quote_tokens import QuoteTokens
 
 REFUSED_TWICE_NS: Final = 600 * SECOND_NS
-"""A token that is refused so soon after another one will never be taken."""
+"""A token refused this soon after another will never be accepted."""
 
 
 class Login:
-    """Methods return what the runner is to do."""
+    """Methods return effects for the runner."""
 
     def __init__(self, venue: str, secrets: Mapping[str, str]) -> None:
-        """`secrets`: of the credential. Plain dxLink takes `token`, which a demo server does not want."""
+        """`secrets`: of the credential. Plain dxLink takes `token`, which a demo server does not need."""
         self.token = secrets.get("token", "")
         self.tokens = QuoteTokens(secrets) if venue == facts.TASTYTRADE else None
         self.waits = False  # the server waits for a token that is being fetched
         self._venue = venue
-        self._refused_at_ns = 0  # when a token was refused last
+        self._refused_at_ns = 0  # time of the last refusal of a token
 
     def start(self, now_ns: int) -> list[Effect]:
-        """The feed begins."""
+        """Begin the feed."""
         if self.tokens is None:
             return []
         if missing := self.tokens.missing():
@@ -34,14 +34,14 @@ class Login:
         return [*self.tokens.fetch(now_ns)]
 
     def on_second(self, now_ns: int) -> list[Effect]:
-        """Fetch another token before the present one ends."""
+        """Fetch another token before the present one expires."""
         tokens = self.tokens
         if tokens is None or tokens.newest is None or now_ns < tokens.newest.ends_ns:
             return []
         return [*tokens.fetch(now_ns)]
 
     def on_unauthorized(self, talk: Handshake, now_ns: int) -> list[Effect]:
-        """The server says so: before it has had a token, which is how things begin, or in spite of one."""
+        """Handle UNAUTHORIZED: normal before the server has a token, a refusal after that."""
         if talk.authorized:
             return [Resubscribe(talk.link, "the server has withdrawn the authorization")]
         if talk.token_sent:
@@ -54,7 +54,7 @@ class Login:
         return [self._fail('the server wants a token: name a credential that has a "token"')]
 
     def on_answer(self, answer: Answer, now_ns: int, retry_ns: int) -> list[Effect]:
-        """An answer of tastytrade; `token` may be another one then."""
+        """Take in an answer of tastytrade, which may change `token`."""
         if self.tokens is None:
             return []
         outcome = self.tokens.on_answer(answer, now_ns, retry_ns)
@@ -67,7 +67,7 @@ class Login:
     def _refused(self, now_ns: int) -> list[Effect]:
         again = bool(self._refused_at_ns) and now_ns - self._refused_at_ns < REFUSED_TWICE_NS
         if self.tokens is not None and self.tokens.fetching:
-            return []  # the server says it twice
+            return []  # the server repeats itself
         if self.tokens is None or again:
             return [self._fail("the server refuses the token")]
         self._refused_at_ns = now_ns

@@ -10,7 +10,7 @@ from tickplant.feeds.kit.rejected import RejectError
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """The server's terms: it sends something at least every `keepalive_s`, and wants the same in `accepts_s`."""
+    """The server's terms: it sends something every `keepalive_s` at least, and expects the same every `accepts_s`."""
 
     keepalive_s: float
     accepts_s: float
@@ -23,19 +23,19 @@ class AuthState(msgspec.Struct, frozen=True):
 
 
 class ChannelOpened(msgspec.Struct, frozen=True):
-    """A channel that was asked for is there."""
+    """A requested channel is open."""
 
     channel: int
 
 
 class ChannelClosed(msgspec.Struct, frozen=True):
-    """A channel is gone, with its subscriptions."""
+    """A channel is closed, with its subscriptions."""
 
     channel: int
 
 
 class FeedConfig(msgspec.Struct, frozen=True):
-    """How events come in a channel: by type the order of their values, of some types."""
+    """The format of a channel's events: the order of values by type, for some types."""
 
     channel: int
     fields: dict[str, list[str]]
@@ -49,11 +49,11 @@ class FeedData(msgspec.Struct, frozen=True):
 
 
 class Keepalive(msgspec.Struct, frozen=True):
-    """The server lives."""
+    """A sign of life of the server."""
 
 
 class Error(msgspec.Struct, frozen=True):
-    """Something went wrong; the connection, or the channel, may be closed next."""
+    """Something went wrong; the server may close the connection or the channel next."""
 
     channel: int
     code: str

@@ -1,4 +1,4 @@
-"""tastytrade's token for quotes: an access token by OAuth2, with which a quote token is fetched. Pure.
+"""tastytrade's quote token: fetched with an access token obtained by OAuth2. Pure.
 
     POST /oauth/token        grant_type=refresh_token, refresh_token, client_secret   → access_token, for 15 minutes
     GET /api-quote-tokens    Authorization: Bearer ACCESS_TOKEN                       → token, dxlink-url, for a day
@@ -25,11 +25,11 @@ ACCESS: Final = "access token"
 QUOTES: Final = "quote token"
 _AGENT: Final = {"User-Agent": "tickplant/1.0", "Accept": "application/json"}
 _REFUSED: Final = frozenset({400, 401, 403, 404})
-"""Answers that the same request would have again."""
+"""Statuses that the same request would get again."""
 
 
 class QuoteToken(msgspec.Struct, frozen=True):
-    """A token for AUTH, where to use it, and until when."""
+    """A token for AUTH, its address, and its expiry."""
 
     token: str
     url: str
@@ -72,25 +72,25 @@ class QuoteTokens:
         self.fetching = False
         self._secrets = secrets
         self._pause_ns = FIRST_PAUSE_NS
-        self._retried = False  # a quote token was refused to a fresh access token already
+        self._retried = False  # a quote token was refused with a fresh access token already
 
     def missing(self) -> str:
-        """The secret that is not there; empty where all are."""
+        """The first missing secret; empty if all are present."""
         return next((name for name in facts.SECRETS if not self._secrets.get(name)), "")
 
     def fetch(self, now_ns: int, at_ns: int = 0) -> list[Request]:
-        """Begin, unless that has been done."""
+        """Begin, unless a fetch is in progress."""
         if self.fetching:
             return []
         self.fetching = True
         return [self._ask_access(max(now_ns, at_ns))]
 
     def is_good(self, now_ns: int) -> bool:
-        """Whether there is a token that has not ended."""
+        """Whether there is an unexpired token."""
         return self.newest is not None and now_ns < self.newest.ends_ns
 
     def on_answer(self, answer: Answer, now_ns: int, retry_ns: int) -> list[Request] | str:
-        """What to ask next, if anything; or why no token will ever come."""
+        """The next requests, if any; or why no token will ever come."""
         if not self.fetching or answer.request.key not in (ACCESS, QUOTES):
             return []
         step: Literal["access token", "quote token"] = ACCESS if answer.request.key == ACCESS else QUOTES
@@ -102,7 +102,7 @@ class QuoteTokens:
                 _checked(data.token)
                 if not data.dxlink_url.startswith(("wss://", "ws://")):
                     raise ValueError("no address of a WebSocket")
-            except ValueError:  # of which DecodeError and UnicodeDecodeError are some
+            except ValueError:  # includes DecodeError and UnicodeDecodeError
                 return [self._again(now_ns, retry_ns)]
             self.newest = QuoteToken(data.token, data.dxlink_url, now_ns + facts.QUOTES_S * SECOND_NS)
             self.fetching = self._retried = False
@@ -111,7 +111,7 @@ class QuoteTokens:
         if answer.status not in _REFUSED:
             return [self._again(now_ns, retry_ns)]
         if step == QUOTES and answer.status == 401 and not self._retried:
-            self._retried = True  # the access token may have ended between the two requests
+            self._retried = True  # the access token may have expired between the two requests
             return [self._again(now_ns, retry_ns)]
         return f"the {step} is refused with HTTP status {answer.status} {_code(answer.body)}".rstrip()
 
@@ -139,7 +139,7 @@ def _checked(token: str) -> str:
 
 
 def _code(body: bytes) -> str:
-    """The venue's word for a refusal, which names no secret."""
+    """The venue's word for a refusal, which contains no secret."""
     try:
         failure = _FAILURE.decode(body)
     except ValueError:

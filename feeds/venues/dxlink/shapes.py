@@ -1,7 +1,7 @@
-"""Frames of quotes and sales as shapes, made from the order of their values when FEED_CONFIG has said that.
+"""Frames of quotes and sales as shapes, made once FEED_CONFIG has stated the order of their values.
 
-Taken is what is regular: both sides of a quote, sales that are new. NaN, exponents, corrections, several types in a
-frame and all else are for the reference decoder.
+The shapes take the regular cases: both sides of a quote, new sales. The reference decoder reads NaN, exponents,
+corrections, several types in a frame and everything else.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _NEEDED: Final = frozenset({"eventSymbol", "bidPrice", "bidSize", "askPrice", "a
 
 
 def texts_of(fields: Iterable[tuple[int, str, Sequence[str]]]) -> dict[str, Shape]:
-    """Shapes of these orders, each of them channel, type and names of the values; not compiled yet."""
+    """Shapes for these orders of values, each given as channel, type and field names; not compiled."""
     made = ((f"{kind} {channel}", _shape(channel, kind, names)) for channel, kind, names in fields)
     return dict([(name, shape) for name, shape in made if shape][:MOST_SHAPES])
 
 
 def shapes_of(fields: Iterable[tuple[int, str, Sequence[str]]]) -> Shapes:
-    """Shapes of these orders, compiled."""
+    """Shapes for these orders of values, compiled."""
     return Shapes(texts_of(fields))
 
 
 def _shape(channel: int, kind: str, names: Sequence[str]) -> Shape:
-    """The shape of a type; nothing where its values do not suffice for a record, or come twice."""
+    """The shape of a type; empty if its values do not suffice for a record, or occur twice."""
     if channel < 0 or len(names) > MOST_FIELDS or len(set(names)) < len(names):
         return ()
     if kind == facts.QUOTE and {*names} >= _NEEDED:
@@ -81,7 +81,7 @@ def _of(channel: int, kind: str, holes: list[str], *effects: Fresh | Seen | Row)
 
 
 def _is_in_order(names: Sequence[str]) -> bool:
-    # The part of a time below the ms is added to what stands before it.
+    # The part of a time below the ms is added to the value before it.
     return "timeNanoPart" not in names or "time" in names[: names.index("timeNanoPart")]
 
 

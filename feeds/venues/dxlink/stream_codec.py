@@ -1,4 +1,4 @@
-"""How dxLink words subscriptions, and which channel of the connection carries what. Pure."""
+"""How dxLink words subscriptions, and which channel of the connection carries a stream. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StreamCodec:
         return f"{'+'.join(facts.EVENTS_OF[stream.channel])} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel of the connection."""
+        """A request covers one channel of the connection."""
         return str(number_of(stream))
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -44,10 +44,10 @@ class StreamCodec:
 
 
 def number_of(stream: Stream) -> int:
-    """Channel of the connection that carries a stream."""
+    """The channel of the connection that carries a stream."""
     return facts.NUMBER_OF[facts.EVENTS_OF[stream.channel][0]]
 
 
 def carried_by(link: str) -> tuple[str, ...]:
-    """Channels that a link of a name may carry."""
+    """The channels that a link of this name may carry."""
     return ("trade", "quote", *split_link_name(link)[1])

@@ -1,15 +1,15 @@
-"""The Kraken adapter (WebSocket v2): what is particular about this venue's messages, in the hooks of kit.venue_adapter.
+"""The Kraken adapter (WebSocket v2): the specifics of this venue's messages, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
-* Instrument data comes in band, on the first link; the other subscriptions follow when it is there.
-* Past trades, which come after each subscription, are recorded with flag SNAPSHOT unless they are known. So what was
-  missed while a link was down shows as a GAP only beyond the last 50 trades.
+* Instrument data come in band, on the first link; the other subscriptions follow once they are there.
+* Past trades, which come after each subscription, are recorded with flag SNAPSHOT unless they are known. So trades
+  missed while a link was down show as a GAP only beyond the last 50.
 * Trades of one instant may come with their ids out of order: a late one fills the GAP before it, with flag BACKFILL.
-  What has not come after 2 s is asked for over REST.
-* Quotes and books have no ids. An interruption is a GAP on each; inside a connection a book is held by its checksum.
-* A book is checked and cut as the venue prints it: with as many decimals as its snapshot has.
-* Books of orders need a token, from the credential or asked for with its key; they come over links of their own.
+  Trades that have not come after 2 s are requested over REST.
+* Quotes and books have no ids. An interruption is a GAP on each; within a connection the checksum verifies a book.
+* A book is checked and cut as the venue prints it: with as many decimals as its snapshot shows.
+* Books of orders need a token, from the credential or requested with its key; they come over links of their own.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class KrakenAdapter(VenueAdapter):
     """One feed of spot pairs."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         self._depth = context.depth or VENUES[VENUE].depths[0]
-        self._depths: dict[str, int] = {}  # of a recording, by symbol, as the venue has acknowledged them
+        self._depths: dict[str, int] = {}  # in a recording: by symbol, as acknowledged by the venue
         self._throttle = SnapshotThrottle(RequestBudget(0.0, 1))
-        self._renewals: dict[str, int] = {}  # books to subscribe to anew, and when
+        self._renewals: dict[str, int] = {}  # books to subscribe to again, and when
         self._online = True
-        self._decided = context.live  # which channel the books are of
+        self._decided = context.live  # whether the channel of the books is known
         self._codec = StreamCodec(self._depth)
         market = Market(context, _SHAPES, self._new_book, owner, quotes_count=False)
         budget = RequestBudget(facts.REST_INTERVAL_S, 1)
@@ -112,7 +112,7 @@ class KrakenAdapter(VenueAdapter):
         super().start(now_ns)
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """Instrument data first, the rest when it is known, orders with a token. Each book comes with a snapshot."""
+        """Subscribe to instrument data first, the rest once they are known, orders with a token."""
         for stream in link.streams:
             self._renewals.pop(stream.symbol, None)
         if link.spec.name.startswith(ORDERS):
@@ -127,7 +127,7 @@ class KrakenAdapter(VenueAdapter):
         return [each for each in streams if each.channel != ORDERS or self._token.value]
 
     def answered(self, answer: Answer, now_ns: int) -> None:
-        """A token, or none."""
+        """Take in the answer to a request for a token."""
         if self.live and self._token.knows(answer.request):
             self.effects += self._token.on_answer(answer, now_ns)
             if self._token.value:
@@ -137,12 +137,12 @@ class KrakenAdapter(VenueAdapter):
                         self.effects += self.subscriptions.request(link, self.due(link, link.streams), now_ns)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """A snapshot comes with a new subscription."""
+        """Schedule a new subscription, which brings a snapshot."""
         self._renewals[symbol] = self._throttle.next_ns(symbol, now_ns)
         self._renew(now_ns)
 
     def on_second(self, now_ns: int) -> None:
-        """Subscribe anew where that had to wait; ask for trades that were waited for."""
+        """Subscribe again where that had to wait; ask for trades that did not come."""
         super().on_second(now_ns)
         self._renew(now_ns)
         self.market.holes += self._trades.overdue(now_ns)
@@ -156,7 +156,7 @@ class KrakenAdapter(VenueAdapter):
     # Messages.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message = messages.decode(frame)
         match message:
             case messages.Trades():
@@ -196,7 +196,7 @@ class KrakenAdapter(VenueAdapter):
         return listing is not None
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """A book event."""
+        """Record a book event."""
         del number
         _, ts_event = values
         listing = self.market.listings.by_slot[slot]
@@ -231,7 +231,7 @@ class KrakenAdapter(VenueAdapter):
         return True
 
     def _takes(self, channel: str) -> bool:
-        """Whether what a channel says of books is recorded: of a recording, the channel whose events come first."""
+        """Whether a channel's book events are recorded: in a recording, those of the channel that comes first."""
         market = self.market
         if not self._decided:
             self._decided = True
@@ -273,7 +273,7 @@ class KrakenAdapter(VenueAdapter):
             self._depths[answer.symbol] = answer.depth
 
     def _end_refused(self, now_ns: int) -> None:
-        """The venue bears the streams just refused already, so no snapshot would come: end them before the next try."""
+        """Unsubscribe from the streams just refused: the venue has them already, so a retry would bring no snapshot."""
         link = self.subscriptions.links.get(self.link)
         if link is not None and link.refused:
             self.effects += self.subscriptions.request(link, link.refused[-1][0], now_ns, subscribe=False)

@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning says of symbol and channel. Pure."""
+"""Attributes an unreadable frame to a symbol and channel by its beginning. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 HEAD_BYTES: Final = 4096
-"""How much of a frame is looked at."""
+"""Length of the part of a frame that is searched."""
 
 _HEAD = re.compile(rb'\s*\{\s*"channel"\s*:\s*"(trade|ticker|book|level3|ohlc)"')
 _SYMBOL = re.compile(rb'"symbol"\s*:\s*"([^"\\]{1,64})"')
@@ -20,7 +20,7 @@ _CHANNELS: Final = {
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Symbol and channel; None where neither can be known, or where there are several symbols."""
+    """Symbol and channel; None if either is unknown, or if there are several symbols."""
     head = frame[:HEAD_BYTES]
     channel, symbols = _HEAD.match(head), set(_SYMBOL.findall(head))
     if channel is None or len(symbols) != 1:

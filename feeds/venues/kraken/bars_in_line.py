@@ -1,7 +1,7 @@
-"""Kraken's bars, which do not say when they are over.
+"""Kraken's bars, which do not say when they are complete.
 
-A bar is over when a later one of its symbol comes: then it is recorded once more, without PARTIAL. A subscription
-begins with the bars of the last hours, all over but the newest one; those that are recorded already are left out.
+A bar is complete when a later one of its symbol comes; it is then recorded once more, without PARTIAL. A subscription
+begins with the bars of the last hours, all complete except the newest; bars that are already recorded are left out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tickplant.feeds.venues.kraken.messages import Bar
 
 
 class BarsInLine:
-    """Those of all symbols of a feed."""
+    """The bars of all symbols of a feed."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._newest: dict[str, Bar] = {}  # by symbol, as it stood last
+        self._newest: dict[str, Bar] = {}  # by symbol, in its last state
 
     def record(self, listing: Listing, bars: Sequence[Bar], ts_recv: int, *, snapshot: bool) -> None:
-        """Record the bars of a symbol that stand in one frame, by rising time. Raises RejectError, of the last one."""
+        """Record the bars of a symbol in one frame, by rising time. Raises RejectError for the last bad one."""
         symbol, rejected = listing.instrument.symbol, None
         former = self._newest.get(symbol)
         line = [bar for bar in bars if former is None or bar.begin >= former.begin]
@@ -47,6 +47,6 @@ class BarsInLine:
         try:
             price(vwap, listing.instrument.price_scale)
         except RejectError:
-            vwap = ""  # an average may have more decimals than prices have: no reason to lose the bar
+            vwap = ""  # an average may have more decimals than prices have: the bar is kept without it
         numbers = bar.open, bar.high, bar.low, bar.close, bar.volume
         self._market.others.on_bar(listing, Ohlc(bar.begin, bar.end, *numbers, vwap, bar.trades, closed), ts_recv)

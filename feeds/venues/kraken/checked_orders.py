@@ -1,4 +1,4 @@
-"""How a book of orders follows Kraken's level3: as kit.checked_book does for levels, order by order."""
+"""How a book of orders follows Kraken's level3: like kit.checked_book for levels, order by order."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tickplant.records.batch import ORDER_ID, WORDS, Rows
 from tickplant.records.layouts import Flag, Kind, Side
 
 UNEVEN: Final = pack_decimals(0xFF, 0xFF)
-"""Decimals in a CHECKSUM whose numbers were not all printed alike: the integers alone do not give its text."""
+"""Decimals of a CHECKSUM whose numbers were not printed uniformly: integers alone do not give its text."""
 
 _KIND: Final = {"add": Kind.ORDER_ADD, "modify": Kind.ORDER_MODIFY, "delete": Kind.ORDER_CANCEL}
 
 
 class OrderEvent:
-    """An event of a book in integers: a row for each order, that of the CHECKSUM last; of a snapshot, a CLEAR first."""
+    """A book event in integers: a row per order, the CHECKSUM last; a snapshot begins with a CLEAR."""
 
     def __init__(self, instrument: Instrument, book: OrderBook, ts_recv: int) -> None:
         """Raises RejectError."""
         self.snapshot = book.snapshot
         self.checksum = book.checksum
-        self.orders: list[tuple[str, int, Queued]] = []  # what has become of it, id, the order
-        self.decimals: set[tuple[int, int]] = set()  # of price and size, as printed
+        self.orders: list[tuple[str, int, Queued]] = []  # event, id, order
+        self.decimals: set[tuple[int, int]] = set()  # of prices and sizes, as printed
         flags = Flag.SNAPSHOT if book.snapshot else Flag(0)
         times = [order.time for order in (*book.bids, *book.asks)]
         self.time = max(times, default=0)
@@ -42,7 +42,7 @@ class OrderEvent:
             for order in orders:
                 ident, queued = order_word(order.id), self._read(instrument, order, side)
                 self.orders.append((order.event, ident, queued))
-                # A cancel of size 0 takes all of the order away.
+                # A cancel of size 0 removes the whole order.
                 amount = 0 if order.event == "delete" else queued.size
                 word = packed_word(instrument, _KIND[order.event], side, flags)
                 rows.append((order.time, ts_recv, queued.price, amount, 0, ident, word, 0))
@@ -80,7 +80,7 @@ class CheckedOrders(UnnumberedBook):
         self._decimals: set[tuple[int, int]] = set()
 
     def on_event(self, event: OrderEvent, depth: int) -> list[Output]:
-        """A snapshot, or a change, of a book of so many levels a side."""
+        """Take in a snapshot or a change of a book with this many levels per side."""
         if event.snapshot:
             self._forget()
             self._decimals.clear()

@@ -1,4 +1,4 @@
-"""What Kraken is asked over REST: past trades, and the token that books of orders need."""
+"""The REST requests to Kraken: past trades, and the token for books of orders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tickplant.feeds.venues.kraken.venue import LOGIN, LOGIN_PATH, PAST_TRADES, 
 from tickplant.records.layouts import Side
 
 ANCHORS: Final = 64
-"""Trades of a symbol whose time is kept."""
+"""Trades per symbol whose time is kept."""
 
 _SECOND_DIGITS: Final = 9
 
@@ -45,7 +45,7 @@ _ROWS: Final = msgspec.json.Decoder(list[_Row])
 
 
 def _result(body: bytes) -> dict[str, msgspec.Raw]:
-    # Errors come with HTTP status 200 as well.
+    # Errors come with HTTP status 200 too.
     try:
         answer = _RESULT.decode(body)
     except msgspec.ValidationError as error:
@@ -58,7 +58,7 @@ def _result(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 class PastTrades:
-    """See kit.trade_backfill.TradeHistory. The venue is asked by time, so times of trades are kept, with their ids."""
+    """See kit.trade_backfill.TradeHistory. The venue takes times, so times of trades are kept with their ids."""
 
     page = PAST_TRADES
 
@@ -66,25 +66,25 @@ class PastTrades:
         self._anchors: dict[str, deque[tuple[int, int]]] = {}  # by symbol: id and time in ns
 
     def note(self, symbol: str, ident: int, time_ns: int) -> None:
-        """A trade was at this time."""
+        """Keep the time of a trade."""
         self._anchors.setdefault(symbol, deque(maxlen=ANCHORS)).append((ident, time_ns))
 
     @property
     def headers(self) -> dict[str, str]:
-        """None."""
+        """No headers."""
         return {}
 
     def share(self, channel: str) -> float:
-        """One each."""
+        """One per request."""
         del channel
         return 1.0
 
     def path(self, symbol: str, channel: str, first: int | None, count: int) -> str:
-        """From the newest trade known before the first wanted one on; the newest trades where none is known."""
+        """The path from the newest known trade before the first wanted one; without one, for the newest trades."""
         del channel
         path = f"{TRADES_PATH}?pair={quote(symbol, safe='')}&count={self.page if first is not None else count}"
         before = [time_ns for ident, time_ns in self._anchors.get(symbol, ()) if first is not None and ident < first]
-        # The stream's times are cut to µs, and several trades may be of one instant.
+        # The stream's times are truncated to µs, and several trades may share an instant.
         return f"{path}&since={max(before) - 1}" if before else path
 
     def read(self, body: bytes, symbol: str, channel: str) -> Sequence[VenueTrade]:
@@ -120,12 +120,12 @@ def _ns(seconds: str) -> int:
 
 
 def has_key(secrets: Mapping[str, str]) -> bool:
-    """Whether a token can be asked for."""
+    """Whether a token can be requested."""
     return bool(secrets.get("key") and secrets.get("secret"))
 
 
 def token_request(secrets: Mapping[str, str], now_ns: int, not_before_ns: int) -> Request:
-    """A signed request for a token. Raises ValueError where the secret is not base64."""
+    """A signed request for a token. Raises ValueError if the secret is not base64."""
     nonce = str(now_ns // 1000)
     body = f"nonce={nonce}"
     headers = {
@@ -137,7 +137,7 @@ def token_request(secrets: Mapping[str, str], now_ns: int, not_before_ns: int) -
 
 
 def signature(secret: str, path: str, nonce: str, body: str) -> str:
-    """Of a request to a private path; `body` holds the nonce. Raises ValueError where the secret is not base64."""
+    """Signature of a request to a private path; `body` holds the nonce. Raises ValueError for a bad base64 secret."""
     try:
         key = base64.b64decode(secret, validate=True)
     except binascii.Error:

@@ -1,7 +1,7 @@
-"""Trades in line: at Kraken those of one instant may have their ids out of order, so missing ones may still come.
+"""Records trades in line. At Kraken, trades of one instant may have ids out of order, so missing ones may still come.
 
-What has not come after a while is asked for over REST; then it does not count as late any more, so none is recorded
-twice.
+Trades that have not come after a while are requested over REST; from then on they do not count as late, so none is
+recorded twice.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class _Hole:
     def __init__(self, ids: IdRange, due_ns: int) -> None:
         self.ids = ids
         self.due_ns = due_ns
-        self.open = set(range(ids.first, ids.last + 1)[-LATE_TRADES:])  # may still come
+        self.open = set(range(ids.first, ids.last + 1)[-LATE_TRADES:])  # ids that may still come
 
 
 class TradeLine:
-    """The trades of a feed, and the holes that are young."""
+    """The trades of a feed, and its recent holes."""
 
     def __init__(self, market: Market, history: PastTrades) -> None:
-        """`history` is told the times of trades before holes."""
+        """`history` receives the times of trades before holes."""
         self._market = market
         self._history = history
         self._holes: deque[_Hole] = deque(maxlen=MOST_HOLES)
@@ -62,7 +62,7 @@ class TradeLine:
         return False
 
     def overdue(self, now_ns: int) -> list[tuple[IdRange, int]]:
-        """What has not come of the holes that were waited for long enough."""
+        """The missing ids of holes whose waiting time is over."""
         missing: list[tuple[IdRange, int]] = []
         while self._holes and self._holes[0].due_ns <= now_ns:
             hole = self._holes.popleft()

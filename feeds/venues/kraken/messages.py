@@ -18,7 +18,7 @@ class _Numbers(msgspec.Struct, frozen=True):
 
 
 class Level:
-    """A level as on the wire."""
+    """A level as sent on the wire."""
 
     __slots__ = ("price", "size")
 
@@ -69,7 +69,7 @@ class Quote(msgspec.Struct, frozen=True):
     symbol: str
     bid: tuple[str, str]
     ask: tuple[str, str]
-    time: int  # ns; 0 where the venue gives none
+    time: int  # ns; 0 if the venue sends none
 
 
 class _Book(msgspec.Struct, frozen=True):
@@ -87,7 +87,7 @@ class Book(msgspec.Struct, frozen=True):
     bids: list[Level]
     asks: list[Level]
     checksum: int
-    time: int  # ns; 0 where the venue gives none
+    time: int  # ns; 0 if the venue sends none
     snapshot: bool
 
 
@@ -100,12 +100,12 @@ class _Order(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An order of a book, or what has become of it; numbers as on the wire."""
+    """An order of a book, or its change; numbers as on the wire."""
 
     id: str
     price: str
     size: str
-    time: int  # ns; 0 where the venue gives none
+    time: int  # ns; 0 if the venue sends none
     event: str  # add, modify or delete
 
 
@@ -117,7 +117,7 @@ class _OrderBook(msgspec.Struct, frozen=True):
 
 
 class OrderBook(msgspec.Struct, frozen=True):
-    """A whole book of orders, or one event of it. Those of one price stand in their queue's order."""
+    """A whole book of orders, or one event of it. Orders of one price stand in the order of their queue."""
 
     symbol: str
     bids: list[Order]
@@ -127,7 +127,7 @@ class OrderBook(msgspec.Struct, frozen=True):
 
 
 class OrderBooks(msgspec.Struct, frozen=True):
-    """The books of orders, or their events, of a frame."""
+    """The books of orders, or their events, in a frame."""
 
     books: list[OrderBook]
 
@@ -146,7 +146,7 @@ class _Bar(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """A bar as it stands. The venue does not say when it is over: a later one does."""
+    """A bar in its present state. The venue does not say when it is complete: a later bar shows it."""
 
     symbol: str
     begin: int  # ns
@@ -191,7 +191,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Pairs(msgspec.Struct, frozen=True):
-    """Instrument data; `snapshot` where what it does not list is not listed."""
+    """Instrument data; with `snapshot`, a symbol that they do not list is not listed."""
 
     pairs: list[Pair]
     snapshot: bool

@@ -1,4 +1,4 @@
-"""The token that books of orders need: given, or asked for with a key whenever a link for them has opened."""
+"""The token for books of orders: configured, or requested with a key whenever a link for them has opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRY_NS: Final = int(TOKEN_RETRY_S * SECOND_NS)
 
 
 class OrderToken:
-    """Of one feed."""
+    """The token of one feed."""
 
     def __init__(self, secrets: Mapping[str, str], budget: RequestBudget) -> None:
         self.value = secrets.get("token", "")
@@ -24,21 +24,21 @@ class OrderToken:
         self._asked = False
 
     def renew(self, now_ns: int) -> list[Effect]:
-        """A fresh one is wanted, if it can be had: it serves connections that open soon."""
+        """Ask for a fresh token, if there is a key: it serves connections that open soon."""
         return self._ask(now_ns, now_ns) if has_key(self._secrets) else []
 
     def missing(self) -> str:
-        """What the credential lacks; empty where it will do."""
+        """What the credential lacks; empty if it suffices."""
         if self.value or has_key(self._secrets):
             return ""
         return "orders need a credential with a token, or with a key and its secret"
 
     def knows(self, request: Request) -> bool:
-        """Whether a request was made here."""
+        """Whether this object made the request."""
         return request.key == LOGIN
 
     def on_answer(self, answer: Answer, now_ns: int) -> list[Effect]:
-        """Take an answer in; returns what is to be done where it brings no token."""
+        """Take in an answer; returns effects if it brings no token."""
         self._asked = False
         reason = f"HTTP status {answer.status}"
         if answer.status == 200:

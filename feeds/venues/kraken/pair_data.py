@@ -1,4 +1,4 @@
-"""What Kraken's instrument data says of a pair, in the kit's words."""
+"""Kraken's instrument data of a pair, in the kit's form."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Streams of Kraken: the links that carry them, the messages that begin and end them.
+"""Streams of Kraken: the links that carry them, the messages that begin and end subscriptions.
 
-Trades, quotes, bars and instrument data go over the links `market`, or `public` where books of levels are among them;
-books of orders, which need a token, over links of their own.
+Trades, quotes, bars and instrument data go over the links `market`, or `public` if books of levels are among them.
+Books of orders, which need a token, go over links of their own.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class StreamCodec:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self.token = ""  # that books of orders need
+        self.token = ""  # for books of orders
 
     def name(self, stream: Stream) -> str:
         """Such as `book BTC/USD`."""
         return f"{stream.channel} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel."""
+        """A request covers one channel."""
         return stream.channel
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -59,12 +59,12 @@ class StreamCodec:
 
 
 def order_depth(depth: int) -> int:
-    """Levels of a book of orders: as many as are wanted, or the next number that the venue offers."""
+    """Levels of a book of orders: the number wanted, or the next larger one that the venue offers."""
     return next((each for each in facts.ORDER_DEPTHS if each >= depth), facts.ORDER_DEPTHS[-1])
 
 
 def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
-    """The links of a feed, and what each carries; the first one brings the instrument data."""
+    """The links of a feed and the streams of each; the first link brings the instrument data."""
     symbols = tuple(dict.fromkeys(context.symbols or ()))
     channels = [channel for channel in context.channels if channel != ORDERS]
     stem = "public" if "book" in channels or ORDERS not in context.channels else "market"
@@ -83,7 +83,7 @@ def links(context: FeedContext) -> list[tuple[LinkSpec, list[Stream]]]:
 
 
 def channels_of(link: str) -> list[str]:
-    """Channels that a link of this name carries."""
+    """The channels that a link of this name carries."""
     stem, others = split_link_name(link)
     return [*_CARRIED.get(stem, _CARRIED["public"]), *others]
 
@@ -94,11 +94,11 @@ def _parts(symbols: Sequence[str]) -> Iterable[tuple[int, Sequence[str]]]:
 
 
 def _spec(name: str, url: str, interval_s: float) -> LinkSpec:
-    # No overlap: nothing would tell the quotes and book events of one socket from those of the other.
+    # No overlap: the quotes and book events of two sockets could not be told apart.
     return LinkSpec(name=name, url=url, overlap=False, send_interval_s=interval_s)
 
 
 def _address(endpoints: Mapping[str, str], name: str) -> str:
-    # Whoever replaces the venue serves everything at one address, unless more is said.
+    # A replacement of the venue serves everything at one address, unless configured otherwise.
     base = endpoints.get(name) or endpoints.get(WS) or VENUES["kraken"].endpoints[name]
     return base.rstrip("/") + facts.WS_PATH

@@ -1,6 +1,6 @@
-"""A book of orders as Kraken sends it: queues by price, cut to a depth, and the checksum of the best levels.
+"""A book of orders as Kraken sends it: queues by price, cut at a depth, with the checksum of the best levels.
 
-Sizes and prices stand as integers and as the venue has printed them, since its checksum is over that text.
+Sizes and prices are kept as integers and in the venue's own digits, since its checksum covers that text.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ class Queued(NamedTuple):
     side: Side
     price: int
     size: int
-    text: str  # digits of price and size, as the checksum takes them
+    text: str  # digits of price and size, as the checksum uses them
 
 
 def token(number: str) -> str:
-    """A number as the checksum takes it: its digits, without zeros in front."""
+    """A number in the checksum's form: its digits, without leading zeros."""
     return number.replace(".", "").lstrip("0")
 
 
 class QueuedOrders:
-    """One book, by the rules of the records: a modified order that is not known is a new one."""
+    """One book, by the rules of the records: a modified order that is unknown is a new one."""
 
     def __init__(self) -> None:
         self._orders: dict[int, Queued] = {}
-        # By side and price, the orders of the queue, the oldest first: a dict keeps the order of insertion.
+        # By side and price, the orders of the queue, oldest first: a dict keeps the order of insertion.
         self._queues: dict[Side, dict[int, dict[int, None]]] = {Side.BID: {}, Side.ASK: {}}
 
     def clear(self) -> None:
-        """No order is left."""
+        """Remove all orders."""
         self._orders.clear()
         for queues in self._queues.values():
             queues.clear()
 
     def add(self, ident: int, order: Queued) -> None:
-        """A new order, behind all others at its price."""
+        """Add an order behind all others at its price."""
         self.remove(ident)
         if order.size == 0:
             return
@@ -51,7 +51,7 @@ class QueuedOrders:
         self._queues[order.side].setdefault(order.price, {})[ident] = None
 
     def modify(self, ident: int, order: Queued) -> None:
-        """An order as it is now; it keeps its place unless its price has moved or its size has grown."""
+        """Change an order; it keeps its place unless its price changes or its size grows."""
         old = self._orders.get(ident)
         if old is not None and old[:2] == order[:2] and 0 < order.size <= old.size:
             self._orders[ident] = order
@@ -59,7 +59,7 @@ class QueuedOrders:
             self.add(ident, order)
 
     def remove(self, ident: int) -> None:
-        """An order is gone."""
+        """Remove an order."""
         old = self._orders.pop(ident, None)
         if old is not None:
             queues = self._queues[old.side]
@@ -68,7 +68,7 @@ class QueuedOrders:
                 del queues[old.price]
 
     def cut(self, depth: int) -> list[tuple[int, Side, int]]:
-        """Take out the orders behind the best `depth` levels of each side: id, side and price of each."""
+        """Remove the orders behind the best `depth` levels of each side: id, side and price of each."""
         gone: list[tuple[int, Side, int]] = []
         for side, queues in self._queues.items():
             if len(queues) > depth:
@@ -79,7 +79,7 @@ class QueuedOrders:
         return gone
 
     def checksum(self) -> int:
-        """Of all orders of the best ten levels: asks, then bids, each level by its queue."""
+        """Checksum over all orders of the best ten levels: asks, then bids, each level by its queue."""
         texts = [order.text for side in (Side.ASK, Side.BID) for order in self.best(side, CHECKED_LEVELS)]
         return zlib.crc32("".join(texts).encode())
 

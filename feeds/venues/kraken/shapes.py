@@ -1,6 +1,6 @@
 """Kraken's messages as shapes: WebSocket v2, updates of trades, tickers and books of price levels.
 
-Snapshots, ids out of order, numbers with exponents and all else are for the reference decoder.
+The reference decoder reads snapshots, ids out of order, numbers with exponents and everything else.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from tickplant.feeds.kit.state_table import LAST_TRADE, SEEN_QUOTE
 from tickplant.records.layouts import Side
 
 BOOK_EVENT: Final = 0
-"""Number of what is given of a book: rows of LEVEL and a last one of CHECKSUM; values checksum and time in ns."""
+"""Number of the gift of a book event: LEVEL rows, then a CHECKSUM row; values checksum and time in ns."""
 
 _TRADE: Final = (
     '{"channel":"trade","type":"update","data":',
     each(
         '{"symbol":"<symbol>","side":"<side:buy=1|sell=2>","price":<price>,"qty":<size>,"ord_type":"<_:text>",'
         '"trade_id":<id:int>,"timestamp":"<time:rfc3339>"<*>}',
-        # Trades of one instant may come with their ids out of order, so one below the last is no duplicate as yet.
+        # Trades of one instant may come with their ids out of order, so an id below the last may not be a duplicate.
         Ids(LAST_TRADE, "id", "time", drop_repeats=False),
         trade_row(),
     ),

@@ -1,9 +1,9 @@
-"""The adapter of OKX: what is particular about its messages, in the hooks of the kit.
+"""The adapter of OKX: the specifics of its messages, in the hooks of the kit.
 
 * Fills of one taker at one price from one source are one message: an aggregate trade, with the id of its last fill.
-  Those of two sources may be mixed, so ids do not tell what is missing. A repeat is dropped.
-* Quotes have no ids. Changes of a book are chained by prevSeqId, where it is there, and checked where a checksum is.
-* A snapshot comes with a subscription; a book whose chain or checksum breaks is subscribed to anew, alone.
+  Fills of two sources may be mixed, so ids do not show what is missing. A repeat is dropped.
+* Quotes have no ids. Changes of a book are chained by prevSeqId, if present, and checked by checksum, if present.
+* A snapshot comes with a subscription; a book whose chain or checksum breaks is subscribed to again, by itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StreamCodec:
         return f"{self.group(stream)} {stream.symbol}"
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel: its answers name the symbols."""
+        """A request covers one channel: its answers name the symbols."""
         return facts.CHANNEL_OF[stream.channel]
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -65,9 +65,9 @@ class OkxAdapter(InBandAdapter):
     """One feed of spot pairs."""
 
     def __init__(self, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         url = (context.endpoints.get(WS) or VENUES[VENUE].endpoints[WS]).rstrip("/") + facts.WS_PATH
-        # Nothing tells the quotes of two connections apart, and each has a snapshot of its own for every book.
+        # The quotes of two connections could not be told apart, and each has its own snapshot for every book.
         spec = LinkSpec(name="public", url=url, overlap=False, send_interval_s=facts.SEND_INTERVAL_S)
         streams = [Stream(symbol, channel) for channel in context.channels for symbol in context.symbols or ()]
         super().__init__(
@@ -83,7 +83,7 @@ class OkxAdapter(InBandAdapter):
                 trades_unique=True,
             ),
             Subscriptions(
-                [(spec, streams)] if streams else [],  # of a recording, what a link of a name has carried is asked for
+                [(spec, streams)] if streams else [],  # a recording asks what a link of this name carried
                 StreamCodec(),
                 silent_s=context.silent_s,
                 request_bytes=facts.REQUEST_BYTES,
@@ -103,14 +103,14 @@ class OkxAdapter(InBandAdapter):
         self._ping_ns = 0
 
     def on_second(self, now_ns: int) -> None:
-        """Keep the connections."""
+        """Keep the connections alive."""
         super().on_second(now_ns)
         if now_ns >= self._ping_ns:
             self._ping_ns = now_ns + facts.PING_S * SECOND_NS
             self.effects += [Send(one.spec.name, b"ping") for one in self.subscriptions.links.values() if one.sockets]
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         message, rows = messages.decode(frame)
         symbol, ident = message.arg.inst_id, message.id
         request = int(ident) if ident.isdecimal() and len(ident) < facts.MOST_DIGITS else None
@@ -146,26 +146,26 @@ class OkxAdapter(InBandAdapter):
                     self._seq[listing] = row.seq_id
                 elif not self._continues(listing, row.prev_seq_id, row.seq_id, ts_recv):
                     return True
-                checksum = row.checksum or None  # 0 says nothing
+                checksum = row.checksum or None  # 0 is not a checksum
                 self._books.on_event(
                     listing, row.bids, row.asks, checksum, ts_event, ts_recv, depth=facts.DEPTH, snapshot=snapshot
                 )
         return True
 
     def give(self, number: int, slot: int, rows: Rows, values: list[int], ts_recv: int) -> None:
-        """A trade of several fills, or a change of a book."""
+        """Record a trade of several fills, or a change of a book."""
         if number == shapes.FILLS:
             rows[0, ORDER_ID] = messages.first_fill(*values)
             self.market.batch.extend(rows, Kind.TRADE)
             return
         listing, (checksum, ts_event, prev, seq) = self.market.listings.by_slot[slot], values
-        rows = rows.copy()  # a GAP may come to lie where they lay
+        rows = rows.copy()  # a GAP may overwrite the place where they lie
         if self._continues(listing, prev, seq, ts_recv):
             rows[-1, SIZE] = -checksum if number == shapes.NEGATIVE else checksum
             self._books.on_update(listing, rows if checksum else without_checksum(rows), ts_event, ts_recv)
 
     def _continues(self, listing: Listing, prev: int, seq: int, ts_recv: int) -> bool:
-        """Whether a change is to be recorded: not a repeat. Where one is missing before it, the book is given up."""
+        """Whether to record a change: False for a repeat. If a change is missing before it, the book is given up."""
         last, self._seq[listing] = self._seq.get(listing, facts.UNCHAINED), seq
         if listing.book.live and facts.UNCHAINED not in (prev, last) and prev != last:
             if seq == last:

@@ -1,4 +1,4 @@
-"""Whose is a frame that cannot be read: what its beginning says of symbol and channel. Pure."""
+"""Attributes an unreadable frame to a symbol and channel by its beginning. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _CHANNELS: Final = {theirs.encode(): ours for ours, theirs in CHANNEL_OF.items()
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Symbol and channel; None where neither can be known."""
+    """Symbol and channel; None if either is unknown."""
     head = _HEAD.match(frame)
     return None if head is None or head[1] not in _CHANNELS else (head[2].decode(errors="replace"), _CHANNELS[head[1]])

@@ -22,7 +22,7 @@ class Trade(msgspec.Struct, frozen=True, rename="camel"):
     sz: str
     side: Literal["buy", "sell"]
     ts: str  # ms
-    count: str = "1"  # of the fills; old recordings have a message for each
+    count: str = "1"  # number of fills; old recordings have a message for each
 
 
 class Ticker(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,7 +36,7 @@ class Ticker(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Level(msgspec.Struct, frozen=True, array_like=True):
-    """A level; a field of no use and the number of its orders follow."""
+    """A level; an unused field and the number of its orders follow."""
 
     price: str
     size: str
@@ -69,7 +69,7 @@ class Message(msgspec.Struct, frozen=True):
     arg: Arg = Arg("")
     action: str = ""
     event: str = ""
-    id: str = ""  # of the request that is answered
+    id: str = ""  # of the request being answered
     code: str = ""
     msg: str = ""
     data: msgspec.Raw = msgspec.Raw(b"[]")
@@ -104,12 +104,12 @@ def decode(frame: bytes) -> tuple[Message, Sequence[Any]]:
 
 
 def first_fill(last: int, fills: int) -> int:
-    """The id of the first fill of a trade: their ids count. Of a number that cannot be, the nearest one that can."""
+    """The id of the first fill of a trade, whose fills have consecutive ids; never below 0."""
     return max(last - max(fills, 1) + 1, 0)
 
 
 def instruments(body: bytes) -> Sequence[SymbolInfo]:
-    """What the venue lists. Raises RejectError."""
+    """The instruments that the venue lists. Raises RejectError."""
     answer = read_json(_INSTRUMENTS, body)
     if answer.code != "0":
         raise RejectError("unknown message", f"code {answer.code[:64]}")

@@ -1,4 +1,4 @@
-"""The messages of OKX as shapes. Snapshots, empty sides and all else are for the reference decoder."""
+"""The messages of OKX as shapes. The reference decoder reads snapshots, empty sides and everything else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tickplant.records.layouts import Flag, Side
 
 AS_IS: Final = 0
 NEGATIVE: Final = 1
-"""Numbers of what is given of a book: LEVEL rows and a CHECKSUM, whose sign the shape has read or not; values its
-number without the sign, time, prevSeqId and seqId."""
+"""Numbers of the gifts of a book: LEVEL rows and a CHECKSUM; the shape has read its sign (NEGATIVE) or not. Values:
+its number without the sign, time, prevSeqId and seqId."""
 
 FILLS: Final = 2
-"""Of a trade of several fills: its TRADE; values its id and their number."""
+"""Number of the gift of a trade of several fills: its TRADE; values its id and their number."""
 
 _LEVEL: Final = '["<price>","<size>","<_:text>","<_:text>"]'
 

@@ -1,18 +1,18 @@
-"""The Polygon adapter: what is particular about this venue's messages, in the hooks of kit.venue_adapter.
+"""The Polygon adapter: the specifics of this venue's messages, in the hooks of kit.venue_adapter.
 
 What is recorded where the venue leaves room:
 
-* `venue_seq` of a TRADE is the sequence of a stock or option (`q`), which is unique per symbol and rises with holes; of
-  a pair it is the venue's id, where that is text 63 bits of its blake2b. So nothing tells what is missing: an
+* `venue_seq` of a TRADE is the sequence of a stock or option (`q`), which is unique per symbol and rises with holes;
+  for a pair it is the venue's id, or 63 bits of its blake2b if the id is text. So nothing shows what is missing: an
   interruption is a GAP. A repeat of one of the last trades is dropped.
 * `order_id` of a TRADE holds its conditions, the venue's codes: the first eight, a byte each, low byte first, 255 for a
-  code above 254. Code 0 is a regular trade, so zeros behind the last code say nothing.
-* A trade whose conditions say that it makes no price of the market is IRREGULAR.
-* The venue names no aggressor. Sizes of quotes are as it sends them: round lots or shares.
-* Bars of a second and of a minute are both recorded on `venue_bar`; their times tell them apart.
-* A book of a pair (`XL2`) is that of one exchange, whose code is `order_id` of its records, which are PARTIAL.
-* One login at a time: each connection logs in with the key of the credential once it is greeted. A key that is refused
-  ends the feed; a link that another connection with this key has thrown out rests for a while, ever longer, then the
+  code above 254. Code 0 is a regular trade, so zeros after the last code mean nothing.
+* A trade whose conditions exclude it from the market's prices is IRREGULAR.
+* The venue names no aggressor. Sizes of quotes are recorded as sent: round lots or shares.
+* Bars of a second and of a minute are both recorded on `venue_bar`; their times distinguish them.
+* A book of a pair (`XL2`) belongs to one exchange, whose code is the `order_id` of its records, which are PARTIAL.
+* One login at a time: each connection logs in with the key of the credential once it is greeted. A refused key ends the
+  feed. A link that another connection with this key has displaced rests for longer and longer pauses, and then the
   feed ends.
 """
 
@@ -70,7 +70,7 @@ class StreamCodec:
         return ",".join(f"{prefix}.{stream.symbol}" for prefix in self._topics[stream.channel])
 
     def group(self, stream: Stream) -> str:
-        """A request is for one channel: answers name no request."""
+        """A request covers one channel: answers name no request."""
         return stream.channel
 
     def request(self, streams: Sequence[Stream], request: int, *, subscribe: bool) -> bytes:
@@ -83,7 +83,7 @@ class PolygonAdapter(VenueAdapter):
     """One feed of one cluster."""
 
     def __init__(self, cluster: facts.Cluster, context: FeedContext, *, use_shapes: bool = True) -> None:
-        """Nothing happens yet. `use_shapes`: False decodes everything with the reference decoder."""
+        """No events so far. `use_shapes`: False decodes everything with the reference decoder."""
         self._cluster = cluster
         self._channel_of = cluster.channels
         self._symbols = tuple(dict.fromkeys(context.symbols or ()))
@@ -124,19 +124,19 @@ class PolygonAdapter(VenueAdapter):
         else:
             super().start(now_ns)
         for symbol in self._symbols:
-            if symbol in self.market.listings.last:  # so that what a restart has cost is told when the link opens
+            if symbol in self.market.listings.last:  # so that the cost of a restart is recorded when the link opens
                 self.market.listings.get(symbol)
 
     # The login.
 
     def opened(self, link: Link, now_ns: int) -> None:
-        """The venue greets; subscriptions follow when it has taken the login."""
+        """Wait for the greeting; subscriptions follow once the login is accepted."""
         link.pending.clear()
         link.watched.clear()
         self._login.opened(now_ns)
 
     def why_not(self, symbol: str) -> str:
-        """One connection carries the quotes of so many symbols, and there is one."""
+        """A clause if the only connection carries the quotes of its maximum of symbols."""
         symbols = {stream.symbol for link in self.subscriptions.links.values() for stream in link.streams}
         most = self._cluster.most_quotes
         if most is None or not self._quoted or len(symbols) < most:
@@ -144,15 +144,15 @@ class PolygonAdapter(VenueAdapter):
         return f"one connection carries the quotes of {most} symbols"
 
     def lists(self, symbol: str, answers: int, now_ns: int) -> bool | None:
-        """The venue does not say which symbols there are."""
+        """Always True: the venue does not say which symbols exist."""
         return True
 
     def due(self, link: Link, streams: Sequence[Stream]) -> Sequence[Stream]:
-        """Nothing before the login."""
+        """No streams before the login."""
         return streams if self._login.since_ns else ()
 
     def on_second(self, now_ns: int) -> None:
-        """A login that is not answered in time needs another connection."""
+        """Replace a connection whose login was not answered in time."""
         super().on_second(now_ns)
         link = self.subscriptions.links.get(_LINK)
         if link is not None and link.sockets:
@@ -177,7 +177,7 @@ class PolygonAdapter(VenueAdapter):
         self.effects += effects
 
     def _on_topics(self, status: messages.Status, ts_recv: int) -> None:
-        """The answer to a request for one topic. It names no request."""
+        """Handle the answer to a request for one topic, which names no request."""
         text = status.message
         if status.status == "error":
             found = _TOPIC.search(text)
@@ -193,7 +193,7 @@ class PolygonAdapter(VenueAdapter):
                 self.subscriptions.acknowledge(self._pending(stream), ts_recv, symbol="" if undone else symbol)
 
     def _pending(self, stream: Stream | None) -> int | None:
-        """The oldest request for a stream that is not answered; None: that ends subscriptions."""
+        """The oldest unanswered request for a stream; None as stream: a request that ends subscriptions."""
         link = self.subscriptions.links.get(self.link)
         for number, pending in link.pending.items() if link is not None else ():
             if stream in pending.streams or (stream is None and not pending.streams):
@@ -203,12 +203,12 @@ class PolygonAdapter(VenueAdapter):
     # Market data.
 
     def read(self, frame: bytes, ts_recv: int) -> bool:
-        """Record one frame by the reference decoder. Raises RejectError."""
+        """Record one frame with the reference decoder. Raises RejectError."""
         events = messages.decode(frame)
         return self.each(events, lambda event: self._take_event(event, ts_recv)) or not events
 
     def _take_event(self, event: messages.Event, ts_recv: int) -> bool:
-        """Record an event, or account for its reject: another one of the frame may be rejected as well."""
+        """Record an event, or account for its reject, since other events of the frame may be rejected too."""
         try:
             return self._on_event(event, ts_recv)
         except RejectError as rejected:
@@ -244,7 +244,7 @@ class PolygonAdapter(VenueAdapter):
         return True
 
     def _guard(self, listing: Listing, channel: str, record: partial[None], ts_recv: int) -> None:
-        """Record, or account for a reject on its stream. Raises RejectError."""
+        """Record an event, or account for its reject on its stream. Raises RejectError."""
         try:
             record()
         except RejectError as rejected:
@@ -303,7 +303,7 @@ class PolygonAdapter(VenueAdapter):
         self.market.others.on_partial_book(listing, rows, ts_recv)
 
     def fetch_book(self, symbol: str, now_ns: int) -> None:
-        """There are no books that are kept."""
+        """Does nothing: the adapter keeps no books."""
 
 
 stocks: Final = partial(PolygonAdapter, facts.STOCKS)

@@ -1,4 +1,4 @@
-"""Whose is an event, or a frame, that cannot be read: what it says of symbol and channel. Pure."""
+"""Attributes an unreadable event or frame to a symbol and channel. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 HEAD_BYTES: Final = 4096
-"""How much of a frame is looked at."""
+"""Length of the part of a frame that is searched."""
 
 _EVENT: Final = re.compile(rb'"ev"\s*:\s*"(\w{1,4})"\s*,\s*"(?:sym|pair|T)"\s*:\s*"([^"\\]{1,64})"')
 _CHANNELS: Final = {
@@ -24,7 +24,7 @@ _CHANNELS: Final = {
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Symbol and channel; None where neither can be known, or where there are several."""
+    """Symbol and channel; None if either is unknown, or if there are several."""
     found = set(_EVENT.findall(frame[:HEAD_BYTES]))
     if len(found) != 1:
         return None

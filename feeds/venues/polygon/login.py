@@ -1,4 +1,4 @@
-"""The login of Polygon: greeting, key, what the venue says of either, and when to stay away. Pure.
+"""The login of Polygon: greeting, key, the venue's answers, and when to stay away. Pure.
 
 opened ──"connected"──> key sent ──"auth_success"──> in
 └── nothing for LOGIN_S ──> another connection ──┘ nothing for LOGIN_S ──> another connection
@@ -14,19 +14,19 @@ from tickplant.feeds.venues.polygon import venue as facts
 
 
 class Login:
-    """Of one link; methods return what the runner is to do."""
+    """The login of one link. Methods return effects for the runner."""
 
     def __init__(self, venue: str, key: str, link: str) -> None:
-        self.since_ns = 0  # when the venue let it in; 0: not yet
+        self.since_ns = 0  # when the venue accepted the login; 0: not yet
         self._venue = venue
         self._key = key
         self._link = link
         self._is_sent = False
         self._deadline_ns = 0  # of the greeting, then of the answer; 0: nothing is awaited
-        self._rests = 0  # in a row
+        self._rests = 0  # consecutive
 
     def opened(self, now_ns: int) -> None:
-        """A socket is up: the venue greets."""
+        """Await the greeting on a socket that is up."""
         self.since_ns, self._is_sent = 0, False
         self._deadline_ns = now_ns + int(facts.LOGIN_S * SECOND_NS)
 
@@ -39,7 +39,7 @@ class Login:
         return [Send(self._link, payload, secret=True)]
 
     def late(self, now_ns: int) -> list[Effect]:
-        """A login that is not answered in time needs another connection."""
+        """Replace a connection whose login was not answered in time."""
         if not self._deadline_ns or now_ns < self._deadline_ns:
             return []
         self._deadline_ns = 0
@@ -47,14 +47,14 @@ class Login:
         return [Resubscribe(self._link, f"no answer to the {what}")]
 
     def lets_in(self, word: str, now_ns: int) -> bool:
-        """Whether this status is the venue's consent, which has not come before."""
+        """Whether this status is the venue's first consent."""
         if word != "auth_success" or not self._is_sent or self.since_ns:
             return False
         self.since_ns, self._deadline_ns = now_ns, 0
         return True
 
     def follow(self, word: str, text: str, now_ns: int) -> list[Effect]:
-        """What follows of any other status."""
+        """What follows from any other status."""
         text = text[:200]
         if word == "auth_failed":
             return [self.fail(f"the venue refuses the key of the credential: {text}")]
@@ -65,11 +65,11 @@ class Login:
         return [] if word == "auth_success" else [Notice("venue status", {"status": word[:64], "message": text})]
 
     def fail(self, reason: str) -> Fail:
-        """The configuration cannot work."""
+        """End the feed: the configuration cannot work."""
         return Fail(f"{self._venue}: {reason}")
 
     def _rest(self, word: str, text: str, now_ns: int) -> Effect:
-        """Another connection uses the key: to come back at once would throw that one out in turn, and so on."""
+        """Rest, since another connection uses the key: an immediate return would displace that one in turn."""
         if self.since_ns and now_ns - self.since_ns > facts.CALM_S * SECOND_NS:
             self._rests = 0
         self._deadline_ns = 0

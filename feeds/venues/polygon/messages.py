@@ -1,7 +1,7 @@
 """The reference decoder of Polygon: from frames to typed events. Numbers stay text, as on the wire.
 
-A frame is an array of events of any kinds. All that are known are decoded in one go; where one of them cannot be
-decoded, each is decoded by itself, so that it costs no other.
+A frame is an array of events of any kinds. All known ones are decoded in one go; if that fails, each is decoded by
+itself, so that a bad event does not affect the others.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tickplant.feeds.kit.rejected import RejectError
 
 MOST_CONDITIONS: Final = 8
 MANY: Final = 255
-"""Byte of a condition above 254."""
+"""Byte for a condition above 254."""
 
 _ID_MASK: Final = 2**63 - 1
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="ev"):
-    """An event. Numbers with a point are text, those without are integers; see `decimal`."""
+    """An event. Numbers with a point are text, others are integers; see `decimal`."""
 
 
 class _Print(_Event, frozen=True):
-    """What trades of all clusters have in common."""
+    """What trades of all clusters share."""
 
     price: Any = msgspec.field(name="p")
     size: Any = msgspec.field(name="s")
@@ -37,7 +37,7 @@ class _Print(_Event, frozen=True):
 
     @property
     def conditions(self) -> list[int]:
-        """Codes of the venue, in its order."""
+        """The venue's codes, in its order."""
         return [] if self.c is None else [self.c] if isinstance(self.c, int) else self.c
 
     @property
@@ -62,7 +62,7 @@ class Trade(_Print, frozen=True, tag="T", kw_only=True):
 
     @property
     def id(self) -> int:
-        """What identifies it, with its time."""
+        """Identifies the trade, together with its time."""
         if not 0 <= self.sequence <= _ID_MASK:
             raise RejectError("schema", f"sequence {self.sequence}")
         return self.sequence
@@ -76,7 +76,7 @@ class CryptoTrade(_Print, frozen=True, tag="XT", kw_only=True):
 
     @property
     def id(self) -> int:
-        """The id where that is an integer, else 63 bits of its blake2b; 0 where there is none."""
+        """The id if it is an integer, else 63 bits of its blake2b; 0 if there is none."""
         return id_of(self.name)
 
 
@@ -96,7 +96,7 @@ def id_of(name: object) -> int:
 
 
 class _BestPrices(_Event, frozen=True, kw_only=True):
-    """What quotes of all clusters have in common."""
+    """What quotes of all clusters share."""
 
     bid: Any = msgspec.field(name="bp", default=0)
     bid_size: Any = msgspec.field(name="bs", default=0)
@@ -145,7 +145,7 @@ class _Bar(_Event, frozen=True, kw_only=True):
     end: int = msgspec.field(name="e")
 
     def ohlc(self) -> Ohlc:
-        """In the form of all venues. Raises RejectError."""
+        """The bar in the kit's form. Raises RejectError."""
         return Ohlc(
             epoch_ns(self.start),
             epoch_ns(self.end),
@@ -188,14 +188,14 @@ class Limits(_Event, frozen=True, tag="LULD", kw_only=True):
 
 
 class Level(NamedTuple):
-    """A level as on the wire."""
+    """A level as sent on the wire."""
 
     price: str
     size: str
 
 
 class CryptoBook(_Event, frozen=True, tag="XL2", kw_only=True):
-    """The book of a pair at one exchange, whole up to 100 levels a side."""
+    """The book of a pair at one exchange, whole up to 100 levels per side."""
 
     symbol: str = msgspec.field(name="pair")
     bids: list[tuple[Any, Any]] = msgspec.field(name="b", default=[])
@@ -211,7 +211,7 @@ class CryptoBook(_Event, frozen=True, tag="XL2", kw_only=True):
 
 
 class Status(_Event, frozen=True, tag="status", kw_only=True):
-    """What the venue says of the connection, the login and subscriptions."""
+    """The venue's message about the connection, the login or subscriptions."""
 
     status: str
     message: str = ""
@@ -259,7 +259,7 @@ _TAGS: Final = frozenset(str(each.__struct_config__.tag) for each in Known.__arg
 
 
 def decode(frame: bytes) -> list[Known] | list[Event]:
-    """The events of a frame. Raises RejectError where the frame is no array."""
+    """The events of a frame. Raises RejectError if the frame is not an array."""
     try:
         return _EVENTS.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -293,7 +293,7 @@ def decimal(value: object) -> str:
 
 
 def side(price: object, size: object) -> tuple[str, str]:
-    """Price and size of a side of a quote; of an absent one, whose price is 0, zeros. Raises RejectError."""
+    """Price and size of a side of a quote; zeros for an absent side, whose price is 0. Raises RejectError."""
     text = decimal(price)
     return (text, decimal(size)) if text.strip("0.") else ("0", "0")
 

@@ -1,7 +1,7 @@
-"""Polygon's frequent messages as shapes: frames of trades and quotes, mixed as they come.
+"""Polygon's frequent messages as shapes: frames of trades and quotes, in any mixture.
 
-Frames with events of other kinds, numbers with exponents, trades whose id is text, absent sides of a quote, trades
-that make no price, and all else are for the reference decoder.
+The reference decoder reads frames with events of other kinds, numbers with exponents, trades whose id is text, absent
+sides of a quote, trades that make no price, and everything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""In what the clusters of Polygon differ. Data only. Source: the venue's WebSocket and conditions documentation."""
+"""How the clusters of Polygon differ. Data only. Source: the venue's WebSocket and conditions documentation."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ KEY: Final = "key"
 """Name of the API key in the credential."""
 
 LOGIN_S: Final = 10.0
-"""How long an answer to the login may take, and the greeting before it."""
+"""How long the venue may take to answer the login, and to greet before it."""
 
 PAUSES_S: Final = (60, 120, 300)
-"""How long the link rests, each time that another connection with this key has taken its place; then the feed ends."""
+"""How long the link rests each time another connection with this key has taken its place; then the feed ends."""
 
 CALM_S: Final = 600
-"""A login that lasted so long shows that no other connection uses the key any more."""
+"""A login that lasted this long shows that no other connection uses the key any more."""
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """One market of the venue, with a host path and a connection of its own."""
+    """One market of the venue, with its own host path and connection."""
 
     venue: str  # its name in the catalogue
     path: str  # of the WebSocket
-    topics: Mapping[str, tuple[str, ...]]  # prefixes of the topics behind each channel
+    topics: Mapping[str, tuple[str, ...]]  # topic prefixes by channel
     busy: frozenset[str] = frozenset()  # channels that a listed symbol keeps busy at all hours
     irregular: frozenset[int] = frozenset()  # conditions of trades that make no price
     most_quotes: int | None = None  # symbols whose quotes one connection may carry
 
     @property
     def channels(self) -> dict[str, str]:
-        """By prefix of a topic, the channel."""
+        """Channel by topic prefix."""
         return {prefix: channel for channel, prefixes in self.topics.items() for prefix in prefixes}
 
 

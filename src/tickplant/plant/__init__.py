@@ -1,1 +1,1 @@
-"""The supervisor and what it holds."""
+"""The supervisor and its parts."""

@@ -1,4 +1,4 @@
-"""One supervised process: how it is started, watched, stopped and started again. Knows nothing of what it does."""
+"""One supervised process: how it is started, watched, stopped and restarted. Knows nothing of its work."""
 
 from __future__ import annotations
 
@@ -27,55 +27,56 @@ READY_TIMEOUT_S = 180.0
 
 
 def orphans(parent: int) -> list[psutil.Process]:
-    """Children of a supervisor that is dead, alive all the same: such as one that was hung when the signal came."""
+    """Children of a dead supervisor that are still alive, such as one that was hung when the signal came."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            # A process of that number may live again, with children of its own: theirs is still their parent.
+            # Another process may have that pid now, with children of its own: it is still their parent.
             if process.environ().get(PARENT_VARIABLE) == str(parent) and process.ppid() != parent:
                 found.append(process)
     return found
 
 
 class ChildPlan(msgspec.Struct, frozen=True):
-    """What to run: `module` as `python -m` would, with its spec as stdin."""
+    """What to run: `module`, as `python -m` would, with its spec as stdin."""
 
     name: str
     role: Role
     module: str
     spec: Callable[[], msgspec.Struct]  # called at each start: a port may be known only then
     finite: bool = False  # it ends by itself when its source has ended
-    warms: tuple[str, ...] = ()  # what the fork server is to have ready for it besides: see `fork_server.Warm`
+    warms: tuple[str, ...] = ()  # what else the fork server prepares for it: see `fork_server.Warm`
 
 
 class Child:
     """One process of the plant and its restarts. Driven by the supervisor's loop; never blocks.
 
-    A start is asked of the fork server; `channel` is readable when the process is there, or nobody is: see `adopt`.
+    A start is requested from the fork server; `channel` becomes readable when the process exists, or has failed to
+    start: see `adopt`.
     """
 
     def __init__(self, plan: ChildPlan, settings: PlantConfig) -> None:
         self.plan = plan
         self.settings = settings
         self.state: State = "stopped"
-        self.pid = 0  # 0 where it is not running, or not yet
+        self.pid = 0  # 0 if it is not running, or not yet
         self.pidfd = -1
-        self.channel: socket.socket | None = None  # while the fork server has been asked for it
+        self.channel: socket.socket | None = None  # while a request to the fork server is pending
         self.killed = False  # in its present life
-        self.withdrawn = 0  # the signal that ended a start before there was a process
-        self.pipes: dict[int, bool] = {}  # descriptors of its output, and whether it is stdout
+        self.withdrawn = 0  # the signal that cancelled a start before the process existed
+        self.pipes: dict[int, bool] = {}  # descriptors of its output, and whether each is stdout
         self.counters: Counters = {}
         self.accounts: list[Account] = []
         self.restarts = 0
         self.started_s = 0.0
-        self.seen_s = 0.0  # when it last said something
-        self.ready_s = 0.0  # when it said hello in its present life; 0 before
-        self.retry_s = 0.0  # when to start it again, in backoff and fatal
+        self.seen_s = 0.0  # when it last reported
+        self.ready_s = 0.0  # when it said hello in its present life; 0 before that
+        self.retry_s = 0.0  # when to restart it, in backoff and fatal
         self.last_lines: deque[str] = deque(maxlen=20)  # of its stderr, for the report of its death
         self._words: list[str] = []
         self._given: list[int] = []  # its ends of stdin, stdout and stderr, until it has them
         self._deaths: deque[float] = deque()
-        self._row = 0  # deaths one soon after the other
+        self._row = 0  # deaths in quick succession
         self._usage: psutil.Process | None = None
 
     @property
@@ -90,7 +91,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process, in whatever state, or one is on its way."""
+        """Whether a process exists, in any state, or is being started."""
         return self.pid > 0 or self.channel is not None
 
     @property
@@ -110,7 +111,7 @@ class Child:
         self.last_lines.clear()
         spec = self.plan.spec()
         plant = getattr(spec, "plant", None)
-        # What `ps` shows of it: what it is, its name, and which plant it belongs to; never its spec.
+        # The process title that `ps` shows: role, name and plant; never the spec.
         self._words = [self.name, *([plant.run_dir] if plant else [])]
         out, out_end = os.pipe2(os.O_CLOEXEC)
         err, err_end = os.pipe2(os.O_CLOEXEC)
@@ -121,7 +122,7 @@ class Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             title = " ".join(["tickplant", self.plan.role, *self._words])
-            os.umask(mask := os.umask(0o077))  # there is no other way to read it
+            os.umask(mask := os.umask(0o077))  # there is no other way to read the umask
             request = Fork(self.plan.module, self.name, title, mask)
             asked = server.fork(request, [theirs.fileno(), *self._given])
         if asked:
@@ -132,9 +133,9 @@ class Child:
             self._spawn()
 
     def adopt(self) -> bool:
-        """Deal with what the channel brings: the process, or that there is none. Whether there is a process now.
+        """Handle what the channel brings: the process, or its failure to start. Returns whether a process exists now.
 
-        Without a fork server, or where that died before it could fork, the process is a new interpreter.
+        Without a fork server, or if that died before the fork, the process is a new interpreter.
         """
         if self.channel is None or self.withdrawn:
             return False
@@ -144,17 +145,17 @@ class Child:
         except BlockingIOError:
             return False
         except (OSError, ValueError):
-            # It has ended before it began, and is reaped with the others that nobody knows.
+            # It ended before it began, and is reaped with the unknown children.
             self._close_channel()
             os.lseek(self._given[0], 0, os.SEEK_SET)
             self._spawn()
         return True
 
     def _let_begin(self, pid: int) -> None:
-        """Raises OSError where it has ended."""
+        """Raises OSError if the process has ended."""
         pidfd = os.pidfd_open(pid)
         self.pid, self.pidfd = pid, pidfd
-        with contextlib.suppress(OSError):  # it has ended: the pidfd says so
+        with contextlib.suppress(OSError):  # it has ended: the pidfd shows that
             if self.channel:
                 self.channel.send(GO)
         self._close_channel()
@@ -175,44 +176,44 @@ class Child:
             os.close(self._given.pop())
 
     def ready(self) -> None:
-        """It said hello."""
+        """Note that the child said hello."""
         self.ready_s = time.monotonic()
         if self.state == "starting":
             self.state = "running"
         self.seen_s = time.monotonic()
 
     def heard(self, counters: Counters, accounts: list[Account]) -> None:
-        """It reported."""
+        """Note a report of the child."""
         self.counters, self.accounts = counters, accounts
         self.asked()
 
     def asked(self) -> None:
-        """It asked for something: so it lives, though it may not get to reports, as with thousands of new symbols."""
+        """Note a request of the child: it lives, though it may not get to reports, as with thousands of new symbols."""
         self.seen_s = time.monotonic()
 
     def hung(self, now_s: float) -> bool:
-        """Whether it has been silent for too long; never one that does not report."""
+        """Whether the child has been silent for too long; never true for one that does not report."""
         if not (ROLES[self.plan.role].reports and self.alive):
             return False
         limit_s = READY_TIMEOUT_S if self.state == "starting" else self.settings.hang_s
         return self.state in ("starting", "running") and now_s - self.seen_s > limit_s
 
     def terminate(self) -> None:
-        """Ask it to finish its work and exit."""
+        """Ask the child to finish its work and exit."""
         if self.alive and self.state != "stopping":
             self.state = "stopping"
             self.seen_s = time.monotonic()
             self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it now."""
+        """End the child now."""
         self.killed = True
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if there is somebody to send it to. A start that is under way is called off by any signal."""
+        """Send a signal to the process, if it exists. Any signal cancels a pending start."""
         if self.channel:
-            with contextlib.suppress(OSError):  # nobody is there yet
+            with contextlib.suppress(OSError):  # no process is there yet
                 self.channel.shutdown(socket.SHUT_RDWR)
             self._close_given()
             self.withdrawn = int(number)
@@ -221,7 +222,7 @@ class Child:
                 signal.pidfd_send_signal(self.pidfd, number)
 
     def reap(self) -> int:
-        """The exit code of the process that has ended, negative for a signal; closes what belonged to it."""
+        """The exit code of the ended process, negative for a signal; closes its descriptors."""
         if not self.alive:
             raise RuntimeError(f"{self.name} has no process to reap")
         code = -self.withdrawn
@@ -236,10 +237,10 @@ class Child:
         return code
 
     def schedule_restart(self, now_s: float) -> float:
-        """Enter backoff, or fatal when it dies too often. Returns the pause, seconds: exponential with full jitter.
+        """Enter backoff, or fatal if the child dies too often. Returns the pause in seconds: exponential, full jitter.
 
-        The pauses grow with deaths one soon after the other. One that was up for longer than its last pause could have
-        been begins anew: a single crash is the common case, and data waits in the ring meanwhile.
+        The pauses grow with deaths in quick succession. A child that was up for longer than its last pause could have
+        been starts over with short pauses: a single crash is the common case, and data waits in the ring meanwhile.
         """
         settings = self.settings
         self._deaths.append(now_s)
@@ -261,7 +262,7 @@ class Child:
         return pause_s
 
     def status(self, now_s: float) -> ProcessStatus:
-        """How it is, with its share of one core since the last call."""
+        """The child's status, with its share of one core since the last call."""
         cpu_percent, rss_bytes = 0.0, 0
         if self.pid:
             with contextlib.suppress(psutil.Error):

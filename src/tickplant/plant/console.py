@@ -1,4 +1,4 @@
-"""What a person sees of a running plant: a small live table on a terminal, log lines elsewhere."""
+"""The console of a running plant: a small live table on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tickplant.runtime.accounts import Account
 from tickplant.runtime.control import Status, trouble_sentence
 
 UNCUT: Final = 1 << 16
-"""A width at which no line is cut."""
+"""A width at which no line is truncated."""
 
 
 class Plant(Protocol):
-    """What can be watched."""
+    """A plant as a view sees it."""
 
     running: bool
 
     def status(self) -> Status:
-        """How it is."""
+        """The plant's present status."""
         ...
 
 
@@ -38,19 +38,19 @@ class View:
     def __init__(self, title: str) -> None:
         self.title = title
         self._ready = False
-        self._pages: set[str] = set()  # gateways that answer, as far as this was said
-        self._complete = False  # all of them do
+        self._pages: set[str] = set()  # gateways that answer, as far as reported
+        self._complete = False  # all gateways answer
         self._starting_s = time.monotonic()
         self._named = ""
 
     def report(self, level: str, sentence: str) -> None:
-        """An event, as it happens."""
-        # A plant goes on where nobody reads its console any more.
+        """Print an event as it happens."""
+        # A plant continues even if nobody reads its console any more.
         with contextlib.suppress(OSError, ValueError):
             print(f"{time.strftime('%H:%M:%S')} {level}: {printable(sentence)}", file=sys.stderr, flush=True)  # noqa: T201  # this is the console
 
     def show(self, plant: Plant) -> None:
-        """Called about once a second."""
+        """Report progress; called about once a second."""
         if self._ready and self._complete:
             return
         status = plant.status()
@@ -88,13 +88,13 @@ class LiveView(View):
         self._rates = Rates()
 
     def report(self, level: str, sentence: str) -> None:
-        """An event: a line above the table."""
+        """Print an event above the table."""
         style = {"error": "red", "warning": "yellow"}.get(level, "dim")
         with contextlib.suppress(OSError):  # as above
             self._console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(sentence)}", style=style), soft_wrap=True)
 
     def show(self, plant: Plant) -> None:
-        """Redraw."""
+        """Redraw the table."""
         status = plant.status()
         hint = Text("Ctrl-C stores what is in flight and ends the plant.", style="dim")
         if plant.running and status.publish:
@@ -119,7 +119,7 @@ def _process_lines(status: Status, width: int, rates: Rates | None = None) -> li
 
 
 def print_status(status: Status) -> None:
-    """For `tickplant status`. At a terminal all fits its width; elsewhere nothing is cut, and a line is a line."""
+    """Print a status for `tickplant status`. A terminal gets lines of its width; elsewhere no line is broken."""
     console = Console()
     unbroken = not console.is_terminal
     for line in _process_lines(status, UNCUT if unbroken else console.width):
@@ -152,7 +152,7 @@ def print_status(status: Status) -> None:
 
 
 def _balance(producer: str, accounts: list[Account], between: str) -> Text:
-    """Whether what is counted of a producer adds up."""
+    """Whether a producer's accounts add up."""
     own = [account for account in accounts if account.producer == producer and (account.count or account.off)]
     parts = [Text(str(account), style="bold red" if account.off else "dim") for account in own]
     first = between if "\n" in between else " "
@@ -161,7 +161,7 @@ def _balance(producer: str, accounts: list[Account], between: str) -> Text:
 
 @contextlib.contextmanager
 def watch(title: str, *, plain: bool) -> Iterator[View]:
-    """The view that suits where the output goes."""
+    """The view that suits the output."""
     console = Console(stderr=True)
     if plain or not console.is_terminal:
         yield View(title)
@@ -171,7 +171,7 @@ def watch(title: str, *, plain: bool) -> Iterator[View]:
 
 
 class Progress:
-    """One line on stderr that says how far a command is; silent for the first two seconds and where nobody looks."""
+    """One line on stderr with a command's progress; silent for the first two seconds and without a terminal."""
 
     def __init__(self, what: str, unit: str) -> None:
         self.what = what
@@ -188,12 +188,12 @@ class Progress:
             self._console.print()
 
     def report(self, level: str, sentence: str) -> None:
-        """An event; an error ends the command, which then says so itself."""
+        """Print a warning. An error ends the command, which then prints it itself."""
         if level == "warning":
             self._console.print(Text(f"warning: {printable(sentence)}", style="yellow"), soft_wrap=True)
 
     def show(self, done: object) -> None:
-        """How much is done so far: a number, or words."""
+        """Show the progress so far: a number, or words."""
         if self._console.is_terminal and time.monotonic() - self._started_s > 2:
             self._shown = True
             what = printable(self.what)

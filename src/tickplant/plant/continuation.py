@@ -1,8 +1,8 @@
-"""A feed that continues what the store holds of it: `python -m tickplant.plant.continuation`.
+"""A feed that continues its records in the store: `python -m tickplant.plant.continuation`.
 
-What was missed while a feed was down shows beside what it had recorded before. The ring holds the end of that, unless
-the plant was down as well or an instrument has been quiet for long. A feed may not read the store; so its process
-reads the rest here, before it becomes the feed, and leaves it in a file (`feeds/last_ids.py`).
+What was missed while a feed was down must show next to its earlier records. The ring holds the end of those, unless the
+plant was down as well or an instrument has been quiet for long. A feed may not read the store; so its process reads the
+rest here, before it becomes the feed, and leaves it in a file (`feeds/last_ids.py`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tickplant.store.selection import Selection
 from tickplant.writer.format.codec import warm_up as warm_up_codec
 
 TAIL_RECORDS: Final = 1 << 20
-"""How far back the store is read. A stream that has been quiet for longer begins anew, without a GAP."""
+"""How far back the store is read. A stream that has been quiet for longer starts afresh, without a GAP."""
 
 
 def leave_last_ids(
     data_dir: Path, feed: str, run_dir: Path, enough: Callable[[Mapping[int, LastIds]], bool] = lambda _: False
 ) -> None:
-    """Write what the store of a feed ends with to the file that the feed will read. Raises StoreError, OSError.
+    """Write the newest ids of a feed in the store to the file that the feed will read. Raises StoreError, OSError.
 
-    Reading back ends early where what has been found is `enough`. A damaged chunk is passed over: the ids before it
-    make a wider GAP.
+    Reading back ends early once the ids found are `enough`. A damaged chunk is skipped: the ids before it make a wider
+    GAP.
     """
     last: dict[int, LastIds] = {}
     for records in _newest_first(Store(data_dir, on_damage=lambda _: None), feed):
@@ -56,7 +56,7 @@ def leave_last_ids(
 
 
 def every_stream(table: InstrumentTable, config: FeedConfig) -> Callable[[Mapping[int, LastIds]], bool]:
-    """Whether each configured stream of each registered symbol has been found: as a rule in the newest chunks."""
+    """Whether each configured stream of each registered symbol was found, usually in the newest chunks."""
     newest = {row.symbol: row.id for row in table if row.venue == config.venue and row.symbol in config.symbols}
 
     def found(last: Mapping[int, LastIds]) -> bool:
@@ -69,7 +69,7 @@ def every_stream(table: InstrumentTable, config: FeedConfig) -> Callable[[Mappin
 
 
 def _newest_first(store: Store, feed: str) -> Iterator[NDArray[np.void]]:
-    """The newest TAIL_RECORDS or somewhat more, chunk by chunk."""
+    """The newest TAIL_RECORDS records or slightly more, chunk by chunk."""
     read = 0
     for stretch in store.newest_first(feed, Schema.TICK, Selection()):
         if read >= TAIL_RECORDS:

@@ -1,4 +1,4 @@
-"""What the supervisor answers at its control socket: reports of children, their requests, commands."""
+"""The supervisor's answers at its control socket: to reports and requests of children, and to commands."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from tickplant.runtime.control import (
 )
 from tickplant.runtime.job_specs import FeedSpec
 
-STATUS_S: Final = 0.05  # as often a status is made anew; sooner, the shares of a core would mean nothing
+STATUS_S: Final = 0.05  # a status is renewed this often; sooner, the shares of a core would mean nothing
 
 
 class ControlDesk:
-    """Of one plant. `done` holds the last report of each source that has ended."""
+    """The control desk of one plant. `done` holds the last report of each source that has ended."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ControlDesk:
         self._asked_s = float("-inf")
 
     def serve(self, *, turns: int = 1) -> None:
-        """Answer what has come in; what a flood brings beyond a turn waits for the next one."""
+        """Answer what has arrived; what exceeds a turn waits for the next one."""
         board = self._pool.board
         registrations: list[tuple[bytes, Register]] = []
         for line, frame in board.incoming(turns=turns):
@@ -79,7 +79,7 @@ class ControlDesk:
             except (ControlError, StoreError, ValueError) as error:
                 reply = Refused(str(error))
             except Exception as error:
-                # Whoever asks for something must not end the plant, whatever is wrong here.
+                # A request must not end the plant, whatever bug it hits here.
                 self._pool.log.exception("a request failed")
                 reply = Refused(f"a fault of tickplant, see its log: {error!r}")
             if reply is not None:
@@ -88,7 +88,7 @@ class ControlDesk:
             self._register(registrations)
 
     def _register(self, registrations: list[tuple[bytes, Register]]) -> None:
-        """Answer what has arrived together with one write: a feed may bring thousands of symbols."""
+        """Answer all registrations that have arrived with one write: a feed may bring thousands of symbols."""
         rows = [(one.venue, one.symbol, one.price_scale, one.size_scale) for _, one in registrations]
         try:
             instruments = self._instruments.register_all(rows)
@@ -143,7 +143,7 @@ class ControlDesk:
                 self._pool.tell("error", f"{child.name} has miscounted, which is a bug: {account}")
         trouble = child.counters.get("trouble", "")
         if trouble and trouble != before:
-            # Its own line in the log may not fit on a disk that is full.
+            # The child's own log line may not fit on a full disk.
             self._pool.tell("error", trouble_sentence(child.name, child.plan.role, str(trouble)))
         elif before and not trouble and not isinstance(message, Done):
             self._pool.tell("warning", f"{child.name} {duty(child.plan.role)}s again")
@@ -158,7 +158,7 @@ class ControlDesk:
             child.state = "backoff"
 
     def _play(self, message: Playback) -> Message:
-        """Pass it on to the replay, if this is one."""
+        """Pass a message on to the replay, if the plant is one."""
         replay = next((child for child in self._pool.children.values() if child.plan.role == "replay"), None)
         if replay is None:
             return Refused("this plant replays nothing")
@@ -166,10 +166,10 @@ class ControlDesk:
         return Accepted() if told else Refused(f"{replay.name} does not play at the moment")
 
     def _resync(self, child: Child, message: Resync) -> Message:
-        """Pass it on to a feed that has such a book."""
+        """Pass a message on to a feed that has such a book."""
         spec = child.plan.spec()
         if not isinstance(spec, FeedSpec):
-            return Refused(f"{child.name} is no feed; feeds fetch books")
+            return Refused(f"{child.name} is not a feed; only feeds fetch books")
         if "book" not in spec.config.channels:
             return Refused(f"{child.name} records no books: its channels are {', '.join(spec.config.channels)}")
         symbols = {symbol.upper(): symbol for symbol in spec.config.symbols}

@@ -1,4 +1,4 @@
-"""A small file that is whole, old or new, whatever happens while it is written."""
+"""A small file that is always whole, old or new, whatever happens during a write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file, or make it, and have that on disk. Raises OSError."""
+    """Replace or create a file, durably. Raises OSError."""
     scratch = path.with_name(f".{path.name}.new")
     with scratch.open("wb") as file:
         file.write(data)
@@ -18,7 +18,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on disk. Raises OSError."""
+    """Make the names in a folder durable. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

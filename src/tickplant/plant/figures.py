@@ -1,4 +1,4 @@
-"""A status as tables of figures: what `status`, `up` and `top` show, each in its own way. Knows no terminal.
+"""A status as tables of figures, which `status`, `up` and `top` show in their own ways. Knows no terminal.
 
 A rate is the mean of the last RATE_S, as processes report only every `heartbeat_s`.
 """
@@ -16,7 +16,7 @@ from tickplant.runtime.control import ProcessStatus, RingStatus, Status, duty
 RATE_S: Final = 5.0
 COMPACT_FROM: Final = 10_000_000
 SLOW_SHARE: Final = 10
-"""A feed is noted whose reference decoder reads more than one frame in so many."""
+"""A feed gets a note if its reference decoder reads more than one in this many frames."""
 
 STYLES: Final = {
     "running": "green",
@@ -26,24 +26,24 @@ STYLES: Final = {
     "backoff": "red",
     "fatal": "bold red",
 }
-"""How the state of a process is shown."""
+"""Style of a process by its state."""
 
 
 class Column(NamedTuple):
-    """What stands above a column, and where its cells stand in it."""
+    """A column's title, and the alignment of its cells."""
 
     title: str
     right: bool = True
-    least: int = 0  # letters that it may be cut to where the table is too wide; 0: it is never cut
+    least: int = 0  # letters that it may be cut to in too wide a table; 0: never cut
 
 
 class Row(NamedTuple):
     """A line of a table."""
 
     cells: tuple[str, ...]
-    keys: tuple[float | str, ...]  # by which it is sorted, one a cell
-    note: str = ""  # what is remarkable about it
-    styles: tuple[str, ...] = ()  # of the cells; none: as all others
+    keys: tuple[float | str, ...]  # to sort by, one per cell
+    note: str = ""  # what is remarkable about the row
+    styles: tuple[str, ...] = ()  # of the cells; none: the default
 
 
 class Table(NamedTuple):
@@ -54,17 +54,17 @@ class Table(NamedTuple):
 
 
 STAGES: Final = {"venue": "age_received", "plant": "age_published", "durable": "age_durable"}
-"""What a record has behind it, and the counter in which processes count how long that took: `records/ages.py`."""
+"""Stages that a record passes, and the counter of the time that each took: `records/ages.py`."""
 
 
 class Rates:
-    """Records a second of processes, by name, and of rings, by `PRODUCER.SCHEMA`; latencies by stage."""
+    """Records per second of processes, by name, and of rings, by `PRODUCER.SCHEMA`; latencies by stage."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, dict[str, int], dict[str, Counter[str]]]] = deque()
 
     def see(self, status: Status, now_s: float) -> None:
-        """Take in a status that came at `now_s`, of a monotonic clock."""
+        """Take in a status that came at `now_s` on a monotonic clock."""
         totals = {process.name: records_of(process) for process in status.processes}
         totals |= {ring_name(ring): ring.head for ring in status.rings}
         self._seen.append((now_s, totals, {stage: _ages(status, counter) for stage, counter in STAGES.items()}))
@@ -72,7 +72,7 @@ class Rates:
             self._seen.popleft()
 
     def __getitem__(self, name: str) -> float | None:
-        """None where nobody knows yet, or a process began again meanwhile."""
+        """Records per second; None if not known yet, or if a process restarted meanwhile."""
         if len(self._seen) < 2:
             return None
         (first_s, first, _), (last_s, last, _) = self._seen[0], self._seen[-1]
@@ -80,7 +80,7 @@ class Rates:
         return grown / (last_s - first_s) if name in first and grown >= 0 and last_s > first_s else None
 
     def latency_text(self, stage: str, share: float) -> str:
-        """A bound that so large a share of the last records has kept to, as `≤ 30 ms`; empty where nobody knows."""
+        """A bound that this share of the last records has kept to, such as `≤ 30 ms`; empty if unknown."""
         if len(self._seen) < 2:
             return ""
         counts = self._seen[-1][2][stage]
@@ -97,7 +97,7 @@ class Rates:
 
 
 def _ages(status: Status, counter: str) -> Counter[str]:
-    """Of all processes, by class."""
+    """Counts by class, over all processes."""
     total: Counter[str] = Counter()
     for process in status.processes:
         if isinstance(counts := process.counters.get(counter), dict):
@@ -107,7 +107,7 @@ def _ages(status: Status, counter: str) -> Counter[str]:
 
 
 def records_of(process: ProcessStatus) -> int:
-    """The one number that says how much a process has done: ticks made, records consumed or stored."""
+    """The one number for a process's work: ticks made, records consumed or stored."""
     for key in ("ticks", "records", "frames"):
         value = process.counters.get(key)
         if isinstance(value, int):
@@ -116,7 +116,7 @@ def records_of(process: ProcessStatus) -> int:
 
 
 def ring_name(ring: RingStatus) -> str:
-    """As all that is shown names it."""
+    """The ring's name in all displays."""
     return f"{ring.producer}.{ring.schema}"
 
 
@@ -139,7 +139,7 @@ def notes_of(process: ProcessStatus, status: Status) -> list[str]:
 
 
 def process_table(status: Status, rates: Rates | None = None) -> Table:
-    """A row a process; with `rates` what it does a second."""
+    """One row per process; with `rates`, also its records per second."""
     columns = [
         *(Column("process", right=False, least=8), Column("role", right=False), Column("state", right=False)),
         *(Column(name) for name in ("pid", "cpu %", "MiB", "restarts", "records")),
@@ -164,7 +164,7 @@ def process_table(status: Status, rates: Rates | None = None) -> Table:
 
 
 def ring_table(status: Status, rates: Rates) -> Table:
-    """A row for each reader of a ring."""
+    """One row per reader of a ring."""
     columns = (
         *(Column("ring", right=False, least=12), Column("per s"), Column("reader", right=False, least=8)),
         *(Column(name) for name in ("behind", "full %", "most", "lost")),
@@ -184,7 +184,7 @@ def ring_table(status: Status, rates: Rates) -> Table:
 
 
 def event_table(status: Status) -> Table:
-    """A row for each cause of gaps and each status that a feed has recorded."""
+    """One row per cause of gaps and per status that a feed has recorded."""
     columns = (Column("feed", right=False, least=8), *(Column(name, right=False) for name in ("kind", "cause")))
     rows = []
     for process, kind, cause, count in _events(status):
@@ -204,7 +204,7 @@ def _events(status: Status) -> Iterator[tuple[str, str, str, int]]:
 
 
 def why_unhealthy(status: Status) -> str:
-    """What is wrong first of all; empty where all is well."""
+    """The first thing that is wrong; empty if all is well."""
     if status.healthy:
         return ""
     for process in status.processes:
@@ -214,17 +214,17 @@ def why_unhealthy(status: Status) -> str:
         if process.state not in ("running", "done"):
             return f"{process.name} is in state {process.state}"
     off = next((account for account in status.accounts if account.off), None)
-    return f"{off.producer}: {off}" if off else "the plant is not complete"
+    return f"{off.producer}: {off}" if off else "not all of the plant is running"
 
 
 def total_rate(status: Status, rates: Rates, role: str) -> float | None:
-    """Of all processes of a role together."""
+    """The rate of all processes of a role together."""
     found = [rate for one in status.processes if one.role == role and (rate := rates[one.name]) is not None]
     return sum(found) if found else None
 
 
 def number_text(number: int) -> str:
-    """Nine letters at most: `9,999,999`, `12.3 M`, `4.57 G`."""
+    """At most nine letters: `9,999,999`, `12.3 M`, `4.57 G`."""
     if number < COMPACT_FROM:
         return f"{number:,}"
     for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
@@ -234,12 +234,12 @@ def number_text(number: int) -> str:
 
 
 def rate_text(rate: float | None) -> str:
-    """Empty where nobody knows."""
+    """The rate as text; empty if unknown."""
     return "" if rate is None else number_text(round(rate))
 
 
 def duration_text(seconds: float) -> str:
-    """The two largest units."""
+    """A duration in its two largest units."""
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -1,7 +1,7 @@
-"""Which symbols each feed of a plant records: those of the configuration, less those removed, and those added.
+"""Which symbols each feed of a plant records: the configured ones, minus those removed, plus those added.
 
-What `tickplant symbols` has changed is kept in `symbols.json` of the data directory, so that a feed, and the plant,
-begin again with what they ended with. The configuration stays as somebody wrote it.
+Changes by `tickplant symbols` are kept in `symbols.json` of the data directory, so that a feed and the plant restart
+with the symbols they ended with. The configuration stays as its author wrote it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tickplant.venues import find_venue
 
 FILE: Final = "symbols.json"
 MOST: Final = 100_000
-"""Symbols of one feed: more are a mistake."""
+"""Limit for the symbols of one feed: more are a mistake."""
 
 
 class _Change(msgspec.Struct):
-    """What has been changed of one feed. Of another venue it means nothing."""
+    """The changes of one feed. They apply only while the feed has this venue."""
 
     venue: str
     added: list[str] = []
@@ -31,10 +31,10 @@ class _Change(msgspec.Struct):
 
 
 class FollowedSymbols:
-    """Of one plant."""
+    """The symbols of one plant."""
 
     def __init__(self, config: Config) -> None:
-        """Raises ConfigError where the file cannot be read, or has left a feed without a symbol."""
+        """Raises ConfigError if the file cannot be read, or leaves a feed without symbols."""
         self._feeds = config.feeds
         self._engines = [engine.feeds or tuple(config.feeds) for engine in config.engines.values()]
         self._sims = config.sims
@@ -71,7 +71,7 @@ class FollowedSymbols:
         return tuple(dict.fromkeys([*kept, *change.added]))
 
     def ever(self, feed: str) -> tuple[str, ...]:
-        """Those, and those that were removed: what may be found of the feed in the store."""
+        """The feed's symbols and those removed: all that the store may hold of the feed."""
         return tuple(dict.fromkeys([*self.of(feed), *self._feeds[feed].symbols]))
 
     def config_of(self, feed: str) -> FeedConfig:
@@ -79,7 +79,7 @@ class FollowedSymbols:
         return msgspec.structs.replace(self._feeds[feed], symbols=self.of(feed))
 
     def report(self) -> dict[str, FeedSymbols]:
-        """By feed, for `status`."""
+        """The symbols by feed, for `status`."""
         none = _Change("")
         return {
             name: FeedSymbols(list(self.of(name)), list(change.added), list(change.removed))
@@ -88,12 +88,12 @@ class FollowedSymbols:
         }
 
     def are_alone(self, feeds: Iterable[str]) -> bool:
-        """Whether each instrument of these feeds is of one of them."""
+        """Whether each instrument of these feeds belongs to only one of them."""
         series = [(self._feeds[feed].venue, symbol) for feed in feeds for symbol in self.of(feed)]
         return len(set(series)) == len(series)
 
     def why_not(self, feed: str, added: Sequence[str], removed: Sequence[str]) -> str:
-        """What keeps a change from being made; empty where nothing does."""
+        """Why a change cannot be made; empty if it can."""
         if feed not in self._feeds:
             return f"there is no feed {feed}; there are {', '.join(self._feeds)}"
         if find_venue(self._feeds[feed].venue).fixed_symbols:
@@ -120,7 +120,7 @@ class FollowedSymbols:
         if sim is not None and not sim.recording and symbol not in sim.symbols:
             return f"[sims.{config.sim}] does not have {symbol}: it has {', '.join(sim.symbols)}"
         for feeds in self._engines:
-            # Where two feeds of an engine carry an instrument, the engine cannot go on where it was after a restart.
+            # If two feeds of an engine carry an instrument, the engine cannot resume after a restart.
             others = [name for name in feeds if name != feed and self._feeds[name].venue == config.venue]
             if feed in feeds and self.are_alone(feeds) and any(symbol in self.of(name) for name in others):
                 name = next(name for name in others if symbol in self.of(name))
@@ -128,7 +128,7 @@ class FollowedSymbols:
         return ""
 
     def keep(self, feed: str, symbol: str, *, added: bool) -> None:
-        """A feed records a symbol from now on, or no longer, also when it begins again. Raises OSError."""
+        """Keep for the next start, too, that a feed records a symbol, or no longer does. Raises OSError."""
         config = self._feeds[feed]
         change = self._changes.setdefault(feed, _Change(config.venue))
         change.added = [each for each in change.added if each != symbol]

@@ -1,10 +1,10 @@
 """The fork server: imports what children run, compiles or loads their kernels once, and forks a ready child in 10 ms.
 
-`python -m tickplant.plant.fork_server FD PADDING`, FD being one end of a socket pair whose other end the supervisor
-holds (`launcher.ForkServer`). It has one thread, no ZeroMQ context and no event loop, so that a fork is sound. A
-child is forked twice: when the process between has ended, the kernel gives the child to the supervisor, which is a
-subreaper. So the supervisor waits for it and ends with it as with a child of its own, and the server may be killed at
-any time.
+Runs as `python -m tickplant.plant.fork_server FD PADDING`; FD is one end of a socket pair whose other end the
+supervisor holds (`launcher.ForkServer`). It has one thread, no ZeroMQ context and no event loop, so that a fork is
+sound. A child is forked twice: when the process in between has ended, the kernel gives the child to the supervisor,
+which is a subreaper. So the supervisor waits for it, and takes it along when ending, as with a child of its own, and
+the server may be killed at any time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from tickplant.runtime.lineage import PR_SET_NAME, PR_SET_PDEATHSIG, die_with_pa
 
 
 class Warm(msgspec.Struct, tag="warm"):
-    """Supervisor: have these ready, in this order, instead of what was asked for before.
+    """Supervisor: prepare these, in this order; replaces the earlier list.
 
-    A module that children run, whose `warm_up` is called where it has one, or `module:name` of another callable.
+    Each is a module that children run, whose `warm_up` is called if it has one, or `module:name` of another callable.
     """
 
     modules: list[str]
@@ -57,33 +57,33 @@ class Progress(msgspec.Struct, tag="progress"):
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """Server: all that was asked for is warm."""
+    """Server: everything requested is warm."""
 
     modules: list[str]
 
 
 GO: Final = b"go"
-"""On a child's channel: the child says its pid, and begins when the supervisor has answered with this.
+"""On a child's channel: the child sends its pid, and begins when the supervisor has answered with this.
 
-A channel that closes before means that nobody waits for this child any more, or that there is no child.
+If the channel closes before that, nobody waits for the child any more, or the child does not exist.
 """
 
 MESSAGE_BYTES: Final = 1 << 16
 PADDING: Final = "-" * 240
-"""Last word of the command line: room for the title of a child, which overwrites the whole of it."""
+"""Last word of the command line: room for the title of a child, which overwrites the whole command line."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(Warm | Fork)
 
 
 class _Job(msgspec.Struct):
-    """What this process, which is now the child, is to do."""
+    """The job of this process, which is now the child."""
 
     module: str
     warm: bool  # the server has imported it
 
 
 class Server:
-    """The loop. Returns from `run` in the server when the supervisor has gone, and in each child with its job."""
+    """The loop. `run` returns in the server when the supervisor is gone, and in each child with its job."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -94,9 +94,9 @@ class Server:
         self._has_compiled = False
 
     def run(self) -> _Job | None:
-        """Serve. The child's job, where this is a child."""
+        """Serve. Returns the child's job in a child, None in the server."""
         while True:
-            # While something is left to do, requests are only looked for.
+            # While work is left, requests are only checked for.
             if not self._receive(wait=not self._to_warm and not self._to_fork):
                 return None
             waiting, self._to_fork = self._to_fork, []
@@ -113,7 +113,7 @@ class Server:
                 self._say(Ready(sorted(self._warm)))
 
     def _receive(self, *, wait: bool) -> bool:
-        """Take in what the supervisor has asked for. False where it has gone."""
+        """Take in the supervisor's requests. False if the supervisor is gone."""
         while True:
             self._connection.setblocking(wait)  # Python 3.11 ignores flags in `recv_fds`
             try:
@@ -133,28 +133,28 @@ class Server:
             wait = False
 
     def _say(self, message: Progress | Ready) -> None:
-        # Whether the supervisor reads it is its affair: a full socket must not stop the compilation.
+        # A supervisor that does not read must not stop the compilation with a full socket.
         with contextlib.suppress(OSError):
             self._connection.send(msgspec.msgpack.encode(message), socket.MSG_DONTWAIT)
 
     # ------------------------------------------------------------------------------------------------ warm-up
 
     def _warm_up(self, module: str) -> None:
-        """Import a module and have its kernels compiled or loaded."""
+        """Import a module, and compile or load its kernels."""
         self._warm.add(module)
         if warm_up := _find_warm_up(module):
             if not self._has_compiled and not jit().all_cached():
                 self._has_compiled = True
                 self._compile()
             self._load_kernels(module, warm_up)
-        if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208  # their number alone
+        if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208  # only their number
             raise RuntimeError(f"{module} has started {threads - 1} threads, with which a fork is not sound")
-        gc.freeze()  # a collection in a child would write to every page that it shares
+        gc.freeze()  # a collection in a child would write to every shared page
 
     def _compile(self) -> None:
-        """Have everything compiled that is not in the cache, side by side, by processes that end with it.
+        """Compile everything that is not in the cache, in parallel helper processes.
 
-        The compiler takes 400 MiB, which the server and all its children would keep.
+        The compiler takes 400 MiB, which the server and all its children would otherwise keep.
         """
         server, waiting = os.getpid(), list(self._to_warm)
         running: set[int] = set()
@@ -168,11 +168,11 @@ class Server:
                 if os.getppid() == server and (warm_up := _find_warm_up(module)):
                     self._load_kernels(module, warm_up)
                 os._exit(0)
-            # One that fails leaves its kernels to the server, which then fails as well, and says why.
+            # A helper that fails leaves its kernels to the server, which then fails as well, and reports why.
             running.discard(os.wait()[0])
 
     def _load_kernels(self, module: str, warm_up: Callable[[], object]) -> None:
-        """Run a module's warm-up, and report each kernel that has to be compiled."""
+        """Run a module's warm-up, and report each kernel that must be compiled."""
         count = 0
 
         def tell(_: str, __: str) -> None:
@@ -187,7 +187,7 @@ class Server:
     # ------------------------------------------------------------------------------------------------ forks
 
     def _fork(self, request: Fork, fds: list[int]) -> _Job | None:
-        """In the server None; in the child its job, or the end of the process where nobody waits for it."""
+        """None in the server; the job in the child, which exits if nobody waits for it."""
         between = os.fork()
         if between:
             for fd in fds:
@@ -225,12 +225,12 @@ class Server:
 
 @functools.cache
 def jit() -> Any:
-    """The module of that name: with numba, which is imported by modules that have kernels alone."""
+    """The module `kernels`; it imports numba, which only modules with kernels need."""
     return import_module("tickplant.kernels")
 
 
 def _find_warm_up(module: str) -> Callable[[], object] | None:
-    """Import a module of a `Warm`; what to call then, if anything."""
+    """Import a module of a `Warm`; returns what to call then, if anything."""
     name, _, attribute = module.partition(":")
     return getattr(import_module(_entry_name(name)), attribute or "warm_up", None)
 
@@ -242,7 +242,7 @@ def _entry_name(module: str) -> str:
 
 
 def set_title(name: str, title: str) -> None:
-    """What `ps` shows of this process: `name` as its command, `title` as its command line, cut to what fits."""
+    """Set what `ps` shows for this process: `name` as its command, `title` as its command line, truncated to fit."""
     prctl(PR_SET_NAME, name.encode()[:15])
     fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])
@@ -253,16 +253,16 @@ def set_title(name: str, title: str) -> None:
 
 
 def main() -> None:
-    """Serve until the supervisor has gone; in a child, do its work. Ends the process."""
-    die_with_parent(signal.SIGKILL)  # it has nothing to finish, even where it is stopped or compiles
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's affair
+    """Serve until the supervisor is gone; in a child, do its job. Ends the process."""
+    die_with_parent(signal.SIGKILL)  # nothing needs finishing, even if it is stopped or compiling
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles the terminal's Ctrl-C
     gc.disable()
-    # structlog, numba and httpx import these where they are installed; no child uses them, and they take 0.2 s.
+    # structlog, numba and httpx import these if installed; no child uses them, and they take 0.2 s.
     left_out = [name for name in ("rich", "coverage", "click") if name not in sys.modules]
     sys.modules |= dict.fromkeys(left_out, cast("ModuleType", None))
     job = Server(socket.socket(fileno=int(sys.argv[1]))).run()
     if job is not None:
-        if not job.warm:  # what a child imports itself may want them
+        if not job.warm:  # the child's own imports may want them
             for name in left_out:
                 sys.modules.pop(name, None)
         sys.argv = [job.module]

@@ -1,4 +1,4 @@
-"""The watch over the fork server: heard, buried where it has died, started again, killed where it hangs."""
+"""Watches the fork server: reads its messages, replaces a dead one, kills a hung one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tickplant.plant.fork_server import Progress, Ready
 from tickplant.plant.launcher import ForkServer
 from tickplant.plant.supervisor_log import SupervisorLog
 
-PROGRESS_S: Final = 1.0  # between two lines about the kernels that are being compiled
+PROGRESS_S: Final = 1.0  # between two lines about the kernels being compiled
 
 
 class ForkWatch:
     """One fork server after another, in the supervisor's poll loop.
 
     Args:
-        server: that has been started already, and is ended by whoever did that.
-        poller: of the loop, which calls `attend` with what it has found.
-        hang_s: how long a server that is ready may take for a fork.
+        server: already started; its starter also ends it.
+        poller: of the loop, which passes the events found to `attend`.
+        hang_s: how long a ready server may take for a fork.
         log: the supervisor's.
-        tell: a line for whoever watches the plant, level and sentence.
+        tell: takes the level and sentence of a line for whoever watches the plant.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class ForkWatch:
         self._hang_s = hang_s
         self._log = log
         self._tell = tell
-        self._compiled = 0  # kernels, since it was last ready
-        self._killed = 0  # pid of the last server that was: it may be there for some turns more
-        self._told_s = 0.0  # when a line about kernels was last said
+        self._compiled = 0  # kernels compiled since it was last ready
+        self._killed = 0  # pid of the last server killed: it may exist for some turns more
+        self._told_s = 0.0  # time of the last line about kernels
         self._register()
 
     @property
     def retry_s(self) -> float:
-        """When to start the next one (monotonic); infinite while one runs."""
+        """When to start the next server (monotonic); infinite while one runs."""
         return self.server.retry_s
 
     def attend(self, events: Mapping[int, int], children: Iterable[Child]) -> None:
-        """Do what is due. Closes descriptors, whose numbers others are then given: the last call of a turn."""
+        """Do what is due. Closes descriptors, whose numbers may be reused: must be the last call of a turn."""
         server, children = self.server, list(children)
         if any(fd in events for fd in server.fds):
             if words := server.words().strip():
@@ -69,16 +69,16 @@ class ForkWatch:
         if time.monotonic() >= server.retry_s:
             server.start()
             self._register()
-        # Children of its that have ended before they began. Others are reaped by their pidfd.
+        # The server's children that ended before they began. Others are reaped by their pidfd.
         known = {child.pid for child in children} | {server.pid}
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in known:
                 os.waitpid(ended.si_pid, 0)
 
     def kill_if_hung(self, child: Child, now_s: float) -> None:
-        """End a server that this child has waited for too long: whoever waits for it learns of that from its channel.
+        """Kill a server that this child has waited for too long; all children waiting for it notice by their channels.
 
-        One that still compiles reports each kernel, and may take longer.
+        A server that still compiles reports each kernel, and may take longer.
         """
         limit_s = self._hang_s if self.server.ready else READY_TIMEOUT_S / 2
         if now_s - child.seen_s > limit_s and self.server.pid != self._killed:
@@ -91,7 +91,7 @@ class ForkWatch:
             self._poller.register(fd, zmq.POLLIN)
 
     def _hear(self, message: Progress | Ready, children: list[Child]) -> None:
-        """The first start after an installation or a change compiles; whoever waits for that sees how far it is."""
+        """Handle a message. The first start after an installation or a change compiles, and shows its progress."""
         now_s = time.monotonic()
         for child in children:
             if child.channel:

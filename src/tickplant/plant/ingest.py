@@ -1,7 +1,8 @@
-"""The feed process of an ingest: a recording, continued from what the store has.
+"""The feed process of an ingest: a recording that continues what the store holds.
 
-What the feed must know is `feeds/past.py`; here the store is read for it, and what outlasts a killed ingest is kept
-in `<data>/ingests.jsonl`: one row for each life of a feed that began, and for each ingest of it that ended in order.
+`feeds/past.py` defines what the feed must know; here the store is read for it. What must outlast a killed ingest is
+kept in `<data>/ingests.jsonl`: one row for each life of a feed that began, and for each ingest of it that ended in
+order.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ FILE: Final = "ingests.jsonl"
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A life of a feed that begins at a seq or, with `lines`, an ingest of that life that has ended after so many."""
+    """A life of a feed that begins at a seq or, with `lines`, an ingest of that life that ended after these lines."""
 
     feed: str
     seq: int
     lines: int = 0
     recording: str = ""  # its name, for a human reader
-    before_ns: int = 0  # newest receive time that was stored before
+    before_ns: int = 0  # newest receive time stored before it
     last: dict[int, LastIds] = {}  # newest ids by instrument
-    instruments: int = 0  # newest one that had records
+    instruments: int = 0  # the newest one that had records
 
 
 class StoredPast:
-    """What a data directory has of a feed (`feeds.past.Past`). Raises StoreError, DamageError."""
+    """What a data directory holds of a feed (`feeds.past.Past`). Raises StoreError, DamageError."""
 
     def __init__(self, data_dir: Path, feed: str, venue: str, recording: str) -> None:
         self._store = Store(data_dir)
@@ -59,7 +60,7 @@ class StoredPast:
         self._end: tuple[dict[int, LastIds], int, int] | None = None
         self._next_seq = self._store.next_seq(feed, Schema.TICK)
         self._instruments = [row for row in self._store.instruments if row.venue == venue]
-        # What a power cut took from the journal was never stored: a life that had begun behind its end did not begin.
+        # Records that a power cut took from the journal were never stored: lives that began after its end do not count.
         self._rows = [row for row in _load(self._path) if row.feed != feed or row.seq <= self._next_seq]
 
     def lives(self) -> Iterator[Life]:
@@ -133,7 +134,7 @@ class StoredPast:
         return [row for row in self._rows if row.feed == self._feed]
 
     def _last(self) -> tuple[dict[int, LastIds], int, int]:
-        """Newest ids, receive time and instrument at the end of the store: from the newest life's beginning on."""
+        """Newest ids, receive time and instrument at the end of the store, read from the newest life's beginning."""
         if self._end is None:
             self._end = self._read_last()
         return self._end
@@ -171,17 +172,17 @@ def _load(path: Path) -> list[Row]:
     except FileNotFoundError:
         return []
     except (OSError, msgspec.DecodeError) as error:
-        # Without it, what is known by ids alone is joined still.
-        raise StoreError(f"is damaged ({error}); remove it, and ids alone tell what is stored", path=path) from None
+        # Without the file, continuation still works by ids alone.
+        raise StoreError(f"is damaged ({error}); remove it: ids alone then tell what is stored", path=path) from None
 
 
 def ended(data_dir: Path, feed: str) -> int:
-    """How many ingests of a feed have ended in order, each counted once however often repeated. Raises StoreError."""
+    """Number of a feed's ingests that ended in order, repeats counted once. Raises StoreError."""
     return sum(row.feed == feed and row.lines > 0 for row in _load(data_dir / FILE))
 
 
 def names_in(data_dir: Path, venue: str) -> Names:
-    """An ingest goes on with the one feed and the one engine that the store has of a venue, if that is so.
+    """The names for an ingest: those of the only feed and engine that the store has of a venue, if they are unique.
 
     Raises StoreError.
     """
@@ -192,7 +193,7 @@ def names_in(data_dir: Path, venue: str) -> Names:
     return Names(
         feed=feeds[0] if len(feeds) == 1 else venue,
         engine=engines[0] if len(engines) == 1 else "engine",
-        # A derived record names its tick by seq alone: with two feeds of an instrument nobody knows whose that is.
+        # A derived record names its tick by seq alone: with two feeds of an instrument the seq is ambiguous.
         restores=set(feeds) <= {venue} or len(feeds) == 1,
     )
 

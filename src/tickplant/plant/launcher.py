@@ -1,4 +1,4 @@
-"""How the supervisor starts processes: forked by the fork server while there is one, else as new interpreters.
+"""How the supervisor starts processes: forked by the fork server if there is one, else as new interpreters.
 
 Never blocks. Imports the fork server's messages, but nothing that its children need.
 """
@@ -22,23 +22,23 @@ from tickplant.runtime.lineage import PARENT_VARIABLE
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
-"""Pauses before a fork server that has died is started again; each is twice the one before."""
+"""Pauses before a dead fork server is restarted; each is twice the one before."""
 
 LIVE_MODULES: Final = ("tickplant.plant.survey", "tickplant.writer", "tickplant.engine", "tickplant.plant.continuation")
-"""What every live plant runs: known before its configuration has been read."""
+"""What every live plant runs, known before its configuration is read."""
 
-END_S: Final = 2.0  # how long one that is idle may take to end
+END_S: Final = 2.0  # how long an idle server may take to end
 
 _DECODER: Final = msgspec.msgpack.Decoder(Progress | Ready)
 
 
 def environment() -> dict[str, str]:
-    """Of every process that is started: it can tell whose child it is, and numpy starts no threads of its own."""
+    """Environment of every process started: names its parent, and keeps numpy from starting threads."""
     return {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {PARENT_VARIABLE: str(os.getpid())}
 
 
 class ForkServer:
-    """The fork server as the supervisor sees it. Where it cannot be started or has died, `fork` says so by False."""
+    """The fork server as the supervisor sees it. If it cannot be started or has died, `fork` returns False."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -51,23 +51,23 @@ class ForkServer:
 
     @property
     def fds(self) -> list[int]:
-        """Descriptors to poll for reading: what it says, and its stderr."""
+        """Descriptors to poll for reading: its messages, and its stderr."""
         if self._connection is None or self.process is None or self.process.stderr is None:
             return []
         return [self._connection.fileno(), self.process.stderr.fileno()]
 
     @property
     def pid(self) -> int:
-        """0 where it is not running."""
+        """Its pid; 0 if it is not running."""
         return self.process.pid if self.process else 0
 
     @property
     def retry_s(self) -> float:
-        """When to start it again (monotonic); infinite while it runs."""
+        """When to restart it (monotonic); infinite while it runs."""
         return self._retry_s
 
     def start(self) -> None:
-        """Start it. What it is to warm is said once more."""
+        """Start the server, and repeat the list of modules to warm."""
         self._retry_s = float("inf")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -94,14 +94,14 @@ class ForkServer:
             self.warm(self._modules)
 
     def warm(self, modules: Sequence[str]) -> None:
-        """Say which modules it will have to fork, most urgent first; what was said before does not count any more."""
+        """State which modules it will have to fork, most urgent first; replaces the earlier list."""
         self._modules, self.ready = list(modules), False
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 self._connection.send(msgspec.msgpack.encode(Warm(self._modules)))
 
     def fork(self, request: Fork, fds: Sequence[int]) -> bool:
-        """Ask for a child; whether that was possible. Its channel tells what becomes of it."""
+        """Ask for a child; returns whether that was possible. The child's channel shows the outcome."""
         if self._connection is None:
             return False
         try:
@@ -111,7 +111,7 @@ class ForkServer:
         return True
 
     def receive(self) -> list[Progress | Ready] | None:
-        """What it has said since the last call; None where it has ended."""
+        """Its messages since the last call; None if it has ended."""
         messages: list[Progress | Ready] = []
         while self._connection is not None:
             try:
@@ -125,13 +125,13 @@ class ForkServer:
             message = _DECODER.decode(data)
             if isinstance(message, Ready):
                 if not set(self._modules) <= set(message.modules):
-                    continue  # of a list that does not count any more
+                    continue  # of an outdated list
                 self.ready, self._pause_s = True, FIRST_PAUSE_S
             messages.append(message)
         return messages
 
     def words(self) -> str:
-        """What it has written to stderr since the last call: nothing, unless it is broken."""
+        """Its stderr output since the last call: nothing, unless it is broken."""
         if self.process is None or self.process.stderr is None:
             return ""
         with contextlib.suppress(BlockingIOError):
@@ -139,12 +139,12 @@ class ForkServer:
         return ""
 
     def kill(self) -> None:
-        """End one that hangs; `receive` then says that it has ended."""
+        """Kill a hung server; `receive` then reports its end."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
 
     def bury(self) -> None:
-        """Let go of one that has ended, or end it, and say when the next one is due."""
+        """Clean up after an ended server, or end it, and schedule the next one."""
         self.close()
         self._schedule()
 
@@ -153,7 +153,7 @@ class ForkServer:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def close(self) -> None:
-        """End it: one that is ready by closing its line, which it notices at once, any other by force. Idempotent."""
+        """End the server: a ready one by closing its line, which it notices at once, any other by force. Idempotent."""
         was_ready, self.ready = self.ready, False
         if self._connection is not None:
             self._connection.close()

@@ -1,7 +1,7 @@
-"""The lock of a data directory: one plant at a time writes there, and every command finds that plant through it.
+"""The lock of a data directory: one plant at a time writes there, and every command finds that plant through the lock.
 
-The file `lock` holds one line of JSON, a `Holder`. A holder has two locks on it, which the kernel drops however it
-ends: one that excludes others, and one that a reader can ask about without taking it.
+The file `lock` holds one line of JSON, a `Holder`. A holder has two locks on the file, which the kernel drops however
+the holder ends: one excludes others, the other can be queried by readers without taking it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, 
 
 
 class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who holds a data directory or, with `pid` 0, how the last one left it."""
+    """The holder of a data directory or, with `pid` 0, the state in which the last holder left it."""
 
     pid: int = 0
     run_dir: str = ""
-    stop_s: float = 0.0  # how long it may take to end once it is asked to
+    stop_s: float = 0.0  # how long it may take to end after a request
     trouble: str = ""  # why its end was not in order
 
 
@@ -36,12 +36,12 @@ class DataLock:
     """A held lock."""
 
     def __init__(self, path: Path, fd: int, predecessor: int) -> None:
-        self.predecessor = predecessor  # pid of one that died without letting go; 0: there is none
+        self.predecessor = predecessor  # pid of a holder that died without release; 0: none
         self._path = path
         self._fd = fd
 
     def say(self, holder: Holder) -> None:
-        """Put this in the file. A reader finds the old line or the new one. Raises StoreError."""
+        """Write this to the file. A reader finds the old line or the new one. Raises StoreError."""
         line = msgspec.json.encode(holder) + b"\n"
         try:
             os.pwrite(self._fd, line, 0)
@@ -52,7 +52,7 @@ class DataLock:
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[DataLock]:
-    """Hold the data directory, which is made where it is missing. Raises StoreError naming who holds it."""
+    """Hold the data directory, created if missing. Raises StoreError, which names the present holder."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         fd = os.open(data_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -76,7 +76,7 @@ def locked(data_dir: Path) -> Iterator[DataLock]:
 
 
 def last_holder(data_dir: Path) -> tuple[Holder, bool]:
-    """What the lock file says, and whether the one who wrote that still holds the directory."""
+    """The content of the lock file, and whether its writer still holds the directory."""
     try:
         fd = os.open(data_dir / NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (OSError, ValueError):
@@ -92,7 +92,7 @@ def last_holder(data_dir: Path) -> tuple[Holder, bool]:
 def _read(fd: int) -> Holder:
     line = os.pread(fd, _BYTES, 0).partition(b"\n")[0].strip()
     if line.isdigit():
-        return Holder(pid=int(line[:18]))  # of a version that wrote its pid alone
+        return Holder(pid=int(line[:18]))  # by a version that wrote only its pid
     try:
         return msgspec.json.decode(line, type=Holder)
     except msgspec.DecodeError:

@@ -1,6 +1,6 @@
-"""The calendars whose sessions series are of: made by a process of its own, and kept in the store.
+"""The calendars behind session series: made by a separate process, and kept in the store.
 
-Of a calendar that the store has, what is past stays as it is: bars were made by it. What is to come is made anew where
+Past sessions of a stored calendar stay as they are, since bars were made by them. Future sessions are made again if
 another release of the package is installed, which may know of other holidays.
 """
 
@@ -29,7 +29,7 @@ from tickplant.errors import DeriveError, StoreError
 from tickplant.plant.durable_file import write_durably
 
 MAKING_S: Final = 60.0
-"""How long making a calendar may take."""
+"""Time limit for making a calendar."""
 
 
 def plan_calendar(data_dir: Path, name: str) -> Calendar:
@@ -44,14 +44,14 @@ def plan_calendar(data_dir: Path, name: str) -> Calendar:
 
 
 def merged(stored: Calendar, made: Calendar, now_ns: int) -> Calendar:
-    """What was made anew, behind the sessions of the store that have begun."""
+    """The stored sessions that have begun, followed by those newly made."""
     begun = stored.sessions[stored.sessions[:, 0] <= now_ns]
     until = max(now_ns + 1, int(begun[-1, 1]) if len(begun) else 0)
     return made._replace(sessions=np.concatenate([begun, made.sessions[made.sessions[:, 0] >= until]]))
 
 
 def keep_calendars(data_dir: Path, series: Iterable[str]) -> None:
-    """Have in the store the calendars of these series. Raises DeriveError, StoreError."""
+    """Store the calendars of these series. Raises DeriveError, StoreError."""
     for name in dict.fromkeys(parse_series(one).calendar for one in series):
         if name:
             stored, planned = stored_calendar(data_dir, name), plan_calendar(data_dir, name)
@@ -64,9 +64,9 @@ def keep_calendars(data_dir: Path, series: Iterable[str]) -> None:
                     raise StoreError(f"cannot be written: {error.strerror}", path=path) from error
 
 
-@lru_cache(maxsize=16)  # it is asked for when the plant is planned and when its engines start
+@lru_cache(maxsize=16)  # called when the plant is planned and when its engines start
 def _make(name: str) -> Calendar:
-    """As the package makes it. Raises DeriveError."""
+    """Have the package make a calendar. Raises DeriveError."""
     command = [sys.executable, "-m", "tickplant.derive.calendars", name]
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAKING_S, check=False)

@@ -33,24 +33,24 @@ from tickplant.runtime.endpoints import Wrong
 from tickplant.runtime.job_specs import IndicatorRef, SeriesRef
 
 MAX_SERIES: Final = 1024
-"""Of one engine."""
+"""Limit for the series of one engine."""
 
 MAX_STATE: Final = 40_000
-"""Numbers that a series may remember of an instrument: they are stored with every checkpoint."""
+"""Limit for the numbers that a series keeps per instrument: they are stored with every checkpoint."""
 
 Wanted = dict[str, tuple[str, ...]]
-"""By name of the series, patterns of VENUE.SYMBOL; none: all symbols."""
+"""Patterns of VENUE.SYMBOL by name of the series; none: all symbols."""
 
 
 class PlannedSeries(NamedTuple):
-    """What engines are to make."""
+    """What the engines are to make."""
 
     by_engine: dict[str, Wanted]
-    indicators: dict[str, IndicatorRef]  # users' own that are asked for, by name; of those that are broken, no series
-    members: dict[str, tuple[str, ...]]  # by name of the series, of feature sets: the features
+    indicators: dict[str, IndicatorRef]  # users' own indicators in use, by name; broken ones have no series
+    members: dict[str, tuple[str, ...]]  # of feature sets, by name of the series: their features
 
     def own_of(self, engine: EngineConfig) -> tuple[IndicatorRef, ...]:
-        """Users' indicators that an engine asks for."""
+        """Users' indicators that an engine uses."""
         asked = dict.fromkeys(one.indicator for one in engine.derive)
         return tuple(self.indicators[name] for name in asked if name in self.indicators)
 
@@ -58,7 +58,8 @@ class PlannedSeries(NamedTuple):
 def wanted_series(config: Config) -> PlannedSeries:
     """The series that the engines are to make. Raises ConfigError, which names the key at fault.
 
-    An indicator of a user that cannot be loaded or breaks its contract is no error: a plant records without its series.
+    A user's indicator that cannot be loaded or breaks its contract is not an error: the plant records without its
+    series.
     """
     wrong = Wrong(config)
     for own_name, where in config.indicators.items():
@@ -85,7 +86,7 @@ def wanted_series(config: Config) -> PlannedSeries:
                 own[one.indicator] = replace(own[one.indicator], broken=_CHANGED.format(name))
                 continue
             there = found[engine].get(name)
-            # Listed twice, it is made of all symbols that either names.
+            # Listed twice, it is made for all symbols that either entry names.
             found[engine][name] = one.symbols if there is None else (there + one.symbols) * bool(there and one.symbols)
     broken = {name for name, ref in own.items() if ref.broken}
     members: dict[str, tuple[str, ...]] = {}
@@ -96,12 +97,12 @@ def wanted_series(config: Config) -> PlannedSeries:
         if len(names) > MAX_SERIES:
             raise wrong(f"engines.{engine}.derive", f"asks for {len(names):,} series; at most {MAX_SERIES:,} are made")
         if names and not config.engines[engine].checkpoint_s:
-            message = "must not be 0: series go on from states that are stored so often"
+            message = "must not be 0: series go on from states, which are stored this often"
             raise wrong(f"engines.{engine}.checkpoint_s", message)
     return PlannedSeries(found, own, members)
 
 
-_CHANGED: Final = "its source is not the one by which {} was stored: give the new one another name in [indicators]"
+_CHANGED: Final = "its source has changed since {} was stored: give the new one another name in [indicators]"
 
 
 def _features(
@@ -113,7 +114,7 @@ def _features(
     stored: Mapping[str, tuple[str, ...]],
     wrong: Wrong,
 ) -> dict[str, tuple[str, ...]]:
-    """The features of the series that the sets of an engine are stored as, which are added to its `names`."""
+    """The features of the series that store an engine's feature sets; the series are added to `names`."""
     made: dict[str, tuple[str, ...]] = {}
     for place, one in enumerate(config.features):
         key = f"engines.{engine}.features[{place}]"
@@ -143,12 +144,12 @@ def _features(
 
 
 def indicator_of(name: str) -> str:
-    """The indicator that a series is of."""
+    """The indicator of a series."""
     return parse_series(name).indicator
 
 
 def _settled(asked: Sequence[DeriveConfig], places: dict[str, str]) -> list[Settled]:
-    """What each amounts to. What is neither named in `places` nor ours may be installed, and is added to them."""
+    """The outcome for each entry. Indicators neither in `places` nor built in may be installed; those are added."""
     questions = [Asked(one.indicator, one.parameters, places.get(one.indicator, "")) for one in asked]
     found = settle_all(questions)
     offered = installed() if any(said.wrong_key == "indicator" for said in found) else {}
@@ -162,7 +163,7 @@ def _settled(asked: Sequence[DeriveConfig], places: dict[str, str]) -> list[Sett
 def _names(
     key: str, data_dir: Path, engine: EngineConfig, one: DeriveConfig, said: Settled | None, wrong: Wrong
 ) -> list[str]:
-    """The series that an entry asks for: of bars of trades themselves, and of an indicator over them."""
+    """The series that an entry asks for: the bars of trades themselves, and an indicator over them."""
     try:
         rule = trade_bar_rule(one.bars)
         _plan_sessions(data_dir, rule)
@@ -183,12 +184,12 @@ def _names(
 
 
 def _anchored(one: DeriveConfig) -> DeriveConfig:
-    """An indicator that begins with sessions of a calendar has no length of a session."""
+    """An indicator that begins with sessions of a calendar has no session length."""
     return replace(one, parameters={SESSION_S: 0.0, **one.parameters}) if one.sessions else one
 
 
 def _plan_sessions(data_dir: Path, over: str) -> None:
-    """See that bars of sessions can be made. Raises DeriveError, StoreError."""
+    """Check that session bars can be made. Raises DeriveError, StoreError."""
     try:
         if trade_bar_rule(over) and (calendar := parse_series(bars_series(over)).calendar):
             plan_calendar(data_dir, calendar)
@@ -242,9 +243,9 @@ def _name(key: str, engine: EngineConfig, one: DeriveConfig, said: Settled, rule
 def numbered(
     data_dir: Path, wanted: Wanted, *, add: bool, planned: PlannedSeries | None = None
 ) -> tuple[SeriesRef, ...]:
-    """These series with their numbers in a store. With `add` new ones are numbered for good. Raises StoreError.
+    """These series with their numbers in a store. With `add`, new ones are numbered for good. Raises StoreError.
 
-    `planned`: has the sources and features of those that have some.
+    `planned`: holds sources and features of the series that have them.
     """
     if not wanted:
         return ()
@@ -265,17 +266,17 @@ def ending_calendars(config: Config, planned: PlannedSeries) -> list[str]:
 
 
 class StoredSeries(NamedTuple):
-    """What a replay makes."""
+    """The series that a replay makes."""
 
     series: tuple[SeriesRef, ...]
     indicators: tuple[IndicatorRef, ...]
-    left_out: dict[str, str]  # by name, series of users' indicators that cannot be made, and why
+    left_out: dict[str, str]  # series of users' indicators that cannot be made, by name, with the reason
 
 
 def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> StoredSeries:
-    """All series that a store knows, and can be made. Raises StoreError.
+    """All series that a store knows and that can be made. Raises StoreError.
 
-    `places`: of users' indicators, besides those that are installed.
+    `places`: of users' indicators, in addition to the installed ones.
     """
     if not (data_dir / SERIES_FILE).exists():
         return StoredSeries((), (), {})
@@ -287,7 +288,7 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
         indicator = indicator_of(name)
         why = said.broken or said.why
         if not why and said.source != table.sources[name]:
-            why = "its source is not the one by which the series was stored"
+            why = "its source has changed since the series was stored"
         if why:
             left_out[name] = why
         else:
@@ -307,7 +308,7 @@ def stored_series(data_dir: Path, places: Mapping[str, str] | None = None) -> St
 
 
 def _tried(names: Iterable[str], where: Mapping[str, str]) -> list[tuple[str, Settled]]:
-    """What each series of a user's indicator amounts to, with the defaults of its parameters."""
+    """The outcome for each series of a user's indicator, with default parameters."""
     nowhere = Settled(broken="nobody says where its indicator is: name it in [indicators] of the configuration")
     asked = {name: Asked(one, place=where[one]) for name in names if (one := indicator_of(name)) in where}
     found = dict(zip(asked, settle_all(list(asked.values())), strict=True))
@@ -315,5 +316,5 @@ def _tried(names: Iterable[str], where: Mapping[str, str]) -> list[tuple[str, Se
 
 
 def bars_of(series: Sequence[SeriesRef]) -> set[int]:
-    """The lengths of the bars that series are over, seconds."""
+    """The lengths of the bars under these series, in seconds."""
     return {parse_series(one.name).bars_s for one in series} - {0}

@@ -58,14 +58,14 @@ class Plan(msgspec.Struct, frozen=True):
     children: list[ChildPlan]
     exclusive: bool = True  # it writes: one plant per data directory
     publish: list[str] = []  # where subscribers attach
-    gateways: list[str] = []  # where browsers do
-    symbols: FollowedSymbols | None = None  # what the feeds record, where that may change
-    compactor: tuple[ChildPlan, float] | None = None  # what compacts the store, every so many seconds
-    history: ChildPlan | None = None  # what reads the store for subscribers, when an engine asks for that
+    gateways: list[str] = []  # where browsers attach
+    symbols: FollowedSymbols | None = None  # the symbols of its feeds, if they may change
+    compactor: tuple[ChildPlan, float] | None = None  # compacts the store, and its interval in seconds
+    history: ChildPlan | None = None  # reads the store for subscribers, when an engine asks for it
 
 
 class Names(NamedTuple):
-    """Under which names an ingest stores, and whether its engine may go on where the last one stopped."""
+    """The names under which an ingest stores, and whether its engine may resume where the last one stopped."""
 
     feed: str
     engine: str
@@ -73,7 +73,7 @@ class Names(NamedTuple):
 
 
 class Addresses:
-    """Ports that simulated venues were given, known once they run. Shared by the supervisor and the feeds' specs."""
+    """Ports of simulated venues, known once these run. Shared by the supervisor and the feeds' specs."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -96,7 +96,7 @@ def _ring(plant_id: str, producer: str, schema: Schema) -> RingRef:
 
 
 def _engine_rings(plant_id: str, name: str, engine: EngineConfig, series: Iterable[str] = ()) -> list[RingRef]:
-    """A ring for each schema that the engine makes."""
+    """One ring per schema that the engine makes."""
     settings = Settings(bar_s=engine.bar_s, series=tuple(Series(0, one) for one in series))
     return [_ring(plant_id, name, schema) for schema in wanted(settings)]
 
@@ -117,9 +117,9 @@ def _engine(
 ) -> ChildPlan:
     """`waits`: the source can wait, so nothing may be lost on the way to the engine and its subscribers.
 
-    `pasts`: of the feeds whose stored ticks the engine reads where it has missed some. `history`: address of who
-    reads there what it keeps no longer. `matching`: feeds whose crossed books of orders are resolved. `series`: what it
-    makes besides, and `indicators`: users' own that it does so by.
+    `pasts`: of the feeds whose stored ticks the engine reads if it has missed some. `history`: address of the service
+    that reads older records from the store. `matching`: feeds whose crossed books of orders are resolved. `series`:
+    series to make, and `indicators`: the users' own indicators among them.
     """
 
     def spec() -> EngineSpec:
@@ -153,7 +153,7 @@ def _writer(plant: Plant, name: str, writer: WriterConfig, inputs: list[RingRef]
 def live(config: Config, addresses: Addresses) -> Plan:
     """The plant of a configuration file.
 
-    Raises ConfigError where the changes of its symbols cannot be read, or its series cannot be made.
+    Raises ConfigError if the changes of its symbols cannot be read, or its series cannot be made.
     """
     followed = FollowedSymbols(config)
     series = wanted_series(config)
@@ -186,7 +186,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
                 pasts=partial(_pasts, followed, taken),
                 history=history.address,
                 matching=matching,
-                # Asked for when it starts, so when this plant alone writes to the store.
+                # Resolved at the engine's start, when this plant is the only writer of the store.
                 series=partial(numbered, config.data_dir, series.by_engine[name], add=True, planned=series),
                 indicators=series.own_of(engine),
             )
@@ -195,7 +195,7 @@ def live(config: Config, addresses: Addresses) -> Plan:
     for name, writer in config.writers.items():
         taken = writer.feeds or tuple(config.feeds)
         inputs = [ticks[feed] for feed in taken]
-        # An engine's output is stored by the writer of its first feed, so that each ring has exactly one writer.
+        # The writer of an engine's first feed stores its output, so that each ring has exactly one writer.
         for engine_name, engine in config.engines.items():
             if (engine.feeds or tuple(config.feeds))[0] in taken:
                 inputs += derived[engine_name]
@@ -220,8 +220,8 @@ def live(config: Config, addresses: Addresses) -> Plan:
 
 
 def _pasts(followed: FollowedSymbols, feeds: Sequence[str]) -> dict[str, Past]:
-    """Of these feeds, as far as each can be known by its instruments."""
-    # A derived record names its tick by seq alone: where two feeds carry an instrument, nobody knows whose that is.
+    """The pasts of these feeds, as far as their instruments identify them."""
+    # A derived record names its tick by seq alone: if two feeds carry an instrument, the seq is ambiguous.
     if not followed.are_alone(feeds):
         return {}
     return {feed: Past(followed.config_of(feed).venue, followed.ever(feed)) for feed in feeds}
@@ -247,7 +247,7 @@ def _sim(config: Config, plant: Plant, name: str, addresses: Addresses) -> Child
     def spec() -> SimSpec:
         wanted = {
             "venue": sim.venue,
-            "port": addresses.ports.get(name, sim.port),  # a restarted venue comes back at the same address
+            "port": addresses.ports.get(name, sim.port),  # a restarted venue returns at the same address
             "symbols": sim.symbols,
             "seed": sim.seed,
             "messages_per_s": sim.messages_per_s,
@@ -288,9 +288,9 @@ def ingest(
     crossed: Crossed = "flag",
     imported: bool = False,
 ) -> Plan:
-    """A recording through feed, ring, engine and writer into a store, without loss, continuing what is there.
+    """A recording through feed, ring, engine and writer into a store, without loss, continuing its content.
 
-    `imported`: the file is one of others, for the venue's importer.
+    `imported`: the file is an external one, for the venue's importer.
     """
     plant_id = cfg.plant_id(data_dir)
     plant = _plant(data_dir, plant_id, settings)
@@ -335,7 +335,7 @@ def replay(
 ) -> Plan:
     """Stored records through a ring and an engine to subscribers; stores nothing. `spec` lacks plant and ring.
 
-    The series are made, and the bars that they need.
+    The stored series are made, and the bars that they need.
     """
     settings = PlantConfig()
     plant = _plant(Path(spec.plant.data_dir), plant_id, settings)
@@ -366,7 +366,7 @@ def replay(
 
 
 def storing_rest(plan: ChildPlan) -> ChildPlan:
-    """The same writer, for what its rings hold now: it stores that and ends."""
+    """The same writer, to store what its rings hold now and then end."""
 
     def spec() -> msgspec.Struct:
         return msgspec.structs.replace(plan.spec(), until_drained=True)
@@ -375,26 +375,26 @@ def storing_rest(plan: ChildPlan) -> ChildPlan:
 
 
 def drain(leftover: list[RingRef], plant: Plant) -> ChildPlan:
-    """A writer that stores what the rings of a dead plant still hold, and ends."""
+    """A writer that stores what the rings of a dead plant still hold, and then ends."""
     spec = WriterSpec(name="drain", plant=plant, config=WriterConfig(), inputs=leftover, until_drained=True)
     return ChildPlan(name="drain", role="writer", module="tickplant.writer", spec=lambda: spec, finite=True)
 
 
 def survey(rings: list[RingRef], plant: Plant) -> ChildPlan:
-    """What reads where the journals end, so that rings can continue them."""
+    """The process that reads where the journals end, so that rings can continue them."""
     spec = SurveySpec(name="survey", plant=plant, rings=rings)
     return ChildPlan(name=spec.name, role="survey", module="tickplant.plant.survey", spec=lambda: spec, finite=True)
 
 
 def modules(plan: Plan) -> list[str]:
-    """What a plan's processes run, in the order in which it is needed: of the venues those that have a feed.
+    """The modules of a plan's processes, in the order of need; of the venues, those that have a feed.
 
-    A gateway imports a web server, which nobody else needs: it does so itself.
+    A gateway imports a web server, which no other process needs, so it does that itself.
     """
     children = sorted(
         (child for child in plan.children if child.role != "gateway"), key=lambda child: ROLES[child.role].stage or 0
     )
-    warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what all that run it want besides
+    warms: dict[str, list[str]] = {"tickplant.plant.survey": []}  # by module: what its processes need in addition
     for child in (*children, *filter(None, [plan.history]), *(plan.compactor or ())[:1]):
         warms.setdefault(child.module, []).extend(child.warms)
     return list(dict.fromkeys(name for module, others in warms.items() for name in (*others, module)))

@@ -1,4 +1,4 @@
-"""The processes of a plant, and the one poll loop through which all of them are heard. Decides nothing about them."""
+"""The processes of a plant, and the one poll loop that hears all of them. Decides nothing about them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from tickplant.runtime.redaction import redact
 from tickplant.runtime.signals import signals_as_fd
 from tickplant.runtime.standstill import Standstill, excused
 
-AWAIT_S: Final = 0.2  # longest turn while ends are awaited
+AWAIT_S: Final = 0.2  # longest turn while waiting for processes to end
 
 Report = Callable[[str, str], None]
-"""`(level, sentence)` for whoever watches the plant."""
+"""Takes `(level, sentence)` for whoever watches the plant."""
 
 
 class Owner(Protocol):
-    """Who decides."""
+    """Decides about the processes."""
 
     def on_control(self) -> None:
         """The control socket has messages."""
 
     def on_output(self, child: Child, line: str) -> bool:
-        """A child has written to its stdout. Whether that was more than a line for the log."""
+        """A child has written to its stdout. Returns whether the line was more than a log line."""
 
     def on_exit(self, child: Child, code: int) -> None:
-        """A child has ended, with this exit code, negative for a signal; it is reaped."""
+        """A child has ended and is reaped; `code` is its exit code, negative for a signal."""
 
 
 class Pool:
-    """Children by name, their descriptors, the control socket and the signals. One thread: all happens in `turn`."""
+    """Children by name, their descriptors, the control socket and the signals. One thread: all work is in `turn`."""
 
     def __init__(self, owner: Owner, report: Report) -> None:
         self.children: dict[str, Child] = {}
-        self.stopping = False  # a signal has come, or whoever owns it wants so
+        self.stopping = False  # a signal has come, or the owner has set it
         self._owner = owner
         self._report = report
-        self._partial: dict[int, bytes] = {}  # by descriptor: a line that is not complete
+        self._partial: dict[int, bytes] = {}  # by descriptor: an incomplete line
 
     @contextlib.contextmanager
     def opened(self, control: str, log_dir: Path, server: ForkServer, hang_s: float) -> Iterator[None]:
@@ -72,18 +72,18 @@ class Pool:
             context.term()
 
     def tell(self, level: str, sentence: str) -> None:
-        """Log an event, and tell whoever watches."""
+        """Log an event, and report it to whoever watches."""
         sentence = redact(sentence)
         getattr(self.log, level)(sentence)
         self._report(level, sentence)
 
     def start(self, child: Child) -> None:
-        """Start its process, or have it forked."""
+        """Start a child's process, or have it forked."""
         child.start(self.forks.server)
         self._watch(child)
 
     def await_end(self, group: Iterable[Child], allowed_s: float, on_tick: Callable[[], None]) -> None:
-        """Until all of these have ended; one that takes longer than allowed is killed."""
+        """Wait until all of these have ended; one that takes longer than allowed is killed."""
         group = list(group)
         deadline_s = time.monotonic() + allowed_s
         standstill = Standstill(2 * AWAIT_S)
@@ -100,7 +100,7 @@ class Pool:
                         self._kill(child, f"{child.name} did not finish in {allowed_s:g} s: killed")
 
     def excuse(self, stood_s: float) -> None:
-        """The supervisor has stood still for so long: no child's silence of that time counts."""
+        """Excuse all silence during the time that the supervisor stood still."""
         if stood_s >= 1:
             why = "the machine was paused or overloaded"
             self.tell("warning", f"the supervisor stood still for {stood_s:.0f} s: {why}")
@@ -109,7 +109,7 @@ class Pool:
             child.seen_s = excused(child.seen_s, stood_s, now_s)
 
     def kill_hung(self, now_s: float) -> None:
-        """End whoever has been silent for too long, fork server or child."""
+        """End a fork server or child that has been silent for too long."""
         for child in self.children.values():
             if child.channel:
                 self.forks.kill_if_hung(child, now_s)
@@ -117,7 +117,7 @@ class Pool:
                 self._kill(child, f"{child.name} (pid {child.pid}) has been silent for too long: killed")
 
     def _kill(self, child: Child, why: str) -> None:
-        """End a child now, and say so once: a process that has much to give back is there for some turns more."""
+        """Kill a child and report it once: a process with much memory to free may exist for some turns more."""
         if not child.killed:
             self.tell("error", why)
             child.kill()
@@ -126,7 +126,7 @@ class Pool:
         """Handle whatever has happened, waiting up to `timeout_s` for it."""
         if any(child.withdrawn for child in self.children.values()):
             timeout_s = 0.0
-        # Rounded up: polling a deadline that is half a millisecond away must not spin.
+        # Rounded up: polling for a deadline half a millisecond away must not spin.
         events = dict(self._poller.poll(int(timeout_s * 1000) + 1 if timeout_s > 0 else 0))
         if self.board.socket in events:
             self._owner.on_control()
@@ -137,7 +137,7 @@ class Pool:
             if child.channel and (channel := child.channel.fileno()) in events and child.adopt():
                 self._poller.unregister(channel)
                 self._watch(child)
-                continue  # its descriptors are new: `events` speaks of those that had their numbers before
+                continue  # its descriptors are new: `events` concerns former owners of their numbers
             ended = child.pidfd in events or child.withdrawn > 0
             for fd, is_stdout in child.pipes.items():
                 if ended or fd in events:
@@ -147,7 +147,7 @@ class Pool:
         self.forks.attend(events, self.children.values())
 
     def _watch(self, child: Child) -> None:
-        """Poll what belongs to a child; once it is there, say so and hear it."""
+        """Poll a child's descriptors; once the process exists, log that and accept its messages."""
         for fd in child.fds:
             self._poller.register(fd, zmq.POLLIN)
         if child.pid:

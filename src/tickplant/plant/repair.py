@@ -1,8 +1,8 @@
-"""Mending what can be mended of a store, and saying what was done. No plant may write to the store meanwhile.
+"""Repairs what can be repaired in a store, and reports it. No plant may write to the store meanwhile.
 
-Nothing is deleted: a torn tail is copied to a file beside its journal, durably, and cut off then; so does the recovery
-of a journal, which meets its last file alone. An index that does not say what its file holds is made anew. What is
-damaged in the middle of a file stays as it is: readers name it, and its records cannot be made again.
+Nothing is deleted: a torn tail is durably copied to a file next to its journal, and then cut off. Journal recovery does
+the same, but only for the last file. An index that disagrees with its file is rebuilt. Damage in the middle of a file
+stays: readers name it, and its records cannot be restored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COPY_BYTES: Final = 1 << 20
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """One thing that was done, or that cannot be."""
+    """One repair, or one fault that cannot be repaired."""
 
     kind: Literal["index", "torn", "left"]
     path: str
@@ -41,10 +41,10 @@ class Repair(msgspec.Struct, frozen=True):
 
 
 def repair(data_dir: Path | str) -> Iterator[Repair]:
-    """Mend journals and daily files, one after another as this is iterated over, under the lock of the data directory.
+    """Repair journals and daily files, one after another as this is iterated, under the lock of the data directory.
 
-    Doing so twice, or being killed in the middle of it, changes nothing. Raises StoreError: a plant writes here, or a
-    file cannot be read or written.
+    A repetition changes nothing, nor does a kill midway. Raises StoreError: a plant writes here, or a file cannot be
+    read or written.
     """
     store = Store(data_dir)
     with locked(store.data_dir):
@@ -59,7 +59,7 @@ def repair(data_dir: Path | str) -> Iterator[Repair]:
 
 
 def _files(store: Store, producer: str, schema: Schema) -> Iterator[tuple[Path, tuple[int, int] | None]]:
-    """Journal files, and daily files with the seqs that they may hold; what a damaged manifest names is left out."""
+    """Journal files, and daily files with the seqs that they may hold; files of a damaged manifest are left out."""
     for path in store.files(producer, schema):
         yield path, None
     for segment in store.segments(producer, schema):
@@ -70,11 +70,11 @@ def _files(store: Store, producer: str, schema: Schema) -> Iterator[tuple[Path, 
 
 
 def _mend(path: Path, within: tuple[int, int] | None) -> Iterator[Repair]:
-    """One file: every byte is scanned, whatever its index says."""
+    """Repair one file: every byte is scanned, whatever its index says."""
     scanned, listed = load_index(path, use_index=False, within=within), load_index(path, within=within)
     whole = True
     for part in listed.damage or scanned.damage:
-        # What the index lists was durable once: to cut that off would be to forget it. A daily file has no tail.
+        # What the index lists was durable once: cutting it off would hide the loss. A daily file has no tail.
         at_end = part.offset == scanned.end == listed.end and not part.reason.startswith(LISTED_BEYOND)
         if at_end and within is None:
             target = _move_aside(path, scanned)
@@ -96,7 +96,7 @@ def _mend(path: Path, within: tuple[int, int] | None) -> Iterator[Repair]:
 
 
 def _with_bounds(path: Path, entries: NDArray[np.void]) -> NDArray[np.void]:
-    """Entries with the bounds of what the chunks hold."""
+    """Entries with the bounds of their chunks' content."""
     decoder = ChunkDecoder()
     found: list[Bounds | None] = []
     with path.open("rb") as file:
@@ -105,13 +105,13 @@ def _with_bounds(path: Path, entries: NDArray[np.void]) -> NDArray[np.void]:
             try:
                 columns, header, _ = decoder.columns(file.read(int(entry["header"]["length_bytes"])), path=path)
                 found.append(bounds_of(columns, Schema(header.schema)))
-            except DamageError:  # the checksums are right, so a reader says more
+            except DamageError:  # the checksums are right; a reader reports more
                 found.append(None)
     return sealed(entries.copy(), found)
 
 
 def _move_aside(path: Path, scanned: FileIndex) -> Path:
-    """Copy what is behind the last chunk to a file of its own, then cut it off."""
+    """Copy what follows the last chunk to a file of its own, then cut it off."""
     start = scanned.end
     temporary = path.with_suffix(".torn.new")
     with path.open("r+b") as file:
@@ -124,7 +124,7 @@ def _move_aside(path: Path, scanned: FileIndex) -> Path:
         number = 0
         while (target := path.with_suffix(f".{start}.{number}.torn")).exists():
             if filecmp.cmp(temporary, target, shallow=False):
-                break  # an earlier repair was killed before it had cut
+                break  # an earlier repair was killed before the cut
             number += 1
         temporary.replace(target)
         sync_folder(path.parent)

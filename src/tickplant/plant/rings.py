@@ -1,6 +1,6 @@
-"""The rings of a plant as their owner sees them: created, looked at, unlinked; those of a dead plant, found again.
+"""The rings of a plant as their owner sees them: created, inspected, unlinked; those of a dead plant are found again.
 
-The supervisor alone creates and unlinks rings; its children attach.
+Only the supervisor creates and unlinks rings; its children attach.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Rings:
         self._open: dict[str, tuple[RingPlan, RingView]] = {}  # by segment name
 
     def create(self, plan: RingPlan, start: int) -> None:
-        """A new ring whose first record has seq `start`. Raises RingError."""
+        """Create a ring whose first record has seq `start`. Raises RingError."""
         ref = plan.ref
         ring = RingView.create(
             ref.name,
@@ -41,14 +41,14 @@ class Rings:
         self._open[ref.name] = plan, ring
 
     def unlink(self, name: str) -> None:
-        """Remove one, where it is there."""
+        """Remove a ring, if it exists."""
         if name in self._open:
             _, ring = self._open.pop(name)
             ring.unlink()
             ring.close()
 
     def unlink_stored(self) -> dict[str, int]:
-        """Remove all, but never one that holds records the store lacks: how many, by the name of each that is kept."""
+        """Remove all rings except those with records that the store lacks; returns these counts by name of the ring."""
         kept = {name: behind for name, (plan, ring) in self._open.items() if plan.stored and (behind := _behind(ring))}
         for name in kept:
             self._open.pop(name)[1].close()
@@ -57,7 +57,7 @@ class Rings:
         return kept
 
     def behind(self) -> bool:
-        """Whether somebody who must not lose anything has not taken all of it."""
+        """Whether a reader that must not lose anything has not taken everything."""
         return any(_behind(ring) for _, ring in self._open.values())
 
     def behind_of(self, writer: str) -> int:
@@ -70,11 +70,11 @@ class Rings:
         )
 
     def status(self, plans: Iterable[RingPlan], most: Mapping[str, Mapping[str, int]]) -> list[RingStatus]:
-        """How these are; one that is not created yet is left out. `most`: by reader and segment, the greatest lag."""
+        """The status of these rings, without those not created yet. `most`: greatest lag by reader and segment."""
         return [_status(*self._open[plan.ref.name], most) for plan in plans if plan.ref.name in self._open]
 
     def left_over(self, warn: Callable[[str], object]) -> list[RingRef]:
-        """What a dead plant of the same data directory has left to be stored; what nobody can store is unlinked."""
+        """Rings that a dead plant of this data directory left to be stored; those that cannot be are unlinked."""
         found = []
         for name in RingView.list_names(self._prefix):
             producer, _, schema = name.removeprefix(self._prefix).rpartition("-")
@@ -93,7 +93,7 @@ _REPLAY: Final = re.compile(r"[0-9a-f]{8}r\d+\Z")
 
 
 def unlink_unstored(plant_id: str) -> None:
-    """Remove the rings of a dead plant that only played the store, so that they hold nothing it lacks."""
+    """Remove the rings of a dead replay, which hold nothing that the store lacks."""
     if _REPLAY.match(plant_id):
         for name in RingView.list_names(f"tickplant-{plant_id}-"):
             RingView.unlink_name(name)

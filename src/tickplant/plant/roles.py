@@ -1,4 +1,4 @@
-"""What the supervisor knows of a process by its role: the one place in which roles differ."""
+"""What the supervisor knows of a process by its role: the one place where roles differ."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tickplant.runtime.control import Role
 class Traits(NamedTuple):
     """How processes of a role are started, heard and ended."""
 
-    # Of a start, in which all are ready before the next one: the plant is up with the last of STAGES, and nobody waits
-    # for the stage behind. None: started when needed.
+    # Start stage; each waits for the one before. The plant is up after the last of STAGES, and nothing waits for the
+    # stage behind that. None: started when needed.
     stage: int | None = None
-    reports: bool = True  # it says hello and sends heartbeats, so its silence means that it hangs
-    stores: bool = False  # what it leaves in its rings is nowhere else
-    prints: Literal["", "port", "ends"] = ""  # what its stdout holds beside log lines: its port, or where journals end
+    reports: bool = True  # says hello and sends heartbeats, so silence means that it hangs
+    stores: bool = False  # records left in its rings are nowhere else
+    prints: Literal["", "port", "ends"] = ""  # what its stdout holds besides log lines: port, ends of journals
 
 
 ROLES: Final[dict[Role, Traits]] = {

@@ -1,12 +1,12 @@
-"""The run folder: where a plant's control socket and doorbells lie, and whose it must be.
+"""The run folder: the place of a plant's control socket and doorbells, and the rules for its ownership.
 
-`BASE/tickplant-UID/PLANT`, BASE being XDG_RUNTIME_DIR or the folder for temporary files. Whoever can write there
-could put himself in the place of the supervisor or of an engine. So the plant and every command that talks to it
-demand, as tmux does, that both folders are no links, belong to this user and have mode 0700. BASE must belong to this
-user or to root, and nobody else may rename what is in it.
+`BASE/tickplant-UID/PLANT`, where BASE is XDG_RUNTIME_DIR or the folder for temporary files. Anyone who can write there
+could take the place of the supervisor or of an engine. So the plant and every command that talks to it demand, as tmux
+does, that both folders are real folders (not links), belong to this user and have mode 0700. BASE must belong to this
+user or to root, and nobody else may be able to rename its entries.
 
-A folder is held by a lock on its file `owner`, which the kernel drops with the supervisor: one that nobody holds is
-what a killed plant has left.
+A folder is held by a lock on its file `owner`, which the kernel drops with the supervisor: a folder that nobody holds
+was left by a killed plant.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tickplant.errors import ControlError
 
 OWNER: Final = "owner"
 _PLANT: Final = re.compile(r"[0-9a-f]{8}(r\d+)?\Z")
-_TRIES: Final = 100  # another plant that ends removes the parent when it was the last one
+_TRIES: Final = 100  # another plant that ends last may remove the parent meanwhile
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is a run folder, and then a safe one. Raises ControlError where it is not."""
-    # Judged before it is looked into: in a stranger's folder also the absence of a plant is the stranger's word.
+    """Whether there is a run folder, and a safe one. Raises ControlError if it is unsafe."""
+    # Checked before looking inside: in a stranger's folder, even the absence of a plant would be the stranger's claim.
     try:
         folder.parent.lstat()
         _check_base(folder.parent.parent)
@@ -47,15 +47,15 @@ def exists(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make a run folder and hold it; remove it afterwards. What a dead plant left in its place is removed before.
+    """Make a run folder and hold it; remove it afterwards. The folder of a dead plant is removed first.
 
-    Raises ControlError where that is not safe, or where a living plant holds it.
+    Raises ControlError if that is not safe, or if a living plant holds the folder.
     """
     new = _make_beside(folder)
     lock = os.open(new / OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # It appears under its name when it is held: so a folder that nobody holds is a dead plant's.
+        # It appears under its name only once it is held, so a folder that nobody holds is a dead plant's.
         if os.path.lexists(folder) and not _remove_dead(folder, unheld=True):
             raise ControlError(f"{folder}: a plant that is alive uses this run folder; stop that one first")
         new.rename(folder)
@@ -70,7 +70,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def clear_dead(parent: Path, on_dead: Callable[[str], None]) -> None:
-    """Remove the run folders of dead plants in our folder; `on_dead` is given the plant's id before."""
+    """Remove the run folders of dead plants in our folder; `on_dead` first receives the plant's id."""
     with contextlib.suppress(OSError, ControlError):
         _check_own(parent)
         for folder in sorted(parent.iterdir()):
@@ -80,7 +80,7 @@ def clear_dead(parent: Path, on_dead: Callable[[str], None]) -> None:
 
 
 def _make_beside(folder: Path) -> Path:
-    """A new folder of ours under another name, beside the place of `folder`."""
+    """Make a folder of ours under another name, next to the place of `folder`."""
     parent = folder.parent
     for _ in range(_TRIES):
         try:
@@ -103,14 +103,14 @@ def _make_beside(folder: Path) -> Path:
 def _remove_dead(folder: Path, on_dead: Callable[[str], None] = lambda _: None, *, unheld: bool = False) -> bool:
     """Remove a run folder unless a living plant holds it; with `unheld`, also one that was never held by a lock.
 
-    Raises ControlError where it is not ours.
+    Raises ControlError if the folder is not ours.
     """
     _check_own(folder)
     try:
         lock = os.open(folder / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         if not unheld:
-            return False  # a version that did not lock may live there
+            return False  # may belong to a version that did not lock
         lock = -1  # its data directory is locked by us: so it is dead
     except OSError as error:
         raise ControlError(f"{folder / OWNER}: cannot be opened: {error.strerror}; remove it") from None
@@ -153,7 +153,7 @@ def _check_base(base: Path) -> None:
 
 
 def _check_own(folder: Path) -> None:
-    """A real folder, ours, and closed to all others."""
+    """Require a real folder that is ours and closed to all others."""
     try:
         found = folder.lstat()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What the indicators that a configuration asks for amount to, asked of processes that may import numba.
+"""The outcome of the configured indicators, from processes that may import numba.
 
-One process answers for all of ours, and one each for the indicators of users, which it loads and tries: whatever one of
-these does, it does to its own process.
+One process answers for all built-in indicators, and one for each user's indicator, which it loads and tries: whatever
+that one does affects only its own process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tickplant.errors import ConfigError
 
 SETTLE_S: Final = 60.0
 TRIAL_S: Final = 60.0
-"""How long compiling and trying an indicator of a user may take."""
+"""How long compiling and trying a user's indicator may take."""
 
 LOOK_S: Final = 0.5
 
 
 def settle_all(asked: Sequence[Asked]) -> list[Settled]:
-    """What each amounts to, in this order. Raises ConfigError where ours cannot be loaded."""
-    found: dict[str, Settled] = {}  # by what was asked, which has a dict in it
+    """The outcome of each question, in order. Raises ConfigError if the built-in indicators cannot be loaded."""
+    found: dict[str, Settled] = {}  # by repr of the question, which contains a dict
     by_place: dict[tuple[str, str], list[Asked]] = {}
     for one in asked:
         by_place.setdefault((one.indicator, one.place) if one.place else ("", ""), []).append(one)
@@ -40,10 +40,10 @@ def settle_all(asked: Sequence[Asked]) -> list[Settled]:
 
 
 def _settle_each(asked: Sequence[Sequence[Asked]]) -> list[list[Settled]]:
-    """Of several indicators of users, side by side; says how far it is."""
+    """The outcomes of several users' indicators, tried in parallel; shows the progress."""
     if not asked:
         return []
-    from tickplant.plant.console import Progress  # noqa: PLC0415  # most plants have none
+    from tickplant.plant.console import Progress  # noqa: PLC0415  # most plants have no such indicator
 
     with Progress("trying users' indicators", "") as progress, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         trials = [pool.submit(_settle_own, one) for one in asked]
@@ -72,7 +72,7 @@ def _settle_ours(asked: Sequence[Asked]) -> list[Settled]:
 
 
 def _settle_own(asked: Sequence[Asked]) -> list[Settled]:
-    """Of one indicator of a user, with the parameters that are asked for."""
+    """The outcomes of one user's indicator, with the parameters asked for."""
     try:
         done = _run(asked, TRIAL_S, NUMBA_BOUNDSCHECK="1")
         if not done.returncode:

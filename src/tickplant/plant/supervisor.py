@@ -1,9 +1,9 @@
 """Runs a plan: owns rings, instrument table and control socket; starts, watches, restarts and drains the children.
 
 One thread, one poll loop (`pool.py`). The order of a life: lock the data directory, store and unlink what a dead
-predecessor left, create the rings, start each stage after the former said hello, watch, and at the end stop producers
-before consumers so that every ring is empty when its reader exits. It reads neither ticks nor the store, and imports
-neither numba nor what its children run.
+predecessor left, create the rings, start each stage once the previous one has said hello, watch, and finally stop
+producers before consumers, so that every ring is empty when its reader exits. The supervisor reads neither ticks nor
+the store, and imports neither numba nor the modules of its children.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from tickplant.shm.view import RingView
 TICK_S: Final = 1.0
 ORPHAN_S: Final = 3.0  # how long the children of a dead predecessor may take to finish
 ORPHAN_LOOK_S: Final = 0.1
-REST_TRIES: Final = 2  # writers started one after another for what a stopped plant has not stored
-DRAIN_LOOK_S: Final = 0.02  # between two looks at the rings once a finite source has ended
+REST_TRIES: Final = 2  # attempts of a writer to store what a stopped plant has not stored
+DRAIN_LOOK_S: Final = 0.02  # between two checks of the rings after a finite source has ended
 
 
 class Supervisor:
@@ -50,13 +50,13 @@ class Supervisor:
     def __init__(
         self, plan: Plan, addresses: Addresses | None = None, *, report: Report, server: ForkServer | None = None
     ) -> None:
-        """`server`: one that has been started already, to be ended with the plant."""
+        """`server`: one already started, to be ended with the plant."""
         self.plan = plan
         self._server = server
         self.addresses = addresses or Addresses()
         self.data_dir = Path(plan.plant.data_dir)
         self.run_dir = Path(plan.plant.run_dir)
-        self.failed: list[str] = []  # deaths that no restart mends: in a finite plan, or during the drain
+        self.failed: list[str] = []  # deaths that no restart repairs: in a finite plan, or during the drain
         self.started_s = time.monotonic()
         self.running = False  # every child has been ready once
         self._pool = Pool(self, report)
@@ -66,11 +66,11 @@ class Supervisor:
         instruments = InstrumentTable.load(self.data_dir / "instruments.jsonl")
         self._desk = ControlDesk(plan, self._pool, self._helpers, instruments, self.status)
         self._stage = 0
-        self._starts: dict[str, int] = {}  # by ring, what the survey has found
+        self._starts: dict[str, int] = {}  # by ring: start found by the survey
 
     @property
     def children(self) -> dict[str, Child]:
-        """By name."""
+        """The children by name."""
         return self._pool.children
 
     @property
@@ -81,15 +81,15 @@ class Supervisor:
     # ------------------------------------------------------------------------------------------------ life
 
     def run(self, on_tick: Callable[[], None] = lambda: None) -> int:
-        """Run until stopped or, where a child is finite, until its source has been drained. Returns the exit code."""
+        """Run until stopped or, with a finite child, until its source has been drained. Returns the exit code."""
         pool, settings = self._pool, self.plan.settings
         finite = any(child.finite for child in self.plan.children)
-        os.umask(int(settings.umask, 8))  # of the children as well
+        os.umask(int(settings.umask, 8))  # applies to the children too
         with contextlib.ExitStack() as stack:
             server = self._server or ForkServer()
             stack.callback(server.close)
             server.warm(plans.modules(self.plan))
-            # Children that the fork server has forked are this process's, and so are those that nobody waits for.
+            # Children forked by the fork server belong to this process, as do those that nobody waits for.
             prctl(PR_SET_CHILD_SUBREAPER, 1)
             lock = stack.enter_context(locked(self.data_dir)) if self.plan.exclusive else None
             stack.enter_context(run_folder.held(self.run_dir))
@@ -110,16 +110,16 @@ class Supervisor:
                 self._supervise(on_tick, until=self._finished if finite else lambda: pool.stopping)
             finally:
                 self._drain(on_tick)
-        return 1 if self.failed else 0  # the rings have been looked at by now
+        return 1 if self.failed else 0  # the rings have been checked by now
 
     def longest_stop_s(self) -> float:
-        """How long the plant may take to end once it is asked to: every stage, and writers for what is left."""
+        """How long the plant may take to end after a request: all stages, and writers for what is left."""
         writers = REST_TRIES * sum(ROLES[child.role].stores for child in self.plan.children)
         return (len(ROLES) + writers) * self.plan.settings.drain_s + writers * READY_TIMEOUT_S
 
     def _let_go(self, lock: DataLock) -> None:
-        """Leave behind how it ended, for `tickplant stop`."""
-        with contextlib.suppress(StoreError):  # a full disk must not spoil an end in order
+        """Leave a note of how the plant ended, for `tickplant stop`."""
+        with contextlib.suppress(StoreError):  # a full disk must not spoil an orderly end
             lock.say(Holder(trouble="; ".join(self.failed)))
 
     def request_stop(self) -> None:
@@ -127,7 +127,7 @@ class Supervisor:
         self._pool.stopping = True
 
     def _finished(self) -> bool:
-        """Finite plans: every source has ended, and whoever must not lose anything has taken all of it."""
+        """Finite plans: every source has ended, and each reader that must not lose anything has taken everything."""
         if self._pool.stopping or self.failed:
             return True
         return self._sources_ended() and not self._rings.behind()
@@ -176,7 +176,7 @@ class Supervisor:
             self.running = self._stage >= STAGES
 
     def _drain(self, on_tick: Callable[[], None]) -> None:
-        """End the children in data-flow order; each has `drain_s` to finish what is in its inputs."""
+        """End the children in data-flow order; each has `drain_s` to finish its inputs."""
         self._pool.stopping = True
         for role, traits in ROLES.items():
             group = [child for child in self.children.values() if child.plan.role == role and child.alive]
@@ -191,7 +191,7 @@ class Supervisor:
                 child.state = "stopped"
 
     def _store_rest(self, child: Child, on_tick: Callable[[], None]) -> None:
-        """What a writer has left in its rings, being in backoff or killed just now, another one stores."""
+        """Have another writer store what this one, in backoff or just killed, has left in its rings."""
         for _ in range(REST_TRIES):
             behind = self._rings.behind_of(child.name)
             if not behind or child.alive:
@@ -205,7 +205,7 @@ class Supervisor:
     # ------------------------------------------------------------------------------------------------ children
 
     def on_output(self, child: Child, line: str) -> bool:
-        """Take what a child says on its stdout, where it is no line of a log."""
+        """Handle a line of a child's stdout that is not a log line."""
         prints = ROLES[child.plan.role].prints
         if prints == "ends":
             self._starts = msgspec.json.decode(line, type=dict[str, int])
@@ -220,7 +220,7 @@ class Supervisor:
     def on_exit(self, child: Child, code: int) -> None:
         """Decide what the end of a child means."""
         in_order = code == 0 or child.state == "stopping"
-        # Its last words may have arrived together with its end.
+        # Its last messages may have arrived together with its end.
         self._desk.serve(turns=LAST_WORDS)
         self._pool.board.forget(child.name)
         why = _why(child, code)
@@ -228,8 +228,8 @@ class Supervisor:
             return
         if self._pool.stopping:
             child.state = "stopped"
-            # One that was asked to end before it had learnt to do so in order had nothing to lose yet; what a writer
-            # has left in its rings, another one stores.
+            # A child told to end before it could handle that in order had nothing to lose yet. What a writer has left
+            # in its rings is stored by another one.
             if code and ROLES[child.plan.role].stores and self._rings.behind_of(child.name):
                 self._pool.tell("warning", f"{child.name} ended with {why} while the plant stopped")
             elif code and (child.was_ready or code != -signal.SIGTERM):
@@ -248,16 +248,16 @@ class Supervisor:
         self._pool.tell("error", f"{death}; {again} in {pause_s:.1f} s")
 
     def _fail(self, sentence: str) -> None:
-        """Something has gone wrong that no restart mends."""
+        """Note a failure that no restart repairs."""
         self.failed.append(sentence)
         self._pool.tell("error", sentence)
 
     def on_control(self) -> None:
-        """Answer what has come in at the control socket."""
+        """Answer what has arrived at the control socket."""
         self._desk.serve()
 
     def status(self) -> Status:
-        """A picture of the plant."""
+        """The status of the plant."""
         now_s = time.monotonic()
         processes = [child.status(now_s) for child in self.children.values()]
         accounts = [account for child in reversed(self.children.values()) for account in child.accounts]
@@ -302,7 +302,7 @@ class Supervisor:
                 for process in left:
                     self._pool.tell("warning", f"process {process.pid} has outlived the last plant: killed")
                     with contextlib.suppress(psutil.Error):
-                        process.kill()  # psutil compares the start time as well: never a newcomer of that number
+                        process.kill()  # psutil compares the start time too: never kills a newcomer with that pid
                 deadline_s += ORPHAN_S
             self._pool.turn(ORPHAN_LOOK_S)
 
@@ -319,7 +319,7 @@ class Supervisor:
             RingView.unlink_name(ref.name)
 
     def _survey(self) -> dict[str, int]:
-        """Where each ring begins, by name: a process that reads the store says it. Raises TickplantError."""
+        """Where each ring begins, by name, as read from the store by a process. Raises TickplantError."""
         stored = [ring.ref for ring in self.plan.rings if ring.stored]
         if stored and not self._pool.stopping:
             why = self._run_first(plans.survey(stored, self.plan.plant))
@@ -328,7 +328,7 @@ class Supervisor:
         return self._starts
 
     def _run_first(self, plan: ChildPlan) -> str:
-        """Run one process to its end before the plant begins. Why that failed; empty where it did not."""
+        """Run one process to its end before the plant begins. Returns why it failed; empty on success."""
         child = Child(plan, self.plan.settings)
         children, self._pool.children = self._pool.children, {child.name: child}
         try:
@@ -344,6 +344,6 @@ class Supervisor:
 
 
 def _why(child: Child, code: int) -> str:
-    """How it ended, and its last words."""
+    """How the child ended, and the last line of its stderr."""
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return f"{how}: {child.last_lines[-1]}" if child.last_lines else how

@@ -1,4 +1,4 @@
-"""The log of a supervisor: lines of its own, of JSON like those of its children, in a file that rotates."""
+"""The log of a supervisor: its own lines, in JSON like those of its children, in a rotating file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class _Patient(logging.handlers.RotatingFileHandler):
     """Drops a line that cannot be written, as on a full disk: logging never stops a plant."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
-        """Say nothing: the next line may fit."""
+        """Ignore the error: the next line may fit."""
 
 
 @contextlib.contextmanager
 def plant_log(folder: Path) -> Iterator[logging.Logger]:
-    """One rotated file for the whole plant, `plant.log`; a line as it is given is a line of the file."""
+    """One rotated file for the whole plant, `plant.log`; each log record is one line of the file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handler = _Patient(folder / "plant.log", maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8")
@@ -44,28 +44,28 @@ def plant_log(folder: Path) -> Iterator[logging.Logger]:
 
 
 class SupervisorLog:
-    """The supervisor's own lines in that file: JSON with the keys of its children's, and no secret.
+    """The supervisor's own lines in that file: JSON with the same keys as its children's, without secrets.
 
-    Not structlog, with which they write: it takes 0.1 s to import, while the start waits for the supervisor.
+    Not structlog, which the children use: its import takes 0.1 s, and the start waits for the supervisor.
     """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
 
     def info(self, event: str, **fields: object) -> None:
-        """Something to know."""
+        """Log something worth knowing."""
         self._write("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Something that may need attention."""
+        """Log something that may need attention."""
         self._write("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Something that has gone wrong."""
+        """Log something that has gone wrong."""
         self._write("error", event, fields)
 
     def exception(self, event: str) -> None:
-        """The exception that is being handled, with its traceback."""
+        """Log the exception being handled, with its traceback."""
         self._write("error", event, {"exception": traceback.format_exc()})
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:

@@ -1,8 +1,8 @@
-"""The survey: where the journals end that rings are to continue.
+"""The survey: reads the ends of the journals that rings are to continue.
 
-`python -m tickplant.plant.survey`, its stdin being a job_specs.SurveySpec. It runs before a plant begins, for the
-supervisor, which does not read the store, and prints one line of JSON: ring name to seq. Exits 1 with a sentence
-where the store cannot be read.
+Runs as `python -m tickplant.plant.survey` with a job_specs.SurveySpec on stdin, before a plant begins. It works for the
+supervisor, which does not read the store, and prints one line of JSON: ring name to seq. Exits 1 with a sentence if the
+store cannot be read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The supervisor's end of the control socket: what comes in, how much of it at a time, and from whom.
+"""The supervisor's end of the control socket: what arrives, how much at a time, and from whom.
 
-Three rules. A turn is bounded, so that supervision goes on however much comes in. A message is bounded, in bytes and
-in frames. What a child alone may say is taken from that child only: from the process the supervisor started, by its
-pid, and from the one connection on which that process first spoke.
+Three rules. A turn is bounded, so that supervision continues however much arrives. A message is bounded, in bytes and
+in frames. What only a child may say is accepted from that child only: from the process that the supervisor started, by
+its pid, and from the one connection on which that process first spoke.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tickplant.runtime.control import (
 
 TURN_MESSAGES: Final = 256
 TURN_S: Final = 0.02
-LAST_WORDS: Final = 16  # turns that the end of a child is worth: its last report decides how the end is judged
-QUEUED_MESSAGES: Final = 64  # of one connection, before the sender has to wait
+LAST_WORDS: Final = 16  # turns spent on the end of a child, whose last report decides how the end is judged
+QUEUED_MESSAGES: Final = 64  # per connection, before the sender has to wait
 TELL_EVERY_S: Final = 10.0
-COUNTERS: Final = 1024  # entries, of a report and of a table in it
+COUNTERS: Final = 1024  # entries in a report, and in a table of it
 NAME_CHARACTERS: Final = 64
 TEXT_CHARACTERS: Final = 4096
 
 
 def sane(counters: Counters) -> Counters:
-    """Counters within bounds, and `trouble` as text: what a status shows of a process costs no more than that."""
+    """Counters within bounds, and `trouble` as text: this bounds a process's part of a status."""
     kept: Counters = {}
     for key, value in islice(counters.items(), COUNTERS):
         if key == "trouble" and not isinstance(value, str):
@@ -52,7 +52,7 @@ def sane(counters: Counters) -> Counters:
 
 
 class Switchboard:
-    """One ROUTER socket. `address` is bound by `open`. Not thread-safe."""
+    """One ROUTER socket, bound by `open`. Not thread-safe."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], warn: Callable[[str], object]) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
@@ -60,7 +60,7 @@ class Switchboard:
         self.socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self.socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
         self._warn = warn
-        self._pids: dict[str, int] = {}  # of the children that run, by name
+        self._pids: dict[str, int] = {}  # of the running children, by name
         self._lines: dict[str, bytes] = {}  # and the connection on which each has spoken
         self._refused = 0
         self._tell_s = 0.0
@@ -73,21 +73,21 @@ class Switchboard:
             raise ControlError(f"{address}: cannot be opened: {error}") from None
 
     def close(self) -> None:
-        """Let go of the socket; what is queued is sent for half a second."""
+        """Close the socket; queued messages are still sent for half a second."""
         self.socket.close()
 
     def expect(self, name: str, pid: int) -> None:
-        """The child `name` is from now on the process `pid`; whatever spoke for it before does so no more."""
+        """The child `name` is the process `pid` from now on; its predecessor no longer speaks for it."""
         self._pids[name] = pid
         self._lines.pop(name, None)
 
     def forget(self, name: str) -> None:
-        """The child has ended."""
+        """Forget a child that has ended."""
         self._pids.pop(name, None)
         self._lines.pop(name, None)
 
     def incoming(self, *, turns: int = 1) -> Iterator[tuple[bytes, bytes]]:
-        """Connection and frame of what has arrived, up to the bounds of a turn."""
+        """Connection and frame of each message that has arrived, within the bounds of a turn."""
         deadline_s = time.monotonic() + turns * TURN_S
         for _ in range(turns * TURN_MESSAGES):
             try:
@@ -102,7 +102,7 @@ class Switchboard:
                 return
 
     def admit(self, line: bytes, frame: bytes) -> Message | None:
-        """The message, where this connection may send it; else None, which is logged. Raises ControlError."""
+        """The message, if this connection may send it; else None, which is logged. Raises ControlError."""
         message = decode(frame)
         if isinstance(message, Command):
             return message
@@ -123,25 +123,25 @@ class Switchboard:
         return self._lines.setdefault(name, line) == line
 
     def speaker(self, line: bytes) -> str:
-        """Name of the child that has spoken on a connection; empty where none has."""
+        """Name of the child that speaks on a connection; empty if none does."""
         return next((name for name, known in self._lines.items() if known == line), "")
 
     def reply(self, line: bytes, message: Message) -> None:
-        """Answer on a connection; dropped where the other end has gone or does not read."""
+        """Answer on a connection; dropped if the other end is gone or does not read."""
         try:
             self.socket.send_multipart([line, encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError:
             return
 
     def tell(self, name: str, message: Message) -> bool:
-        """Send to a child. False where that child has not spoken yet, or is gone."""
+        """Send to a child. False if that child has not spoken yet, or is gone."""
         line = self._lines.get(name)
         if line is not None:
             self.reply(line, message)
         return line is not None
 
     def _refuse(self, what: str) -> None:
-        """Say so, but not for each message of a flood."""
+        """Report a refusal, but not each one of a flood."""
         self._refused += 1
         now_s = time.monotonic()
         if now_s >= self._tell_s:

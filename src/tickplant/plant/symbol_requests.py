@@ -1,6 +1,6 @@
-"""Requests to add and remove symbols of a feed that runs: checked, passed on to the feed, answered as it answers.
+"""Requests to add and remove symbols of a running feed: checked, passed on to the feed, answered with its answers.
 
-Kept is what the feed says it does, so a symbol that the venue does not have never stands in the way of the next start.
+Only changes that the feed confirms are kept, so an unknown symbol never prevents the next start.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from tickplant.plant.pool import Pool
 from tickplant.runtime.control import ChangeSymbols, Message, Refused, SymbolChanged, SymbolsChanged
 
 PATIENCE_S: Final = 15.0
-"""How long a request waits for the venue's word. What comes later is kept all the same."""
+"""How long a request waits for the venue's answer. A later answer is kept all the same."""
 
 PENDING: Final = 1000
-"""Symbols that feeds have not answered for, of all requests."""
+"""Limit for symbols that feeds have not answered for, over all requests."""
 
 
 class _Request(msgspec.Struct):
     line: bytes
     feed: str
-    pid: int  # of the feed that has been asked
+    pid: int  # of the feed that was asked
     waiting: set[tuple[str, bool]]  # symbols, and whether they are added
     outcomes: dict[str, str]
     deadline_s: float
 
 
 class SymbolRequests:
-    """Of one plant; `followed` is None where its feeds have no symbols of their own."""
+    """The requests of one plant; `followed` is None if its feeds have no symbols of their own."""
 
     def __init__(self, followed: FollowedSymbols | None, pool: Pool) -> None:
         self._followed = followed
         self._pool = pool
         self._requests: list[_Request] = []
-        self._asked: set[tuple[str, str, bool]] = set()  # of which feed, which symbol, whether to be added
+        self._asked: set[tuple[str, str, bool]] = set()  # feed, symbol, whether it is added
 
     def ask(self, line: bytes, message: ChangeSymbols) -> Message | None:
-        """Pass a request on. The answer, where it is there at once."""
+        """Pass a request on. Returns the answer if it is immediate."""
         name, followed = message.feed, self._followed
         if followed is None:
             return Refused("a plant that plays stored records, or a recording, has no symbols to change")
@@ -58,10 +58,10 @@ class SymbolRequests:
         return None
 
     def heard(self, message: SymbolChanged) -> None:
-        """What a feed has made of one symbol."""
+        """Take in a feed's outcome for one symbol."""
         asked = message.feed, message.symbol, message.added
         if self._followed is None or asked not in self._asked:
-            return  # it gave up by itself what the venue has refused
+            return  # the feed gave up a symbol that the venue refused
         self._asked.remove(asked)
         problem = message.problem
         if not problem:
@@ -79,7 +79,7 @@ class SymbolRequests:
         self.look()
 
     def look(self) -> None:
-        """Answer what is done, and what has waited for long enough."""
+        """Answer requests that are done or have waited long enough."""
         now_s = time.monotonic()
         for request in tuple(self._requests):
             ended = self._pool.children[request.feed].pid != request.pid

@@ -11,17 +11,17 @@ from rich.text import Text
 from tickplant.plant.figures import Column, Row, Table
 
 SPACES: Final = 2
-"""Between two columns; one where that is too much."""
+"""Spaces between two columns; one if the table is too wide."""
 CUT: Final = "…"
 
 
 def lines_of(table: Table, width: int, *, marked: int | None = None) -> tuple[Text, list[list[Text]]]:
-    """The heading, and the lines of each row: its cells and, where it has one, its note.
+    """The heading, and the lines of each row: its cells and its note, if any.
 
     Args:
         table: what to show.
-        width: letters of a line. Columns that may be cut are cut until all fit; what then still stands out is cut off.
-        marked: the column whose title is shown as the one that rows are sorted by.
+        width: letters of a line. Columns that may be cut are cut until all fit; anything still too long is truncated.
+        marked: the column whose title is highlighted because rows are sorted by it.
     """
     widths, space = _widths(table, width)
     titles = [
@@ -45,7 +45,7 @@ def _row_lines(row: Row, columns: Sequence[Column], widths: list[int], space: in
 
 
 def _widths(table: Table, width: int) -> tuple[list[int], int]:
-    """Of each column, and of the space between two."""
+    """Width of each column, and of the space between two."""
     widths = [
         max([cell_len(column.title), *(cell_len(row.cells[at]) for row in table.rows)])
         for at, column in enumerate(table.columns)

@@ -1,6 +1,6 @@
-"""What `tickplant top` shows: a picture of a plant that fits a screen, and what each key changes in it.
+"""The screen of `tickplant top`: a picture of a plant that fits a screen, and the effect of each key.
 
-No terminal and no plant in here: `press` takes a key, `lines` gives the picture.
+Contains no terminal and no plant: `press` takes a key, `lines` gives the picture.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KEYS: Final = {
     "?": "this list",
     "q": "end; also Ctrl-C",
 }
-"""What `--help` and the key `?` list."""
+"""Listed by `--help` and the key `?`."""
 
 LEFT: Final = b"\x1b[D"
 RIGHT: Final = b"\x1b[C"
@@ -56,11 +56,11 @@ HEAD_LINES: Final = 6  # above the rows: four of the plant, one of the view, one
 
 
 class Hearing(NamedTuple):
-    """How far what is shown can be believed."""
+    """How reliable the picture is."""
 
-    state: str  # "live"; "stale", the plant does not answer; "gone", it has ended
+    state: str  # "live"; "stale": the plant does not answer; "gone": it has ended
     since_s: float  # since the last answer
-    clock: str  # when that was, local time of day
+    clock: str  # time of day of that answer, local
 
 
 class TopView:
@@ -78,7 +78,7 @@ class TopView:
         self._columns = 1
 
     def press(self, key: bytes) -> None:
-        """A key; what means nothing is ignored."""
+        """Handle a key; keys without a meaning are ignored."""
         if self._typing:
             self._type(key)
         elif self._helping:
@@ -113,7 +113,7 @@ class TopView:
             self._filter = (self._filter + key.decode())[:LONGEST_FILTER]
 
     def lines(self, status: Status | None, rates: Rates, hearing: Hearing, width: int, height: int) -> list[Text]:
-        """`height` lines of at most `width` letters. `status`: the last that came; None where none has come."""
+        """`height` lines of at most `width` letters. `status`: the last one received, or None."""
         if self._helping:
             shown = [Text(f"{keys:6} {what}") for keys, what in KEYS.items()]
             shown = [Text("Keys", style="bold"), Text(), *shown, Text(), Text("any key goes back", style="dim")]
@@ -135,7 +135,7 @@ class TopView:
         at, turned = self._sorted[self._view], self._turned[self._view]
         rows = [row for row in table.rows if self._filter.lower() in " ".join((*row.cells, row.note)).lower()]
         if at is not None:
-            rows.sort(key=lambda row: row.keys[at], reverse=table.columns[at].right)  # of numbers the largest first
+            rows.sort(key=lambda row: row.keys[at], reverse=table.columns[at].right)  # the largest number first
         if turned:
             rows.reverse()
         heading, groups = lines_of(Table(table.columns, rows), width, marked=at)
@@ -147,7 +147,7 @@ class TopView:
         words += [f"with {self._filter!r}"] if self._filter else []
         title = Text("  ".join(words), style="dim")
         plant, below = self._plant(status, rates), [heading, *body]
-        if hearing.state != "live":  # no colour says of an old number that all is well
+        if hearing.state != "live":  # no colour may suggest that an old number is well
             plant, below = ([Text(line.plain, style="dim") for line in part] for part in (plant, below))
         return [*plant, self._banner(status, hearing), title, *below]
 

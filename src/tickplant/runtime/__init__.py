@@ -1,1 +1,1 @@
-"""What every process of a plant shares: configuration, control messages, accounts, a child's frame."""
+"""What all processes of a plant share: configuration, control messages, accounts, the frame of a child's work."""

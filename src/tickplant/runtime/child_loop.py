@@ -1,4 +1,4 @@
-"""How a child process sleeps, reports to its supervisor and hears that it is to end. Feeds have asyncio for that."""
+"""How a child process sleeps, reports to its supervisor and hears when to end. Feeds use asyncio instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tickplant.runtime.poll import Poll
 from tickplant.runtime.signals import signals_as_fd
 
 NAP_S: Final = 0.1
-"""Longest nap: heartbeats and the signal have their turn in between."""
+"""Longest nap: heartbeats and signals have their turn in between."""
 
 BEAT_S: Final = 1.0
 """Longest time between two beats of a process that reports less often."""
@@ -25,21 +25,22 @@ BEAT_S: Final = 1.0
 Report = Callable[[], tuple[Counters, Sequence[Account]]]
 
 
-class Stopped(Exception):  # noqa: N818  # no error: the way out of whatever takes long
+class Stopped(Exception):  # noqa: N818  # not an error: the way out of long work
     """The process is to end."""
 
 
 class ChildLoop:
-    """The pieces of a loop: `wait` (of `poll`) or `nap` where there is nothing to do, `beat` often, until `stopping`.
+    """The pieces of a loop: `wait` (of `poll`) or `nap` when idle, `beat` often, until `stopping`.
 
     Args:
-        plant: whose control socket it reports to, and how often.
+        plant: gives the control socket to report to, and the interval of reports.
         name: of the process.
-        report: what a heartbeat says; called at any `beat`, so from the first one on all it needs is there.
-        hear: gets the messages of the supervisor, but for `Stop`.
+        report: makes the content of a heartbeat; called at any `beat`, so what it needs must exist from the first one
+            on.
+        hear: receives the messages of the supervisor, except `Stop`.
         on_beat: called at least every BEAT_S, and before each report.
 
-    Not thread-safe; for the main thread, as SIGTERM is part of it.
+    Not thread-safe; for the main thread, since it handles SIGTERM.
     """
 
     def __init__(
@@ -77,20 +78,20 @@ class ChildLoop:
 
     @property
     def due_s(self) -> float:
-        """Seconds until the next beat is due; not positive where it is."""
+        """Seconds until the next beat is due; zero or negative if it is due."""
         return self._beat_s - time.monotonic()
 
     def stop(self, *_: object) -> None:
-        """The process is to end. May be called from a signal handler."""
+        """End the loop. May be called from a signal handler."""
         self.stopping = True
 
     def nap(self, timeout_s: float) -> None:
-        """Sleep in the midst of something, NAP_S at most: only the supervisor is heard, at the next `beat`."""
+        """Sleep in the midst of work, for NAP_S at most; the supervisor's messages are read at the next `beat`."""
         self.client.socket.poll(int(1000 * min(timeout_s, NAP_S)) + 1)
         self.poll.used()
 
     def beat(self) -> None:
-        """Look after what is due, report and listen when it is time."""
+        """Look after what is due, report and listen if it is time."""
         now_s = time.monotonic()
         if now_s >= self._beat_s:
             reports = now_s >= self._report_s
@@ -103,7 +104,7 @@ class ChildLoop:
             self.listen()
 
     def go_on(self) -> None:
-        """Beat, in the midst of work that takes long. Raises Stopped where the process is to end."""
+        """Beat in the midst of long work. Raises Stopped if the process is to end."""
         if self.stopping:
             raise Stopped
         self.beat()
@@ -124,7 +125,7 @@ class ChildLoop:
         self.poll.used()
 
     def listen(self) -> None:
-        """Hear what the supervisor has said since the last time."""
+        """Handle the supervisor's messages since the last call."""
         for message in self.client.receive():
             if isinstance(message, Stop):
                 self.stop()

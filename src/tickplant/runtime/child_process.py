@@ -1,6 +1,6 @@
 """What every child process of a plant does first and last.
 
-Its spec is its stdin, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the supervisor that
+Its spec comes on stdin, its log goes to stderr, SIGTERM asks it to finish, and it never outlives the supervisor that
 started it.
 """
 
@@ -36,11 +36,11 @@ Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, HistorySp
 
 @contextlib.contextmanager
 def child_process(kind: type[Spec]) -> Iterator[Spec]:
-    """The frame of a child's work, which is given its spec; a TickplantError in it ends the process with a sentence."""
+    """The frame of a child's work, which receives its spec. A TickplantError ends the process with a sentence."""
     try:
         spec = msgspec.json.decode(read_spec(), type=kind)
     except msgspec.DecodeError as error:
-        # Where and of which type, but not the value.
+        # The place and the type of the error, but not the value.
         sys.exit(f"this process is started by `tickplant up`; its stdin holds no {kind.__name__}: {error}")
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
@@ -52,7 +52,7 @@ def child_process(kind: type[Spec]) -> Iterator[Spec]:
 
 
 def settle() -> None:
-    """What exists now lives as long as the process: have the collector look at it no more, which would cost 60 ms."""
+    """Exclude all present objects from garbage collection, which would cost 60 ms: they live as long as the process."""
     gc.collect()
     gc.freeze()
 
@@ -60,11 +60,11 @@ def settle() -> None:
 TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # a local variable may be a credential
 )
-"""An exception of a log line as data."""
+"""Renders the exception of a log line as data."""
 
 
 def configure_logging(level: str, process: str) -> None:
-    """JSON lines on stderr, which the supervisor collects; each names its process."""
+    """JSON lines on stderr, which the supervisor collects; each line names its process."""
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
     structlog.configure(
         processors=[

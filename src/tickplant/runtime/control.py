@@ -16,7 +16,7 @@ from tickplant.instruments import Instrument
 from tickplant.runtime.accounts import Account
 
 MAX_MESSAGE_BYTES: Final = 4 << 20
-"""Most that the supervisor reads as one message; what a child says is far below. A status may be as long as four."""
+"""Longest message that the supervisor reads; those of children are far shorter. A status may be four times as long."""
 
 Scalar = int | float | str | bool | None
 Counters = dict[str, Scalar | dict[str, int]]
@@ -30,11 +30,11 @@ class Hello(msgspec.Struct, tag="hello"):
 
 
 class Heartbeat(msgspec.Struct, tag="heartbeat"):
-    """Child: I am alive, and this is what I have counted since I started."""
+    """Child: I am alive, and these are my counts since I started."""
 
     name: str
     counters: Counters
-    accounts: list[Account] = []  # in numbers of the same moment
+    accounts: list[Account] = []  # with numbers of the same moment
     pid: int = 0
 
 
@@ -86,7 +86,7 @@ class Resync(msgspec.Struct, tag="resync"):
 
 
 class ChangeSymbols(msgspec.Struct, tag="change_symbols"):
-    """Command line, passed on to the feed: record these symbols from now on, and those no longer."""
+    """Command line, passed on to the feed: start or stop recording these symbols."""
 
     feed: str
     added: list[str] = []
@@ -94,19 +94,19 @@ class ChangeSymbols(msgspec.Struct, tag="change_symbols"):
 
 
 class Playback(msgspec.Struct, tag="playback"):
-    """Passed on to the replay of a plant: play on in another way. What is None or 0 stays as it is."""
+    """Passed on to the replay of a plant: change the playback. Values of None or 0 change nothing."""
 
     paused: bool | None = None
     step: int = 0  # events that pass while paused
-    seek_ns: int | None = None  # go on at this time, by the clock of the replay
-    skip_ns: int = 0  # go on so much later, or earlier
+    seek_ns: int | None = None  # continue at this time, by the clock of the replay
+    skip_ns: int = 0  # continue this much later, or earlier if negative
     speed: float | Literal["max"] | None = None  # times real time
-    faster: float = 0.0  # so many times the speed
+    faster: float = 0.0  # factor on the present speed
     loop: bool | None = None  # begin again at the end
 
 
 class SymbolChanged(msgspec.Struct, tag="symbol_changed"):
-    """Feed: what I have made of a symbol that was to be added, or removed."""
+    """Feed: the outcome for a symbol that was to be added or removed."""
 
     feed: str
     symbol: str
@@ -115,7 +115,7 @@ class SymbolChanged(msgspec.Struct, tag="symbol_changed"):
 
 
 class SymbolsChanged(msgspec.Struct, tag="symbols_changed"):
-    """Supervisor: what has become of a ChangeSymbols; by symbol the problem, empty where there is none."""
+    """Supervisor: the outcome of a ChangeSymbols, by symbol; a problem, or empty on success."""
 
     outcomes: dict[str, str]
 
@@ -124,12 +124,12 @@ class FeedSymbols(msgspec.Struct):
     """What a feed records."""
 
     symbols: list[str]
-    added: list[str] = []  # of them, those that the configuration does not name
-    removed: list[str] = []  # that the configuration names, and that are not recorded
+    added: list[str] = []  # those of them that the configuration does not name
+    removed: list[str] = []  # those that the configuration names and the feed does not record
 
 
 class WantHistory(msgspec.Struct, tag="want_history"):
-    """Engine: the history service has questions to answer; start it, unless it runs."""
+    """Engine: the history service has questions to answer; start it unless it runs."""
 
 
 class GetStatus(msgspec.Struct, tag="get_status"):
@@ -167,7 +167,7 @@ class RingStatus(msgspec.Struct, tag="ring_status"):
     capacity: int
     lag: dict[str, int]
     lost: dict[str, int]
-    most: dict[str, int] = {}  # the greatest lag that a reader has found since it began, as it last reported
+    most: dict[str, int] = {}  # greatest lag of each reader since it began, as last reported
 
 
 class Status(msgspec.Struct, tag="status"):
@@ -180,13 +180,13 @@ class Status(msgspec.Struct, tag="status"):
     publish: list[str]
     processes: list[ProcessStatus]
     rings: list[RingStatus]
-    accounts: list[Account]  # of every process, each as it last reported them
+    accounts: list[Account]  # of every process, as last reported
     symbols: dict[str, FeedSymbols] = {}  # by feed
     gateways: list[str] = []  # addresses for browsers
 
 
 Command = GetStatus | Stop | Restart | Resync | ChangeSymbols | Playback
-"""What anybody may say who reaches the socket: this user alone. All else is between supervisor and children."""
+"""What anyone who reaches the socket, which is only this user, may send. The rest stays within the plant."""
 
 Message = (
     Hello
@@ -210,12 +210,12 @@ Message = (
 
 
 def duty(role: Role) -> str:
-    """What a process that is in trouble cannot do, as a verb."""
+    """What a process in trouble cannot do, as a verb."""
     return "record" if role == "feed" else "store"
 
 
 def trouble_sentence(name: str, role: Role, trouble: str) -> str:
-    """What the counter `trouble` of a process says, in full."""
+    """The meaning of a process's counter `trouble`, as a sentence."""
     where = "" if duty(role) == "record" else ", records wait in the ring"
     return f"{name} cannot {duty(role)}{where}: {trouble}"
 
@@ -224,7 +224,7 @@ _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Mess
 
 
 def encode(message: Message) -> bytes:
-    """One frame."""
+    """The message as one frame."""
     return msgspec.msgpack.encode(message)
 
 
@@ -241,30 +241,30 @@ def decode(frame: bytes) -> Message:
 
 
 class Passage(msgspec.Struct, frozen=True, tag="passage"):
-    """Engine: the records of a topic that it has published and keeps no longer. One frame of MessagePack.
+    """Engine: the records of a topic that it has published and no longer keeps. One frame of MessagePack.
 
-    The question has all that is needed to answer it: the frames of a `wire.Range`, or `otherwise` where the store does
-    not have the whole of the passage, exactly.
+    The question holds everything needed for the answer: the frames of a `wire.Range`, or `otherwise` if the store does
+    not have exactly the whole passage.
     """
 
     id: int  # of the subscriber's request
     topic: str
     epoch: int
-    first: int  # topic sequence that is wanted first
-    count: int  # records that are wanted
+    first: int  # first topic sequence wanted
+    count: int  # records wanted
     producer: str
     schema: int
     instrument: int
     price_scale: int
     size_scale: int
-    first_seq: int  # of the producer: where the passage begins, with a record of the topic
-    last_seq: int  # and where it ends, included
-    records: int  # that the topic carried from there to there
+    first_seq: int  # of the producer: start of the passage, a record of the topic
+    last_seq: int  # and its end, inclusive
+    records: int  # of the topic within the passage
     skip: int  # of them, before `first`
     otherwise: bytes
 
 
 HISTORY_HEAD: Final = struct.Struct("<qdB")
-"""First frame of a question and of its answer: the descriptor of the subscriber's connection, which is the engine's
-affair; CLOCK_MONOTONIC, seconds, when it was asked; the number of frames that lead to the subscriber. Then these, then
-the question, or the frames of the answer."""
+"""First frame of a question and of its answer: the descriptor of the subscriber's connection, used by the engine; the
+time of the question (CLOCK_MONOTONIC, seconds); the number of frames that route to the subscriber. Those frames follow,
+then the question, or the frames of the answer."""

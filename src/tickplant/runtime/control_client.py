@@ -1,4 +1,4 @@
-"""The child's end of the control socket; commands use the same one."""
+"""The child's end of the control socket; commands use it too."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tickplant.runtime.control import (
 )
 
 _TOGETHER: Final = 500
-"""Registrations on their way: the line holds twice as many messages."""
+"""Registrations in flight at a time: the line holds twice as many messages."""
 
 
 class ControlClient:
-    """A child's line to its supervisor. Not thread-safe; never blocks, but for `register`.
+    """A child's line to its supervisor. Not thread-safe; never blocks, except in `register`.
 
     `socket` can be polled (its `FD` in asyncio, edge-triggered: drain with `receive`).
     """
@@ -53,9 +53,9 @@ class ControlClient:
         self._introduced = False
 
     def send(self, message: Message) -> None:
-        """Queue a message; dropped where the supervisor has not taken any for very long."""
+        """Queue a message; dropped if the supervisor has not taken any for very long."""
         if not (self._introduced or isinstance(message, Hello | Heartbeat | Done | Command)):
-            self.heartbeat({})  # who says this: the supervisor listens to its own children alone
+            self.heartbeat({})  # introduces this process: the supervisor listens only to its own children
         try:
             self.socket.send(encode(message), zmq.NOBLOCK)
         except zmq.Again:
@@ -93,8 +93,8 @@ class ControlClient:
     def register_all(self, wanted: Sequence[Register], *, timeout_s: float = 10.0) -> list[Instrument]:
         """The instruments of many symbols, in order, registered if new. Waits for the supervisor. Raises ControlError.
 
-        The supervisor makes those that it finds together durable together, where one by one each waits for the disk.
-        `timeout_s` is for a part of them, as many as may be on their way.
+        The supervisor makes all registrations that it finds durable together; sent one by one, each would wait for the
+        disk. `timeout_s` applies to each part of them that may be in flight.
         """
         found: list[Instrument] = []
         for begin in range(0, len(wanted), _TOGETHER):
@@ -106,7 +106,7 @@ class ControlClient:
                 self._wait_for(
                     (Registered, Refused), deadline - time.monotonic(), f"registering {one.venue} {one.symbol}"
                 )
-                for one in part  # all, whatever they say: none must answer a later question
+                for one in part  # all of them, whatever they say: none must answer a later question
             ]
             for one, reply in zip(part, replies, strict=True):
                 if not isinstance(reply, Registered):
@@ -115,7 +115,7 @@ class ControlClient:
         return found
 
     def request(self, message: Message, *, timeout_s: float = 5.0) -> Message:
-        """Send a command and wait for its answer. Raises ControlError where none comes or it is refused."""
+        """Send a command and wait for its answer. Raises ControlError if none comes or the command is refused."""
         self.send(message)
         reply = self._wait_for((Accepted, Status, SymbolsChanged, Refused), timeout_s, type(message).__name__)
         if isinstance(reply, Refused):
@@ -133,6 +133,6 @@ class ControlClient:
         raise ControlError(f"{self._address}: no answer within {timeout_s:g} s ({what}); is the plant up?")
 
     def close(self) -> None:
-        """Send what is queued, for a second at most, and let go of the socket."""
+        """Send what is queued, for a second at most, and close the socket."""
         self.socket.close()
         self._context.term()

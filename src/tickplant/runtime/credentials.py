@@ -1,10 +1,10 @@
-"""Credentials by name: a configuration and a spec say which, the process that needs them reads them itself.
+"""Credentials by name: configurations and specs hold names; the process that needs a credential reads it itself.
 
-A credential is a TOML file of texts, `key = "…"`, that nobody but its owner may read. It is looked for where systemd
-passes credentials (LoadCredential), then in the user's own configuration folder. Where the environment has variables
-`TICKPLANT_SECRET_NAME__KEY`, they come before any file: `tickplant up` takes them out of its environment before it
-starts a process, and hands each feed its own. Each value is registered with `redaction`, which masks it in all that is
-written, and a process that holds one leaves no core dump.
+A credential is a TOML file of texts, `key = "…"`, that only its owner may read. It is looked up where systemd passes
+credentials (LoadCredential), then in the user's own configuration folder. Environment variables
+`TICKPLANT_SECRET_NAME__KEY` take precedence over files: `tickplant up` removes them from its environment before it
+starts a process, and hands each feed its own. Each value is registered with `redaction`, which masks it in everything
+that is written, and a process that holds one leaves no core dump.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _VARIABLE: Final = re.compile(re.escape(PREFIX) + r"([A-Z0-9][A-Z0-9_]*?)__([A-Z0-9][A-Z0-9_]*)\Z")
 
 _taken: dict[str, dict[str, str]] = {}
-"""What the environment held, by the name that variables write; values by key."""
+"""Credentials from the environment, by the name in the variables; values by key."""
 
 
 def take_environment() -> None:
-    """Take all credentials out of the environment, for `from_environment`; before any process is started.
+    """Move all credentials out of the environment, for `from_environment`; call before any process is started.
 
-    Neither this process nor one that it starts shows them in /proc from then on.
+    From then on, neither this process nor one that it starts shows them in /proc.
     """
     found = {name: match for name in os.environ if (match := _VARIABLE.match(name))}
     if not found:
@@ -48,7 +48,7 @@ def take_environment() -> None:
 
 
 def from_environment(name: str) -> dict[str, str]:
-    """The values of a credential that the environment held, by key; none where it held none."""
+    """The values of a credential from the environment, by key; empty if there were none."""
     return dict(_taken.get(_as_variable(name), {}))
 
 
@@ -57,7 +57,7 @@ def _as_variable(name: str) -> str:
 
 
 def _wipe_environment() -> None:
-    # Of the memory that /proc/PID/environ shows: the environment as this process was started with.
+    # Overwrite the memory that /proc/PID/environ shows: the environment that this process was started with.
     fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     start, end = int(fields[47]), int(fields[48])
     at = start
@@ -69,13 +69,13 @@ def _wipe_environment() -> None:
 
 
 def protect() -> None:
-    """Have no core dump show a secret: no file is written, and one that goes to a program has no memory in it."""
+    """Keep secrets out of core dumps: no file is written, and a dump piped to a program has no memory in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Path("/proc/self/coredump_filter").write_text("0", encoding="ascii")
 
 
 def hold(values: Mapping[str, str]) -> dict[str, str]:
-    """Have these values masked from now on, in all that this process writes, and in no core dump."""
+    """Mask these values from now on, in everything that this process writes, and keep them out of core dumps."""
     protect()
     for value in values.values():
         redaction.register(value)
@@ -83,7 +83,7 @@ def hold(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(name: str) -> None:
-    """Whether there is a credential of that name. Raises ConfigError; reads none."""
+    """Check that a credential of this name exists. Raises ConfigError; reads no value."""
     if not _NAME.match(name):
         raise ConfigError(f"{name!r} is not the name of a credential: letters, digits, _, - and .", key="credentials")
     variables = (match[1] for each in os.environ if (match := _VARIABLE.match(each)))
@@ -92,14 +92,14 @@ def check(name: str) -> None:
 
 
 def folders() -> list[Path]:
-    """Where credentials are looked for, in this order."""
+    """Folders that are searched for credentials, in this order."""
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tickplant" / "credentials"
     return [*([Path(given)] if given else []), own]
 
 
 def find(name: str) -> Path:
-    """The file of a credential. Raises ConfigError where there is none, or others may read it; does not read it."""
+    """The file of a credential, unread. Raises ConfigError if there is none, or others may read it."""
     if not _NAME.match(name):
         raise ConfigError(f"{name!r} is not the name of a credential: letters, digits, _, - and .", key="credentials")
     for folder in folders():
@@ -114,7 +114,7 @@ def find(name: str) -> Path:
             state,
             str(path),
             what="a credential",
-            # systemd grants its file to the service by an access list, which shows as rights of the group.
+            # systemd grants the service its file by an access list, which shows as group permissions.
             forbidden=0o077 if folder == folders()[-1] else 0o027,
             fault=f"may be read or changed by others: run chmod 600 {path}",
         )
@@ -127,9 +127,9 @@ def find(name: str) -> Path:
 
 
 def load(name: str) -> dict[str, str]:
-    """The values of a credential's file, masked from now on in all that this process writes. Raises ConfigError.
+    """The values of a credential's file, masked from now on in everything that this process writes. Raises ConfigError.
 
-    No error holds any of the file's text.
+    No error contains any of the file's text.
     """
     path = find(name)
     protect()

@@ -1,4 +1,4 @@
-"""The addresses of a configuration: what one looks like, and that no two sockets have the same."""
+"""The addresses of a configuration: their form, and that no two sockets share one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tickplant.runtime.config import (
 
 
 class Wrong:
-    """Makes the error of a key that is at fault."""
+    """Makes the error for a key at fault."""
 
     def __init__(self, config: Config) -> None:
         self._file = config.file
 
     def __call__(self, key: str, message: str) -> ConfigError:
-        """The error, to be raised."""
+        """The error, for the caller to raise."""
         return ConfigError(message, file=self._file, key=key)
 
 
@@ -44,7 +44,7 @@ def address_of(engine: EngineConfig, option: str) -> str:
 
 
 def check_endpoint(key: str, address: str, wrong: Wrong, *, insecure: bool) -> None:
-    """Whether an engine can listen there, and may: on this machine alone, unless `insecure`. Raises ConfigError."""
+    """Check that an engine can and may listen there: only on this machine, unless `insecure`. Raises ConfigError."""
     scheme, _, rest = address.partition("://")
     if scheme == "ipc" and rest:
         if len(os.fsencode(rest)) > SOCKET_PATH_BYTES or not rest.isprintable():
@@ -62,7 +62,7 @@ def check_endpoint(key: str, address: str, wrong: Wrong, *, insecure: bool) -> N
 
 
 def find_endpoint(key: str, address: str) -> Endpoint | None:
-    """The parts of a TCP address; None where it is not one."""
+    """The parts of a TCP address; None if it is not one."""
     scheme, _, rest = address.partition("://")
     host, _, port = rest.rpartition(":")
     if scheme != "tcp" or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) < 65536:
@@ -91,7 +91,7 @@ def endpoints(config: Config) -> Iterator[Endpoint]:
 
 
 def check_ports(config: Config, wrong: Wrong) -> None:
-    """Whether no two sockets have the same address. Raises ConfigError."""
+    """Check that no two sockets share an address. Raises ConfigError."""
     seen: list[Endpoint] = []
     for one in endpoints(config):
         for other in seen:
@@ -122,7 +122,7 @@ def _numeric(host: str) -> str:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         try:
-            address = ipaddress.ip_address(socket.inet_aton(host))  # 127.1, as the system's own parser reads it
+            address = ipaddress.ip_address(socket.inet_aton(host))  # such as 127.1, as the system's own parser reads it
         except OSError:
             return "" if host == "*" else host
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

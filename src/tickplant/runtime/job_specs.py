@@ -1,4 +1,4 @@
-"""What a process of a plant is started with: its spec, JSON as its stdin (`lineage.read_spec`)."""
+"""What each process of a plant is started with: its spec, JSON on stdin (`lineage.read_spec`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tickplant.runtime.config import (
 
 
 class Plant(msgspec.Struct, frozen=True):
-    """Where a plant lives."""
+    """The places of a plant."""
 
     data_dir: str
     run_dir: str  # doorbells and the control socket
@@ -27,7 +27,7 @@ class Plant(msgspec.Struct, frozen=True):
 
 
 class RingRef(msgspec.Struct, frozen=True):
-    """One ring: segment name, what it holds, whose it is."""
+    """One ring: segment name, schema, producer."""
 
     name: str
     schema: int  # a records.Schema value
@@ -45,7 +45,7 @@ class Recording(msgspec.Struct, frozen=True, tag="recording"):
     """Source: a file of `<receive time, ns> <frame>` lines, read without loss and as fast as possible."""
 
     path: str
-    imported: bool = False  # a file of others: the venue's importer reads it
+    imported: bool = False  # an external file: the venue's importer reads it
 
 
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +56,15 @@ class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: FeedConfig
     ring: RingRef
     source: Live | Recording
-    secrets: dict[str, str] = {}  # of its credential, where that came by the environment of `tickplant up`
-    discover: bool = False  # take every symbol that occurs, not only the configured ones
+    secrets: dict[str, str] = {}  # of its credential, if they came from the environment of `tickplant up`
+    discover: bool = False  # record every symbol that occurs, not only the configured ones
 
 
 class Past(msgspec.Struct, frozen=True):
     """Whose ticks a feed has stored."""
 
     venue: str
-    symbols: tuple[str, ...] = ()  # empty: all of the venue
+    symbols: tuple[str, ...] = ()  # empty: all symbols of the venue
 
     def covers(self, venue: str, symbol: str) -> bool:
         """Whether the feed may have stored ticks of this symbol."""
@@ -77,15 +77,15 @@ class SeriesRef(msgspec.Struct, frozen=True):
     number: int  # in the series table of the store
     name: str
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL; empty: all
-    members: tuple[str, ...] = ()  # of a feature set: what it samples
+    members: tuple[str, ...] = ()  # of a feature set: the features it samples
 
 
 class IndicatorRef(msgspec.Struct, frozen=True):
-    """An indicator of the user's own, as it was when the plant was planned."""
+    """A user's own indicator, as it was when the plant was planned."""
 
     name: str
     place: str
-    source: str = ""  # digest of its text, which was tried
+    source: str = ""  # digest of its text, which was tested
     broken: str = ""  # why it is left out
 
 
@@ -97,13 +97,13 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: EngineConfig
     inputs: list[RingRef]
     outputs: list[RingRef] = []  # one per derived schema
-    gating: bool = False  # the source can wait: lose nothing, and do not drop for a slow subscriber either
-    wait_for_subscriber: bool = False  # hold the first record back until somebody has subscribed
-    pasts: dict[str, Past] = {}  # by feed: what the engine has missed, it reads in the store
+    gating: bool = False  # the source can wait: lose nothing, and drop nothing for a slow subscriber either
+    wait_for_subscriber: bool = False  # hold back the first record until someone has subscribed
+    pasts: dict[str, Past] = {}  # by feed: stored ticks that the engine reads if it has missed some
     matching: tuple[str, ...] = ()  # feeds whose crossed books of orders are resolved
     series: tuple[SeriesRef, ...] = ()  # of `config.derive`
-    indicators: tuple[IndicatorRef, ...] = ()  # of the user's own, those that series are of
-    history: str = ""  # address of the history service; empty: there is none
+    indicators: tuple[IndicatorRef, ...] = ()  # users' own indicators that the series use
+    history: str = ""  # address of the history service; empty: none
 
     def is_shared(self, venue: str, symbol: str) -> bool:
         """Whether several feeds of the engine record a symbol."""
@@ -128,7 +128,7 @@ class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True):
     config: GatewayConfig
     engines: list[tuple[str, str]]  # addresses of their PUB and ROUTER sockets
     base: str  # folder that relative paths in the configuration start from
-    secrets: dict[str, dict[str, str]] = {}  # by credential, of those that came by the environment of `tickplant up`
+    secrets: dict[str, dict[str, str]] = {}  # by credential, if they came from the environment of `tickplant up`
 
 
 class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,11 +141,11 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
     symbols: list[str] = []  # empty: all
     start_ns: int | None = None
     end_ns: int | None = None
-    clock: Literal["recv", "event"] = "recv"  # of the range, the order of several feeds, and the pace
+    clock: Literal["recv", "event"] = "recv"  # for the range, the order of several feeds, and the pace
     speed: float | Literal["max"] = 1.0
     paused: bool = False  # before the first record
     loop: bool = False  # begin again at the end
-    skip_damage: bool = False  # leave out what cannot be read, and name it in the counters
+    skip_damage: bool = False  # leave out unreadable data, and name it in the counters
 
 
 class HistorySpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,8 +154,8 @@ class HistorySpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     plant: Plant
     address: str  # where engines ask: see `control.Passage`
-    idle_s: float = 30.0  # without a request for this long it ends
-    writer_s: float = 3.0  # the wait for the writer where a record is not stored yet; more than a usual `flush_s`
+    idle_s: float = 30.0  # ends after this long without a request
+    writer_s: float = 3.0  # how long to wait for the writer if a record is not stored yet; more than a usual `flush_s`
 
 
 class CompactSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The receive time that a line of a recording begins with: recognised, or refused with the reason, never guessed.
+"""The receive time at the beginning of a recorded line: recognized, or refused with the reason, never guessed.
 
     1723161253937085768 FRAME               since the epoch, in ns, µs, ms or s
     1723161253.937085768 FRAME              likewise, with decimals down to the nanosecond
@@ -19,7 +19,7 @@ LATEST_NS: Final = 4_102_444_800 * 10**9
 """Receive times of a recording: from the year 2000 to before 2100."""
 
 _UNITS: Final = ((1, 0), (1_000, 3), (1_000_000, 6), (1_000_000_000, 9))
-"""Of ns, µs, ms and s: the factor to ns, and how many decimals reach down to it."""
+"""For ns, µs, ms and s: the factor to ns, and the number of decimals that reach down to it."""
 _DECIMAL: Final = re.compile(rb"(\d{9,16})\.(\d{1,9})")
 _DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d")
 _RFC3339: Final = re.compile(rb"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -28,7 +28,7 @@ _STAMPED: Final = re.compile(rb"\d{18,19}(?!\d)")
 
 
 def split_time(line: bytes) -> tuple[int, bytes] | None:
-    """Receive time in ns and frame; None where the line is not of that form: `why_not_split` says why."""
+    """Receive time in ns and frame; None if the line has another form: see `why_not_split`."""
     text, _, frame = line.partition(b" ")
     if not frame:
         return None
@@ -37,7 +37,7 @@ def split_time(line: bytes) -> tuple[int, bytes] | None:
 
 
 def time_of(line: bytes) -> int | None:
-    """Receive time in ns of a line, also of a capture's, whose time ends at a mark; None where there is none."""
+    """Receive time in ns of a line; in a capture's line the time ends at a mark. None if there is none."""
     if found := split_time(line):
         return found[0]
     match = _STAMPED.match(line)
@@ -83,5 +83,5 @@ def why_not_split(line: bytes) -> str:
     if _ZONELESS.match(line):
         return "has a receive time without a zone: write 2024-08-08T23:54:13.9Z, or +02:00 for the Z"
     if _DATE.match(text):
-        return "has a receive time that is none such as 2024-08-08T23:54:13.9Z between the years 2000 and 2100"
+        return "has a receive time that is not of the form 2024-08-08T23:54:13.9Z between the years 2000 and 2100"
     return "does not begin with a receive time (in s, ms, µs or ns, or 2024-08-08T23:54:13.9Z) and a space"

@@ -1,4 +1,4 @@
-"""What a process gets from the supervisor that starts it, and what binds it to that. Imports msgspec only."""
+"""What a process inherits from the supervisor that starts it, and what ties it to that. Imports only msgspec."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 def prctl(option: int, argument: int | bytes) -> None:
-    """Set an attribute of this process: the system call of that name. Raises OSError."""
+    """Set an attribute of this process, by the system call of that name. Raises OSError."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(option, argument, 0, 0, 0):
         number = ctypes.get_errno()
@@ -31,7 +31,7 @@ def prctl(option: int, argument: int | bytes) -> None:
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Have the kernel send this signal when the parent ends, however that happens (Linux PR_SET_PDEATHSIG).
 
-    The parent may have died before this call; so who it should be is compared afterwards.
+    The parent may have died before this call, so it is compared with the expected one afterwards.
     """
     prctl(PR_SET_PDEATHSIG, number)
     if os.environ.get(PARENT_VARIABLE, str(os.getppid())) != str(os.getppid()):
@@ -39,7 +39,7 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
 
 
 def spec_file(spec: msgspec.Struct) -> int:
-    """A descriptor from which a child can read its spec as its stdin: no command line and no disk holds it."""
+    """A descriptor from which a child can read its spec as stdin: no command line and no disk holds the spec."""
     fd = os.memfd_create("spec", os.MFD_CLOEXEC)
     with open(fd, "wb", closefd=False) as file:
         file.write(msgspec.json.encode(spec))
@@ -48,10 +48,10 @@ def spec_file(spec: msgspec.Struct) -> int:
 
 
 def open_standard_streams() -> None:
-    """Have descriptors 0, 1 and 2, and a `sys.stderr`, whatever this process was started with.
+    """Ensure that descriptors 0, 1 and 2 and `sys.stderr` exist, however this process was started.
 
-    A closed one must not become that of the next file that is opened: it is opened such that its use is an error, which
-    is what cat says of it; but nobody needs to hear what is said on standard error.
+    A closed descriptor must not become that of the next file opened. It is opened so that using it is an error, which
+    is what `cat` reports for a closed one; but output on standard error is simply discarded.
     """
     for fd in (0, 1, 2):
         try:
@@ -63,7 +63,7 @@ def open_standard_streams() -> None:
 
 
 def read_spec() -> bytes:
-    """All of stdin, which is empty from then on; nothing where stdin is a terminal or closed."""
+    """All of stdin, which is empty from then on; nothing if stdin is a terminal or closed."""
     open_standard_streams()
     text = b""
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Where a child's log lines go, without cost to the child's work.
+"""Writes a child's log lines, without delaying the child's work.
 
-A line that cannot be written is lost and counted: writing never raises, and never waits for a reader that is stuck.
-The reader is the supervisor, which may have been killed or stopped while the child still has records to publish.
+A line that cannot be written is lost and counted: writing never raises, and never waits for a stuck reader. The reader
+is the supervisor, which may have been killed or stopped while the child still has records to publish.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class LogLines:
         self.lost = 0
         self._fd = fd
         self._untold = 0
-        self._torn = False  # the last line was written in part
+        self._torn = False  # the last line was written only in part
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     def write(self, line: str) -> None:
-        """Write a line with its newline, or lose it; the next one that can be written says how many were lost."""
+        """Write a line with its newline, or lose it; the next line written is preceded by the number lost."""
         before = "\n" if self._torn else ""
         if self._untold:
             before += f'{{"event": "log lines lost", "lines": {self._untold}, "level": "warning"}}\n'
@@ -40,7 +40,7 @@ class LogLines:
             self._torn |= written > 0
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: nothing is held back."""
 
     def _write(self, data: bytes) -> int:
         written = 0

@@ -1,4 +1,4 @@
-"""Whether this machine can run a configuration. Each rule raises a ConfigError that names the key at fault."""
+"""Checks whether this machine can run a configuration. Each rule raises a ConfigError that names the key at fault."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tickplant.runtime.endpoints import Endpoint, Wrong, address_of, endpoints
 
 TICK_BYTES: Final = 64
 DERIVED_BYTES: Final = 72 + 104 + 88  # one record each of best bid and offer, bars and checkpoints
-SERIES_BYTES: Final = 72 + 72 + 136  # likewise of values, states and bars of trades, where there are series
+SERIES_BYTES: Final = 72 + 72 + 136  # likewise of values, states and bars of trades, if there are series
 MARGIN_BYTES: Final = 1 << 20  # of shared memory, for headers
 SHM_DIR: Final = "/dev/shm"  # noqa: S108  # the place of POSIX shared memory
 
 
 def check_machine(config: Config) -> None:
-    """Whether this machine can run it: where data goes, what is listened on, how much memory. Raises ConfigError."""
+    """Check data directory, listening addresses and memory for a configuration. Raises ConfigError."""
     wrong = Wrong(config)
     stored = {feed for writer in config.writers.values() for feed in writer.feeds or config.feeds}
     if not config.writers:
@@ -48,7 +48,7 @@ def check_machine(config: Config) -> None:
 
 
 def _check_host(endpoint: Endpoint, wrong: Wrong) -> None:
-    """Whether this machine has the address."""
+    """Check that this machine has the address."""
     host = endpoint.host.strip("[]")
     if host == "*" or host in {name for _, name in socket.if_nameindex()}:
         return
@@ -61,7 +61,7 @@ def _check_host(endpoint: Endpoint, wrong: Wrong) -> None:
 
 
 def _check_data(config: Config, wrong: Wrong) -> None:
-    """Whether the data directory is a folder that can be written, or can be made."""
+    """Check that the data directory is a writable folder, or can be created."""
     try:
         place = config.data_dir
         while not os.path.lexists(place):
@@ -69,19 +69,19 @@ def _check_data(config: Config, wrong: Wrong) -> None:
         if not place.is_dir():
             raise wrong("plant.data", f"{place} is not a folder")
         writable = os.access(place, os.W_OK | os.X_OK) and not _is_kernels(place)
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a ring
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links
         raise wrong("plant.data", f"cannot be used: {getattr(error, 'strerror', None) or error}") from None
     if not writable:
         raise wrong("plant.data", f"{place} cannot be written by this user")
 
 
 def _is_kernels(place: Path) -> bool:
-    """Whether a folder is one of the kernel's own, in which nobody makes files."""
+    """Whether a folder is one of the kernel's own, where no files can be made."""
     return place.is_relative_to("/proc") or place.is_relative_to("/sys") or place == Path("/dev")
 
 
 def _check_memory(config: Config, wrong: Wrong) -> None:
-    """Whether all rings fit into shared memory, and what an engine keeps into the machine's."""
+    """Check that all rings fit into shared memory, and an engine's buffers into the machine's memory."""
     rings = [(f"feeds.{name}.ring_records", TICK_BYTES * feed.ring_records) for name, feed in config.feeds.items()]
     for name, one in config.engines.items():
         record_bytes = DERIVED_BYTES + (SERIES_BYTES if one.derive else 0)

@@ -1,4 +1,4 @@
-"""The one way an engine or a writer sleeps: epoll over descriptors and ZeroMQ sockets. Imports pyzmq only."""
+"""The one way in which an engine or a writer sleeps: epoll over descriptors and ZeroMQ sockets. Imports only pyzmq."""
 
 from __future__ import annotations
 
@@ -13,49 +13,48 @@ import zmq
 from zmq import zmq_poll
 
 ASK_S: Final = 0.01
-"""Between two questions to a socket that is patient. A send every millisecond need not be followed by one each time."""
+"""Time between two queries of a patient socket. Frequent sends need not be followed by a query each."""
 
 PATIENCE_S: Final = 0.05
-"""For so long no sleep is ended in order to ask it: where sends go on, the next one that ends comes soon enough."""
+"""No sleep is cut short for this long to query a patient socket: with frequent sends, the next sleep ends soon."""
 
 Handler = Callable[[], object]
 ZmqSocket = zmq.Socket[bytes]
 
 
 class Poll:
-    """Descriptors and sockets, and who is called when one of them can be read. Not thread-safe.
+    """Descriptors and sockets, and the handlers called when one of them is readable. Not thread-safe.
 
-    The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive carries these
-    commands out, and the descriptor then stays silent although a message may be waiting. So `wait` asks sockets for
-    their events before it sleeps: no message that arrived earlier can be slept over, whatever its user did meanwhile.
-    They are asked with one call, which costs a third of a call for each. One that was not used since it was asked last
-    need not be asked: its descriptor still tells. See `add_socket`.
+    The descriptor of a ZeroMQ socket says only that libzmq has commands for it. Every send and receive executes these
+    commands, and the descriptor then stays silent although a message may be waiting. So `wait` queries sockets for
+    their events before it sleeps: no message that arrived earlier is slept over, whatever its user did meanwhile. All
+    are queried with one call, which costs a third of separate calls. A socket that was not used since its last query
+    need not be queried: its descriptor still reports. See `add_socket`.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}  # of plain descriptors
         self._sockets: dict[object, Handler] = {}
-        self._asked: list[tuple[ZmqSocket, int]] = []  # these, for what
-        self._often: list[tuple[ZmqSocket, int]] = []  # of these, before every sleep
-        self._patient: list[tuple[ZmqSocket, int]] = []  # of these, before a sleep ASK_S after the last time
-        self._asked_s = 0.0  # when all of these were
-        self._used = True  # one of the others, perhaps
+        self._asked: list[tuple[ZmqSocket, int]] = []  # sockets, and the events to query
+        self._often: list[tuple[ZmqSocket, int]] = []  # those queried before every sleep
+        self._patient: list[tuple[ZmqSocket, int]] = []  # those queried before a sleep if ASK_S has passed
+        self._asked_s = 0.0  # time of the last query of the patient sockets
+        self._used = True  # whether another socket may have been used
 
     def add(self, fd: int, handler: Handler = lambda: None) -> None:
-        """Watch a descriptor: `wait` calls `handler` whenever it can be read, again and again until it is."""
+        """Watch a descriptor: `wait` calls `handler` as long as it is readable."""
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
     def add_socket(self, socket: ZmqSocket, handler: Handler, *, seldom: bool = False, patient: bool = False) -> None:
-        """Watch a ZeroMQ socket: `wait` calls `handler` whenever it has messages, again and again until it has none.
+        """Watch a ZeroMQ socket: `wait` calls `handler` as long as it has messages.
 
         Args:
-            socket: which one.
+            socket: the socket.
             handler: called without arguments.
-            seldom: between two calls of `wait` nobody but handlers of sockets sends or receives on it without saying so
-                by `used`.
-            patient: a message that has come just before a send or receive may wait for PATIENCE_S.
+            seldom: between two calls of `wait`, only handlers of sockets send or receive on it without calling `used`.
+            patient: a message that arrived just before a send or receive may wait for PATIENCE_S.
         """
         self._epoll.register(int(socket.get(zmq.FD)), select.EPOLLIN)
         self._asked.append((socket, int(zmq.POLLIN)))
@@ -67,21 +66,21 @@ class Poll:
         self._used = True
 
     def used(self) -> None:
-        """Somebody has sent or received on sockets that are used seldom."""
+        """Note a send or receive on seldom used sockets."""
         self._used = True
 
     def remove(self, fd: int) -> None:
-        """Stop watching a descriptor that `add` was given; it may be closed by now."""
+        """Stop watching a descriptor given to `add`; it may be closed by now."""
         with contextlib.suppress(OSError):
             self._epoll.unregister(fd)
         del self._handlers[fd]
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until something can be read, `timeout_s` at most, and call the handlers. Returns whether any was.
+        """Sleep until something is readable, `timeout_s` at most, call the handlers, and return whether any was called.
 
-        May end early without: libzmq wakes sockets for purposes of its own.
+        May end early without a call: libzmq wakes sockets for purposes of its own.
         """
-        # Few calls, since all that is executed after a sleep of milliseconds has to come into the caches first.
+        # Few calls, since code that runs after milliseconds of sleep must first be loaded into the caches.
         asked = self._often
         if self._patient or self._used:
             now_s = time.monotonic()
@@ -104,7 +103,7 @@ class Poll:
         return handled or bool(ready)
 
     def close(self) -> None:
-        """Let go of all descriptors. Idempotent."""
+        """Close the epoll descriptor. Idempotent."""
         self._epoll.close()
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 """Reads recordings and captures: plain, gzip or zstd files, or a folder of them, line by line in bounded memory.
 
-What stands in a line is for its reader: `feeds/capture_lines.py`, or a simulated venue.
+The content of a line is for its reader: `feeds/capture_lines.py`, or a simulated venue.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 CUT: Final = "ends in the middle of a compressed block"
 READ_BYTES: Final = 1 << 18
 LINE_BYTES: Final = 32 << 20
-"""Longest line that is read. The instrument data of a whole venue, the longest frame known, has half of that."""
+"""Longest line read. The instrument data of a whole venue, the longest known frame, is half of that."""
 
 ZSTD_BYTES: Final = 1 << 9
-"""Compressed bytes taken at a time: 16 MiB of content at the most."""
+"""Compressed bytes taken at a time: at most 16 MiB of content."""
 
 BEGIN_BLOCKS: Final = 256
-"""How far a file of a folder is searched for its first receive time."""
+"""Number of blocks of a file in a folder that are searched for its first receive time."""
 
 
 class CutLine(bytes):
-    """The beginning of a line that is longer than LINE_BYTES; the rest is not kept."""
+    """The beginning of a line longer than LINE_BYTES; the rest is not kept."""
 
 
 class Recording:
     """The lines of one file, or of the files of a folder in the order of their first receive times.
 
-    Iterate over `blocks`. Afterwards `damage` says where a file broke off or was spoilt, empty where none was: all
+    Iterate over `blocks`. Afterwards `damage` says where a file was truncated or damaged, empty if all are sound: all
     whole lines before that have been delivered. Memory is bounded, whatever the files hold.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises FeedError, which names what is wrong, where there is nothing to read."""
+        """Raises FeedError, with the reason, if there is nothing to read."""
         self.path = path
         self.damage = ""
         self.files = [path]
@@ -63,23 +63,23 @@ class Recording:
             self.files.sort(key=_begins)
 
     def blocks(self) -> Iterator[list[bytes]]:
-        """Lines without their ends, of READ_BYTES of content at a time; empty lists while a line goes on.
+        """Lines without their ends, from READ_BYTES of content at a time; empty lists within a long line.
 
-        What is longer than LINE_BYTES comes as a CutLine. Raises FeedError where the disk fails.
+        A line longer than LINE_BYTES comes as a CutLine. Raises FeedError if the disk fails.
         """
         self.damage = ""
         for file in self.files:
             try:
                 yield from _lines(file)
             except (EOFError, zlib.error, zstandard.ZstdError) as error:
-                # The line that is cut off is left out: it is not what the venue sent.
+                # The truncated line is left out: it is not what the venue sent.
                 self.damage += f"{'; ' if self.damage else ''}{file}: {error}"
             except OSError as error:
                 raise FeedError(f"{file}: reading failed: {error.strerror}") from None
 
 
 def _size_of(file: Path) -> int:
-    """Bytes of a regular file that can be opened. Raises OSError, FeedError."""
+    """Size in bytes of a regular file that can be opened. Raises OSError, FeedError."""
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait, and a recording may be read twice
         raise FeedError(f"{file}: not a regular file: write the recording to a file first")
@@ -88,7 +88,7 @@ def _size_of(file: Path) -> int:
 
 
 def _begins(file: Path) -> tuple[int, str]:
-    """First receive time of a file, and its name; a file without one comes last."""
+    """First receive time of a file, and its name; a file without a time comes last."""
     with contextlib.suppress(EOFError, zlib.error, zstandard.ZstdError, OSError):
         for lines in itertools.islice(_lines(file), BEGIN_BLOCKS):
             for line in lines:
@@ -98,9 +98,9 @@ def _begins(file: Path) -> tuple[int, str]:
 
 
 def _lines(file: Path) -> Iterator[list[bytes]]:
-    """Lines of one file. Raises what `content_pieces` raises, and FeedError for text that is not UTF-8."""
-    parts: list[bytes] = []  # of the line that goes on
-    held = 0  # bytes of them, READ_BYTES less where more was dropped
+    """Lines of one file. Raises the errors of `content_pieces`, and FeedError for text that is not UTF-8."""
+    parts: list[bytes] = []  # of the present, incomplete line
+    held = 0  # their size in bytes, READ_BYTES less if more was dropped
     with file.open("rb") as raw:
         for number, piece in enumerate(content_pieces(raw)):
             data = piece
@@ -126,7 +126,7 @@ def _lines(file: Path) -> Iterator[list[bytes]]:
 def content_pieces(raw: BinaryIO) -> Iterator[bytes]:
     """The content of a file, decompressed, a bounded number of bytes at a time.
 
-    Raises EOFError and the errors of zlib and zstandard where it is damaged.
+    Raises EOFError and the errors of zlib and zstandard for a damaged file.
     """
     magic = raw.read(4)
     raw.seek(0)
@@ -139,7 +139,7 @@ def content_pieces(raw: BinaryIO) -> Iterator[bytes]:
             yield data
 
 
-# Member by member: the readers of both libraries keep back what precedes a cut, or do not tell of the cut at all.
+# Member by member: the readers of both libraries withhold what precedes a truncation, or do not report it at all.
 
 
 def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
@@ -147,7 +147,7 @@ def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
     while data := raw.read(READ_BYTES):
         while data:
             if member is None:
-                data = data.lstrip(b"\0")  # some archivers fill up with zeros behind a member
+                data = data.lstrip(b"\0")  # some archivers pad with zeros after a member
                 if not data:
                     break
                 member = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -164,7 +164,7 @@ def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
 
 def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
     frame = None
-    # There is no way to bound what comes out but by what goes in: a block of 128 KiB is four bytes at the least.
+    # Output can only be bounded by input: a block of 128 KiB has at least four bytes.
     while data := raw.read(ZSTD_BYTES):
         while data:
             frame = frame or zstandard.ZstdDecompressor().decompressobj()

@@ -1,8 +1,8 @@
-"""What must not be read in a log, a capture or an error: one rule, and the credentials this process knows by value.
+"""What must not be readable in a log, a capture or an error: one rule, and the credentials this process knows by value.
 
-A text is changed only where it names a credential or holds a registered one: the value becomes `***`, all else stays
-as it is, byte for byte. Names are compared without case, `-`, `_` and `.`, and where they are percent-encoded in a
-URL as well.
+A text is changed only where it names a credential or contains a registered one: the value becomes `***`, everything
+else stays as it is, byte for byte. Names are compared ignoring case, `-`, `_` and `.`, also in their percent-encoded
+form in a URL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 MASK: Final = "***"
 MINIMUM_CHARACTERS: Final = 4
-"""A shorter value is no secret, and masking each of its occurrences would make a log unreadable."""
+"""A shorter value is not a secret, and masking each of its occurrences would make a log unreadable."""
 
 _NAME: Final = re.compile(
     r"api[-_.]?key|secret[-_.]?key|private[-_.]?key|access[-_.]?key|listen[-_.]?key|client[-_.]?secret|secret"
@@ -38,7 +38,7 @@ _HINTS: Final = (
     "jwt",
     "bearer",
 )
-_REACH: Final = 16  # characters before a hint in which a name that holds it begins, and after it
+_REACH: Final = 16  # search range before and after a hint for the name that contains it
 _REST_OF_NAME: Final = re.compile(r"[\w.\-\[\]$]{0,64}")
 _AFTER_NAME: Final = re.compile(r"(?P<close>\\*[\"'])?\s{0,8}(?:=>|[:=]|%3[aA]|%3[dD])(?:%20|\+|\s){0,8}")
 _QUOTE: Final = re.compile(r"b?(\\*)([\"'])")
@@ -61,8 +61,8 @@ _known: re.Pattern[str] | None = None
 
 
 def register(value: str) -> None:
-    """Have this credential masked from now on, in whatever form a text of this process holds it."""
-    global _known  # noqa: PLW0603  # one set of credentials for a process
+    """Mask this credential from now on, in every form in which a text of this process may contain it."""
+    global _known  # noqa: PLW0603  # one set of credentials per process
     if len(value) < MINIMUM_CHARACTERS or value in _values:
         return
     _values[value] = None
@@ -71,13 +71,13 @@ def register(value: str) -> None:
 
 
 def _forms(value: str) -> list[str]:
-    """A value as URLs, JSON, headers and bytes write it."""
+    """A value as written in URLs, JSON, headers and bytes."""
     encoded = [quote(value), quote(value, safe=""), quote_plus(value)]
     lower = [re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in encoded]
     quoted = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]]
     nested = [json.dumps(form)[1:-1] for form in quoted]
     forms = [value, *encoded, *lower, *quoted, *nested, base64.b64encode(_utf8(value)).decode()]
-    return [*forms, *(_utf8(form).decode("latin-1") for form in forms)]  # the latter: as `redact_bytes` reads it
+    return [*forms, *(_utf8(form).decode("latin-1") for form in forms)]  # the latter as read by `redact_bytes`
 
 
 def _utf8(text: str) -> bytes:
@@ -91,7 +91,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def _ends_a_word(text: str, end: int) -> bool:
-    """Whether the word that ends here is not the beginning of another: `tokenId`, but not TOKENUSDT."""
+    """Whether the word that ends here is complete: true for the first in `tokenId`, but not in TOKENUSDT."""
     following = text[end : end + 1]
     if following in ("s", "S") and not text[end + 1 : end + 2].isalpha():
         return True
@@ -115,7 +115,7 @@ def _redact_path(path: str) -> str:
     stream_at = match.end() if (match := _STREAM_PATH.search(path)) else len(path)
     masked, position = [], 0
     for part in path.split("/"):
-        # Behind /ws/ stands the name of a stream, which has an @, or the key of a private one.
+        # After /ws/ comes the name of a stream, which contains an @, or the key of a private stream.
         private = position >= stream_at and _SHORT_KEY.fullmatch(part)
         masked.append(MASK if private or _LONG_KEY.fullmatch(part) else part)
         position += len(part) + 1
@@ -132,7 +132,7 @@ def _redact_parameter(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """A text with every credential in it masked: registered values, URLs, parameters, headers and keys of JSON."""
+    """A text with every credential in it masked: registered values, URLs, parameters, headers and JSON keys."""
     text = _masked(text)
     if "://" in text:
         text = _URL.sub(lambda match: redact_url(match[0]), text)
@@ -148,7 +148,7 @@ def redact(text: str) -> str:
 
 
 def _names(text: str) -> Iterator[re.Match[str]]:
-    """Where names of credentials stand, in order. Most texts hold none: plain searches say so 50 times sooner."""
+    """Occurrences of credential names, in order. Most texts have none: plain searches show that 50 times faster."""
     lower = text.lower()
     hints = set()
     for hint in _HINTS:
@@ -178,7 +178,7 @@ def _masked(text: str) -> str:
 
 
 def _value_after(text: str, name: re.Match[str]) -> tuple[int, int, str] | None:
-    """Where the value of this name begins and ends, and what is to stand there; None where it has none."""
+    """Start and end of this name's value, and its replacement; None if the name has no value."""
     if not _ends_a_word(text, name.end()):
         return None
     rest = _REST_OF_NAME.match(text, name.end())
@@ -204,15 +204,15 @@ def _value_after(text: str, name: re.Match[str]) -> tuple[int, int, str] | None:
 
 
 def _is_end(slashes: int, depth: int) -> bool:
-    """Whether a quote behind so many backslashes ends a text whose own quotes stand behind `depth` of them.
+    """Whether a quote after `slashes` backslashes ends a text whose own quotes follow `depth` of them.
 
-    In JSON within JSON quotes carry backslashes; an even number more of them are backslashes of the text itself.
+    In JSON within JSON, quotes carry backslashes; an even number of additional ones are backslashes of the text itself.
     """
     return slashes >= depth and (slashes - depth) % (2 * (depth + 1)) == 0
 
 
 def _closing_quote(text: str, opening: re.Match[str]) -> int:
-    """Where a quoted value ends: with its line at the latest."""
+    """End of a quoted value: at the end of its line at the latest."""
     for found in re.compile(rf"(\\*){opening[2]}|\n").finditer(text, opening.end()):
         if found[0] == "\n":
             return found.start()
@@ -222,7 +222,7 @@ def _closing_quote(text: str, opening: re.Match[str]) -> int:
 
 
 def _closing_bracket(text: str, start: int, quote_mark: str) -> int:
-    """Where a list or table of JSON ends."""
+    """End of a JSON list or table."""
     depth, inside = 0, False
     for found in re.compile(rf"(\\*){quote_mark[-1]}|[\[\]{{}}]").finditer(text, start):
         if found[1] is not None:
@@ -238,7 +238,7 @@ MAX_DEPTH: Final = 12
 
 
 def redact_value(value: object, depth: int = 0) -> Any:
-    """The same of a structure: texts at any depth, and whatever stands under the name of a credential."""
+    """`redact` for a structure: texts at any depth, and all values under names of credentials."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -254,5 +254,5 @@ def redact_value(value: object, depth: int = 0) -> Any:
 
 
 def redacting(_: object, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog, the last one before the renderer."""
+    """A structlog processor, the last one before the renderer."""
     return {key: redact_value(value) if not is_secret_name(key) else MASK for key, value in event_dict.items()}

@@ -1,8 +1,8 @@
-"""Signals as something to poll for. Imports the standard library only.
+"""Signals as something to poll for. Imports only the standard library.
 
-A handler alone ends no wait: Python runs handlers between two instructions of the main thread, and a signal that comes
-just before that thread begins to wait for a lock, or that another thread takes, leaves it waiting. A descriptor becomes
-readable whichever thread takes the signal, and whenever.
+A handler alone ends no wait. Python runs handlers between two instructions of the main thread; a signal leaves that
+thread waiting if it comes just before the thread begins to wait for a lock, or if another thread takes it. A descriptor
+becomes readable whichever thread takes the signal, and whenever.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def signals_as_fd(*numbers: signal.Signals, handler: Callable[..., None] | None 
     """A descriptor that becomes readable when one of these signals comes.
 
     Args:
-        numbers: the signals. After the context they do again what they did before.
-        handler: called with the number and the frame. A handler stays after the context: a process that ends because of
-            a signal is not killed at its last steps by the same signal.
+        numbers: the signals. After the context their former handlers are restored, unless `handler` is given.
+        handler: called with the number and the frame. A handler stays installed after the context: a process that ends
+            because of a signal is not killed in its last steps by the same signal.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = {number: signal.signal(number, handler or (lambda *_: None)) for number in numbers}

@@ -1,7 +1,7 @@
-"""How long this process stood still: whoever judges others by their silence leaves that time out.
+"""Measures how long this process stood still, for processes that judge others by their silence.
 
-A machine that is suspended, moved to another host or short of memory stops the watcher too. What the watched have said
-meanwhile waits unread, and they may have stood still as well, so their silence proves nothing.
+A machine that is suspended, moved to another host or short of memory stops the watcher too. Messages of the watched
+processes wait unread meanwhile, and those may have stood still as well, so their silence proves nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import time
 
 
 class Standstill:
-    """The time between two looks beyond what a process that runs takes for it, in seconds of the monotonic clock.
+    """The time between two looks beyond what a running process needs, in seconds of the monotonic clock.
 
     Args:
-        longest_s: the longest time between two looks of a process that runs.
+        longest_s: the longest time between two looks of a running process.
     """
 
     def __init__(self, longest_s: float) -> None:
@@ -21,7 +21,7 @@ class Standstill:
         self._looked_s = time.monotonic()
 
     def look(self) -> float:
-        """How long the process has stood still since the last look; 0 where it has not."""
+        """How long the process has stood still since the last look; 0 if it has not."""
         now_s = time.monotonic()
         stood_s = now_s - self._looked_s - self._longest_s
         self._looked_s = now_s

@@ -1,7 +1,7 @@
-"""`python -m tickplant.sim`: a simulated venue as a process. Its stdin is a SimSpec as JSON; empty: the default.
+"""`python -m tickplant.sim`: a simulated venue as a process. Takes a SimSpec as JSON on stdin; empty: the default.
 
-Prints one line of JSON to stdout when it listens, `{"ready": true, "host": …, "port": …}`; logs to stderr; ends on
-SIGTERM and SIGINT with status 0, and with its parent.
+When it listens, it prints one line of JSON to stdout, `{"ready": true, "host": …, "port": …}`. It logs to stderr and
+ends with its parent, or on SIGTERM and SIGINT with status 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tickplant.sim.spec import parse_spec
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Run the venue; returns the exit status."""
     text = read_spec()
     die_with_parent()
     try:

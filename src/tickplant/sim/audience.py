@@ -1,4 +1,4 @@
-"""Who listens: a source that plays to somebody begins when its streams have subscribers."""
+"""Watches for listeners: a source begins when its streams have subscribers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Audience:
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
-        """Somebody subscribed, unsubscribed, or asked for something."""
+        """Note that a client subscribed, unsubscribed, or asked for something."""
         self._changed.set()
 
     async def next_change(self, timeout_s: float | None = None) -> None:
-        """Return at the next `changed`, or when this time has passed."""
+        """Return at the next `changed`, or after this time."""
         self._changed.clear()
         try:
             async with asyncio.timeout(timeout_s):
@@ -32,7 +32,7 @@ class Audience:
             return
 
     async def assembled(self, outlet: Outlet, streams: NDArray[np.bool_], spec: SimSpec) -> None:
-        """Return when each of these streams has a subscriber, or some have and the others had their time."""
+        """Return when each of these streams has a subscriber, or some have and the others' time is over."""
         while not outlet.wanted[streams].any():
             await self.next_change()
         deadline_s = time.monotonic() + spec.settle_partial_s

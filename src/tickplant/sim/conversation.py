@@ -1,4 +1,4 @@
-"""What a simulated venue and a client say to each other: requests, answers, the session of a connection. No I/O."""
+"""The dialogue of a simulated venue and a client: requests, answers, the session of a connection. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer. With `close` the client is told to close the connection; with `cut` it gets nothing but that."""
+    """An HTTP answer. `close` tells the client to close the connection; `cut` ends the connection without an answer."""
 
     status: int
     body: bytes
@@ -19,7 +19,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Get(NamedTuple):
-    """A REST request, a GET unless it says otherwise."""
+    """A REST request, by default a GET."""
 
     target: str  # path and query
     headers: Mapping[str, str]
@@ -29,14 +29,14 @@ class Get(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A handshake that is answered with an HTTP status instead of 101."""
+    """An HTTP status that answers a handshake instead of 101."""
 
     status: int
     text: str
 
 
 class Text(NamedTuple):
-    """A frame for one connection. With `stream`, it is that stream's: counted as such, and faults may hit it."""
+    """A frame for one connection. With `stream` it belongs to that stream: counted there, and open to its faults."""
 
     text: bytes
     stream: str = ""
@@ -44,7 +44,7 @@ class Text(NamedTuple):
 
 
 class Close(NamedTuple):
-    """The end of a connection, with a close frame."""
+    """Ends a connection with a close frame."""
 
     code: int
     reason: str
@@ -54,7 +54,7 @@ Reply = Text | Close
 
 
 class Refused(NamedTuple):
-    """The error to a request that a fault refuses."""
+    """The error for a request that a fault refuses."""
 
     code: int
     text: str
@@ -63,28 +63,28 @@ class Refused(NamedTuple):
 class Session(Protocol):
     """One WebSocket connection, as the venue sees it.
 
-    All that a venue keeps of a connection stands here, a login and its outcome too: until it succeeded, `names` is
-    empty.
+    It holds all that a venue keeps of a connection, including a login and its outcome: `names` is empty until the login
+    has succeeded.
     """
 
     form: int = 0
-    """Which form of a frame it takes: an index into `Batch.forms`."""
+    """The form of frames that it takes: an index into `Batch.forms`."""
 
     variant: int = 0
-    """Which rendering of the market it takes, where the printer makes several."""
+    """The rendering of the market that it takes, if the printer makes several."""
 
     own: Callable[[bytes], bytes] | None = None
-    """Makes this connection's text of a shared frame, called once for each in sending order: a counter, for example."""
+    """Makes this connection's text of a shared frame, called once per frame in sending order: to add a counter, say."""
 
     say: Callable[[list[Reply]], None] | None = None
-    """Sends something out of turn, such as the end that a login elsewhere brings; the server sets it."""
+    """Sends something out of turn, such as the end caused by a login elsewhere; the server sets it."""
 
     def names(self) -> Iterable[str]:
         """The streams that it is subscribed to; names that the source does not know deliver nothing."""
         ...
 
     def greetings(self) -> list[Reply]:
-        """What is sent when the connection has opened."""
+        """The frames to send when the connection has opened."""
         return []
 
     def on_text(self, text: bytes) -> list[Reply]:
@@ -92,13 +92,13 @@ class Session(Protocol):
         ...
 
     def on_flood(self) -> list[Reply]:
-        """What is said to a client that has sent more than it may."""
+        """The reply to a client that has sent too many messages."""
         return [Close(1008, "Too many requests")]
 
     def heartbeat(self) -> bytes | None:
-        """What is sent every `Dialect.heartbeat_s`; None for nothing."""
+        """The text to send every `Dialect.heartbeat_s`; None for nothing."""
         return None
 
     def shutdown_notice(self, now_ns: int) -> bytes | None:
-        """What announces that the venue will close the connection; None where it does not."""
+        """The announcement that the venue will close the connection; None if the venue sends none."""
         return None

@@ -1,13 +1,13 @@
 """The contract between the simulator and the venues that it simulates. No I/O.
 
 The simulator owns sockets, clocks, order flow, recordings, faults and the ledger. A *dialect* owns what differs between
-venues: which paths there are, how a client subscribes, what a frame looks like, what REST answers. The dialects are
-listed in `dialect_table`; each is a folder of `dialects/`.
+venues: the paths, how a client subscribes, the form of frames, the REST answers. `dialect_table` lists the dialects;
+each is a folder of `dialects/`.
 
-A *stream* is what a client can subscribe to, one channel of one symbol, under the name that the dialect gives it. The
-source (a recording or a synthetic market) numbers its streams; masks and batches use these numbers. A frame is printed
-once and shared by all connections that take it; a connection that needs a text of its own says how to make it from the
-shared one (`Session.own`).
+A *stream* is what a client can subscribe to: one channel of one symbol, under the dialect's name for it. The source (a
+recording or a synthetic market) numbers its streams; masks and batches use these numbers. A frame is printed once and
+shared by all connections that take it; a connection that needs its own text makes that from the shared one
+(`Session.own`).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from tickplant.sim.sim_source import Asker, Listed, Source, Traded
 from tickplant.sim.spec import SimSpec
 
 Snapshot = Callable[[int], bytes]
-"""The book of one moment: the text of its snapshot with at most so many levels a side."""
+"""The book at one moment: returns the text of its snapshot with at most this many levels per side."""
 
 
 class Limits(NamedTuple):
-    """Figures of a venue. Where `ping_interval_s` is None, the server sends no pings."""
+    """Figures of a venue. If `ping_interval_s` is None, the server sends no pings."""
 
     ping_interval_s: float | None
     pong_timeout_s: float
     client_messages_per_s: int
 
     def with_spec(self, spec: SimSpec) -> Limits:
-        """The figures of a spec, where it has any."""
+        """These figures, overridden by those of a spec."""
         return Limits(
             spec.ping_interval_s or self.ping_interval_s,
             spec.pong_timeout_s or self.pong_timeout_s,
@@ -46,17 +46,17 @@ class Limits(NamedTuple):
 
 
 class Dialect(Protocol):
-    """A venue. It makes its source, so that it can ask that about books and trades."""
+    """A venue. It makes its source, so that it can query books and trades."""
 
     source: Source
     limits: Limits
     words: FaultWords
     heartbeat_s: float | None
     posts: bool = False
-    """Whether clients post something to the venue; else a POST is refused."""
+    """Whether clients post anything to the venue; else a POST is refused."""
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """Before the first client. `stale` gives the old snapshot of a symbol that a fault wants shown, or None."""
+        """Called before the first client. `stale` gives a symbol's old snapshot if a fault wants it shown, or None."""
         ...
 
     def accept(
@@ -66,23 +66,23 @@ class Dialect(Protocol):
         ...
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
-        """Answer a REST request; may take its time."""
+        """Answer a REST request; may take time."""
         ...
 
     def rest_refusal(self, status: int) -> bytes:
-        """The body of an answer with an error status that a fault, or a failure of ours, causes."""
+        """The body of an answer with an error status, caused by a fault or by a failure of ours."""
         ...
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The books as they are now, by symbol, of those that have one."""
+        """The present books by symbol, where there is one."""
         ...
 
 
 class Events(NamedTuple):
-    """What happened in a synthetic market. The arrays are overwritten by the next ones."""
+    """Events of a synthetic market. The next events overwrite the arrays."""
 
     rows: NDArray[np.void]  # of order_flow.MESSAGE
-    levels: NDArray[np.int64]  # [levels, 2] tick and lots, of the depth rows
+    levels: NDArray[np.int64]  # [levels, 2]: tick and lots, of the depth rows
     sent_ns: int  # now, since the epoch
     origin_ns: int  # when the market opened; times in `rows` count from there
 
@@ -92,12 +92,12 @@ class Printer(Protocol):
 
     instruments: list[Traded]
     streams: list[str]
-    intervals_ns: list[int]  # of the depth streams that the market is to have
+    intervals_ns: list[int]  # of the depth streams for the market to provide
     id_step: int  # update ids rise by 1 .. id_step at each change of a book
-    decimals: NDArray[np.int64]  # [symbols, 4] see `templates`; the market writes here where a fault refines a price
+    decimals: NDArray[np.int64]  # [symbols, 4], see `templates`; the market writes here if a fault refines a price
 
     def begin(self, market: Market) -> None:
-        """The market has opened, and nothing has happened yet."""
+        """Begin with a market that has opened and had no events."""
         ...
 
     def prepare(self) -> None:
@@ -105,40 +105,40 @@ class Printer(Protocol):
         ...
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which rows the market must produce where these streams are wanted: [symbols * kinds]."""
+        """Which rows the market must produce for these streams: [symbols * kinds]."""
         ...
 
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """The frames of the streams that are wanted, for each variant that some session takes; None for all of them.
+        """The frames of the wanted streams, for each variant that some session takes; None for all variants.
 
-        Called once for all that happens, in order, whether anybody listens or not. A batch is valid until the next.
+        Called once for all events, in order, with or without listeners. A batch is valid until the next one.
         """
         ...
 
     def changed(self, one: Listed) -> Batch | None:
-        """The frame that says how an instrument has changed; None where the venue sends none."""
+        """The frame that announces a change of an instrument; None if the venue sends none."""
         ...
 
 
 class Line(NamedTuple):
-    """What a recorded line is."""
+    """The kind of a recorded line."""
 
     stream: str = ""  # empty: not played, since each connection gets its own
-    id: int = 0  # the venue's own id: trade id, final update id; 0 where there is none
-    head: int = 0  # bytes before and after the frame's second form, where it has one
+    id: int = 0  # the venue's own id: trade id, final update id; 0 if none
+    head: int = 0  # bytes before and after the frame's second form, if it has one
     tail: int = 0
-    is_greeting: bool = False  # not played before the first frame that is
+    is_greeting: bool = False  # only played once one of these has come first
 
 
 class RecordedVenue(Protocol):
-    """What the player must know of a venue's frames."""
+    """What the player must know about a venue's frames."""
 
     venue: str
 
     def survey(self, number: int, frame: bytes) -> Line | None:
-        """First pass, called for each line: what it is. None where the venue sends no such thing."""
+        """First pass, called for each line: its kind. None if the venue sends no such frame."""
         ...
 
     def listed(self) -> dict[str, Listed]:
@@ -146,11 +146,11 @@ class RecordedVenue(Protocol):
         ...
 
     def fetched(self) -> dict[int, str]:
-        """After the survey: lines that a client fetches by REST when they are due, each with its symbol."""
+        """After the survey: the lines that a client fetches by REST once they are due, each with its symbol."""
         ...
 
     def read(self, frame: bytes) -> Line | None:
-        """What a line is."""
+        """The kind of a line."""
         ...
 
     def key(self, stream: str) -> str:
@@ -162,9 +162,9 @@ class RecordedVenue(Protocol):
         ...
 
     def played(self, batch: Batch) -> None:
-        """These frames have been sent; `batch.stream` counts streams in the order of their first line."""
+        """Note that these frames have been sent; `batch.stream` counts streams in the order of their first line."""
         ...
 
     def start(self, symbol: str, body: bytes) -> None:
-        """The place of a fetched line has been passed. Raises FeedError where it is no snapshot."""
+        """Note that the place of a fetched line has been passed. Raises FeedError if it is not a snapshot."""
         ...

@@ -1,4 +1,4 @@
-"""The venues that can be simulated. Data alone: a dialect is imported when it is used."""
+"""The venues that can be simulated. Data only: a dialect is imported on use."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Entry(NamedTuple):
 
     module: str
     symbols: tuple[str, ...]  # of the synthetic market, unless the spec names others
-    pattern: str  # that a symbol must match
-    serves: bool = False  # its protocol is its own: `module` has `serve(spec, on_ready)` in place of `dialect`
+    pattern: str  # which a symbol must match
+    serves: bool = False  # has a protocol of its own: `module` has `serve(spec, on_ready)` instead of `dialect`
 
     def is_symbol(self, text: str) -> bool:
         """Whether a synthetic market can have a symbol of this name."""
@@ -61,11 +61,11 @@ DIALECTS: Final[dict[str, Entry]] = {
 
 
 def dialect_of(spec: SimSpec) -> Dialect:
-    """The dialect of a spec's venue, with its source. Raises FeedError where a recording cannot be played."""
+    """The dialect of a spec's venue, with its source. Raises FeedError if a recording cannot be played."""
     return cast("Dialect", importlib.import_module(DIALECTS[spec.venue].module).dialect(spec))
 
 
 def server_of(spec: SimSpec) -> Serve | None:
-    """What serves a venue whose protocol is its own; None where `server` does."""
+    """The server function of a venue with a protocol of its own; None for the others."""
     entry = DIALECTS[spec.venue]
     return cast("Serve", importlib.import_module(entry.module).serve) if entry.serves else None

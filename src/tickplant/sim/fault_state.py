@@ -1,4 +1,4 @@
-"""What is left of each fault that was armed, and what faults make of the messages of a connection. No I/O, no clock."""
+"""What is left of each armed fault, and what faults do to the messages of a connection. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _DIGITS: Final = re.compile(rb"\d+")
 
 
 class Armed:
-    """A fault that was given, and what has come of it."""
+    """A given fault and its effects so far."""
 
     def __init__(self, number: int, fault: Fault, now_ns: int) -> None:
         self.number = number
@@ -50,7 +50,7 @@ class Armed:
         self.skip = 0
 
     def report(self) -> dict[str, object]:
-        """As JSON shows it."""
+        """The fault as JSON."""
         return {
             "number": self.number,
             "fault": self.fault,
@@ -62,7 +62,7 @@ class Armed:
 
 
 class Hit(NamedTuple):
-    """One thing that a fault did."""
+    """One effect of a fault."""
 
     time_ns: int
     fault: int
@@ -74,19 +74,19 @@ class Hit(NamedTuple):
 class Piece(NamedTuple):
     """One frame of a connection, or one that is missing from it.
 
-    `mark` is empty where `payload` is sent as it should be; else the fault's tag, and `sent` is what is written
-    instead: nothing, the same once more, a part, or garbage.
+    `mark` is empty if `payload` is sent intact; else it is the fault's tag, and `sent` is what is written instead:
+    nothing, the frame again, a part of it, or garbage.
     """
 
     mark: str
     payload: bytes
-    sent: bytes  # the frame with its header; empty where nothing is sent
+    sent: bytes  # the frame with its header; empty if nothing is sent
     stream: int
     id: int
 
     @property
     def is_lost(self) -> bool:
-        """Whether a message that should have been sent was not, or not readably."""
+        """Whether a message that should have been sent was not sent, or is not readable."""
         return self.mark in ("drop", "silent", "stall", "truncate")
 
 
@@ -97,13 +97,13 @@ class Faults:
         self.streams = streams
         self.armed: list[Armed] = []
         self.hits: list[Hit] = []  # the first KEPT_HITS
-        self._on_frames: list[tuple[Armed, OnFrames, NDArray[np.bool_]]] = []  # with occasions left
+        self._on_frames: list[tuple[Armed, OnFrames, NDArray[np.bool_]]] = []  # those with occasions left
         self._silent: dict[int, list[tuple[Armed, NDArray[np.bool_]]]] = {}  # by connection
         self._stalled: dict[int, tuple[Armed, Stall, float]] = {}  # by connection, with the end in ns
         self._held: dict[tuple[int, int], tuple[bytes, int]] = {}  # (connection, stream): a message to be sent late
 
     def arm(self, fault: Fault, now_ns: int, connections: Iterable[int]) -> Armed:
-        """Enter a fault; `connections` are those open now. Disconnect and Cut are the caller's to carry out."""
+        """Enter a fault; `connections` are those open now. The caller carries out Disconnect and Cut."""
         armed = Armed(len(self.armed) + 1, fault, now_ns)
         self.armed.append(armed)
         match fault:
@@ -128,7 +128,7 @@ class Faults:
         return armed
 
     def hit(self, armed: Armed, now_ns: int, connection: int = 0, stream: str = "", ident: int = 0) -> None:
-        """A fault has done something."""
+        """Note an effect of a fault."""
         armed.hits += 1
         armed.last_ns = now_ns
         if len(self.hits) < KEPT_HITS:
@@ -137,21 +137,21 @@ class Faults:
     # Connections.
 
     def opened(self, number: int) -> None:
-        """A WebSocket connection is up."""
+        """Note that a WebSocket connection is up."""
         if (found := self._next(Silent, lambda silent: silent.connection in (0, number))) is not None:
             armed, silent = found
             armed.left -= 1
             self._silent.setdefault(number, []).append((armed, self._matching(silent.stream)))
 
     def closed(self, number: int) -> None:
-        """A WebSocket connection is gone, and with it what was still to be sent on it."""
+        """Note that a WebSocket connection is gone, and with it what was still to be sent."""
         self._silent.pop(number, None)
         self._stalled.pop(number, None)
         for key in [key for key in self._held if key[0] == number]:
             del self._held[key]
 
     def stall(self, number: int, now_ns: int) -> tuple[Armed, Stall] | None:
-        """What holds a connection still at the moment."""
+        """The stall that holds a connection now."""
         if number not in self._stalled:
             return None
         armed, stall, until_ns = self._stalled[number]
@@ -168,26 +168,26 @@ class Faults:
         return silent
 
     def is_mute(self, number: int, now_ns: int) -> bool:
-        """Whether not even pings and pongs are sent on a connection."""
+        """Whether a connection gets not even pings and pongs."""
         found = self.stall(number, now_ns)
         return found is not None and not found[1].pings
 
-    # Faults that wait for a request. Each call is an occasion: what is returned has hit.
+    # Faults that wait for a request. Each call is an occasion: a returned fault has hit.
 
     def take_refused_subscription(self, number: int, now_ns: int) -> RefuseSubscription | None:
-        """How to answer a request to subscribe that is to be refused."""
+        """How to answer a request to subscribe that a fault refuses."""
         return self._take(RefuseSubscription, lambda fault: fault.connection in (0, number), now_ns, number)
 
     def take_refused_connection(self, now_ns: int) -> RefuseConnection | None:
-        """How to answer a handshake that is to be refused."""
+        """How to answer a handshake that a fault refuses."""
         return self._take(RefuseConnection, lambda _: True, now_ns)
 
     def take_rest(self, endpoint: str, now_ns: int) -> Rest | None:
-        """What is to become of a REST request."""
+        """What a fault does to a REST request."""
         return self._take(Rest, lambda fault: fnmatchcase(endpoint, fault.endpoint), now_ns, stream=endpoint)
 
     def take_stale_snapshot(self, symbol: str, now_ns: int) -> int | None:
-        """Number of the fault whose snapshot is to be shown instead of a fresh one."""
+        """Number of the fault whose snapshot replaces a fresh one."""
         found = self._next(StaleSnapshot, lambda fault: fnmatchcase(symbol, fault.symbol))
         if found is None:
             return None
@@ -198,7 +198,7 @@ class Faults:
     # Messages.
 
     def concern(self, number: int) -> bool:
-        """Whether the messages of a connection have to go through `mangle`."""
+        """Whether the messages of a connection must go through `mangle`."""
         return bool(self._on_frames or self._held) or number in self._silent or number in self._stalled
 
     def mangle(self, number: int, batch: Batch, order: NDArray[np.int64], form: int = 0, *, now_ns: int) -> list[Piece]:
@@ -269,7 +269,7 @@ class Faults:
         return np.array([fnmatchcase(name, pattern) for name in self.streams], np.bool_)
 
     def _next(self, kind: type[F], suits: Callable[[F], bool]) -> tuple[Armed, F] | None:
-        """The oldest fault of a kind that has occasions left and suits this one."""
+        """The oldest matching fault of a kind that has occasions left."""
         for armed in self.armed:
             if isinstance(armed.fault, kind) and armed.left > 0 and suits(armed.fault):
                 return armed, armed.fault
@@ -286,7 +286,7 @@ class Faults:
         return found[1]
 
     def report(self) -> dict[str, object]:
-        """As the ledger shows it."""
+        """The faults as shown in the ledger."""
         return {
             "faults": [armed.report() for armed in self.armed],
             "hits": [hit._asdict() for hit in self.hits],
@@ -294,7 +294,7 @@ class Faults:
 
 
 def _with_another_digit(payload: bytes, key: str) -> bytes:
-    """The message with the last digit of the first integer after a key changed, or of the last number."""
+    """The message with a changed last digit in the first integer after a key, or in the last number."""
     found = _DIGITS.search(payload, payload.index(mark)) if (mark := f'"{key}":'.encode()) in payload else None
     last = found.end() - 1 if found else max((one.end() - 1 for one in _DIGITS.finditer(payload)), default=None)
     if last is None:

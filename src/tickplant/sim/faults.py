@@ -1,10 +1,9 @@
-"""Faults that the simulated venue commits on request: what they are, and random mixtures of them. Pure.
+"""Faults that the simulated venue commits on request: their kinds, and random mixtures of them. Pure.
 
-A fault is one JSON object, `{"fault": "drop", "stream": "btcusdt@depth*", "count": 2}`; it is *armed* when it is given
-and *hits* each time it does something. `stream` is a pattern (`*`, `?`, `[…]`) over the names that the source gives its
-streams; `connection` is the number that the ledger gives a connection, 0 for any. A count is shared by all
-connections: a fault that hits one of them is used up for all, as two connections of a real venue seldom lose the same
-message.
+A fault is one JSON object, `{"fault": "drop", "stream": "btcusdt@depth*", "count": 2}`. It is *armed* when given and
+*hits* each time it has an effect. `stream` is a pattern (`*`, `?`, `[…]`) over the source's names of streams;
+`connection` is the number of a connection in the ledger, 0 for any. All connections share a count: a fault that hits
+one of them is used up for all, as two connections to a real venue seldom lose the same message.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"):
-    """What faults have in common."""
+    """What all faults share."""
 
 
 class OnFrames(Base, frozen=True, kw_only=True):
-    """Something that befalls the next `count` messages of matching streams, after `skip` that go unharmed."""
+    """A fault of the next `count` messages of matching streams, after `skip` unharmed ones."""
 
     stream: str = "*"
     connection: NotNegativeInt = 0
@@ -56,28 +55,28 @@ class Truncate(OnFrames, frozen=True, kw_only=True, tag="truncate"):
 
 
 class Garbage(OnFrames, frozen=True, kw_only=True, tag="garbage"):
-    """A frame that means nothing is sent before the message; without `text`, the venue's own."""
+    """A meaningless frame is sent before the message; without `text`, the venue's own."""
 
     text: str | None = None
     binary: bool = False
 
 
 class Corrupt(OnFrames, frozen=True, kw_only=True, tag="corrupt"):
-    """One digit of the message is another one: the last of the first number after `key`, or else of the last number."""
+    """One digit of the message is wrong: the last of the first number after `key`, or else of the last number."""
 
-    key: str | None = None  # None: what the venue protects by a checksum, or the checksum
+    key: str | None = None  # None: a value protected by the venue's checksum, or the checksum itself
 
 
 class Oversize(OnFrames, frozen=True, kw_only=True, tag="oversize"):
-    """After the message a frame begins that says it is `size_bytes` long; all that follows is inside it."""
+    """After the message a frame begins that claims to be `size_bytes` long; everything after that is inside it."""
 
     size_bytes: PositiveInt = (64 << 20) + 1
 
 
 class Silent(Base, frozen=True, kw_only=True, tag="silent"):
-    """Subscriptions to matching streams are acknowledged but deliver nothing, as long as the connection lives.
+    """Subscriptions to matching streams are acknowledged but deliver nothing for the connection's life.
 
-    On the connections that are open now, or on the next `new_connections` that open.
+    Applies to the connections open now, or to the next `new_connections` ones.
     """
 
     stream: str = "*"
@@ -86,9 +85,9 @@ class Silent(Base, frozen=True, kw_only=True, tag="silent"):
 
 
 class Stall(Base, frozen=True, kw_only=True, tag="stall"):
-    """The open connections stay open, but nothing is sent on them, neither data nor answers; it is lost, not late.
+    """The open connections stay open, but neither data nor answers are sent on them; these are lost, not late.
 
-    With `pings` those still come, and pongs. Without `for_s` it lasts as long as the connection lives.
+    With `pings`, pings and pongs continue. Without `for_s` the stall lasts for the connection's life.
     """
 
     connection: NotNegativeInt = 0
@@ -97,7 +96,7 @@ class Stall(Base, frozen=True, kw_only=True, tag="stall"):
 
 
 class Disconnect(Base, frozen=True, kw_only=True, tag="disconnect"):
-    """The open connections end, with a close frame of this code or without a word."""
+    """The open connections end, with a close frame of this code or without one."""
 
     connection: NotNegativeInt = 0
     close_frame: bool = True
@@ -106,7 +105,7 @@ class Disconnect(Base, frozen=True, kw_only=True, tag="disconnect"):
 
 
 class Cut(Base, frozen=True, kw_only=True, tag="cut"):
-    """The open connections have reached their age: the venue's announcement, `after_s` later the close frame."""
+    """The open connections reach their maximum age: the venue announces the end, and closes them `after_s` later."""
 
     connection: NotNegativeInt = 0
     announced: bool = True
@@ -114,7 +113,7 @@ class Cut(Base, frozen=True, kw_only=True, tag="cut"):
 
 
 class RefuseSubscription(Base, frozen=True, kw_only=True, tag="refuse-subscription"):
-    """The next requests to subscribe are answered with an error, the venue's own by default; nothing is subscribed."""
+    """The next requests to subscribe fail with an error, by default the venue's own; nothing is subscribed."""
 
     connection: NotNegativeInt = 0
     count: PositiveInt = 1
@@ -133,7 +132,7 @@ class RefuseConnection(Base, frozen=True, kw_only=True, tag="refuse-connection")
 class Rest(Base, frozen=True, kw_only=True, tag="rest"):
     """The next REST requests are answered late, or refused with a status; with `cut`, the connection ends instead.
 
-    `endpoint` is a pattern over the last part of the path, such as `depth`; `/sim/…` is spared. Status 200 refuses
+    `endpoint` is a pattern over the last part of the path, such as `depth`; `/sim/…` is exempt. Status 200 refuses
     nothing.
     """
 
@@ -153,14 +152,14 @@ class StaleSnapshot(Base, frozen=True, kw_only=True, tag="stale-snapshot"):
 
 
 class Refine(Base, frozen=True, kw_only=True, tag="refine"):
-    """From now on prices of a symbol have `digits` more decimals, as when a venue makes a tick size smaller."""
+    """From now on prices of a symbol have `digits` more decimals, as when a venue reduces a tick size."""
 
     symbol: str
     digits: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
 
 
 class Halt(Base, frozen=True, kw_only=True, tag="halt"):
-    """A symbol is not traded, and its status says so, in the venue's word by default; without `for_s` for good."""
+    """Trading of a symbol stops, and its status says so, by default in the venue's word; without `for_s` for good."""
 
     symbol: str
     status: str | None = None
@@ -197,7 +196,7 @@ Fault = (
 
 
 class Scripted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fault and when to arm it: so long after the venue is ready, or once so many frames were sent."""
+    """A fault and when to arm it: this long after the venue is ready, or after this many frames."""
 
     fault: Fault
     at_s: NotNegative | None = None
@@ -205,33 +204,33 @@ class Scripted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def parse_fault(text: bytes) -> Fault:
-    """Read one fault. Raises FeedError naming the key at fault."""
+    """Read one fault. Raises FeedError, which names the key at fault."""
     try:
         return _FAULT.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FeedError(f"simulated venue: this is no fault: {error}") from None
+        raise FeedError(f"simulated venue: this is not a fault: {error}") from None
 
 
 _FAULT: Final[msgspec.json.Decoder[Fault]] = msgspec.json.Decoder(Fault)
 
 
 class FaultWords(NamedTuple):
-    """What faults look like at a venue, and which can befall it."""
+    """The form of faults at a venue, and which ones can occur there."""
 
-    kinds: tuple[str, ...]  # tags of the faults that a random mixture has
-    garbage: str  # a frame that is no message
-    corrupt: str  # key of the number whose digit is changed
+    kinds: tuple[str, ...]  # tags of the faults in a random mixture
+    garbage: str  # a frame that is not a message
+    corrupt: str  # key of the number to corrupt
     refused: Refused  # a request to subscribe
-    trading: str  # status of an instrument that is traded
-    halted: str  # … that is not
+    trading: str  # status of a traded instrument
+    halted: str  # … of a halted one
     delisted: str
     endpoints: tuple[str, ...]  # patterns over the last part of REST paths
-    book_of: Callable[[str], str]  # the book's stream of the symbol of a stream
-    with_ids: Callable[[str], str]  # a stream of the same symbol of which no message can be missed unnoticed
-    loses: Callable[[str], str] = lambda stream: stream  # the same, or another one where it cannot lose a message
+    book_of: Callable[[str], str]  # the book stream of a stream's symbol
+    with_ids: Callable[[str], str]  # a stream of the same symbol that shows each lost message
+    loses: Callable[[str], str] = lambda stream: stream  # the stream, or another one if it cannot lose a message
 
     def complete(self, fault: Fault) -> Fault:
-        """The fault, with the venue's words where it has none of its own."""
+        """The fault, with the venue's words in place of missing ones."""
         match fault:
             case Garbage(text=None):
                 return msgspec.structs.replace(fault, text=self.garbage)
@@ -250,14 +249,14 @@ class FaultWords(NamedTuple):
 def random_faults(
     seed: int, per_s: float, streams: Sequence[str], words: FaultWords, kinds: Sequence[str] = ()
 ) -> Iterator[tuple[float, Fault]]:
-    """An endless mixture, the same for the same arguments: how long to wait in seconds, then what to do.
+    """An endless mixture, the same for the same arguments: the wait in seconds, then the fault.
 
     Args:
-        seed: of the mixture.
+        seed: seed of the mixture.
         per_s: faults per second on average; the waits are exponential.
         streams: names of streams to choose from.
         words: of the venue.
-        kinds: tags of the faults to choose from; empty for all that can befall the venue.
+        kinds: tags of the faults to choose from; empty for all that the venue can have.
     """
     chance = random.Random(seed)
     weights = {kind: weight for kind, (weight, _) in _MIXTURE.items() if kind in (kinds or words.kinds)}
@@ -283,7 +282,7 @@ def _silent(chance: random.Random, stream: str, words: FaultWords) -> Silent:
     return Silent(stream=words.book_of(stream), new_connections=chance.randint(0, 1))
 
 
-# Tag: how often beside the others, and what it looks like. Short enough that a feed recovers before the next but one.
+# By tag: relative frequency, and a maker. Faults are short enough that a feed recovers before the next but one.
 _MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str, FaultWords], Fault]]]] = {
     "drop": (
         5,
@@ -307,7 +306,7 @@ _MIXTURE: Final[dict[str, tuple[float, Callable[[random.Random, str, FaultWords]
     "stale-snapshot": (1, lambda chance, stream, words: StaleSnapshot(count=chance.randint(1, 2))),
 }
 KINDS: Final = tuple(_MIXTURE)
-"""Faults of which a mixture can be made."""
+"""Kinds of faults that a mixture can contain."""
 
 INSTRUMENT_KINDS: Final = ("refine", "halt", "delist")
-"""What befalls an instrument rather than a message; a mixture has none of it, since it would have to take it back."""
+"""Faults of instruments rather than messages; a mixture has none, since it would have to undo them."""

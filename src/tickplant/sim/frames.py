@@ -1,8 +1,8 @@
 """Batches of outgoing messages, and how they become WebSocket frames. No I/O.
 
-A batch holds the texts of many messages in one buffer, each in as many forms as the venue has: Binance sends the same
-message with and without its stream's name, the second being a part of the first. Frames are packed straight from there
-into one buffer per connection and write.
+A batch holds the texts of many messages in one buffer, each in all forms of the venue: Binance sends the same message
+with and without its stream's name, the latter being a part of the former. Frames are packed straight from there into
+one buffer per connection and write.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Batch:
     """Messages in sending order; one array entry per message. Valid until its maker makes the next one."""
 
     text: NDArray[np.uint8]
-    forms: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]  # where the messages begin and end, for each form
+    forms: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]  # where messages begin and end, for each form
     stream: NDArray[np.int64]  # index into the source's streams
-    id: NDArray[np.int64]  # the venue's own id: trade id, aggregate id or final update id; 0 where not known
+    id: NDArray[np.int64]  # the venue's own id: trade id, aggregate id or final update id; 0 if unknown
 
     @property
     def messages(self) -> int:
-        """How many."""
+        """Number of messages."""
         return int(self.stream.shape[0])
 
     def part(self, first: int, last: int) -> Batch:

@@ -1,7 +1,7 @@
 """One TCP connection to the simulated venue: HTTP requests until one asks for a WebSocket.
 
-Handshake, masks, fragments and the closing handshake are the sans-I/O protocol of the `websockets` library; market
-data bypasses it, since the frames come ready-made and many at a time.
+The sans-I/O protocol of the `websockets` library handles handshake, masks, fragments and closing; market data bypass
+it, since their frames come ready-made and in large numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WRITE_HIGH_BYTES = 256 << 10
 
 
 class Venue(Protocol):
-    """What a connection needs to know of the server it belongs to."""
+    """What a connection needs to know about its server."""
 
     dialect: Dialect
     outlet: Outlet
@@ -61,7 +61,7 @@ class Venue(Protocol):
 
 
 class _NoSession(Session):
-    """Of a connection that is no WebSocket, or none yet."""
+    """Session of a connection that is not, or not yet, a WebSocket."""
 
     def names(self) -> list[str]:
         return []
@@ -94,7 +94,7 @@ class Link(asyncio.Protocol):
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepted."""
+        """Accept a connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
@@ -102,7 +102,7 @@ class Link(asyncio.Protocol):
         self._venue.links.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the client."""
+        """Handle bytes from the client."""
         if not self.number and (self._post is not None or data.startswith(Post.BEGINS)):
             self._on_post(data)
             return
@@ -114,7 +114,7 @@ class Link(asyncio.Protocol):
             elif isinstance(event, Frame):
                 self._on_frame(event)
         data_to_send = protocol.data_to_send()
-        if protocol.handshake_exc is not None and data_to_send == [b""]:  # given up without a word
+        if protocol.handshake_exc is not None and data_to_send == [b""]:  # given up without an answer
             self._venue.outlet.answer(self, "", Answer(400, b"this is not an HTTP GET request\n", close=True))
         self._write(data_to_send)
 
@@ -132,7 +132,7 @@ class Link(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Gone."""
+        """Clean up after a lost connection."""
         self._venue.links.discard(self)
         self._closed.set()
         self._writable.set()
@@ -182,13 +182,13 @@ class Link(asyncio.Protocol):
         try:
             answer = await self._venue.rest(self, request)
         except Exception:
-            # A fault of ours must not leave the client waiting.
+            # A failure of ours must not leave the client waiting.
             structlog.get_logger("sim").exception("a REST request failed", path=path)
             answer = Answer(500, self._venue.dialect.rest_refusal(500))
         if request.method == "POST":
             answer = msgspec.structs.replace(answer, close=True)
         self._venue.outlet.answer(self, path, answer)
-        if answer.close:  # the client does it, once it has read the answer
+        if answer.close:  # the client closes once it has read the answer
             self._timer("close", CLOSE_TIMEOUT_S, self._transport.close)
         elif keep:
             self._protocol = ServerProtocol()
@@ -257,7 +257,7 @@ class Link(asyncio.Protocol):
                 self._resubscribe()
 
     def _is_allowed(self) -> bool:
-        """Whether one more message is within the limit; pongs that answer no ping count, as on the venue."""
+        """Whether one more message is within the limit; unsolicited pongs count, as on the venue."""
         now = time.monotonic()
         times = self._request_times
         while times and times[0] <= now - 1.0:
@@ -327,7 +327,7 @@ class Link(asyncio.Protocol):
         self._flush()
 
     def send_close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; a client that does not take part is cut off."""
+        """Begin the closing handshake; a client that does not take part is disconnected."""
         self._protocol.send_close(code, reason)
         self._flush()
         self._timer("close", CLOSE_TIMEOUT_S, self._transport.abort)
@@ -352,14 +352,14 @@ class Link(asyncio.Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """What the client has not taken yet."""
+        """Bytes that the client has not taken yet."""
         return self._transport.get_write_buffer_size()
 
     def _flush(self) -> None:
         self._write(self._protocol.data_to_send())
 
     def _write(self, pieces: list[bytes]) -> None:
-        """Send what the protocol has to say; a fault may have made this connection mute."""
+        """Send the protocol's output, unless a fault has made this connection mute."""
         if self.number and self._venue.outlet.is_mute(self):
             return
         for data in pieces:

@@ -1,4 +1,4 @@
-"""Commits faults at their time: on request, from a script, from a seed. The only part of the faults with a clock."""
+"""Commits faults at their times: on request, from a script, from a seed. The only part of the faults with a clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Injector:
         self._log = structlog.get_logger("sim")
 
     async def run(self) -> None:
-        """Follow the script and the seed, for ever."""
+        """Follow the script and the seed, forever."""
         start_s = time.monotonic()
         script = sorted(
             ((one.at_s, one.fault) for one in self._spec.faults if one.at_s is not None), key=lambda one: one[0]
@@ -57,7 +57,7 @@ class Injector:
                 tasks.create_task(self._follow(start_s, self._mixture(self._spec.fault_seed)))
 
     def commit(self, fault: Fault) -> Armed:
-        """Arm a fault now; what needs no occasion happens now."""
+        """Arm a fault now; one that needs no occasion takes effect at once."""
         outlet = self._outlet
         fault = self._dialect.words.complete(fault)
         now_ns = time.time_ns()
@@ -95,12 +95,12 @@ class Injector:
         return armed
 
     def stale_snapshot(self, symbol: str) -> Snapshot | None:
-        """The old snapshot that is to be shown instead of a fresh one; None for a fresh one."""
+        """The old snapshot to show instead of a fresh one; None for a fresh one."""
         number = self._outlet.faults.take_stale_snapshot(symbol, time.time_ns())
         return None if number is None else self._snapshots[number].get(symbol)
 
     async def answer(self, endpoint: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer to a REST request, which `ask` would give, or what faults make of it."""
+        """The answer of `ask` to a REST request, or what faults make of it."""
         fault = self._outlet.faults.take_rest(endpoint, time.time_ns())
         if fault is None:
             return await ask()
@@ -115,7 +115,7 @@ class Injector:
             self._outlet.faults.hit(armed, time.time_ns(), stream=symbol)
 
     def _take_back(self, symbol: str, for_s: float | None) -> None:
-        """Have a symbol trade again after some time."""
+        """Resume trading of a symbol after some time."""
         if for_s is not None:
             trade = functools.partial(self._source.set_life, symbol, status=self._dialect.words.trading, trades=True)
             asyncio.get_running_loop().call_later(for_s, trade)

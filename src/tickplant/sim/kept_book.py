@@ -1,4 +1,4 @@
-"""The book that the simulated venue keeps of what it has played, for clients that ask again. No I/O."""
+"""The simulated venue's book of what it has played, for clients that ask again. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from tickplant.errors import FeedError
 
-KEPT_DIFFS: Final = 10_000  # before the snapshot: those that a snapshot may lie before
+KEPT_DIFFS: Final = 10_000  # held before the snapshot, which may lie before them
 
 
 class _Diff(msgspec.Struct):
@@ -34,10 +34,10 @@ _DEPTH: Final = msgspec.json.Decoder(_Depth)
 
 
 class KeptBook:
-    """Text in, text out: a price is its text, as the venue prints each price in one way only.
+    """Text in, text out: a price is identified by its text, since the venue prints each price in one way only.
 
-    No `DepthBook`: what is answered is what was recorded, to the digit, and a diff of 68 levels takes 30 µs instead of
-    120, since nothing is converted to integers and back.
+    Not a `DepthBook`: answers show the recorded digits exactly, and a diff of 68 levels takes 30 µs instead of 120,
+    without conversion to integers and back.
     """
 
     def __init__(self, *, expects_snapshot: bool) -> None:
@@ -49,7 +49,7 @@ class KeptBook:
         self._early: deque[_Diff] = deque(maxlen=KEPT_DIFFS)
 
     def apply(self, payload: bytes) -> None:
-        """Take a diff in (the raw form of a depthUpdate); what is none was recorded as such and changes nothing."""
+        """Apply a diff (the raw form of a depthUpdate); a frame that was recorded as one and is not changes nothing."""
         try:
             diff = _DIFF.decode(payload)
         except msgspec.DecodeError:
@@ -60,7 +60,7 @@ class KeptBook:
             self._apply(diff)
 
     def start(self, body: bytes) -> None:
-        """Begin with a depth snapshot; diffs that were applied before and are newer than it are applied again.
+        """Begin with a depth snapshot; diffs applied earlier that are newer than it are applied again.
 
         Raises FeedError for anything else.
         """

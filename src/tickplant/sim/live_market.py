@@ -1,4 +1,4 @@
-"""The synthetic market on the air: lets it live by the clock, sends what happens, answers for its past and present."""
+"""The synthetic market on the air: runs it by the clock, sends its events, answers for its past and present."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tickplant.sim.templates import print_price, print_size
 
 MOST_DIGITS = 12  # of a price
 
-FALLEN_BEHIND_NS = 500_000_000  # a market this late skips the lost time instead of making up for it
+FALLEN_BEHIND_NS = 500_000_000  # a market this late skips the lost time
 
-TURN_MESSAGES = 1 << 13  # at most in one turn: some 0.2 s of work
+TURN_MESSAGES = 1 << 13  # limit for one turn: some 0.2 s of work
 
-# Ids begin at the microseconds since 2024 (where ids jump: ten times that): a venue that is started again goes on with
-# higher ids, as a real one would.
+# Ids begin at the microseconds since 2024 (if ids jump, at ten times that): a restarted venue continues with higher
+# ids, as a real one would.
 IDS_SINCE_NS = 1_704_067_200_000_000_000
 
 
@@ -35,7 +35,7 @@ class LiveMarket:
     """Source: a synthetic market."""
 
     def __init__(self, spec: SimSpec, make_printer: Callable[[], Printer], *, trading: str) -> None:
-        """`trading` is the venue's word for the status of an instrument that is traded."""
+        """`trading` is the venue's word for the status of a traded instrument."""
         self._spec = spec
         self._make_printer = make_printer
         self._trading = trading
@@ -71,7 +71,7 @@ class LiveMarket:
 
     @property
     def printer(self) -> Printer:
-        """What prints it."""
+        """The market's printer."""
         return self._printer
 
     def prepare(self) -> None:
@@ -79,7 +79,7 @@ class LiveMarket:
         spec = msgspec.structs.replace(self._spec, messages_per_s=1000.0, limit_messages=None, log=None)
         twin = LiveMarket(spec, self._make_printer, trading=self._trading)
         twin.printer.prepare()
-        frames(batch_of([b"{}"], [0], [0]), np.zeros(1, np.int64))  # as of a frame for one connection
+        frames(batch_of([b"{}"], [0], [0]), np.zeros(1, np.int64))  # as for a frame for one connection
         wanted = np.ones(len(self.streams), np.bool_)
         for rows, levels in twin.market.advance(10**9, twin.printer.needs(wanted)):
             for _, batch in twin.printer.render(Events(rows, levels, 1, 1), wanted, {0}):
@@ -91,7 +91,7 @@ class LiveMarket:
         return self._find.get(stream)
 
     def on_subscriptions(self) -> None:
-        """The market does not care."""
+        """Ignored: the market runs regardless."""
 
     def refine(self, symbol: str, digits: int) -> bool:
         """See Source. All prices move by a tiny part, so that the new decimals are used."""
@@ -130,7 +130,7 @@ class LiveMarket:
         self._outlet = outlet
 
     async def run(self) -> None:
-        """Let the market live until its limits, then keep quiet."""
+        """Run the market up to its limits, then stay silent."""
         assert self._outlet is not None
         spec = self._spec
         tick_ns = int(spec.tick_ms * 1e6)
@@ -146,18 +146,18 @@ class LiveMarket:
                 start_ns += late_ns
                 self._origin_ns += late_ns
                 now_ns -= late_ns
-            # No further at a time than signals and clients can wait for, whatever the rate.
+            # In steps short enough for signals and clients, whatever the rate.
             self.step(min(now_ns, end_ns, self.market.next_ns + turn_ns))
             if spec.limit_messages is not None and self.market.messages >= spec.limit_messages and self._is_flushed():
                 break
-            # As soon as something is due, but no sooner than one tick from now.
+            # As soon as something is due, but not within one tick.
             wait_ns = max(tick_ns, self.market.next_ns - (time.monotonic_ns() - start_ns))
             await asyncio.sleep(wait_ns / 1e9)
         self.ended = True
         self._log.info("market ended", messages=self.market.messages, frames_sent=self._outlet.frames_sent)
 
     def step(self, until_ns: int) -> None:
-        """Let the market live until a time and send what happened."""
+        """Run the market up to a time and send its events."""
         assert self._outlet is not None
         outlet = self._outlet
         for rows, levels in self.market.advance(until_ns, self._printer.needs(outlet.wanted)):
@@ -176,7 +176,7 @@ class LiveMarket:
         return bool((state.flushed >= state.ids[:, :1]).all())
 
     def book(self, symbol: str, limit: int) -> Book:
-        """The book as it is now: every change up to its update id, sent in a diff or not yet, is in it."""
+        """The present book: it contains every change up to its update id, whether sent in a diff or not."""
         index, decimals = self.index[symbol], self._printer.decimals
         bids, asks = (
             [
@@ -225,7 +225,7 @@ class LiveMarket:
         ]
 
     def report(self) -> dict[str, object]:
-        """How far the market has come."""
+        """The market's progress."""
         state = self.market.state
         return {
             "mode": "market",
@@ -239,7 +239,7 @@ class LiveMarket:
 
 
 class _History:
-    """The newest rows, in a ring, their times since the epoch."""
+    """The newest rows, in a ring, with times since the epoch."""
 
     def __init__(self, capacity: int) -> None:
         self._rows = np.zeros(capacity, MESSAGE)

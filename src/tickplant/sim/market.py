@@ -1,4 +1,4 @@
-"""The synthetic market: opens it, lets it live, shows its books. Its life is in `order_flow`. No I/O, no clock."""
+"""The synthetic market: opens it, runs it, shows its books. `order_flow` defines its life. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tickplant.sim.order_flow import (
 from tickplant.sim.sim_source import Traded
 
 _WHOLE_TABLES: Final = 256
-"""Fewer symbols than this draw from TABLE order sizes each, more from about as many together: else they take GiB."""
+"""Up to this many symbols have order-size tables of TABLE entries each; more share about as many, instead of GiB."""
 _LEAST_LOTS: Final = 256
 
 
 class Market:
-    """Several symbols trading, from the moment it is made. Deterministic; time is what the caller says it is."""
+    """Several symbols trading, from creation on. Deterministic; the caller provides the time."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Market:
         limit_messages: int | None = None,
         id_base: int = 0,
     ) -> None:
-        """Open the market at time 0. Update ids begin past `id_base` and rise by 1 .. `id_step` at each change."""
+        """Open the market at time 0. Update ids begin after `id_base` and rise by 1 .. `id_step` per change."""
         self.instruments = instruments
         self.kinds = DEPTH + len(intervals_ns)
         self._limit = NEVER if limit_messages is None else limit_messages
@@ -67,11 +67,11 @@ class Market:
 
     @property
     def next_ns(self) -> int:
-        """When something happens next, at the earliest."""
+        """Earliest time of the next event."""
         return int(min(self.state.clock[NEXT_STEP], self.state.clock[NEXT_DUE]))
 
     def advance(self, until_ns: int, wanted: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.void], NDArray[np.int64]]]:
-        """Live until a time; yields blocks of `(messages, levels)`, views that the next block overwrites."""
+        """Run up to a time; yields blocks of `(messages, levels)`, views that the next block overwrites."""
         while True:
             used = advance(self.state, until_ns, wanted, self._limit, self._rows, self._levels)
             if used:
@@ -80,7 +80,7 @@ class Market:
                 return
 
     def freeze(self, symbols: set[int]) -> None:
-        """Have no orders arrive for these symbols but for the others, if there are any; what is under way is sent."""
+        """Redirect orders for these symbols to the others, if any; what is under way is still sent."""
         frozen = np.isin(self._picks, list(symbols))
         others = self._picks[~frozen]
         self.state.picks[:] = self._picks

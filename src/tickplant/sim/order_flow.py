@@ -1,9 +1,9 @@
-"""How the synthetic market lives: limit order books under random orders, kernels over plain arrays. No I/O.
+"""The life of the synthetic market: limit order books under random orders, kernels over plain arrays. No I/O.
 
 Each step is one order of one symbol: a limit order, a cancellation, or a market order that walks the book and leaves
-trades. Everything is a function of seed and step: sizes, distances and waiting times come from tables that the seed
-draws, and the kernels draw from those with integers. Arrivals cluster: each market order excites the next (Hawkes),
-and a slow correction holds the long-run rate of messages at what was asked.
+trades. Everything is a function of seed and step: the seed draws tables of sizes, distances and waiting times, and the
+kernels pick from those with integers. Arrivals cluster: each market order excites the next (Hawkes), and a slow
+correction keeps the long-run rate of messages at the requested one.
 
 A book is a ring of price slots on each side, addressed by `tick & mask`. All levels lie less than `window` ticks from
 the best price, and the ring is at least four windows wide, so a slot stands for one tick at a time.
@@ -36,7 +36,7 @@ NEXT_DUE: Final = 1
 MESSAGES: Final = 2  # trades, tickers and diffs of the first interval so far
 STEPS: Final = 3
 
-MIN_LEVELS: Final = 8  # a side never holds fewer: the last ones are neither cancelled nor traded away
+MIN_LEVELS: Final = 8  # minimum of a side: the last ones are neither cancelled nor traded away
 MAX_SWEEP: Final = 8  # levels that one market order may empty
 MAX_FILLS: Final = 3  # trades at one level of one market order
 STEP_ROWS: Final = MAX_SWEEP * (MAX_FILLS + 1) + 1
@@ -62,9 +62,9 @@ MESSAGE: Final = np.dtype(
         ("asks", "i8"),
     ]
 )
-"""What happened, before it is text."""
+"""An event before it becomes text."""
 
-KIND: Final = 0  # columns of MESSAGE, seen as a table of integers
+KIND: Final = 0  # columns of MESSAGE, as a table of integers
 SYMBOL: Final = 1
 ID: Final = 3
 LEVELS: Final = 11
@@ -73,7 +73,7 @@ LEVELS_ASKS: Final = 13
 
 
 class State(NamedTuple):
-    """All there is to a market: S symbols, W slots, K depth intervals."""
+    """The whole state of a market: S symbols, W slots, K depth intervals."""
 
     sizes: NDArray[np.int64]  # [S, 2, W] lots
     ticks: NDArray[np.int64]  # [S, 2, W] the tick that a slot stands for
@@ -82,9 +82,9 @@ class State(NamedTuple):
     filled: NDArray[np.int64]  # [S, 2] levels with size
     ids: NDArray[np.int64]  # [S, 3]
     flushed: NDArray[np.int64]  # [S, K] final update id of the last diff
-    first: NDArray[np.int64]  # [S, K] first update id after it, 0 where nothing changed
+    first: NDArray[np.int64]  # [S, K] first update id after it, 0 if nothing changed
     due: NDArray[np.int64]  # [S, K] time of the next diff
-    pressure: NDArray[np.float64]  # [S] -1 .. 1: whether buyers or sellers are keener
+    pressure: NDArray[np.float64]  # [S] -1 .. 1: whether buyers or sellers are more eager
     random: NDArray[np.int64]  # [2]
     clock: NDArray[np.int64]  # [4]
     excitement: NDArray[np.float64]  # [1]
@@ -145,7 +145,7 @@ def _move_best(state: State, symbol: int, side: int, tick: int) -> None:
     mask = state.sizes.shape[2] - 1
     old = state.best[symbol, side]
     state.best[symbol, side] = tick
-    for i in range((old - tick) * outward):  # moved inward by as many ticks
+    for i in range((old - tick) * outward):  # moved inward by this many ticks
         far = old + outward * (state.window - 1 - i)
         if state.sizes[symbol, side, far & mask] > 0:
             _set_level(state, symbol, side, far, 0)
@@ -153,7 +153,7 @@ def _move_best(state: State, symbol: int, side: int, tick: int) -> None:
 
 @kernel
 def _is_free(state: State, symbol: int, side: int, tick: int) -> bool:
-    """Whether the slot of `tick` may stand for it: no diff still owes the last change of another tick."""
+    """Whether the slot of `tick` is free for it: no diff still owes the last change of another tick."""
     slot = tick & (state.sizes.shape[2] - 1)
     if state.ticks[symbol, side, slot] == tick:
         return True
@@ -162,7 +162,7 @@ def _is_free(state: State, symbol: int, side: int, tick: int) -> bool:
 
 @kernel
 def _add(state: State, symbol: int, side: int, distance: int) -> None:
-    """A limit order; one at the touch rather goes into the spread, where there is room."""
+    """Add a limit order; one at the touch prefers the spread if there is room."""
     outward = -1 if side == BID else 1
     mask = state.sizes.shape[2] - 1
     best = state.best[symbol, side]
@@ -180,7 +180,7 @@ def _add(state: State, symbol: int, side: int, distance: int) -> None:
 
 @kernel
 def _cancel(state: State, symbol: int, side: int, distance: int) -> None:
-    """Take an order, or all of them, from the nearest level at or beyond a distance."""
+    """Cancel an order, or all of them, at the nearest level at or beyond a distance."""
     outward = -1 if side == BID else 1
     tick = _next_level(state, symbol, side, state.best[symbol, side] + outward * distance)
     if tick < 0:
@@ -311,11 +311,11 @@ def advance(
     rows: NDArray[np.void],
     levels: NDArray[np.int64],
 ) -> int:
-    """Let the market live until `until_ns`; returns the number of rows written.
+    """Run the market up to `until_ns`; returns the number of rows written.
 
-    Stops early, to be called again, where `rows` or `levels` might not hold what one more step or diff yields: then
-    the next step or diff still lies at or before `until_ns` (see State.clock). Diffs that are not `wanted` count but
-    are not written. From `limit` messages on no more orders arrive.
+    Stops early, to be called again, if `rows` or `levels` might not hold the result of one more step or diff: the next
+    step or diff then still lies at or before `until_ns` (see State.clock). Diffs that are not `wanted` count but are
+    not written. After `limit` messages no more orders arrive.
     """
     used = 0
     used_levels = 0
@@ -356,7 +356,7 @@ def advance(
             continue
         before = state.clock[MESSAGES]
         used = _step(state, step_ns, rows, used)
-        # Each message pays for one mean gap. The correction brings back what chance, bursts and diffs add or take.
+        # Each message pays for one mean gap. The correction offsets what chance, bursts and diffs add or take.
         ahead = state.clock[MESSAGES] * state.gap_ns - step_ns
         correction = 1.0 + ahead / max(2.5e8, 20.0 * state.gap_ns)
         mean = 1.0 + 0.75 * state.burstiness

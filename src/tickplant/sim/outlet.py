@@ -1,19 +1,19 @@
-"""The one place through which everything leaves the simulated venue, and the ledger of what left.
+"""The only exit of the simulated venue, and the ledger of everything sent.
 
-Market data goes out by `deliver`, answers on a WebSocket by `reply`, pings by `ping`, the end of a connection by
-`close` and `drop`, REST answers by `answer`. So this is where faults take hold: what they make of each message is
-decided in `fault_state`, carried out here, and entered in ledger and log.
+Market data leave by `deliver`, answers on a WebSocket by `reply`, pings by `ping`, the end of a connection by `close`
+and `drop`, REST answers by `answer`. So faults apply here: `fault_state` decides what they do to each message; this
+module carries that out, and enters it in ledger and log.
 
-The log has one line for each frame, `<time, ns> <connection> <frame>`; connection 0 is REST. A frame that begins with
-`!` was not sent as it should have been:
+The log has one line per frame, `<time, ns> <connection> <frame>`; connection 0 is REST. A frame that begins with `!`
+was not sent intact:
 
     !drop, !silent, !stall FRAME      not sent at all
     !truncate FRAME                   only its first half was sent
-    !reorder FRAME                    not sent here; a plain line follows where it is
+    !reorder FRAME                    not sent here; a plain line follows at its place
     !duplicate FRAME                  sent, for the second time
     !corrupt FRAME                    sent with one digit changed
-    !garbage TEXT                     a frame that is no message was sent, as Python prints bytes
-    !oversize TEXT                    so was the head of a huge one: nothing that follows on this connection is readable
+    !garbage TEXT                     a frame that is not a message was sent, as Python prints bytes
+    !oversize TEXT                    the head of a huge frame was sent: the rest of this connection is unreadable
     !fault JSON                       connection 0: this fault was armed
 """
 
@@ -34,7 +34,7 @@ from tickplant.sim.fault_state import Armed, Faults, Piece
 from tickplant.sim.faults import Fault
 from tickplant.sim.frames import Batch, batch_of, frames
 
-KEPT_CONNECTIONS = 1000  # closed connections that the ledger still lists
+KEPT_CONNECTIONS = 1000  # closed connections kept in the ledger
 
 
 class Receiver(Protocol):
@@ -80,7 +80,7 @@ class Receiver(Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """What the client has not taken yet."""
+        """Bytes that the client has not taken yet."""
         ...
 
 
@@ -100,17 +100,17 @@ class Entry:
         self.path = path
         self.opened_ns = time.time_ns()
         self.closed_ns: int | None = None
-        self.end = ""  # why it ended, where this side ended it
+        self.end = ""  # why it ended, if this side ended it
         self.counts = np.zeros(streams, np.int64)
         self.last_ids = np.zeros(streams, np.int64)
-        self.lost = np.zeros(streams, np.int64)  # that a fault took
+        self.lost = np.zeros(streams, np.int64)  # messages taken by a fault
         self.faults: Counter[str] = Counter()  # pieces by mark
         self.replies = 0
         self.pings = 0
         self.requests = 0
 
     def report(self, streams: list[str]) -> dict[str, object]:
-        """As JSON shows it."""
+        """The entry as JSON."""
         return {
             "connection": self.number,
             "path": self.path,
@@ -136,13 +136,13 @@ class Outlet:
     """Sends, counts and logs. `streams` names the source's streams; masks and batches use their indices."""
 
     def __init__(self, streams: list[str], *, max_buffer_bytes: int, log: str | None = None) -> None:
-        """Raises FeedError where the log cannot be opened."""
+        """Raises FeedError if the log cannot be opened."""
         self.streams = streams
         self.faults = Faults(streams)
         self.before_batch: Callable[[int], None] = lambda frames_sent: None
         self.receivers: dict[int, Receiver] = {}
         self.entries: dict[int, Entry] = {}
-        self.wanted = np.zeros(len(streams), np.bool_)  # some connection is subscribed to it
+        self.wanted = np.zeros(len(streams), np.bool_)  # whether some connection is subscribed to it
         self.frames_sent = 0
         self.rest_requests: Counter[str] = Counter()
         self.rest_statuses: Counter[int] = Counter()
@@ -157,7 +157,7 @@ class Outlet:
     # Connections come, go and subscribe.
 
     def opened(self, receiver: Receiver) -> None:
-        """A WebSocket connection is up."""
+        """Note that a WebSocket connection is up."""
         self.receivers[receiver.number] = receiver
         self.entries[receiver.number] = Entry(receiver.number, receiver.path, len(self.streams))
         self.faults.opened(receiver.number)
@@ -166,13 +166,13 @@ class Outlet:
             del self.entries[next(number for number in self.entries if number not in self.receivers)]
 
     def subscribed(self) -> None:
-        """Some connection's mask has changed."""
+        """Note that some connection's mask has changed."""
         self.wanted = np.zeros(len(self.streams), np.bool_)
         for receiver in self.receivers.values():
             self.wanted |= receiver.mask
 
     def closed(self, receiver: Receiver) -> None:
-        """A WebSocket connection is gone."""
+        """Note that a WebSocket connection is gone."""
         if self.receivers.pop(receiver.number, None) is not None:
             self.entries[receiver.number].closed_ns = time.time_ns()
             self.faults.closed(receiver.number)
@@ -196,14 +196,14 @@ class Outlet:
                 self.drop(receiver, "the client was too slow")
 
     def push(self, receiver: Receiver, text: bytes, stream: int, ident: int) -> None:
-        """Send one connection a frame of a stream, whether it is subscribed to it or not."""
+        """Send one connection a frame of a stream, whether or not it is subscribed."""
         if receiver.is_open:
             self._deliver_to(receiver, batch_of([text], [stream], [ident]), np.zeros(1, np.int64), 0)
 
     def _deliver_to(self, receiver: Receiver, batch: Batch, order: NDArray[np.int64], form: int) -> None:
         own = receiver.session.own
         if own is not None:
-            silent = self.faults.silent(receiver.number, batch.stream[order])  # what never was to come is not counted
+            silent = self.faults.silent(receiver.number, batch.stream[order])  # would never come: not counted
             payloads = [batch.payload(message, form) for message in order.tolist()]
             texts = [text if lost else own(text) for text, lost in zip(payloads, silent.tolist(), strict=True)]
             batch = batch_of(texts, batch.stream[order].tolist(), batch.id[order].tolist())
@@ -218,7 +218,7 @@ class Outlet:
             self._enter(receiver.number, batch, order, form)
 
     def reply(self, receiver: Receiver, text: bytes) -> None:
-        """Send one connection what belongs to no stream: answers, greetings, heartbeats, announcements."""
+        """Send one connection a frame of no stream: an answer, greeting, heartbeat or announcement."""
         if not receiver.is_open:
             return
         text = text if receiver.session.own is None else receiver.session.own(text)
@@ -244,7 +244,7 @@ class Outlet:
         receiver.send_close(code, reason)
 
     def drop(self, receiver: Receiver, reason: str) -> None:
-        """Cut a connection without a word."""
+        """Cut a connection without a close frame."""
         self.entries[receiver.number].end = reason
         receiver.abort()
 
@@ -288,7 +288,7 @@ class Outlet:
         entry = self.entries[number]
         streams = batch.stream[order]
         entry.counts += np.bincount(streams, minlength=entry.counts.shape[0])
-        entry.last_ids[streams] = batch.id[order]  # of a stream that occurs several times, the last one stays
+        entry.last_ids[streams] = batch.id[order]  # of a repeated stream, the last id stays
         self.frames_sent += order.shape[0]
         if self._log is not None:
             now_ns = time.time_ns()
@@ -300,18 +300,18 @@ class Outlet:
             self._log.write(b"%d %d %b\n" % (time.time_ns(), number, text))
 
     def flush_log(self) -> None:
-        """Have the log on disk hold everything that was sent."""
+        """Flush the log, so that it holds everything sent so far."""
         if self._log is not None:
             self._log.flush()
 
     def close_log(self) -> None:
-        """Finish the log."""
+        """Close the log."""
         if self._log is not None:
             self._log.close()
             self._log = None
 
     def report(self) -> dict[str, object]:
-        """The ledger as JSON shows it: connections in the order they were opened."""
+        """The ledger as JSON: connections in the order of opening."""
         self.flush_log()
         return {
             "frames_sent": self.frames_sent,

@@ -1,9 +1,9 @@
-"""Plays a recording of any venue to the clients that have subscribed: frames byte for byte, at their pace.
+"""Plays a recording of any venue to its subscribers: frames byte for byte, at their pace.
 
-Playback begins when there is somebody to play to. Where the recording holds a snapshot that clients fetch by REST, the
-player holds still at its line until a client asks for that book: the client first gets to read what was sent before,
-then has the recorded answer, and only then the play goes on. So what a feed stores equals what reading the file itself
-yields.
+Playback begins once there is an audience. If the recording holds a snapshot that clients fetch by REST, the player
+pauses at its line until a client asks for that book: the client first gets to read what was sent before, then receives
+the recorded answer, and only then the play continues. So what a feed stores equals the result of reading the file
+itself.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tickplant.sim.recording_reader import Fetched, Piece, pieces, scan
 from tickplant.sim.sim_source import Asker
 from tickplant.sim.spec import SimSpec
 
-SLICE_BYTES: Final = 128 << 10  # sent at once at full speed, before the clients' pace is looked at
-STEP_S: Final = 0.001  # frames due within this time go out together
-CLIENT_TIMEOUT_S: Final = 30.0  # for a client to read on, else it is dropped; to read the snapshot and close
+SLICE_BYTES: Final = 128 << 10  # sent at once at full speed, before the clients' pace is checked
+STEP_S: Final = 0.001  # frames due within this time are sent together
+CLIENT_TIMEOUT_S: Final = 30.0  # for a client to read further, else it is dropped; to read the snapshot and close
 
 
 class Player:
     """Source: a recording."""
 
     def __init__(self, spec: SimSpec, venue: RecordedVenue) -> None:
-        """Look through the file. Raises FeedError where it cannot be played."""
+        """Scan the file. Raises FeedError if it cannot be played."""
         assert spec.recording is not None
         self._spec = spec
         self._venue = venue
@@ -42,7 +42,7 @@ class Player:
         self.streams = self._contents.streams
         self.listed = venue.listed()
         self._askers: dict[str, list[tuple[Asker, asyncio.Future[Answer]]]] = {symbol: [] for symbol in self.listed}
-        self._audience = Audience()  # changes where somebody subscribes, or asks for a book
+        self._audience = Audience()  # changes when a client subscribes or asks for a book
         self._started = False
         self.played = 0
         self.ended = False
@@ -63,15 +63,15 @@ class Player:
         return self._contents.keys.get(self._venue.key(stream))
 
     def on_subscriptions(self) -> None:
-        """Somebody subscribed: perhaps the play can begin."""
+        """A client has subscribed: perhaps the play can begin."""
         self._audience.changed()
 
     async def run(self) -> None:
-        """Wait for an audience, play to the end, then keep quiet."""
+        """Wait for an audience, play to the end, then stay silent."""
         await self._audience.assembled(self._outlet, np.ones(len(self.streams), np.bool_), self._spec)
         self._started = True
         self._log.info("playback begins", recording=str(self._contents.path), frames=self._contents.frames)
-        self._start_s = time.monotonic()  # moment at which the first frame was, or would have been, sent
+        self._start_s = time.monotonic()  # when the first frame was, or would have been, sent
         self._first_ns: int | None = None
         for item in pieces(self._contents):
             if isinstance(item, Fetched):
@@ -100,7 +100,7 @@ class Player:
     async def _play_paced(self, piece: Piece, speed: float) -> None:
         if self._first_ns is None:
             self._first_ns = int(piece.recv_ns[0])
-        # A clock that was set back while recording must not hold frames: what came later is due later.
+        # A clock that was set back while recording must not delay frames: what came later is due later.
         due_s = np.maximum.accumulate(piece.recv_ns - self._first_ns) / (1e9 * speed)
         first = 0
         while first < due_s.shape[0]:
@@ -148,7 +148,7 @@ class Player:
         if not answered:
             self._log.warning("nobody asked for the recorded snapshot", symbol=snapshot.symbol)
         self._venue.start(snapshot.symbol, snapshot.body)
-        for _, waiting in self._waiting(snapshot.symbol):  # who came too late for the recorded one
+        for _, waiting in self._waiting(snapshot.symbol):  # those that came too late for the recorded answer
             waiting.set_result(Answer(200, snapshot.body))
 
     def _has_follower(self, symbol: str) -> bool:
@@ -159,7 +159,7 @@ class Player:
         return [pair for pair in self._askers[symbol] if not pair[1].done()]
 
     async def _let_clients_read(self) -> None:
-        """Wait until every client has read all that was sent, and a little longer."""
+        """Wait until every client has read everything sent, and slightly longer."""
         barriers = [asyncio.ensure_future(one.barrier()) for one in self._outlet.receivers.values()]
         if barriers:
             _, late = await asyncio.wait(barriers, timeout=CLIENT_TIMEOUT_S)
@@ -168,15 +168,15 @@ class Player:
         await asyncio.sleep(self._spec.quiet_s)
 
     def refine(self, symbol: str, digits: int) -> bool:
-        """A recording is played as it is."""
+        """Unsupported: a recording is played unchanged."""
         return False
 
     def set_life(self, symbol: str, *, status: str, trades: bool, listed: bool = True) -> bool:
-        """A recording is played as it is."""
+        """Unsupported: a recording is played unchanged."""
         return False
 
     async def fetch(self, symbol: str, asker: Asker) -> Answer | None:
-        """The recorded answer, when its line is due; None where nobody listens, who would then wait for ever."""
+        """The recorded answer, when its line is due; None without listeners, since the wait would never end."""
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         pair = (asker, waiting)
         self._askers[symbol].append(pair)
@@ -192,7 +192,7 @@ class Player:
             self._askers[symbol].remove(pair)
 
     def report(self) -> dict[str, object]:
-        """How far the play has come."""
+        """The progress of the play."""
         return {
             "mode": "recording",
             "started": self._started,

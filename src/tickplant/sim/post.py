@@ -1,4 +1,4 @@
-"""A POST request as far as a simulated venue needs one: faults come by it, and what a venue is posted. No I/O."""
+"""The part of POST requests that a simulated venue needs: for faults, and for posts to the venue. No I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Post:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Posted | None:
-        """Take more bytes in; the request once all are there. What is too long ends where it is cut."""
+        """Add bytes; returns the request once it is complete. A request that is too long is truncated."""
         self._data += data
         head, end, body = bytes(self._data).partition(b"\r\n\r\n")
         length = _LENGTH.search(head + b"\r\n")

@@ -1,8 +1,8 @@
-"""A market whose frames are printed beforehand, and sent over and over with new ids and times: for high rates.
+"""A market whose frames are printed in advance, and sent repeatedly with new ids and times: for high rates.
 
-Trades and best prices of a live market, as many as the spec says. Each turn through them adds to the ids of a stream
-what it takes for them to go on, and each time in a text becomes that of sending. So a message costs the venue less than
-a plant can make of it. The books stand still.
+It sends trades and best prices of a live market, as many as the spec says. Each turn through them advances the ids of
+each stream so that they continue, and replaces each time in a text by that of sending. So a message costs the venue
+less than it costs a plant. The books stand still.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tickplant.sim.print_kernels import print_digits
 from tickplant.sim.spec import SimSpec
 
 PREPARING_PER_S: Final = 100_000.0
-"""Rate of the market that the messages are of: it has no part in what is sent."""
+"""Rate of the market that the messages come from; it does not affect the sending rate."""
 
 
 class Prepared(NamedTuple):
-    """Messages of one variant, and where in their text the numbers stand that change."""
+    """Messages of one variant, and the positions of the numbers that change in their text."""
 
     batch: Batch
-    ids: NDArray[np.int64]  # [messages, 2] where an id begins and ends
-    times: NDArray[np.int64]  # [times, 2] likewise
-    times_from: NDArray[np.int64]  # [messages + 1] the first of each message
+    ids: NDArray[np.int64]  # [messages, 2] begin and end of an id
+    times: NDArray[np.int64]  # [times, 2] likewise for times
+    times_from: NDArray[np.int64]  # [messages + 1] the first time of each message
 
 
 @kernel
@@ -51,7 +51,7 @@ def stamp(
     times_from: NDArray[np.int64],
     now: int,
 ) -> None:
-    """Print `ids` into messages first .. last-1, and `now` wherever they have a time."""
+    """Print `ids` into messages first .. last-1, and `now` at each of their times."""
     for i in range(first, last):
         print_digits(ids[i - first], ids_at[i, 1] - ids_at[i, 0], text, ids_at[i, 0])
         for k in range(times_from[i], times_from[i + 1]):
@@ -59,7 +59,7 @@ def stamp(
 
 
 def find_numbers(text: bytes, numbers: set[int]) -> Iterator[tuple[int, int]]:
-    """Where one of these numbers stands in a text, as a whole number: begin and end."""
+    """Occurrences of these numbers in a text as whole numbers: begin and end."""
     for number in sorted(numbers):
         digits = b"%d" % number
         at = text.find(digits)
@@ -71,7 +71,7 @@ def find_numbers(text: bytes, numbers: set[int]) -> Iterator[tuple[int, int]]:
 
 
 class PreparedMarket(LiveMarket):
-    """Source: the same messages over and over."""
+    """Source: the same messages, repeatedly."""
 
     def __init__(self, spec: SimSpec, make_printer: Callable[[], Printer], *, trading: str) -> None:
         """See LiveMarket. The messages are printed by `prepare`."""
@@ -84,7 +84,7 @@ class PreparedMarket(LiveMarket):
         self._carried = np.zeros(len(self.streams), np.bool_)
         self._carried[: own.size] = own.reshape(-1)
         self._prepared: dict[int, Prepared] = {}  # by variant
-        self._advance = np.zeros(len(self.streams), np.int64)  # of the ids of a stream, in one turn
+        self._advance = np.zeros(len(self.streams), np.int64)  # increase of a stream's ids per turn
         self._made = 0  # messages so far
         self._log = structlog.get_logger("sim")
 
@@ -107,11 +107,11 @@ class PreparedMarket(LiveMarket):
         stamp(np.zeros(1, np.uint8), 0, 0, nothing, np.zeros(0, np.int64), nothing, np.zeros(1, np.int64), 0)
 
     def on_subscriptions(self) -> None:
-        """Perhaps it can begin."""
+        """Perhaps the play can begin."""
         self._audience.changed()
 
     async def run(self) -> None:
-        """Wait for somebody who listens, send at an even pace until the limits, then keep quiet."""
+        """Wait for listeners, send at an even pace up to the limits, then stay silent."""
         spec, outlet = self._pace, self._sends_through
         await self._audience.assembled(outlet, self._carried, spec)
         limit = min(spec.limit_messages or 1 << 62, int((spec.duration_s or 1e9) * spec.messages_per_s))
@@ -125,13 +125,13 @@ class PreparedMarket(LiveMarket):
                 late_ns = 0
             self.send(min(1 + int(late_ns / gap_ns), TURN_MESSAGES, limit - self._made))
             early_ns = start_ns + int(self._made * gap_ns) - time.monotonic_ns()
-            # Late: at once, but signals and clients get their turn. Else one tick, or until something is due.
+            # Late: at once, but signals and clients get their turn. Else after one tick, or once something is due.
             await asyncio.sleep(0 if early_ns < -tick_ns else max(tick_ns, early_ns) / 1e9)
         self.ended = True
         self._log.info("market ended", messages=self._made, frames_sent=outlet.frames_sent)
 
     def send(self, count: int) -> None:
-        """Send the next messages to whoever is subscribed."""
+        """Send the next messages to their subscribers."""
         outlet = self._sends_through
         variants = {receiver.session.variant for receiver in outlet.receivers.values()}
         while count:
@@ -182,5 +182,5 @@ class PreparedMarket(LiveMarket):
         return self._outlet
 
     def report(self) -> dict[str, object]:
-        """How many messages there have been."""
+        """The number of messages so far."""
         return super().report() | {"mode": "prepared", "messages": self._made}

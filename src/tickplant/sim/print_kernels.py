@@ -14,9 +14,9 @@ _MOST_DIGITS: Final = 19  # of 2**63 - 1
 
 @kernel
 def copy_text(text: NDArray[np.uint8], first: int, last: int, out: NDArray[np.uint8], at: int) -> int:
-    """Copy `text[first:last]`; returns where it ends."""
+    """Copy `text[first:last]`; returns the end position."""
     if JIT_ENABLED:
-        # The pieces are short: quicker than a slice, and an unsigned index is not compared with zero each time.
+        # The pieces are short: faster than a slice, and an unsigned index needs no comparison with zero.
         for i in range(last - first):
             out[np.uint64(at + i)] = text[np.uint64(first + i)]
     else:
@@ -26,7 +26,7 @@ def copy_text(text: NDArray[np.uint8], first: int, last: int, out: NDArray[np.ui
 
 @kernel
 def print_digits(value: int, digits: int, out: NDArray[np.uint8], at: int) -> int:
-    """Print a number that is not negative with so many digits; returns where it ends."""
+    """Print a non-negative number with this many digits; returns the end position."""
     for i in range(digits):
         out[at + digits - 1 - i] = 48 + value % 10
         value //= 10
@@ -35,7 +35,7 @@ def print_digits(value: int, digits: int, out: NDArray[np.uint8], at: int) -> in
 
 @kernel
 def print_integer(value: int, out: NDArray[np.uint8], at: int) -> int:
-    """Print a number that is not negative; returns where it ends."""
+    """Print a non-negative number; returns the end position."""
     digits = 1
     power = 10
     while digits < _MOST_DIGITS and value >= power:
@@ -46,7 +46,7 @@ def print_integer(value: int, out: NDArray[np.uint8], at: int) -> int:
 
 @kernel
 def print_decimal(mantissa: int, digits: int, out: NDArray[np.uint8], at: int) -> int:
-    """Print `mantissa * 10**-digits` in fixed point; returns where it ends."""
+    """Print `mantissa * 10**-digits` in fixed point; returns the end position."""
     if mantissa < 0:
         out[at] = 45
         return _print_positive(-mantissa, digits, out, at + 1)
@@ -65,7 +65,7 @@ def _print_positive(mantissa: int, digits: int, out: NDArray[np.uint8], at: int)
 
 @kernel
 def print_stamp(time_ns: int, out: NDArray[np.uint8], at: int) -> int:
-    """Print a time since the epoch as `2026-09-01T12:00:00.000001Z`; returns where it ends."""
+    """Print a time since the epoch as `2026-09-01T12:00:00.000001Z`; returns the end position."""
     micros = time_ns // 1000
     days = micros // 86_400_000_000
     micros -= days * 86_400_000_000
@@ -108,7 +108,7 @@ def print_levels(
     out: NDArray[np.uint8],
     at: int,
 ) -> int:
-    """Print levels with commas between them; returns where they end."""
+    """Print levels separated by commas; returns the end position."""
     for i in range(first, last):
         if i > first:
             out[at] = 44

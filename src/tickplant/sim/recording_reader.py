@@ -1,6 +1,6 @@
-"""Reads a recording for a simulated venue: `<receive time> <frame>` a line, the frames of any venue.
+"""Reads a recording for a simulated venue: lines of `<receive time> <frame>`, with frames of any venue.
 
-Nothing is held in memory but the piece at hand; a first pass over the file finds out which streams it holds.
+Only the current piece is held in memory; a first pass over the file finds its streams.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIECE_FRAMES: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a recording holds."""
+    """The content of a recording."""
 
     path: Path
     venue: RecordedVenue
@@ -32,7 +32,7 @@ class Contents:
     streams: list[str]  # names as recorded, by index
     frames: int
     begins: int  # line of the first frame
-    fetched: dict[int, str]  # lines that a client fetches by REST when they are due, each with its symbol
+    fetched: dict[int, str]  # lines that a client fetches by REST once they are due, each with its symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a client fetches by REST, at its place between the frames."""
+    """An answer that a client fetches by REST, at its place between the frames."""
 
     recv_ns: int
     symbol: str
@@ -53,7 +53,7 @@ class Fetched:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield `(line number, receive time in ns, frame)`. Raises FeedError naming file and line."""
+    """Yield `(line number, receive time in ns, frame)`. Raises FeedError, which names file and line."""
     recording = Recording(path)
     before = 0
     for block in recording.blocks():
@@ -69,7 +69,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def scan(path: Path, venue: RecordedVenue) -> Contents:
-    """First pass. Raises FeedError where the file or a line is wrong, or nothing in it can be played."""
+    """First pass. Raises FeedError if the file or a line is wrong, or nothing in it can be played."""
     keys: dict[str, int] = {}
     streams: list[str] = []
     frames = 0
@@ -92,7 +92,7 @@ def scan(path: Path, venue: RecordedVenue) -> Contents:
 
 
 def pieces(contents: Contents) -> Iterator[Piece | Fetched]:
-    """Second pass: frames in pieces of at most PIECE_FRAMES, cut where something is fetched."""
+    """Second pass: frames in pieces of at most PIECE_FRAMES, divided where something is fetched."""
     held: list[tuple[int, bytes, Line]] = []
     for number, recv_ns, frame in read_lines(contents.path):
         if number in contents.fetched:

@@ -26,7 +26,7 @@ GOODBYE_S = 0.2  # for clients to take the close frame when the server stops
 
 
 class Venue:
-    """Ties the parts together for one spec."""
+    """Connects the parts for one spec."""
 
     def __init__(self, spec: SimSpec) -> None:
         """Prepare, without opening the port. Raises FeedError."""
@@ -59,11 +59,11 @@ class Venue:
         return mask
 
     def subscriptions_changed(self) -> None:
-        """Some session's mask has changed."""
+        """Note that some session's mask has changed."""
         self.source.on_subscriptions()
 
     async def rest(self, link: Link, request: Get) -> Answer:
-        """Answer a REST request; what is below /sim/ is the simulation's own."""
+        """Answer a REST request; paths below /sim/ belong to the simulation."""
         path = request.target.partition("?")[0]
         if path == "/sim/ledger":
             return Answer(200, msgspec.json.encode(self.ledger()))
@@ -88,7 +88,7 @@ class Venue:
         return Answer(200, msgspec.json.encode(armed.report()))
 
     def ledger(self) -> dict[str, object]:
-        """What `GET /sim/ledger` shows."""
+        """The content of `GET /sim/ledger`."""
         return {"venue": self.spec.venue, "source": self.source.report()} | self.outlet.report()
 
 

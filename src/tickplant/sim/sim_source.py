@@ -1,4 +1,4 @@
-"""What a simulated venue plays: the interface of the two sources, a recording and a synthetic market. No I/O."""
+"""What a simulated venue plays: the interface of its two sources, a recording and a synthetic market. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Traded(msgspec.Struct, frozen=True):
     symbol: str
     base: str
     quote: str
-    first_tick: int  # where the price starts, in ticks
+    first_tick: int  # first price, in ticks
     price_step: int
     price_digits: int
     size_step: int
@@ -55,7 +55,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """A past trade, or aggregate with the first and last trade id in it."""
+    """A past trade, or an aggregate with its first and last trade id."""
 
     id: int
     price: str
@@ -64,7 +64,7 @@ class Trade(msgspec.Struct, frozen=True):
     buyer_is_maker: bool
     first: int = 0
     last: int = 0
-    is_limit: bool = False  # the order that took was a limit order
+    is_limit: bool = False  # the taker's order was a limit order
 
 
 class Book(NamedTuple):
@@ -76,10 +76,10 @@ class Book(NamedTuple):
 
 
 class Asker(Protocol):
-    """The connection that a REST request came on."""
+    """The connection of a REST request."""
 
     async def until_closed(self) -> None:
-        """Return when the client has closed it."""
+        """Return when the client has closed the connection."""
         ...
 
 
@@ -90,7 +90,7 @@ class Source(Protocol):
     listed: dict[str, Listed]
 
     def prepare(self) -> None:
-        """Do what takes long, before anybody waits."""
+        """Do slow preparations before anyone waits."""
         ...
 
     def bind(self, outlet: Outlet) -> None:
@@ -98,19 +98,19 @@ class Source(Protocol):
         ...
 
     def find(self, stream: str) -> int | None:
-        """Index of the stream that a subscription to this name receives; None where there is none."""
+        """Index of the stream for a subscription to this name; None if there is none."""
         ...
 
     def on_subscriptions(self) -> None:
-        """Somebody subscribed, unsubscribed, came or went."""
+        """Note that a client subscribed, unsubscribed, came or went."""
         ...
 
     def refine(self, symbol: str, digits: int) -> bool:
-        """Print prices of a symbol with so many more decimals; returns whether this source can."""
+        """Print prices of a symbol with this many more decimals; returns whether this source can."""
         ...
 
     def set_life(self, symbol: str, *, status: str, trades: bool, listed: bool = True) -> bool:
-        """Give a symbol a status, have it trade or not, or take it from the list. Returns whether this source can."""
+        """Change a symbol's status, trading or listing. Returns whether this source can."""
         ...
 
     async def run(self) -> None:
@@ -118,5 +118,5 @@ class Source(Protocol):
         ...
 
     def report(self) -> dict[str, object]:
-        """Where the play stands, as JSON shows it."""
+        """The progress of the play, as JSON."""
         ...

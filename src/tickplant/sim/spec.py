@@ -1,6 +1,6 @@
-"""The specification of a simulated venue: one struct, JSON on its stdin.
+"""The specification of a simulated venue: one struct, as JSON on its stdin.
 
-Defaults are those of the real venue where it has any; the values that only a simulation knows are chosen for a demo.
+Defaults are those of the real venue, if it has any; values that only a simulation knows are chosen for a demo.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     venue: str = "binance"  # of dialect_table.DIALECTS
     host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # 0: any free one, told in the ready line
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # 0: any free port, stated in the ready line
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    # A recording, played to whoever has subscribed.
+    # A recording, played to its subscribers.
     recording: str | None = None
     speed: Positive | Literal["max"] = 1.0
-    recording_per_s: Positive | None = None  # play so many of its records a second instead; databento alone
-    loop: bool = False  # … again and again; likewise
-    key: str = ""  # that a client must have; likewise
+    recording_per_s: Positive | None = None  # records a second, instead of the recorded times; only databento
+    loop: bool = False  # again and again; only databento
+    key: str = ""  # required of clients; only databento
     settle_s: NotNegative = 0.2  # from the moment every recorded stream has a subscriber to the first frame
-    settle_partial_s: NotNegative = 2.0  # the same where some recorded streams find no subscriber
-    hold_s: NotNegative = 10.0  # longest wait at the snapshot line for a client to ask for it
-    quiet_s: NotNegative = 0.05  # silence before and after the snapshot, for the client to digest what it has
+    settle_partial_s: NotNegative = 2.0  # the same if some recorded streams find no subscriber
+    hold_s: NotNegative = 10.0  # longest wait at the snapshot line for a client's request
+    quiet_s: NotNegative = 0.05  # silence before and after the snapshot, for the client to digest its data
 
     # A synthetic market.
     symbols: tuple[str, ...] = ()  # empty: those of the dialect table
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
-    # Trades, best prices and the fastest book updates of all symbols together. A market that cannot keep up skips time.
+    # Rate of trades, best prices and the fastest book updates, over all symbols. A market that is too slow skips time.
     messages_per_s: Annotated[float, msgspec.Meta(ge=1e-3, le=1e9)] = 1000.0
     burstiness: Annotated[float, msgspec.Meta(ge=0, le=4)] = 1.0  # 0: evenly spaced arrivals
     depth_levels: Annotated[int, msgspec.Meta(ge=20, le=5000)] = 1000  # about this many levels on each side
     limit_messages: PositiveInt | None = None  # the market falls silent after this many messages
     duration_s: Positive | None = None  # … or after this time
     history_trades: PositiveInt = 1 << 17  # trades of all symbols kept for the REST trade endpoints
-    tick_ms: Positive = 2.0  # messages are sent in batches, this far apart at the least
-    # Binance: print so many trades and best prices beforehand, and send them over and over with new ids and times, from
-    # the first subscriber on. Costs a tenth of a market that lives; there are no changes of books.
+    tick_ms: Positive = 2.0  # least time between two batches of messages
+    # Binance: print this many trades and best prices in advance, and send them repeatedly with new ids and times, from
+    # the first subscriber on. Costs a tenth of a live market; books do not change.
     prepared_messages: PositiveInt | None = None
-    microseconds: bool = False  # Binance: time unit where the client asks for none
+    microseconds: bool = False  # Binance: time unit if the client asks for none
 
     # Rules of the venue; None is the venue's own figure.
     ping_interval_s: Positive | None = None
@@ -64,7 +64,7 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     log: str | None = None  # append every frame sent: `<time, ns> <connection> <frame>`; see outlet.Outlet
 
-    # Faults: from a script, and a random mixture from a seed. More of them by POST /sim/fault.
+    # Faults: from a script, and a random mixture from a seed. POST /sim/fault adds more.
     faults: tuple[Scripted, ...] = ()
     fault_seed: int | None = None
     faults_per_s: Positive = 0.1
@@ -72,7 +72,7 @@ class SimSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def parse_spec(text: str | bytes) -> SimSpec:
-    """Read a spec. Raises FeedError naming the key at fault."""
+    """Read a spec. Raises FeedError, which names the key at fault."""
     try:
         spec = msgspec.json.decode(text, type=SimSpec)
     except msgspec.DecodeError as error:
@@ -80,7 +80,7 @@ def parse_spec(text: str | bytes) -> SimSpec:
     entry = DIALECTS.get(spec.venue)
     if entry is None:
         known = ", ".join(sorted(DIALECTS))
-        raise FeedError(f"simulated venue: the spec is wrong: {spec.venue!r} is no venue; known are {known}")
+        raise FeedError(f"simulated venue: the spec is wrong: {spec.venue!r} is not a venue; known are {known}")
     spec = msgspec.structs.replace(spec, symbols=spec.symbols or entry.symbols)
     for symbol in spec.symbols:
         if not entry.is_symbol(symbol):
@@ -91,5 +91,5 @@ def parse_spec(text: str | bytes) -> SimSpec:
         if (scripted.at_s is None) == (scripted.at_message is None):
             raise FeedError("simulated venue: each of the faults needs either at_s or at_message")
     if unknown := [kind for kind in spec.fault_kinds if kind not in KINDS]:
-        raise FeedError(f"simulated venue: {unknown[0]!r} is no fault; known are {', '.join(KINDS)}")
+        raise FeedError(f"simulated venue: {unknown[0]!r} is not a fault; known are {', '.join(KINDS)}")
     return spec

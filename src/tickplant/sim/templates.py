@@ -1,9 +1,9 @@
 """Messages of a synthetic market as text: templates with holes, filled by a kernel. No I/O.
 
-A template is the exact text of a stream's message. `<field>` is where the field of a row goes, printed as the dialect's
-`Style` says; `<field?no|yes>` is a word chosen by the field; what stands between `<field*>` and `<*>` is repeated, with
-commas, for as many rows as the field says. The kernel copies the text between the holes and prints the values;
-`render_one` is the same in plain Python, and the tests hold them equal.
+A template is the exact text of a stream's message. `<field>` is replaced by the field of a row, printed in the
+dialect's `Style`; `<field?no|yes>` is a word chosen by the field; the text between `<field*>` and `<*>` is repeated,
+with commas, for as many rows as the field says. The kernel copies the text between the holes and prints the values;
+`render_one` does the same in plain Python, and the tests hold them equal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAMP: Final = 5  # ns since the market opened, as RFC 3339 in UTC with microsec
 HUNDREDTHS: Final = 6  # with two decimals
 BIDS: Final = 7  # the levels of the row
 ASKS: Final = 8
-CHANGES: Final = 9  # all of them, bids first
+CHANGES: Final = 9  # all levels, bids first
 _WORD: Final = 10
 _EACH: Final = 11
 _NEXT: Final = 12
@@ -41,16 +41,16 @@ _END: Final = 13
 _HOLE: Final = re.compile(r"<([^<>]*)>")
 
 _FIXED_BYTES: Final = 800  # more than any message without its levels
-_LEVEL_BYTES: Final = 160  # more than any level: two numbers of at most 20 digits and what is around them
+_LEVEL_BYTES: Final = 160  # more than any level: two numbers of at most 20 digits and the text around them
 
 
 class Style(NamedTuple):
-    """How a venue prints: the layout of its rows, all of whose fields are int64, and how each field is shown."""
+    """How a venue prints: the layout of its rows, whose fields are all int64, and the form of each field."""
 
     dtype: np.dtype[Any]  # begins with the fields of order_flow.MESSAGE
     modes: Mapping[str, int]
     level: tuple[str, str, str]  # text before the price of a level, between price and size, after the size
-    ask: tuple[str, str, str] | None = None  # the same of an ask, where it differs
+    ask: tuple[str, str, str] | None = None  # the same for an ask, if it differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Templates:
     parts: NDArray[np.int64]  # [streams, holes + 1, 5]: start, end, then mode, column and word of the hole after it
     words: NDArray[np.int64]  # [words + 6, 2] start and end; the last six are around a bid and around an ask
     heads: NDArray[np.int64]  # [streams] bytes before the second form
-    tail: int  # bytes after it; 0 where there is but one form
+    tail: int  # bytes after it; 0 if there is only one form
     kinds: int
 
 
@@ -75,7 +75,7 @@ class Shape(NamedTuple):
 
 
 def templates(style: Style, shapes: Callable[[Traded], Sequence[Shape]], instruments: list[Traded]) -> Templates:
-    """Templates of every kind of stream of every instrument; `shapes` gives those of one, in the order of kinds."""
+    """Templates of all streams of all instruments; `shapes` gives those of one instrument, in the order of kinds."""
     pool = bytearray()
     words: list[tuple[int, int]] = []
     cut: list[list[tuple[int, ...]]] = []
@@ -150,10 +150,10 @@ def render_rows(
     out: NDArray[np.uint8],
     spans: NDArray[np.int64],
 ) -> int:
-    """Print the messages of the rows and return their number; rows that are repeated in one message follow each other.
+    """Print the messages of the rows; returns their number. Rows repeated within one message are consecutive.
 
     `spans[i]` becomes start, start of the second form and end in `out`, then stream and id of the last row. `out` must
-    have room.
+    have enough room.
     """
     at = 0
     messages = 0
@@ -227,7 +227,7 @@ class Renderer:
     """Turns rows into batches, reusing its buffers."""
 
     def __init__(self, made: Templates, decimals: NDArray[np.int64]) -> None:
-        """`decimals` of the instruments, see `decimals_of`; changes to it take effect at once."""
+        """`decimals`: of the instruments, see `decimals_of`; changes take effect at once."""
         self.templates = made
         self._decimals = decimals
         self._out = np.empty(1 << 20, np.uint8)

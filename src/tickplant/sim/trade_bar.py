@@ -1,10 +1,10 @@
-"""A bar of a simulated venue's trades, while it is being made."""
+"""An unfinished bar of a simulated venue's trades."""
 
 from __future__ import annotations
 
 
 class TradeBar:
-    """Of trades in ticks and lots, from `start_ns` on; `worth` is the sum of tick times lots."""
+    """Covers trades in ticks and lots from `start_ns` on; `worth` is the sum of tick times lots."""
 
     def __init__(self, start_ns: int, tick: int) -> None:
         self.start_ns = start_ns
@@ -12,7 +12,7 @@ class TradeBar:
         self.lots = self.worth = self.trades = 0
 
     def add(self, tick: int, lots: int) -> None:
-        """Take a trade in."""
+        """Add a trade."""
         self.high, self.low, self.close = max(self.high, tick), min(self.low, tick), tick
         self.lots += lots
         self.worth += lots * tick

@@ -1,1 +1,1 @@
-"""What a simulated venue speaks: one folder a venue."""
+"""The dialects of simulated venues, one folder each."""

@@ -1,1 +1,1 @@
-"""Alpha Vantage's REST."""
+"""Alpha Vantage's REST API."""

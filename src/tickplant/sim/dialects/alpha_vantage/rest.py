@@ -1,7 +1,7 @@
-"""What Alpha Vantage answers: time series, and errors with HTTP 200. No I/O.
+"""Alpha Vantage's answers: time series, and errors with HTTP 200. No I/O.
 
-Facts: the venue's API documentation and answers of its free service. The bars are made of the kept trades of a
-synthetic market; a symbol without any has none.
+Facts: the venue's API documentation and answers of its free service. Bars are made from the kept trades of a synthetic
+market; a symbol without trades has no bars.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tickplant.sim.templates import print_price, print_size
 
 PATH: Final = "/query"
 REFUSED_KEY: Final = "refused"
-"""A key that the simulated venue does not take; all others are good."""
+"""A key that the simulated venue refuses; all others are accepted."""
 
 COMPACT_BARS: Final = 100
 ZONE: Final = ZoneInfo("US/Eastern")
@@ -32,7 +32,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Rest:
-    """Answers, and counts the requests of each key by the day."""
+    """Answers requests, and counts them by key and day."""
 
     def __init__(self, market: LiveMarket, *, per_day: int) -> None:
         self._market = market
@@ -40,7 +40,7 @@ class Rest:
         self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def answer(self, request: Get) -> Answer:
-        """Answer a request; nearly all is HTTP 200."""
+        """Answer a request; nearly all answers are HTTP 200."""
         url = urlsplit(request.target)
         if url.path != PATH:
             return Answer(404, b"not found")

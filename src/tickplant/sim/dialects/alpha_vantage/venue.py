@@ -1,4 +1,4 @@
-"""Alpha Vantage: requests alone."""
+"""Alpha Vantage: requests only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FREE_REQUESTS_PER_DAY: Final = 25
 
 
 class SilentPrinter(Printer):
-    """A market whose trades are kept, and of which nothing is sent."""
+    """A market whose trades are kept, and which sends nothing."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         self.instruments = [_traded(symbol) for symbol in symbols]
@@ -48,28 +48,28 @@ class SilentPrinter(Printer):
         self.decimals = decimals_of(self.instruments)
 
     def begin(self, market: Market) -> None:
-        """Nothing is kept of it."""
+        """Does nothing: no state."""
 
     def prepare(self) -> None:
-        """Nothing is printed."""
+        """Does nothing: nothing is printed."""
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """All, so that there are trades to make bars of."""
+        """All rows, so that there are trades for bars."""
         return np.ones(len(self.instruments) * (order_flow.DEPTH + 1), np.bool_)
 
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """Nothing."""
+        """No frames."""
         return iter(())
 
     def changed(self, one: Listed) -> Batch | None:
-        """The venue does not say."""
+        """None: the venue does not announce changes."""
         return None
 
 
 def _traded(symbol: str) -> Traded:
-    """Facts of a symbol, made from its name, always the same way. Prices have four decimals."""
+    """A symbol's properties, derived from its name, always the same. Prices have four decimals."""
     price = 20 + zlib.crc32(symbol.encode()) % 480
     return Traded(symbol, symbol, "USD", price * 100, 100, 4, 1, 0, 100)
 
@@ -89,12 +89,12 @@ class AlphaVantage(Dialect):
         self._rest = Rest(self.source, per_day=spec.weight_per_minute or FREE_REQUESTS_PER_DAY)
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """There are no snapshots."""
+        """Does nothing: there are no snapshots."""
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There are no WebSockets."""
+        """Refuse: there are no WebSockets."""
         return Refusal(404, "there is no WebSocket here")
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
@@ -102,14 +102,14 @@ class AlphaVantage(Dialect):
         return self._rest.answer(request)
 
     def rest_refusal(self, status: int) -> bytes:
-        """Of what stands before the service."""
+        """The answer of a proxy in front of the service."""
         return b"<html><head><title>Service Unavailable</title></head></html>"
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """There are none."""
+        """None: there are no books."""
         return {}
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec. Raises FeedError where a recording is to be played."""
+    """The dialect of a spec. Raises FeedError if a recording is to be played."""
     return AlphaVantage(spec)

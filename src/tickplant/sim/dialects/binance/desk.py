@@ -1,4 +1,4 @@
-"""What Binance's REST asks for: books and past trades. Of a synthetic market here; of a recording in `recorded`."""
+"""What Binance's REST serves: books and past trades. Of a synthetic market here; of a recording in `recorded`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Desk(Protocol):
         ...
 
     async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
-        """The book of a listed symbol; may take its time."""
+        """The book of a listed symbol; may take time."""
         ...
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The books as they are now, of the symbols that have one."""
+        """The present books by symbol, where there is one."""
         ...
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Trade]:
@@ -46,7 +46,7 @@ class Desk(Protocol):
 
 
 class MarketDesk(Desk):
-    """Of a synthetic market."""
+    """The desk of a synthetic market."""
 
     def __init__(self, market: LiveMarket, family: Family) -> None:
         self._market = market
@@ -58,11 +58,11 @@ class MarketDesk(Desk):
         return self._market.listed
 
     async def depth(self, symbol: str, limit: int, unit_ns: int, asker: Asker) -> Answer:
-        """The book as it is now."""
+        """The present book."""
         return Answer(200, self._body(symbol, self._market.book(symbol, limit), time.time_ns() // unit_ns, limit))
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The books as they are now."""
+        """The present books."""
         now = time.time_ns() // MILLISECOND_NS
         return {
             symbol: functools.partial(self._body, symbol, self._market.book(symbol, SNAPSHOT_LEVELS), now)
@@ -82,6 +82,6 @@ class MarketDesk(Desk):
     def aggregates(
         self, symbol: str, from_id: int | None, start_ns: int | None, end_ns: int | None, limit: int
     ) -> list[Trade]:
-        """See Desk. The last millisecond is a whole one, as the times in the answer are."""
+        """See Desk. The last millisecond counts as a whole, as in the times of the answer."""
         end_ns = None if end_ns is None else end_ns + MILLISECOND_NS
         return self._market.aggregates(symbol, from_id, start_ns, end_ns, limit)

@@ -1,4 +1,4 @@
-"""In what the venues of Binance differ, as far as their simulation is concerned. Data only."""
+"""How the venues of Binance differ, as far as their simulation is concerned. Data only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Family(NamedTuple):
     base_paths: tuple[str, ...]  # below which /ws and /stream live
     limits: Limits
     weight_per_minute: int
-    speeds: tuple[tuple[str, int], ...]  # suffix of each depth stream and ms; the first is what a feed subscribes to
+    speeds: tuple[tuple[str, int], ...]  # suffix of each depth stream and ms; feeds subscribe to the first
 
 
 _FUTURES_SPEEDS: Final = (("@100ms", 100), ("", 250), ("@500ms", 500))

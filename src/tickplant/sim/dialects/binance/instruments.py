@@ -18,7 +18,7 @@ _QUOTES: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR")
 
 
 def traded(symbol: str, *, futures: bool) -> Traded:
-    """Facts of a symbol: near the real ones where known, else made up from its name, always the same way."""
+    """Properties of a symbol: near the real ones if known, else derived from its name, always the same."""
     quote = next((text for text in _QUOTES if symbol.endswith(text) and symbol != text), "USDT")
     base = symbol.removesuffix(quote)
     if symbol in _KNOWN:
@@ -28,7 +28,7 @@ def traded(symbol: str, *, futures: bool) -> Traded:
     else:
         price = 20 + zlib.crc32(symbol.encode()) % 980
         tick_digits, lot_digits = 3, 2
-    # Worth about 300 of the quote currency, so that dear coins trade in small pieces.
+    # Worth about 300 of the quote currency, so that expensive coins trade in small amounts.
     typical_lots = max(3, 300 * 10**lot_digits // price)
     # Spot prints eight decimals whatever the tick; futures print the decimals of the instrument.
     price_digits = tick_digits + (1 if symbol == "BTCUSDT" else 0) if futures else 8
@@ -47,7 +47,7 @@ def traded(symbol: str, *, futures: bool) -> Traded:
 
 
 def contract(symbol: str) -> Traded:
-    """Facts of a COIN-M contract, `BTCUSD_PERP`: sizes are whole contracts, of 10 or 100 of the quote currency."""
+    """Properties of a COIN-M contract, `BTCUSD_PERP`: sizes are whole contracts of 10 or 100 of the quote currency."""
     base, quote = pair_of(symbol).removesuffix("USD"), "USD"
     price, *_, digits, _, _ = _KNOWN.get(f"{base}USDT", (20 + zlib.crc32(symbol.encode()) % 980, 3, 3, 0, 0))
     return Traded(symbol, base, quote, price * 10**digits, 1, digits, 1, 0, 30)

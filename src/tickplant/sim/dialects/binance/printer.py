@@ -67,7 +67,7 @@ _FUTURES: Final = {
     DEPTH: '{"e":"depthUpdate","E":<sent>,"T":<time>,"s":"<symbol>","U":<first>,"u":<id>,"pu":<last>,'
     '"b":[<bids>],"a":[<asks>]}',
 }
-# COIN-M names the pair as well, and its quotes begin with their id.
+# COIN-M also names the pair, and its quotes begin with their id.
 _COINM: Final = {
     TRADE: _FUTURES[TRADE],
     AGGREGATE: _FUTURES[AGGREGATE],
@@ -85,7 +85,7 @@ def stream_names(venue: str, symbol: str) -> list[str]:
 
 
 def binance_templates(venue: str, instruments: list[Traded]) -> Templates:
-    """Templates of every stream of every instrument, as this venue writes them, in combined and raw form."""
+    """Templates of all streams of all instruments, as this venue writes them, in combined and raw form."""
     family = FAMILIES[venue]
     texts = _COINM if family.by_contract else _FUTURES if family.futures else _SPOT
 
@@ -98,7 +98,7 @@ def binance_templates(venue: str, instruments: list[Traded]) -> Templates:
 
 
 class BinancePrinter(Printer):
-    """Rows of the market are messages, one for one; a variant is a unit of time, in ns. More is made on request."""
+    """Each row of the market is one message; a variant is a unit of time, in ns. Other streams are made on request."""
 
     def __init__(self, venue: str, symbols: tuple[str, ...]) -> None:
         family = FAMILIES[venue]
@@ -116,14 +116,14 @@ class BinancePrinter(Printer):
         self._renderers = {unit: Renderer(made, self.decimals) for unit in (MILLISECOND_NS, MICROSECOND_NS)}
 
     def begin(self, market: Market) -> None:
-        """Books are for the streams on request."""
+        """The streams on request need the books."""
         self._requested.begin(market)
 
     def prepare(self) -> None:
-        """`render` calls all."""
+        """Does nothing: `render` calls all kernels."""
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The first streams are the market's own."""
+        """The market's own streams come first."""
         needed = wanted[: self._own].copy()
         self._requested.add_needs(wanted, needed.reshape(-1, self._kinds))
         return needed
@@ -145,5 +145,5 @@ class BinancePrinter(Printer):
             )
 
     def changed(self, one: Listed) -> Batch | None:
-        """Clients ask for exchangeInfo."""
+        """None: clients ask for exchangeInfo."""
         return None

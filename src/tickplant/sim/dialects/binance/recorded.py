@@ -1,4 +1,4 @@
-"""Recordings of Binance: combined frames and depth snapshots; the books and trades of what has been played. No I/O."""
+"""Recordings of Binance: combined frames and depth snapshots; books and trades of what has been played. No I/O."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TRADE: Final = msgspec.json.Decoder(_PastTrade)
 
 
 class BinanceRecording(RecordedVenue):
-    """What is recorded, then what has been played."""
+    """First what is recorded, then what has been played."""
 
     def __init__(self, venue: str, *, kept_trades: int) -> None:
         self.venue = venue
@@ -51,7 +51,7 @@ class BinanceRecording(RecordedVenue):
         self._past: defaultdict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=kept_trades))
 
     def survey(self, number: int, frame: bytes) -> Line | None:
-        """See RecordedVenue; takes down where the snapshots are."""
+        """See RecordedVenue; notes the positions of snapshots."""
         line = self.read(frame)
         if frame.startswith(_SNAPSHOT):
             self._snapshots.append((number, _number_after(frame, _SNAPSHOT)))
@@ -65,19 +65,19 @@ class BinanceRecording(RecordedVenue):
         return line
 
     def listed(self) -> dict[str, Listed]:
-        """The recording says nothing of the instruments: eight decimals hold every price and size."""
+        """The recording says nothing about instruments: eight decimals hold every price and size."""
         return {
             symbol: Listed(symbol, symbol, "", 8, 8, "0.00000001", "0.00000001", "TRADING")
             for symbol in map(_symbol, self._names)
         }
 
-    @functools.cache  # noqa: B019  # one object a process
+    @functools.cache  # noqa: B019  # one object per process
     def fetched(self) -> dict[int, str]:
         """Each symbol's first snapshot."""
         lines: dict[str, int] = {}
         alone = len(self._ranges) == 1
         for number, update in self._snapshots:
-            # A snapshot does not name its symbol: it is one among whose diffs its id lies, and that has none yet.
+            # A snapshot does not name its symbol: it belongs to one whose diffs span its id and which has none yet.
             fits = [
                 one
                 for one, (low, high) in self._ranges.items()
@@ -98,7 +98,7 @@ class BinanceRecording(RecordedVenue):
         return Line(name, frame_id(frame, channel(name)), end + len(_DATA), 1)
 
     def key(self, stream: str) -> str:
-        """The name without the speed: a subscription at any speed gets the recorded one."""
+        """The name without the speed: a subscription at any speed gets the recorded stream."""
         return stream_key(stream)
 
     def book_stream(self, symbol: str) -> str:
@@ -109,7 +109,7 @@ class BinanceRecording(RecordedVenue):
 
     @functools.cached_property
     def books(self) -> dict[str, KeptBook]:
-        """By symbol."""
+        """The books by symbol."""
         fetched = set(self.fetched().values())
         return {symbol: KeptBook(expects_snapshot=symbol in fetched) for symbol in self.listed()}
 
@@ -126,7 +126,7 @@ class BinanceRecording(RecordedVenue):
             self._past[self._names[batch.stream[message]]].append(batch.payload(message, RAW))
 
     def start(self, symbol: str, body: bytes) -> None:
-        """A snapshot begins a book."""
+        """Begin a book with a snapshot."""
         self.books[symbol].start(body)
 
     def past(self, symbol: str, channel_name: str) -> list[Trade]:
@@ -141,7 +141,7 @@ class BinanceRecording(RecordedVenue):
 
 
 class RecordingDesk(Desk):
-    """Of a recording that is being played. Times stay as they were recorded."""
+    """The desk of a recording being played. Times stay as recorded."""
 
     def __init__(self, player: Player, recorded: BinanceRecording) -> None:
         self._player = player
@@ -197,7 +197,7 @@ def _symbol(stream: str) -> str:
 
 
 def _number_after(frame: bytes, mark: bytes) -> int:
-    """The integer behind a key; 0 where the key does not occur."""
+    """The integer after a key; 0 if the key does not occur."""
     at = frame.find(mark)
     if at < 0:
         return 0
@@ -207,6 +207,6 @@ def _number_after(frame: bytes, mark: bytes) -> int:
 
 
 def frame_id(frame: bytes, channel_name: str) -> int:
-    """The venue's id in a stream frame; 0 for channels that have none."""
+    """The venue's id in a stream frame; 0 for channels without ids."""
     mark = _IDS.get(channel_name)
     return 0 if mark is None else _number_after(frame, mark)

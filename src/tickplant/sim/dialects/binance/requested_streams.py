@@ -1,8 +1,8 @@
 """Binance's streams besides trades, quotes and diffs: partial books, bars, mark prices, forced orders. No I/O.
 
-The market has no events of these kinds: they are made from its trades and books, and only while somebody listens. So a
-bar begins with the first trade that somebody could hear of. Bars come every two seconds while there are trades and once
-more when their minute is over, mark prices once a second, forced orders once a second at the most, as documented.
+The market has no events of these kinds: they are made from its trades and books, and only for listeners. So a bar
+begins with the first trade that a listener could receive. Bars come every two seconds while there are trades, and once
+more at the end of their minute; mark prices come once a second, forced orders at most once a second, as documented.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MINUTE_NS: Final = 60 * SECOND_NS
 FUNDING_NS: Final = 8 * 3600 * SECOND_NS
 BAR_PAUSE_NS: Final = 2 * SECOND_NS
 FORCED_ONE_OF: Final = 8
-"""One aggregate of so many is taken for the order of a liquidation."""
+"""One aggregate out of this many counts as the order of a liquidation."""
 
 DEPTHS: Final = (5, 10, 20)
 BAR: Final = "kline_1m"
@@ -38,7 +38,7 @@ FORCED: Final = "forceOrder"
 
 
 class Due(NamedTuple):
-    """A message that is to be sent."""
+    """A message that is due."""
 
     stream: int
     id: int
@@ -46,7 +46,7 @@ class Due(NamedTuple):
 
 
 class _Bar(TradeBar):
-    """With the ids of its trades, and what buyers took."""
+    """Adds the ids of its trades, and what buyers took."""
 
     def __init__(self, start_ns: int, trade: int, tick: int) -> None:
         super().__init__(start_ns, tick)
@@ -55,7 +55,7 @@ class _Bar(TradeBar):
         self.news = False
 
     def take(self, trade: int, tick: int, lots: int, maker: int) -> None:
-        """A trade, its id and whether the buyer was the maker."""
+        """Add a trade, with its id and whether the buyer was the maker."""
         self.add(tick, lots)
         self.last, self.news = trade, True
         self.bought += 0 if maker else lots
@@ -63,10 +63,10 @@ class _Bar(TradeBar):
 
 
 class RequestedStreams:
-    """Those of all instruments."""
+    """The streams of all instruments."""
 
     def __init__(self, family: Family, instruments: list[Traded], decimals: NDArray[np.int64], first: int) -> None:
-        """`first`: index of the first of these streams among all of the venue."""
+        """`first`: index of the first of these streams among all streams of the venue."""
         self._family = family
         self._names = [one.symbol for one in instruments]
         self._decimals = decimals
@@ -76,19 +76,19 @@ class RequestedStreams:
         self.streams = [f"{name.lower()}@{kind}" for name in self._names for kind in kinds]
         self._market: Market | None = None
         self._bars: dict[int, _Bar] = {}
-        self._sent_ns: dict[int, int] = {}  # by stream, when the newest message was due
+        self._sent_ns: dict[int, int] = {}  # by stream: time of the newest message
 
     def begin(self, market: Market) -> None:
-        """The market has opened."""
+        """Begin with a market that has opened."""
         self._market = market
 
     def add_needs(self, wanted: NDArray[np.bool_], needed: NDArray[np.bool_]) -> None:
-        """Mark the rows of the market, [symbols, its kinds], without which these streams cannot be made."""
+        """Mark the rows of the market, [symbols, its kinds], that these streams are made from."""
         mine = wanted[self._first :].reshape(len(self._names), -1)
         needed[mine[:, : len(DEPTHS)].any(1), order_flow.DEPTH] = True
 
     def due(self, events: Events, wanted: NDArray[np.bool_]) -> list[Due]:
-        """What is to be sent now that this has happened."""
+        """The messages that are due after these events."""
         mine = wanted[self._first :]
         if not mine.any():
             self._bars.clear()
@@ -189,7 +189,7 @@ class RequestedStreams:
         assert self._market is not None
         state, (price_step, digits) = self._market.state, self._decimals[symbol, :2].tolist()
         twice = int(state.best[symbol].sum()) * price_step
-        # Halfway between the best prices, with as many more digits as the venue prints.
+        # Halfway between the best prices, with more digits than the venue prints.
         mark, index, settlement = (format_decimal((5 * twice + part) * 10**6, digits + 7) for part in (0, 3, 1))
         rate = format_decimal(int(1e4 * state.pressure[symbol]), 8)
         funding_ns = (sent_ns // FUNDING_NS + 1) * FUNDING_NS
@@ -217,7 +217,7 @@ class RequestedStreams:
         )
 
     def batch(self, due: list[Due], unit_ns: int) -> Batch:
-        """These messages at a unit of time, with the stream's name and without."""
+        """These messages at a unit of time, with and without the stream's name."""
         heads = [f'{{"stream":"{self.streams[each.stream - self._first]}","data":'.encode() for each in due]
         texts = [head + each.text(unit_ns).encode() + b"}" for head, each in zip(heads, due, strict=True)]
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)

@@ -34,7 +34,7 @@ class Rest:
     """Answers requests from a desk and counts their weight, per client address and minute."""
 
     stale: Callable[[str], Snapshot | None] = staticmethod(lambda symbol: None)
-    """The old snapshot of a symbol where it is to be shown instead of a fresh one."""
+    """The old snapshot of a symbol, if it is to be shown instead of a fresh one."""
 
     def __init__(self, desk: Desk, family: Family, *, weight_per_minute: int) -> None:
         self._desk = desk
@@ -212,7 +212,7 @@ def _integer(query: Mapping[str, str], name: str) -> int | None:
 
 
 def _to_ns(epoch: int | None) -> int | None:
-    """Times in a query may be in either unit, which their magnitude tells apart."""
+    """Times in a query may be in either unit, recognized by magnitude."""
     if epoch is None:
         return None
     return epoch * (MICROSECOND_NS if epoch >= 10**15 else MILLISECOND_NS)

@@ -1,7 +1,7 @@
-"""What a venue answers on its WebSocket: paths, subscriptions, properties, errors. Pure; no I/O, no clock.
+"""A venue's answers on its WebSocket: paths, subscriptions, properties, errors. Pure; no I/O, no clock.
 
-Facts: Binance's web-socket-streams documentation. As there, a subscription to something that does not exist is
-acknowledged and silent; so is one below a path that does not serve its channel (futures `/public`, `/market`).
+Facts: Binance's web-socket-streams documentation. As there, a subscription to an unknown stream is acknowledged and
+stays silent; so does one below a path that does not serve its channel (futures `/public`, `/market`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SERVED_BELOW: Final = {
 
 
 def channel(stream: str) -> str:
-    """`depth` of `btcusdt@depth@100ms`; empty where the name has no channel."""
+    """`depth` of `btcusdt@depth@100ms`; empty if the name has no channel."""
     return stream.split("@")[1] if "@" in stream else ""
 
 
@@ -42,7 +42,7 @@ def stream_key(stream: str) -> str:
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What the path of a WebSocket request asks for."""
+    """The request in the path of a WebSocket."""
 
     base: str
     combined: bool
@@ -51,7 +51,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_target(target: str, venue: str) -> Target | None:
-    """Read the path and query of a request; None where no WebSocket is served there."""
+    """Read the path and query of a request; None if no WebSocket is served there."""
     url = urlsplit(target)
     query = parse_qs(url.query)
     unit = query.get("timeUnit", [""])[0].upper()
@@ -70,7 +70,7 @@ def parse_target(target: str, venue: str) -> Target | None:
 
 
 class Session(BaseSession):
-    """One WebSocket connection as the venue sees it: what it is subscribed to and in which form it is served."""
+    """One WebSocket connection as the venue sees it: its subscriptions and the form of its frames."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Session(BaseSession):
         refuse: Callable[[], Refused | None] = lambda: None,
         default_unit_ns: int = MILLISECOND_NS,
     ) -> None:
-        """`refuse` is asked at each request to subscribe: the error, or None to carry it out."""
+        """`refuse` is called at each request to subscribe: returns the error, or None to carry it out."""
         self.base = target.base
         self.form = COMBINED if target.combined else RAW
         self.variant = target.unit_ns or default_unit_ns
@@ -88,7 +88,7 @@ class Session(BaseSession):
         self._refuse = refuse
 
     def names(self) -> list[str]:
-        """What it is subscribed to and its path serves."""
+        """The subscriptions that its path serves."""
         return [stream for stream in self.streams if self.serves(stream)]
 
     def shutdown_notice(self, now_ns: int) -> bytes:

@@ -21,7 +21,7 @@ from tickplant.sim.sim_source import Asker, Source
 from tickplant.sim.spec import SimSpec
 
 WORDS: Final = FaultWords(
-    # A digit that is wrong cannot be noticed: there are no checksums.
+    # A wrong digit cannot be noticed: there are no checksums.
     kinds=tuple(kind for kind in KINDS if kind != "corrupt"),
     garbage='{"stream":"btcusdt@trade","data":<!DOCTYPE html><title>502 Bad Gateway</title>}',
     corrupt="p",
@@ -31,7 +31,7 @@ WORDS: Final = FaultWords(
     delisted="BREAK",
     endpoints=("depth", "historicalTrades", "*"),
     book_of=lambda stream: stream.partition("@")[0] + "@depth@100ms",
-    # A quote that is lost, or late and so dropped, cannot be told by its id: no feed could account for it.
+    # The id of a quote does not show whether an earlier one was lost or dropped as late: no feed could account for it.
     with_ids=lambda stream: stream.replace("@bookTicker", "@trade"),
 )
 
@@ -43,7 +43,7 @@ _FAILURE: Final = b'{"code":-1000,"msg":"An unknown error occurred while process
 
 
 class Binance(Dialect):
-    """Subscribes by stream names; frames with or without the stream's name; books and trades by REST."""
+    """Subscriptions by stream name; frames with or without the stream's name; books and trades by REST."""
 
     words = WORDS
     heartbeat_s = None
@@ -64,7 +64,7 @@ class Binance(Dialect):
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """The path and the query name form, streams and unit of time."""
+        """The path and the query determine form, streams and unit of time."""
         wanted = parse_target(target, self._venue)
         if wanted is None:
             return Refusal(404, "there is no WebSocket below this path")
@@ -96,5 +96,5 @@ def _sources(spec: SimSpec, family: Family) -> tuple[Source, Desk]:
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec for one of the three. Raises FeedError where a recording cannot be played."""
+    """The dialect of a spec for one of the three venues. Raises FeedError if a recording cannot be played."""
     return Binance(spec)

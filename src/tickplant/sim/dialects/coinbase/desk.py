@@ -1,4 +1,4 @@
-"""Coinbase Exchange's books, trades and products of a synthetic market. No I/O."""
+"""Books, trades and products of a synthetic market for Coinbase Exchange. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tickplant.sim.sim_source import Listed, Trade
 
 
 class MarketDesk(Desk, RestDesk):
-    """Of a synthetic market."""
+    """The desk of a synthetic market."""
 
     def __init__(self, market: LiveMarket, printer: ExchangePrinter) -> None:
         """`printer` is the one that prints `market`."""
@@ -26,11 +26,11 @@ class MarketDesk(Desk, RestDesk):
         self._printer = printer
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a product."""
+        """Whether the product exists."""
         return symbol in self._market.listed
 
     def products(self) -> Iterable[Listed]:
-        """All of them."""
+        """All products."""
         return self._market.listed.values()
 
     def trades(self, symbol: str, before: int | None, limit: int) -> list[Trade]:
@@ -44,7 +44,7 @@ class MarketDesk(Desk, RestDesk):
         return self._printer.orders(self._market.index[symbol]).book(time.time_ns())
 
     def snapshot(self, stream: str) -> Text | None:
-        """The newest trade, the last ticker, the book that the next update continues, all products."""
+        """The newest trade, the last ticker, the book that the next update continues, or all products."""
         if stream == STATUS:
             return Text(status_frame(self.products()), stream)
         symbol, _, name = stream.partition("@")

@@ -51,7 +51,7 @@ def status_frame(listed: Iterable[Listed]) -> bytes:
 
 
 class ExchangePrinter(CoinbasePrinter):
-    """With heartbeats of each product and its orders one by one, as soon as somebody has asked for those."""
+    """Adds heartbeats of each product and, once somebody has asked for them, its orders one by one."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         super().__init__(
@@ -75,7 +75,7 @@ class ExchangePrinter(CoinbasePrinter):
         """The orders of a product, as they were at the last update of its book."""
         if symbol not in self._orders:
             name = self.instruments[symbol].symbol
-            # A venue that is started again goes on with higher numbers, as a real one would.
+            # A restarted venue continues with higher numbers, as a real one would.
             sequence = time.time_ns() // 1_000_000
             self._orders[symbol] = Orders(name, symbol, self._books[symbol], self.decimals, sequence)
         return self._orders[symbol]
@@ -83,10 +83,10 @@ class ExchangePrinter(CoinbasePrinter):
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """The orders last."""
+        """Render the orders last."""
         for symbol in range(len(self.instruments)):
             if wanted[symbol * self.kinds + FULL]:
-                self.orders(symbol)  # before the books go on
+                self.orders(symbol)  # before the books change
         yield from super().render(events, wanted, variants)
         if self._orders:
             texts, streams, numbers = self._of_orders(events)
@@ -116,7 +116,7 @@ class ExchangePrinter(CoinbasePrinter):
         return texts, streams, numbers
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
-        """With a heartbeat of each product once a second."""
+        """Add a heartbeat of each product once a second."""
         for at, kind in ((0, BOOK), (1, 0)):
             those = rows[rows["kind"] == kind]
             self._last[those["symbol"], at] = those["id"]

@@ -1,4 +1,4 @@
-"""Coinbase Exchange's REST as far as a feed needs it: products, past trades, all orders. No I/O."""
+"""The part of Coinbase Exchange's REST API that a feed needs: products, past trades, all orders. No I/O."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _PATH: Final = re.compile(r"/products/([^/]+)/(trades|book)")
 
 
 class RestDesk(Protocol):
-    """What REST asks the source."""
+    """What REST needs from the source."""
 
     def products(self) -> Iterable[Listed]:
-        """All of them."""
+        """All products."""
         ...
 
     def trades(self, symbol: str, before: int | None, limit: int) -> list[Trade]:
-        """The newest kept trades, or the newest of those with a lower id; newest first."""
+        """The newest kept trades, or the newest with a lower id; newest first."""
         ...
 
     def orders(self, symbol: str) -> bytes | None:
-        """The body with all orders of a product; None where nobody knows them."""
+        """The body with all orders of a product; None if they are unknown."""
         ...
 
 

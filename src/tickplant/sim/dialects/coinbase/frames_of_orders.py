@@ -1,7 +1,7 @@
-"""Orders one by one, made up from a market that knows levels alone: channel `full`, and all orders over REST. No I/O.
+"""Orders one by one, invented for a market that knows only levels: channel `full`, and all orders over REST. No I/O.
 
-What a level gains is a new order; what it loses is taken from its newest orders. A trade takes from the first order of
-its level that is large enough. So the orders of a level always sum up to it, as it was at the last update.
+A gain of a level is a new order; a loss is taken from its newest orders. A trade takes from the first order of its
+level that is large enough. So the orders of a level always add up to its size at the last update.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Orders:
     """The orders of one product."""
 
     def __init__(self, name: str, symbol: int, book: DepthBook, decimals: NDArray[np.int64], sequence: int) -> None:
-        """One order at each level of `book`; the first message has the number behind `sequence`."""
+        """One order at each level of `book`; the first message has the number after `sequence`."""
         self.sequence = sequence
         self._name = name
         self._symbol = symbol
@@ -108,7 +108,7 @@ class Orders:
         yield self._message("done", time_ns, reason="filled", **takes)
 
     def on_level(self, side: int, tick: int, lots: int, time_ns: int) -> Iterator[bytes]:
-        """The messages by which a level becomes what it is now."""
+        """The messages that bring a level to its present size."""
         orders = self._levels[side].get(tick, deque())
         excess = sum(order.lots for order in orders) - lots
         if excess < 0:
@@ -135,7 +135,7 @@ class Orders:
             self._levels[side].pop(tick, None)
 
     def book(self, now_ns: int) -> bytes:
-        """All of them, as REST answers."""
+        """All orders, as a REST answer."""
         sides = {
             name: [
                 (self._price(tick), self._size(order.lots), order.id)

@@ -18,11 +18,11 @@ _KNOWN: Final[dict[str, tuple[float, int, int, int]]] = {
 
 
 def traded(symbol: str) -> Traded:
-    """Facts of a product: near the real ones where known, else made from its name, always the same way."""
+    """Properties of a product: near the real ones if known, else derived from its name, always the same."""
     base, _, quote = symbol.partition("-")
     seed = zlib.crc32(symbol.encode())
     price, digits, size_digits, size_step = _KNOWN.get(symbol, (20.0 + seed % 980, 2 + seed % 4, 8, 1))
-    # Worth about 300 of the quote currency, so that dear coins trade in small pieces.
+    # Worth about 300 of the quote currency, so that expensive coins trade in small amounts.
     typical_lots = max(3, int(300 * 10**size_digits / price / size_step))
     return Traded(symbol, base, quote, round(price * 10**digits), 1, digits, size_step, size_digits, typical_lots)
 

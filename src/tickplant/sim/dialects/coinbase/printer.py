@@ -1,6 +1,6 @@
-"""The synthetic market as a Coinbase prints it: what is common to the exchange and to Advanced Trade. No I/O.
+"""The synthetic market as a Coinbase prints it: what the exchange and Advanced Trade share. No I/O.
 
-Changes of a book within 50 ms are one message. A client's book goes on from the snapshot as it was at the last of them.
+Changes of a book within 50 ms are one message. A client's book continues from the snapshot as of the last such message.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ BOOK: Final = 2
 FRAME: Final = np.dtype(
     [
         *((name, "i8") for name in order_flow.MESSAGE.names or ()),
-        ("run", "i8"),  # trade: so many rows are one frame
+        ("run", "i8"),  # trade: number of rows that form one frame
         ("changes", "i8"),  # a name for all levels of the row
     ]
 )
-"""A frame, or one trade of it, before it is text."""
+"""A frame, or one trade of it, before it becomes text."""
 
 
 Levels = NDArray[np.int64]
@@ -58,7 +58,7 @@ Levels = NDArray[np.int64]
 
 
 def style(level: tuple[str, str, str], ask: tuple[str, str, str] | None = None) -> Style:
-    """How numbers are printed; `level` is the text around those of a level."""
+    """The form of numbers; `level` is the text around those of a level."""
     modes = dict.fromkeys(("price", "ask"), PRICE) | dict.fromkeys(("size", "ask_size"), SIZE)
     modes |= dict.fromkeys(("id", "first"), NUMBER)
     return Style(FRAME, modes | {"time": STAMP, "bids": BIDS, "asks": ASKS, "changes": CHANGES}, level, ask)
@@ -68,7 +68,7 @@ class CoinbasePrinter(Printer):
     """Trades, tickers and changes of books; a dialect adds its own streams."""
 
     unit_ns = 1  # of times that are printed as integers
-    trade_kind = order_flow.TRADE  # what of the market is a trade here; AGGREGATE where fills are merged
+    trade_kind = order_flow.TRADE  # which rows of the market are trades here; AGGREGATE if fills are merged
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class CoinbasePrinter(Printer):
         Args:
             symbols: products.
             names: of the streams of a product, after `PRODUCT@`.
-            updates: how the messages of these streams look.
-            snapshots: how the first ones look that a new subscriber gets.
-            changed: the frame that says how an instrument has changed.
+            updates: the form of the messages of these streams.
+            snapshots: the form of the first messages for a new subscriber.
+            changed: the frame that announces a change of an instrument.
             status: name of its stream.
         """
         self.instruments = [traded(symbol) for symbol in symbols]
@@ -109,7 +109,7 @@ class CoinbasePrinter(Printer):
         return Renderer(templates(how, shapes, self.instruments), self.decimals)
 
     def begin(self, market: Market) -> None:
-        """Take down books and best prices."""
+        """Note books and best prices."""
         for symbol, book in enumerate(self._books):
             bids, asks = (np.array(market.book(symbol, side, WHOLE), np.int64) for side in (0, 1))
             book.snapshot(sided(bids, asks))
@@ -124,13 +124,13 @@ class CoinbasePrinter(Printer):
         self.book_snapshot(0, self.book_now(0), 0, 1)
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """All updates of books, since the books are kept whoever listens."""
+        """All updates of books, since the books are kept with or without listeners."""
         return np.ones(len(self.instruments) * (order_flow.DEPTH + 1), np.bool_)
 
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """One batch for all."""
+        """One batch for all variants."""
         del variants
         for row in events.rows[events.rows["kind"] == order_flow.DEPTH]:
             symbol, first, bids, asks = (int(row[name]) for name in ("symbol", "levels", "bids", "asks"))
@@ -155,11 +155,11 @@ class CoinbasePrinter(Printer):
             yield None, self._updates.batch(rows, levels, sent_ns=0, origin_ns=origin_ns, unit_ns=self.unit_ns)
 
     def levels(self, events: Events) -> Levels:
-        """What the rows that `arrange` has returned say of books."""
+        """The book levels of the rows that `arrange` has returned."""
         return events.levels
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
-        """The rows in the order in which they are sent, those of a dialect's own streams among them."""
+        """The rows in sending order, including those of a dialect's own streams."""
         del events
         return rows
 
@@ -167,14 +167,14 @@ class CoinbasePrinter(Printer):
         """A frame of the channel with the instrument data."""
         return batch_of([self._changed(one)], [len(self.streams) - 1], [0])
 
-    # What a new subscriber gets, at a time since the epoch.
+    # Snapshots for a new subscriber, at a time since the epoch.
 
     def book_now(self, symbol: int) -> DepthBook:
-        """A copy of the book as it was at its last update."""
+        """A copy of the book as of its last update."""
         return self._books[symbol].copy()
 
     def book_snapshot(self, symbol: int, book: DepthBook | None, now_ns: int, depth: int = WHOLE) -> bytes:
-        """A whole book: `book`, or else what the next update continues."""
+        """A whole book: `book`, or else the one that the next update continues."""
         sides = (book or self._books[symbol]).top(depth)
         row = np.zeros(1, FRAME)
         row["kind"], row["symbol"], row["time"] = BOOK, symbol, now_ns
@@ -182,7 +182,7 @@ class CoinbasePrinter(Printer):
         return self.printed(row, np.concatenate(sides))
 
     def ticker_snapshot(self, symbol: int, now_ns: int) -> bytes:
-        """Best prices as last told."""
+        """Best prices as last sent."""
         row = self._tickers[symbol : symbol + 1].copy()
         row["time"] = now_ns
         return self.printed(row, np.zeros((1, 2), np.int64))
@@ -202,7 +202,7 @@ class CoinbasePrinter(Printer):
 
 
 def sided(bids: Levels, asks: Levels) -> NDArray[np.int64]:
-    """Levels of (price, size) as a DepthBook takes them."""
+    """Levels of (price, size) in a DepthBook's form."""
     sides = [np.full((len(side), 1), which) for side, which in ((bids, Side.BID), (asks, Side.ASK))]
     levels = np.vstack([bids.reshape(-1, 2), asks.reshape(-1, 2)])
     return np.hstack([np.vstack(sides), levels]).astype(np.int64, order="C")

@@ -48,14 +48,14 @@ _SIDES: Final = ("bids", "asks")
 
 
 class _Book:
-    """Levels as text, by their numbers: one price may stand on the wire in several ways."""
+    """Levels as text, by their numbers: one price may appear on the wire in several forms."""
 
     def __init__(self) -> None:
         self.sides: dict[str, dict[Decimal, tuple[str, str]]] = {side: {} for side in _SIDES}
         self.time = ""
 
     def apply(self, message: _Message) -> None:
-        """Take a whole book or changes in."""
+        """Apply a whole book or changes."""
         self.time = message.time or self.time
         if message.type == "snapshot":
             levels = {"bids": message.bids, "asks": message.asks}
@@ -68,7 +68,7 @@ class _Book:
                 levels_of.pop(Decimal(price), None)
 
     def frame(self, symbol: str, depth: int) -> bytes:
-        """The snapshot that a client gets which subscribes now."""
+        """The snapshot for a client that subscribes now."""
         sides = {
             side: [self.sides[side][price] for price in sorted(self.sides[side], reverse=side == "bids")[:depth]]
             for side in ("asks", "bids")
@@ -78,7 +78,7 @@ class _Book:
 
 
 class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
-    """What is recorded, then what has been played; the desk of those that subscribe."""
+    """First what is recorded, then what has been played; also the desk for subscribers."""
 
     venue = "coinbase"
 
@@ -90,7 +90,7 @@ class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
         self._last: dict[str, bytes] = {}  # newest frame of a stream of trades or tickers
 
     def survey(self, number: int, frame: bytes) -> Line | None:
-        """See RecordedVenue; takes down products and their digits."""
+        """See RecordedVenue; notes products and their digits."""
         line = self.read(frame)
         if line is None or not line.stream or line.stream == STATUS:
             return line
@@ -105,7 +105,7 @@ class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
         return line
 
     def listed(self) -> dict[str, Listed]:
-        """The products that there is data of, with the decimals that it has."""
+        """The products with data, and the decimals of those data."""
         return {
             symbol: Listed(
                 symbol,
@@ -162,7 +162,7 @@ class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
                 self._last[name] = frame
 
     def start(self, symbol: str, body: bytes) -> None:
-        """Nothing is fetched."""
+        """Never called: nothing is fetched."""
         raise FeedError(f"{symbol}: a snapshot of Coinbase comes on the connection")
 
     # The desk.
@@ -176,11 +176,11 @@ class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
         return symbol in self._listed
 
     def products(self) -> Iterable[Listed]:
-        """All of them."""
+        """All products."""
         return self._listed.values()
 
     def trades(self, symbol: str, before: int | None, limit: int) -> list[Trade]:
-        """See RestDesk; of those that have been played."""
+        """See RestDesk; covers the played trades."""
         known = {one.trade_id: one for one in self._trades[symbol] if before is None or one.trade_id < before}
         return [
             Trade(
@@ -194,7 +194,7 @@ class CoinbaseRecording(RecordedVenue, Desk, RestDesk):
         ]
 
     def orders(self, symbol: str) -> None:
-        """Nobody knows the orders before the recording."""
+        """None: the orders before the recording are unknown."""
         return
 
     def snapshot(self, stream: str) -> Text | None:

@@ -1,4 +1,4 @@
-"""What Coinbase Exchange answers on its WebSocket feed: subscriptions, errors, signatures. No I/O.
+"""Coinbase Exchange's answers on its WebSocket feed: subscriptions, errors, signatures. No I/O.
 
 Facts: the documentation of the feed, and recordings of 2021. The texts of errors are not verified.
 """
@@ -35,7 +35,7 @@ STREAMS: Final = {
     "full": "full",
     "heartbeat": "heartbeat",
 }
-"""Stream of the source behind each channel."""
+"""The source's stream for each channel."""
 
 SIGNED: Final = frozenset({"level2", "level3", "full", "user"})
 VALID_S: Final = 30
@@ -46,19 +46,19 @@ _UNSIGNED: Final = (
 
 
 class Desk(Protocol):
-    """What a session asks its source."""
+    """What a session needs from its source."""
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a product."""
+        """Whether the product exists."""
         ...
 
     def snapshot(self, stream: str) -> Text | None:
-        """What is pushed to a new subscriber; None where the stream brings it itself."""
+        """The first frame for a new subscriber; None if the stream brings it itself."""
         ...
 
 
 def is_signed(fields: Sequence[object], path: str) -> str:
-    """What is wrong with key, passphrase, timestamp and signature of a request; empty where nothing is."""
+    """What is wrong with a request's key, passphrase, timestamp or signature; empty if nothing is."""
     key, passphrase, timestamp, signature = fields
     if key != KEY or passphrase != PASSPHRASE:
         return "invalid api key"
@@ -77,11 +77,11 @@ class Session(BaseSession):
     """One connection."""
 
     def __init__(self, desk: Desk, max_streams: int, refuse: Callable[[], Refused | None]) -> None:
-        """`refuse` is asked at each request to subscribe."""
+        """`refuse` is called at each request to subscribe."""
         self._desk = desk
         self._max_streams = max_streams
         self._refuse = refuse
-        self._channels: dict[str, dict[str, None]] = {}  # products by channel, as the client has named it
+        self._channels: dict[str, dict[str, None]] = {}  # products by channel, as named by the client
 
     def names(self) -> list[str]:
         """Its subscriptions."""
@@ -94,7 +94,7 @@ class Session(BaseSession):
         return [*names, STATUS] if STATUS in self._channels else [*names]
 
     def on_text(self, text: bytes) -> list[Reply]:
-        """Carry out a request: all that the connection is subscribed to then, and first messages; or an error."""
+        """Carry out a request: returns all subscriptions of the connection and first messages; or an error."""
         try:
             request = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -140,7 +140,7 @@ class Session(BaseSession):
 
 
 def _wanted(request: Mapping[str, Any]) -> dict[str, list[str]] | None:
-    """Products by channel; None where that cannot be read."""
+    """Products by channel; None if the request is invalid."""
     common, channels = request.get("product_ids", []), request.get("channels", [])
     wanted: dict[str, list[str]] = {}
     for channel in channels if isinstance(channels, list) else ():

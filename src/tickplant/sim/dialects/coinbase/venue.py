@@ -19,7 +19,7 @@ from tickplant.sim.player import Player
 from tickplant.sim.sim_source import Asker, Source
 from tickplant.sim.spec import SimSpec
 
-# Books have neither ids nor checksums: what a connection that lives does not deliver, or wrongly, nobody can notice.
+# Books have neither ids nor checksums: losses and errors on a living connection cannot be noticed.
 UNNOTICED: Final = ("corrupt", "stall", "stale-snapshot")
 
 
@@ -67,12 +67,12 @@ class Coinbase(Dialect):
             self.source = market
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """Snapshots are frames of a connection that vouches for them."""
+        """Ignored: snapshots are frames, which the connection vouches for."""
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There is one path."""
+        """Accept the only path."""
         if urlsplit(target).path not in ("", "/"):
             return Refusal(404, "there is no WebSocket at this path")
         return Session(self._desk, self._max_streams, refuse)
@@ -82,14 +82,14 @@ class Coinbase(Dialect):
         return exchange_rest.answer(self._desk, request)
 
     def rest_refusal(self, status: int) -> bytes:
-        """A message."""
+        """A message object."""
         return b'{"message":"Public rate limit exceeded"}' if status == 429 else b'{"message":"Internal server error"}'
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Of each book."""
+        """The snapshot of each book."""
         return self._desk.snapshots()
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec. Raises FeedError where a recording cannot be played."""
+    """The dialect of a spec. Raises FeedError if a recording cannot be played."""
     return Coinbase(spec)

@@ -1,4 +1,4 @@
-"""Coinbase Advanced Trade's books, trades and products of a synthetic market. No I/O."""
+"""Books, trades and products of a synthetic market for Coinbase Advanced Trade. No I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRADES_SHOWN: Final = 50
 
 
 class MarketDesk(Desk):
-    """Of a synthetic market."""
+    """The desk of a synthetic market."""
 
     def __init__(self, market: LiveMarket, printer: AdvancedPrinter) -> None:
         """`printer` is the one that prints `market`."""
@@ -32,7 +32,7 @@ class MarketDesk(Desk):
         self._printer = printer
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a product."""
+        """Whether the product exists."""
         return symbol in self._market.listed
 
     def status(self, symbols: list[str]) -> Text:

@@ -1,6 +1,6 @@
 """The synthetic market as Coinbase Advanced Trade prints it. No I/O.
 
-`"sequence_num":0` stands in every frame; the session of a connection puts its own count there.
+Every frame contains `"sequence_num":0`; the session of a connection puts its own count there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TEXTS: Final = (_TRADES, _TICKER, _BOOK)
 
 
 def frame_of(channel: str, timestamp: str, *events: object) -> bytes:
-    """A frame that is no template."""
+    """A frame without a template."""
     told = {"channel": channel, "client_id": "", "timestamp": timestamp, "sequence_num": 0, "events": events}
     return msgspec.json.encode(told)
 
@@ -58,7 +58,7 @@ def status_frame(kind: str, listed: Iterable[Listed], timestamp: str) -> bytes:
 
 
 class AdvancedPrinter(CoinbasePrinter):
-    """The trades of one order are one frame, the newest first."""
+    """The trades of one order are one frame, newest first."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         snapshots = [text.replace('"type":"update"', '"type":"snapshot"') for text in _TEXTS]
@@ -72,7 +72,7 @@ class AdvancedPrinter(CoinbasePrinter):
         )
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
-        """Trades of one symbol and one time that follow each other are a run, which is turned around."""
+        """Consecutive trades of one symbol and time form a run, which is reversed."""
         del events
         trades = rows["kind"] == TRADE
         begins = np.ones(len(rows), np.bool_)

@@ -1,4 +1,4 @@
-"""What Coinbase Advanced Trade answers on its WebSocket: subscriptions, errors, the count of messages. No I/O.
+"""Coinbase Advanced Trade's answers on its WebSocket: subscriptions, errors, the count of messages. No I/O.
 
 Facts: the documentation of the market data channels, and frames of 2026. The texts of errors for products and channels
 are not verified.
@@ -24,18 +24,18 @@ FAILURE: Final = "failure to subscribe"
 
 
 class Desk(Protocol):
-    """What a session asks its source."""
+    """What a session needs from its source."""
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a product."""
+        """Whether the product exists."""
         ...
 
     def snapshot(self, stream: str) -> Text:
-        """What is pushed to a new subscriber."""
+        """The first frame for a new subscriber."""
         ...
 
     def status(self, symbols: list[str]) -> Text:
-        """The instrument data of these products, as far as they are listed; of all where none is named."""
+        """The instrument data of these products, as far as they are listed; of all products if none is named."""
         ...
 
 
@@ -43,7 +43,7 @@ class Session(BaseSession):
     """One connection."""
 
     def __init__(self, desk: Desk, refuse: Callable[[], Refused | None]) -> None:
-        """`refuse` is asked at each request to subscribe."""
+        """`refuse` is called at each request to subscribe."""
         self._desk = desk
         self._refuse = refuse
         self._channels: dict[str, dict[str, None]] = {}  # products by channel
@@ -63,7 +63,7 @@ class Session(BaseSession):
         return [*names, STATUS] if STATUS in self._channels else names
 
     def heartbeat(self) -> bytes | None:
-        """Where it is subscribed to."""
+        """The heartbeat, if the connection is subscribed to it."""
         if HEARTBEATS not in self._channels:
             return None
         self._beats += 1
@@ -72,7 +72,7 @@ class Session(BaseSession):
         return frame_of(HEARTBEATS, now, {"current_time": told, "heartbeat_counter": self._beats})
 
     def on_text(self, text: bytes) -> list[Reply]:
-        """Carry out a request: all that the connection is subscribed to then, and first messages; or an error."""
+        """Carry out a request: returns all subscriptions of the connection and first messages; or an error."""
         try:
             request = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -51,29 +51,29 @@ class Advanced(Dialect):
         self.source = market
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """Snapshots are frames of a connection that vouches for them."""
+        """Ignored: snapshots are frames, which the connection vouches for."""
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There is one path."""
+        """Accept the only path."""
         if urlsplit(target).path not in ("", "/"):
             return Refusal(404, "there is no WebSocket at this path")
         return Session(self._desk, refuse)
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
-        """A feed needs none."""
+        """Refuse: a feed needs no REST."""
         return Answer(404, self.rest_refusal(404))
 
     def rest_refusal(self, status: int) -> bytes:
-        """A message."""
+        """A message object."""
         return b'{"error":"unknown","message":"HTTP status %d"}' % status
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Of each book."""
+        """The snapshot of each book."""
         return self._desk.snapshots()
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec. Raises FeedError where it has a recording."""
+    """The dialect of a spec. Raises FeedError if it has a recording."""
     return Advanced(spec)

@@ -1,1 +1,1 @@
-"""A simulated live gateway of Databento's."""
+"""A simulated live gateway of Databento."""

@@ -1,7 +1,7 @@
-"""The faults of a gateway, each when it is due: those that a stream of bytes over TCP can have.
+"""The faults of a gateway, each at its time: those that a byte stream over TCP can have.
 
-A message cannot be lost, doubled or changed on its way. So a gateway that leaves records out says so, half a record is
-the end of a connection, and two of one record or a wrong digit do not happen.
+A message cannot be lost, doubled or changed in transit. So a gateway that drops records says so, half a record ends the
+connection, and duplicate records or wrong digits do not occur.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ GARBAGE: Final = bytes(16)
 
 
 class Script:
-    """What is to befall the sessions of a gateway. Raises FeedError for a fault that cannot."""
+    """The planned faults of a gateway's sessions. Raises FeedError for a fault that cannot occur."""
 
     def __init__(self, faults: Sequence[Scripted]) -> None:
         for scripted in faults:
             if not isinstance(scripted.fault, KINDS):
                 kind, known = tag_of(type(scripted.fault)), ", ".join(tag_of(one) for one in KINDS)
-                raise FeedError(f"simulated venue: {kind!r} cannot befall a gateway of databento; {known} can")
+                raise FeedError(f"simulated venue: {kind!r} cannot happen to a databento gateway; {known} can")
         self._waiting = list(faults)
         self._begin_s = time.monotonic()
         self.connections_to_refuse = 0
         self.requests_to_refuse = 0
 
     def due(self, sent: int) -> list[Fault]:
-        """Those of sessions that are due once so many records were sent; those of the next ones are armed."""
+        """The session faults that are due after this many records; faults of future sessions are armed."""
         age_s = time.monotonic() - self._begin_s
         found = [
             one
@@ -62,18 +62,18 @@ class Script:
         return of_sessions
 
     def refuses_connection(self) -> bool:
-        """Whether this one is; one fewer is then left to refuse."""
+        """Whether to refuse this connection; uses up one refusal."""
         refused = self.connections_to_refuse > 0
         self.connections_to_refuse -= refused
         return refused
 
     def refuses_request(self) -> bool:
-        """Likewise of a subscription."""
+        """Likewise for a subscription."""
         refused = self.requests_to_refuse > 0
         self.requests_to_refuse -= refused
         return refused
 
 
 def tag_of(kind: type[Fault]) -> str:
-    """What a fault is called in a script."""
+    """The name of a fault in a script."""
     return str(kind.__struct_config__.tag)

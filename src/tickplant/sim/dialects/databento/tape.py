@@ -1,6 +1,6 @@
-"""A DBN file of one schema, to be played: its records, moved in time and given other ids in each round.
+"""A DBN file of one schema to play: its records, moved in time and given other ids in each round.
 
-The layout of DBN is written down here once more, as far as it is needed, so that the feed does not test itself.
+The layout of DBN is restated here, as far as needed, so that the feed does not test itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMAS: Final = {
     0x12: ("status",),
     0x18: ("statistics",),
 }
-"""By type of record, the schemas that have it."""
+"""Schemas that have it, by type of record."""
 
 _RECV: Final = {MBO: 40, 0x00: 32, 0x01: 32, 0x0A: 32, 0x12: 16, 0x18: 16}
 _SEQUENCE: Final = {MBO: 52, 0x00: 44, 0x01: 44, 0x0A: 44}
@@ -39,7 +39,7 @@ _ACK, _NO_SYMBOL = 1, 4
 
 
 class Tape:
-    """What is played. Raises FeedError where a file is not one of DBN, or has records of several kinds."""
+    """The content to play. Raises FeedError if a file is not DBN, or has records of several kinds."""
 
     def __init__(self, path: Path) -> None:
         data = path.read_bytes()
@@ -75,7 +75,7 @@ class Tape:
         return np.ndarray((len(records) // self.size,), dtype, records.data, offset, (self.size,))
 
     def part(self, start: int, stop: int, turn: int, *, shift_ns: int = 0, now_ns: int = 0) -> NDArray[np.uint8]:
-        """Records from one to another, in the turn with this number: their ids are those of no other turn.
+        """Records start to stop, in the round with this number: their ids occur in no other round.
 
         Their times are moved by `shift_ns`, or all are `now_ns`.
         """
@@ -95,7 +95,7 @@ class Tape:
         return part
 
     def only(self, part: NDArray[np.uint8], idents: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Those of these instruments."""
+        """The records of these instruments."""
         mine = np.isin(self.column(part, "<u4", 4), idents)
         return part if mine.all() else part.reshape(-1, self.size)[mine].reshape(-1)
 
@@ -103,7 +103,7 @@ class Tape:
         places = [(_SEQUENCE[self.kind], "<u4")] if self.kind in _SEQUENCE else []
         return [*places, (16, "<u8")] if self.kind == MBO else places
 
-    # What a gateway says beside the market, in the version of the file.
+    # A gateway's messages besides the market, in the version of the file.
 
     def session_metadata(self, now_ns: int) -> bytes:
         """Metadata of a live session: of any schema, without an end."""
@@ -117,7 +117,7 @@ class Tape:
         return b"DBN" + bytes((self.version,)) + struct.pack("<I", len(body)) + body
 
     def mapping(self, ident: int, symbol: str, now_ns: int) -> bytes:
-        """Says what an instrument id means."""
+        """States the symbol of an instrument id."""
         width = 22 if self.version == 1 else 71
         text = symbol.encode().ljust(width, b"\0")
         kinds = (b"\xff", b"\xff") if self.version > 1 else (b"", b"")
@@ -137,7 +137,7 @@ class Tape:
         return self._record(0x15, 0, now_ns, body)
 
     def clear(self, ident: int, now_ns: int) -> bytes:
-        """Begins the snapshot of a book of orders, and ends it: it is empty."""
+        """Begins and ends the snapshot of a book of orders: the book is empty."""
         body = struct.pack("<QqIBBccQiI", 0, NO_PRICE, 0, 32 | 8 | 128, 0, b"R", b"N", now_ns, 0, 0)
         return self._record(MBO, ident, now_ns, body)
 

@@ -1,9 +1,9 @@
 """The simulated gateway: plays a DBN file over TCP to each client that logs in, subscribes and starts its session.
 
-In the recording's own time, `speed` times as fast, or at `recording_per_s` records a second; with `loop` again and
-again, each round with other order ids and sequences, so that what is lost can be counted. At a rate, the times in the
-records are those of sending. A book of orders begins, and each round begins, with a CLEAR. A client that reads slowly
-is waited for. Faults are those of script.py.
+It plays in the recording's own time, `speed` times as fast, or at `recording_per_s` records a second; with `loop` it
+repeats, each round with other order ids and sequences, so that losses can be counted. At a rate, the times in the
+records are those of sending. Each book of orders begins with a CLEAR, and so does each round. The gateway waits for
+clients that read slowly. Its faults are those of script.py.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from tickplant.sim.spec import SimSpec
 GREETING: Final = "lsg_version=0.4.2\ncram={challenge}\n"
 HEARTBEAT_S: Final = 30.0
 MOST_RECORDS: Final = 1 << 15
-"""Records of one write."""
+"""Most records of one write."""
 
 ACKNOWLEDGED: Final = 1
 NO_SUCH_SYMBOL: Final = 4
 INVALID_SUBSCRIPTION: Final = 5
 SKIPPED: Final = 7
 REST_S: Final = 0.1
-"""Between two looks at the script, when all is sent."""
+"""Pause between two checks of the script when everything is sent."""
 
 LINE_BYTES: Final = 1 << 16
 
 
 class Gateway:
-    """What sessions share."""
+    """What all sessions share."""
 
     def __init__(self, spec: SimSpec, tape: Tape) -> None:
-        """Raises FeedError where the spec asks for a fault that cannot be."""
+        """Raises FeedError if the spec contains a fault that cannot occur."""
         self.spec, self.tape = spec, tape
         self.script = Script(spec.faults)
         self.sessions: set[Session] = set()
-        self.sent = 0  # records of the market, in all sessions
+        self.sent = 0  # records of the market, over all sessions
 
 
 class Session(asyncio.Protocol):
@@ -77,7 +77,7 @@ class Session(asyncio.Protocol):
     # -- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._spec.max_buffer_bytes)
         self._gateway.sessions.add(self)
@@ -88,7 +88,7 @@ class Session(asyncio.Protocol):
         self._write(GREETING.format(challenge=self._challenge).encode())
 
     def data_received(self, data: bytes) -> None:
-        """Lines of the client."""
+        """Handle lines of the client."""
         *lines, self._text = (self._text + data).split(b"\n")
         if len(self._text) > LINE_BYTES:
             self.close()
@@ -97,15 +97,15 @@ class Session(asyncio.Protocol):
             self._on_line(fields)
 
     def pause_writing(self) -> None:
-        """The client is far behind."""
+        """Pause: the client is far behind."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """It has read on."""
+        """Continue: the client has caught up."""
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """Clean up after a lost connection."""
         self._gateway.sessions.discard(self)
         self._writable.set()
         if self._playing is not None:
@@ -113,7 +113,7 @@ class Session(asyncio.Protocol):
         self._log.info("session ended", records=self.sent)
 
     def close(self, *, in_order: bool = True) -> None:
-        """Close the connection when all is sent, or at once."""
+        """Close the connection once everything is sent, or at once."""
         if self._transport is not None:
             (self._transport.close if in_order else self._transport.abort)()
 
@@ -203,7 +203,7 @@ class Session(asyncio.Protocol):
             turn += 1
 
     def _schedule(self, turn: int, begin_s: float) -> Iterator[tuple[int, int, float, int]]:
-        """First and last record of each write, when it is due, and by how much its times are moved."""
+        """First and last record of each write, when it is due, and how far its times are moved."""
         spec, tape = self._spec, self._tape
         if rate := spec.recording_per_s:
             start = 0
@@ -228,7 +228,7 @@ class Session(asyncio.Protocol):
             start = stop
 
     async def _befallen(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Records that are to be sent next, after the faults that are due: what is left of them."""
+        """The remaining records to send next, after the faults that are due."""
         size = self._tape.size
         for fault in self._gateway.script.due(self._gateway.sent):
             match fault:
@@ -265,7 +265,7 @@ class Session(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     async def _beat(self, wait_s: float) -> None:
-        """Wait, with heartbeats."""
+        """Wait, sending heartbeats."""
         left_s = self._written_s + self._heartbeat_s - time.monotonic()
         await asyncio.sleep(min(wait_s, max(left_s, 0.001)))
         if time.monotonic() >= self._written_s + self._heartbeat_s:

@@ -1,1 +1,1 @@
-"""dxLink as a simulated venue, and tastytrade's hand-out of tokens: synthetic market, session, REST."""
+"""dxLink as a simulated venue, and tastytrade's token service: synthetic market, session, REST."""

@@ -16,7 +16,7 @@ from tickplant.sim.sim_source import Listed
 from tickplant.sim.templates import Renderer, decimals_of, templates
 
 UNUSED_NS = 1_000_000_000
-"""A market has a book's stream, which nobody here asks for."""
+"""A market must have a book stream; nobody asks for it here."""
 
 MS_NS = 1_000_000
 SECOND_MS = 1_000
@@ -34,16 +34,16 @@ class DxlinkPrinter(Printer):
         self.id_step = 1
         self.decimals = decimals_of(self.instruments)
         self._renderer = Renderer(templates(STYLE, shapes, self.instruments), self.decimals)
-        self._quotes: dict[int, NDArray[np.void]] = {}  # the newest, by symbol
+        self._quotes: dict[int, NDArray[np.void]] = {}  # the newest quotes, by symbol
 
     def begin(self, market: Market) -> None:
-        """Nothing is kept of it."""
+        """Does nothing: no state."""
 
     def prepare(self) -> None:
-        """`render` calls all."""
+        """Does nothing: `render` calls all kernels."""
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Trades and quotes, since the newest quote is kept whoever listens."""
+        """Trades and quotes, since the newest quote is kept with or without listeners."""
         kinds = np.zeros(order_flow.DEPTH + len(self.intervals_ns), np.bool_)
         kinds[[order_flow.TRADE, order_flow.TICKER]] = True
         return np.tile(kinds, len(self.instruments))
@@ -51,7 +51,7 @@ class DxlinkPrinter(Printer):
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """Sales and quotes, then the last trades; one rendering for all."""
+        """Sales and quotes, then the last trades; one rendering for all variants."""
         del variants
         rows = self._rows(events)
         for part in (rows, self._last_trades(rows)):
@@ -60,11 +60,11 @@ class DxlinkPrinter(Printer):
                 yield None, self._batch(chosen)
 
     def changed(self, one: Listed) -> Batch | None:
-        """The venue says nothing of its instruments."""
+        """None: the venue does not announce changes."""
         return None
 
     def newest_quote(self, symbol: int) -> bytes | None:
-        """What a new subscriber gets; None where there was no quote yet."""
+        """The first frame for a new subscriber; None before the first quote."""
         row = self._quotes.get(symbol)
         return None if row is None else self._batch(row).payload(0)
 
@@ -100,7 +100,7 @@ class DxlinkPrinter(Printer):
 
 
 def _runs(rows: NDArray[np.void]) -> list[tuple[int, int]]:
-    """Where the sales of one order begin and end."""
+    """Begin and end of the sales of each order."""
     if not rows.shape[0]:
         return []
     same = np.ones(rows.shape[0] - 1, np.bool_)

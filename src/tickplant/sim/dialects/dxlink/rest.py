@@ -1,7 +1,7 @@
-"""tastytrade's hand-out of tokens, as far as a feed needs it. No I/O.
+"""tastytrade's token service, as far as a feed needs it. No I/O.
 
-Facts: developer.tastytrade.com. Any client secret and refresh token are good but `wrong`. The texts of errors are not
-verified.
+Facts: developer.tastytrade.com. Any client secret and refresh token except `wrong` are accepted. The texts of errors
+are not verified.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AGENT: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class TokenDesk:
-    """What has been handed out."""
+    """The tokens handed out."""
 
     def __init__(self) -> None:
         self.tokens: set[str] = set()  # for quotes

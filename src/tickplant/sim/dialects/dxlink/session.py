@@ -1,4 +1,4 @@
-"""What the server of dxLink answers: terms, tokens, channels, subscriptions. No I/O.
+"""The answers of dxLink's server: terms, tokens, channels, subscriptions. No I/O.
 
 Facts: dxFeed's dxLink protocol 0.1. That an ERROR and the end of the channel refuse a subscription is not verified.
 """
@@ -23,16 +23,16 @@ _NUMBER: Final = re.compile(rb'\A\{"type":"FEED_DATA","channel":\d+,"data":\["(\
 
 
 class Desk(Protocol):
-    """What a session asks its source."""
+    """What a session needs from its source."""
 
     needs_token: bool
 
     def takes(self, token: str) -> bool:
-        """Whether a token is good."""
+        """Whether a token is valid."""
         ...
 
     def newest(self, symbol: str) -> Text | None:
-        """What a new subscriber of quotes gets."""
+        """The first frame for a new subscriber of quotes."""
         ...
 
 
@@ -45,14 +45,14 @@ class Session(BaseSession):
     """One connection."""
 
     def __init__(self, desk: Desk, max_streams: int, refuse: Callable[[], Refused | None]) -> None:
-        """`refuse` is asked at each request to subscribe."""
+        """`refuse` is called at each request to subscribe."""
         self._desk = desk
         self._max_streams = max_streams
         self._refuse = refuse
         self._authorized = False
-        self._channels: dict[int, set[str]] = {}  # open ones, and the types whose fields have been told
-        self._streams: dict[str, int] = {}  # subscribed to, and in which channel
-        self._numbers: dict[bytes, int] = {}  # channel by type, where the client has chosen another than the printer
+        self._channels: dict[int, set[str]] = {}  # open ones, and the types whose fields have been sent
+        self._streams: dict[str, int] = {}  # subscriptions and their channels
+        self._numbers: dict[bytes, int] = {}  # channel by type, if the client has chosen another one than the printer
         self._heard_ns = time.time_ns()
 
     def names(self) -> list[str]:
@@ -60,7 +60,7 @@ class Session(BaseSession):
         return list(self._streams)
 
     def heartbeat(self) -> bytes | None:
-        """A sign of life; to a client that gives none, an error, and no more data."""
+        """A sign of life; for a silent client, an error, and no more data."""
         if time.time_ns() - self._heard_ns <= TIMEOUT_S * SECOND_NS:
             return KEEPALIVE
         self._streams.clear()

@@ -1,4 +1,4 @@
-"""dxLink without a token, as dxFeed's demo server has it, and behind tastytrade's hand-out of tokens."""
+"""dxLink without a token, as on dxFeed's demo server, and behind tastytrade's token service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LIMITS: Final = Limits(None, 60.0, 200)
 
 
 class Dxlink(Dialect, session.Desk):
-    """Every path is a WebSocket; the token is asked for at tastytrade alone."""
+    """Every path is a WebSocket; only tastytrade requires the token."""
 
     words = WORDS
     heartbeat_s = 10.0
@@ -53,12 +53,12 @@ class Dxlink(Dialect, session.Desk):
         self.source = self._market
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """There are no books."""
+        """Does nothing: there are no books."""
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> session.Session | Refusal:
-        """One session a connection."""
+        """One session per connection."""
         return session.Session(self, self._max_streams, refuse)
 
     def takes(self, token: str) -> bool:
@@ -81,10 +81,10 @@ class Dxlink(Dialect, session.Desk):
         return b'{"error":{"code":"internal_error","message":"%d"}}' % status
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """There are no books."""
+        """None: there are no books."""
         return {}
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec for one of the two. Raises FeedError for a recording."""
+    """The dialect of a spec for one of the two venues. Raises FeedError for a recording."""
     return Dxlink(spec)

@@ -1,6 +1,6 @@
 """The frames of dxLink's events, field by field, and the names of its streams. No I/O.
 
-The server sends the fields in an order of its own, which only FEED_CONFIG tells. Facts: dxFeed's dxLink protocol 0.1.
+The server sends the fields in an order of its own, which only FEED_CONFIG states. Facts: dxFeed's dxLink protocol 0.1.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ TYPES: Final = ("TimeAndSale", "Quote", "Trade")
 KINDS: Final = len(TYPES)
 
 CHANNELS: Final = {"Quote": 1, "TimeAndSale": 3, "Trade": 5}
-"""Channel of the connection in a frame, where a client has not chosen another."""
+"""Channel of the connection in a frame, unless a client has chosen another."""
 
 FRAME: Final = np.dtype(
     [
         *((name, "i8") for name in MESSAGE.names or ()),  # of a quote, price and size are the bid's
-        ("run", "i8"),  # sale: so many rows are one frame
-        ("side", "i8"),  # of the aggressor: 0 buys, 1 sells, 2 nobody knows
+        ("run", "i8"),  # sale: number of rows that form one frame
+        ("side", "i8"),  # of the aggressor: 0 buys, 1 sells, 2 unknown
         ("index", "i8"),
         ("ms", "i8"),  # time since the epoch
         ("nanos", "i8"),  # within the ms
         ("second_ms", "i8"),  # the time in whole seconds
     ]
 )
-"""A frame, or one event of it, before it is text."""
+"""A frame, or one event of it, before it becomes text."""
 
 STYLE: Final = Style(
     FRAME,
@@ -55,7 +55,7 @@ FIELDS: Final = {
     ),
     "Trade": ("eventType", "eventSymbol", "size", "price", "time", "timeNanoPart", "sequence"),
 }
-"""By type, the order in which values come."""
+"""The order of values by type."""
 
 _VALUES: Final = (
     (
@@ -90,6 +90,6 @@ _KNOWN: Final = {"AAPL": (23_010, 100), "MSFT": (41_410, 80), "SPY": (65_001, 15
 
 
 def traded(symbol: str) -> Traded:
-    """Facts of an instrument: near the real ones where known, else made from its name, always the same way."""
+    """Properties of an instrument: near the real ones if known, else derived from its name, always the same."""
     cents, typical = _KNOWN.get(symbol, (2_000 + zlib.crc32(symbol.encode()) % 50_000, 100))
     return Traded(symbol, symbol, "USD", cents, 1, 2, 1, 0, max(3, typical))

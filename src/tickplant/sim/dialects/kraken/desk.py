@@ -25,7 +25,7 @@ NO_TRADES = b'{"channel":"trade","type":"snapshot","data":[]}'
 
 
 class MarketDesk(Desk, TradeDesk):
-    """Of a synthetic market."""
+    """The desk of a synthetic market."""
 
     stale: Callable[[str], Snapshot | None]
     on_request = True
@@ -37,11 +37,11 @@ class MarketDesk(Desk, TradeDesk):
         self.stale = lambda symbol: None
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a pair."""
+        """Whether the pair exists."""
         return symbol in self._market.listed
 
     def offers(self, symbol: str, depth: int) -> bool:
-        """Books can be had at every depth."""
+        """True: books are available at every depth."""
         return True
 
     def symbols(self) -> list[str]:
@@ -55,7 +55,7 @@ class MarketDesk(Desk, TradeDesk):
         return [msgspec.structs.replace(one, is_limit=is_limit(one.time_ns)) for one in self._market.show(rows)]
 
     def snapshot(self, stream: str) -> Text:
-        """The state that the next update continues; of a book, an old one where a fault wants that."""
+        """The state that the next update continues; for a book, an old one if a fault wants that."""
         if stream == INSTRUMENT:
             return Text(instrument_frame("snapshot", self._market.listed.values()), stream)
         symbol, _, name = stream.partition("@")
@@ -84,7 +84,7 @@ class MarketDesk(Desk, TradeDesk):
         return text, stream, checksum
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The books as they were at their last updates."""
+        """The books as of their last updates."""
         return {
             symbol: functools.partial(self._old, index, self._printer.book_now(index), time.time_ns())
             for symbol, index in self._market.index.items()

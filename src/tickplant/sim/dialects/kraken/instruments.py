@@ -20,17 +20,17 @@ _KNOWN: Final[dict[str, tuple[float, int, int, int]]] = {
 
 
 def traded(symbol: str) -> Traded:
-    """Facts of a pair: near the real ones where known, else made from its name, always the same way."""
+    """Properties of a pair: near the real ones if known, else derived from its name, always the same."""
     base, quote = symbol.split("/")
     seed = zlib.crc32(symbol.encode())
     price, digits, size_digits, size_step = _KNOWN.get(symbol, (20.0 + seed % 980, 2 + seed % 4, 8, 1))
-    # Worth about 300 of the quote currency, so that dear coins trade in small pieces.
+    # Worth about 300 of the quote currency, so that expensive coins trade in small amounts.
     typical_lots = max(3, int(300 * 10**size_digits / price / size_step))
     return Traded(symbol, base, quote, round(price * 10**digits), 1, digits, size_step, size_digits, typical_lots)
 
 
 def _number(digits: int, mantissa: int = 1) -> float:
-    """`mantissa * 10**-digits` as a number that Python writes as the venue does: `1e-08`, `0.0001`."""
+    """`mantissa * 10**-digits` as a number that Python writes like the venue: `1e-08`, `0.0001`."""
     return float(f"{mantissa}e-{digits}")
 
 
@@ -62,7 +62,7 @@ def _assets(listed: Iterable[Listed]) -> list[dict[str, object]]:
 
 
 def instrument_frame(kind: str, listed: Iterable[Listed]) -> bytes:
-    """A frame of the instrument channel; `kind` is snapshot or update. Assets stand in snapshots alone."""
+    """A frame of the instrument channel; `kind` is snapshot or update. Only snapshots contain assets."""
     listed = list(listed)
     assets = _assets(listed) if kind == "snapshot" else []
     data = {"assets": assets, "pairs": [pair(one) for one in listed]}

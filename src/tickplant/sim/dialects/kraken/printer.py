@@ -1,7 +1,7 @@
 """The synthetic market as Kraken prints it. No I/O.
 
-A client's book is the window of the best levels as it was at the last update. All clients of a depth have the same,
-whenever they came, since a snapshot shows that window too. So updates with their checksums are printed once for all.
+A client's book is the window of the best levels as of the last update. All clients of a depth have the same window,
+whenever they came, since a snapshot shows it too. So updates with their checksums are printed once for all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ UPDATE_NS: Final = 10_000_000
 """Changes of a book within this time are one update."""
 
 Window = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Bids and asks, each [levels, 2] of tick and lots from the best level on."""
+"""Bids and asks, each [levels, 2] of tick and lots, from the best level on."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -72,14 +72,14 @@ class KrakenPrinter(Printer):
         self._updates = Renderer(templates(STYLE, update_shapes, self.instruments), self.decimals)
         self._snapshots = Renderer(templates(STYLE, snapshot_shapes, self.instruments), self.decimals)
         self._books = [DepthBook() for _ in symbols]
-        self._windows: dict[int, Window] = {}  # by stream, of those that somebody is subscribed to
+        self._windows: dict[int, Window] = {}  # by stream, for those with subscribers
         self._stats = np.zeros((len(symbols), STATS), np.int64)
         self._value = np.zeros(len(symbols))
         self._rows = np.zeros(1 << 10, FRAME)
         self._changes = np.zeros((4 * DEPTHS[-1], 2), np.int64)
 
     def begin(self, market: Market) -> None:
-        """Take down books and best prices."""
+        """Note books and best prices."""
         for symbol, book in enumerate(self._books):
             sides = [
                 np.array(market.book(symbol, side, 1 << 20), np.int64) for side in (order_flow.BID, order_flow.ASK)
@@ -90,13 +90,13 @@ class KrakenPrinter(Printer):
             self._stats[symbol, VOLUME + 1 :] = book.best
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """All updates of books, since the books are kept whoever listens."""
+        """All updates of books, since the books are kept with or without listeners."""
         return np.ones(len(self.instruments) * (order_flow.DEPTH + 1), np.bool_)
 
     def render(
         self, events: Events, wanted: NDArray[np.bool_], variants: set[int]
     ) -> Iterator[tuple[int | None, Batch]]:
-        """One batch for all."""
+        """One batch for all variants."""
         self.requested.forget(wanted)
         self.requested.on_trades(events)
         pieces: list[NDArray[np.void]] = []
@@ -175,11 +175,11 @@ class KrakenPrinter(Printer):
     # Snapshots, at a time since the epoch.
 
     def book_now(self, symbol: int) -> DepthBook:
-        """A copy of the book as it was at its last update."""
+        """A copy of the book as of its last update."""
         return self._books[symbol].copy()
 
     def book_snapshot(self, stream: int, book: DepthBook | None, now_ns: int) -> tuple[bytes, int]:
-        """A snapshot of a book's stream, and its checksum: of `book`, or else what the next update continues."""
+        """A snapshot of a book stream, and its checksum: of `book`, else of the book that the next update continues."""
         symbol, kind = divmod(stream, KINDS)
         window = (book or self._books[symbol]).top(DEPTHS[kind - BOOK])
         if book is None:
@@ -189,7 +189,7 @@ class KrakenPrinter(Printer):
         return self._snapshot(row, np.concatenate(window)), int(row["checksum"][0])
 
     def ticker_snapshot(self, symbol: int, now_ns: int) -> bytes:
-        """Best prices and figures."""
+        """Best prices and the day's figures."""
         row = np.zeros(1, FRAME)
         put_ticker(row, 0, TICKER_BBO, symbol, now_ns, self._stats, self._value)
         return self._snapshot(row, self._changes)
@@ -206,6 +206,6 @@ class KrakenPrinter(Printer):
 
 
 def _levels(bids: NDArray[np.int64], asks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Levels of (price, size) as a DepthBook takes them."""
+    """Levels of (price, size) in a DepthBook's form."""
     sides = [np.full((len(side), 1), which) for side, which in ((bids, Side.BID), (asks, Side.ASK))]
     return np.hstack([np.vstack(sides), np.vstack([bids, asks])]).astype(np.int64, order="C")

@@ -67,7 +67,7 @@ _PAIRS: Final = msgspec.json.Decoder(_Pairs)
 
 
 class KrakenRecording(RecordedVenue, Desk, TradeDesk):
-    """What is recorded, then what has been played; the desk of those that subscribe."""
+    """First what is recorded, then what has been played; also the desk for subscribers."""
 
     venue = "kraken"
     stale: Callable[[str], Snapshot | None]
@@ -83,7 +83,7 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
         self._tickers: dict[str, bytes] = {}
 
     def survey(self, number: int, frame: bytes) -> Line | None:
-        """See RecordedVenue; takes down pairs, their digits and the depths of their books."""
+        """See RecordedVenue; notes pairs, their digits and the depths of their books."""
         line = self.read(frame)
         if line is None:
             return None
@@ -113,11 +113,11 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
                     self._pairs.setdefault(entry.symbol, _Pair(entry.symbol, price_digits, size_digits))
         elif message.channel in ("trade", "ticker"):
             for named in _NAMED.decode(message.data):
-                # Nothing says how many decimals there are: eight hold all.
+                # The number of decimals is unknown: eight hold all.
                 self._pairs.setdefault(named.symbol, _Pair(named.symbol, 8, 8))
 
     def listed(self) -> dict[str, Listed]:
-        """The pairs of the recorded instrument channel, or else those that there is data of."""
+        """The pairs of the recorded instrument channel, or else those with data."""
         return {
             symbol: Listed(
                 symbol,
@@ -157,7 +157,7 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
         return Line(f"{last.symbol}@{message.channel}", last.trade_id or last.checksum)
 
     def key(self, stream: str) -> str:
-        """Without trigger and depth: a recorded frame does not say them."""
+        """The name without trigger and depth, which a recorded frame does not state."""
         symbol, mark, channel = stream.partition("@")
         return symbol + mark + channel.partition("-")[0]
 
@@ -186,14 +186,14 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
         if symbol not in self._books:
             pair = self._pairs.get(symbol)
             if pair is None or not is_snapshot:
-                return  # a recording that begins within the stream has no book
+                return  # a recording that begins in mid-stream has no book
             digits = (pair.price_precision, pair.qty_precision)
             self._books[symbol] = KeptBook(symbol, self._depths[symbol], *digits)
         for entry in book_entries(message.data):
             self._books[symbol].apply(entry, is_snapshot=is_snapshot)
 
     def start(self, symbol: str, body: bytes) -> None:
-        """Nothing is fetched."""
+        """Never called: nothing is fetched."""
         raise FeedError(f"{symbol}: a snapshot of Kraken comes on the connection")
 
     # The desk.
@@ -203,11 +203,11 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
         return self.listed()
 
     def lists(self, symbol: str) -> bool:
-        """Whether the recording knows of the pair."""
+        """Whether the recording contains the pair."""
         return symbol in self._listed
 
     def offers(self, symbol: str, depth: int) -> bool:
-        """A book is played at the depth at which it was recorded."""
+        """True for the recorded depth only."""
         return self._depths.get(symbol, depth) == depth
 
     def symbols(self) -> list[str]:
@@ -215,7 +215,7 @@ class KrakenRecording(RecordedVenue, Desk, TradeDesk):
         return list(self._listed)
 
     def trades(self, symbol: str, since_ns: int, limit: int) -> list[Trade]:
-        """See TradeDesk; of those that have been played."""
+        """See TradeDesk; covers the played trades."""
         trades = [
             Trade(
                 one.trade_id,

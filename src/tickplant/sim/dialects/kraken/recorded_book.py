@@ -1,4 +1,4 @@
-"""The book that a player keeps of a recorded pair, for clients that subscribe in the middle. No I/O."""
+"""A player's book of a recorded pair, for clients that subscribe midway. No I/O."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class KeptBook:
         self.book = DepthBook(depth)
 
     def copy(self) -> KeptBook:
-        """The same book, for later."""
+        """A copy of the present book, for later."""
         other = KeptBook(self._symbol, 1, *self._digits)
         other.book, other._timestamp = self.book.copy(), self._timestamp
         return other
 
     def apply(self, entry: Entry, *, is_snapshot: bool) -> None:
-        """Take a snapshot or an update in. Raises ValueError where a number has more decimals than the pair."""
+        """Apply a snapshot or an update. Raises ValueError if a number has more decimals than the pair."""
         sides = ((Side.BID, entry.bids), (Side.ASK, entry.asks))
         rows = [
             (
@@ -67,13 +67,13 @@ class KeptBook:
         self._timestamp = entry.timestamp or self._timestamp
 
     def checksum(self, depth: int) -> int:
-        """Of the book as it is, cut to a depth."""
+        """Checksum of the present book, cut to a depth."""
         number = self._checksum.of_levels(*self.book.top(depth))
         assert number is not None, "the scale of the integers is that of the wire"
         return number
 
     def snapshot(self, depth: int) -> bytes:
-        """The frame that a client gets which subscribes now."""
+        """The snapshot for a client that subscribes now."""
         bids, asks = (",".join(self._level(*level) for level in side.tolist()) for side in self.book.top(depth))
         text = BOOK_FRAME.replace("<type>", "snapshot").replace("<symbol>", self._symbol)
         text = text.replace("<bids>", bids).replace("<asks>", asks).replace("<checksum>", str(self.checksum(depth)))

@@ -1,8 +1,8 @@
 """Kraken's channels besides trades, quotes and books of levels: bars (`ohlc`) and books of orders (`level3`). No I/O.
 
-The market knows levels alone, so the orders are made up: what a level gains is a new order, what it loses is taken from
-its newest ones. An order that shrinks keeps its place. Both channels are made only of pairs that somebody follows.
-Facts: Kraken's WebSocket v2 documentation; how the venue rounds an average price is not known.
+The market knows only levels, so the orders are invented: a gain of a level is a new order, a loss is taken from its
+newest orders. An order that shrinks keeps its place. Both channels exist only for pairs with subscribers. Facts:
+Kraken's WebSocket v2 documentation; how the venue rounds an average price is unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tickplant.sim.trade_bar import TradeBar
 
 MINUTE_NS: Final = 60_000_000_000
 ORDER_DEPTHS: Final = (10, 100, 1000)
-INTERVAL: Final = 1  # minutes of a bar, the only ones that are simulated
+INTERVAL: Final = 1  # minutes of a bar, the only length simulated
 CHECKED_LEVELS: Final = 10
 BARS_SHOWN: Final = 10
 """Bars in a snapshot; the venue shows those of many hours."""
@@ -33,14 +33,14 @@ _NAMES: Final = (f"ohlc-{INTERVAL}", *(f"level3-{depth}" for depth in ORDER_DEPT
 _SIDES: Final = (order_flow.BID, order_flow.ASK)
 
 Change = tuple[str, str, int]
-"""What has become of an order: event, id, lots."""
+"""A change of an order: event, id, lots."""
 
 
 class Queues:
-    """The orders of one pair, by side, tick and id, in the order of their queue."""
+    """The orders of one pair, by side, tick and id, in queue order."""
 
     def __init__(self, prefix: str, book: DepthBook) -> None:
-        """Two orders at each level of a book, one where it has a single lot."""
+        """Two orders at each level of a book, one at a level of a single lot."""
         self._prefix = prefix
         self._made = 0
         self.levels: tuple[dict[int, dict[str, int]], ...] = ({}, {})
@@ -54,7 +54,7 @@ class Queues:
         return f"O{self._prefix}-{self._made:06X}-SIM"
 
     def change(self, side: int, tick: int, lots: int) -> list[Change]:
-        """A level becomes what it is now."""
+        """The changes that bring a level to its present size."""
         orders = self.levels[side].setdefault(tick, {})
         excess, changes = sum(orders.values()) - lots, list[Change]()
         if excess < 0:
@@ -80,10 +80,10 @@ class Queues:
 
 
 class RequestedChannels:
-    """Those of all pairs."""
+    """The channels of all pairs."""
 
     def __init__(self, instruments: list[Traded], decimals: NDArray[np.int64], first: int) -> None:
-        """`first`: index of the first of these streams among all of the venue."""
+        """`first`: index of the first of these streams among all streams of the venue."""
         self._pairs = [one.symbol for one in instruments]
         self._decimals = decimals
         self._first = first
@@ -97,7 +97,7 @@ class RequestedChannels:
         return self._first + symbol * len(_NAMES) + _NAMES.index(name)
 
     def forget(self, wanted: NDArray[np.bool_]) -> None:
-        """Keep nothing of pairs that nobody follows."""
+        """Drop the state of pairs without subscribers."""
         mine = wanted[self._first :].reshape(len(self._pairs), -1)
         for symbol in [one for one in self._bars if not mine[one, 0]]:
             del self._bars[symbol]
@@ -107,7 +107,7 @@ class RequestedChannels:
             del self._shown[stream]
 
     def batch(self) -> Batch | None:
-        """What is to be sent since the last call."""
+        """The frames made since the last call."""
         if not self._due:
             return None
         streams, texts = zip(*self._due, strict=True)
@@ -117,7 +117,7 @@ class RequestedChannels:
     # Bars.
 
     def on_trades(self, events: Events) -> None:
-        """A bar is sent with each trade, so none comes of a minute without one."""
+        """Send a bar with each trade; a minute without trades has no bar."""
         if not self._bars:
             return
         rows = events.rows[(events.rows["kind"] == order_flow.TRADE) & np.isin(events.rows["symbol"], [*self._bars])]
@@ -133,14 +133,14 @@ class RequestedChannels:
         self._bars[symbol].add(tick, lots)
 
     def bars_snapshot(self, symbol: int, trades: NDArray[np.void]) -> bytes:
-        """The last bars, of past trades with times since the epoch; the newest goes on with the next trade."""
+        """The last bars, from past trades with times since the epoch; the next trade continues the newest bar."""
         bars: dict[int, TradeBar] = {}
         self._bars.pop(symbol, None)
         for time_ns, tick, lots in trades[["time", "price", "size"]].tolist():
             self._add(symbol, time_ns, tick, lots)
             bars[self._bars[symbol].start_ns] = self._bars[symbol]
         if not bars:
-            self._bars[symbol] = TradeBar(0, 0)  # somebody follows them
+            self._bars[symbol] = TradeBar(0, 0)  # the pair has subscribers
         return self._bars_text("snapshot", symbol, list(bars.values())[-BARS_SHOWN:])
 
     def _bars_text(self, kind: str, symbol: int, bars: Iterable[TradeBar]) -> bytes:
@@ -162,7 +162,7 @@ class RequestedChannels:
     def on_levels(
         self, symbol: int, changes: Iterable[tuple[int, int, int]], time_ns: int, wanted: NDArray[np.bool_]
     ) -> None:
-        """Levels of a pair have changed: side, tick and lots of each."""
+        """Handle changed levels of a pair: side, tick and lots of each."""
         queues = self._queues.get(symbol)
         if queues is None:
             return
@@ -195,7 +195,7 @@ class RequestedChannels:
         changed: dict[tuple[int, int], list[Change]],
         time_ns: int,
     ) -> Iterator[str]:
-        # What a client has that was pushed out of its depth, it cuts off by itself.
+        # Clients cut off by themselves what was pushed out of their depth.
         before, now = window
         gone = [tick for tick in sorted(before - set(now)) if tick not in queues.levels[side]]
         for tick in (*gone, *now):
@@ -220,7 +220,7 @@ class RequestedChannels:
         ).encode()
 
     def checksum(self, symbol: int, queues: Queues) -> int:
-        """Of all orders of the best ten levels, asks first."""
+        """Checksum over all orders of the best ten levels, asks first."""
         text = "".join(
             print_price(self._decimals, symbol, tick).replace(".", "").lstrip("0")
             + print_size(self._decimals, symbol, lots).replace(".", "").lstrip("0")
@@ -231,7 +231,7 @@ class RequestedChannels:
         return zlib.crc32(text.encode())
 
     def orders_snapshot(self, symbol: int, depth: int, book: DepthBook, time_ns: int) -> bytes:
-        """All orders of the best levels; `book` has the levels as they are."""
+        """All orders of the best levels; `book` has the present levels."""
         queues = self._queues.get(symbol)
         if queues is None:
             queues = self._queues[symbol] = Queues(f"{symbol:05X}", book)

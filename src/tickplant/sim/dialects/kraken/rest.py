@@ -1,8 +1,8 @@
-"""Kraken's REST as far as a feed needs it: past trades, time, status. No I/O.
+"""The part of Kraken's REST API that a feed needs: past trades, time, status. No I/O.
 
-Facts: Kraken's REST documentation. Pairs are asked for by their names of today, with or without the stroke; a result
-is keyed by the name asked for, or with `assetVersion=1` by `BTC/USD`. The venue's older names, such as XXBTZUSD, are
-not known here.
+Facts: Kraken's REST documentation. Requests use the present names of pairs, with or without the slash; a result is
+keyed by the name requested, or with `assetVersion=1` by `BTC/USD`. The venue's older names, such as XXBTZUSD, are not
+supported.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _SECONDS_BELOW: Final = 10**12  # a smaller time is in seconds
 
 
 class TradeDesk(Protocol):
-    """What REST asks the source."""
+    """What REST needs from the source."""
 
     def symbols(self) -> list[str]:
         """All pairs."""
         ...
 
     def trades(self, symbol: str, since_ns: int, limit: int) -> list[Trade]:
-        """Kept trades after a time since the epoch, or, where that is 0, the newest; oldest first."""
+        """Kept trades after a time since the epoch or, if that is 0, the newest; oldest first."""
         ...
 
 
 def answer(desk: TradeDesk, request: Get) -> Answer:
-    """Answer a request. Errors come with status 200, as there."""
+    """Answer a request. Errors come with status 200, as at the venue."""
     url = urlsplit(request.target)
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     endpoint = url.path.removeprefix(PREFIX)
@@ -65,7 +65,7 @@ def answer(desk: TradeDesk, request: Get) -> Answer:
 
 
 def _login(request: Get) -> Answer:
-    # That the signature is right, the tests of the feed say.
+    # The feed's tests verify the signature.
     headers = {name.lower(): value for name, value in request.headers.items()}
     if request.method != "POST" or headers.get("api-key") != KEY:
         return _error("EAPI:Invalid key")

@@ -1,4 +1,4 @@
-"""What Kraken answers on its WebSocket v2: subscriptions, pings, errors. No I/O.
+"""Kraken's answers on its WebSocket v2: subscriptions, pings, errors. No I/O.
 
 Facts: Kraken's WebSocket v2 documentation. The keys of answers come in alphabetical order, as recorded. The texts of
 errors other than those for pairs, depths and the rate of messages are not verified.
@@ -30,21 +30,21 @@ TOKEN: Final = "a-token-that-is-good"  # noqa: S105  # of the simulated venue
 
 
 class Desk(Protocol):
-    """What a session asks its source."""
+    """What a session needs from its source."""
 
     on_request: bool = False
-    """Whether it has bars and books of orders."""
+    """Whether the source has bars and books of orders."""
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a pair."""
+        """Whether the pair exists."""
         ...
 
     def offers(self, symbol: str, depth: int) -> bool:
-        """Whether a listed pair's book can be had at this depth."""
+        """Whether a listed pair's book is available at this depth."""
         ...
 
     def snapshot(self, stream: str) -> Text | None:
-        """What is pushed to a new subscriber; None where the stream brings it itself."""
+        """The first frame for a new subscriber; None if the stream brings it itself."""
         ...
 
 
@@ -52,7 +52,7 @@ class Session(BaseSession):
     """One connection: greeted with a status, beats once a second while it is subscribed to anything."""
 
     def __init__(self, desk: Desk, number: int, max_streams: int, refuse: Callable[[], Refused | None]) -> None:
-        """`number` is the venue's id of the connection, a u64; `refuse` is asked at each request to subscribe."""
+        """`number` is the venue's id of the connection, a u64; `refuse` is called at each request to subscribe."""
         self._desk = desk
         self._number = number
         self._max_streams = max_streams
@@ -60,7 +60,7 @@ class Session(BaseSession):
         self._streams: dict[tuple[str, str], str] = {}  # by channel and symbol: at one depth, for one trigger
 
     def names(self) -> list[str]:
-        """Its subscriptions, and the status, which comes without one."""
+        """Its subscriptions, and the status, which needs no subscription."""
         return [*self._streams.values(), STATUS]
 
     def greetings(self) -> list[Reply]:
@@ -68,15 +68,15 @@ class Session(BaseSession):
         return [Text(self._status("online"))]
 
     def on_flood(self) -> list[Reply]:
-        """The connection stays."""
+        """An error; the connection stays."""
         return [Text(EXCEEDED)]
 
     def heartbeat(self) -> bytes | None:
-        """Nothing before the first subscription."""
+        """A heartbeat, but not before the first subscription."""
         return HEARTBEAT if self._streams else None
 
     def shutdown_notice(self, now_ns: int) -> bytes:
-        """A status again."""
+        """Another status."""
         return self._status("maintenance")
 
     def _status(self, system: str) -> bytes:
@@ -133,7 +133,7 @@ class Session(BaseSession):
         return acknowledged + pushed
 
     def _change(self, method: str, channel: str, symbol: str, params: Mapping[str, object]) -> str:
-        """Subscribe to a channel of a symbol, or end that; returns what is wrong."""
+        """Subscribe to or unsubscribe from a channel of a symbol; returns what is wrong."""
         depth, trigger = params.get("depth", DEPTHS[0]), params.get("event_trigger", "trades")
         if symbol and method == "subscribe" and not self._desk.lists(symbol):
             return f"Currency pair not supported {symbol}"

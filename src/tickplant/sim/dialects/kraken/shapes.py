@@ -30,8 +30,8 @@ KINDS: Final = BOOK + len(DEPTHS)
 FRAME: Final = np.dtype(
     [
         *((name, "i8") for name in MESSAGE.names or ()),  # of a ticker, price and size are the bid's
-        ("run", "i8"),  # trade: so many rows are one frame
-        ("limit", "i8"),  # 1: the taker's was a limit order
+        ("run", "i8"),  # trade: number of rows that form one frame
+        ("limit", "i8"),  # 1: the taker's order was a limit order
         ("last_price", "i8"),
         ("volume", "i8"),
         ("vwap", "i8"),
@@ -42,7 +42,7 @@ FRAME: Final = np.dtype(
         ("checksum", "i8"),
     ]
 )
-"""A frame, or one trade of it, before it is text."""
+"""A frame, or one trade of it, before it becomes text."""
 
 LEVEL: Final = ('{"price":', ',"qty":', "}")
 

@@ -36,7 +36,7 @@ WORDS: Final = FaultWords(
     with_ids=lambda stream: f"{stream.partition('@')[0]}@trade" if "@" in stream else "*@trade",
 )
 
-# The venue's rate of messages is dynamic; this many in a second it has never refused. It does not ping.
+# The venue's rate limit is dynamic; it has never refused this many messages a second. It does not ping.
 _LIMITS: Final = Limits(None, 60.0, 50)
 
 
@@ -62,13 +62,13 @@ class Kraken(Dialect):
             self.source = market
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """Snapshots are frames."""
+        """Snapshots are frames, so the desk shows the old one."""
         self._desk.stale = stale
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There is one path."""
+        """Accept the only path."""
         if urlsplit(target).path.rstrip("/") != PATH:
             return Refusal(404, "there is no WebSocket at this path")
         return Session(self._desk, FIRST_CONNECTION + time.time_ns(), self._max_streams, refuse)
@@ -82,10 +82,10 @@ class Kraken(Dialect):
         return b'{"error":["EAPI:Rate limit exceeded"]}' if status == 429 else b'{"error":["EService:Unavailable"]}'
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Of each book."""
+        """The snapshot of each book."""
         return self._desk.snapshots()
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec. Raises FeedError where a recording cannot be played."""
+    """The dialect of a spec. Raises FeedError if a recording cannot be played."""
     return Kraken(spec)

@@ -31,10 +31,10 @@ _TRADE: Final = order_flow.TRADE
 
 @kernel
 def window_changes(old: Integers, new: Integers, depth: int, is_bid: bool, out: Integers, used: int) -> int:
-    """Write the levels by which a client that has `old` gets `new`, and return the rows of `out` used.
+    """Write the levels that turn a client's window `old` into `new`; returns the rows of `out` used.
 
-    Both are (price, size) from the best level on, at most `depth` of them. A size of 0 deletes. A level that better
-    ones have pushed out of the window is not written: the client cuts its book to the depth.
+    Both are (price, size) from the best level on, at most `depth` levels. A size of 0 deletes. A level pushed out of
+    the window by better ones is not written: the client cuts its book to the depth.
     """
     i = 0
     j = 0
@@ -92,13 +92,13 @@ def put_ticker(
 
 @kernel
 def is_limit(time_ns: int) -> int:
-    """Whether an order that took at this time since the epoch was a limit order, rather than a market order."""
+    """Whether the taker's order at this time since the epoch was a limit order, not a market order."""
     return time_ns // 1000 & 1
 
 
 @kernel
 def put_trade(row: NDArray[np.void], origin_ns: int, out: NDArray[np.void], used: int, run: int) -> int:
-    """Write one trade; returns the rows of `out` used. All trades of an order are of one kind of order."""
+    """Write one trade; returns the rows of `out` used. All trades of an order have the same kind of order."""
     made = out[used]
     made["kind"] = TRADE
     made["symbol"] = row["symbol"]
@@ -116,10 +116,10 @@ def put_trade(row: NDArray[np.void], origin_ns: int, out: NDArray[np.void], used
 def frame_rows(
     rows: NDArray[np.void], origin_ns: int, stats: Integers, value: NDArray[np.float64], out: NDArray[np.void]
 ) -> int:
-    """Turn trades, aggregates and tickers of a market into rows of FRAME; returns how many of `out` are used.
+    """Turn a market's trades, aggregates and tickers into rows of FRAME, at most 2 each; returns those of `out` used.
 
-    That are 2 a row at most. The trades of one order are one frame. Carried on are `stats` [symbols, STATS] and `value`
-    [symbols], the sum of price times size of all trades.
+    The trades of one order are one frame. Updates `stats` [symbols, STATS] and `value` [symbols], the sum of price
+    times size of all trades.
     """
     used = 0
     i = 0

@@ -1,4 +1,4 @@
-"""OKX's books, trades and instruments of a synthetic market. No I/O."""
+"""Books, trades and instruments of a synthetic market for OKX. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tickplant.sim.live_market import LiveMarket
 
 
 class MarketDesk(Desk):
-    """Of a synthetic market."""
+    """The desk of a synthetic market."""
 
     stale: Callable[[str], Snapshot | None]
 
@@ -26,11 +26,11 @@ class MarketDesk(Desk):
         self.stale = lambda symbol: None
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a pair."""
+        """Whether the pair exists."""
         return symbol in self._market.listed
 
     def instruments(self) -> bytes:
-        """All pairs."""
+        """The instrument data of all pairs."""
         return instruments_body(self._market.listed.values())
 
     def snapshot(self, stream: str) -> Text | None:
@@ -48,7 +48,7 @@ class MarketDesk(Desk):
         return Text(text, stream, number)
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """The books as they were at their last changes."""
+        """The books as of their last changes."""
         printer = self._printer
         return {
             symbol: functools.partial(

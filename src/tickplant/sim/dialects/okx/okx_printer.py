@@ -1,6 +1,6 @@
 """The synthetic market as OKX prints it. No I/O.
 
-As the venue since 23 June 2026: each change of a book names the one before, its checksum is 0.
+As on the venue since 23 June 2026: each change of a book names the previous one, and its checksum is 0.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TEXTS: Final = (_TRADES, _TICKER, _BOOK)
 
 
 def instruments_body(listed: Iterable[Listed]) -> bytes:
-    """The instrument data, as REST has them."""
+    """The instrument data, as a REST answer."""
     data = [
         {
             "instType": "SPOT",
@@ -67,7 +67,7 @@ def instruments_body(listed: Iterable[Listed]) -> bytes:
 
 
 def _counted(trades: NDArray[np.void]) -> NDArray[np.void]:
-    # An aggregate has the id of its last fill; `first` is printed as the number of them.
+    # An aggregate has the id of its last fill; `first` is printed as the number of fills.
     trades["id"], trades["first"] = trades["last"], trades["last"] - trades["first"] + 1
     return trades
 
@@ -90,7 +90,7 @@ class OkxPrinter(CoinbasePrinter):
         self._changes = np.zeros((4 * DEPTH, 2), np.int64)
 
     def begin(self, market: Market) -> None:
-        """Take down windows and numbers too."""
+        """Note windows and numbers too."""
         super().begin(market)
         self._shown = [self.book_now(symbol) for symbol in range(len(self._shown))]
         self._windows = [book.top(DEPTH) for book in self._shown]
@@ -101,7 +101,7 @@ class OkxPrinter(CoinbasePrinter):
         return super().trade_snapshot(_counted(trades.copy()))
 
     def arrange(self, rows: NDArray[np.void], events: Events) -> NDArray[np.void]:
-        """Of a trade how many fills it has; of a book the changes of its window, each of which names the one before."""
+        """Give trades their numbers of fills, and books the changes of their windows, each naming the previous one."""
         trades = rows["kind"] == TRADE
         rows[trades] = _counted(rows[trades])
         kept, changed, used = np.ones(len(rows), np.bool_), [self._changes[:0]], 0
@@ -124,7 +124,7 @@ class OkxPrinter(CoinbasePrinter):
         return rows[kept]
 
     def levels(self, events: Events) -> NDArray[np.int64]:
-        """Those of the windows."""
+        """The levels of the windows."""
         del events
         return self._levels if len(self._levels) else self._changes[:1]
 

@@ -1,6 +1,6 @@
-"""What OKX answers on its public WebSocket: subscriptions, errors, pongs. No I/O.
+"""OKX's answers on its public WebSocket: subscriptions, errors, pongs. No I/O.
 
-Facts: the documentation of API v5, and a recording of 2022. Each argument of a request is answered apart.
+Facts: the documentation of API v5, and a recording of 2022. Each argument of a request is answered separately.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ NO_SUCH_CHANNEL: Final = 60018
 
 
 class Desk(Protocol):
-    """What a session asks its source."""
+    """What a session needs from its source."""
 
     def lists(self, symbol: str) -> bool:
-        """Whether there is such a pair."""
+        """Whether the pair exists."""
         ...
 
     def snapshot(self, stream: str) -> Text | None:
-        """What is pushed to a new subscriber."""
+        """The first frame for a new subscriber."""
         ...
 
 
@@ -34,7 +34,7 @@ class Session(BaseSession):
     """One connection."""
 
     def __init__(self, desk: Desk, refuse: Callable[[], Refused | None]) -> None:
-        """`refuse` is asked at each request to subscribe."""
+        """`refuse` is called at each request to subscribe."""
         self._desk = desk
         self._refuse = refuse
         self._streams: dict[str, None] = {}

@@ -18,7 +18,7 @@ from tickplant.sim.sim_source import Asker
 from tickplant.sim.spec import SimSpec
 
 WORDS: Final = FaultWords(
-    # Without checksums a wrong digit of a book cannot be noticed.
+    # Without checksums, a wrong digit in a book cannot be noticed.
     kinds=tuple(kind for kind in KINDS if kind != "corrupt"),
     garbage='{"arg":{"channel":"trades"},"data":<!DOCTYPE html><title>502 Bad Gateway</title>}',
     corrupt="prevSeqId",
@@ -59,13 +59,13 @@ class Okx(Dialect):
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There is one path."""
+        """Accept the only path."""
         if urlsplit(target).path.rstrip("/") != _WS:
             return Refusal(404, "there is no WebSocket at this path")
         return Session(self._desk, refuse)
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
-        """Instrument data."""
+        """Serve the instrument data."""
         if urlsplit(request.target).path != _INSTRUMENTS:
             return Answer(404, self.rest_refusal(404))
         return Answer(200, self._desk.instruments())
@@ -77,10 +77,10 @@ class Okx(Dialect):
         )
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Of each book."""
+        """The snapshot of each book."""
         return self._desk.snapshots()
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec. Raises FeedError where it has a recording."""
+    """The dialect of a spec. Raises FeedError if it has a recording."""
     return Okx(spec)

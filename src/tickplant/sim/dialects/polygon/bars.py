@@ -1,4 +1,4 @@
-"""Bars of the simulated venue, made of the synthetic market's trades, and the bands of its stocks. No I/O."""
+"""Bars of the simulated venue, made from the synthetic market's trades, and the price bands of its stocks. No I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tickplant.sim.trade_bar import TradeBar
 
 SECOND_NS: Final = 1_000_000_000
 MS: Final = 1_000_000
-BAND: Final = 10  # parts of the price, up and down
+BAND: Final = 10  # width of the band: the price divided by this, up and down
 
 
 class Bars:
-    """Bars of one length of all symbols. A bar is printed when a trade behind its end comes."""
+    """Bars of one length for all symbols. A bar is printed when a trade after its end comes."""
 
     def __init__(self, interval_ns: int, decimals: NDArray[np.int64]) -> None:
         self._interval_ns = interval_ns
@@ -24,7 +24,7 @@ class Bars:
         self._open: dict[int, TradeBar] = {}  # by symbol
 
     def add(self, symbol: int, time_ns: int, tick: int, lots: int) -> dict[str, object] | None:
-        """Take a trade in; the numbers of the bar that it ends."""
+        """Add a trade; returns the numbers of the bar that it ends, if any."""
         start_ns = time_ns - time_ns % self._interval_ns
         bar, ended = self._open.get(symbol), None
         if bar is None or bar.start_ns != start_ns:

@@ -1,4 +1,4 @@
-"""The synthetic market as Polygon prints it: one event a frame. No I/O."""
+"""The synthetic market as Polygon prints it: one event per frame. No I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MILLISECOND_NS: Final = 1_000_000
 
 
 class PolygonPrinter(Printer):
-    """Trades and quotes as they come; bars, and a band with each minute, when a trade shows that they are due."""
+    """Trades and quotes as they come; bars, and a band each minute, when a trade shows that they are due."""
 
     def __init__(self, cluster: Cluster, symbols: tuple[str, ...]) -> None:
         self._cluster = cluster
@@ -47,13 +47,13 @@ class PolygonPrinter(Printer):
         }
 
     def begin(self, market: Market) -> None:
-        """Nothing is kept of it."""
+        """Does nothing: no state."""
 
     def prepare(self) -> None:
-        """`render` calls all."""
+        """Does nothing: `render` calls all kernels."""
 
     def needs(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """All that the market has, since bars are made of trades whoever listens."""
+        """All rows of the market, since bars are made from trades with or without listeners."""
         return np.ones(len(self.instruments) * (order_flow.DEPTH + 1), np.bool_)
 
     def render(
@@ -77,7 +77,7 @@ class PolygonPrinter(Printer):
             yield None, batch_of([*texts], [*streams], [0] * len(shown))
 
     def changed(self, one: Listed) -> Batch | None:
-        """The venue does not say."""
+        """None: the venue does not announce changes."""
         return None
 
     def _ended(self, trades: NDArray[np.void], origin_ns: int) -> Iterator[tuple[int, bytes]]:

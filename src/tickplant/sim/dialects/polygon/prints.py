@@ -28,7 +28,7 @@ class Cluster(NamedTuple):
     """How one cluster prints."""
 
     path: str
-    prefixes: tuple[str, ...]  # of topics, by kind; empty where the cluster has none
+    prefixes: tuple[str, ...]  # of topics, by kind; empty if the cluster has none
     trade: str
     quote: str
     bar: str  # `{ev}` and the numbers by name
@@ -81,7 +81,7 @@ CLUSTERS: Final = {
 
 
 def shapes(cluster: Cluster) -> list[Shape]:
-    """Of the streams of a symbol; bars and bands are printed by `bars`."""
+    """The shapes of a symbol's streams; `bars` prints bars and bands."""
     empty = Shape("[]")
     return [Shape(cluster.trade), empty, Shape(cluster.quote), empty, empty]
 
@@ -92,7 +92,7 @@ def stream_names(cluster: Cluster, symbol: str) -> list[str]:
 
 
 def traded(cluster: Cluster, symbol: str) -> Traded:
-    """Facts of a symbol, made from its name, always the same way."""
+    """Properties of a symbol, derived from its name, always the same."""
     price = 20 + zlib.crc32(symbol.encode()) % 480
     digits = cluster.price_digits
     return Traded(

@@ -1,7 +1,7 @@
-"""What Polygon answers on its WebSockets: greeting, login, subscriptions. No I/O.
+"""Polygon's answers on its WebSockets: greeting, login, subscriptions. No I/O.
 
-Facts: the venue's WebSocket documentation. A topic of a symbol that there is not is acknowledged and silent. Which of
-two connections with one key the venue closes is not verified: here the second login throws the first one out.
+Facts: the venue's WebSocket documentation. A topic of an unknown symbol is acknowledged and stays silent. Which of two
+connections with one key the venue closes is not verified: here the second login displaces the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tickplant.sim.conversation import Close, Refused, Reply, Text
 from tickplant.sim.conversation import Session as BaseSession
 
 REFUSED_KEY: Final = "refused"
-"""A key that the simulated venue does not take; all others are good."""
+"""A key that the simulated venue refuses; all others are accepted."""
 
 
 def status(*pairs: tuple[str, str]) -> Text:
@@ -33,7 +33,7 @@ class Session(BaseSession):
         max_streams: int,
         refuse: Callable[[], Refused | None],
     ) -> None:
-        """`logins` of this cluster by key; `offered` gives the streams of a topic, none where there is no such kind."""
+        """`logins` of this cluster by key; `offered` gives the streams of a topic, none for an unknown kind."""
         self._logins = logins
         self._offered = offered
         self._max_streams = max_streams
@@ -42,13 +42,13 @@ class Session(BaseSession):
         self._topics: dict[str, list[str]] = {}
 
     def names(self) -> list[str]:
-        """Nothing before the login, and nothing once another one has taken its place."""
+        """Its subscriptions: none before the login, and none once another login has taken its place."""
         if not self._key or self._logins.get(self._key) is not self:
             return []
         return [stream for streams in self._topics.values() for stream in streams]
 
     def greetings(self) -> list[Reply]:
-        """The venue speaks first."""
+        """The venue sends the first message."""
         return [status(("connected", "Connected Successfully"))]
 
     def on_text(self, text: bytes) -> list[Reply]:

@@ -17,7 +17,7 @@ from tickplant.sim.live_market import LiveMarket
 from tickplant.sim.sim_source import Asker
 from tickplant.sim.spec import SimSpec
 
-_IMPOSSIBLE: Final = ("corrupt", "stale-snapshot", "rest")  # there are neither checksums nor snapshots nor requests
+_IMPOSSIBLE: Final = ("corrupt", "stale-snapshot", "rest")  # no checksums, snapshots or requests
 _LIMITS: Final = Limits(30.0, 60.0, 50)
 
 
@@ -53,12 +53,12 @@ class Polygon(Dialect):
         self.source = LiveMarket(spec, lambda: PolygonPrinter(cluster, spec.symbols), trading=self.words.trading)
 
     def bind(self, stale: Callable[[str], Snapshot | None]) -> None:
-        """There are no snapshots."""
+        """Does nothing: there are no snapshots."""
 
     def accept(
         self, target: str, headers: Mapping[str, str], refuse: Callable[[], Refused | None]
     ) -> Session | Refusal:
-        """There is one path."""
+        """Accept the only path."""
         if urlsplit(target).path.rstrip("/") != self._cluster.path:
             return Refusal(404, "there is no WebSocket at this path")
         return Session(self._logins, self._offered, self._max_streams, refuse)
@@ -72,7 +72,7 @@ class Polygon(Dialect):
         return [topic]
 
     async def rest(self, request: Get, asker: Asker) -> Answer:
-        """Past data is not simulated."""
+        """Refuse: past data are not simulated."""
         return Answer(404, b'{"status":"ERROR","error":"not simulated"}')
 
     def rest_refusal(self, status: int) -> bytes:
@@ -80,10 +80,10 @@ class Polygon(Dialect):
         return b'{"status":"ERROR","error":"try again later"}'
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """There are none."""
+        """None: there are no snapshots."""
         return {}
 
 
 def dialect(spec: SimSpec) -> Dialect:
-    """Of a spec for one of the clusters. Raises FeedError where a recording is to be played."""
+    """The dialect of a spec for one of the clusters. Raises FeedError if a recording is to be played."""
     return Polygon(spec)

@@ -111,7 +111,7 @@ def test_unknown_names_say_what_there_is(store: Store, tmp_path: Path) -> None:
         store.query("venue", "XXX")
     with pytest.raises(StoreError, match="nothing is stored of venue AAA; it is empty"):
         Store(tmp_path / "nowhere").query("venue", "AAA")
-    with pytest.raises(StoreError, match="'trades' is no kind of record; there are trade, level, clear"):
+    with pytest.raises(StoreError, match="'trades' is not a kind of record; there are trade, level, clear"):
         store.query("venue", "AAA", kinds=["trades"])
 
 

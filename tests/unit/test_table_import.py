@@ -77,9 +77,9 @@ def test_parquet_of_any_number_type_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        (CSV, {"time_unit": None}, "column 'timestamp' is no ts_event: whole numbers need a unit"),
-        (CSV, {"price_scale": 2}, "column 'price' is no price"),
-        (CSV.replace("sell", "sold"), {}, "column 'side' is no side: 'sold'"),
+        (CSV, {"time_unit": None}, "column 'timestamp' is not a valid ts_event: whole numbers need a unit"),
+        (CSV, {"price_scale": 2}, "column 'price' is not a valid price"),
+        (CSV.replace("sell", "sold"), {}, "column 'side' is not a valid side: 'sold'"),
         (CSV.replace("amount", "qty"), {}, "has no column 'amount'; there are exchange, timestamp"),
         (CSV.replace("61837.63000001", "99999999999999999999"), {}, "does not fit 63 bits"),
     ],

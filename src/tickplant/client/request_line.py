@@ -15,10 +15,10 @@ CONNECT_TIMEOUT_S: Final = 10.0
 
 
 class RequestLine:
-    """A line for requests to an engine."""
+    """A connection for requests to an engine."""
 
     def __init__(self, publish: str, address: str) -> None:
-        self.publish = publish  # for errors: what the user gave
+        self.publish = publish  # the address that the user gave, for errors
         self.address = address
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
@@ -30,7 +30,7 @@ class RequestLine:
             raise
 
     def send(self, request: Request) -> None:
-        """Queue a request. Dropped where nobody has taken any for long: whoever sent it has a deadline."""
+        """Queue a request. It is dropped if the queue is full, since the sender has a deadline."""
         try:
             self.socket.send(encode(request), zmq.NOBLOCK)
         except zmq.Again:
@@ -45,7 +45,7 @@ class RequestLine:
         return decode_reply(head), frames
 
     def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
-        """Send and wait. Raises SubscribeError."""
+        """Send a request, and wait for the reply. Raises SubscribeError."""
         self.send(request)
         try:
             answer = self.receive() if self.socket.poll(max(1, int(timeout_s * 1000))) else None
@@ -59,23 +59,23 @@ class RequestLine:
         return answer
 
     def topics(self, prefix: str, timeout_s: float) -> list[str]:
-        """The topics that the engine has by now and that begin so. Raises SubscribeError."""
+        """The engine's current topics that begin with `prefix`. Raises SubscribeError."""
         reply, _ = self.ask(GetTopics(prefix=prefix), timeout_s)
         if not isinstance(reply, Topics):
             raise SubscribeError(f"{self.address}: asked for its topics, it answered {reply}")
         return sorted(info.topic for info in reply.topics)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the socket."""
         self.socket.close()
         self.context.term()
 
 
 def connect(socket: zmq.Socket[bytes], address: str) -> None:
-    """Connect a socket to an address that a user has given. Raises SubscribeError."""
+    """Connect a socket to an address given by a user. Raises SubscribeError."""
     socket.set(zmq.IPV6, int("[" in address))
     try:
-        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
+        _ = urlsplit(address).port  # raises for half an IPv6 address, on which ZeroMQ would wait
         socket.connect(address)
     except (zmq.ZMQError, ValueError, TypeError) as error:
         why = getattr(error, "strerror", None) or error

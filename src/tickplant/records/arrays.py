@@ -1,4 +1,4 @@
-"""Memory of the kernels: how state grows, how output leaves its buffer. Imports numpy only."""
+"""Arrays that kernels work in: how state grows, how output leaves its buffer. Imports numpy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T", bound=np.generic)
 
 
 def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
-    """A private copy of records, as bytes: numpy goes field by field, 20 times as slowly."""
+    """A private copy of records. Copied as bytes: numpy copies field by field, 20 times slower."""
     if not parts:
         return np.zeros(0, dtype)
     if len(parts) == 1:
@@ -21,7 +21,7 @@ def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
 
 
 def selected(records: Records, mask: NDArray[np.bool_]) -> Records:
-    """A private copy of the records where `mask` is true, as words; see `joined`."""
+    """The records where `mask` is true: a private copy, copied as words (see `joined`), unless `mask` is all true."""
     if mask.all():
         return records
     rows = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
@@ -29,7 +29,7 @@ def selected(records: Records, mask: NDArray[np.bool_]) -> Records:
 
 
 def grown(array: NDArray[T], rows: int) -> NDArray[T]:
-    """A copy with more rows, zero beyond the old ones."""
+    """A copy with `rows` rows; the added ones are zero."""
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger

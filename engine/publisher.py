@@ -26,7 +26,7 @@ from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.client_sockets import open_stream, subscriptions
-from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.config import ClientLimits
 from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 
 Records = NDArray[np.void]
@@ -125,7 +125,7 @@ class Publisher:
         lossless: bool = False,
         while_waiting: Callable[[], None] = lambda: None,
         guard: Guard | None = None,
-        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
+        limits: ClientLimits = ClientLimits(),  # noqa: B008  # frozen
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000

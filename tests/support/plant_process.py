@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -36,6 +37,14 @@ def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float =
             return value
         assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}"
         time.sleep(0.02)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when `condition` is true; other tasks of the loop run meanwhile. For a caller with a deadline."""
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0.005)
 
 
 FIRST_PORT = 12_000

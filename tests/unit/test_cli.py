@@ -83,10 +83,15 @@ OPTIONS = {
     "resync": ["--config", "--data"],
     "sim": ["--venue", "--port", "--speed", "--seed", "--rate"],
     "ingest": ["--venue", "--data", "--crossed", "--again"],
+    "conflate": ["--publish", "--every", "--limit"],
     "up": ["--config"],
 }
-ARGUMENTS = {"query": 2, "book": 2, "restart": 1, "resync": 2, "ingest": 1}
-NEEDED = {"tail": ["--timeout", "0.01", "--address", "inproc://nobody"], "ingest": ["--venue", "binance"]}
+ARGUMENTS = {"query": 2, "book": 2, "conflate": 1, "restart": 1, "resync": 2, "ingest": 1}
+NEEDED = {
+    "tail": ["--timeout", "0.01", "--address", "inproc://nobody"],
+    "ingest": ["--venue", "binance"],
+    "conflate": ["--publish", "ipc:///nowhere"],
+}
 
 
 @pytest.mark.parametrize("command", OPTIONS)
@@ -426,3 +431,20 @@ def test_a_terminal_that_does_not_know_utf_8_or_is_narrow(environment: dict[str,
     else:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("venue \\u65e5\\u672c ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("max_conections=5", "relay.max_conections: is not a known key; did you mean max_connections?"),
+        ("publish=5", "relay.publish: is not a known key; known here: max_connections, "),
+        ("max_connections=10001", "relay.max_connections: a whole number of at most 10000 is expected"),
+        ("unread_s=nan", "relay.unread_s: a finite number is expected"),
+        ("unread_s", "'unread_s' is not a name and a number, such as max_connections=500"),
+    ],
+)
+def test_a_limit_of_a_relay_is_that_of_an_engine_or_refused(
+    limit: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "conflate", "venue.AAA.bbo", "--publish", "ipc:///nowhere", "--limit", limit)
+    assert code == 2 and words in err

@@ -66,6 +66,21 @@ class Number(click.ParamType[float]):
         return number
 
 
+class Setting(click.ParamType[tuple[str, "int | float"]]):
+    """The name of a setting and its number."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | float]:
+        """Name and number; whether there is such a setting is for others to say."""
+        name, _, text = value.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a name and a number, such as max_connections=500", param, ctx)
+        return name.strip(), int(number) if number.is_integer() else number
+
+
 LONGEST_WAIT_S: Final = 1_000_000.0
 """Longest time-out, eleven days: poll counts milliseconds in 32 bits."""
 

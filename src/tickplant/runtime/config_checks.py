@@ -33,7 +33,6 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "feeds.reconnect_cap_s": (0.1, 86_400),
     "engines.ring_records": (1024, 1 << 28),
     "engines.recovery_mib": (1, 1 << 16),
-    "engines.high_water_messages": (1, 10_000_000),
     "engines.max_levels": (10, 1 << 20),
     "engines.max_orders": (1000, 1 << 28),
     "engines.restore_s": (0.5, 86_400),
